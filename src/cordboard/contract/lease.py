@@ -1,0 +1,28 @@
+"""The lease: the right of one (session, epoch) to be the room's bot until a deadline."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+RENEWAL_S: Final = 5.0
+"""Every so often the runner renews all its leases, from outside the bots' event loops."""
+
+LEASE_S: Final = 15.0
+"""Without renewal for so long a session is suspect; nothing is granted yet."""
+
+OUTAGE_TOLERANCE_S: Final = 75.0
+"""A holder that could not renew for so long stops its bot by itself."""
+
+SILENCE_S: Final = 90.0
+"""A suspect that nobody can confirm is given up only now: its holder must have stopped."""
+
+RenewalVerdict = Literal["held", "lost", "stop"]
+"""``held``: go on. ``lost``: another's, stop at once. ``stop``: someone asked to end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One grant of one room."""
+
+    session_id: str
+    epoch: int
+    room: str
