@@ -1,0 +1,20 @@
+"""Cordboard: runs voice bots in rooms, and puts one session id on every line.
+
+The names below are all that a user's own service needs; each is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cordboard.emit import configure, current_session, get_logger, session_context
+
+__all__ = ["configure", "current_session", "get_logger", "session_context"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from cordboard import emit  # noqa: PLC0415 - `cordboard logs --help` must not pay for it
+
+        return getattr(emit, name)
+    raise AttributeError(f"module 'cordboard' has no attribute {name!r}")

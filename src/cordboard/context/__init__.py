@@ -1,0 +1,76 @@
+"""Who is speaking: one ContextVar with one immutable mapping.
+
+A context is bound for a block (``bound``), or for a whole process that serves one session
+(``bind_process``), where any thread is then right by construction.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The companions of a session id; an absent value is None, never an empty text."""
+
+    session_id: str | None = None
+    user_id: str | None = None
+    user_name: str | None = None
+    room: str | None = None
+    epoch: int | None = None
+    traceparent: str | None = None
+
+
+EMPTY: Final = Context()
+_FIELDS: Final = tuple(item.name for item in fields(Context))
+_bound: ContextVar[Context | None] = ContextVar("cordboard_context", default=None)
+_process: list[Context] = [EMPTY]
+
+
+def current() -> Context:
+    """Return what is bound here: the block's context, else the process's, else an empty one."""
+    return _bound.get() or _process[0]
+
+
+@contextmanager
+def bound(**values: Any) -> Iterator[Context]:
+    """Bind values over the current ones for the length of a block.
+
+    Args:
+        **values: Fields of ``Context``; None and empty texts leave the outer value as it is.
+
+    Raises:
+        TypeError: A name is no field of ``Context``.
+    """
+    context = merged(current(), **values)
+    token = _bound.set(context)
+    try:
+        yield context
+    finally:
+        _bound.reset(token)
+
+
+@contextmanager
+def bound_context(context: Context) -> Iterator[Context]:
+    """Bind exactly this context for the length of a block, whatever is bound outside."""
+    token = _bound.set(context)
+    try:
+        yield context
+    finally:
+        _bound.reset(token)
+
+
+def bind_process(context: Context) -> None:
+    """Make ``context`` the one of every thread and task that has bound none of its own."""
+    _process[0] = context
+
+
+def merged(context: Context, **values: Any) -> Context:
+    """Return ``context`` with the given values over it; None and empty texts change nothing."""
+    unknown = [name for name in values if name not in _FIELDS]
+    if unknown:
+        raise TypeError(f"{', '.join(unknown)}: no field of a context; it has {', '.join(_FIELDS)}")
+    present = {name: value for name, value in values.items() if value is not None and value != ""}
+    return replace(context, **present) if present else context
