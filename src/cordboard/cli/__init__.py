@@ -1,0 +1,112 @@
+"""The command line: parse, validate, settings, run.
+
+Each command is one file of this package, imported only when it is the one asked for, so that
+``cordboard logs --help`` costs a Python start and little more.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, Protocol, cast
+
+from cordboard import __version__
+from cordboard.contract.errors import CordboardError
+
+COMMANDS: Final[dict[str, str]] = {
+    "up": "run everything on this machine: Valkey, gateway, operator, a runner, the interface",
+    "call": "make a call from the terminal, without a browser",
+    "logs": "print all lines of a session, or of a window, in time order",
+    "sessions": "list sessions, or show one with its stages",
+    "doctor": "check configuration, Redis and the bot file, and say what to do",
+    "gateway": "run a gateway: accepts joins over HTTP",
+    "operator": "run an operator: hands accepted joins to runners",
+    "runner": "run a runner: hosts sessions, each in a process of its own",
+    "interface": "run the web application in front of a person",
+    "completion": "print the completion script of a shell",
+}
+EXIT_INTERRUPTED: Final = 130  # what shells give for SIGINT: 128 + 2
+
+_EPILOG: Final = """\
+examples:
+  cordboard up                                  then open the address that it prints
+  cordboard up --bot my_bot.py                  the same with your own Pipecat bot
+  cordboard logs --local -t 10m --session ID    all lines of one call
+  cordboard call webrtc:demo                    a call without a browser
+
+`cordboard COMMAND --help` has more examples.
+"""
+
+
+class Command(Protocol):
+    """What each file of this package offers."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; return the exit status."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except CordboardError as error:
+        return report(error)
+    except BrokenPipeError:
+        # The reader of our output has gone: nobody is left to tell.
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def report(error: CordboardError) -> int:
+    """Print an error as what, where and the way out; return its exit status."""
+    sys.stderr.write(f"cordboard: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  {error.hint}\n")
+    return error.exit_code
+
+
+def build_parser(*, only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser with the arguments of all commands, or of ``only`` one (others named)."""
+    parser = argparse.ArgumentParser(
+        prog="cordboard",
+        description="Runs voice bots in rooms, and answers for every call with one command.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"cordboard {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if only is None or only == name:
+            load(name).add_arguments(sub)
+    return parser
+
+
+def load(name: str) -> Command:
+    """Import the file of one command."""
+    return cast("Command", import_module(f"cordboard.cli.{name}"))
+
+
+def _dispatch(words: list[str]) -> int:
+    chosen = words[0] if words and words[0] in COMMANDS else ""
+    parser = build_parser(only=chosen)
+    args = parser.parse_args(words)
+    if not args.command:
+        parser.print_help()
+        return 0
+    return load(args.command).run(args)

@@ -1,0 +1,324 @@
+"""Every setting, with its unit, its effect and why this default.
+
+The only reader of ``cordboard.toml`` and, beside ``context/carrier.py``, of the environment. A
+setting has one name: ``redis_url`` in the file is ``REDIS_URL`` in the environment, which wins.
+Secrets come from the environment or from files that it names, never from ``cordboard.toml``.
+"""
+
+import fcntl
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from cordboard.contract.errors import SettingsError
+
+CONFIG_NAME: Final = "cordboard.toml"
+CONTROL_SECRET: Final = "BOT_CONTROL_SHARED_SECRET"  # noqa: S105 - a variable's name
+CONTROL_SECRET_PREV: Final = "BOT_CONTROL_SHARED_SECRET_PREV"  # noqa: S105 - a variable's name
+SESSION_SECRET: Final = "CORDBOARD_SESSION_SECRET"  # noqa: S105 - a variable's name
+PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
+
+_SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET)
+_TABLES: Final = ("bots", "environments", "logs")
+# Set by our own processes for each other; no user sets them.
+_INTERNAL: Final = (PRELOAD_BOTS, "CORDBOARD_PRELOAD_BARE")
+
+
+def _setting(default: Any, env: str, doc: str) -> Any:
+    return field(default=default, metadata={"env": env, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``load`` found; every field has its meaning beside it."""
+
+    redis_url: str | None = _setting(
+        None,
+        "REDIS_URL",
+        "Where Redis or Valkey is: redis://, rediss:// or unix://. Unset, `cordboard up` starts an "
+        "embedded one, and the other commands use redis://127.0.0.1:6379/0.",
+    )
+    gateway_url: str = _setting(
+        "http://127.0.0.1:4444",
+        "CORDBOARD_GATEWAY_URL",
+        "The gateway that the interface and `cordboard call` ask.",
+    )
+    log_dir: str | None = _setting(
+        None,
+        "CORDBOARD_LOG_DIR",
+        "Where `up` tees all lines and `logs --local` reads; by default "
+        "$XDG_STATE_HOME/cordboard/logs/local.",
+    )
+    log_file_max_mb: int = _setting(
+        64,
+        "CORDBOARD_LOG_FILE_MAX_MB",
+        "Megabytes after which `up` rotates a log file; 64 hold about a day of ten busy rooms.",
+    )
+    log_files_kept: int = _setting(
+        5,
+        "CORDBOARD_LOG_FILES_KEPT",
+        "Rotated files that `up` keeps of each part; older ones are deleted.",
+    )
+    queue_max: int = _setting(
+        1000,
+        "CORDBOARD_QUEUE_MAX",
+        "Accepted joins that may wait for a runner; more are refused with 429, because a caller "
+        "who is told to come back is better off than one who waits past the deadline.",
+    )
+    runner_capacity: int = _setting(
+        4,
+        "CORDBOARD_RUNNER_CAPACITY",
+        "Sessions that one warm runner takes at once; 4 spoken ones keep two cores below half.",
+    )
+    daily_domains: tuple[str, ...] = _setting(
+        (),
+        "CORDBOARD_DAILY_DOMAINS",
+        "Hosts beside *.daily.co whose rooms are Daily's; separated by commas in the environment.",
+    )
+    bots: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, Any] = field(default_factory=dict)
+    logs: Mapping[str, Any] = field(default_factory=dict)
+    config_file: Path | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """The private directory of `cordboard up` on this machine."""
+        return state_dir()
+
+    @property
+    def log_path(self) -> Path:
+        """The local log directory."""
+        return Path(self.log_dir) if self.log_dir else self.state_dir / "logs" / "local"
+
+    @property
+    def redis_url_or_default(self) -> str:
+        """Where the parts look for Redis when nobody said."""
+        return self.redis_url or "redis://127.0.0.1:6379/0"
+
+    @property
+    def control_secrets(self) -> tuple[str, ...]:
+        """The control secret and its predecessor, as they are now (files are read again)."""
+        found = (secret(CONTROL_SECRET), secret(CONTROL_SECRET_PREV))
+        return tuple(value for value in found if value)
+
+    @property
+    def session_secret(self) -> str | None:
+        """What signs the interface's login cookie; None where none is set."""
+        return secret(SESSION_SECRET)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningUp:
+    """A `cordboard up` that runs on this machine, as its private state file tells."""
+
+    pid: int
+    addresses: Mapping[str, str]
+    control_secret: str = field(repr=False)
+
+    @property
+    def gateway_url(self) -> str:
+        """Where its gateway listens."""
+        return self.addresses["gateway"]
+
+
+def load(config_file: str | Path | None = None) -> Settings:
+    """Read ``cordboard.toml`` (here, or as named) and the environment over it.
+
+    Raises:
+        SettingsError: A name is unknown, a value is of the wrong kind, the file cannot be read.
+    """
+    path = _config_path(config_file)
+    table = _read_toml(path) if path else {}
+    values = _from_file(table, path)
+    _refuse_unknown_environment()
+    for item in _plain_fields():
+        text = os.environ.get(item.metadata["env"])
+        if text:
+            values[item.name] = _parse(item.name, item.metadata["env"], text, item.default)
+    if "bots" in table:
+        values["bots"] = _bots(table["bots"], path)
+    for name in ("environments", "logs"):
+        if name in table:
+            values[name] = table[name]
+    return Settings(**values, config_file=path)
+
+
+def secret(name: str) -> str | None:
+    """Read a secret from the variable ``name`` or from the file that ``name_FILE`` names.
+
+    A file is read at every call, so that a rotated secret needs no restart.
+
+    Raises:
+        SettingsError: The file cannot be read.
+    """
+    value = os.environ.get(name)
+    if value:
+        return value
+    file = os.environ.get(f"{name}_FILE")
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() or None
+    except OSError as error:
+        raise SettingsError(
+            f"{name}_FILE: cannot read {file}: {error.strerror}.",
+            hint="Let it name a file with the secret that this user may read.",
+        ) from error
+
+
+def state_dir() -> Path:
+    """Return ``$XDG_STATE_HOME/cordboard``, by default below the home directory."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "cordboard"
+
+
+def runner_identity() -> str | None:
+    """Return the name that the cluster gave this process, if any: pod or job."""
+    return os.environ.get("POD_NAME") or os.environ.get("JOB_ID")
+
+
+def plain_terminal() -> bool:
+    """Say whether the user asked for no colours (https://no-color.org)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def preload_bots() -> dict[str, str]:
+    """Return the bots (name to file) that a fork server loads, as its runner told it."""
+    found: dict[str, str] = json.loads(os.environ.get(PRELOAD_BOTS, "{}"))
+    return found
+
+
+def child_environment(**over: str | None) -> dict[str, str]:
+    """Return this process's environment with some values over it; None removes one."""
+    merged = dict(os.environ)
+    for name, value in over.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    return merged
+
+
+def up_state_file() -> Path:
+    """Return the private file in which `cordboard up` says what runs where."""
+    return state_dir() / "up.json"
+
+
+def running_up() -> RunningUp | None:
+    """Return the `cordboard up` that runs on this machine, if one does.
+
+    Its state file is locked while it lives (flock), so that a killed one is never taken for alive.
+    """
+    try:
+        with up_state_file().open(encoding="utf-8") as file:
+            if not _is_locked(file.fileno()):
+                return None
+            state = json.load(file)
+        return RunningUp(state["pid"], state["addresses"], state["control_secret"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def documented() -> Iterable[tuple[str, str, object, str]]:
+    """Yield name, environment variable, default and meaning of each setting, for the docs."""
+    for item in _plain_fields():
+        yield item.name, item.metadata["env"], item.default, item.metadata["doc"]
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
+
+
+def _plain_fields() -> list[Any]:
+    return [item for item in fields(Settings) if "env" in item.metadata]
+
+
+def _config_path(config_file: str | Path | None) -> Path | None:
+    if config_file is not None:
+        return Path(config_file)
+    here = Path(CONFIG_NAME)
+    return here.resolve() if here.is_file() else None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not TOML: {error}.") from error
+
+
+def _from_file(table: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
+    by_name = {item.name: item for item in _plain_fields()}
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in _TABLES:
+            if not isinstance(value, dict):
+                raise SettingsError(f"{path}: {name} is a table: write [{name}].")
+            continue
+        if name.upper() in _SECRET_NAMES:
+            raise SettingsError(
+                f"{path}: {name} is a secret and does not belong in this file.",
+                hint=f"Set {name.upper()} or {name.upper()}_FILE in the environment.",
+            )
+        if name not in by_name:
+            raise SettingsError(
+                f"{path}: {name}: no such setting.{_nearest(name, [*by_name, *_TABLES])}"
+            )
+        values[name] = _typed(f"{path}: {name}", value, by_name[name].default)
+    return values
+
+
+def _typed(where: str, value: Any, default: Any) -> Any:
+    if isinstance(default, tuple):
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise SettingsError(f"{where}: a list of texts is wanted, not {value!r}.")
+    if isinstance(default, int):
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        raise SettingsError(f"{where}: a number above 0 is wanted, not {value!r}.")
+    if isinstance(value, str):
+        return value
+    raise SettingsError(f"{where}: a text is wanted, not {value!r}.")
+
+
+def _parse(name: str, env: str, text: str, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, int):
+        value = int(text) if text.isascii() and text.isdigit() else text
+        return _typed(f"{env} ({name})", value, default)
+    return text
+
+
+def _bots(table: Mapping[str, Any], path: Path | None) -> dict[str, str]:
+    base = path.parent if path else Path()
+    for name, file in table.items():
+        if not isinstance(file, str):
+            raise SettingsError(f"{path}: [bots] {name}: a file name is wanted, not {file!r}.")
+    return {name: str(base / file) for name, file in table.items()}
+
+
+def _refuse_unknown_environment() -> None:
+    known = [item.metadata["env"] for item in _plain_fields()]
+    known += [name + end for name in _SECRET_NAMES for end in ("", "_FILE")]
+    for name in os.environ:
+        if name.startswith("CORDBOARD_") and name not in known and name not in _INTERNAL:
+            raise SettingsError(f"Environment: {name}: no such setting.{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {found[0]}?" if found else f" Known are {', '.join(sorted(known))}."
