@@ -1,0 +1,34 @@
+"""Redis: the only room that speaks it. One Lua script per decision, one method per script."""
+
+from cordboard.store.client import Store, open_store
+from cordboard.store.values import (
+    Accepted,
+    Assignment,
+    Change,
+    Entry,
+    Expired,
+    Holder,
+    Leave,
+    Recovery,
+    Renewal,
+    RunnerInfo,
+    SessionRecord,
+    Suspect,
+)
+
+__all__ = [
+    "Accepted",
+    "Assignment",
+    "Change",
+    "Entry",
+    "Expired",
+    "Holder",
+    "Leave",
+    "Recovery",
+    "Renewal",
+    "RunnerInfo",
+    "SessionRecord",
+    "Store",
+    "Suspect",
+    "open_store",
+]

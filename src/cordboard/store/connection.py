@@ -1,0 +1,186 @@
+"""The connection to Redis: its errors become ours, its scripts are loaded from files."""
+
+import functools
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from cordboard.contract.errors import SettingsError, StoreUnavailableError
+from cordboard.store.keys import Keys
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 5.0
+RETRY_AFTER_S: Final = 2
+SCRIPTS: Final = (
+    "accept",
+    "assign",
+    "expire",
+    "finish",
+    "leave",
+    "recover",
+    "register",
+    "renew",
+    "running",
+)
+_SCHEMES: Final = ("redis", "rediss", "unix")
+
+
+def connect(url: str) -> "redis.Redis":
+    """Return a client for ``url``; it connects when it is first used.
+
+    One retry at once heals connections that a restarted server has closed; every script answers
+    the same when it is sent twice, so a retry is never a second decision.
+
+    Raises:
+        SettingsError: The URL is none that this release reads.
+    """
+    if urlsplit(url).scheme not in _SCHEMES:
+        raise SettingsError(
+            f"REDIS_URL {shown(url)}: its scheme is none of {', '.join(_SCHEMES)}.",
+            hint="For example redis://127.0.0.1:6379/0 or unix:///run/valkey/valkey.sock.",
+        )
+    try:
+        return redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            health_check_interval=30,
+            retry=Retry(ConstantBackoff(0.05), 1),
+        )
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL {shown(url)}: {error}.") from error
+
+
+def shown(url: str) -> str:
+    """Return a Redis URL as it may be shown: without its password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"…@{host}" if "@" in parts.netloc else host).geturl()
+
+
+@contextmanager
+def our_errors(url: str) -> Iterator[None]:
+    """Turn Redis being away into ``StoreUnavailableError``."""
+    try:
+        yield
+    except AuthenticationError as error:
+        raise StoreUnavailableError(
+            f"Redis at {shown(url)} refuses us: {error}.", hint="Check the password in REDIS_URL."
+        ) from error
+    except (
+        RedisConnectionError,
+        RedisTimeoutError,
+        BusyLoadingError,
+        ReadOnlyError,
+        OSError,
+    ) as error:
+        raise StoreUnavailableError(
+            f"Redis at {shown(url)} does not answer: {_cause(error)}.",
+            hint="Check that it runs and that REDIS_URL is right.",
+            retry_after_s=RETRY_AFTER_S,
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+class Scripts:
+    """The Lua scripts of one shard, each with the shared part before it.
+
+    Args:
+        client: The connection.
+        keys: The shard's names.
+    """
+
+    def __init__(self, client: "redis.Redis", keys: Keys) -> None:
+        shared = keys.lua_names() + _source("_shared")
+        self._scripts = {name: client.register_script(shared + _source(name)) for name in SCRIPTS}
+        self._client = client
+
+    async def run(self, name: str, key: str, *args: str | float) -> Any:
+        """Run one script on one routing key."""
+        return await self._scripts[name](keys=[key], args=list(args))
+
+    async def run_many(
+        self, name: str, calls: Sequence[tuple[str, tuple[str | float, ...]]]
+    ) -> Any:
+        """Run one script for many keys in one round trip."""
+        script = self._scripts[name]
+        async with self._client.pipeline(transaction=False) as pipe:
+            for key, args in calls:
+                await script(keys=[key], args=list(args), client=pipe)
+            return await pipe.execute()
+
+
+@functools.cache
+def _source(name: str) -> str:
+    path = files("cordboard.store").joinpath("scripts", f"{name}.lua")
+    return path.read_text(encoding="utf-8")
+
+
+def is_missing_group(error: BaseException) -> bool:
+    """Say whether a stream or its consumer group does not exist (yet, or any more)."""
+    return isinstance(error, ResponseError) and "NOGROUP" in str(error)
+
+
+def is_existing_group(error: BaseException) -> bool:
+    """Say whether a consumer group could not be made because it is there."""
+    return isinstance(error, ResponseError) and "BUSYGROUP" in str(error)
+
+
+class Shard:
+    """What all parts of the store share: one connection, one set of names, the scripts.
+
+    Args:
+        url: Where Redis is.
+        keys: The shard's key names.
+    """
+
+    def __init__(self, url: str, keys: Keys) -> None:
+        self.url = url
+        self.keys = keys
+        # redis-py types each answer for its synchronous and its asynchronous client at once.
+        self._client: Any = connect(url)
+        self._scripts = Scripts(self._client, keys)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({shown(self.url)})"
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with our_errors(self.url):
+            yield
+
+    async def _run(self, script: str, key: str, *args: str | float) -> Any:
+        with self._errors():
+            return await self._scripts.run(script, key, *args)
+
+    async def _now_ms(self) -> int:
+        seconds, micros = await self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def token() -> str:
+    """Return a token of one call: a script that is sent twice answers the same to the same token."""
+    return secrets.token_hex(8)

@@ -1,0 +1,146 @@
+"""Every key name, and every period with its unit in its name.
+
+All keys that one decision touches carry the hash tag of their shard, so that the scripts run on a
+Cluster too. The scripts get these names from ``lua_names``: none is spelt twice.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cordboard.contract.lease import LEASE_S
+
+GROUP: Final = "operators"
+
+RECORD_KEPT_S: Final = 24 * 3600  # after the end: long enough to look into yesterday's call
+INDEX_KEPT_S: Final = 72 * 3600  # an entry outlives its record; readers skip it
+EPOCH_KEPT_S: Final = 7 * 24 * 3600  # far longer than any holder could go on without a renewal
+RUNNER_KEPT_S: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key names of one shard.
+
+    Args:
+        tag: The shard's hash tag, without braces.
+    """
+
+    tag: str = "cb0"
+
+    @property
+    def launches(self) -> str:
+        """Stream of accepted joins that no runner has taken over yet."""
+        return f"launches:{{{self.tag}}}"
+
+    @property
+    def dead_letters(self) -> str:
+        """Stream of entries that no operator could read or place."""
+        return f"dead_letters:{{{self.tag}}}"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set of live sessions by the end of their lease (ms)."""
+        return f"leases:{{{self.tag}}}"
+
+    @property
+    def deadlines(self) -> str:
+        """Sorted set of sessions that do not run yet by their deadline (ms)."""
+        return f"deadlines:{{{self.tag}}}"
+
+    @property
+    def live(self) -> str:
+        """Sorted set of live sessions by the time of their join (ms)."""
+        return f"live:{{{self.tag}}}"
+
+    @property
+    def sessions(self) -> str:
+        """Sorted set of all kept sessions by the time of their join (ms)."""
+        return f"sessions:{{{self.tag}}}"
+
+    @property
+    def runners(self) -> str:
+        """Sorted set of warm runners by their last heartbeat (ms)."""
+        return f"standby_runners:{{{self.tag}}}"
+
+    @property
+    def runner_free(self) -> str:
+        """Sorted set of warm runners by free slots."""
+        return f"standby_free:{{{self.tag}}}"
+
+    @property
+    def changes(self) -> str:
+        """Channel on which every change of state is told."""
+        return f"session_changes:{{{self.tag}}}"
+
+    def session(self, session_id: str) -> str:
+        """Hash: the session's record."""
+        return f"session:{{{self.tag}}}{session_id}"
+
+    def room_active(self, room: str) -> str:
+        """String, JSON: who holds the room."""
+        return f"room_active:{{{self.tag}}}{room}"
+
+    def room_keepalive(self, room: str) -> str:
+        """String, JSON, with TTL: the holder's last sign of life."""
+        return f"room_keepalive:{{{self.tag}}}{room}"
+
+    def room_epoch(self, room: str) -> str:
+        """Counter of the room's grants."""
+        return f"room_epoch:{{{self.tag}}}{room}"
+
+    def room_sessions(self, room: str) -> str:
+        """Sorted set of a room's sessions by the time of their join (ms)."""
+        return f"room_sessions:{{{self.tag}}}{room}"
+
+    def user_sessions(self, user_id: str) -> str:
+        """Sorted set of a user's sessions by the time of their join (ms)."""
+        return f"user_sessions:{{{self.tag}}}{user_id}"
+
+    def runner(self, runner_id: str) -> str:
+        """Hash: a warm runner's address, capacity and bots."""
+        return f"standby_runner:{{{self.tag}}}{runner_id}"
+
+    def runner_sessions(self, runner_id: str) -> str:
+        """Set of the sessions that are assigned to a warm runner."""
+        return f"standby_sessions:{{{self.tag}}}{runner_id}"
+
+    def lua_names(self) -> str:
+        """Return the Lua tables K (key prefixes) and T (periods) that stand before each script."""
+        prefixes = {
+            **{name: getattr(self, name) for name in _PLAIN},
+            **{name: getattr(self, name)("") for name in _WITH_SUFFIX},
+            "group": GROUP,
+        }
+        periods = {
+            "lease_ms": round(LEASE_S * 1000),
+            "record_kept_ms": RECORD_KEPT_S * 1000,
+            "index_kept_ms": INDEX_KEPT_S * 1000,
+            "epoch_kept_ms": EPOCH_KEPT_S * 1000,
+            "runner_kept_ms": RUNNER_KEPT_S * 1000,
+        }
+        names = ", ".join(f"{name} = '{value}'" for name, value in prefixes.items())
+        times = ", ".join(f"{name} = {value}" for name, value in periods.items())
+        return f"local K = {{ {names} }}\nlocal T = {{ {times} }}\n"
+
+
+_PLAIN: Final = (
+    "launches",
+    "dead_letters",
+    "leases",
+    "deadlines",
+    "live",
+    "sessions",
+    "runners",
+    "runner_free",
+    "changes",
+)
+_WITH_SUFFIX: Final = (
+    "session",
+    "room_active",
+    "room_keepalive",
+    "room_epoch",
+    "room_sessions",
+    "user_sessions",
+    "runner",
+    "runner_sessions",
+)

@@ -1,0 +1,192 @@
+"""The launch queue, and what an operator decides: assign, recover, expire."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from redis.exceptions import ResponseError
+
+from cordboard.contract.errors import InvalidValueError
+from cordboard.contract.launch import Launch, decode
+from cordboard.contract.state import RECOVERIES_MAX
+from cordboard.store.connection import is_existing_group, is_missing_group, token
+from cordboard.store.keys import GROUP
+from cordboard.store.sessions import Sessions
+from cordboard.store.values import Assignment, Entry, Expired, Recovery, Suspect
+
+REFUSALS_MAX: Final = 50  # a backstop: long before, the deadline ends a session nobody takes
+DEAD_LETTERS_MAX: Final = 1000
+
+
+class Launches(Sessions):
+    """The queue by consumer group, and the operator's decisions."""
+
+    async def entries(self, consumer: str, *, count: int, block_ms: int) -> list[Entry]:
+        """Read new entries of the launch queue for one consumer of the group."""
+        with self._errors():
+            try:
+                found = await self._client.xreadgroup(
+                    GROUP, consumer, {self.keys.launches: ">"}, count=count, block=block_ms
+                )
+            except ResponseError as error:
+                if not is_missing_group(error):
+                    raise
+                await self._make_group()
+                return []
+        return [_entry(item) for _, items in found or [] for item in items]
+
+    async def abandoned(self, consumer: str, *, idle_ms: int, count: int) -> list[Entry]:
+        """Take over entries that another consumer read and never finished."""
+        with self._errors():
+            try:
+                answer = await self._client.xautoclaim(
+                    self.keys.launches, GROUP, consumer, idle_ms, count=count
+                )
+            except ResponseError as error:
+                if not is_missing_group(error):
+                    raise
+                await self._make_group()
+                return []
+        return [_entry(item) for item in answer[1] if item[1]]
+
+    async def hold(self, consumer: str, entry_ids: Sequence[str]) -> None:
+        """Say that this consumer still works on entries, so that nobody takes them over."""
+        if entry_ids:
+            with self._errors():
+                await self._client.xclaim(
+                    self.keys.launches, GROUP, consumer, 0, list(entry_ids), justid=True
+                )
+
+    async def _make_group(self) -> None:
+        try:
+            await self._client.xgroup_create(self.keys.launches, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not is_existing_group(error):
+                raise
+
+    async def forget_consumer(self, consumer: str) -> None:
+        """Remove a consumer that stops and has nothing left to do."""
+        with self._errors():
+            try:
+                pending = await self._client.xpending_range(
+                    self.keys.launches, GROUP, "-", "+", 1, consumername=consumer
+                )
+                if not pending:
+                    await self._client.xgroup_delconsumer(self.keys.launches, GROUP, consumer)
+            except ResponseError as error:
+                if not is_missing_group(error):
+                    raise
+
+    async def acknowledge(self, entry_id: str) -> None:
+        """Remove an entry from the queue."""
+        with self._errors():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.xack(self.keys.launches, GROUP, entry_id)
+                pipe.xdel(self.keys.launches, entry_id)
+                await pipe.execute()
+
+    async def bury(self, entry: Entry) -> None:
+        """Move an entry that cannot be read to the dead letters, with the reason."""
+        letter = {**entry.fields, "problem": entry.problem, "entry": entry.entry_id}
+        with self._errors():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.xadd(
+                    self.keys.dead_letters,
+                    letter,
+                    maxlen=DEAD_LETTERS_MAX,
+                    approximate=True,
+                )
+                pipe.xack(self.keys.launches, GROUP, entry.entry_id)
+                pipe.xdel(self.keys.launches, entry.entry_id)
+                await pipe.execute()
+
+    async def depth(self) -> int:
+        """Return how many accepted joins wait for a runner."""
+        with self._errors():
+            return int(await self._client.xlen(self.keys.launches))
+
+    async def assign(
+        self,
+        session_id: str,
+        epoch: int,
+        *,
+        job_name: str | None = None,
+        not_to: Sequence[str] = (),
+    ) -> Assignment:
+        """Hand a queued session to the freest warm runner, or, with ``job_name``, to a cold start."""
+        kind = "warm" if job_name is None else "cold"
+        answer = await self._run(
+            "assign",
+            self.keys.session(session_id),
+            session_id,
+            epoch,
+            kind,
+            token(),
+            job_name or "",
+            *not_to,
+        )
+        match answer:
+            case ["assigned", runner_id, url]:
+                return Assignment("assigned", runner_id, url)
+            case ["none"]:
+                return Assignment("none")
+            case _:
+                return Assignment("gone", state=answer[1])
+
+    async def recover(self, session_id: str, epoch: int, *, refused: bool = False) -> Recovery:
+        """Take a session from a runner that died (or refused) and queue it again, fenced."""
+        answer = await self._run(
+            "recover",
+            self.keys.session(session_id),
+            session_id,
+            epoch,
+            "refused" if refused else "died",
+            RECOVERIES_MAX,
+            REFUSALS_MAX,
+            token(),
+        )
+        match answer:
+            case ["queued", new_epoch, attempt]:
+                return Recovery("queued", new_epoch, attempt)
+            case ["failed", reason]:
+                return Recovery("failed", reason=reason)
+            case _:
+                return Recovery(answer[0])
+
+    async def suspects(self, limit: int = 100) -> list[Suspect]:
+        """Return sessions whose lease has run out, the longest overdue first."""
+        with self._errors():
+            now = await self._now_ms()
+            found = await self._client.zrange(
+                self.keys.leases, "-inf", now, byscore=True, offset=0, num=limit, withscores=True
+            )
+        records = await self._records([sid for sid, _ in found])
+        return [Suspect(records[sid], now - int(score)) for sid, score in found if sid in records]
+
+    async def expire_overdue(self, limit: int = 100) -> list[Expired]:
+        """End the sessions that did not run by their deadline."""
+        with self._errors():
+            now = await self._now_ms()
+            found = await self._client.zrange(
+                self.keys.deadlines, "-inf", now, byscore=True, offset=0, num=limit
+            )
+        expired = []
+        for sid in found:
+            answer = await self._run("expire", self.keys.session(sid), sid, token())
+            if answer[0] == "expired":
+                expired.append(Expired(await self.session(sid), answer[2], answer[3]))
+        return expired
+
+
+def _entry(item: tuple[str, Mapping[str, str]]) -> Entry:
+    entry_id, fields = item
+    try:
+        return Entry(entry_id, _launch(fields))
+    except (InvalidValueError, KeyError, ValueError) as error:
+        return Entry(entry_id, None, f"{type(error).__name__}: {error}", fields)
+
+
+def _launch(fields: Mapping[str, str]) -> Launch:
+    """The launch as it was asked for, with the epoch and the attempt of this entry."""
+    asked = decode(fields["launch"])
+    return replace(asked, epoch=int(fields["epoch"]), attempt=int(fields["attempt"]))

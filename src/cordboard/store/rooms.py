@@ -1,0 +1,204 @@
+"""The grant of a room: accept, running, renew, finish, leave."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from cordboard.contract.errors import (
+    ConflictError,
+    NotFoundError,
+    NotHolderError,
+    QueueFullError,
+    SessionInUseError,
+    StaleEpochError,
+)
+from cordboard.contract.launch import Launch, decode, encode
+from cordboard.contract.lease import RenewalVerdict
+from cordboard.contract.state import REASONS
+from cordboard.store.connection import token
+from cordboard.store.sessions import Sessions
+from cordboard.store.values import Accepted, Holder, Leave, Renewal
+
+
+class Rooms(Sessions):
+    """Who may be a room's bot; each method is one script."""
+
+    async def accept(self, launch: Launch, *, queue_max: int) -> Accepted:
+        """Decide one join (contract, section 4): a new session, or the live one that it met.
+
+        Args:
+            launch: What was asked for; its epoch is not looked at, the store draws it.
+            queue_max: How many accepted joins may wait for a runner.
+
+        Raises:
+            SessionInUseError: The session id is live in another room.
+            QueueFullError: The queue is at its bound.
+        """
+        fields = {
+            "bot": launch.bot,
+            "max_duration_s": str(launch.max_duration_s),
+            "user_id": launch.user_id,
+            "user_name": launch.user_name,
+            "tenant_id": launch.tenant_id,
+        }
+        pairs = [part for name, value in fields.items() if value for part in (name, value)]
+        answer = await self._run(
+            "accept",
+            self.keys.session(launch.session_id),
+            launch.session_id,
+            launch.room_url,
+            encode(launch),
+            launch.deadline_s,
+            queue_max,
+            token(),
+            *pairs,
+        )
+        return await self._accepted(launch, answer)
+
+    async def _accepted(self, launch: Launch, answer: Sequence[Any]) -> Accepted:
+        match answer:
+            case ["new", epoch, created_ms]:
+                return Accepted(
+                    launch.session_id,
+                    launch.room_url,
+                    "queued",
+                    epoch,
+                    reused=False,
+                    created_ms=created_ms,
+                )
+            case ["reused", holder]:
+                record = await self.session(holder)
+                return Accepted(
+                    record.session_id,
+                    record.room_url,
+                    record.state,
+                    record.epoch,
+                    reused=True,
+                    created_ms=record.created_ms,
+                )
+            case ["in_use", room]:
+                raise SessionInUseError(
+                    f"Session {launch.session_id} is live in another room.",
+                    hint="End it there first, or join under another sessionId.",
+                    extra={"sessionId": launch.session_id, "room_url": room},
+                )
+            case _:
+                raise QueueFullError(
+                    f"{answer[1]} accepted joins wait for a runner already.",
+                    hint="Come back later, or add runners.",
+                    retry_after_s=5,
+                )
+
+    async def leave(
+        self, *, session_id: str | None = None, room: str | None = None, force: bool = False
+    ) -> Leave:
+        """End a session for its caller; a running bot is marked, anything else cancelled at once.
+
+        Raises:
+            NotHolderError: Another session holds the room.
+        """
+        answer = await self._run(
+            "leave",
+            self.keys.launches,
+            session_id or "",
+            room or "",
+            "1" if force else "0",
+            token(),
+        )
+        match answer:
+            case ["absent"]:
+                return Leave("absent", session_id or "", room or "")
+            case ["not_holder", holder]:
+                raise NotHolderError(
+                    f"Session {session_id} does not hold the room.",
+                    hint="Only the holder's sessionId, or force, ends it.",
+                    extra={"room_url": room, "holder": holder},
+                )
+            case [outcome, sid, its_room, epoch, url]:
+                return Leave(outcome, sid, its_room, epoch, url)
+            case _:
+                return Leave("cancelled", answer[1], answer[2], answer[3])
+
+    async def launch_record(self, session_id: str, epoch: int) -> Launch:
+        """Return what a cold runner is to run.
+
+        Raises:
+            NotFoundError: There is no such session, or it has ended.
+            StaleEpochError: The session has been granted anew meanwhile.
+        """
+        with self._errors():
+            text, current, attempt = await self._client.hmget(
+                self.keys.session(session_id), ["launch", "epoch", "attempt"]
+            )
+        if not text or not current:
+            raise NotFoundError(f"There is no live session {session_id}.")
+        if int(current) != epoch:
+            raise _stale(session_id, epoch, int(current))
+        return replace(decode(text), epoch=epoch, attempt=int(attempt or 1))
+
+    async def running(self, session_id: str, epoch: int, holder: Holder) -> None:
+        """Confirm that the holder's bot may enter the room now.
+
+        Raises:
+            StaleEpochError: The room has been granted anew; this bot must not enter.
+            ConflictError: The session has ended, or is another runner's.
+        """
+        answer = await self._run(
+            "running",
+            self.keys.session(session_id),
+            session_id,
+            epoch,
+            holder.runner_id,
+            holder.runner_url,
+            holder.type,
+            holder.pid,
+            holder.job_name or "",
+        )
+        match answer:
+            case ["ok"]:
+                return
+            case ["stale", current]:
+                raise _stale(session_id, epoch, int(current))
+            case _:
+                raise ConflictError(
+                    f"Session {session_id} cannot be run here: it is {answer[1]}.",
+                    extra={"sessionId": session_id, "state": answer[1]},
+                )
+
+    async def renew(self, renewals: Sequence[Renewal]) -> list[RenewalVerdict]:
+        """Prolong many leases in one round trip; one verdict each, in order."""
+        if not renewals:
+            return []
+        calls = [
+            (
+                self.keys.session(item.session_id),
+                (item.session_id, item.epoch, round(item.loop_lag_ms, 1)),
+            )
+            for item in renewals
+        ]
+        with self._errors():
+            return cast("list[RenewalVerdict]", await self._scripts.run_many("renew", calls))
+
+    async def finish(
+        self, session_id: str, epoch: int, reason: str, detail: str | None = None
+    ) -> bool:
+        """Bring a session to the terminal state of ``reason``; True when this call ended it."""
+        state = REASONS[reason]
+        answer = await self._run(
+            "finish",
+            self.keys.session(session_id),
+            session_id,
+            epoch,
+            state,
+            reason,
+            detail or "",
+            token(),
+        )
+        return bool(answer)
+
+
+def _stale(session_id: str, epoch: int, current: int) -> StaleEpochError:
+    return StaleEpochError(
+        f"Epoch {epoch} of session {session_id} is stale: the session is at {current}.",
+        extra={"sessionId": session_id, "epoch": current},
+    )

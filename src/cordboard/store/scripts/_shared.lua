@@ -1,0 +1,109 @@
+-- Stands before every script; K holds the key prefixes that keys.py spells, so that a script can
+-- reach the keys of a room that it only learns from a session's record. All carry one hash tag.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local LIVE = { queued = true, starting = true, running = true }
+
+-- Returns a session's record as a table, or nil where there is none.
+local function read(sid)
+  local flat = redis.call('HGETALL', K.session .. sid)
+  if #flat == 0 then return nil end
+  local rec = {}
+  for i = 1, #flat, 2 do rec[flat[i]] = flat[i + 1] end
+  return rec
+end
+
+-- Writes who holds the room, from the session's record.
+local function write_room(rec, now)
+  redis.call('SET', K.room_active .. rec.room_url, cjson.encode({
+    v = 1, status = rec.state, session_id = rec.session_id, epoch = tonumber(rec.epoch),
+    type = rec.type, room_url = rec.room_url, user_id = rec.user_id, user_name = rec.user_name,
+    runner_url = rec.runner_url, job_name = rec.job_name, pid = tonumber(rec.pid), timestamp = now,
+  }))
+end
+
+local function write_keepalive(rec, lag, now)
+  redis.call('SET', K.room_keepalive .. rec.room_url, cjson.encode({
+    v = 1, session_id = rec.session_id, user_id = rec.user_id, user_name = rec.user_name,
+    epoch = tonumber(rec.epoch), timestamp = now, loop_lag_ms = lag,
+  }), 'PX', T.lease_ms)
+end
+
+-- Tells everyone who waits for this session.
+local function publish(rec, now)
+  redis.call('PUBLISH', K.changes, cjson.encode({
+    session_id = rec.session_id, state = rec.state, epoch = tonumber(rec.epoch),
+    attempt = tonumber(rec.attempt), reason = rec.reason, at_ms = now,
+  }))
+end
+
+-- Sets fields in the record and in Redis; false removes a field.
+local function set(rec, fields)
+  for name, value in pairs(fields) do
+    if value == false then
+      redis.call('HDEL', K.session .. rec.session_id, name)
+      rec[name] = nil
+    else
+      redis.call('HSET', K.session .. rec.session_id, name, value)
+      rec[name] = tostring(value)
+    end
+  end
+end
+
+-- Gives a warm runner's slot back. The slots in use are a set, so that each returns exactly once.
+local function free_slot(rec)
+  local runner = rec.runner_id
+  if not runner then return end
+  if redis.call('SREM', K.runner_sessions .. runner, rec.session_id) == 1
+    and redis.call('ZSCORE', K.runner_free, runner) then
+    redis.call('ZINCRBY', K.runner_free, 1, runner)
+  end
+end
+
+local function drop_lease(rec)
+  redis.call('ZREM', K.leases, rec.session_id)
+  redis.call('DEL', K.room_keepalive .. rec.room_url)
+end
+
+local function drop_entry(rec)
+  if rec.entry then
+    redis.call('XACK', K.launches, K.group, rec.entry)
+    redis.call('XDEL', K.launches, rec.entry)
+  end
+end
+
+-- The only way into a terminal state.
+local function finish(rec, state, reason, detail, token, now)
+  free_slot(rec)
+  drop_lease(rec)
+  drop_entry(rec)
+  redis.call('ZREM', K.deadlines, rec.session_id)
+  redis.call('ZREM', K.live, rec.session_id)
+  set(rec, { state = state, reason = reason, detail = detail ~= '' and detail or false,
+    at_ended = now, ended_by = token, launch = false, stop = false })
+  local holder = redis.call('GET', K.room_active .. rec.room_url)
+  if holder and cjson.decode(holder).session_id == rec.session_id then
+    redis.call('DEL', K.room_active .. rec.room_url)
+  end
+  redis.call('PEXPIRE', K.session .. rec.session_id, T.record_kept_ms)
+  publish(rec, now)
+end
+
+-- Appends the launch to the queue, and remembers the entry so that an ending can remove it.
+local function enqueue(rec)
+  local entry = redis.call('XADD', K.launches, '*', 'v', '1', 'session_id', rec.session_id,
+    'epoch', rec.epoch, 'attempt', rec.attempt, 'launch', rec.launch)
+  set(rec, { entry = entry })
+end
+
+-- Raises the room's epoch. It outlives the session, so that no grant ever repeats a number.
+local function raise_epoch(room, at_least)
+  local key = K.room_epoch .. room
+  local epoch = math.max(tonumber(redis.call('GET', key) or '0'), at_least) + 1
+  redis.call('SET', key, epoch, 'PX', T.epoch_kept_ms)
+  return epoch
+end

@@ -1,0 +1,45 @@
+-- accept: decides one join (contract, section 4, the table).
+-- KEYS[1] the session's record.
+-- ARGV session id, room, launch (JSON), deadline (s), queue bound, token of this call,
+--      then pairs of further record fields.
+-- Returns {'new', epoch, created_ms} | {'reused', holder's session id} | {'in_use', its room}
+--      | {'full', entries waiting}.
+local sid, room, launch, deadline_s, queue_max, token =
+  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local now = now_ms()
+local old = read(sid)
+
+local holder = redis.call('GET', K.room_active .. room)
+if holder then
+  local holder_sid = cjson.decode(holder).session_id
+  if old and holder_sid == sid and old.join_token == token then
+    return { 'new', tonumber(old.epoch), tonumber(old.created_ms) }
+  end
+  return { 'reused', holder_sid }
+end
+if old and LIVE[old.state] then return { 'in_use', old.room_url } end
+local waiting = redis.call('XLEN', K.launches)
+if waiting >= queue_max then return { 'full', waiting } end
+
+local epoch = raise_epoch(room, old and tonumber(old.epoch) or 0)
+redis.call('DEL', KEYS[1])
+local rec = { session_id = sid, room_url = room }
+local fields = {
+  session_id = sid, room_url = room, state = 'queued', epoch = epoch, attempt = 1, refusals = 0,
+  launch = launch, deadline_s = deadline_s, deadline_ms = now + deadline_s * 1000,
+  created_ms = now, at_queued = now, join_token = token,
+}
+for i = 7, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+set(rec, fields)
+enqueue(rec)
+write_room(rec, now)
+redis.call('ZADD', K.deadlines, rec.deadline_ms, sid)
+redis.call('ZADD', K.live, now, sid)
+for _, index in ipairs({ K.sessions, K.room_sessions .. room,
+  rec.user_id and (K.user_sessions .. rec.user_id) or nil }) do
+  redis.call('ZADD', index, now, sid)
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - T.index_kept_ms)
+  redis.call('PEXPIRE', index, T.index_kept_ms)
+end
+publish(rec, now)
+return { 'new', epoch, now }

@@ -1,0 +1,131 @@
+"""Session records: reading one, paging through many, hearing of changes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from cordboard.contract.errors import InvalidValueError, NotFoundError
+from cordboard.contract.state import LIVE, State
+from cordboard.store.connection import Shard
+from cordboard.store.values import Change, SessionRecord, record_from_hash
+
+_PAGE_SCAN_MAX: Final = 1000  # records looked at for one page, however few of them match
+
+
+class Sessions(Shard):
+    """Looking at sessions; nothing here changes one."""
+
+    async def session(self, session_id: str) -> SessionRecord:
+        """Return one session's record.
+
+        Raises:
+            NotFoundError: There is none; it ended more than 24 h ago, or never was.
+        """
+        records = await self._records([session_id])
+        if session_id not in records:
+            raise NotFoundError(
+                f"There is no session {session_id}.",
+                hint="Records are kept for 24 h after the end; its log lines may be kept longer.",
+            )
+        return records[session_id]
+
+    async def sessions(
+        self,
+        *,
+        state: State | None = None,
+        room: str | None = None,
+        user_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> tuple[list[SessionRecord], str | None]:
+        """Return a page of sessions, newest first, and the cursor of the next page, if any."""
+        index = self._index(state, room, user_id)
+        start, after = _parse_cursor(cursor)
+        page: list[SessionRecord] = []
+        scanned = 0
+        while len(page) < limit and scanned < _PAGE_SCAN_MAX:
+            with self._errors():
+                found = await self._client.zrange(
+                    index,
+                    start,
+                    "-inf",
+                    desc=True,
+                    byscore=True,
+                    offset=0,
+                    num=limit + 1,
+                    withscores=True,
+                )
+            fresh = [(sid, int(score)) for sid, score in found if (int(score), sid) < after]
+            if not fresh:
+                return page, None
+            records = await self._records([sid for sid, _ in fresh])
+            for sid, score in fresh:
+                scanned += 1
+                start, after = str(score), (score, sid)
+                record = records.get(sid)
+                if record and _matches(record, state, room, user_id):
+                    page.append(record)
+                    if len(page) == limit:
+                        break
+        return page, f"{after[0]}|{after[1]}"
+
+    @asynccontextmanager
+    async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
+        """Listen to changes of state; those after the block is entered are all seen."""
+        with self._errors():
+            async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                await pubsub.subscribe(self.keys.changes)
+                yield self._listen(pubsub)
+
+    async def _listen(self, pubsub: Any) -> AsyncIterator[Change]:
+        with self._errors():
+            while True:
+                message = await pubsub.get_message(timeout=1.0)
+                if message is not None:
+                    yield _change(message["data"])
+                else:
+                    await asyncio.sleep(0)
+
+    def _index(self, state: State | None, room: str | None, user_id: str | None) -> str:
+        if room is not None:
+            return self.keys.room_sessions(room)
+        if user_id is not None:
+            return self.keys.user_sessions(user_id)
+        return self.keys.live if state in LIVE else self.keys.sessions
+
+    async def _records(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        if not session_ids:
+            return {}
+        with self._errors():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for sid in session_ids:
+                    pipe.hgetall(self.keys.session(sid))
+                flats = await pipe.execute()
+        return {flat["session_id"]: record_from_hash(flat) for flat in flats if flat}
+
+
+def _change(text: str) -> Change:
+    return Change(**json.loads(text))
+
+
+def _parse_cursor(cursor: str | None) -> tuple[str, tuple[float, str]]:
+    if cursor is None:
+        return "+inf", (float("inf"), "")
+    score, bar, sid = cursor.partition("|")
+    if not bar or not score.isdigit():
+        raise InvalidValueError(
+            f"cursor {cursor[:40]!r} is none of ours.", hint="Hand back the nextCursor of a page."
+        )
+    return score, (int(score), sid)
+
+
+def _matches(
+    record: SessionRecord, state: State | None, room: str | None, user_id: str | None
+) -> bool:
+    return (
+        (state is None or record.state == state)
+        and (room is None or record.room_url == room)
+        and (user_id is None or record.user_id == user_id)
+    )

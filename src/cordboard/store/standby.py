@@ -1,0 +1,36 @@
+"""Warm runners: their heartbeat and their free slots."""
+
+from cordboard.store.connection import Shard
+from cordboard.store.values import RunnerInfo
+
+
+class Standby(Shard):
+    """The pool of warm runners."""
+
+    async def register(self, runner: RunnerInfo) -> int:
+        """Say that a warm runner lives and what it can take; returns its free slots."""
+        free: int = await self._run(
+            "register",
+            self.keys.runner(runner.runner_id),
+            runner.runner_id,
+            runner.url,
+            runner.capacity,
+            "1" if runner.draining else "0",
+            *runner.bots,
+        )
+        return free
+
+    async def unregister(self, runner_id: str) -> None:
+        """Forget a warm runner that stops."""
+        with self._errors():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.zrem(self.keys.runners, runner_id)
+                pipe.zrem(self.keys.runner_free, runner_id)
+                pipe.delete(self.keys.runner(runner_id))
+                await pipe.execute()
+
+    async def runners_alive(self, within_ms: int) -> int:
+        """Return how many warm runners have given a sign of life lately."""
+        with self._errors():
+            now = await self._now_ms()
+            return int(await self._client.zcount(self.keys.runners, now - within_ms, "+inf"))

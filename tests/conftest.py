@@ -1,0 +1,29 @@
+"""Fixtures that several rooms need: a real Redis or Valkey, and a store of one's own in it."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from cordboard.store import Store
+from cordboard.store.embedded import EmbeddedServer
+from cordboard.store.keys import Keys
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real server, started for this run."""
+    server = EmbeddedServer()
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    """A store whose keys no other test touches."""
+    async with Store(redis_url, Keys(f"t{os.getpid()}-{next(_numbers)}")) as opened:
+        yield opened

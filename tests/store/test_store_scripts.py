@@ -1,0 +1,402 @@
+"""The store's scripts, each against a real server."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from cordboard.contract.errors import (
+    ConflictError,
+    NotFoundError,
+    NotHolderError,
+    QueueFullError,
+    SessionInUseError,
+    StaleEpochError,
+    StoreUnavailableError,
+)
+from cordboard.contract.launch import Launch
+from cordboard.contract.state import REASONS, TERMINAL
+from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
+
+RUNNER = RunnerInfo("r1", "http://127.0.0.1:7860", capacity=2)
+HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
+
+
+def launch(session_id: str = "call-7", room: str = "webrtc:demo", **over: Any) -> Launch:
+    return Launch(session_id, room, epoch=1, **over)
+
+
+async def accept(
+    store: Store, session_id: str = "call-7", room: str = "webrtc:demo", **over: Any
+) -> Any:
+    return await store.accept(launch(session_id, room, **over), queue_max=100)
+
+
+async def run(store: Store, session_id: str = "call-7", room: str = "webrtc:demo") -> int:
+    """Bring a session to running; return its epoch."""
+    accepted = await accept(store, session_id, room)
+    await store.register(RUNNER)
+    await store.assign(session_id, accepted.epoch)
+    await store.running(session_id, accepted.epoch, HOLDER)
+    return int(accepted.epoch)
+
+
+async def expire_lease(store: Store, session_id: str = "call-7") -> None:
+    """Let the lease run out without the wait: its deadline moves into the past."""
+    await store._client.zadd(store.keys.leases, {session_id: 1})
+
+
+async def raw(store: Store, key: str) -> Any:
+    text = await store._client.get(key)
+    return json.loads(text) if text else None
+
+
+class TestAccept:
+    async def test_new(self, store: Store) -> None:
+        """A first join is a new session, and holds the room."""
+        accepted = await accept(store, user_id="u-1", user_name="Ada")
+        assert (accepted.status, accepted.reused, accepted.epoch) == ("queued", False, 1)
+        active = await raw(store, store.keys.room_active("webrtc:demo"))
+        assert active["session_id"] == "call-7"
+        assert (active["status"], active["epoch"], active["user_name"]) == ("queued", 1, "Ada")
+
+    async def test_same_id_same_room(self, store: Store) -> None:
+        """The same sessionId twice is the same session."""
+        first = await accept(store)
+        second = await accept(store)
+        assert second.reused
+        assert (second.session_id, second.epoch) == (first.session_id, first.epoch)
+        assert await store.depth() == 1
+
+    async def test_room_busy(self, store: Store) -> None:
+        """A busy room answers with its holder."""
+        await accept(store)
+        second = await accept(store, "other")
+        assert (second.session_id, second.reused) == ("call-7", True)
+
+    async def test_id_live_elsewhere(self, store: Store) -> None:
+        """An id that is live in another room is refused, naming that room."""
+        await accept(store)
+        with pytest.raises(SessionInUseError) as caught:
+            await accept(store, room="webrtc:else")
+        assert caught.value.extra["room_url"] == "webrtc:demo"
+
+    async def test_again_after_end(self, store: Store) -> None:
+        """An id that has ended is a new session with a higher epoch, in any room."""
+        epoch = await run(store)
+        await store.finish("call-7", epoch, "left")
+        again = await accept(store, room="webrtc:else")
+        assert not again.reused
+        assert again.epoch > epoch
+
+    async def test_queue_bound(self, store: Store) -> None:
+        """The queue refuses what is over its bound, and leaves nothing of it behind."""
+        await accept(store)
+        with pytest.raises(QueueFullError):
+            await store.accept(launch("b", "webrtc:b"), queue_max=1)
+        with pytest.raises(NotFoundError):
+            await store.session("b")
+        assert await raw(store, store.keys.room_active("webrtc:b")) is None
+
+    async def test_race(self, store: Store) -> None:
+        """Of many concurrent joins for one room exactly one is new."""
+        answers = await asyncio.gather(*(accept(store, f"s{i}") for i in range(50)))
+        assert sum(not answer.reused for answer in answers) == 1
+        assert len({answer.session_id for answer in answers}) == 1
+
+    async def test_sent_twice(self, store: Store) -> None:
+        """A join whose answer was lost and which is sent again is still new, once."""
+        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token")
+        key = store.keys.session("call-7")
+        first = await store._run("accept", key, *args)
+        assert await store._run("accept", key, *args) == first
+        assert await store.depth() == 1
+
+
+class TestQueue:
+    async def test_entry_carries_the_launch(self, store: Store) -> None:
+        """An operator reads the launch as it was asked for, with its epoch."""
+        await accept(store, user_name="Ada", body={"empty": [], "n": 12345678901234567890})
+        assert await store.entries("op", count=10, block_ms=1) == []  # makes the group
+        (entry,) = await store.entries("op", count=10, block_ms=1)
+        assert entry.launch is not None
+        assert entry.launch.epoch == 1
+        assert entry.launch.user_name == "Ada"
+        assert entry.launch.body == {"empty": [], "n": 12345678901234567890}
+
+    async def test_unknown_version_is_buried(self, store: Store) -> None:
+        """A message of an unknown version goes to the dead letters, with the reason."""
+        await store.entries("op", count=1, block_ms=1)
+        await store._client.xadd(
+            store.keys.launches, {"v": "9", "epoch": "1", "attempt": "1", "launch": '{"v":9}'}
+        )
+        (entry,) = await store.entries("op", count=1, block_ms=1)
+        assert entry.launch is None
+        await store.bury(entry)
+        assert await store.depth() == 0
+        ((_, letter),) = await store._client.xrange(store.keys.dead_letters)
+        assert "version 9" in letter["problem"]
+
+    async def test_abandoned(self, store: Store) -> None:
+        """What one operator read and never finished, another takes over; held entries are not."""
+        await accept(store)
+        await accept(store, "b", "webrtc:b")
+        await store.entries("one", count=1, block_ms=1)
+        held, _ = await store.entries("one", count=10, block_ms=1)
+        await asyncio.sleep(0.05)
+        await store.hold("one", [held.entry_id])
+        taken = await store.abandoned("two", idle_ms=40, count=10)
+        assert [entry.launch.session_id for entry in taken if entry.launch] == ["b"]
+
+
+class TestAssign:
+    async def test_freest_runner(self, store: Store) -> None:
+        """The session goes to the live runner with most free capacity."""
+        await store.register(RUNNER)
+        await store.register(RunnerInfo("r2", "http://127.0.0.1:2", capacity=5))
+        await accept(store)
+        assert (await store.assign("call-7", 1)).runner_id == "r2"
+
+    async def test_capacity(self, store: Store) -> None:
+        """No runner gets more sessions than it has slots."""
+        await store.register(RUNNER)
+        outcomes = []
+        for i in range(4):
+            accepted = await accept(store, f"s{i}", f"webrtc:{i}")
+            outcomes.append((await store.assign(f"s{i}", accepted.epoch)).outcome)
+        assert outcomes == ["assigned", "assigned", "none", "none"]
+
+    async def test_slot_returns_once(self, store: Store) -> None:
+        """A slot comes back once, however often the end is told."""
+        epoch = await run(store)
+        assert await store.register(RUNNER) == 1
+        assert await store.finish("call-7", epoch, "left")
+        assert not await store.finish("call-7", epoch, "bot_finished")
+        assert await store._client.zscore(store.keys.runner_free, "r1") == 2
+        assert await store.register(RUNNER) == 2
+
+    @pytest.mark.parametrize(
+        "info",
+        [
+            RunnerInfo("r1", "http://127.0.0.1:1", capacity=2, bots=("other",)),
+            RunnerInfo("r1", "http://127.0.0.1:1", capacity=2, draining=True),
+            RunnerInfo("r1", "http://127.0.0.1:1", capacity=0),
+        ],
+    )
+    async def test_unfit_runner(self, store: Store, info: RunnerInfo) -> None:
+        """A runner without the bot, without a slot, or that drains is not chosen."""
+        await store.register(info)
+        await accept(store)
+        assert (await store.assign("call-7", 1)).outcome == "none"
+
+    async def test_silent_runner(self, store: Store) -> None:
+        """A runner without a recent heartbeat is not chosen."""
+        await store.register(RUNNER)
+        await store._client.zadd(store.keys.runners, {"r1": 1})
+        await accept(store)
+        assert (await store.assign("call-7", 1)).outcome == "none"
+
+    async def test_not_to(self, store: Store) -> None:
+        """A runner that has refused is not asked again."""
+        await store.register(RUNNER)
+        await accept(store)
+        assert (await store.assign("call-7", 1, not_to=["r1"])).outcome == "none"
+
+    async def test_stale(self, store: Store) -> None:
+        """A lower epoch than the session's assigns nothing."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        await store.recover("call-7", 1, refused=True)
+        assert (await store.assign("call-7", 1)).outcome == "gone"
+
+
+class TestHolder:
+    async def test_running(self, store: Store) -> None:
+        """Running writes who holds the room and its keepalive."""
+        await run(store)
+        active = await raw(store, store.keys.room_active("webrtc:demo"))
+        assert (active["status"], active["pid"]) == ("running", 42)
+        keepalive = await raw(store, store.keys.room_keepalive("webrtc:demo"))
+        assert (keepalive["session_id"], keepalive["epoch"]) == ("call-7", 1)
+        assert 0 < await store._client.pttl(store.keys.room_keepalive("webrtc:demo")) <= 15_000
+
+    async def test_running_needs_the_epoch(self, store: Store) -> None:
+        """A runner that was replaced is refused before its bot enters."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        await store.recover("call-7", 1, refused=True)
+        with pytest.raises(StaleEpochError):
+            await store.running("call-7", 1, HOLDER)
+
+    async def test_running_after_cancel(self, store: Store) -> None:
+        """A join that was cancelled while its runner started never gets a bot."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        assert (await store.leave(session_id="call-7")).outcome == "cancelled"
+        with pytest.raises(ConflictError):
+            await store.running("call-7", 1, HOLDER)
+
+    async def test_running_elsewhere(self, store: Store) -> None:
+        """Another runner than the assigned one is refused."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        with pytest.raises(ConflictError):
+            await store.running("call-7", 1, Holder("r9", "http://127.0.0.1:9", "warm", 1))
+
+    async def test_renew(self, store: Store) -> None:
+        """Each verdict is about one lease, in the order asked."""
+        await run(store)
+        await run(store, "b", "webrtc:b")
+        await store.leave(session_id="b")
+        verdicts = await store.renew(
+            [
+                Renewal("call-7", 1, "webrtc:demo", 42),
+                Renewal("call-7", 9, "webrtc:demo", 42),
+                Renewal("b", 1, "webrtc:b", 42),
+                Renewal("never", 1, "webrtc:never", 42),
+            ]
+        )
+        assert verdicts == ["held", "lost", "stop", "unknown"]
+
+    async def test_finish_needs_the_epoch(self, store: Store) -> None:
+        """A holder that was replaced ends nothing."""
+        epoch = await run(store)
+        await expire_lease(store)
+        await store.recover("call-7", epoch)
+        assert not await store.finish("call-7", epoch, "bot_crashed")
+        assert (await store.session("call-7")).state == "queued"
+
+    @pytest.mark.parametrize("reason", sorted(REASONS))
+    async def test_finish_leaves_nothing(self, store: Store, reason: str) -> None:
+        """Every reason leads to its state and frees room, lease, keepalive and queue."""
+        epoch = await run(store)
+        assert await store.finish("call-7", epoch, reason, "why")
+        record = await store.session("call-7")
+        assert record.state == REASONS[reason]
+        assert record.state in TERMINAL
+        assert (record.reason, record.detail) == (reason, "why")
+        for key in (
+            store.keys.room_active("webrtc:demo"),
+            store.keys.room_keepalive("webrtc:demo"),
+        ):
+            assert not await store._client.exists(key)
+        for key in (store.keys.leases, store.keys.deadlines, store.keys.live):
+            assert await store._client.zcard(key) == 0
+        assert await store.depth() == 0
+        assert await store._client.hget(store.keys.session("call-7"), "launch") is None
+        assert await store._client.pttl(store.keys.session("call-7")) > 0
+
+
+class TestLeave:
+    async def test_absent(self, store: Store) -> None:
+        """Leaving what is not there is no error."""
+        assert (await store.leave(session_id="never")).outcome == "absent"
+        assert (await store.leave(room="webrtc:empty", force=True)).outcome == "absent"
+
+    async def test_queued(self, store: Store) -> None:
+        """A queued session is cancelled at once, and its entry leaves the queue."""
+        await accept(store)
+        assert (await store.leave(session_id="call-7")).outcome == "cancelled"
+        assert (await store.session("call-7")).reason == "cancelled"
+        assert await store.depth() == 0
+
+    async def test_not_holder(self, store: Store) -> None:
+        """Only the holder's session id ends what is in the room."""
+        await run(store)
+        with pytest.raises(NotHolderError):
+            await store.leave(session_id="other", room="webrtc:demo")
+        forced = await store.leave(room="webrtc:demo", force=True)
+        assert (forced.outcome, forced.session_id) == ("stopping", "call-7")
+
+
+class TestRecover:
+    async def test_held(self, store: Store) -> None:
+        """A lease that has not run out is nobody's to take."""
+        epoch = await run(store)
+        assert (await store.recover("call-7", epoch)).outcome == "held"
+
+    async def test_twice_then_failed(self, store: Store) -> None:
+        """A session is handed on twice at most, each time under a higher epoch."""
+        epoch = await run(store)
+        for attempt in (2, 3):
+            await expire_lease(store)
+            recovered = await store.recover("call-7", epoch)
+            assert (recovered.outcome, recovered.attempt) == ("queued", attempt)
+            assert recovered.epoch > epoch
+            epoch = recovered.epoch
+            await store.assign("call-7", epoch)
+            await store.running("call-7", epoch, HOLDER)
+        await expire_lease(store)
+        assert (await store.recover("call-7", epoch)).reason == "runner_lost"
+        assert (await store.session("call-7")).state == "failed"
+
+    async def test_asked_to_stop(self, store: Store) -> None:
+        """A session that was asked to end is not handed on when its runner dies."""
+        epoch = await run(store)
+        await store.leave(session_id="call-7")
+        await expire_lease(store)
+        await store.recover("call-7", epoch)
+        record = await store.session("call-7")
+        assert (record.state, record.reason) == ("ended", "left")
+
+    async def test_suspects(self, store: Store) -> None:
+        """Only sessions whose lease has run out are suspect."""
+        await run(store)
+        await run(store, "b", "webrtc:b")
+        await expire_lease(store, "b")
+        assert [item.record.session_id for item in await store.suspects()] == ["b"]
+
+    async def test_expire(self, store: Store) -> None:
+        """What does not run by its deadline is expired; what runs is not."""
+        await accept(store)
+        await run(store, "b", "webrtc:b")
+        assert await store.expire_overdue() == []
+        await store._client.hset(store.keys.session("call-7"), "deadline_ms", 1)
+        await store._client.zadd(store.keys.deadlines, {"call-7": 1})
+        (expired,) = await store.expire_overdue()
+        assert (expired.record.state, expired.record.reason) == ("expired", "deadline")
+
+
+class TestLooking:
+    async def test_pages(self, store: Store) -> None:
+        """Pages go from the newest to the oldest, and hold each session once."""
+        for i in range(7):
+            await accept(store, f"s{i}", f"webrtc:{i}", user_id=f"u{i % 2}")
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page, cursor = await store.sessions(limit=3, cursor=cursor)
+            seen += [record.session_id for record in page]
+            if cursor is None:
+                break
+        assert sorted(seen) == [f"s{i}" for i in range(7)]
+        times = {f"s{i}": (await store.session(f"s{i}")).created_ms for i in range(7)}
+        assert [times[sid] for sid in seen] == sorted(times.values(), reverse=True)
+        page, _ = await store.sessions(user_id="u1")
+        assert {record.session_id for record in page} == {"s1", "s3", "s5"}
+
+    async def test_changes(self, store: Store) -> None:
+        """Every change of state is told, the last one with its reason."""
+        async with store.changes() as changes:
+            epoch = await run(store)
+            await store.finish("call-7", epoch, "left")
+            states = []
+            async for change in changes:
+                states.append(change.state)
+                if change.state == "ended":
+                    break
+        assert states == ["queued", "starting", "running", "ended"]
+        assert change.reason == "left"
+
+    async def test_away(self) -> None:
+        """A Redis that is away is said to be, with its address and without its password."""
+        async with open_store("redis://:hush@127.0.0.1:1/0") as gone:
+            with pytest.raises(StoreUnavailableError) as caught:
+                await gone.ping()
+        assert "127.0.0.1:1" in str(caught.value)
+        assert "hush" not in str(caught.value)
