@@ -1,0 +1,100 @@
+"""Errors over HTTP: every one is ``application/problem+json`` (RFC 9457)."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from cordboard.context import current
+from cordboard.context.carrier import HEADER_SESSION_ID
+from cordboard.contract.errors import CordboardError
+from cordboard.emit import get_logger
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:cordboard:problem:"
+
+log = get_logger("http")
+
+
+def problem(error: CordboardError) -> JSONResponse:
+    """Return the answer that tells of an error of ours, with the session's id where one is known."""
+    body: dict[str, Any] = {
+        "type": TYPE_PREFIX + error.code,
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+        **({"hint": error.hint} if error.hint else {}),
+        **error.extra,
+    }
+    session_id = _known_session(error)
+    headers = {HEADER_SESSION_ID: session_id} if session_id else {}
+    if session_id:
+        body.setdefault("sessionId", session_id)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return JSONResponse(body, error.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make an application tell every error in this form."""
+    app.add_exception_handler(CordboardError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _known_session(error: CordboardError) -> str | None:
+    named = error.extra.get("sessionId")
+    return named if isinstance(named, str) else current().session_id
+
+
+async def _ours(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CordboardError)  # noqa: S101 - registered for this class
+    return problem(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    errors = [
+        {"field": ".".join(str(part) for part in item["loc"][1:]), "message": item["msg"]}
+        for item in error.errors()
+    ]
+    first = errors[0] if errors else {"field": "", "message": "invalid"}
+    return JSONResponse(
+        {
+            "type": TYPE_PREFIX + "invalid",
+            "title": "Invalid value",
+            "status": 422,
+            "code": "invalid",
+            "detail": f"{first['field'] or 'body'}: {first['message']}",
+            "errors": errors,
+        },
+        422,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    title = HTTPStatus(error.status_code).phrase
+    return JSONResponse(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": error.status_code,
+            "code": title.lower().replace(" ", "_"),
+            "detail": str(error.detail),
+        },
+        error.status_code,
+        error.headers,
+        MEDIA_TYPE,
+    )
+
+
+async def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
+    log.error("A request failed for a reason that nobody foresaw", error=error)
+    return problem(CordboardError("Something went wrong on our side; the log says what."))
