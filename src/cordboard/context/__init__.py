@@ -7,13 +7,17 @@ A context is bound for a block (``bound``), or for a whole process that serves o
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The companions of a session id; an absent value is None, never an empty text."""
+    """The companions of a session id; an absent value is None, never an empty text.
+
+    Attributes:
+        line: How a log line says this context; written once, by the logger, when it first meets it.
+    """
 
     session_id: str | None = None
     user_id: str | None = None
@@ -21,10 +25,11 @@ class Context:
     room: str | None = None
     epoch: int | None = None
     traceparent: str | None = None
+    line: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
 
 EMPTY: Final = Context()
-_FIELDS: Final = tuple(item.name for item in fields(Context))
+_FIELDS: Final = tuple(item.name for item in fields(Context) if item.init)
 _bound: ContextVar[Context | None] = ContextVar("cordboard_context", default=None)
 _process: list[Context] = [EMPTY]
 

@@ -44,8 +44,26 @@ _BAGGAGE_NAMES: Final = {
 }
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_MACHINE: Final = ("0.0.0.0", "localhost")  # noqa: S104 - names no machine, nothing listens
 _VALUE_MAX_CHARS: Final = 1024
 _BAGGAGE_MAX_CHARS: Final = 8192  # W3C Baggage, section 3.3.2: the least that all must carry
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnvironment:
+    """What the environment says about logging; empty texts count as absent.
+
+    Attributes:
+        level: ``LOG_LEVEL``, as it stands.
+        format: ``LOG_FORMAT``, as it stands.
+        machine: ``POD_NAME``, ``JOB_ID``, the host's name, or ``server``.
+        color: Whether a terminal may get colours (``NO_COLOR``, ``TERM``).
+    """
+
+    level: str | None
+    format: str | None
+    machine: str
+    color: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,19 @@ def extract_environment(environment: Mapping[str, str] | None = None) -> Extract
             "epoch": source.get(ENV_EPOCH),
             "traceparent": source.get(ENV_TRACEPARENT),
         }
+    )
+
+
+def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironment:
+    """Read what the environment says about logging, by default this process's own."""
+    source = os.environ if environment is None else environment
+    names = (source.get("POD_NAME"), source.get("JOB_ID"), os.uname().nodename)
+    known = (name.strip() for name in names if name)
+    return LogEnvironment(
+        level=source.get("LOG_LEVEL", "").strip() or None,
+        format=source.get("LOG_FORMAT", "").strip() or None,
+        machine=next((name for name in known if name and name not in _NO_MACHINE), "server"),
+        color=not source.get("NO_COLOR") and source.get("TERM") != "dumb",
     )
 
 

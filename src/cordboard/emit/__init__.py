@@ -1,0 +1,48 @@
+"""Saying it: the logging library. One JSON object per line, with the session of the moment.
+
+``configure(service="gateway")`` once per process, ``log = get_logger("store")`` per module.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from cordboard.context import bound as session_context
+from cordboard.context import current as current_session
+
+if TYPE_CHECKING:
+    from cordboard.emit.foreign import forward, forward_line, raw
+    from cordboard.emit.logger import Logger, get_logger
+    from cordboard.emit.pipeline import capture, configure, flush, quiesce, shutdown
+
+__all__ = [
+    "Logger",
+    "capture",
+    "configure",
+    "current_session",
+    "flush",
+    "forward",
+    "forward_line",
+    "get_logger",
+    "quiesce",
+    "raw",
+    "session_context",
+    "shutdown",
+]
+
+_HOMES = {
+    "Logger": "logger",
+    "get_logger": "logger",
+    "forward": "foreign",
+    "forward_line": "foreign",
+    "raw": "foreign",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the machinery (msgspec, 30 ms) when the first name of it is used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'cordboard.emit' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - see above
+
+    value = getattr(import_module(f"cordboard.emit.{_HOMES.get(name, 'pipeline')}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,131 @@
+"""Lines of other processes: records of a browser or a child as they are, raw output as a record."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from cordboard.context import Context
+from cordboard.contract.record import KEYS, LEVELS, LINE_MAX_BYTES, REQUIRED_KEYS
+from cordboard.emit import render
+from cordboard.emit.pipeline import ensure_configured, pipeline
+from cordboard.emit.values import clean, clean_text
+
+_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_BOOT: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
+_TEXTS: Final = ("message", "service", "tag", "sessionId")
+_OPTIONAL_TEXTS: Final = ("userId", "userName", "room", "traceId", "spanId", "event")
+_INT_MAX: Final = 2**63
+
+
+def why_invalid(record: object) -> str | None:
+    """Say why ``record`` is none of section 3 of the contract; None when it is one."""
+    if not isinstance(record, Mapping):
+        return "it is no object"
+    for key in REQUIRED_KEYS:
+        if key not in record:
+            return f"{key} is missing"
+    for key in record:
+        if key not in KEYS:
+            return f"{str(key)[:40]} is no key of a record"
+    return _why_invalid_value(record)
+
+
+def _why_invalid_value(record: Mapping[str, Any]) -> str | None:
+    for key in (*_TEXTS, *_OPTIONAL_TEXTS):
+        value = record.get(key)
+        if not isinstance(value, str) and (key in _TEXTS or value is not None):
+            return f"{key} is no text"
+    if record["level"] not in LEVELS:
+        return "level is none of debug, info, warn, error"
+    if not _matches(_TIMESTAMP, record["timestamp"]):
+        return "timestamp is not of the form 2026-11-23T10:11:12.123456Z"
+    if not _matches(_BOOT, record["boot"]):
+        return "boot is not 8 hex digits"
+    seq = record["seq"]
+    if type(seq) is not int or not 1 <= seq < _INT_MAX:
+        return "seq is no counter from 1"
+    return _why_invalid_rest(record)
+
+
+def _why_invalid_rest(record: Mapping[str, Any]) -> str | None:
+    for key in ("meta", "error"):
+        if key in record and not isinstance(record[key], Mapping):
+            return f"{key} is no object"
+    for key in ("raw", "truncated"):
+        if key in record and record[key] is not True:
+            return f"{key} is not true"
+    if "epoch" in record and type(record["epoch"]) is not int:
+        return "epoch is no number"
+    return None
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def forward(record: Mapping[str, Any]) -> bool:
+    """Write a record of another process, with its own timestamp, boot and seq.
+
+    Secrets are redacted and limits kept; keys come out in the contract's order.
+
+    Returns:
+        False when it is no record of the contract (``why_invalid`` says why); nothing is written.
+    """
+    if not pipeline.configured:
+        ensure_configured()
+    if why_invalid(record) is not None:
+        return False
+    ordered = {key: _cleaned(key, record[key]) for key in KEYS if key in record}
+    pipeline.put(render.encode_record(ordered), urgent=record["level"] == "error")
+    return True
+
+
+def _cleaned(key: str, value: Any) -> Any:
+    if key == "message" and isinstance(value, str):
+        return clean_text(value)
+    return clean(value)
+
+
+def forward_line(line: bytes, *, context: Context | None = None, service: str = "bot") -> bool:
+    """Write a line of a child that speaks this format, byte for byte.
+
+    Args:
+        line: One encoded record, with or without its newline.
+        context: Whose line it is, should it turn out to be none of the contract.
+        service: Who said it, likewise.
+
+    Returns:
+        False when it was no record of the contract; it is then written as a raw line.
+    """
+    if not pipeline.configured:
+        ensure_configured()
+    line = line.strip()
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        record = None
+    if why_invalid(record) is not None or b"\n" in line or len(line) >= LINE_MAX_BYTES:
+        raw(line.decode("utf-8", "replace"), service=service, context=context, tag="records")
+        return False
+    pipeline.put(line + b"\n", urgent=record["level"] == "error")
+    return True
+
+
+def raw(text: str, *, service: str, context: Context | None = None, tag: str = "stdout") -> None:
+    """Write a line of a process that does not speak this format, as a record with ``"raw":true``.
+
+    Args:
+        text: One line of output, without its newline.
+        service: The service that printed it.
+        context: The session it belongs to; by default what is bound here.
+        tag: ``stdout`` or ``stderr``.
+    """
+    if not pipeline.configured:
+        ensure_configured()
+    level = "warn" if tag == "stderr" else "info"
+    try:
+        pipeline.write_as(service, level, text.rstrip("\r\n"), tag, context=context)
+    except Exception as failure:  # noqa: BLE001 - logging never fails its caller
+        pipeline.tell_failure(failure)

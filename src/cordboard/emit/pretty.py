@@ -1,0 +1,87 @@
+"""The form for people: aligned, coloured by level and session, harmless to the terminal."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+
+_CONTROL: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
+)
+_LEVEL_COLORS: Final = {"debug": "2", "info": "32", "warn": "33", "error": "1;31"}
+_SESSION_COLORS: Final = (36, 35, 34, 33, 32, 96, 95, 94, 93, 92)
+_DIM: Final = "2"
+_SESSION_CHARS: Final = 14
+
+
+def harmless(text: str) -> str:
+    """Return ``text`` with its escape sequences and other controls made visible."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def painter(*, color: bool) -> Callable[[bytes], bytes]:
+    """Return a function that turns a line of JSON into one for people."""
+
+    def paint(code: object, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if color and text else text
+
+    def pretty(line: bytes) -> bytes:
+        return (_render(msgspec.json.decode(line), paint) + "\n").encode("utf-8", "replace")
+
+    return pretty
+
+
+def _render(record: Mapping[str, Any], paint: Callable[[object, str], str]) -> str:
+    session = str(record["sessionId"])
+    level = str(record["level"])
+    who = f"{record['service']}/{record['tag']}"
+    parts = [
+        paint(_DIM, _local_time(str(record["timestamp"]))),
+        paint(_LEVEL_COLORS.get(level, "0"), f"{level:<5}"),
+        paint(_color_of(session), f"{harmless(_short(session)):<{_SESSION_CHARS}}"),
+        f"{harmless(who):<20}",
+        harmless(str(record["message"])).replace("\n", "\n    "),
+    ]
+    if record.get("event"):
+        parts.append(paint("1", harmless(str(record["event"]))))
+    parts += [f"{paint(_DIM, harmless(k) + '=')}{_value(v)}" for k, v in _meta(record)]
+    return " ".join(parts) + _error(record.get("error"), paint)
+
+
+def _meta(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    meta = record.get("meta")
+    return list(meta.items()) if isinstance(meta, Mapping) else []
+
+
+def _error(error: Any, paint: Callable[[object, str], str]) -> str:
+    if not isinstance(error, Mapping):
+        return ""
+    text = str(error.get("stack") or f"{error.get('type')}: {error.get('message')}").rstrip()
+    lines = harmless(text).split("\n")
+    return "".join(f"\n    {paint('31', line)}" for line in lines)
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    quoted = not text or " " in text or "=" in text
+    return harmless(msgspec.json.encode(text).decode() if quoted and text is value else text)
+
+
+def _short(session: str) -> str:
+    return session if len(session) <= _SESSION_CHARS else f"…{session[-(_SESSION_CHARS - 1) :]}"
+
+
+def _color_of(session: str) -> str:
+    if session.startswith("server:"):
+        return _DIM
+    return str(_SESSION_COLORS[crc32(session.encode("utf-8", "replace")) % len(_SESSION_COLORS)])
+
+
+def _local_time(timestamp: str) -> str:
+    try:
+        return datetime.fromisoformat(timestamp).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    except ValueError:
+        return harmless(timestamp)

@@ -1,0 +1,175 @@
+"""A record becomes one line of JSON: section 3 of the contract, byte for byte.
+
+What does not change is encoded once: a context when it is bound, a message when it is first said, a
+tag when its logger is made. A line is then the join of these with the time, ``meta`` and ``seq``.
+"""
+
+import sys
+from time import gmtime, strftime
+from typing import Any, Final
+
+import msgspec
+
+from cordboard.context import Context
+from cordboard.contract.record import LINE_MAX_BYTES, SERVER_PREFIX
+from cordboard.emit.values import clean, clean_meta, clean_text, safe_repr
+
+_MESSAGES_MAX: Final = 2048
+_MESSAGE_CACHED_MAX_CHARS: Final = 256
+_NAME_MAX_CHARS: Final = 128
+_STACK_MAX_CHARS: Final = 6000
+_NS: Final = 1_000_000_000
+
+_encode: Final = msgspec.json.Encoder().encode
+_second: tuple[int, str] = (-1, "")
+_messages: dict[str, str] = {}
+
+
+def json_text(text: str) -> str:
+    """Return ``text`` as a JSON string, with its quotes."""
+    return _encode(text).decode()
+
+
+def stamp(now_ns: int) -> str:
+    """Return the 27-character UTC timestamp of nanoseconds since the epoch."""
+    second, prefix = _second
+    if now_ns // _NS != second:
+        prefix = _new_second(now_ns // _NS)
+    return f"{prefix}{now_ns % _NS // 1000:06d}Z"
+
+
+def _new_second(second: int) -> str:
+    global _second  # noqa: PLW0603 - one tuple, replaced whole: threads see the old or the new
+    prefix = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+    _second = (second, prefix)
+    return prefix
+
+
+def message_json(message: str) -> str:
+    """Return a message as a JSON string; constant sentences are encoded once."""
+    known = _messages.get(message)
+    if known is not None:
+        return known
+    encoded = json_text(clean_text(message))
+    if len(message) <= _MESSAGE_CACHED_MAX_CHARS:
+        if len(_messages) >= _MESSAGES_MAX:
+            _messages.clear()
+        _messages[message] = encoded
+    return encoded
+
+
+def name_json(name: object) -> str:
+    """Return a tag, a service or an event as a JSON string."""
+    return json_text(clean_text(str(name), _NAME_MAX_CHARS))
+
+
+def context_json(context: Context, machine: str) -> tuple[str, str]:
+    """Return a context as a line says it: its keys, and apart from them those of its trace."""
+    if context.session_id is None:
+        session = f"{SERVER_PREFIX}{machine}"
+    else:
+        session = str(context.session_id)
+    parts = [
+        f'"sessionId":{name_json(session)}',
+        f'"userId":{_or_null(context.user_id)}',
+        f'"userName":{_or_null(context.user_name)}',
+    ]
+    if context.room:
+        parts.append(f'"room":{json_text(clean_text(str(context.room), 2048))}')
+    if context.epoch is not None:
+        parts.append(f'"epoch":{int(context.epoch)}')
+    return ",".join(parts), _trace_json(context.traceparent)
+
+
+def _or_null(value: object) -> str:
+    return "null" if value is None else json_text(clean_text(str(value), 1024))
+
+
+def _trace_json(traceparent: str | None) -> str:
+    if not traceparent:
+        return ""
+    version, trace, span, *_ = [*str(traceparent).split("-"), "", "", ""]
+    return f',"traceId":{name_json(trace)},"spanId":{name_json(span)}' if version and span else ""
+
+
+def span_json() -> str | None:
+    """Return the ids of the OpenTelemetry span that is active here; None without one."""
+    try:
+        span = sys.modules["opentelemetry.trace"].get_current_span().get_span_context()
+    except (AttributeError, KeyError):  # half imported
+        return None
+    if not span.is_valid:
+        return None
+    return f',"traceId":"{span.trace_id:032x}","spanId":"{span.span_id:016x}"'
+
+
+def meta_json(meta: dict[str, Any]) -> str:
+    """Return ``meta`` as a JSON object; any value survives."""
+    cleaned = clean_meta(meta)
+    try:
+        return _encode(cleaned).decode()
+    except (UnicodeEncodeError, TypeError, OverflowError, ValueError, RecursionError):
+        return _encode(clean(dict(cleaned))).decode()
+
+
+def error_value(error: object) -> dict[str, str]:
+    """Return an exception (or a text) as ``{"type","message","stack"}``."""
+    if not isinstance(error, BaseException):
+        text = error if isinstance(error, str) else safe_repr(error)
+        return {"type": "Error", "message": clean_text(text), "stack": ""}
+    try:
+        words = str(error)
+    except Exception as broken:  # noqa: BLE001 - a broken __str__ is not the caller's fault
+        words = f"<message whose str raised {type(broken).__name__}>"
+    return {
+        "type": type(error).__name__,
+        "message": clean_text(words, 2000),
+        "stack": _middle_cut(clean_text(_stack(error), 200_000), _STACK_MAX_CHARS),
+    }
+
+
+def _stack(error: BaseException) -> str:
+    import traceback  # noqa: PLC0415 - 3 ms that a program without errors need not pay
+
+    try:
+        return "".join(traceback.format_exception(error, limit=-40))
+    except Exception:  # noqa: BLE001 - broken __str__, recursive causes
+        return ""
+
+
+def _middle_cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 3]}\n… ({len(text) - limit} characters)\n{text[-limit * 2 // 3 :]}"
+
+
+def encode_record(record: dict[str, Any]) -> bytes:
+    """Return a record as one line, cut to the contract's limit; keys keep their order."""
+    line = _encode(record) + b"\n"
+    return line if len(line) <= LINE_MAX_BYTES else shorten(line)
+
+
+def shorten(line: bytes) -> bytes:
+    """Cut ``message``, ``meta`` and ``error`` of a line that is too long, and say so."""
+    record: dict[str, Any] = msgspec.json.decode(line)
+    boot, seq = record.pop("boot"), record.pop("seq")
+    for limit in (2000, 500, 100, 0):
+        for key in ("message", "meta", "error"):
+            if key in record:
+                record[key] = _shorter(record[key], limit)
+        line = _encode({**record, "truncated": True, "boot": boot, "seq": seq}) + b"\n"
+        if len(line) <= LINE_MAX_BYTES:
+            break
+    return line
+
+
+def _shorter(value: Any, limit: int) -> Any:
+    if isinstance(value, str):
+        keep = max(limit, 40)
+        return value if len(value) <= keep else f"{value[:keep]}…"
+    if isinstance(value, dict):
+        width = max(1, limit // 20)
+        return {_shorter(key, 0): _shorter(value[key], limit) for key in [*value][:width]}
+    if isinstance(value, list):
+        return [_shorter(item, limit) for item in value[: limit // 20]]
+    return value

@@ -1,0 +1,171 @@
+"""Any value becomes something that JSON can say, and no secret gets through.
+
+The usual record (texts, numbers, short lists under harmless names) passes ``clean_meta`` without a
+copy; everything else is rebuilt, bounded in depth, width and length.
+"""
+
+import re
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, Final
+
+REDACTED: Final = "[redacted]"
+TEXT_MAX_CHARS: Final = 8192
+DEPTH_MAX: Final = 8
+ITEMS_MAX: Final = 256
+_NAMES_MAX: Final = 4096
+_INT_MAX: Final = 2**63
+
+_SECRET_WORDS: Final = frozenset(
+    "password passwd passphrase pwd token secret secrets authorization cookie cookies credential "
+    "credentials apikey jwt bearer accesskey privatekey secretkey signature".split()
+)
+_SECRET_PAIRS: Final = frozenset(
+    {("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("auth", "key")}
+)
+# `token_count` and `secret_type` tell about a secret; they are none.
+_TELLS_ABOUT: Final = frozenset("count usage limit budget type length ttl expiry".split())
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_QUERY_SECRET: Final = re.compile(
+    r"([?&;#\s(,][\w.%-]*?"
+    r"(?:password|passwd|passphrase|pwd|token|secret|authorization|cookie|credential"
+    r"|api[_-]?key|access[_-]?key|signature|jwt)"
+    r"[\w.%-]*=)(?!\[redacted\])(?:'[^']*'|\"[^\"]*\"|[^&#;\s\"'<>,)]+)",
+    re.IGNORECASE,
+)
+_TOKEN_SHORT: Final = re.compile(r"([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s\"'<>]+", re.I)
+_USERINFO: Final = re.compile(r"(://[^/\s:@?#]*:)[^/\s@?#]+@")
+_BEARER: Final = re.compile(r"\b(Bearer|Basic)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+
+_extra_words: set[str] = set()
+_secret_names: dict[str, bool] = {}
+
+
+def redact_also(names: tuple[str, ...]) -> None:
+    """Add names, of one word or several, that are written as ``[redacted]`` from now on."""
+    _extra_words.update("".join(_words(name)) for name in names)
+    _secret_names.clear()
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a name looks like that of a secret, in any of the usual spellings."""
+    known = _secret_names.get(name)
+    if known is None:
+        known = _looks_secret(name)
+        if len(_secret_names) >= _NAMES_MAX:
+            _secret_names.clear()
+        _secret_names[name] = known
+    return known
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name[:256])]
+
+
+def _looks_secret(name: str) -> bool:
+    words = _words(name)
+    if "".join(words) in _extra_words:
+        return True
+    if words and words[-1] in _TELLS_ABOUT:
+        return False
+    pairs = zip(words, words[1:], strict=False)
+    return not _SECRET_WORDS.isdisjoint(words) or not _SECRET_PAIRS.isdisjoint(pairs)
+
+
+def clean_text(text: str, limit: int = TEXT_MAX_CHARS) -> str:
+    """Return ``text`` without secrets and lone surrogates, cut to ``limit`` characters."""
+    if len(text) > limit:
+        text = f"{text[:limit]}… (+{len(text) - limit} characters)"
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    if "=" in text:
+        text = _QUERY_SECRET.sub(rf"\1{REDACTED}", text)
+        if "?" in text:
+            text = _TOKEN_SHORT.sub(rf"\1{REDACTED}", text)
+    if "://" in text and "@" in text:
+        text = _USERINFO.sub(rf"\1{REDACTED}@", text)
+    if "earer " in text or "asic " in text:
+        text = _BEARER.sub(rf"\1\2{REDACTED}", text)
+    return text
+
+
+def needs_cleaning(value: Any) -> bool:
+    """Say whether a value may not go to the encoder as it is; quick and on the safe side."""
+    kind = type(value)
+    if kind is str:
+        return len(value) > TEXT_MAX_CHARS or "=" in value or " " in value or "@" in value
+    if kind is int:
+        return not -_INT_MAX <= value < _INT_MAX
+    if kind is float:
+        return not isfinite(value)
+    return kind is not bool and value is not None
+
+
+def clean_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return ``meta`` as JSON can say it; the same object when nothing had to be done."""
+    for name, value in meta.items():
+        if needs_cleaning(value) or is_secret_name(name):
+            return _clean_mapping(meta, 0, set())
+    return meta
+
+
+def clean(value: Any, depth: int = 0, seen: set[int] | None = None) -> Any:
+    """Return ``value`` as JSON can say it; what it cannot say is written as its ``repr``."""
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return clean_text(str.__str__(value))
+    if isinstance(value, int):
+        return _clean_int(int(value))
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else repr(float(value))
+    if isinstance(value, (Mapping, list, tuple)):
+        return _clean_container(value, depth, set() if seen is None else seen)
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return clean(value.item(), depth + 1) if depth < DEPTH_MAX else safe_repr(value)
+    return safe_repr(value)
+
+
+def safe_repr(value: object) -> str:
+    """Return ``repr(value)`` cut and without secrets, whatever the object does."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - a broken repr is the object's fault, not the caller's
+        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    return clean_text(text)
+
+
+def _clean_int(value: int) -> int | str:
+    if -_INT_MAX <= value < _INT_MAX:
+        return value
+    try:
+        return clean_text(repr(value))
+    except ValueError:  # more digits than Python prints
+        return clean_text(hex(value))
+
+
+def _clean_container(value: Any, depth: int, seen: set[int]) -> Any:
+    if id(value) in seen:
+        return "[recursive]"
+    if depth >= DEPTH_MAX:
+        return safe_repr(value)
+    seen.add(id(value))
+    try:
+        if isinstance(value, Mapping):
+            return _clean_mapping(value, depth, seen)
+        items = [clean(item, depth + 1, seen) for item in value[:ITEMS_MAX]]
+        more = len(value) - ITEMS_MAX
+        return [*items, f"… (+{more} items)"] if more > 0 else items
+    finally:
+        seen.discard(id(value))
+
+
+def _clean_mapping(mapping: Mapping[Any, Any], depth: int, seen: set[int]) -> dict[str, Any]:
+    cleaned: dict[str, Any] = {}
+    for count, (key, value) in enumerate(mapping.items()):
+        if count >= ITEMS_MAX:
+            cleaned["…"] = f"(+{len(mapping) - ITEMS_MAX} items)"
+            break
+        name = clean_text(key, 256) if isinstance(key, str) else safe_repr(key)
+        cleaned[name] = REDACTED if is_secret_name(name) else clean(value, depth + 1, seen)
+    return cleaned

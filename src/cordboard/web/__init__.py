@@ -1,0 +1,5 @@
+"""What every HTTP service shares: middleware, authentication, problems, health, serving."""
+
+from cordboard.web.middleware import SessionMiddleware
+
+__all__ = ["SessionMiddleware"]
