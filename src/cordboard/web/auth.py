@@ -71,7 +71,7 @@ class ControlSecretMiddleware:
             return True
         given = _given(scope)
         # Every comparison is made, so that the time tells nothing of which one failed.
-        return any([hmac.compare_digest(given, secret.encode()) for secret in secrets])
+        return sum(hmac.compare_digest(given, secret.encode()) for secret in secrets) > 0
 
 
 def _given(scope: Scope) -> bytes:

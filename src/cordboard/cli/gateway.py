@@ -1,0 +1,38 @@
+"""``cordboard gateway``: accepts joins over HTTP."""
+
+import argparse
+
+SUMMARY = "run a gateway: accepts joins over HTTP"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = """\
+examples:
+  cordboard gateway                                   on 127.0.0.1:4444, Redis as in REDIS_URL
+  BOT_CONTROL_SHARED_SECRET_FILE=/run/secrets/control \\
+    cordboard gateway --host 0.0.0.0                  for others, who need the secret
+"""
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=4444,
+        help="where to listen; 0: any free port (default %(default)s)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    from cordboard.emit import configure
+    from cordboard.gateway.app import create_app
+    from cordboard.settings import load
+    from cordboard.store import open_store
+    from cordboard.web import auth, serve
+
+    configure(service="gateway")
+    settings = load(args.config)
+    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    app = create_app(settings, open_store(settings.redis_url_or_default))
+    return serve.run(app, host=args.host, port=args.port)

@@ -1,0 +1,60 @@
+"""The gateway's application: its resources, its middleware, its pages."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+from fastapi import FastAPI
+
+from cordboard import __version__
+from cordboard.gateway.hub import Hub
+from cordboard.gateway.relay import Relay
+from cordboard.gateway.routes import router
+from cordboard.settings import Settings
+from cordboard.store import Store
+from cordboard.web import SessionMiddleware, auth, health, problems
+
+_DESCRIPTION = """\
+Accepts joins, and tells of sessions. Every accepted join ends in exactly one state.
+
+Authenticate with `Authorization: Bearer SECRET` or `X-Bot-Secret: SECRET`.
+Errors are `application/problem+json` (RFC 9457).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes work with."""
+
+    settings: Settings
+    store: Store
+    hub: Hub
+    relay: Relay
+
+
+def create_app(settings: Settings, store: Store) -> FastAPI:
+    """Return the gateway over a store, which it closes when it stops."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with store, aiohttp.ClientSession() as client:
+            hub = Hub(store)
+            relay = Relay(client, lambda: auth.authorization(settings.control_secrets))
+            app.state.services = Services(settings, store, hub, relay)
+            listening = asyncio.create_task(hub.run(), name="hub")
+            yield
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    app = FastAPI(
+        title="Cordboard gateway", description=_DESCRIPTION, version=__version__, lifespan=lifespan
+    )
+    app.include_router(router)
+    health.install(app, store.ping)
+    problems.install(app)
+    app.add_middleware(auth.BodyLimitMiddleware)
+    app.add_middleware(auth.ControlSecretMiddleware, secrets=lambda: settings.control_secrets)
+    app.add_middleware(SessionMiddleware)
+    return app

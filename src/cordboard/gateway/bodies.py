@@ -1,0 +1,150 @@
+"""The bodies of the gateway's HTTP interface: what is read, and what is answered."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from cordboard.contract.errors import InvalidValueError
+from cordboard.contract.ids import canonical_room, check_session_id
+from cordboard.contract.launch import (
+    DEADLINE_DEFAULT_S,
+    DEADLINE_MAX_S,
+    MAX_DURATION_DEFAULT_S,
+    Launch,
+)
+from cordboard.store import Accepted, SessionRecord
+
+
+def _room(value: object) -> str:
+    try:
+        return canonical_room(value)
+    except InvalidValueError as error:
+        raise ValueError(str(error)) from error
+
+
+def _session_id(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    try:
+        return check_session_id(value)
+    except InvalidValueError as error:
+        raise ValueError(str(error)) from error
+
+
+def _absent(value: str | None) -> str | None:
+    return value or None
+
+
+RoomUrl = Annotated[str, BeforeValidator(_room)]
+SessionId = Annotated[str | None, BeforeValidator(_session_id)]
+Text = Annotated[str | None, Field(max_length=1024), AfterValidator(_absent)]
+
+
+class JoinBody(BaseModel):
+    """A join. Any other top-level field is kept and handed to the bot inside ``body``."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "room_url": "webrtc:standup",
+                    "sessionId": "call-7",
+                    "sessionUserId": "u-1",
+                    "sessionUserName": "Ada",
+                }
+            ]
+        },
+    )
+
+    room_url: RoomUrl = Field(description="The room: a provider's URL, or webrtc:NAME.")
+    sessionId: SessionId = Field(None, description="1 to 128 of A-Z a-z 0-9 . _ ~ : @ -")  # noqa: N815
+    sessionUserId: Text = None  # noqa: N815 - names of the contract
+    sessionUserName: Text = None  # noqa: N815
+    sessionUserEmail: Text = None  # noqa: N815
+    tenantId: Text = None  # noqa: N815
+    token: Annotated[str | None, Field(max_length=8192), AfterValidator(_absent)] = Field(
+        None, description="The room's token for the bot; a secret."
+    )
+    bot: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Which bot.")
+    body: dict[str, Any] = Field(default_factory=dict, description="Handed to the bot.")
+    deadlineSeconds: int = Field(DEADLINE_DEFAULT_S, ge=1, le=DEADLINE_MAX_S)  # noqa: N815
+    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=7 * 86_400)  # noqa: N815
+
+    def launch(self, session_id: str, traceparent: str | None) -> Launch:
+        """Return the launch that this join asks for; the store draws its epoch."""
+        return Launch(
+            session_id=session_id,
+            room_url=self.room_url,
+            epoch=1,
+            user_id=self.sessionUserId,
+            user_name=self.sessionUserName,
+            user_email=self.sessionUserEmail,
+            tenant_id=self.tenantId,
+            bot=self.bot,
+            token=self.token,
+            body={**(self.model_extra or {}), **self.body},
+            deadline_s=self.deadlineSeconds,
+            max_duration_s=self.maxDurationSeconds,
+            traceparent=traceparent,
+        )
+
+
+class LeaveBody(BaseModel):
+    """Which session is to end: its own id, or whoever holds a room (with ``force``)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"sessionId": "call-7"}, {"room_url": "webrtc:standup", "force": True}]
+        }
+    )
+
+    sessionId: SessionId = None  # noqa: N815 - a name of the contract
+    room_url: Annotated[str | None, BeforeValidator(lambda value: value and _room(value))] = None
+    force: bool = False
+
+
+def join_answer(accepted: Accepted, requested: str) -> dict[str, Any]:
+    """Return the answer to a join."""
+    answer = {
+        "sessionId": accepted.session_id,
+        "room_url": accepted.room_url,
+        "status": accepted.status,
+        "epoch": accepted.epoch,
+        "reused": accepted.reused,
+        "createdAt": iso(accepted.created_ms),
+    }
+    if accepted.session_id != requested:
+        answer["requestedSessionId"] = requested
+    return answer
+
+
+def session_answer(record: SessionRecord) -> dict[str, Any]:
+    """Return a session's record as it is shown: absent values are left out, stages with times."""
+    values = {
+        "sessionId": record.session_id,
+        "room_url": record.room_url,
+        "status": record.state,
+        "reason": record.reason,
+        "detail": record.detail,
+        "epoch": record.epoch,
+        "attempt": record.attempt,
+        "bot": record.bot,
+        "userId": record.user_id,
+        "userName": record.user_name,
+        "tenantId": record.tenant_id,
+        "type": record.type,
+        "runner": record.runner_id,
+        "jobName": record.job_name,
+        "pid": record.pid,
+        "createdAt": iso(record.created_ms),
+        "stages": {name: iso(at) for name, at in record.stages.items()},
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def iso(unix_ms: int) -> str:
+    """Return a time as RFC 3339 in UTC, with milliseconds."""
+    at = datetime.fromtimestamp(unix_ms / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,62 @@
+"""Changes of state, from one subscription to everyone in this process who waits for a session."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from cordboard.contract.errors import StoreUnavailableError
+from cordboard.emit import get_logger
+from cordboard.store import Change, Store
+
+RECONNECT_S: Final = 0.5
+
+log = get_logger("hub")
+
+Waiter = asyncio.Queue[Change | None]
+
+
+class Hub:
+    """Hands each change to the queues of those who wait for its session.
+
+    A None in a queue means: the connection was lost, so look at the record yourself.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self.connected = asyncio.Event()
+
+    @contextlib.contextmanager
+    def waiting(self, session_id: str) -> Iterator[Waiter]:
+        """Receive the changes of one session for the length of a block."""
+        queue: Waiter = asyncio.Queue()
+        self._waiters[session_id].add(queue)
+        try:
+            yield queue
+        finally:
+            self._waiters[session_id].discard(queue)
+            if not self._waiters[session_id]:
+                del self._waiters[session_id]
+
+    async def run(self) -> None:
+        """Listen until cancelled; come back after every loss of the connection."""
+        while True:
+            try:
+                await self._listen()
+            except StoreUnavailableError as error:
+                if self.connected.is_set():
+                    log.warning("Lost the connection on which changes are told", error=error)
+                self.connected.clear()
+                await asyncio.sleep(RECONNECT_S)
+
+    async def _listen(self) -> None:
+        async with self._store.changes() as changes:
+            self.connected.set()
+            for waiters in list(self._waiters.values()):
+                for queue in waiters:
+                    queue.put_nowait(None)
+            async for change in changes:
+                for queue in self._waiters.get(change.session_id, ()):
+                    queue.put_nowait(change)

@@ -1,0 +1,333 @@
+"""The gateway's calls (contract, section 4)."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from cordboard.context import bound, current
+from cordboard.context.carrier import HEADER_SESSION_ID
+from cordboard.contract.errors import (
+    ConflictError,
+    CordboardError,
+    InvalidValueError,
+    NotFoundError,
+    UpstreamError,
+)
+from cordboard.contract.ids import canonical_room, check_session_id, uuid7
+from cordboard.contract.state import TERMINAL, State
+from cordboard.emit import get_logger
+from cordboard.gateway import metrics
+from cordboard.gateway.bodies import JoinBody, LeaveBody, iso, join_answer, session_answer
+from cordboard.gateway.hub import Waiter
+from cordboard.store import Accepted, Leave, SessionRecord
+
+if TYPE_CHECKING:
+    from cordboard.gateway.app import Services
+
+LEAVE_CONFIRM_S: Final = 10.0
+WAIT_MAX_S: Final = 60
+PING_S: Final = 15.0
+_PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
+
+log = get_logger("gateway")
+router = APIRouter()
+
+
+def services(request: Request) -> "Services":
+    """Return what the application's lifespan made."""
+    found: Services = request.app.state.services
+    return found
+
+
+Deps = Annotated[Any, Depends(services)]
+
+
+@router.post(
+    "/join",
+    status_code=202,
+    tags=["sessions"],
+    summary="Ask for a bot in a room",
+    responses={
+        200: {"description": "Reused"},
+        409: _PROBLEM,
+        422: _PROBLEM,
+        429: _PROBLEM,
+        503: _PROBLEM,
+    },
+)
+@router.post("/start", status_code=202, include_in_schema=False)
+async def join(
+    body: JoinBody,
+    svc: Deps,
+    wait: Annotated[
+        float, Query(ge=0, le=WAIT_MAX_S, description="Seconds to wait for it to run.")
+    ] = 0,
+) -> JSONResponse:
+    """Accept a join: 202 with a new session, 200 with the live one that it met."""
+    session_id = body.sessionId or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+    with bound(
+        session_id=session_id,
+        user_id=body.sessionUserId,
+        user_name=body.sessionUserName,
+        room=body.room_url,
+    ):
+        if body.sessionId is None:
+            log.warning("The join had no sessionId; made one")
+        log.info("Join received", event="join.received", bot=body.bot)
+        accepted = await _accept(svc, body, session_id)
+        with svc.hub.waiting(accepted.session_id) as waiter:
+            answer = join_answer(accepted, session_id)
+            if wait and accepted.status not in {"running", *TERMINAL}:
+                answer |= await _until_runs(svc, accepted.session_id, waiter, wait)
+        return JSONResponse(
+            answer,
+            200 if accepted.reused else 202,
+            {HEADER_SESSION_ID: accepted.session_id},
+        )
+
+
+async def _accept(svc: "Services", body: JoinBody, session_id: str) -> Accepted:
+    launch = body.launch(session_id, current().traceparent)
+    try:
+        accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
+    except CordboardError as error:
+        error.extra.setdefault("sessionId", session_id)
+        metrics.joins.labels(error.code).inc()
+        log.warning("Join refused", event="join.refused", reason=error.code)
+        raise
+    if accepted.reused:
+        metrics.joins.labels("reused").inc()
+        log.info(
+            "Join answered with a live session",
+            event="join.reused",
+            holder=accepted.session_id,
+            status=accepted.status,
+        )
+    else:
+        metrics.joins.labels("accepted").inc()
+        with bound(epoch=accepted.epoch):
+            log.info("Join accepted", event="join.accepted", reused=False, bot=body.bot)
+    return accepted
+
+
+async def _until_runs(
+    svc: "Services", session_id: str, waiter: Waiter, wait_s: float
+) -> dict[str, Any]:
+    """Wait until the session runs or has ended; return what has changed in the answer."""
+    deadline = asyncio.get_running_loop().time() + wait_s
+    record: SessionRecord = await svc.store.session(session_id)
+    while record.state not in {"running", *TERMINAL}:
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            break
+        await _told(waiter, min(left, 1.0))
+        record = await svc.store.session(session_id)
+    changed: dict[str, Any] = {"status": record.state, "epoch": record.epoch}
+    return changed | ({"reason": record.reason} if record.reason else {})
+
+
+async def _told(waiter: Waiter, timeout_s: float) -> None:
+    """Wait for a change, or long enough that looking at the record again makes sense."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(waiter.get(), timeout_s)
+
+
+@router.post(
+    "/leave",
+    tags=["sessions"],
+    summary="End a session",
+    responses={202: {"description": "Stopping"}, 409: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
+)
+async def leave(body: LeaveBody, svc: Deps) -> JSONResponse:
+    """End a session, and say so only when its bot is gone."""
+    if body.sessionId is None and not (body.room_url and body.force):
+        raise InvalidValueError(
+            "Neither a sessionId nor a room_url with force was given.",
+            hint='Send {"sessionId": ID}, or {"room_url": ROOM, "force": true}.',
+        )
+    with bound(session_id=body.sessionId, room=body.room_url):
+        left: Leave = await svc.store.leave(
+            session_id=body.sessionId, room=body.room_url, force=body.force
+        )
+        with bound(session_id=left.session_id, room=left.room_url, epoch=left.epoch or None):
+            return await _left(svc, left)
+
+
+async def _left(svc: "Services", left: Leave) -> JSONResponse:
+    status: str = left.outcome
+    if left.outcome == "cancelled":
+        log.info("Session ended", event="session.ended", state="cancelled", reason="cancelled")
+    elif left.outcome == "stopping":
+        status = "ended" if await _stopped(svc, left) else "stopping"
+        log.info("Leave answered", status=status)
+    answer = {
+        "sessionId": left.session_id or None,
+        "room_url": left.room_url or None,
+        "status": status,
+    }
+    headers = {HEADER_SESSION_ID: left.session_id} if left.session_id else None
+    return JSONResponse(answer, 202 if status == "stopping" else 200, headers)
+
+
+async def _stopped(svc: "Services", left: Leave) -> bool:
+    """Ask the runner to stop the bot; wait, bounded, until the session has ended."""
+    with svc.hub.waiting(left.session_id) as waiter:
+        asked = asyncio.create_task(_ask_to_stop(svc, left))
+        try:
+            async with asyncio.timeout(LEAVE_CONFIRM_S):
+                while (await svc.store.session(left.session_id)).live:
+                    await _told(waiter, 1.0)
+        except TimeoutError:
+            return False
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+    return True
+
+
+async def _ask_to_stop(svc: "Services", left: Leave) -> None:
+    url = f"{left.runner_url}/sessions/{left.session_id}/leave"
+    try:
+        await svc.relay.ask("POST", url, b"{}", timeout_s=LEAVE_CONFIRM_S)
+    except UpstreamError as error:
+        # The runner reads the wish at its next renewal; a dead one is swept by an operator.
+        log.warning("The runner could not be asked to stop the bot", error=error)
+
+
+@router.get(
+    "/sessions", tags=["sessions"], summary="List sessions, newest first", responses={422: _PROBLEM}
+)
+async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the arguments
+    svc: Deps,
+    state: State | None = None,
+    room_url: str | None = None,
+    userId: str | None = None,  # noqa: N803 - a name of the contract
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """Return a page of sessions; hand ``nextCursor`` back for the next one."""
+    page, following = await svc.store.sessions(
+        state=state,
+        room=canonical_room(room_url) if room_url else None,
+        user_id=userId,
+        limit=limit,
+        cursor=cursor,
+    )
+    return {"sessions": [session_answer(record) for record in page], "nextCursor": following}
+
+
+@router.get(
+    "/sessions/{session_id}", tags=["sessions"], summary="Show a session", responses={404: _PROBLEM}
+)
+async def session(session_id: str, svc: Deps, response: Response) -> dict[str, Any]:
+    """Return a session's record with its stages."""
+    record = await svc.store.session(_known_id(session_id))
+    response.headers[HEADER_SESSION_ID] = session_id
+    return session_answer(record)
+
+
+@router.get(
+    "/sessions/{session_id}/events",
+    tags=["sessions"],
+    summary="Follow a session",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, 404: _PROBLEM},
+)
+async def events(session_id: str, svc: Deps) -> StreamingResponse:
+    """Send every change of state as it happens; the terminal one is the last."""
+    await svc.store.session(_known_id(session_id))
+    return StreamingResponse(
+        _events(svc, session_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", HEADER_SESSION_ID: session_id},
+    )
+
+
+async def _events(svc: "Services", session_id: str) -> AsyncIterator[bytes]:
+    with svc.hub.waiting(session_id) as waiter:
+        record: SessionRecord = await svc.store.session(session_id)
+        seen = (record.epoch, record.state)
+        yield _event(_snapshot(record))
+        while seen[1] not in TERMINAL:
+            try:
+                change = await asyncio.wait_for(waiter.get(), PING_S)
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            if change is None:
+                record = await svc.store.session(session_id)
+                data, now = _snapshot(record), (record.epoch, record.state)
+            else:
+                data = {
+                    "sessionId": session_id,
+                    "status": change.state,
+                    "epoch": change.epoch,
+                    "attempt": change.attempt,
+                    "reason": change.reason,
+                    "at": iso(change.at_ms),
+                }
+                now = (change.epoch, change.state)
+            if now != seen:
+                seen = now
+                yield _event(data)
+
+
+def _snapshot(record: SessionRecord) -> dict[str, Any]:
+    at = max(record.stages.values(), default=record.created_ms)
+    return {
+        "sessionId": record.session_id,
+        "status": record.state,
+        "epoch": record.epoch,
+        "attempt": record.attempt,
+        "reason": record.reason,
+        "at": iso(at),
+    }
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    present = {name: value for name, value in data.items() if value is not None}
+    return b"event: state\ndata: " + msgspec.json.encode(present) + b"\n\n"
+
+
+@router.api_route(
+    "/sessions/{session_id}/offer",
+    methods=["POST", "PATCH"],
+    tags=["webrtc"],
+    summary="Relay a WebRTC offer or trickled candidates to the session's runner",
+    responses={404: _PROBLEM, 409: _PROBLEM, 502: _PROBLEM, 504: _PROBLEM},
+)
+async def offer(session_id: str, request: Request, svc: Deps) -> Response:
+    """Hand an offer (POST) or candidates (PATCH) to the runner that holds the session."""
+    record: SessionRecord = await svc.store.session(_known_id(session_id))
+    if record.state != "running" or not record.runner_url:
+        raise ConflictError(
+            f"Session {session_id} is {record.state}: no bot waits for an offer.",
+            hint="Offer once it runs: join with ?wait=10, or follow its events.",
+            extra={"sessionId": session_id, "status": record.state},
+        )
+    body = await request.body()
+    with bound(
+        session_id=session_id,
+        room=record.room_url,
+        epoch=record.epoch,
+        user_id=record.user_id,
+        user_name=record.user_name,
+    ):
+        url = f"{record.runner_url}/sessions/{session_id}/offer"
+        status, answer, media_type = await svc.relay.ask(request.method, url, body)
+    return Response(answer, status, {HEADER_SESSION_ID: session_id}, media_type)
+
+
+def _known_id(session_id: str) -> str:
+    """A malformed id in a path names nothing: 404, as any other unknown one."""
+    try:
+        return check_session_id(session_id)
+    except InvalidValueError as error:
+        raise NotFoundError("There is no such session.") from error
