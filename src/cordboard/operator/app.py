@@ -1,0 +1,66 @@
+"""The operator's process: its loops, and a small HTTP server for health and metrics."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+from fastapi import FastAPI
+
+from cordboard import __version__
+from cordboard.contract.errors import NotReadyError
+from cordboard.launchers import Launcher
+from cordboard.operator.loop import Loop
+from cordboard.operator.place import Placer
+from cordboard.operator.runners import Runners
+from cordboard.operator.sweep import Sweeper
+from cordboard.settings import Settings
+from cordboard.store import Store
+from cordboard.web import auth, health, problems
+
+
+def create_app(settings: Settings, store: Store, launcher: Launcher | None) -> FastAPI:
+    """Return the operator: its loops run as long as the application does."""
+    working: list[asyncio.Task[None]] = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with store, aiohttp.ClientSession() as client:
+            runners = Runners(client, lambda: auth.authorization(settings.control_secrets))
+            loop = Loop(
+                consumer_name(),
+                store,
+                Placer(store, runners, launcher),
+                Sweeper(store, runners, launcher),
+            )
+            working.append(asyncio.create_task(loop.run(), name="operator"))
+            yield
+            await loop.drain()
+            working[0].cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+            if launcher is not None:
+                await launcher.close()
+
+    async def ready() -> None:
+        if not working or working[0].done():
+            raise NotReadyError("The operator's loops do not run.")
+        await store.ping()
+
+    app = FastAPI(
+        title="Cordboard operator",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    health.install(app, ready)
+    problems.install(app)
+    return app
+
+
+def consumer_name() -> str:
+    """Return a name that no other operator has, and that says where this one is."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
