@@ -30,13 +30,15 @@ class Context:
 
 EMPTY: Final = Context()
 _FIELDS: Final = tuple(item.name for item in fields(Context) if item.init)
-_bound: ContextVar[Context | None] = ContextVar("cordboard_context", default=None)
-_process: list[Context] = [EMPTY]
+variable: Final[ContextVar[Context | None]] = ContextVar("cordboard_context", default=None)
+"""What a block has bound; ``current`` reads it, and so does the logger, without a call."""
+process_context: Final[list[Context]] = [EMPTY]
+"""What is bound where no block has bound anything."""
 
 
 def current() -> Context:
     """Return what is bound here: the block's context, else the process's, else an empty one."""
-    return _bound.get() or _process[0]
+    return variable.get() or process_context[0]
 
 
 @contextmanager
@@ -50,26 +52,26 @@ def bound(**values: Any) -> Iterator[Context]:
         TypeError: A name is no field of ``Context``.
     """
     context = merged(current(), **values)
-    token = _bound.set(context)
+    token = variable.set(context)
     try:
         yield context
     finally:
-        _bound.reset(token)
+        variable.reset(token)
 
 
 @contextmanager
 def bound_context(context: Context) -> Iterator[Context]:
     """Bind exactly this context for the length of a block, whatever is bound outside."""
-    token = _bound.set(context)
+    token = variable.set(context)
     try:
         yield context
     finally:
-        _bound.reset(token)
+        variable.reset(token)
 
 
 def bind_process(context: Context) -> None:
     """Make ``context`` the one of every thread and task that has bound none of its own."""
-    _process[0] = context
+    process_context[0] = context
 
 
 def merged(context: Context, **values: Any) -> Context:

@@ -11,7 +11,7 @@ from cordboard.context import current as current_session
 if TYPE_CHECKING:
     from cordboard.emit.foreign import forward, forward_line, raw
     from cordboard.emit.logger import Logger, get_logger
-    from cordboard.emit.pipeline import capture, configure, flush, quiesce, shutdown
+    from cordboard.emit.setup import capture, configure, flush, quiesce, shutdown
 
 __all__ = [
     "Logger",
@@ -43,6 +43,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'cordboard.emit' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - see above
 
-    value = getattr(import_module(f"cordboard.emit.{_HOMES.get(name, 'pipeline')}"), name)
+    value = getattr(import_module(f"cordboard.emit.{_HOMES.get(name, 'setup')}"), name)
     globals()[name] = value
     return value

@@ -9,7 +9,7 @@ import msgspec
 from cordboard.context import Context
 from cordboard.contract.record import KEYS, LEVELS, LINE_MAX_BYTES, REQUIRED_KEYS
 from cordboard.emit import render
-from cordboard.emit.pipeline import ensure_configured, pipeline
+from cordboard.emit.pipeline import pipeline
 from cordboard.emit.values import clean, clean_text
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
@@ -74,7 +74,7 @@ def forward(record: Mapping[str, Any]) -> bool:
         False when it is no record of the contract (``why_invalid`` says why); nothing is written.
     """
     if not pipeline.configured:
-        ensure_configured()
+        pipeline.configure()
     if why_invalid(record) is not None:
         return False
     ordered = {key: _cleaned(key, record[key]) for key in KEYS if key in record}
@@ -100,7 +100,7 @@ def forward_line(line: bytes, *, context: Context | None = None, service: str = 
         False when it was no record of the contract; it is then written as a raw line.
     """
     if not pipeline.configured:
-        ensure_configured()
+        pipeline.configure()
     line = line.strip()
     try:
         record = msgspec.json.decode(line)
@@ -122,10 +122,11 @@ def raw(text: str, *, service: str, context: Context | None = None, tag: str = "
         context: The session it belongs to; by default what is bound here.
         tag: ``stdout`` or ``stderr``.
     """
-    if not pipeline.configured:
-        ensure_configured()
-    level = "warn" if tag == "stderr" else "info"
-    try:
-        pipeline.write_as(service, level, text.rstrip("\r\n"), tag, context=context)
-    except Exception as failure:  # noqa: BLE001 - logging never fails its caller
-        pipeline.tell_failure(failure)
+    pipeline.write(
+        "warn" if tag == "stderr" else "info",
+        text.rstrip("\r\n"),
+        f',"tag":{render.name_json(tag)}',
+        context=context,
+        service_json=f',"service":{render.name_json(service)}',
+        rest=',"raw":true',
+    )

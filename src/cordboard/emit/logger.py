@@ -1,16 +1,12 @@
 """The logger: immutable, bound to a tag; a disabled level is a call that returns."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cordboard.contract.record import LEVELS
-from cordboard.emit.pipeline import ensure_configured, pipeline
+from cordboard.emit.pipeline import pipeline
 from cordboard.emit.render import name_json
-
-_DEBUG: Final = LEVELS["debug"]
-_INFO: Final = LEVELS["info"]
-_WARN: Final = LEVELS["warn"]
 
 
 class Logger:
@@ -35,53 +31,74 @@ class Logger:
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
         """Say what only a developer wants to know."""
-        if pipeline.threshold <= _DEBUG:
-            self._say("debug", message, event, error, meta)
+        if type(message) is not str:
+            message = _as_message(message)
+        if self._bound:
+            meta = {**self._bound, **meta}
+        pipeline.write("debug", message, self._tag_json, event, meta, error)
 
     def info(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
         """Say what happened."""
-        if pipeline.threshold <= _INFO:
-            self._say("info", message, event, error, meta)
+        if type(message) is not str:
+            message = _as_message(message)
+        if self._bound:
+            meta = {**self._bound, **meta}
+        pipeline.write("info", message, self._tag_json, event, meta, error)
 
     def warn(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
         """Say what is not as it should be, though the work goes on."""
-        if pipeline.threshold <= _WARN:
-            self._say("warn", message, event, error, meta)
+        if type(message) is not str:
+            message = _as_message(message)
+        if self._bound:
+            meta = {**self._bound, **meta}
+        pipeline.write("warn", message, self._tag_json, event, meta, error)
 
-    warning = warn
+    def warning(
+        self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
+    ) -> None:
+        """Say ``warn`` under its longer name."""
+        self.warn(message, event=event, error=error, **meta)
 
     def error(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
         """Say what failed; the line is written before this returns."""
-        self._say("error", message, event, error, meta)
+        if type(message) is not str:
+            message = _as_message(message)
+        if self._bound:
+            meta = {**self._bound, **meta}
+        pipeline.write("error", message, self._tag_json, event, meta, error)
 
     def exception(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
         """Say what failed, with the exception that is being handled."""
-        self._say("error", message, event, error if error is not None else sys.exc_info()[1], meta)
-
-    def _say(
-        self, level: str, message: str, event: str | None, error: object, meta: dict[str, Any]
-    ) -> None:
-        if type(message) is not str:
-            message = _as_message(message)
-        if not pipeline.configured:
-            ensure_configured()
-        if self._bound:
-            meta = {**self._bound, **meta}
-        try:
-            pipeline.write(level, message, self._tag_json, event, meta, error)
-        except Exception as failure:  # noqa: BLE001 - logging never fails its caller
-            pipeline.tell_failure(failure)
+        handled = error if error is not None else sys.exc_info()[1]
+        self.error(message, event=event, error=handled, **meta)
 
     def __repr__(self) -> str:
         return f"get_logger({self.tag!r})" + (f".bind(**{self._bound!r})" if self._bound else "")
+
+
+def _silent(self: Logger, message: str, /, **meta: Any) -> None:
+    """Stand in for a method whose level is disabled: nothing is asked, nothing is said."""
+
+
+_METHODS: Final[dict[str, Callable[..., None]]] = {
+    "debug": Logger.debug,
+    "info": Logger.info,
+    "warn": Logger.warn,
+}
+
+
+def show_from(level: str) -> None:
+    """Enable the methods of a level and above, for every logger; replace those below."""
+    for name, method in _METHODS.items():
+        setattr(Logger, name, method if LEVELS[name] >= LEVELS[level] else _silent)
 
 
 def _as_message(message: object) -> str:
@@ -90,7 +107,10 @@ def _as_message(message: object) -> str:
             "The message comes first and is a sentence; metadata are keywords: "
             'log.info("Join accepted", reused=False), or log.info("Join accepted", **mapping).'
         )
-    return str(message)
+    try:
+        return str(message)
+    except Exception:  # noqa: BLE001 - a broken __str__ is not the logger's business
+        return f"<{type(message).__name__}>"
 
 
 def get_logger(tag: str = "app") -> Logger:

@@ -68,7 +68,7 @@ class Output:
         lines.append(line)
         if not self._armed:
             self._arm()
-        if len(lines) >= BURST_LINES:
+        if not len(lines) % BURST_LINES:
             self._relieve()
 
     def put_now(self, line: bytes) -> None:

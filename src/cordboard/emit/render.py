@@ -5,6 +5,7 @@ tag when its logger is made. A line is then the join of these with the time, ``m
 """
 
 import sys
+from contextlib import suppress
 from time import gmtime, strftime
 from typing import Any, Final
 
@@ -12,17 +13,18 @@ import msgspec
 
 from cordboard.context import Context
 from cordboard.contract.record import LINE_MAX_BYTES, SERVER_PREFIX
-from cordboard.emit.values import clean, clean_meta, clean_text, safe_repr
+from cordboard.emit.values import clean_meta, clean_text, is_plain, is_suspicious, safe_repr
 
 _MESSAGES_MAX: Final = 2048
 _MESSAGE_CACHED_MAX_CHARS: Final = 256
 _NAME_MAX_CHARS: Final = 128
 _STACK_MAX_CHARS: Final = 6000
-_NS: Final = 1_000_000_000
 
 _encode: Final = msgspec.json.Encoder().encode
-_second: tuple[int, str] = (-1, "")
-_messages: dict[str, str] = {}
+clock: Final[list[tuple[int, str]]] = [(-1, "")]
+"""The current second, and the timestamp up to its dot."""
+messages: Final[dict[str, str]] = {}
+"""Messages that were said before, encoded."""
 
 
 def json_text(text: str) -> str:
@@ -30,31 +32,20 @@ def json_text(text: str) -> str:
     return _encode(text).decode()
 
 
-def stamp(now_ns: int) -> str:
-    """Return the 27-character UTC timestamp of nanoseconds since the epoch."""
-    second, prefix = _second
-    if now_ns // _NS != second:
-        prefix = _new_second(now_ns // _NS)
-    return f"{prefix}{now_ns % _NS // 1000:06d}Z"
-
-
-def _new_second(second: int) -> str:
-    global _second  # noqa: PLW0603 - one tuple, replaced whole: threads see the old or the new
+def new_second(second: int) -> str:
+    """Return the timestamp of a second up to its dot, and keep it for the rest of that second."""
     prefix = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
-    _second = (second, prefix)
+    clock[0] = (second, prefix)  # replaced whole: threads see the old pair or the new
     return prefix
 
 
 def message_json(message: str) -> str:
     """Return a message as a JSON string; constant sentences are encoded once."""
-    known = _messages.get(message)
-    if known is not None:
-        return known
     encoded = json_text(clean_text(message))
     if len(message) <= _MESSAGE_CACHED_MAX_CHARS:
-        if len(_messages) >= _MESSAGES_MAX:
-            _messages.clear()
-        _messages[message] = encoded
+        if len(messages) >= _MESSAGES_MAX:
+            messages.clear()
+        messages[message] = encoded
     return encoded
 
 
@@ -103,13 +94,38 @@ def span_json() -> str | None:
     return f',"traceId":"{span.trace_id:032x}","spanId":"{span.span_id:016x}"'
 
 
-def meta_json(meta: dict[str, Any]) -> str:
-    """Return ``meta`` as a JSON object; any value survives."""
-    cleaned = clean_meta(meta)
-    try:
-        return _encode(cleaned).decode()
-    except (UnicodeEncodeError, TypeError, OverflowError, ValueError, RecursionError):
-        return _encode(clean(dict(cleaned))).decode()
+def body_json(event: str | None, meta: dict[str, Any] | None, error: object) -> str:
+    """Return ``event``, ``meta`` and ``error`` as the keys of a line, each after a comma."""
+    said = f',"event":{name_json(event)}' if event else ""
+    if meta:
+        encoded = _plain_json(meta)
+        if encoded is None:
+            error, meta = (error, meta) if error is not None else split_error(meta)
+            encoded = _encode(clean_meta(meta)).decode() if meta else ""
+        said = f'{said},"meta":{encoded}' if encoded else said
+    return f'{said},"error":{error_json(error)}' if error is not None else said
+
+
+def _plain_json(meta: dict[str, Any]) -> str | None:
+    if is_plain(meta):
+        with suppress(UnicodeEncodeError, ValueError):
+            encoded = _encode(meta).decode()
+            if not is_suspicious(encoded):
+                return encoded
+    return None
+
+
+def split_error(meta: dict[str, Any]) -> tuple[object, dict[str, Any]]:
+    """Take the first exception out of ``meta``: it becomes the record's error."""
+    for name, value in meta.items():
+        if isinstance(value, BaseException):
+            return value, {key: meta[key] for key in meta if key != name}
+    return None, meta
+
+
+def error_json(error: object) -> str:
+    """Return an exception (or a text) as a JSON object."""
+    return _encode(error_value(error)).decode()
 
 
 def error_value(error: object) -> dict[str, str]:

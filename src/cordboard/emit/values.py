@@ -6,6 +6,7 @@ copy; everything else is rebuilt, bounded in depth, width and length.
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from math import isfinite
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ TEXT_MAX_CHARS: Final = 8192
 DEPTH_MAX: Final = 8
 ITEMS_MAX: Final = 256
 _NAMES_MAX: Final = 4096
-_INT_MAX: Final = 2**63
+_INT_BITS_MAX: Final = 1024  # longer ones are no number to any reader
+_SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 _SECRET_WORDS: Final = frozenset(
     "password passwd passphrase pwd token secret secrets authorization cookie cookies credential "
@@ -33,18 +35,22 @@ _QUERY_SECRET: Final = re.compile(
     r"[\w.%-]*=)(?!\[redacted\])(?:'[^']*'|\"[^\"]*\"|[^&#;\s\"'<>,)]+)",
     re.IGNORECASE,
 )
-_TOKEN_SHORT: Final = re.compile(r"([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s\"'<>]+", re.I)
+_TOKEN_SHORT: Final = re.compile(
+    r"([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
+)
 _USERINFO: Final = re.compile(r"(://[^/\s:@?#]*:)[^/\s@?#]+@")
 _BEARER: Final = re.compile(r"\b(Bearer|Basic)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 _extra_words: set[str] = set()
 _secret_names: dict[str, bool] = {}
+_harmless: set[str] = set()
 
 
 def redact_also(names: tuple[str, ...]) -> None:
     """Add names, of one word or several, that are written as ``[redacted]`` from now on."""
     _extra_words.update("".join(_words(name)) for name in names)
     _secret_names.clear()
+    _harmless.clear()
 
 
 def is_secret_name(name: str) -> bool:
@@ -54,7 +60,10 @@ def is_secret_name(name: str) -> bool:
         known = _looks_secret(name)
         if len(_secret_names) >= _NAMES_MAX:
             _secret_names.clear()
+            _harmless.clear()
         _secret_names[name] = known
+        if not known:
+            _harmless.add(name)
     return known
 
 
@@ -68,8 +77,7 @@ def _looks_secret(name: str) -> bool:
         return True
     if words and words[-1] in _TELLS_ABOUT:
         return False
-    pairs = zip(words, words[1:], strict=False)
-    return not _SECRET_WORDS.isdisjoint(words) or not _SECRET_PAIRS.isdisjoint(pairs)
+    return not (_SECRET_WORDS.isdisjoint(words) and _SECRET_PAIRS.isdisjoint(pairwise(words)))
 
 
 def clean_text(text: str, limit: int = TEXT_MAX_CHARS) -> str:
@@ -89,59 +97,88 @@ def clean_text(text: str, limit: int = TEXT_MAX_CHARS) -> str:
     return text
 
 
-def needs_cleaning(value: Any) -> bool:
-    """Say whether a value may not go to the encoder as it is; quick and on the safe side."""
-    kind = type(value)
-    if kind is str:
-        return len(value) > TEXT_MAX_CHARS or "=" in value or " " in value or "@" in value
-    if kind is int:
-        return not -_INT_MAX <= value < _INT_MAX
-    if kind is float:
-        return not isfinite(value)
-    return kind is not bool and value is not None
+def is_plain(mapping: dict[str, Any], depth: int = 0) -> bool:
+    """Say whether a mapping may go to the encoder as it is; quick, and on the safe side.
+
+    Texts are not looked at: ``is_suspicious`` sees all of them at once, when they are encoded.
+    """
+    for name, value in mapping.items():
+        if name not in _harmless and (type(name) is not str or is_secret_name(name)):
+            return False
+        kind = type(value)
+        if kind in _SCALARS:
+            continue
+        if kind is float:
+            if value - value != 0.0:  # not finite
+                return False
+        elif kind is dict:
+            if depth >= DEPTH_MAX or len(value) > ITEMS_MAX or not is_plain(value, depth + 1):
+                return False
+        elif kind is not list or not _is_plain_list(value):
+            return False
+    return len(mapping) <= ITEMS_MAX
 
 
-def clean_meta(meta: dict[str, Any]) -> dict[str, Any]:
-    """Return ``meta`` as JSON can say it; the same object when nothing had to be done."""
-    for name, value in meta.items():
-        if needs_cleaning(value) or is_secret_name(name):
-            return _clean_mapping(meta, 0, set())
-    return meta
+def _is_plain_list(items: list[Any]) -> bool:
+    return len(items) <= ITEMS_MAX and all(type(item) in _SCALARS for item in items)
+
+
+def is_suspicious(text: str) -> bool:
+    """Say whether an encoded object may hold a secret in a text, or is too long."""
+    return (
+        len(text) > TEXT_MAX_CHARS
+        or "=" in text
+        or "://" in text
+        or "earer " in text
+        or "asic " in text
+    )
+
+
+def clean_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``meta`` as JSON can say it, without secrets."""
+    return _clean_mapping(meta, 0, {id(meta)})
 
 
 def clean(value: Any, depth: int = 0, seen: set[int] | None = None) -> Any:
     """Return ``value`` as JSON can say it; what it cannot say is written as its ``repr``."""
-    if value is None or value is True or value is False:
+    try:
+        if isinstance(value, (Mapping, list, tuple)):
+            return _clean_container(value, depth, set() if seen is None else seen)
+        return _clean_scalar(value)
+    except Exception:  # noqa: BLE001 - a hostile subclass
+        return safe_repr(value)
+
+
+def _clean_scalar(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return clean_text(str.__str__(value))
     if isinstance(value, int):
-        return _clean_int(int(value))
+        return _clean_int(int.__int__(value))
     if isinstance(value, float):
-        return float(value) if isfinite(value) else repr(float(value))
-    if isinstance(value, (Mapping, list, tuple)):
-        return _clean_container(value, depth, set() if seen is None else seen)
-    if hasattr(value, "dtype") and getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return clean(value.item(), depth + 1) if depth < DEPTH_MAX else safe_repr(value)
+        number = float.__float__(value)
+        return number if isfinite(number) else repr(number)
+    if _is_numpy_scalar(value):
+        return _clean_scalar(value.item())
     return safe_repr(value)
+
+
+def _is_numpy_scalar(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and hasattr(value, "item") and value.ndim == 0
 
 
 def safe_repr(value: object) -> str:
     """Return ``repr(value)`` cut and without secrets, whatever the object does."""
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a broken repr is the object's fault, not the caller's
+    except Exception as error:  # noqa: BLE001 - a broken repr is the object's fault
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     return clean_text(text)
 
 
 def _clean_int(value: int) -> int | str:
-    if -_INT_MAX <= value < _INT_MAX:
-        return value
-    try:
-        return clean_text(repr(value))
-    except ValueError:  # more digits than Python prints
-        return clean_text(hex(value))
+    return value if value.bit_length() <= _INT_BITS_MAX else clean_text(hex(value))
 
 
 def _clean_container(value: Any, depth: int, seen: set[int]) -> Any:

@@ -55,7 +55,7 @@ class SessionMiddleware:
             context = Context(session_id=context.session_id, traceparent=context.traceparent)
         with bound_context(context):
             if found.refused:
-                log.warn("Malformed session headers ignored", names=list(found.refused))
+                log.warning("Malformed session headers ignored", names=list(found.refused))
             await self._serve(scope, receive, send, context)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, context: Context) -> None:
