@@ -45,6 +45,7 @@ _BAGGAGE_NAMES: Final = {
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NO_MACHINE: Final = ("0.0.0.0", "localhost")  # noqa: S104 - names no machine, nothing listens
+_EPOCH_MAX_DIGITS: Final = 18  # fits 63 bits
 _VALUE_MAX_CHARS: Final = 1024
 _BAGGAGE_MAX_CHARS: Final = 8192  # W3C Baggage, section 3.3.2: the least that all must carry
 
@@ -175,7 +176,11 @@ def _fit(name: str, value: str) -> str | int | None:
     if name == "session_id":
         return value if is_session_id(value) else None
     if name == "epoch":
-        return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None
+        return (
+            int(value)
+            if value.isascii() and value.isdigit() and len(value) <= _EPOCH_MAX_DIGITS
+            else None
+        )
     if name == "traceparent":
         return value if _TRACEPARENT.fullmatch(value) else None
     if len(value) > _VALUE_MAX_CHARS or _CONTROL.search(value):

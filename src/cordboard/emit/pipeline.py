@@ -73,7 +73,7 @@ class Pipeline:
         self.sequence: Iterator[int] = count(1)
         self.tail = f',"boot":"{self.boot}","seq":'
 
-    def write(
+    def write(  # noqa: PLR0917 - keywords would cost a tenth of a line
         self,
         level: str,
         message: str,
@@ -126,7 +126,7 @@ class Pipeline:
             if self.diverted or level == "error":
                 self.put(line, urgent=level == "error")
             else:
-                self.output.put(line)  # type: ignore[union-attr] - diverted without an output
+                self.output.put(line)  # type: ignore[union-attr]  # else it is diverted
         except Exception as failure:  # noqa: BLE001 - logging never fails its caller
             self.tell_failure(failure)
 

@@ -5,7 +5,6 @@ tag when its logger is made. A line is then the join of these with the time, ``m
 """
 
 import sys
-from contextlib import suppress
 from time import gmtime, strftime
 from typing import Any, Final
 
@@ -56,10 +55,8 @@ def name_json(name: object) -> str:
 
 def context_json(context: Context, machine: str) -> tuple[str, str]:
     """Return a context as a line says it: its keys, and apart from them those of its trace."""
-    if context.session_id is None:
-        session = f"{SERVER_PREFIX}{machine}"
-    else:
-        session = str(context.session_id)
+    known = context.session_id is not None
+    session = str(context.session_id) if known else f"{SERVER_PREFIX}{machine}"
     parts = [
         f'"sessionId":{name_json(session)}',
         f'"userId":{_or_null(context.user_id)}',
@@ -108,10 +105,12 @@ def body_json(event: str | None, meta: dict[str, Any] | None, error: object) -> 
 
 def _plain_json(meta: dict[str, Any]) -> str | None:
     if is_plain(meta):
-        with suppress(UnicodeEncodeError, ValueError):
+        try:  # `suppress` would cost as much as the encoding
             encoded = _encode(meta).decode()
-            if not is_suspicious(encoded):
-                return encoded
+        except (UnicodeEncodeError, ValueError):
+            return None
+        if not is_suspicious(encoded):
+            return encoded
     return None
 
 

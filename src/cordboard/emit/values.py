@@ -19,14 +19,35 @@ _INT_BITS_MAX: Final = 1024  # longer ones are no number to any reader
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 _SECRET_WORDS: Final = frozenset(
-    "password passwd passphrase pwd token secret secrets authorization cookie cookies credential "
-    "credentials apikey jwt bearer accesskey privatekey secretkey signature".split()
+    {
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "token",
+        "secret",
+        "secrets",
+        "authorization",
+        "cookie",
+        "cookies",
+        "credential",
+        "credentials",
+        "apikey",
+        "jwt",
+        "bearer",
+        "accesskey",
+        "privatekey",
+        "secretkey",
+        "signature",
+    }
 )
 _SECRET_PAIRS: Final = frozenset(
     {("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("auth", "key")}
 )
 # `token_count` and `secret_type` tell about a secret; they are none.
-_TELLS_ABOUT: Final = frozenset("count usage limit budget type length ttl expiry".split())
+_TELLS_ABOUT: Final = frozenset(
+    {"count", "usage", "limit", "budget", "type", "length", "ttl", "expiry"}
+)
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _QUERY_SECRET: Final = re.compile(
     r"([?&;#\s(,][\w.%-]*?"
