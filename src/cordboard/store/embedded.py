@@ -1,7 +1,8 @@
 """A Redis of our own for `cordboard up` and for tests: a server on the PATH, else the packaged one.
 
-It listens on loopback only, writes nothing to disk but its log, and lives in a private directory
-that goes with it: what it holds (queue, locks, records) has no meaning once the bots are gone.
+It listens on loopback only and lives in a private directory that goes with it: what it holds (queue,
+locks, records) has no meaning once the bots are gone. It writes its changes down, so that one that
+dies and is started again knows what it knew.
 """
 
 import contextlib
@@ -29,10 +30,18 @@ class EmbeddedServer:
     Args:
         port: Port on 127.0.0.1; 0 means any free one.
         log_file: Where its log goes; by default into its private directory.
+        directory: Its private directory, emptied first; by default a temporary one.
     """
 
-    def __init__(self, port: int = 0, log_file: Path | None = None) -> None:
-        self._dir = Path(tempfile.mkdtemp(prefix="cordboard-redis-"))
+    def __init__(
+        self, port: int = 0, log_file: Path | None = None, directory: Path | None = None
+    ) -> None:
+        if directory is None:
+            self._dir = Path(tempfile.mkdtemp(prefix="cordboard-redis-"))
+        else:
+            self._dir = directory
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True, mode=0o700)
         self.log_file = log_file or self._dir / "redis.log"
         self.port = port or _free_port()
         self.program = find_server()
@@ -101,7 +110,8 @@ class EmbeddedServer:
             *("--bind", "127.0.0.1"),
             *("--dir", str(self._dir)),
             *("--save", ""),
-            *("--appendonly", "no"),
+            *("--appendonly", "yes"),
+            *("--appendfsync", "everysec"),
             *("--maxmemory-policy", "noeviction"),
             *("--daemonize", "no"),
         ]

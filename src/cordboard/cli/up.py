@@ -1,0 +1,64 @@
+"""``cordboard up``: everything on this machine."""
+
+import argparse
+
+SUMMARY = "run everything on this machine"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = """\
+examples:
+  cordboard up                          the built-in bot, which says back what it heard
+  cordboard up --bot my_bot.py          your own Pipecat bot
+  cordboard up --interface-port 0       any free port for the page
+  REDIS_URL=redis://localhost cordboard up     your own Redis instead of the embedded one
+
+Open the address that it prints. Ctrl-C stops everything in order; a second one at once.
+"""
+    parser.add_argument(
+        "--bot",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="your bot (default: the built-in one)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    for name, port in (
+        ("gateway", 4444),
+        ("runner", 7860),
+        ("operator", 4445),
+        ("interface", 3000),
+        ("redis", 6379),
+    ):
+        parser.add_argument(
+            f"--{name}-port",
+            type=int,
+            default=port,
+            metavar="PORT",
+            help=f"port of the {name}; 0: any free one (default {port})",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal."""
+    import asyncio
+
+    from cordboard.emit import configure, shutdown
+    from cordboard.settings import load
+    from cordboard.up.supervisor import Options, Supervisor
+
+    configure(service="up")
+    options = Options(
+        gateway_port=args.gateway_port,
+        runner_port=args.runner_port,
+        operator_port=args.operator_port,
+        interface_port=args.interface_port,
+        redis_port=args.redis_port,
+        bots=tuple(args.bot),
+        config=args.config,
+    )
+    try:
+        return asyncio.run(Supervisor(load(args.config), options).run())
+    finally:
+        shutdown()

@@ -1,0 +1,1 @@
+"""`cordboard up`: everything on this machine, started, watched and stopped together."""

@@ -1,0 +1,49 @@
+"""The log files that `cordboard up` writes: whole lines, bounded by rotation."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+_MEGABYTE: Final = 1024 * 1024
+
+
+class LogFile:
+    """One part's file, rotated to ``NAME.1.jsonl`` … when it is full.
+
+    Args:
+        path: The file.
+        max_mb: Megabytes after which it is rotated.
+        kept: Rotated files that are kept; older ones are deleted.
+    """
+
+    def __init__(self, path: Path, *, max_mb: int, kept: int) -> None:
+        self.path = path
+        self._max = max_mb * _MEGABYTE
+        self._kept = kept
+        self._open()
+
+    def write(self, line: bytes) -> None:
+        """Append one line; it is in the file when this returns, so that readers see it at once."""
+        if self._size + len(line) > self._max and self._size:
+            self._rotate()
+        self._size += os.write(self._fd, line)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def _open(self) -> None:
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._fd).st_size
+
+    def _rotate(self) -> None:
+        self.close()
+        self._numbered(self._kept).unlink(missing_ok=True)
+        for number in range(self._kept - 1, 0, -1):
+            if self._numbered(number).exists():
+                self._numbered(number).rename(self._numbered(number + 1))
+        self.path.rename(self._numbered(1))
+        self._open()
+
+    def _numbered(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}")

@@ -1,0 +1,72 @@
+"""What a second `cordboard up`, and `cordboard call`, learn of the first: a locked private file."""
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Self
+
+from cordboard.contract.errors import CordboardError
+from cordboard.settings import running_up, up_state_file
+
+
+class StateFile:
+    """The state file, locked as long as this process lives, removed when it closes.
+
+    Raises:
+        CordboardError: Another `cordboard up` holds it; says what runs where.
+    """
+
+    def __init__(self) -> None:
+        self.path = up_state_file()
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise _already_up() from None
+        os.ftruncate(self._fd, 0)
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replace what the file says."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps(state).encode(), 0)
+
+    def close(self) -> None:
+        """Remove the file and let go of the lock."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def kept_secret(directory: Path) -> str:
+    """Return the secret of the login cookies, kept so that a login outlives a restart."""
+    path = directory / "session-secret"
+    try:
+        found = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        found = ""
+    if not found:
+        found = secrets.token_urlsafe(32)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.write(fd, found.encode())
+        os.close(fd)
+    return found
+
+
+def _already_up() -> CordboardError:
+    running = running_up()
+    if running is None:
+        return CordboardError("Another `cordboard up` is just starting on this machine.")
+    where = "\n".join(f"  {name:<10} {url}" for name, url in running.addresses.items())
+    return CordboardError(
+        f"`cordboard up` runs already (process {running.pid}):\n{where}",
+        hint=f"Use it, or stop it first: kill {running.pid}",
+    )

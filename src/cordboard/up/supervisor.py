@@ -1,0 +1,331 @@
+"""Starts the parts together, waits until they answer, watches them, stops them in order."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cordboard.contract.errors import CordboardError
+from cordboard.emit import flush, forward_line, get_logger
+from cordboard.emit.pipeline import pipeline
+from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings, child_environment
+from cordboard.store.embedded import EmbeddedServer
+from cordboard.up.files import LogFile
+from cordboard.up.part import Part
+from cordboard.up.state import StateFile, kept_secret
+
+HOST: Final = "127.0.0.1"
+READY_TIMEOUT_S: Final = 60.0
+POLL_S: Final = 0.02
+GRACE_S: Final = {"interface": 6.0, "gateway": 6.0, "runner": 20.0, "operator": 6.0}
+STOP_ORDER: Final = ("interface", "gateway", "runner", "operator")
+RESTARTS_MAX: Final = 3
+RESTART_WINDOW_S: Final = 60.0
+RUNNER_GRACE_S: Final = 5
+
+log = get_logger("up")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked of `cordboard up`; a port of 0 means any free one."""
+
+    gateway_port: int = 4444
+    runner_port: int = 7860
+    operator_port: int = 4445
+    interface_port: int = 3000
+    redis_port: int = 6379
+    bots: tuple[str, ...] = ()
+    config: str | None = None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Everything that runs, by name."""
+
+    settings: Settings
+    options: Options
+    files: dict[str, LogFile] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+    redis: EmbeddedServer | None = None
+    addresses: dict[str, str] = field(default_factory=dict)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _signals: int = 0
+    _restarts: dict[str, list[float]] = field(default_factory=dict)
+    _speaker: str = "up"
+
+    async def run(self) -> int:
+        """Run until a signal, or until a part cannot be kept alive; return the exit status.
+
+        Raises:
+            CordboardError: A port is taken, another `up` runs, or a part did not start.
+        """
+        with StateFile() as state:
+            self._open_files()
+            self._listen_for_signals()
+            try:
+                control = self._prepare()
+                await self._start()
+                state.write(
+                    {"pid": os.getpid(), "addresses": self.addresses, "control_secret": control}
+                )
+                if not self._stop.is_set():
+                    self._tell_ready()
+                    await self._watch()
+                return 0
+            finally:
+                await self._stop_all()
+                self._close_files()
+
+    # --- starting
+
+    def _prepare(self) -> str:
+        """Choose ports and secrets; declare the parts."""
+        ports = self._ports()
+        control = (self.settings.control_secrets or (secrets.token_urlsafe(32),))[0]
+        if not self.settings.redis_url:
+            self.redis = EmbeddedServer(
+                ports["redis"],
+                self.settings.log_path / "redis.log",
+                directory=self.settings.state_dir / "redis",
+            )
+        redis_url = self.settings.redis_url or (self.redis.url if self.redis else "")
+        urls = {name: f"http://{HOST}:{ports[name]}" for name in STOP_ORDER}
+        self.addresses = {
+            "interface": urls["interface"],
+            "gateway": urls["gateway"],
+            "runner": urls["runner"],
+            "operator": urls["operator"],
+            "redis": redis_url,
+            "logs": str(self.settings.log_path),
+        }
+        environment = child_environment(
+            **{
+                CONTROL_SECRET: control,
+                SESSION_SECRET: self.settings.session_secret
+                or kept_secret(self.settings.state_dir),
+                "REDIS_URL": redis_url,
+                "CORDBOARD_GATEWAY_URL": urls["gateway"],
+                "LOG_FORMAT": "json",
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
+        self.parts = {
+            name: Part(name, words, urls[name], environment, self._speak)
+            for name, words in self._commands(ports).items()
+        }
+        return control
+
+    def _commands(self, ports: Mapping[str, int]) -> dict[str, list[str]]:
+        shared = ["--config", self.options.config] if self.options.config else []
+        bots = [word for bot in self.options.bots for word in ("--bot", bot)]
+        capacity = str(self.settings.runner_capacity)
+        commands = {
+            "runner": ["--capacity", capacity, "--grace", str(RUNNER_GRACE_S), *bots],
+            "gateway": [],
+            "operator": bots,
+            "interface": [],
+        }
+        return {
+            name: [name, "--host", HOST, "--port", str(ports[name]), *words, *shared]
+            for name, words in commands.items()
+        }
+
+    def _ports(self) -> dict[str, int]:
+        """Return the port of each part; the one that the user named must be free."""
+        wanted = {
+            "gateway": self.options.gateway_port,
+            "runner": self.options.runner_port,
+            "operator": self.options.operator_port,
+            "interface": self.options.interface_port,
+        }
+        if not self.settings.redis_url:
+            wanted["redis"] = self.options.redis_port
+        with contextlib.ExitStack() as held:
+            return {name: _reserve(name, port, held) for name, port in wanted.items()}
+
+    async def _start(self) -> None:
+        began = time.monotonic()
+        if self.redis is not None:
+            self.redis.spawn()
+        await asyncio.gather(*(part.start() for part in self.parts.values()))
+        if self.redis is not None:
+            await asyncio.to_thread(self.redis.wait)
+        waiting = dict(self.parts)
+        while waiting and not self._stop.is_set():
+            for name, part in list(waiting.items()):
+                if not part.alive:
+                    raise await _did_not_start(part)
+                if await part.ready():
+                    del waiting[name]
+            if time.monotonic() - began > READY_TIMEOUT_S:
+                raise CordboardError(
+                    f"{', '.join(waiting)} did not get ready within {READY_TIMEOUT_S:.0f} s.",
+                    hint=f"Their lines are in {self.settings.log_path}.",
+                )
+            await asyncio.sleep(POLL_S)
+        log.debug("All parts answer", seconds=round(time.monotonic() - began, 2))
+
+    def _tell_ready(self) -> None:
+        log.info("Cordboard is up", event="up.ready", **self.addresses)
+        flush()
+        if sys.stdout.isatty():
+            sys.stdout.write(_banner(self.addresses))
+            sys.stdout.flush()
+
+    # --- watching
+
+    async def _watch(self) -> None:
+        """Look after the parts until a signal comes."""
+        watchers = [asyncio.create_task(self._keep(part)) for part in self.parts.values()]
+        if self.redis is not None:
+            watchers.append(asyncio.create_task(self._keep_redis(self.redis)))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait([*watchers, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*watchers, stopping):
+                task.cancel()
+            await asyncio.gather(*watchers, stopping, return_exceptions=True)
+
+    async def _keep(self, part: Part) -> None:
+        """Start a part again when it ends, and say so; give up when it does so often."""
+        while True:
+            status = await part.ended()
+            log.error(
+                "A part ended unexpectedly; starting it again",
+                part=part.name,
+                status=status,
+                last_words=part.last_words[-1] if part.last_words else None,
+            )
+            self._count_restart(part.name)
+            await asyncio.sleep(0.2)
+            await part.start()
+
+    async def _keep_redis(self, redis: EmbeddedServer) -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            if redis.process is None or redis.process.poll() is None:
+                continue
+            log.error(
+                "The embedded Redis ended unexpectedly; starting it again with what it had written",
+                status=redis.process.returncode,
+            )
+            self._count_restart("redis")
+            redis.spawn()
+
+    def _count_restart(self, name: str) -> None:
+        now = time.monotonic()
+        recent = [at for at in self._restarts.get(name, []) if now - at < RESTART_WINDOW_S]
+        self._restarts[name] = [*recent, now]
+        if len(recent) >= RESTARTS_MAX:
+            raise CordboardError(
+                f"{name} ended {len(recent) + 1} times within {RESTART_WINDOW_S:.0f} s; giving up.",
+                hint=f"Its last lines are in {self.settings.log_path}.",
+            )
+
+    # --- stopping
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        self._signals += 1
+        self._stop.set()
+        if self._signals == 1:
+            log.info("Stopping all parts in order", signal=number.name)
+        else:
+            log.warning("Stopping at once", signal=number.name)
+            for part in self.parts.values():
+                part.signal(signal.SIGKILL, group=True)
+
+    async def _stop_all(self) -> None:
+        for name in STOP_ORDER:
+            if name in self.parts:
+                await self.parts[name].stop(GRACE_S[name])
+        if self.redis is not None:
+            await asyncio.to_thread(self.redis.stop)
+        if self.addresses:
+            log.info("All parts have stopped")
+        flush()
+
+    # --- lines
+
+    def _open_files(self) -> None:
+        directory = self.settings.log_path
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in ("up", *STOP_ORDER):
+                self.files[name] = LogFile(
+                    directory / f"{name}.jsonl",
+                    max_mb=self.settings.log_file_max_mb,
+                    kept=self.settings.log_files_kept,
+                )
+        except OSError as error:
+            raise CordboardError(
+                f"Cannot write into the log directory {directory}: {error.strerror}.",
+                hint="Name another one with CORDBOARD_LOG_DIR.",
+            ) from error
+        pipeline.watchers.append(self._file_line)
+        pipeline.redirect()
+
+    def _close_files(self) -> None:
+        pipeline.watchers.remove(self._file_line)
+        pipeline.redirect()
+        for file in self.files.values():
+            file.close()
+
+    def _speak(self, name: str, line: bytes) -> None:
+        """Write a part's line to its file and to our output."""
+        self._speaker = name
+        try:
+            forward_line(line, service=name)
+        finally:
+            self._speaker = "up"
+
+    def _file_line(self, line: bytes) -> None:
+        try:
+            self.files[self._speaker].write(line)
+        except OSError as error:
+            sys.stderr.write(f"cordboard up: cannot write the log of {self._speaker}: {error}\n")
+
+
+def _reserve(name: str, port: int, held: contextlib.ExitStack) -> int:
+    """Return a port that is free now; ``held`` keeps it until all are chosen."""
+    probe = held.enter_context(socket.socket())
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind((HOST, port))
+    except (OSError, OverflowError) as error:
+        raise CordboardError(
+            f"Port {port} for the {name} is taken.",
+            hint=f"Stop what listens there, or choose another with --{name}-port (0: any free one).",
+        ) from error
+    chosen: int = probe.getsockname()[1]
+    return chosen
+
+
+async def _did_not_start(part: Part) -> CordboardError:
+    status = await part.ended()
+    said = "\n".join(f"  {line}" for line in part.last_words)
+    return CordboardError(f"The {part.name} did not start (exit status {status}).\n{said}".rstrip())
+
+
+def _banner(addresses: Mapping[str, Any]) -> str:
+    return (
+        f"\n  Cordboard is up. Open {addresses['interface']}\n\n"
+        "  logs of the last ten minutes:  cordboard logs --local -t 10m\n"
+        "  a call from the terminal:      cordboard call webrtc:demo\n"
+        "  stop everything:               Ctrl-C\n\n"
+    )
