@@ -13,7 +13,7 @@ import msgspec
 from cordboard.context import EMPTY, Context, process_context, variable
 from cordboard.contract.record import LEVELS, LINE_MAX_BYTES
 from cordboard.emit import render
-from cordboard.emit.output import Output
+from cordboard.emit.output import FORK_WAIT_S, Output
 
 DEFAULT_SERVICE: Final = "app"
 LOG_TAG: Final = ',"tag":"log"'
@@ -192,8 +192,14 @@ def _in_child() -> None:
 def _before_fork() -> None:
     with suppress(Exception):
         if pipeline.output is not None:
-            pipeline.output.quiesce()
+            pipeline.output.quiesce(FORK_WAIT_S)
+
+
+def _in_parent() -> None:
+    with suppress(Exception):
+        if pipeline.output is not None:
+            pipeline.output.resume()
 
 
 pipeline: Final = Pipeline(_configure_by_environment)
-os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
