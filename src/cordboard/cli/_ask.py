@@ -1,0 +1,115 @@
+"""What the commands that ask a gateway share: where it is, asking it, tables."""
+
+import json
+import re
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from cordboard.contract.errors import CordboardError
+from cordboard.settings import load, running_up
+
+TIMEOUT_S: Final = 10.0
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that can be asked."""
+
+    url: str
+    secret: str | None
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """Return what the gateway answers, decoded.
+
+        Raises:
+            CordboardError: It cannot be reached, or refuses; in its own words.
+        """
+        words = {name: value for name, value in (query or {}).items() if value is not None}
+        url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(words)}" if words else "")
+        request = urllib.request.Request(url)  # noqa: S310 - http or https, checked in gateway()
+        if self.secret:
+            request.add_header("Authorization", f"Bearer {self.secret}")
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise _refused(error) from error
+        except (OSError, ValueError) as error:
+            raise CordboardError(
+                f"The gateway at {self.url} cannot be reached: {getattr(error, 'reason', error)}.",
+                hint="Start one with `cordboard up`, or name another with --gateway URL.",
+            ) from error
+
+
+def gateway(url: str | None, config: str | None) -> Gateway:
+    """Return the gateway that the user means: as named, else of a running `up`, else as set.
+
+    Raises:
+        CordboardError: The URL is none of http or https.
+    """
+    settings = load(config)
+    running = running_up()
+    secret = settings.control_secrets[0] if settings.control_secrets else None
+    if url is None and running is not None:
+        return Gateway(running.gateway_url, secret or running.control_secret)
+    if running is not None and url == running.gateway_url:
+        secret = secret or running.control_secret
+    chosen = (url or settings.gateway_url).rstrip("/")
+    if not chosen.startswith(("http://", "https://")):
+        raise CordboardError(f"--gateway {chosen}: an http:// or https:// URL is wanted.")
+    return Gateway(chosen, secret)
+
+
+def write(text: str) -> None:
+    """Print text."""
+    sys.stdout.write(text + "\n")
+
+
+def as_json(value: object) -> str:
+    """Return a value as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def quoted(text: str) -> str:
+    """Return a text as one segment of a path."""
+    return urllib.parse.quote(text, safe="")
+
+
+def moment(text: str) -> datetime:
+    """Return the time that an RFC 3339 text names."""
+    return datetime.fromisoformat(text)
+
+
+def local_time(text: str) -> str:
+    """Return a time as a person here would write it."""
+    return moment(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned columns; what could steer a terminal is made visible."""
+    safe = [[harmless(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in safe) for i in range(len(safe[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in safe
+    )
+
+
+def harmless(text: str) -> str:
+    """Return ``text`` with escape sequences and other controls made visible."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def _refused(error: urllib.error.HTTPError) -> CordboardError:
+    try:
+        problem = json.loads(error.read())
+        return CordboardError(str(problem["detail"]), hint=str(problem.get("hint", "")))
+    except (ValueError, KeyError, TypeError):
+        return CordboardError(f"The gateway answered HTTP {error.code}.")

@@ -1,0 +1,172 @@
+"""``cordboard doctor``: what is wrong here, and what to do about it."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+SUMMARY = "check configuration, Redis and the bot file, and say what to do"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: fine, or wrong with the way out."""
+
+    name: str
+    fine: bool
+    words: str
+    hint: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = """\
+examples:
+  cordboard doctor
+  cordboard doctor --bot my_bot.py
+
+Exit status: 0 when everything is fine, else 1.
+"""
+    parser.add_argument("--bot", metavar="FILE", help="check this bot file")
+    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make all checks and print them."""
+    from cordboard.cli import _ask
+
+    wrong = 0
+    for check in _checks(args):
+        wrong += not check.fine
+        _ask.write(
+            f"{'ok  ' if check.fine else 'FAIL'}  {check.name:<14} {_ask.harmless(check.words)}"
+        )
+        if check.hint:
+            _ask.write(f"      {'':<14} {check.hint}")
+    return 1 if wrong else 0
+
+
+def _checks(args: argparse.Namespace) -> Iterator[Check]:
+    from cordboard.contract.errors import CordboardError
+
+    steps: list[tuple[str, Callable[[argparse.Namespace], str]]] = [
+        ("python", _python),
+        ("configuration", _configuration),
+        ("pipecat", _pipecat),
+        ("redis", _redis),
+        ("log directory", _log_directory),
+        ("bot file", _bot),
+        ("up", _up),
+    ]
+    for name, step in steps:
+        try:
+            yield Check(name, fine=True, words=step(args))
+        except CordboardError as error:
+            yield Check(name, fine=False, words=error.message, hint=error.hint)
+
+
+def _python(_args: argparse.Namespace) -> str:
+    import platform
+
+    return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def _configuration(args: argparse.Namespace) -> str:
+    from cordboard.settings import load
+
+    settings = load(args.config)
+    return f"{settings.config_file or 'no cordboard.toml here'}; every name is known"
+
+
+def _pipecat(_args: argparse.Namespace) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from cordboard.contract.errors import CordboardError
+
+    try:
+        return f"pipecat-ai {version('pipecat-ai')}, aiortc {version('aiortc')}"
+    except PackageNotFoundError as error:
+        raise CordboardError(
+            f"{error.name} is not installed, so no bot can run here.",
+            hint="pip install 'cordboard[local]'",
+        ) from error
+
+
+def _redis(args: argparse.Namespace) -> str:
+    import asyncio
+
+    from cordboard.settings import load, running_up
+    from cordboard.store import open_store
+    from cordboard.store.embedded import find_server
+
+    settings = load(args.config)
+    running = running_up()
+    url = settings.redis_url or (running.addresses["redis"] if running else None)
+    if url is None:
+        return f"REDIS_URL is not set; `cordboard up` will start {find_server()}"
+
+    async def ask() -> None:
+        async with open_store(url) as store:
+            await store.ping()
+
+    asyncio.run(ask())
+    return "answers"
+
+
+def _log_directory(args: argparse.Namespace) -> str:
+    import os
+
+    from cordboard.contract.errors import CordboardError
+    from cordboard.settings import load
+
+    path = load(args.config).log_path
+    existing = next(item for item in (path, *path.parents) if item.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise CordboardError(
+            f"{path} cannot be written.", hint="Name another one with CORDBOARD_LOG_DIR."
+        )
+    return str(path)
+
+
+def _bot(args: argparse.Namespace) -> str:
+    from cordboard.settings import load
+
+    bots = dict(load(args.config).bots) | ({"default": args.bot} if args.bot else {})
+    if not bots:
+        return "none named: the built-in parrot"
+    return ", ".join(f"{name}: {_looks_like_a_bot(file)}" for name, file in bots.items())
+
+
+def _looks_like_a_bot(file: str) -> str:
+    import ast
+    from pathlib import Path
+
+    from cordboard.contract.errors import BotFileError
+
+    try:
+        tree = ast.parse(Path(file).read_bytes(), file)
+    except OSError as error:
+        raise BotFileError(f"Bot file {file}: {error.strerror}.", hint="Check the path.") from error
+    except (SyntaxError, ValueError) as error:
+        raise BotFileError(f"Bot file {file} is not Python: {error}.") from error
+    names = {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+    imported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    if "bot" not in names | imported:
+        raise BotFileError(
+            f"Bot file {file} has no `async def bot(runner_args)`.",
+            hint="Add one; it is the convention of Pipecat's runner.",
+        )
+    return file
+
+
+def _up(_args: argparse.Namespace) -> str:
+    from cordboard.settings import running_up
+
+    running = running_up()
+    if running is None:
+        return "`cordboard up` does not run on this machine"
+    return f"runs (process {running.pid}): {running.addresses['interface']}"

@@ -1,0 +1,101 @@
+"""``cordboard sessions``: what the gateway knows of sessions, or what the log files tell."""
+
+import argparse
+from typing import Any
+
+SUMMARY = "list sessions, or show one with its stages"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = """\
+examples:
+  cordboard sessions                        the newest sessions, as the gateway knows them
+  cordboard sessions call-7                 one session with its stages
+  cordboard sessions --state running        live calls
+  cordboard sessions --room webrtc:demo -o json
+"""
+    parser.add_argument(
+        "session", nargs="?", metavar="ID", help="show this session with its stages"
+    )
+    parser.add_argument("--state", help="only sessions in this state, e.g. running")
+    parser.add_argument("--room", metavar="R", help="only sessions of this room")
+    parser.add_argument("--user", metavar="ID", help="only sessions of this user")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="how many (default %(default)s)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("pretty", "json"),
+        default="pretty",
+        help="form (default %(default)s)",
+    )
+    parser.add_argument("--gateway", metavar="URL", help="the gateway (default: of `cordboard up`)")
+    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the gateway and print."""
+    from cordboard.cli import _ask
+
+    asked = _ask.gateway(args.gateway, args.config)
+    if args.session:
+        found = asked.get(f"/sessions/{_ask.quoted(args.session)}")
+        _ask.write(_ask.as_json(found) if args.output == "json" else _one(found))
+        return 0
+    query = {"state": args.state, "room_url": args.room, "userId": args.user, "limit": args.limit}
+    page = asked.get("/sessions", query)
+    sessions = page["sessions"]
+    if args.output == "json":
+        _ask.write("\n".join(_ask.as_json(item) for item in sessions))
+        return 0
+    _ask.write(_table(sessions) if sessions else "No sessions.")
+    if page["nextCursor"]:
+        _ask.write(f"… more than {len(sessions)}; --limit shows further ones.")
+    return 0
+
+
+def _table(sessions: list[dict[str, Any]]) -> str:
+    from cordboard.cli import _ask
+
+    rows = [("SESSION", "STATE", "REASON", "ROOM", "USER", "RUNNER", "JOINED", "LASTED")]
+    rows += [
+        (
+            item["sessionId"],
+            item["status"],
+            item.get("reason", ""),
+            item["room_url"],
+            item.get("userName") or item.get("userId", ""),
+            item.get("type", ""),
+            _ask.local_time(item["createdAt"]),
+            _lasted(item["stages"]),
+        )
+        for item in sessions
+    ]
+    return _ask.table(rows)
+
+
+def _one(item: dict[str, Any]) -> str:
+    from cordboard.cli import _ask
+
+    plain = [(name, str(value)) for name, value in item.items() if name != "stages"]
+    begin = _ask.moment(item["createdAt"])
+    stages = [
+        (
+            f"  {name}",
+            f"{_ask.local_time(at)}  +{(_ask.moment(at) - begin).total_seconds() * 1000:.0f} ms",
+        )
+        for name, at in item["stages"].items()
+    ]
+    lines = _ask.table([*plain, ("stages", ""), *stages])
+    return f"{lines}\n\nIts lines: cordboard logs --local --session {item['sessionId']}"
+
+
+def _lasted(stages: dict[str, str]) -> str:
+    from cordboard.cli import _ask
+
+    if "running" not in stages or "ended" not in stages:
+        return ""
+    seconds = (_ask.moment(stages["ended"]) - _ask.moment(stages["running"])).total_seconds()
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
