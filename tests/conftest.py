@@ -5,10 +5,13 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from cordboard.store import Store
 from cordboard.store.embedded import EmbeddedServer
 from cordboard.store.keys import Keys
+from tests_support import StandIn, served
 
 _numbers = itertools.count()
 
@@ -27,3 +30,13 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
     """A store whose keys no other test touches."""
     async with Store(redis_url, Keys(f"t{os.getpid()}-{next(_numbers)}")) as opened:
         yield opened
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    """A stand-in for a runner."""
+    runner = StandIn()
+    routes = [Route("/{path:path}", runner.answer, methods=["GET", "POST", "PATCH"])]
+    async with served(Starlette(routes=routes)) as url:
+        runner.url = url
+        yield runner

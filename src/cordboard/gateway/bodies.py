@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.ids import canonical_room, check_session_id
@@ -20,7 +21,7 @@ def _room(value: object) -> str:
     try:
         return canonical_room(value)
     except InvalidValueError as error:
-        raise ValueError(str(error)) from error
+        raise _unfit(error) from error
 
 
 def _session_id(value: object) -> str | None:
@@ -29,7 +30,11 @@ def _session_id(value: object) -> str | None:
     try:
         return check_session_id(value)
     except InvalidValueError as error:
-        raise ValueError(str(error)) from error
+        raise _unfit(error) from error
+
+
+def _unfit(error: InvalidValueError) -> PydanticCustomError:
+    return PydanticCustomError("invalid", str(error))
 
 
 def _absent(value: str | None) -> str | None:

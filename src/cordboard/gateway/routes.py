@@ -296,11 +296,18 @@ def _event(data: dict[str, Any]) -> bytes:
     return b"event: state\ndata: " + msgspec.json.encode(present) + b"\n\n"
 
 
-@router.api_route(
+@router.post(
     "/sessions/{session_id}/offer",
-    methods=["POST", "PATCH"],
     tags=["webrtc"],
-    summary="Relay a WebRTC offer or trickled candidates to the session's runner",
+    summary="Relay a WebRTC offer to the session's runner",
+    operation_id="offer",
+    responses={404: _PROBLEM, 409: _PROBLEM, 502: _PROBLEM, 504: _PROBLEM},
+)
+@router.patch(
+    "/sessions/{session_id}/offer",
+    tags=["webrtc"],
+    summary="Relay trickled candidates to the session's runner",
+    operation_id="candidates",
     responses={404: _PROBLEM, 409: _PROBLEM, 502: _PROBLEM, 504: _PROBLEM},
 )
 async def offer(session_id: str, request: Request, svc: Deps) -> Response:

@@ -1,0 +1,399 @@
+"""The gateway's calls, over real HTTP and a real store."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cordboard import emit
+from cordboard.gateway.app import create_app
+from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV, Settings
+from cordboard.store import Holder, RunnerInfo, Store
+from tests_support import StandIn, served, until
+
+SECRET = "s3cret"
+
+
+@dataclass
+class Gateway:
+    """A gateway that is served, and a client that has its secret."""
+
+    client: aiohttp.ClientSession
+    store: Store
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, **more: Any
+    ) -> tuple[int, Any, Any]:
+        async with self.client.request(method, path, json=body, **more) as answer:
+            text = await answer.text()
+            return answer.status, json.loads(text) if text else None, answer.headers
+
+    async def join(self, **body: Any) -> tuple[int, Any, Any]:
+        return await self.ask("POST", "/join", {"room_url": "webrtc:demo"} | body)
+
+    async def run(self, session_id: str, epoch: int, url: str = "http://127.0.0.1:9") -> None:
+        """Bring a joined session to running, as an operator and a runner would."""
+        await self.store.register(RunnerInfo("r1", url, capacity=9))
+        await self.store.assign(session_id, epoch)
+        await self.store.running(session_id, epoch, Holder("r1", url, "warm", 42))
+
+
+@pytest.fixture
+async def gateway(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+    app = create_app(Settings(queue_max=5), store)
+    async with served(app) as url:
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        async with aiohttp.ClientSession(url, headers=headers) as client:
+            yield Gateway(client, store)
+
+
+class TestJoin:
+    async def test_new(self, gateway: Gateway) -> None:
+        """A new session: 202, with the id byte for byte in body and header."""
+        status, body, headers = await gateway.join(sessionId="Call~7:@x", room_url="webrtc:demo/")
+        assert status == 202
+        assert body["sessionId"] == headers["X-Session-Id"] == "Call~7:@x"
+        assert body["room_url"] == "webrtc:demo"
+        assert (body["status"], body["reused"], body["epoch"]) == ("queued", False, 1)
+        assert body["createdAt"].endswith("Z")
+
+    async def test_same_session(self, gateway: Gateway) -> None:
+        """The same id again: 200, the same session."""
+        await gateway.join(sessionId="a")
+        status, body, _ = await gateway.join(sessionId="a")
+        assert (status, body["sessionId"], body["reused"]) == (200, "a", True)
+        assert "requestedSessionId" not in body
+
+    async def test_busy_room(self, gateway: Gateway) -> None:
+        """A busy room: 200 with the holder's id, and the caller's beside it."""
+        await gateway.join(sessionId="a")
+        status, body, _ = await gateway.join(sessionId="b")
+        assert (status, body["sessionId"], body["requestedSessionId"]) == (200, "a", "b")
+
+    async def test_in_use(self, gateway: Gateway) -> None:
+        """An id live in another room: 409 session_in_use."""
+        await gateway.join(sessionId="a")
+        status, body, headers = await gateway.join(sessionId="a", room_url="webrtc:else")
+        assert (status, body["code"]) == (409, "session_in_use")
+        assert headers["Content-Type"] == "application/problem+json"
+        assert headers["X-Session-Id"] == "a"
+
+    @pytest.mark.parametrize("absent", [{}, {"sessionId": ""}, {"sessionId": None}])
+    async def test_made_id(self, gateway: Gateway, absent: dict[str, Any]) -> None:
+        """An absent or empty id is made once, with a warning."""
+        with emit.capture() as records:
+            _, body, _ = await gateway.join(**absent)
+        assert len(body["sessionId"]) == 36
+        (warning,) = [r for r in records if r["level"] == "warn"]
+        assert warning["sessionId"] == body["sessionId"]
+
+    @pytest.mark.parametrize(
+        ("over", "field"),
+        [
+            ({"sessionId": "has blank"}, "sessionId"),
+            ({"sessionId": "x" * 129}, "sessionId"),
+            ({"room_url": "nowhere"}, "room_url"),
+            ({"room_url": ""}, "room_url"),
+            ({"deadlineSeconds": 0}, "deadlineSeconds"),
+            ({"deadlineSeconds": 601}, "deadlineSeconds"),
+            ({"body": []}, "body"),
+        ],
+    )
+    async def test_malformed(self, gateway: Gateway, over: dict[str, Any], field: str) -> None:
+        """What does not fit its grammar: 422 that names the field, and nothing is kept."""
+        status, body, headers = await gateway.join(**over)
+        assert status == 422
+        assert headers["Content-Type"] == "application/problem+json"
+        assert body["errors"][0]["field"] == field
+        assert "Value error" not in body["detail"]
+        assert (await gateway.store.sessions())[0] == []
+
+    async def test_no_json(self, gateway: Gateway) -> None:
+        """A body that is no JSON: 422."""
+        headers = {"Content-Type": "application/json"}
+        async with gateway.client.post("/join", data=b"{", headers=headers) as answer:
+            assert answer.status == 422
+
+    async def test_too_large(self, gateway: Gateway) -> None:
+        """A body over 64 KiB: 413, declared or streamed."""
+
+        async def stream() -> AsyncIterator[bytes]:
+            for _ in range(70):
+                yield b" " * 1024
+
+        status, body, _ = await gateway.join(body={"x": "y" * 70_000})
+        assert (status, body["code"]) == (413, "too_large")
+        async with gateway.client.post("/join", data=stream()) as answer:
+            assert answer.status == 413
+
+    async def test_queue_full(self, gateway: Gateway) -> None:
+        """A full queue: 429 with Retry-After."""
+        for i in range(5):
+            await gateway.join(sessionId=f"s{i}", room_url=f"webrtc:{i}")
+        status, body, headers = await gateway.join(sessionId="more", room_url="webrtc:more")
+        assert (status, body["code"]) == (429, "queue_full")
+        assert int(headers["Retry-After"]) > 0
+
+    async def test_other_fields_go_to_the_bot(self, gateway: Gateway) -> None:
+        """Any other top-level field reaches the bot inside body."""
+        await gateway.join(sessionId="a", lang="cy", body={"x": 1}, sessionUserName="Ada Łovelace")
+        launch = await gateway.store.launch_record("a", 1)
+        assert launch.body == {"lang": "cy", "x": 1}
+        assert launch.user_name == "Ada Łovelace"
+
+    async def test_wait(self, gateway: Gateway) -> None:
+        """?wait answers when the session runs."""
+        waiting = asyncio.create_task(
+            gateway.ask("POST", "/join?wait=10", {"room_url": "webrtc:w", "sessionId": "w"})
+        )
+        await until(gateway.store.depth)
+        await gateway.run("w", 1)
+        _, body, _ = await waiting
+        assert body["status"] == "running"
+
+    async def test_alias(self, gateway: Gateway) -> None:
+        """/start is another name of /join."""
+        status, _, _ = await gateway.ask("POST", "/start", {"room_url": "webrtc:demo"})
+        assert status == 202
+
+    async def test_events(self, gateway: Gateway) -> None:
+        """The join's events are logged once each, with the session's id and user."""
+        with emit.capture() as records:
+            await gateway.join(sessionId="a", sessionUserId="u-1", sessionUserName="Ada")
+            await gateway.join(sessionId="a")
+            await gateway.join(sessionId="a", room_url="webrtc:else")
+        events = [r["event"] for r in records if "event" in r]
+        assert events == [
+            "join.received",
+            "join.accepted",
+            "join.received",
+            "join.reused",
+            "join.received",
+            "join.refused",
+        ]
+        assert {r["sessionId"] for r in records if "event" in r} == {"a"}
+        assert records[0]["userName"] == "Ada"
+
+
+class TestAuthentication:
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({}, 401),
+            ({"Authorization": "Bearer wrong"}, 401),
+            ({"Authorization": SECRET}, 401),
+            ({"X-Bot-Secret": "wrong"}, 401),
+            ({"X-Bot-Secret": SECRET}, 202),
+            ({"Authorization": f"bearer {SECRET}"}, 202),
+            ({"Authorization": "Bearer previous"}, 202),
+        ],
+    )
+    async def test_secret(
+        self,
+        gateway: Gateway,
+        monkeypatch: pytest.MonkeyPatch,
+        headers: dict[str, str],
+        status: int,
+    ) -> None:
+        """The current and the previous secret open, nothing else; reloaded without restart."""
+        monkeypatch.setenv(CONTROL_SECRET_PREV, "previous")
+        async with (
+            aiohttp.ClientSession(gateway.client._base_url) as client,
+            client.post("/join", json={"room_url": "webrtc:demo"}, headers=headers) as answer,
+        ):
+            assert answer.status == status
+
+    async def test_before_the_body(self, gateway: Gateway) -> None:
+        """A caller without the secret is refused before the body is looked at."""
+        async with (
+            aiohttp.ClientSession(gateway.client._base_url) as client,
+            client.post("/join", data=b"{") as answer,
+        ):
+            assert answer.status == 401
+
+    @pytest.mark.parametrize(
+        ("path", "status"), [("/healthz", 200), ("/readyz", 200), ("/metrics", 401)]
+    )
+    async def test_health_is_open(self, gateway: Gateway, path: str, status: int) -> None:
+        """Health needs no secret; the rest does."""
+        async with (
+            aiohttp.ClientSession(gateway.client._base_url) as client,
+            client.get(path) as answer,
+        ):
+            assert answer.status == status
+
+
+class TestLeave:
+    async def test_queued(self, gateway: Gateway) -> None:
+        """A queued session is cancelled at once."""
+        await gateway.join(sessionId="a")
+        status, body, _ = await gateway.ask("POST", "/leave", {"sessionId": "a"})
+        assert (status, body) == (
+            200,
+            {"sessionId": "a", "room_url": "webrtc:demo", "status": "cancelled"},
+        )
+
+    async def test_absent(self, gateway: Gateway) -> None:
+        """Nothing to end: 200 absent."""
+        status, body, _ = await gateway.ask("POST", "/leave", {"sessionId": "never"})
+        assert (status, body["status"]) == (200, "absent")
+
+    async def test_not_holder(self, gateway: Gateway) -> None:
+        """Another's room: 409 not_holder."""
+        await gateway.join(sessionId="a")
+        status, body, _ = await gateway.ask(
+            "POST", "/leave", {"sessionId": "b", "room_url": "webrtc:demo"}
+        )
+        assert (status, body["code"]) == (409, "not_holder")
+
+    async def test_neither(self, gateway: Gateway) -> None:
+        """Neither id nor force: 422."""
+        status, _, _ = await gateway.ask("POST", "/leave", {"room_url": "webrtc:demo"})
+        assert status == 422
+
+    async def test_confirmed(self, gateway: Gateway, stand_in: StandIn) -> None:
+        """A running bot: the runner is asked, and the answer comes when the session has ended."""
+        await gateway.join(sessionId="a")
+        await gateway.run("a", 1, stand_in.url)
+        stand_in.answers["/leave"] = (200, {})
+        leaving = asyncio.create_task(
+            gateway.ask("POST", "/leave", {"room_url": "webrtc:demo", "force": True})
+        )
+        await until(lambda: stand_in.asked)
+        assert not leaving.done()
+        method, path, _, headers = stand_in.asked[0]
+        assert (method, path) == ("POST", "/sessions/a/leave")
+        assert headers["authorization"] == f"Bearer {SECRET}"
+        assert headers["x-session-id"] == "a"
+        await gateway.store.finish("a", 1, "left")
+        status, body, _ = await leaving
+        assert (status, body["status"]) == (200, "ended")
+
+    async def test_unconfirmed(self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bot that does not confirm in time: 202 stopping."""
+        monkeypatch.setattr("cordboard.gateway.routes.LEAVE_CONFIRM_S", 0.2)
+        await gateway.join(sessionId="a")
+        await gateway.run("a", 1, "http://127.0.0.1:9")
+        status, body, _ = await gateway.ask("POST", "/leave", {"sessionId": "a"})
+        assert (status, body["status"]) == (202, "stopping")
+
+
+class TestLooking:
+    async def test_record(self, gateway: Gateway) -> None:
+        """A session's record has its stages, and no absent value."""
+        await gateway.join(sessionId="a", sessionUserName="Ada", token="hush")
+        await gateway.run("a", 1)
+        status, body, _ = await gateway.ask("GET", "/sessions/a")
+        assert status == 200
+        assert (body["status"], body["runner"], body["pid"]) == ("running", "r1", 42)
+        assert list(body["stages"]) == ["queued", "starting", "running"]
+        assert None not in body.values()
+        assert "hush" not in json.dumps(body)
+
+    @pytest.mark.parametrize(
+        "path", ["/sessions/never", "/sessions/%20bad", "/sessions/never/events"]
+    )
+    async def test_unknown(self, gateway: Gateway, path: str) -> None:
+        """An unknown session: 404."""
+        status, body, _ = await gateway.ask("GET", path)
+        assert (status, body["code"]) == (404, "not_found")
+
+    async def test_list(self, gateway: Gateway) -> None:
+        """Sessions are listed newest first, filtered and paged."""
+        for i in range(3):
+            await gateway.join(sessionId=f"s{i}", room_url=f"webrtc:{i}")
+            await asyncio.sleep(0.002)
+        _, page, _ = await gateway.ask("GET", "/sessions?limit=2")
+        assert [item["sessionId"] for item in page["sessions"]] == ["s2", "s1"]
+        _, rest, _ = await gateway.ask("GET", "/sessions", params={"cursor": page["nextCursor"]})
+        assert [item["sessionId"] for item in rest["sessions"]] == ["s0"]
+        _, found, _ = await gateway.ask("GET", "/sessions?room_url=WEBRTC:1")
+        assert [item["sessionId"] for item in found["sessions"]] == ["s1"]
+
+    @pytest.mark.parametrize("query", ["state=odd", "limit=0", "cursor=odd", "room_url=odd"])
+    async def test_list_malformed(self, gateway: Gateway, query: str) -> None:
+        """A query that does not fit: 422."""
+        status, _, _ = await gateway.ask("GET", f"/sessions?{query}")
+        assert status == 422
+
+    async def test_events(self, gateway: Gateway) -> None:
+        """The stream tells every change of state and ends with the terminal one."""
+        await gateway.join(sessionId="a")
+        async with gateway.client.get("/sessions/a/events") as answer:
+            assert answer.content_type == "text/event-stream"
+            first = await answer.content.readline()
+            assert first == b"event: state\n"
+            await gateway.run("a", 1)
+            await gateway.store.finish("a", 1, "left")
+            rest = (await answer.text()).splitlines()
+        told = [json.loads(line[6:]) for line in rest if line.startswith("data: ")]
+        assert [item["status"] for item in told] == ["queued", "starting", "running", "ended"]
+        assert told[-1]["reason"] == "left"
+
+    async def test_pages(self, gateway: Gateway) -> None:
+        """The API pages name every call."""
+        _, api, _ = await gateway.ask("GET", "/openapi.json")
+        assert {
+            "/join",
+            "/leave",
+            "/sessions",
+            "/sessions/{session_id}",
+            "/sessions/{session_id}/offer",
+        } <= set(api["paths"])
+
+
+class TestOffer:
+    async def test_relayed(self, gateway: Gateway, stand_in: StandIn) -> None:
+        """Offer and candidates go to the runner that holds the session; its answer comes back."""
+        await gateway.join(sessionId="a")
+        await gateway.run("a", 1, stand_in.url)
+        stand_in.answers["/offer"] = (200, {"sdp": "answer", "type": "answer", "pc_id": "p"})
+        status, body, _ = await gateway.ask(
+            "POST", "/sessions/a/offer", {"sdp": "x", "type": "offer"}
+        )
+        assert (status, body["sdp"]) == (200, "answer")
+        await gateway.ask("PATCH", "/sessions/a/offer", {"pc_id": "p", "candidates": []})
+        assert [(method, path) for method, path, _, _ in stand_in.asked] == [
+            ("POST", "/sessions/a/offer"),
+            ("PATCH", "/sessions/a/offer"),
+        ]
+        assert stand_in.asked[0][2] == {"sdp": "x", "type": "offer"}
+
+    async def test_not_running(self, gateway: Gateway) -> None:
+        """Before the bot runs: 409, with what to do."""
+        await gateway.join(sessionId="a")
+        status, body, _ = await gateway.ask("POST", "/sessions/a/offer", {})
+        assert status == 409
+        assert "wait" in body["hint"]
+
+    async def test_unreachable(self, gateway: Gateway) -> None:
+        """A runner that cannot be reached: 502."""
+        await gateway.join(sessionId="a")
+        await gateway.run("a", 1, "http://127.0.0.1:9")
+        status, _, _ = await gateway.ask("POST", "/sessions/a/offer", {})
+        assert status == 502
+
+
+async def test_redis_away() -> None:
+    """Without Redis: joins get 503 with Retry-After, health goes on, readiness does not."""
+    from cordboard.store import open_store
+
+    async with (
+        served(create_app(Settings(), open_store("redis://127.0.0.1:1/0"))) as url,
+        aiohttp.ClientSession(url) as client,
+    ):
+        async with client.post(
+            "/join", json={"room_url": "webrtc:demo", "sessionId": "a"}
+        ) as answer:
+            assert answer.status == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert answer.headers["X-Session-Id"] == "a"
+        async with client.get("/healthz") as answer:
+            assert answer.status == 200
+        async with client.get("/readyz") as answer:
+            assert answer.status == 503

@@ -1,0 +1,63 @@
+"""What several test rooms share beside fixtures: serving an application, a stand-in for a runner."""
+
+import asyncio
+import inspect
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from cordboard.web import serve
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application on a free port of loopback, by the server that we ship with."""
+    listener = serve.bind("127.0.0.1", 0)
+    server = uvicorn.Server(serve.config(app, grace_s=1))
+    running = asyncio.create_task(server._serve([listener]))
+    while not server.started:
+        if running.done():
+            running.result()
+        await asyncio.sleep(0.005)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    await running
+
+
+@dataclass
+class StandIn:
+    """A runner as the gateway and the operator see it: it answers as it is told, and notes all."""
+
+    url: str = ""
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, str, Any, dict[str, str]]] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> JSONResponse:
+        body = await request.body()
+        self.asked.append(
+            (request.method, request.url.path, json.loads(body or b"null"), dict(request.headers))
+        )
+        for path, (status, answer) in self.answers.items():
+            if request.url.path.endswith(path):
+                return JSONResponse(answer, status)
+        return JSONResponse({"code": "not_found"}, 404)
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 15) -> Any:
+    """Wait until a condition (a plain or an asynchronous one) gives something true; return it."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.01)
