@@ -1,0 +1,267 @@
+"""The operator's loops against a real store, with a stand-in for the runner."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cordboard import emit
+from cordboard.contract.errors import LaunchError
+from cordboard.contract.launch import Launch
+from cordboard.launchers import Status
+from cordboard.operator import loop as loop_module
+from cordboard.operator.loop import Loop
+from cordboard.operator.place import Placer
+from cordboard.operator.runners import Runners
+from cordboard.operator.sweep import Sweeper
+from cordboard.store import Holder, RunnerInfo, SessionRecord, Store
+from tests_support import StandIn, until
+
+
+@dataclass
+class NotedLauncher:
+    """Notes what it is asked to start; fails when told to."""
+
+    room: int = 9
+    fails: bool = False
+    states: dict[str, Status] = field(default_factory=dict)
+
+    def name(self, launch: Launch) -> str:
+        return f"cold-{launch.session_id}-{launch.epoch}"
+
+    async def launch(self, name: str, launch: Launch) -> None:
+        if self.fails:
+            raise LaunchError("No more processes.")
+        self.states[name] = "alive"
+
+    async def status(self, name: str) -> Status:
+        return self.states.get(name, "unknown")
+
+    async def stop(self, name: str) -> None:
+        self.states[name] = "ended"
+
+    async def room_for_more(self) -> bool:
+        return len(self.states) < self.room
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class Plane:
+    """A running operator and what it works with."""
+
+    store: Store
+    stand_in: StandIn
+    launcher: NotedLauncher
+    records: list[dict[str, Any]]
+
+    async def join(self, session_id: str = "a", **over: Any) -> int:
+        launch = Launch(session_id, f"webrtc:{session_id}", epoch=1, **over)
+        return (await self.store.accept(launch, queue_max=100)).epoch
+
+    async def warm(self, runner_id: str = "r1", capacity: int = 4, url: str | None = None) -> None:
+        await self.store.register(RunnerInfo(runner_id, url or self.stand_in.url, capacity))
+
+    async def state(self, session_id: str, *wanted: str) -> SessionRecord:
+        async def there() -> SessionRecord | None:
+            record = await self.store.session(session_id)
+            return record if record.state in wanted else None
+
+        found: SessionRecord = await until(there)
+        return found
+
+    def events(self, session_id: str) -> list[str]:
+        return [r["event"] for r in self.records if r["sessionId"] == session_id and "event" in r]
+
+
+@pytest.fixture
+async def plane(
+    store: Store, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Plane]:
+    monkeypatch.setattr(loop_module, "SWEEP_S", 0.05)
+    monkeypatch.setattr(loop_module, "HOLD_S", 0.05)
+    monkeypatch.setattr(loop_module, "RETRY_S", 0.02)
+    monkeypatch.setattr(loop_module, "READ_BLOCK_MS", 20)
+    stand_in.answers["/start"] = (200, {"status": "running"})
+    launcher = NotedLauncher(room=0)
+    with emit.capture() as records:
+        async with aiohttp.ClientSession() as client:
+            runners = Runners(client, lambda: {"Authorization": "Bearer s"})
+            working = Loop(
+                "op-1",
+                store,
+                Placer(store, runners, launcher),
+                Sweeper(store, runners, launcher),
+            )
+            task = asyncio.create_task(working.run())
+            yield Plane(store, stand_in, launcher, records)
+            await working.drain()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class TestPlacing:
+    async def test_warm(self, plane: Plane) -> None:
+        """A join goes to a warm runner by /start, and leaves the queue at hand-over."""
+        await plane.warm()
+        epoch = await plane.join(user_name="Ada", body={"x": 1}, token="t")
+        await plane.state("a", "starting")
+        await until(lambda: "launch.assigned" in plane.events("a"))
+        ((method, path, body, headers),) = plane.stand_in.asked
+        assert (method, path) == ("POST", "/start")
+        assert body == {
+            "sessionId": "a", "epoch": epoch, "room_url": "webrtc:a", "token": "t", "body": {"x": 1},
+            "sessionUserName": "Ada", "bot": "default", "attempt": 1, "maxDurationSeconds": 14400,
+        }  # fmt: skip
+        assert headers["authorization"] == "Bearer s"
+        assert headers["x-session-id"] == "a"
+        assert await plane.store.depth() == 0
+        assert plane.events("a") == ["launch.claimed", "launch.assigned"]
+
+    async def test_waits_for_a_runner(self, plane: Plane) -> None:
+        """A join with no runner waits, and goes to the first one that comes."""
+        await plane.join()
+        await until(lambda: "launch.claimed" in plane.events("a"))
+        assert (await plane.store.session("a")).state == "queued"
+        await plane.warm()
+        await plane.state("a", "starting")
+
+    async def test_refused(self, plane: Plane) -> None:
+        """A runner that refuses is fenced by a higher epoch, and another is asked."""
+        plane.stand_in.answers["/start"] = (409, {"code": "busy", "detail": "full"})
+        await plane.warm("full", capacity=9)
+        await plane.join()
+        await until(lambda: "launch.failed" in plane.events("a"))
+        plane.stand_in.answers["/start"] = (200, {})
+        await plane.warm("free", capacity=1)
+        record = await plane.state("a", "starting")
+        assert (record.runner_id, record.epoch, record.attempt) == ("free", 2, 1)
+
+    async def test_unreachable(self, plane: Plane) -> None:
+        """A runner that cannot be reached costs the session an epoch, not its life."""
+        await plane.warm("gone", url="http://127.0.0.1:9", capacity=9)
+        await plane.join()
+        await until(lambda: "launch.failed" in plane.events("a"))
+        await plane.warm("r1", capacity=1)
+        assert (await plane.state("a", "starting")).runner_id == "r1"
+
+    async def test_cold(self, plane: Plane) -> None:
+        """Without a free warm runner a cold one is started."""
+        plane.launcher.room = 1
+        await plane.join()
+        record = await plane.state("a", "starting")
+        assert (record.type, record.job_name) == ("cold", "cold-a-1")
+        await until(lambda: "launch.job_created" in plane.events("a"))
+        assert await plane.store.depth() == 0
+
+    async def test_cold_that_cannot_start(self, plane: Plane) -> None:
+        """A cold start that fails is taken back, and tried again until the deadline."""
+        plane.launcher.room, plane.launcher.fails = 1, True
+        await plane.join()
+        await until(lambda: "launch.failed" in plane.events("a"))
+        plane.launcher.fails = False
+        assert (await plane.state("a", "starting")).epoch > 1
+
+    async def test_cold_that_dies(self, plane: Plane) -> None:
+        """A cold runner that ends before its session runs is replaced, twice, then it has failed."""
+        plane.launcher.room = 99
+        await plane.join()
+        await plane.state("a", "starting")
+
+        async def kill_until_failed() -> bool:
+            for name in plane.launcher.states:
+                plane.launcher.states[name] = "ended"
+            return (await plane.store.session("a")).state == "failed"
+
+        await until(kill_until_failed)
+        record = await plane.store.session("a")
+        assert record.reason == "launch_failed"
+        assert len(plane.launcher.states) == 3
+
+    async def test_cancelled_while_waiting(self, plane: Plane) -> None:
+        """A join that was cancelled is never handed over."""
+        await plane.join()
+        await until(lambda: "launch.claimed" in plane.events("a"))
+        await plane.store.leave(session_id="a")
+        await plane.warm()
+        await plane.join("b")
+        await plane.state("b", "starting")
+        assert [body["sessionId"] for _, _, body, _ in plane.stand_in.asked] == ["b"]
+
+    async def test_unreadable(self, plane: Plane) -> None:
+        """An entry that cannot be read goes to the dead letters, and one error line tells."""
+        await plane.store._client.xadd(plane.store.keys.launches, {"v": "2"})
+        await until(lambda: [r for r in plane.records if r["level"] == "error"])
+        await until(lambda: plane.store._client.xlen(plane.store.keys.dead_letters))
+        assert await plane.store.depth() == 0
+
+    async def test_another_operators_entries(self, plane: Plane, monkeypatch: Any) -> None:
+        """What a dead operator had read is taken over."""
+        monkeypatch.setattr(loop_module, "ABANDONED_MS", 50)
+        monkeypatch.setattr(Loop, "_read", lambda _self: asyncio.sleep(0.01))
+        await asyncio.sleep(0.1)
+        await plane.join()
+        await plane.store.entries("dead", count=10, block_ms=1)
+        await plane.warm()
+        await plane.state("a", "starting")
+
+
+class TestSweep:
+    async def run(self, plane: Plane, url: str | None = None) -> None:
+        await plane.warm(url=url)
+        epoch = await plane.join()
+        await plane.state("a", "starting")
+        holder = Holder("r1", url or plane.stand_in.url, "warm", 42)
+        await plane.store.running("a", epoch, holder)
+        await plane.store._client.zadd(plane.store.keys.leases, {"a": 1e12})
+
+    async def overdue(self, plane: Plane, ms: int) -> None:
+        seconds, micros = await plane.store._client.time()
+        now = seconds * 1000 + micros // 1000
+        await plane.store._client.zadd(plane.store.keys.leases, {"a": now - ms})
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (404, {}),
+            (200, {"status": "running", "epoch": 99}),
+            (200, {"status": "ended", "epoch": 1}),
+        ],
+    )
+    async def test_confirmed(self, plane: Plane, answer: tuple[int, Any]) -> None:
+        """A lease has run out and the runner does not hold it: handed on, same id, higher epoch."""
+        await self.run(plane)
+        plane.stand_in.answers["/sessions/a"] = answer
+        await self.overdue(plane, 1)
+        await until(lambda: "session.recovered" in plane.events("a"))
+        record = await plane.state("a", "starting")
+        assert record.epoch > 1
+        assert record.attempt == 2
+        assert "lease.expired" in plane.events("a")
+
+    async def test_holder_that_answers_is_left_alone(self, plane: Plane) -> None:
+        """A holder that answers that it holds the session is not reaped on one sign alone."""
+        await self.run(plane)
+        plane.stand_in.answers["/sessions/a"] = (200, {"status": "running", "epoch": 1})
+        await self.overdue(plane, 1000)
+        await until(lambda: len([a for a in plane.stand_in.asked if a[1] == "/sessions/a"]) > 2)
+        assert (await plane.store.session("a")).state == "running"
+
+    async def test_silence_has_an_end(self, plane: Plane) -> None:
+        """A holder that nobody can confirm is given up when it must have stopped."""
+        await self.run(plane)
+        plane.stand_in.answers["/sessions/a"] = (500, {})
+        await self.overdue(plane, 75_000)
+        assert (await plane.state("a", "starting")).epoch > 1
+
+    async def test_deadline(self, plane: Plane) -> None:
+        """What does not run by its deadline ends as expired, told once."""
+        await plane.join(deadline_s=1)
+        record = await plane.state("a", "expired")
+        assert record.reason == "deadline"
+        await until(lambda: "session.ended" in plane.events("a"))
+        assert plane.events("a").count("session.ended") == 1
