@@ -1,8 +1,25 @@
 #!/bin/sh
 # Pins every dependency with hashes: up.txt for `make up`, dev.txt for everything else beside it.
+# Needs uv (https://docs.astral.sh/uv): on the PATH, in .venv, or named by UV.
 set -eu
 cd "$(dirname "$0")/.."
-uv="${UV:-uv}"
-common="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command make\ lock --quiet"
-eval "$uv pip compile $common pyproject.toml --extra local requirements/build.in -o requirements/up.txt"
-eval "$uv pip compile $common pyproject.toml --extra local requirements/build.in requirements/dev.in -c requirements/up.txt -o requirements/dev.txt"
+. scripts/lib.sh
+
+find_uv() {
+    for candidate in ${UV:+"$UV"} uv .venv/bin/uv; do
+        command -v "$candidate" && return 0
+    done
+    return 1
+}
+
+lock() {
+    out=$1
+    shift
+    "$uv" pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --no-emit-find-links --custom-compile-command "make lock" --quiet \
+        pyproject.toml --extra local requirements/build.in "$@" -o "$out"
+}
+
+uv=$(find_uv) || fail "uv is needed to lock the dependencies." ".venv/bin/pip install uv"
+lock requirements/up.txt
+lock requirements/dev.txt requirements/dev.in -c requirements/up.txt

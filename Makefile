@@ -1,0 +1,32 @@
+# Every verb of the project. `.ci/run` uses the same ones; the steps are in scripts/.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help install up test lint bench docs lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: ## set up .venv with the locked dependencies; no more than needed
+	@scripts/setup.sh up
+
+up: install ## run everything on this machine; ARGS="--bot my_bot.py" are handed on
+	@exec env -u PYTHONDONTWRITEBYTECODE .venv/bin/cordboard up $(ARGS)
+
+test: ## run all tests; ARGS="tests/store -x" chooses
+	@scripts/test.sh $(ARGS)
+
+lint: ## ruff, mypy, import-linter
+	@scripts/lint.sh
+
+bench: ## run the benchmarks; ARGS=startup chooses
+	@scripts/bench.sh $(ARGS)
+
+docs: ## write the generated pages of docs/ and check all links
+	@scripts/setup.sh dev
+	@.venv/bin/python scripts/docs.py
+
+lock: ## pin the newest allowed dependencies, with hashes
+	@requirements/lock.sh
+
+clean: ## remove what make, tests and tools have made here
+	@scripts/clean.sh

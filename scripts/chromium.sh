@@ -1,0 +1,34 @@
+#!/bin/sh
+# Gets Chromium for the tests that drive a browser: installs it where it may, else names the command.
+# Prints the browser's path, or nothing where there is none; never fails the run.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+find_chromium() {
+    for name in ${CHROMIUM:+"$CHROMIUM"} chromium chromium-browser google-chrome; do
+        command -v "$name" && return 0
+    done
+    return 1
+}
+
+install_chromium() {
+    say "installing Chromium for the browser tests (about 100 MB; a minute or two)"
+    {
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install chromium ||
+            { apt-get -qq update &&
+                DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install chromium; }
+    } >.make/chromium.log 2>&1 </dev/null
+}
+
+find_chromium && exit 0
+mkdir -p .make
+if ! is_debian; then
+    say "no Chromium here: the browser tests will be left out. Install it from your system's packages."
+elif ! is_root; then
+    say "no Chromium here: the browser tests will be left out. To have them: sudo apt-get install chromium"
+elif install_chromium; then
+    find_chromium || true
+else
+    say "Chromium could not be installed: the browser tests will be left out. To have them: apt-get install chromium   (details: .make/chromium.log)"
+fi

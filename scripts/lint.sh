@@ -1,0 +1,20 @@
+#!/bin/sh
+# All static checks; runs each, so that one look shows everything.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+scripts/setup.sh dev
+failed=""
+check() {
+    name=$1
+    shift
+    if "$@"; then return 0; fi
+    failed="$failed $name"
+}
+PATH="$PWD/.venv/bin:$PATH"
+check "ruff" ruff check
+check "format" ruff format --check
+check "mypy" mypy
+check "imports" lint-imports
+[ -z "$failed" ] || fail "Not clean:$failed." "Most of it is repaired by .venv/bin/ruff check --fix && .venv/bin/ruff format"
