@@ -5,6 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from cordboard.context import Context, bind_process
 from cordboard.context import bound as session_context
 from cordboard.context import current as current_session
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from cordboard.emit.setup import capture, configure, flush, quiesce, shutdown
 
 __all__ = [
+    "Context",
     "Logger",
+    "bind_process",
     "capture",
     "configure",
     "current_session",

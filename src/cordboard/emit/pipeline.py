@@ -112,11 +112,13 @@ class Pipeline:
                 trace = render.span_json() or trace
             if meta or event or error is not None:
                 rest = render.body_json(event, meta, error) + rest
-            second, prefix = render.clock[0]
-            if now_ns // _NS != second:
-                prefix = render.new_second(now_ns // _NS)
+            began_ns, prefix = render.clock[0]
+            passed_ns = now_ns - began_ns
+            if not 0 <= passed_ns < _NS:
+                began_ns, prefix = render.new_second(now_ns)
+                passed_ns = now_ns - began_ns
             line = (
-                f'{{"timestamp":"{prefix}{now_ns % _NS // 1000:06d}Z","level":"{level}",'
+                f'{{"timestamp":"{prefix}{passed_ns // 1000:06d}Z","level":"{level}",'
                 f'"message":{_messages.get(message) or render.message_json(message)}'
                 f"{service_json or self.service_json}{tag_json},{who_json}{trace}{rest}"
                 f"{self.tail}{next(self.sequence)}}}\n"

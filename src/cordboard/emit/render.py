@@ -12,16 +12,18 @@ import msgspec
 
 from cordboard.context import Context
 from cordboard.contract.record import LINE_MAX_BYTES, SERVER_PREFIX
-from cordboard.emit.values import clean_meta, clean_text, is_plain, is_suspicious, safe_repr
+from cordboard.emit.values import TEXT_MAX_CHARS, clean_meta, clean_text, is_plain, safe_repr
 
 _MESSAGES_MAX: Final = 2048
 _MESSAGE_CACHED_MAX_CHARS: Final = 256
 _NAME_MAX_CHARS: Final = 128
 _STACK_MAX_CHARS: Final = 6000
+_PLAIN_MAX: Final = TEXT_MAX_CHARS  # beyond it each text has to be looked at
 
 _encode: Final = msgspec.json.Encoder().encode
-clock: Final[list[tuple[int, str]]] = [(-1, "")]
-"""The current second, and the timestamp up to its dot."""
+clock: Final[list[tuple[int, str]]] = [(0, "")]
+"""When the current second began, in nanoseconds, and its timestamp up to the dot."""
+_NS: Final = 1_000_000_000
 messages: Final[dict[str, str]] = {}
 """Messages that were said before, encoded."""
 
@@ -31,11 +33,12 @@ def json_text(text: str) -> str:
     return _encode(text).decode()
 
 
-def new_second(second: int) -> str:
-    """Return the timestamp of a second up to its dot, and keep it for the rest of that second."""
-    prefix = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
-    clock[0] = (second, prefix)  # replaced whole: threads see the old pair or the new
-    return prefix
+def new_second(now_ns: int) -> tuple[int, str]:
+    """Return when the second of ``now_ns`` began, and its timestamp up to the dot; keep both."""
+    second = now_ns // _NS
+    pair = (second * _NS, strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second)))
+    clock[0] = pair  # replaced whole: threads see the old pair or the new
+    return pair
 
 
 def message_json(message: str) -> str:
@@ -95,23 +98,16 @@ def body_json(event: str | None, meta: dict[str, Any] | None, error: object) -> 
     """Return ``event``, ``meta`` and ``error`` as the keys of a line, each after a comma."""
     said = f',"event":{name_json(event)}' if event else ""
     if meta:
-        encoded = _plain_json(meta)
-        if encoded is None:
-            error, meta = (error, meta) if error is not None else split_error(meta)
+        try:  # `suppress` would cost as much as the encoding
+            encoded = _encode(meta).decode() if is_plain(meta) else "="
+        except (UnicodeEncodeError, ValueError):
+            encoded = "="
+        if "=" in encoded or "@" in encoded or "earer " in encoded or len(encoded) > _PLAIN_MAX:
+            if error is None:
+                error, meta = split_error(meta)
             encoded = _encode(clean_meta(meta)).decode() if meta else ""
         said = f'{said},"meta":{encoded}' if encoded else said
     return f'{said},"error":{error_json(error)}' if error is not None else said
-
-
-def _plain_json(meta: dict[str, Any]) -> str | None:
-    if is_plain(meta):
-        try:  # `suppress` would cost as much as the encoding
-            encoded = _encode(meta).decode()
-        except (UnicodeEncodeError, ValueError):
-            return None
-        if not is_suspicious(encoded):
-            return encoded
-    return None
 
 
 def split_error(meta: dict[str, Any]) -> tuple[object, dict[str, Any]]:

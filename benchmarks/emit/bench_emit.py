@@ -1,0 +1,145 @@
+"""What a log line costs: ours and its peers, in interleaved rounds, to a file and to a pipe.
+
+    python benchmarks/emit/bench_emit.py [--rounds 5] [--lines 50000]
+
+Each line has three bound fields (session, user, name) and a meta object of four. Every figure is
+the median of its rounds; compare within one run. Peers are installed into benchmarks/out/peers.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+PEERS = ROOT / "benchmarks" / "out" / "peers"
+PACKAGES = (
+    "msgspec>=0.19", "stringzilla>=3.12", "structlog>=25", "orjson>=3.10", "loguru>=0.7",
+    "python-json-logger>=3.2",
+)  # fmt: skip
+OURS = ("cordboard",)
+LINES = (
+    "cordboard", "cordboard_direct", "pino_child", "pino_als", "structlog_orjson",
+    "python_json_logger_msgspec", "python_json_logger", "loguru_orjson", "loguru_serialize",
+    "loguru_bridge", "logging_bridge", "structlog_bridge", "nothing",
+)  # fmt: skip
+DISABLED = ("cordboard", "structlog_orjson", "python_json_logger", "loguru_serialize", "nothing")
+TASKS = (
+    "cordboard",
+    "pino_child",
+    "pino_als",
+    "structlog_orjson",
+    "python_json_logger",
+    "loguru_serialize",
+)
+
+
+def install() -> Path:
+    """Make the environment of the peers, once; return its Python."""
+    python = PEERS / "bin" / "python"
+    if not python.exists():
+        venv.create(PEERS, with_pip=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES],
+            check=True,
+        )
+    if shutil.which("npm") and not (PEERS / "node_modules" / "pino").exists():
+        subprocess.run(
+            ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", PEERS, "pino@10"],
+            check=False,
+        )
+        shutil.copy(HERE / "worker.mjs", PEERS / "worker.mjs")
+    return python
+
+
+def run(python: Path, kind: str, mode: str, lines: int, target: str) -> list[float] | None:
+    """Run one worker; its stdout goes to a file, or to a pipe with a reader."""
+    worker = [str(python), str(HERE / "worker.py")]
+    if kind.startswith("pino"):
+        if not (PEERS / "node_modules" / "pino").exists():
+            return None
+        shutil.copy(HERE / "worker.mjs", PEERS / "worker.mjs")
+        worker = ["node", str(PEERS / "worker.mjs")]
+    command = [*worker, kind, mode, str(lines)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    with (PEERS / "lines.out").open("wb") as file:
+        reader = None
+        if target == "pipe":
+            reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        out = reader.stdin if reader is not None else file
+        done = subprocess.run(
+            command, stdout=out, stderr=subprocess.PIPE, env=environment, check=False
+        )
+        if reader is not None and reader.stdin is not None:
+            reader.stdin.close()
+            reader.wait()
+    if done.returncode:
+        sys.stderr.buffer.write(done.stderr)
+        return None
+    figures: list[float] = json.loads(done.stderr.splitlines()[-1])
+    return figures
+
+
+def table(title: str, heads: list[str], rows: dict[str, list[float]]) -> None:
+    """Print medians, fastest first, with the ratio to ours."""
+    ours = rows.get("cordboard", [1.0])[0]
+    print(f"\n{title}\n{'':28}" + "".join(f"{head:>10}" for head in heads) + f"{'ratio':>8}")
+    for kind, figures in sorted(rows.items(), key=lambda row: row[1][0]):
+        cells = "".join(f"{figure:10.2f}" for figure in figures)
+        print(f"{kind:28}{cells}{figures[0] / ours:8.2f}")
+
+
+def rounds(  # noqa: PLR0917
+    python: Path, kinds: tuple[str, ...], mode: str, lines: int, target: str, count: int
+) -> dict[str, list[float]]:
+    """Run every kind once a round; return the median of each figure."""
+    found: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    for _ in range(count):
+        for kind in kinds:
+            slow = 5 if kind.startswith(("loguru", "python_json")) else 1
+            figures = run(python, kind, mode, lines // slow, target)
+            if figures is not None:
+                found[kind].append(figures)
+    return {
+        kind: [statistics.median(column) for column in zip(*runs, strict=True)]
+        for kind, runs in found.items()
+        if runs
+    }
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lines", type=int, default=50_000)
+    wanted = parser.parse_args()
+    python = install()
+    many, count = wanted.lines, wanted.rounds
+    table("A line to a file, us", ["us"], rounds(python, LINES, "lines", many, "file", count))
+    table(
+        "A line to a pipe with a reader, us",
+        ["us"],
+        rounds(python, LINES, "lines", many, "pipe", count),
+    )
+    table(
+        "A disabled level, us",
+        ["us"],
+        rounds(python, DISABLED, "disabled", many * 4, "file", count),
+    )
+    heads = ["p50", "p99", "p99.9"]
+    table(
+        "Four tasks, to a pipe, us a call",
+        heads,
+        rounds(python, TASKS, "tasks", many, "pipe", count),
+    )
+
+
+if __name__ == "__main__":
+    main()
