@@ -23,6 +23,7 @@ _PLAIN_MAX: Final = TEXT_MAX_CHARS  # beyond it each text has to be looked at
 _encode: Final = msgspec.json.Encoder().encode
 clock: Final[list[tuple[int, str]]] = [(0, "")]
 """When the current second began, in nanoseconds, and its timestamp up to the dot."""
+_TEXT_LEAST: Final = 128  # a session id's length
 _NS: Final = 1_000_000_000
 messages: Final[dict[str, str]] = {}
 """Messages that were said before, encoded."""
@@ -163,20 +164,23 @@ def encode_record(record: dict[str, Any]) -> bytes:
 def shorten(line: bytes) -> bytes:
     """Cut ``message``, ``meta`` and ``error`` of a line that is too long, and say so."""
     record: dict[str, Any] = msgspec.json.decode(line)
-    boot, seq = record.pop("boot"), record.pop("seq")
+    record |= {"truncated": True, "boot": record.pop("boot"), "seq": record.pop("seq")}
     for limit in (2000, 500, 100, 0):
-        for key in ("message", "meta", "error"):
-            if key in record:
-                record[key] = _shorter(record[key], limit)
-        line = _encode({**record, "truncated": True, "boot": boot, "seq": seq}) + b"\n"
+        record |= {
+            key: _shorter(record[key], limit) for key in ("message", "meta") if key in record
+        }
+        if "error" in record:
+            record["error"] = {key: _shorter(text, limit) for key, text in record["error"].items()}
+        line = _encode(record) + b"\n"
         if len(line) <= LINE_MAX_BYTES:
-            break
-    return line
+            return line
+    # A name or a room of control characters, six bytes each.
+    return _encode({key: _shorter(value, 0) for key, value in record.items()}) + b"\n"
 
 
 def _shorter(value: Any, limit: int) -> Any:
     if isinstance(value, str):
-        keep = max(limit, 40)
+        keep = max(limit, _TEXT_LEAST)
         return value if len(value) <= keep else f"{value[:keep]}…"
     if isinstance(value, dict):
         width = max(1, limit // 20)

@@ -1,0 +1,302 @@
+"""Lines leave a process whole, soon, and without stopping it; each test is a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+HEAD = """
+import os, sys, time, signal
+from cordboard import emit
+emit.configure("test", format="json", level="debug")
+log = emit.get_logger("test")
+"""
+PATIENCE_S = 60
+
+
+def script(body: str) -> list[str]:
+    return [sys.executable, "-c", HEAD + textwrap.dedent(body)]
+
+
+def run(body: str, **options: Any) -> tuple[int, list[dict[str, Any]]]:
+    """Run a program whose stdout is a pipe that is read; return its status and its records."""
+    done = subprocess.run(
+        script(body), stdout=subprocess.PIPE, timeout=PATIENCE_S, check=False, **options
+    )
+    return done.returncode, [msgspec.json.decode(line) for line in done.stdout.splitlines()]
+
+
+def assert_no_gaps(records: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """Assert that each boot counts from 1 without a gap; return the counts by boot."""
+    by_boot: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        by_boot[record["boot"]].append(record["seq"])
+    for boot, seqs in by_boot.items():
+        assert sorted(seqs) == list(range(1, len(seqs) + 1)), boot
+    return by_boot
+
+
+def test_the_last_lines_of_a_program_are_written() -> None:
+    """A program that ends by itself loses nothing, though it never flushes."""
+    status, records = run("for i in range(5000): log.info('Line', i=i)")
+    assert status == 0
+    assert [record["meta"]["i"] for record in records] == list(range(5000))
+    assert_no_gaps(records)
+
+
+def test_lines_said_while_the_interpreter_ends_are_written() -> None:
+    """A line of an atexit function that runs after ours is written, too."""
+    _, records = run(
+        """
+        import atexit
+        log.info("First")
+        class Late:
+            def __del__(self): log.info("Late")
+        keep = Late()
+        """
+    )
+    assert [record["message"] for record in records][0] == "First"
+    assert_no_gaps(records)
+
+
+def test_a_forked_child_has_a_boot_of_its_own() -> None:
+    """Fork gives a new boot that counts from 1; no line of the parent is written twice."""
+    _, records = run(
+        """
+        for i in range(100): log.info("Parent", i=i)
+        pid = os.fork()
+        for i in range(100): log.info("Child" if pid == 0 else "Parent again", i=i)
+        if pid == 0:
+            emit.flush(); os._exit(0)
+        os.waitpid(pid, 0)
+        """
+    )
+    assert len(records) == 300
+    by_boot = assert_no_gaps(records)
+    assert sorted(len(seqs) for seqs in by_boot.values()) == [100, 200]
+
+
+def test_children_of_multiprocessing_lose_nothing() -> None:
+    """A child of the fork server ends without atexit; its last lines are written all the same."""
+    _, records = run(
+        """
+        import multiprocessing, threading
+        log.info("Before")
+        def work():
+            emit.get_logger("child").info("From a child")
+        sys.modules["__main__"].work = work
+        context = multiprocessing.get_context("fork")
+        emit.quiesce()
+        assert len(os.listdir("/proc/self/task")) == 1, "a thread is left"
+        children = [context.Process(target=work) for _ in range(3)]
+        for child in children: child.start()
+        for child in children: child.join()
+        log.info("After")
+        """
+    )
+    messages = sorted(record["message"] for record in records)
+    assert messages == ["After", "Before", "From a child", "From a child", "From a child"]
+    assert len(assert_no_gaps(records)) == 4
+
+
+def test_no_thread_before_the_first_line() -> None:
+    """Import and configure start no thread: a fork server may do both."""
+    status, _ = run("assert len(os.listdir('/proc/self/task')) == 1")
+    assert status == 0
+
+
+def test_eight_processes_on_one_pipe() -> None:
+    """Lines of any length from many processes on one pipe never run into each other."""
+    _, records = run(
+        """
+        children = []
+        for child in range(8):
+            pid = os.fork()
+            if pid == 0:
+                for i in range(400):
+                    log.info("Line", text="x" * (7900 if i % 3 else 10), more="y" * (i * 13 % 7900))
+                    if not i % 50: log.error("Written at once", i=i, text="z" * 6000)
+                emit.shutdown()
+                os._exit(0)
+            children.append(pid)
+        for pid in children: os.waitpid(pid, 0)
+        """
+    )
+    assert len(assert_no_gaps(records)) == 8
+    assert len(records) == 8 * 408
+
+
+def test_an_error_is_written_before_the_call_returns() -> None:
+    """A process that is killed right after an error line has written it, and all before it."""
+    status, records = run(
+        """
+        for i in range(10): log.info("Before", i=i)
+        log.error("The last words")
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    assert status == -signal.SIGKILL
+    assert [record["message"] for record in records] == ["Before"] * 10 + ["The last words"]
+
+
+def test_a_killed_process_leaves_whole_lines() -> None:
+    """kill -9 in mid-stream leaves valid lines, and all that were said a while ago."""
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        script(
+            f"""
+            i = 0
+            while True:
+                log.info("Line", i=i)
+                i += 1
+                if i == 2000:
+                    time.sleep(1.0)  # far more than the bound of 50 ms
+                    os.write({write}, b"go")
+                if not i % 50: time.sleep(0.001)
+            """
+        ),
+        stdout=subprocess.PIPE,
+        pass_fds=(write,),
+    )
+    output: list[bytes] = []
+    assert process.stdout is not None
+    reader = threading.Thread(target=lambda: output.append(process.stdout.read()))  # type: ignore[union-attr]
+    reader.start()
+    os.read(read, 2)
+    process.kill()
+    process.wait(PATIENCE_S)
+    reader.join(PATIENCE_S)
+    process.stdout.close()
+    os.close(read)
+    os.close(write)
+    whole = output[0][: output[0].rfind(b"\n") + 1].splitlines()
+    seen = [msgspec.json.decode(line)["meta"]["i"] for line in whole]
+    assert seen == list(range(len(seen)))
+    assert len(seen) >= 2000
+
+
+def test_a_reader_that_stops_reading_stops_nobody() -> None:
+    """With a full pipe the program goes on; what was dropped is counted, logged, and a seq gap."""
+    read, write = os.pipe()
+    done_read, done_write = os.pipe()
+    process = subprocess.Popen(
+        script(
+            f"""
+            for i in range(60_000): log.info("Line", i=i, text="x" * 100)
+            for i in range(20): log.error("Error", i=i)
+            os.write({done_write}, b"done")
+            time.sleep(0.2)
+            while not emit.flush(): pass
+            log.info("Last")
+            """
+        ),
+        stdout=write,
+        pass_fds=(done_write,),
+    )
+    os.close(write)
+    assert os.read(done_read, 4) == b"done"
+    with os.fdopen(read, "rb") as pipe:
+        records = [msgspec.json.decode(line) for line in pipe]
+    assert process.wait(PATIENCE_S) == 0
+    os.close(done_read)
+    os.close(done_write)
+    dropped = sum(
+        record["meta"]["lines"]
+        for record in records
+        if record["message"] == "Log lines were dropped"
+    )
+    assert dropped > 0
+    assert records[-1]["message"] == "Last"
+    assert max(record["seq"] for record in records) == len(records) + dropped
+
+
+@pytest.mark.parametrize("before", ["", "signal.signal(signal.SIGPIPE, signal.SIG_DFL)"])
+def test_a_closed_pipe_does_not_kill(before: str, tmp_path: Path) -> None:
+    """A reader that has gone, and a SIGPIPE left deadly by the program, end nothing."""
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        script(
+            f"""
+            {before}
+            for i in range(5000): log.info("Line", i=i)
+            log.error("Error")
+            open({str(tmp_path / "alive")!r}, "w").close()
+            sys.stdout = None  # Python itself would complain about its own stdout
+            """
+        ),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    os.close(write)
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert (tmp_path / "alive").exists()
+
+
+def test_a_stdout_closed_at_the_start_hits_no_other_file(tmp_path: Path) -> None:
+    """Where stdout was closed, its number belongs to whatever is opened next: nothing goes there."""
+    path = tmp_path / "other"
+    code = f"""
+import os
+os.close(1)
+from cordboard import emit
+emit.configure("test", format="json")
+assert os.open({str(path)!r}, os.O_WRONLY | os.O_CREAT) == 1
+emit.get_logger("test").error("Lost")
+emit.get_logger("test").info("Lost")
+emit.shutdown()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == b""
+
+
+def test_many_threads_write_every_line() -> None:
+    """Lines of many threads are all there, each whole, and each counted once."""
+    _, records = run(
+        """
+        import threading
+        def work(n):
+            for i in range(2000): log.info("Line", n=n, i=i)
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        """
+    )
+    assert len(records) == 16_000
+    assert_no_gaps(records)
+
+
+def test_a_line_in_a_signal_handler_does_not_deadlock() -> None:
+    """A signal handler may log, whatever the interrupted code was doing."""
+    status, records = run(
+        """
+        count = 0
+        def handler(*_):
+            global count
+            count += 1
+            log.error("In a handler", count=count)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        i = 0
+        while count < 50:
+            log.info("Line", i=i)
+            log.error("Line", i=i)
+            i += 1
+        signal.setitimer(signal.ITIMER_REAL, 0, 0)
+        """
+    )
+    assert status == 0
+    assert_no_gaps(records)

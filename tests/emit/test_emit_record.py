@@ -1,0 +1,336 @@
+"""The shape of a line: section 3 of the contract, whatever is logged."""
+
+import datetime as dt
+import json
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cordboard import emit
+from cordboard.contract.record import KEYS, LINE_MAX_BYTES, REQUIRED_KEYS, TIMESTAMP_CHARS
+from cordboard.emit.foreign import why_invalid
+from cordboard.emit.pipeline import pipeline
+
+Lines = Callable[[], list[dict[str, Any]]]
+log = emit.get_logger("gateway")
+
+
+def said(action: Callable[[], object]) -> bytes:
+    """Return the line, as bytes, that an action writes."""
+    caught: list[bytes] = []
+    pipeline.watchers.append(caught.append)
+    try:
+        with emit.capture():
+            action()
+    finally:
+        pipeline.watchers.remove(caught.append)
+    assert len(caught) == 1, caught
+    return caught[0]
+
+
+def checked(line: bytes) -> dict[str, Any]:
+    """Re-read a line as strictly as any reader would, and return its record."""
+    assert line.endswith(b"\n")
+    assert b"\n" not in line[:-1]
+    assert len(line) <= LINE_MAX_BYTES
+    record: dict[str, Any] = json.loads(line.decode("utf-8"), parse_constant=pytest.fail)
+    assert msgspec.json.decode(line) == record
+    assert why_invalid(record) is None
+    assert len(record["timestamp"]) == TIMESTAMP_CHARS
+    assert [key for key in KEYS if key in record] == list(record)
+    return record
+
+
+def test_a_line_has_the_contracts_keys_in_their_order(lines: Lines) -> None:
+    """A full record has every key of section 3, in its order, and nothing else."""
+    with emit.session_context(
+        session_id="call-7", user_id="u-1", user_name="Ada", room="webrtc:standup", epoch=3,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ):  # fmt: skip
+        line = said(
+            lambda: log.error(
+                "Join accepted", event="join.accepted", reused=False, error=ValueError("no")
+            )
+        )
+    record = checked(line)
+    assert list(record) == [key for key in KEYS if key not in {"raw", "truncated"}]
+    assert line.startswith(b'{"timestamp":"')
+    assert record["error"]["type"] == "ValueError"
+    assert record["traceId"] == "0af7651916cd43dd8448eb211c80319c"
+    assert record["spanId"] == "b7ad6b7169203331"
+
+
+def test_what_is_absent_is_not_written() -> None:
+    """Without a session the id is the server's, users are null, and optional keys are missing."""
+    record = checked(said(lambda: log.info("Ready")))
+    assert tuple(record) == REQUIRED_KEYS
+    assert record["sessionId"].startswith("server:")
+    assert record["userId"] is None
+    assert record["userName"] is None
+
+
+def test_the_timestamp_is_of_now(lines: Lines) -> None:
+    """The timestamp is UTC, to the microsecond, and that of the call."""
+    before = dt.datetime.now(dt.UTC)
+    log.info("Now")
+    after = dt.datetime.now(dt.UTC)
+    text = lines()[0]["timestamp"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+    slack = dt.timedelta(microseconds=1)
+    assert before - slack <= dt.datetime.fromisoformat(text) <= after
+
+
+def test_seq_counts_from_one_without_gaps(lines: Lines) -> None:
+    """Seq grows by one for each line of a boot."""
+    for _ in range(200):
+        log.info("Again")
+    records = lines()
+    first = records[0]["seq"]
+    assert [record["seq"] for record in records] == list(range(first, first + 200))
+    assert len({record["boot"] for record in records}) == 1
+
+
+def test_a_mapping_first_is_a_type_error(lines: Lines) -> None:
+    """Metadata in the place of the message is refused with words that say how."""
+    with pytest.raises(TypeError, match="message comes first"):
+        log.info({"reused": False})  # type: ignore[arg-type]
+
+
+def test_bind_gives_a_new_logger(lines: Lines) -> None:
+    """Bind adds to every record of the new logger; the old one stays, a call's keyword wins."""
+    bound = log.bind(runner="r-1", attempt=1)
+    bound.info("Bound", attempt=2)
+    log.info("Plain")
+    first, second = lines()
+    assert first["meta"] == {"runner": "r-1", "attempt": 2}
+    assert "meta" not in second
+
+
+def test_levels_below_are_silent(lines: Lines) -> None:
+    """A disabled level writes nothing, from any logger, and comes back with a lower threshold."""
+    with emit.capture("warn") as caught:
+        log.debug("no")
+        log.info("no")
+        log.warn("yes")
+        log.warning("yes")
+        log.error("yes")
+    log.debug("yes again")
+    assert [record["level"] for record in caught] == ["warn", "warn", "error"]
+    assert [record["message"] for record in lines()] == ["yes again"]
+
+
+def test_exception_is_the_one_being_handled(lines: Lines) -> None:
+    """log.exception writes type, message and stack of the exception that is being handled."""
+    try:
+        raise KeyError("lost")
+    except KeyError:
+        log.exception("Lookup failed", table="rooms")
+    (record,) = lines()
+    assert record["level"] == "error"
+    assert record["error"]["type"] == "KeyError"
+    assert "test_emit_record.py" in record["error"]["stack"]
+
+
+def test_an_exception_in_meta_becomes_the_error(lines: Lines) -> None:
+    """An exception among the keywords is written as the record's error."""
+    log.warn("Retrying", cause=TimeoutError("slow"), attempt=2)
+    (record,) = lines()
+    assert record["error"]["type"] == "TimeoutError"
+    assert record["meta"] == {"attempt": 2}
+
+
+class Broken:
+    """Raises whenever it is shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+class Words(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise RuntimeError("no str")
+
+
+SELF: list[Any] = []
+SELF.append(SELF)
+KNOT: dict[str, Any] = {"a": 1}
+KNOT["self"] = KNOT
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ({1, 1}, "{1}"),
+        (b"\x00\xff", "b'\\x00\\xff'"),
+        (dt.datetime(2026, 1, 2, tzinfo=dt.UTC), repr(dt.datetime(2026, 1, 2, tzinfo=dt.UTC))),
+        (dt.date(2026, 1, 2), "datetime.date(2026, 1, 2)"),
+        (UUID(int=1), repr(UUID(int=1))),
+        (Decimal("1.5"), "Decimal('1.5')"),
+        (Number.ONE, 1),
+        (Words("text"), "text"),
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (2**80, 2**80),
+        (1 << 20_000, hex(1 << 20_000)[:8192] + "…"),
+        ("\ud800", "\\ud800"),
+        ("line\nbreak\u2028and\x1b[31m", "line\nbreak\u2028and\x1b[31m"),
+        ((1, (2, [3])), [1, [2, [3]]]),
+        (SELF, ["[recursive]"]),
+        (KNOT, {"a": 1, "self": "[recursive]"}),
+        (Broken(), "<Broken whose repr raised RuntimeError>"),
+        ({1: "a", None: "b"}, {"1": "a", "None": "b"}),
+        ({"nested": {"deep": {1, 1}}}, {"nested": {"deep": "{1}"}}),
+        (range(3), "range(0, 3)"),
+        (None, None),
+        (Path("/tmp"), repr(Path("/tmp"))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_value_survives(value: object, written: object) -> None:
+    """What JSON can say is said; anything else is written as its repr."""
+    found = checked(said(lambda: log.info("Value", value=value)))["meta"]["value"]
+    if isinstance(written, str) and written.endswith("…"):
+        assert found.startswith(written[:-1])
+    else:
+        assert found == written
+
+
+def test_a_numpy_scalar_is_a_number() -> None:
+    """Scalars of numpy are the numbers they hold; arrays are their repr."""
+    numpy = pytest.importorskip("numpy")
+    meta = checked(
+        said(lambda: log.info("N", a=numpy.float32(1.5), b=numpy.int64(7), c=numpy.array([1, 2])))
+    )["meta"]
+    assert meta == {"a": 1.5, "b": 7, "c": "array([1, 2])"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"text": "x" * 3_000_000},
+        {"text": '"' * 100_000},
+        {"text": "\x00" * 100_000},
+        {"text": "é" * 100_000},
+        {"many": list(range(100_000))},
+        {"deep": [[[[[[[[[[[["x" * 9000]]]]]]]]]]]]},
+        {f"key{i}" * 20: "y" * 500 for i in range(300)},
+        {"rows": [{"k" * 100 + str(j): "\x01" * 200 for j in range(50)} for _ in range(50)]},
+    ],
+)
+def test_no_line_is_longer_than_16_kib(values: dict[str, Any]) -> None:
+    """A record that is too long is cut, valid, and says truncated."""
+    record = checked(said(lambda: log.info("Long", **values)))
+    cut = record.get("truncated") is True or "…" in json.dumps(record["meta"], ensure_ascii=False)
+    assert cut
+
+
+def test_everything_too_long_at_once() -> None:
+    """Message, meta, error, event and context may all be too long: the line is still a record."""
+
+    def deep(n: int) -> None:
+        if n:
+            deep(n - 1)
+        raise ValueError("\x01" * 50_000)
+
+    def speak() -> None:
+        try:
+            deep(200)
+        except ValueError as error:
+            name, room = "\x01" * 5000, "webrtc:" + "\x02" * 9000
+            with emit.session_context(session_id="s", user_id=name, user_name=name, room=room):
+                log.error("\x03" * 50_000, event="e" * 500, error=error, a="\x04" * 50_000)
+
+    record = checked(said(speak))
+    assert record["truncated"] is True
+    assert record["sessionId"] == "s"
+
+
+def test_truncated_lines_say_so(lines: Lines) -> None:
+    """A line over the limit has truncated true, and its message and meta are cut."""
+    log.info("m" * 7000, a="b" * 7000, c="d" * 7000)
+    (record,) = lines()
+    assert record["truncated"] is True
+    assert record["message"].startswith("mmm")
+
+
+def test_a_failure_of_the_logger_is_told_once(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What breaks inside the logger never reaches the caller, and is logged once."""
+
+    def broken(*_: object) -> str:
+        raise MemoryError("broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cordboard.emit.render.body_json", lambda e, m, x: broken() if m else "")
+        log.info("One", a=1)
+        log.info("Two", a=1)
+    records = lines()
+    assert [record["message"] for record in records] == ["A log record could not be written"]
+    log.info("Three", a=1)
+    assert lines()[-1]["message"] == "Three"
+
+
+TEXT = st.text(st.characters(codec=None), max_size=40)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.binary(max_size=20)
+    | st.dates() | st.decimals() | st.uuids() | st.complex_numbers()
+)  # fmt: skip
+KEY = TEXT | st.integers() | st.none() | st.booleans()
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(KEY, inner, max_size=5)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.sets(st.integers(), max_size=3)
+    ),
+    max_leaves=15,
+)
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@QUICK
+@given(
+    message=TEXT,
+    tag=TEXT,
+    meta=st.dictionaries(TEXT.filter(lambda k: k not in {"event", "error"}), VALUES, max_size=5),
+    event=st.none() | TEXT,
+    who=st.fixed_dictionaries({}, optional={
+        "session_id": TEXT, "user_id": TEXT, "user_name": TEXT, "room": TEXT,
+        "epoch": st.integers(0, 10**15), "traceparent": TEXT,
+    }),
+)  # fmt: skip
+def test_any_record_is_one_valid_line(
+    message: str, tag: str, meta: dict[str, Any], event: str | None, who: dict[str, Any]
+) -> None:
+    """Whatever is logged, an oracle reads one line of the contract with the same plain values."""
+
+    def speak() -> None:
+        with emit.session_context(**who):
+            emit.get_logger(tag).info(message, event=event, **meta)
+
+    record = checked(said(speak))
+    if who.get("session_id", "").isascii() and who.get("session_id", ""):
+        assert record["sessionId"] == who["session_id"] or "=" in who["session_id"]
+    for key, value in meta.items():
+        plain = isinstance(value, (bool, int)) and abs(value) < 2**63
+        if plain and key.isascii() and "[redacted]" not in record["meta"].values():
+            assert record["meta"][key] == value

@@ -1,0 +1,104 @@
+"""No secret gets through, whatever it is called and however deep it lies."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cordboard import emit
+from cordboard.emit import values
+
+Lines = Callable[[], list[dict[str, Any]]]
+log = emit.get_logger("test")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password", "PASSWORD", "db_password", "userPassword", "passwd", "pwd", "token",
+        "access_token", "accessToken", "X-Auth-Token", "secret", "client-secret", "Authorization",
+        "cookie", "Set-Cookie", "api_key", "apiKey", "APIKey", "x-api-key", "apikey", "privateKey",
+        "secret_key", "credentials", "passphrase", "signature", "BOT_CONTROL_SHARED_SECRET",
+    ],
+)  # fmt: skip
+def test_a_secret_name_hides_its_value(lines: Lines, name: str) -> None:
+    """Names that look like secrets are redacted at any depth, whatever the value is."""
+    log.info("Asked", **{name: "hunter2", "list": [{name: {"x": "hunter2"}}], "deep": {name: 7}})
+    (record,) = lines()
+    assert "hunter2" not in str(record)
+    assert record["meta"] == {
+        name: "[redacted]",
+        "list": [{name: "[redacted]"}],
+        "deep": {name: "[redacted]"},
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokens",
+        "token_count",
+        "max_tokens",
+        "tokenUsage",
+        "monkey",
+        "author",
+        "keyboard",
+        "secretary",
+    ],
+)
+def test_a_harmless_name_shows_its_value(lines: Lines, name: str) -> None:
+    """Numbers about secrets, and words that only resemble one, are shown."""
+    log.info("Counted", **{name: 7})
+    assert lines()[0]["meta"] == {name: 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://x.y/a?token=abc&b=1", "https://x.y/a?token=[redacted]&b=1"),
+        ("https://x.y/a?b=1&access_token=abc#f", "https://x.y/a?b=1&access_token=[redacted]#f"),
+        ("wss://x/?t=eyJ.abc&x=1", "wss://x/?t=[redacted]&x=1"),
+        ("redis://user:pass@host:6379/0", "redis://user:[redacted]@host:6379/0"),
+        ("redis://:pass@host", "redis://:[redacted]@host"),
+        ("Authorization: Bearer abcdefghij", "Authorization: Bearer [redacted]"),
+        ("Client(url='u', api_key='abc def', n=1)", "Client(url='u', api_key=[redacted], n=1)"),
+        ("a=1&b=2", "a=1&b=2"),
+        ("mail@example.com", "mail@example.com"),
+        ("bearer of news", "bearer of news"),
+    ],
+)
+def test_a_secret_in_a_text_is_hidden(lines: Lines, text: str, shown: str) -> None:
+    """Tokens in URLs, credentials and bearer tokens are hidden wherever a text is written."""
+    log.info(text, url=text, rows=[text], error=ValueError(text))
+    (record,) = lines()
+    assert record["message"] == shown
+    assert record["meta"] == {"url": shown, "rows": [shown]}
+    assert record["error"]["message"] == shown
+
+
+def test_a_room_with_a_token_is_shown_without_it(lines: Lines) -> None:
+    """The room's URL is a text from outside, too."""
+    with emit.session_context(session_id="s", room="https://acme.daily.co/r?token=abc"):
+        log.info("Here")
+    assert lines()[0]["room"] == "https://acme.daily.co/r?token=[redacted]"
+
+
+def test_raw_lines_are_redacted(lines: Lines) -> None:
+    """What a process prints may hold secrets as well."""
+    emit.raw("GET https://x/?token=abc", service="bot")
+    assert lines()[0]["message"] == "GET https://x/?token=[redacted]"
+
+
+def test_further_names_can_be_added(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program adds its own names, in any spelling."""
+    monkeypatch.setattr(values, "_extra_words", set())
+    log.info("Before", social_security="1")
+    values.redact_also(("socialSecurity",))
+    log.info("After", social_security="1", nested={"SOCIAL-SECURITY": 2})
+    first, second = lines()
+    values.redact_also(())
+    assert first["meta"] == {"social_security": "1"}
+    assert second["meta"] == {
+        "social_security": "[redacted]",
+        "nested": {"SOCIAL-SECURITY": "[redacted]"},
+    }
