@@ -63,7 +63,7 @@ def test_lines_said_while_the_interpreter_ends_are_written() -> None:
         keep = Late()
         """
     )
-    assert [record["message"] for record in records][0] == "First"
+    assert records[0]["message"] == "First"
     assert_no_gaps(records)
 
 
@@ -148,7 +148,7 @@ def test_an_error_is_written_before_the_call_returns() -> None:
 
 
 def test_a_killed_process_leaves_whole_lines() -> None:
-    """kill -9 in mid-stream leaves valid lines, and all that were said a while ago."""
+    """A kill -9 in mid-stream leaves valid lines, and all that were said a while ago."""
     read, write = os.pipe()
     process = subprocess.Popen(
         script(

@@ -132,7 +132,7 @@ def test_levels_below_are_silent(lines: Lines) -> None:
 def test_exception_is_the_one_being_handled(lines: Lines) -> None:
     """log.exception writes type, message and stack of the exception that is being handled."""
     try:
-        raise KeyError("lost")
+        {}["lost"]
     except KeyError:
         log.exception("Lookup failed", table="rooms")
     (record,) = lines()
@@ -176,7 +176,7 @@ KNOT["self"] = KNOT
 @pytest.mark.parametrize(
     ("value", "written"),
     [
-        ({1, 1}, "{1}"),
+        ({1}, "{1}"),
         (b"\x00\xff", "b'\\x00\\xff'"),
         (dt.datetime(2026, 1, 2, tzinfo=dt.UTC), repr(dt.datetime(2026, 1, 2, tzinfo=dt.UTC))),
         (dt.date(2026, 1, 2), "datetime.date(2026, 1, 2)"),
@@ -196,7 +196,7 @@ KNOT["self"] = KNOT
         (KNOT, {"a": 1, "self": "[recursive]"}),
         (Broken(), "<Broken whose repr raised RuntimeError>"),
         ({1: "a", None: "b"}, {"1": "a", "None": "b"}),
-        ({"nested": {"deep": {1, 1}}}, {"nested": {"deep": "{1}"}}),
+        ({"nested": {"deep": {1}}}, {"nested": {"deep": "{1}"}}),
         (range(3), "range(0, 3)"),
         (None, None),
         (Path("/tmp"), repr(Path("/tmp"))),

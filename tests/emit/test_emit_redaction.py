@@ -23,7 +23,8 @@ log = emit.get_logger("test")
 )  # fmt: skip
 def test_a_secret_name_hides_its_value(lines: Lines, name: str) -> None:
     """Names that look like secrets are redacted at any depth, whatever the value is."""
-    log.info("Asked", **{name: "hunter2", "list": [{name: {"x": "hunter2"}}], "deep": {name: 7}})
+    meta: dict[str, Any] = {name: "hunter2"}
+    log.info("Asked", **meta, list=[{name: {"x": "hunter2"}}], deep={name: 7})
     (record,) = lines()
     assert "hunter2" not in str(record)
     assert record["meta"] == {
@@ -48,8 +49,9 @@ def test_a_secret_name_hides_its_value(lines: Lines, name: str) -> None:
 )
 def test_a_harmless_name_shows_its_value(lines: Lines, name: str) -> None:
     """Numbers about secrets, and words that only resemble one, are shown."""
-    log.info("Counted", **{name: 7})
-    assert lines()[0]["meta"] == {name: 7}
+    meta: dict[str, Any] = {name: 7}
+    log.info("Counted", **meta)
+    assert lines()[0]["meta"] == meta
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from cordboard.context import Context
-from cordboard.contract.ids import is_session_id
+from cordboard.contract.ids import ROOM_URL_MAX_CHARS, is_session_id
 
 HEADER_SESSION_ID: Final = "X-Session-Id"
 HEADER_USER_ID: Final = "X-User-Id"
@@ -28,26 +28,57 @@ ENV_ROOM: Final = "BOT_ROOM_URL"
 ENV_EPOCH: Final = "BOT_SESSION_EPOCH"
 ENV_TRACEPARENT: Final = "TRACEPARENT"
 
-ENVIRONMENT_NAMES: Final = (
-    ENV_SESSION_ID,
-    ENV_USER_ID,
-    ENV_USER_NAME,
-    ENV_ROOM,
-    ENV_EPOCH,
-    ENV_TRACEPARENT,
-)
+_HEADERS: Final = {
+    "session_id": HEADER_SESSION_ID,
+    "user_id": HEADER_USER_ID,
+    "user_name": HEADER_USER_NAME,
+    "epoch": HEADER_EPOCH,
+    "traceparent": HEADER_TRACEPARENT,
+}
+OWN_HEADERS: Final = tuple(_HEADERS.values())
+"""The headers that ``inject_headers`` writes."""
 
+_ENVIRONMENT: Final = {
+    "session_id": ENV_SESSION_ID,
+    "user_id": ENV_USER_ID,
+    "user_name": ENV_USER_NAME,
+    "room": ENV_ROOM,
+    "epoch": ENV_EPOCH,
+    "traceparent": ENV_TRACEPARENT,
+}
+ENVIRONMENT_NAMES: Final = tuple(_ENVIRONMENT.values())
+
+_MESSAGE_KEYS: Final = {
+    "session_id": "sessionId",
+    "user_id": "userId",
+    "user_name": "userName",
+    "room": "room",
+    "epoch": "epoch",
+    "traceparent": "traceparent",
+}
 _BAGGAGE_NAMES: Final = {
     "session.id": "session_id",
     "user.id": "user_id",
     "user.name": "user_name",
 }
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context, section 3.2.2: version ff and ids of zeros are invalid.
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NO_MACHINE: Final = ("0.0.0.0", "localhost")  # noqa: S104 - names no machine, nothing listens
 _EPOCH_MAX_DIGITS: Final = 18  # fits 63 bits
 _VALUE_MAX_CHARS: Final = 1024
 _BAGGAGE_MAX_CHARS: Final = 8192  # W3C Baggage, section 3.3.2: the least that all must carry
+
+
+Headers = (
+    Mapping[str, str]
+    | Mapping[bytes, bytes]
+    | Iterable[tuple[str, str]]
+    | Iterable[tuple[bytes, bytes]]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,65 +107,82 @@ class Extracted:
 
 
 def inject_headers(context: Context, headers: MutableMapping[str, str]) -> None:
-    """Write a context into HTTP headers; absent values are not written."""
-    for name, value in (
-        (HEADER_SESSION_ID, context.session_id),
-        (HEADER_USER_ID, _header_safe(context.user_id)),
-        (HEADER_USER_NAME, quote(context.user_name, safe="") if context.user_name else None),
-        (HEADER_EPOCH, str(context.epoch) if context.epoch is not None else None),
-        (HEADER_TRACEPARENT, context.traceparent),
-    ):
-        if value:
-            headers[name] = value
+    """Write a context into HTTP headers; absent and malformed values are not written."""
+    values = _sendable(context)
+    for name, header in _HEADERS.items():
+        value = values.get(name)
+        if value is not None:
+            headers[header] = quote(value, safe="") if name == "user_name" else _ascii(value)
 
 
-def extract_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> Extracted:
-    """Read a context from HTTP headers; ``X-…`` headers come before W3C baggage."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    lower = {name.lower(): value for name, value in pairs}
+def extract_headers(headers: Headers) -> Extracted:
+    """Read a context from HTTP headers, whatever they hold.
+
+    ``X-…`` headers come before W3C baggage.
+
+    Args:
+        headers: A mapping, or pairs as ASGI has them; names and values are texts or bytes.
+    """
+    lower = _lower(headers)
     values: dict[str, Any] = dict(_baggage(lower.get(HEADER_BAGGAGE, "")))
-    for name, header in (
-        ("session_id", HEADER_SESSION_ID),
-        ("user_id", HEADER_USER_ID),
-        ("epoch", HEADER_EPOCH),
-        ("traceparent", HEADER_TRACEPARENT),
-    ):
-        if lower.get(header.lower()):
-            values[name] = lower[header.lower()].strip()
-    if lower.get(HEADER_USER_NAME.lower()):
-        values["user_name"] = unquote(lower[HEADER_USER_NAME.lower()].strip(), errors="replace")
+    for name, header in _HEADERS.items():
+        value = lower.get(header.lower())
+        if value:
+            values[name] = unquote(value, errors="replace") if name == "user_name" else value
     return _checked(values)
+
+
+def inject_baggage(context: Context, headers: MutableMapping[str, str]) -> None:
+    """Write a context into the headers ``baggage`` and ``traceparent`` of the W3C.
+
+    Members of others are kept, as far as they fit into the 8192 bytes that all must carry.
+    """
+    values = _sendable(context)
+    members = [
+        f"{key}={quote(values[name], safe='')}"
+        for key, name in _BAGGAGE_NAMES.items()
+        if name in values
+    ]
+    for member in headers.get(HEADER_BAGGAGE, "").split(","):
+        name = member.partition("=")[0].strip()
+        fits = len(",".join([*members, member])) <= _BAGGAGE_MAX_CHARS
+        if name and name not in _BAGGAGE_NAMES and fits and not _CONTROL.search(member):
+            members.append(member.strip())
+    if members:
+        headers[HEADER_BAGGAGE] = ",".join(members)
+    if "traceparent" in values:
+        headers[HEADER_TRACEPARENT] = values["traceparent"]
+
+
+def inject_message(context: Context, message: MutableMapping[str, Any]) -> None:
+    """Write a context into a message of a queue, under the keys of a log line."""
+    values = _sendable(context)
+    for name, key in _MESSAGE_KEYS.items():
+        if name in values:
+            message[key] = context.epoch if name == "epoch" else values[name]
+
+
+def extract_message(message: object) -> Extracted:
+    """Read a context from a message of a queue, whatever it holds."""
+    if not isinstance(message, Mapping):
+        return Extracted(Context())
+    return _checked({name: message.get(key) for name, key in _MESSAGE_KEYS.items()})
 
 
 def inject_environment(context: Context, environment: MutableMapping[str, str]) -> None:
     """Write a context into an environment; absent values are removed, never written empty."""
-    for name, value in (
-        (ENV_SESSION_ID, context.session_id),
-        (ENV_USER_ID, context.user_id),
-        (ENV_USER_NAME, context.user_name),
-        (ENV_ROOM, context.room),
-        (ENV_EPOCH, str(context.epoch) if context.epoch is not None else None),
-        (ENV_TRACEPARENT, context.traceparent),
-    ):
-        if value:
-            environment[name] = value.replace("\x00", "")
+    values = _sendable(context)
+    for name, variable in _ENVIRONMENT.items():
+        if name in values:
+            environment[variable] = values[name]
         else:
-            environment.pop(name, None)
+            environment.pop(variable, None)
 
 
 def extract_environment(environment: Mapping[str, str] | None = None) -> Extracted:
     """Read a context from an environment, by default this process's own."""
     source = os.environ if environment is None else environment
-    return _checked(
-        {
-            "session_id": source.get(ENV_SESSION_ID),
-            "user_id": source.get(ENV_USER_ID),
-            "user_name": source.get(ENV_USER_NAME),
-            "room": source.get(ENV_ROOM),
-            "epoch": source.get(ENV_EPOCH),
-            "traceparent": source.get(ENV_TRACEPARENT),
-        }
-    )
+    return _checked({name: source.get(variable) for name, variable in _ENVIRONMENT.items()})
 
 
 def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironment:
@@ -150,12 +198,40 @@ def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironm
     )
 
 
+def _lower(headers: Headers) -> dict[str, str]:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    lower: dict[str, str] = {}
+    for pair in pairs:
+        name, value = (_text(part) for part in pair)
+        name = name.lower()
+        if name == HEADER_BAGGAGE and name in lower:
+            value = f"{lower[name]},{value}"
+        lower[name] = value.strip(" \t")
+    return lower
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value if isinstance(value, str) else ""
+
+
 def _baggage(header: str) -> Iterable[tuple[str, str]]:
     for member in header[:_BAGGAGE_MAX_CHARS].split(","):
         name, equals, rest = member.partition("=")
         field = _BAGGAGE_NAMES.get(name.strip())
         if field and equals:
             yield field, unquote(rest.partition(";")[0].strip(), errors="replace")
+
+
+def _sendable(context: Context) -> dict[str, str]:
+    """Return what of a context is there and fits its grammar, as texts."""
+    found = {name: getattr(context, name) for name in _ENVIRONMENT}
+    return {
+        name: str(value)
+        for name, value in found.items()
+        if value is not None and _fit(name, value) is not None
+    }
 
 
 def _checked(values: Mapping[str, Any]) -> Extracted:
@@ -172,24 +248,28 @@ def _checked(values: Mapping[str, Any]) -> Extracted:
     return Extracted(Context(**kept), tuple(refused))
 
 
-def _fit(name: str, value: str) -> str | int | None:
+def _fit(name: str, value: object) -> str | int | None:
+    if name == "epoch":
+        return _fit_epoch(value)
+    if not isinstance(value, str) or not value:
+        return None
     if name == "session_id":
         return value if is_session_id(value) else None
-    if name == "epoch":
-        return (
-            int(value)
-            if value.isascii() and value.isdigit() and len(value) <= _EPOCH_MAX_DIGITS
-            else None
-        )
     if name == "traceparent":
         return value if _TRACEPARENT.fullmatch(value) else None
-    if len(value) > _VALUE_MAX_CHARS or _CONTROL.search(value):
+    limit = ROOM_URL_MAX_CHARS if name == "room" else _VALUE_MAX_CHARS
+    return None if len(value) > limit or _UNSENDABLE.search(value) else value
+
+
+def _fit_epoch(value: object) -> int | None:
+    if isinstance(value, str) and len(value) <= _EPOCH_MAX_DIGITS:
+        value = int(value) if value.isascii() and value.isdigit() else None
+    if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return value
+    return value if 0 <= value < 10**_EPOCH_MAX_DIGITS else None
 
 
-def _header_safe(value: str | None) -> str | None:
+def _ascii(value: str) -> str:
     """Percent-encode what a header cannot carry; ids of plain ASCII stay as they are."""
-    if value is None or (value.isascii() and value.isprintable()):
-        return value
-    return quote(value, safe="")
+    plain = value.isascii() and value.isprintable() and value == value.strip()
+    return value if plain else quote(value, safe="")

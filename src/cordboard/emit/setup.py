@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
+from cordboard.context import threads
 from cordboard.context.carrier import log_environment
 from cordboard.contract.record import LEVELS, level_from_name
 from cordboard.emit.logger import show_from
@@ -21,6 +22,7 @@ def configure(
     format: Literal["json", "pretty"] | None = None,  # noqa: A002 - the setting's name
     redact: tuple[str, ...] = (),
     bridges: bool = True,
+    carry: bool = True,
 ) -> None:
     """Say once per process who speaks and where lines go.
 
@@ -31,6 +33,7 @@ def configure(
         format: ``json`` or ``pretty``; by default ``LOG_FORMAT``, else pretty on a terminal.
         redact: Further names whose values are written as ``[redacted]``.
         bridges: Whether records of logging, loguru and structlog come out in the same form.
+        carry: Whether threads and executors carry the session that is bound where they start.
     """
     environment = log_environment()
     wanted = level or environment.level or "info"
@@ -44,6 +47,8 @@ def configure(
         from cordboard.emit.values import redact_also  # noqa: PLC0415 - few need it
 
         redact_also(redact)
+    if carry:
+        threads.install()
     if bridges:
         from cordboard.emit.bridges import install  # noqa: PLC0415 - imports logging
 

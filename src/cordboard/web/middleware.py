@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from typing import Any, Final
 
 from cordboard.context import Context, bound_context
-from cordboard.context.carrier import HEADER_SESSION_ID, Extracted, extract_headers
+from cordboard.context.carrier import HEADER_SESSION_ID, extract_headers
 from cordboard.emit import get_logger
 
 Scope = MutableMapping[str, Any]
@@ -49,7 +49,7 @@ class SessionMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        found = _extract(scope)
+        found = extract_headers(scope["headers"])
         context = found.context
         if not self.trust_identity:
             context = Context(session_id=context.session_id, traceparent=context.traceparent)
@@ -106,9 +106,3 @@ class _Answer:
         if self._session and all(name.lower() != _SESSION_HEADER for name, _ in headers):
             headers.append((_SESSION_HEADER, self._session.encode()))
             message["headers"] = headers
-
-
-def _extract(scope: Scope) -> Extracted:
-    return extract_headers(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
-    )

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final
 
+from cordboard.context.hook import when_imported
 from cordboard.emit.bridges import standard
-from cordboard.emit.bridges.hook import when_imported
 from cordboard.emit.pipeline import pipeline
 
 _OPTIONAL: Final = {

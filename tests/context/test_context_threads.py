@@ -1,0 +1,222 @@
+"""The context goes where the work goes, and never further."""
+
+import asyncio
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import pytest
+
+from cordboard.context import EMPTY, Context, bind_process, bound, current, threads, variable
+
+
+@pytest.fixture(autouse=True)
+def _carrying() -> Iterator[None]:
+    threads.install()
+    threads.install()  # again is harmless
+    yield
+    bind_process(EMPTY)
+
+
+def session() -> str | None:
+    return current().session_id
+
+
+def test_a_thread_carries_what_is_bound_where_it_starts() -> None:
+    """Thread, a subclass of it and Timer speak for the session that started them."""
+    seen: list[str | None] = []
+
+    class Worker(threading.Thread):
+        def run(self) -> None:
+            seen.append(session())
+
+    with bound(session_id="a"):
+        work: list[threading.Thread] = [
+            threading.Thread(target=lambda: seen.append(session())),
+            Worker(),
+            threading.Timer(0, lambda: seen.append(session())),
+        ]
+        for thread in work:
+            thread.start()
+    for thread in work:
+        thread.join()
+    outside = threading.Thread(target=lambda: seen.append(session()))
+    outside.start()
+    outside.join()
+    assert seen == ["a", "a", "a", None]
+    assert "run" not in vars(work[1])
+
+
+def test_a_pools_thread_speaks_for_whoever_submits() -> None:
+    """A worker that was started within one session speaks for it in no other call."""
+    with ThreadPoolExecutor(1) as pool:
+        with bound(session_id="a"):
+            first = pool.submit(session)
+        with bound(session_id="b"):
+            second = list(pool.map(lambda _: session(), range(2)))
+        third = pool.submit(session)
+        assert [first.result(), *second, third.result()] == ["a", "b", "b", None]
+
+
+async def test_tasks_threads_and_callbacks_of_a_loop() -> None:
+    """create_task, to_thread, run_in_executor and callbacks of every kind carry the context."""
+    loop = asyncio.get_running_loop()
+    called: asyncio.Future[str | None] = loop.create_future()
+
+    def call_back() -> None:
+        called.set_result(session())
+
+    async def task() -> str | None:
+        await asyncio.sleep(0)
+        return session()
+
+    with bound(session_id="a"):
+        loop.call_soon_threadsafe(call_back)
+        found = [
+            await asyncio.create_task(task()),
+            await asyncio.to_thread(session),
+            await loop.run_in_executor(None, session),
+            await called,
+        ]
+        worker = threading.Thread(
+            target=lambda: waiting.append(asyncio.run_coroutine_threadsafe(task(), loop))
+        )
+        waiting: list[object] = []
+        worker.start()
+        while not waiting:
+            await asyncio.sleep(0.001)
+        found.append(await asyncio.wrap_future(waiting[0]))  # type: ignore[arg-type]
+    assert found == ["a"] * 5
+    assert session() is None
+
+
+def test_a_callback_of_a_foreign_thread_is_carried_by_hand() -> None:
+    """``carry`` takes the context along to a library's own thread, and leaves nothing there."""
+    seen: list[str | None] = []
+
+    def call_back(word: str) -> str:
+        seen.append(session())
+        return word
+
+    with bound(session_id="a"):
+        carried = threads.carry(call_back)
+
+    def library() -> None:
+        assert carried("x") == "x"
+        seen.append(session())
+
+    thread = threading.Thread(target=library)
+    thread.start()
+    thread.join()
+    assert seen == ["a", None]
+    assert carried.__name__ == "call_back"
+
+
+def test_a_process_of_one_session_is_right_in_any_thread() -> None:
+    """With a context for the process, threads that nobody started through us are right, too."""
+    bind_process(Context(session_id="only"))
+    seen: list[str | None] = []
+    done = threading.Event()
+
+    def raw() -> None:
+        seen.append(session())
+        done.set()
+
+    import _thread
+
+    _thread.start_new_thread(raw, ())
+    assert done.wait(10)
+    assert seen == ["only"]
+
+
+async def test_a_consumer_leaks_nothing_to_the_next_message() -> None:
+    """A queue consumer that binds per message is bare between two messages."""
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+    seen: list[str | None] = []
+
+    async def consume() -> None:
+        while (message := await queue.get()) is not None:
+            seen.append(session())
+            with bound(session_id=message):
+                await asyncio.sleep(0)
+                seen.append(session())
+        seen.append(session())
+
+    consumer = asyncio.create_task(consume())
+    for message in ("a", "b", None):
+        queue.put_nowait(message)
+    await consumer
+    assert seen == [None, "a", None, "b", None]
+
+
+def test_the_canary_thousands_of_interleaved_sessions() -> None:
+    """Of thousands of tasks, in loops of many threads and hopping through pools, none is wrong."""
+    wrong: list[tuple[str, str | None]] = []
+    count = [0]
+    pool = ThreadPoolExecutor(4)
+
+    def check(mine: str) -> None:
+        if session() != mine:
+            wrong.append((mine, session()))
+        count[0] += 1
+
+    async def one(mine: str, random: Random) -> None:
+        with bound(session_id=mine):
+            for _ in range(4):
+                step = random.randrange(4)
+                if step == 0:
+                    await asyncio.sleep(0)
+                elif step == 1:
+                    await asyncio.get_running_loop().run_in_executor(
+                        pool, functools.partial(check, mine)
+                    )
+                elif step == 2:
+                    await asyncio.create_task(inner(mine))
+                else:
+                    asyncio.get_running_loop().call_soon(check, mine)
+                check(mine)
+
+    async def inner(mine: str) -> None:
+        await asyncio.sleep(0)
+        check(mine)
+
+    async def many(name: str) -> None:
+        random = Random(name)
+        await asyncio.gather(*(one(f"{name}-{i}", random) for i in range(500)))
+        await asyncio.sleep(0)
+
+    loops = [
+        threading.Thread(target=lambda n=n: asyncio.run(many(f"t{n}")))
+        for n in range(6)  # type: ignore[misc]
+    ]
+    for thread in loops:
+        thread.start()
+    for thread in loops:
+        thread.join()
+    pool.shutdown()
+    assert not wrong
+    assert count[0] > 12_000
+
+
+def test_bound_restores_and_merges() -> None:
+    """A block adds to what is bound outside, absent values change nothing, and it ends cleanly."""
+    with bound(session_id="a", user_id="u"):
+        with bound(user_name="Ada", session_id="", user_id=None):
+            assert current() == Context(session_id="a", user_id="u", user_name="Ada")
+        assert current() == Context(session_id="a", user_id="u")
+    assert variable.get() is None
+    with pytest.raises(TypeError, match="session"):
+        bound(session="x").__enter__()
+
+
+def test_a_started_thread_cannot_be_started_again() -> None:
+    """Starting twice is the error it always was."""
+    with bound(session_id="a"):
+        thread = threading.Thread(target=lambda: time.sleep(0))
+        thread.start()
+        thread.join()
+        with pytest.raises(RuntimeError):
+            thread.start()
