@@ -9,7 +9,8 @@ import fcntl
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,10 +24,12 @@ CONTROL_SECRET_PREV: Final = "BOT_CONTROL_SHARED_SECRET_PREV"  # noqa: S105 - a 
 SESSION_SECRET: Final = "CORDBOARD_SESSION_SECRET"  # noqa: S105 - a variable's name
 PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
 
+PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
+
 _SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET)
 _TABLES: Final = ("bots", "environments", "logs")
 # Set by our own processes for each other; no user sets them.
-_INTERNAL: Final = (PRELOAD_BOTS, "CORDBOARD_PRELOAD_BARE")
+_INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE)
 
 
 def _setting(default: Any, env: str, doc: str) -> Any:
@@ -191,6 +194,28 @@ def preload_bots() -> dict[str, str]:
     """Return the bots (name to file) that a fork server loads, as its runner told it."""
     found: dict[str, str] = json.loads(os.environ.get(PRELOAD_BOTS, "{}"))
     return found
+
+
+def preload_bare() -> bool:
+    """Say whether a fork server leaves the bots to its children, as they start threads."""
+    return os.environ.get(PRELOAD_BARE) == "1"
+
+
+def tell_preload(bots: Mapping[str, str]) -> None:
+    """Tell a fork server that this process starts which bots it is to load."""
+    os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
+    os.environ.pop(PRELOAD_BARE, None)
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """Keep our secrets from a process that is started inside the block: bots run in it."""
+    names = [name + end for name in _SECRET_NAMES for end in ("", "_FILE")] + ["REDIS_URL"]
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def child_environment(**over: str | None) -> dict[str, str]:

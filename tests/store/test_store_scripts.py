@@ -107,11 +107,18 @@ class TestAccept:
 
     async def test_sent_twice(self, store: Store) -> None:
         """A join whose answer was lost and which is sent again is still new, once."""
-        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token")
+        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "")
         key = store.keys.session("call-7")
         first = await store._run("accept", key, *args)
         assert await store._run("accept", key, *args) == first
         assert await store.depth() == 1
+
+    async def test_by_a_runner_itself(self, store: Store) -> None:
+        """A runner that was asked directly takes the room without the queue."""
+        accepted = await store.accept(launch(), queue_max=1, runner=RUNNER)
+        assert await store.depth() == 0
+        await store.running("call-7", accepted.epoch, HOLDER)
+        assert (await store.session("call-7")).state == "running"
 
 
 class TestQueue:

@@ -35,4 +35,4 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     app = create_app(settings, open_store(settings.redis_url_or_default))
-    return serve.run(app, host=args.host, port=args.port)
+    return serve.run(app, listener=serve.bind(args.host, args.port))

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     launcher = _launcher(args) if args.launcher == "process" else None
     app = create_app(settings, open_store(settings.redis_url_or_default), launcher)
-    return serve.run(app, host=args.host, port=args.port, grace_s=15)
+    return serve.run(app, listener=serve.bind(args.host, args.port), grace_s=15)
 
 
 def _launcher(args: argparse.Namespace) -> "Launcher":

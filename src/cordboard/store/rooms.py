@@ -17,18 +17,21 @@ from cordboard.contract.lease import RenewalVerdict
 from cordboard.contract.state import REASONS
 from cordboard.store.connection import token
 from cordboard.store.sessions import Sessions
-from cordboard.store.values import Accepted, Holder, Leave, Renewal
+from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo
 
 
 class Rooms(Sessions):
     """Who may be a room's bot; each method is one script."""
 
-    async def accept(self, launch: Launch, *, queue_max: int) -> Accepted:
+    async def accept(
+        self, launch: Launch, *, queue_max: int, runner: RunnerInfo | None = None
+    ) -> Accepted:
         """Decide one join (contract, section 4): a new session, or the live one that it met.
 
         Args:
             launch: What was asked for; its epoch is not looked at, the store draws it.
             queue_max: How many accepted joins may wait for a runner.
+            runner: The runner that starts it itself, at once; by default it is queued.
 
         Raises:
             SessionInUseError: The session id is live in another room.
@@ -51,6 +54,8 @@ class Rooms(Sessions):
             launch.deadline_s,
             queue_max,
             token(),
+            runner.runner_id if runner else "",
+            runner.url if runner else "",
             *pairs,
         )
         return await self._accepted(launch, answer)

@@ -1,8 +1,11 @@
 """Serving an application: binding with clear words, and stopping in order."""
 
+import asyncio
 import errno
 import signal
 import socket
+from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
@@ -13,25 +16,65 @@ from cordboard.contract.errors import CordboardError
 GRACE_S: Final = 5
 
 
-def run(app: ASGIApp, *, host: str, port: int, grace_s: int = GRACE_S) -> int:
+Drain = Callable[[], Awaitable[None]]
+
+
+def run(
+    app: ASGIApp,
+    *,
+    listener: socket.socket,
+    grace_s: int = GRACE_S,
+    drain: Drain | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT, let requests finish, return the exit status.
 
     Args:
         app: The application.
-        host: Where to listen.
-        port: Where to listen; 0 means any free port.
+        listener: Where to listen, from ``bind``.
         grace_s: Seconds that open requests have after the signal.
-
-    Raises:
-        CordboardError: The port is taken, or the host is none of this machine's.
+        drain: Awaited after the first signal, while requests are still served; a second signal
+            does not wait for it.
     """
     # uvicorn raises the signal again once it has stopped; the end it asked for is a clean one.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_stopping)
-    listener = bind(host, port)
-    server = uvicorn.Server(config(app, grace_s=grace_s))
+    server = DrainingServer(config(app, grace_s=grace_s), drain)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that drains before it stops.
+
+    Args:
+        settings: How to run.
+        drain: What to await first.
+    """
+
+    def __init__(self, settings: uvicorn.Config, drain: Drain | None) -> None:
+        super().__init__(settings)
+        self._drain = drain
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: the first begins to drain, the second stops at once."""
+        if self._drain is None or self._loop is None or self._draining is not None:
+            super().handle_exit(sig, frame)
+            return
+        self._draining = self._loop.create_task(self._drain_then_stop(self._drain))
+        self._loop.call_soon_threadsafe(lambda: None)  # wakes the loop
+
+    async def _drain_then_stop(self, drain: Drain) -> None:
+        try:
+            await drain()
+        finally:
+            self.should_exit = True
 
 
 def config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:

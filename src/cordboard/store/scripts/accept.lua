@@ -1,11 +1,12 @@
 -- accept: decides one join (contract, section 4, the table).
 -- KEYS[1] the session's record.
 -- ARGV session id, room, launch (JSON), deadline (s), queue bound, token of this call,
+--      id and url of the runner that starts it itself (else both ''),
 --      then pairs of further record fields.
 -- Returns {'new', epoch, created_ms} | {'reused', holder's session id} | {'in_use', its room}
 --      | {'full', entries waiting}.
-local sid, room, launch, deadline_s, queue_max, token =
-  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local sid, room, launch, deadline_s, queue_max, token, runner, runner_url =
+  ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
 local now = now_ms()
 local old = read(sid)
 
@@ -29,9 +30,16 @@ local fields = {
   launch = launch, deadline_s = deadline_s, deadline_ms = now + deadline_s * 1000,
   created_ms = now, at_queued = now, join_token = token,
 }
-for i = 7, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 set(rec, fields)
-enqueue(rec)
+if runner == '' then
+  enqueue(rec)
+else
+  set(rec, { state = 'starting', type = 'warm', runner_id = runner, runner_url = runner_url,
+    at_starting = now })
+  redis.call('SADD', K.runner_sessions .. runner, sid)
+  redis.call('ZADD', K.leases, now + T.lease_ms, sid)
+end
 write_room(rec, now)
 redis.call('ZADD', K.deadlines, rec.deadline_ms, sid)
 redis.call('ZADD', K.live, now, sid)

@@ -1,0 +1,131 @@
+"""``cordboard runner``: hosts sessions, each in a process of its own."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cordboard.runner.app import Runner
+    from cordboard.runner.zygote import Zygote
+    from cordboard.settings import Settings
+
+SUMMARY = "run a runner: hosts sessions, each in a process of its own"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = """\
+examples:
+  cordboard runner --bot my_bot.py --capacity 8     a warm runner for up to 8 sessions at once
+  cordboard runner --bot sales.py --bot help=h.py   two bots: `default` and `help`
+  cordboard runner --once                           a cold one; BOT_SESSION_ID, BOT_SESSION_EPOCH
+                                                    and BOT_ROOM_URL say which session
+
+On SIGTERM it takes no more sessions, lets those that run end within the grace, and exits 0.
+"""
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=7860,
+        help="where to listen; 0: any free port (default %(default)s)",
+    )
+    parser.add_argument(
+        "--url", help="where gateways and operators reach this runner (default http://HOST:PORT)"
+    )
+    parser.add_argument(
+        "--capacity", type=int, metavar="N", help="sessions at once (default: as set, else 4)"
+    )
+    parser.add_argument(
+        "--bot",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="a bot; may be given more than once (default: the built-in one)",
+    )
+    parser.add_argument("--once", action="store_true", help="run one session and exit")
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds that running sessions have after SIGTERM (default %(default)s)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT, or until the one session has ended."""
+    from cordboard.contract.errors import UsageError
+    from cordboard.emit import configure
+    from cordboard.runner.botfile import named_bots
+    from cordboard.runner.zygote import Zygote
+    from cordboard.settings import load
+
+    configure(service="runner")
+    settings = load(args.config)
+    if args.capacity is not None and args.capacity < 1:
+        raise UsageError(f"--capacity {args.capacity}: a number above 0 is wanted.")
+    zygote = Zygote(named_bots(args.bot, settings.bots))
+    zygote.begin()
+    return _serve(args, settings, zygote)
+
+
+def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> int:
+    # These take as long to import as the fork server needs for the bots: both at once.
+    from cordboard.context.carrier import extract_environment
+    from cordboard.runner.app import create_app
+    from cordboard.runner.cold import check_context
+    from cordboard.web import auth, serve
+
+    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    context = extract_environment().context
+    if args.once:
+        check_context(context)
+    listener = serve.bind(args.host, args.port)
+    url = args.url or f"http://{_reachable(args.host)}:{listener.getsockname()[1]}"
+    runner = _runner(args, settings, zygote, url)
+    zygote.wait()
+    app = create_app(settings, runner)
+    if args.once:
+        from cordboard.runner.once import serve_once
+
+        return serve_once(app, runner, context, listener)
+    return serve.run(app, listener=listener, grace_s=2, drain=runner.drain)
+
+
+def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", url: str) -> "Runner":
+    import os
+    import secrets
+    import socket
+
+    from cordboard.runner.app import Runner
+    from cordboard.runner.heartbeat import Heartbeat
+    from cordboard.runner.registry import Registry
+    from cordboard.runner.session import Host
+    from cordboard.settings import runner_identity
+    from cordboard.store import open_store
+
+    name = runner_identity() or socket.gethostname()
+    store = open_store(settings.redis_url_or_default)
+    host = Host(
+        store=store,
+        zygote=zygote,
+        runner_id=f"{name}-{os.getpid()}-{secrets.token_hex(2)}",
+        url=url,
+        type="cold" if args.once else "warm",
+        job_name=runner_identity() if args.once else None,
+        daily_domains=settings.daily_domains,
+    )
+    capacity = 1 if args.once else args.capacity or settings.runner_capacity
+    registry = Registry(host, capacity)
+    bots = () if args.once else tuple(zygote.bots)
+    return Runner(store, registry, Heartbeat(store, registry, bots), args.grace)
+
+
+def _reachable(host: str) -> str:
+    """Return a name under which others reach a host that listens everywhere."""
+    import socket
+
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return socket.gethostbyname(socket.gethostname())
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,226 @@
+"""The runner's HTTP interface (contract, section 6), and the draining of its sessions."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from prometheus_client import Gauge
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cordboard import __version__
+from cordboard.context import bound_context, current
+from cordboard.contract.errors import ConflictError, InvalidValueError, NotReadyError
+from cordboard.contract.ids import canonical_room, check_session_id, uuid7
+from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, Launch
+from cordboard.emit import get_logger
+from cordboard.runner.heartbeat import Heartbeat
+from cordboard.runner.registry import Registry
+from cordboard.runner.session import BotSession
+from cordboard.settings import Settings
+from cordboard.store import RunnerInfo, Store
+from cordboard.web import SessionMiddleware, auth, health, problems
+
+log = get_logger("runner")
+sessions_live = Gauge("cordboard_runner_sessions", "Sessions whose bot runs here.")
+
+
+class StartBody(BaseModel):
+    """What ``POST /start`` takes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    room_url: str
+    sessionId: str | None = None  # noqa: N815 - names of the contract
+    epoch: int | None = Field(None, ge=1)
+    token: str | None = None
+    body: dict[str, Any] = Field(default_factory=dict)
+    sessionUserId: str | None = None  # noqa: N815
+    sessionUserName: str | None = None  # noqa: N815
+    sessionUserEmail: str | None = None  # noqa: N815
+    tenantId: str | None = None  # noqa: N815
+    bot: Annotated[str, AfterValidator(lambda name: name or "default")] = "default"
+    attempt: int = Field(1, ge=1)
+    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1)  # noqa: N815
+
+    def launch(self) -> Launch:
+        """Return the launch; raises ``InvalidValueError`` for what does not fit."""
+        session_id = self.sessionId or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+        return Launch(
+            session_id=check_session_id(session_id),
+            room_url=canonical_room(self.room_url),
+            epoch=self.epoch or 1,
+            user_id=self.sessionUserId or None,
+            user_name=self.sessionUserName or None,
+            user_email=self.sessionUserEmail or None,
+            tenant_id=self.tenantId or None,
+            bot=self.bot,
+            token=self.token or None,
+            body=self.body,
+            attempt=self.attempt,
+            max_duration_s=self.maxDurationSeconds,
+            traceparent=current().traceparent,
+        )
+
+
+@dataclass(slots=True)
+class Runner:
+    """A runner's parts, and what they do together."""
+
+    store: Store
+    registry: Registry
+    heartbeat: Heartbeat
+    grace_s: float
+
+    async def start(self, body: StartBody) -> BotSession:
+        """Start the session that was asked for."""
+        launch = body.launch()
+        known = body.sessionId is not None and body.epoch is not None
+        if launch.bot not in self.registry.host.zygote.bots:
+            raise InvalidValueError(f"This runner has no bot {launch.bot!r}.")
+        if not known:
+            launch = await self._claim(launch)
+        session = BotSession(launch, self.registry.host)
+        with bound_context(session.context):
+            if body.sessionId is None:
+                log.warning("The start had no sessionId; made one")
+            log.info("Start received", event="start.received", bot=launch.bot)
+            return await self.registry.start(launch)
+
+    async def _claim(self, launch: Launch) -> Launch:
+        """Take the room for a start that no gateway has accepted, as someone asked us directly."""
+        host = self.registry.host
+        info = RunnerInfo(host.runner_id, host.url, self.registry.capacity)
+        accepted = await self.store.accept(launch, queue_max=1_000_000, runner=info)
+        if accepted.reused:
+            raise ConflictError(
+                "The room has a bot already.",
+                extra={"sessionId": accepted.session_id, "status": accepted.status},
+            )
+        return replace(launch, epoch=accepted.epoch)
+
+    async def drain(self) -> None:
+        """Take no more; let what runs end, within the grace; then stop it."""
+        self.registry.draining = True
+        live = self.registry.live
+        log.info("Draining", sessions=len(live), grace_s=self.grace_s)
+        with contextlib.suppress(Exception):  # Redis may be away: the operator then finds out
+            await self.heartbeat.beat()
+        deadline = time.monotonic() + self.grace_s
+        waits = [session.gone.wait() for session in live]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*waits), max(deadline - time.monotonic(), 0))
+        await asyncio.gather(*(_stop(session) for session in self.registry.live))
+        late = [session for session in self.registry.all if not session.finished.is_set()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await asyncio.gather(*(session.finished.wait() for session in late))
+
+
+async def _stop(session: BotSession) -> None:
+    with bound_context(session.context):
+        session.detail = "the runner was stopped"
+        await session.stop("runner_lost")
+
+
+def create_app(settings: Settings, runner: Runner) -> FastAPI:
+    """Return the runner's application; the heartbeat beats as long as it lives."""
+    sessions_live.set_function(lambda: len(runner.registry.live))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.runner = runner
+        async with runner.store:
+            beating = asyncio.create_task(runner.heartbeat.run(), name="heartbeat")
+            yield
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            with contextlib.suppress(Exception):  # Redis may be gone before us
+                await runner.store.unregister(runner.registry.host.runner_id)
+
+    async def ready() -> None:
+        if runner.registry.draining:
+            raise NotReadyError("This runner drains.")
+        if not runner.heartbeat.registered.is_set():
+            raise NotReadyError("This runner has not reached Redis yet.")
+
+    app = FastAPI(title="Cordboard runner", version=__version__, lifespan=lifespan)
+    _add_routes(app)
+    health.install(app, ready)
+    problems.install(app)
+    app.add_middleware(auth.BodyLimitMiddleware, limit_bytes=1024 * 1024)
+    app.add_middleware(auth.ControlSecretMiddleware, secrets=lambda: settings.control_secrets)
+    app.add_middleware(SessionMiddleware)
+    return app
+
+
+def _runner(request: Request) -> Runner:
+    found: Runner = request.app.state.runner
+    return found
+
+
+Deps = Annotated[Any, Depends(_runner)]
+
+
+def _add_routes(app: FastAPI) -> None:
+    @app.post("/start", summary="Start a session's bot")
+    async def start(body: StartBody, runner: Deps) -> dict[str, Any]:
+        """Fork the bot's process; answers when the session runs."""
+        session = await runner.start(body)
+        return _answer(session)
+
+    @app.get("/sessions", summary="Sessions of this runner")
+    async def sessions(runner: Deps) -> dict[str, Any]:
+        """Return what this runner holds, and what ended here a while ago."""
+        registry = runner.registry
+        return {
+            "capacity": registry.capacity,
+            "free": max(registry.capacity - len(registry.live), 0),
+            "draining": registry.draining,
+            "sessions": [_answer(session) for session in registry.all],
+        }
+
+    @app.get("/sessions/{session_id}", summary="One session")
+    async def session(session_id: str, runner: Deps) -> dict[str, Any]:
+        """Return one session; its status is that of the process here."""
+        return _answer(runner.registry.get(session_id))
+
+    @app.post("/sessions/{session_id}/leave", summary="Stop a bot")
+    async def leave(session_id: str, runner: Deps) -> dict[str, Any]:
+        """Stop the bot: cancel, SIGTERM, SIGKILL; answers when it is gone."""
+        found = runner.registry.get(session_id)
+        with bound_context(found.context):
+            await found.stop("left")
+            await found.finished.wait()
+        return _answer(found)
+
+    @app.post("/sessions/{session_id}/offer", summary="A WebRTC offer", operation_id="offer")
+    @app.patch("/sessions/{session_id}/offer", summary="Candidates", operation_id="candidates")
+    async def offer(
+        session_id: str, body: dict[str, Any], request: Request, runner: Deps
+    ) -> JSONResponse:
+        """Hand an offer or candidates to the bot's process; return its answer."""
+        found = runner.registry.get(session_id)
+        with bound_context(found.context):
+            status, answer = await found.ask(request.method, body)
+        media = "application/json" if status < 400 else problems.MEDIA_TYPE  # noqa: PLR2004
+        return JSONResponse(answer, status, media_type=media)
+
+
+def _answer(session: BotSession) -> dict[str, Any]:
+    values = {
+        "sessionId": session.launch.session_id,
+        "epoch": session.launch.epoch,
+        "room_url": session.launch.room_url,
+        "botPid": session.pid or None,
+        "runner": session.host.runner_id,
+        "status": session.status,
+        "reason": session.reason,
+        "detail": session.detail,
+    }
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,94 @@
+"""Loading a bot file: a Python file with ``async def bot(runner_args)``, Pipecat's convention."""
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from cordboard.contract.errors import BotFileError, UsageError
+
+Bot = Callable[[Any], Awaitable[Any]]
+
+PARROT: Final = str(files("cordboard.bots").joinpath("parrot.py"))
+
+
+def load_bot(name: str, file: str) -> Bot:
+    """Import a bot file and return its ``bot``.
+
+    Args:
+        name: The bot's name; its module is ``cordboard_bot_NAME``.
+        file: The file. Its folder comes first on the module path, as when Python runs it.
+
+    Raises:
+        BotFileError: There is no such file, it raises when imported, or it has no ``bot``.
+    """
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise BotFileError(
+            f"Bot file {file}: there is no such file.", hint="Check the path given to --bot."
+        )
+    bot = getattr(_imported(name, path), "bot", None)
+    if not inspect.iscoroutinefunction(bot):
+        raise BotFileError(
+            f"Bot file {file} has no `async def bot(runner_args)`.",
+            hint="Add one; it is the convention of Pipecat's runner.",
+        )
+    return bot
+
+
+def _imported(name: str, path: Path) -> Any:
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module_name = f"cordboard_bot_{name}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise BotFileError(f"Bot file {path} is no Python file: its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
+        raise BotFileError(
+            f"Bot file {path}{_line(error, path)} cannot be imported: "
+            f"{type(error).__name__}: {error}.",
+            hint="Correct the file, or install what it imports.",
+        ) from error
+    return module
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """Say the last line of the file that the error came through."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f", line {error.lineno},"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return f", line {lines[-1]}," if lines else ""
+
+
+def named_bots(words: Sequence[str], configured: Mapping[str, str]) -> dict[str, str]:
+    """Return the bots by name: as configured, ``--bot [NAME=]FILE`` over them, else the parrot.
+
+    Raises:
+        UsageError: A name is empty or given twice.
+    """
+    bots = dict(configured)
+    seen: set[str] = set()
+    for word in words:
+        name, equals, file = word.partition("=")
+        if not equals:
+            name, file = "default", word
+        if not name or not file or name in seen:
+            raise UsageError(f"--bot {word}: [NAME=]FILE is wanted, each NAME once.")
+        seen.add(name)
+        bots[name] = file
+    bots.setdefault("default", PARROT) if not bots else None
+    return {name: str(Path(file).resolve()) for name, file in bots.items()}

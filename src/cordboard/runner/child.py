@@ -1,0 +1,206 @@
+"""The bot's process: one session's environment, context and output; then the user's ``bot()``.
+
+It enters ``bot()`` only after the supervisor has said ``go``, which it does when the store has
+confirmed that this session and epoch hold the room.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from cordboard import emit
+from cordboard.context import Context, bind_process
+from cordboard.context.carrier import inject_environment
+from cordboard.contract.ids import is_webrtc
+from cordboard.contract.launch import Launch
+from cordboard.processes import die_with_parent
+from cordboard.runner import wire
+from cordboard.runner.wire import BotStart
+
+OFFER_TIMEOUT_S: Final = 60.0
+LAG_PERIOD_S: Final = 1.0
+SECRETS: Final = (
+    "BOT_CONTROL_SHARED_SECRET",
+    "BOT_CONTROL_SHARED_SECRET_FILE",
+    "BOT_CONTROL_SHARED_SECRET_PREV",
+    "BOT_CONTROL_SHARED_SECRET_PREV_FILE",
+    "CORDBOARD_SESSION_SECRET",
+    "CORDBOARD_SESSION_SECRET_FILE",
+    "REDIS_URL",
+)
+
+log = emit.get_logger("bot")
+
+
+def main(
+    start: BotStart,
+    control: socket.socket,
+    out: Connection,
+    err: Connection,
+    records: Connection,
+) -> None:
+    """Be the bot's process; never returns.
+
+    Args:
+        start: Which session, which bot.
+        control: The line to the supervisor; its end is our end.
+        out: Where our standard output goes.
+        err: Where our standard error goes.
+        records: Where our log records go.
+    """
+    os.setsid()
+    die_with_parent(os.getppid())
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text on a descriptor
+    context = _context(start.launch)
+    _set_environment(context)
+    bind_process(context)
+    emit.configure(service="bot", fd=records.fileno(), format="json")
+    status = 1
+    try:
+        status = asyncio.run(_Life(start, control).run())
+    except BaseException as error:  # noqa: BLE001 - whatever it was, it is told
+        log.error("The bot's process failed", error=error)
+    finally:
+        _leave(status)
+
+
+def _leave(status: int) -> None:
+    """End now: threads that the bot has left behind must not keep the process."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    emit.shutdown()
+    os._exit(status)
+
+
+def _context(launch: Launch) -> Context:
+    return Context(
+        session_id=launch.session_id,
+        user_id=launch.user_id,
+        user_name=launch.user_name,
+        room=launch.room_url,
+        epoch=launch.epoch,
+        traceparent=launch.traceparent,
+    )
+
+
+def _set_environment(context: Context) -> None:
+    for name in SECRETS:
+        os.environ.pop(name, None)
+    inject_environment(context, os.environ)
+    from cordboard.runner import observers  # noqa: PLC0415 - imports Pipecat
+
+    already = os.environ.get("PIPECAT_SETUP_FILES", "")
+    os.environ["PIPECAT_SETUP_FILES"] = os.pathsep.join(filter(None, [already, observers.__file__]))
+
+
+@dataclass(slots=True)
+class _Life:
+    """From birth to the last word to the supervisor."""
+
+    start: BotStart
+    control: socket.socket
+    _go: asyncio.Event = field(default_factory=asyncio.Event)
+    _bot: asyncio.Task[Any] | None = None
+    _stop: str | None = None
+    _connection: asyncio.Future[Any] | None = None
+    _signalling: Any = None
+
+    async def run(self) -> int:
+        """Live; return the exit status."""
+        self.control.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=self.control, limit=wire.LINE_MAX_BYTES)
+        self._connection = asyncio.get_running_loop().create_future()
+        listening = asyncio.create_task(self._listen(reader, writer), name="cordboard control")
+        lag = asyncio.create_task(_tell_lag(writer), name="cordboard lag")
+        await self._go.wait()
+        reason, detail = await self._bot_to_its_end()
+        await wire.send(writer, {"ended": reason, "detail": detail})
+        for task in (listening, lag):
+            task.cancel()
+        return 1 if reason == "bot_crashed" else 0
+
+    async def _bot_to_its_end(self) -> tuple[str, str | None]:
+        """Run ``bot()``; return the reason of its end."""
+        self._bot = asyncio.create_task(self._run_bot(), name="bot")
+        if self._stop is not None:
+            self._bot.cancel()
+        try:
+            return await self._bot, None
+        except (asyncio.CancelledError, SystemExit, KeyboardInterrupt) as error:
+            if self._stop is None and not _clean_exit(error):
+                return self._crashed(error)
+        except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
+            return self._crashed(error)
+        log.info("Bot finished", event="bot.finished", stopped=self._stop)
+        return self._stop or "bot_finished", None
+
+    def _crashed(self, error: BaseException) -> tuple[str, str]:
+        log.error("Bot crashed", event="bot.crashed", error=error)
+        return "bot_crashed", f"{type(error).__name__}: {error}"[:500]
+
+    async def _run_bot(self) -> str:
+        from cordboard.runner.arguments import runner_arguments  # noqa: PLC0415
+        from cordboard.runner.preload import bot_named  # noqa: PLC0415
+
+        bot = bot_named(self.start.bot)
+        connection = None
+        if is_webrtc(self.start.launch.room_url):
+            try:
+                async with asyncio.timeout(OFFER_TIMEOUT_S):
+                    assert self._connection is not None  # noqa: S101 - made in run()
+                    connection = await asyncio.shield(self._connection)
+            except TimeoutError:
+                log.warning("Nobody came within the time for an offer", seconds=OFFER_TIMEOUT_S)
+                return "user_absent"
+        await bot(runner_arguments(self.start.launch, connection, self.start.daily_domains))
+        log.info("Bot finished", event="bot.finished", stopped=self._stop)
+        return self._stop or "bot_finished"
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Do what the supervisor says; end when it has gone."""
+        answers: set[asyncio.Task[None]] = set()
+        while (message := await wire.receive(reader)) is not None:
+            if "go" in message:
+                self._go.set()
+            elif "stop" in message:
+                self._stop = message["stop"]
+                self._go.set()
+                if self._bot is not None:
+                    self._bot.cancel()
+            elif "ask" in message:
+                task = asyncio.create_task(self._answer(message, writer))
+                answers.add(task)
+                task.add_done_callback(answers.discard)
+        _leave(1)
+
+    async def _answer(self, message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        if self._signalling is None:
+            from cordboard.runner.signalling import Signalling  # noqa: PLC0415
+
+            assert self._connection is not None  # noqa: S101 - made in run()
+            self._signalling = Signalling(self._connection)
+        status, body = await self._signalling.handle(message["method"], message["body"])
+        await wire.send(writer, {"answer": message["ask"], "status": status, "body": body})
+
+
+def _clean_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in {None, 0}
+
+
+async def _tell_lag(writer: asyncio.StreamWriter) -> None:
+    """Tell how late this event loop runs: a supervisor's heartbeat would hide a hung bot."""
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(LAG_PERIOD_S)
+        lag_s = time.monotonic() - began - LAG_PERIOD_S
+        await wire.send(writer, {"lag_ms": round(max(lag_s, 0.0) * 1000, 1)})

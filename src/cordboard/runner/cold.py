@@ -1,0 +1,75 @@
+"""A cold runner: started for one session, with the session in its environment."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+from cordboard.context import Context, bound_context
+from cordboard.contract.errors import (
+    ConflictError,
+    CordboardError,
+    NotFoundError,
+    StoreUnavailableError,
+    UsageError,
+)
+from cordboard.contract.launch import Launch
+from cordboard.emit import get_logger
+from cordboard.runner.app import Runner
+
+RETRY_S: Final = 0.5
+FINISH_WAIT_S: Final = 90.0
+
+log = get_logger("runner")
+
+
+def check_context(context: Context) -> None:
+    """Refuse an environment that names no session.
+
+    Raises:
+        UsageError: A variable is missing; says which.
+    """
+    missing = [
+        name
+        for name, value in (
+            ("BOT_SESSION_ID", context.session_id),
+            ("BOT_SESSION_EPOCH", context.epoch),
+            ("BOT_ROOM_URL", context.room),
+        )
+        if not value
+    ]
+    if missing:
+        raise UsageError(
+            f"--once: {', '.join(missing)} not set.",
+            hint="A cold runner gets its session in its environment; an operator sets it.",
+        )
+
+
+async def run_once(runner: Runner, context: Context) -> int:
+    """Run the one session; return 0 for a clean end, else 1."""
+    with bound_context(context):
+        try:
+            launch = await _launch(runner, context)
+            log.info("Start received", event="start.received", bot=launch.bot, cold=True)
+            session = await runner.registry.start(launch)
+        except (ConflictError, NotFoundError) as error:
+            log.warning("The session is not to be run any more", error=error)
+            return 0
+        except CordboardError as error:
+            log.error("The session could not be started", error=error)
+            return 1
+        await session.gone.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(session.finished.wait(), FINISH_WAIT_S)
+        return 1 if session.reason in {"bot_crashed", "lease_lost"} else 0
+
+
+async def _launch(runner: Runner, context: Context) -> Launch:
+    """Fetch the launch record; while Redis is away, try until the deadline ends the session."""
+    assert context.session_id is not None  # noqa: S101 - checked before
+    assert context.epoch is not None  # noqa: S101 - checked before
+    while True:
+        try:
+            return await runner.store.launch_record(context.session_id, context.epoch)
+        except StoreUnavailableError as error:
+            log.warning("Redis is away; trying again", error=error)
+            await asyncio.sleep(RETRY_S)

@@ -1,0 +1,132 @@
+"""The heartbeat: renews all leases and tells of free capacity, outside the bots' event loops."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cordboard.context import bound_context
+from cordboard.contract.errors import StoreUnavailableError
+from cordboard.contract.lease import LEASE_S, OUTAGE_TOLERANCE_S, RENEWAL_S, RenewalVerdict
+from cordboard.emit import get_logger
+from cordboard.runner.registry import Registry
+from cordboard.runner.session import BotSession
+from cordboard.store import Renewal, RunnerInfo, Store
+
+RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short
+LAG_WARN_MS: Final = 1000.0
+
+log = get_logger("heartbeat")
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """Beats until cancelled.
+
+    Attributes:
+        bots: Names of the bots that this runner has; empty for a cold one, which is in no pool.
+        registered: Set once the store has heard of this runner.
+    """
+
+    store: Store
+    registry: Registry
+    bots: tuple[str, ...]
+    registered: asyncio.Event = field(default_factory=asyncio.Event)
+    _away_since: float | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Renew and register every RENEWAL_S; after a failure sooner."""
+        last = time.monotonic()
+        while True:
+            paused_s = time.monotonic() - last
+            if paused_s > LEASE_S:
+                log.warning(
+                    "This process stood still; asking for all leases first", seconds=round(paused_s)
+                )
+            fine = await self.beat()
+            last = time.monotonic()
+            await asyncio.sleep(RENEWAL_S if fine else RETRY_S)
+
+    async def beat(self) -> bool:
+        """Do one round; False when Redis is away."""
+        try:
+            await self._renew()
+            await self._register()
+        except StoreUnavailableError as error:
+            self._note_away(error)
+            return False
+        finally:
+            self._stop_what_could_not_be_renewed()
+        if self._away_since is not None:
+            seconds = round(time.monotonic() - self._away_since, 1)
+            log.info("Redis is back", seconds=seconds)
+            self._away_since = None
+        return True
+
+    async def _renew(self) -> None:
+        sessions = [item for item in self.registry.live if item.status in {"running", "stopping"}]
+        # From before the question is sent: the lease lasts from when the store decided.
+        asked_at = time.monotonic()
+        verdicts = await self.store.renew([_renewal(session) for session in sessions])
+        for session, verdict in zip(sessions, verdicts, strict=True):
+            self._obey(session, verdict, asked_at)
+
+    def _obey(self, session: BotSession, verdict: RenewalVerdict, asked_at: float) -> None:
+        with bound_context(session.context):
+            if verdict in {"held", "stop"}:
+                session.renewed_at = asked_at
+            if verdict == "stop" and session.status == "running":
+                self._spawn(session.stop("left"))
+            elif verdict == "lost" and session.status == "running":
+                log.warning("Lease lost", event="lease.lost")
+                self._spawn(session.kill("lease_lost"))
+            if session.loop_lag_ms > LAG_WARN_MS:
+                log.warning("The bot's event loop is late", loop_lag_ms=session.loop_lag_ms)
+
+    def _stop_what_could_not_be_renewed(self) -> None:
+        now = time.monotonic()
+        for session in self.registry.live:
+            if session.status == "running" and now - session.renewed_at >= OUTAGE_TOLERANCE_S:
+                with bound_context(session.context):
+                    log.error(
+                        "Lease could not be renewed for too long",
+                        event="lease.lost",
+                        seconds=round(now - session.renewed_at),
+                    )
+                    self._spawn(session.kill("lease_lost"))
+
+    async def _register(self) -> None:
+        if not self.bots:
+            self.registered.set()
+            return
+        host = self.registry.host
+        await self.store.register(
+            RunnerInfo(
+                host.runner_id,
+                host.url,
+                self.registry.capacity,
+                self.bots,
+                self.registry.draining,
+                tuple((s.launch.session_id, s.launch.epoch) for s in self.registry.live),
+            )
+        )
+        self.registered.set()
+
+    def _note_away(self, error: StoreUnavailableError) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning("Redis is away; bots go on meanwhile", error=error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _renewal(session: BotSession) -> Renewal:
+    launch = session.launch
+    return Renewal(
+        launch.session_id, launch.epoch, launch.room_url, session.pid, session.loop_lag_ms
+    )

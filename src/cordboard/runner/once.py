@@ -1,0 +1,36 @@
+"""Serving a cold runner: HTTP for the gateway's offers, as long as the one session lasts."""
+
+import asyncio
+import signal
+import socket
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from cordboard.context import Context
+from cordboard.runner.app import Runner
+from cordboard.runner.cold import run_once
+from cordboard.web import serve
+
+
+def serve_once(app: ASGIApp, runner: Runner, context: Context, listener: socket.socket) -> int:
+    """Serve until the session has ended; return its exit status."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    return asyncio.run(_serve(app, runner, context, listener))
+
+
+async def _serve(app: ASGIApp, runner: Runner, context: Context, listener: socket.socket) -> int:
+    server = serve.DrainingServer(serve.config(app, grace_s=2), runner.drain)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    # uvicorn says that it has started by an attribute alone.
+    while not server.started and not serving.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    status = await run_once(runner, context)
+    server.should_exit = True
+    await serving
+    return status
+
+
+def _ignore(_number: int, _frame: Any) -> None:
+    """Take the signal that uvicorn hands on once it has stopped."""

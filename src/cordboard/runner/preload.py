@@ -1,0 +1,90 @@
+"""What the fork server imports once, so that each bot's process starts in a few milliseconds.
+
+Imported by the standard library's fork server (``multiprocessing.forkserver``). A process with
+threads must not be forked: a bot file that starts some at import makes this process begin anew
+(``exec``, same descriptors) without the bot files, which each child then imports for itself.
+"""
+
+import gc
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cordboard.contract.errors import BotFileError
+from cordboard.runner.botfile import Bot, load_bot
+from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the fork server found when it loaded the bots.
+
+    Attributes:
+        failures: By bot, why its file cannot be loaded.
+        threaded: Whether the bot files start threads, so that each child imports its own.
+    """
+
+    failures: dict[str, tuple[str, str]]
+    threaded: bool
+
+
+BOTS: Final[dict[str, Bot]] = {}
+FAILURES: Final[dict[str, tuple[str, str]]] = {}
+
+
+def report() -> Report:
+    """Return what was found."""
+    return Report(dict(FAILURES), preload_bare())
+
+
+def bot_named(name: str) -> Bot:
+    """Return a bot: the one that was loaded before the fork, else from its file now.
+
+    Raises:
+        BotFileError: Its file cannot be loaded.
+    """
+    return BOTS.get(name) or load_bot(name, preload_bots()[name])
+
+
+def _load() -> None:
+    _import_pipecat()
+    if not preload_bare():
+        for name, file in preload_bots().items():
+            try:
+                BOTS[name] = load_bot(name, file)
+            except BotFileError as error:
+                FAILURES[name] = (error.message, error.hint)
+        if _threads() > 1 and not FAILURES:
+            os.environ[PRELOAD_BARE] = "1"
+            sys.stdout.flush()
+            os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, from the beginning
+    gc.collect()
+    gc.freeze()  # so that a child's collector does not copy the pages it shares with us
+
+
+def _import_pipecat() -> None:
+    """Import what every bot over WebRTC needs, whether or not its file names it."""
+    import aiortc  # noqa: F401, PLC0415
+    import pipecat.pipeline.worker  # noqa: PLC0415
+    import pipecat.runner.types  # noqa: PLC0415
+    import pipecat.transports.smallwebrtc.request_handler  # noqa: PLC0415
+    import pipecat.transports.smallwebrtc.transport  # noqa: PLC0415
+    import pipecat.workers.runner  # noqa: F401, PLC0415
+
+    import cordboard.runner.child  # noqa: PLC0415
+    import cordboard.runner.observers  # noqa: F401, PLC0415
+
+
+def _threads() -> int:
+    """Count this process's threads: Python's, and those of C libraries where that can be seen."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        return threading.active_count()
+
+
+if preload_bots():
+    _load()

@@ -1,0 +1,304 @@
+"""One session on this runner: from the fork of its process to the record of its end."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from cordboard.context import Context, bound_context
+from cordboard.contract.errors import (
+    ConflictError,
+    StoreUnavailableError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
+from cordboard.contract.launch import Launch
+from cordboard.contract.state import REASONS
+from cordboard.emit import get_logger
+from cordboard.runner import wire
+from cordboard.runner.capture import Capture
+from cordboard.runner.wire import BotStart
+from cordboard.runner.zygote import Child, Zygote
+from cordboard.store import Holder, Store
+
+CANCEL_GRACE_S: Final = 5.0
+TERM_GRACE_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 12.0
+FINISH_RETRY_S: Final = 1.0
+SIGNAL_NAMES: Final = {item.value: item.name for item in signal.Signals}
+
+log = get_logger("session")
+
+Status = Literal["starting", "running", "stopping", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a session needs of its runner."""
+
+    store: Store
+    zygote: Zygote
+    runner_id: str
+    url: str
+    type: Literal["warm", "cold"]
+    job_name: str | None
+    daily_domains: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class BotSession:
+    """A session's bot, supervised.
+
+    Attributes:
+        renewed_at: Monotonic time before the last renewal that was confirmed.
+        reason: Why it ended, once it has.
+    """
+
+    launch: Launch
+    host: Host
+    status: Status = "starting"
+    reason: str | None = None
+    detail: str | None = None
+    pid: int = 0
+    loop_lag_ms: float = 0.0
+    started_at: float = field(default_factory=time.time)
+    renewed_at: float = field(default_factory=time.monotonic)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    _child: Child | None = None
+    _stop_reason: str | None = None
+    _told_end: dict[str, Any] | None = None
+    _asked: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @property
+    def context(self) -> Context:
+        """Who speaks in this session's lines."""
+        return Context(
+            session_id=self.launch.session_id,
+            user_id=self.launch.user_id,
+            user_name=self.launch.user_name,
+            room=self.launch.room_url,
+            epoch=self.launch.epoch,
+            traceparent=self.launch.traceparent,
+        )
+
+    @property
+    def live(self) -> bool:
+        """Whether its process may still be there."""
+        return not self.gone.is_set()
+
+    async def start(self) -> None:
+        """Fork the process, have the store confirm, and only then let the bot in.
+
+        Raises:
+            StaleEpochError: The room has been granted anew.
+            ConflictError: The session has ended, or is another runner's.
+            StoreUnavailableError: Redis is away.
+        """
+        try:
+            child = await self._fork()
+            holder = Holder(
+                self.host.runner_id, self.host.url, self.host.type, child.pid, self.host.job_name
+            )
+            asked_at = time.monotonic()
+            await self.host.store.running(self.launch.session_id, self.launch.epoch, holder)
+        except BaseException:
+            await self._abandon()
+            raise
+        self.renewed_at = asked_at
+        self.status = "running"
+        log.info("Bot started", event="bot.started", pid=child.pid, attempt=self.launch.attempt)
+        await wire.send(child.writer, {"go": True})
+        self._spawn(self._end_by(self.launch.max_duration_s, "max_duration"))
+
+    async def stop(self, reason: str) -> None:
+        """Stop the bot: cancel, SIGTERM, SIGKILL, each bounded; return when it is gone."""
+        if self._child is None or not self.live:
+            return
+        if self._stop_reason is None:
+            self._stop_reason = reason
+            self.status = "stopping"
+            log.info("Stopping the bot", reason=reason)
+            await wire.send(self._child.writer, {"stop": reason})
+            if not await self._gone_within(CANCEL_GRACE_S):
+                log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
+                self._signal(signal.SIGTERM)
+            if not await self._gone_within(TERM_GRACE_S):
+                log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=self.pid)
+                self._signal(signal.SIGKILL)
+        await self.gone.wait()
+
+    async def kill(self, reason: str) -> None:
+        """End the bot at once: its room is not its own any more."""
+        if self._child is None or not self.live:
+            return
+        self._stop_reason = self._stop_reason or reason
+        self.status = "stopping"
+        self._signal(signal.SIGKILL)
+        await self.gone.wait()
+
+    async def ask(self, method: str, body: Any) -> tuple[int, Any]:
+        """Hand WebRTC signalling to the bot's process; return status and body of its answer.
+
+        Raises:
+            ConflictError: The bot does not run.
+            UpstreamTimeoutError: It did not answer in time.
+            UpstreamError: It ended meanwhile.
+        """
+        if self.status != "running" or self._child is None:
+            raise ConflictError(f"Session {self.launch.session_id} is {self.status}.")
+        number = next(self._numbers)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked[number] = future
+        try:
+            await wire.send(self._child.writer, {"ask": number, "method": method, "body": body})
+            answer = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
+        except TimeoutError as error:
+            raise UpstreamTimeoutError("The bot's process did not answer the offer.") from error
+        finally:
+            self._asked.pop(number, None)
+        if answer is None:
+            raise UpstreamError("The bot's process ended before it answered.")
+        return answer["status"], answer["body"]
+
+    async def _fork(self) -> Child:
+        began = time.monotonic()
+        start = BotStart(self.launch, self.launch.bot, self.host.daily_domains)
+        child = await self.host.zygote.fork(start)
+        self._child, self.pid = child, child.pid
+        log.info(
+            "Bot forked",
+            event="bot.forked",
+            pid=child.pid,
+            ms=round((time.monotonic() - began) * 1000, 1),
+        )
+        capture = Capture(child, self.context)
+        listening = self._spawn(self._listen(child))
+        self._spawn(self._to_its_end(child, capture, listening))
+        return child
+
+    async def _abandon(self) -> None:
+        """The store said no, or the fork failed: the bot never entered the room."""
+        self._stop_reason = "refused"
+        if self._child is not None:
+            self._signal(signal.SIGKILL)
+            await self.gone.wait()
+        self.status = "ended"
+        self.gone.set()
+        self.finished.set()
+
+    async def _listen(self, child: Child) -> None:
+        while (message := await wire.receive(child.reader)) is not None:
+            if "lag_ms" in message:
+                self.loop_lag_ms = float(message["lag_ms"])
+            elif "answer" in message:
+                future = self._asked.get(message["answer"])
+                if future is not None and not future.done():
+                    future.set_result(message)
+            elif "ended" in message:
+                self._told_end = message
+
+    async def _to_its_end(
+        self, child: Child, capture: Capture, listening: asyncio.Task[None]
+    ) -> None:
+        status = await child.ended()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(listening), 1.0)
+        self._signal(signal.SIGKILL)  # what the bot itself had started
+        await capture.ended()
+        child.writer.close()
+        for future in self._asked.values():
+            if not future.done():
+                future.set_result(None)
+        self._judge(status)
+        self.status = "ended"
+        self.gone.set()
+        if self._stop_reason != "refused":
+            with bound_context(self.context):
+                await self._finish()
+        self.finished.set()
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
+    def _judge(self, status: int) -> None:
+        """Say why the session ended, from what was asked, what was told and the exit status."""
+        told = self._told_end or {}
+        if self._stop_reason is not None:
+            self.reason = self._stop_reason
+        elif told:
+            self.reason, self.detail = told["ended"], told.get("detail")
+        elif status == 0:
+            self.reason = "bot_finished"
+        else:
+            self.reason, self.detail = "bot_crashed", _status_in_words(status)
+        if not told and self.reason == "bot_crashed":
+            with bound_context(self.context):
+                log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
+
+    async def _finish(self) -> None:
+        """Write the end into the store; while Redis is away, try until it is back."""
+        reason = self.reason if self.reason in REASONS else "bot_crashed"
+        told_away = False
+        while True:
+            try:
+                ours = await self.host.store.finish(
+                    self.launch.session_id, self.launch.epoch, reason, self.detail
+                )
+                break
+            except StoreUnavailableError as error:
+                if not told_away:
+                    log.warning(
+                        "Redis is away; the end will be written when it is back", error=error
+                    )
+                told_away = True
+                await asyncio.sleep(FINISH_RETRY_S)
+        if ours:
+            level = log.error if REASONS[reason] == "failed" else log.info
+            level(
+                "Session ended",
+                event="session.ended",
+                state=REASONS[reason],
+                reason=reason,
+                detail=self.detail,
+                seconds=round(time.time() - self.started_at, 1),
+            )
+
+    async def _end_by(self, seconds: float, reason: str) -> None:
+        await asyncio.sleep(seconds)
+        self._tasks.discard(asyncio.current_task())
+        await self.stop(reason)
+
+    async def _gone_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self.gone.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the bot's whole group: what it has started ends with it."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            if self.live:  # it has not made its group yet
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, number)
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        with bound_context(self.context):
+            task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _status_in_words(status: int) -> str:
+    if status < 0:
+        return f"killed by {SIGNAL_NAMES.get(-status, f'signal {-status}')}"
+    return f"exit status {status}"

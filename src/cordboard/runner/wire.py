@@ -1,0 +1,44 @@
+"""What the supervisor and a bot's process say to each other: one JSON object a line."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from cordboard.contract.launch import Launch
+
+LINE_MAX_BYTES: Final = 1024 * 1024  # an offer is some kilobytes
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class BotStart:
+    """What a bot's process is told at its birth."""
+
+    launch: Launch
+    bot: str
+    daily_domains: tuple[str, ...]
+
+
+async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    """Say something; harmless when nobody listens any more."""
+    try:
+        writer.write(_encode(message) + b"\n")
+        await writer.drain()
+    except (OSError, RuntimeError):
+        return
+
+
+async def receive(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+    """Return what was said next; None when the other side has gone."""
+    try:
+        line = await reader.readline()
+        if not line:
+            return None
+        message: dict[str, Any] = _decode(line)
+    except (OSError, ValueError):
+        return None
+    return message

@@ -1,0 +1,171 @@
+"""The fork server's owner: starts it, asks it what it loaded, forks a bot's process from it.
+
+Uses the standard library's fork server; a process that it forks has Pipecat and the bot imported.
+The fork server ends when we end, and each bot when the fork server ends, whatever killed us.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from cordboard.contract.errors import BotFileError, CordboardError
+from cordboard.emit import get_logger, quiesce
+from cordboard.runner import wire
+from cordboard.runner.wire import BotStart
+from cordboard.settings import preload_bots, tell_preload, without_secrets
+
+LOAD_TIMEOUT_S: Final = 120.0
+_PRELOAD: Final = "cordboard.runner.preload"
+
+log = get_logger("zygote")
+
+
+@dataclass(slots=True)
+class Child:
+    """A bot's process, and our ends of its pipes."""
+
+    process: Any
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    out: int
+    err: int
+    records: int
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its process group's too."""
+        return int(self.process.pid)
+
+    async def ended(self) -> int:
+        """Wait for its end; return its exit status, negative for a signal."""
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+        loop.add_reader(self.process.sentinel, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(self.process.sentinel)
+        self.process.join()
+        return int(self.process.exitcode)
+
+
+class Zygote:
+    """The fork server with the bots loaded.
+
+    Args:
+        bots: Bot files by name.
+    """
+
+    def __init__(self, bots: Mapping[str, str]) -> None:
+        self.bots = dict(bots)
+        self._context = multiprocessing.get_context("forkserver")
+        self._one_at_a_time = threading.Lock()
+
+    def begin(self) -> None:
+        """Start the fork server; it loads the bots while we do other things."""
+        tell_preload(self.bots)
+        self._context.set_forkserver_preload([_PRELOAD])
+        with without_secrets():
+            forkserver.ensure_running()
+
+    def wait(self) -> None:
+        """Wait until the fork server has loaded the bots.
+
+        Raises:
+            BotFileError: A bot file cannot be loaded; says which, where and why.
+            CordboardError: The fork server did not start.
+        """
+        report = self._ask_report()
+        for message, hint in report.failures.values():
+            raise BotFileError(message, hint=hint)
+        if report.threaded:
+            log.warning(
+                "A bot file starts threads when it is imported, so each bot's process imports it "
+                "for itself and starts more slowly",
+                bots=list(self.bots),
+            )
+            self._check_in_a_child()
+
+    async def fork(self, start: BotStart) -> Child:
+        """Fork a process for one session; it waits for its ``go``."""
+        ours, theirs = socket.socketpair()
+        pipes = [os.pipe() for _ in range(3)]
+        writers = [Connection(write, readable=False) for _, write in pipes]
+        try:
+            process = await asyncio.to_thread(self._start, start, theirs, *writers)
+        except BaseException:
+            ours.close()
+            for read, _ in pipes:
+                os.close(read)
+            raise
+        finally:
+            theirs.close()
+            for writer in writers:
+                writer.close()
+        ours.setblocking(False)
+        reader, writer_stream = await asyncio.open_connection(sock=ours, limit=wire.LINE_MAX_BYTES)
+        return Child(process, reader, writer_stream, *(read for read, _ in pipes))
+
+    def _start(self, start: BotStart, control: socket.socket, *pipes: Connection) -> Any:
+        from cordboard.runner import child  # noqa: PLC0415 - the children's module
+
+        with self._one_at_a_time:
+            process = self._context.Process(
+                target=child.main, args=(start, control, *pipes), name="cordboard-bot", daemon=False
+            )
+            process.start()
+        return process
+
+    def _ask_report(self) -> Any:
+        found = self._call(_report)
+        if found is None:
+            raise CordboardError(
+                "The fork server ended before it had loaded the bot.",
+                hint="Its own words are above; `cordboard doctor --bot FILE` may say more.",
+            )
+        return found
+
+    def _check_in_a_child(self) -> None:
+        failure = self._call(_try_bots)
+        if failure:
+            raise BotFileError(failure[0], hint=failure[1])
+
+    def _call(self, function: Any) -> Any:
+        """Return what a function gives in a process of its own, forked like a bot's."""
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=function, args=(theirs,), daemon=True)
+        quiesce()
+        process.start()
+        theirs.close()
+        try:
+            return ours.recv() if ours.poll(LOAD_TIMEOUT_S) else None
+        except EOFError:
+            return None
+        finally:
+            ours.close()
+            process.join(1)
+
+
+def _report(answer: Connection) -> None:
+    from cordboard.runner import preload  # noqa: PLC0415 - loaded by the fork server
+
+    answer.send(preload.report())
+
+
+def _try_bots(answer: Connection) -> None:
+    from cordboard.runner import preload  # noqa: PLC0415 - loaded by the fork server
+
+    failure = None
+    try:
+        for name in preload_bots():
+            preload.bot_named(name)
+    except BotFileError as error:
+        failure = (error.message, error.hint)
+    answer.send(failure)
