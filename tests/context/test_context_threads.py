@@ -86,8 +86,7 @@ async def test_tasks_threads_and_callbacks_of_a_loop() -> None:
         )
         waiting: list[object] = []
         worker.start()
-        while not waiting:
-            await asyncio.sleep(0.001)
+        worker.join()
         found.append(await asyncio.wrap_future(waiting[0]))  # type: ignore[arg-type]
     assert found == ["a"] * 5
     assert session() is None
@@ -152,7 +151,7 @@ async def test_a_consumer_leaks_nothing_to_the_next_message() -> None:
     assert seen == [None, "a", None, "b", None]
 
 
-def test_the_canary_thousands_of_interleaved_sessions() -> None:
+def test_the_canary_thousands_of_interleaved_sessions() -> None:  # noqa: C901 - one scene
     """Of thousands of tasks, in loops of many threads and hopping through pools, none is wrong."""
     wrong: list[tuple[str, str | None]] = []
     count = [0]
@@ -188,10 +187,7 @@ def test_the_canary_thousands_of_interleaved_sessions() -> None:
         await asyncio.gather(*(one(f"{name}-{i}", random) for i in range(500)))
         await asyncio.sleep(0)
 
-    loops = [
-        threading.Thread(target=lambda n=n: asyncio.run(many(f"t{n}")))
-        for n in range(6)  # type: ignore[misc]
-    ]
+    loops = [threading.Thread(target=lambda n=n: asyncio.run(many(f"t{n}"))) for n in range(6)]
     for thread in loops:
         thread.start()
     for thread in loops:

@@ -1,15 +1,20 @@
 """Binds the session of a request, in any ASGI application: extract, bind, echo, say, reset.
 
 Pure ASGI: a ``BaseHTTPMiddleware`` runs the application in another task and loses what it binds.
+The access line is written here, when the answer is complete, so that it has the session's id and
+does not wait for background tasks; the server's own access line is muted.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter_ns
 from typing import Any, Final
 
-from cordboard.context import Context, bound_context
+from cordboard.context import Context, bound_context, merged
 from cordboard.context.carrier import HEADER_SESSION_ID, extract_headers
+from cordboard.contract.ids import is_session_id
 from cordboard.emit import get_logger
+from cordboard.emit.bridges import standard
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,8 +23,13 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SILENT_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/livez", "/health"})
+"""Asked every few seconds by machines: nobody wants a line about each."""
+
 _SESSION_HEADER: Final = HEADER_SESSION_ID.lower().encode()
 _SERVER_ERROR: Final = 500
+_CLIENT_WENT: Final = 499  # as nginx has it: the client closed the connection
+_SWITCHING: Final = 101
+_FORBIDDEN: Final = 403
 log = get_logger("http")
 
 
@@ -37,12 +47,13 @@ class SessionMiddleware:
         self,
         app: App,
         *,
-        silent_paths: frozenset[str] = SILENT_PATHS,
+        silent_paths: Iterable[str] = SILENT_PATHS,
         trust_identity: bool = True,
     ) -> None:
         self.app = app
-        self.silent_paths = silent_paths
+        self.silent_paths = frozenset(silent_paths)
         self.trust_identity = trust_identity
+        standard.muted.add("uvicorn.access")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket connection."""
@@ -53,56 +64,89 @@ class SessionMiddleware:
         context = found.context
         if not self.trust_identity:
             context = Context(session_id=context.session_id, traceparent=context.traceparent)
+        exchange = _Exchange(scope, send, context, silent=scope["path"] in self.silent_paths)
         with bound_context(context):
             if found.refused:
                 log.warning("Malformed session headers ignored", names=list(found.refused))
-            await self._serve(scope, receive, send, context)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, context: Context) -> None:
-        answer = _Answer(send, context)
-        began = perf_counter_ns()
-        try:
-            await self.app(scope, receive, answer.send)
-        except BaseException:
-            answer.status = answer.status or _SERVER_ERROR
-            raise
-        finally:
-            if scope["path"] not in self.silent_paths:
-                log.info(
-                    "Request served",
-                    method=scope.get("method", "WEBSOCKET"),
-                    path=scope["path"],
-                    status=answer.status,
-                    ms=round((perf_counter_ns() - began) / 1e6, 2),
-                    bytes=answer.size,
-                )
+            try:
+                await self.app(scope, receive, exchange.send)
+            except BaseException as error:
+                exchange.fail(error)
+                raise
+            finally:
+                exchange.say()
 
 
-class _Answer:
-    """Watches what is sent: the status, how many bytes; adds the session's header."""
+class _Exchange:
+    """Watches what is sent, adds the session's header, and says how it went, once."""
 
-    __slots__ = ("_send", "_session", "size", "status")
+    __slots__ = ("_began_ns", "_context", "_said", "_scope", "_send", "_silent", "size", "status")
 
-    def __init__(self, send: Send, context: Context) -> None:
+    def __init__(self, scope: Scope, send: Send, context: Context, *, silent: bool) -> None:
+        self._scope = scope
         self._send = send
-        self._session = context.session_id
+        self._context = context
+        self._silent = silent
+        self._said = False
+        self._began_ns = perf_counter_ns()
         self.status: int | None = None
         self.size = 0
 
     async def send(self, message: Message) -> None:
+        """Pass a message of the application on."""
         kind = message["type"]
-        if kind == "http.response.start":
+        if kind in {"http.response.start", "websocket.http.response.start"}:
             self.status = message["status"]
-            self._add_header(message)
-        elif kind == "http.response.body":
+            self._meet_header(message)
+        elif kind in {"http.response.body", "websocket.http.response.body"}:
             self.size += len(message.get("body", b""))
         elif kind == "websocket.accept":
-            self.status = 101
-            self._add_header(message)
+            self.status = _SWITCHING
+            self._meet_header(message)
+        elif kind == "websocket.send":
+            self.size += len(message.get("bytes") or message.get("text") or "")
+        elif kind == "websocket.close" and self.status is None:
+            self.status = _FORBIDDEN
         await self._send(message)
+        if kind == "http.response.body" and not message.get("more_body", False):
+            self.say()
 
-    def _add_header(self, message: Message) -> None:
-        headers = list(message.get("headers", ()))
-        if self._session and all(name.lower() != _SESSION_HEADER for name, _ in headers):
-            headers.append((_SESSION_HEADER, self._session.encode()))
+    def fail(self, error: BaseException) -> None:
+        """Say what the application raised, while the session is known."""
+        if isinstance(error, CancelledError):
+            self.status = self.status or _CLIENT_WENT
+            return
+        self.status = self.status or _SERVER_ERROR
+        if isinstance(error, Exception):
+            with bound_context(self._context):
+                log.error("Request failed", error=error, path=self._scope["path"])
+            standard.mark_said(error)  # the server will say it again, without a session
+
+    def say(self) -> None:
+        """Write the access line."""
+        if self._said or self._silent:
+            return
+        self._said = True
+        status = self.status or _SERVER_ERROR
+        with bound_context(self._context):
+            (log.warning if status >= _SERVER_ERROR else log.info)(
+                "Request served",
+                method=self._scope.get("method", "WEBSOCKET"),
+                path=self._scope["path"],
+                status=status,
+                ms=round((perf_counter_ns() - self._began_ns) / 1e6, 2),
+                bytes=self.size,
+            )
+
+    def _meet_header(self, message: Message) -> None:
+        """Echo the session, unless the application names one: then that is this exchange's."""
+        headers = list(message.get("headers") or ())
+        for name, value in headers:
+            if name.lower() == _SESSION_HEADER:
+                named = value.decode("latin-1")
+                if is_session_id(named):
+                    self._context = merged(self._context, session_id=named)
+                return
+        if is_session_id(self._context.session_id):
+            headers.append((_SESSION_HEADER, str(self._context.session_id).encode()))
             message["headers"] = headers

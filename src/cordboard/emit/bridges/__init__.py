@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Final
 
 from cordboard.context.hook import when_imported
+from cordboard.contract.record import LEVELS
 from cordboard.emit.bridges import standard
 from cordboard.emit.pipeline import pipeline
 
@@ -21,7 +22,7 @@ _OPTIONAL: Final = {
 
 def install() -> None:
     """Bridge every logging library of this program; called by ``configure``, also again."""
-    standard.install(pipeline.threshold)
+    standard.install(_lowest())
     for library, bridge in _OPTIONAL.items():
         installer = _installer(bridge)
         if library in sys.modules:
@@ -33,8 +34,13 @@ def install() -> None:
 def _installer(bridge: str) -> Callable[[], None]:
     def run() -> None:
         try:
-            import_module(bridge).install(pipeline.threshold)
+            import_module(bridge).install(_lowest())
         except Exception as failure:  # noqa: BLE001 - the library works on, only unbridged
             pipeline.tell_failure(failure)
 
     return run
+
+
+def _lowest() -> int:
+    """Return the lowest number that another library has to hand over: ``trace`` counts as debug."""
+    return 0 if pipeline.threshold <= LEVELS["debug"] else pipeline.threshold

@@ -8,6 +8,7 @@ as files and test tools, get the record as before.
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 from cordboard.contract.record import LEVELS, level_from_number
@@ -19,8 +20,15 @@ _KNOWN: Final = _PLAIN.keys() | {"message", "asctime", "taskName", "color_messag
 _original: Final = logging.Logger.callHandlers
 _tags: Final[dict[str, str]] = {}
 _TAGS_MAX: Final = 1024
+_SAID: Final = "said_by_cordboard"
 muted: Final[set[str]] = set()
 """Names of loggers whose records are said elsewhere already."""
+
+
+def mark_said(error: BaseException) -> None:
+    """Note that an exception is on a line already: the next logger to tell of it is passed over."""
+    with suppress(Exception):  # an exception without room for attributes is told twice
+        setattr(error, _SAID, True)
 
 
 def install(threshold: int) -> None:
@@ -60,8 +68,10 @@ def write(record: logging.LogRecord) -> None:
         level = level_from_number(record.levelno)
         if LEVELS[level] < pipeline.threshold:
             return
-        meta = _meta(record)
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if getattr(error, _SAID, False):
+            return
+        meta = _meta(record)
         tag_json = _tags.get(record.name) or _new_tag(record.name)
         pipeline.write(level, _message(record), tag_json, None, meta, error)
     except Exception as failure:  # noqa: BLE001 - logging never fails its caller

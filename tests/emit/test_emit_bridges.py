@@ -1,0 +1,249 @@
+"""Other libraries' records come out in the same form, with the context of their moment."""
+
+import logging
+import logging.config
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+from loguru import logger as loguru
+
+from cordboard import emit
+from cordboard.emit.bridges import structlog_bridge
+
+Lines = Callable[[], list[dict[str, Any]]]
+standard = logging.getLogger("uvicorn.error")  # noqa: TID251 - the bridge's own subject
+
+
+@pytest.fixture(autouse=True)
+def _structlog_unconfigured() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def run(code: str) -> tuple[list[dict[str, Any]], str]:
+    """Run a program; return its records and its stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return [msgspec.json.decode(line) for line in done.stdout.splitlines()], done.stderr.decode()
+
+
+def test_standard_logging(lines: Lines) -> None:
+    """Level, arguments, extras and exception of standard logging are all there, and the session."""
+    with emit.session_context(session_id="call-7"):
+        standard.critical("Lost %d of %s", 3, "lines", extra={"retry": 2, "api_key": "k"})
+        try:
+            vars(emit)["nothing"]
+        except KeyError:
+            standard.exception("Failed")
+    lost, failed = lines()
+    assert (lost["level"], lost["message"], lost["tag"]) == ("error", "Lost 3 of lines", "uvicorn")
+    assert lost["meta"] == {"retry": 2, "api_key": "[redacted]", "logger": "uvicorn.error"}
+    assert lost["sessionId"] == failed["sessionId"] == "call-7"
+    assert failed["error"]["type"] == "KeyError"
+
+
+def test_standard_logging_with_wrong_arguments() -> None:
+    """A record whose arguments do not fit its message keeps both, and raises nothing."""
+    records, stderr = run(
+        """
+        import logging
+        from cordboard import emit
+        emit.configure("x", format="json")
+        logging.getLogger("x").warning("Only %d", "text")
+        """
+    )
+    assert records[0]["message"] == "Only %d ('text',)"
+    assert stderr == ""
+
+
+def test_dictconfig_after_us_takes_nothing_away(
+    lines: Lines, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Loggers that do not propagate, set up later with handlers of their own, come out once."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}},
+            "loggers": {"uvicorn": {"handlers": ["console"], "propagate": False, "level": "INFO"}},
+        }
+    )  # fmt: skip
+    try:
+        standard.info("Started")
+    finally:
+        standard.parent.handlers.clear()  # type: ignore[union-attr]
+        standard.parent.propagate = True  # type: ignore[union-attr]
+    assert [record["message"] for record in lines()] == ["Started"]
+    assert capfd.readouterr().err == ""
+
+
+def test_other_handlers_still_get_records(lines: Lines, caplog: pytest.LogCaptureFixture) -> None:
+    """Handlers that write elsewhere, such as test tools and files, work as before."""
+    standard.warning("Both")
+    assert caplog.messages == ["Both"]
+    assert [record["message"] for record in lines()] == ["Both"]
+
+
+def test_warnings_are_records(lines: Lines) -> None:
+    """A warning of the interpreter is a record at warn."""
+    logging.captureWarnings(capture=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("Old", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(capture=False)
+    (record,) = lines()
+    assert (record["level"], record["tag"]) == ("warn", "warnings")
+    assert "DeprecationWarning: Old" in record["message"]
+
+
+def test_loguru(lines: Lines) -> None:
+    """Levels, extras, contextualize, formatting and opt(exception) of loguru are all there."""
+    with emit.session_context(session_id="call-7"), loguru.contextualize(turn=3):
+        loguru.success("Connected {}", "now", peer="p")
+        loguru.trace("Fine")
+        loguru.bind(password="x").opt(exception=ValueError("bad")).critical("Broke")
+    connected, fine, broke = lines()
+    assert (connected["level"], connected["message"]) == ("info", "Connected now")
+    assert connected["meta"]["turn"] == 3
+    assert connected["meta"]["peer"] == "p"
+    assert connected["meta"]["at"].startswith(f"{__name__}:test_loguru:")
+    assert fine["level"] == "debug"
+    assert (broke["level"], broke["error"]["type"]) == ("error", "ValueError")
+    assert broke["meta"]["password"] == "[redacted]"
+    assert {r["sessionId"] for r in (connected, fine, broke)} == {"call-7"}
+
+
+def test_loguru_survives_remove(lines: Lines, capfd: pytest.CaptureFixture[str]) -> None:
+    """What Pipecat's runner does at its start takes no record away and prints none twice."""
+    loguru.remove()
+    number = loguru.add(sys.stderr, level="DEBUG")
+    loguru.info("One")
+    loguru.remove(number)
+    loguru.info("Two")
+    loguru.configure(handlers=[{"sink": sys.stdout}])
+    loguru.info("Three")
+    with pytest.raises(ValueError, match="no existing handler"):
+        loguru.remove(4711)
+    assert [record["message"] for record in lines()] == ["One", "Two", "Three"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_loguru_sinks_of_others_still_work(lines: Lines) -> None:
+    """A sink that is no console, such as Pipecat's own, gets its records and can be removed."""
+    seen: list[str] = []
+    number = loguru.add(lambda message: seen.append(message.record["message"]), level="INFO")
+    loguru.info("One")
+    loguru.remove(number)
+    loguru.info("Two")
+    assert seen == ["One"]
+    assert len(lines()) == 2
+
+
+def test_structlog(lines: Lines) -> None:
+    """Bound values, context variables and exc_info of structlog are all there."""
+    with emit.session_context(session_id="call-7"), structlog.contextvars.bound_contextvars(a=1):
+        log = structlog.get_logger(tag="billing").bind(b=2)
+        log.info("Paid", c=3)
+        try:
+            vars(emit)["nothing"]
+        except KeyError:
+            log.exception("Failed")
+    paid, failed = lines()
+    assert (paid["message"], paid["tag"], paid["meta"]) == (
+        "Paid",
+        "billing",
+        {"a": 1, "b": 2, "c": 3},
+    )
+    assert (failed["level"], failed["error"]["type"]) == ("error", "KeyError")
+    assert paid["sessionId"] == "call-7"
+
+
+def test_structlog_configured_by_the_program(lines: Lines) -> None:
+    """A program with processors of its own puts ours last."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog_bridge.processor],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
+    structlog.get_logger().warning("Mine", x=1)
+    (record,) = lines()
+    assert (record["level"], record["message"], record["meta"]) == ("warn", "Mine", {"x": 1})
+
+
+def test_libraries_are_bridged_when_they_are_imported() -> None:
+    """Configuring imports none of them; imported later they are bridged all the same."""
+    records, stderr = run(
+        """
+        import sys
+        from cordboard import emit
+        emit.configure("bot", format="json")
+        assert not {"loguru", "structlog", "asyncio"} & set(sys.modules), "imported too early"
+        from loguru import logger
+        import structlog
+        logger.info("Loguru")
+        logger.debug("Too low")
+        structlog.get_logger().info("Structlog")
+        assert logger.__module__ == "loguru._logger" and sys.modules["loguru"].__loader__.get_source
+        """
+    )
+    assert [record["message"] for record in records] == ["Loguru", "Structlog"]
+    assert stderr == ""
+
+
+def test_importing_the_library_is_cheap() -> None:
+    """The import pays neither for asyncio nor for logging nor for the encoder."""
+    run(
+        """
+        import sys
+        import cordboard.emit, cordboard
+        heavy = {"asyncio", "logging", "msgspec", "threading", "typing_extensions"} & set(sys.modules)
+        assert not heavy, heavy
+        """
+    )
+
+
+def test_a_bot_of_pipecat_on_loguru(tmp_path: Path) -> None:
+    """A file that begins as Pipecat's examples do comes out as records, from threads as well."""
+    bot = tmp_path / "bot.py"
+    bot.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            from concurrent.futures import ThreadPoolExecutor
+            from loguru import logger
+            logger.remove(0)
+            logger.add(sys.stderr, level="DEBUG")
+
+            def run():
+                logger.info("Starting")
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(logger.info, "In a thread").result()
+            """
+        )
+    )
+    records, stderr = run(
+        f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from cordboard import emit
+        emit.configure("bot", format="json")
+        import bot
+        with emit.session_context(session_id="call-7"):
+            bot.run()
+        """
+    )
+    assert [(r["message"], r["sessionId"]) for r in records] == [
+        ("Starting", "call-7"),
+        ("In a thread", "call-7"),
+    ]
+    assert stderr == ""
