@@ -1,0 +1,118 @@
+"""The media end of a call: one peer connection, as a browser would open it."""
+
+import asyncio
+import contextlib
+import json
+from typing import Any, Final
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+
+from cordboard.call.sound import Ear, Microphone
+from cordboard.contract.errors import CordboardError
+
+PING_S: Final = 1.0
+CLOSE_TIMEOUT_S: Final = 3.0
+# What Pipecat's own client says first; bots that greet on RTVI's client-ready wait for it.
+_CLIENT_READY: Final = {
+    "label": "rtvi-ai",
+    "type": "client-ready",
+    "id": "1",
+    "data": {"version": "1.0.0", "about": {"library": "cordboard"}},
+}
+
+
+class Peer:
+    """Sends a microphone's track, and lets an ear hear the bot's.
+
+    Args:
+        microphone: What we send.
+        ear: Gets every frame of the bot.
+    """
+
+    def __init__(self, microphone: Microphone, ear: Ear) -> None:
+        self._ear = ear
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Without servers of others: nothing leaves this network, and gathering waits for nobody.
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._pc.addTrack(microphone)
+        self._channel = self._pc.createDataChannel("cordboard")
+        self._channel.on("open", self._opened)
+        self._pc.on("track", self._track)
+        self._pc.on("connectionstatechange", self._changed.set)
+
+    async def offer(self) -> dict[str, str]:
+        """Gather our addresses; return the offer that holds them.
+
+        Raises:
+            CordboardError: This machine has no address for media.
+        """
+        await self._pc.setLocalDescription(await self._pc.createOffer())
+        local = self._pc.localDescription
+        if "a=candidate" not in local.sdp:
+            raise CordboardError(
+                "This machine has no network address beside loopback, so no media can flow.",
+                hint="Bring a network interface up; WebRTC leaves 127.0.0.1 out.",
+            )
+        return {"sdp": local.sdp, "type": local.type}
+
+    async def accept(self, answer: dict[str, str]) -> None:
+        """Take the bot's answer.
+
+        Raises:
+            CordboardError: It is none.
+        """
+        try:
+            await self._pc.setRemoteDescription(
+                RTCSessionDescription(sdp=answer["sdp"], type=answer["type"])
+            )
+        except (KeyError, ValueError, AttributeError) as error:
+            raise CordboardError(f"The bot's answer is no WebRTC answer: {error!r}.") from error
+
+    async def connected(self) -> None:
+        """Wait until media can flow.
+
+        Raises:
+            CordboardError: No path was found, or the bot hung up.
+        """
+        while self._pc.connectionState != "connected":
+            if self._pc.connectionState in {"failed", "closed"}:
+                raise CordboardError(
+                    "No path for media between this machine and the bot was found.",
+                    hint="UDP between the two must not be blocked (firewall, VPN, container network).",
+                )
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """Hang up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._pc.close(), CLOSE_TIMEOUT_S)
+
+    def _track(self, track: Any) -> None:
+        if track.kind == "audio":
+            self._spawn(self._listen(track))
+
+    async def _listen(self, track: Any) -> None:
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                self._ear.hear(await track.recv())
+
+    def _opened(self) -> None:
+        self._channel.send(json.dumps(_CLIENT_READY))
+        self._spawn(self._ping())
+
+    async def _ping(self) -> None:
+        """Tell the bot that we are there, so that it need not wait for ICE to notice our end."""
+        while self._channel.readyState == "open":
+            self._channel.send("ping")
+            await asyncio.sleep(PING_S)
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

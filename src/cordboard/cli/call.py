@@ -1,0 +1,174 @@
+"""``cordboard call``: a call from the terminal, without a browser."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cordboard.call import CallOptions, CallResult
+    from cordboard.call.timeline import Stage
+
+SUMMARY = "make a call from the terminal, without a browser"
+
+_STAGES = {
+    "joined": "the gateway accepted the join",
+    "running": "a bot's process holds the room",
+    "answered": "the bot answered the offer",
+    "connected": "media can flow",
+    "first_audio": "the bot was heard",
+    "spoken": "the file was spoken to its end",
+    "heard_back": "the bot was heard again",
+    "left": "the session has ended",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = """\
+examples:
+  cordboard call webrtc:demo                                is a bot there, and can it be heard?
+  cordboard call webrtc:demo --say examples/hello.wav       speak, and hear the answer
+  cordboard call webrtc:demo --say in.wav --record out.wav  keep what the bot said
+  cordboard call webrtc:demo --seconds 30 -o json           stay half a minute; one object a line
+
+Exit status: 0 when audio came back (with --say: also after the file was spoken),
+1 with the stage that was not reached, 2 for arguments that cannot be used.
+"""
+    parser.add_argument("room", metavar="ROOM", help="a webrtc: room, e.g. webrtc:demo")
+    parser.add_argument("--gateway", metavar="URL", help="the gateway (default: of `cordboard up`)")
+    parser.add_argument(
+        "--session", metavar="ID", help="the session's id (default: a new one is made)"
+    )
+    parser.add_argument("--user", metavar="NAME", help="who calls")
+    parser.add_argument(
+        "--say", type=Path, metavar="FILE.wav", help="speak this when the bot has greeted"
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE.wav", help="write what the bot says into this file"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="stay so long in the call (default: until the bot has been heard out)",
+    )
+    parser.add_argument("--bot", metavar="NAME", help="which of the configured bots to call")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("pretty", "json"),
+        default="pretty",
+        help="form (default %(default)s)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the call; print each stage as it is reached."""
+    from dataclasses import replace
+
+    from cordboard.cli import _ask
+
+    asked = _ask.gateway(args.gateway, args.config)
+    call = _imported()
+    options = call.CallOptions(
+        room=args.room,
+        gateway_url=asked.url,
+        control_secret=asked.secret,
+        session_id=args.session,
+        user_name=args.user,
+        bot=args.bot,
+        say=args.say,
+        record=args.record,
+        seconds=args.seconds,
+    )
+    where = call.checked(options)
+    options = replace(options, session_id=where.session_id)
+    as_json = args.output == "json"
+    if not as_json:
+        _say(f"session {where.session_id} in {where.room}")
+    result = _placed(call, options, _print_json if as_json else _print_pretty)
+    return _finish(result, options, as_json=as_json)
+
+
+def _imported() -> Any:
+    """Return the module that makes calls; its libraries come with an extra."""
+    from cordboard.contract.errors import CordboardError
+
+    try:
+        import cordboard.call
+    except ModuleNotFoundError as error:
+        raise CordboardError(
+            f"{error.name} is not installed, and a call needs it.",
+            hint="pip install 'cordboard[bots]'",
+        ) from error
+    return cordboard.call
+
+
+def _placed(call: Any, options: "CallOptions", on_stage: Any) -> "CallResult | None":
+    """Make the call; a signal ends it properly, and gives None."""
+    import asyncio
+    import signal
+
+    async def main() -> "CallResult":
+        loop = asyncio.get_running_loop()
+        placing: asyncio.Task[CallResult] = loop.create_task(call.place_call(options, on_stage))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, placing.cancel)
+        return await placing
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        return None
+
+
+def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: bool) -> int:
+    from cordboard.cli import EXIT_INTERRUPTED
+    from cordboard.cli._ask import harmless
+
+    logs = f"cordboard logs --local -t 10m --session {options.session_id}"
+    if as_json:
+        _say(json.dumps(_summary(result, options, logs), ensure_ascii=False))
+    elif result and result.ok and options.record:
+        _say(f"recorded {result.recorded_s:.1f} s into {options.record}")
+    if not as_json:
+        _say(f"every line of this call:\n  {logs}")
+    if result is None:
+        sys.stderr.write("cordboard: interrupted; left the call.\n")
+        return EXIT_INTERRUPTED
+    if result.failed:
+        reason, hint = harmless(result.reason), harmless(result.hint)
+        sys.stderr.write(f"cordboard: the call failed at `{result.failed}`: {reason}\n")
+        if hint:
+            sys.stderr.write(f"  {hint}\n")
+    return 0 if result.ok else 1
+
+
+def _summary(result: "CallResult | None", options: "CallOptions", logs: str) -> dict[str, object]:
+    common = {"sessionId": options.session_id, "ok": bool(result and result.ok), "logs": logs}
+    if result is None:
+        return {**common, "interrupted": True}
+    failed = {"failed": result.failed, "reason": result.reason, "hint": result.hint}
+    return {
+        **common,
+        "room": result.room,
+        "stages": {stage.name: stage.ms for stage in result.stages},
+        **(failed if result.failed else {}),
+        **({"recordedSeconds": round(result.recorded_s, 2)} if options.record else {}),
+    }
+
+
+def _print_json(stage: "Stage") -> None:
+    _say(json.dumps({"stage": stage.name, "ms": stage.ms, "step_ms": stage.step_ms}))
+
+
+def _print_pretty(stage: "Stage") -> None:
+    _say(f"  {stage.ms:8.0f} ms  +{stage.step_ms:<6.0f} {stage.name:<12} {_STAGES[stage.name]}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,150 @@
+"""A gateway with one bot behind it, both small enough to misbehave on demand; real media."""
+
+import asyncio
+import contextlib
+import json
+import math
+import time
+from array import array
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+from cordboard.call import CallOptions
+from cordboard.call.sound import RATE, Ear, Microphone
+from tests_support import served
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hello.wav"
+
+
+def tone(seconds: float = 0.4) -> bytes:
+    """Samples of a tone."""
+    step = 2 * math.pi * 440 / RATE
+    return array(
+        "h", (int(8000 * math.sin(step * i)) for i in range(int(RATE * seconds)))
+    ).tobytes()
+
+
+@dataclass
+class Place:
+    """The gateway and its bot; what they do, and what was asked of them."""
+
+    url: str = ""
+    greets: bool = True
+    answers: bool = True
+    runs: bool = True
+    ends_when: str = ""
+    join_answer: tuple[int, dict[str, Any]] | None = None
+    asked: list[str] = field(default_factory=list)
+    joins: list[dict[str, Any]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    state: str = "absent"
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    peers: list[RTCPeerConnection] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+    def options(self, **over: Any) -> CallOptions:
+        """Options of a call to this place."""
+        return CallOptions(**({"room": "webrtc:demo", "gateway_url": self.url} | over))
+
+    def move(self, state: str) -> None:
+        """Change the session's state."""
+        self.state = state
+        self.changed.set()
+
+    async def join(self, request: Request) -> JSONResponse:
+        self.asked.append("join")
+        self.headers = dict(request.headers)
+        self.joins.append(await request.json())
+        if self.join_answer:
+            return JSONResponse(self.join_answer[1], self.join_answer[0])
+        self.move("running" if self.runs else "queued")
+        if self.ends_when == "joined":
+            self.move("failed")
+        return JSONResponse({"sessionId": self.joins[-1]["sessionId"], "status": "queued"}, 202)
+
+    async def show(self, _request: Request) -> JSONResponse:
+        reason = {"reason": "bot_crashed"} if self.state == "failed" else {}
+        return JSONResponse({"status": self.state, **reason})
+
+    async def events(self, _request: Request) -> StreamingResponse:
+        async def stream() -> AsyncIterator[bytes]:
+            while True:
+                yield (
+                    b"event: state\ndata: " + json.dumps({"status": self.state}).encode() + b"\n\n"
+                )
+                if self.state in {"ended", "failed"}:
+                    return
+                self.changed.clear()
+                await self.changed.wait()
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def leave(self, _request: Request) -> JSONResponse:
+        self.asked.append("leave")
+        self.move("ended")
+        return JSONResponse({"status": "ended"})
+
+    async def offer(self, request: Request) -> JSONResponse:
+        self.asked.append("offer")
+        body = await request.json()
+        voice, ear = Microphone(), Ear()
+        peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.peers.append(peer)
+        peer.addTrack(voice)
+        peer.on("track", lambda track: self._spawn(self._bot(track, voice, ear)))
+        peer.on("datachannel", lambda channel: channel.on("message", self.messages.append))
+        await peer.setRemoteDescription(RTCSessionDescription(body["sdp"], body["type"]))
+        await peer.setLocalDescription(await peer.createAnswer())
+        local = peer.localDescription
+        return JSONResponse({"sdp": local.sdp, "type": local.type, "pc_id": "1"})
+
+    def _spawn(self, work: Any) -> None:
+        self.tasks.append(asyncio.ensure_future(work))
+
+    async def _bot(self, track: Any, voice: Microphone, ear: Ear) -> None:
+        """Greet; say something back whenever the other side has finished."""
+        heard = 0
+        if self.greets:
+            voice.say(tone())
+        while True:
+            ear.hear(await track.recv())
+            if len(ear.onsets) > heard and ear.quiet(time.monotonic()):
+                heard += 1
+                if self.ends_when == "spoken":
+                    self.move("failed")
+                elif self.answers:
+                    voice.say(tone())
+
+    async def close(self) -> None:
+        """End what still runs."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for peer in self.peers:
+            await peer.close()
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    """A gateway on loopback, with a bot that greets and answers."""
+    here = Place()
+    routes = [
+        Route("/join", here.join, methods=["POST"]),
+        Route("/leave", here.leave, methods=["POST"]),
+        Route("/sessions/{id}", here.show),
+        Route("/sessions/{id}/events", here.events),
+        Route("/sessions/{id}/offer", here.offer, methods=["POST"]),
+    ]
+    async with served(Starlette(routes=routes)) as here.url, contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(here.close)
+        yield here

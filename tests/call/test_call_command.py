@@ -1,0 +1,88 @@
+"""``cordboard call`` as a user runs it: what is printed, and the exit status."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from call.call_support import EXAMPLE, Place
+from tests_support import until
+
+pytestmark = pytest.mark.media
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cordboard", "call", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "BOT_CONTROL_SHARED_SECRET": "s3cret-of-the-test"},
+    )
+
+
+async def run(*arguments: str) -> tuple[int | None, str, str]:
+    process = await start(*arguments)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_stages_are_printed_and_the_log_command_last(place: Place, tmp_path: Path) -> None:
+    """The session id comes first, each stage with its time, the way to the lines last."""
+    wav = tmp_path / "o.wav"
+    status, out, err = await run(
+        "webrtc:demo", "--gateway", place.url, "--session", "c-1", "--say", str(EXAMPLE),
+        "--record", str(wav),
+    )  # fmt: skip
+    lines = out.splitlines()
+    assert (status, err) == (0, "")
+    assert lines[0] == "session c-1 in webrtc:demo"
+    assert [line.split()[3] for line in lines[1:9]] == [
+        "joined", "running", "answered", "connected", "first_audio", "spoken", "heard_back", "left",
+    ]  # fmt: skip
+    assert f"into {wav}" in lines[9]
+    assert lines[-1].strip() == "cordboard logs --local -t 10m --session c-1"
+    assert place.headers["authorization"] == "Bearer s3cret-of-the-test"
+    assert "s3cret" not in out
+
+
+async def test_json_is_one_object_a_line(place: Place) -> None:
+    """A program reads the stages as they come, and a summary at the end."""
+    status, out, _ = await run("webrtc:demo", "--gateway", place.url, "-o", "json")
+    *stages, summary = map(json.loads, out.splitlines())
+    assert status == 0
+    assert [stage["stage"] for stage in stages][-1] == "left"
+    assert summary["ok"] is True
+    assert summary["sessionId"] == place.joins[0]["sessionId"]
+    assert summary["stages"]["first_audio"] == stages[4]["ms"]
+
+
+async def test_a_failure_names_its_stage(place: Place) -> None:
+    """Exit status 1, the stage, the reason; control characters from outside are made visible."""
+    place.join_answer = (409, {"detail": "No \x1b[2J room."})
+    status, out, err = await run("webrtc:demo", "--gateway", place.url)
+    assert status == 1
+    assert "failed at `joined`: No \\x1b[2J room." in err
+    assert "cordboard logs" in out
+
+
+async def test_a_room_of_another_kind_is_a_usage_error(place: Place) -> None:
+    """Only built-in rooms can be entered without a provider."""
+    status, _, err = await run("https://a.daily.co/r", "--gateway", place.url)
+    assert status == 2
+    assert "cordboard call webrtc:NAME" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_leaves_the_call(place: Place, number: signal.Signals) -> None:
+    """Ctrl-C ends the session, not only the command."""
+    process = await start("webrtc:demo", "--gateway", place.url, "--seconds", "60")
+    await until(lambda: "offer" in place.asked)
+    process.send_signal(number)
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 130
+    assert "left the call" in err.decode()
+    assert "leave" in place.asked
