@@ -1,35 +1,23 @@
 """What the fork server imports once, so that each bot's process starts in a few milliseconds.
 
-Imported by the standard library's fork server (``multiprocessing.forkserver``). A process with
-threads must not be forked: a bot file that starts some at import makes this process begin anew
-(``exec``, same descriptors) without the bot files, which each child then imports for itself.
+Imported by the standard library's fork server (``multiprocessing.forkserver``). A process in which
+threads hold locks must not be forked: a bot file that starts threads at import makes this process
+begin anew (``exec``, same descriptors) without the bot files, which each child then imports for
+itself. The idle pools of numpy and onnxruntime, which Pipecat brings, are known to survive a fork.
 """
 
 import gc
 import os
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cordboard import emit
 from cordboard.contract.errors import BotFileError
 from cordboard.runner.botfile import Bot, load_bot
+from cordboard.runner.wire import Report
 from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What the fork server found when it loaded the bots.
-
-    Attributes:
-        failures: By bot, why its file cannot be loaded.
-        threaded: Whether the bot files start threads, so that each child imports its own.
-    """
-
-    failures: dict[str, tuple[str, str]]
-    threaded: bool
-
 
 BOTS: Final[dict[str, Bot]] = {}
 FAILURES: Final[dict[str, tuple[str, str]]] = {}
@@ -50,17 +38,22 @@ def bot_named(name: str) -> Bot:
 
 
 def _load() -> None:
+    emit.configure(service="runner")
     _import_pipecat()
+    emit.quiesce()  # its thread must not be counted
+    before = _threads()
     if not preload_bare():
         for name, file in preload_bots().items():
             try:
                 BOTS[name] = load_bot(name, file)
             except BotFileError as error:
                 FAILURES[name] = (error.message, error.hint)
-        if _threads() > 1 and not FAILURES:
+        emit.quiesce()
+        if _threads() > before and not FAILURES:
             os.environ[PRELOAD_BARE] = "1"
             sys.stdout.flush()
             os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, from the beginning
+    emit.quiesce()
     gc.collect()
     gc.freeze()  # so that a child's collector does not copy the pages it shares with us
 
@@ -68,6 +61,7 @@ def _load() -> None:
 def _import_pipecat() -> None:
     """Import what every bot over WebRTC needs, whether or not its file names it."""
     import aiortc  # noqa: F401, PLC0415
+    import pipecat.audio.vad.silero  # noqa: PLC0415
     import pipecat.pipeline.worker  # noqa: PLC0415
     import pipecat.runner.types  # noqa: PLC0415
     import pipecat.transports.smallwebrtc.request_handler  # noqa: PLC0415

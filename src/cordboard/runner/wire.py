@@ -23,6 +23,19 @@ class BotStart:
     daily_domains: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the fork server found when it loaded the bots.
+
+    Attributes:
+        failures: By bot, why its file cannot be loaded, and the way out.
+        threaded: Whether the bot files start threads, so that each child imports its own.
+    """
+
+    failures: dict[str, tuple[str, str]]
+    threaded: bool
+
+
 async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
     """Say something; harmless when nobody listens any more."""
     try:
