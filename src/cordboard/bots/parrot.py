@@ -17,7 +17,7 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     InterruptionFrame,
-    OutputAudioRawFrame,
+    TTSAudioRawFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
@@ -100,7 +100,7 @@ class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat is not typed for 
         for start in range(0, len(audio), CHUNK_BYTES):
             chunk = audio[start : start + CHUNK_BYTES]
             await self.push_frame(
-                OutputAudioRawFrame(audio=chunk, sample_rate=SAMPLE_RATE_HZ, num_channels=1)
+                TTSAudioRawFrame(audio=chunk, sample_rate=SAMPLE_RATE_HZ, num_channels=1)
             )
             ahead_s = start / BYTES_A_SECOND - (time.monotonic() - began)
             if ahead_s > 0.2:  # noqa: PLR2004 - a fifth of a second in hand

@@ -10,6 +10,7 @@ from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     ClientConnectedFrame,
     InputAudioRawFrame,
+    OutputAudioRawFrame,
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 
@@ -34,8 +35,8 @@ class FirstsObserver(BaseObserver):  # type: ignore[misc]  # Pipecat is not type
             self._first(InputAudioRawFrame, kind, "First audio of the user", "user.first_audio")
         elif kind is ClientConnectedFrame:
             self._first(kind, kind, "User connected", "user.connected")
-        elif kind is BotStartedSpeakingFrame:
-            self._first(kind, kind, "First audio of the bot", "bot.first_audio")
+        elif isinstance(data.frame, (BotStartedSpeakingFrame, OutputAudioRawFrame)):
+            self._first(OutputAudioRawFrame, kind, "First audio of the bot", "bot.first_audio")
 
     def _first(self, family: type, kind: type, message: str, event: str) -> None:
         told = family in self._seen
@@ -94,3 +95,7 @@ async def setup_pipeline_worker(worker: Any) -> None:
     latency.add_event_handler("on_latency_measured", turn_log.latency)
     latency.add_event_handler("on_latency_breakdown", turn_log.breakdown)
     worker.add_observer(latency)
+
+
+async def setup_worker_runner(_runner: Any) -> None:
+    """Do nothing: Pipecat warns of setup files that lack it."""
