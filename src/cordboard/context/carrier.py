@@ -99,6 +99,19 @@ class LogEnvironment:
 
 
 @dataclass(frozen=True, slots=True)
+class OtlpEnvironment:
+    """Where OpenTelemetry's variables send logs to.
+
+    Attributes:
+        endpoint: The whole URL.
+        headers: ``name=value`` pairs with commas, percent-encoded; they may hold a secret.
+    """
+
+    endpoint: str
+    headers: str
+
+
+@dataclass(frozen=True, slots=True)
 class Extracted:
     """What a carrier held: a context, and the names of values that did not fit."""
 
@@ -195,6 +208,17 @@ def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironm
         format=source.get("LOG_FORMAT", "").strip() or None,
         machine=next((name for name in known if name and name not in _NO_MACHINE), "server"),
         color=not source.get("NO_COLOR") and source.get("TERM") != "dumb",
+    )
+
+
+def otlp_environment(environment: Mapping[str, str] | None = None) -> OtlpEnvironment:
+    """Read where logs are exported to, by the names that OpenTelemetry specifies."""
+    source = os.environ if environment is None else environment
+    base = source.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://localhost:4318"
+    headers = source.get("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
+    return OtlpEnvironment(
+        endpoint=source.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") or f"{base.rstrip('/')}/v1/logs",
+        headers=headers or source.get("OTEL_EXPORTER_OTLP_HEADERS", ""),
     )
 
 
