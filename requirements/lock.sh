@@ -22,4 +22,4 @@ lock() {
 
 uv=$(find_uv) || fail "uv is needed to lock the dependencies." ".venv/bin/pip install uv"
 lock requirements/up.txt
-lock requirements/dev.txt requirements/dev.in -c requirements/up.txt
+lock requirements/dev.txt --extra kubernetes --extra otel requirements/dev.in -c requirements/up.txt
