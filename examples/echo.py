@@ -1,0 +1,53 @@
+"""A bot of your own, as small as one can be: it sends back what it hears, a second later.
+
+cordboard up --bot examples/echo.py
+"""
+
+import asyncio
+
+from pipecat.frames.frames import Frame, InputAudioRawFrame, OutputAudioRawFrame
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineWorker
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.runner.types import RunnerArguments, SmallWebRTCRunnerArguments
+from pipecat.transports.base_transport import TransportParams
+from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
+from pipecat.workers.runner import WorkerRunner
+
+DELAY_S = 1.0
+
+
+class Echo(FrameProcessor):
+    """Turns each piece of sound around."""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame):
+            self.create_task(self._later(frame))
+        else:
+            await self.push_frame(frame, direction)
+
+    async def _later(self, frame: InputAudioRawFrame) -> None:
+        await asyncio.sleep(DELAY_S)
+        sound = OutputAudioRawFrame(
+            audio=frame.audio, sample_rate=frame.sample_rate, num_channels=frame.num_channels
+        )
+        await self.push_frame(sound)
+
+
+async def bot(runner_args: RunnerArguments) -> None:
+    assert isinstance(runner_args, SmallWebRTCRunnerArguments), "Echo speaks in webrtc: rooms."
+    print("Echo is here for", runner_args.session_id)  # comes out as a record of this session
+    transport = SmallWebRTCTransport(
+        runner_args.webrtc_connection,
+        TransportParams(audio_in_enabled=True, audio_out_enabled=True),
+    )
+    worker = PipelineWorker(Pipeline([transport.input(), Echo(), transport.output()]))
+
+    @transport.event_handler("on_client_disconnected")
+    async def gone(_transport: SmallWebRTCTransport, _client: object) -> None:
+        await worker.cancel()
+
+    runner = WorkerRunner(handle_sigint=runner_args.handle_sigint)
+    await runner.add_workers(worker)
+    await runner.run()
