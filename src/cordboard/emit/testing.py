@@ -1,13 +1,58 @@
-"""The conformance kit: a pytest plugin, asleep unless ``--cordboard-log`` is given."""
+"""The conformance kit, a pytest plugin: `pytest --cordboard-log`. Asleep without that option.
 
-from typing import Any
+With it a test fails, with file and line, when the service under test writes a line that breaks the
+contract's schema, prints, or, in a canary, speaks without its session or for the wrong one.
+Importing this module imports nothing: pytest loads it in every run where the package is installed.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+MARKER: Final = "cordboard_log_exempt: the kit of --cordboard-log does not look at this test"
 
 
-def pytest_addoption(parser: Any) -> None:
-    """Offer ``--cordboard-log``."""
-    parser.getgroup("cordboard").addoption(
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer ``--cordboard-log`` and ``--cordboard-log-report``."""
+    group = parser.getgroup("cordboard")
+    group.addoption(
         "--cordboard-log",
         action="store_true",
         help="fail a test that writes a line without its session, of the wrong session or "
         "schema, or that prints",
     )
+    group.addoption(
+        "--cordboard-log-report",
+        metavar="FILE.md",
+        help="write which service and module spoke, and with a session how often, to FILE.md",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Wake the kit when it is asked for."""
+    config.addinivalue_line("markers", MARKER)
+    if config.getoption("--cordboard-log"):
+        from cordboard.emit.conformance import Kit  # noqa: PLC0415 - asleep otherwise
+
+        report = config.getoption("--cordboard-log-report")
+        config.pluginmanager.register(Kit(str(config.rootpath), report), "cordboard-log-kit")
+
+
+@pytest.fixture
+def cordboard_canary() -> Callable[..., None]:
+    """Run the same work in two interleaved sessions; every line must be of the right one.
+
+    ``cordboard_canary(work)`` calls ``work(session_id)`` twice at the same time, a coroutine
+    function in one loop, a function in two threads. Hand the id on as a caller would (a header, a
+    message), with ``bind=False`` when the service itself has to bind it. A line that names one
+    session's id and carries another's, or none, fails the test.
+    """
+    from cordboard.emit.conformance import canary  # noqa: PLC0415 - asleep otherwise
+
+    def run(work: Callable[[str], Any], *, bind: bool = True) -> None:
+        problems = canary(work, bind=bind)
+        if problems:
+            pytest.fail("\n".join(problems), pytrace=False)
+
+    return run

@@ -1,0 +1,141 @@
+"""Writes the generated pages of docs/, and checks the links of all pages: `make docs`.
+
+docs.py [--check]    --check writes nothing, and fails where a page is not what it would be.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cordboard import settings
+from cordboard.cli import COMMANDS, build_parser
+
+ROOT = Path(__file__).parents[1]
+BEGIN = "<!-- generated: {} -->"
+END = "<!-- end -->"
+LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def main() -> int:
+    """Write or check; return the exit status."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument(
+        "--check", action="store_true", help="write nothing; fail on differences"
+    )
+    check = arguments.parse_args().check
+    wrong = [*_outdated(write=not check), *_broken_links()]
+    for words in wrong:
+        sys.stderr.write(f"docs: {words}\n")
+    return 1 if wrong else 0
+
+
+def _outdated(*, write: bool) -> Iterator[str]:
+    for path, text in pages().items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if write:
+            path.write_text(text, encoding="utf-8")
+        else:
+            yield f"{path.relative_to(ROOT)} is not current: make docs"
+
+
+def pages() -> dict[Path, str]:
+    """Return each generated page's path and text."""
+    operations = ROOT / "docs" / "operations.md"
+    found = {ROOT / "docs" / "cli.md": cli_page()}
+    if operations.exists():
+        old = operations.read_text(encoding="utf-8")
+        found[operations] = _filled(old, "settings", settings_table())
+    return found
+
+
+def _filled(page: str, name: str, text: str) -> str:
+    begin = BEGIN.format(name)
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{text}\n{END}", page)
+
+
+# --- the command line
+
+
+def cli_page() -> str:
+    """Return the reference of all commands, from their parsers.
+
+    Not the text of --help: its layout changes from Python to Python.
+    """
+    parser = build_parser()
+    parts = ["# Commands", "Generated from the parsers by `make docs`.", _epilog(parser)]
+    subs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
+    parts += [_command(name, subs.choices[name]) for name in COMMANDS]
+    return "\n\n".join(parts) + "\n"
+
+
+def _command(name: str, parser: argparse.ArgumentParser) -> str:
+    rows = [_argument(action) for action in parser._actions if action.dest != "help"]  # noqa: SLF001
+    table = ["| argument | meaning |", "|---|---|", *rows] if rows else []
+    summary = COMMANDS[name]
+    parts = [f"## cordboard {name}", f"{summary[0].upper()}{summary[1:]}.", "\n".join(table)]
+    return "\n\n".join(part for part in [*parts, _epilog(parser)] if part)
+
+
+def _argument(action: argparse.Action) -> str:
+    value = _value(action)
+    words = [f"{option} {value}".strip() for option in action.option_strings] or [value]
+    meaning = (action.help or "").replace("%(default)s", str(action.default)).replace("%%", "%")
+    return f"| {', '.join(f'`{_cell(word)}`' for word in words)} | {_cell(meaning)} |"
+
+
+def _value(action: argparse.Action) -> str:
+    if action.nargs == 0:
+        return ""
+    name = action.metavar or (action.dest.upper() if not action.choices else None)
+    return str(name) if name else "|".join(map(str, action.choices or ()))
+
+
+def _epilog(parser: argparse.ArgumentParser) -> str:
+    return f"```text\n{parser.epilog.strip()}\n```" if parser.epilog else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+# --- settings
+
+
+def settings_table() -> str:
+    """Return the table of all settings, from their declarations."""
+    rows = ["| in `cordboard.toml` | in the environment | default | meaning |", "|---|---|---|---|"]
+    rows += [
+        f"| `{name}` | `{env}` | {_default(default)} | {_cell(doc)} |"
+        for name, env, default, doc in settings.documented()
+    ]
+    return "\n".join(rows)
+
+
+def _default(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    return f"`{value}`"
+
+
+# --- links
+
+
+def _broken_links() -> Iterator[str]:
+    for page in _written_pages():
+        for target in LINK.findall(page.read_text(encoding="utf-8")):
+            if "://" in target or target.startswith(("#", "mailto:")):
+                continue
+            if not (page.parent / target.partition("#")[0]).exists():
+                yield f"{page.relative_to(ROOT)}: {target} is not there"
+
+
+def _written_pages() -> Iterable[Path]:
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
