@@ -1,0 +1,72 @@
+"""The seam between the reader and the places where lines are kept.
+
+A source lists its streams; a stream is a run of bytes. All that is common (lines, prefixes, foreign
+key names, windows, filters, order, copies, gaps) is the reader's, so that a further source is one
+file: it names what should answer, fetches bytes, and says why something is missing.
+
+Each file of this package offers ``open_source(options) -> Source`` for one entry of
+``[environments]`` in ``cordboard.toml``, imported only when it is asked for.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.query import Query
+
+
+class Stream(Protocol):
+    """One run of lines in near time order, as its origin keeps it: a container's log, a log stream.
+
+    Each line may stand behind a timestamp (``2026-11-23T10:11:12.123456789Z ``, as ``kubectl logs
+    --timestamps`` writes, or the whole CRI prefix); the reader prefers the record's own.
+    """
+
+    @property
+    def name(self) -> str:
+        """``namespace/pod/container``, with ``(previous)``, ``(init)``, ``(ephemeral)`` behind it."""
+
+    @property
+    def kind(self) -> str:
+        """``container`` or ``stream``; what `Answer.kind` says."""
+
+    def read(self, *, follow: bool = False) -> Iterator[bytes]:
+        """Yield the bytes of the query's window as they come, in chunks of any size.
+
+        Called once, in a thread of its own; it may block. More than the window is no harm: the
+        reader narrows it. Ends at the end of what is there; following, at the end of the stream's
+        life or after `close`. Never raises for what a user may meet: it ends, and `shortfalls`
+        says why.
+        """
+
+    def shortfalls(self) -> Sequence[Shortfall]:
+        """Say why something is missing; asked when `read` has ended."""
+
+    def close(self) -> None:
+        """End a `read` that blocks; called from another thread, perhaps twice."""
+
+
+class Source(Protocol):
+    """Somewhere lines are kept."""
+
+    @property
+    def name(self) -> str:
+        """What a user knows it by: a path, ``kubernetes context prod``."""
+
+    def streams(self, query: Query) -> Iterable[Stream]:
+        """List what is there. While following it is called again and again: then only what is new.
+
+        It may look at the query to ask for less (window, session), never for other than what fits.
+
+        Raises:
+            CordboardError: Nothing at all can be read from here.
+        """
+
+    def answers(self) -> Sequence[Answer]:
+        """Say what should have answered and has no stream, and why; asked when all is read."""
+
+    def explain(self, query: Query) -> Sequence[str]:
+        """Return the equivalent commands of the source's own tool, to be pasted into a shell."""
+
+    def close(self) -> None:
+        """Let go of connections; streams are closed already."""
