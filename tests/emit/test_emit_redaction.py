@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cordboard import emit
-from cordboard.emit import values
+from cordboard.contract import redaction
 
 Lines = Callable[[], list[dict[str, Any]]]
 log = emit.get_logger("test")
@@ -93,12 +93,12 @@ def test_raw_lines_are_redacted(lines: Lines) -> None:
 
 def test_further_names_can_be_added(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program adds its own names, in any spelling."""
-    monkeypatch.setattr(values, "_extra_words", set())
+    monkeypatch.setattr(redaction, "_extra_words", set())
     log.info("Before", social_security="1")
-    values.redact_also(("socialSecurity",))
+    redaction.redact_also(("socialSecurity",))
     log.info("After", social_security="1", nested={"SOCIAL-SECURITY": 2})
     first, second = lines()
-    values.redact_also(())
+    redaction.redact_also(())
     assert first["meta"] == {"social_security": "1"}
     assert second["meta"] == {
         "social_security": "[redacted]",

@@ -44,7 +44,7 @@ def configure(
     pipeline.open(fd)
     _set_level(known or "info")
     if redact:
-        from cordboard.emit.values import redact_also  # noqa: PLC0415 - few need it
+        from cordboard.contract.redaction import redact_also  # noqa: PLC0415 - few need it
 
         redact_also(redact)
     if carry:

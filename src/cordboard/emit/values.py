@@ -4,101 +4,17 @@ The usual record (texts, numbers, short lists under harmless names) passes ``cle
 copy; everything else is rebuilt, bounded in depth, width and length.
 """
 
-import re
 from collections.abc import Mapping
-from itertools import pairwise
 from math import isfinite
 from typing import Any, Final
 
-REDACTED: Final = "[redacted]"
+from cordboard.contract.redaction import REDACTED, harmless_names, is_secret_name, redact
+
 TEXT_MAX_CHARS: Final = 8192
 DEPTH_MAX: Final = 8
 ITEMS_MAX: Final = 256
-_NAMES_MAX: Final = 4096
 _INT_BITS_MAX: Final = 1024  # longer ones are no number to any reader
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
-
-_SECRET_WORDS: Final = frozenset(
-    {
-        "password",
-        "passwd",
-        "passphrase",
-        "pwd",
-        "token",
-        "secret",
-        "secrets",
-        "authorization",
-        "cookie",
-        "cookies",
-        "credential",
-        "credentials",
-        "apikey",
-        "jwt",
-        "bearer",
-        "accesskey",
-        "privatekey",
-        "secretkey",
-        "signature",
-    }
-)
-_SECRET_PAIRS: Final = frozenset(
-    {("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("auth", "key")}
-)
-# `token_count` and `secret_type` tell about a secret; they are none.
-_TELLS_ABOUT: Final = frozenset(
-    {"count", "usage", "limit", "budget", "type", "length", "ttl", "expiry"}
-)
-_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_QUERY_SECRET: Final = re.compile(
-    r"([?&;#\s(,][\w.%-]*?"
-    r"(?:password|passwd|passphrase|pwd|token|secret|authorization|cookie|credential"
-    r"|api[_-]?key|access[_-]?key|signature|jwt)"
-    r"[\w.%-]*=)(?!\[redacted\])(?:'[^']*'|\"[^\"]*\"|[^&#;\s\"'<>,)]+)",
-    re.IGNORECASE,
-)
-_TOKEN_SHORT: Final = re.compile(
-    r"([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
-)
-_USERINFO: Final = re.compile(r"(://[^/\s:@?#]*:)[^/\s@?#]+@")
-_BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-
-_extra_words: set[str] = set()
-_secret_names: dict[str, bool] = {}
-_harmless: set[str] = set()
-
-
-def redact_also(names: tuple[str, ...]) -> None:
-    """Add names, of one word or several, that are written as ``[redacted]`` from now on."""
-    _extra_words.update("".join(_words(name)) for name in names)
-    _secret_names.clear()
-    _harmless.clear()
-
-
-def is_secret_name(name: str) -> bool:
-    """Say whether a name looks like that of a secret, in any of the usual spellings."""
-    known = _secret_names.get(name)
-    if known is None:
-        known = _looks_secret(name)
-        if len(_secret_names) >= _NAMES_MAX:
-            _secret_names.clear()
-            _harmless.clear()
-        _secret_names[name] = known
-        if not known:
-            _harmless.add(name)
-    return known
-
-
-def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORD.findall(name[:256])]
-
-
-def _looks_secret(name: str) -> bool:
-    words = _words(name)
-    if "".join(words) in _extra_words:
-        return True
-    if words and words[-1] in _TELLS_ABOUT:
-        return False
-    return not (_SECRET_WORDS.isdisjoint(words) and _SECRET_PAIRS.isdisjoint(pairwise(words)))
 
 
 def clean_text(text: str, limit: int = TEXT_MAX_CHARS) -> str:
@@ -107,15 +23,7 @@ def clean_text(text: str, limit: int = TEXT_MAX_CHARS) -> str:
         text = f"{text[:limit]}… (+{len(text) - limit} characters)"
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode()
-    if "=" in text:
-        text = _QUERY_SECRET.sub(rf"\1{REDACTED}", text)
-        if "?" in text:
-            text = _TOKEN_SHORT.sub(rf"\1{REDACTED}", text)
-    if "://" in text and "@" in text:
-        text = _USERINFO.sub(rf"\1{REDACTED}@", text)
-    if "earer " in text:
-        text = _BEARER.sub(rf"\1\2{REDACTED}", text)
-    return text
+    return redact(text)
 
 
 def is_plain(mapping: dict[str, Any], depth: int = 0) -> bool:
@@ -124,7 +32,7 @@ def is_plain(mapping: dict[str, Any], depth: int = 0) -> bool:
     Texts are not looked at: ``body_json`` looks at all of them at once, when they are encoded.
     """
     for name, value in mapping.items():
-        if name not in _harmless and (type(name) is not str or is_secret_name(name)):
+        if name not in harmless_names and (type(name) is not str or is_secret_name(name)):
             return False
         kind = type(value)
         if kind is str or kind is int or kind is bool or value is None:

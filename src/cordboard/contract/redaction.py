@@ -1,0 +1,108 @@
+"""What looks like a secret, and how it is hidden: by its name, and inside a text.
+
+The writer hides secrets in every line; the reader hides them again before lines are handed to
+somebody else, whoever wrote them. Both know the same names.
+"""
+
+import re
+from itertools import pairwise
+from typing import Final
+
+REDACTED: Final = "[redacted]"
+_NAMES_MAX: Final = 4096
+
+_SECRET_WORDS: Final = frozenset(
+    {
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "token",
+        "secret",
+        "secrets",
+        "authorization",
+        "cookie",
+        "cookies",
+        "credential",
+        "credentials",
+        "apikey",
+        "jwt",
+        "bearer",
+        "accesskey",
+        "privatekey",
+        "secretkey",
+        "signature",
+    }
+)
+_SECRET_PAIRS: Final = frozenset(
+    {("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("auth", "key")}
+)
+# `token_count` and `secret_type` tell about a secret; they are none.
+_TELLS_ABOUT: Final = frozenset(
+    {"count", "usage", "limit", "budget", "type", "length", "ttl", "expiry"}
+)
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_QUERY_SECRET: Final = re.compile(
+    r"([?&;#\s(,][\w.%-]*?"
+    r"(?:password|passwd|passphrase|pwd|token|secret|authorization|cookie|credential"
+    r"|api[_-]?key|access[_-]?key|signature|jwt)"
+    r"[\w.%-]*=)(?!\[redacted\])(?:'[^']*'|\"[^\"]*\"|[^&#;\s\"'<>,)]+)",
+    re.IGNORECASE,
+)
+_TOKEN_SHORT: Final = re.compile(
+    r"([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
+)
+_USERINFO: Final = re.compile(r"(://[^/\s:@?#]*:)[^/\s@?#]+@")
+_BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+
+_extra_words: set[str] = set()
+_secret_names: dict[str, bool] = {}
+harmless_names: Final[set[str]] = set()
+"""Names that were looked at before and are none of a secret."""
+
+
+def redact_also(names: tuple[str, ...]) -> None:
+    """Add names, of one word or several, that are written as ``[redacted]`` from now on."""
+    _extra_words.update("".join(_words(name)) for name in names)
+    _secret_names.clear()
+    harmless_names.clear()
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a name looks like that of a secret, in any of the usual spellings."""
+    known = _secret_names.get(name)
+    if known is None:
+        known = _looks_secret(name)
+        if len(_secret_names) >= _NAMES_MAX:
+            _secret_names.clear()
+            harmless_names.clear()
+        _secret_names[name] = known
+        if not known:
+            harmless_names.add(name)
+    return known
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name[:256])]
+
+
+def _looks_secret(name: str) -> bool:
+    words = _words(name)
+    if "".join(words) in _extra_words:
+        return True
+    if words and words[-1] in _TELLS_ABOUT:
+        return False
+    return not (_SECRET_WORDS.isdisjoint(words) and _SECRET_PAIRS.isdisjoint(pairwise(words)))
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without the secrets in its URLs, headers and ``name=value`` pairs."""
+    if "=" in text:
+        text = _QUERY_SECRET.sub(rf"\1{REDACTED}", text)
+        if "?" in text:
+            text = _TOKEN_SHORT.sub(rf"\1{REDACTED}", text)
+    if "://" in text and "@" in text:
+        text = _USERINFO.sub(rf"\1{REDACTED}@", text)
+    if "earer " in text:
+        text = _BEARER.sub(rf"\1\2{REDACTED}", text)
+    return text
