@@ -173,7 +173,7 @@ explain() {
     elif grep -qi 'DO NOT MATCH THE HASHES' "$log"; then
         fail "A fetched package is not the one that was locked; nothing of it was installed." \
             "Try again; if it stays, the index or a proxy alters files. Details: $log"
-    elif grep -qi 'NewConnectionError\|Failed to establish\|name resolution\|ConnectTimeout\|ReadTimeout\|Read timed out\|ProxyError\|Network is unreachable\|SSLError\|Connection aborted\|ConnectionReset' "$log"; then
+    elif grep -qi 'NewConnectionError\|Failed to establish\|name resolution\|ConnectTimeout\|ReadTimeout\|Read timed out\|ProxyError\|Network is unreachable\|SSLError\|Connection aborted\|ConnectionReset\|from versions: none' "$log"; then
         fail "The packages cannot be fetched: no answer from the network." \
             "Check the connection (and HTTPS_PROXY, PIP_INDEX_URL where you use them), then the same again. Details: $log"
     elif grep -q 'No matching distribution' "$log"; then

@@ -1,0 +1,127 @@
+"""The whole path by the real commands: `up`, a spoken call from the terminal, the lines of it."""
+
+import asyncio
+import json
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests_support import until
+from up_support import Up, environment, ready
+
+ROOT = Path(__file__).parents[2]
+HELLO = ROOT / "examples" / "hello.wav"
+
+pytestmark = [pytest.mark.media, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[Up]:
+    """Everything, on free ports."""
+    async with ready(tmp_path) as running:
+        yield running
+
+
+async def run(up: Up, *words: str) -> tuple[int, str, str]:
+    done = await asyncio.to_thread(up.cordboard, *words)
+    return done.returncode, done.stdout, done.stderr
+
+
+async def lines_of(up: Up, session: str) -> list[dict[str, Any]]:
+    status, out, err = await run(
+        up, "logs", "--local", "-t", "10m", "--session", session, "-o", "json"
+    )
+    assert status == 0, err
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def contiguous(lines: list[dict[str, Any]]) -> bool:
+    """Whether the numbers of each boot have no gap among lines of one session's own processes."""
+    numbers = defaultdict(list)
+    for line in lines:
+        if line["service"] in {"bot", "browser"}:
+            numbers[line["boot"]].append(line["seq"])
+    return bool(numbers) and all(
+        sorted(found) == list(range(min(found), min(found) + len(found)))
+        for found in numbers.values()
+    )
+
+
+async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> None:
+    """Audio comes back, and one command returns the lines of all services, in time order."""
+    wav = tmp_path / "answer.wav"
+    status, out, err = await run(
+        up, "call", "webrtc:demo", "--session", "e2e:call-1", "--user", "Ada Łovelace",
+        "--say", str(HELLO), "--record", str(wav),
+    )  # fmt: skip
+    assert status == 0, err
+    assert "cordboard logs --local -t 10m --session e2e:call-1" in out
+    assert wav.stat().st_size > 48_000
+    lines = await lines_of(up, "e2e:call-1")
+    assert {line["sessionId"] for line in lines} == {"e2e:call-1"}
+    assert {line["service"] for line in lines} == {"gateway", "operator", "runner", "bot"}
+    assert {line["userName"] for line in lines if line["service"] in {"runner", "bot"}} == {
+        "Ada Łovelace"
+    }
+    stamps = [line["timestamp"] for line in lines]
+    assert stamps == sorted(stamps)
+    assert contiguous(lines)
+    events = [line["event"] for line in lines if "event" in line]
+    wanted = [
+        "join.received", "join.accepted", "launch.claimed", "start.received", "bot.forked",
+        "bot.started", "bot.connected", "bot.first_audio", "turn.ended", "bot.finished",
+        "session.ended",
+    ]  # fmt: skip
+    assert [event for event in events if event in wanted and events.count(event) == 1] == [
+        event for event in wanted if events.count(event) == 1
+    ]
+    assert set(wanted) <= set(events)
+
+
+async def test_a_bot_of_ones_own_and_its_print(tmp_path: Path) -> None:
+    """`up --bot` runs the example, and its bare print is a line of the session."""
+    async with ready(tmp_path, "--bot", str(ROOT / "examples" / "echo.py")) as up:
+        status, _, err = await run(
+            up, "call", "webrtc:demo", "--session", "mine", "--say", str(HELLO), "--seconds", "5"
+        )
+        assert "first_audio" not in err, err
+        lines = await lines_of(up, "mine")
+    printed = [line for line in lines if line.get("raw")]
+    assert status == 0, err
+    assert [line["message"] for line in printed if "Echo" in line["message"]] == [
+        "Echo is here for mine"
+    ]
+
+
+async def test_a_bot_that_raises_at_its_start(tmp_path: Path) -> None:
+    """The caller is told the stage, the session fails as bot_crashed, the traceback is there."""
+    file = tmp_path / "broken.py"
+    file.write_text("async def bot(args):\n    raise ValueError('no key for the speech service')\n")
+    async with ready(tmp_path, "--bot", str(file)) as up:
+        status, _, err = await run(up, "call", "webrtc:demo", "--session", "broken")
+        assert status == 1
+        assert "bot_crashed" in err
+        lines = await lines_of(up, "broken")
+    crashed = next(line for line in lines if line.get("event") == "bot.crashed")
+    assert "no key for the speech service" in crashed["error"]["message"]
+    assert "broken.py" in crashed["error"]["stack"]
+    assert lines[-1]["event"] == "session.ended"
+    assert lines[-1]["meta"]["reason"] == "bot_crashed"
+
+
+async def test_a_caller_that_vanishes_ends_the_session(up: Up) -> None:
+    """A killed caller leaves no bot behind: the session ends by itself, with its reason."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cordboard", "call", "webrtc:demo", "--session", "gone"),
+        *("--seconds", "120"),
+        env=environment(up.state),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    await until(lambda: "bot.first_audio" in up.events("gone"), 30)
+    process.kill()
+    await process.wait()
+    await until(lambda: "session.ended" in up.events("gone"), 60)

@@ -1,0 +1,178 @@
+"""`cordboard up` by the real command line: what it starts, says, survives, and leaves behind."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests_support import until
+from up_support import Up, environment, listens, processes_of, ready, started
+
+pytestmark = pytest.mark.timeout(120)
+PARTS = ("gateway", "runner", "operator", "interface")
+
+
+def left_behind(state: Path) -> list[str]:
+    """Whatever `up` should have taken away: processes, its state file, Valkey's data."""
+    folder = state / "cordboard"
+    files = [str(folder / name) for name in ("up.json", "redis") if (folder / name).exists()]
+    return processes_of(state) + files
+
+
+async def end_of(running: Up) -> tuple[int, str]:
+    """Wait until it has ended by itself; return the exit status and all that it said."""
+    status = await asyncio.wait_for(running.process.wait(), 60)
+    assert running.reader is not None
+    await running.reader
+    return status, "".join(running.lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_everything_answers_and_all_of_it_goes(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """All parts answer at `up.ready`; a signal stops them in order and frees ports and files."""
+    async with ready(tmp_path) as up:
+        assert {"interface", "gateway", "runner", "operator", "redis", "logs"} == set(up.addresses)
+        urls = [url for name, url in up.addresses.items() if name != "logs"]
+        assert all(listens(url) for url in urls)
+        assert await up.stop(number) == 0
+        assert not any(listens(url) for url in urls)
+    assert left_behind(tmp_path) == []
+    assert "All parts have stopped" in up.lines[-1]
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.3, 0.8, 1.5, 2.5])
+async def test_ctrl_c_at_any_moment_of_the_start(tmp_path: Path, after_s: float) -> None:
+    """An interrupted start says no traceback and leaves nothing."""
+    async with started(tmp_path) as up:
+        await asyncio.sleep(after_s)
+        up.process.send_signal(signal.SIGINT)
+        _, said = await end_of(up)
+    assert "Traceback" not in said
+    assert left_behind(tmp_path) == []
+
+
+async def test_killed_its_parts_go_with_it(tmp_path: Path) -> None:
+    """SIGKILL leaves no process, and the next `up` starts as if nothing had been."""
+    async with ready(tmp_path) as up:
+        up.process.kill()
+        await up.process.wait()
+        await until(lambda: not processes_of(tmp_path))
+    async with ready(tmp_path) as again:
+        assert again.addresses["gateway"]
+
+
+async def test_a_second_up_says_what_runs_where(tmp_path: Path) -> None:
+    """The second does not start, names the first's process and addresses, and the way out."""
+    async with ready(tmp_path) as up:
+        async with started(tmp_path) as second:
+            status, said = await end_of(second)
+        assert status == 1
+        assert f"process {up.process.pid}" in said
+        assert up.addresses["interface"] in said
+        assert f"kill {up.process.pid}" in said
+        assert listens(up.addresses["gateway"])
+
+
+async def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    """Which port, for which part, and the option that chooses another; nothing was started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with started(tmp_path, ["--gateway-port", str(port)]) as up:
+            status, said = await end_of(up)
+    assert status == 1
+    assert f"Port {port} for the gateway is taken." in said
+    assert "--gateway-port" in said
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "there is no such file"),
+        ("import nothing_of_this_name\n", "line 1, cannot be imported: ModuleNotFoundError"),
+        ("def bot(args):\n    pass\n", "has no `async def bot(runner_args)`"),
+        ("async def bot(:\n", "line 1, cannot be imported: SyntaxError"),
+    ],
+)
+async def test_a_bot_file_that_cannot_be_loaded(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
+    """`up --bot` says which file, which line and why, and ends."""
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    async with started(tmp_path, ["--bot", str(file)]) as up:
+        status, said = await end_of(up)
+    assert status == 1
+    assert str(file) in said
+    assert words in said
+    assert "Traceback" not in said
+    assert left_behind(tmp_path) == []
+
+
+async def test_a_part_that_dies_is_started_again_aloud(tmp_path: Path) -> None:
+    """Nothing is restarted silently, and the plane works again."""
+    async with ready(tmp_path) as up:
+        pids = {name: pid_of(up, name) for name in PARTS}
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        await until(
+            lambda: sum("A part ended unexpectedly" in line for line in up.lines) == 4, timeout_s=30
+        )
+        await until(lambda: all(listens(up.addresses[name]) for name in PARTS), timeout_s=30)
+        called = await asyncio.to_thread(up.cordboard, "sessions", "-o", "json")
+        assert called.returncode == 0, called.stderr
+
+
+async def test_redis_killed_while_up_runs(tmp_path: Path) -> None:
+    """The embedded server comes back aloud, with what it had written; joins work again."""
+    async with ready(tmp_path) as up:
+        os.kill(pid_of(up, f"127.0.0.1:{urlsplit(up.addresses['redis']).port}"), signal.SIGKILL)
+        await until(lambda: any("embedded Redis ended" in line for line in up.lines))
+        await until(lambda: listens(up.addresses["redis"]))
+
+        async def works() -> bool:
+            done = await asyncio.to_thread(up.cordboard, "sessions", "-o", "json")
+            return done.returncode == 0
+
+        await until(works, timeout_s=20)
+
+
+async def test_an_unknown_setting_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """A misspelt name suggests the right one."""
+    async with started(tmp_path, CORDBOARD_QUEU_MAX="3") as up:
+        status, said = await end_of(up)
+    assert status == 2
+    assert "Did you mean CORDBOARD_QUEUE_MAX?" in said
+
+
+def pid_of(up: Up, word: str) -> int:
+    """Return the process of a part, by a word of its command line."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            status = (folder / "status").read_text()
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if f"PPid:\t{up.process.pid}\n" in status and f" {word} " in f"{words} ":
+                return int(folder.name)
+    raise AssertionError(f"{word} is not there")
+
+
+async def test_the_module_and_the_command_are_the_same(tmp_path: Path) -> None:
+    """`python -m cordboard` works where the script is not on the PATH."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cordboard", "--version"),
+        env=environment(tmp_path),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert out.startswith(b"cordboard ")

@@ -1,0 +1,159 @@
+"""`cordboard up` as a user runs it, with a state directory and ports of its own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+FREE_PORTS = [
+    part
+    for name in ("gateway", "runner", "operator", "interface", "redis")
+    for part in (f"--{name}-port", "0")
+]
+READY_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 40
+
+
+def environment(state: Path, **over: str) -> dict[str, str]:
+    """Return this process's environment without the user's settings, and a state directory."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CORDBOARD_", "BOT_", "LOG_", "OTEL_", "KUBE"))
+        and name not in {"REDIS_URL", "PYTHONDONTWRITEBYTECODE"}
+    }
+    return {**kept, "XDG_STATE_HOME": str(state), **over}
+
+
+@dataclass
+class Up:
+    """A running `cordboard up`."""
+
+    process: asyncio.subprocess.Process
+    state: Path
+    lines: list[str] = field(default_factory=list)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    addresses: dict[str, str] = field(default_factory=dict)
+    reader: "asyncio.Task[None] | None" = None
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All lines so far that are records."""
+        found = []
+        for line in self.lines:
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+    def events(self, session_id: str) -> list[str]:
+        """The events of a session so far."""
+        return [
+            record["event"]
+            for record in self.records
+            if record["sessionId"] == session_id and "event" in record
+        ]
+
+    async def read(self) -> None:
+        """Keep every line that is printed."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(line.decode())
+            if b'"event":"up.ready"' in line:
+                self.addresses = json.loads(line)["meta"]
+                self.ready.set()
+
+    async def until_ready(self) -> None:
+        """Wait for `up.ready`."""
+        waits = [asyncio.ensure_future(self.ready.wait()), asyncio.ensure_future(self._ended())]
+        await asyncio.wait(waits, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        assert self.ready.is_set(), "".join(self.lines[-30:])
+
+    async def _ended(self) -> None:
+        await self.process.wait()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end; return the exit status."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        status = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+        if self.reader is not None:
+            await asyncio.wait_for(self.reader, 5)
+        return status
+
+    def cordboard(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours against it."""
+        return subprocess.run(
+            [sys.executable, "-m", "cordboard", *words],
+            env=environment(self.state),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+
+@contextlib.asynccontextmanager
+async def started(
+    state: Path, words: Sequence[str] = (), *, ports: Sequence[str] = FREE_PORTS, **over: str
+) -> AsyncIterator[Up]:
+    """Start `cordboard up` for a block; do not wait until it is ready."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cordboard", "up", *ports, *words),
+        env=environment(state, **over),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=1024 * 1024,
+        start_new_session=True,
+    )
+    running = Up(process, state)
+    running.reader = asyncio.create_task(running.read())
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(TimeoutError):
+                await running.stop()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def ready(state: Path, *words: str, **over: str) -> AsyncIterator[Up]:
+    """Run `cordboard up` for a block."""
+    async with started(state, words, **over) as running:
+        await running.until_ready()
+        yield running
+
+
+def listens(url: str) -> bool:
+    """Say whether anything listens where a URL says."""
+    parts = urlsplit(url)
+    with contextlib.suppress(OSError), socket.create_connection((parts.hostname, parts.port), 1):
+        return True
+    return False
+
+
+def processes_of(state: Path) -> list[str]:
+    """Return the command lines of live processes that were given a state directory."""
+    needle = f"XDG_STATE_HOME={state}\0".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if needle in (folder / "environ").read_bytes() + b"\0":
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if words and int(folder.name) != os.getpid():
+                    found.append(words)
+    return found
