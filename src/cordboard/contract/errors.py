@@ -171,6 +171,15 @@ class UpstreamTimeoutError(UpstreamError):
     title = "Runner timed out"
 
 
+class GatewayError(CordboardError):
+    """The gateway did not answer as it should."""
+
+    status = 502
+    retryable = True
+    code = "gateway_unreachable"
+    title = "Gateway unreachable"
+
+
 class BotFileError(CordboardError):
     """The bot file cannot be loaded."""
 
@@ -183,6 +192,36 @@ class LaunchError(CordboardError):
 
     code = "launch_failed"
     title = "Launch failed"
+
+
+class ClusterError(CordboardError):
+    """The Kubernetes API refused a request, or cannot be asked."""
+
+    code = "cluster"
+    title = "Kubernetes refused"
+
+
+class ClusterUnavailableError(ClusterError):
+    """The Kubernetes API does not answer, or says that it cannot now."""
+
+    status = 503
+    retryable = True
+    code = "cluster_unavailable"
+    title = "Kubernetes does not answer"
+
+
+class ClusterForbiddenError(ClusterError):
+    """The Kubernetes API does not know this user, or grants too little."""
+
+    code = "cluster_forbidden"
+    title = "Not permitted by Kubernetes"
+
+
+class ClusterExpiredError(ClusterError):
+    """The version from which to go on is no longer kept: list anew."""
+
+    code = "cluster_expired"
+    title = "Kubernetes has forgotten that version"
 
 
 class UnknownVersionError(InvalidValueError):
