@@ -51,6 +51,12 @@ class Settings:
         "CORDBOARD_GATEWAY_URL",
         "The gateway that the interface and `cordboard call` ask.",
     )
+    interface_hosts: tuple[str, ...] = _setting(
+        (),
+        "CORDBOARD_INTERFACE_HOSTS",
+        "Host names beside localhost under which an interface on loopback answers, for a proxy or "
+        "a tunnel that hands its own name on; all others are refused (DNS rebinding).",
+    )
     log_dir: str | None = _setting(
         None,
         "CORDBOARD_LOG_DIR",
@@ -82,6 +88,53 @@ class Settings:
         (),
         "CORDBOARD_DAILY_DOMAINS",
         "Hosts beside *.daily.co whose rooms are Daily's; separated by commas in the environment.",
+    )
+    kubernetes_context: str | None = _setting(
+        None,
+        "CORDBOARD_KUBERNETES_CONTEXT",
+        "The kubeconfig's context in which cold runners start; by default the current one, and in a "
+        "pod the cluster that it runs in.",
+    )
+    kubernetes_namespace: str | None = _setting(
+        None,
+        "CORDBOARD_KUBERNETES_NAMESPACE",
+        "The namespace of the Jobs of cold runners; by default the context's, or the pod's own.",
+    )
+    kubernetes_image: str | None = _setting(
+        None,
+        "CORDBOARD_KUBERNETES_IMAGE",
+        "The image of cold runners: one with `cordboard[bots]` and your bot files in it. Needed for "
+        "`--launcher kubernetes`, unless the template names one.",
+    )
+    kubernetes_secret: str = _setting(
+        "cordboard",
+        "CORDBOARD_KUBERNETES_SECRET",
+        "The Secret with the keys REDIS_URL and BOT_CONTROL_SHARED_SECRET (and, while it changes, "
+        "BOT_CONTROL_SHARED_SECRET_PREV): a Job names it, and holds no secret itself.",
+    )
+    kubernetes_service_account: str | None = _setting(
+        None,
+        "CORDBOARD_KUBERNETES_SERVICE_ACCOUNT",
+        "The service account of cold runners; unset, the namespace's default one without a token, "
+        "as a runner asks nothing of Kubernetes.",
+    )
+    kubernetes_cpu: str = _setting(
+        "500m",
+        "CORDBOARD_KUBERNETES_CPU",
+        "The CPU that a cold runner is promised; it may use more where there is some, because a bot "
+        "held back at its start is heard.",
+    )
+    kubernetes_memory: str = _setting(
+        "1Gi",
+        "CORDBOARD_KUBERNETES_MEMORY",
+        "The memory that a cold runner is promised, and its limit: Pipecat with voice detection "
+        "takes about 300 MiB, the rest is your bot's.",
+    )
+    kubernetes_template: str | None = _setting(
+        None,
+        "CORDBOARD_KUBERNETES_TEMPLATE",
+        "A YAML file with a Job, or parts of one, that every Job starts from: nodes, volumes, "
+        "security, further variables. What makes it this session's Job is put over it.",
     )
     bots: Mapping[str, str] = field(default_factory=dict)
     environments: Mapping[str, Any] = field(default_factory=dict)
@@ -183,6 +236,19 @@ def state_dir() -> Path:
 def runner_identity() -> str | None:
     """Return the name that the cluster gave this process, if any: pod or job."""
     return os.environ.get("POD_NAME") or os.environ.get("JOB_ID")
+
+
+def job_identity() -> str | None:
+    """Return the name under which an operator started this process, if one did."""
+    return os.environ.get("JOB_ID")
+
+
+def kubeconfig_files() -> tuple[Path, ...]:
+    """Return the kubeconfig files that are there: those of KUBECONFIG, else ``~/.kube/config``."""
+    named = os.environ.get("KUBECONFIG")
+    paths = [Path(part) for part in named.split(os.pathsep) if part] if named else []
+    found = paths or [Path.home() / ".kube" / "config"]
+    return tuple(path for path in found if path.is_file())
 
 
 def plain_terminal() -> bool:

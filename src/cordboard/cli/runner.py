@@ -102,7 +102,7 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     from cordboard.runner.heartbeat import Heartbeat
     from cordboard.runner.registry import Registry
     from cordboard.runner.session import Host
-    from cordboard.settings import runner_identity
+    from cordboard.settings import job_identity, runner_identity
     from cordboard.store import open_store
 
     name = runner_identity() or socket.gethostname()
@@ -113,7 +113,7 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
         runner_id=f"{name}-{os.getpid()}-{secrets.token_hex(2)}",
         url=url,
         type="cold" if args.once else "warm",
-        job_name=runner_identity() if args.once else None,
+        job_name=job_identity() if args.once else None,
         daily_domains=settings.daily_domains,
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
