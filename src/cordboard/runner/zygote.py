@@ -5,6 +5,7 @@ The fork server ends when we end, and each bot when the fork server ends, whatev
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -156,7 +157,7 @@ class Zygote:
 def _report(answer: Connection) -> None:
     from cordboard.runner import preload  # noqa: PLC0415 - loaded by the fork server
 
-    answer.send(preload.report())
+    _tell(answer, preload.report())
 
 
 def _try_bots(answer: Connection) -> None:
@@ -168,4 +169,9 @@ def _try_bots(answer: Connection) -> None:
             preload.bot_named(name)
     except BotFileError as error:
         failure = (error.message, error.hint)
-    answer.send(failure)
+    _tell(answer, failure)
+
+
+def _tell(answer: Connection, value: Any) -> None:
+    with contextlib.suppress(OSError):  # a runner stopped in mid-start asks no more
+        answer.send(value)
