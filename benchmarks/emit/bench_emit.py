@@ -1,9 +1,11 @@
 """What a log line costs: ours and its peers, in interleaved rounds, to a file and to a pipe.
 
-    python benchmarks/emit/bench_emit.py [--rounds 5] [--lines 50000]
+    python benchmarks/emit/bench_emit.py [--rounds 5] [--lines 50000] [--tables pipe tasks]
 
 Each line has three bound fields (session, user, name) and a meta object of four. Every figure is
 the median of its rounds; compare within one run. Peers are installed into benchmarks/out/peers.
+pino sleeps 100 ms whenever a pipe is full (sonic-boom's way with EAGAIN), so a pipe of the usual
+64 KiB shows its stalls; in one of 1 MiB no logger meets a full pipe.
 """
 
 import argparse
@@ -39,6 +41,15 @@ TASKS = (
     "loguru_serialize",
 )
 
+PIPE_BYTES = {"pipe": 64 * 1024, "wide": 1024 * 1024}
+TABLES = {
+    "file": ("A line to a file, us", ["us"], LINES, "lines", "file", 1),
+    "pipe": ("A line to a pipe with a reader, us", ["us"], LINES, "lines", "pipe", 1),
+    "wide": ("A line to a pipe of 1 MiB with a reader, us", ["us"], LINES, "lines", "wide", 1),
+    "disabled": ("A disabled level, us", ["us"], DISABLED, "disabled", "file", 4),
+    "tasks": ("Four tasks, to a pipe, us a call", ["p50", "p99", "p99.9"], TASKS, "tasks", "pipe", 1),
+}  # fmt: skip
+
 
 def install() -> Path:
     """Make the environment of the peers, once; return its Python."""
@@ -71,8 +82,13 @@ def run(python: Path, kind: str, mode: str, lines: int, target: str) -> list[flo
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with (PEERS / "lines.out").open("wb") as file:
         reader = None
-        if target == "pipe":
-            reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        if target in PIPE_BYTES:
+            reader = subprocess.Popen(
+                ["cat"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pipesize=PIPE_BYTES[target],
+            )
         out = reader.stdin if reader is not None else file
         done = subprocess.run(
             command, stdout=out, stderr=subprocess.PIPE, env=environment, check=False
@@ -119,26 +135,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lines", type=int, default=50_000)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--only", nargs="+", help="these loggers alone, and ours")
     wanted = parser.parse_args()
     python = install()
-    many, count = wanted.lines, wanted.rounds
-    table("A line to a file, us", ["us"], rounds(python, LINES, "lines", many, "file", count))
-    table(
-        "A line to a pipe with a reader, us",
-        ["us"],
-        rounds(python, LINES, "lines", many, "pipe", count),
-    )
-    table(
-        "A disabled level, us",
-        ["us"],
-        rounds(python, DISABLED, "disabled", many * 4, "file", count),
-    )
-    heads = ["p50", "p99", "p99.9"]
-    table(
-        "Four tasks, to a pipe, us a call",
-        heads,
-        rounds(python, TASKS, "tasks", many, "pipe", count),
-    )
+    for name in wanted.tables:
+        title, heads, kinds, mode, target, factor = TABLES[name]
+        if wanted.only:
+            kinds = tuple(kind for kind in kinds if kind in (*OURS, *wanted.only))
+        lines = wanted.lines * factor
+        table(title, heads, rounds(python, kinds, mode, lines, target, wanted.rounds))
 
 
 if __name__ == "__main__":

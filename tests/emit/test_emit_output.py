@@ -1,5 +1,6 @@
 """Lines leave a process whole, soon, and without stopping it; each test is a process of its own."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from cordboard.emit.descriptor import Descriptor
 
 HEAD = """
 import os, sys, time, signal
@@ -132,6 +135,44 @@ def test_eight_processes_on_one_pipe() -> None:
     )
     assert len(assert_no_gaps(records)) == 8
     assert len(records) == 8 * 408
+
+
+def test_a_stranger_on_the_pipe_cuts_no_line() -> None:
+    """What another program prints onto the same pipe, without any lock, is never within a line."""
+    done = subprocess.run(
+        script(
+            """
+            pid = os.fork()
+            if pid == 0:
+                for i in range(30_000): os.write(1, b"printed\\n")
+                os._exit(0)
+            for i in range(30_000): log.info("Line", i=i, text="x" * (i % 700))
+            emit.flush()
+            os.waitpid(pid, 0)
+            """
+        ),
+        stdout=subprocess.PIPE, timeout=PATIENCE_S, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert lines.count(b"printed") == 30_000
+    records = [msgspec.json.decode(line) for line in lines if line != b"printed"]
+    assert [record["meta"]["i"] for record in records] == list(range(30_000))
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EAGAIN])
+def test_an_older_kernel_writes_in_pieces(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the one call for a whole batch is refused, the batch goes in pieces."""
+
+    def refused(*_: object) -> int:
+        raise OSError(error, "refused")
+
+    monkeypatch.setattr(os, "pwritev", refused)
+    read, write = os.pipe()
+    batch = b"".join(b"%d%s\n" % (i, b"x" * 500) for i in range(30))
+    assert Descriptor(write).write(lambda: batch, 0.0)
+    assert os.read(read, 65536) == batch
+    os.close(read)
+    os.close(write)
 
 
 def test_an_error_is_written_before_the_call_returns() -> None:

@@ -18,14 +18,14 @@ from cordboard.emit.descriptor import Descriptor
 FLUSH_INTERVAL_S: Final = 0.02
 """Half of the loss bound of 50 ms, and some for a busy machine."""
 
-BURST_LINES: Final = 64
+BURST_LINES: Final = 128
 QUEUE_LINES_MAX: Final = 8192
 FULL_WAIT_S: Final = 0.1
 URGENT_WAIT_S: Final = 0.25
 THREAD_WAIT_S: Final = 1.0
 SHUTDOWN_WAIT_S: Final = 2.0
 FORK_WAIT_S: Final = 0.25
-_BATCH_BYTES: Final = 65536
+_BATCH_BYTES: Final = 49152  # fits into an empty pipe at once
 _YIELD_S: Final = 0.001
 
 
