@@ -15,7 +15,7 @@ from cordboard.web.problems import problem
 HEADER: Final = "X-Bot-Secret"
 BODY_MAX_BYTES: Final = 64 * 1024
 OPEN_PATHS: Final = ("/healthz", "/readyz")
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 Secrets = Callable[[], tuple[str, ...]]
 
@@ -31,7 +31,7 @@ def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
     Raises:
         SettingsError: ``host`` is not loopback, and there is no secret.
     """
-    if host not in _LOOPBACK and not secrets:
+    if host not in LOOPBACK and not secrets:
         raise SettingsError(
             f"--host {host}: without a control secret this listens on loopback only.",
             hint="Set BOT_CONTROL_SHARED_SECRET (or BOT_CONTROL_SHARED_SECRET_FILE).",

@@ -1,0 +1,136 @@
+"""The interface's application: its resources, its middleware, its pages."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from cordboard.contract.errors import CordboardError
+from cordboard.emit import get_logger
+from cordboard.interface import calls, guard, pages
+from cordboard.interface.gateway import Gateway
+from cordboard.interface.intake import Intake
+from cordboard.interface.login import IdentityMiddleware, Login
+from cordboard.settings import Settings
+from cordboard.web import SessionMiddleware, auth, health, problems
+from cordboard.web.middleware import SILENT_PATHS
+
+log = get_logger("interface")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes work with."""
+
+    gateway: Gateway
+    intake: Intake
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
+    """Return the interface.
+
+    Args:
+        settings: Where the gateway is, and the secrets.
+        local: Whether it listens on loopback, and so answers to names of this machine alone.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession() as client:
+            gateway = Gateway(
+                client,
+                settings.gateway_url,
+                lambda: auth.authorization(settings.control_secrets),
+            )
+            app.state.services = Services(gateway, Intake())
+            yield
+
+    app = FastAPI(
+        title="Cordboard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.login = Login(_session_secret(settings))
+    app.include_router(pages.router)
+    app.include_router(calls.router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    health.install(app, _ready)
+    problems.install(app)
+    _tell_people_in_pages(app)
+    _add_middleware(app, settings, local=local)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
+    """Add from the innermost to the outermost."""
+    app.add_middleware(auth.BodyLimitMiddleware)
+    app.add_middleware(guard.MetricsGuard, secrets=lambda: settings.control_secrets)
+    app.add_middleware(guard.SameOriginMiddleware)
+    if local:
+        app.add_middleware(guard.LocalHostsMiddleware, more=settings.interface_hosts)
+    app.add_middleware(SessionMiddleware, silent_paths=_silent_paths())
+    app.add_middleware(IdentityMiddleware, login=app.state.login)
+    app.add_middleware(guard.SecurityHeadersMiddleware)
+
+
+async def stop(app: FastAPI) -> None:
+    """End the streams of events: an open page must not hold up the end of the server."""
+    app.state.services.stopping.set()
+
+
+async def _ready() -> None:
+    """Be ready as soon as we serve.
+
+    Without a gateway a person is better off with our page, which says so, than with the bare error
+    of a load balancer that has found nobody ready.
+    """
+
+
+def _session_secret(settings: Settings) -> Any:
+    if settings.session_secret:
+        return lambda: settings.session_secret or ""
+    log.warning("CORDBOARD_SESSION_SECRET is not set: logins end when this process does")
+    own = secrets.token_urlsafe(32)
+    return lambda: own
+
+
+def _silent_paths() -> frozenset[str]:
+    """A page's dozen files, and batches of log lines, are worth no access line each."""
+    static = {f"/static/{file.name}" for file in pages.STATIC.iterdir()}
+    return SILENT_PATHS | static | {"/api/logs", "/favicon.ico"}
+
+
+def _tell_people_in_pages(app: FastAPI) -> None:
+    """Answer who looks at a page with a page, and programs with problem+json as everywhere."""
+    for kind in (CordboardError, RequestValidationError, HTTPException, Exception):
+        as_json: Any = app.exception_handlers[kind]
+
+        async def told(request: Request, error: Exception, as_json: Any = as_json) -> Response:
+            answer: Response = await as_json(request, error)
+            if request.url.path.startswith("/api/") or not _wants_page(request):
+                return answer
+            message, hint = _words(error)
+            return pages.error_page(answer.status_code, message, hint)
+
+        app.add_exception_handler(kind, told)
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _words(error: Exception) -> tuple[str, str]:
+    if isinstance(error, CordboardError):
+        return error.message, error.hint
+    if isinstance(error, HTTPException):
+        return "There is nothing at this address.", "Go to the first page."
+    if isinstance(error, RequestValidationError):
+        return "What was sent does not fit.", "Go back and try again."
+    return "Something went wrong on our side.", "Try again in a moment; the log says what it was."

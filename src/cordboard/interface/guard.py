@@ -1,0 +1,177 @@
+"""What every answer to a browser carries, and which requests of a browser are let in.
+
+Pure ASGI, as all our middleware: what they bind and refuse holds for every route and every file.
+"""
+
+import ipaddress
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cordboard.contract.errors import CordboardError
+from cordboard.emit import get_logger
+from cordboard.web.auth import OPEN_PATHS, ControlSecretMiddleware, Secrets
+from cordboard.web.problems import problem
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# Scripts and styles from our own files alone: text that came from outside can never become code.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; media-src 'self' blob:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",  # what older browsers have instead of frame-ancestors
+    # Not no-referrer: with that a browser sends `Origin: null` from our own forms.
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), display-capture=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+log = get_logger("guard")
+
+
+class ForeignRequestError(CordboardError):
+    """Another site's page sent this request."""
+
+    status = 403
+    code = "foreign_request"
+    title = "Not from this site"
+
+
+class UnknownHostError(CordboardError):
+    """This server was asked under a name that is not its own."""
+
+    status = 421
+    code = "unknown_host"
+    title = "Not this host"
+
+
+class SecurityHeadersMiddleware:
+    """Adds the headers that keep a page to itself.
+
+    Args:
+        app: The application behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                # Pages and answers are one person's; files are asked for again by their ETag.
+                static = scope["path"].startswith("/static/")
+                headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+class SameOriginMiddleware:
+    """Lets a request that changes something in only when a page of ours sent it.
+
+    A browser sends the login's cookie along with whatever request another site's page makes it
+    send (CSRF). ``SameSite=Lax`` stops most of that; this stops it all, without a token in each
+    form: browsers say with ``Sec-Fetch-Site``, or before that existed and without https with
+    ``Origin``, whose page asks, and no script can change either. A request without both is from
+    no browser that we know, and is refused as well.
+
+    Args:
+        app: The application behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or _is_ours(scope):
+            await self._app(scope, receive, send)
+            return
+        error = ForeignRequestError(
+            "This request did not come from a page of this site.",
+            hint="Open the site itself and try again there; a program must send its Origin.",
+        )
+        log.warning("A request from another site was refused", path=scope["path"])
+        await problem(error)(scope, receive, send)
+
+
+def _is_ours(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin, host = headers.get("origin"), headers.get("host")
+    # The scheme is not compared: a proxy that ends TLS before us changes it.
+    return bool(origin and host) and urlsplit(origin).netloc == host
+
+
+class LocalHostsMiddleware:
+    """Answers, on loopback, only to names of this machine.
+
+    A page of another site can have its own name resolve to 127.0.0.1 (DNS rebinding), and then be
+    of the same origin as we are. The name that the browser asks for gives it away.
+
+    Args:
+        app: The application behind it.
+        more: Further names, of a proxy or a tunnel that hands its own name on.
+    """
+
+    def __init__(self, app: ASGIApp, more: Collection[str] = ()) -> None:
+        self._app = app
+        self._more = frozenset(name.lower() for name in more)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._known(scope):
+            await self._app(scope, receive, send)
+            return
+        error = UnknownHostError(
+            "This server listens on its own machine only, and was asked under another name.",
+            hint="Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or "
+            "a tunnel, name the host in CORDBOARD_INTERFACE_HOSTS.",
+        )
+        log.warning("A request for an unknown host was refused", path=scope["path"])
+        await problem(error)(scope, receive, send)
+
+    def _known(self, scope: Scope) -> bool:
+        host = (urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or "").lower()
+        if host in self._more or host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+class MetricsGuard:
+    """Asks for the control secret before it shows metrics: a browser's server is everybody's.
+
+    Args:
+        app: The application behind it.
+        secrets: Gives the secrets as they are now.
+    """
+
+    def __init__(self, app: ASGIApp, secrets: Secrets) -> None:
+        self._app = app
+        self._guarded = ControlSecretMiddleware(app, secrets)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        metrics = scope["type"] == "http" and scope["path"].startswith("/metrics")
+        await (self._guarded if metrics else self._app)(scope, receive, send)

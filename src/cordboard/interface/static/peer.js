@@ -1,0 +1,137 @@
+// The media end of a call: one peer connection to the bot, audio both ways.
+
+import { getClientLogger } from "/static/log.js";
+
+const GATHER_MS = 300; // addresses of this machine come within a few ms; later ones are sent after
+const PING_MS = 1000;
+// What Pipecat's own client says first; bots that greet on RTVI's client-ready wait for it.
+const CLIENT_READY = {
+  label: "rtvi-ai",
+  type: "client-ready",
+  id: "1",
+  data: { version: "1.0.0", about: { library: "cordboard" } },
+};
+
+const log = getClientLogger("webrtc");
+
+export class Peer {
+  #pc;
+  #ping = null;
+  #late = [];
+  #sendLate = null;
+
+  /** An offer that is complete enough to be sent: { sdp, type }. */
+  offer;
+
+  /**
+   * @param stream the microphone
+   * @param onState told of each state of the connection
+   * @param onStream given the bot's sound
+   */
+  constructor(stream, { onState, onStream }) {
+    // Without servers of others: nothing leaves this network, and gathering waits for nobody.
+    this.#pc = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" });
+    const [track] = stream.getAudioTracks();
+    this.#pc.addTransceiver(track, { direction: "sendrecv", streams: [stream] });
+    this.#pc.ontrack = (event) => onStream(event.streams[0] ?? new MediaStream([event.track]));
+    this.#pc.onconnectionstatechange = () => {
+      const state = this.#pc.connectionState;
+      log.info("Connection state", { state });
+      onState(state);
+    };
+    this.#pc.oniceconnectionstatechange = () => {
+      log.info("ICE state", { state: this.#pc.iceConnectionState });
+    };
+    this.#pc.onicecandidateerror = (event) => {
+      log.warn("ICE candidate error", { code: event.errorCode, text: event.errorText });
+    };
+    this.#pc.onicecandidate = ({ candidate }) => candidate?.candidate && this.#candidate(candidate);
+    this.#talk(this.#pc.createDataChannel("cordboard"));
+    this.offer = this.#makeOffer();
+    this.offer.catch(() => {}); // whoever awaits it, hears of it
+  }
+
+  /** Take the bot's answer; `sendLate(candidates)` sends what came after the offer. */
+  async accept(answer, sendLate) {
+    await this.#pc.setRemoteDescription({ sdp: answer.sdp, type: answer.type });
+    this.#sendLate = sendLate;
+    this.#flushLate();
+  }
+
+  /** Which way the media goes, for the log. */
+  async path() {
+    const stats = await this.#pc.getStats();
+    for (const pair of stats.values()) {
+      if (pair.type === "candidate-pair" && pair.nominated && pair.state === "succeeded") {
+        const [local, remote] = [stats.get(pair.localCandidateId), stats.get(pair.remoteCandidateId)];
+        return {
+          local: local?.candidateType,
+          remote: remote?.candidateType,
+          protocol: local?.protocol,
+          round_trip_ms: Math.round((pair.currentRoundTripTime ?? 0) * 1000),
+        };
+      }
+    }
+    return {};
+  }
+
+  /** How the sound has travelled, for the log. */
+  async quality() {
+    const found = {};
+    for (const item of (await this.#pc.getStats()).values()) {
+      if (item.type === "inbound-rtp" && item.kind === "audio") {
+        Object.assign(found, {
+          received: item.packetsReceived,
+          lost: item.packetsLost,
+          jitter_ms: Math.round((item.jitter ?? 0) * 1000),
+        });
+      } else if (item.type === "outbound-rtp" && item.kind === "audio") {
+        found.sent = item.packetsSent;
+      }
+    }
+    return found;
+  }
+
+  close() {
+    clearInterval(this.#ping);
+    this.#pc.onconnectionstatechange = null;
+    this.#pc.oniceconnectionstatechange = null;
+    this.#pc.close();
+  }
+
+  async #makeOffer() {
+    const gathered = new Promise((resolve) => {
+      this.#pc.addEventListener("icegatheringstatechange", () => {
+        if (this.#pc.iceGatheringState === "complete") resolve();
+      });
+      setTimeout(resolve, GATHER_MS);
+    });
+    await this.#pc.setLocalDescription(await this.#pc.createOffer());
+    await gathered;
+    const { sdp, type } = this.#pc.localDescription;
+    this.#late = []; // all that came so far is in the offer
+    return { sdp, type };
+  }
+
+  #candidate(candidate) {
+    this.#late.push(candidate.toJSON());
+    this.#flushLate();
+  }
+
+  #flushLate() {
+    if (!this.#sendLate || this.#late.length === 0) return;
+    const candidates = this.#late;
+    this.#late = [];
+    this.#sendLate(candidates);
+  }
+
+  // Pipecat takes a peer whose pings have stopped for gone, long before ICE would.
+  #talk(channel) {
+    channel.onopen = () => {
+      channel.send(JSON.stringify(CLIENT_READY));
+      this.#ping = setInterval(() => {
+        if (channel.readyState === "open") channel.send(`ping: ${Date.now()}`);
+      }, PING_MS);
+    };
+  }
+}
