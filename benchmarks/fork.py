@@ -86,6 +86,7 @@ def _fresh(rounds: int) -> tuple[list[float], list[float]]:
             env=environment("/nonexistent", "none"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
