@@ -10,7 +10,7 @@ and know no list from which an expired watch could start anew.
 """
 
 from cordboard.kube.client import Kind, Kube, Listing, Object
-from cordboard.kube.config import open_kube
+from cordboard.kube.config import load_yaml, open_kube
 from cordboard.kube.follow import Changed, Listed, Trouble, follow
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Object",
     "Trouble",
     "follow",
+    "load_yaml",
     "open_kube",
 ]

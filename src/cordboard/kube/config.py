@@ -47,13 +47,23 @@ def open_kube(
             found = _one(KubeConfig.from_dict(table), context)
             proxy = _named(table, "cluster", found.context.cluster).get("proxy-url")
         else:
-            found, proxy = _one(KubeConfig.from_service_account()), None
+            found, proxy = _one(_own_account()), None
         return Kube(_client(found, namespace, proxy), found.context_name)
     except (ConfigError, KeyError, TypeError, OSError, ssl.SSLError, msgspec.MsgspecError) as error:
         raise SettingsError(
             f"The Kubernetes configuration cannot be used: {_words(error)}.",
-            hint=f"Looked at {', '.join(str(file) for file in files) or 'this pod'}; "
+            hint=f"Looked at {', '.join(map(str, files)) or 'the service account of this pod'}; "
             "`kubectl config get-contexts` lists what there is.",
+        ) from error
+
+
+def _own_account() -> KubeConfig:
+    try:
+        return KubeConfig.from_service_account()
+    except (ConfigError, OSError, KeyError) as error:
+        raise SettingsError(
+            "There is no kubeconfig, and this process runs in no pod with a service account.",
+            hint="Let KUBECONFIG name one; `kubectl config view` shows what kubectl uses.",
         ) from error
 
 
@@ -78,12 +88,24 @@ def merged(files: Sequence[Path]) -> dict[str, Any]:
     return whole
 
 
+def load_yaml(text: str) -> Any:
+    """Read one YAML document.
+
+    Raises:
+        ValueError: It is not one; with the place.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = load_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"Cannot read {file}: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
         raise SettingsError(f"{file} is not YAML.") from error
     return found if isinstance(found, dict) else {}
 

@@ -40,7 +40,6 @@ class Loop:
     sweeper: Sweeper
     _waiting: dict[str, Entry] = field(default_factory=dict)
     _busy: set[asyncio.Task[None]] = field(default_factory=set)
-    _cold: dict[str, tuple[int, str]] = field(default_factory=dict)
     _free: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
 
@@ -52,6 +51,7 @@ class Loop:
                 ("retry", self._retry),
                 ("hold", self._hold),
                 ("sweep", self._sweep),
+                ("cold", self._cold),
             ):
                 group.create_task(self._forever(name, step), name=name)
 
@@ -120,17 +120,8 @@ class Loop:
             placed = False
         if placed:
             self._waiting.pop(entry.entry_id, None)
-            await self._remember_cold(entry)
         else:
             self._waiting[entry.entry_id] = entry
-
-    async def _remember_cold(self, entry: Entry) -> None:
-        launcher = self.placer.launcher
-        if launcher is None or entry.launch is None:
-            return
-        name = launcher.name(entry.launch)
-        if await launcher.status(name) != "unknown":
-            self._cold[entry.launch.session_id] = (entry.launch.epoch, name)
 
     async def _retry(self) -> None:
         await asyncio.sleep(RETRY_S)
@@ -149,10 +140,17 @@ class Loop:
     async def _sweep(self) -> None:
         await asyncio.sleep(SWEEP_S)
         await self.sweeper.sweep()
-        for session_id, (epoch, job) in list(self._cold.items()):
-            try:
-                done = await self.sweeper.check_start(session_id, epoch, job)
-            except NotFoundError:
-                done = True
-            if done:
-                self._cold.pop(session_id, None)
+
+    async def _cold(self) -> None:
+        """Look at the cold starts, apart from the sweep: a launcher may be slow to answer."""
+        await asyncio.sleep(SWEEP_S)
+        await asyncio.gather(*map(self._check_cold, list(self.placer.cold.items())))
+
+    async def _check_cold(self, item: tuple[str, tuple[int, str]]) -> None:
+        session_id, (epoch, job) = item
+        try:
+            done = await self.sweeper.check_start(session_id, epoch, job)
+        except NotFoundError:
+            done = True
+        if done and self.placer.cold.get(session_id) == item[1]:
+            del self.placer.cold[session_id]

@@ -21,11 +21,16 @@ log = get_logger("operator")
 
 @dataclass(slots=True)
 class Placer:
-    """Hands sessions over; remembers only which runners refused a moment ago."""
+    """Hands sessions over; remembers only which runners refused a moment ago.
+
+    Attributes:
+        cold: Cold starts of this operator that need looking at: session, epoch and name.
+    """
 
     store: Store
     runners: Runners
     launcher: Launcher | None
+    cold: dict[str, tuple[int, str]] = field(default_factory=dict)
     _refused_until: dict[str, float] = field(default_factory=dict)
 
     async def place(self, entry: Entry) -> bool:
@@ -78,6 +83,7 @@ class Placer:
         except LaunchError as error:
             await self._take_back(launch, str(error), name)
             return
+        self.cold[launch.session_id] = (launch.epoch, name)
         metrics.assignments.labels("cold").inc()
         log.info("Cold runner started", event="launch.job_created", job=name)
 

@@ -40,9 +40,9 @@ class Sweeper:
     async def check_start(self, session_id: str, epoch: int, job: str) -> bool:
         """Look at a cold start; True when it needs no further looking."""
         record = await self.store.session(session_id)
-        if record.epoch != epoch or record.state != "starting" or self.launcher is None:
+        if record.epoch != epoch or record.state != "starting" or record.job_name != job:
             return True
-        if await self.launcher.status(job) != "ended":
+        if self.launcher is None or await self.launcher.status(job) != "ended":
             return False
         with bound_context(_context(record)):
             log.warning(
