@@ -33,6 +33,7 @@ export class Call {
   #tell;
   #began = performance.now();
   #reached = new Set();
+  #opened = null;
   #joining = null;
   #joined = false;
   #leaving = false;
@@ -66,11 +67,11 @@ export class Call {
     this.#tell.state("microphone");
     try {
       if (await isAllowedAlready()) this.#join();
-      if (!(await this.#openMicrophone())) return;
-      this.#peer = this.#newPeer();
+      this.#opened = this.#openMicrophone();
+      if (!(await this.#opened)) return;
       await (this.#joining ?? this.#join());
       if (this.#over) return;
-      if (!this.#epoch) this.#tell.state("waiting");
+      if (this.#epoch === null) this.#tell.state("waiting");
     } catch (error) {
       this.#fail(error);
     }
@@ -122,6 +123,7 @@ export class Call {
     this.#reach("microphone", { label: track.label });
     track.onended = () => this.#tell.note("The microphone has gone. Plug it in, leave, and join again.");
     this.you = new Loudness(this.#microphone);
+    this.#peer = this.#newPeer(); // its offer is made while the bot starts
     return true;
   }
 
@@ -207,8 +209,11 @@ export class Call {
     this.#reach("running");
     this.#tell.state("connecting");
     this.#tell.note("");
-    if (again) this.#peer.close();
-    if (again || !this.#peer) this.#peer = this.#newPeer();
+    if (!(await this.#opened)) return;
+    if (again) {
+      this.#peer.close();
+      this.#peer = this.#newPeer();
+    }
     const peer = this.#peer;
     const url = sessionUrl(this.sessionId, "/offer");
     const answer = await ask("POST", url, this.sessionId, await peer.offer);
