@@ -1,0 +1,160 @@
+"""Lines become entries: a carrier's pieces are put together, tracebacks joined to their record."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from cordboard.logs.formats import Formats, Inner, own_key, said_key, unwrap
+
+_TRACE_STARTS: Final = (
+    b"Traceback (most recent call last):",
+    b"During handling of the above exception",
+    b"The above exception was the direct cause",
+    b"Caused by: ",
+)
+_TRACE_END: Final = re.compile(rb"[A-Za-z_][\w.]*(?:: .*)?$", re.DOTALL)
+_AT_ERROR: Final = re.compile(
+    rb'"(?:level|severity|levelname)" ?: ?(?:"(?i:error|critical|fatal|exception)"|[56]0\b)'
+)
+_BEGINS_TEXT: Final = re.compile(
+    rb"(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d)"
+    rb"|(?:TRACE|DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|SUCCESS)\b"
+)
+_PIECES_MAX: Final = 4096
+
+
+class Entry(NamedTuple):
+    """One entry: a record, or a text with what belongs to it.
+
+    Attributes:
+        key: When it was said.
+        raw: Its bytes; the lines of a traceback stand behind newlines.
+        offset: Where it begins.
+        timed: Whether it says itself when; else it has the time of the entry before it.
+    """
+
+    key: bytes
+    raw: bytes
+    offset: int
+    timed: bool
+
+
+@dataclass(slots=True)
+class _Open:
+    """An entry that may go on."""
+
+    key: bytes
+    timed: bool
+    offset: int
+    parts: list[bytes]
+    json: bool
+    takes_trace: bool
+    in_trace: bool = False
+
+    def done(self) -> Entry:
+        return Entry(self.key, b"\n".join(self.parts).rstrip(), self.offset, self.timed)
+
+
+@dataclass(slots=True)
+class Assembler:
+    """Puts the lines of one stream together, in their order.
+
+    Attributes:
+        formats: How foreign lines are read.
+        last: The time of the newest entry that said one; what untimed lines get.
+        untimed: Lines before any that says when.
+    """
+
+    formats: Formats
+    last: bytes | None = None
+    _open: _Open | None = None
+    _pieces: dict[bytes, tuple[int, bytes | None, list[bytes]]] = field(default_factory=dict)
+
+    def entries(self, lines: Iterable[tuple[int, bytes]], first: bytes) -> Iterator[Entry]:
+        """Yield the entries of whole lines; the last one may be held back until `rest`.
+
+        Args:
+            lines: Offset and bytes of each.
+            first: The time of what stands before the first timed entry.
+        """
+        for offset, line in lines:
+            whole = self._whole(offset, line.strip(b"\r\n\0"))
+            if whole is None:
+                continue
+            begin, inner = whole
+            if self._open is not None:
+                if _continues(self._open, inner.text):
+                    continue
+                yield self._open.done()
+                self._open = None
+            if inner.text.strip():
+                self._open = self._begun(begin, inner, first)
+
+    def rest(self) -> Iterator[Entry]:
+        """Yield what was held back."""
+        if self._open is not None:
+            yield self._open.done()
+            self._open = None
+        for offset, key, parts in self._pieces.values():
+            at = key or self.last
+            if at is not None:
+                yield Entry(at, b"".join(parts), offset, key is not None)
+        self._pieces.clear()
+
+    def _whole(self, offset: int, line: bytes) -> tuple[int, Inner] | None:
+        inner = unwrap(line)
+        if not inner.partial and inner.channel not in self._pieces:
+            return offset, inner
+        begin, key, parts = self._pieces.pop(inner.channel, (offset, inner.key, []))
+        parts.append(inner.text)
+        if inner.partial and len(parts) < _PIECES_MAX:
+            self._pieces[inner.channel] = (begin, key, parts)
+            return None
+        return begin, Inner(key, b"".join(parts), inner.channel)
+
+    def _begun(self, offset: int, inner: Inner, first: bytes) -> _Open:
+        said = said_key(inner.text, self.formats) or inner.key
+        if said is not None:
+            self.last = said
+        json = inner.text.startswith(b"{")
+        return _Open(
+            key=said or self.last or first,
+            timed=said is not None,
+            offset=offset,
+            parts=[inner.text],
+            json=json,
+            takes_trace=not json or _AT_ERROR.search(inner.text) is not None,
+            in_trace=inner.text.startswith(_TRACE_STARTS),
+        )
+
+
+def _continues(entry: _Open, text: bytes) -> bool:
+    """Add a line to an entry that it continues; say whether it does."""
+    if text.startswith(b"{") or not entry.takes_trace:
+        return False
+    if text[:1] in {b" ", b"\t"}:
+        if entry.json and not entry.in_trace:
+            return False
+        entry.in_trace = True
+    elif text.startswith(_TRACE_STARTS):
+        entry.in_trace = True
+    elif not text:
+        if not entry.in_trace:
+            return False
+    elif entry.in_trace and entry.parts[-1][:1] in {b" ", b"\t"} and _TRACE_END.match(text):
+        pass
+    else:
+        return False
+    entry.parts.append(text)
+    return True
+
+
+def begins(line: bytes) -> bool:
+    """Say whether a line surely begins an entry, whatever stood before it."""
+    if own_key(line) is not None:
+        return True
+    inner = unwrap(line)
+    if inner.channel and inner.partial:
+        return False
+    return inner.text.startswith(b"{") or _BEGINS_TEXT.match(inner.text) is not None

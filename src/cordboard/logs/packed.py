@@ -1,0 +1,116 @@
+"""Compressed files (gzip, zstandard), read from their start in bounded memory."""
+
+import os
+import sys
+import zlib
+from typing import Any, Final
+
+from cordboard.logs.coverage import Shortfall
+
+GZIP_MAGIC: Final = b"\x1f\x8b"
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_CHUNK: Final = 256 * 1024
+
+
+class PackedTape:
+    """A compressed file as if it were a plain one; going back means to start again.
+
+    Args:
+        fd: Its descriptor.
+        magic: Its first bytes.
+    """
+
+    def __init__(self, fd: int, magic: bytes) -> None:
+        self.fd = fd
+        self.damage: Shortfall | None = None
+        self._magic = magic
+        self._restart()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes at ``offset`` of what was compressed."""
+        if offset < self._base:
+            self._restart()
+        while len(self._buffer) < offset - self._base + size:
+            more = self._more()
+            if not more:
+                break
+            self._forget(offset)
+            self._buffer += more
+        self._forget(offset)
+        return bytes(self._buffer[:size])
+
+    def _forget(self, offset: int) -> None:
+        unneeded = min(len(self._buffer), offset - self._base)
+        if unneeded > 0:
+            del self._buffer[:unneeded]
+            self._base += unneeded
+
+    def _restart(self) -> None:
+        self._at = 0
+        self._base = 0
+        self._input = b""
+        self._buffer = bytearray()
+        self._engine: Any = self._new_engine()
+
+    def _new_engine(self) -> Any:
+        if self._magic.startswith(GZIP_MAGIC):
+            return _Gzip()
+        return _zstd()
+
+    def _more(self) -> bytes:
+        """Return further decompressed bytes; nothing at the end, or where the rest is damaged."""
+        try:
+            while True:
+                if self._engine.eof:
+                    self._input = self._engine.unused_data or self._input
+                    if not self._input.strip(b"\0") and not self._fill():
+                        return b""
+                    self._engine = self._new_engine()
+                if self._engine.needs_input and not self._input and not self._fill():
+                    self._damaged("it ends in the middle")
+                    return b""
+                data, self._input = self._input, b""
+                found: bytes = self._engine.decompress(data, _CHUNK)
+                if found:
+                    return found
+        except Exception as error:  # noqa: BLE001 - each library has errors of its own
+            self._damaged(str(error))
+            return b""
+
+    def _fill(self) -> bool:
+        self._input = os.pread(self.fd, _CHUNK, self._at)
+        self._at += len(self._input)
+        return bool(self._input)
+
+    def _damaged(self, why: str) -> None:
+        self.damage = Shortfall("unreadable", f"its compression is damaged: {why}")
+
+
+class _Gzip:
+    """The one interface of both kinds over zlib."""
+
+    def __init__(self) -> None:
+        self._engine = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._engine.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._engine.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._engine.unconsumed_tail
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        return self._engine.decompress(self._engine.unconsumed_tail + data, most)
+
+
+def _zstd() -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415 - for .zst files alone
+    else:
+        from backports import zstd  # noqa: PLC0415 - for .zst files alone
+    return zstd.ZstdDecompressor()

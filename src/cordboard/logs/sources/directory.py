@@ -1,0 +1,168 @@
+"""A directory of files as real systems leave them: the first source, and the fastest.
+
+Its files are opened when they are listed, so that one that is renamed or deleted meanwhile is read
+to its end; what appears while the listing is made (a rotation) is listed again.
+"""
+
+import os
+import resource
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.packed import GZIP_MAGIC, ZSTD_MAGIC, PackedTape
+from cordboard.logs.query import Query
+from cordboard.logs.tape import FileTape, Tape
+
+_LISTINGS_MAX: Final = 10
+
+
+class File:
+    """One file, open.
+
+    Args:
+        path: Where it was found.
+        fd: Its descriptor.
+    """
+
+    kind: Final = "file"
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.name = str(path)
+        self.fd = fd
+        self.status = os.fstat(fd)
+        self.tape: Tape = self._tape()
+
+    def _tape(self) -> Tape:
+        head = os.pread(self.fd, 4, 0)
+        if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+            return PackedTape(self.fd, head)
+        return FileTape(self.fd, self.status.st_size)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What stays when it is renamed."""
+        return self.status.st_dev, self.status.st_ino
+
+    def shortfalls(self) -> Sequence[Shortfall]:
+        """Say why something is missing."""
+        damage = self.tape.damage if isinstance(self.tape, PackedTape) else None
+        return [damage] if damage else []
+
+    def close(self) -> None:
+        """Close it, once."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Directory:
+    """Every regular file below a path, or the one file that it names.
+
+    Args:
+        path: The directory or file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+        self._known: set[tuple[int, int]] = set()
+        self._answers: dict[str, Answer] = {}
+
+    def streams(self, query: Query) -> Iterable[File]:  # noqa: ARG002 - all are looked at
+        """Open what is there and was not before.
+
+        Raises:
+            CordboardError: There is no such directory.
+        """
+        if not self.path.exists():
+            raise CordboardError(f"There is no directory {self.path}.")
+        _raise_open_files_limit()
+        found: list[File] = []
+        for _ in range(_LISTINGS_MAX):
+            new = list(self._open_new())
+            found += new
+            if not new:
+                break
+        return sorted(found, key=lambda file: file.name)
+
+    def answers(self) -> Sequence[Answer]:
+        """Say which files could not be read."""
+        return list(self._answers.values())
+
+    def explain(self, query: Query) -> Sequence[str]:
+        """Return what a shell would do."""
+        wanted = query.session or query.user
+        if wanted:
+            return [f"grep -rhF -- '{wanted}' {self.path} | sort"]
+        return [f"sort -m {self.path}/*.jsonl"]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _open_new(self) -> Iterator[File]:
+        for path in self._paths():
+            try:
+                status = path.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                if (status.st_dev, status.st_ino) in self._known:
+                    continue
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError as error:
+                self._refused(path, error)
+                continue
+            file = File(path, fd)
+            if file.identity in self._known:
+                file.close()
+                continue
+            self._known.add(file.identity)
+            yield file
+
+    def _refused(self, path: Path, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return  # rotated away since the listing: the next one tells
+        reason = "forbidden" if isinstance(error, PermissionError) else "unreadable"
+        name = str(path)
+        why = Shortfall(reason, error.strerror or str(error))
+        self._answers[name] = Answer(name, "file", shortfalls=(why,))
+
+    def _paths(self) -> Iterator[Path]:
+        if not self.path.is_dir():
+            yield self.path
+            return
+        for folder, folders, names in os.walk(self.path, onerror=self._closed):
+            folders.sort()
+            for name in sorted(names):
+                if not name.startswith("."):
+                    yield Path(folder, name)
+
+    def _closed(self, error: OSError) -> None:
+        self._refused(Path(str(error.filename)), error)
+
+
+def open_source(options: Mapping[str, Any], base: Path) -> Directory:
+    """Return the source of one entry of ``[environments]``: ``path``, relative to the file.
+
+    Raises:
+        SettingsError: An option is missing or unknown.
+    """
+    unknown = set(options) - {"type", "path"}
+    if unknown or not isinstance(options.get("path"), str):
+        raise SettingsError(
+            f"A source of type directory has a path{', and no ' + min(unknown) if unknown else ''}.",
+            hint='Write: {type = "directory", path = "/var/log/cordboard"}.',
+        )
+    return Directory(base / Path(options["path"]).expanduser())
+
+
+def _raise_open_files_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
