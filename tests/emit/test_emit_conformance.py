@@ -9,18 +9,29 @@ import pytest
 
 SERVICE = """
 import _thread, threading, time
-from cordboard import get_logger
+from cordboard import get_logger, session_context
 log = get_logger("svc")
 shared = []
 
 def good(session): log.info("Fine", mine=session)
 def prints(): print("hello")
 def bad_event(): log.info("Odd", event="no.such.event")
+def bad_session():
+    with session_context(session_id="no id"): log.info("Odd")
 
-def loses(session):
+def native(function):
     done = threading.Event()
-    _thread.start_new_thread(lambda: (log.info("Lost"), done.set()), ())
+    _thread.start_new_thread(lambda: (function(), done.set()), ())
     done.wait(10)
+
+def loses(session): native(lambda: log.info("Lost"))
+def loses_outside_a_canary():
+    with session_context(session_id="call-7"): loses("call-7")
+def server_line(): native(lambda: log.info("Nobody's"))
+def pooled():
+    with session_context(session_id="call-7"):
+        native(lambda: None)
+        threading.Thread(target=log.info, args=("Carried",)).start()
 
 def mixes(session):
     shared.append(session)
@@ -28,15 +39,31 @@ def mixes(session):
     log.info("Mixed", about=shared[0])
 """
 TESTS = """
-import svc
+import asyncio, pytest, svc
 def test_good(cordboard_canary): cordboard_canary(svc.good)
-async def work(session): svc.good(session)
+async def work(session):
+    await asyncio.sleep(0)
+    svc.good(session)
+async def forgets(session):
+    with svc.session_context(session_id="other"): svc.good(session)
 def test_async(cordboard_canary): cordboard_canary(work)
+async def test_in_a_loop(cordboard_async_canary): await cordboard_async_canary(work)
+async def test_in_a_loop_wrong(cordboard_async_canary): await cordboard_async_canary(forgets)
+def test_unbound(cordboard_canary): cordboard_canary(svc.good, bind=False)
 def test_prints(): svc.prints()
+@pytest.mark.cordboard_log_exempt
+def test_exempt(): svc.prints()
 def test_own_print(): print("a test may")
 def test_event(): svc.bad_event()
+def test_session(): svc.bad_session()
 def test_loses(cordboard_canary): cordboard_canary(svc.loses)
+def test_loses_outside_a_canary(): svc.loses_outside_a_canary()
+def test_server_line(): svc.server_line()
+def test_pooled(): svc.pooled()
 def test_mixes(cordboard_canary): cordboard_canary(svc.mixes)
+@pytest.fixture
+def loud(): svc.prints()
+def test_fixture(loud): pass
 """
 
 
@@ -44,31 +71,52 @@ def test_mixes(cordboard_canary): cordboard_canary(svc.mixes)
 def project(tmp_path: Path) -> Path:
     (tmp_path / "svc.py").write_text(SERVICE)
     (tmp_path / "test_svc.py").write_text(textwrap.dedent(TESTS))
-    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\nasyncio_mode = auto\n")
     return tmp_path
 
 
 def run(project: Path, *options: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
         cwd=project, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
 
 
 def test_each_fault_fails_its_test_with_file_and_line(project: Path) -> None:
-    """A print, an unknown event, a lost and a mixed-up session each fail one test, and only that."""
-    report = project / "coverage.md"
-    said = run(project, "--cordboard-log", "--cordboard-log-report", str(report))
-    assert "4 failed, 3 passed" in said, said
+    """Prints, odd lines, lost and mixed-up sessions fail one test each, and nothing else does."""
+    said = run(project, "--cordboard-log")
+    failed = {word.partition("::")[2] for word in said.split() if word.startswith("test_svc.py::")}
+    assert failed == {
+        "test_in_a_loop_wrong", "test_unbound", "test_prints", "test_event", "test_session",
+        "test_loses", "test_loses_outside_a_canary", "test_mixes", "test_fixture",
+    }, said  # fmt: skip
     assert "svc.py:8: print; say it through a logger" in said
     assert "svc.py:9: a line breaks the schema: event 'no.such.event'" in said
-    assert "svc.py:13: 'Lost' has no session" in said
-    assert "svc.py:19: a line about canary-" in said
-    assert "| app | `svc` | yes | yes |" in report.read_text()
+    assert "svc.py:11: a line breaks the schema: sessionId 'no id' is no session id" in said
+    assert "svc.py:18: 'Lost' has no session, but server:" in said
+    assert "svc.py:18: 'Lost' has no session, but its thread was started within call-7" in said
+    assert "svc.py:30: a line about canary-" in said
+    assert "svc.py:7: 'Fine' has no session, but other" in said
+
+
+def test_the_checklist_names_who_was_heard_and_who_was_not(project: Path) -> None:
+    """The report lists each module with a logger, heard or silent; tests are no part of it."""
+    (project / "svc").mkdir()
+    (project / "svc.py").rename(project / "svc" / "__init__.py")
+    (project / "svc" / "silent.py").write_text(
+        "import cordboard\nlog = cordboard.get_logger('x')\n"
+    )
+    report = project / "coverage.md"
+    said = run(project, "--cordboard-log", "--cordboard-log-report", str(report))
+    assert "cordboard-log: 1 of 2 modules were heard" in said
+    page = report.read_text()
+    assert "| `svc` | app | yes | yes |" in page
+    assert "| `svc.silent` |  | no | no |" in page
+    assert "test_svc" not in page
 
 
 def test_without_the_option_the_kit_is_asleep(project: Path) -> None:
     """Without the option prints and events fail nothing; a canary works all the same."""
     said = run(project)
-    assert "2 failed, 5 passed" in said, said
+    assert "4 failed, 12 passed" in said, said

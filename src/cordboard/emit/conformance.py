@@ -1,30 +1,35 @@
 """What ``pytest --cordboard-log`` looks at: each line as it is written, and each print."""
 
-import asyncio
+import _thread
 import builtins
-import inspect
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 import pytest
 
-from cordboard.context import bound
+from cordboard.context import current, variable
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.record import EVENTS, LINE_MAX_BYTES, SERVER_PREFIX, TAG
+from cordboard.emit import checklist
 from cordboard.emit.foreign import why_invalid
 from cordboard.emit.pipeline import pipeline
 
 _LOGGERS: Final = ("cordboard.emit", "logging", "loguru", "structlog", "warnings")
-_CANARY_WAIT_S: Final = 60.0
+_STARTERS: Final = (
+    (_thread, "start_new_thread"),
+    (threading, "_start_new_thread"),
+    (threading, "_start_joinable_thread"),  # since Python 3.13
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,10 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-def _caller() -> Place:
+NOWHERE: Final = Place("?", "?", 0)
+
+
+def caller() -> Place:
     """Return the first frame that is no logger's."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the standard library's own way
     while frame is not None:
@@ -47,7 +55,7 @@ def _caller() -> Place:
         if not any(module == name or module.startswith(f"{name}.") for name in _LOGGERS):
             return Place(module, frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
-    return Place("?", "?", 0)
+    return NOWHERE
 
 
 def faults(line: bytes) -> Iterator[str]:
@@ -83,8 +91,52 @@ def watching(watcher: Callable[[bytes], None]) -> Iterator[None]:
         pipeline.redirect()
 
 
+class Births:
+    """Notes within which session each thread was started.
+
+    A line without a session, in such a thread, in a context where nobody has ever bound or unbound
+    one, has lost it: the service never called ``configure``, or the thread is of a kind that nobody
+    carries the session into.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, str] = {}
+
+    def lost(self) -> str | None:
+        """Return the session that this thread should have and has not."""
+        session = self._sessions.get(threading.get_ident())
+        return None if session is None or variable in copy_context() else session
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note threads for the length of a block."""
+        originals = [(m, n, getattr(m, n)) for m, n in _STARTERS if hasattr(m, n)]
+        for module, name, original in originals:
+            setattr(module, name, partial(self._start, original))
+        try:
+            yield
+        finally:
+            for module, name, original in originals:
+                setattr(module, name, original)
+
+    def _start(
+        self, original: Callable[..., Any], function: Callable[..., Any], *args: Any, **options: Any
+    ) -> Any:
+        session = current().session_id
+        run = function if session is None else partial(self._run, session, function)
+        return original(run, *args, **options)
+
+    def _run(self, session: str, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+        mine = threading.get_ident()
+        self._sessions[mine] = session
+        try:
+            function(*args, **options)
+        finally:
+            self._sessions.pop(mine, None)
+
+
 class Kit:
-    """Watches each test, fails it for what it wrote, and counts who spoke.
+    """Watches each test, fails it for what it wrote, and counts who was heard.
 
     Args:
         root: The project's folder; paths are shown from there, and prints elsewhere are not ours.
@@ -94,38 +146,64 @@ class Kit:
     def __init__(self, root: str, report: str | None) -> None:
         self.root = root
         self.report = report
-        self.spoke: Counter[tuple[str, str, bool]] = Counter()
+        self.heard: Counter[tuple[str, str, bool]] = Counter()
+        self._births = Births()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
+        """Watch the fixtures' beginnings."""
+        yield from self._watched(item)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
-        """Run a test while watching; fail it for what was found."""
+        """Watch the test itself."""
+        yield from self._watched(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        """Watch the fixtures' ends."""
+        yield from self._watched(item)
+
+    def _watched(self, item: pytest.Item) -> Iterator[None]:
         if item.get_closest_marker("cordboard_log_exempt") is not None:
             yield
             return
         problems: list[str] = []
-        with watching(lambda line: self._line(line, problems)), self._no_print(item, problems):
+        with ExitStack() as stack:
+            stack.enter_context(watching(lambda line: self._line(line, problems)))
+            stack.enter_context(self._births.noted())
+            stack.enter_context(self._no_print(item, problems))
             yield
         if problems:
             pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)
 
     def _line(self, line: bytes, problems: list[str]) -> None:
-        place = _caller()
+        place = caller()
         problems += [f"{self._shown(place)}: a line breaks the schema: {f}" for f in faults(line)]
         try:
             record = msgspec.json.decode(line)
+            own = record["boot"] == pipeline.boot  # none that was forwarded
             known = not str(record["sessionId"]).startswith(SERVER_PREFIX)
-            if record["boot"] == pipeline.boot:  # none that was forwarded
-                self.spoke[str(record["service"]), place.module, known] += 1
         except (msgspec.DecodeError, KeyError, TypeError):
             return  # told above
+        if not own or place is NOWHERE:
+            return
+        if checklist.is_ours(place.file, self.root):
+            self.heard[place.module, str(record["service"]), known] += 1
+        lost = None if known else self._births.lost()
+        if lost is not None:
+            problems.append(
+                f"{self._shown(place)}: {record['message']!r} has no session, but its thread was "
+                f"started within {lost}"
+            )
 
     @contextmanager
     def _no_print(self, item: pytest.Item, problems: list[str]) -> Iterator[None]:
         original, tests = builtins.print, str(item.path)
 
         def noted(*args: Any, file: Any = None, **options: Any) -> None:
-            place = _caller()
-            ours = place.file.startswith(self.root) and "site-packages" not in place.file
+            place = caller()
+            ours = place.file.startswith(f"{self.root}/") and "site-packages" not in place.file
             if ours and place.file != tests and file in {None, sys.stdout, sys.stderr}:
                 problems.append(f"{self._shown(place)}: print; say it through a logger")
             original(*args, file=file, **options)
@@ -139,82 +217,15 @@ class Kit:
     def _shown(self, place: Place) -> str:
         return str(place).removeprefix(self.root).lstrip("/")
 
-    def rows(self) -> list[tuple[str, str, int, int]]:
-        """Return service, module, lines, and how many of them had a session."""
-        who = sorted({(service, module) for service, module, _ in self.spoke})
-        return [
-            (s, m, self.spoke[s, m, True] + self.spoke[s, m, False], self.spoke[s, m, True])
-            for s, m in who
-        ]
-
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the checklist, and write it where it was asked for."""
-        terminalreporter.section("lines by service and module")
-        for service, module, lines, known in self.rows():
-            text = f"{service:<14}{module:<44}{lines:>8} lines{known:>8} with a session"
-            terminalreporter.write_line(text)
+        """Print the checklist, in full with ``-v``, and write it where it was asked for."""
+        rows = checklist.rows(self.heard, self.root)
+        heard = sum(bool(row.lines) for row in rows)
+        if terminalreporter.verbosity > 0:
+            terminalreporter.section("lines by module")
+            for row in rows:
+                text = f"{row.module:<44}{row.lines:>8} lines{row.known:>8} with a session"
+                terminalreporter.write_line(text)
+        terminalreporter.write_line(f"cordboard-log: {heard} of {len(rows)} modules were heard")
         if self.report:
-            Path(self.report).write_text(self.page(), encoding="utf-8")
-
-    def page(self) -> str:
-        """Return the checklist as Markdown; without counts, which vary from run to run."""
-        heads = ["| service | module | says lines | of a session |", "|---|---|---|---|"]
-        rows = [
-            f"| {service} | `{module}` | yes | {'yes' if known else 'no'} |"
-            for service, module, _, known in self.rows()
-        ]
-        title = "# Who speaks\n\nWritten by `pytest --cordboard-log --cordboard-log-report`.\n"
-        return "\n".join([title, *heads, *rows, ""])
-
-
-def canary(work: Callable[[str], Any], *, bind: bool = True) -> list[str]:
-    """Run ``work(session_id)`` in two interleaved sessions; return what was said wrongly."""
-    sessions = [f"canary-{uuid4().hex[:8]}-{letter}" for letter in "ab"]
-    problems: list[str] = []
-
-    def look(line: bytes) -> None:
-        record = msgspec.json.decode(line)
-        said, text = record["sessionId"], line.decode().replace(record["sessionId"], "", 1)
-        problems.extend(
-            f"{_caller()}: a line about {session} is of {said}"
-            for session in sessions
-            if session in text and session != said
-        )
-        if said not in sessions:
-            problems.append(f"{_caller()}: {record['message']!r} has no session, but {said}")
-
-    with watching(look):
-        if inspect.iscoroutinefunction(work):
-            asyncio.run(_interleaved(work, sessions, bind=bind))
-        else:
-            _side_by_side(work, sessions, bind=bind)
-    return list(dict.fromkeys(problems))
-
-
-async def _interleaved(work: Callable[[str], Any], sessions: list[str], *, bind: bool) -> None:
-    async def one(session: str) -> None:
-        with bound(session_id=session) if bind else nullcontext():
-            await work(session)
-
-    await asyncio.gather(*(one(session) for session in sessions))
-
-
-def _side_by_side(work: Callable[[str], Any], sessions: list[str], *, bind: bool) -> None:
-    failures: list[BaseException] = []
-    together = threading.Barrier(len(sessions))
-
-    def one(session: str) -> None:
-        try:
-            together.wait(_CANARY_WAIT_S)
-            with bound(session_id=session) if bind else nullcontext():
-                work(session)
-        except BaseException as failure:  # noqa: BLE001 - raised below, in the test's own thread
-            failures.append(failure)
-
-    threads = [threading.Thread(target=one, args=(session,)) for session in sessions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+            Path(self.report).write_text(checklist.page(rows), encoding="utf-8")

@@ -1,11 +1,12 @@
 """The conformance kit, a pytest plugin: `pytest --cordboard-log`. Asleep without that option.
 
 With it a test fails, with file and line, when the service under test writes a line that breaks the
-contract's schema, prints, or, in a canary, speaks without its session or for the wrong one.
+contract's schema, prints, or speaks without its session: in a thread that was started within one,
+and anywhere in a canary, which finds the wrong session, too.
 Importing this module imports nothing: pytest loads it in every run where the package is installed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import pytest
@@ -25,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cordboard-log-report",
         metavar="FILE.md",
-        help="write which service and module spoke, and with a session how often, to FILE.md",
+        help="write which module was heard, as which service, and with a session, to FILE.md",
     )
 
 
@@ -48,11 +49,25 @@ def cordboard_canary() -> Callable[..., None]:
     message), with ``bind=False`` when the service itself has to bind it. A line that names one
     session's id and carries another's, or none, fails the test.
     """
-    from cordboard.emit.conformance import canary  # noqa: PLC0415 - asleep otherwise
+    from cordboard.emit.canary import canary  # noqa: PLC0415 - asleep otherwise
 
     def run(work: Callable[[str], Any], *, bind: bool = True) -> None:
-        problems = canary(work, bind=bind)
-        if problems:
-            pytest.fail("\n".join(problems), pytrace=False)
+        _fail_for(canary(work, bind=bind))
 
     return run
+
+
+@pytest.fixture
+def cordboard_async_canary() -> Callable[..., Coroutine[Any, Any, None]]:
+    """Do what ``cordboard_canary`` does, awaited, in the loop of an asynchronous test."""
+    from cordboard.emit.canary import async_canary  # noqa: PLC0415 - asleep otherwise
+
+    async def run(work: Callable[[str], Coroutine[Any, Any, Any]], *, bind: bool = True) -> None:
+        _fail_for(await async_canary(work, bind=bind))
+
+    return run
+
+
+def _fail_for(problems: list[str]) -> None:
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
