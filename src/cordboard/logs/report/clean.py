@@ -1,0 +1,64 @@
+"""Hides secrets again: whoever wrote a line, what is handed to somebody else holds none."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cordboard.contract.redaction import REDACTED, is_secret_name, redact
+
+DEPTH_MAX: Final = 32
+SAFE_INT_MAX: Final = 2**53 - 1
+"""Beyond it a browser would show another number."""
+
+
+def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without secrets, as JSON and a browser can say it."""
+    return _mapping(record, 0)
+
+
+def clean_raw(raw: bytes) -> bytes:
+    """Return the bytes of a line without secrets; the same bytes where there are none."""
+    text = raw.decode("utf-8", "surrogateescape")
+    if text.lstrip().startswith("{"):
+        try:
+            found = json.loads(text)
+            clean = _value(found, 0)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if clean == found:
+                return raw
+            return json.dumps(clean, ensure_ascii=False, separators=(",", ":")).encode(
+                "utf-8", "surrogatepass"
+            )
+    return redact(text).encode("utf-8", "surrogateescape")
+
+
+def _value(value: Any, depth: int) -> Any:
+    if isinstance(value, (Mapping, list, tuple)):
+        return _container(value, depth)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= SAFE_INT_MAX else str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return redact(value if isinstance(value, str) else repr(value))
+
+
+def _container(value: Any, depth: int) -> Any:
+    if depth >= DEPTH_MAX:
+        return "[too deep]"
+    if isinstance(value, Mapping):
+        return _mapping(value, depth)
+    return [_value(item, depth + 1) for item in value]
+
+
+def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    clean: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if isinstance(key, str) else repr(key)
+        hidden = is_secret_name(name) and item is not None
+        clean[name] = REDACTED if hidden else _value(item, depth + 1)
+    return clean

@@ -1,0 +1,260 @@
+"""The model of a report: lines in, one by one; sessions, lanes and troubles out. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cordboard.logs.coverage import Coverage
+from cordboard.logs.report.attempts import Attempt, attempts
+from cordboard.logs.report.bounded import HeadTail
+from cordboard.logs.report.entry import Entry, entry
+from cordboard.logs.report.header import Header
+from cordboard.logs.report.lanes import LaneMaker, Lanes
+from cordboard.logs.report.stages import Startup, startup
+from cordboard.logs.report.trouble import TroubleFinder, Troubles
+from cordboard.logs.report.turns import Latency, Turn, latency, turns
+from cordboard.logs.report.units import count
+from cordboard.logs.report.verdict import Story, Verdict, between, judge, seconds_told
+
+SESSIONS_MAX: Final = 500
+EVENTS_MAX: Final = 20_000
+_JOINS: Final = frozenset(
+    {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session, as its lines tell of it; of several stays under one id, the last.
+
+    Attributes:
+        length_ms: From the bot's start to the end.
+        state: Its terminal state and reason; empty where no line tells.
+        notes: What a reader should know before believing the rest.
+    """
+
+    session_id: str
+    verdict: Verdict
+    user_id: str | None = None
+    user_name: str | None = None
+    room: str | None = None
+    bot: str = ""
+    first_us: int | None = None
+    last_us: int | None = None
+    length_ms: float | None = None
+    state: str = ""
+    reason: str = ""
+    lines: int = 0
+    errors: int = 0
+    warnings: int = 0
+    stays: int = 1
+    startup: Startup = field(default_factory=Startup)
+    turns: tuple[Turn, ...] = ()
+    latency: Latency | None = None
+    attempts: tuple[Attempt, ...] = ()
+    events: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """All that a report shows besides the lines.
+
+    Attributes:
+        session: The session that the report is about; None when it is about several.
+        others: Sessions that were too many to be kept apart.
+        verdict: The session's, or on all of them, with what limits it.
+    """
+
+    header: Header
+    coverage: Coverage
+    verdict: Verdict
+    sessions: tuple[Session, ...] = ()
+    session: Session | None = None
+    others: int = 0
+    lines: int = 0
+    lanes: Lanes = field(default_factory=Lanes)
+    troubles: Troubles = field(default_factory=Troubles)
+
+
+@dataclass(slots=True)
+class _Told:
+    """What was told of one session so far."""
+
+    lines: int = 0
+    errors: int = 0
+    warnings: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    who: dict[str, str] = field(default_factory=dict)
+    events: HeadTail[Entry] = field(default_factory=lambda: HeadTail(EVENTS_MAX))
+
+    def add(self, item: Entry) -> None:
+        self.lines += 1
+        self.errors += item.level == "error"
+        self.warnings += item.level == "warn"
+        if item.us is not None:
+            self.first_us = item.us if self.first_us is None else min(self.first_us, item.us)
+            self.last_us = item.us if self.last_us is None else max(self.last_us, item.us)
+        for name in ("user_id", "user_name", "room"):
+            value = getattr(item, name)
+            if value:
+                self.who[name] = value
+        if item.event:
+            self.events.add(item)
+
+
+class ModelMaker:
+    """Takes the records of a report one by one.
+
+    Args:
+        header: How the report was asked for.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._told: dict[str, _Told] = {}
+        self._others: set[str] = set()
+        self._lanes = LaneMaker()
+        self._troubles = TroubleFinder()
+        self._lines = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take one record."""
+        item = entry(self._lines, record, self._header.session_id)
+        self._lines += 1
+        self._lanes.add(item)
+        self._troubles.add(item)
+        if item.session_id is None:
+            return
+        if item.session_id not in self._told and len(self._told) >= SESSIONS_MAX:
+            self._others.add(item.session_id)
+            return
+        self._told.setdefault(item.session_id, _Told()).add(item)
+
+    def model(self, coverage: Coverage) -> Model:
+        """Return the model of all records so far."""
+        sessions = tuple(
+            sorted(
+                (_session(name, told) for name, told in self._told.items()),
+                key=lambda item: (item.first_us is None, item.first_us or 0),
+            )
+        )
+        wanted = self._header.session_id
+        session = next((item for item in sessions if item.session_id == wanted), None)
+        if wanted is None and len(sessions) == 1:
+            session = sessions[0]
+        verdict = session.verdict if session else _of_several(wanted, sessions, self._lines)
+        return Model(
+            header=self._header,
+            coverage=coverage,
+            verdict=_limited(verdict, coverage, self._header, session),
+            sessions=sessions,
+            session=session,
+            others=len(self._others),
+            lines=self._lines,
+            lanes=self._lanes.lanes(),
+            troubles=self._troubles.troubles(),
+        )
+
+
+def _session(name: str, told: _Told) -> Session:
+    ordered = sorted(told.events, key=lambda item: (item.us is None, item.us or 0))
+    stays = _stays(ordered)
+    events = stays[-1]
+    path = startup(events)
+    story = Story(events, path)
+    ended = story.last("session.ended")
+    all_turns = turns(events)
+    bot = next((item.meta["bot"] for item in events if isinstance(item.meta.get("bot"), str)), "")
+    return Session(
+        session_id=name,
+        verdict=judge(story, told.lines),
+        bot=bot,
+        first_us=told.first_us,
+        last_us=told.last_us,
+        length_ms=between(story.first("bot.started"), ended) or seconds_told(ended),
+        state=_meta_text(ended, "state"),
+        reason=_meta_text(ended, "reason"),
+        lines=told.lines,
+        errors=told.errors,
+        warnings=told.warnings,
+        stays=len(stays),
+        startup=path,
+        turns=all_turns,
+        latency=latency(all_turns),
+        attempts=attempts(events),
+        events=tuple(events),
+        **told.who,
+    )
+
+
+def _stays(events: Sequence[Entry]) -> list[list[Entry]]:
+    """Part the events of an id that was used again after its session had ended."""
+    stays: list[list[Entry]] = [[]]
+    over = False
+    for item in events:
+        if over and item.event in _JOINS:
+            stays.append([])
+            over = False
+        stays[-1].append(item)
+        over |= item.event == "session.ended"
+    return stays
+
+
+def _meta_text(item: Entry | None, name: str) -> str:
+    value = item.meta.get(name) if item is not None else None
+    return value if isinstance(value, str) else ""
+
+
+def _of_several(wanted: str | None, sessions: Sequence[Session], lines: int) -> Verdict:
+    if wanted is not None or not lines:
+        return Verdict("unknown", "No line was found.")
+    if not sessions:
+        return Verdict("unknown", f"{count(lines, 'line')}, none of them of a session.")
+    tones = [item.verdict.tone for item in sessions]
+    parts = [
+        f"{tones.count(tone)} {words}"
+        for tone, words in (
+            ("ok", "went well"),
+            ("warn", "with trouble"),
+            ("bad", "failed"),
+            ("unknown", "not told to the end"),
+        )
+        if tone in tones
+    ]
+    worst = next(tone for tone in ("bad", "warn", "unknown", "ok") if tone in tones)
+    return Verdict(worst, f"{count(len(sessions), 'session')}: {', '.join(parts)}.")
+
+
+def _limited(
+    verdict: Verdict, coverage: Coverage, header: Header, session: Session | None
+) -> Verdict:
+    """Add to a verdict what limits it: it must never claim more than its lines prove."""
+    more = []
+    if session is not None:
+        more += _about(session)
+    short = [item for item in coverage.answers if item.shortfalls]
+    if short:
+        names = ", ".join(item.name for item in short[:4]) + (", …" if len(short) > 4 else "")  # noqa: PLR2004 - a handful
+        more.append(f"Incomplete: something is missing of {names}; see Coverage.")
+    if header.filters:
+        more.append(
+            f"Only a part was asked for ({' '.join(header.filters)}): other lines may differ."
+        )
+    return Verdict(verdict.tone, verdict.headline, (*verdict.details, *more))
+
+
+def _about(session: Session) -> list[str]:
+    said = []
+    if session.errors or session.warnings:
+        bad = [
+            count(number, word)
+            for number, word in ((session.errors, "error"), (session.warnings, "warning"))
+            if number
+        ]
+        said.append(f"Its lines hold {' and '.join(bad)}.")
+    if session.stays > 1:
+        said.append(
+            f"The id was used for {session.stays} sessions one after the other; this is the last."
+        )
+    return said
