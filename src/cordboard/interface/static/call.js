@@ -83,7 +83,7 @@ export class Call {
     this.#leaving = true;
     log.info("Leave clicked");
     this.#tell.state("leaving");
-    this.#stopMedia();
+    this.#hush();
     await this.#takeBack();
     this.#finish({ title: "", todo: "" });
   }
@@ -93,8 +93,10 @@ export class Call {
     if (this.#over) return;
     this.#over = true;
     log.info("Page closed in the call");
+    // The connection is left to the browser: closed here, the bot would notice before the server
+    // hears from us, and the session would have ended for the wrong reason.
     if (this.#joining) navigator.sendBeacon(sessionUrl(this.sessionId, "/leave"));
-    this.#stopMedia();
+    this.#hush();
     this.#stopListening();
   }
 
@@ -122,8 +124,8 @@ export class Call {
     const [track] = this.#microphone.getAudioTracks();
     this.#reach("microphone", { label: track.label });
     track.onended = () => this.#tell.note("The microphone has gone. Plug it in, leave, and join again.");
-    this.you = new Loudness(this.#microphone);
     this.#peer = this.#newPeer(); // its offer is made while the bot starts
+    this.you = new Loudness(this.#microphone);
     return true;
   }
 
@@ -279,7 +281,7 @@ export class Call {
   async #giveUp(title, todo) {
     if (this.#over || this.#leaving) return;
     this.#leaving = true;
-    this.#stopMedia();
+    this.#hush();
     await this.#takeBack();
     this.#finish({ title, todo });
   }
@@ -289,7 +291,7 @@ export class Call {
     if (error instanceof Problem) log.warn("Call failed", { code: error.code, why: error.message });
     else log.error("Call failed", { error });
     this.#leaving = true;
-    this.#stopMedia();
+    this.#hush();
     if (this.#joined) await this.#takeBack();
     const [title, todo] = problemWords(error);
     const { code, retryAfterS, holder, yours } = error;
@@ -298,6 +300,7 @@ export class Call {
 
   /** End the session on the server, if there is one by now. */
   async #takeBack() {
+    this.#peer?.quality().then((quality) => log.info("Media quality", quality), () => {});
     if (!this.#joining) return;
     await this.#joining.catch(() => {});
     if (!this.#joined) return;
@@ -315,15 +318,19 @@ export class Call {
     this.#tell.ended(how);
   }
 
-  #stopMedia() {
-    this.#peer?.quality().then((quality) => log.info("Media quality", quality), () => {});
-    this.#peer?.close();
-    this.#peer = null;
+  /** Be silent and deaf at once; the connection stays until the server knows that we leave. */
+  #hush() {
+    closeMicrophone(this.#microphone);
     this.you?.close();
     this.bot?.close();
     this.you = this.bot = null;
-    closeMicrophone(this.#microphone);
     this.#options.audio.srcObject = null;
+  }
+
+  #stopMedia() {
+    this.#hush();
+    this.#peer?.close();
+    this.#peer = null;
   }
 
   #stopListening() {

@@ -2,7 +2,10 @@
 
 import { getClientLogger } from "/static/log.js";
 
-const GATHER_MS = 300; // addresses of this machine come within a few ms; later ones are sent after
+// Addresses of this machine come within a few ms, one after the other; what comes later than that
+// (a browser looks 100 ms longer, for TCP, which the bots do not speak) is sent after the offer.
+const GATHER_QUIET_MS = 20;
+const GATHER_MAX_MS = 300;
 const PING_MS = 1000;
 // What Pipecat's own client says first; bots that greet on RTVI's client-ready wait for it.
 const CLIENT_READY = {
@@ -45,7 +48,7 @@ export class Peer {
     this.#pc.onicecandidateerror = (event) => {
       log.warn("ICE candidate error", { code: event.errorCode, text: event.errorText });
     };
-    this.#pc.onicecandidate = ({ candidate }) => candidate?.candidate && this.#candidate(candidate);
+    this.#pc.onicecandidate = ({ candidate }) => candidate?.protocol === "udp" && this.#candidate(candidate);
     this.#talk(this.#pc.createDataChannel("cordboard"));
     this.offer = this.#makeOffer();
     this.offer.catch(() => {}); // whoever awaits it, hears of it
@@ -100,17 +103,23 @@ export class Peer {
   }
 
   async #makeOffer() {
-    const gathered = new Promise((resolve) => {
-      this.#pc.addEventListener("icegatheringstatechange", () => {
-        if (this.#pc.iceGatheringState === "complete") resolve();
-      });
-      setTimeout(resolve, GATHER_MS);
-    });
+    const gathered = this.#gathered();
     await this.#pc.setLocalDescription(await this.#pc.createOffer());
     await gathered;
     const { sdp, type } = this.#pc.localDescription;
     this.#late = []; // all that came so far is in the offer
     return { sdp, type };
+  }
+
+  #gathered() {
+    return new Promise((resolve) => {
+      let quiet = null;
+      this.#pc.addEventListener("icecandidate", ({ candidate }) => {
+        clearTimeout(quiet);
+        quiet = setTimeout(resolve, candidate ? GATHER_QUIET_MS : 0);
+      });
+      setTimeout(resolve, GATHER_MAX_MS);
+    });
   }
 
   #candidate(candidate) {

@@ -75,6 +75,8 @@ const tell = {
     room.dataset.state = name;
     el("state").textContent = STATES[name];
     if (name === "connected") connectedAt ??= performance.now();
+    // Not before: the second half of a double click on Join would fall on it.
+    el("mute").disabled = connectedAt === null;
   },
   stage(name, ms) {
     reached.push({ name, ms });
@@ -196,12 +198,18 @@ function timelineRow(name, time) {
 }
 
 function drawMeters() {
-  el("meter-you").value = call?.you?.level() ?? 0;
-  el("meter-bot").value = call?.bot?.level() ?? 0;
+  drawMeter(el("meter-you"), call?.you?.level() ?? 0);
+  drawMeter(el("meter-bot"), call?.bot?.level() ?? 0);
   const seconds = connectedAt === null ? null : Math.floor((performance.now() - connectedAt) / 1000);
   const text = seconds === null ? "" : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   if (el("elapsed").textContent !== text) el("elapsed").textContent = text;
   if (call) requestAnimationFrame(drawMeters);
+}
+
+function drawMeter(meter, level) {
+  meter.style.setProperty("--level", level.toFixed(3));
+  const tenths = String(Math.round(level * 10));
+  if (meter.getAttribute("aria-valuenow") !== tenths) meter.setAttribute("aria-valuenow", tenths);
 }
 
 function showButtons() {

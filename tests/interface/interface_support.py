@@ -1,0 +1,96 @@
+"""The interface before a real gateway and a real store, and browsers without a window."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cordboard.gateway.app import create_app as create_gateway
+from cordboard.interface import app as interface
+from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings
+from cordboard.store import Holder, RunnerInfo, Store
+from tests_support import served
+
+SECRET = "s3cret-of-the-gateway"
+
+
+@dataclass
+class Browser:
+    """Somebody's browser: it keeps cookies, and says where its requests come from."""
+
+    client: aiohttp.ClientSession
+    url: str
+
+    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any, Any]:
+        """Return status, JSON (or text) and headers of an answer."""
+        headers = {"Origin": self.url, **more.pop("headers", {})}
+        async with self.client.request(
+            method, f"{self.url}{path}", headers=headers, allow_redirects=False, **more
+        ) as answer:
+            text = await answer.text()
+            kind = answer.content_type
+            return answer.status, json.loads(text) if "json" in kind else text, answer.headers
+
+    async def sign_in(self, name: str = "Ada") -> "Browser":
+        status, _, _ = await self.ask("POST", "/login", data={"name": name})
+        assert status == 303
+        return self
+
+    async def join(self, session_id: str, room: str = "webrtc:demo") -> tuple[int, Any, Any]:
+        return await self.ask("POST", "/api/sessions", json={"sessionId": session_id, "room": room})
+
+
+@dataclass
+class Site:
+    """An interface, the gateway behind it, and the store behind that."""
+
+    url: str
+    store: Store
+    app: Any
+    settings: Settings
+    _clients: list[aiohttp.ClientSession] = field(default_factory=list)
+
+    def browser(self) -> Browser:
+        """Return a browser that nobody has signed in with."""
+        # Cookies of an address instead of a name are "unsafe" to aiohttp; browsers take them.
+        client = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self._clients.append(client)
+        return Browser(client, self.url)
+
+    async def run(self, session_id: str, url: str = "http://127.0.0.1:9") -> None:
+        """Bring a joined session to running, as an operator and a runner would."""
+        await self.store.register(RunnerInfo("r1", url, capacity=9))
+        await self.store.assign(session_id, 1)
+        await self.store.running(session_id, 1, Holder("r1", url, "warm", 42))
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+
+
+@asynccontextmanager
+async def open_site(store: Store | None, settings: Settings) -> AsyncIterator[Site]:
+    """Serve an interface."""
+    app = interface.create_app(settings)
+    async with served(app) as url:
+        here = Site(url, store, app, settings)  # type: ignore[arg-type]  # none: no gateway
+        try:
+            yield here
+        finally:
+            await here.close()
+
+
+@pytest.fixture
+async def site(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    """An interface with a gateway that takes five joins into its queue."""
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+    monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
+    async with (
+        served(create_gateway(Settings(queue_max=5), store)) as gateway,
+        open_site(store, Settings(gateway_url=gateway)) as here,
+    ):
+        yield here
