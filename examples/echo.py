@@ -1,9 +1,9 @@
-"""A bot of your own, as small as one can be: it sends back what it hears, a second later.
+"""A bot of your own, as small as one can be: it sends back what it hears, two seconds later.
 
 cordboard up --bot examples/echo.py
 """
 
-import asyncio
+from collections import deque
 
 from pipecat.frames.frames import Frame, InputAudioRawFrame, OutputAudioRawFrame
 from pipecat.pipeline.pipeline import Pipeline
@@ -14,25 +14,29 @@ from pipecat.transports.base_transport import TransportParams
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 from pipecat.workers.runner import WorkerRunner
 
-DELAY_S = 1.0
+DELAY_FRAMES = 100  # of 20 ms each
 
 
 class Echo(FrameProcessor):
-    """Turns each piece of sound around."""
+    """Turns sound around, two seconds late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: deque[InputAudioRawFrame] = deque()
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
-        if isinstance(frame, InputAudioRawFrame):
-            self.create_task(self._later(frame))
-        else:
+        if not isinstance(frame, InputAudioRawFrame):
             await self.push_frame(frame, direction)
-
-    async def _later(self, frame: InputAudioRawFrame) -> None:
-        await asyncio.sleep(DELAY_S)
-        sound = OutputAudioRawFrame(
-            audio=frame.audio, sample_rate=frame.sample_rate, num_channels=frame.num_channels
-        )
-        await self.push_frame(sound)
+            return
+        self._held.append(frame)
+        if len(self._held) > DELAY_FRAMES:
+            old = self._held.popleft()
+            await self.push_frame(
+                OutputAudioRawFrame(
+                    audio=old.audio, sample_rate=old.sample_rate, num_channels=old.num_channels
+                )
+            )
 
 
 async def bot(runner_args: RunnerArguments) -> None:

@@ -64,9 +64,7 @@ async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> Non
     lines = await lines_of(up, "e2e:call-1")
     assert {line["sessionId"] for line in lines} == {"e2e:call-1"}
     assert {line["service"] for line in lines} == {"gateway", "operator", "runner", "bot"}
-    assert {line["userName"] for line in lines if line["service"] in {"runner", "bot"}} == {
-        "Ada Łovelace"
-    }
+    assert {line["userName"] for line in lines if "event" in line} == {"Ada Łovelace"}
     stamps = [line["timestamp"] for line in lines]
     assert stamps == sorted(stamps)
     assert contiguous(lines)
@@ -86,9 +84,8 @@ async def test_a_bot_of_ones_own_and_its_print(tmp_path: Path) -> None:
     """`up --bot` runs the example, and its bare print is a line of the session."""
     async with ready(tmp_path, "--bot", str(ROOT / "examples" / "echo.py")) as up:
         status, _, err = await run(
-            up, "call", "webrtc:demo", "--session", "mine", "--say", str(HELLO), "--seconds", "5"
+            up, "call", "webrtc:demo", "--session", "mine", "--say", str(HELLO)
         )
-        assert "first_audio" not in err, err
         lines = await lines_of(up, "mine")
     printed = [line for line in lines if line.get("raw")]
     assert status == 0, err
@@ -109,8 +106,8 @@ async def test_a_bot_that_raises_at_its_start(tmp_path: Path) -> None:
     crashed = next(line for line in lines if line.get("event") == "bot.crashed")
     assert "no key for the speech service" in crashed["error"]["message"]
     assert "broken.py" in crashed["error"]["stack"]
-    assert lines[-1]["event"] == "session.ended"
-    assert lines[-1]["meta"]["reason"] == "bot_crashed"
+    ended = [line for line in lines if line.get("event") == "session.ended"]
+    assert [line["meta"]["reason"] for line in ended] == ["bot_crashed"]
 
 
 async def test_a_caller_that_vanishes_ends_the_session(up: Up) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from cordboard.call.peer import Peer
 from cordboard.call.signalling import Signalling, Where
-from cordboard.call.sound import FRAME_S, RATE, Ear, Microphone, Recording, read_speech
+from cordboard.call.sound import FRAME_S, PAUSE_S, RATE, Ear, Microphone, Recording, read_speech
 from cordboard.call.timeline import Stage, StageFailedError, Timeline, at_stage
 from cordboard.contract.errors import CordboardError, UsageError
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
@@ -268,8 +268,12 @@ async def _turn(call: _Call) -> None:
         raise StageFailedError("spoken", *_TOO_BUSY)
     call.line.reach("spoken", spoken)
     call.line.towards = "heard_back"
-    # What arrives together with our last frame answers nothing.
-    at = await _until(lambda: call.ear.onset_after(spoken + FRAME_S), AUDIO_TIMEOUT_S)
+    # What arrives together with our last frame answers nothing; a bot that began while we spoke, and
+    # goes on, does.
+    at = await _until(
+        lambda: call.ear.onset_after(spoken + FRAME_S) or call.ear.loud_after(spoken + PAUSE_S),
+        AUDIO_TIMEOUT_S,
+    )
     if at is None:
         raise _silent("heard_back", AUDIO_TIMEOUT_S)
     call.line.reach("heard_back", at)

@@ -166,6 +166,10 @@ class Ear:
         """Return when sound first began after ``since``."""
         return next((at for at in self.onsets if at > since), None)
 
+    def loud_after(self, since: float) -> float | None:
+        """Return when sound was last there, if that is after ``since``."""
+        return self._last_loud if self._last_loud > since else None
+
     def quiet(self, now: float) -> bool:
         """Say whether the last sound was long enough ago for its speaker to have finished."""
         return now - self._last_loud >= PAUSE_S
