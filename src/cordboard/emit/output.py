@@ -96,6 +96,8 @@ class Output:
         deadline = monotonic() + timeout_s
         while self._has_thread and monotonic() < deadline:
             sleep(_YIELD_S / 4)
+        # It may have ended without taking the last call for it; the next line must start another.
+        self._armed = self._has_thread
 
     def resume(self) -> None:
         """Go on with what ``quiesce`` could not write in time."""
