@@ -51,8 +51,10 @@ async def test_in_a_loop(cordboard_async_canary): await cordboard_async_canary(w
 async def test_in_a_loop_wrong(cordboard_async_canary): await cordboard_async_canary(forgets)
 def test_unbound(cordboard_canary): cordboard_canary(svc.good, bind=False)
 def test_prints(): svc.prints()
-@pytest.mark.cordboard_log_exempt
+@pytest.mark.cordboard_log_exempt("a reason")
 def test_exempt(): svc.prints()
+@pytest.mark.cordboard_log_exempt
+def test_no_reason(): svc.prints()
 def test_own_print(): print("a test may")
 def test_event(): svc.bad_event()
 def test_session(): svc.bad_session()
@@ -88,7 +90,7 @@ def test_each_fault_fails_its_test_with_file_and_line(project: Path) -> None:
     said = run(project, "--cordboard-log")
     failed = {word.partition("::")[2] for word in said.split() if word.startswith("test_svc.py::")}
     assert failed == {
-        "test_in_a_loop_wrong", "test_unbound", "test_prints", "test_event", "test_session",
+        "test_in_a_loop_wrong", "test_unbound", "test_prints", "test_no_reason", "test_event", "test_session",
         "test_loses", "test_loses_outside_a_canary", "test_mixes", "test_fixture",
     }, said  # fmt: skip
     assert "svc.py:8: print; say it through a logger" in said
@@ -119,4 +121,4 @@ def test_the_checklist_names_who_was_heard_and_who_was_not(project: Path) -> Non
 def test_without_the_option_the_kit_is_asleep(project: Path) -> None:
     """Without the option prints and events fail nothing; a canary works all the same."""
     said = run(project)
-    assert "4 failed, 12 passed" in said, said
+    assert "4 failed, 13 passed" in said, said

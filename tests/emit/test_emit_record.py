@@ -241,6 +241,7 @@ def test_no_line_is_longer_than_16_kib(values: dict[str, Any]) -> None:
     assert cut
 
 
+@pytest.mark.cordboard_log_exempt("an event too long is none of the contract's")
 def test_everything_too_long_at_once() -> None:
     """Message, meta, error, event and context may all be too long: the line is still a record."""
 
@@ -307,6 +308,7 @@ VALUES = st.recursive(
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.cordboard_log_exempt("says session ids and events that no service may")
 @QUICK
 @given(
     message=TEXT,

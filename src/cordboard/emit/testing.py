@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-MARKER: Final = "cordboard_log_exempt: the kit of --cordboard-log does not look at this test"
+MARKER: Final = "cordboard_log_exempt(reason): --cordboard-log does not look at this test"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
