@@ -13,8 +13,7 @@ from typing import Final
 
 from cordboard.logs.coverage import REASONS, Answer
 from cordboard.logs.report import html_call
-from cordboard.logs.report.html_call import service_name
-from cordboard.logs.report.markup import Markup, el, join, text
+from cordboard.logs.report.markup import Markup, el
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.rows import RowMaker
 from cordboard.logs.report.units import clock, count, day_and_clock, length, microseconds
@@ -101,7 +100,15 @@ def _bar(links: list[tuple[str, str]]) -> Markup:
             "div",
             el("div", _LOGO, el("span", "Cordboard"), class_="brand"),
             el("nav", nav, aria_label="Sections"),
-            el("button", "Light / dark", id="theme", type="button", class_="js-only"),
+            el(
+                "button",
+                "◐",
+                aria_label="Light or dark",
+                title="Light or dark",
+                id="theme",
+                type="button",
+                class_="js-only",
+            ),
         ),
         class_="bar",
     )
@@ -132,7 +139,7 @@ def _figures(model: Model) -> list[tuple[str, str, str]]:
         figures = [
             (length(session.startup.total_ms), "to the bot's first audio", ""),
             (length(session.length_ms), "from the bot's start to the end", ""),
-            (f"{len(session.turns):,}", "turns", ""),
+            _counted(len(session.turns), "turn"),
         ]
         if session.latency is not None:
             figures.append((length(session.latency.median_ms), "user to bot, median", ""))
@@ -140,18 +147,22 @@ def _figures(model: Model) -> list[tuple[str, str, str]]:
         if len(session.attempts) > 1:
             figures.append((str(len(session.attempts)), "attempts", "warn"))
     else:
-        figures = [(f"{len(model.sessions) + model.others:,}", "sessions", "")]
+        figures = [_counted(len(model.sessions) + model.others, "session")]
     complete = model.coverage.complete
     return [
         *figures,
-        (f"{troubles.errors:,}", "errors", "bad" if troubles.errors else ""),
-        (f"{troubles.warnings:,}", "warnings", "warn" if troubles.warnings else ""),
+        _counted(troubles.errors, "error", "bad"),
+        _counted(troubles.warnings, "warning", "warn"),
         (
             f"{model.lines:,}",
             "lines, complete" if complete else "lines, incomplete",
             "" if complete else "warn",
         ),
     ]
+
+
+def _counted(number: int, noun: str, tone: str = "") -> tuple[str, str, str]:
+    return f"{number:,}", noun if number == 1 else f"{noun}s", tone if number else ""
 
 
 def _about(session: Session) -> Markup:
@@ -240,7 +251,7 @@ def _answer(answer: Answer) -> Markup:
         el("td", answer.kind, class_="dim"),
         el("td", f"{answer.lines:,}", class_="num"),
         [
-            el("td", clock(microseconds(at)) if at else "-", class_="num")
+            el("td", clock(microseconds(at)) if at else "-", class_="mono")
             for at in (answer.first, answer.last)
         ],
         el("td", el("ul", missing) if missing else el("span", "nothing", class_="dim")),
@@ -295,7 +306,7 @@ def _lines(model: Model, rows: RowMaker) -> Markup:
     viewer = el(
         "div",
         tools,
-        el("div", id="services", class_="tools services"),
+        el("div", id="chips", class_="tools services"),
         el(
             "div",
             el("div", id="space", class_="space"),
@@ -328,12 +339,9 @@ def _lines(model: Model, rows: RowMaker) -> Markup:
 
 
 def _zero_us(model: Model) -> int | None:
-    stages = model.session.startup.stages if model.session else ()
-    return (
-        next((item.us for item in stages if item.event == model.session.startup.zero), None)
-        if model.session
-        else None
-    )
+    path = model.session.startup if model.session else None
+    stages = path.stages if path else ()
+    return next((item.us for item in stages if path and item.event == path.zero), None)
 
 
 def _footer(model: Model) -> Markup:
@@ -349,6 +357,3 @@ def _footer(model: Model) -> Markup:
         el("p", " · ".join(filter(None, parts))),
         el("p", "Ask again: ", el("code", header.command)) if header.command else None,
     )
-
-
-__all__ = ["join", "page", "service_name", "text"]

@@ -7,7 +7,7 @@ from cordboard.contract.record import SERVICES
 from cordboard.logs.report.attempts import Attempt
 from cordboard.logs.report.entry import Entry
 from cordboard.logs.report.lanes import BUCKETS, Lane, Mark
-from cordboard.logs.report.markup import Markup, el, join
+from cordboard.logs.report.markup import Markup, el
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.stages import Stage, Startup
 from cordboard.logs.report.trouble import Block, Troubles
@@ -21,6 +21,7 @@ SLOW_LEAST_MS: Final = 20.0
 TURNS_SHOWN: Final = 400
 EVENTS_SHOWN: Final = 400
 PART_COLOURS: Final = 6
+TALL: Final = {"event": 14, "warn": 18, "error": 22}
 _ZERO_WORDS: Final = {
     "join.clicked": "the click",
     "join.requested": "the interface's request (no line tells of the click)",
@@ -184,7 +185,7 @@ def turns(session: Session) -> Markup | None:
     return el(
         "section",
         el("h2", "Turns", el("small", about)),
-        el("div", el("table", el("thead", head), el("tbody", rows)), class_="scroll"),
+        el("div", el("table", el("thead", head), el("tbody", rows)), class_="scroll tall"),
         el("p", f"{count(more, 'more turn')} in the lines below.", class_="dim") if more else None,
         id="turns",
     )
@@ -288,22 +289,18 @@ def _lane(lane: Lane) -> Markup:
 
 
 def _mark(mark: Mark, most: int) -> Markup:
-    tall = 20 if mark.worst else 4 + 10 * mark.lines / most
+    tall = TALL.get(mark.worst) or 3 + 8 * mark.lines / most
     words = f"{one_line(mark.words, 120)} · " if mark.words else ""
     shape = el(
         "rect",
+        el("title", f"{words}{count(mark.lines, 'line')}"),
         x=str(mark.at * 4),
         y=f"{(22 - tall) / 2:.1f}",
-        width="4",
+        width="6" if mark.worst == "error" else "4",
         height=f"{tall:.1f}",
         class_=mark.worst or "some",
     )
-    titled = (
-        Markup(f"{shape[:-1]}>") + el("title", f"{words}{count(mark.lines, 'line')}") + "</rect>"
-    )
-    return (
-        el("a", Markup(titled), href=f"#L{mark.index + 1}") if mark.index >= 0 else Markup(titled)
-    )
+    return el("a", shape, href=f"#L{mark.index + 1}") if mark.index >= 0 else shape
 
 
 # --- attempts
@@ -402,26 +399,27 @@ def events(session: Session) -> Markup | None:
         return None
     shown = session.events[:EVENTS_SHOWN]
     more = len(session.events) - len(shown)
-    rows = [
-        el(
-            "tr",
-            el("td", el("a", clock(item.us), href=f"#L{item.index + 1}"), class_="mono"),
-            el("td", service_name(item.service)),
-            el("td", el("span", one_line(item.event or "", 80), class_="mono")),
-            el("td", one_line(join_words(item), 400), class_="wrap dim"),
-        )
-        for item in shown
-    ]
     return el(
         "section",
         el("h2", "Events", el("small", "the session's timeline")),
-        el("div", el("table", el("tbody", rows)), class_="scroll"),
+        el("div", el("ol", [_event(item) for item in shown]), class_="block tall"),
         el("p", f"{count(more, 'more event')} in the lines below.", class_="dim") if more else None,
         id="events",
     )
 
 
-def join_words(item: Entry) -> str:
+def _event(item: Entry) -> Markup:
+    return el(
+        "li",
+        el("a", clock(item.us), href=f"#L{item.index + 1}"),
+        service_name(item.service),
+        el("b", one_line(item.event or "", 80)),
+        el("span", one_line(_words_of(item), 400), class_="what wrap"),
+        class_="event",
+    )
+
+
+def _words_of(item: Entry) -> str:
     """Return what an event says besides its name."""
     return " ".join(filter(None, [pairs(item.meta), item.error]))
 
@@ -484,16 +482,3 @@ def _session(item: Session) -> Markup:
             class_="wrap",
         ),
     )
-
-
-__all__ = [
-    "attempts",
-    "events",
-    "join",
-    "lanes",
-    "service_name",
-    "sessions",
-    "startup",
-    "troubles",
-    "turns",
-]

@@ -5,7 +5,7 @@ from typing import Any
 
 from cordboard.logs.report.visible import as_text, visible
 
-_VOID = frozenset({"meta", "input", "br", "rect", "line", "hr"})
+_VOID = frozenset({"meta", "input"})
 
 
 class Markup(str):

@@ -63,7 +63,7 @@
 
   // --- filters
   const list = byId("list"), space = byId("space"), search = byId("search"), least = byId("least");
-  const eventsOnly = byId("events-only"), counted = byId("counted"), chips = byId("services"), detail = byId("detail");
+  const eventsOnly = byId("events-only"), counted = byId("counted"), chips = byId("chips"), detail = byId("detail");
   const zero = list.dataset.zero ? Number(list.dataset.zero) : origin;
   const haystacks = new Array(rows.length);
   const hidden = new Set();

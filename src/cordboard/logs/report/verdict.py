@@ -115,15 +115,36 @@ def _asked(story: Story, reason: str) -> Verdict:
     why = f"It ended{span}: {_ASKED_TO_END[reason]}."
     if story.has("bot.first_audio"):
         total = story.startup.total_ms
-        heard = f"first audio {length(total)} after {_zero(story)}" if total else "the bot spoke"
-        recovered = story.has("session.recovered")
-        extra = ", after it was handed to another runner" if recovered else ""
-        return Verdict("warn" if recovered else "ok", f"The call worked: {heard}{extra}.", (why,))
+        known = total is not None
+        heard = f"first audio {length(total)} after {_zero(story)}" if known else "the bot spoke"
+        recovery = _recovery(story)
+        if recovery is None:
+            return Verdict("ok", f"The call worked: {heard}.", (why,))
+        return Verdict(
+            "warn", f"The call worked, but changed its runner: {heard}.", (recovery, why)
+        )
     if story.has("user.connected", "bot.connected"):
         return Verdict("warn", "Connected, but no line tells of any audio of the bot.", (why,))
     if not story.has("bot.started"):
         return Verdict("warn", "It ended, and no line tells that a bot had started.", (why,))
     return Verdict("warn", "The bot started, and no line tells that anybody connected.", (why,))
+
+
+def _recovery(story: Story) -> str | None:
+    """Say what was between the loss of a runner and the bot's next word; None without a loss."""
+    last = story.last("session.recovered")
+    if last is None:
+        return None
+    tries = sum(item.event == "session.recovered" for item in story.events)
+    said = f"It was handed to another runner {'once' if tries == 1 else f'{tries} times'}"
+    again = next((item for item in story.events if _follows(item, last, "bot.first_audio")), None)
+    if again is None:
+        return f"{said}; no line tells that the bot spoke again after that."
+    return f"{said}; {length(between(last, again))} later the bot spoke again."
+
+
+def _follows(item: Entry, other: Entry, event: str) -> bool:
+    return item.event == event and (between(other, item) or -1.0) >= 0
 
 
 def _nobody(story: Story) -> Verdict:

@@ -1,0 +1,211 @@
+"""Sessions as their lines tell of them, made by hand after what the services really say."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cordboard.logs.coverage import Answer, Coverage, Shortfall
+from cordboard.logs.line import Line
+from cordboard.logs.report.header import Header
+from cordboard.logs.report.units import timestamp
+
+ZERO_US = 1_795_500_000_000_000  # 2026-11-24, half past eight or so
+STACK = (
+    "Traceback (most recent call last):\n"
+    '  File "/app/bot.py", line 41, in on_user_turn\n'
+    "    answer = await tools.lookup(order)\n"
+    "ValueError: no order 4711\n"
+)
+
+
+@dataclass
+class Told:
+    """Records in the order in which they are said.
+
+    Attributes:
+        epoch: Goes onto each record that does not say another; None for none.
+    """
+
+    session_id: str = "call-7"
+    epoch: int | None = 1
+    records: list[dict[str, Any]] = field(default_factory=list)
+    seqs: dict[str, int] = field(default_factory=dict)
+
+    def say(
+        self,
+        at_ms: float,
+        service: str,
+        message: str,
+        *,
+        event: str | None = None,
+        level: str = "info",
+        tag: str | None = None,
+        **more: Any,
+    ) -> "Told":
+        """Add a record; ``error`` and the record's own keys stand apart, the rest is meta."""
+        self.seqs[service] = self.seqs.get(service, 0) + 1
+        record: dict[str, Any] = {
+            "timestamp": timestamp(ZERO_US + round(at_ms * 1000)),
+            "level": level,
+            "message": message,
+            "service": service,
+            "tag": tag or service,
+            "sessionId": self.session_id,
+            "userId": "u-1",
+            "userName": "Ada Lovelace",
+            "room": "webrtc:standup",
+        }
+        if self.epoch is not None:
+            record["epoch"] = self.epoch
+        if event:
+            record["event"] = event
+        if "error" in more:
+            record["error"] = more.pop("error")
+        if more:
+            record["meta"] = more
+        record |= {"boot": f"{sum(service.encode()):08x}", "seq": self.seqs[service]}
+        self.records.append(record)
+        return self
+
+    def event(self, at_ms: float, service: str, event: str, **meta: Any) -> "Told":
+        """Add an event, its name as its message."""
+        return self.say(at_ms, service, event.replace(".", " ").capitalize(), event=event, **meta)
+
+    def lines(self) -> list[Line]:
+        """Return them as the reader gives them: in time order."""
+        ordered = sorted(self.records, key=lambda record: str(record["timestamp"]))
+        return [line(record) for record in ordered]
+
+
+def line(record: dict[str, Any], source: str | None = None) -> Line:
+    """Return a record as the reader gives it."""
+    import json
+
+    raw = json.dumps(record).encode()
+    return Line(record, raw, source or f"/var/log/cordboard/{record.get('service')}.jsonl")
+
+
+def joined(told: Told, *, browser: bool = True) -> Told:
+    """Tell of a join up to the bot's start, 140 ms after the click."""
+    if browser:
+        told.epoch = None
+        told.event(-3200, "browser", "page.opened", path="/rooms/standup")
+        told.event(0, "browser", "join.clicked")
+        told.event(24, "interface", "join.requested", gateway="http://gateway:4444")
+    told.epoch = None
+    told.event(31, "gateway", "join.received", bot="default")
+    told.epoch = 1
+    told.event(38, "gateway", "join.accepted", reused=False, bot="default")
+    told.event(44, "operator", "launch.claimed", attempt=1, operator="op-1")
+    told.event(61, "runner", "start.received", bot="default")
+    told.event(90, "runner", "bot.forked", pid=4242, ms=28.4)
+    told.event(94, "runner", "bot.started", pid=4242, attempt=1)
+    told.event(97, "operator", "launch.assigned", runner="runner-a")
+    return told
+
+
+def connected(told: Told) -> Told:
+    """Tell of media up to the bot's first audio, 348 ms after the click."""
+    told.event(330, "bot", "bot.connected", transport="webrtc")
+    told.event(338, "bot", "user.connected")
+    told.event(348, "bot", "bot.first_audio")
+    told.event(402, "bot", "user.first_audio")
+    return told
+
+
+def turn(told: Told, ms: float, number: int, latency_ms: int | None = 612) -> Told:
+    """Tell of one turn, 4 s long."""
+    told.event(ms, "bot", "turn.started", turn=number)
+    told.event(
+        ms + 4000,
+        "bot",
+        "turn.ended",
+        turn=number,
+        duration_ms=4000,
+        interrupted=number == 2,
+        user_bot_latency_ms=latency_ms,
+        ttfb_ms={"DeepgramSTT#0": 120, "OpenAILLM#0": 310, "CartesiaTTS#0": 140 + 10 * number},
+    )
+    return told
+
+
+def ended(told: Told, ms: float, reason: str, state: str = "ended", **meta: Any) -> Told:
+    """Tell of the end."""
+    return told.event(ms, "runner", "session.ended", state=state, reason=reason, **meta)
+
+
+def good_call() -> Told:
+    """A call that worked: two warnings, five turns."""
+    told = connected(joined(Told()))
+    told.say(360, "bot", "No video transceiver is available", level="warn", tag="pipecat")
+    for number in range(1, 6):
+        turn(told, 500 + number * 5000, number, 560 + 35 * number)
+        told.say(900 + number * 5000, "bot", "Transcribed", level="debug", words=7)
+    told.say(9000, "runner", "The bot's event loop is late", level="warn", loop_lag_ms=1210.4)
+    told.event(31_000, "bot", "bot.finished", stopped="left")
+    return ended(told, 31_020, "left", detail=None, seconds=30.9)
+
+
+def crashed_call() -> Told:
+    """A bot that raised in its second turn."""
+    told = turn(connected(joined(Told())), 2000, 1)
+    told.event(6500, "bot", "turn.started", turn=2)
+    told.say(8300, "bot", "Looking the order up", tag="tools", order=4711)
+    error = {"type": "ValueError", "message": "no order 4711", "stack": STACK}
+    told.say(8600, "bot", "Bot crashed", event="bot.crashed", level="error", error=error)
+    told.say(
+        8650,
+        "runner",
+        "Session ended",
+        event="session.ended",
+        level="error",
+        state="failed",
+        reason="bot_crashed",
+        detail="ValueError: no order 4711",
+        seconds=8.6,
+    )
+    return told
+
+
+def recovered_call() -> Told:
+    """A call whose runner died, and which went on under a higher epoch."""
+    told = turn(connected(joined(Told())), 1000, 1)
+    told.say(
+        21_000, "operator", "Lease expired", event="lease.expired", level="warn",
+        overdue_ms=1200, sign="refused", runner="runner-a",
+    )  # fmt: skip
+    told.epoch = 2
+    told.say(
+        21_010,
+        "operator",
+        "Session queued again",
+        event="session.recovered",
+        level="warn",
+        attempt=2,
+    )
+    told.event(21_030, "operator", "launch.claimed", attempt=2, operator="op-1")
+    told.event(21_060, "runner", "start.received", bot="default")
+    told.event(21_090, "runner", "bot.forked", pid=977)
+    told.event(21_100, "runner", "bot.started", pid=977, attempt=2)
+    told.event(21_110, "operator", "launch.assigned", runner="runner-b")
+    told.event(21_900, "bot", "bot.first_audio")
+    return ended(told, 40_000, "left", seconds=18.9)
+
+
+HEADER = Header(
+    command="cordboard logs --local --session call-7 --report call-7.html",
+    session_id="call-7",
+    made_at="2026-11-24 09:00:00 UTC",
+)
+COMPLETE = Coverage(
+    (Answer("gateway", "service", 2), Answer("runner", "service", 5)), {"late": 0}, {"explicit": 7}
+)
+MISSING = Coverage(
+    (
+        Answer("gateway", "service", 2, "2026-11-24T08:00:00.031000Z", "2026-11-24T08:00:00.038000Z"),
+        Answer("prod/runner-a-x2/runner", "container", 0, None, None, (Shortfall("gone", "deleted 08:00:20"),)),
+        Answer("bot", "service", 12, None, None, (Shortfall("gap", "boot 9f31c2aa: seq 17 to 21"),)),
+    ),
+    {"late": 3, "malformed": 1},
+    {"explicit": 20, "inherited": 2},
+    ("The limit of 10000 lines was reached.",),
+)  # fmt: skip
