@@ -3,6 +3,8 @@
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from starlette.applications import Starlette
@@ -12,6 +14,9 @@ from cordboard.store import Store
 from cordboard.store.embedded import EmbeddedServer
 from cordboard.store.keys import Keys
 from tests_support import StandIn, served
+
+if TYPE_CHECKING:
+    from cluster_support import Cluster
 
 _numbers = itertools.count()
 
@@ -40,3 +45,13 @@ async def stand_in() -> AsyncIterator[StandIn]:
     async with served(Starlette(routes=routes)) as url:
         runner.url = url
         yield runner
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator["Cluster"]:
+    """A namespace of one's own in a real cluster."""
+    from cluster_support import close_cluster, open_cluster
+
+    opened = open_cluster(tmp_path)
+    yield opened
+    close_cluster(opened)

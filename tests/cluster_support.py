@@ -1,0 +1,145 @@
+"""A namespace of one's own in a real cluster, for the tests that need one.
+
+KUBECONFIG says which, and whoever it names must be allowed everything there; without it these tests
+are left out. Containers state their command, so that nodes that know no images will do.
+KUBE_TEST_FAULTS may hold a command to which ``hang-api SECONDS``, ``kill NAMESPACE/POD`` or
+``node-lost NODE`` is appended to make these happen; without it the tests of faults are left out.
+"""
+
+import os
+import secrets
+import shlex
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightkube
+import msgspec
+import pytest
+from lightkube.codecs import from_dict
+from lightkube.config.kubeconfig import KubeConfig
+from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace, Pod, ServiceAccountToken
+
+IMAGE = os.environ.get("KUBE_TEST_IMAGE", "busybox:1")
+NO_CLUSTER = "no cluster: KUBECONFIG is not set"
+NO_FAULTS = "KUBE_TEST_FAULTS names no command that makes faults"
+
+
+@dataclass
+class Cluster:
+    """What a test does with the cluster, beside what it tests."""
+
+    client: lightkube.Client
+    namespace: str
+    folder: Path
+    made: list[str] = field(default_factory=list)
+
+    def make(self, kind: str, name: str, version: str = "v1", **body: Any) -> Any:
+        """Create an object in the test's namespace."""
+        meta = {"name": name, "namespace": self.namespace, **body.pop("metadata", {})}
+        item = {"apiVersion": version, "kind": kind, "metadata": meta, **body}
+        return self.client.create(from_dict(item))  # type: ignore[call-overload]
+
+    def pod(self, name: str, *containers: dict[str, Any], **spec: Any) -> None:
+        """Create a pod; a container has name and script."""
+        self.make("Pod", name, spec=pod_spec(*containers, **spec))
+
+    def status(self, pod: str) -> Any:
+        """Return a pod's status as the API has it."""
+        return self.client.get(Pod, pod, namespace=self.namespace).status
+
+    def pods(self) -> list[Any]:
+        """Return the pods of the namespace."""
+        return list(self.client.list(Pod, namespace=self.namespace))
+
+    def account(self, name: str, *rules: dict[str, Any]) -> Path:
+        """Return the kubeconfig of a new service account that may do what the rules say."""
+        self.make("ServiceAccount", name)
+        if rules:
+            self.allow(name, *rules)
+        return self.kubeconfig(name)
+
+    def allow(self, name: str, *rules: dict[str, Any]) -> None:
+        """Grant a service account what the rules say, in the test's namespace."""
+        version = "rbac.authorization.k8s.io/v1"
+        self.make("Role", name, version, rules=list(rules))
+        self.make(
+            "RoleBinding", name, version,
+            roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            subjects=[{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
+        )  # fmt: skip
+
+    def kubeconfig(self, name: str) -> Path:
+        """Write the kubeconfig of a service account."""
+        asked = ServiceAccountToken(
+            metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[], expirationSeconds=3600)
+        )
+        token = self.client.create(asked, name, namespace=self.namespace).status.token
+        mine = KubeConfig.from_file(os.environ["KUBECONFIG"]).get()
+        assert mine is not None
+        table = {
+            "clusters": [{"name": "c", "cluster": msgspec.to_builtins(mine.cluster)}],
+            "users": [{"name": "u", "user": {"token": token}}],
+            "contexts": [
+                {
+                    "name": name,
+                    "context": {"cluster": "c", "user": "u", "namespace": self.namespace},
+                }
+            ],
+            "current-context": name,
+        }
+        file = self.folder / f"{name}.kubeconfig"
+        file.write_bytes(msgspec.json.encode(table))
+        return file
+
+
+def pod_spec(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """Return the spec of a pod that runs scripts and is not started again."""
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 2,
+        **{key: value for key, value in spec.items() if key != "init"},
+        "containers": [_container(item) for item in containers],
+        **(
+            {"initContainers": [_container(item) for item in spec["init"]]}
+            if "init" in spec
+            else {}
+        ),
+    }
+
+
+def _container(item: dict[str, Any]) -> dict[str, Any]:
+    ready = {"image": IMAGE, "name": "main", **item}
+    if "script" in ready:
+        ready["command"] = ["sh", "-c", ready.pop("script")]
+    return ready
+
+
+def open_cluster(folder: Path) -> Cluster:
+    """Make a namespace; the caller deletes it."""
+    if "KUBECONFIG" not in os.environ:
+        pytest.skip(NO_CLUSTER)
+    client = lightkube.Client(KubeConfig.from_file(os.environ["KUBECONFIG"]))
+    namespace = f"cordboard-test-{secrets.token_hex(4)}"
+    client.create(
+        from_dict({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    )  # type: ignore[type-var]
+    return Cluster(client, namespace, folder)
+
+
+def close_cluster(cluster: Cluster) -> None:
+    """Delete the namespace, and all in it."""
+    cluster.client.delete(Namespace, cluster.namespace)
+
+
+def fault(*words: str) -> None:
+    """Make a fault happen in the cluster."""
+    command = os.environ.get("KUBE_TEST_FAULTS")
+    if not command:
+        pytest.skip(NO_FAULTS)
+    subprocess.run(
+        [*shlex.split(command), *words], check=True, timeout=60, stdout=subprocess.DEVNULL
+    )

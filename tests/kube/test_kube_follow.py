@@ -1,0 +1,198 @@
+"""List-then-watch against an API that misbehaves as told, over real HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from cordboard.contract.errors import ClusterForbiddenError, ClusterUnavailableError
+from cordboard.kube import Changed, Kube, Listed, Trouble, client, follow, open_kube
+from tests_support import served
+
+Answer = Callable[[], Response]
+
+
+def pod(name: str, version: int, **notes: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "resourceVersion": str(version), "annotations": notes}}
+
+
+def listing(version: int, *names: str) -> Answer:
+    items = [pod(name, version) for name in names]
+    return lambda: JSONResponse({"items": items, "metadata": {"resourceVersion": str(version)}})
+
+
+def refusal(code: int, **headers: str) -> Answer:
+    body = {"kind": "Status", "code": code, "message": f"said {code}"}
+    return lambda: JSONResponse(body, code, {k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def events(*items: tuple[str, dict[str, Any]]) -> Answer:
+    async def lines() -> AsyncIterator[bytes]:
+        for change, item in items:
+            yield msgspec.json.encode({"type": change, "object": item}) + b"\n"
+
+    return lambda: StreamingResponse(lines())
+
+
+def hanging() -> Answer:
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.sleep(30)
+        yield b""
+
+    return lambda: StreamingResponse(nothing())
+
+
+@dataclass
+class Api:
+    """Answers lists and watches from two lists of answers; notes what was asked."""
+
+    lists: list[Answer]
+    watches: list[Answer]
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        asked = dict(request.query_params)
+        self.asked.append(asked)
+        answers = self.watches if "watch" in asked else self.lists
+        return (answers.pop(0) if answers else hanging())()
+
+
+@asynccontextmanager
+async def kube_of(api: Api, folder: Path) -> AsyncIterator[Kube]:
+    app = Starlette(routes=[Route("/{path:path}", api.answer, methods=["GET"])])
+    async with served(app) as url:
+        file = folder / "config"
+        table = {
+            "clusters": [{"name": "c", "cluster": {"server": url}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c"}}],
+            "current-context": "x",
+        }
+        file.write_bytes(msgspec.json.encode(table))
+        kube = open_kube([file])
+        yield kube
+        await kube.close()
+
+
+async def told(api: Api, folder: Path, count: int) -> list[Listed | Changed | Trouble]:
+    """Return the first so many events of following the pods of an API."""
+    async with kube_of(api, folder) as kube, aclosing(follow(kube, "Pod")) as following:
+        found: list[Listed | Changed | Trouble] = []
+        async for event in following:
+            found.append(event)
+            if len(found) == count:
+                break
+        return found
+
+
+def words(found: list[Listed | Changed | Trouble]) -> list[str]:
+    return [
+        ",".join(item["metadata"]["name"] for item in event.objects) or "none"
+        if isinstance(event, Listed)
+        else f"{event.change} {event.object['metadata']['name']}"
+        if isinstance(event, Changed)
+        else str(event.error.message)
+        for event in found
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    module = sys.modules["cordboard.kube.follow"]
+    monkeypatch.setattr(module, "PAUSE_FIRST_S", 0.01)
+    monkeypatch.setattr(client, "WATCH_SILENCE_S", 0.3)
+
+
+async def test_goes_on_where_a_stream_was_closed(tmp_path: Path) -> None:
+    """A watch that the server closes goes on from the last version seen, bookmarks included."""
+    first = events(("ADDED", pod("b", 8)), ("BOOKMARK", pod("", 11)))
+    api = Api([listing(7, "a")], [first, events(("DELETED", pod("a", 12)))])
+    assert words(await told(api, tmp_path, 3)) == ["a", "ADDED b", "DELETED a"]
+    assert [asked.get("resourceVersion") for asked in api.asked] == [None, "7", "11"]
+
+
+@pytest.mark.parametrize(
+    "expired",
+    [events(("ERROR", {"code": 410, "message": "too old"})), refusal(410)],
+    ids=["in the stream", "as status"],
+)
+async def test_expired(tmp_path: Path, expired: Answer) -> None:
+    """A version that the API has forgotten leads to a new list, without a word of trouble."""
+    api = Api([listing(7, "a"), listing(50, "b")], [expired, events(("ADDED", pod("c", 51)))])
+    assert words(await told(api, tmp_path, 3)) == ["a", "b", "ADDED c"]
+    assert api.asked[-1]["resourceVersion"] == "50"
+
+
+@pytest.mark.parametrize("code", [429, 500, 503, 403, 409, 404])
+async def test_refusals(tmp_path: Path, code: int) -> None:
+    """Whatever the API says, it is told, asked again, and a list says that all is well."""
+    api = Api([refusal(code), listing(7, "a")], [refusal(code)])
+    api.lists.append(listing(9, "a", "b"))
+    found = await told(api, tmp_path, 4)
+    assert words(found) == [f"Kubernetes: said {code}.", "a", f"Kubernetes: said {code}.", "a,b"]
+
+
+async def test_retry_after(tmp_path: Path) -> None:
+    """The API's own word on when to come back is kept to."""
+    found = await told(Api([refusal(429, Retry_After="7")], []), tmp_path, 1)
+    assert isinstance(found[0], Trouble)
+    assert found[0].pause_s > 5
+
+
+async def test_hanging(tmp_path: Path) -> None:
+    """An API that is open but silent is given up, and asked anew."""
+    api = Api([listing(7, "a"), listing(8, "b")], [hanging()])
+    assert words(await told(api, tmp_path, 3)) == [
+        "a", "The Kubernetes API does not answer in time.", "b",
+    ]  # fmt: skip
+
+
+async def test_lines(tmp_path: Path) -> None:
+    """Characters that text processing takes for a line's end do not break an event."""
+    odd = pod("a", 8, user="x\x85y\u2028z\x1c")
+    found = await told(Api([listing(7)], [events(("ADDED", odd))]), tmp_path, 2)
+    assert isinstance(found[1], Changed)
+    assert found[1].object == odd
+
+
+async def test_pages(tmp_path: Path) -> None:
+    """A long list comes in pages; one that expires while they are turned starts anew."""
+    page = {"items": [pod("a", 1)], "metadata": {"continue": "next"}}
+    last = {"items": [pod("b", 1)], "metadata": {"resourceVersion": "9"}}
+    api = Api([], [])
+    api.lists = [
+        lambda: JSONResponse(page), refusal(410), lambda: JSONResponse(page),
+        lambda: JSONResponse(last),
+    ]  # fmt: skip
+    async with kube_of(api, tmp_path) as kube:
+        found = await kube.list("Pod")
+    assert [item["metadata"]["name"] for item in found.objects] == ["a", "b"]
+    assert (found.version, [asked.get("continue") for asked in api.asked]) == (
+        "9", [None, "next", None, "next"],
+    )  # fmt: skip
+
+
+async def test_errors(tmp_path: Path) -> None:
+    """What the API refuses comes as an error of ours, in its words and with a way out."""
+    api = Api([refusal(401), refusal(403), lambda: Response("<html>", 502)], [])
+    async with kube_of(api, tmp_path) as kube:
+        with pytest.raises(ClusterForbiddenError, match="Log in to the cluster again"):
+            await kube.list("Pod")
+        with pytest.raises(ClusterForbiddenError, match="said 403"):
+            await kube.list("Pod")
+        with pytest.raises(ClusterUnavailableError, match="<html>"):
+            await kube.list("Pod")
+    async with kube_of(api, tmp_path) as kube:
+        pass
+    with pytest.raises(ClusterUnavailableError, match="cannot be reached"):
+        await open_kube([tmp_path / "config"]).list("Pod")
