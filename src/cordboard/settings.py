@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
+from cordboard import faults
 from cordboard.contract.errors import SettingsError
 
 CONFIG_NAME: Final = "cordboard.toml"
@@ -25,11 +26,14 @@ SESSION_SECRET: Final = "CORDBOARD_SESSION_SECRET"  # noqa: S105 - a variable's 
 PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
 
 PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
+FAULTS: Final = "CORDBOARD_FAULTS"
 
 _SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET)
 _TABLES: Final = ("bots", "environments", "logs")
+# Settings, by the beginning of their names, that mean nothing to a runner elsewhere.
+_OF_THIS_MACHINE: Final = ("redis_url", "gateway_url", "log_", "kubernetes_")
 # Set by our own processes for each other; no user sets them.
-_INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE)
+_INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, FAULTS)
 
 
 def _setting(default: Any, env: str, doc: str) -> Any:
@@ -83,6 +87,31 @@ class Settings:
         4,
         "CORDBOARD_RUNNER_CAPACITY",
         "Sessions that one warm runner takes at once; 4 spoken ones keep two cores below half.",
+    )
+    placement: str = _setting(
+        "spread",
+        "CORDBOARD_PLACEMENT",
+        "Which warm runner gets a session: `spread`, the one with most free slots, or `pack`, the "
+        "fullest that has one, which leaves others empty so that they can be taken away.",
+    )
+    offer_timeout_s: int = _setting(
+        60,
+        "CORDBOARD_OFFER_TIMEOUT_S",
+        "Seconds that a bot in a webrtc: room waits for the first offer; then it ends as "
+        "user_absent. The same number for all runners.",
+    )
+    bot_memory_mb: int = _setting(
+        4096,
+        "CORDBOARD_BOT_MEMORY_MB",
+        "Megabytes of data that one bot's process may hold, so that one that leaks ends alone; a "
+        "bot over WebRTC with voice detection holds about 200.",
+    )
+    lease_s: int = _setting(
+        15,
+        "CORDBOARD_LEASE_S",
+        "Seconds after which a session without a renewal is suspect. Renewals come three times as "
+        "often; a holder stops after five times as long without one, and is given up after six. "
+        "The same number for gateway, operators and runners.",
     )
     daily_domains: tuple[str, ...] = _setting(
         (),
@@ -188,6 +217,7 @@ def load(config_file: str | Path | None = None) -> Settings:
     Raises:
         SettingsError: A name is unknown, a value is of the wrong kind, the file cannot be read.
     """
+    faults.arm(os.environ.get(FAULTS, ""))
     path = _config_path(config_file)
     table = _read_toml(path) if path else {}
     values = _from_file(table, path)
@@ -282,6 +312,21 @@ def without_secrets() -> Iterator[None]:
         yield
     finally:
         os.environ.update(taken)
+
+
+def shared_environment(settings: Settings) -> dict[str, str]:
+    """Return the settings that a runner on another machine must share, as its environment.
+
+    No secret is among them, and nothing that tells of this machine.
+    """
+    found = {name: os.environ[name] for name in ("LOG_LEVEL", "LOG_FORMAT") if name in os.environ}
+    for item in _plain_fields():
+        value = getattr(settings, item.name)
+        if item.name.startswith(_OF_THIS_MACHINE) or value == item.default:
+            continue
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        found[item.metadata["env"]] = text
+    return found
 
 
 def child_environment(**over: str | None) -> dict[str, str]:

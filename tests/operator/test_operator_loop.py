@@ -189,7 +189,7 @@ class TestPlacing:
         await plane.store.leave(session_id="a")
         await plane.warm()
         await plane.join("b")
-        await plane.state("b", "starting")
+        await until(lambda: "launch.assigned" in plane.events("b"))
         assert [body["sessionId"] for _, _, body, _ in plane.stand_in.asked] == ["b"]
 
     async def test_unreadable(self, plane: Plane) -> None:

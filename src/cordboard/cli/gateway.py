@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
     configure(service="gateway")
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
-    app = create_app(settings, open_store(settings.redis_url_or_default))
+    app = create_app(settings, open_store(settings.redis_url_or_default, lease_s=settings.lease_s))
     return serve.run(app, listener=serve.bind(args.host, args.port))

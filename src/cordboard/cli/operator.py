@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cordboard.launchers import Launcher
+    from cordboard.launchers.kubernetes_job import JobTemplate
+    from cordboard.settings import Settings
 
 SUMMARY = "run an operator: hands accepted joins to runners"
 
@@ -16,6 +18,9 @@ examples:
   cordboard operator                              cold starts as processes of this machine
   cordboard operator --launcher none              warm runners only
   cordboard operator --bot my_bot.py --most 8     up to 8 cold runners with your bot
+  cordboard operator --launcher kubernetes --most 50 --bot /app/my_bot.py
+                                                  cold starts as Jobs; kubernetes_image and the
+                                                  other settings: docs/kubernetes.md
 """
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
     parser.add_argument(
@@ -26,7 +31,7 @@ examples:
     )
     parser.add_argument(
         "--launcher",
-        choices=("process", "none"),
+        choices=("process", "kubernetes", "none"),
         default="process",
         help="how a cold runner is started when no warm one is free (default %(default)s)",
     )
@@ -38,7 +43,11 @@ examples:
         help="cold runners at once (default %(default)s)",
     )
     parser.add_argument(
-        "--bot", action="append", default=[], metavar="[NAME=]FILE", help="the bot of cold runners"
+        "--bot",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="the bot of cold runners (on Kubernetes: its path in the image)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
 
@@ -54,16 +63,61 @@ def run(args: argparse.Namespace) -> int:
     configure(service="operator")
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
-    launcher = _launcher(args) if args.launcher == "process" else None
-    app = create_app(settings, open_store(settings.redis_url_or_default), launcher)
+    launcher = _launcher(args, settings)
+    app = create_app(
+        settings, open_store(settings.redis_url_or_default, lease_s=settings.lease_s), launcher
+    )
     return serve.run(app, listener=serve.bind(args.host, args.port), grace_s=15)
 
 
-def _launcher(args: argparse.Namespace) -> "Launcher":
-    from cordboard.launchers.process import ProcessLauncher
-    from cordboard.settings import child_environment
-
+def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | None":
     words = [word for bot in args.bot for word in ("--bot", bot)]
-    if args.config:
-        words += ["--config", args.config]
-    return ProcessLauncher(child_environment, most=args.most, arguments=words)
+    if args.launcher == "process":
+        from cordboard.launchers.process import ProcessLauncher
+        from cordboard.settings import child_environment
+
+        config = ["--config", args.config] if args.config else []
+        return ProcessLauncher(child_environment, most=args.most, arguments=[*words, *config])
+    return _kubernetes(args, settings, words) if args.launcher == "kubernetes" else None
+
+
+def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]) -> "Launcher":
+    from cordboard.contract.errors import SettingsError
+    from cordboard.settings import kubeconfig_files
+
+    try:
+        from cordboard.kube import open_kube
+        from cordboard.launchers.kubernetes_job import KubernetesLauncher
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"--launcher kubernetes: {error.name} is not installed.",
+            hint="pip install 'cordboard[serve,kubernetes]'",
+        ) from error
+    template = _template(settings, words)
+    kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)
+    namespace = settings.kubernetes_namespace or kube.namespace
+    return KubernetesLauncher(kube, template, namespace=namespace, most=args.most)
+
+
+def _template(settings: "Settings", words: list[str]) -> "JobTemplate":
+    from cordboard.contract.errors import SettingsError
+    from cordboard.launchers.kubernetes_manifest import JobTemplate, container_of, read_template
+    from cordboard.settings import shared_environment
+
+    file = settings.kubernetes_template
+    base = read_template(file) if file else {}
+    if not settings.kubernetes_image and not container_of(base).get("image"):
+        raise SettingsError(
+            "--launcher kubernetes: no image is named.",
+            hint="Set CORDBOARD_KUBERNETES_IMAGE to an image with cordboard[bots] and your bot.",
+        )
+    return JobTemplate(
+        image=settings.kubernetes_image,
+        secret=settings.kubernetes_secret,
+        service_account=settings.kubernetes_service_account,
+        cpu=settings.kubernetes_cpu,
+        memory=settings.kubernetes_memory,
+        arguments=words,
+        environment=shared_environment(settings),
+        base=base,
+    )

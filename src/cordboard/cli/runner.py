@@ -106,7 +106,7 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     from cordboard.store import open_store
 
     name = runner_identity() or socket.gethostname()
-    store = open_store(settings.redis_url_or_default)
+    store = open_store(settings.redis_url_or_default, lease_s=settings.lease_s)
     host = Host(
         store=store,
         zygote=zygote,
@@ -115,6 +115,8 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
         type="cold" if args.once else "warm",
         job_name=job_identity() if args.once else None,
         daily_domains=settings.daily_domains,
+        offer_timeout_s=settings.offer_timeout_s,
+        bot_memory_mb=settings.bot_memory_mb,
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
     registry = Registry(host, capacity)

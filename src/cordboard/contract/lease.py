@@ -22,6 +22,34 @@ but the room is not another's either."""
 
 
 @dataclass(frozen=True, slots=True)
+class Periods:
+    """All periods of the lease, in the proportions of the defaults above.
+
+    One number moves them all, so that a holder always stops before it is given up.
+
+    Attributes:
+        lease_s: Seconds that a lease lasts; the same in every part of one plane.
+    """
+
+    lease_s: float = LEASE_S
+
+    @property
+    def renewal_s(self) -> float:
+        """Seconds between two renewals."""
+        return self.lease_s * (RENEWAL_S / LEASE_S)
+
+    @property
+    def tolerance_s(self) -> float:
+        """Seconds without a renewal after which a holder stops its bot."""
+        return self.lease_s * (OUTAGE_TOLERANCE_S / LEASE_S)
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds without a renewal after which a silent holder is given up."""
+        return self.lease_s * (SILENCE_S / LEASE_S)
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """One grant of one room."""
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
-from prometheus_client import Gauge
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cordboard import __version__
@@ -19,6 +18,7 @@ from cordboard.contract.errors import ConflictError, InvalidValueError, NotReady
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
 from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, Launch
 from cordboard.emit import get_logger
+from cordboard.runner import metrics
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
@@ -27,7 +27,6 @@ from cordboard.store import RunnerInfo, Store
 from cordboard.web import SessionMiddleware, auth, health, problems
 
 log = get_logger("runner")
-sessions_live = Gauge("cordboard_runner_sessions", "Sessions whose bot runs here.")
 
 
 class StartBody(BaseModel):
@@ -130,7 +129,7 @@ async def _stop(session: BotSession) -> None:
 
 def create_app(settings: Settings, runner: Runner) -> FastAPI:
     """Return the runner's application; the heartbeat beats as long as it lives."""
-    sessions_live.set_function(lambda: len(runner.registry.live))
+    _measure(runner.registry)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -157,6 +156,14 @@ def create_app(settings: Settings, runner: Runner) -> FastAPI:
     app.add_middleware(auth.ControlSecretMiddleware, secrets=lambda: settings.control_secrets)
     app.add_middleware(SessionMiddleware)
     return app
+
+
+def _measure(registry: Registry) -> None:
+    metrics.sessions_live.set_function(lambda: len(registry.live))
+    metrics.free_slots.set_function(lambda: max(registry.capacity - len(registry.live), 0))
+    metrics.bot_lag.set_function(
+        lambda: max((session.loop_lag_ms for session in registry.live), default=0.0) / 1000
+    )
 
 
 def _runner(request: Request) -> Runner:

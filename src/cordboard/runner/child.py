@@ -7,11 +7,13 @@ confirmed that this session and epoch hold the room.
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import sys
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 from cordboard import emit
@@ -19,12 +21,14 @@ from cordboard.context import Context, bind_process
 from cordboard.context.carrier import inject_environment
 from cordboard.contract.ids import is_webrtc
 from cordboard.contract.launch import Launch
+from cordboard.contract.lease import Periods
 from cordboard.processes import die_with_parent
 from cordboard.runner import wire
+from cordboard.runner.fence import Fence, Permit
 from cordboard.runner.wire import BotStart
 
-OFFER_TIMEOUT_S: Final = 60.0
 LAG_PERIOD_S: Final = 1.0
+OOM_SCORE: Final = "500"  # a machine without memory ends a bot, not the runner of all of them
 SECRETS: Final = (
     "BOT_CONTROL_SHARED_SECRET",
     "BOT_CONTROL_SHARED_SECRET_FILE",
@@ -38,12 +42,13 @@ SECRETS: Final = (
 log = emit.get_logger("bot")
 
 
-def main(
+def main(  # noqa: PLR0917 - what a process is given at its birth
     start: BotStart,
     control: socket.socket,
     out: Connection,
     err: Connection,
     records: Connection,
+    permit: Connection,
 ) -> None:
     """Be the bot's process; never returns.
 
@@ -53,6 +58,7 @@ def main(
         out: Where our standard output goes.
         err: Where our standard error goes.
         records: Where our log records go.
+        permit: The page that says when our lease was last renewed.
     """
     os.setsid()
     die_with_parent(os.getppid())
@@ -60,17 +66,35 @@ def main(
     os.dup2(err.fileno(), 2)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text on a descriptor
+    _set_limits(start.memory_mb)
     context = _context(start.launch)
     _set_environment(context)
     bind_process(context)
     emit.configure(service="bot", fd=records.fileno(), format="json")
     status = 1
     try:
-        status = asyncio.run(_Life(start, control).run())
+        fence = Fence(Permit(permit.fileno()), Periods(start.lease_s))
+        fence.install()
+        with asyncio.Runner(loop_factory=lambda: _loop(fence)) as loop:
+            status = loop.run(_Life(start, control).run())
     except BaseException as error:  # noqa: BLE001 - whatever it was, it is told
         log.error("The bot's process failed", error=error)
     finally:
         _leave(status)
+
+
+def _loop(fence: Fence) -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(fence.selector())
+
+
+def _set_limits(memory_mb: int) -> None:
+    """Let a bot that leaks or crashes end alone, without filling the disk."""
+    most = memory_mb * 1024 * 1024
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 
 
 def _leave(status: int) -> None:
@@ -156,11 +180,13 @@ class _Life:
         connection = None
         if is_webrtc(self.start.launch.room_url):
             try:
-                async with asyncio.timeout(OFFER_TIMEOUT_S):
+                async with asyncio.timeout(self.start.offer_timeout_s):
                     assert self._connection is not None  # noqa: S101 - made in run()
                     connection = await asyncio.shield(self._connection)
             except TimeoutError:
-                log.warning("Nobody came within the time for an offer", seconds=OFFER_TIMEOUT_S)
+                log.warning(
+                    "Nobody came within the time for an offer", seconds=self.start.offer_timeout_s
+                )
                 return "user_absent"
         await bot(runner_arguments(self.start.launch, connection, self.start.daily_domains))
         log.info("Bot finished", event="bot.finished", stopped=self._stop)

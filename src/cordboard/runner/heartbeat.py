@@ -8,13 +8,16 @@ from typing import Any, Final
 
 from cordboard.context import bound_context
 from cordboard.contract.errors import StoreUnavailableError
-from cordboard.contract.lease import LEASE_S, OUTAGE_TOLERANCE_S, RENEWAL_S, RenewalVerdict
+from cordboard.contract.lease import RenewalVerdict
 from cordboard.emit import get_logger
+from cordboard.runner import metrics
+from cordboard.runner.fence import steady
 from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
 from cordboard.store import Renewal, RunnerInfo, Store
 
 RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short
+WATCH_S: Final = 0.5
 LAG_WARN_MS: Final = 1000.0
 
 log = get_logger("heartbeat")
@@ -37,17 +40,32 @@ class Heartbeat:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Renew and register every RENEWAL_S; after a failure sooner."""
-        last = time.monotonic()
+        """Renew and register, and watch that no bot goes on without renewals."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beats(), name="beats")
+            group.create_task(self._watch(), name="watch")
+
+    async def _beats(self) -> None:
+        """Renew and register every ``renewal_s``; after a failure sooner."""
+        last, periods = steady(), self.store.periods
         while True:
-            paused_s = time.monotonic() - last
-            if paused_s > LEASE_S:
+            paused_s = steady() - last
+            if paused_s > periods.lease_s:
                 log.warning(
                     "This process stood still; asking for all leases first", seconds=round(paused_s)
                 )
+            late_s = paused_s - periods.renewal_s
+            metrics.renewals_late.inc(late_s > periods.renewal_s)
+            metrics.loop_lag.set(max(late_s, 0.0))
             fine = await self.beat()
-            last = time.monotonic()
-            await asyncio.sleep(RENEWAL_S if fine else RETRY_S)
+            last = steady()
+            await asyncio.sleep(periods.renewal_s if fine else min(RETRY_S, periods.renewal_s))
+
+    async def _watch(self) -> None:
+        """A task of its own: a store that answers late must not keep a bot beyond its time."""
+        while True:
+            self._stop_what_could_not_be_renewed()
+            await asyncio.sleep(WATCH_S)
 
     async def beat(self) -> bool:
         """Do one round; False when Redis is away."""
@@ -57,8 +75,6 @@ class Heartbeat:
         except StoreUnavailableError as error:
             self._note_away(error)
             return False
-        finally:
-            self._stop_what_could_not_be_renewed()
         if self._away_since is not None:
             seconds = round(time.monotonic() - self._away_since, 1)
             log.info("Redis is back", seconds=seconds)
@@ -68,7 +84,7 @@ class Heartbeat:
     async def _renew(self) -> None:
         sessions = [item for item in self.registry.live if item.status in {"running", "stopping"}]
         # From before the question is sent: the lease lasts from when the store decided.
-        asked_at = time.monotonic()
+        asked_at = steady()
         verdicts = await self.store.renew([_renewal(session) for session in sessions])
         for session, verdict in zip(sessions, verdicts, strict=True):
             self._obey(session, verdict, asked_at)
@@ -76,7 +92,7 @@ class Heartbeat:
     def _obey(self, session: BotSession, verdict: RenewalVerdict, asked_at: float) -> None:
         with bound_context(session.context):
             if verdict in {"held", "stop"}:
-                session.renewed_at = asked_at
+                session.renewed(asked_at)
             if verdict == "stop" and session.status == "running":
                 self._spawn(session.stop("left"))
             elif verdict == "lost" and session.status == "running":
@@ -86,9 +102,9 @@ class Heartbeat:
                 log.warning("The bot's event loop is late", loop_lag_ms=session.loop_lag_ms)
 
     def _stop_what_could_not_be_renewed(self) -> None:
-        now = time.monotonic()
+        now, most_s = steady(), self.store.periods.tolerance_s
         for session in self.registry.live:
-            if session.status == "running" and now - session.renewed_at >= OUTAGE_TOLERANCE_S:
+            if session.status == "running" and now - session.renewed_at >= most_s:
                 with bound_context(session.context):
                     log.error(
                         "Lease could not be renewed for too long",

@@ -10,14 +10,18 @@ import gc
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
 from cordboard import emit
 from cordboard.contract.errors import BotFileError
+from cordboard.processes import die_with_parent
 from cordboard.runner.botfile import Bot, load_bot
 from cordboard.runner.wire import Report
 from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots
+
+SETTLE_S: Final = 0.005  # a thread that was joined is still being taken down by the kernel
 
 BOTS: Final[dict[str, Bot]] = {}
 FAILURES: Final[dict[str, tuple[str, str]]] = {}
@@ -38,6 +42,9 @@ def bot_named(name: str) -> Bot:
 
 
 def _load() -> None:
+    # Each bot holds the pipe by which the fork server would learn of our runner's end, so a bot
+    # that spins would keep both: the kernel is asked instead.
+    die_with_parent()
     emit.configure(service="runner")
     _import_pipecat()
     emit.quiesce()  # its thread must not be counted
@@ -49,7 +56,7 @@ def _load() -> None:
             except BotFileError as error:
                 FAILURES[name] = (error.message, error.hint)
         emit.quiesce()
-        if _threads() > before and not FAILURES:
+        if (_threads() > before or threading.active_count() > 1) and not FAILURES:
             os.environ[PRELOAD_BARE] = "1"
             sys.stdout.flush()
             os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, from the beginning
@@ -74,6 +81,7 @@ def _import_pipecat() -> None:
 
 def _threads() -> int:
     """Count this process's threads: Python's, and those of C libraries where that can be seen."""
+    time.sleep(SETTLE_S)
     try:
         return len(list(Path("/proc/self/task").iterdir()))
     except OSError:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 from cordboard.context import bound_context
 from cordboard.contract.errors import BusyError, NotFoundError, NotReadyError, StaleEpochError
@@ -31,7 +32,8 @@ class Registry:
     draining: bool = False
     _sessions: dict[str, BotSession] = field(default_factory=dict)
     _ended: deque[str] = field(default_factory=deque)
-    _starting: dict[str, asyncio.Lock] = field(default_factory=dict)
+    # A room's lock lives as long as someone waits for it.
+    _starting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @property
     def live(self) -> list[BotSession]:
@@ -63,12 +65,8 @@ class Registry:
             NotReadyError: The runner drains.
         """
         lock = self._starting.setdefault(launch.room_url, asyncio.Lock())
-        try:
-            async with lock:
-                return await self._start(launch)
-        finally:
-            if not lock.locked():
-                self._starting.pop(launch.room_url, None)
+        async with lock:
+            return await self._start(launch)
 
     async def _start(self, launch: Launch) -> BotSession:
         known = self._sessions.get(launch.session_id)

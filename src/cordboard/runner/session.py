@@ -19,11 +19,12 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
-from cordboard.runner import wire
+from cordboard.runner import metrics, wire
 from cordboard.runner.capture import Capture
+from cordboard.runner.fence import Permit, steady
 from cordboard.runner.wire import BotStart
 from cordboard.runner.zygote import Child, Zygote
-from cordboard.store import Holder, Store
+from cordboard.store import Holder, Store, token
 
 CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
@@ -47,6 +48,8 @@ class Host:
     type: Literal["warm", "cold"]
     job_name: str | None
     daily_domains: tuple[str, ...]
+    offer_timeout_s: float = 60.0
+    bot_memory_mb: int = 4096
 
 
 @dataclass(slots=True)
@@ -54,7 +57,7 @@ class BotSession:
     """A session's bot, supervised.
 
     Attributes:
-        renewed_at: Monotonic time before the last renewal that was confirmed.
+        permit: Says to the bot's process, too, when the lease was last renewed.
         reason: Why it ended, once it has.
     """
 
@@ -65,8 +68,8 @@ class BotSession:
     detail: str | None = None
     pid: int = 0
     loop_lag_ms: float = 0.0
-    started_at: float = field(default_factory=time.time)
-    renewed_at: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
+    permit: Permit | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     _child: Child | None = None
@@ -93,6 +96,16 @@ class BotSession:
         """Whether its process may still be there."""
         return not self.gone.is_set()
 
+    @property
+    def renewed_at(self) -> float:
+        """``steady`` time from before the last confirmed renewal was asked for."""
+        return self.permit.renewed_at if self.permit is not None else steady()
+
+    def renewed(self, asked_at: float) -> None:
+        """Note that a renewal that was asked for at ``asked_at`` has been confirmed."""
+        if self.permit is not None:
+            self.permit.renewed_at = asked_at
+
     async def start(self) -> None:
         """Fork the process, have the store confirm, and only then let the bot in.
 
@@ -106,13 +119,14 @@ class BotSession:
             holder = Holder(
                 self.host.runner_id, self.host.url, self.host.type, child.pid, self.host.job_name
             )
-            asked_at = time.monotonic()
+            asked_at = steady()
             await self.host.store.running(self.launch.session_id, self.launch.epoch, holder)
         except BaseException:
             await self._abandon()
             raise
-        self.renewed_at = asked_at
+        self.renewed(asked_at)
         self.status = "running"
+        metrics.starts.observe(time.monotonic() - self.started_at)
         log.info("Bot started", event="bot.started", pid=child.pid, attempt=self.launch.attempt)
         await wire.send(child.writer, {"go": True})
         self._spawn(self._end_by(self.launch.max_duration_s, "max_duration"))
@@ -169,8 +183,17 @@ class BotSession:
 
     async def _fork(self) -> Child:
         began = time.monotonic()
-        start = BotStart(self.launch, self.launch.bot, self.host.daily_domains)
-        child = await self.host.zygote.fork(start)
+        start = BotStart(
+            self.launch,
+            self.launch.bot,
+            self.host.daily_domains,
+            self.host.offer_timeout_s,
+            self.host.bot_memory_mb,
+            self.host.store.periods.lease_s,
+        )
+        self.permit = Permit()
+        self.permit.renewed_at = steady()
+        child = await self.host.zygote.fork(start, self.permit.descriptor)
         self._child, self.pid = child, child.pid
         log.info(
             "Bot forked",
@@ -189,6 +212,7 @@ class BotSession:
         if self._child is not None:
             self._signal(signal.SIGKILL)
             await self.gone.wait()
+        self._release_permit()
         self.status = "ended"
         self.gone.set()
         self.finished.set()
@@ -217,6 +241,7 @@ class BotSession:
             if not future.done():
                 future.set_result(None)
         self._judge(status)
+        self._release_permit()
         self.status = "ended"
         self.gone.set()
         if self._stop_reason != "refused":
@@ -231,6 +256,8 @@ class BotSession:
         told = self._told_end or {}
         if self._stop_reason is not None:
             self.reason = self._stop_reason
+        elif self.permit is not None and self.permit.closed:
+            self.reason = "lease_lost"
         elif told:
             self.reason, self.detail = told["ended"], told.get("detail")
         elif status == 0:
@@ -241,14 +268,19 @@ class BotSession:
             with bound_context(self.context):
                 log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
 
+    def _release_permit(self) -> None:
+        if self.permit is not None:
+            self.permit.release()
+            self.permit = None
+
     async def _finish(self) -> None:
         """Write the end into the store; while Redis is away, try until it is back."""
         reason = self.reason if self.reason in REASONS else "bot_crashed"
-        told_away = False
+        told_away, by = False, token()
         while True:
             try:
                 ours = await self.host.store.finish(
-                    self.launch.session_id, self.launch.epoch, reason, self.detail
+                    self.launch.session_id, self.launch.epoch, reason, self.detail, by=by
                 )
                 break
             except StoreUnavailableError as error:
@@ -259,6 +291,7 @@ class BotSession:
                 told_away = True
                 await asyncio.sleep(FINISH_RETRY_S)
         if ours:
+            metrics.ends.labels(reason).inc()
             level = log.error if REASONS[reason] == "failed" else log.info
             level(
                 "Session ended",
@@ -266,7 +299,7 @@ class BotSession:
                 state=REASONS[reason],
                 reason=reason,
                 detail=self.detail,
-                seconds=round(time.time() - self.started_at, 1),
+                seconds=round(time.monotonic() - self.started_at, 1),
             )
 
     async def _end_by(self, seconds: float, reason: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from cordboard.contract.launch import Launch
+from cordboard.contract.lease import LEASE_S
 
 LINE_MAX_BYTES: Final = 1024 * 1024  # an offer is some kilobytes
 
@@ -21,6 +22,9 @@ class BotStart:
     launch: Launch
     bot: str
     daily_domains: tuple[str, ...]
+    offer_timeout_s: float = 60.0
+    memory_mb: int = 4096
+    lease_s: float = LEASE_S
 
 
 @dataclass(frozen=True, slots=True)

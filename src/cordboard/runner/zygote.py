@@ -45,7 +45,7 @@ class Child:
         return int(self.process.pid)
 
     async def ended(self) -> int:
-        """Wait for its end; return its exit status, negative for a signal."""
+        """Wait for its end; return its exit status, negative for a signal. To be asked once."""
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
         loop.add_reader(self.process.sentinel, gone.set)
@@ -54,7 +54,9 @@ class Child:
         finally:
             loop.remove_reader(self.process.sentinel)
         self.process.join()
-        return int(self.process.exitcode)
+        status = int(self.process.exitcode)
+        self.process.close()
+        return status
 
 
 class Zygote:
@@ -94,11 +96,17 @@ class Zygote:
             )
             self._check_in_a_child()
 
-    async def fork(self, start: BotStart) -> Child:
-        """Fork a process for one session; it waits for its ``go``."""
+    async def fork(self, start: BotStart, permit: int) -> Child:
+        """Fork a process for one session; it waits for its ``go``.
+
+        Args:
+            start: Which session, which bot.
+            permit: The descriptor of the page that its fence looks at.
+        """
         ours, theirs = socket.socketpair()
         pipes = [os.pipe() for _ in range(3)]
         writers = [Connection(write, readable=False) for _, write in pipes]
+        writers.append(Connection(os.dup(permit)))
         try:
             process = await asyncio.to_thread(self._start, start, theirs, *writers)
         except BaseException:

@@ -1,6 +1,7 @@
 """Redis: the only room that speaks it. One Lua script per decision, one method per script."""
 
 from cordboard.store.client import Store, open_store
+from cordboard.store.connection import token
 from cordboard.store.values import (
     Accepted,
     Assignment,
@@ -31,4 +32,5 @@ __all__ = [
     "Store",
     "Suspect",
     "open_store",
+    "token",
 ]

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Self
 
+from cordboard.contract.lease import LEASE_S
 from cordboard.store.keys import Keys
 from cordboard.store.launches import Launches
 from cordboard.store.rooms import Rooms
@@ -36,10 +37,15 @@ class Store(Rooms, Launches, Standby):
             await self._client.ping()
 
 
-def open_store(url: str, *, tag: str = "cb0") -> Store:
+def open_store(url: str, *, tag: str = "cb0", lease_s: float = LEASE_S) -> Store:
     """Return the store at ``url``; it connects when it is first used.
+
+    Args:
+        url: Where Redis is.
+        tag: The hash tag of its keys.
+        lease_s: Seconds that a lease lasts; the same for all who open it.
 
     Raises:
         SettingsError: The URL is none that this release reads.
     """
-    return Store(url, Keys(tag))
+    return Store(url, Keys(tag, lease_s))

@@ -25,6 +25,7 @@ from redis.exceptions import (
 )
 
 from cordboard.contract.errors import SettingsError, StoreUnavailableError
+from cordboard.contract.lease import Periods
 from cordboard.store.keys import Keys
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -160,6 +161,7 @@ class Shard:
     def __init__(self, url: str, keys: Keys) -> None:
         self.url = url
         self.keys = keys
+        self.periods = Periods(keys.lease_s)
         # redis-py types each answer for its synchronous and its asynchronous client at once.
         self._client: Any = connect(url)
         self._scripts = Scripts(self._client, keys)

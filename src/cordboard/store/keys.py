@@ -23,9 +23,11 @@ class Keys:
 
     Args:
         tag: The shard's hash tag, without braces.
+        lease_s: Seconds that a lease lasts.
     """
 
     tag: str = "cb0"
+    lease_s: float = LEASE_S
 
     @property
     def launches(self) -> str:
@@ -112,7 +114,7 @@ class Keys:
             "group": GROUP,
         }
         periods = {
-            "lease_ms": round(LEASE_S * 1000),
+            "lease_ms": round(self.lease_s * 1000),
             "record_kept_ms": RECORD_KEPT_S * 1000,
             "index_kept_ms": INDEX_KEPT_S * 1000,
             "epoch_kept_ms": EPOCH_KEPT_S * 1000,

@@ -185,9 +185,23 @@ class Rooms(Sessions):
             return cast("list[RenewalVerdict]", await self._scripts.run_many("renew", calls))
 
     async def finish(
-        self, session_id: str, epoch: int, reason: str, detail: str | None = None
+        self,
+        session_id: str,
+        epoch: int,
+        reason: str,
+        detail: str | None = None,
+        *,
+        by: str | None = None,
     ) -> bool:
-        """Bring a session to the terminal state of ``reason``; True when this call ended it."""
+        """Bring a session to the terminal state of ``reason``; True when the caller ended it.
+
+        Args:
+            session_id: The session.
+            epoch: The holder's; a lower one than the session's changes nothing.
+            reason: One of ``REASONS``.
+            detail: More words.
+            by: The caller's token, the same each time that it tries again.
+        """
         state = REASONS[reason]
         answer = await self._run(
             "finish",
@@ -197,7 +211,7 @@ class Rooms(Sessions):
             state,
             reason,
             detail or "",
-            token(),
+            by or token(),
         )
         return bool(answer)
 

@@ -1,0 +1,245 @@
+"""The runner's command: bot files that fail, threads at import, sudden death, drain, cold starts."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cordboard.contract.launch import Launch
+from cordboard.store import Store, open_store
+from plane_support import Part, Processes, ask, gone_within, is_running, ready
+from runner.runner_support import Runner, client, processes, write_bot
+from tests_support import until
+
+pytestmark = pytest.mark.timeout(90)
+_clients: list[aiohttp.ClientSession] = []
+
+
+def asked() -> aiohttp.ClientSession:
+    """A client that is closed after the test."""
+    _clients.append(client())
+    return _clients[-1]
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
+    directory = tmp_path_factory.mktemp("command")
+    write_bot(directory)
+    yield from processes(directory, redis_url, 2)
+
+
+@pytest.fixture
+async def store(plane: Processes) -> AsyncIterator[Store]:
+    async with open_store(plane.redis_url) as opened:
+        await opened._client.flushdb()
+        yield opened
+    for part in plane.parts:
+        part.signal(signal.SIGKILL)
+    while _clients:
+        await _clients.pop().close()
+
+
+async def warm(plane: Processes, store: Store, *words: str, **env: str) -> Runner:
+    part = plane.spawn("runner", "--bot", "told.py", *words, env=env)
+    await ready(part)
+    return Runner(part, store, asked())
+
+
+class TestBotFile:
+    async def test_cannot_be_loaded(self, plane: Processes) -> None:
+        """A bot file that is missing, raises or has no bot() ends the runner with clear words."""
+        cases = {
+            "missing.py": (None, "there is no such file"),
+            "raises.py": ("import os\nraise RuntimeError('oh')", "line 2, cannot be imported"),
+            "syntax.py": ("def bot(:", "line 1, cannot be imported: SyntaxError"),
+            "botless.py": ("x = 1", "has no `async def bot(runner_args)`"),
+            "leaves.py": ("import sys\nsys.exit(4)", "SystemExit: 4"),
+        }
+        parts = {}
+        for name, (text, words) in cases.items():
+            if text is not None:
+                (plane.directory / name).write_text(text)
+            parts[name] = plane.spawn("runner", "--bot", name), words
+        for name, (part, words) in parts.items():
+            status = await asyncio.to_thread(part.ended, 60)
+            said = "".join(part.other) + str(part.records)
+            assert (status, name in said, words in said) == (1, True, True), said
+
+    async def test_threads_at_import(self, plane: Processes, store: Store) -> None:
+        """A bot file that starts threads when imported is imported in each child, with a warning."""
+        text = "import threading, time\n"
+        text += "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        text += "import os\nat_import = os.getpid()\n"
+        text += "async def bot(args):\n    print('mine', at_import == os.getpid())\n"
+        (plane.directory / "threads.py").write_text(text)
+        part = plane.spawn("runner", "--bot", "threads.py")
+        await ready(part)
+        runner = Runner(part, store, asked())
+        launch = await runner.run("")
+        assert (await runner.end(launch)).reason == "bot_finished"
+        await until(lambda: "session.ended" in part.events(launch.session_id))
+        assert "mine True" in [r["message"] for r in runner.lines(launch)], part.records
+        assert [r for r in part.records if "starts threads" in r["message"]]
+
+
+class TestDeath:
+    async def test_bots_die_with_their_runner(self, plane: Processes, store: Store) -> None:
+        """Whatever kills the runner, no bot outlives it by more than a moment."""
+        for victim in ("supervisor", "fork server"):
+            runner = await warm(plane, store)
+            launches = [await runner.run(do) for do in ("wait", "deafer", "spin")]
+            pids = [await runner.pid(launch) for launch in launches]
+            if victim == "supervisor":
+                runner.part.kill()
+            else:
+                _kill_parent_of(pids[0])
+            assert all(gone_within(pid, 1.0) for pid in pids)
+            runner.part.signal(signal.SIGKILL)
+
+    async def test_frozen_supervisor(self, plane: Processes, store: Store) -> None:
+        """A bot whose runner does not renew ends by itself before its room is granted again."""
+        async with open_store(plane.redis_url, lease_s=1) as short:
+            runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
+            launch = await runner.run("wait")
+            pid = await runner.pid(launch)
+            await asyncio.sleep(1)
+            runner.part.signal(signal.SIGSTOP)
+            stopped_at = time.monotonic()
+            assert gone_within(pid, short.periods.silence_s)
+            assert time.monotonic() - stopped_at > short.periods.lease_s
+            runner.part.signal(signal.SIGCONT)
+            assert (await runner.end(launch)).reason == "lease_lost"
+
+    async def test_thawed_bot_asks_first(self, plane: Processes, store: Store) -> None:
+        """A frozen runner and bot that thaw: the bot says nothing before the store was asked."""
+        ticks = plane.directory / "ticks"
+        text = "import asyncio, time\nasync def bot(args):\n"
+        text += f"    with open({str(ticks)!r}, 'a', buffering=1) as file:\n"
+        text += "        while True:\n            print(time.monotonic(), file=file)\n"
+        text += "            await asyncio.sleep(0.005)\n"
+        (plane.directory / "ticking.py").write_text(text)
+        async with open_store(plane.redis_url, lease_s=1) as short:
+            part = plane.spawn("runner", "--bot", "ticking.py", env={"CORDBOARD_LEASE_S": "1"})
+            await ready(part)
+            runner = Runner(part, short, asked())
+            launch = await runner.run("")
+            pid = await runner.pid(launch)
+            await until(ticks.exists)
+            _signal_all((part.pid, pid), signal.SIGSTOP)
+            await asyncio.sleep(2.5)
+            recovered = await short.recover(launch.session_id, launch.epoch)
+            assert recovered.outcome == "queued"
+            thawed_at = time.monotonic()
+            _signal_all((pid,), signal.SIGCONT)
+            await asyncio.sleep(0.5)
+            assert is_running(pid)
+            _signal_all((part.pid,), signal.SIGCONT)
+            assert gone_within(pid, 5)
+            spoken = [float(line) for line in ticks.read_text().split()[:-1]]
+            assert max(spoken) < thawed_at
+            await until(lambda: "lease.lost" in part.events(launch.session_id))
+
+    async def test_thawed_holder_goes_on(self, plane: Processes, store: Store) -> None:
+        """A frozen runner and bot that thaw before anybody took the room go on."""
+        async with open_store(plane.redis_url, lease_s=1) as short:
+            runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
+            launch = await runner.run("wait", seconds=4)
+            pid = await runner.pid(launch)
+            _signal_all((runner.part.pid, pid), signal.SIGSTOP)
+            await asyncio.sleep(2.5)
+            _signal_all((pid, runner.part.pid), signal.SIGCONT)
+            assert (await runner.end(launch)).reason == "bot_finished"
+
+
+class TestDrain:
+    async def test_lets_them_end(self, plane: Processes, store: Store) -> None:
+        """On SIGTERM it takes no more, lets what runs end, and exits 0."""
+        runner = await warm(plane, store)
+        launch = await runner.run("wait", seconds=1.5)
+        late = await runner.grant()
+        runner.part.signal(signal.SIGTERM)
+        await until(lambda: [r for r in runner.part.records if r["message"] == "Draining"])
+        status, answer = await runner.start(late)
+        assert (status, answer["code"]) == (503, "not_ready")
+        assert (await store.assign("nobody", 1)).outcome == "gone"
+        assert await asyncio.to_thread(runner.part.ended) == 0
+        assert (await store.session(launch.session_id)).reason == "bot_finished"
+        assert await store._client.zcard(store.keys.runners) == 0
+
+    async def test_bounded(self, plane: Processes, store: Store) -> None:
+        """What runs beyond the grace is stopped, with a true reason."""
+        runner = await warm(plane, store, "--grace", "0.5")
+        launch = await runner.run("wait")
+        runner.part.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(runner.part.ended) == 0
+        record = await store.session(launch.session_id)
+        assert (record.state, record.reason) == ("failed", "runner_lost")
+
+
+class TestCold:
+    async def once(self, plane: Processes, store: Store, do: str, **over: Any) -> tuple[Part, str]:
+        """Start a cold runner for a session whose bot does something."""
+        sid = f"cold-{do}"
+        launch = Launch(sid, f"https://rooms.example/{do}", epoch=1, body={"do": do, "seconds": 0})
+        accepted = await store.accept(launch, queue_max=100)
+        await store.assign(sid, accepted.epoch, job_name=f"job-{do}")
+        env = {
+            "BOT_SESSION_ID": sid,
+            "BOT_SESSION_EPOCH": str(over.get("epoch", accepted.epoch)),
+            "BOT_ROOM_URL": launch.room_url,
+            "JOB_ID": f"job-{do}",
+        }
+        return plane.spawn("runner", "--bot", "told.py", "--once", env=env), sid
+
+    async def test_exit_status(self, plane: Processes, store: Store) -> None:
+        """A cold runner ends with its session: 0 for a clean end, 1 for a crash."""
+        clean, clean_sid = await self.once(plane, store, "wait")
+        crashed, crashed_sid = await self.once(plane, store, "crash")
+        assert await asyncio.to_thread(clean.ended, 40) == 0
+        assert await asyncio.to_thread(crashed.ended, 40) == 1
+        record = await store.session(clean_sid)
+        assert (record.reason, record.type) == ("bot_finished", "cold")
+        assert (await store.session(crashed_sid)).reason == "bot_crashed"
+
+    async def test_not_to_be_run(self, plane: Processes, store: Store) -> None:
+        """A cold runner whose session was granted anew or has ended exits 0, without a bot."""
+        stale, sid = await self.once(plane, store, "speak", epoch=7)
+        assert await asyncio.to_thread(stale.ended, 40) == 0
+        assert "bot.started" not in stale.events(sid)
+
+    async def test_once_needs_a_session(self, plane: Processes) -> None:
+        """Without a session in the environment --once is a usage error that names what is missing."""
+        part = plane.spawn("runner", "--bot", "told.py", "--once")
+        assert await asyncio.to_thread(part.ended, 40) == 2
+        assert "BOT_SESSION_ID" in "".join(part.other)
+
+    async def test_leave(self, plane: Processes, store: Store) -> None:
+        """A cold session's bot can be asked to leave like a warm one's."""
+        part, sid = await self.once(plane, store, "deaf")
+
+        async def runs() -> str | None:
+            record = await store.session(sid)
+            return record.runner_url if record.state == "running" else None
+
+        url = await until(runs, 40)
+        async with client() as http:
+            status, _ = await ask(http, "POST", f"{url}/sessions/{sid}/leave")
+        assert status == 200
+        assert await asyncio.to_thread(part.ended) == 0
+        assert (await store.session(sid)).reason == "left"
+
+
+def _signal_all(pids: tuple[int, ...], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def _kill_parent_of(pid: int) -> None:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)

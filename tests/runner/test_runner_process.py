@@ -1,0 +1,308 @@
+"""A warm runner by its own command: real fork server, real bots, a real store."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from cordboard.store import open_store
+from plane_support import Processes, gone_within, is_running, ready
+from runner.runner_support import Runner, client, processes, write_bot
+from tests_support import until
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
+    directory = tmp_path_factory.mktemp("runner")
+    for made in processes(directory, redis_url, 1):
+        made.over |= {"CORDBOARD_OFFER_TIMEOUT_S": "1", "CORDBOARD_BOT_MEMORY_MB": "1500"}
+        made.spawn("runner", "--bot", write_bot(directory), "--capacity", "9")
+        yield made
+
+
+@pytest.fixture
+async def runner(plane: Processes) -> AsyncIterator[Runner]:
+    (part,) = plane.parts
+    await ready(part)
+    async with open_store(plane.redis_url) as store, client() as http:
+        yield Runner(part, store, http)
+        for session in (await store.sessions(limit=500))[0]:
+            if session.state == "running":
+                await http.post(f"{part.url}/sessions/{session.session_id}/leave")
+
+
+class TestStart:
+    async def test_forks_a_bot(self, runner: Runner, tmp_path: Path) -> None:
+        """A start forks a process, and bot() gets Pipecat's arguments with the session in body."""
+        file = tmp_path / "told.json"
+        launch = await runner.grant()
+        status, answer = await runner.start(
+            launch, attempt=2, body={"do": "tell", "file": str(file), "x": 1}
+        )
+        assert status == 200
+        assert answer["sessionId"] == launch.session_id
+        assert answer["epoch"] == launch.epoch
+        assert answer["botPid"] != runner.part.pid
+        assert (await runner.end(launch)).reason == "bot_finished"
+        told = json.loads(file.read_text())
+        assert told["kind"] == "RunnerArguments"
+        assert told["session_id"] == launch.session_id
+        assert told["body"] == {
+            "do": "tell",
+            "file": str(file),
+            "x": 1,
+            "room_url": launch.room_url,
+            "session_id": launch.session_id,
+            "epoch": launch.epoch,
+            "attempt": 2,
+        }
+
+    async def test_environment(self, runner: Runner, tmp_path: Path) -> None:
+        """A bot sees the environment of its own session, no secret and no Redis."""
+        files = [tmp_path / f"{i}.json" for i in range(2)]
+        launches = [await runner.run("tell", file=str(file)) for file in files]
+        for launch, file in zip(launches, files, strict=True):
+            await runner.end(launch)
+            env = json.loads(file.read_text())["env"]
+            assert env["BOT_SESSION_ID"] == launch.session_id
+            assert env["BOT_SESSION_EPOCH"] == str(launch.epoch)
+            assert env["BOT_ROOM_URL"] == launch.room_url
+            assert "BOT_SESSION_USER_ID" not in env
+            assert not [name for name in env if "SECRET" in name or "REDIS" in name]
+
+    async def test_idempotent(self, runner: Runner) -> None:
+        """The same session and epoch again: the same answer and no second bot."""
+        launch = await runner.grant()
+        answers = await asyncio.gather(*(runner.start(launch) for _ in range(10)))
+        assert {status for status, _ in answers} == {200}
+        assert len({answer["botPid"] for _, answer in answers}) == 1
+        await until(lambda: "bot.started" in runner.part.events(launch.session_id))
+        assert runner.part.events(launch.session_id).count("bot.forked") == 1
+
+    async def test_answered_after_its_end(self, runner: Runner) -> None:
+        """A start that is repeated after the bot's end starts none."""
+        launch = await runner.run("wait", seconds=0)
+        await runner.end(launch)
+        status, answer = await runner.start(launch)
+        assert (status, answer["status"]) == (200, "ended")
+
+    async def test_stale_epoch(self, runner: Runner) -> None:
+        """A lower epoch than is known here is refused, and the bot goes on."""
+        launch = await runner.run("wait")
+        for over in ({"epoch": launch.epoch - 1 or 1, "sessionId": "other"}, {"epoch": 1}):
+            if launch.epoch == 1 and over["epoch"] == 1:
+                continue
+            status, answer = await runner.start(launch, **over)
+            assert (status, answer["code"]) == (409, "stale_epoch")
+        assert is_running(await runner.pid(launch))
+
+    async def test_refused_by_the_store(self, runner: Runner) -> None:
+        """What the store does not confirm never enters bot(), and leaves no process."""
+        launch = await runner.grant()
+        await runner.store.leave(session_id=launch.session_id)
+        status, answer = await runner.start(launch)
+        assert (status, answer["code"]) == (409, "conflict")
+        forked = await until(
+            lambda: [r for r in runner.lines(launch, "runner") if r.get("event") == "bot.forked"]
+        )
+        assert not is_running(forked[0]["meta"]["pid"])
+        assert "bot.started" not in runner.part.events(launch.session_id)
+
+    async def test_higher_epoch_replaces(self, runner: Runner) -> None:
+        """A higher epoch of the same room ends the bot that is there, before its own comes."""
+        launch = await runner.run("wait")
+        pid = await runner.pid(launch)
+        await runner.store._client.zadd(runner.store.keys.leases, {launch.session_id: 1})
+        recovered = await runner.store.recover(launch.session_id, launch.epoch)
+        await runner.store.assign(launch.session_id, recovered.epoch)
+        status, answer = await runner.start(launch, epoch=recovered.epoch, attempt=2)
+        assert status == 200
+        assert answer["botPid"] != pid
+        assert not is_running(pid)
+
+    async def test_busy(self, runner: Runner) -> None:
+        """What is over the capacity is refused, whatever the store believes."""
+        launches = [await runner.run("wait") for _ in range(9)]
+        extra = await runner.grant_despite(launches[0])
+        status, answer = await runner.start(extra)
+        assert (status, answer["code"]) == (409, "busy")
+
+    async def test_made_id(self, runner: Runner) -> None:
+        """A start without a session id gets one, with a warning, and takes the room."""
+        status, answer = await runner.ask_start({"room_url": "https://rooms.example/direct"})
+        assert status == 200
+        record = await runner.store.session(answer["sessionId"])
+        assert (record.state, record.pid) == ("running", answer["botPid"])
+        (warned,) = await until(
+            lambda: [
+                r
+                for r in runner.part.records
+                if r["level"] == "warn" and r["sessionId"] == answer["sessionId"]
+            ]
+        )
+        assert warned["message"] == "The start had no sessionId; made one"
+
+    @pytest.mark.parametrize(
+        "over", [{"sessionId": "bad id"}, {"room_url": "nowhere"}, {"bot": "unknown"}, {"epoch": 0}]
+    )
+    async def test_malformed(self, runner: Runner, over: dict[str, object]) -> None:
+        """What does not fit is 422, and nothing is forked."""
+        body = {"sessionId": "a", "epoch": 1, "room_url": "https://rooms.example/x"} | over
+        status, _ = await runner.ask_start(body)
+        assert status == 422
+
+    async def test_secret(self, runner: Runner) -> None:
+        """Without the secret only health answers."""
+        async with runner.client.get(
+            f"{runner.part.url}/sessions", headers={"Authorization": "Bearer wrong"}
+        ) as answer:
+            assert answer.status == 401
+
+
+class TestOutput:
+    async def test_prints_are_records(self, runner: Runner) -> None:
+        """A print, a write and a C library's line come out as raw records of the session."""
+        launch = await runner.run("speak")
+        await runner.end(launch)
+        await until(lambda: "session.ended" in runner.part.events(launch.session_id))
+        raw = {r["message"]: r for r in runner.lines(launch) if r.get("raw")}
+        assert set(raw) == {
+            "printed",
+            "to stderr",
+            "written to 1",
+            "from C",
+            "no newline at the end",
+        }
+        assert raw["to stderr"]["tag"] == "stderr"
+        assert raw["from C"]["tag"] == "stdout"
+
+    async def test_timeline(self, runner: Runner) -> None:
+        """The events of a session, each once, in their order."""
+        launch = await runner.run("wait", seconds=0)
+        await runner.end(launch)
+        await until(lambda: "session.ended" in runner.part.events(launch.session_id))
+        assert runner.part.events(launch.session_id) == [
+            "start.received",
+            "bot.forked",
+            "bot.started",
+            "bot.finished",
+            "session.ended",
+        ]
+
+
+class TestEnd:
+    @pytest.mark.parametrize(
+        ("do", "body", "detail"),
+        [
+            ("crash", {}, "ValueError: as told"),
+            ("exit_with", {"status": 3}, "exit status 3"),
+            ("segfault", {}, "killed by SIGSEGV"),
+        ],
+    )
+    async def test_crashed(
+        self, runner: Runner, do: str, body: dict[str, object], detail: str
+    ) -> None:
+        """A bot that raises or dies has failed as crashed, with the words."""
+        launch = await runner.run(do, **body)
+        record = await runner.end(launch)
+        assert (record.state, record.reason, record.detail) == ("failed", "bot_crashed", detail)
+        await until(lambda: "session.ended" in runner.part.events(launch.session_id))
+        assert runner.part.events(launch.session_id).count("bot.crashed") == 1
+
+    async def test_leave(self, runner: Runner) -> None:
+        """Leave stops a bot by cancel, SIGTERM or SIGKILL, and answers when it is gone."""
+        launches = [await runner.run(do) for do in ("wait", "deaf", "deafer", "spin")]
+        pids = [await runner.pid(launch) for launch in launches]
+        await asyncio.sleep(0.3)
+        answers = await asyncio.gather(*(runner.leave(launch) for launch in launches))
+        assert [body["reason"] for _, body in answers] == ["left"] * 4
+        assert not [pid for pid in pids if is_running(pid)]
+        assert [(await runner.end(launch)).state for launch in launches] == ["ended"] * 4
+        await until(lambda: "session.ended" in runner.part.events(launches[2].session_id))
+        said = [
+            [r["message"] for r in runner.lines(launch, "runner") if "ignores" in r["message"]]
+            for launch in launches
+        ]
+        assert [len(words) for words in said[:3]] == [0, 1, 2]
+
+    async def test_its_children_end(self, runner: Runner, tmp_path: Path) -> None:
+        """What a bot has started ends with it."""
+        file = tmp_path / "pid"
+        launch = await runner.run("child", file=str(file))
+        await until(file.exists)
+        pid = int(await until(file.read_text))
+        await runner.leave(launch)
+        assert gone_within(pid, 5)
+
+    async def test_stop_wish(self, runner: Runner) -> None:
+        """A wish to leave that the store alone knows is read at the next renewal."""
+        launch = await runner.run("wait")
+        await runner.store.leave(session_id=launch.session_id)
+        assert (await runner.end(launch)).reason == "left"
+
+    async def test_max_duration(self, runner: Runner) -> None:
+        """A session that runs for too long ends."""
+        launch = await runner.run("wait", maxDurationSeconds=1)
+        record = await runner.end(launch)
+        assert (record.state, record.reason) == ("ended", "max_duration")
+
+    async def test_user_absent(self, runner: Runner) -> None:
+        """In a webrtc room nobody's offer within the time ends the session."""
+        launch = await runner.run("wait", room_url="webrtc:alone")
+        record = await runner.end(launch)
+        assert (record.state, record.reason) == ("ended", "user_absent")
+
+    async def test_lease_lost(self, runner: Runner) -> None:
+        """A holder that is told that its room is another's stops at once, and ends nothing."""
+        launch = await runner.run("wait")
+        pid = await runner.pid(launch)
+        await runner.store._client.zadd(runner.store.keys.leases, {launch.session_id: 1})
+        await runner.store.recover(launch.session_id, launch.epoch)
+        assert gone_within(pid, 15)
+        await until(lambda: "lease.lost" in runner.part.events(launch.session_id))
+        assert (await runner.store.session(launch.session_id)).state == "queued"
+        await runner.store.leave(session_id=launch.session_id)
+
+
+class TestIsolation:
+    @pytest.mark.parametrize("do", ["spin", "close_all", "leak", "segfault"])
+    async def test_takes_nothing_with_it(self, runner: Runner, do: str) -> None:
+        """A bot that spins, closes descriptors, leaks or dies takes nothing with it."""
+        good = await runner.run("wait")
+        bad = await runner.run(do)
+        if do == "spin":
+            await runner.leave(bad)
+        record = await runner.end(bad, 40)
+        assert record.reason == ("left" if do == "spin" else "bot_crashed")
+        assert is_running(await runner.pid(good))
+        after = await runner.run("wait", seconds=0)
+        assert (await runner.end(after)).reason == "bot_finished"
+
+    async def test_no_descriptors_leak(self, runner: Runner, tmp_path: Path) -> None:
+        """A runner and its bots hold no more descriptors after many sessions than after one."""
+
+        async def one(name: str) -> int:
+            launch = await runner.run("tell", file=str(tmp_path / name))
+            await runner.end(launch)
+            told = json.loads((tmp_path / name).read_text())
+            return int(told["files"])
+
+        def held() -> int:
+            return len(list(Path(f"/proc/{runner.part.pid}/fd").iterdir()))
+
+        first = await one("first")
+        before = held()
+        for i in range(5):
+            assert await one(f"{i}") == first
+        await until(lambda: held() <= before)
+
+    async def test_names_in_the_url(self, runner: Runner) -> None:
+        """An unknown session is 404."""
+        async with runner.client.get(f"{runner.part.url}/sessions/never") as answer:
+            assert answer.status == 404
+            assert re.match("application/problem", answer.headers["Content-Type"])
