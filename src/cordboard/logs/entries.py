@@ -72,7 +72,7 @@ class Assembler:
     _pieces: dict[bytes, tuple[int, bytes | None, list[bytes]]] = field(default_factory=dict)
 
     def entries(self, lines: Iterable[tuple[int, bytes]], first: bytes) -> Iterator[Entry]:
-        """Yield the entries of whole lines; the last one may be held back until `rest`.
+        """Yield the entries of whole lines; pieces without an end are held back until `rest`.
 
         Args:
             lines: Offset and bytes of each.
@@ -90,12 +90,12 @@ class Assembler:
                 self._open = None
             if inner.text.strip():
                 self._open = self._begun(begin, inner, first)
-
-    def rest(self) -> Iterator[Entry]:
-        """Yield what was held back."""
         if self._open is not None:
             yield self._open.done()
             self._open = None
+
+    def rest(self) -> Iterator[Entry]:
+        """Yield pieces whose end never came."""
         for offset, key, parts in self._pieces.values():
             at = key or self.last
             if at is not None:

@@ -5,6 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cordboard.contract.errors import InvalidValueError
+from cordboard.contract.ids import canonical_room
+from cordboard.contract.record import (
+    LEVEL,
+    LEVELS,
+    MESSAGE,
+    ROOM,
+    SERVICE,
+    USER_ID,
+    USER_NAME,
+)
+from cordboard.logs.times import HIGHEST, LOWEST
+
 Predicate = Callable[[Mapping[str, Any]], bool]
 """Says of a decoded record (contract keys) whether it is wanted."""
 
@@ -23,6 +36,7 @@ class Query:
         level: This level and above.
         grep: Searched for in the decoded message.
         where: A condition on the fields of the record.
+        where_terms: Bytes that whatever fulfils it must hold, in our own encoding.
         follow: Go on with what is written from now on.
         exact: Read everything instead of finding the window by bisection.
         mentions: Also lines in which the session's id occurs as mere text.
@@ -37,6 +51,36 @@ class Query:
     level: str | None = None
     grep: re.Pattern[str] | None = None
     where: Predicate | None = None
+    where_terms: tuple[bytes, ...] = ()
     follow: bool = False
     exact: bool = False
     mentions: bool = False
+
+    @property
+    def first(self) -> bytes:
+        """The window's beginning as a key."""
+        return self.since.encode() if self.since else LOWEST
+
+    @property
+    def end(self) -> bytes:
+        """The window's end as a key."""
+        return self.until.encode() if self.until else HIGHEST
+
+
+def wants(query: Query, record: Mapping[str, Any]) -> bool:
+    """Say whether a record passes the query's filters; its session is another matter."""
+    return (
+        (query.level is None or LEVELS[record[LEVEL]] >= LEVELS[query.level])
+        and (not query.services or record[SERVICE] in query.services)
+        and (query.user is None or query.user in {record[USER_ID], record[USER_NAME]})
+        and (query.room is None or _canonical(record.get(ROOM)) == query.room)
+        and (query.grep is None or query.grep.search(record[MESSAGE]) is not None)
+        and (query.where is None or query.where(record))
+    )
+
+
+def _canonical(room: Any) -> str | None:
+    try:
+        return canonical_room(room)
+    except InvalidValueError:
+        return None

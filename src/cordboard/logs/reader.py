@@ -1,92 +1,184 @@
-"""A query over sources becomes lines in time order, each once, and a coverage."""
+"""A query over sources becomes lines in time order, each once, and a coverage.
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+A query for a session takes two steps. The first searches everything for the id, and learns from the
+session's own lines when it was and who spoke (its trail). The second reads, of that time alone, what
+belongs to it without naming it, and the numbers of all lines of those processes, so that a lost line
+shows even though nobody can say what was in it.
+"""
 
-from cordboard.contract.record import (
-    LEVEL,
-    LEVELS,
-    MESSAGE,
-    RAW,
-    ROOM,
-    SERVER_PREFIX,
-    SERVICE,
-    SESSION_ID,
-    USER_ID,
-    USER_NAME,
-)
-from cordboard.logs.coverage import Answer, Coverage
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cordboard.logs.attribution import Trail, attribution
+from cordboard.logs.coverage import Coverage
+from cordboard.logs.entries import Entry
 from cordboard.logs.formats import Formats, record_of
-from cordboard.logs.line import Attribution, Line
-from cordboard.logs.query import Query
-from cordboard.logs.scan import batches, in_window
+from cordboard.logs.line import Line
+from cordboard.logs.merge import Item, Lane, merged
+from cordboard.logs.parallel import spread
+from cordboard.logs.prefilter import Prefilter, prefilter
+from cordboard.logs.query import Query, wants
+from cordboard.logs.scan import Batch, Scan
+from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.tally import Tally
+from cordboard.logs.tape import BLOCK_BYTES
+from cordboard.logs.times import shifted
+from cordboard.logs.track import Track
+from cordboard.logs.tracks import Progress, Tracks
+
+_MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
+_IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
+_BLOCK_LEAST_BYTES: Final = 64 << 10
 
 
+@dataclass(slots=True)
 class Reader:
-    """Reads one query.
+    """Reads one query, once.
 
-    Args:
+    Attributes:
         query: What is asked for.
         sources: Where.
         formats: How foreign lines are read.
+        progress: Is told of bytes that were read.
     """
 
-    def __init__(self, query: Query, sources: Sequence[Directory], formats: Formats) -> None:
-        self._query = query
-        self._sources = sources
-        self._formats = formats
-        self._answers: list[Answer] = []
+    query: Query
+    sources: Sequence[Source | Directory]
+    formats: Formats = field(default_factory=Formats)
+    progress: Progress = lambda _: None
+    tally: Tally = field(default_factory=Tally)
+    trail: Trail | None = None
+    _tracks: Tracks | None = None
+
+    @property
+    def tracks(self) -> list[Track]:
+        """The streams that are open."""
+        return self._tracks.found if self._tracks else []
 
     def lines(self) -> Iterator[Line]:
-        """Yield what is wanted, in time order."""
-        since = (self._query.since or LOWEST.decode()).encode()
-        until = (self._query.until or HIGHEST.decode()).encode()
-        found: list[tuple[bytes, bytes, str]] = []
-        for source in self._sources:
-            for file in source.streams(self._query):
-                for batch in batches(file.tape, self._formats, LOWEST):
-                    found += [
-                        (key, raw, file.name)
-                        for key, raw in zip(batch.keys, batch.raws, strict=True)
-                        if in_window(key, since, until)
-                    ]
-                file.close()
-        found.sort(key=lambda item: item[0])
-        counts: dict[str, list[str]] = {}
-        for key, raw, name in found:
-            service = Path(name).name.partition(".")[0]
-            record = record_of(raw, key, service, self._formats)
-            if self._wanted(record):
-                line = Line(record, raw, name, attribution(record))
-                counts.setdefault(str(record[SERVICE]), []).append(key.decode())
-                yield line
-        self._answers = [
-            Answer(service, "service", len(keys), keys[0], keys[-1])
-            for service, keys in sorted(counts.items())
-        ]
+        """Yield what is wanted, in time order.
+
+        Raises:
+            CordboardError: Nothing at all can be read.
+        """
+        for items in self.items():
+            for key, raw, number in items:
+                line = self._line(key, raw, self.tracks[number])
+                if line is not None:
+                    self.tally.note(line, number)
+                    yield line
+
+    def items(self) -> Iterator[list[Item]]:
+        """Yield what may be wanted as it was found: key, bytes, number of its track."""
+        self._tracks = Tracks(self.query, self.sources, self.formats, self.progress)
+        self._tracks.open()
+        if self.query.session is not None:
+            lanes = self._session_lanes(self.query.session)
+        else:
+            lanes = self._window_lanes()
+        yield from merged(lanes, self.tally.counts)
 
     def coverage(self) -> Coverage:
-        """Say what answered, and what did not."""
-        return Coverage(tuple(self._answers))
+        """Say what answered, what is missing, and why; asked when all lines have been read."""
+        assert self._tracks is not None  # noqa: S101 - lines() has opened them
+        return self.tally.coverage(self.query, self._tracks, self.trail)
 
-    def _wanted(self, record: Mapping[str, Any]) -> bool:
-        query = self._query
-        return (
-            (query.session is None or record[SESSION_ID] == query.session)
-            and (query.user is None or query.user in (record[USER_ID], record[USER_NAME]))
-            and (query.room is None or record.get(ROOM) == query.room)
-            and (not query.services or record[SERVICE] in query.services)
-            and (query.level is None or LEVELS[record[LEVEL]] >= LEVELS[query.level])
-            and (query.grep is None or query.grep.search(record[MESSAGE]) is not None)
+    def close(self) -> None:
+        """Close everything."""
+        if self._tracks is not None:
+            self._tracks.close()
+
+    # --- a window
+
+    def _window_lanes(self) -> list[Lane]:
+        wanted = prefilter(self.query)
+        return [
+            Lane(number, self._scan(track, wanted, watch=True).batches())
+            for number, track in enumerate(self.tracks)
+        ]
+
+    def _scan(self, track: Track, wanted: Prefilter, *, watch: bool = False) -> Scan:
+        def look(data: bytes, own: bool) -> None:
+            track.ledger.note(data, own=own)
+
+        return Scan(
+            track,
+            wanted,
+            self.query.first,
+            self.query.end,
+            exact=self.query.exact,
+            size=self._block_bytes(),
+            watch=look if watch else None,
+            progress=self.progress,
         )
 
+    def _block_bytes(self) -> int:
+        share = _IN_FLIGHT_BYTES // (4 * max(1, len(self.tracks)))
+        return max(_BLOCK_LEAST_BYTES, min(BLOCK_BYTES, share))
 
-def attribution(record: Mapping[str, Any]) -> Attribution:
-    """Say how a record's session is known."""
-    session = record.get(SESSION_ID)
-    if not isinstance(session, str) or session.startswith(SERVER_PREFIX):
-        return "absent"
-    return "inherited" if record.get(RAW) is True else "explicit"
+    # --- a session
+
+    def _session_lanes(self, session: str) -> list[Lane]:
+        self.trail = trail = Trail(session)
+        own = spread(self._mentions, self.tracks)
+        for track, entries in zip(self.tracks, own, strict=True):
+            for entry in entries:
+                trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
+        around = (
+            spread(self._around, self.tracks) if trail.boots or trail.traces else [[]] * len(own)
+        )
+        return [
+            Lane(number, [_one_batch([*ours, *others])])
+            for number, (ours, others) in enumerate(zip(own, around, strict=True))
+        ]
+
+    def _mentions(self, track: Track) -> list[Entry]:
+        """Return all entries of a track in which the session's id occurs."""
+        wanted = Prefilter(anywhere=((str(self.query.session).encode(),),))
+        return list(self._scan(track, wanted).entries())
+
+    def _around(self, track: Track) -> list[Entry]:
+        """Return what belongs to the session by its process or trace; note its processes' numbers."""
+        trail = self.trail
+        assert trail is not None  # noqa: S101 - a session is asked for
+        boots = [boot.encode() for boot in trail.boots]
+        term = tuple(text.encode() for text in (*trail.alone, *trail.traces))
+
+        def look(data: bytes, own: bool) -> None:  # noqa: ARG001 - what a watch is shown
+            track.ledger.note_boots(data, boots)
+
+        scan = Scan(
+            track,
+            Prefilter(anywhere=(term,) if term else ()),
+            max(self.query.first, shifted(trail.first, -_MARGIN_S)),
+            min(self.query.end, shifted(trail.last, _MARGIN_S)),
+            watch=look,
+            progress=self.progress,
+        )
+        if not term:
+            for block in scan.blocks():
+                look(block.data, own=False)
+            return []
+        session = trail.session.encode()
+        return [entry for entry in scan.entries() if session not in entry.raw]
+
+    # --- lines
+
+    def _line(self, key: bytes, raw: bytes, track: Track) -> Line | None:
+        record = record_of(raw, key, track.service, self.formats)
+        if not wants(self.query, record):
+            return None
+        if self.trail is None:
+            return Line(record, raw, track.name, attribution(record))
+        found = self.trail.attribute(record, track.name)
+        if found is not None:
+            return Line(record, raw, track.name, *found)
+        self.tally.mentions += 1
+        return Line(record, raw, track.name, "absent") if self.query.mentions else None
+
+
+def _one_batch(entries: list[Entry]) -> Batch:
+    entries.sort(key=lambda entry: entry.offset)
+    return Batch([e.key for e in entries], [e.raw for e in entries], own=False, read_to=None)

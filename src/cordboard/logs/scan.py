@@ -1,16 +1,23 @@
 """One stream in batches: search by bytes, then keys, then only what is in the window."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import le
 from typing import Final, NamedTuple
 
-from cordboard.logs.entries import Assembler, Entry
-from cordboard.logs.formats import OWN_START, Formats
-from cordboard.logs.tape import Block, Tape, blocks
-from cordboard.logs.times import HIGHEST, LOWEST
+from stringzilla import find
+
+from cordboard.logs.entries import Assembler, Entry, begins
+from cordboard.logs.formats import OWN_START, own_key
+from cordboard.logs.prefilter import Prefilter, Term, holds
+from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
+from cordboard.logs.times import KEY_BYTES
+from cordboard.logs.track import Track
 
 _OWN_LINE: Final = b"\n" + OWN_START + b"2"
-_KEY_FROM: Final = len(OWN_START)
-_KEY_TO: Final = _KEY_FROM + 27
+_KEY: Final = slice(len(OWN_START), len(OWN_START) + KEY_BYTES)
+_BACK_MAX: Final = 64
+_FORWARD_MAX: Final = 4096
+_OWN_ERROR: Final = b'"level":"error"'
 
 
 class Batch(NamedTuple):
@@ -19,42 +26,209 @@ class Batch(NamedTuple):
     Attributes:
         keys: When each was said.
         raws: The bytes of each.
+        own: Whether all are in our own form.
+        read_to: The time up to which the stream has been read, local disorder aside; None where
+            nothing told it.
     """
 
     keys: list[bytes]
     raws: list[bytes]
+    own: bool
+    read_to: bytes | None
 
 
-def batches(tape: Tape, formats: Formats, first: bytes) -> Iterator[Batch]:
-    """Yield all entries of a stream."""
-    assembler = Assembler(formats)
-    for block in blocks(tape):
-        yield _batch(block, assembler, first)
-    rest = list(assembler.rest())
-    if rest:
-        yield Batch([entry.key for entry in rest], [entry.raw for entry in rest])
+Watch = Callable[[bytes, bool], None]
 
 
-def _batch(block: Block, assembler: Assembler, first: bytes) -> Batch:
-    data = block.data
-    if _all_own(data):
-        raws = data.split(b"\n")
+class Scan:
+    """One pass over the window of one stream.
+
+    Args:
+        track: The stream.
+        wanted: What bytes a wanted line must hold.
+        since: The first key that is wanted.
+        until: The first key after that.
+        exact: Read everything; the window is not searched by bisection.
+        size: Bytes that are read at once.
+        watch: Is shown each block that is read, and whether all of it is in our own form.
+        progress: Is told of bytes that were read.
+    """
+
+    def __init__(
+        self,
+        track: Track,
+        wanted: Prefilter,
+        since: bytes,
+        until: bytes,
+        *,
+        exact: bool = False,
+        size: int = BLOCK_BYTES,
+        watch: Watch | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._track = track
+        self._wanted = wanted
+        self._since = since
+        self._until = until
+        self._exact = exact
+        self._size = size
+        self._watch = watch
+        self._progress = progress
+        self._assembler = Assembler(track.formats)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the window's blocks, with some slack around it."""
+        whole = (0, None)
+        begin, end = whole if self._exact else self._track.span(self._since, self._until)
+        return blocks(self._track.tape, begin, end, self._size)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield what may be wanted; what is not in the window is left out."""
+        for block in self.blocks():
+            found = self._found(block)
+            if found is None:
+                yield self._own_batch(block)
+            else:
+                yield self._batch(found, self._last_key(block.data))
+        yield self._batch(list(self._assembler.rest()), None)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the same as single entries; for a scan with terms."""
+        for block in self.blocks():
+            yield from self._kept(self._found(block) or [])
+        yield from self._kept(list(self._assembler.rest()))
+
+    def _found(self, block: Block) -> list[Entry] | None:
+        """Return what may be wanted of one block; None where that is all of it, in our own form."""
+        data, wanted = block.data, self._wanted
+        own = bool(self._watch or not wanted.anywhere) and all_own(data)
+        if self._watch is not None:
+            self._watch(data, own)
+        if self._progress is not None:
+            self._progress(len(data))
+        terms = [*wanted.anywhere, *(wanted.own if own else ())]
+        if terms and not _in_pieces(data):
+            return list(self._hits(block, terms))
+        if own:
+            return None
+        first = self._assembler.last or self._track.key_before(block.offset)
+        return list(self._assembler.entries(_lines(block), first))
+
+    def _kept(self, entries: list[Entry]) -> list[Entry]:
+        return [entry for entry in entries if self._since <= entry.key < self._until]
+
+    def _own_batch(self, block: Block) -> Batch:
+        raws = block.data.split(b"\n")
         if not raws[-1]:
             raws.pop()
-        keys = [raw[_KEY_FROM:_KEY_TO] for raw in raws]
-        held = list(assembler.rest())
-        assembler.last = keys[-1]
-        return Batch([entry.key for entry in held] + keys, [entry.raw for entry in held] + raws)
-    entries: list[Entry] = list(assembler.entries(_lines(block), first))
-    return Batch([entry.key for entry in entries], [entry.raw for entry in entries])
+        keys = [raw[_KEY] for raw in raws]
+        self._assembler.last = keys[-1]
+        newest = max(keys)
+        if newest >= self._until or min(keys) < self._since:
+            kept = [self._since <= key < self._until for key in keys]
+            raws = [raw for raw, keep in zip(raws, kept, strict=True) if keep]
+            keys = [key for key, keep in zip(keys, kept, strict=True) if keep]
+        return Batch(keys, raws, own=True, read_to=newest)
+
+    def _batch(self, entries: list[Entry], read_to: bytes | None) -> Batch:
+        kept = self._kept(entries)
+        return Batch([e.key for e in kept], [e.raw for e in kept], own=False, read_to=read_to)
+
+    def _last_key(self, data: bytes) -> bytes | None:
+        """Return the time of the last line that says one, if it is near the end."""
+        end = len(data)
+        for _ in range(_BACK_MAX):
+            start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
+            if (key := self._track.key_of(data[start:end])) is not None or start == 0:
+                return key
+            end = start
+        return None
+
+    def _hits(self, block: Block, terms: list[Term]) -> Iterator[Entry]:
+        """Yield the entries that hold all terms' bytes, by a search for the first one's."""
+        data = block.data
+        done = 0
+        for at in _places(data, terms[0]):
+            if at < done:
+                continue
+            start = data.rfind(b"\n", 0, at) + 1
+            done = data.find(b"\n", at) + 1 or len(data)
+            line = data[start:done].rstrip(b"\r\n")
+            key = own_key(line)
+            alone = data[done : done + 1] in {b"{", b""} or _OWN_ERROR not in line
+            if key is not None and alone:
+                if holds(line, terms) and holds(line, self._wanted.own):
+                    yield Entry(key, line, block.offset + start, timed=True)
+                continue
+            entry, done = self._whole_entry(block, start, done)
+            if entry is not None and holds(entry.raw, terms):
+                yield entry
+
+    def _whole_entry(self, block: Block, start: int, end: int) -> tuple[Entry | None, int]:
+        """Return the entry that the line at ``start`` is part of, and where it ends."""
+        data, hit = block.data, block.offset + start
+        for _ in range(_BACK_MAX):
+            if start == 0 or begins(data[start:end]):
+                break
+            start = data.rfind(b"\n", 0, start - 1) + 1
+        for _ in range(_FORWARD_MAX):
+            after = data.find(b"\n", end) + 1 or len(data)
+            if end >= len(data) or begins(data[end:after]):
+                break
+            end = after
+        part = Block(data[start:end], block.offset + start)
+        assembler = Assembler(self._track.formats)
+        first = self._track.key_before(part.offset)
+        entries = list(assembler.entries(_lines(part), first))
+        found = next((entry for entry in reversed(entries) if entry.offset <= hit), None)
+        following = [e.offset for e in entries if e.offset > hit]
+        return found, (min(following) - block.offset if following else end)
 
 
-def _all_own(data: bytes) -> bool:
-    """Say whether each line is in our own form."""
+def all_own(data: bytes) -> bool:
+    """Say whether each line is in our own form, and text."""
     if not data.startswith(_OWN_LINE[1:]) or not data.endswith(b"}\n"):
         return False
     lines = data.count(b"\n")
-    return data.count(_OWN_LINE) + 1 == lines and data.count(b"}\n") == lines
+    return data.count(_OWN_LINE) + 1 == lines == data.count(b"}\n") and _is_text(data)
+
+
+def in_order(keys: list[bytes]) -> bool:
+    """Say whether keys stand in the order of time."""
+    return all(map(le, keys, keys[1:]))
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _in_pieces(data: bytes) -> bool:
+    """Say whether a carrier may have cut lines into pieces: a term's bytes might be in two."""
+    if data.startswith(OWN_START):
+        return False
+    if data.startswith(b'{"log":"'):
+        return data.count(b'\\n","') < data.count(b"\n")
+    return b" stdout P" in data or b" stderr P" in data
+
+
+def _places(data: bytes, term: Term) -> Iterable[int]:
+    """Return where one of the term's bytes stand, in order."""
+    if len(term) == 1:
+        return _finds(data, term[0])
+    return sorted(place for part in term for place in _finds(data, part))
+
+
+def _finds(data: bytes, part: bytes) -> Iterator[int]:
+    at = find(data, part)
+    while at >= 0:
+        yield at
+        at = find(data, part, at + len(part))
 
 
 def _lines(block: Block) -> Iterator[tuple[int, bytes]]:
@@ -62,8 +236,3 @@ def _lines(block: Block) -> Iterator[tuple[int, bytes]]:
     for line in block.data.split(b"\n"):
         yield offset, line
         offset += len(line) + 1
-
-
-def in_window(key: bytes, since: bytes = LOWEST, until: bytes = HIGHEST) -> bool:
-    """Say whether a moment is wanted."""
-    return since <= key < until

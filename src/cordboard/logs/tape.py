@@ -41,15 +41,20 @@ class FileTape:
         size: Its size.
     """
 
-    __slots__ = ("fd", "size")
+    __slots__ = ("fd", "shrunk", "size")
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
+        self.shrunk = False
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``."""
-        return os.pread(self.fd, min(size, max(0, self.size - offset)), offset)
+        asked = min(size, max(0, self.size - offset))
+        data = os.pread(self.fd, asked, offset)
+        if len(data) < asked:
+            self.shrunk = True
+        return data
 
 
 def blocks(

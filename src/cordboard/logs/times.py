@@ -178,3 +178,20 @@ def _hour_in_utc(date: str, hour: str, zone: str | None) -> tuple[str, int] | No
     except (ValueError, OverflowError):
         return None
     return at.strftime("%Y-%m-%dT%H").rjust(13, "0"), at.minute
+
+
+def seconds(key: bytes) -> float:
+    """Return the Unix time of a key; a key that is no time is the nearest end of all times."""
+    try:
+        return datetime.fromisoformat(key[:26].decode() + "+00:00").timestamp()
+    except (ValueError, OverflowError):
+        return 0.0 if key < b"1970" else 4e11
+
+
+def shifted(key: bytes, by_s: float) -> bytes:
+    """Return the key of a moment some seconds later, or earlier."""
+    try:
+        at = datetime.fromisoformat(key[:26].decode() + "+00:00")
+        return timestamp(at + timedelta(seconds=by_s)).encode()
+    except (ValueError, OverflowError):
+        return LOWEST if by_s < 0 and key < b"1" else key

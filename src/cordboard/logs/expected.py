@@ -1,0 +1,71 @@
+"""Who should have spoken of a session, concluded from what the others said of it."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from cordboard.contract.record import SERVICES
+from cordboard.logs.attribution import Step, Trail
+
+_BY_EVENT: Final[dict[str, tuple[str, ...]]] = {
+    "join.clicked": ("interface",),
+    "join.requested": ("browser", "gateway"),
+    "join.accepted": ("operator",),
+    "launch.assigned": ("runner",),
+    "bot.started": ("bot",),
+    "session.recovered": ("operator",),
+}
+"""Who must have spoken where an event was seen."""
+
+_BEFORE: Final[dict[str, str]] = {"operator": "gateway", "runner": "operator", "bot": "runner"}
+"""Who must have spoken before a service could."""
+
+_BEGINNINGS: Final = frozenset(
+    {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
+)
+
+
+def began(trail: Trail) -> bool:
+    """Say whether the session's beginning is among its lines."""
+    return any(step.event in _BEGINNINGS for step in trail.steps)
+
+
+def silent(trail: Trail, *, whole: bool) -> Iterator[tuple[str, str]]:
+    """Yield each service that should have spoken and did not, with why it should.
+
+    Args:
+        trail: What the session's own lines tell.
+        whole: Nothing was left out by a window: who spoke earlier would have been heard.
+    """
+    why: dict[str, str] = {}
+    for service in trail.services if whole or began(trail) else ():
+        if service in _BEFORE:
+            why.setdefault(_BEFORE[service], f"{service} spoke of this session")
+    for step in trail.steps:
+        if not _ended_before_next(step, trail):
+            for service in _BY_EVENT.get(step.event, ()):
+                why.setdefault(service, f"{step.service} said {step.event}")
+    for service in SERVICES:
+        if service in why and service not in trail.services:
+            yield service, why[service]
+    yield from _silent_attempts(trail)
+
+
+def _silent_attempts(trail: Trail) -> Iterator[tuple[str, str]]:
+    """Yield runners that were given the session for an epoch of which no runner spoke."""
+    if "runner" not in trail.services:
+        return
+    heard = {step.epoch for step in trail.steps if step.service in {"runner", "bot"}}
+    for step in trail.steps:
+        if step.event == "launch.assigned" and step.epoch is not None and step.epoch not in heard:
+            runner = step.meta.get("runner", "a runner")
+            yield "runner", f"{runner} was given epoch {step.epoch} and never spoke of it"
+
+
+def _ended_before_next(step: Step, trail: Trail) -> bool:
+    """Say whether the gateway cancelled the session before the next service had its turn."""
+    return step.event == "join.accepted" and any(
+        other.event == "session.ended"
+        and other.service == "gateway"
+        and other.epoch in {step.epoch, None}
+        for other in trail.steps
+    )

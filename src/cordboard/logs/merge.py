@@ -1,0 +1,168 @@
+"""Many streams become one in time order, each line once, in bounded memory.
+
+Streams are read in batches. What lies before the watermark, the time up to which all of them have
+been read, is sorted as a whole and given out: faster than a heap of iterators, and right where a
+stream is a little out of order. A line that comes later than its stream's slack is counted as late.
+"""
+
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import eq, itemgetter
+from typing import Final
+
+from cordboard.logs.parallel import spread
+from cordboard.logs.scan import Batch, in_order
+from cordboard.logs.times import HIGHEST, LOWEST, shifted
+from cordboard.logs.track import disorder_s
+
+SLACK_S: Final = 1.0
+_TAIL: Final = re.compile(rb',"boot":"[0-9a-f]{8}","seq":\d{1,19}\}$')
+_TAIL_BYTES: Final = 64
+
+Item = tuple[bytes, bytes, int]
+"""A key, an entry's bytes, and the number of its lane."""
+
+_key = itemgetter(0)
+
+
+class Lane:
+    """One stream on its way into the merge.
+
+    Args:
+        number: Its place among equals.
+        batches: Its batches.
+        begins: No entry of it is earlier.
+        patient: Nothing is given out before all of it is read: exact, however disordered it is.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        batches: Iterable[Batch],
+        *,
+        begins: bytes = LOWEST,
+        patient: bool = False,
+    ) -> None:
+        self.number = number
+        self.ended = False
+        self.low = begins
+        self.keys: list[bytes] = []
+        self.raws: list[bytes] = []
+        self._batches = iter(batches)
+        self._patient = patient
+        self._slack_s = SLACK_S
+
+    def load(self) -> None:
+        """Read the next batch."""
+        batch = next(self._batches, None)
+        if batch is None:
+            self.ended = True
+            self.low = HIGHEST
+            return
+        self.keys += batch.keys
+        self.raws += batch.raws
+        if not in_order(self.keys):
+            self._slack_s = max(self._slack_s, 2 * disorder_s(batch.keys))
+            both = sorted(zip(self.keys, self.raws, strict=True), key=_key)
+            self.keys = [key for key, _ in both]
+            self.raws = [raw for _, raw in both]
+        if not self._patient and batch.read_to is not None:
+            self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
+
+    def take(self, before: bytes) -> Iterable[Item]:
+        """Return, and forget, the entries before a moment."""
+        count = bisect_left(self.keys, before)
+        taken = zip(self.keys[:count], self.raws[:count], repeat(self.number), strict=False)
+        self.keys = self.keys[count:]
+        self.raws = self.raws[count:]
+        return taken
+
+
+def merged(lanes: Sequence[Lane], counts: Counter[str]) -> Iterator[list[Item]]:
+    """Yield all entries in the order (time, lane, place in it), each once, in lists.
+
+    Args:
+        lanes: The streams.
+        counts: Where ``late`` and ``duplicate`` ones are counted.
+    """
+    given = LOWEST
+    while live := [lane for lane in lanes if not lane.ended or lane.keys]:
+        spread(Lane.load, _hungry(live))
+        low = min(lane.low for lane in live)
+        pool = [item for lane in live for item in lane.take(low)]
+        if not pool:
+            continue
+        pool.sort(key=_key)
+        counts["late"] += bisect_left(pool, given, key=_key)
+        given = max(given, low)
+        yield once(pool, counts)
+
+
+def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
+    """Return those that hold the watermark back, and those that will before what is there is out."""
+    waiting = [lane for lane in lanes if not lane.ended]
+    low = min((lane.low for lane in waiting), default=HIGHEST)
+    newest = max((lane.keys[-1] for lane in lanes if lane.keys), default=low)
+    return [
+        lane
+        for lane in waiting
+        if lane.low <= low or (not lane.keys and lane.low <= max(newest, low))
+    ]
+
+
+# --- each once
+
+
+def once(pool: list[Item], counts: Counter[str]) -> list[Item]:
+    """Return sorted items without copies: other files' of the same lines.
+
+    Copies have the same time. A record of ours is known by its boot and seq; any other by its
+    bytes, and is a copy only of one in another stream: a process may say the same thing twice.
+    """
+    keys = list(map(_key, pool))
+    if not any(map(eq, keys, keys[1:])):
+        return pool
+    kept: list[Item] = []
+    begin = 0
+    while begin < len(pool):
+        end = begin + 1
+        while end < len(keys) and keys[end] == keys[begin]:
+            end += 1
+        kept += pool[begin:end] if end == begin + 1 else _distinct(pool[begin:end])
+        begin = end
+    counts["duplicate"] += len(pool) - len(kept)
+    return kept
+
+
+def _distinct(group: list[Item]) -> list[Item]:
+    told: Counter[tuple[bytes, int]] = Counter()
+    most: Counter[bytes] = Counter()
+    kept = []
+    for item in group:
+        _, raw, number = item
+        mark = _mark(raw)
+        told[mark, number] += 1
+        if told[mark, number] > most[mark] and not (most[mark] and mark is not raw):
+            most[mark] += 1
+            kept.append(item)
+    return [item for item in kept if not _is_cut_copy(item, kept)]
+
+
+def _mark(raw: bytes) -> bytes:
+    """Return what makes an entry the same as another: boot and seq, or all of it."""
+    head = raw.partition(b"\n")[0]
+    found = _TAIL.search(head, max(0, len(head) - _TAIL_BYTES))
+    return found[0] if found else raw
+
+
+def _is_cut_copy(item: Item, group: list[Item]) -> bool:
+    """Say whether an entry is the first part of another one: its file was copied in mid-line."""
+    _, raw, number = item
+    return (
+        raw.startswith(b"{")
+        and not raw.endswith(b"}")
+        and any(number != n and len(r) > len(raw) and r.startswith(raw) for _, r, n in group)
+    )

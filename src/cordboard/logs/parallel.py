@@ -1,0 +1,42 @@
+"""Two hands for work that waits for disks, or searches outside the interpreter's lock."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+HANDS: Final = max(1, min(2, os.cpu_count() or 1))
+
+
+def spread(
+    work: Callable[[Item], Result], items: Iterable[Item], hands: int = HANDS
+) -> list[Result]:
+    """Return the work's results in the order of the items; the first error is raised."""
+    waiting = list(items)
+    results: list[Result | None] = [None] * len(waiting)
+    errors: list[BaseException] = []
+    numbers: Iterator[int] = iter(range(len(waiting)))
+
+    def take() -> None:
+        try:
+            for number in numbers:  # a range's iterator is atomic under the lock
+                if errors:
+                    return
+                results[number] = work(waiting[number])
+        except BaseException as error:  # noqa: BLE001 - told to whoever asked, below
+            errors.append(error)
+
+    helpers = [
+        threading.Thread(target=take, daemon=True) for _ in range(min(hands, len(waiting)) - 1)
+    ]
+    for helper in helpers:
+        helper.start()
+    take()
+    for helper in helpers:
+        helper.join()
+    if errors:
+        raise errors[0]
+    return results  # type: ignore[return-value]  # each has been set

@@ -1,0 +1,79 @@
+"""What bytes a wanted line must hold: found at the speed of memory, so that only hits are decoded.
+
+A term is sound: no line without its bytes can be wanted. Where that holds for our own encoding
+alone (compact JSON, one spelling), the term is for lines in our own form, and all others are decoded.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cordboard.contract.record import LEVELS
+from cordboard.logs.query import Query
+
+Term = tuple[bytes, ...]
+"""One of these must be in the line."""
+
+_SAFE: Final = re.compile(r"[A-Za-z0-9_.~:@ -]+", re.ASCII)
+_LEAST_CHARS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilter:
+    """Terms that must all hold.
+
+    Attributes:
+        anywhere: For a line in any form.
+        own: Further ones for a line in our own form.
+    """
+
+    anywhere: tuple[Term, ...] = ()
+    own: tuple[Term, ...] = ()
+
+
+def prefilter(query: Query) -> Prefilter:
+    """Return the terms of a query (without its session, whose lines may be found otherwise)."""
+    anywhere: list[Term] = []
+    for text in (query.user, query.room):
+        if text is not None:
+            anywhere += [(part,) for part in _safe_part(text)]
+    if query.grep is not None:
+        anywhere += [(part,) for part in _literal_of(query.grep)]
+    own: list[Term] = []
+    if query.services:
+        own.append(tuple(f'"service":"{name}"'.encode() for name in query.services))
+    if query.level is not None and LEVELS[query.level] > LEVELS["debug"]:
+        least = LEVELS[query.level]
+        own.append(tuple(f'"level":"{name}"'.encode() for name in LEVELS if LEVELS[name] >= least))
+    own += [(term,) for term in query.where_terms]
+    return Prefilter(tuple(anywhere), tuple(own))
+
+
+def _safe_part(text: str) -> list[bytes]:
+    """Return the longest part of a text that every encoder writes as it is."""
+    parts = _SAFE.findall(text)
+    longest = max(parts, key=len, default="")
+    return [longest.encode()] if len(longest) >= _LEAST_CHARS else []
+
+
+def _literal_of(pattern: re.Pattern[str]) -> list[bytes]:
+    """Return the longest literal that whatever matches must hold; nothing where none is sure."""
+    if pattern.flags & re.IGNORECASE:
+        return []
+    import re._parser as parser  # type: ignore[import-not-found]  # noqa: PLC0415 - with --grep alone
+
+    runs = [""]
+    for kind, value in parser.parse(pattern.pattern, pattern.flags):
+        if kind is parser.LITERAL:
+            runs[-1] += chr(value)
+        else:
+            runs.append("")
+    return _safe_part(
+        max((part for run in runs for part in _SAFE.findall(run)), key=len, default="")
+    )
+
+
+def holds(line: bytes, terms: Sequence[Any]) -> bool:
+    """Say whether a line holds one of each term's bytes."""
+    return all(any(part in line for part in term) for term in terms)

@@ -1,0 +1,125 @@
+"""What was returned, counted while it passes; at the end, the coverage."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
+from cordboard.logs.attribution import Trail
+from cordboard.logs.coverage import Answer, Coverage, Shortfall
+from cordboard.logs.evidence import holes
+from cordboard.logs.expected import began, silent
+from cordboard.logs.line import Line
+from cordboard.logs.query import Query
+from cordboard.logs.times import shifted
+from cordboard.logs.tracks import Tracks
+
+_QUIET: Final = ("file",)
+"""Kinds of which only those that returned something, or should have, are named."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """What one service or stream returned."""
+
+    lines: int = 0
+    first: str | None = None
+    last: str | None = None
+
+    def note(self, at: str) -> None:
+        """Count a line."""
+        self.lines += 1
+        self.first = at if self.first is None else min(self.first, at)
+        self.last = at if self.last is None else max(self.last, at)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of lines."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    attribution: Counter[str] = field(default_factory=Counter)
+    mentions: int = 0
+    services: dict[str, Heard] = field(default_factory=dict)
+    streams: dict[int, Heard] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, line: Line, number: int) -> None:
+        """Count a line of a stream."""
+        at = str(line.record[TIMESTAMP])
+        self.attribution[line.attribution] += 1
+        service = str(line.record[SERVICE])
+        if (heard := self.services.get(service)) is None:
+            heard = self.services[service] = Heard()
+        heard.note(at)
+        if (heard := self.streams.get(number)) is None:
+            heard = self.streams[number] = Heard()
+        heard.note(at)
+
+    def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
+        """Return what answered, what did not, and why."""
+        why: dict[str, list[Shortfall]] = {}
+        for service, shortfall in self._missing(query, tracks, trail):
+            why.setdefault(service, []).append(shortfall)
+        services = [
+            _answer(name, "service", self.services.get(name), why.get(name, ()))
+            for name in sorted({*self.services, *why}, key=_rank)
+        ]
+        streams = [
+            _answer(track.name, track.kind, self.streams.get(number), track.all_shortfalls())
+            for number, track in enumerate(tracks.found)
+        ]
+        named = [a for a in streams if a.lines or a.shortfalls or a.kind not in _QUIET]
+        counts = sum((track.counts for track in tracks.found), self.counts)
+        return Coverage(
+            answers=(*services, *named, *tracks.answers()),
+            counts={name: number for name, number in sorted(counts.items()) if number},
+            attribution=dict(self.attribution),
+            notes=(*tracks.notes, *self.notes, *self._remarks(query, trail)),
+        )
+
+    def _missing(
+        self, query: Query, tracks: Tracks, trail: Trail | None
+    ) -> Iterator[tuple[str, Shortfall]]:
+        since, until = query.first, query.end
+        if trail is not None:
+            if not trail.services:
+                yield _session(trail), Shortfall("silent", "no line has this session id")
+                return
+            whole = query.since is None
+            for service, reason in silent(trail, whole=whole):
+                yield service, Shortfall("silent", reason)
+            since = max(since, trail.first)
+            until = min(until, shifted(trail.last, 0.000001))
+        for hole in holes(tracks.found, since, until, query.services):
+            yield hole.service or "unknown", hole.shortfall()
+
+    def _remarks(self, query: Query, trail: Trail | None) -> Iterator[str]:
+        if trail is None:
+            return
+        if self.mentions and not query.mentions:
+            yield f"{self.mentions} further lines mention the session; --mentions shows them."
+        if trail.services and query.since and not began(trail):
+            yield "The session's beginning is not in the window; without one all of it is shown."
+
+
+def _answer(
+    name: str, kind: str, heard: Heard | None, why: tuple[Shortfall, ...] | list[Shortfall]
+) -> Answer:
+    heard = heard or Heard()
+    return replace(
+        Answer(name, kind),
+        lines=heard.lines,
+        first=heard.first,
+        last=heard.last,
+        shortfalls=tuple(why),
+    )
+
+
+def _session(trail: Trail) -> str:
+    return f"session {trail.session}"
+
+
+def _rank(service: str) -> tuple[int, str]:
+    return (SERVICES.index(service) if service in SERVICES else len(SERVICES), service)

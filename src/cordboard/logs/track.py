@@ -1,0 +1,180 @@
+"""A stream as it is read: its bytes, where its window begins and ends, and what was met on the way."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Final
+
+from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats import Formats, said_key, unwrap
+from cordboard.logs.ledger import Ledger
+from cordboard.logs.packed import PackedTape
+from cordboard.logs.tape import FileTape, Tape
+from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
+
+_PROBE_BYTES: Final = 4 * 1024
+_SAMPLE_BYTES: Final = 16 * 1024
+_PROBE_MAX_BYTES: Final = 1024 * 1024
+_GRAIN_BYTES: Final = 64 * 1024
+_SLACK_S: Final = 10.0
+_SLACK_MAX_S: Final = 3600.0
+_PROBES: Final = 8
+_BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
+_NUMBERS: Final = frozenset("0123456789")
+
+
+@dataclass(slots=True)
+class Track:
+    """One stream, open for reading.
+
+    Attributes:
+        name: The path, or ``namespace/pod/container``.
+        kind: What `Answer.kind` says.
+        tape: Its bytes.
+        formats: How foreign lines are read.
+        modified: When it was last written, as a key: the time of lines that nothing else dates.
+        counts: Lines that were late, malformed, cut, undecodable.
+        shortfalls: Why something is missing.
+        ledger: Which numbers of which process it holds.
+    """
+
+    name: str
+    kind: str
+    tape: Tape
+    formats: Formats
+    modified: bytes = LOWEST
+    counts: Counter[str] = field(default_factory=Counter)
+    shortfalls: Sequence[Shortfall] = ()
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def service(self) -> str:
+        """The service whose stream this is, as far as its name tells."""
+        return service_of(self.name)
+
+    def all_shortfalls(self) -> list[Shortfall]:
+        """Say why something is missing, as far as its reading told."""
+        found = list(self.shortfalls)
+        if isinstance(self.tape, PackedTape) and self.tape.damage is not None:
+            found.append(self.tape.damage)
+        if isinstance(self.tape, FileTape) and self.tape.shrunk:
+            found.append(Shortfall("truncated", "the file was cut while it was read"))
+        return found
+
+    def key_before(self, offset: int) -> bytes:
+        """Return the time of what stands before an offset, or, where nothing does, after it."""
+        begin = max(0, offset - _GRAIN_BYTES)
+        for line in reversed(
+            self.tape.read(begin, offset - begin).split(b"\n")[1 if begin else 0 :]
+        ):
+            if (key := self.key_of(line)) is not None:
+                return key
+        for line in self.tape.read(offset, _GRAIN_BYTES).split(b"\n"):
+            if (key := self.key_of(line)) is not None:
+                return key
+        return self.modified
+
+    def span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
+        """Return where the window begins and ends, found by bisection with slack that is checked.
+
+        The slack is for local disorder: it grows until it is twice what is seen around both ends.
+        A stream that is not in time order at all is read whole.
+        """
+        tape = self.tape
+        if not isinstance(tape, FileTape) or tape.size <= _GRAIN_BYTES:
+            return 0, None
+        if (since <= LOWEST and until >= HIGHEST) or not self._in_order():
+            return 0, None
+        slack = _SLACK_S
+        while True:
+            begin = self._bisect(shifted(since, -slack))[0] if since > LOWEST else 0
+            end = tape.size
+            if until < HIGHEST:
+                end = self._bisect(shifted(until, slack), begin)[1]
+            seen = max(self._disorder(begin), self._disorder(end))
+            if seen * 2 <= slack:
+                return begin, end
+            if slack >= _SLACK_MAX_S:
+                return 0, None
+            slack = min(_SLACK_MAX_S, seen * 4)
+
+    # --- looking at single places
+
+    def key_of(self, line: bytes) -> bytes | None:
+        """Return the time that a line, or its carrier, says."""
+        inner = unwrap(line.strip(b"\r\n\0"))
+        return said_key(inner.text, self.formats) or inner.key
+
+    def _probe(self, offset: int, limit: int) -> bytes | None:
+        """Return the first time that is said behind an offset, by the stream's own clock."""
+        size = _PROBE_BYTES
+        while True:
+            data = self.tape.read(offset, min(size, limit - offset))
+            start = data.find(b"\n") + 1 if offset else 0
+            while (end := data.find(b"\n", start)) >= 0:
+                line = data[start:end]
+                if _BROWSER not in line and (key := self.key_of(line)) is not None:
+                    return key
+                start = end + 1
+            if size >= _PROBE_MAX_BYTES or offset + size >= limit:
+                return None
+            size *= 4
+
+    def _bisect(self, bound: bytes, low: int = 0) -> tuple[int, int]:
+        """Return offsets before and behind the place where the stream reaches ``bound``."""
+        high = self._size()
+        while high - low > _GRAIN_BYTES:
+            middle = (low + high) // 2
+            key = self._probe(middle, high)
+            if key is None:
+                break
+            if key >= bound:
+                high = middle
+            else:
+                low = middle
+        return self._line_start(low), self._line_start(high + _PROBE_BYTES)
+
+    def _line_start(self, offset: int) -> int:
+        if offset >= self._size():
+            return self._size()
+        while offset > 0:
+            begin = max(0, offset - _PROBE_BYTES)
+            found = self.tape.read(begin, offset - begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            offset = begin
+        return 0
+
+    def _in_order(self) -> bool:
+        size = self._size()
+        found = [self._probe(size * i // _PROBES, size) for i in range(_PROBES)]
+        keys = [key for key in found if key is not None]
+        return bool(keys) and disorder_s(keys) <= _SLACK_MAX_S
+
+    def _disorder(self, offset: int) -> float:
+        begin = max(0, offset - _SAMPLE_BYTES)
+        lines = self.tape.read(begin, 2 * _SAMPLE_BYTES).split(b"\n")[1:-1]
+        return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
+
+    def _size(self) -> int:
+        assert isinstance(self.tape, FileTape)  # noqa: S101 - only such a tape is bisected
+        return self.tape.size
+
+
+def disorder_s(keys: Sequence[bytes]) -> float:
+    """Return by how many seconds a key stands behind a later one, at most."""
+    most, newest = 0.0, LOWEST
+    for key in keys:
+        if key >= newest:
+            newest = key
+        else:
+            most = max(most, seconds(newest) - seconds(key))
+    return most
+
+
+def service_of(name: str) -> str:
+    """Return the service that a stream's name tells: ``gateway`` of ``logs/gateway.1.jsonl.gz``."""
+    last = PurePath(name.partition(" (")[0]).name
+    parts = [part for part in last.split(".") if part and not set(part) <= _NUMBERS]
+    return parts[0] if parts else last

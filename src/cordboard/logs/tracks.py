@@ -1,0 +1,115 @@
+"""Sources become tracks: files as they are, remote streams by way of a temporary file."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Final
+
+from cordboard.contract.errors import CordboardError
+from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.formats import Formats
+from cordboard.logs.parallel import spread
+from cordboard.logs.query import Query
+from cordboard.logs.sources import Source, Stream
+from cordboard.logs.sources.directory import Directory, File
+from cordboard.logs.tape import FileTape
+from cordboard.logs.times import LOWEST, timestamp
+from cordboard.logs.track import Track
+
+_FETCHERS: Final = 16
+_HEAD_BYTES: Final = 4096
+
+Progress = Callable[[int], None]
+"""Is told of bytes that were read."""
+
+
+@dataclass(slots=True)
+class Tracks:
+    """Everything that is open for one query.
+
+    Attributes:
+        query: What is asked for.
+        sources: Where.
+        formats: How foreign lines are read.
+        progress: Is told of bytes that were fetched.
+        found: The tracks, in the order of their names.
+        notes: What the reader should know.
+    """
+
+    query: Query
+    sources: Sequence[Source | Directory]
+    formats: Formats
+    progress: Progress
+    found: list[Track] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _failed: list[Answer] = field(default_factory=list)
+    _files: list[File] = field(default_factory=list)
+    _spools: list[IO[bytes]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self) -> None:
+        """Open every stream there is; what cannot be had becomes an answer that says why."""
+        for source in self.sources:
+            try:
+                self._open(source.streams(self.query))
+            except CordboardError as error:
+                if len(self.sources) == 1:
+                    raise
+                why = Shortfall("unreachable", f"{error.message} {error.hint}".rstrip())
+                self._failed.append(Answer(source.name, "source", shortfalls=(why,)))
+        self.found.sort(key=lambda track: track.name)
+
+    def answers(self) -> list[Answer]:
+        """Say what should have answered and could not."""
+        return [*self._failed, *(a for source in self.sources for a in source.answers())]
+
+    def close(self) -> None:
+        """Close everything."""
+        for file in self._files:
+            file.close()
+        for spool in self._spools:
+            spool.close()
+        for source in self.sources:
+            source.close()
+
+    def _open(self, streams: Iterable[Stream | File]) -> None:
+        remote: list[Stream] = []
+        for stream in streams:
+            if isinstance(stream, File):
+                self._add_file(stream)
+            else:
+                remote.append(stream)
+        self.found += spread(self._fetched, remote, _FETCHERS)
+
+    def _add_file(self, file: File) -> None:
+        self._files.append(file)
+        if _is_binary(file):
+            self.notes.append(f"{file.name} is no text; it was passed over.")
+            return
+        modified = timestamp(datetime.fromtimestamp(file.status.st_mtime, UTC)).encode()
+        self.found.append(Track(file.name, file.kind, file.tape, self.formats, modified))
+
+    def _fetched(self, stream: Stream) -> Track:
+        from tempfile import TemporaryFile  # noqa: PLC0415 - for remote streams alone
+
+        spool: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed with all others
+        with self._lock:
+            self._spools.append(spool)
+        for chunk in stream.read():
+            spool.write(chunk)
+            self.progress(len(chunk))
+        stream.close()
+        spool.flush()
+        tape = FileTape(spool.fileno(), spool.tell())
+        track = Track(stream.name, stream.kind, tape, self.formats, LOWEST)
+        track.shortfalls = list(stream.shortfalls())
+        return track
+
+
+def _is_binary(file: File) -> bool:
+    """Say whether a plain file is none of lines; zeros at its start are a hole that a crash left."""
+    if not isinstance(file.tape, FileTape):
+        return False
+    head = file.tape.read(0, _HEAD_BYTES).lstrip(b"\0")
+    return b"\0" in head and not head.startswith(b"{")
