@@ -19,10 +19,10 @@ from cordboard.emit import forward, get_logger
 from cordboard.emit.foreign import why_invalid
 from cordboard.interface.login import Person
 
-LINES_A_SECOND: Final = 50.0
-BURST_LINES: Final = 1000.0
+LINES_A_SECOND: Final = 200.0
+BURST_LINES: Final = 4000.0  # two of a page's fullest buffers: what an outage has held up
 TOTAL_LINES_A_SECOND: Final = 2000.0
-TOTAL_BURST_LINES: Final = 10_000.0
+TOTAL_BURST_LINES: Final = 20_000.0
 PEOPLE_MAX: Final = 10_000
 BOOTS_MAX: Final = 10_000
 EVENTS: Final = frozenset({"page.opened", "join.clicked"})

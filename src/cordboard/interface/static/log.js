@@ -29,6 +29,8 @@ let waiting = []; // { text, bytes }, oldest first
 let waitingBytes = 0;
 let dropped = 0;
 let timer = null;
+let dueAt = 0;
+let restUntil = 0; // a server that is away is not asked again for each line
 let sending = false;
 let failures = 0;
 
@@ -123,9 +125,13 @@ function forget(count) {
 }
 
 function schedule(ms) {
-  if (sending || (timer !== null && ms > 0)) return;
+  if (sending) return;
+  const now = performance.now();
+  const at = Math.max(now + ms, restUntil);
+  if (timer !== null && dueAt <= at) return;
   clearTimeout(timer);
-  timer = setTimeout(send, ms);
+  dueAt = at;
+  timer = setTimeout(send, at - now);
 }
 
 function batch(from = 0) {
@@ -157,7 +163,8 @@ async function send() {
     failures = 0;
     forget(sent);
   }
-  if (waiting.length) schedule(outcome.done ? 1 : backoff(outcome.retryAfterMs));
+  restUntil = outcome.done ? 0 : performance.now() + backoff(outcome.retryAfterMs);
+  if (waiting.length) schedule(0);
 }
 
 async function post(body) {
@@ -214,4 +221,8 @@ export function installLogger() {
     if (document.visibilityState === "hidden") flushNow();
   });
   addEventListener("pagehide", flushNow);
+  addEventListener("online", () => {
+    restUntil = 0;
+    schedule(0);
+  });
 }

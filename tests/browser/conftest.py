@@ -1,0 +1,26 @@
+"""Fixtures of the browser tests: one `cordboard up` for all tests of a file."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from browser.browser_support import chromium_path, spoken
+from up_support import Up, processes_of, ready
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
+    """Everything, on free ports; nothing of it is left afterwards."""
+    chromium_path()
+    state = tmp_path_factory.mktemp("state")
+    async with ready(state, CORDBOARD_INTERFACE_HOSTS="insecure.test") as running:
+        yield running
+    assert processes_of(state) == []
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A microphone into which a sentence is spoken after the greeting."""
+    return spoken(tmp_path_factory.mktemp("sound"))

@@ -1,0 +1,260 @@
+"""A call by a person at a real browser, against everything that `cordboard up` starts."""
+
+import contextlib
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.browser_support import chromium, enter, open_room
+from tests_support import until
+from up_support import Up
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.media,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(150),
+]
+STAGES = {"clicked", "microphone", "joined", "running", "answered", "connected", "first_audio"}
+
+
+def lines(up: Up, session_id: str, service: str = "browser") -> list[dict[str, Any]]:
+    """The lines of a session by one service so far."""
+    return [r for r in up.records if r["sessionId"] == session_id and r["service"] == service]
+
+
+def messages(up: Up, session_id: str) -> list[str]:
+    return [line["message"] for line in lines(up, session_id)]
+
+
+def bot_process(up: Up, session_id: str) -> int:
+    forked = [r for r in lines(up, session_id, "runner") if r.get("event") == "bot.forked"]
+    return int(forked[-1]["meta"]["pid"])
+
+
+def lives(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+async def test_a_spoken_call(up: Up, microphone: Path) -> None:
+    """The bot greets, says back what was said, and Leave ends it; every line has the same id."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"], "Ada Łovelace")
+        session_id = await room.call()
+        assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}", session_id)
+        assert await room.state() == "connected"
+        assert await room.energy() > 0
+        await room.hears_more()
+        await room.leave()
+        assert await room.ended_as(session_id) == ("ended", "left")
+        assert set(await room.stages()) == STAGES
+        # Whoever has just hung up copies this call's id; the next call has another.
+        assert await room.session_id() == session_id
+        assert await room.text("log-command") == (
+            f"cordboard logs --local -t 10m --session {session_id}"
+        )
+        assert await room.page.get_attribute("#room", "data-next") not in {session_id, ""}
+        await until(lambda: "Call ended" in messages(up, session_id))
+        assert room.faults == []
+    mine = lines(up, session_id)
+    assert [line["seq"] for line in mine] == list(range(1, len(mine) + 1))
+    assert {line["userName"] for line in mine} == {"Ada Łovelace"}
+    assert {line["room"] for line in mine} == {"webrtc:demo"}
+    assert {len(line["timestamp"]) for line in mine} == {27}
+    events = up.events(session_id)
+    assert events[0] == "join.requested" or events[0] == "page.opened"
+    assert {"page.opened", "join.clicked", "join.requested", "user.connected"} <= set(events)
+    assert not lives(bot_process(up, session_id))
+
+
+async def test_the_next_call_has_an_id_of_its_own(up: Up, microphone: Path) -> None:
+    """A second call from the same page works, under the new id."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        first = await room.call()
+        await room.leave()
+        second = await room.call()
+        assert first != second == await room.session_id()
+        await room.leave()
+        assert await room.ended_as(second) == ("ended", "left")
+        assert room.faults == []
+
+
+async def test_a_refused_microphone_asks_for_no_bot(up: Up, microphone: Path) -> None:
+    """Where the person is asked and says no, no join is ever sent; the page says what to do."""
+    async with chromium(microphone, allowed=False) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        session_id = await room.join()
+        said = await room.alert()
+        assert "not allowed" in said
+        assert "press Join again" in said
+        assert await room.page.is_enabled("#join")
+        await until(lambda: "Microphone refused" in messages(up, session_id))
+        assert (await room.record(session_id))["status"] == 404
+    assert up.events(session_id) == ["page.opened", "join.clicked"]
+    refused = next(x for x in lines(up, session_id) if x["message"] == "Microphone refused")
+    assert refused["error"]["type"] == "NotAllowedError"
+
+
+async def test_a_missing_microphone_takes_the_join_back(up: Up) -> None:
+    """Where the microphone is allowed, the join went ahead of it: the session is left cleanly."""
+    async with chromium(None) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        session_id = await room.join()
+        assert "No microphone was found" in await room.alert()
+        status, reason = await room.ended_as(session_id)
+        assert (status, reason) in {("ended", "left"), ("cancelled", "cancelled")}
+        assert await room.state() == "idle"
+
+
+async def test_without_https_the_way_out_is_named(up: Up, microphone: Path) -> None:
+    """On another name than localhost, plain http has no microphone, and no clipboard either."""
+    port = up.addresses["interface"].rpartition(":")[2]
+    rules = "--host-resolver-rules=MAP insecure.test 127.0.0.1"
+    async with chromium(microphone, rules) as browser:
+        room = await enter(browser, f"http://insecure.test:{port}")
+        session_id = await room.join()
+        assert "secure pages only" in await room.alert()
+        await room.page.click("[data-copy=session-id]")
+        selected = await room.page.evaluate("() => getSelection().toString()")
+        assert selected == session_id
+
+
+async def test_copying(up: Up, microphone: Path) -> None:
+    """The buttons copy the id and the command."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        await room.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        for name in ("session-id", "log-command"):
+            await room.page.click(f"[data-copy={name}]")
+            await until(lambda: room.text("copied"))
+            copied = await room.page.evaluate("() => navigator.clipboard.readText()")
+            assert copied == await room.text(name)
+
+
+async def test_a_closed_tab_leaves(up: Up, microphone: Path) -> None:
+    """Closing the page in a call ends the session as left, and loses no line."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        witness = await open_room(room.context, up.addresses["interface"], None)
+        session_id = await room.call()
+        await room.page.close()
+        assert await witness.ended_as(session_id) == ("ended", "left")
+        await until(lambda: "Page closed in the call" in messages(up, session_id))
+    mine = lines(up, session_id)
+    assert [line["seq"] for line in mine] == list(range(1, len(mine) + 1))
+    assert not lives(bot_process(up, session_id))
+
+
+async def test_going_elsewhere_leaves(up: Up, microphone: Path) -> None:
+    """So does following a link away, and signing out."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        witness = await open_room(room.context, up.addresses["interface"], None)
+        session_id = await room.call()
+        await room.page.goto("about:blank")
+        assert await witness.ended_as(session_id) == ("ended", "left")
+
+
+async def test_a_killed_browser_leaves_nothing_behind(up: Up, microphone: Path) -> None:
+    """Without any farewell the bot notices, and the session ends; its process goes."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        session_id = await room.call()
+        cdp = await browser.new_browser_cdp_session()
+        processes = (await cdp.send("SystemInfo.getProcessInfo"))["processInfo"]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process["id"], signal.SIGKILL)
+        await until(lambda: "session.ended" in up.events(session_id), 90)
+    ended = next(
+        r for r in up.records if r.get("event") == "session.ended" and r["sessionId"] == session_id
+    )
+    assert (ended["meta"]["state"], ended["meta"]["reason"]) == ("ended", "bot_finished")
+    assert not lives(bot_process(up, session_id))
+
+
+async def test_a_bot_that_dies_is_told(up: Up, microphone: Path) -> None:
+    """The page says that the bot failed, and is ready for another call."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        session_id = await room.call()
+        os.kill(bot_process(up, session_id), signal.SIGKILL)
+        said = await room.alert()
+        assert "The bot has failed" in said
+        assert "SIGKILL" in said
+        await room.ended()
+        assert await room.session_id() == session_id
+        await room.call()
+        await room.leave()
+
+
+async def test_a_room_in_use_is_told(up: Up, microphone: Path) -> None:
+    """Somebody else hears who holds the room, and does not disturb the call."""
+    async with chromium(microphone) as browser:
+        ada = await enter(browser, up.addresses["interface"], "Ada")
+        eve = await enter(browser, up.addresses["interface"], "Eve")
+        session_id = await ada.call()
+        await eve.join()
+        said = await eve.alert()
+        assert "Somebody else is in this room" in said
+        assert session_id in said
+        assert (await ada.record(session_id))["status"] == "running"
+        assert (await eve.record(session_id))["status"] == 404
+        await ada.leave()
+        await eve.page.click("#alert-button")
+        await eve.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        await eve.leave()
+
+
+async def test_one_may_take_over_ones_own_call(up: Up, microphone: Path) -> None:
+    """In another window of the same person, the call there can be ended to join here."""
+    async with chromium(microphone) as browser:
+        there = await enter(browser, up.addresses["interface"])
+        here = await open_room(there.context, up.addresses["interface"], None)
+        first = await there.call()
+        await here.join()
+        assert "in this room already" in await here.alert()
+        await here.page.click("#alert-button")
+        await here.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        assert "ended from elsewhere" in await there.alert()
+        assert await here.ended_as(first) == ("ended", "left")
+        await here.leave()
+
+
+async def test_muting_silences_the_microphone(up: Up, microphone: Path) -> None:
+    """Muted, the bot hears nothing to say back; the button says so to everybody."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        await room.call()
+        await room.page.click("#mute")
+        assert await room.page.get_attribute("#mute", "aria-pressed") == "true"
+        enabled = await room.page.evaluate(
+            "() => peers.at(-1).getSenders().map((sender) => sender.track.enabled)"
+        )
+        assert enabled == [False]
+        await room.page.click("#mute")
+        assert await room.text("mute") == "Mute"
+        await room.leave()
+        assert await room.page.get_attribute("#mute", "aria-pressed") == "false"
+
+
+async def test_by_keyboard_alone(up: Up, microphone: Path) -> None:
+    """The focus is where the next action is: Join, then Leave, then Join again."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        await room.page.focus("#join")
+        await room.page.keyboard.press("Enter")
+        await room.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        await room.page.keyboard.press("Enter")
+        await room.ended()
+        focused = await room.page.evaluate("() => document.activeElement.id")
+        assert focused == "join"
+        assert await room.ended_as(await room.session_id()) == ("ended", "left")

@@ -1,0 +1,183 @@
+"""What the page says when its server says no, and how its lines survive."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Route
+
+from browser.browser_support import Room, chromium, enter
+from tests_support import until
+from up_support import Up
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
+
+
+async def answered(room: Room, path: str, status: int, body: Any, **headers: str) -> None:
+    """Have the server answer so from now on."""
+
+    async def fulfill(route: Route) -> None:
+        await route.fulfill(status=status, headers=headers, body=json.dumps(body))
+
+    await room.page.route(f"**{path}", fulfill)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (502, {"code": "gateway_unreachable", "detail": "The gateway cannot be reached.", "hint": "Try again."}, "gateway cannot be reached. Try again."),
+        (409, {"code": "session_in_use", "detail": "It is live elsewhere."}, "live elsewhere. Press Join"),
+        (401, {"code": "unauthorized", "detail": "No."}, "You are signed out."),
+        (500, {}, "HTTP 500"),
+        (200, {"reused": True, "sessionId": "other", "yours": False}, "Somebody else"),
+    ],
+)  # fmt: skip
+async def test_a_refused_join_is_said_in_words(
+    up: Up, microphone: Path, status: int, body: Any, words: str
+) -> None:
+    """What the server refuses is shown with what to do, and Join is there again."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        await answered(room, "/api/sessions", status, body)
+        await room.join()
+        assert words in " ".join((await room.alert()).split())
+        await room.ended()
+        assert await room.state() == "idle"
+
+
+async def test_a_full_queue_counts_down(up: Up, microphone: Path) -> None:
+    """The button says how long to wait, and lets one try again only then."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        await answered(
+            room, "/api/sessions", 429, {"code": "queue_full", "detail": "Full."},
+            **{"Retry-After": "2"},
+        )  # fmt: skip
+        await room.join()
+        assert "All bots are busy." in await room.alert()
+        assert await room.page.is_disabled("#alert-button")
+        assert await room.page.is_disabled("#join")
+        assert "in 2 s" in await room.text("alert-button") or "in 1 s" in await room.text(
+            "alert-button"
+        )
+        await room.page.wait_for_selector("#alert-button:enabled")
+        assert await room.text("alert-button") == "Try again"
+        assert await room.page.is_enabled("#join")
+
+
+async def test_a_server_that_is_away_is_said_so(up: Up, microphone: Path) -> None:
+    """No answer at all: the page says where to look, and keeps its lines for later."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        await room.context.set_offline(True)
+        session_id = await room.join()
+        assert "cannot reach its server" in await room.alert()
+        await room.context.set_offline(False)
+        await until(lambda: seqs(up, session_id)[-1:] and len(seqs(up, session_id)) >= 5, 40)
+    assert seqs(up, session_id) == list(range(1, len(seqs(up, session_id)) + 1))
+
+
+def seqs(up: Up, session_id: str) -> list[int]:
+    """The numbers of a session's browser lines so far."""
+    return [
+        r["seq"] for r in up.records if r["service"] == "browser" and r["sessionId"] == session_id
+    ]
+
+
+SAY = """async (count) => {
+  const { getClientLogger } = await import("/static/log.js");
+  const log = getClientLogger("test");
+  for (let i = 0; i < count; i += 1) log.info("Said by the test", { i });
+}"""
+
+
+async def test_lines_survive_a_server_that_fails(up: Up, microphone: Path) -> None:
+    """What was refused for a while is sent again, in order, once."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        failures = iter([503, 429])
+
+        async def sometimes(route: Route) -> None:
+            status = next(failures, 0)
+            await (route.fulfill(status=status) if status else route.continue_())
+
+        await room.page.route("**/api/logs*", sometimes)
+        session_id = await room.session_id()
+        await room.page.evaluate(SAY, 300)
+        await until(lambda: len(seqs(up, session_id)) >= 301, 40)
+    assert seqs(up, session_id) == list(range(1, 302))
+
+
+async def test_an_endless_outage_costs_no_memory(up: Up, microphone: Path) -> None:
+    """Beyond its bound the oldest lines go, and a line says how many."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        away = [True]
+
+        async def maybe(route: Route) -> None:
+            await (route.abort() if away[0] else route.continue_())
+
+        await room.page.route("**/api/logs*", maybe)
+        session_id = await room.session_id()
+        await room.page.evaluate(SAY, 2100)
+        away[0] = False
+
+        def confession() -> list[dict[str, Any]]:
+            return [
+                r for r in up.records
+                if r["message"] == "Lines of the browser were dropped" and r["sessionId"] == session_id
+            ]  # fmt: skip
+
+        await until(confession, 60)
+    (line,) = confession()
+    assert line["meta"]["count"] >= 100
+    assert line["seq"] >= 2101
+
+
+async def test_what_nobody_caught_is_a_line(up: Up, microphone: Path) -> None:
+    """Errors and rejections that reach the window are logged with their stack; so is odd data."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        session_id = await room.session_id()
+        await room.page.evaluate(
+            """async () => {
+              setTimeout(() => { throw new TypeError("thrown by the test"); });
+              Promise.reject(new RangeError("rejected by the test"));
+              const { getClientLogger } = await import("/static/log.js");
+              const loop = {}; loop.self = loop;
+              getClientLogger("odd").info("Odd", {
+                loop, big: 10n, nan: NaN, half: "\\ud83d", token: "abc", long: "x".repeat(20000),
+              });
+              getClientLogger("odd").info("Odd too", { big: 10n, half: "\\ud83d", token: "abc" });
+            }"""
+        )
+
+        def mine() -> dict[str, dict[str, Any]]:
+            return {
+                r["message"]: r for r in up.records
+                if r["service"] == "browser" and r["sessionId"] == session_id
+            }  # fmt: skip
+
+        await until(
+            lambda: {"Uncaught error", "Unhandled rejection", "Odd", "Odd too"} <= set(mine())
+        )
+    found = mine()
+    assert found["Uncaught error"]["error"]["type"] == "TypeError"
+    assert "thrown by the test" in found["Uncaught error"]["error"]["stack"]
+    assert found["Unhandled rejection"]["error"]["message"] == "rejected by the test"
+    assert found["Odd"]["truncated"] is True
+    assert found["Odd too"]["meta"] == {"big": "10", "half": "\ufffd", "token": "[redacted]"}
+
+
+async def test_markup_in_a_name_is_text(up: Up, microphone: Path) -> None:
+    """A name that would be code is shown as it is."""
+    name = "<img src=x onerror=alert(1)>"
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"], name)
+        assert await room.page.inner_text(".who .name") == name
+        assert room.faults == []
