@@ -62,14 +62,14 @@ class Cluster:
             self.allow(name, *rules)
         return self.kubeconfig(name)
 
-    def allow(self, name: str, *rules: dict[str, Any]) -> None:
-        """Grant a service account what the rules say, in the test's namespace."""
+    def allow(self, name: str, *rules: dict[str, Any], account: str = "") -> None:
+        """Grant a service account (by default of this name) what the rules say, in the namespace."""
         version = "rbac.authorization.k8s.io/v1"
         self.make("Role", name, version, rules=list(rules))
         self.make(
             "RoleBinding", name, version,
             roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            subjects=[{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
+            subjects=[{"kind": "ServiceAccount", "name": account or name, "namespace": self.namespace}],
         )  # fmt: skip
 
     def kubeconfig(self, name: str) -> Path:

@@ -1,6 +1,7 @@
 """Requests to one cluster: get, list, create, delete, watch and logs, with errors of ours."""
 
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ _REFUSALS: Final[dict[int, type[CordboardError]]] = {
     410: ClusterExpiredError,
 }
 _ALL: Final = "*"
+
+# It writes a line at `info` for each request: an operator's log would hold little else.
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # noqa: TID251 - a library's, not ours
 
 
 class _Job(GenericNamespacedResource):

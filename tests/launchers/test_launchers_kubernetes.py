@@ -1,0 +1,318 @@
+"""Jobs in a real cluster: created once, ended when that is sure, and stuck ones told of."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import ResourceQuotaStatus
+from lightkube.types import CascadeType
+
+from cluster_support import IMAGE, Cluster, fault
+from cordboard import emit
+from cordboard.contract.errors import LaunchError
+from cordboard.contract.launch import Launch
+from cordboard.kube import client, open_kube
+from cordboard.launchers import kubernetes_job
+from cordboard.launchers.kubernetes_job import JobTemplate, KubernetesLauncher, job_manifest
+from tests_support import until
+
+Make = Callable[..., KubernetesLauncher]
+
+ALL_OF_JOBS = {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "delete"]}
+SEE_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
+
+
+def template(script: str = "sleep 60", **pod: Any) -> JobTemplate:
+    """Return a template whose runner is a script: what it runs is not this file's matter."""
+    container = {
+        "name": "runner", "image": pod.pop("image", IMAGE), "command": ["sh", "-c", script],
+        "startupProbe": None, "livenessProbe": None,
+    }  # fmt: skip
+    spec = {"terminationGracePeriodSeconds": 16, "containers": [container], **pod}
+    return JobTemplate(base={"spec": {"template": {"spec": spec}}}, cpu="10m", memory="32Mi")
+
+
+def launch(session_id: str = "call:7", epoch: int = 1) -> Launch:
+    return Launch(session_id, "webrtc:a", epoch)
+
+
+@pytest.fixture
+async def make(cluster: Cluster) -> AsyncIterator[Make]:
+    """Makes launchers, and closes them."""
+    import os
+
+    secret = {"REDIS_URL": "redis://127.0.0.1:1", "BOT_CONTROL_SHARED_SECRET": "s"}
+    cluster.make("Secret", "cordboard", stringData=secret)
+    async with AsyncExitStack() as stack:
+
+        def make(
+            script: str = "sleep 60", *, most: int = 9, config: Path | None = None, **pod: Any
+        ) -> KubernetesLauncher:
+            kube = open_kube([config or Path(os.environ["KUBECONFIG"])])
+            made = KubernetesLauncher(
+                kube, template(script, **pod), namespace=cluster.namespace, most=most
+            )
+            stack.push_async_callback(made.close)
+            return made
+
+        yield make
+
+
+async def start(launcher: KubernetesLauncher, asked: Launch | None = None) -> str:
+    asked = asked or launch()
+    name = launcher.name(asked)
+    await launcher.launch(name, asked)
+    return name
+
+
+def is_status(
+    launcher: KubernetesLauncher, name: str, wanted: str
+) -> Callable[[], Awaitable[bool]]:
+    async def reached() -> bool:
+        return await launcher.status(name) == wanted
+
+    return reached
+
+
+def phases(cluster: Cluster) -> list[str]:
+    return [pod.status.phase for pod in cluster.pods()]
+
+
+def use_up(cluster: Cluster, what: str) -> None:
+    """Leave no quota of something; the status that a controller would write is written here."""
+    none = {"hard": {what: "0"}}
+    cluster.make("ResourceQuota", "q", spec=none)
+    status = {"status": {**none, "used": {what: "0"}}}
+    cluster.client.patch(ResourceQuotaStatus, "q", status, namespace=cluster.namespace)
+
+
+async def test_once(cluster: Cluster, make: Make) -> None:
+    """However often, and by whomever, a launch is asked for, there is one Job and one pod."""
+    one, other = make(), make()
+    await asyncio.gather(*(start(launcher) for launcher in (one, other, one)))
+    await until(lambda: phases(cluster) == ["Running"])
+    assert len(list(cluster.client.list(Job, namespace=cluster.namespace))) == 1
+    assert await one.status(one.name(launch())) == "alive"
+
+
+async def test_not_ours(cluster: Cluster, make: Make) -> None:
+    """A Job of that name which is another's is never taken for this session's."""
+    launcher = make()
+    manifest = job_manifest(launch(), template())
+    manifest["metadata"]["annotations"]["cordboard/session-id"] = "another"
+    body = {key: manifest[key] for key in ("metadata", "spec")}
+    cluster.make("Job", launcher.name(launch()), "batch/v1", **body)
+    with pytest.raises(LaunchError, match="not this session's"):
+        await start(launcher)
+
+
+@pytest.mark.parametrize("script", ["exit 0", "exit 3"])
+async def test_ended(make: Make, script: str) -> None:
+    """A Job that is over has ended, however, and so has one that never was."""
+    launcher = make(script)
+    with emit.capture() as records:
+        name = await start(launcher)
+        await until(is_status(launcher, name, "ended"))
+    told = [r["meta"]["why"] for r in records if r["message"] == "A cold runner's Job has ended"]
+    assert ("exit 3" in told[-1]) is (script == "exit 3")
+    assert await launcher.status("bot-none") == "ended"
+
+
+async def test_stop(cluster: Cluster, make: Make) -> None:
+    """A stop gives the pod its grace; while that lasts it is alive, and then it has ended."""
+    launcher = make("trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done")
+    name = await start(launcher)
+    await until(lambda: phases(cluster) == ["Running"])
+    await launcher.stop(name)
+    assert await launcher.status(name) == "alive"
+    await launcher.stop(name)
+    await until(is_status(launcher, name, "ended"))
+    assert cluster.pods() == []
+    await launcher.stop(name)
+
+
+async def test_deleted_by_hand(cluster: Cluster, make: Make) -> None:
+    """A Job deleted under its pod has not ended as long as the pod may run."""
+    launcher = make("trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done")
+    name = await start(launcher)
+    await until(lambda: phases(cluster) == ["Running"])
+    cluster.client.delete(Job, name, namespace=cluster.namespace, cascade=CascadeType.BACKGROUND)
+    seen = []
+    while not seen or seen[-1] != "ended":
+        pods = [pod for pod in cluster.pods() if pod.status.phase == "Running"]
+        seen.append(await launcher.status(name))
+        assert seen[-1] == "alive" or not pods or not cluster.pods()
+    assert seen[0] == "alive"
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason"),
+    [
+        ({"image": "registry.invalid/none:1"}, "ImagePullBackOff"),
+        ({"secret": "missing"}, "CreateContainerConfigError"),
+    ],
+)
+async def test_cannot_start(
+    cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch, pod: dict[str, Any], reason: str
+) -> None:
+    """A pod that cannot start is told of with its session, then given up: its Job has ended."""
+    monkeypatch.setattr(kubernetes_job, "STUCK_S", 0.5)
+    monkeypatch.setattr(kubernetes_job, "LOOK_S", 0.1)
+    launcher = make(**{key: value for key, value in pod.items() if key != "secret"})
+    if "secret" in pod:
+        from dataclasses import replace
+
+        launcher._template = replace(launcher._template, secret=pod["secret"])
+    with emit.capture() as records:
+        name = await start(launcher)
+        await until(is_status(launcher, name, "ended"))
+    told = [r for r in records if (r.get("meta") or {}).get("reason") == reason]
+    assert [r["message"] for r in told] == [
+        "A cold runner's pod does not start",
+        "A cold runner could not start; its Job was deleted",
+    ]
+    assert {(r["sessionId"], r["epoch"]) for r in told} == {("call:7", 1)}
+    assert all(r["meta"]["why"] for r in told)
+    assert list(cluster.client.list(Job, namespace=cluster.namespace)) == []
+
+
+async def test_no_node(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that no node takes is told of and left: a cluster may be getting another node."""
+    monkeypatch.setattr(kubernetes_job, "STUCK_S", 0.1)
+    monkeypatch.setattr(kubernetes_job, "LOOK_S", 0.05)
+    launcher = make(nodeSelector={"none": "such"})
+    with emit.capture() as records:
+        name = await start(launcher)
+        await until(
+            lambda: [r for r in records if (r.get("meta") or {}).get("reason") == "Unschedulable"]
+        )
+        await asyncio.sleep(0.5)
+    assert await launcher.status(name) == "alive"
+
+
+async def test_no_pod(cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Job whose pod is not even made is told of, with what the cluster says about it."""
+    monkeypatch.setattr(kubernetes_job, "NO_POD_S", 0.3)
+    monkeypatch.setattr(kubernetes_job, "LOOK_S", 0.1)
+    use_up(cluster, "pods")
+    launcher = make()
+    with emit.capture() as records:
+        await start(launcher)
+        await until(lambda: [r for r in records if r["message"].endswith("has no pod yet")])
+        await asyncio.sleep(0.5)
+    (told,) = [r for r in records if r["message"].endswith("has no pod yet")]
+    assert "exceeded quota" in told["meta"]["why"]
+
+
+async def test_quota(cluster: Cluster, make: Make) -> None:
+    """A quota that is used up refuses a launch in clear words, and holds back the next."""
+    use_up(cluster, "count/jobs.batch")
+    launcher = make()
+    assert await launcher.room_for_more()
+
+    async def refused() -> str:
+        try:
+            await start(launcher)
+        except LaunchError as error:
+            return str(error)
+        await launcher.stop(launcher.name(launch()))
+        return ""
+
+    assert "The quota of namespace" in await until(refused)
+    assert not await launcher.room_for_more()
+
+
+async def test_forbidden(cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the right to create Jobs the error says so, and what to grant; then it works."""
+    monkeypatch.setattr(kubernetes_job, "REFUSED_PAUSE_FIRST_S", 0.2)
+    launcher = make(config=cluster.account("operator", SEE_PODS))
+    assert await launcher.room_for_more()
+    with pytest.raises(LaunchError, match=r"may not create Jobs in namespace .*kubernetes\.md"):
+        await start(launcher)
+    assert not await launcher.room_for_more()
+    assert await launcher.status(launcher.name(launch())) == "unknown"
+    cluster.allow("operator-too", ALL_OF_JOBS, account="operator")
+    await until(launcher.room_for_more)
+
+    async def started() -> bool:
+        try:
+            return bool(await start(launcher))
+        except LaunchError:
+            return False
+
+    await until(started)
+    assert await launcher.status(launcher.name(launch())) == "alive"
+
+
+async def test_rights_that_suffice(cluster: Cluster, make: Make) -> None:
+    """The Role of the docs is enough for all that a launcher does."""
+    text = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
+    from cordboard.kube import load_yaml
+
+    role = next(
+        found
+        for found in map(load_yaml, text.split("```yaml\n")[1].split("```")[0].split("---\n"))
+        if found["kind"] == "Role"
+    )
+    launcher = make(config=cluster.account("operator", *role["rules"]))
+    assert await launcher.room_for_more()
+    name = await start(launcher)
+    await until(lambda: phases(cluster) == ["Running"])
+    await launcher.stop(name)
+    await until(is_status(launcher, name, "ended"))
+    await launcher._kube.list("Event", namespace=cluster.namespace)
+
+
+async def test_no_namespace(make: Make) -> None:
+    """A namespace that is not there is named."""
+    launcher = make()
+    launcher._namespace = "none-such"
+    with pytest.raises(LaunchError, match="There is no namespace none-such"):
+        await start(launcher)
+
+
+async def test_refused_manifest(make: Make) -> None:
+    """What the cluster refuses is told in its words."""
+    launcher = make(dnsPolicy="Nonsense")
+    with pytest.raises(LaunchError, match=r"The cluster refuses the Job:.*dnsPolicy"):
+        await start(launcher)
+
+
+async def test_bound(cluster: Cluster, make: Make) -> None:
+    """Many who ask at once stay below the bound, and what another operator started counts too."""
+    one = make(most=2)
+    assert sum(await asyncio.gather(*(one.room_for_more() for _ in range(9)))) == 2
+    for session in ("a", "b"):
+        await start(one, launch(session))
+    assert not await one.room_for_more()
+    await until(lambda: phases(cluster) == ["Running", "Running"])
+    other = make(most=3)
+    assert sum(await asyncio.gather(*(other.room_for_more() for _ in range(9)))) == 1
+    await one.stop(one.name(launch("a")))
+    await until(one.room_for_more)
+
+
+async def test_hanging_api(cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the API hangs nothing is known and nothing started; afterwards all goes on."""
+    monkeypatch.setattr(client, "WATCH_S", 1)
+    monkeypatch.setattr(client, "WATCH_SILENCE_S", 2)
+    monkeypatch.setattr(client, "REQUEST_S", 2)
+    launcher = make()
+    name = await start(launcher)
+    await until(lambda: phases(cluster) == ["Running"])
+    hanging = asyncio.create_task(asyncio.to_thread(fault, "hang-api", "8"))
+    with emit.capture() as records:
+        await until(is_status(launcher, name, "unknown"))
+
+        async def no_room() -> bool:
+            return not await launcher.room_for_more()
+
+        await until(no_room)
+        await hanging
+        await until(is_status(launcher, name, "alive"))
+        await until(launcher.room_for_more)
+        await until(lambda: [r for r in records if r["message"] == "The cluster answers again"])
