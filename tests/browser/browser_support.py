@@ -109,6 +109,11 @@ class Room:
         """The browser's profile: whoever shares it shares the login."""
         return self.page.context
 
+    def said(self, kind: str, text: str) -> None:
+        """Keep what the browser's console counts as an error."""
+        if kind == "error":
+            self.faults.append(text)
+
     async def text(self, element: str) -> str:
         """What an element says."""
         return (await self.page.inner_text(f"#{element}")).strip()
@@ -199,7 +204,7 @@ async def open_room(context: BrowserContext, url: str, name: str | None) -> Room
     page = await context.new_page()
     room = Room(page)
     page.on("pageerror", lambda error: room.faults.append(str(error)))
-    page.on("console", lambda line: line.type == "error" and room.faults.append(line.text))
+    page.on("console", lambda line: room.said(line.type, line.text))
     await page.add_init_script(_KEEP_PEERS)
     await page.goto(url)
     if name is not None:
