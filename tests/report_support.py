@@ -62,7 +62,10 @@ class Told:
             record["error"] = more.pop("error")
         if more:
             record["meta"] = more
-        record |= {"boot": f"{sum(service.encode()):08x}", "seq": self.seqs[service]}
+        record |= {
+            "boot": f"{sum(service.encode('utf-8', 'surrogatepass')) % 2**32:08x}",
+            "seq": self.seqs[service],
+        }
         self.records.append(record)
         return self
 
@@ -209,3 +212,23 @@ MISSING = Coverage(
     {"explicit": 20, "inherited": 2},
     ("The limit of 10000 lines was reached.",),
 )  # fmt: skip
+
+HOSTILE = (
+    "</script><script>document.title='owned'</script>",
+    "<!--<script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "'\" onmouseover=alert(1) x='",
+    "&lt;b&gt; &amp; ]]> <![CDATA[",
+    "line\u2028separator\u2029paragraph",
+    "\u202egnp.exe\u202c \u2066isolated",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07",
+    "nul\x00 bell\x07 del\x7f c1\x9b31m",
+    "lone \ud800 surrogate \udfff and \ude00\ud83d",
+    "\ufeffzero\u200bwidth\u00adsoft",
+    "\U000e0041tag \ufffe nonchar",
+    "javascript:alert(1)",
+    "${alert(1)} {{7*7}} %s %(x)s",
+    "a\r\nb\tc\rd",
+    "日本語 \U0001f600 עברית مرحبا",
+)
+"""Texts that want to be more than text."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from cordboard.contract.redaction import redact
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.line import Line
 from cordboard.logs.report import html, text
@@ -57,7 +58,7 @@ class _Gathering:
 
     def __init__(self, header: Header, *, as_html: bool, as_text: bool) -> None:
         made_at = header.made_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        self._header = replace(header, made_at=made_at)
+        self._header = replace(header, made_at=made_at, command=redact(header.command))
         self._maker = ModelMaker(self._header)
         self._rows = RowMaker() if as_html else None
         self._entries: HeadTail[Entry] | None = HeadTail(TEXT_LINES_MAX) if as_text else None

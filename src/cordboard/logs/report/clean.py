@@ -14,7 +14,7 @@ SAFE_INT_MAX: Final = 2**53 - 1
 
 def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record without secrets, as JSON and a browser can say it."""
-    return _mapping(record, 0)
+    return _mapping(record, 0, SAFE_INT_MAX)
 
 
 def clean_raw(raw: bytes) -> bytes:
@@ -23,7 +23,7 @@ def clean_raw(raw: bytes) -> bytes:
     if text.lstrip().startswith("{"):
         try:
             found = json.loads(text)
-            clean = _value(found, 0)
+            clean = _value(found, 0, None)
         except (ValueError, RecursionError):
             pass
         else:
@@ -35,30 +35,30 @@ def clean_raw(raw: bytes) -> bytes:
     return redact(text).encode("utf-8", "surrogateescape")
 
 
-def _value(value: Any, depth: int) -> Any:
+def _value(value: Any, depth: int, most: int | None) -> Any:
     if isinstance(value, (Mapping, list, tuple)):
-        return _container(value, depth)
+        return _container(value, depth, most)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if abs(value) <= SAFE_INT_MAX else str(value)
+        return value if most is None or abs(value) <= most else str(value)
     if isinstance(value, float) and math.isfinite(value):
         return value
     return redact(value if isinstance(value, str) else repr(value))
 
 
-def _container(value: Any, depth: int) -> Any:
+def _container(value: Any, depth: int, most: int | None) -> Any:
     if depth >= DEPTH_MAX:
         return "[too deep]"
     if isinstance(value, Mapping):
-        return _mapping(value, depth)
-    return [_value(item, depth + 1) for item in value]
+        return _mapping(value, depth, most)
+    return [_value(item, depth + 1, most) for item in value]
 
 
-def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+def _mapping(value: Mapping[Any, Any], depth: int, most: int | None) -> dict[str, Any]:
     clean: dict[str, Any] = {}
     for key, item in value.items():
         name = key if isinstance(key, str) else repr(key)
         hidden = is_secret_name(name) and item is not None
-        clean[name] = REDACTED if hidden else _value(item, depth + 1)
+        clean[name] = REDACTED if hidden else _value(item, depth + 1, most)
     return clean

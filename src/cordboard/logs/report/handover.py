@@ -18,25 +18,23 @@ from cordboard.logs.report.clean import clean_record
 BUFFERED_MAX_BYTES: Final = 8 * 1024 * 1024
 NAME_MAX_CHARS: Final = 200
 _PACKED: Final = frozenset({".gz", ".zst", ".bz2", ".xz"})
-_CONTAINER_PARTS: Final = (3, 4)
+_CONTAINER_PARTS: Final = 3
 _OURS: Final = ("cordboard", "msgspec", "stringzilla", "lightkube")
 
 
 def file_name(source: str) -> str:
     """Return the name under which a source's lines are kept.
 
-    ``namespace/pod/container`` becomes ``namespace-pod-container.jsonl``, with a fourth part
-    (``previous``) behind it; a file keeps its name, without the ending of its compression.
+    ``namespace/pod/container`` becomes ``namespace-pod-container.jsonl``, with ``-previous`` where
+    ``(previous)`` stands behind it; a file keeps its name, without the ending of its compression.
     """
-    path = PurePosixPath(source)
-    parts = [part for part in source.split("/") if part]
-    if not source.startswith("/") and "." not in path.name and len(parts) in _CONTAINER_PARTS:
-        stem = "-".join(parts)
+    name, _, kind = source.removesuffix(")").partition(" (")
+    path = PurePosixPath(name)
+    parts = [part for part in name.split("/") if part]
+    if not name.startswith("/") and "." not in path.name and len(parts) == _CONTAINER_PARTS:
+        stem = "-".join([*parts, *([kind] if kind == "previous" else [])])
     else:
-        name = path.name
-        if path.suffix in _PACKED:
-            name = path.stem
-        stem = name.removesuffix(".jsonl")
+        stem = (path.stem if path.suffix in _PACKED else path.name).removesuffix(".jsonl")
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip(".")[:NAME_MAX_CHARS]
     return f"{safe or 'lines'}.jsonl"
 

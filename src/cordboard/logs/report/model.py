@@ -14,7 +14,7 @@ from cordboard.logs.report.stages import Startup, startup
 from cordboard.logs.report.trouble import TroubleFinder, Troubles
 from cordboard.logs.report.turns import Latency, Turn, latency, turns
 from cordboard.logs.report.units import count
-from cordboard.logs.report.verdict import Story, Verdict, between, judge, seconds_told
+from cordboard.logs.report.verdict import Story, Verdict, judge, seconds_told
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000
@@ -172,7 +172,7 @@ def _session(name: str, told: _Told) -> Session:
         bot=bot,
         first_us=told.first_us,
         last_us=told.last_us,
-        length_ms=between(story.first("bot.started"), ended) or seconds_told(ended),
+        length_ms=story.span_ms if story.has("bot.started") else seconds_told(ended),
         state=_meta_text(ended, "state"),
         reason=_meta_text(ended, "reason"),
         lines=told.lines,
@@ -189,7 +189,12 @@ def _session(name: str, told: _Told) -> Session:
 
 
 def _stays(events: Sequence[Entry]) -> list[list[Entry]]:
-    """Part the events of an id that was used again after its session had ended."""
+    """Part the events of an id that was used again after its session had ended.
+
+    A later session has a higher epoch: an end that stands before its own join, because two clocks
+    differ, parts nothing.
+    """
+    newest = max((item.epoch or 0 for item in events if item.event == "join.accepted"), default=0)
     stays: list[list[Entry]] = [[]]
     over = False
     for item in events:
@@ -197,7 +202,7 @@ def _stays(events: Sequence[Entry]) -> list[list[Entry]]:
             stays.append([])
             over = False
         stays[-1].append(item)
-        over |= item.event == "session.ended"
+        over |= item.event == "session.ended" and (item.epoch or 0) < newest
     return stays
 
 

@@ -152,7 +152,7 @@ def _startup(session: Session) -> Iterator[str]:
         return
     total = f"  {length(path.total_ms)}" if path.total_ms is not None else ""
     end = max((item.ms for item in path.stages if item.ms is not None), default=0.0)
-    head = f"{'at':>12} {'step':>12}  {'stage':<32} {'service':<10} "
+    head = f"{'at':>12} {'step':>12}  {'stage':<31} {'service':<10} "
     rows = [head.rstrip(), *(_stage(item, max(end, 1.0)) for item in path.stages)]
     yield from _section(f"FROM CLICK TO FIRST AUDIO{total}", rows)
     yield f"(counted from {path.zero}; each service by its own clock)"
@@ -168,7 +168,7 @@ def _stage(item: Stage, end: float) -> str:
     stop = max(int(max(item.ms, 0) / end * _BAR), start + 1)
     bar = " " * start + "#" * (stop - start)
     service = padded(item.service, 10)
-    return f"{length(item.ms):>12} {step:>12}  {padded(label + times, 32)} {service} {bar}".rstrip()
+    return f"{length(item.ms):>12} {step:>12}  {padded(label + times, 31)} {service} {bar}".rstrip()
 
 
 def _turns(session: Session) -> Iterator[str]:

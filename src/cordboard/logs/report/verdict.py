@@ -74,9 +74,10 @@ class Story:
 
     @property
     def span_ms(self) -> float | None:
-        """From the bot's start, or else from the first event, to the end."""
+        """From the bot's start, or else from the first event, to the end; None where clocks differ."""
         began = self.first("bot.started") or (self.events[0] if self.events else None)
-        return between(began, self.last("session.ended"))
+        span = between(began, self.last("session.ended"))
+        return span if span is not None and span >= 0 else None
 
     @property
     def farthest(self) -> str:
@@ -102,12 +103,12 @@ def judge(story: Story, lines: int) -> Verdict:
         )
     if ended is None:
         return _unended(story)
-    reason = ended.meta.get("reason")
+    reason = as_text(ended.meta.get("reason") or "")
     if reason == "user_absent":
         return _nobody(story)
     if reason in _ASKED_TO_END:
-        return _asked(story, str(reason))
-    return _failed(story, ended, as_text(reason or ""))
+        return _asked(story, reason)
+    return _failed(story, ended, reason)
 
 
 def _asked(story: Story, reason: str) -> Verdict:

@@ -1,0 +1,326 @@
+"""The page holds every text as text, reaches for nothing outside, and loses no line."""
+
+import json
+import re
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cordboard.logs.coverage import Answer, Coverage, Shortfall
+from cordboard.logs.line import Line
+from cordboard.logs.report import html, write_report
+from cordboard.logs.report.clean import clean_record
+from cordboard.logs.report.header import Header
+from cordboard.logs.report.model import ModelMaker
+from cordboard.logs.report.rows import CONTEXT, LINES_MAX, TABLES, RowMaker
+from cordboard.logs.report.units import timestamp
+from cordboard.logs.report.visible import one_line, visible
+from report_support import (
+    COMPLETE,
+    HEADER,
+    HOSTILE,
+    MISSING,
+    Told,
+    crashed_call,
+    good_call,
+    line,
+    recovered_call,
+)
+
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "div", "nav", "a", "button", "main", "section",
+    "h1", "h2", "p", "b", "i", "span", "small", "code", "dl", "dt", "dd", "ol", "ul", "li", "table",
+    "thead", "tbody", "tr", "th", "td", "svg", "g", "rect", "input", "select", "option", "label",
+    "header", "pre", "footer", "script",
+}  # fmt: skip
+VOID = {"meta", "input"}
+ATTRIBUTES = {
+    "lang", "charset", "http-equiv", "content", "name", "id", "class", "href", "title", "type",
+    "aria-label", "aria-hidden", "role", "viewbox", "preserveaspectratio", "fill", "x", "y", "width",
+    "height", "rx", "data-mark", "data-zero", "placeholder", "value", "hidden", "tabindex",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """A page taken apart; raises nothing, but notes what should not be there."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.texts: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self.attributes: list[str] = []
+        self._script: str | None = None
+        self.feed(source)
+        self.close()
+        self.wrong += [f"unclosed {tag}" for tag in self.open]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in TAGS:
+            self.wrong.append(f"tag {tag}")
+        for name, value in attrs:
+            if name not in ATTRIBUTES:
+                self.wrong.append(f"attribute {name}")
+            self.attributes.append(value or "")
+            if name == "href":
+                self.links.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self._script = dict(attrs).get("id") or "script"
+            self.scripts[self._script] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"unexpected </{tag}>")
+        self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            self.scripts[self._script] += data
+        else:
+            self.texts.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        self.wrong.append(f"comment {data}")
+
+    def unknown_decl(self, data: str) -> None:
+        self.wrong.append(f"declaration {data}")
+
+
+def source_of(
+    records: Iterable[dict[str, Any]], coverage: Coverage = COMPLETE, header: Header = HEADER
+) -> str:
+    maker, rows = ModelMaker(header), RowMaker()
+    for record in records:
+        clean = clean_record(record)
+        maker.add(clean)
+        rows.add(clean, str(record.get("service")), "explicit")
+    source = "".join(html.page(maker.model(coverage), rows))
+    source.encode()  # a lone surrogate would raise here
+    return source
+
+
+def decoded(page: Page) -> list[dict[str, Any]]:
+    """Read the embedded lines back, as the page's script does."""
+    data = json.loads(page.scripts["lines-data"])
+    tables, records = data["tables"], []
+    for us, *cells in data["rows"]:
+        record: dict[str, Any] = dict(cells[len(TABLES)]) if len(cells) > len(TABLES) else {}
+        if us is not None:
+            record["timestamp"] = timestamp(data["origin"] + us)
+        for name, cell in zip(TABLES, cells, strict=False):
+            value = tables[name][cell] if isinstance(cell, int) and cell >= 0 else cell
+            if name == "context":
+                record |= value
+            elif cell != -1 and name not in {"source", "attribution"}:
+                record[name] = value
+        records.append(record)
+    return records
+
+
+texts = st.one_of(
+    st.text(st.characters(exclude_categories=()), max_size=40),
+    st.sampled_from(HOSTILE),
+    st.sampled_from(["session.ended", "bot.crashed", "turn.ended", "bot.first_audio", "call-7"]),
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+times = st.integers(0, 10**9).map(lambda ms: timestamp(1_795_500_000_000_000 + ms))
+records = st.fixed_dictionaries(
+    {},
+    optional={
+        "timestamp": times | texts,
+        "level": st.sampled_from(["debug", "info", "warn", "error", "FATAL"]) | values,
+        "message": values,
+        "service": st.sampled_from(["gateway", "bot"]) | texts,
+        "tag": texts,
+        "sessionId": texts,
+        "userId": st.none() | texts,
+        "userName": values,
+        "room": values,
+        "epoch": values,
+        "event": texts,
+        "meta": values,
+        "error": values | st.fixed_dictionaries({"type": texts, "message": texts, "stack": texts}),
+        "boot": texts,
+        "seq": values,
+        "oddity": values,
+    },
+)
+
+
+@given(st.lists(records, max_size=6), texts)
+def test_any_records_make_a_page_of_ours_alone(given_records: list[Any], hostile: str) -> None:
+    """Whatever lines hold, the page is well-formed, of the tags it has itself, and without theirs."""
+    coverage = Coverage(
+        (Answer(hostile, hostile, 1, hostile, None, (Shortfall(hostile, hostile),)),),
+        {hostile: 1},
+        {hostile: 2},
+        (hostile,),
+    )
+    header = Header(command=hostile, environment=hostile, since=hostile, filters=(hostile,))
+    page = Page(source_of(given_records, coverage, header))
+    assert page.wrong == []
+    assert all(re.fullmatch(r"#[A-Za-z]+\d*", link) for link in page.links)
+    assert len(page.ids) == len(set(page.ids))
+    assert list(page.scripts) == ["lines-data", "script"]
+
+
+@given(st.lists(records, max_size=6))
+def test_every_line_comes_back_whole(given_records: list[Any]) -> None:
+    """The embedded lines are the records, value by value, whatever they hold."""
+    assert decoded(Page(source_of(given_records))) == [clean_record(item) for item in given_records]
+
+
+@given(texts, texts, texts)
+def test_texts_are_shown_as_they_are(message: str, service: str, stack: str) -> None:
+    """What an error says stands in the page, visible, and no character of it steers."""
+    record = {
+        "timestamp": "2026-11-24T06:00:00.000000Z",
+        "level": "error",
+        "message": message,
+        "service": service,
+        "sessionId": "call-7",
+        "error": {"type": "E", "message": "x", "stack": stack},
+    }
+    page = Page(source_of([record]))
+    clean = clean_record(record)
+    assert one_line(clean["message"], 580).rstrip("…") in page.text
+    assert visible(clean["error"]["stack"].strip()) in page.text
+    steering = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+    assert not steering.search(page.text + "".join(page.attributes))
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_text_in_every_place(hostile: str) -> None:
+    """One hostile text in every place that a text of a log can reach."""
+    told = Told(session_id=hostile)
+    for event in ("join.clicked", "join.refused", "lease.expired", "bot.crashed", "session.ended"):
+        told.say(0, hostile, hostile, event=event, level="error", tag=hostile, **{hostile: hostile})
+    told.event(1, "bot", "turn.ended", turn=hostile, user_bot_latency_ms=5, ttfb_ms={hostile: 3})
+    told.event(2, "bot", "session.ended", reason=hostile, state=hostile, detail=hostile)
+    for record in told.records:
+        record |= {
+            "userName": hostile,
+            "room": hostile,
+            "error": {"type": hostile, "stack": hostile},
+        }
+    page = Page(source_of(told.records, header=Header()))
+    assert page.wrong == []
+    assert page.scripts["script"] == html._own("page.js")
+    assert one_line(hostile) in page.text
+
+
+def test_the_policy_allows_only_our_own() -> None:
+    """No network, no foreign script: the policy names the hashes of style and script, no more."""
+    source = source_of(good_call().records)
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', source)
+    assert "default-src &#x27;none&#x27;" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert policy.count("sha256-") == 2
+    assert not re.search(r"""(?:src|href|action|url)\s*[=(]\s*['"]?(?:https?:)?//""", source)
+    assert " style=" not in source
+
+
+def test_our_own_files_cannot_end_their_elements() -> None:
+    """The page's script and style hold nothing that would end the element around them."""
+    assert "</" not in html._own("page.css")
+    assert "</" not in html._own("page.js")
+    assert "<!--" not in html._own("page.js")
+
+
+def test_the_page_shows_what_there_is() -> None:
+    """Verdict, facts, stages, turns, attempts, services, errors, coverage and the command."""
+    text = Page(source_of(recovered_call().records, MISSING)).text
+    for words in (
+        "The call worked, but changed its runner",
+        "Ada Lovelace · u-1",
+        "webrtc:standup",
+        "+233 ms",
+        "OpenAILLM#0 310 ms",
+        "lease expired, 1.2 s overdue",
+        "Session queued again",
+        "boot 9f31c2aa: seq 17 to 21",
+        "it has been deleted, and its lines with it",
+        "1 line malformed",
+        "session inherited: 2 lines",
+        "The limit of 10000 lines was reached.",
+        "cordboard logs --local --session call-7",
+    ):
+        assert words in text
+    assert "Traceback (most recent call last)" in Page(source_of(crashed_call().records)).text
+
+
+def test_links_lead_to_lines() -> None:
+    """Each link to a line names one that is embedded."""
+    told = good_call()
+    links = Page(source_of(told.records)).links
+    numbers = {int(link[2:]) for link in links if re.fullmatch(r"#L\d+", link)}
+    assert numbers
+    assert numbers <= set(range(1, len(told.records) + 1))
+
+
+def test_a_very_long_log_keeps_its_ends() -> None:
+    """Beyond the bound the middle is left out, and the page says how much."""
+    rows = RowMaker()
+    for number in range(LINES_MAX + 500):
+        rows.add({"message": f"m{number}"}, "file", "explicit")
+    data = json.loads(rows.data())
+    assert len(data["rows"]) == LINES_MAX
+    assert (data["left_out"], data["split"]) == (500, LINES_MAX // 2)
+    assert data["tables"]["message"][0] == "m0"
+    assert data["rows"][-1][TABLES.index("message") + 1] == f"m{LINES_MAX + 499}"
+
+
+def test_secrets_are_hidden_again(tmp_path: Path) -> None:
+    """A line of somebody else's logger may hold a secret: the report does not."""
+    record = good_call().records[0] | {
+        "message": "GET https://x.y/?token=hunter2",
+        "meta": {"password": "hunter2", "deep": [{"Authorization": "Bearer hunter2hunter2"}]},
+        "api_key": "hunter2",
+    }
+    for name in ("r.html", "r.txt"):
+        write_report(tmp_path / name, [line(record)], COMPLETE, HEADER)
+        assert "hunter2" not in (tmp_path / name).read_text()
+
+
+def test_context_names_are_said_once() -> None:
+    """Twenty thousand lines of one session stay compact: what repeats is embedded once."""
+    told = Told()
+    for number in range(2000):
+        told.say(number, "bot", f"Heard {number}", words=3)
+    source = source_of(told.records)
+    assert source.count("Ada Lovelace") < 10
+    assert set(CONTEXT) & set(
+        json.loads(Page(source).scripts["lines-data"])["tables"]["context"][0]
+    )
+
+
+def test_attribution_is_embedded(tmp_path: Path) -> None:
+    """How a line's session is known goes with the line."""
+    lines = [
+        Line({"message": "Hello"}, b"Hello", "f", "inferred", "the room"),
+        Line({"message": "There"}, b"There", "f", "absent"),
+    ]
+    write_report(tmp_path / "r.html", lines, COMPLETE, Header())
+    data = json.loads(Page((tmp_path / "r.html").read_text()).scripts["lines-data"])
+    assert data["tables"]["attribution"] == ["inferred from the room", "absent"]

@@ -1,0 +1,223 @@
+"""The verdict says how a session went, and never more than its lines prove."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cordboard.contract.state import REASONS
+from cordboard.logs.coverage import Coverage
+from cordboard.logs.report.header import Header
+from cordboard.logs.report.model import ModelMaker
+from cordboard.logs.report.verdict import Verdict
+from report_support import (
+    COMPLETE,
+    MISSING,
+    Told,
+    connected,
+    crashed_call,
+    ended,
+    good_call,
+    joined,
+    recovered_call,
+)
+
+Tell = Callable[[], Told]
+
+
+def verdict(told: Told, coverage: Coverage = COMPLETE, header: Header | None = None) -> Verdict:
+    maker = ModelMaker(header or Header(session_id=told.session_id))
+    for line in told.lines():
+        maker.add(line.record)
+    return maker.model(coverage).verdict
+
+
+def started() -> Told:
+    return joined(Told())
+
+
+def accepted() -> Told:
+    return Told().event(0, "gateway", "join.received").event(7, "gateway", "join.accepted")
+
+
+def refused() -> Told:
+    return Told(epoch=None).event(0, "gateway", "join.received").event(
+        2, "gateway", "join.refused", reason="queue_full"
+    )  # fmt: skip
+
+
+def reused() -> Told:
+    return Told(epoch=None).event(0, "gateway", "join.received").event(
+        2, "gateway", "join.reused", holder="call-6", status="running"
+    )  # fmt: skip
+
+
+def killed() -> Told:
+    told = started()
+    told.say(4094, "runner", "Bot crashed", event="bot.crashed", level="error", status="SIGKILL")
+    return ended(told, 4100, "bot_crashed", "failed", detail="killed by SIGKILL")
+
+
+def lost() -> Told:
+    told = recovered_call()
+    told.records.pop()
+    told.event(60_000, "operator", "lease.expired").event(60_001, "operator", "session.recovered")
+    return ended(told, 99_000, "runner_lost", "failed")
+
+
+def never_launched() -> Told:
+    told = accepted().event(50, "operator", "launch.failed", runner="a", why="no such image")
+    return ended(told, 60, "launch_failed", "failed")
+
+
+@pytest.mark.parametrize(
+    ("tell", "tone", "headline"),
+    [
+        (Told, "unknown", "No line was found."),
+        (
+            lambda: Told().say(0, "bot", "Hello"),
+            "unknown",
+            "How it went cannot be told: none of its 1 line is an event.",
+        ),
+        (good_call, "ok", "The call worked: first audio 348 ms after the click."),
+        (
+            lambda: ended(connected(joined(Told(), browser=False)), 9000, "bot_finished"),
+            "ok",
+            "The call worked: first audio 317 ms after the join was received.",
+        ),
+        (
+            lambda: ended(Told().event(0, "bot", "bot.first_audio"), 9000, "left"),
+            "ok",
+            "The call worked: the bot spoke.",
+        ),
+        (
+            lambda: ended(started().event(300, "bot", "bot.connected"), 9000, "left"),
+            "warn",
+            "Connected, but no line tells of any audio of the bot.",
+        ),
+        (
+            lambda: ended(started(), 9000, "left"),
+            "warn",
+            "The bot started, and no line tells that anybody connected.",
+        ),
+        (
+            lambda: ended(accepted(), 9000, "left"),
+            "warn",
+            "It ended, and no line tells that a bot had started.",
+        ),
+        (
+            recovered_call,
+            "warn",
+            "The call worked, but changed its runner: first audio 348 ms after the click.",
+        ),
+        (
+            crashed_call,
+            "bad",
+            "The bot crashed 2.1 s after the user began to speak: ValueError: no order 4711",
+        ),
+        (killed, "bad", "The bot crashed 4.0 s after it started: SIGKILL"),
+        (
+            lambda: ended(started(), 60_094, "user_absent"),
+            "bad",
+            "Nobody came: the bot waited 1 min 00 s, and no offer arrived.",
+        ),
+        (
+            lambda: ended(connected(started()), 60_094, "user_absent"),
+            "warn",
+            "It ended as user_absent, though lines tell of a user.",
+        ),
+        (
+            lambda: ended(accepted(), 60_007, "deadline", "expired"),
+            "bad",
+            (
+                "Expired 1 min 00 s after it was accepted: the bot did not run by the deadline. "
+                "The farthest stage was: Join accepted."
+            ),
+        ),
+        (
+            lambda: ended(accepted(), 5000, "cancelled", "cancelled"),
+            "warn",
+            "Cancelled before the bot ran. The farthest stage was: Join accepted.",
+        ),
+        (never_launched, "bad", "No bot was started: every launch failed: no such image"),
+        (lost, "bad", "The runner was lost, and the session given up after 2 recoveries."),
+        (
+            lambda: ended(connected(started()), 5000, "lease_lost", "failed"),
+            "bad",
+            "The bot was stopped: its runner no longer held the room's lease.",
+        ),
+        (refused, "bad", "The join was refused: queue_full"),
+        (reused, "ok", "No session of its own: the room was taken, and the join led to call-6."),
+        (
+            lambda: connected(started()),
+            "unknown",
+            (
+                "The end is not in these lines: the last event is “User's first audio” at "
+                "06:00:00.402 UTC. The bot's first audio had left."
+            ),
+        ),
+        (
+            accepted,
+            "unknown",
+            "The end is not in these lines: the last event is “Join accepted” at 06:00:00.007 UTC.",
+        ),
+        (
+            lambda: ended(started(), 10_000, "abducted", "failed"),
+            "bad",
+            "The session ended as failed: abducted.",
+        ),
+    ],
+)  # fmt: skip
+def test_verdicts(tell: Tell, tone: str, headline: str) -> None:
+    """Each way a session can go has its sentence."""
+    found = verdict(tell())
+    assert (found.headline, found.tone) == (headline, tone)
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_each_reason_of_the_contract_has_words_of_its_own(reason: str) -> None:
+    """No reason falls through to the sentence for unknown ones."""
+    found = verdict(ended(started(), 9000, reason, REASONS[reason]))
+    assert not found.headline.startswith("The session ended as")
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_no_audio_no_success(reason: str) -> None:
+    """Without a line of the bot's audio no session is said to have worked."""
+    found = verdict(ended(started(), 9000, reason, REASONS[reason]))
+    assert "worked" not in found.headline
+    assert found.tone != "ok"
+
+
+def test_what_is_missing_limits_the_verdict() -> None:
+    """An incomplete answer is named beside the verdict, with what is incomplete."""
+    said = " ".join(verdict(good_call(), MISSING).details)
+    assert "Incomplete: something is missing of prod/runner-a-x2/runner, bot" in said
+    assert "Incomplete" not in " ".join(verdict(good_call()).details)
+
+
+def test_filters_limit_the_verdict() -> None:
+    """A verdict on a part of the lines says that it is one."""
+    header = Header(session_id="call-7", filters=("--level warn",))
+    assert any("--level warn" in said for said in verdict(good_call(), header=header).details)
+
+
+def test_a_recovery_says_whether_the_bot_spoke_again() -> None:
+    """After a change of runner, the bot's next word is told, or that no line tells of one."""
+    assert "890 ms later the bot spoke again" in " ".join(verdict(recovered_call()).details)
+    told = recovered_call()
+    silent = ("bot.first_audio", 2)
+    told.records = [
+        item for item in told.records if (item.get("event"), item.get("epoch")) != silent
+    ]
+    assert "no line tells that the bot spoke again" in " ".join(verdict(told).details)
+
+
+def test_errors_are_counted_beside_the_verdict() -> None:
+    """A call that worked with warnings says how many."""
+    assert "Its lines hold 2 warnings." in verdict(good_call()).details
+
+
+def test_no_lines_of_the_asked_session() -> None:
+    """Lines of others prove nothing of the session that was asked for."""
+    found = verdict(good_call(), header=Header(session_id="another"))
+    assert (found.tone, found.headline) == ("unknown", "No line was found.")
