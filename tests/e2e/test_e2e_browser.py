@@ -1,0 +1,58 @@
+"""The main job, whole: a spoken call in a browser, then one command that returns every line of it."""
+
+import asyncio
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.browser_support import chromium, chromium_path, enter, spoken
+from up_support import Up, ready
+
+pytestmark = [pytest.mark.browser, pytest.mark.media, pytest.mark.timeout(150)]
+SERVICES = {"browser", "interface", "gateway", "operator", "runner", "bot"}
+
+
+async def logs(up: Up, *words: str) -> list[dict[str, Any]]:
+    done = await asyncio.to_thread(
+        up.cordboard, "logs", "--local", "-t", "10m", "-o", "json", *words
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+async def test_every_line_of_a_call_in_the_browser(tmp_path: Path) -> None:
+    """All six services under one id, in time order, from `page.opened` to `session.ended`."""
+    chromium_path()
+    async with ready(tmp_path) as up:
+        async with chromium(spoken(tmp_path)) as browser:
+            room = await enter(browser, up.addresses["interface"], "Ada Łovelace")
+            session = await room.call()
+            greeted = await room.silence()
+            assert greeted > 0
+            await room.hears_more()
+            command = await room.text("log-command")
+            await room.leave()
+            assert await room.ended_as(session) == ("ended", "left")
+        assert command == f"cordboard logs --local -t 10m --session {session}"
+        await asyncio.sleep(1)  # the browser's last batch
+        lines = await logs(up, "--session", session)
+        everything = await logs(up)
+    assert {line["service"] for line in lines} == SERVICES
+    assert {line["sessionId"] for line in lines} == {session}
+    stamps = [line["timestamp"] for line in lines]
+    assert stamps == sorted(stamps)
+    events = [line["event"] for line in lines if "event" in line]
+    # A line of another host's clock may come a moment earlier or later: here all clocks are one.
+    assert events[0] == "page.opened"
+    assert events[-1] == "session.ended"
+    assert {"join.clicked", "join.requested", "join.accepted", "turn.ended"} <= set(events)
+    assert len(everything) > len(lines)
+    numbers = defaultdict(list)
+    for line in everything:
+        if "boot" in line:  # none of Valkey's own
+            numbers[line["boot"]].append(line["seq"])
+    for boot, found in numbers.items():
+        assert sorted(found) == list(range(1, len(found) + 1)), boot
