@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import math
 import re
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from enum import IntEnum
@@ -212,6 +213,71 @@ def test_any_value_survives(value: object, written: object) -> None:
         assert found == written
 
 
+METHODS = (
+    "__repr__", "__str__", "__len__", "__iter__", "__getitem__", "keys", "items", "__class__",
+    "__hash__", "__eq__", "__bool__", "__format__", "__getattribute__", "__float__", "__int__",
+    "isascii", "encode", "bit_length",
+)  # fmt: skip
+
+
+def hostile(base: type, method: str) -> object:
+    """Return a value of a type whose one method raises."""
+
+    def bad(*_: object) -> None:
+        raise RuntimeError("bad")
+
+    spoilt = property(bad) if method == "__class__" else bad
+    kind: Any = type("Hostile", (base,), {method: spoilt})
+    given: dict[type, tuple[Any, ...]] = {
+        dict: ({"a": 1},),
+        int: (3,),
+        float: (1.5,),
+        bytes: (b"x",),
+    }
+    return kind(*given.get(base, ("x",) if base is not object else ()))
+
+
+@pytest.mark.cordboard_log_exempt("says events that are none of the contract's")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "base", [object, dict, list, str, int, float, tuple, set, bytes, Exception, frozenset]
+)
+def test_a_hostile_type_harms_nothing(base: type, method: str) -> None:
+    """Whatever a type does, as a value, an error, an event or the message: there is one line."""
+    value: Any = hostile(base, method)
+    calls: list[Callable[[], object]] = [
+        lambda: log.info("v", value=value),
+        lambda: log.info("v", value=[{"a": (value,)}]),
+        lambda: log.info("v", error=value),
+        lambda: log.info("v", event=value),
+    ]
+    if not issubclass(type(value), dict):
+        calls.append(lambda: log.info(value))
+    for call in calls:
+        record = checked(said(call))
+        assert record["message"] != "A log record could not be written"
+
+
+def test_a_value_that_changes_meanwhile(lines: Lines) -> None:
+    """A mapping that another thread fills while it is written is a line, whatever of it is there."""
+    shared: dict[str, int] = {}
+    stop = threading.Event()
+
+    def fill() -> None:
+        while not stop.is_set():
+            for i in range(40):
+                shared[f"key{i}"] = i
+            shared.clear()
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    for _ in range(2000):
+        log.info("Shared", shared=shared)
+    stop.set()
+    thread.join()
+    assert {record["message"] for record in lines()} == {"Shared"}
+
+
 def test_a_numpy_scalar_is_a_number() -> None:
     """Scalars of numpy are the numbers they hold; arrays are their repr."""
     numpy = pytest.importorskip("numpy")
@@ -229,7 +295,11 @@ def test_a_numpy_scalar_is_a_number() -> None:
         {"text": "\x00" * 100_000},
         {"text": "é" * 100_000},
         {"many": list(range(100_000))},
-        {"deep": [[[[[[[[[[[["x" * 9000]]]]]]]]]]]]},
+        {"deep": [[[[[[[[[[[["x" * 90_000]]]]]]]]]]]]},
+        {"wide": [[[[list(range(30))] * 30] * 30] * 30] * 30},
+        {"numbers": set(range(100_000))},
+        {"frames": b"\xff" * 1_000_000},
+        {"number": 1 << 65_000},
         {f"key{i}" * 20: "y" * 500 for i in range(300)},
         {"rows": [{"k" * 100 + str(j): "\x01" * 200 for j in range(50)} for _ in range(50)]},
     ],
@@ -237,8 +307,20 @@ def test_a_numpy_scalar_is_a_number() -> None:
 def test_no_line_is_longer_than_16_kib(values: dict[str, Any]) -> None:
     """A record that is too long is cut, valid, and says truncated."""
     record = checked(said(lambda: log.info("Long", **values)))
-    cut = record.get("truncated") is True or "…" in json.dumps(record["meta"], ensure_ascii=False)
-    assert cut
+    assert record["truncated"] is True
+    assert len(json.dumps(record["meta"])) > 1000  # and not more is cut than must be
+
+
+def test_nothing_is_cut_that_fits(lines: Lines) -> None:
+    """What fits into 16 KiB is written whole: long texts, many items, deep structures."""
+    deep: Any = "bottom"
+    for _ in range(30):
+        deep = [deep]
+    values = {"text": "x" * 9000, "numbers": list(range(1000)), "deep": deep}
+    log.info("Whole", **values)
+    (record,) = lines()
+    assert record["meta"] == values
+    assert "truncated" not in record
 
 
 @pytest.mark.cordboard_log_exempt("an event too long is none of the contract's")

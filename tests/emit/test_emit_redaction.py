@@ -65,6 +65,13 @@ def test_a_harmless_name_shows_its_value(lines: Lines, name: str) -> None:
         ("Authorization: Bearer abcdefghij", "Authorization: Bearer [redacted]"),
         ("Client(url='u', api_key='abc def', n=1)", "Client(url='u', api_key=[redacted], n=1)"),
         ("a=1&b=2", "a=1&b=2"),
+        ("password=hunter2", "password=[redacted]"),
+        ("?token='never closed", "?token=[redacted]"),
+        ("url=https://x?token=abc", "url=https://x?token=[redacted]"),
+        ("?token=a&token=b", "?token=[redacted]&token=[redacted]"),
+        ("got {'password': 'hunter2', 'n': 1}", "got {'password': [redacted], 'n': 1}"),
+        ('got {"api_key":"k", "n": 1}', 'got {"api_key":[redacted], "n": 1}'),
+        ("Settings(max_tokens=100, token_count=3)", "Settings(max_tokens=100, token_count=3)"),
         ("mail@example.com", "mail@example.com"),
         ("bearer of news", "bearer of news"),
     ],
@@ -76,6 +83,27 @@ def test_a_secret_in_a_text_is_hidden(lines: Lines, text: str, shown: str) -> No
     assert record["message"] == shown
     assert record["meta"] == {"url": shown, "rows": [shown]}
     assert record["error"]["message"] == shown
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "text",
+    ["?" + "token" * 60_000 + " =", "?" + "pwd_" * 80_000 + " =", "?token='" * 10_000, "&" * 90_000,
+     "://:" * 20_000 + "@", "Bearer" + " " * 90_000 + "earer "],
+    ids=["token", "pwd", "quotes", "ands", "colons", "spaces"],
+)  # fmt: skip
+def test_no_text_takes_long(text: str) -> None:
+    """The time is in proportion to the length, whatever a stranger writes: this ends at once."""
+    assert len(redaction.redact(text)) < 2 * len(text)
+
+
+def test_a_secret_below_the_depth_that_is_rebuilt(lines: Lines) -> None:
+    """Where a structure is too deep to be rebuilt its repr hides the secrets, too."""
+    deep: Any = {"password": "hunter2"}
+    for _ in range(33):
+        deep = [deep]
+    log.info("Deep", deep=deep)
+    assert "hunter2" not in str(lines())
 
 
 def test_a_room_with_a_token_is_shown_without_it(lines: Lines) -> None:

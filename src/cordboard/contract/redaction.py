@@ -42,13 +42,16 @@ _TELLS_ABOUT: Final = frozenset(
     {"count", "usage", "limit", "budget", "type", "length", "ttl", "expiry"}
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_QUERY_SECRET: Final = re.compile(
-    r"([?&;#\s(,][\w.%-]*?"
-    r"(?:password|passwd|passphrase|pwd|token|secret|authorization|cookie|credential"
-    r"|api[_-]?key|access[_-]?key|signature|jwt)"
-    r"[\w.%-]*=)(?!\[redacted\])(?:'[^']*'|\"[^\"]*\"|[^&#;\s\"'<>,)]+)",
+_SECRET_IN_NAME: Final = re.compile(
+    r"password|passwd|passphrase|pwd|token|secret|authorization|cookie|credential"
+    r"|api[_-]?key|access[_-]?key|signature|jwt",
     re.IGNORECASE,
 )
+# A name is found first and its value looked at apart from it: one pattern for both takes a time
+# that grows with the square of a hostile text's length.
+_NAME_EQUALS: Final = re.compile(r"(?:^|[?&;#\s(,{])([\w.%-]+)=")
+_NAME_COLON: Final = re.compile(r"(?<=[\"'])([\w.%-]+)[\"']:\s?")  # in a repr, or in JSON
+_VALUE: Final = re.compile(r"'[^']*'?|\"[^\"]*\"?|[^&#;\s\"'<>,)]+")
 _TOKEN_SHORT: Final = re.compile(
     r"([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
 )
@@ -96,13 +99,36 @@ def _looks_secret(name: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """Return ``text`` without the secrets in its URLs, headers and ``name=value`` pairs."""
+    """Return ``text`` without the secrets in its URLs, headers, reprs and ``name=value`` pairs."""
     if "=" in text:
-        text = _QUERY_SECRET.sub(rf"\1{REDACTED}", text)
+        text = _without_secrets(text, _NAME_EQUALS)
         if "?" in text:
             text = _TOKEN_SHORT.sub(rf"\1{REDACTED}", text)
+    if "':" in text or '":' in text:
+        text = _without_secrets(text, _NAME_COLON)
     if "://" in text and "@" in text:
         text = _USERINFO.sub(rf"\1{REDACTED}@", text)
     if "earer " in text:
         text = _BEARER.sub(rf"\1\2{REDACTED}", text)
     return text
+
+
+def _without_secrets(text: str, names: re.Pattern[str]) -> str:
+    kept: list[str] = []
+    done = 0
+    for found in names.finditer(text):
+        end = found.end()
+        if end <= done or text.startswith(REDACTED, end) or not _hides(found[1]):
+            continue
+        value = _VALUE.match(text, end)
+        if value is not None:
+            kept += [text[done:end], REDACTED]
+            done = value.end()
+    return "".join([*kept, text[done:]]) if kept else text
+
+
+def _hides(name: str) -> bool:
+    if not _SECRET_IN_NAME.search(name):
+        return False
+    words = _words(name)
+    return not words or (words[-1] not in _TELLS_ABOUT and words[-1] != "tokens")

@@ -7,6 +7,7 @@ from typing import Any, Final
 from cordboard.contract.record import LEVELS
 from cordboard.emit.pipeline import pipeline
 from cordboard.emit.render import name_json
+from cordboard.emit.values import safe_text
 
 
 class Logger:
@@ -102,15 +103,12 @@ def show_from(level: str) -> None:
 
 
 def _as_message(message: object) -> str:
-    if isinstance(message, Mapping):
+    if issubclass(type(message), Mapping):
         raise TypeError(
             "The message comes first and is a sentence; metadata are keywords: "
             'log.info("Join accepted", reused=False), or log.info("Join accepted", **mapping).'
         )
-    try:
-        return str(message)
-    except Exception:  # noqa: BLE001 - a broken __str__ is not the logger's business
-        return f"<{type(message).__name__}>"
+    return safe_text(message)
 
 
 def get_logger(tag: str = "app") -> Logger:

@@ -110,7 +110,7 @@ class Pipeline:
             who_json, trace = who.line or self.context_json(who)
             if _OTEL in _modules:
                 trace = render.span_json() or trace
-            if meta or event or error is not None:
+            if meta or event is not None or error is not None:
                 rest = render.body_json(event, meta, error) + rest
             began_ns, prefix = render.clock[0]
             passed_ns = now_ns - began_ns

@@ -4,6 +4,7 @@ What does not change is encoded once: a context when it is bound, a message when
 tag when its logger is made. A line is then the join of these with the time, ``meta`` and ``seq``.
 """
 
+import re
 import sys
 from time import gmtime, strftime
 from typing import Any, Final
@@ -12,13 +13,24 @@ import msgspec
 
 from cordboard.context import Context
 from cordboard.contract.record import LINE_MAX_BYTES, SERVER_PREFIX
-from cordboard.emit.values import TEXT_MAX_CHARS, clean_meta, clean_text, is_plain, safe_repr
+from cordboard.emit.values import (
+    TEXT_MAX_CHARS,
+    clean_meta,
+    clean_text,
+    is_plain,
+    safe_repr,
+    safe_text,
+)
 
 _MESSAGES_MAX: Final = 2048
 _MESSAGE_CACHED_MAX_CHARS: Final = 256
 _NAME_MAX_CHARS: Final = 128
 _STACK_MAX_CHARS: Final = 6000
 _PLAIN_MAX: Final = TEXT_MAX_CHARS  # beyond it each text has to be looked at
+
+_TRACEPARENT: Final = re.compile(
+    r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*", re.DOTALL
+)
 
 _encode: Final = msgspec.json.Encoder().encode
 clock: Final[list[tuple[int, str]]] = [(0, "")]
@@ -54,7 +66,7 @@ def message_json(message: str) -> str:
 
 def name_json(name: object) -> str:
     """Return a tag, a service or an event as a JSON string."""
-    return json_text(clean_text(str(name), _NAME_MAX_CHARS))
+    return json_text(clean_text(safe_text(name), _NAME_MAX_CHARS))
 
 
 def context_json(context: Context, machine: str) -> tuple[str, str]:
@@ -67,21 +79,19 @@ def context_json(context: Context, machine: str) -> tuple[str, str]:
         f'"userName":{_or_null(context.user_name)}',
     ]
     if context.room:
-        parts.append(f'"room":{json_text(clean_text(str(context.room), 2048))}')
+        parts.append(f'"room":{json_text(clean_text(safe_text(context.room), 2048))}')
     if context.epoch is not None:
         parts.append(f'"epoch":{int(context.epoch)}')
     return ",".join(parts), _trace_json(context.traceparent)
 
 
 def _or_null(value: object) -> str:
-    return "null" if value is None else json_text(clean_text(str(value), 1024))
+    return "null" if value is None else json_text(clean_text(safe_text(value), 1024))
 
 
 def _trace_json(traceparent: str | None) -> str:
-    if not traceparent:
-        return ""
-    version, trace, span, *_ = [*str(traceparent).split("-"), "", "", ""]
-    return f',"traceId":{name_json(trace)},"spanId":{name_json(span)}' if version and span else ""
+    found = _TRACEPARENT.fullmatch(safe_text(traceparent)) if traceparent else None
+    return f',"traceId":"{found[1]}","spanId":"{found[2]}"' if found else ""
 
 
 def span_json() -> str | None:
@@ -97,13 +107,17 @@ def span_json() -> str | None:
 
 def body_json(event: str | None, meta: dict[str, Any] | None, error: object) -> str:
     """Return ``event``, ``meta`` and ``error`` as the keys of a line, each after a comma."""
-    said = f',"event":{name_json(event)}' if event else ""
+    said = "" if event is None else f',"event":{name_json(event)}'
     if meta:
         try:  # `suppress` would cost as much as the encoding
             encoded = _encode(meta).decode() if is_plain(meta) else "="
-        except (UnicodeEncodeError, ValueError):
+        except Exception:  # noqa: BLE001 - a lone surrogate, or another thread changes it meanwhile
             encoded = "="
-        if "=" in encoded or "@" in encoded or "earer " in encoded or len(encoded) > _PLAIN_MAX:
+        # What a secret in a text cannot do without; see `redact`.
+        if (
+            "=" in encoded or "@" in encoded or "earer " in encoded or "':" in encoded
+            or '\\":' in encoded or len(encoded) > _PLAIN_MAX
+        ):  # fmt: skip
             if error is None:
                 error, meta = split_error(meta)
             encoded = _encode(clean_meta(meta)).decode() if meta else ""
@@ -114,7 +128,7 @@ def body_json(event: str | None, meta: dict[str, Any] | None, error: object) -> 
 def split_error(meta: dict[str, Any]) -> tuple[object, dict[str, Any]]:
     """Take the first exception out of ``meta``: it becomes the record's error."""
     for name, value in meta.items():
-        if isinstance(value, BaseException):
+        if issubclass(type(value), BaseException):
             return value, {key: meta[key] for key in meta if key != name}
     return None, meta
 
@@ -126,21 +140,17 @@ def error_json(error: object) -> str:
 
 def error_value(error: object) -> dict[str, str]:
     """Return an exception (or a text) as ``{"type","message","stack"}``."""
-    if not isinstance(error, BaseException):
-        text = error if isinstance(error, str) else safe_repr(error)
+    if not issubclass(type(error), BaseException):
+        text = safe_text(error) if issubclass(type(error), str) else safe_repr(error)
         return {"type": "Error", "message": clean_text(text), "stack": ""}
-    try:
-        words = str(error)
-    except Exception as broken:  # noqa: BLE001 - a broken __str__ is not the caller's fault
-        words = f"<message whose str raised {type(broken).__name__}>"
     return {
         "type": type(error).__name__,
-        "message": clean_text(words, 2000),
+        "message": clean_text(safe_text(error), 2000),
         "stack": _middle_cut(clean_text(_stack(error), 200_000), _STACK_MAX_CHARS),
     }
 
 
-def _stack(error: BaseException) -> str:
+def _stack(error: Any) -> str:
     import traceback  # noqa: PLC0415 - 3 ms that a program without errors need not pay
 
     try:
@@ -165,7 +175,7 @@ def shorten(line: bytes) -> bytes:
     """Cut ``message``, ``meta`` and ``error`` of a line that is too long, and say so."""
     record: dict[str, Any] = msgspec.json.decode(line)
     record |= {"truncated": True, "boot": record.pop("boot"), "seq": record.pop("seq")}
-    for limit in (2000, 500, 100, 0):
+    for limit in (8000, 4000, 2000, 500, 100, 0):
         record |= {
             key: _shorter(record[key], limit) for key in ("message", "meta") if key in record
         }

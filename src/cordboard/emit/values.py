@@ -1,29 +1,56 @@
 """Any value becomes something that JSON can say, and no secret gets through.
 
-The usual record (texts, numbers, short lists under harmless names) passes ``clean_meta`` without a
-copy; everything else is rebuilt, bounded in depth, width and length.
+The usual record (texts, numbers, short lists under harmless names) passes ``is_plain`` and goes to
+the encoder without a copy; everything else is rebuilt, up to a depth, and up to as much as a line
+can hold: what is cut here makes a line that is too long, so it says ``truncated`` as well.
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from math import isfinite
+from reprlib import repr as short_repr
 from typing import Any, Final
 
+from cordboard.contract.record import LINE_MAX_BYTES
 from cordboard.contract.redaction import REDACTED, harmless_names, is_secret_name, redact
 
-TEXT_MAX_CHARS: Final = 8192
-DEPTH_MAX: Final = 8
-ITEMS_MAX: Final = 256
+TEXT_MAX_CHARS: Final = LINE_MAX_BYTES
+DEPTH_MAX: Final = 32
+_NAME_MAX_CHARS: Final = 256
+_PLAIN_DEPTH: Final = 2
+_PLAIN_ITEMS: Final = 64
+_PLAIN_CHARS: Final = 4096
 _INT_BITS_MAX: Final = 1024  # longer ones are no number to any reader
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
+class _Walk:
+    """What a rebuilding has met above, and how many bytes of a line it may still fill."""
+
+    __slots__ = ("above", "left")
+
+    def __init__(self) -> None:
+        self.above: set[int] = set()
+        self.left = LINE_MAX_BYTES
+
+
 def clean_text(text: str, limit: int = TEXT_MAX_CHARS) -> str:
     """Return ``text`` without secrets and lone surrogates, cut to ``limit`` characters."""
+    if type(text) is not str:
+        text = str.__str__(text)  # a subclass may do anything
     if len(text) > limit:
         text = f"{text[:limit]}… (+{len(text) - limit} characters)"
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode()
     return redact(text)
+
+
+def safe_text(value: object) -> str:
+    """Return ``str(value)`` as a plain text, whatever the object does."""
+    try:
+        return str.__str__(str(value))
+    except Exception as error:  # noqa: BLE001 - a broken __str__ is the object's fault
+        return f"<{type(value).__name__} whose str raised {type(error).__name__}>"
 
 
 def is_plain(mapping: dict[str, Any], depth: int = 0) -> bool:
@@ -35,92 +62,131 @@ def is_plain(mapping: dict[str, Any], depth: int = 0) -> bool:
         if name not in harmless_names and (type(name) is not str or is_secret_name(name)):
             return False
         kind = type(value)
-        if kind is str or kind is int or kind is bool or value is None:
+        if kind is str:
+            if len(value) > _PLAIN_CHARS:
+                return False
+        elif kind is int or kind is bool or value is None:
             continue
-        if kind is float:
-            if value - value != 0.0:  # not finite
+        elif kind is float:
+            if not isfinite(value):
                 return False
-        elif kind is dict:
-            if depth >= DEPTH_MAX or len(value) > ITEMS_MAX or not is_plain(value, depth + 1):
-                return False
-        elif kind is not list or not _is_plain_list(value):
+        elif not _is_plain_container(value, kind, depth):
             return False
-    return len(mapping) <= ITEMS_MAX
+    return len(mapping) <= _PLAIN_ITEMS
+
+
+def _is_plain_container(value: Any, kind: type, depth: int) -> bool:
+    if kind is dict:
+        return depth < _PLAIN_DEPTH and is_plain(value, depth + 1)
+    return kind is list and _is_plain_list(value)
 
 
 def _is_plain_list(items: list[Any]) -> bool:
-    return len(items) <= ITEMS_MAX and all(type(item) in _SCALARS for item in items)
+    return len(items) <= _PLAIN_ITEMS and all(type(item) in _SCALARS for item in items)
 
 
 def clean_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``meta`` as JSON can say it, without secrets."""
-    return _clean_mapping(meta, 0, {id(meta)})
+    return _clean_mapping(meta, 0, _Walk())
 
 
-def clean(value: Any, depth: int = 0, seen: set[int] | None = None) -> Any:
+def clean(value: Any, depth: int = 0, walk: _Walk | None = None) -> Any:
     """Return ``value`` as JSON can say it; what it cannot say is written as its ``repr``."""
+    walk = walk or _Walk()
+    walk.left -= 2  # two bytes are the least that a value and its comma take
     try:
-        if isinstance(value, (Mapping, list, tuple)):
-            return _clean_container(value, depth, set() if seen is None else seen)
-        return _clean_scalar(value)
+        # By its type: what an object says of its class may be a lie, or an exception.
+        if issubclass(type(value), (Mapping, list, tuple)):
+            return _clean_container(value, depth, walk)
+        said = _clean_scalar(value)
     except Exception:  # noqa: BLE001 - a hostile subclass
-        return safe_repr(value)
+        said = safe_repr(value)
+    if type(said) is str:
+        walk.left -= len(said)
+    return said
 
 
 def _clean_scalar(value: Any) -> Any:
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if value is None or kind is bool:
         return value
-    if isinstance(value, str):
-        return clean_text(str.__str__(value))
-    if isinstance(value, int):
+    if issubclass(kind, str):
+        return clean_text(value)
+    if issubclass(kind, int):
         return _clean_int(int.__int__(value))
-    if isinstance(value, float):
+    if issubclass(kind, float):
         number = float.__float__(value)
         return number if isfinite(number) else repr(number)
-    if _is_numpy_scalar(value):
+    if kind.__module__ == "numpy" and hasattr(value, "item") and value.ndim == 0:
         return _clean_scalar(value.item())
     return safe_repr(value)
-
-
-def _is_numpy_scalar(value: Any) -> bool:
-    return type(value).__module__ == "numpy" and hasattr(value, "item") and value.ndim == 0
 
 
 def safe_repr(value: object) -> str:
     """Return ``repr(value)`` cut and without secrets, whatever the object does."""
     try:
-        text = repr(value)
+        text = repr(_beginning(value))
     except Exception as error:  # noqa: BLE001 - a broken repr is the object's fault
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     return clean_text(text)
 
 
+def _beginning(value: Any) -> Any:
+    """Return as much of a long value as a line can hold: a repr takes its time."""
+    kind = type(value)
+    if kind in {bytes, bytearray} and len(value) > LINE_MAX_BYTES:
+        return value[:LINE_MAX_BYTES]
+    if kind in {set, frozenset} and len(value) > LINE_MAX_BYTES:
+        return kind(islice(value, LINE_MAX_BYTES))
+    return value
+
+
 def _clean_int(value: int) -> int | str:
-    return value if value.bit_length() <= _INT_BITS_MAX else clean_text(hex(value))
+    bits = value.bit_length()
+    if bits <= _INT_BITS_MAX:
+        return value
+    if bits > 4 * LINE_MAX_BYTES:
+        return f"<int of {bits} bits>"
+    return clean_text(hex(value))
 
 
-def _clean_container(value: Any, depth: int, seen: set[int]) -> Any:
-    if id(value) in seen:
+def _clean_container(value: Any, depth: int, walk: _Walk) -> Any:
+    if id(value) in walk.above:
         return "[recursive]"
     if depth >= DEPTH_MAX:
-        return safe_repr(value)
-    seen.add(id(value))
+        return clean_text(short_repr(value))
+    walk.above.add(id(value))
     try:
-        if isinstance(value, Mapping):
-            return _clean_mapping(value, depth, seen)
-        items = [clean(item, depth + 1, seen) for item in value[:ITEMS_MAX]]
-        more = len(value) - ITEMS_MAX
-        return [*items, f"… (+{more} items)"] if more > 0 else items
+        if issubclass(type(value), Mapping):
+            return _clean_mapping(value, depth, walk)
+        return _clean_items(value, depth, walk)
     finally:
-        seen.discard(id(value))
+        walk.above.discard(id(value))
 
 
-def _clean_mapping(mapping: Mapping[Any, Any], depth: int, seen: set[int]) -> dict[str, Any]:
-    cleaned: dict[str, Any] = {}
-    for count, (key, value) in enumerate(mapping.items()):
-        if count >= ITEMS_MAX:
-            cleaned["…"] = f"(+{len(mapping) - ITEMS_MAX} items)"
+def _clean_items(items: Any, depth: int, walk: _Walk) -> list[Any]:
+    cleaned: list[Any] = []
+    for item in items:
+        if walk.left <= 0:
+            cleaned.append(f"… (+{len(items) - len(cleaned)} items)")
             break
-        name = clean_text(key, 256) if isinstance(key, str) else safe_repr(key)
-        cleaned[name] = REDACTED if is_secret_name(name) else clean(value, depth + 1, seen)
+        cleaned.append(clean(item, depth + 1, walk))
     return cleaned
+
+
+def _clean_mapping(mapping: Mapping[Any, Any], depth: int, walk: _Walk) -> dict[str, Any]:
+    cleaned: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if walk.left <= 0:
+            cleaned["…"] = f"(+{len(mapping) - len(cleaned)} items)"
+            break
+        name = _clean_name(key)
+        walk.left -= len(name)
+        cleaned[name] = REDACTED if is_secret_name(name) else clean(value, depth + 1, walk)
+    return cleaned
+
+
+def _clean_name(key: object) -> str:
+    if issubclass(type(key), str):
+        return clean_text(key, _NAME_MAX_CHARS)  # type: ignore[arg-type]
+    return safe_repr(key)
