@@ -29,6 +29,7 @@ PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
 FAULTS: Final = "CORDBOARD_FAULTS"
 
 _SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET)
+PLACEMENTS: Final = ("spread", "pack")
 _TABLES: Final = ("bots", "environments", "logs")
 # Settings, by the beginning of their names, that mean nothing to a runner elsewhere.
 _OF_THIS_MACHINE: Final = ("redis_url", "gateway_url", "log_", "kubernetes_")
@@ -93,6 +94,12 @@ class Settings:
         "CORDBOARD_PLACEMENT",
         "Which warm runner gets a session: `spread`, the one with most free slots, or `pack`, the "
         "fullest that has one, which leaves others empty so that they can be taken away.",
+    )
+    crowd_percent: int = _setting(
+        50,
+        "CORDBOARD_CROWD_PERCENT",
+        "When more than this share of the sessions looks dead at once, an operator suspects Redis "
+        "or the network first, waits for two seconds, and says so.",
     )
     offer_timeout_s: int = _setting(
         60,
@@ -286,6 +293,12 @@ def plain_terminal() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
+def pager_command() -> str | None:
+    """Return the pager that the user wants, ``less`` where none is named; None where it is off."""
+    named = os.environ.get("PAGER")
+    return "less -FRSX" if named is None else None if named in {"", "cat"} else named
+
+
 def preload_bots() -> dict[str, str]:
     """Return the bots (name to file) that a fork server loads, as its runner told it."""
     found: dict[str, str] = json.loads(os.environ.get(PRELOAD_BOTS, "{}"))
@@ -426,8 +439,14 @@ def _typed(where: str, value: Any, default: Any) -> Any:
             return value
         raise SettingsError(f"{where}: a number above 0 is wanted, not {value!r}.")
     if isinstance(value, str):
-        return value
+        return _chosen(where, value, default)
     raise SettingsError(f"{where}: a text is wanted, not {value!r}.")
+
+
+def _chosen(where: str, value: str, default: Any) -> str:
+    if default in PLACEMENTS and value not in PLACEMENTS:
+        raise SettingsError(f"{where}: {' or '.join(PLACEMENTS)} is wanted, not {value!r}.")
+    return value
 
 
 def _parse(name: str, env: str, text: str, default: Any) -> Any:
@@ -436,7 +455,7 @@ def _parse(name: str, env: str, text: str, default: Any) -> Any:
     if isinstance(default, int):
         value = int(text) if text.isascii() and text.isdigit() else text
         return _typed(f"{env} ({name})", value, default)
-    return text
+    return _chosen(f"{env} ({name})", text, default)
 
 
 def _bots(table: Mapping[str, Any], path: Path | None) -> dict[str, str]:

@@ -2,80 +2,355 @@
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from cordboard.contract.errors import UsageError
+
+if TYPE_CHECKING:
+    import re
+
+    from cordboard.logs.coverage import Coverage
+    from cordboard.logs.line import Line
+    from cordboard.logs.query import Query
+    from cordboard.logs.reader import Reader
+    from cordboard.logs.where import Condition
+    from cordboard.settings import Settings
 
 SUMMARY = "print all lines of a session, or of a window, in time order"
+
+EXIT_COMPLETE: Final = 0
+EXIT_INCOMPLETE: Final = 3
+
+_EPILOG: Final = """\
+examples:
+  cordboard logs --local --session ID              all lines of one call, however old it is
+  cordboard logs --local -t 10m --session ID       the same, looking at the last ten minutes
+  cordboard logs --local -t 1h --level warn        warnings and errors of the last hour
+  cordboard logs --prod --since 14:05 --until 14:20 --service gateway
+  cordboard logs --local --around "yesterday 14:05" -t 30s
+  cordboard logs --local -f --grep "Join (accepted|refused)"
+  cordboard logs --local -t 1d --where 'meta.status >= 500 and not tag = http'
+  cordboard logs --stg --session ID --report call.html
+  cordboard logs --local -t 5m -o json | jq .message
+
+DURATION is 600 (seconds), 90s, 10m, 1h30m or 2d. A time (T) is 2026-11-23T10:11:12Z, 2026-11-23
+10:11, 14:05 (the latest that has passed), yesterday 14:05, or a DURATION before now; without a zone
+it is this machine's.
+
+--where takes FIELD OP VALUE (= != < <= > >= ~ !~), `FIELD in (A, B)`, a FIELD alone, and, or, not
+and parentheses; fields are those of a line: level, message, service, meta.NAME, error.type, ...
+
+environments are lists of sources in cordboard.toml:
+  [[environments.stg]]
+  type = "kubernetes"        # or "directory" with a path
+  context = "stg"
+
+exit status: 0 the answer is complete, 3 something is missing and named, 2 the command is wrong,
+1 it failed
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = """\
-examples:
-  cordboard logs --local -t 10m --session ID     all lines of one call
-  cordboard logs --local --session ID            the same, however old it is
-  cordboard logs --local -t 1h --level warn      warnings and errors of the last hour
+    parser.epilog = _EPILOG
+    where = parser.add_argument_group("where (default: --local)").add_mutually_exclusive_group()
+    where.add_argument(
+        "--local",
+        action="store_const",
+        dest="env",
+        const="local",
+        help="what `cordboard up` wrote here, and the current Kubernetes context if there is one",
+    )
+    for name in ("stg", "prod"):
+        where.add_argument(
+            f"--{name}", action="store_const", dest="env", const=name, help=f"environment {name}"
+        )
+    where.add_argument("--env", metavar="NAME", dest="env", help="an environment of cordboard.toml")
+    where.add_argument("--dir", metavar="DIR", help="a directory of log files, or one file")
+    _add_when(parser.add_argument_group("when (default: everything there is)"))
+    _add_what(parser.add_argument_group("what"))
+    _add_how(parser.add_argument_group("how"))
 
-DURATION: 600 (seconds), 90s, 10m, 1h30m, 2d
-"""
-    where = parser.add_argument_group("where").add_mutually_exclusive_group()
-    where.add_argument("--local", action="store_true", help="what `cordboard up` wrote here")
-    when = parser.add_argument_group("when")
+
+def _add_when(when: "argparse._ArgumentGroup") -> None:
     when.add_argument("-t", "--time", metavar="DURATION", help="the last DURATION")
-    what = parser.add_argument_group("what")
-    what.add_argument("--session", metavar="ID", help="lines of this session")
-    what.add_argument("--user", metavar="ID", help="lines of this user")
-    what.add_argument("--room", metavar="R", help="lines of this room")
-    what.add_argument("--service", metavar="S", action="append", help="lines of this service")
-    what.add_argument("--level", choices=("debug", "info", "warn", "error"), help="and above")
-    what.add_argument("--grep", metavar="RE", help="message matches")
-    how = parser.add_argument_group("how")
-    how.add_argument("-o", "--output", choices=("pretty", "json", "raw"), help="form")
-    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    when.add_argument("--since", metavar="T", help="from this time on")
+    when.add_argument("--until", metavar="T", help="up to this time")
+    when.add_argument(
+        "--around", metavar="T", help="one minute before and after this time, or -t DURATION"
+    )
+
+
+def _add_what(what: "argparse._ArgumentGroup") -> None:
+    what.add_argument("--session", metavar="ID", help="what belongs to this session")
+    what.add_argument("--user", metavar="ID", help="lines of this user (id or name)")
+    what.add_argument("--room", metavar="R", help="lines of this room: a URL, or webrtc:NAME")
+    what.add_argument(
+        "--service", metavar="S", action="append", help="lines of this service; may be repeated"
+    )
+    what.add_argument(
+        "--level", choices=("debug", "info", "warn", "error"), help="this level and above"
+    )
+    what.add_argument("--grep", metavar="RE", help="the message matches this regular expression")
+    what.add_argument("--where", metavar="COND", help="the fields fulfil this condition (below)")
+    what.add_argument(
+        "--mentions",
+        action="store_true",
+        help="with --session: also lines in which its id occurs as mere text",
+    )
+
+
+def _add_how(how: "argparse._ArgumentGroup") -> None:
+    how.add_argument("-f", "--follow", action="store_true", help="go on with what is written")
+    how.add_argument("--limit", metavar="N", help="stop after N lines")
+    how.add_argument(
+        "-o",
+        "--output",
+        choices=("pretty", "json", "raw"),
+        help="form: pretty (on a terminal), json (one record a line), raw (as it was found)",
+    )
+    how.add_argument("--report", metavar="FILE", help="write a report: FILE.html or FILE.txt")
+    how.add_argument("--collect", metavar="DIR", help="write a file for each source into a new DIR")
+    how.add_argument("--bundle", metavar="FILE", help="write lines and report into FILE.zip")
+    how.add_argument("--coverage", metavar="FILE", help="write the coverage as JSON")
+    how.add_argument(
+        "--explain", action="store_true", help="print each source's own command; read nothing"
+    )
+    how.add_argument(
+        "--exact", action="store_true", help="read everything, whatever its order in time"
+    )
+    how.add_argument("-q", "--quiet", action="store_true", help="no coverage on stderr")
+    how.add_argument("--no-pager", action="store_true", help="no pager on a terminal")
+    how.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read and print."""
-    import re
+    """Check everything, then read and print; return the exit status."""
+    query = _query(args)
+    reader = _reader(args, query, _limit(args.limit))
+    try:
+        if args.explain:
+            return _explain(reader)
+        return _Run(args, reader).status()
+    finally:
+        reader.close()
+
+
+class _Run:
+    """One query on its way to the terminal, a file or a pipe."""
+
+    def __init__(self, args: argparse.Namespace, reader: "Reader") -> None:
+        from cordboard.cli import _logs
+
+        self._args = args
+        self._reader = reader
+        self._progress = _logs.Progress(shown=sys.stderr.isatty() and not args.quiet)
+        reader.progress = self._progress
+
+    def status(self) -> int:
+        """Read and write; return the exit status."""
+        self._print()
+        self._progress.clear()
+        coverage = self._reader.coverage()
+        self._tell(coverage)
+        return EXIT_COMPLETE if coverage.complete else EXIT_INCOMPLETE
+
+    def _print(self) -> None:
+        from cordboard.cli import _logs
+
+        at_terminal = sys.stdout.isatty()
+        form = self._args.output or ("pretty" if at_terminal else "json")
+        paged = at_terminal and not (self._args.follow or self._args.no_pager)
+        with _logs.output(paged=paged) as out:
+            try:
+                for piece in self._pieces(form):
+                    out.write(piece)
+                    if self._args.follow:
+                        out.flush()
+            except BrokenPipeError:
+                if not paged:
+                    raise
+
+    def _pieces(self, form: str) -> Iterator[bytes]:
+        if form == "raw":
+            for line in self._lines():
+                yield line.raw + b"\n"
+        elif form == "json":
+            from cordboard.logs.json_form import json_line
+
+            for line in self._lines():
+                yield json_line(line)
+        else:
+            from cordboard.logs.pretty import Pretty
+
+            pretty = Pretty(color=_colored(sys.stdout), sessions=not self._args.session)
+            for line in self._lines():
+                yield pretty(line).encode("utf-8", "replace")
+
+    def _lines(self) -> Iterator["Line"]:
+        for line in self._reader.lines():
+            self._progress.clear()
+            yield line
+
+    def _tell(self, coverage: "Coverage") -> None:
+        from cordboard.cli import _logs
+
+        if self._args.coverage:
+            from cordboard.logs.report.handover import coverage_json
+
+            _write(Path(self._args.coverage), coverage_json(coverage))
+        if not self._args.quiet:
+            color = _colored(sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.write(
+                _logs.coverage_table(
+                    coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if color else text
+                )
+            )
+
+
+# --- from words to a query
+
+
+def _query(args: argparse.Namespace) -> "Query":
+    """Return the query that the words mean.
+
+    Raises:
+        CordboardError: A word is off; nothing has been read or written.
+    """
+    from cordboard.contract.ids import canonical_room, check_session_id
+    from cordboard.logs.query import Query
+
+    since, until = _window(args)
+    where = _condition(args.where)
+    if args.mentions and args.session is None:
+        raise UsageError("--mentions goes with --session.", hint="Name the session: --session ID.")
+    return Query(
+        since=since,
+        until=until,
+        session=None if args.session is None else check_session_id(args.session),
+        user=args.user,
+        room=None if args.room is None else canonical_room(args.room),
+        services=tuple(s for words in args.service or () for s in words.split(",") if s),
+        level=args.level,
+        grep=_pattern(args.grep),
+        where=where.holds if where else None,
+        where_terms=where.terms if where else (),
+        follow=args.follow,
+        exact=args.exact,
+        mentions=args.mentions,
+    )
+
+
+def _window(args: argparse.Namespace) -> tuple[str | None, str | None]:
     from datetime import UTC, datetime, timedelta
 
-    from cordboard.contract.ids import canonical_room, check_session_id
+    from cordboard.logs.times import duration_s, moment, timestamp
+
+    now = datetime.now(UTC)
+    length = None if args.time is None else timedelta(seconds=duration_s(args.time))
+    if args.around is not None:
+        if args.since is not None or args.until is not None:
+            raise UsageError("--around goes with -t, not with --since or --until.")
+        at, half = moment(args.around, now), length or timedelta(minutes=1)
+        return timestamp(at - half), timestamp(at + half)
+    if length is not None and args.since is not None:
+        raise UsageError("-t and --since both say when to begin.", hint="Leave one of them out.")
+    until = None if args.until is None else moment(args.until, now)
+    if args.follow and until is not None:
+        raise UsageError("-f goes on and --until ends.", hint="Leave one of them out.")
+    since = None if args.since is None else moment(args.since, now)
+    if length is not None:
+        since = (until or now) - length
+    if since is not None and until is not None and since >= until:
+        raise UsageError(f"The window ends ({args.until}) before it begins ({args.since}).")
+    return (
+        None if since is None else timestamp(since),
+        None if until is None else timestamp(until),
+    )
+
+
+def _condition(text: str | None) -> "Condition | None":
+    if text is None:
+        return None
+    from cordboard.logs.where import parse
+
+    return parse(text)
+
+
+def _pattern(text: str | None) -> "re.Pattern[str] | None":
+    import re
+
+    if text is None:
+        return None
+    try:
+        return re.compile(text)
+    except re.error as error:
+        at = error.pos or 0
+        raise UsageError(
+            f"--grep, column {at + 1}: this is no regular expression: {error.msg}.",
+            hint=f"{text}\n  {' ' * at}^",
+        ) from error
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise UsageError(f"--limit {text}: a number above 0 is wanted.")
+    return int(text)
+
+
+# --- from names to sources
+
+
+def _reader(args: argparse.Namespace, query: "Query", limit: int | None) -> "Reader":
     from cordboard.logs.formats import formats_from
-    from cordboard.logs.query import Query
     from cordboard.logs.reader import Reader
-    from cordboard.logs.sources.directory import Directory
-    from cordboard.logs.times import duration_s, timestamp
     from cordboard.settings import load
 
-    since = None
-    if args.time:
-        since = timestamp(datetime.now(UTC) - timedelta(seconds=duration_s(args.time)))
-    query = Query(
-        since=since,
-        session=check_session_id(args.session) if args.session else None,
-        user=args.user,
-        room=canonical_room(args.room) if args.room else None,
-        services=tuple(args.service or ()),
-        level=args.level,
-        grep=re.compile(args.grep) if args.grep else None,
-    )
     settings = load(args.config)
-    reader = Reader(query, [Directory(settings.log_path)], formats_from(settings.logs))
-    output = args.output or ("pretty" if sys.stdout.isatty() else "json")
-    for line in reader.lines():
-        if output == "raw":
-            sys.stdout.buffer.write(line.raw + b"\n")
-        elif output == "json":
-            sys.stdout.buffer.write(_encoded(line.record) + b"\n")
-        else:
-            sys.stdout.write(f"{line.record}\n")
-    sys.stdout.flush()
-    coverage = reader.coverage()
-    for answer in coverage.answers:
-        sys.stderr.write(f"{answer.name}: {answer.lines} lines\n")
-    return 0 if coverage.complete else 3
+    reader = Reader(query, [], formats_from(settings.logs), limit=limit)
+    if args.dir is not None:
+        from cordboard.logs.sources.directory import Directory
+
+        reader.sources = [Directory(Path(args.dir))]
+    else:
+        _add_environment(reader, args.env or "local", settings)
+    return reader
 
 
-def _encoded(record: dict[str, Any]) -> bytes:
-    import msgspec
+def _add_environment(reader: "Reader", name: str, settings: "Settings") -> None:
+    from cordboard.logs import environments
+    from cordboard.settings import kubeconfig_files
 
-    return msgspec.json.encode(record)
+    base = settings.config_file.parent if settings.config_file else Path()
+    if name in settings.environments or name != environments.LOCAL:
+        reader.sources = environments.sources_of(name, settings.environments, base)
+        return
+    reader.sources, notes = environments.local_sources(settings.log_path, kubeconfig_files())
+    reader.tally.notes += notes
+
+
+def _explain(reader: "Reader") -> int:
+    for source in reader.sources:
+        sys.stdout.write(f"# {source.name}\n")
+        sys.stdout.writelines(f"{command}\n" for command in source.explain(reader.query))
+    return EXIT_COMPLETE
+
+
+def _colored(stream: "IO[str]") -> bool:
+    from cordboard.settings import plain_terminal
+
+    return stream.isatty() and not plain_terminal()
+
+
+def _write(path: Path, text: bytes) -> None:
+    from cordboard.contract.errors import CordboardError
+
+    try:
+        path.write_bytes(text)
+    except OSError as error:
+        raise CordboardError(f"Cannot write {path}: {error.strerror}.") from error

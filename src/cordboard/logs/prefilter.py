@@ -46,7 +46,7 @@ def prefilter(query: Query) -> Prefilter:
     if query.level is not None and LEVELS[query.level] > LEVELS["debug"]:
         least = LEVELS[query.level]
         own.append(tuple(f'"level":"{name}"'.encode() for name in LEVELS if LEVELS[name] >= least))
-    own += [(term,) for term in query.where_terms]
+    own += query.where_terms
     return Prefilter(tuple(anywhere), tuple(own))
 
 

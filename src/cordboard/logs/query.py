@@ -36,7 +36,7 @@ class Query:
         level: This level and above.
         grep: Searched for in the decoded message.
         where: A condition on the fields of the record.
-        where_terms: Bytes that whatever fulfils it must hold, in our own encoding.
+        where_terms: Of each, some bytes that what fulfils it must hold, in our own encoding.
         follow: Go on with what is written from now on.
         exact: Read everything instead of finding the window by bisection.
         mentions: Also lines in which the session's id occurs as mere text.
@@ -51,7 +51,7 @@ class Query:
     level: str | None = None
     grep: re.Pattern[str] | None = None
     where: Predicate | None = None
-    where_terms: tuple[bytes, ...] = ()
+    where_terms: tuple[tuple[bytes, ...], ...] = ()
     follow: bool = False
     exact: bool = False
     mentions: bool = False
@@ -72,7 +72,7 @@ def wants(query: Query, record: Mapping[str, Any]) -> bool:
     return (
         (query.level is None or LEVELS[record[LEVEL]] >= LEVELS[query.level])
         and (not query.services or record[SERVICE] in query.services)
-        and (query.user is None or query.user in {record[USER_ID], record[USER_NAME]})
+        and (query.user is None or query.user in (record[USER_ID], record[USER_NAME]))
         and (query.room is None or _canonical(record.get(ROOM)) == query.room)
         and (query.grep is None or query.grep.search(record[MESSAGE]) is not None)
         and (query.where is None or query.where(record))

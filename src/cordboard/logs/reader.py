@@ -6,6 +6,7 @@ belongs to it without naming it, and the numbers of all lines of those processes
 shows even though nobody can say what was in it.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +29,8 @@ from cordboard.logs.times import shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress, Tracks
 
+_ID_BEFORE: Final = rb"(?<![A-Za-z0-9_~@-])"
+_ID_AFTER: Final = rb"(?![A-Za-z0-9_~@-])"  # a longer id is another one
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
 _BLOCK_LEAST_BYTES: Final = 64 << 10
@@ -42,12 +45,14 @@ class Reader:
         sources: Where.
         formats: How foreign lines are read.
         progress: Is told of bytes that were read.
+        limit: No more lines than this; the coverage says so when it was reached.
     """
 
     query: Query
     sources: Sequence[Source | Directory]
     formats: Formats = field(default_factory=Formats)
     progress: Progress = lambda _: None
+    limit: int | None = None
     tally: Tally = field(default_factory=Tally)
     trail: Trail | None = None
     _tracks: Tracks | None = None
@@ -63,12 +68,18 @@ class Reader:
         Raises:
             CordboardError: Nothing at all can be read.
         """
+        left = self.limit
         for items in self.items():
             for key, raw, number in items:
                 line = self._line(key, raw, self.tracks[number])
-                if line is not None:
-                    self.tally.note(line, number)
-                    yield line
+                if line is None:
+                    continue
+                if left == 0:
+                    self.tally.limit = self.limit
+                    return
+                left = left and left - 1
+                self.tally.note(line, number)
+                yield line
 
     def items(self) -> Iterator[list[Item]]:
         """Yield what may be wanted as it was found: key, bytes, number of its track."""
@@ -89,6 +100,9 @@ class Reader:
         """Close everything."""
         if self._tracks is not None:
             self._tracks.close()
+        else:
+            for source in self.sources:
+                source.close()
 
     # --- a window
 
@@ -136,8 +150,10 @@ class Reader:
 
     def _mentions(self, track: Track) -> list[Entry]:
         """Return all entries of a track in which the session's id occurs."""
-        wanted = Prefilter(anywhere=((str(self.query.session).encode(),),))
-        return list(self._scan(track, wanted).entries())
+        session = str(self.query.session).encode()
+        scan = self._scan(track, Prefilter(anywhere=((session,),)))
+        whole = re.compile(_ID_BEFORE + re.escape(session) + _ID_AFTER)
+        return [entry for entry in scan.entries() if whole.search(entry.raw)]
 
     def _around(self, track: Track) -> list[Entry]:
         """Return what belongs to the session by its process or trace; note its processes' numbers."""

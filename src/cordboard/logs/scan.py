@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import le
 from typing import Final, NamedTuple
 
-from stringzilla import find
+from stringzilla import count, find
 
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.formats import OWN_START, own_key
@@ -17,6 +17,7 @@ _OWN_LINE: Final = b"\n" + OWN_START + b"2"
 _KEY: Final = slice(len(OWN_START), len(OWN_START) + KEY_BYTES)
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
+_OWN_TAIL: Final = b',"boot":"'
 _OWN_ERROR: Final = b'"level":"error"'
 
 
@@ -157,7 +158,7 @@ class Scan:
             key = own_key(line)
             alone = data[done : done + 1] in {b"{", b""} or _OWN_ERROR not in line
             if key is not None and alone:
-                if holds(line, terms) and holds(line, self._wanted.own):
+                if holds(line, terms) and (_OWN_TAIL not in line or holds(line, self._wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)
                 continue
             entry, done = self._whole_entry(block, start, done)
@@ -189,8 +190,13 @@ def all_own(data: bytes) -> bool:
     """Say whether each line is in our own form, and text."""
     if not data.startswith(_OWN_LINE[1:]) or not data.endswith(b"}\n"):
         return False
-    lines = data.count(b"\n")
-    return data.count(_OWN_LINE) + 1 == lines == data.count(b"}\n") and _is_text(data)
+    lines = count(data, b"\n")
+    return (
+        count(data, _OWN_LINE) + 1 == lines
+        and count(data, b"}\n") == lines
+        and count(data, _OWN_TAIL) >= lines
+        and _is_text(data)
+    )
 
 
 def in_order(keys: list[bytes]) -> bool:

@@ -44,6 +44,7 @@ class Tally:
     services: dict[str, Heard] = field(default_factory=dict)
     streams: dict[int, Heard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    limit: int | None = None
 
     def note(self, line: Line, number: int) -> None:
         """Count a line of a stream."""
@@ -71,9 +72,10 @@ class Tally:
             for number, track in enumerate(tracks.found)
         ]
         named = [a for a in streams if a.lines or a.shortfalls or a.kind not in _QUIET]
+        limits = [] if self.limit is None else [_limited(self.limit)]
         counts = sum((track.counts for track in tracks.found), self.counts)
         return Coverage(
-            answers=(*services, *named, *tracks.answers()),
+            answers=(*services, *named, *tracks.answers(), *limits),
             counts={name: number for name, number in sorted(counts.items()) if number},
             attribution=dict(self.attribution),
             notes=(*tracks.notes, *self.notes, *self._remarks(query, trail)),
@@ -123,3 +125,8 @@ def _session(trail: Trail) -> str:
 
 def _rank(service: str) -> tuple[int, str]:
     return (SERVICES.index(service) if service in SERVICES else len(SERVICES), service)
+
+
+def _limited(count: int) -> Answer:
+    why = Shortfall("truncated", f"the limit of {count} was reached; later lines are left out")
+    return Answer("--limit", "query", lines=count, shortfalls=(why,))

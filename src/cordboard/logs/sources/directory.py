@@ -146,19 +146,19 @@ class Directory:
         self._refused(Path(str(error.filename)), error)
 
 
-def open_source(options: Mapping[str, Any], base: Path) -> Directory:
-    """Return the source of one entry of ``[environments]``: ``path``, relative to the file.
+def open_source(options: Mapping[str, Any]) -> Directory:
+    """Return the source of one entry of ``[environments]``, which has a ``path``.
 
     Raises:
         SettingsError: An option is missing or unknown.
     """
-    unknown = set(options) - {"type", "path"}
+    unknown = set(options) - {"path"}
     if unknown or not isinstance(options.get("path"), str):
         raise SettingsError(
-            f"A source of type directory has a path{', and no ' + min(unknown) if unknown else ''}.",
-            hint='Write: {type = "directory", path = "/var/log/cordboard"}.',
+            f"A directory has a path{f', and no {min(unknown)}' if unknown else ''}.",
+            hint='Write: type = "directory", path = "/var/log/cordboard".',
         )
-    return Directory(base / Path(options["path"]).expanduser())
+    return Directory(Path(options["path"]))
 
 
 def _raise_open_files_limit() -> None:

@@ -1,0 +1,118 @@
+"""What `cordboard logs` shows beside lines: the pager, progress, the coverage as a table."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Final
+
+from cordboard.contract.terminal import harmless
+from cordboard.logs.coverage import REASONS, Answer, Coverage
+from cordboard.settings import pager_command
+
+_PROGRESS_AFTER_S: Final = 1.0
+_PROGRESS_EVERY_S: Final = 0.2
+_MEGABYTE: Final = 1_000_000
+_SHORTFALLS_SHOWN: Final = 12
+_QUIET_KINDS: Final = frozenset({"file"})
+
+
+class Progress:
+    """Tells on a terminal how far a slow query is."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._bytes = 0
+        self._began = time.monotonic()
+        self._next = self._began + _PROGRESS_AFTER_S
+        self._visible = False
+
+    def __call__(self, count: int) -> None:
+        """Take note of bytes that were read."""
+        self._bytes += count
+        if self._shown and (now := time.monotonic()) >= self._next:
+            self._next = now + _PROGRESS_EVERY_S
+            self._visible = True
+            rate = self._bytes / _MEGABYTE / (now - self._began)
+            sys.stderr.write(
+                f"\r\x1b[Kreading: {self._bytes / _MEGABYTE:,.0f} MB, {rate:,.0f} MB/s"
+            )
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take it away; lines follow."""
+        self._shown = False
+        if self._visible:
+            self._visible = False
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+@contextmanager
+def output(*, paged: bool) -> Iterator[IO[bytes]]:
+    """Give what lines are written to: a pager where the user sits at a terminal, else stdout."""
+    command = pager_command() if paged else None
+    if command is None or shutil.which(shlex.split(command)[0]) is None:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    pager = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE)
+    assert pager.stdin is not None  # noqa: S101 - it is a pipe
+    try:
+        yield pager.stdin
+    finally:
+        with suppress(BrokenPipeError):  # the user has seen enough
+            pager.stdin.close()
+        while pager.poll() is None:
+            with suppress(KeyboardInterrupt):  # Ctrl-C is the pager's while it is on the screen
+                pager.wait()
+
+
+def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
+    """Return a coverage as a short table: who answered, and all that is missing."""
+    rows = [_row(answer) for answer in coverage.answers if _is_shown(answer)]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    lines = [_verdict(coverage, paint)]
+    for answer, row in zip(filter(_is_shown, coverage.answers), rows, strict=True):
+        cells = [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2])]
+        lines.append(f"  {'  '.join(cells)}".rstrip())
+        lines += [f"    {paint('33', words)}" for words in _shortfalls(answer)]
+    return "\n".join([*lines, *(f"  {harmless(note)}" for note in coverage.notes)]) + "\n"
+
+
+def _verdict(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
+    lines = sum(coverage.attribution.values())
+    said = ", ".join(f"{count} {how}" for how, count in coverage.attribution.items() if count)
+    counted = ", ".join(f"{count} {what}" for what, count in coverage.counts.items() if count)
+    head = "complete" if coverage.complete else "incomplete"
+    painted = paint("32" if coverage.complete else "1;33", f"coverage: {head}")
+    return "; ".join(
+        filter(None, [f"{painted}, {_counted(lines)}{f' ({said})' if said else ''}", counted])
+    )
+
+
+def _is_shown(answer: Answer) -> bool:
+    return bool(answer.shortfalls) or answer.kind not in _QUIET_KINDS
+
+
+def _row(answer: Answer) -> tuple[str, str, str]:
+    span = f"{answer.first} to {answer.last}" if answer.first else ""
+    return harmless(answer.name), _counted(answer.lines), harmless(span)
+
+
+def _shortfalls(answer: Answer) -> list[str]:
+    words = [
+        f"{item.reason}: {REASONS.get(item.reason, '')}{f' ({item.detail})' if item.detail else ''}"
+        for item in answer.shortfalls
+    ]
+    shown = [harmless(text) for text in words[:_SHORTFALLS_SHOWN]]
+    if len(words) > len(shown):
+        shown.append(f"and {len(words) - len(shown)} more; --coverage FILE has all")
+    return shown
+
+
+def _counted(lines: int) -> str:
+    return "1 line" if lines == 1 else f"{lines} lines"

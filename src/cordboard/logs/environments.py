@@ -1,0 +1,120 @@
+"""Which sources an environment has: ``[environments]`` of ``cordboard.toml``.
+
+    [[environments.stg]]
+    type = "directory"
+    path = "/var/log/cordboard"          # relative to this file
+
+    [[environments.stg]]
+    type = "kubernetes"
+    context = "stg"
+    namespaces = ["voice"]
+
+A type is a file of ``sources/``; its options are its own affair.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.logs.sources import Source
+from cordboard.logs.sources.directory import Directory
+
+LOCAL: Final = "local"
+TYPES: Final = ("directory", "kubernetes", "cloudwatch", "loki")
+_CONTEXT: Final = re.compile(r"""^["']?current-context["']?: *["']?[^\s"']""", re.MULTILINE)
+_ROOM: Final = "cordboard.logs.sources"
+
+
+def sources_of(name: str, environments: Mapping[str, Any], base: Path) -> list[Source | Directory]:
+    """Return the sources of an environment.
+
+    Args:
+        name: The environment.
+        environments: All of them, as ``cordboard.toml`` has them.
+        base: What relative paths are relative to.
+
+    Raises:
+        SettingsError: There is no such environment, or a source of it is not described well.
+    """
+    if name not in environments:
+        known = ", ".join(sorted({*environments, LOCAL}))
+        raise SettingsError(
+            f"There is no environment {name}; there are: {known}.",
+            hint=f'Describe it in cordboard.toml: [[environments.{name}]], type = "directory", '
+            'path = "/var/log/cordboard".',
+        )
+    entries = environments[name]
+    if not isinstance(entries, list) or not entries:
+        raise SettingsError(
+            f"cordboard.toml: environments.{name} is a list of sources: write "
+            f"[[environments.{name}]] before each."
+        )
+    return [_source(name, number, entry, base) for number, entry in enumerate(entries, 1)]
+
+
+def local_sources(
+    directory: Path, kubeconfigs: Sequence[Path]
+) -> tuple[list[Source | Directory], list[str]]:
+    """Return what ``--local`` means where ``cordboard.toml`` does not say, and notes.
+
+    Args:
+        directory: Where `cordboard up` writes.
+        kubeconfigs: The kubeconfig files that are there.
+    """
+    sources: list[Source | Directory] = [Directory(directory)]
+    if not any(_CONTEXT.search(_text(path)) for path in kubeconfigs):
+        return sources, []
+    try:
+        sources.append(open_type("kubernetes", {}))
+    except CordboardError as error:
+        return sources, [f"The Kubernetes context is left out: {error.message} {error.hint}"]
+    return sources, []
+
+
+def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
+    """Return a source of a type.
+
+    Raises:
+        CordboardError: This release, or this installation, has no such source.
+    """
+    module = f"{_ROOM}.{kind}"
+    if find_spec(module) is None:
+        raise SettingsError(
+            f"Sources of type {kind} are not available in this version of Cordboard.",
+            hint=f"Available are: {', '.join(t for t in TYPES if find_spec(f'{_ROOM}.{t}'))}.",
+        )
+    try:
+        opened: Source | Directory = import_module(module).open_source(options)
+    except ModuleNotFoundError as error:
+        raise CordboardError(
+            f"Reading from {kind} needs {error.name}, which is not installed.",
+            hint=f"pip install 'cordboard[{kind}]'",
+        ) from error
+    return opened
+
+
+def _source(environment: str, number: int, entry: object, base: Path) -> Source | Directory:
+    where = f"cordboard.toml: environments.{environment}, source {number}"
+    if not isinstance(entry, Mapping) or entry.get("type") not in TYPES:
+        given = entry.get("type") if isinstance(entry, Mapping) else entry
+        raise SettingsError(
+            f"{where}: {given!r} is no type of source.", hint=f"Write one of {', '.join(TYPES)}."
+        )
+    options = {key: value for key, value in entry.items() if key != "type"}
+    if isinstance(options.get("path"), str):
+        options["path"] = str(base / Path(options["path"]).expanduser())
+    try:
+        return open_type(entry["type"], options)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

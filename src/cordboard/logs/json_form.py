@@ -1,0 +1,31 @@
+"""A line as JSON: byte for byte where it is a record of ours already."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from cordboard.logs.formats import is_own, own_key
+from cordboard.logs.line import Line
+
+_encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
+
+
+def json_line(line: Line) -> bytes:
+    """Return a line's record as one line of JSON."""
+    if own_key(line.raw) is not None and is_own(line.record) and _is_whole(line.raw):
+        return line.raw + b"\n"
+    return _encode(line.record) + b"\n"
+
+
+def _is_whole(raw: bytes) -> bool:
+    """Say whether the bytes are one line of valid text: nothing joined to it, nothing damaged."""
+    if b"\n" in raw:
+        return False
+    if raw.isascii():
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

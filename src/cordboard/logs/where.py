@@ -1,0 +1,314 @@
+"""``--where``: conditions on the fields of a record.
+
+    condition   any and any, any or any, not any, ( any ); `and` binds tighter than `or`
+    any         FIELD OP VALUE, FIELD in (VALUE, ...), or FIELD alone: it is there, and neither
+                null nor false
+    FIELD       level, message, meta.reused, meta.ttfb_ms."a b", meta.items.0
+    OP          =  !=  <  <=  >  >=  and  ~  !~  (a regular expression is, or is not, found)
+    VALUE       a number, true, false, null, "a text", 'a text', or a bare word
+
+Levels compare by rank, numbers as numbers, texts as texts. A field that is missing, or of another
+kind than the value, fulfils nothing but ``!=``, ``!~``, ``= null`` and ``not``.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from cordboard.contract.errors import UsageError
+from cordboard.contract.record import LEVEL, LEVELS
+from cordboard.logs.prefilter import Term
+
+Predicate = Callable[[Mapping[str, Any]], bool]
+
+_TOKEN: Final = re.compile(
+    r"""\s*(?:
+      (?P<op>!=|!~|<=|>=|==|=|<|>|~)
+    | (?P<mark>[(),])
+    | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.:/-]))
+    | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<word>[^\s()=!<>~,"']+(?:"[^"]*"[^\s()=!<>~,"']*)*)
+    )""",
+    re.VERBOSE,
+)
+_PART: Final = re.compile(r'"([^"]*)"|([^."]+)')
+_FIELD: Final = re.compile(r'(?:"[^"]*"|[^."]+)(?:\.(?:"[^"]*"|[^."]+))*')
+_SAFE: Final = re.compile(r"[A-Za-z0-9_.~:@ -]*", re.ASCII)
+_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_CONSTANTS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
+_NEGATIVE: Final = frozenset({"!=", "!~"})
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition, and bytes that every line of ours that fulfils it must hold.
+
+    Attributes:
+        holds: Says whether a record fulfils it.
+        terms: One of each must be in a line of our own encoding.
+    """
+
+    holds: Predicate
+    terms: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+def parse(text: str) -> Condition:
+    """Return the condition that a text states.
+
+    Raises:
+        UsageError: It states none; the words point at the column.
+    """
+    return _Parser(text).whole()
+
+
+class _Parser:
+    """Reads a condition from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = self._split()
+        self._next = 0
+
+    def whole(self) -> Condition:
+        found = self._any()
+        if self._token.kind != "end":
+            self._fail("`and` or `or` is wanted here")
+        return found
+
+    def _split(self) -> list[_Token]:
+        tokens = []
+        at = 0
+        while self._text[at:].strip():
+            found = _TOKEN.match(self._text, at)
+            if found is None or found.lastgroup is None:
+                self._fail_at(len(self._text) - len(self._text[at:].lstrip()), "this is not closed")
+            tokens.append(
+                _Token(found.lastgroup, found[found.lastgroup], found.start(found.lastgroup))
+            )
+            at = found.end()
+        return [*tokens, _Token("end", "", len(self._text))]
+
+    # --- and, or, not
+
+    def _any(self) -> Condition:
+        parts = [self._all()]
+        while self._takes_word("or"):
+            parts.append(self._all())
+        if len(parts) == 1:
+            return parts[0]
+        tests = [part.holds for part in parts]
+        return Condition(lambda record: any(test(record) for test in tests))
+
+    def _all(self) -> Condition:
+        parts = [self._one()]
+        while self._takes_word("and"):
+            parts.append(self._one())
+        if len(parts) == 1:
+            return parts[0]
+        tests = [part.holds for part in parts]
+        terms = tuple(term for part in parts for term in part.terms)
+        return Condition(lambda record: all(test(record) for test in tests), terms)
+
+    def _one(self) -> Condition:
+        if self._takes_word("not"):
+            test = self._one().holds
+            return Condition(lambda record: not test(record))
+        if self._takes("mark", "("):
+            found = self._any()
+            if not self._takes("mark", ")"):
+                self._fail("a closing parenthesis is wanted here")
+            return found
+        return self._comparison()
+
+    # --- one comparison
+
+    def _comparison(self) -> Condition:
+        path = self._field()
+        if self._takes_word("in"):
+            return self._membership(path)
+        if self._token.kind != "op":
+            return Condition(lambda record: bool(_present(value_at(record, path))), _has(path))
+        op = self._token.text.replace("==", "=")
+        self._next += 1
+        if op in {"~", "!~"}:
+            return self._match(path, op)
+        at = self._token.at
+        value = self._value()
+        if op in _COMPARE:
+            return self._order(path, op, value, at)
+        terms = _equal_terms(path, value) if op == "=" else ()
+        test = _equals(path, value)
+        return Condition((lambda record: not test(record)) if op == "!=" else test, terms)
+
+    def _order(self, path: tuple[str, ...], op: str, value: Any, at: int) -> Condition:
+        compare = _COMPARE[op]
+        if path == (LEVEL,):
+            if value not in LEVELS:
+                self._fail_at(at, f"a level is wanted here: {', '.join(LEVELS)}")
+            named = tuple(name for name in LEVELS if compare(LEVELS[name], LEVELS[value]))
+            term = tuple(f'"level":"{name}"'.encode() for name in named)
+            return Condition(
+                lambda record: value_at(record, path) in named, (term,) if term else ()
+            )
+        if value is None or isinstance(value, bool):
+            self._fail_at(at, f"{op} wants a number or a text")
+
+        def test(record: Mapping[str, Any]) -> bool:
+            found = value_at(record, path)
+            return _comparable(found, value) and compare(found, value)
+
+        return Condition(test, _has(path))
+
+    def _match(self, path: tuple[str, ...], op: str) -> Condition:
+        at = self._token.at
+        value = self._value()
+        try:
+            pattern = re.compile(str(value))
+        except re.error as error:
+            self._fail_at(at, f"this is no regular expression: {error}")
+
+        def test(record: Mapping[str, Any]) -> bool:
+            found = value_at(record, path)
+            return isinstance(found, str | int | float) and bool(pattern.search(str(found)))
+
+        if op == "!~":
+            return Condition(lambda record: not test(record))
+        return Condition(test, _has(path))
+
+    def _membership(self, path: tuple[str, ...]) -> Condition:
+        if not self._takes("mark", "("):
+            self._fail("a list in parentheses is wanted here")
+        values = [self._value()]
+        while self._takes("mark", ","):
+            values.append(self._value())
+        if not self._takes("mark", ")"):
+            self._fail("a comma or a closing parenthesis is wanted here")
+        tests = [_equals(path, value) for value in values]
+        return Condition(lambda record: any(test(record) for test in tests))
+
+    # --- words
+
+    @property
+    def _token(self) -> _Token:
+        return self._tokens[self._next]
+
+    def _takes(self, kind: str, text: str) -> bool:
+        if self._token.kind == kind and self._token.text == text:
+            self._next += 1
+            return True
+        return False
+
+    def _takes_word(self, word: str) -> bool:
+        if self._token.kind == "word" and self._token.text.lower() == word:
+            self._next += 1
+            return True
+        return False
+
+    def _field(self) -> tuple[str, ...]:
+        token = self._token
+        if token.kind != "word" or token.text.lower() in {"and", "or", "in"}:
+            self._fail("a field is wanted here, such as level or meta.reused")
+        if not _FIELD.fullmatch(token.text):
+            self._fail("this is no field: parts between dots, quoted where they hold dots")
+        self._next += 1
+        return tuple(quoted or plain for quoted, plain in _PART.findall(token.text))
+
+    def _value(self) -> Any:
+        token = self._token
+        if token.kind not in {"number", "text", "word"}:
+            self._fail("a value is wanted here")
+        self._next += 1
+        if token.kind == "number":
+            return float(token.text) if set(token.text) & set(".eE") else int(token.text)
+        if token.kind == "text":
+            return re.sub(r"\\(.)", r"\1", token.text[1:-1])
+        return _CONSTANTS.get(token.text.lower(), token.text)
+
+    def _fail(self, why: str) -> NoReturn:
+        self._fail_at(self._token.at, why)
+
+    def _fail_at(self, at: int, why: str) -> NoReturn:
+        found = self._text[at:].split(maxsplit=1)
+        instead = f"not {found[0]}" if found else "not the end"
+        raise UsageError(
+            f"--where, column {at + 1}: {why}, {instead}.",
+            hint=f"{self._text}\n  {' ' * at}^",
+        )
+
+
+# --- values
+
+
+def value_at(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """Return the value under a path; None where there is none."""
+    found: Any = record
+    for part in path:
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        elif (
+            isinstance(found, list) and part.isascii() and part.isdigit() and int(part) < len(found)
+        ):
+            found = found[int(part)]
+        else:
+            return None
+    return found
+
+
+def _present(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _equals(path: tuple[str, ...], value: Any) -> Predicate:
+    if isinstance(value, bool) or value is None:
+        return lambda record: value_at(record, path) is value
+
+    def test(record: Mapping[str, Any]) -> bool:
+        found = value_at(record, path)
+        return _comparable(found, value) and bool(found == value)
+
+    return test
+
+
+def _comparable(found: Any, value: Any) -> bool:
+    if isinstance(value, str):
+        return isinstance(found, str)
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+# --- bytes
+
+
+def _has(path: tuple[str, ...]) -> tuple[Term, ...]:
+    """Return the bytes of a field's name, where our encoding leaves it as it is."""
+    names = [part for part in path if not part.isdigit()]
+    if not names or not _SAFE.fullmatch(names[-1]):
+        return ()
+    return ((f'"{names[-1]}":'.encode(),),)
+
+
+def _equal_terms(path: tuple[str, ...], value: Any) -> tuple[Term, ...]:
+    if value is None:
+        return ()
+    found = _has(path)
+    if not found or path[-1].isdigit():
+        return found
+    name = found[0][0]
+    if isinstance(value, bool):
+        return ((name + (b"true" if value else b"false"),),)
+    if isinstance(value, str) and _SAFE.fullmatch(value):
+        return ((name + f'"{value}"'.encode(),),)
+    return found
