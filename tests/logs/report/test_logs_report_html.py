@@ -324,3 +324,11 @@ def test_attribution_is_embedded(tmp_path: Path) -> None:
     write_report(tmp_path / "r.html", lines, COMPLETE, Header())
     data = json.loads(Page((tmp_path / "r.html").read_text()).scripts["lines-data"])
     assert data["tables"]["attribution"] == ["inferred from the room", "absent"]
+
+
+def test_page_and_python_make_the_same_visible() -> None:
+    """The page's script names the same characters as the rest: a hidden one is hidden nowhere."""
+    ours = html._own("page.js")
+    for first, last in re.findall(r"\\u([0-9a-f]{4})(?:-\\u([0-9a-f]{4}))?", ours):
+        for mark in {chr(int(first, 16)), chr(int(last or first, 16))}:
+            assert visible(mark) != mark

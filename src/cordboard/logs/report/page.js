@@ -21,10 +21,11 @@
   const STEERS = new RegExp("[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e"
     + "\\u2060-\\u206f\\ufeff\\ufff0-\\ufffb\\ufffe\\uffff]|[\\ud800-\\udbff](?![\\udc00-\\udfff])"
     + "|(?<![\\ud800-\\udbff])[\\udc00-\\udfff]|\\udb40[\\udc00-\\udfff]", "g");
-  const escaped = (found) => [...Array(found.length).keys()].map((at) => {
-    const number = found.charCodeAt(at);
-    return number <= 0xff ? "\\x" + number.toString(16).padStart(2, "0") : "\\u" + number.toString(16).padStart(4, "0");
-  }).join("");
+  const escaped = (found) => {
+    const number = found.codePointAt(0);
+    const [letter, digits] = number <= 0xff ? ["x", 2] : number <= 0xffff ? ["u", 4] : ["U", 8];
+    return "\\" + letter + number.toString(16).padStart(digits, "0");
+  };
   const visible = (text) => text.replace(/\r\n/g, "\n").replace(STEERS, escaped);
   const asText = (value) => typeof value === "string" ? value : JSON.stringify(value);
 
@@ -139,7 +140,7 @@
     }
     node.append(text.slice(from));
   };
-  const flat = (text) => text.length > 2000 ? text.slice(0, 2000).replace(/\s+/g, " ") + "…" : text.replace(/\s+/g, " ");
+  const flat = (text) => visible(text.length > 2000 ? text.slice(0, 2000) + "…" : text).replace(/\s+/g, " ");
   const clock = (us) => us === null ? "--:--:--.---" : iso(us).slice(11, 23);
   const since = (us) => us === null || zero === null ? "" : (us < zero ? "−" : "+") + (Math.abs(us - zero) / 1e6).toFixed(3);
   const fill = (node, at) => {

@@ -24,7 +24,9 @@ def visible(text: str) -> str:
 def code_point(character: str) -> str:
     """Return a character as an escape that reads."""
     number = ord(character)
-    return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}"  # noqa: PLR2004 - a byte
+    if number <= 0xFF:  # noqa: PLR2004 - a byte
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004 - 16 bits
 
 
 def one_line(text: str, limit: int = 0) -> str:
