@@ -68,9 +68,10 @@ def test_httpx_sends_the_session_to_listed_hosts(library: str) -> None:
     assert seen == ["call-7", None, "call-7"]
 
 
-async def test_httpx_async_client() -> None:
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+async def test_httpx_async_client(library: str) -> None:
     """The async client does the same."""
-    httpx = pytest.importorskip("httpx2")
+    httpx = pytest.importorskip(library)
     seen: list[str | None] = []
 
     def answer(request: object) -> object:

@@ -61,35 +61,47 @@ def test_a_pools_thread_speaks_for_whoever_submits() -> None:
         assert [first.result(), *second, third.result()] == ["a", "b", "b", None]
 
 
-async def test_tasks_threads_and_callbacks_of_a_loop() -> None:
+@pytest.mark.parametrize("library", ["asyncio", "uvloop"])
+def test_tasks_threads_and_callbacks_of_a_loop(library: str) -> None:
     """create_task, to_thread, run_in_executor and callbacks of every kind carry the context."""
+    loops = pytest.importorskip(library)
+    with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
+        assert runner.run(ways_of_a_loop()) == ["a"] * 6
+
+
+async def ways_of_a_loop() -> list[str | None]:
+    """Return the session at the end of each way on from a loop, and from a thread back into it."""
     loop = asyncio.get_running_loop()
     called: asyncio.Future[str | None] = loop.create_future()
-
-    def call_back() -> None:
-        called.set_result(session())
+    from_thread: asyncio.Future[str | None] = loop.create_future()
+    waiting: list[object] = []
 
     async def task() -> str | None:
         await asyncio.sleep(0)
         return session()
 
+    def in_a_thread() -> None:
+        loop.call_soon_threadsafe(lambda: from_thread.set_result(session()))
+        waiting.append(asyncio.run_coroutine_threadsafe(task(), loop))
+
     with bound(session_id="a"):
-        loop.call_soon_threadsafe(call_back)
-        found = [
-            await asyncio.create_task(task()),
-            await asyncio.to_thread(session),
-            await loop.run_in_executor(None, session),
-            await called,
-        ]
-        worker = threading.Thread(
-            target=lambda: waiting.append(asyncio.run_coroutine_threadsafe(task(), loop))
-        )
-        waiting: list[object] = []
+        loop.call_later(0, lambda: called.set_result(session()))
+        worker = threading.Thread(target=in_a_thread)
         worker.start()
-        worker.join()
-        found.append(await asyncio.wrap_future(waiting[0]))  # type: ignore[arg-type]
-    assert found == ["a"] * 5
+    worker.join()
+    with bound(session_id="a"):
+        tasks = [
+            asyncio.create_task(task()),
+            asyncio.create_task(asyncio.to_thread(session)),
+            loop.run_in_executor(None, session),
+        ]
     assert session() is None
+    return [
+        *await asyncio.gather(*tasks),
+        await called,
+        await from_thread,
+        await asyncio.wrap_future(waiting[0]),  # type: ignore[arg-type]
+    ]
 
 
 def test_a_callback_of_a_foreign_thread_is_carried_by_hand() -> None:

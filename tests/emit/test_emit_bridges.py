@@ -107,6 +107,33 @@ def test_warnings_are_records(lines: Lines) -> None:
     assert "DeprecationWarning: Old" in record["message"]
 
 
+def test_what_the_interpreter_and_the_loop_say() -> None:
+    """Warnings, a task whose error nobody fetched, and loggers of libraries are records."""
+    records, stderr = run(
+        """
+        import asyncio, gc, warnings
+        from cordboard import emit
+        emit.configure("x", format="json")
+        warnings.warn("Old")
+
+        async def broken(): raise LookupError("nobody asks")
+        async def main():
+            with emit.session_context(session_id="call-7"):
+                asyncio.create_task(broken())
+            await asyncio.sleep(0)
+            gc.collect()
+        asyncio.run(main())
+        import logging
+        logging.getLogger("redis.asyncio").info("Connected")
+        """
+    )
+    said = [(r["level"], r["tag"], r.get("error", {}).get("type")) for r in records]
+    assert said == [
+        ("warn", "warnings", None), ("error", "asyncio", "LookupError"), ("info", "redis", None),
+    ]  # fmt: skip
+    assert stderr == ""
+
+
 def test_loguru(lines: Lines) -> None:
     """Levels, extras, contextualize, formatting and opt(exception) of loguru are all there."""
     with emit.session_context(session_id="call-7"), loguru.contextualize(turn=3):

@@ -66,6 +66,7 @@ def test_a_harmless_name_shows_its_value(lines: Lines, name: str) -> None:
         ("Client(url='u', api_key='abc def', n=1)", "Client(url='u', api_key=[redacted], n=1)"),
         ("a=1&b=2", "a=1&b=2"),
         ("password=hunter2", "password=[redacted]"),
+        ("scope={'query_string': b'token=abc'}", "scope={'query_string': b'token=[redacted]'}"),
         ("?token='never closed", "?token=[redacted]"),
         ("url=https://x?token=abc", "url=https://x?token=[redacted]"),
         ("?token=a&token=b", "?token=[redacted]&token=[redacted]"),

@@ -1,7 +1,7 @@
 """The session of a request is on all its lines, in any ASGI application, and on no other's."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any
 
@@ -10,9 +10,11 @@ import pytest
 from cordboard import emit
 from cordboard.context import Context, bound, current, variable
 from cordboard.web import SessionMiddleware
+from tests_support import served
 
 log = emit.get_logger("app")
 Records = list[dict[str, Any]]
+Lines = Callable[[], Records]
 
 
 @pytest.fixture
@@ -161,7 +163,7 @@ async def test_a_websocket_is_one_exchange(records: Records) -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "text": "hello"})
+        await send({"type": "websocket.send", "text": "hellö"})
         log.info("Talking")
         await send({"type": "websocket.close"})
 
@@ -171,7 +173,48 @@ async def test_a_websocket_is_one_exchange(records: Records) -> None:
     assert sent[0]["headers"] == [(b"x-session-id", b"call-7")]
     assert [r["message"] for r in records] == ["Talking", "Request served"]
     meta = records[1]["meta"]
-    assert (meta["method"], meta["status"], meta["bytes"]) == ("WEBSOCKET", 101, 5)
+    assert (meta["method"], meta["status"], meta["bytes"]) == ("WEBSOCKET", 101, 6)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_what_breaks_in_the_middle_is_told(records: Records, kind: str) -> None:
+    """A handler that raises after its answer has begun leaves its error and its access line."""
+    begin = {"http": "http.response.start", "websocket": "websocket.accept"}[kind]
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": begin, "status": 200})
+        if kind == "http":
+            await send({"type": "http.response.body", "body": b"12", "more_body": True})
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError):
+        await ask(broken, scope(kind=kind, x_session_id="call-7"))
+    failed, access = records
+    assert failed["error"]["type"] == "LookupError"
+    assert access["meta"]["status"] == (200 if kind == "http" else 101)
+    assert failed["sessionId"] == access["sessionId"] == "call-7"
+
+
+async def test_behind_a_real_server(lines: Lines) -> None:
+    """Under uvicorn there is one access line a request, one error line, and both have the session."""
+    import aiohttp
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise LookupError("gone")
+
+    app = Starlette(routes=[Mount("/broken", broken), Mount("/", plain)])
+    async with served(SessionMiddleware(app)) as url, aiohttp.ClientSession() as client:
+        for path, session in (("/x", "call-7"), ("/broken/", "call-8"), ("/healthz", "call-9")):
+            async with client.get(url + path, headers={"X-Session-Id": session}):
+                pass
+    said = [(r["message"], r["sessionId"]) for r in lines() if r["tag"] in {"app", "http"}]
+    assert said == [
+        ("Working", "call-7"), ("Request served", "call-7"), ("Request served", "call-8"),
+        ("Request failed", "call-8"), ("Working", "call-9"),
+    ]  # fmt: skip
+    assert not [r for r in lines() if r["tag"] == "uvicorn" and r["level"] != "info"]
 
 
 async def test_lifespan_is_passed_through(records: Records) -> None:

@@ -49,7 +49,7 @@ _SECRET_IN_NAME: Final = re.compile(
 )
 # A name is found first and its value looked at apart from it: one pattern for both takes a time
 # that grows with the square of a hostile text's length.
-_NAME_EQUALS: Final = re.compile(r"(?:^|[?&;#\s(,{])([\w.%-]+)=")
+_NAME_EQUALS: Final = re.compile(r"(?:^|[?&;#\s(,{'\"])([\w.%-]+)=")
 _NAME_COLON: Final = re.compile(r"(?<=[\"'])([\w.%-]+)[\"']:\s?")  # in a repr, or in JSON
 _VALUE: Final = re.compile(r"'[^']*'?|\"[^\"]*\"?|[^&#;\s\"'<>,)]+")
 _TOKEN_SHORT: Final = re.compile(

@@ -104,7 +104,7 @@ class _Exchange:
             self.status = _SWITCHING
             self._meet_header(message)
         elif kind == "websocket.send":
-            self.size += len(message.get("bytes") or message.get("text") or "")
+            self.size += len(message.get("bytes") or (message.get("text") or "").encode())
         elif kind == "websocket.close" and self.status is None:
             self.status = _FORBIDDEN
         await self._send(message)

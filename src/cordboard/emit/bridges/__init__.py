@@ -22,7 +22,7 @@ _OPTIONAL: Final = {
 
 def install() -> None:
     """Bridge every logging library of this program; called by ``configure``, also again."""
-    standard.install(_lowest())
+    standard.install(pipeline.threshold)
     for library, bridge in _OPTIONAL.items():
         installer = _installer(bridge)
         if library in sys.modules:
@@ -42,5 +42,9 @@ def _installer(bridge: str) -> Callable[[], None]:
 
 
 def _lowest() -> int:
-    """Return the lowest number that another library has to hand over: ``trace`` counts as debug."""
+    """Return the lowest number that loguru and structlog have to hand over: trace is debug to us.
+
+    Standard logging knows no trace; a library that looks whether its own is enabled (uvicorn, for
+    every message of ASGI) must not find it so.
+    """
     return 0 if pipeline.threshold <= LEVELS["debug"] else pipeline.threshold
