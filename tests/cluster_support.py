@@ -21,7 +21,8 @@ from lightkube.codecs import from_dict
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, Pod, ServiceAccountToken
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Namespace, Node, Pod, ServiceAccountToken
 
 IMAGE = os.environ.get("KUBE_TEST_IMAGE", "busybox:1")
 NO_CLUSTER = "no cluster: KUBECONFIG is not set"
@@ -41,7 +42,7 @@ class Cluster:
         """Create an object in the test's namespace."""
         meta = {"name": name, "namespace": self.namespace, **body.pop("metadata", {})}
         item = {"apiVersion": version, "kind": kind, "metadata": meta, **body}
-        return self.client.create(from_dict(item))  # type: ignore[call-overload]
+        return self.client.create(from_dict(item))
 
     def pod(self, name: str, *containers: dict[str, Any], **spec: Any) -> None:
         """Create a pod; a container has name and script."""
@@ -54,6 +55,14 @@ class Cluster:
     def pods(self) -> list[Any]:
         """Return the pods of the namespace."""
         return list(self.client.list(Pod, namespace=self.namespace))
+
+    def job(self, name: str) -> Any:
+        """Return a Job."""
+        return self.client.get(Job, name, namespace=self.namespace)
+
+    def jobs(self) -> list[Any]:
+        """Return the Jobs of the namespace."""
+        return list(self.client.list(Job, namespace=self.namespace))
 
     def account(self, name: str, *rules: dict[str, Any]) -> Path:
         """Return the kubeconfig of a new service account that may do what the rules say."""
@@ -77,12 +86,13 @@ class Cluster:
         asked = ServiceAccountToken(
             metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[], expirationSeconds=3600)
         )
-        token = self.client.create(asked, name, namespace=self.namespace).status.token
+        granted = self.client.create(asked, name, namespace=self.namespace).status
+        assert granted is not None
         mine = KubeConfig.from_file(os.environ["KUBECONFIG"]).get()
         assert mine is not None
         table = {
             "clusters": [{"name": "c", "cluster": msgspec.to_builtins(mine.cluster)}],
-            "users": [{"name": "u", "user": {"token": token}}],
+            "users": [{"name": "u", "user": {"token": granted.token}}],
             "contexts": [
                 {
                     "name": name,
@@ -126,13 +136,27 @@ def open_cluster(folder: Path) -> Cluster:
     namespace = f"cordboard-test-{secrets.token_hex(4)}"
     client.create(
         from_dict({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    )  # type: ignore[type-var]
+    )
     return Cluster(client, namespace, folder)
 
 
 def close_cluster(cluster: Cluster) -> None:
     """Delete the namespace, and all in it."""
     cluster.client.delete(Namespace, cluster.namespace)
+
+
+def lose_node_of(cluster: Cluster, pod: str) -> None:
+    """Kill the node that a pod runs on, for good: only where another one is left for other tests."""
+    ready = [
+        node
+        for node in cluster.client.list(Node)
+        for item in (node.status and node.status.conditions) or []
+        if item.type == "Ready" and item.status == "True"
+    ]
+    if len(ready) < 2:
+        pytest.skip("no second node is left")
+    spec = cluster.client.get(Pod, pod, namespace=cluster.namespace).spec
+    fault("node-lost", (spec and spec.nodeName) or "")
 
 
 def fault(*words: str) -> None:

@@ -62,6 +62,7 @@ async def test_login_command(tmp_path: Path, version: str) -> None:
     kube = open_kube([file])
     request = httpx2.Request("GET", "http://x")
     auth = kube._client._client._auth
+    assert auth is not None
     ready = await anext(auth.async_auth_flow(request))
     assert ready.headers["Authorization"] == "Bearer secret"
     await kube.close()

@@ -11,7 +11,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ResourceQuotaStatus
 from lightkube.types import CascadeType
 
-from cluster_support import IMAGE, Cluster, fault
+from cluster_support import IMAGE, Cluster, fault, lose_node_of
 from cordboard import emit
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
@@ -95,7 +95,7 @@ async def test_once(cluster: Cluster, make: Make) -> None:
     one, other = make(), make()
     await asyncio.gather(*(start(launcher) for launcher in (one, other, one)))
     await until(lambda: phases(cluster) == ["Running"])
-    assert len(list(cluster.client.list(Job, namespace=cluster.namespace))) == 1
+    assert len(cluster.jobs()) == 1
     assert await one.status(one.name(launch())) == "alive"
 
 
@@ -141,7 +141,7 @@ async def test_deleted_by_hand(cluster: Cluster, make: Make) -> None:
     name = await start(launcher)
     await until(lambda: phases(cluster) == ["Running"])
     cluster.client.delete(Job, name, namespace=cluster.namespace, cascade=CascadeType.BACKGROUND)
-    seen = []
+    seen: list[str] = []
     while not seen or seen[-1] != "ended":
         pods = [pod for pod in cluster.pods() if pod.status.phase == "Running"]
         seen.append(await launcher.status(name))
@@ -177,7 +177,7 @@ async def test_cannot_start(
     ]
     assert {(r["sessionId"], r["epoch"]) for r in told} == {("call:7", 1)}
     assert all(r["meta"]["why"] for r in told)
-    assert list(cluster.client.list(Job, namespace=cluster.namespace)) == []
+    assert cluster.jobs() == []
 
 
 async def test_no_node(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,3 +316,15 @@ async def test_hanging_api(cluster: Cluster, make: Make, monkeypatch: pytest.Mon
         await until(is_status(launcher, name, "alive"))
         await until(launcher.room_for_more)
         await until(lambda: [r for r in records if r["message"] == "The cluster answers again"])
+
+
+async def test_lost_node(cluster: Cluster, make: Make) -> None:
+    """A node that is gone confirms nothing: its pod may run on, so the Job has not ended."""
+    launcher = make()
+    name = await start(launcher)
+    await until(lambda: phases(cluster) == ["Running"])
+    lose_node_of(cluster, cluster.pods()[0].metadata.name)
+    assert await launcher.status(name) == "alive"
+    await launcher.stop(name)
+    await asyncio.sleep(2)
+    assert await launcher.status(name) == "alive"

@@ -82,7 +82,7 @@ def session_of(pod: Mapping[str, Any]) -> str | None:
 
 def outside(run: Run, since: str | None, until: str | None) -> bool:
     """Say whether a run lies wholly before or after a window."""
-    too_late = until and run.started and run.started > until
+    too_late = until and run.started and run.started[:19] > until[:19]
     too_early = since and run.ended and run.ended < since[:19]
     return bool(too_late or too_early)
 

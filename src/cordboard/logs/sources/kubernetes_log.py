@@ -22,6 +22,8 @@ TRIES: Final = 5
 PAUSE_FIRST_S: Final = 0.2
 PAUSE_MAX_S: Final = 10.0
 AT_ONCE_FIRST: Final = 16
+SETTLED_S: Final = 2.0
+"""A pod's status tells of the end of a run so much later than its log does."""
 LATE_S: Final = 10
 """A line may reach the node's log so much later than its record says."""
 _PROBE_BYTES: Final = 64 * 1024
@@ -183,6 +185,7 @@ class Log:
 
     async def _goes_on(self) -> bool:
         """Say whether the run goes on, though its log has ended: a node's service restarted."""
+        await asyncio.sleep(SETTLED_S)
         pod = await self._kube.get("Pod", self.run.pod, self.run.namespace)
         return any(run.key == self.run.key and run.running for run in runs(pod))
 

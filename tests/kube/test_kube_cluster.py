@@ -1,0 +1,104 @@
+"""List-then-watch against a real API server."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster_support import Cluster, fault
+from cordboard.contract.errors import ClusterExpiredError
+from cordboard.kube import Changed, Kube, Listed, Listing, Trouble, client, follow, open_kube
+
+
+@pytest.fixture
+async def kube(cluster: Cluster) -> AsyncIterator[Kube]:
+    opened = open_kube([Path(os.environ["KUBECONFIG"])], namespace=cluster.namespace)
+    yield opened
+    await opened.close()
+
+
+async def test_follow(cluster: Cluster, kube: Kube) -> None:
+    """What is there is listed, and each change follows, to the end of a pod."""
+    cluster.pod("one", {"script": "exit 0"})
+    phases: list[str] = []
+    async with aclosing(follow(kube, "Pod", namespace=cluster.namespace)) as events:
+        async for event in events:
+            if isinstance(event, Listed):
+                assert [item["metadata"]["name"] for item in event.objects] == ["one"]
+            elif isinstance(event, Changed):
+                phases.append(event.object["status"]["phase"])
+                if phases[-1] == "Succeeded":
+                    break
+    assert phases[-1] == "Succeeded"
+
+
+async def test_closed_by_the_server(
+    cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch goes on when the server has closed its stream, and misses nothing in between."""
+    monkeypatch.setattr(client, "WATCH_S", 1)
+    seen: list[str] = []
+    async with aclosing(follow(kube, "Pod", namespace=cluster.namespace)) as events:
+        listed = await anext(events)
+        assert listed == Listed([])
+        await asyncio.sleep(2.5)
+        cluster.pod("late", {"script": "sleep 0.1"})
+        async for event in events:
+            assert isinstance(event, Changed)
+            seen.append(event.object["status"]["phase"])
+            if seen[-1] == "Succeeded":
+                break
+    assert seen[0] == "Pending"
+
+
+async def test_expired(cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that the real API has forgotten (410) leads to a new list, and on from there."""
+    try:
+        # Events are watched in etcd itself, which forgets what is older than a few minutes.
+        async with asyncio.timeout(1), aclosing(kube.watch("Event", "1")) as changes:
+            await anext(changes)
+    except ClusterExpiredError:
+        pass
+    else:
+        pytest.skip("this cluster is too young to have forgotten its first version")
+    real, first = kube.list, True
+
+    async def from_the_first(*args: Any, **how: Any) -> Listing:
+        nonlocal first
+        found = await real(*args, **how)
+        stale, first = first, False
+        return Listing(found.objects, "1") if stale else found
+
+    monkeypatch.setattr(kube, "list", from_the_first)
+    async with aclosing(follow(kube, "Event", namespace=cluster.namespace)) as events:
+        assert [type(await anext(events)) for _ in range(2)] == [Listed, Listed]
+        cluster.make(
+            "Event", "e", involvedObject={"kind": "Pod", "namespace": cluster.namespace}, reason="R"
+        )
+        event = await anext(events)
+        assert isinstance(event, Changed)
+        assert event.object["reason"] == "R"
+
+
+async def test_hanging(cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API that hangs is told of, and when it is back all that happened meanwhile is seen."""
+    monkeypatch.setattr(client, "WATCH_S", 1)
+    monkeypatch.setattr(client, "WATCH_SILENCE_S", 2)
+    monkeypatch.setattr(client, "REQUEST_S", 1)
+    cluster.pod("one", {"script": "sleep 3"})
+    told: list[Any] = []
+    async with aclosing(follow(kube, "Pod", namespace=cluster.namespace)) as events:
+        told.append(await anext(events))
+        hanging = asyncio.create_task(asyncio.to_thread(fault, "hang-api", "6"))
+        async for event in events:
+            told.append(event)
+            troubled = any(isinstance(item, Trouble) for item in told)
+            if troubled and isinstance(event, Listed | Changed):
+                break
+        await hanging
+    assert isinstance(told[0], Listed)
+    assert isinstance(told[-1], Listed)
