@@ -21,6 +21,7 @@ from cordboard.logs.report import (
     check_report_path,
     collect,
     files,
+    hand_over,
     write_report,
 )
 from cordboard.logs.report.clean import clean_raw
@@ -182,14 +183,13 @@ def test_a_collection_holds_each_line_as_it_was(tmp_path: Path) -> None:
         Line({}, b"fourth", "/older/gateway.jsonl"),
     ]
     target = tmp_path / "deep" / "calls"
-    counts = collect(target, lines, MISSING)
+    collect(target, lines, MISSING)
     assert {path.name: path.read_bytes() for path in target.glob("*.jsonl")} == {
         "prod-a-gateway.jsonl": b"\xff not utf-8\nsecond\n",
         "prod-a-runner.jsonl": b'{"password":"kept as found"}\n',
         "gateway.jsonl": b"third\n",
         "gateway-2.jsonl": b"fourth\n",
     }
-    assert counts["prod-a-gateway.jsonl"] == 2
     assert target.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o077 == 0 for path in target.glob("*.jsonl"))
     coverage = json.loads((target / "coverage.json").read_bytes())
@@ -236,7 +236,7 @@ def test_a_large_collection_is_written_as_it_grows(tmp_path: Path) -> None:
     """More than is buffered keeps its order, and every line."""
     raw = b"x" * (BUFFERED_MAX_BYTES // 8)
     lines = [Line({}, b"%d " % number + raw, f"/logs/{number % 2}.jsonl") for number in range(20)]
-    assert collect(tmp_path / "calls", lines, COMPLETE) == {"0.jsonl": 10, "1.jsonl": 10}
+    collect(tmp_path / "calls", lines, COMPLETE)
     kept = (tmp_path / "calls" / "1.jsonl").read_bytes().splitlines()
     assert [item.split()[0] for item in kept] == [b"%d" % number for number in range(1, 20, 2)]
 
@@ -250,8 +250,7 @@ def test_a_bundle_is_complete_and_without_secrets(tmp_path: Path) -> None:
         ),
         Line({"message": "b"}, b"Authorization: Bearer hunter2hunter2", "/l/app.log"),
     ]
-    counts = bundle(tmp_path / "call.zip", lines, MISSING, Header(command="x --token=hunter2"))
-    assert counts["app.log.jsonl"] == 2
+    bundle(tmp_path / "call.zip", lines, MISSING, Header(command="x --token=hunter2"))
     assert (tmp_path / "call.zip").stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile(tmp_path / "call.zip") as packed:
         assert packed.testzip() is None
@@ -268,6 +267,26 @@ def test_a_bundle_is_complete_and_without_secrets(tmp_path: Path) -> None:
         b'{"msg":"GET /?token=[redacted]","db_password":"[redacted]"}'
     )
     assert [item.name for item in tmp_path.iterdir()] == ["call.zip"]
+
+
+def test_several_are_written_from_one_reading(tmp_path: Path) -> None:
+    """A report, a folder and an archive need the lines once; all are there, or what failed says so."""
+    lines = iter(good_call().lines())
+    hand_over(
+        lines,
+        COMPLETE,
+        HEADER,
+        report=tmp_path / "call.html",
+        directory=tmp_path / "calls",
+        zip_path=tmp_path / "call.zip",
+    )
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["call.html", "call.zip", "calls"]
+    assert list(lines) == []
+    with pytest.raises(UsageError, match="never overwritten"):
+        hand_over(
+            unread(), COMPLETE, HEADER, report=tmp_path / "b.txt", directory=tmp_path / "calls"
+        )
+    assert not (tmp_path / "b.txt").exists()
 
 
 def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
@@ -304,11 +323,9 @@ def test_a_line_without_secrets_is_kept_byte_for_byte(raw: bytes) -> None:
     assert clean_raw(raw) == raw
 
 
-def test_a_folder_without_permission(tmp_path: Path) -> None:
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that this user may not write in is told before anything is read."""
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=0o500)
-    if os.access(folder, os.W_OK):
-        pytest.skip("this user may write everywhere")
-    with pytest.raises(UsageError, match="may not write"):
-        write_report(folder / "call.html", unread(), COMPLETE, HEADER)
+    monkeypatch.setattr("cordboard.logs.report.files.os.access", lambda *_: False)
+    for name, write in WRITERS:
+        with pytest.raises(UsageError, match="may not write"):
+            write(tmp_path / name, unread())

@@ -125,3 +125,4 @@ def test_several_sessions_are_listed() -> None:
     said = "\n".join(report_of([*good_call().records, *other.records], header=Header()))
     assert "[FAILED] 2 sessions: 1 went well, 1 failed." in said
     assert "The join was refused: queue_full" in said
+    assert "[call-8]  join.refused  Join refused reason=queue_full" in said

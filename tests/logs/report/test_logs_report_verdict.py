@@ -76,7 +76,7 @@ def never_launched() -> Told:
         (
             lambda: Told().say(0, "bot", "Hello"),
             "unknown",
-            "How it went cannot be told: none of its 1 line is an event.",
+            "How it went cannot be told: no line of it is an event.",
         ),
         (good_call, "ok", "The call worked: first audio 348 ms after the click."),
         (

@@ -1,12 +1,13 @@
 """Reports and hand-overs of lines that were read: a page, a text, a folder, an archive.
 
 Each entry point takes lines one by one, in the order in which they are to be shown, and keeps a
-bounded part of them. ``coverage`` may be a function, asked when the lines have ended, because it is
+bounded part of them; ``hand_over`` serves several at once. ``coverage`` may be a function, asked when the lines have ended, because it is
 often known only then.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ __all__ = [
     "check_collect_path",
     "check_report_path",
     "collect",
+    "hand_over",
     "write_report",
 ]
 
@@ -82,6 +84,14 @@ class _Gathering:
                 yield f"{words}\n".encode()
 
 
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """Something that lines go into; ``finish`` is told of the coverage when they have ended."""
+
+    add: Callable[[Line], None]
+    finish: Callable[[Coverage], None]
+
+
 def write_report(
     path: Path | str, lines: Iterable[Line], coverage: CoverageOrLater, header: Header
 ) -> None:
@@ -91,71 +101,108 @@ def write_report(
         UsageError: The path will not do; no line has been read.
         CordboardError: It could not be written.
     """
-    target = check_report_path(Path(path))
-    suffix = target.suffix.lower()
-    gathering = _Gathering(header, as_html=suffix == ".html", as_text=suffix == ".txt")
-    for line in lines:
-        gathering.add(line)
-    with written(target) as file:
-        file.writelines(gathering.pieces(_now(coverage), suffix))
+    hand_over(lines, coverage, header, report=path)
 
 
-def collect(
-    directory: Path | str, lines: Iterable[Line], coverage: CoverageOrLater
-) -> dict[str, int]:
+def collect(directory: Path | str, lines: Iterable[Line], coverage: CoverageOrLater) -> None:
     """Write raw lines into a new folder, one file a source, and the coverage beside them.
-
-    Returns:
-        Lines by the name of their file.
 
     Raises:
         UsageError: The folder exists already; no line has been read.
         CordboardError: It could not be written; nothing is left behind.
     """
-    target = check_collect_path(Path(directory))
-    with filled(target) as folder:
-        spread = Spread(folder)
-        for line in lines:
-            spread.add(line.source, line.raw)
-        spread.flush()
-        (folder / "coverage.json").write_bytes(coverage_json(_now(coverage)))
-    return dict(spread.lines)
+    hand_over(lines, coverage, Header(), directory=directory)
 
 
 def bundle(
     zip_path: Path | str, lines: Iterable[Line], coverage: CoverageOrLater, header: Header
-) -> dict[str, int]:
+) -> None:
     """Write an archive for somebody else: raw lines, both reports, coverage, versions.
-
-    Returns:
-        Lines by the name of their file.
 
     Raises:
         UsageError: The path will not do, or exists; no line has been read.
         CordboardError: It could not be written; nothing is left behind.
     """
-    target = check_bundle_path(Path(zip_path))
+    hand_over(lines, coverage, header, zip_path=zip_path)
+
+
+def hand_over(
+    lines: Iterable[Line],
+    coverage: CoverageOrLater,
+    header: Header,
+    *,
+    report: Path | str | None = None,
+    directory: Path | str | None = None,
+    zip_path: Path | str | None = None,
+) -> None:
+    """Write any of the above from lines that are read once; all paths are checked before.
+
+    Raises:
+        UsageError: A path will not do; no line has been read.
+        CordboardError: Something could not be written.
+    """
+    wanted = [
+        _report(check_report_path(Path(report)), header) if report is not None else None,
+        _collection(check_collect_path(Path(directory))) if directory is not None else None,
+        _bundle(check_bundle_path(Path(zip_path)), header) if zip_path is not None else None,
+    ]
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(sink) for sink in wanted if sink is not None]
+        for line in lines:
+            for sink in sinks:
+                sink.add(line)
+        known = coverage if isinstance(coverage, Coverage) else coverage()
+        for sink in sinks:
+            sink.finish(known)
+
+
+@contextmanager
+def _report(target: Path, header: Header) -> Iterator[_Sink]:
+    suffix = target.suffix.lower()
+    gathering = _Gathering(header, as_html=suffix == ".html", as_text=suffix == ".txt")
+
+    def finish(coverage: Coverage) -> None:
+        with written(target) as file:
+            file.writelines(gathering.pieces(coverage, suffix))
+
+    yield _Sink(gathering.add, finish)
+
+
+@contextmanager
+def _collection(target: Path) -> Iterator[_Sink]:
+    with filled(target) as folder:
+        spread = Spread(folder)
+
+        def finish(coverage: Coverage) -> None:
+            spread.flush()
+            with written(folder / "coverage.json") as file:
+                file.write(coverage_json(coverage))
+
+        yield _Sink(lambda line: spread.add(line.source, line.raw), finish)
+
+
+@contextmanager
+def _bundle(target: Path, header: Header) -> Iterator[_Sink]:
     gathering = _Gathering(header, as_html=True, as_text=True)
     with scratch(target) as folder, written(target, new=True) as archive:
         spread = Spread(folder)
-        for line in lines:
+
+        def add(line: Line) -> None:
             gathering.add(line)
             spread.add(line.source, clean_raw(line.raw))
-        spread.flush()
-        known = _now(coverage)
-        contents = {
-            "README.txt": README.encode(),
-            "report.html": b"".join(gathering.pieces(known, ".html")),
-            "report.txt": b"".join(gathering.pieces(known, ".txt")),
-            "coverage.json": coverage_json(known),
-            "versions.json": versions_json(),
-        }
-        pack(archive, contents, folder, "lines")
-    return dict(spread.lines)
 
+        def finish(coverage: Coverage) -> None:
+            spread.flush()
+            contents = {
+                "README.txt": README.encode(),
+                "report.html": b"".join(gathering.pieces(coverage, ".html")),
+                "report.txt": b"".join(gathering.pieces(coverage, ".txt")),
+                "coverage.json": coverage_json(coverage),
+                "versions.json": versions_json(),
+            }
+            pack(archive, contents, folder, "lines")
 
-def _now(coverage: CoverageOrLater) -> Coverage:
-    return coverage if isinstance(coverage, Coverage) else coverage()
+        yield _Sink(add, finish)
 
 
 def _attribution(line: Line) -> str:

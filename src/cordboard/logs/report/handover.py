@@ -52,13 +52,11 @@ class Spread:
         self._taken: set[str] = set()
         self._waiting: dict[str, list[bytes]] = {}
         self._bytes = 0
-        self.lines: dict[str, int] = {}
 
     def add(self, source: str, raw: bytes) -> None:
         """Take one line of a source."""
         name = self._names.get(source) or self._named(source)
         self._waiting.setdefault(name, []).append(raw)
-        self.lines[name] = self.lines.get(name, 0) + 1
         self._bytes += len(raw) + 1
         if self._bytes >= BUFFERED_MAX_BYTES:
             self.flush()

@@ -85,7 +85,7 @@ def _sections(model: Model) -> list[tuple[str, str, Markup]]:
         ("turns", "Turns", html_call.turns(session) if session else None),
         ("attempts", "Attempts", html_call.attempts(session.attempts) if session else None),
         ("services", "Services", html_call.lanes(model)),
-        ("trouble", "Errors", html_call.troubles(model.troubles)),
+        ("trouble", "Errors", html_call.troubles(model.troubles, named=session is None)),
         ("events", "Events", html_call.events(session) if session else None),
         ("coverage", "Coverage", _coverage(model)),
     ]

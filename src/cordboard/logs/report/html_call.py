@@ -346,8 +346,8 @@ def _attempt(item: Attempt) -> Markup:
 # --- troubles and events
 
 
-def troubles(found: Troubles) -> Markup:
-    """Show each warning and error among its neighbours."""
+def troubles(found: Troubles, *, named: bool = False) -> Markup:
+    """Show each warning and error among its neighbours; ``named``: with its session."""
     if not found.blocks:
         words = "There is neither a warning nor an error in these lines."
         return el(
@@ -363,34 +363,37 @@ def troubles(found: Troubles) -> Markup:
     return el(
         "section",
         el("h2", "Errors in context", el("small", about)),
-        [_block(block) for block in ordered],
+        [_block(block, named=named) for block in ordered],
         el("p", left_out, class_="dim") if left_out else None,
         id="trouble",
     )
 
 
-def _block(block: Block) -> Markup:
+def _block(block: Block, *, named: bool) -> Markup:
     tone = "bad" if block.worst == "error" else "warn"
     return el(
-        "div", el("ol", [_neighbour(item) for item in block.entries]), class_=f"block tone-{tone}"
+        "div",
+        el("ol", [_neighbour(item, named=named) for item in block.entries]),
+        class_=f"block tone-{tone}",
     )
 
 
-def _neighbour(item: Entry) -> Markup:
+def _neighbour(item: Entry, *, named: bool) -> Markup:
     stack = item.stack.strip()
     return el(
         "li",
         el("a", clock(item.us), href=f"#L{item.index + 1}"),
         el("span", item.level, class_=f"lvl {item.level}"),
         service_name(item.service),
-        el("span", one_line(_said(item), 600), class_="what wrap"),
+        el("span", one_line(_said(item, named=named), 600), class_="what wrap"),
         el("pre", stack, class_="wrap") if item.bad and stack else None,
         class_=item.level if item.bad else None,
     )
 
 
-def _said(item: Entry) -> str:
-    return f"{item.event}  {item.said}" if item.event else item.said
+def _said(item: Entry, *, named: bool) -> str:
+    whose = f"[{item.session_id}]" if named and item.session_id else None
+    return "  ".join(filter(None, [whose, item.event, item.said]))
 
 
 def events(session: Session) -> Markup | None:

@@ -62,6 +62,10 @@
   const errorWords = (error) => !error ? "" : typeof error === "object"
     ? [error.type, error.message].filter(Boolean).map(asText).join(": ") : asText(error);
 
+  // Where several sessions speak, each line says whose it is.
+  const several = new Set(tables.context.map((it) => it.sessionId).filter((id) => id && !String(id).startsWith("server:"))).size > 1;
+  const sessionOf = (at) => { const id = asText((cell(rows[at], 3) || {}).sessionId ?? ""); return id.length > 10 ? "…" + id.slice(-9) : id; };
+
   // --- filters
   const list = byId("list"), space = byId("space"), search = byId("search"), least = byId("least");
   const eventsOnly = byId("events-only"), counted = byId("counted"), chips = byId("chips"), detail = byId("detail");
@@ -146,6 +150,7 @@
   const fill = (node, at) => {
     const it = line(at);
     const text = make("span", "text");
+    if (several) text.append(make("span", "meta", sessionOf(at).padEnd(10)), "  ");
     if (it.event) { const name = make("span", "event"); highlighted(name, it.event); text.append(name, "  "); }
     highlighted(text, flat(it.message));
     const words = flat(pairs(it.meta)), error = flat(errorWords(it.error));

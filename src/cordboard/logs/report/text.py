@@ -45,7 +45,9 @@ def report(model: Model, lines: Iterable[Entry], left_out: int = 0) -> Iterator[
     if session is not None:
         yield from _section("EVENTS", _entries(session.events))
     yield from _section("COVERAGE", _coverage(model))
-    yield from _section(f"ALL LINES ({model.lines:,})", _all_lines(lines, left_out))
+    yield from _section(
+        f"ALL LINES ({model.lines:,})", _all_lines(lines, left_out, named=session is None)
+    )
     yield from _footer(model)
 
 
@@ -250,7 +252,7 @@ def _troubles(model: Model) -> Iterator[str]:
     title = f"ERRORS IN CONTEXT  {count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
     yield from _section(title, [])
     for block in sorted(found.blocks, key=lambda item: item.worst != "error"):
-        yield from _block(block)
+        yield from _block(block, named=model.session is None)
         yield ""
     if found.left_out:
         yield f"{found.left_out:,} more are among the lines below."
@@ -258,9 +260,9 @@ def _troubles(model: Model) -> Iterator[str]:
         yield "none in these lines"
 
 
-def _block(block: Block) -> Iterator[str]:
+def _block(block: Block, *, named: bool) -> Iterator[str]:
     for item in block.entries:
-        yield from _entry(item, "> " if item.bad else "  ", stack=item.bad)
+        yield from _entry(item, "> " if item.bad else "  ", stack=item.bad, named=named)
 
 
 def _entries(entries: Iterable[Entry]) -> Iterator[str]:
@@ -268,18 +270,19 @@ def _entries(entries: Iterable[Entry]) -> Iterator[str]:
         yield from _entry(item, "", stack=False)
 
 
-def _all_lines(entries: Iterable[Entry], left_out: int) -> Iterator[str]:
+def _all_lines(entries: Iterable[Entry], left_out: int, *, named: bool) -> Iterator[str]:
     before = -1
     for item in entries:
         if item.index != before + 1:
             yield f"... {left_out:,} lines of the middle are not in this report ..."
         before = item.index
-        yield from _entry(item, "", stack=True)
+        yield from _entry(item, "", stack=True, named=named)
 
 
-def _entry(item: Entry, lead: str, *, stack: bool) -> Iterator[str]:
+def _entry(item: Entry, lead: str, *, stack: bool, named: bool = False) -> Iterator[str]:
     start = f"{lead}{clock(item.us)} {item.level:<5} {padded(item.service, 10)} "
-    words = f"{item.event}  {item.said}" if item.event else item.said
+    whose = f"[{item.session_id}]" if named and item.session_id else None
+    words = "  ".join(filter(None, [whose, item.event, item.said]))
     yield from wrapped(words, start, " " * (len(lead) + 13))
     if stack and item.stack.strip():
         yield from wrapped(item.stack.strip("\n"), " " * (len(lead) + 13) + "| ")

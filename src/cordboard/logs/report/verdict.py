@@ -97,10 +97,7 @@ def judge(story: Story, lines: int) -> Verdict:
     if not lines:
         return Verdict("unknown", "No line was found.")
     if not story.events:
-        return Verdict(
-            "unknown",
-            f"How it went cannot be told: none of its {count(lines, 'line')} is an event.",
-        )
+        return Verdict("unknown", "How it went cannot be told: no line of it is an event.")
     if ended is None:
         return _unended(story)
     reason = as_text(ended.meta.get("reason") or "")
