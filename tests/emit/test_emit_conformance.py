@@ -1,5 +1,6 @@
 """The kit fails a service for what it should, with file and line, and for nothing else."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -80,7 +81,7 @@ def project(tmp_path: Path) -> Path:
 def run(project: Path, *options: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
-        cwd=project, capture_output=True, text=True, timeout=120, check=False,
+        cwd=project, env={**os.environ, "TMPDIR": str(project)}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
 
@@ -116,6 +117,29 @@ def test_the_checklist_names_who_was_heard_and_who_was_not(project: Path) -> Non
     assert "| `svc` | app | yes | yes |" in page
     assert "| `svc.silent` |  | no | no |" in page
     assert "test_svc" not in page
+
+
+def test_processes_that_a_test_starts_are_heard(project: Path) -> None:
+    """With --cordboard-log-children a child's module is on the list, and its faults fail the test."""
+    (project / "child.py").write_text(
+        "import os, cordboard\n"
+        "log = cordboard.get_logger('c')\n"
+        "log.info('Started')\n"
+        "if os.fork() == 0: log.error('Odd', event='no.such.event')\n"
+        "else: os.wait()\n"
+    )
+    (project / "test_svc.py").write_text(
+        "import subprocess, sys\n"
+        "def test_child(): subprocess.run([sys.executable, '-c', 'import child'], check=True)\n"
+        "def test_other(): pass\n"
+    )
+    said = run(project, "--cordboard-log", "--cordboard-log-children", "-v")
+    assert "child.py:4: a line breaks the schema: event 'no.such.event'" in said
+    assert "1 failed, 1 passed" in said
+    assert "1 of 1 modules were heard" in run(
+        project, "--cordboard-log", "--cordboard-log-children"
+    )
+    assert not list(project.glob("cordboard-log-*"))
 
 
 def test_without_the_option_the_kit_is_asleep(project: Path) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from cordboard.context import bound
-from cordboard.emit.conformance import caller, watching
+from cordboard.emit.witness import caller, watching
 
 _WAIT_S: Final = 60.0
 

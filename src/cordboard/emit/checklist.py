@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Final
 
 from cordboard.emit.logger import Logger
+from cordboard.emit.witness import is_ours
 
 _HAS_LOGGER: Final = re.compile(r"^\w+(?:: [\w.\[\]]+)? = (?:[\w.]+\.)?get_logger\(", re.MULTILINE)
-_FOREIGN: Final = "site-packages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,6 @@ def with_logger(package: Path) -> Iterator[str]:
         if _HAS_LOGGER.search(path.read_text(encoding="utf-8", errors="replace")):
             parts = path.relative_to(package.parent).with_suffix("").parts
             yield ".".join(part for part in parts if part != "__init__")
-
-
-def is_ours(file: str, root: str) -> bool:
-    """Say whether a file is of the project, and neither a dependency nor a test."""
-    name = Path(file).name
-    test = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
-    return file.startswith(f"{root}/") and _FOREIGN not in file and not test
 
 
 def page(found: list[Row]) -> str:

@@ -8,87 +8,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import msgspec
 import pytest
 
 from cordboard.context import current, variable
-from cordboard.contract.ids import is_session_id
-from cordboard.contract.record import EVENTS, LINE_MAX_BYTES, SERVER_PREFIX, TAG
+from cordboard.contract.record import SERVER_PREFIX
 from cordboard.emit import checklist
-from cordboard.emit.foreign import why_invalid
+from cordboard.emit.children import Children
 from cordboard.emit.pipeline import pipeline
+from cordboard.emit.witness import NOWHERE, Place, caller, faults, is_ours, watching
 
-_LOGGERS: Final = ("cordboard.emit", "logging", "loguru", "structlog", "warnings")
 _STARTERS: Final = (
     (_thread, "start_new_thread"),
     (threading, "_start_new_thread"),
     (threading, "_start_joinable_thread"),  # since Python 3.13
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the program a line was said."""
-
-    module: str
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-NOWHERE: Final = Place("?", "?", 0)
-
-
-def caller() -> Place:
-    """Return the first frame that is no logger's."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the standard library's own way
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if not any(module == name or module.startswith(f"{name}.") for name in _LOGGERS):
-            return Place(module, frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back
-    return NOWHERE
-
-
-def faults(line: bytes) -> Iterator[str]:
-    """Return what is wrong with a line by itself."""
-    try:
-        record = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
-        yield f"it is no JSON: {error}"
-        return
-    why = why_invalid(record)
-    if why is not None:
-        yield why
-        return
-    if len(line) > LINE_MAX_BYTES:
-        yield f"it has {len(line)} bytes"
-    if not is_session_id(record["sessionId"]):
-        yield f"sessionId {record['sessionId']!r} is no session id"
-    if record.get("event", "turn.ended") not in EVENTS:
-        yield f"event {record['event']!r} is none of the contract"
-    if "[" in record[TAG] or "]" in record[TAG]:
-        yield f"tag {record[TAG]!r} has brackets"
-
-
-@contextmanager
-def watching(watcher: Callable[[bytes], None]) -> Iterator[None]:
-    """Show every line to ``watcher`` for the length of a block."""
-    pipeline.watchers.append(watcher)
-    pipeline.redirect()
-    try:
-        yield
-    finally:
-        pipeline.watchers[:] = [other for other in pipeline.watchers if other is not watcher]
-        pipeline.redirect()
 
 
 class Births:
@@ -141,11 +79,13 @@ class Kit:
     Args:
         root: The project's folder; paths are shown from there, and prints elsewhere are not ours.
         report: Where to write the checklist, if anywhere.
+        children: What processes said that tests have started, if they are listened to.
     """
 
-    def __init__(self, root: str, report: str | None) -> None:
+    def __init__(self, root: str, report: str | None, children: Children | None) -> None:
         self.root = root
         self.report = report
+        self.children = children
         self.heard: Counter[tuple[str, str, bool]] = Counter()
         self._births = Births()
 
@@ -175,6 +115,8 @@ class Kit:
             stack.enter_context(self._births.noted())
             stack.enter_context(self._no_print(item, problems))
             yield
+        if self.children is not None:
+            problems += self.children.take(self.heard)
         if problems:
             pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)
 
@@ -189,7 +131,7 @@ class Kit:
             return  # told above
         if not own or place is NOWHERE:
             return
-        if checklist.is_ours(place.file, self.root):
+        if is_ours(place.file, self.root):
             self.heard[place.module, str(record["service"]), known] += 1
         lost = None if known else self._births.lost()
         if lost is not None:
@@ -217,6 +159,11 @@ class Kit:
 
     def _shown(self, place: Place) -> str:
         return str(place).removeprefix(self.root).lstrip("/")
+
+    def pytest_unconfigure(self) -> None:
+        """Listen to processes no more."""
+        if self.children is not None:
+            self.children.stop()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the checklist, in full with ``-v``, and write it where it was asked for."""

@@ -15,13 +15,18 @@ MARKER: Final = "cordboard_log_exempt(reason): --cordboard-log does not look at 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer ``--cordboard-log`` and ``--cordboard-log-report``."""
+    """Offer ``--cordboard-log`` and what goes with it."""
     group = parser.getgroup("cordboard")
     group.addoption(
         "--cordboard-log",
         action="store_true",
         help="fail a test that writes a line without its session, of the wrong session or "
         "schema, or that prints",
+    )
+    group.addoption(
+        "--cordboard-log-children",
+        action="store_true",
+        help="listen to the Python processes that tests start as well, through PYTHONPATH",
     )
     group.addoption(
         "--cordboard-log-report",
@@ -34,10 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Wake the kit when it is asked for."""
     config.addinivalue_line("markers", MARKER)
     if config.getoption("--cordboard-log"):
-        from cordboard.emit.conformance import Kit  # noqa: PLC0415 - asleep otherwise
+        from cordboard.emit.children import Children  # noqa: PLC0415 - asleep otherwise
+        from cordboard.emit.conformance import Kit  # noqa: PLC0415 - likewise
 
-        report = config.getoption("--cordboard-log-report")
-        config.pluginmanager.register(Kit(str(config.rootpath), report), "cordboard-log-kit")
+        root, report = str(config.rootpath), config.getoption("--cordboard-log-report")
+        children = Children(root) if config.getoption("--cordboard-log-children") else None
+        config.pluginmanager.register(Kit(root, report, children), "cordboard-log-kit")
 
 
 @pytest.fixture
