@@ -215,7 +215,7 @@ class TestAssign:
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
-        await store.recover("call-7", 1, refused=True)
+        await store.recover("call-7", 1, "refused")
         assert (await store.assign("call-7", 1)).outcome == "gone"
 
 
@@ -234,7 +234,7 @@ class TestHolder:
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
-        await store.recover("call-7", 1, refused=True)
+        await store.recover("call-7", 1, "refused")
         with pytest.raises(StaleEpochError):
             await store.running("call-7", 1, HOLDER)
 
@@ -262,13 +262,14 @@ class TestHolder:
         await store.leave(session_id="b")
         verdicts = await store.renew(
             [
-                Renewal("call-7", 1, "webrtc:demo", 42),
-                Renewal("call-7", 9, "webrtc:demo", 42),
-                Renewal("b", 1, "webrtc:b", 42),
-                Renewal("never", 1, "webrtc:never", 42),
+                Renewal("call-7", 1, HOLDER),
+                Renewal("call-7", 9, HOLDER),
+                Renewal("b", 1, HOLDER),
+                Renewal("never", 1, HOLDER),
+                Renewal("call-7", 1, Holder("r9", "http://127.0.0.1:9", "warm", 1)),
             ]
         )
-        assert verdicts == ["held", "lost", "stop", "unknown"]
+        assert verdicts == ["held", "lost", "stop", "unknown", "lost"]
 
     async def test_finish_needs_the_epoch(self, store: Store) -> None:
         """A holder that was replaced ends nothing."""

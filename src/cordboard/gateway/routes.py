@@ -11,6 +11,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from cordboard import faults
 from cordboard.context import bound, current
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import (
@@ -21,6 +22,7 @@ from cordboard.contract.errors import (
     UpstreamError,
 )
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
+from cordboard.contract.launch import Launch
 from cordboard.contract.state import TERMINAL, State
 from cordboard.emit import get_logger
 from cordboard.gateway import metrics
@@ -96,7 +98,7 @@ async def join(
 async def _accept(svc: "Services", body: JoinBody, session_id: str) -> Accepted:
     launch = body.launch(session_id, current().traceparent)
     try:
-        accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
+        accepted = await _accept_after_leave(svc, launch)
     except CordboardError as error:
         error.extra.setdefault("sessionId", session_id)
         metrics.joins.labels(error.code).inc()
@@ -114,6 +116,18 @@ async def _accept(svc: "Services", body: JoinBody, session_id: str) -> Accepted:
         metrics.joins.labels("accepted").inc()
         with bound(epoch=accepted.epoch):
             log.info("Join accepted", event="join.accepted", reused=False, bot=body.bot)
+    return accepted
+
+
+async def _accept_after_leave(svc: "Services", launch: Launch) -> Accepted:
+    """Accept; where the room's bot is about to leave, wait for that: its caller wants a new one."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + LEAVE_CONFIRM_S
+    accepted: Accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
+    while accepted.stopping and loop.time() < give_up_at:
+        with svc.hub.waiting(accepted.session_id) as waiter:
+            await _told(waiter, 0.5)
+        accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
     return accepted
 
 
@@ -156,6 +170,7 @@ async def leave(body: LeaveBody, svc: Deps) -> JSONResponse:
         left: Leave = await svc.store.leave(
             session_id=body.sessionId, room=body.room_url, force=body.force
         )
+        faults.point("gateway.leave.decided")
         with bound(session_id=left.session_id, room=left.room_url, epoch=left.epoch or None):
             return await _left(svc, left)
 

@@ -33,8 +33,8 @@ def create_app(settings: Settings, store: Store, launcher: Launcher | None) -> F
             loop = Loop(
                 consumer_name(),
                 store,
-                Placer(store, runners, launcher),
-                Sweeper(store, runners, launcher),
+                Placer(store, runners, launcher, settings.placement),
+                Sweeper(store, runners, launcher, settings.crowd_percent),
             )
             working.append(asyncio.create_task(loop.run(), name="operator"))
             yield

@@ -2,24 +2,29 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from cordboard import faults
 from cordboard.context import bound_context
 from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.launchers.process import context_of
-from cordboard.operator.place import Placer
+from cordboard.operator import metrics
+from cordboard.operator.place import HandOver, Placer
 from cordboard.operator.sweep import Sweeper
 from cordboard.store import Entry, Store
 
 READ_BLOCK_MS: Final = 1000
 READ_COUNT: Final = 64
-AT_ONCE: Final = 64
-RETRY_S: Final = 0.25  # how soon a join that waits for a free runner is tried again
-HOLD_S: Final = 5.0
-ABANDONED_MS: Final = 20_000  # four times HOLD_S: its operator is gone
+AT_ONCE: Final = 64  # hand-overs whose answer is awaited
+WAITING_MAX: Final = 256  # more stays in the stream, for operators that have hands free
+RETRY_S: Final = 0.05  # how soon the oldest join that waits for a free runner is tried again
+HOLD_S: Final = 1.0
+ABANDONED_MS: Final = 5_000  # five times HOLD_S: its operator is gone
+CONSUMER_KEPT_MS: Final = 3_600_000
 SWEEP_S: Final = 1.0
 PAUSE_MAX_S: Final = 2.0
 
@@ -39,8 +44,8 @@ class Loop:
     placer: Placer
     sweeper: Sweeper
     _waiting: dict[str, Entry] = field(default_factory=dict)
-    _busy: set[asyncio.Task[None]] = field(default_factory=set)
-    _free: asyncio.Event = field(default_factory=asyncio.Event)
+    _busy: dict[asyncio.Task[None], Entry] = field(default_factory=dict)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
 
     async def run(self) -> None:
@@ -48,7 +53,7 @@ class Loop:
         async with asyncio.TaskGroup() as group:
             for name, step in (
                 ("read", self._read),
-                ("retry", self._retry),
+                ("place", self._place_waiting),
                 ("hold", self._hold),
                 ("sweep", self._sweep),
                 ("cold", self._cold),
@@ -61,6 +66,7 @@ class Loop:
         if self._busy:
             await asyncio.wait(self._busy, timeout=15)
         with contextlib.suppress(StoreUnavailableError):
+            await self.store.release(self.consumer, list(self._waiting))
             await self.store.forget_consumer(self.consumer)
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
@@ -85,16 +91,19 @@ class Loop:
                 pause = min(pause * 2, PAUSE_MAX_S)
 
     async def _read(self) -> None:
-        room = AT_ONCE - len(self._busy)
+        room = WAITING_MAX - len(self._waiting)
         if room <= 0:
-            await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(RETRY_S)
             return
         for entry in await self.store.entries(
             self.consumer, count=min(room, READ_COUNT), block_ms=READ_BLOCK_MS
         ):
-            self._claim(entry)
+            self._claimed(entry)
 
-    def _claim(self, entry: Entry) -> None:
+    def _claimed(self, entry: Entry) -> None:
+        if entry.entry_id in self._waiting or entry in self._busy.values():
+            return
+        faults.point("operator.claim")
         if entry.launch is not None:
             with bound_context(context_of(entry.launch)):
                 log.info(
@@ -103,42 +112,70 @@ class Loop:
                     attempt=entry.launch.attempt,
                     operator=self.consumer,
                 )
-        self._start(entry)
+        self._waiting[entry.entry_id] = entry
+        self._came.set()
 
-    def _start(self, entry: Entry) -> None:
-        task = asyncio.create_task(self._place(entry), name=f"place {entry.entry_id}")
-        self._busy.add(task)
-        task.add_done_callback(self._busy.discard)
+    async def _place_waiting(self) -> None:
+        """Place what waits, the oldest first; a bot without a free runner is not asked for twice."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._came.wait(), RETRY_S)
+        self._came.clear()
+        full: set[str] = set()
+        for entry in sorted(self._waiting.values(), key=_age):
+            bot = entry.launch.bot if entry.launch else ""
+            if self._stopping or bot in full:
+                continue
+            if len(self._busy) >= AT_ONCE:
+                await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
+            handing_over = await self._claim(entry)
+            if handing_over is None:
+                full.add(bot)
+                continue
+            del self._waiting[entry.entry_id]
+            self._start(entry, handing_over)
 
-    async def _place(self, entry: Entry) -> None:
+    async def _claim(self, entry: Entry) -> HandOver | None:
         try:
-            placed = await self.placer.place(entry)
+            return await self.placer.claim(entry)
         except StoreUnavailableError:
-            placed = False
+            raise
         except Exception:
             log.exception("A join could not be placed", entry=entry.entry_id)
-            placed = False
-        if placed:
-            self._waiting.pop(entry.entry_id, None)
-        else:
-            self._waiting[entry.entry_id] = entry
+            return None
 
-    async def _retry(self) -> None:
-        await asyncio.sleep(RETRY_S)
-        for entry in list(self._waiting.values())[: AT_ONCE - len(self._busy)]:
-            del self._waiting[entry.entry_id]
-            self._start(entry)
+    def _start(self, entry: Entry, handing_over: HandOver) -> None:
+        task = asyncio.create_task(
+            self._hand_over(entry, handing_over), name=f"place {entry.entry_id}"
+        )
+        self._busy[task] = entry
+        task.add_done_callback(self._busy.pop)
+
+    async def _hand_over(self, entry: Entry, handing_over: HandOver) -> None:
+        """Finish a hand-over. When it fails the entry is looked at again: the store knows best."""
+        done = False
+        try:
+            done = await handing_over()
+        except StoreUnavailableError as error:
+            log.warning("Redis went away in a hand-over", error=error)
+        except Exception:
+            log.exception("A join could not be handed over", entry=entry.entry_id)
+        if not done:
+            self._waiting[entry.entry_id] = entry
 
     async def _hold(self) -> None:
         await asyncio.sleep(HOLD_S)
-        await self.store.hold(self.consumer, list(self._waiting))
+        ours = [*self._waiting, *(entry.entry_id for entry in self._busy.values())]
+        await self.store.hold(self.consumer, ours)
         for entry in await self.store.abandoned(
             self.consumer, idle_ms=ABANDONED_MS, count=READ_COUNT
         ):
-            self._claim(entry)
+            self._claimed(entry)
+        await self.store.forget_dead_consumers(CONSUMER_KEPT_MS)
 
     async def _sweep(self) -> None:
+        due = time.monotonic() + SWEEP_S
         await asyncio.sleep(SWEEP_S)
+        metrics.loop_lag.set(max(time.monotonic() - due, 0.0))
         await self.sweeper.sweep()
 
     async def _cold(self) -> None:
@@ -154,3 +191,9 @@ class Loop:
             done = True
         if done and self.placer.cold.get(session_id) == item[1]:
             del self.placer.cold[session_id]
+
+
+def _age(entry: Entry) -> tuple[int, int]:
+    """The order in which joins were accepted."""
+    at_ms, _, number = entry.entry_id.partition("-")
+    return int(at_ms), int(number or 0)

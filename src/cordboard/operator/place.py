@@ -1,9 +1,11 @@
 """Placing one accepted join: on a warm runner, else by a cold start, else it waits."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from cordboard import faults
 from cordboard.context import bound_context
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
@@ -12,11 +14,19 @@ from cordboard.launchers import Launcher
 from cordboard.launchers.process import context_of
 from cordboard.operator import metrics
 from cordboard.operator.runners import Answer, Runners
-from cordboard.store import Entry, Store
+from cordboard.store import Assignment, Entry, Store
 
 REFUSAL_PAUSE_S: Final = 2.0  # a runner that refused has another idea of its capacity than we
+COLD_PAUSE_S: Final = 0.25  # before a launcher without room is asked again
 
 log = get_logger("operator")
+
+HandOver = Callable[[], Awaitable[bool]]
+"""What is left to do for an entry that was claimed; False when it has to wait after all."""
+
+
+async def _nothing_to_do() -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -24,77 +34,140 @@ class Placer:
     """Hands sessions over; remembers only which runners refused a moment ago.
 
     Attributes:
+        placement: ``spread`` or ``pack`` (see the setting).
         cold: Cold starts of this operator that need looking at: session, epoch and name.
     """
 
     store: Store
     runners: Runners
     launcher: Launcher | None
+    placement: str = "spread"
     cold: dict[str, tuple[int, str]] = field(default_factory=dict)
     _refused_until: dict[str, float] = field(default_factory=dict)
+    _cold_again_at: float = 0.0
+    _starts_cold: bool = False
 
-    async def place(self, entry: Entry) -> bool:
-        """Place an entry; False when nothing is free for it now.
+    async def claim(self, entry: Entry) -> HandOver | None:
+        """Decide where an entry goes; return what is left to do, or None when nothing is free.
+
+        What is left (the runner's answer, a cold start) takes time, and others need not wait for it.
 
         Raises:
             StoreUnavailableError: Redis is away; the entry stays this consumer's.
         """
         launch = entry.launch
         if launch is None:
-            log.error(
-                "An entry of the queue cannot be read", entry=entry.entry_id, why=entry.problem
-            )
-            await self.store.bury(entry)
-            return True
+            await self._bury(entry)
+            return _nothing_to_do
         with bound_context(context_of(launch)):
-            return await self._warm(entry, launch) or await self._cold(entry, launch)
+            given = await self.store.assign(
+                launch.session_id,
+                launch.epoch,
+                placement=self.placement,
+                not_to=self._not_to(),
+            )
+            if given.outcome == "gone" and not self._is_ours_to_repeat(given):
+                await self.store.acknowledge(entry.entry_id)
+                return _nothing_to_do
+            if given.outcome == "assigned":
+                return lambda: self._start(entry, launch, given)
+            return self._cold(entry, launch)
 
-    async def _warm(self, entry: Entry, launch: Launch) -> bool:
-        given = await self.store.assign(launch.session_id, launch.epoch, not_to=self._not_to())
-        if given.outcome == "gone":
-            await self.store.acknowledge(entry.entry_id)
-            return True
-        if given.outcome == "none":
-            return False
-        answer, why = await self.runners.start(given.runner_url, launch)
-        if answer is Answer.STARTED:
-            await self.store.acknowledge(entry.entry_id)
-            metrics.assignments.labels("warm").inc()
-            log.info("Session handed over", event="launch.assigned", runner=given.runner_id)
-            return True
-        if answer is not Answer.GONE:
-            self._refused_until[given.runner_id] = time.monotonic() + REFUSAL_PAUSE_S
-        await self._take_back(launch, why, given.runner_id)
+    def _is_ours_to_repeat(self, given: Assignment) -> bool:
+        """Say whether it may be a cold start whose operator died in the middle of it."""
+        return given.state == "starting" and self.launcher is not None
+
+    async def _start(self, entry: Entry, launch: Launch, given: Assignment) -> bool:
+        with bound_context(context_of(launch)):
+            faults.point("operator.start.before")
+            answer, why = await self.runners.start(given.runner_url, launch)
+            faults.point("operator.start.after")
+            if answer is Answer.STARTED or await self._runs_after_all(launch, answer, why, given):
+                await self.store.acknowledge(entry.entry_id)
+                metrics.assignments.labels("warm").inc()
+                log.info("Session handed over", event="launch.assigned", runner=given.runner_id)
         return True
 
-    async def _cold(self, entry: Entry, launch: Launch) -> bool:
-        if self.launcher is None or not await self.launcher.room_for_more():
+    def _cold(self, entry: Entry, launch: Launch) -> HandOver | None:
+        """Return what starts a cold runner; one at a time, so that no more start than may."""
+        launcher = self.launcher
+        if launcher is None or self._starts_cold or time.monotonic() < self._cold_again_at:
+            return None
+        self._starts_cold = True
+
+        async def start() -> bool:
+            try:
+                with bound_context(context_of(launch)):
+                    return await self._start_cold(launcher, entry, launch)
+            finally:
+                self._starts_cold = False
+
+        return start
+
+    async def _start_cold(self, launcher: Launcher, entry: Entry, launch: Launch) -> bool:
+        if not await launcher.room_for_more():
+            self._cold_again_at = time.monotonic() + COLD_PAUSE_S
             return False
-        name = self.launcher.name(launch)
+        name = launcher.name(launch)
         given = await self.store.assign(launch.session_id, launch.epoch, job_name=name)
         if given.outcome == "assigned":
-            await self._launch(self.launcher, name, launch)
+            await self._launch(launcher, name, launch)
         await self.store.acknowledge(entry.entry_id)
         return True
 
     async def _launch(self, launcher: Launcher, name: str, launch: Launch) -> None:
+        faults.point("operator.launch.before")
         try:
             await launcher.launch(name, launch)
         except LaunchError as error:
-            await self._take_back(launch, str(error), name)
+            log.warning("Cold start failed", event="launch.failed", job=name, why=str(error))
+            metrics.assignments.labels("failed").inc()
+            await self._again(launch)
             return
+        faults.point("operator.launch.after")
         self.cold[launch.session_id] = (launch.epoch, name)
         metrics.assignments.labels("cold").inc()
         log.info("Cold runner started", event="launch.job_created", job=name)
 
-    async def _take_back(self, launch: Launch, why: str, from_whom: str) -> None:
-        """Fence whoever was asked by raising the epoch, then let the session be placed anew."""
-        log.warning("Hand-over failed", event="launch.failed", runner=from_whom, why=why)
+    async def _runs_after_all(
+        self, launch: Launch, answer: Answer, why: str, given: Assignment
+    ) -> bool:
+        """Fence whoever was asked by raising the epoch; True when its bot is in the room already."""
+        if answer is not Answer.GONE:
+            pause_s = REFUSAL_PAUSE_S
+            if answer is Answer.UNREACHABLE:  # dead, most likely: until the store knows it too
+                pause_s = self.store.periods.lease_s
+            self._refused_until[given.runner_id] = time.monotonic() + pause_s
+        if await self._again(launch) == "held":
+            return True
+        log.warning("Hand-over failed", event="launch.failed", runner=given.runner_id, why=why)
         metrics.assignments.labels("failed").inc()
-        recovery = await self.store.recover(launch.session_id, launch.epoch, refused=True)
+        return False
+
+    async def _again(self, launch: Launch) -> str:
+        recovery = await self.store.recover(launch.session_id, launch.epoch, "refused")
         if recovery.outcome == "failed":
             log.error(
                 "Session ended", event="session.ended", state="failed", reason=recovery.reason
+            )
+        return recovery.outcome
+
+    async def _bury(self, entry: Entry) -> None:
+        """Put what cannot be read aside; the session that it names, if any, will not start."""
+        log.error("An entry of the queue cannot be read", entry=entry.entry_id, why=entry.problem)
+        await self.store.bury(entry)
+        sid, epoch = entry.fields.get("session_id", ""), entry.fields.get("epoch", "")
+        if (
+            sid
+            and epoch.isdigit()
+            and await self.store.finish(sid, int(epoch), "launch_failed", entry.problem)
+        ):
+            log.error(
+                "Session ended",
+                event="session.ended",
+                state="failed",
+                reason="launch_failed",
+                session=sid,
             )
 
     def _not_to(self) -> list[str]:

@@ -1,29 +1,52 @@
 """The sweep: what is overdue is looked at, and repaired or given up."""
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from cordboard import faults
 from cordboard.context import Context, bound_context
+from cordboard.contract.lease import LEASE_S
 from cordboard.emit import get_logger
 from cordboard.launchers import Launcher
 from cordboard.operator import metrics
-from cordboard.operator.plan import Action, Finding, Sign, decide
+from cordboard.operator.plan import CROWD_WAIT_S, Action, Finding, Sign, decide, is_crowd
 from cordboard.operator.runners import Runners
 from cordboard.store import Expired, SessionRecord, Store, Suspect
+from cordboard.store.launches import RecoverWhy
 
-BATCH: Final = 100
+BATCH: Final = 500
+CROWD_PERCENT: Final = 50
 
 log = get_logger("sweep")
 
 
 @dataclass(slots=True)
+class _Seen:
+    """What this operator remembers of a suspect; losing it costs some seconds of patience."""
+
+    since: float
+    told: Sign | None = None
+
+
+@dataclass(slots=True)
 class Sweeper:
-    """Looks at overdue sessions; keeps nothing between two looks."""
+    """Looks at overdue sessions.
+
+    Attributes:
+        crowd_percent: When more of the leased sessions than this look dead at once, Redis or the
+            network is suspected first.
+    """
 
     store: Store
     runners: Runners
     launcher: Launcher | None
+    crowd_percent: int = CROWD_PERCENT
+    _seen: dict[tuple[str, int], _Seen] = field(default_factory=dict)
+    _crowd_since: float | None = None
 
     async def sweep(self) -> None:
         """Do all that is due now.
@@ -33,9 +56,49 @@ class Sweeper:
         """
         for expired in await self.store.expire_overdue(BATCH):
             await self._told_expired(expired)
-        suspects = await self.store.suspects(BATCH)
-        await asyncio.gather(*(self._look(suspect) for suspect in suspects))
+        await self._look_at_suspects()
         metrics.queue_depth.set(await self.store.depth())
+        metrics.queue_age.set(await self.store.oldest_wait_s())
+        metrics.sessions_live.set(await self.store.live())
+        metrics.free_slots.set(await self.store.free_slots())
+
+    async def _look_at_suspects(self) -> None:
+        suspects, leased = await self.store.suspect_count(), await self.store.leased()
+        metrics.suspects.set(suspects)
+        if self._must_wait(suspects, leased):
+            return
+        found = await self._suspects() if suspects else []
+        now = time.monotonic()
+        self._seen = {
+            key: self._seen.get(key) or _Seen(now)
+            for key in ((item.record.session_id, item.record.epoch) for item in found)
+        }
+        signs = await self._signs([item.record for item in found])
+        for suspect in found:
+            await self._act(suspect, signs[suspect.record.session_id])
+
+    def _must_wait(self, suspects: int, leased: int) -> bool:
+        """Say whether so many look dead that nobody is to be touched yet; tell of it once."""
+        if not is_crowd(suspects, leased, self.crowd_percent):
+            self._crowd_since = None
+            return False
+        now = time.monotonic()
+        if self._crowd_since is None:
+            self._crowd_since = now
+            log.warning(
+                "Many sessions look dead at once; suspecting Redis or the network first, waiting",
+                suspects=suspects,
+                leased=leased,
+            )
+        return now - self._crowd_since < CROWD_WAIT_S * self.store.periods.lease_s / LEASE_S
+
+    async def _suspects(self) -> list[Suspect]:
+        found: list[Suspect] = []
+        while page := await self.store.suspects(BATCH, len(found)):
+            found += page
+            if len(page) < BATCH:
+                break
+        return found
 
     async def check_start(self, session_id: str, epoch: int, job: str) -> bool:
         """Look at a cold start; True when it needs no further looking."""
@@ -48,8 +111,7 @@ class Sweeper:
             log.warning(
                 "A cold runner ended before its session ran", event="launch.failed", job=job
             )
-            await self._recover(record)
-        return True
+            return await self._recover(record, "died") != "held"
 
     async def _told_expired(self, expired: Expired) -> None:
         metrics.expiries.inc()
@@ -58,48 +120,82 @@ class Sweeper:
         if expired.job_name and self.launcher is not None:
             await self.launcher.stop(expired.job_name)
 
-    async def _look(self, suspect: Suspect) -> None:
+    async def _act(self, suspect: Suspect, sign: Sign) -> None:
         record = suspect.record
+        seen = self._seen[record.session_id, record.epoch]
+        finding = Finding(
+            suspect.overdue_ms,
+            sign,
+            time.monotonic() - seen.since,
+            "starting" if record.state == "starting" else "running",
+        )
+        action = decide(finding, self.store.periods)
         with bound_context(_context(record)):
-            finding = Finding(suspect.overdue_ms, await self._sign(record))
-            if decide(finding) is Action.WAIT:
-                log.warning(
-                    "A lease has run out, but its holder's death is not confirmed",
-                    overdue_ms=finding.overdue_ms,
-                    sign=finding.sign.value,
-                )
+            if action is Action.WAIT:
+                self._tell_waiting(finding, seen)
                 return
             log.warning(
                 "Lease expired",
                 event="lease.expired",
                 overdue_ms=finding.overdue_ms,
-                sign=finding.sign.value,
+                sign=sign.value,
                 runner=record.runner_id,
             )
-            await self._recover(record)
+            faults.point("operator.recover")
+            await self._recover(record, "died" if action is Action.RECOVER else "unstarted")
+
+    def _tell_waiting(self, finding: Finding, seen: _Seen) -> None:
+        if finding.state == "running" and seen.told is not finding.sign:
+            seen.told = finding.sign
+            log.warning(
+                "A lease has run out, but its holder's death is not confirmed",
+                overdue_ms=finding.overdue_ms,
+                sign=finding.sign.value,
+            )
+
+    async def _signs(self, records: Sequence[SessionRecord]) -> dict[str, Sign]:
+        """Ask all holders; a runner that does not answer for one session is not asked for the next."""
+        by_runner: defaultdict[str, list[SessionRecord]] = defaultdict(list)
+        for record in records:
+            by_runner[record.runner_url or f"job {record.job_name}"].append(record)
+        signs: dict[str, Sign] = {}
+        await asyncio.gather(*(self._ask(held, signs) for held in by_runner.values()))
+        return signs
+
+    async def _ask(self, records: Sequence[SessionRecord], signs: dict[str, Sign]) -> None:
+        sign = None
+        for record in records:
+            if sign not in {Sign.SILENT, Sign.REFUSED}:
+                sign = await self._sign(record)
+            signs[record.session_id] = sign or Sign.SILENT
 
     async def _sign(self, record: SessionRecord) -> Sign:
+        status = "unknown"
         if record.job_name and self.launcher is not None:
             status = await self.launcher.status(record.job_name)
             if status == "ended":
                 return Sign.ENDED
         if record.runner_url:
             return await self.runners.holds(record.runner_url, record.session_id, record.epoch)
-        return Sign.SILENT
+        return Sign.HOLDS if status == "alive" else Sign.SILENT
 
-    async def _recover(self, record: SessionRecord) -> None:
-        recovery = await self.store.recover(record.session_id, record.epoch)
+    async def _recover(self, record: SessionRecord, why: RecoverWhy) -> str:
+        recovery = await self.store.recover(record.session_id, record.epoch, why)
         metrics.recoveries.labels(recovery.outcome).inc()
         if recovery.outcome == "queued":
             with bound_context(_context(record, recovery.epoch)):
                 log.warning(
-                    "Session queued again", event="session.recovered", attempt=recovery.attempt
+                    "Session queued again",
+                    event="session.recovered",
+                    attempt=recovery.attempt,
+                    why=why,
                 )
         elif recovery.outcome == "failed":
             ended = await self.store.session(record.session_id)
             log.error(
                 "Session ended", event="session.ended", state=ended.state, reason=recovery.reason
             )
+        return recovery.outcome
 
 
 def _context(record: SessionRecord, epoch: int | None = None) -> Context:

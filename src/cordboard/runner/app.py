@@ -14,7 +14,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cordboard import __version__
 from cordboard.context import bound_context, current
-from cordboard.contract.errors import ConflictError, InvalidValueError, NotReadyError
+from cordboard.contract.errors import (
+    ConflictError,
+    CordboardError,
+    InvalidValueError,
+    NotReadyError,
+)
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
 from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, Launch
 from cordboard.emit import get_logger
@@ -83,13 +88,21 @@ class Runner:
         if launch.bot not in self.registry.host.zygote.bots:
             raise InvalidValueError(f"This runner has no bot {launch.bot!r}.")
         if not known:
+            self.registry.check_room()
             launch = await self._claim(launch)
         session = BotSession(launch, self.registry.host)
         with bound_context(session.context):
             if body.sessionId is None:
                 log.warning("The start had no sessionId; made one")
             log.info("Start received", event="start.received", bot=launch.bot)
-            return await self.registry.start(launch)
+            try:
+                return await self.registry.start(launch)
+            except CordboardError as error:
+                if not known:  # nobody else would ever end it
+                    await self.store.finish(
+                        launch.session_id, launch.epoch, "launch_failed", error.message
+                    )
+                raise
 
     async def _claim(self, launch: Launch) -> Launch:
         """Take the room for a start that no gateway has accepted, as someone asked us directly."""

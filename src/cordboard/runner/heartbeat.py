@@ -87,7 +87,14 @@ class Heartbeat:
         asked_at = steady()
         verdicts = await self.store.renew([_renewal(session) for session in sessions])
         for session, verdict in zip(sessions, verdicts, strict=True):
-            self._obey(session, verdict, asked_at)
+            if verdict == "unknown" and session.status == "running":
+                with bound_context(session.context):
+                    log.warning("Redis does not know the session any more; telling it")
+                    self._obey(
+                        session, await self.store.adopt(session.launch, session.holder), asked_at
+                    )
+            else:
+                self._obey(session, verdict, asked_at)
 
     def _obey(self, session: BotSession, verdict: RenewalVerdict, asked_at: float) -> None:
         with bound_context(session.context):
@@ -143,6 +150,4 @@ class Heartbeat:
 
 def _renewal(session: BotSession) -> Renewal:
     launch = session.launch
-    return Renewal(
-        launch.session_id, launch.epoch, launch.room_url, session.pid, session.loop_lag_ms
-    )
+    return Renewal(launch.session_id, launch.epoch, session.holder, session.loop_lag_ms)

@@ -56,6 +56,18 @@ class Registry:
             raise NotFoundError(f"This runner has no session {session_id}.")
         return session
 
+    def check_room(self) -> None:
+        """Refuse what cannot be taken now.
+
+        Raises:
+            BusyError: No free capacity.
+            NotReadyError: The runner drains.
+        """
+        if self.draining:
+            raise NotReadyError("This runner takes no more sessions: it drains.", retry_after_s=5)
+        if len(self.live) >= self.capacity:
+            raise BusyError(f"All {self.capacity} slots of this runner are taken.", retry_after_s=1)
+
     async def start(self, launch: Launch) -> BotSession:
         """Start a session, or return it when it was started under this epoch already.
 
@@ -73,10 +85,7 @@ class Registry:
         if known is not None and known.launch.epoch == launch.epoch:
             return known
         await self._fence(launch, known)
-        if self.draining:
-            raise NotReadyError("This runner takes no more sessions: it drains.", retry_after_s=5)
-        if len(self.live) >= self.capacity:
-            raise BusyError(f"All {self.capacity} slots of this runner are taken.", retry_after_s=1)
+        self.check_room()
         session = BotSession(launch, self.host)
         self._sessions[launch.session_id] = session
         with bound_context(session.context):

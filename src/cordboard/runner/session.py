@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from cordboard import faults
 from cordboard.context import Context, bound_context
 from cordboard.contract.errors import (
     ConflictError,
@@ -92,6 +93,12 @@ class BotSession:
         )
 
     @property
+    def holder(self) -> Holder:
+        """Who runs this session's bot, as the store is told."""
+        host = self.host
+        return Holder(host.runner_id, host.url, host.type, self.pid, host.job_name)
+
+    @property
     def live(self) -> bool:
         """Whether its process may still be there."""
         return not self.gone.is_set()
@@ -115,12 +122,11 @@ class BotSession:
             StoreUnavailableError: Redis is away.
         """
         try:
+            faults.point("runner.fork.before")
             child = await self._fork()
-            holder = Holder(
-                self.host.runner_id, self.host.url, self.host.type, child.pid, self.host.job_name
-            )
+            faults.point("runner.fork.after")
             asked_at = steady()
-            await self.host.store.running(self.launch.session_id, self.launch.epoch, holder)
+            await self.host.store.running(self.launch.session_id, self.launch.epoch, self.holder)
         except BaseException:
             await self._abandon()
             raise
@@ -129,6 +135,7 @@ class BotSession:
         metrics.starts.observe(time.monotonic() - self.started_at)
         log.info("Bot started", event="bot.started", pid=child.pid, attempt=self.launch.attempt)
         await wire.send(child.writer, {"go": True})
+        faults.point("runner.go")
         self._spawn(self._end_by(self.launch.max_duration_s, "max_duration"))
 
     async def stop(self, reason: str) -> None:
@@ -139,6 +146,7 @@ class BotSession:
             self._stop_reason = reason
             self.status = "stopping"
             log.info("Stopping the bot", reason=reason)
+            faults.point("runner.stop")
             await wire.send(self._child.writer, {"stop": reason})
             if not await self._gone_within(CANCEL_GRACE_S):
                 log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
@@ -232,6 +240,7 @@ class BotSession:
         self, child: Child, capture: Capture, listening: asyncio.Task[None]
     ) -> None:
         status = await child.ended()
+        faults.point("runner.ended")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(listening), 1.0)
         self._signal(signal.SIGKILL)  # what the bot itself had started

@@ -14,6 +14,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
 )
@@ -24,6 +25,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from cordboard import faults
 from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.contract.lease import Periods
 from cordboard.store.keys import Keys
@@ -33,6 +35,7 @@ ANSWER_TIMEOUT_S: Final = 5.0
 RETRY_AFTER_S: Final = 2
 SCRIPTS: Final = (
     "accept",
+    "adopt",
     "assign",
     "expire",
     "finish",
@@ -100,6 +103,23 @@ def our_errors(url: str) -> Iterator[None]:
             hint="Check that it runs and that REDIS_URL is right.",
             retry_after_s=RETRY_AFTER_S,
         ) from error
+    except ResponseError as error:
+        if not _is_passing(error):
+            raise
+        raise StoreUnavailableError(
+            f"Redis at {shown(url)} takes no writes: {_cause(error)}.",
+            hint="See its log, its memory and its replicas.",
+            retry_after_s=RETRY_AFTER_S,
+        ) from error
+
+
+# What a server says that lives, but cannot decide anything now: full, failing over, not in sync.
+_PASSING: Final = ("OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
+
+
+def _is_passing(error: ResponseError) -> bool:
+    words = str(error)
+    return isinstance(error, OutOfMemoryError) or words.startswith(_PASSING)
 
 
 def _cause(error: BaseException) -> str:
@@ -121,7 +141,10 @@ class Scripts:
 
     async def run(self, name: str, key: str, *args: str | float) -> Any:
         """Run one script on one routing key."""
-        return await self._scripts[name](keys=[key], args=list(args))
+        faults.point(f"{name}.before")
+        answer = await self._scripts[name](keys=[key], args=list(args))
+        faults.point(f"{name}.after")
+        return answer
 
     async def run_many(
         self, name: str, calls: Sequence[tuple[str, tuple[str | float, ...]]]
@@ -131,7 +154,10 @@ class Scripts:
         async with self._client.pipeline(transaction=False) as pipe:
             for key, args in calls:
                 await script(keys=[key], args=list(args), client=pipe)
-            return await pipe.execute()
+            faults.point(f"{name}.before")
+            answers = await pipe.execute()
+            faults.point(f"{name}.after")
+            return answers
 
 
 @functools.cache

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from redis.exceptions import ResponseError
 
+from cordboard import faults
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.launch import Launch, decode
 from cordboard.contract.state import RECOVERIES_MAX
@@ -16,6 +17,9 @@ from cordboard.store.values import Assignment, Entry, Expired, Recovery, Suspect
 
 REFUSALS_MAX: Final = 50  # a backstop: long before, the deadline ends a session nobody takes
 DEAD_LETTERS_MAX: Final = 1000
+RELEASED_IDLE_MS: Final = 3_600_000
+
+RecoverWhy = Literal["died", "unstarted", "refused"]
 
 
 class Launches(Sessions):
@@ -57,6 +61,20 @@ class Launches(Sessions):
                     self.keys.launches, GROUP, consumer, 0, list(entry_ids), justid=True
                 )
 
+    async def release(self, consumer: str, entry_ids: Sequence[str]) -> None:
+        """Say that this consumer does not work on entries any more: whoever looks takes them over."""
+        if entry_ids:
+            with self._errors():
+                await self._client.xclaim(
+                    self.keys.launches,
+                    GROUP,
+                    consumer,
+                    0,
+                    list(entry_ids),
+                    idle=RELEASED_IDLE_MS,
+                    justid=True,
+                )
+
     async def _make_group(self) -> None:
         try:
             await self._client.xgroup_create(self.keys.launches, GROUP, id="0", mkstream=True)
@@ -83,7 +101,9 @@ class Launches(Sessions):
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.xack(self.keys.launches, GROUP, entry_id)
                 pipe.xdel(self.keys.launches, entry_id)
+                faults.point("acknowledge.before")
                 await pipe.execute()
+                faults.point("acknowledge.after")
 
     async def bury(self, entry: Entry) -> None:
         """Move an entry that cannot be read to the dead letters, with the reason."""
@@ -111,9 +131,18 @@ class Launches(Sessions):
         epoch: int,
         *,
         job_name: str | None = None,
+        placement: str = "spread",
         not_to: Sequence[str] = (),
     ) -> Assignment:
-        """Hand a queued session to the freest warm runner, or, with ``job_name``, to a cold start."""
+        """Hand a queued session to a warm runner, or, with ``job_name``, to a cold start.
+
+        Args:
+            session_id: The session.
+            epoch: Its epoch; another one assigns nothing.
+            job_name: The name of its cold start.
+            placement: ``spread`` to the freest warm runner, or ``pack`` onto the fullest.
+            not_to: Runners that are not to be chosen.
+        """
         kind = "warm" if job_name is None else "cold"
         answer = await self._run(
             "assign",
@@ -123,6 +152,7 @@ class Launches(Sessions):
             kind,
             token(),
             job_name or "",
+            placement,
             *not_to,
         )
         match answer:
@@ -133,14 +163,21 @@ class Launches(Sessions):
             case _:
                 return Assignment("gone", state=answer[1])
 
-    async def recover(self, session_id: str, epoch: int, *, refused: bool = False) -> Recovery:
-        """Take a session from a runner that died (or refused) and queue it again, fenced."""
+    async def recover(self, session_id: str, epoch: int, why: RecoverWhy = "died") -> Recovery:
+        """Take a session from a runner and queue it again, fenced by a higher epoch.
+
+        Args:
+            session_id: The session.
+            epoch: Its epoch; another one changes nothing.
+            why: ``died``: its runner is lost. ``unstarted``: its hand-over was lost. ``refused``: the
+                runner said no, or did not answer. The store looks whether that can be.
+        """
         answer = await self._run(
             "recover",
             self.keys.session(session_id),
             session_id,
             epoch,
-            "refused" if refused else "died",
+            why,
             RECOVERIES_MAX,
             REFUSALS_MAX,
             token(),
@@ -153,15 +190,50 @@ class Launches(Sessions):
             case _:
                 return Recovery(answer[0])
 
-    async def suspects(self, limit: int = 100) -> list[Suspect]:
+    async def suspect_count(self) -> int:
+        """Return how many sessions' leases have run out."""
+        with self._errors():
+            return int(await self._client.zcount(self.keys.leases, "-inf", await self._now_ms()))
+
+    async def suspects(self, limit: int = 100, skip: int = 0) -> list[Suspect]:
         """Return sessions whose lease has run out, the longest overdue first."""
         with self._errors():
             now = await self._now_ms()
             found = await self._client.zrange(
-                self.keys.leases, "-inf", now, byscore=True, offset=0, num=limit, withscores=True
+                self.keys.leases, "-inf", now, byscore=True, offset=skip, num=limit, withscores=True
             )
         records = await self._records([sid for sid, _ in found])
         return [Suspect(records[sid], now - int(score)) for sid, score in found if sid in records]
+
+    async def leased(self) -> int:
+        """Return how many sessions have a lease, run out or not."""
+        with self._errors():
+            return int(await self._client.zcard(self.keys.leases))
+
+    async def live(self) -> int:
+        """Return how many sessions have not ended."""
+        with self._errors():
+            return int(await self._client.zcard(self.keys.live))
+
+    async def oldest_wait_s(self) -> float:
+        """Return for how long the oldest entry of the queue has waited; 0 when none does."""
+        with self._errors():
+            first = await self._client.xrange(self.keys.launches, count=1)
+            now = await self._now_ms() if first else 0
+        return max((now - int(first[0][0].partition("-")[0])) / 1000, 0.0) if first else 0.0
+
+    async def forget_dead_consumers(self, idle_ms: int) -> None:
+        """Remove consumers that have nothing left and have not been heard of for long."""
+        with self._errors():
+            try:
+                found = await self._client.xinfo_consumers(self.keys.launches, GROUP)
+            except ResponseError as error:
+                if not is_missing_group(error) and "no such key" not in str(error):
+                    raise
+                return
+            for item in found:
+                if not item["pending"] and item["idle"] > idle_ms:
+                    await self._client.xgroup_delconsumer(self.keys.launches, GROUP, item["name"])
 
     async def expire_overdue(self, limit: int = 100) -> list[Expired]:
         """End the sessions that did not run by their deadline."""

@@ -37,14 +37,6 @@ class Rooms(Sessions):
             SessionInUseError: The session id is live in another room.
             QueueFullError: The queue is at its bound.
         """
-        fields = {
-            "bot": launch.bot,
-            "max_duration_s": str(launch.max_duration_s),
-            "user_id": launch.user_id,
-            "user_name": launch.user_name,
-            "tenant_id": launch.tenant_id,
-        }
-        pairs = [part for name, value in fields.items() if value for part in (name, value)]
         answer = await self._run(
             "accept",
             self.keys.session(launch.session_id),
@@ -56,11 +48,11 @@ class Rooms(Sessions):
             token(),
             runner.runner_id if runner else "",
             runner.url if runner else "",
-            *pairs,
+            *_record_fields(launch),
         )
-        return await self._accepted(launch, answer)
+        return self._accepted(launch, answer)
 
-    async def _accepted(self, launch: Launch, answer: Sequence[Any]) -> Accepted:
+    def _accepted(self, launch: Launch, answer: Sequence[Any]) -> Accepted:
         match answer:
             case ["new", epoch, created_ms]:
                 return Accepted(
@@ -71,15 +63,15 @@ class Rooms(Sessions):
                     reused=False,
                     created_ms=created_ms,
                 )
-            case ["reused", holder]:
-                record = await self.session(holder)
+            case ["reused", holder, state, epoch, created_ms, stopping]:
                 return Accepted(
-                    record.session_id,
-                    record.room_url,
-                    record.state,
-                    record.epoch,
+                    holder,
+                    launch.room_url,
+                    state,
+                    epoch,
                     reused=True,
-                    created_ms=record.created_ms,
+                    created_ms=created_ms,
+                    stopping=bool(stopping),
                 )
             case ["in_use", room]:
                 raise SessionInUseError(
@@ -177,12 +169,39 @@ class Rooms(Sessions):
         calls = [
             (
                 self.keys.session(item.session_id),
-                (item.session_id, item.epoch, round(item.loop_lag_ms, 1)),
+                (
+                    item.session_id,
+                    item.epoch,
+                    round(item.loop_lag_ms, 1),
+                    item.holder.runner_id,
+                    item.holder.runner_url,
+                    item.holder.type,
+                    item.holder.pid,
+                ),
             )
             for item in renewals
         ]
         with self._errors():
             return cast("list[RenewalVerdict]", await self._scripts.run_many("renew", calls))
+
+    async def adopt(self, launch: Launch, holder: Holder) -> RenewalVerdict:
+        """Tell a Redis that has lost its memory of a session that its bot lives; ``held`` or ``lost``."""
+        answer = await self._run(
+            "adopt",
+            self.keys.session(launch.session_id),
+            launch.session_id,
+            launch.epoch,
+            launch.room_url,
+            encode(launch),
+            launch.attempt,
+            launch.deadline_s,
+            holder.runner_id,
+            holder.runner_url,
+            holder.type,
+            holder.pid,
+            *_record_fields(launch),
+        )
+        return cast("RenewalVerdict", answer)
 
     async def finish(
         self,
@@ -214,6 +233,18 @@ class Rooms(Sessions):
             by or token(),
         )
         return bool(answer)
+
+
+def _record_fields(launch: Launch) -> list[str]:
+    """Return names and values of what a record shows of its launch."""
+    fields = {
+        "bot": launch.bot,
+        "max_duration_s": str(launch.max_duration_s),
+        "user_id": launch.user_id,
+        "user_name": launch.user_name,
+        "tenant_id": launch.tenant_id,
+    }
+    return [part for name, value in fields.items() if value for part in (name, value)]
 
 
 def _stale(session_id: str, epoch: int, current: int) -> StaleEpochError:

@@ -29,6 +29,12 @@ class Standby(Shard):
                 pipe.delete(self.keys.runner(runner_id))
                 await pipe.execute()
 
+    async def free_slots(self) -> int:
+        """Return how many sessions the warm runners of the pool could take."""
+        with self._errors():
+            found = await self._client.zrange(self.keys.runner_free, 0, -1, withscores=True)
+        return sum(max(int(score), 0) for _, score in found)
+
     async def runners_alive(self, within_ms: int) -> int:
         """Return how many warm runners have given a sign of life lately."""
         with self._errors():

@@ -12,7 +12,11 @@ Kind = Literal["warm", "cold"]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to a join: a new session, or the live one that it met."""
+    """The answer to a join: a new session, or the live one that it met.
+
+    Attributes:
+        stopping: Someone has asked the live one to end.
+    """
 
     session_id: str
     room_url: str
@@ -20,6 +24,7 @@ class Accepted:
     epoch: int
     reused: bool
     created_ms: int
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,7 @@ class Renewal:
 
     session_id: str
     epoch: int
-    room: str
-    pid: int
+    holder: Holder
     loop_lag_ms: float = 0.0
 
 

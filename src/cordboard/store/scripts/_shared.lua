@@ -107,3 +107,25 @@ local function raise_epoch(room, at_least)
   redis.call('SET', key, epoch, 'PX', T.epoch_kept_ms)
   return epoch
 end
+
+-- The only way into `running`.
+local function run(rec, runner, url, kind, pid, lag, now)
+  set(rec, { state = 'running', runner_id = runner, runner_url = url, type = kind, pid = pid,
+    at_running = now })
+  redis.call('ZREM', K.deadlines, rec.session_id)
+  redis.call('ZADD', K.leases, now + T.lease_ms, rec.session_id)
+  drop_entry(rec)
+  write_room(rec, now)
+  write_keepalive(rec, lag, now)
+  publish(rec, now)
+end
+
+-- Lets a session be found by time, room and user.
+local function index(rec, now)
+  for _, name in ipairs({ K.sessions, K.room_sessions .. rec.room_url,
+    rec.user_id and (K.user_sessions .. rec.user_id) or nil }) do
+    redis.call('ZADD', name, now, rec.session_id)
+    redis.call('ZREMRANGEBYSCORE', name, '-inf', now - T.index_kept_ms)
+    redis.call('PEXPIRE', name, T.index_kept_ms)
+  end
+end

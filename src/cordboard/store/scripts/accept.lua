@@ -3,20 +3,23 @@
 -- ARGV session id, room, launch (JSON), deadline (s), queue bound, token of this call,
 --      id and url of the runner that starts it itself (else both ''),
 --      then pairs of further record fields.
--- Returns {'new', epoch, created_ms} | {'reused', holder's session id} | {'in_use', its room}
---      | {'full', entries waiting}.
+-- Returns {'new', epoch, created_ms}
+--      | {'reused', holder's session id, its state, its epoch, created_ms, '1' when it is stopping}
+--      | {'in_use', its room} | {'full', entries waiting}.
 local sid, room, launch, deadline_s, queue_max, token, runner, runner_url =
   ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
 local now = now_ms()
 local old = read(sid)
 
-local holder = redis.call('GET', K.room_active .. room)
-if holder then
-  local holder_sid = cjson.decode(holder).session_id
-  if old and holder_sid == sid and old.join_token == token then
-    return { 'new', tonumber(old.epoch), tonumber(old.created_ms) }
-  end
-  return { 'reused', holder_sid }
+-- Sent twice: the same answer, even where the session has run and ended meanwhile.
+if old and old.join_token == token then
+  return { 'new', tonumber(old.epoch), tonumber(old.created_ms) }
+end
+local active = redis.call('GET', K.room_active .. room)
+local holder = active and read(cjson.decode(active).session_id)
+if holder and LIVE[holder.state] then
+  return { 'reused', holder.session_id, holder.state, tonumber(holder.epoch),
+    tonumber(holder.created_ms), holder.stop and '1' or '' }
 end
 if old and LIVE[old.state] then return { 'in_use', old.room_url } end
 local waiting = redis.call('XLEN', K.launches)
@@ -43,11 +46,6 @@ end
 write_room(rec, now)
 redis.call('ZADD', K.deadlines, rec.deadline_ms, sid)
 redis.call('ZADD', K.live, now, sid)
-for _, index in ipairs({ K.sessions, K.room_sessions .. room,
-  rec.user_id and (K.user_sessions .. rec.user_id) or nil }) do
-  redis.call('ZADD', index, now, sid)
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - T.index_kept_ms)
-  redis.call('PEXPIRE', index, T.index_kept_ms)
-end
+index(rec, now)
 publish(rec, now)
 return { 'new', epoch, now }

@@ -10,13 +10,6 @@ if rec.epoch ~= epoch then return { 'stale', rec.epoch } end
 if rec.state == 'running' and rec.runner_id == runner and rec.pid == pid then return { 'ok' } end
 if rec.state ~= 'starting' then return { 'state', rec.state } end
 if rec.runner_id and rec.runner_id ~= runner then return { 'state', 'assigned elsewhere' } end
-
-set(rec, { state = 'running', runner_id = runner, runner_url = url, type = kind, pid = pid,
-  at_running = now })
-redis.call('ZREM', K.deadlines, sid)
-redis.call('ZADD', K.leases, now + T.lease_ms, sid)
-drop_entry(rec)
-write_room(rec, now)
-write_keepalive(rec, 0, now)
-publish(rec, now)
+if tonumber(rec.deadline_ms) <= now then return { 'state', 'past its deadline' } end
+run(rec, runner, url, kind, pid, 0, now)
 return { 'ok' }
