@@ -1,20 +1,26 @@
 """Writes the generated pages of docs/, and checks the links of all pages: `make docs`.
 
-docs.py [--check]    --check writes nothing, and fails where a page is not what it would be.
+docs.py [--check] [--no-tests]
+    --check     writes nothing, and fails where a page is not what it would be
+    --no-tests  leaves docs/coverage.md, for which all tests have to run, as it is
 """
 
 import argparse
 import re
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cordboard import settings
 from cordboard.cli import COMMANDS, build_parser
+from cordboard.emit.checklist import with_logger
+from cordboard.emit.reference import events_table, keys_table
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- generated: {} -->"
 END = "<!-- end -->"
+COVERAGE = ROOT / "docs" / "coverage.md"
 LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -24,8 +30,14 @@ def main() -> int:
     arguments.add_argument(
         "--check", action="store_true", help="write nothing; fail on differences"
     )
-    check = arguments.parse_args().check
-    wrong = [*_outdated(write=not check), *_broken_links()]
+    arguments.add_argument(
+        "--no-tests", action="store_true", help="leave docs/coverage.md as it is"
+    )
+    wanted = arguments.parse_args()
+    wrong = [*_outdated(write=not wanted.check)]
+    if not wanted.check and not wanted.no_tests:
+        wrong += _write_coverage()
+    wrong += [*_lacking_coverage(), *_broken_links()]
     for words in wrong:
         sys.stderr.write(f"docs: {words}\n")
     return 1 if wrong else 0
@@ -44,7 +56,8 @@ def _outdated(*, write: bool) -> Iterator[str]:
 def pages() -> dict[Path, str]:
     """Return each generated page's path and text."""
     operations = ROOT / "docs" / "operations.md"
-    found = {ROOT / "docs" / "cli.md": cli_page()}
+    logging = ROOT / "docs" / "logging.md"
+    found = {ROOT / "docs" / "cli.md": cli_page(), logging: logging_page(logging)}
     if operations.exists():
         old = operations.read_text(encoding="utf-8")
         found[operations] = _filled(old, "settings", settings_table())
@@ -55,6 +68,33 @@ def _filled(page: str, name: str, text: str) -> str:
     begin = BEGIN.format(name)
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)
     return pattern.sub(lambda _: f"{begin}\n{text}\n{END}", page)
+
+
+# --- logging
+
+
+def logging_page(path: Path) -> str:
+    """Return the page on logging with its tables of keys and events as the code has them."""
+    page = path.read_text(encoding="utf-8")
+    return _filled(_filled(page, "keys", keys_table()), "events", events_table())
+
+
+def _write_coverage() -> list[str]:
+    """Run all tests but those with a browser, and let them write who was heard."""
+    command = [
+        sys.executable, "-m", "pytest", "-q", "-m", "not browser", "--cordboard-log",
+        "--cordboard-log-children", "--cordboard-log-report", str(COVERAGE),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    return ["docs/coverage.md was written, but tests failed"] if done.returncode else []
+
+
+def _lacking_coverage() -> Iterator[str]:
+    """Compare the modules of docs/coverage.md with those that have a logger."""
+    page = COVERAGE.read_text(encoding="utf-8") if COVERAGE.exists() else ""
+    listed = set(re.findall(r"^\| `(cordboard[.\w]*)`", page, re.MULTILINE))
+    for module in sorted(listed ^ {*with_logger(ROOT / "src" / "cordboard")}):
+        yield f"docs/coverage.md: {module} is {'gone' if module in listed else 'not there'}: make docs"
 
 
 # --- the command line

@@ -1,20 +1,141 @@
-"""docs/logging.md says what the code says."""
+"""docs/logging.md says what the code says, and what it shows runs."""
 
+import importlib.util
+import json
+import re
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from cordboard import emit
 from cordboard.contract.record import KEYS
-from cordboard.emit.reference import MEANINGS, events_table, keys_table
+from cordboard.emit import otel
+from cordboard.emit.pipeline import pipeline
+from cordboard.emit.reference import MEANINGS
 
-PAGE = Path(__file__).parents[2] / "docs" / "logging.md"
+Lines = Callable[[], list[dict[str, Any]]]
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "logging.md"
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def block(heading: str, language: str = "python") -> str:
+    """Return the first block of code below a heading."""
+    page = PAGE.read_text(encoding="utf-8")
+    below = page[page.index(f"\n# {heading}" if heading == "Logging" else f"\n## {heading}") :]
+    return next(found[2] for found in BLOCK.finditer(below) if found[1] == language)
+
+
+def added(code: str) -> int:
+    """Count the lines that a program gets; its own are the empty and the unchanged ones."""
+    return sum(bool(line) and not line.startswith("async def") for line in code.splitlines())
+
+
+@pytest.fixture
+def unconfigured(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """Let the page's own ``configure`` name the service, and nothing more."""
+    monkeypatch.setattr(emit, "configure", lambda service: pipeline.name(service, "m"))
+    yield lines
+    pipeline.name("test", "m")
+
+
+def scripts_docs() -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location("scripts_docs", ROOT / "scripts" / "docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_tables_are_current() -> None:
-    """The page holds the tables of keys and events as the code has them."""
+    """The page is what `make docs` would make of it: its keys and events are those of the code."""
     page = PAGE.read_text(encoding="utf-8")
-    assert f"<!-- generated: keys -->\n{keys_table()}\n<!-- end -->" in page
-    assert f"<!-- generated: events -->\n{events_table()}\n<!-- end -->" in page
+    assert scripts_docs().logging_page(PAGE) == page
+    assert "| `truncated` |" in page
+    assert "| `turn.ended` |" in page
 
 
 def test_every_key_has_a_meaning() -> None:
     """No key is without words, no words without a key."""
     assert set(MEANINGS) == set(KEYS)
+
+
+def test_the_first_example(unconfigured: Lines) -> None:
+    """The first example writes the line that is shown below it."""
+    page = "\n" + PAGE.read_text(encoding="utf-8")
+    (_, code), (_, shown) = BLOCK.findall(page)[:2]
+    exec(code, {})
+    (record,) = unconfigured()
+    changing = {"timestamp", "boot", "seq"}
+    expected = json.loads(shown)
+    assert {k: v for k, v in record.items() if k not in changing} == {
+        k: v for k, v in expected.items() if k not in changing
+    }
+    assert list(record) == list(expected)
+
+
+def test_three_lines_in_fastapi(unconfigured: Lines) -> None:
+    """Three lines give every line of a request its session, and an access line."""
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    app = FastAPI()
+    code = block("In an existing FastAPI application")
+    assert added(code) == 3
+    exec(code, {"app": app})
+
+    @app.get("/")
+    def home() -> None:
+        emit.get_logger("home").info("Asked")
+
+    with TestClient(app) as client:
+        client.get("/", headers={"X-Session-Id": "call-7"})
+    said = [r for r in unconfigured() if r["sessionId"] == "call-7"]
+    assert [(r["message"], r["service"]) for r in said] == [
+        ("Asked", "shop"),
+        ("Request served", "shop"),
+    ]
+
+
+async def test_three_lines_in_a_pipecat_cloud_bot(unconfigured: Lines) -> None:
+    """Three lines give every line of a bot its session, those of Pipecat's logger, too."""
+    from loguru import logger
+
+    code = block("In an existing Pipecat Cloud bot")
+    assert added(code) == 3
+    names: dict[str, Any] = {}
+    exec(code, names)
+    await names["bot"](types.SimpleNamespace(session_id="call-7"))
+    logger.info("Pipeline started")
+    record = unconfigured()[-1]
+    assert (record["message"], record["tag"]) == ("Pipeline started", "test_emit_docs")
+    assert (record["sessionId"], record["service"]) == ("call-7", "bot")
+
+
+def test_the_canary_of_the_page(cordboard_canary: Callable[..., None], unconfigured: Lines) -> None:
+    """The canary that is shown passes for a service that binds, and fails for one that does not."""
+    log = emit.get_logger("svc")
+
+    def good(message: dict[str, str]) -> None:
+        with emit.session_context(session_id=message["sessionId"]):
+            log.info("Handled", text=message["text"])
+
+    names: dict[str, Any] = {"handle": good}
+    exec(block("Conformance: `pytest --cordboard-log`"), names)
+    names["test_sessions_keep_apart"](cordboard_canary)
+    names["handle"] = lambda message: log.info("Handled", message=message)
+    with pytest.raises(pytest.fail.Exception, match="has no session"):
+        names["test_sessions_keep_apart"](cordboard_canary)
+
+
+def test_otlp_as_the_page_shows(unconfigured: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export that is shown is installed by one call."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    before = list(pipeline.watchers)
+    exec(block("OpenTelemetry"), {})
+    (take,) = [watcher for watcher in pipeline.watchers if watcher not in before]
+    otel.uninstall(take.__self__)  # type: ignore[attr-defined]
