@@ -343,6 +343,10 @@ def test_options() -> None:
         open_source({"namespace": "x"})
     with pytest.raises(SettingsError, match="no kubeconfig"):
         open_source({})
+    with pytest.raises(SettingsError, match="namespaces: a list of texts"):
+        open_source({"namespaces": 7})
+    with pytest.raises(SettingsError, match="context: a text is wanted"):
+        open_source({"context": ["x"]})
 
 
 class TestPlace:

@@ -328,7 +328,8 @@ def _add_environment(reader: "Reader", name: str, settings: "Settings") -> None:
 
     base = settings.config_file.parent if settings.config_file else Path()
     if name in settings.environments or name != environments.LOCAL:
-        reader.sources = environments.sources_of(name, settings.environments, base)
+        files = kubeconfig_files()
+        reader.sources = environments.sources_of(name, settings.environments, base, files)
         return
     reader.sources, notes = environments.local_sources(settings.log_path, kubeconfig_files())
     reader.tally.notes += notes

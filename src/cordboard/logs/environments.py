@@ -29,13 +29,16 @@ _CONTEXT: Final = re.compile(r"""^["']?current-context["']?: *["']?[^\s"']""", r
 _ROOM: Final = "cordboard.logs.sources"
 
 
-def sources_of(name: str, environments: Mapping[str, Any], base: Path) -> list[Source | Directory]:
+def sources_of(
+    name: str, environments: Mapping[str, Any], base: Path, kubeconfigs: Sequence[Path] = ()
+) -> list[Source | Directory]:
     """Return the sources of an environment.
 
     Args:
         name: The environment.
         environments: All of them, as ``cordboard.toml`` has them.
         base: What relative paths are relative to.
+        kubeconfigs: The kubeconfig files of a cluster that names none.
 
     Raises:
         SettingsError: There is no such environment, or a source of it is not described well.
@@ -53,7 +56,9 @@ def sources_of(name: str, environments: Mapping[str, Any], base: Path) -> list[S
             f"cordboard.toml: environments.{name} is a list of sources: write "
             f"[[environments.{name}]] before each."
         )
-    return [_source(name, number, entry, base) for number, entry in enumerate(entries, 1)]
+    return [
+        _source(name, number, entry, base, kubeconfigs) for number, entry in enumerate(entries, 1)
+    ]
 
 
 def local_sources(
@@ -69,7 +74,7 @@ def local_sources(
     if not any(_CONTEXT.search(_text(path)) for path in kubeconfigs):
         return sources, []
     try:
-        sources.append(open_type("kubernetes", {}))
+        sources.append(open_type("kubernetes", {"kubeconfig": list(map(str, kubeconfigs))}))
     except CordboardError as error:
         return sources, [f"The Kubernetes context is left out: {error.message} {error.hint}"]
     return sources, []
@@ -97,7 +102,9 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
     return opened
 
 
-def _source(environment: str, number: int, entry: object, base: Path) -> Source | Directory:
+def _source(
+    environment: str, number: int, entry: object, base: Path, kubeconfigs: Sequence[Path]
+) -> Source | Directory:
     where = f"cordboard.toml: environments.{environment}, source {number}"
     if not isinstance(entry, Mapping) or entry.get("type") not in TYPES:
         given = entry.get("type") if isinstance(entry, Mapping) else entry
@@ -105,8 +112,11 @@ def _source(environment: str, number: int, entry: object, base: Path) -> Source 
             f"{where}: {given!r} is no type of source.", hint=f"Write one of {', '.join(TYPES)}."
         )
     options = {key: value for key, value in entry.items() if key != "type"}
-    if isinstance(options.get("path"), str):
-        options["path"] = str(base / Path(options["path"]).expanduser())
+    for key in ("path", "kubeconfig"):
+        if isinstance(options.get(key), str):
+            options[key] = str(base / Path(options[key]).expanduser())
+    if entry["type"] == "kubernetes":
+        options.setdefault("kubeconfig", list(map(str, kubeconfigs)))
     try:
         return open_type(entry["type"], options)
     except SettingsError as error:

@@ -49,7 +49,7 @@ def open_source(options: Mapping[str, Any]) -> "Cluster":
 
     Args:
         options: ``context`` (default: the current one), ``namespaces`` (default: all that may be
-            read), ``labels`` (a selector), ``kubeconfig`` (a list of files).
+            read), ``labels`` (a selector), ``kubeconfig`` (a file, or a list of them).
 
     Raises:
         SettingsError: An option is unknown, or there is no such context.
@@ -59,14 +59,31 @@ def open_source(options: Mapping[str, Any]) -> "Cluster":
             raise SettingsError(
                 f"kubernetes: {name}: no such option.", hint=f"Known are {', '.join(KEYS)}."
             )
-    files = [Path(file) for file in options.get("kubeconfig") or ()]
+    files = [Path(file) for file in _texts(options, "kubeconfig")]
+    namespaces = _texts(options, "namespaces")
+    context, labels = (_text(options, name) for name in ("context", "labels"))
     worker = Worker()
     try:
-        kube = worker.call(_open(files, options.get("context")))
+        kube = worker.call(_open(files, context or None))
     except BaseException:
         worker.close()
         raise
-    return Cluster(kube, worker, options.get("namespaces") or (), options.get("labels") or "")
+    return Cluster(kube, worker, namespaces, labels)
+
+
+def _text(options: Mapping[str, Any], name: str) -> str:
+    value = options.get(name, "")
+    if not isinstance(value, str):
+        raise SettingsError(f"kubernetes: {name}: a text is wanted, not {value!r}.")
+    return value
+
+
+def _texts(options: Mapping[str, Any], name: str) -> list[str]:
+    value = options.get(name, [])
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        raise SettingsError(f"kubernetes: {name}: a list of texts is wanted, not {value!r}.")
+    return texts
 
 
 async def _open(files: Sequence[Path], context: str | None) -> Kube:
