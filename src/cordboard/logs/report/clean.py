@@ -36,15 +36,18 @@ def clean_raw(raw: bytes) -> bytes:
 
 
 def _value(value: Any, depth: int, most: int | None) -> Any:
-    if isinstance(value, (Mapping, list, tuple)):
-        return _container(value, depth, most)
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if kind is str:
+        return redact(value)
+    if value is None or kind is bool:
         return value
-    if isinstance(value, int):
+    if kind is int:
         return value if most is None or abs(value) <= most else str(value)
-    if isinstance(value, float) and math.isfinite(value):
+    if kind is float and math.isfinite(value):
         return value
-    return redact(value if isinstance(value, str) else repr(value))
+    if isinstance(value, (dict, list, tuple, Mapping)):
+        return _container(value, depth, most)
+    return redact(repr(value))
 
 
 def _container(value: Any, depth: int, most: int | None) -> Any:

@@ -97,6 +97,8 @@ def _text(value: Any) -> str | None:
 
 
 def _level(value: Any) -> str:
+    if isinstance(value, str) and value in LEVELS:
+        return value
     return (level_from_name(value) if isinstance(value, str) else None) or "info"
 
 

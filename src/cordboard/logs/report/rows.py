@@ -27,7 +27,7 @@ from cordboard.contract.record import (
     USER_NAME,
 )
 from cordboard.logs.report.bounded import HeadTail
-from cordboard.logs.report.units import microseconds, timestamp
+from cordboard.logs.report.units import is_canonical, microseconds
 
 LINES_MAX: Final = 50_000
 TABLE_MAX: Final = 20_000
@@ -45,6 +45,7 @@ class RowMaker:
         self._tables: dict[str, dict[str, int]] = {name: {} for name in TABLES}
         self._rows: HeadTail[Row] = HeadTail(LINES_MAX)
         self._origin: int | None = None
+        self._context: tuple[dict[str, Any], Any] = ({}, None)
 
     @property
     def left_out(self) -> int:
@@ -54,32 +55,22 @@ class RowMaker:
     def add(self, record: Mapping[str, Any], source: str, attribution: str) -> None:
         """Take one record, clean already."""
         rest = dict(record)
-        us = microseconds(record.get(TIMESTAMP))
-        if us is not None and timestamp(us) == record[TIMESTAMP]:
-            del rest[TIMESTAMP]
-            if self._origin is None:
-                self._origin = us
-        else:
-            us = None
-        context = {key: rest.pop(key) for key in CONTEXT if key in rest}
-        row: list[Any] = [None if us is None else us - (self._origin or 0)]
-        for name in TABLES:
-            value = {"context": context, "source": source, "attribution": attribution}.get(
-                name, rest.get(name)
-            )
-            plain = name in {"context", "source", "attribution"} or isinstance(value, str)
-            row.append(self._place(name, value) if plain else -1)
-            if plain:
-                rest.pop(name, None)
+        row = [
+            self._time(rest),
+            *(self._text(name, rest) for name in (LEVEL, SERVICE, TAG)),
+            self._context_of(rest),
+            *(self._text(name, rest) for name in (EVENT, MESSAGE)),
+            self._place("source", source),
+            self._place("attribution", attribution),
+        ]
         if rest:
             row.append(rest)
         self._rows.add((self._rows.added, script_json(row)))
 
     def data(self) -> str:
         """Return the lines as JSON that may stand inside a script element."""
-        tables = {
-            name: [json.loads(text) for text in table] for name, table in self._tables.items()
-        }
+        tables: dict[str, list[Any]] = {name: list(table) for name, table in self._tables.items()}
+        tables["context"] = [json.loads(text) for text in self._tables["context"]]
         numbers = [number for number, _ in self._rows]
         split = next((at for at, number in enumerate(numbers) if number != at), len(numbers))
         head = script_json(
@@ -88,11 +79,36 @@ class RowMaker:
         rows = ",\n".join(row for _, row in self._rows)
         return f'{head[:-1]},"rows":[\n{rows}\n]}}'
 
-    def _place(self, name: str, value: Any) -> Any:
-        table, key = self._tables[name], json.dumps(value)
-        if key not in table and len(table) >= TABLE_MAX:
-            return value
-        return table.setdefault(key, len(table))
+    def _time(self, rest: dict[str, Any]) -> int | None:
+        us = microseconds(rest.get(TIMESTAMP))
+        if us is None or not is_canonical(rest[TIMESTAMP]):
+            return None
+        del rest[TIMESTAMP]
+        if self._origin is None:
+            self._origin = us
+        return us - self._origin
+
+    def _text(self, name: str, rest: dict[str, Any]) -> Any:
+        if not isinstance(rest.get(name), str):
+            return -1
+        return self._place(name, rest.pop(name))
+
+    def _context_of(self, rest: dict[str, Any]) -> Any:
+        """Place who speaks; mostly it is who spoke before."""
+        context: dict[str, Any] = {key: rest.pop(key) for key in CONTEXT if key in rest}
+        before, place = self._context
+        if place is not None and context == before and repr(context) == repr(before):
+            return place
+        place = self._place("context", json.dumps(context), context)
+        self._context = (context, place)
+        return place
+
+    def _place(self, name: str, text: str, value: Any = None) -> Any:
+        """Return a text's place in a table; what it stands for where the table is full."""
+        table = self._tables[name]
+        if text not in table and len(table) >= TABLE_MAX:
+            return text if value is None else value
+        return table.setdefault(text, len(table))
 
 
 def script_json(value: Any) -> str:

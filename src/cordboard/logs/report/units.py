@@ -4,8 +4,12 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from cordboard.contract.record import TIMESTAMP_CHARS
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
+_MARKS_AT: Final = (4, 7, 10, 13, 16, 19, 26)
+_MARKS: Final = list("--T::.Z")
 
 
 def microseconds(timestamp: Any) -> int | None:
@@ -24,6 +28,15 @@ def microseconds(timestamp: Any) -> int | None:
 def timestamp(us: int) -> str:
     """Return the contract's 27 characters."""
     return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
+
+
+def is_canonical(timestamp: Any) -> bool:
+    """Say whether a text that names a time has the contract's form, character by character."""
+    return (
+        isinstance(timestamp, str)
+        and len(timestamp) == TIMESTAMP_CHARS
+        and [timestamp[at] for at in _MARKS_AT] == _MARKS
+    )
 
 
 def clock(us: int | None) -> str:
