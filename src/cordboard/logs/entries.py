@@ -71,6 +71,11 @@ class Assembler:
     _open: _Open | None = None
     _pieces: dict[bytes, tuple[int, bytes | None, list[bytes]]] = field(default_factory=dict)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a line has begun whose other pieces are still to come."""
+        return bool(self._pieces)
+
     def entries(self, lines: Iterable[tuple[int, bytes]], first: bytes) -> Iterator[Entry]:
         """Yield the entries of whole lines; pieces without an end are held back until `rest`.
 

@@ -1,17 +1,18 @@
 """Which numbers of each process were seen: a hole among them proves that lines are missing."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from stringzilla import count, find, rfind
 
-_DOCKER: Final = re.compile(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
 _END: Final = re.compile(rb'"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$')
+_DOCKER: Final = re.compile(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
 _NUMBER: Final = re.compile(rb"\d{1,18}")
 _END_BYTES: Final = 64
+_EDGE_LINES: Final = 64
 
 Run = tuple[int, int]
 """Numbers from the first to the last one, all seen."""
@@ -37,9 +38,16 @@ class Gap:
 
 
 class Ledger:
-    """Notes the numbers of all lines that pass by."""
+    """Notes the numbers of all lines that pass by.
 
-    def __init__(self) -> None:
+    Args:
+        quick: A block of one process, all in our own form, is noted by counting its lines instead
+            of reading each number; a loss could then hide behind a line that stands in the block
+            twice. For much data.
+    """
+
+    def __init__(self, *, quick: bool = False) -> None:
+        self.quick = quick
         self.runs: dict[bytes, list[Run]] = {}
 
     def note(self, data: bytes, *, own: bool) -> None:
@@ -49,21 +57,23 @@ class Ledger:
             data: Whole lines.
             own: Whether all are in our own form.
         """
-        last = _END.search(data, max(0, len(data) - _END_BYTES))
-        if own and last is not None and self._note_one(data, last[1], count(data, b"\n")):
-            return
-        for boot, numbers in _by_boot(data).items():
-            self._add(boot, runs_of(numbers))
+        last = _END.search(data, max(0, len(data) - _END_BYTES)) if own else None
+        if last is None:
+            for boot, numbers in _by_line(data).items():
+                self._add(boot, runs_of(numbers))
+        elif count(data, _start_of(last[1])) == count(data, b"\n"):
+            self._note_one(data, last[1])
+        else:
+            for boot, numbers in _by_end(data).items():
+                self._add(boot, runs_of(numbers))
 
     def note_boots(self, data: bytes, boots: Collection[bytes]) -> None:
-        """Note the lines of some processes in a block, at the speed of memory."""
+        """Note the lines of some processes in a block, in whatever form."""
         for boot in boots:
-            if not self._note_one(data, boot, None):
-                self._add(boot, runs_of(_numbers_of(data, boot)))
-
-    def note_number(self, boot: str, number: int) -> None:
-        """Note one line."""
-        self._add(boot.encode(), [(number, number)])
+            self._note_one(data, boot)
+            if data.startswith(b'{"log":"'):
+                escaped = _start_of(boot).replace(b'"', b'\\"')
+                self._add(boot, runs_of(_numbers(data, escaped)))
 
     def take(self, other: "Ledger") -> None:
         """Add what another one has noted."""
@@ -83,20 +93,10 @@ class Ledger:
             for before, after in pairwise(joined(found))
         ]
 
-    def _note_one(self, data: bytes, boot: bytes, lines: int | None) -> bool:
-        """Note a process by counting alone, where the count proves that nothing is missing."""
-        needle = b'"boot":"' + boot + b'","seq":'
-        seen = count(data, needle)
-        if seen == 0:
-            return lines is None and b'\\"boot\\"' not in data
-        if lines is not None and seen != lines:
-            return False
-        first = _number_at(data, find(data, needle) + len(needle))
-        last = _number_at(data, rfind(data, needle) + len(needle))
-        if last - first + 1 != seen:
-            return False
-        self._add(boot, [(first, last)])
-        return True
+    def _note_one(self, data: bytes, boot: bytes) -> None:
+        start = _start_of(boot)
+        run = _counted(data, start) if self.quick else None
+        self._add(boot, [run] if run else runs_of(_numbers(data, start)))
 
     def _add(self, boot: bytes, found: Iterable[Run]) -> None:
         known = self.runs.setdefault(boot, [])
@@ -123,12 +123,58 @@ def joined(found: Iterable[Run]) -> list[Run]:
     return whole
 
 
+def _start_of(boot: bytes) -> bytes:
+    return b'"boot":"' + boot + b'","seq":'
+
+
+def _counted(data: bytes, start: bytes) -> Run | None:
+    """Return the run of a process's lines where their count proves that they are one."""
+    seen = count(data, start)
+    if seen <= 2 * _EDGE_LINES:
+        return None
+    first = min(_number_at(data, at) for at in _edge(data, start))
+    last = max(_number_at(data, at) for at in _edge_back(data, start))
+    return (first, last) if last - first + 1 == seen else None
+
+
+def _edge(data: bytes, start: bytes) -> Iterator[int]:
+    at = 0
+    for _ in range(_EDGE_LINES):
+        at = find(data, start, at) + len(start)
+        yield at
+
+
+def _edge_back(data: bytes, start: bytes) -> Iterator[int]:
+    end = len(data)
+    for _ in range(_EDGE_LINES):
+        end = rfind(data, start, 0, end)
+        yield end + len(start)
+
+
+def _numbers(data: bytes, start: bytes) -> Iterator[int]:
+    for part in data.split(start)[1:]:
+        found = _NUMBER.match(part)
+        if found is not None:
+            yield int(found[0])
+
+
 def _number_at(data: bytes, at: int) -> int:
     found = _NUMBER.match(data, at)
     return int(found[0]) if found else 0
 
 
-def _by_boot(data: bytes) -> Mapping[bytes, list[int]]:
+def _by_end(data: bytes) -> dict[bytes, list[int]]:
+    """Return the numbers of lines that are all in our own form."""
+    found: dict[bytes, list[int]] = {}
+    start = b'"boot":"'
+    for line in data.split(b"\n"):
+        tail = line[line.rfind(start) + len(start) :]
+        if tail[16:-1].isdigit():
+            found.setdefault(tail[:8], []).append(int(tail[16:-1]))
+    return found
+
+
+def _by_line(data: bytes) -> dict[bytes, list[int]]:
     found: dict[bytes, list[int]] = {}
     for line in data.split(b"\n"):
         tail = _END.search(line, max(0, len(line) - _END_BYTES))
@@ -137,12 +183,3 @@ def _by_boot(data: bytes) -> Mapping[bytes, list[int]]:
         if tail is not None:
             found.setdefault(tail[1], []).append(int(tail[2]))
     return found
-
-
-def _numbers_of(data: bytes, boot: bytes) -> Iterator[int]:
-    for needle in (b'"boot":"' + boot + b'","seq":', b'\\"boot\\":\\"' + boot + b'\\",\\"seq\\":'):
-        at = find(data, needle)
-        while at >= 0:
-            at += len(needle)
-            yield _number_at(data, at)
-            at = find(data, needle, at)

@@ -143,7 +143,7 @@ def _distinct(group: list[Item]) -> list[Item]:
     kept = []
     for item in group:
         _, raw, number = item
-        mark = _mark(raw)
+        mark = mark_of(raw)
         told[mark, number] += 1
         if told[mark, number] > most[mark] and not (most[mark] and mark is not raw):
             most[mark] += 1
@@ -151,7 +151,7 @@ def _distinct(group: list[Item]) -> list[Item]:
     return [item for item in kept if not _is_cut_copy(item, kept)]
 
 
-def _mark(raw: bytes) -> bytes:
+def mark_of(raw: bytes) -> bytes:
     """Return what makes an entry the same as another: boot and seq, or all of it."""
     head = raw.partition(b"\n")[0]
     found = _TAIL.search(head, max(0, len(head) - _TAIL_BYTES))

@@ -14,6 +14,7 @@ from typing import Final
 from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry
+from cordboard.logs.follow import Follower
 from cordboard.logs.formats import Formats, record_of
 from cordboard.logs.line import Line
 from cordboard.logs.merge import Item, Lane, merged
@@ -46,6 +47,7 @@ class Reader:
         formats: How foreign lines are read.
         progress: Is told of bytes that were read.
         limit: No more lines than this; the coverage says so when it was reached.
+        block_bytes: How much of a stream is read at once; by default as memory allows.
     """
 
     query: Query
@@ -53,6 +55,7 @@ class Reader:
     formats: Formats = field(default_factory=Formats)
     progress: Progress = lambda _: None
     limit: int | None = None
+    block_bytes: int | None = None
     tally: Tally = field(default_factory=Tally)
     trail: Trail | None = None
     _tracks: Tracks | None = None
@@ -82,14 +85,31 @@ class Reader:
                 yield line
 
     def items(self) -> Iterator[list[Item]]:
-        """Yield what may be wanted as it was found: key, bytes, number of its track."""
+        """Yield what may be wanted as it was found: key, bytes, number of its track.
+
+        Following, a list may be empty: then nothing has come, and what was given can be shown.
+        """
         self._tracks = Tracks(self.query, self.sources, self.formats, self.progress)
         self._tracks.open()
         if self.query.session is not None:
-            lanes = self._session_lanes(self.query.session)
-        else:
-            lanes = self._window_lanes()
-        yield from merged(lanes, self.tally.counts)
+            self.trail = Trail(self.query.session)
+        if not self.query.follow:
+            yield from self._what_is_there()
+            return
+        live = Follower(self._tracks, self._learn)
+        if self.query.since is not None:
+            yield from self._what_is_there(live.lanes())
+        yield from live.items()
+
+    def _what_is_there(self, others: Sequence[Lane] = ()) -> Iterator[list[Item]]:
+        lanes = self._window_lanes() if self.trail is None else self._session_lanes(self.trail)
+        yield from merged([*lanes, *others], self.tally.counts)
+
+    def _learn(self, entry: Entry, track: Track) -> None:
+        """Take note of an entry that has just come."""
+        if self.trail is not None and self.trail.session.encode() in entry.raw:
+            self.trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
+        track.ledger.note(entry.raw + b"\n", own=False)
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""
@@ -123,19 +143,20 @@ class Reader:
             self.query.first,
             self.query.end,
             exact=self.query.exact,
-            size=self._block_bytes(),
+            size=self._size(),
             watch=look if watch else None,
             progress=self.progress,
         )
 
-    def _block_bytes(self) -> int:
+    def _size(self) -> int:
+        if self.block_bytes is not None:
+            return self.block_bytes
         share = _IN_FLIGHT_BYTES // (4 * max(1, len(self.tracks)))
         return max(_BLOCK_LEAST_BYTES, min(BLOCK_BYTES, share))
 
     # --- a session
 
-    def _session_lanes(self, session: str) -> list[Lane]:
-        self.trail = trail = Trail(session)
+    def _session_lanes(self, trail: Trail) -> list[Lane]:
         own = spread(self._mentions, self.tracks)
         for track, entries in zip(self.tracks, own, strict=True):
             for entry in entries:

@@ -102,16 +102,24 @@ class Scan:
     def _found(self, block: Block) -> list[Entry] | None:
         """Return what may be wanted of one block; None where that is all of it, in our own form."""
         data, wanted = block.data, self._wanted
-        own = bool(self._watch or not wanted.anywhere) and all_own(data)
-        if self._watch is not None:
-            self._watch(data, own)
         if self._progress is not None:
             self._progress(len(data))
+        if self._assembler.waits or _in_pieces(data):
+            entries = self._assembled(block)
+            self._show(b"".join(entry.raw + b"\n" for entry in entries), own=False)
+            return entries
+        own = bool(self._watch or not wanted.anywhere) and all_own(data)
+        self._show(data, own=own)
         terms = [*wanted.anywhere, *(wanted.own if own else ())]
-        if terms and not _in_pieces(data):
+        if terms:
             return list(self._hits(block, terms))
-        if own:
-            return None
+        return None if own else self._assembled(block)
+
+    def _show(self, data: bytes, *, own: bool) -> None:
+        if self._watch is not None:
+            self._watch(data, own)
+
+    def _assembled(self, block: Block) -> list[Entry]:
         first = self._assembler.last or self._track.key_before(block.offset)
         return list(self._assembler.entries(_lines(block), first))
 
@@ -216,11 +224,11 @@ def _is_text(data: bytes) -> bool:
 
 def _in_pieces(data: bytes) -> bool:
     """Say whether a carrier may have cut lines into pieces: a term's bytes might be in two."""
-    if data.startswith(OWN_START):
-        return False
     if data.startswith(b'{"log":"'):
-        return data.count(b'\\n","') < data.count(b"\n")
-    return b" stdout P" in data or b" stderr P" in data
+        return bool(count(data, b'\\n","') < count(data, b"\n"))
+    if not data[:1].isdigit():
+        return False
+    return any(find(data, mark) >= 0 for mark in (b" stdout P", b" stderr P"))
 
 
 def _places(data: bytes, term: Term) -> Iterable[int]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
+from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
 
 BLOCK_BYTES: Final = 1 << 20
@@ -27,7 +28,13 @@ class Block(NamedTuple):
 
 
 class Tape(Protocol):
-    """Bytes that can be read again from an offset."""
+    """Bytes that can be read again from an offset; never raises.
+
+    Attributes:
+        damage: Why less was read than there was.
+    """
+
+    damage: Shortfall | None
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``; fewer only at the end."""
@@ -41,19 +48,25 @@ class FileTape:
         size: Its size.
     """
 
-    __slots__ = ("fd", "shrunk", "size")
+    __slots__ = ("damage", "fd", "size")
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
-        self.shrunk = False
+        self.damage: Shortfall | None = None
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``."""
         asked = min(size, max(0, self.size - offset))
-        data = os.pread(self.fd, asked, offset)
+        if asked == 0:
+            return b""
+        try:
+            data = os.pread(self.fd, asked, offset)
+        except OSError as error:
+            self.damage = Shortfall("unreadable", error.strerror or str(error))
+            return b""
         if len(data) < asked:
-            self.shrunk = True
+            self.damage = Shortfall("truncated", "the file was cut while it was read")
         return data
 
 
@@ -68,7 +81,7 @@ def blocks(
         if not data:
             return
         last = len(data) < asked or (end is not None and offset + len(data) >= end)
-        cut = len(data) if last else _cut(data)
+        cut = len(data) if last else cut_at(data)
         if cut == 0:  # a line, or an entry, longer than a block
             if wanted < ENTRY_MAX_BYTES:
                 wanted *= 2
@@ -79,7 +92,7 @@ def blocks(
         wanted = size
 
 
-def _cut(data: bytes) -> int:
+def cut_at(data: bytes) -> int:
     """Return where the last entry begins that surely is one; 0 where there is none."""
     end = data.rfind(b"\n") + 1
     for _ in range(_LINES_BACK):

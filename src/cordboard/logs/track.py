@@ -9,7 +9,6 @@ from typing import Final
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats, said_key, unwrap
 from cordboard.logs.ledger import Ledger
-from cordboard.logs.packed import PackedTape
 from cordboard.logs.tape import FileTape, Tape
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 
@@ -55,12 +54,7 @@ class Track:
 
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
-        found = list(self.shortfalls)
-        if isinstance(self.tape, PackedTape) and self.tape.damage is not None:
-            found.append(self.tape.damage)
-        if isinstance(self.tape, FileTape) and self.tape.shrunk:
-            found.append(Shortfall("truncated", "the file was cut while it was read"))
-        return found
+        return [*self.shortfalls, *([self.tape.damage] if self.tape.damage else [])]
 
     def key_before(self, offset: int) -> bytes:
         """Return the time of what stands before an offset, or, where nothing does, after it."""

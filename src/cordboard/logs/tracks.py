@@ -35,6 +35,7 @@ class Tracks:
         progress: Is told of bytes that were fetched.
         found: The tracks, in the order of their names.
         notes: What the reader should know.
+        remote: Following: streams that are read by whoever follows, not here.
     """
 
     query: Query
@@ -43,6 +44,7 @@ class Tracks:
     progress: Progress
     found: list[Track] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remote: list[Stream] = field(default_factory=list)
     _failed: list[Answer] = field(default_factory=list)
     _files: list[File] = field(default_factory=list)
     _spools: list[IO[bytes]] = field(default_factory=list)
@@ -73,22 +75,28 @@ class Tracks:
         for source in self.sources:
             source.close()
 
+    def add_file(self, file: File) -> Track | None:
+        """Take a file in; None where it is no text."""
+        self._files.append(file)
+        if _is_binary(file):
+            self.notes.append(f"{file.name} is no text; it was passed over.")
+            return None
+        modified = timestamp(datetime.fromtimestamp(file.status.st_mtime, UTC)).encode()
+        track = Track(file.name, file.kind, file.tape, self.formats, modified)
+        self.found.append(track)
+        return track
+
     def _open(self, streams: Iterable[Stream | File]) -> None:
         remote: list[Stream] = []
         for stream in streams:
             if isinstance(stream, File):
-                self._add_file(stream)
+                self.add_file(stream)
             else:
                 remote.append(stream)
-        self.found += spread(self._fetched, remote, _FETCHERS)
-
-    def _add_file(self, file: File) -> None:
-        self._files.append(file)
-        if _is_binary(file):
-            self.notes.append(f"{file.name} is no text; it was passed over.")
-            return
-        modified = timestamp(datetime.fromtimestamp(file.status.st_mtime, UTC)).encode()
-        self.found.append(Track(file.name, file.kind, file.tape, self.formats, modified))
+        if self.query.follow:
+            self.remote += remote
+        else:
+            self.found += spread(self._fetched, remote, _FETCHERS)
 
     def _fetched(self, stream: Stream) -> Track:
         from tempfile import TemporaryFile  # noqa: PLC0415 - for remote streams alone

@@ -49,11 +49,6 @@ class File:
         """What stays when it is renamed."""
         return self.status.st_dev, self.status.st_ino
 
-    def shortfalls(self) -> Sequence[Shortfall]:
-        """Say why something is missing."""
-        damage = self.tape.damage if isinstance(self.tape, PackedTape) else None
-        return [damage] if damage else []
-
     def close(self) -> None:
         """Close it, once."""
         if self.fd >= 0:

@@ -1,0 +1,218 @@
+"""What is written from now on, from all streams, in order within a bounded delay.
+
+Files are looked at by one thread, in turns; whoever has moved (rotation), shrunk (truncation) or come
+new is noticed. A remote stream is read by a thread of its own. Each entry waits a moment for those
+of other streams that were said before it.
+"""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from cordboard.contract.errors import CordboardError
+from cordboard.logs.entries import Assembler, Entry
+from cordboard.logs.merge import Item, Lane, mark_of
+from cordboard.logs.scan import Batch
+from cordboard.logs.sources import Source, Stream
+from cordboard.logs.sources.directory import Directory, File
+from cordboard.logs.tape import FileTape, cut_at
+from cordboard.logs.times import LOWEST, timestamp
+from cordboard.logs.track import Track
+from cordboard.logs.tracks import Tracks
+
+HOLD_S: Final = 0.4  # how long an entry waits for others
+_POLL_S: Final = 0.1
+_LOOK_S: Final = 1.0  # between looks for new streams
+_SETTLE_S: Final = 0.3  # a remote stream that is silent for so long has told its history
+_SETTLE_MAX_S: Final = 10.0
+_TURN_BYTES: Final = 8 << 20
+_TOLD_MAX: Final = 100_000
+_LINE_MAX_BYTES: Final = 64 << 20
+
+
+@dataclass(slots=True)
+class Tail:
+    """The growing end of one stream.
+
+    Attributes:
+        track: The stream.
+        number: The number of its track.
+        offset: Up to where a file has been read.
+        first: Earlier entries are of no interest.
+    """
+
+    track: Track
+    number: int
+    offset: int = 0
+    first: bytes = LOWEST
+    assembler: Assembler = field(init=False)
+    changed: float = 0.0
+    _rest: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.assembler = Assembler(self.track.formats)
+
+    def grown(self) -> bytes:
+        """Return what a file has got since the last look."""
+        tape = self.track.tape
+        if not isinstance(tape, FileTape):
+            return b""
+        size = os.fstat(tape.fd).st_size
+        if size < self.offset:
+            self.track.counts["restarted"] += 1
+            self.offset, self._rest = 0, b""
+        data = os.pread(tape.fd, min(_TURN_BYTES, size - self.offset), self.offset)
+        self.offset += len(data)
+        return data
+
+    def entries(self, data: bytes, now: float) -> list[Entry]:
+        """Return the entries that are whole; the last one when nothing has come for a moment."""
+        if data:
+            self.changed = now
+            self._rest += data
+        elif not self._rest or now - self.changed < HOLD_S / 2:
+            return []
+        end = cut_at(self._rest) if data else self._rest.rfind(b"\n") + 1
+        if len(self._rest) > _LINE_MAX_BYTES:
+            end = len(self._rest)
+        ready, self._rest = self._rest[:end], self._rest[end:]
+        lines = [(0, line) for line in ready.split(b"\n")]
+        return list(self.assembler.entries(lines, self.assembler.last or self.track.modified))
+
+
+Arrival = tuple[float, Item]
+
+
+class Follower:
+    """Follows all streams of a query.
+
+    Args:
+        tracks: What is open already; files are read on from their present end.
+        learn: Is told of each entry.
+    """
+
+    def __init__(self, tracks: Tracks, learn: Callable[[Entry, Track], None]) -> None:
+        self._tracks = tracks
+        self._learn = learn
+        self._tails = [
+            Tail(track, number, offset=track.tape.size if isinstance(track.tape, FileTape) else 0)
+            for number, track in enumerate(tracks.found)
+        ]
+        self._remote: dict[int, Tail] = {}
+        self._news: queue.SimpleQueue[Stream | File | tuple[int, bytes]] = queue.SimpleQueue()
+        self._began = timestamp(datetime.now(UTC)).encode()
+        self._held: list[Arrival] = []
+        self._told: dict[tuple[bytes, int], int] = {}
+        for stream in tracks.remote:
+            self._add_remote(stream)
+        for source in tracks.sources:
+            self._in_background(partial(self._look, source))
+
+    def lanes(self) -> list[Lane]:
+        """Return what remote streams tell of the past, once they have fallen silent."""
+        begun = quiet = time.monotonic()
+        found: dict[int, list[Entry]] = {}
+        while self._remote and (now := time.monotonic()) - begun < _SETTLE_MAX_S:
+            for tail, data in self._arrived():
+                quiet = now
+                found.setdefault(tail.number, []).extend(tail.entries(data, now))
+            if now - quiet > _SETTLE_S:
+                break
+        for tail in self._remote.values():
+            found.setdefault(tail.number, []).extend(tail.entries(b"", quiet + HOLD_S))
+            for entry in found[tail.number]:
+                self._learn(entry, tail.track)
+        return [
+            Lane(
+                number, [Batch([e.key for e in got], [e.raw for e in got], own=False, read_to=None)]
+            )
+            for number, got in found.items()
+        ]
+
+    def items(self) -> Iterator[list[Item]]:
+        """Yield what comes, in order within the delay; never ends."""
+        while True:
+            now = time.monotonic()
+            for tail, data in self._arrived():
+                self._hold(tail, tail.entries(data, now), now)
+            for tail in [*self._tails, *self._remote.values()]:
+                data = tail.grown() if tail.number not in self._remote else b""
+                self._hold(tail, tail.entries(data, now), now)
+            yield self._due(now)
+
+    def _hold(self, tail: Tail, entries: list[Entry], now: float) -> None:
+        for entry in entries:
+            if entry.key >= max(self._tracks.query.first, tail.first) and not self._is_copy(
+                entry, tail.number
+            ):
+                self._learn(entry, tail.track)
+                self._held.append((now, (entry.key, entry.raw, tail.number)))
+
+    def _is_copy(self, entry: Entry, number: int) -> bool:
+        """Say whether another stream has brought this: a file that was copied, then truncated."""
+        mark = (entry.key, hash(mark_of(entry.raw)))
+        first = self._told.setdefault(mark, number)
+        if len(self._told) > _TOLD_MAX:
+            self._told.pop(next(iter(self._told)))
+        return first != number
+
+    def _due(self, now: float) -> list[Item]:
+        """Take what has waited long enough, and whatever was said before that."""
+        newest = max((item[0] for came, item in self._held if came <= now - HOLD_S), default=LOWEST)
+        due = [item for _, item in self._held if item[0] <= newest]
+        self._held = [held for held in self._held if held[1][0] > newest]
+        return sorted(due, key=lambda item: (item[0], item[2]))
+
+    # --- what arrives
+
+    def _arrived(self) -> Iterator[tuple[Tail, bytes]]:
+        """Yield what other threads have brought, after at most one turn."""
+        wait = True
+        while True:
+            try:
+                news = self._news.get(timeout=_POLL_S) if wait else self._news.get_nowait()
+            except queue.Empty:
+                return
+            wait = False
+            if isinstance(news, tuple):
+                yield self._remote[news[0]], news[1]
+            elif isinstance(news, File):
+                track = self._tracks.add_file(news)
+                if track is not None:
+                    number = len(self._tracks.found) - 1
+                    self._tails.append(Tail(track, number, first=self._began))
+            else:
+                self._add_remote(news)
+
+    def _add_remote(self, stream: Stream) -> None:
+        track = Track(stream.name, stream.kind, FileTape(-1, 0), self._tracks.formats)
+        self._tracks.found.append(track)
+        number = len(self._tracks.found) - 1
+        self._remote[number] = Tail(track, number)
+        self._in_background(partial(self._read, number, stream, track))
+
+    def _read(self, number: int, stream: Stream, track: Track) -> None:
+        for chunk in stream.read(follow=True):
+            self._news.put((number, chunk))
+        track.shortfalls = list(stream.shortfalls())
+
+    def _look(self, source: Source | Directory) -> None:
+        """Look for streams that come new."""
+        while True:
+            time.sleep(_LOOK_S)
+            try:
+                for stream in source.streams(self._tracks.query):
+                    self._news.put(stream)
+            except CordboardError as error:
+                self._tracks.notes.append(f"{source.name}: {error.message}")
+                return
+
+    @staticmethod
+    def _in_background(work: Callable[[], None]) -> None:
+        threading.Thread(target=work, daemon=True).start()

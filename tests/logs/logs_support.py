@@ -1,0 +1,225 @@
+"""A corpus with planted trouble, and an independent, slow reader to compare with."""
+
+import gzip
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from backports import zstd
+
+from cordboard.logs.coverage import Coverage
+from cordboard.logs.line import Line
+from cordboard.logs.query import Query
+from cordboard.logs.reader import Reader
+from cordboard.logs.sources.directory import Directory
+
+START = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> str:
+    """The timestamp some seconds after the beginning of all times."""
+    return (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def record(
+    seconds: float,
+    *,
+    boot: str = "aaaaaaaa",
+    seq: int = 1,
+    session: str = "server:vm",
+    service: str = "gateway",
+    level: str = "info",
+    message: str = "Something happened",
+    **more: Any,
+) -> dict[str, Any]:
+    """A record of the contract."""
+    return {
+        "timestamp": at(seconds),
+        "level": level,
+        "message": message,
+        "service": service,
+        "tag": service,
+        "sessionId": session,
+        "userId": None,
+        "userName": None,
+        **more,
+        "boot": boot,
+        "seq": seq,
+    }
+
+
+def encoded(value: dict[str, Any]) -> bytes:
+    """A record as our writers encode it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def write_lines(path: Path, lines: Iterable[bytes], *, end: bytes = b"\n") -> None:
+    """Write lines into a file, packed as its name says."""
+    data = b"".join(line + end for line in lines)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gz":
+        data = gzip.compress(data)
+    elif path.suffix == ".zst":
+        data = zstd.compress(data)
+    path.write_bytes(data)
+
+
+# --- carriers
+
+
+def cri(line: bytes, seconds: float) -> list[bytes]:
+    """A line as containerd writes it."""
+    return [f"{at(seconds)[:-1]}321Z stdout F ".encode() + line]
+
+
+def cri_in_pieces(line: bytes, seconds: float, size: int = 40) -> list[bytes]:
+    """A long line as containerd writes it: in pieces."""
+    pieces = [line[i : i + size] for i in range(0, len(line), size)] or [b""]
+    flags = ["P"] * (len(pieces) - 1) + ["F"]
+    stamp = f"{at(seconds)[:-1]}321Z"
+    return [
+        f"{stamp} stdout {flag} ".encode() + piece
+        for flag, piece in zip(flags, pieces, strict=True)
+    ]
+
+
+def kubectl(line: bytes, seconds: float) -> list[bytes]:
+    """A line as `kubectl logs --timestamps` prints it."""
+    return [f"{at(seconds)[:-1]}123Z ".encode() + line]
+
+
+def docker(line: bytes, seconds: float) -> list[bytes]:
+    """A line as Docker's json-file driver keeps it."""
+    text = line.decode("utf-8", "replace") + "\n"
+    kept = {"log": text, "stream": "stdout", "time": f"{at(seconds)[:-1]}123Z"}
+    return [json.dumps(kept, separators=(",", ":")).encode()]
+
+
+def bare(line: bytes, seconds: float) -> list[bytes]:
+    """A line without a carrier."""
+    return [line]
+
+
+# --- reading, by us
+
+
+@dataclass
+class Answered:
+    """What a query returned."""
+
+    lines: list[Line]
+    coverage: Coverage
+
+    @property
+    def raws(self) -> list[bytes]:
+        return [line.raw for line in self.lines]
+
+    @property
+    def messages(self) -> list[str]:
+        return [line.record["message"] for line in self.lines]
+
+    @property
+    def shortfalls(self) -> list[tuple[str, str, str]]:
+        return [
+            (answer.name, item.reason, item.detail)
+            for answer in self.coverage.answers
+            for item in answer.shortfalls
+        ]
+
+
+def ask(directory: Path, block_bytes: int | None = None, **wanted: Any) -> Answered:
+    """Ask a directory as the command does."""
+    reader = Reader(Query(**wanted), [Directory(directory)], block_bytes=block_bytes)
+    try:
+        lines = list(reader.lines())
+        return Answered(lines, reader.coverage())
+    finally:
+        reader.close()
+
+
+# --- reading, by an oracle that knows nothing of ours
+
+
+@dataclass
+class Oracle:
+    """Reads everything, line by line, with the standard library alone."""
+
+    found: list[tuple[str, int, int, bytes, dict[str, Any]]] = field(default_factory=list)
+
+    def read(self, directory: Path) -> "Oracle":
+        paths = sorted(str(path) for path in directory.rglob("*") if path.is_file())
+        for number, name in enumerate(paths):
+            data = Path(name).read_bytes()
+            if name.endswith(".gz"):
+                data = gzip.decompress(data)
+            elif name.endswith(".zst"):
+                data = zstd.decompress(data)
+            pending = b""
+            for place, line in enumerate(data.split(b"\n")):
+                text, partial = _inner(line.strip(b"\r"))
+                pending += text
+                if not partial and pending:
+                    self._add(number, place, pending)
+                    pending = b""
+        self.found.sort(key=lambda item: item[:3])
+        return self
+
+    def _add(self, number: int, place: int, raw: bytes) -> None:
+        try:
+            value = json.loads(raw.decode("utf-8", "replace"))
+        except ValueError:
+            return
+        if isinstance(value, dict):
+            self.found.append((value["timestamp"], number, place, raw, value))
+
+    def raws(self, **wanted: Any) -> list[bytes]:
+        """The lines with these values, in order, each once."""
+        seen: set[tuple[str, int]] = set()
+        result = []
+        for _, _, _, raw, value in self.found:
+            mark = (value["boot"], value["seq"])
+            if mark not in seen and _fits(value, wanted):
+                seen.add(mark)
+                result.append(raw)
+        return result
+
+
+def _fits(value: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    ranks = ["debug", "info", "warn", "error"]
+    return (
+        (not wanted.get("since") or value["timestamp"] >= wanted["since"])
+        and (not wanted.get("until") or value["timestamp"] < wanted["until"])
+        and (not wanted.get("session") or value["sessionId"] == wanted["session"])
+        and (not wanted.get("services") or value["service"] in wanted["services"])
+        and (not wanted.get("level") or ranks.index(value["level"]) >= ranks.index(wanted["level"]))
+        and (not wanted.get("grep") or re.search(wanted["grep"], value["message"]) is not None)
+    )
+
+
+def _inner(line: bytes) -> tuple[bytes, bool]:
+    if line.startswith(b'{"log":'):
+        return json.loads(line)["log"].rstrip("\n").encode(), False
+    if line[:1].isdigit() and b" " in line:
+        _, _, rest = line.partition(b" ")
+        if rest.startswith(b"stdout "):
+            return rest[len(b"stdout F ") :], rest.startswith(b"stdout P")
+        return rest, False
+    return line, False
+
+
+def runs_missing(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """The holes in a set of numbers."""
+    have = sorted(set(numbers))
+    return [
+        (before + 1, after - 1) for before, after in itertools.pairwise(have) if after > before + 1
+    ]
+
+
+def counted(lines: Iterable[bytes]) -> Counter[bytes]:
+    return Counter(lines)

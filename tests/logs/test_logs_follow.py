@@ -1,0 +1,224 @@
+"""Following: what is written from now on, across rotation, truncation and new files."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.line import Line
+from cordboard.logs.query import Query
+from cordboard.logs.reader import Reader
+from cordboard.logs.sources.directory import Directory
+from cordboard.logs.times import timestamp
+from logs.logs_support import encoded, record
+
+
+def now() -> str:
+    return timestamp(datetime.now(UTC))
+
+
+class Writer:
+    """A process that logs into a directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seq = 0
+
+    def say(self, message: str, file: str = "gateway.jsonl", **more: Any) -> None:
+        self.seq += 1
+        line = record(0, seq=self.seq, message=message, **more) | {"timestamp": now()}
+        with (self.folder / file).open("ab") as out:
+            out.write(encoded(line) + b"\n")
+
+
+class Following(threading.Thread):
+    """A reader that follows until it has seen so many lines."""
+
+    def __init__(
+        self, folder: Path, count: int, sources: Sequence[Any] = (), **wanted: Any
+    ) -> None:
+        super().__init__(daemon=True)
+        self.lines: list[Line] = []
+        self.reader = Reader(
+            Query(follow=True, **wanted), [*sources, Directory(folder)], limit=count
+        )
+        self.count = count
+        self.start()
+        time.sleep(0.3)
+
+    def run(self) -> None:
+        for line in self.reader.lines():
+            self.lines.append(line)
+            if len(self.lines) == self.count:
+                break
+
+    def messages(self) -> list[str]:
+        self.join(20)
+        self.reader.close()
+        return [line.record["message"] for line in self.lines]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Writer:
+    return Writer(tmp_path)
+
+
+def test_only_what_is_new(writer: Writer) -> None:
+    """Without a window, following begins with what is written from now on."""
+    writer.say("old")
+    reading = Following(writer.folder, 2)
+    writer.say("one")
+    writer.say("two")
+    assert reading.messages() == ["one", "two"]
+
+
+def test_history_comes_first(writer: Writer) -> None:
+    """With a window, its past comes first, then what is new, each once."""
+    since = now()
+    writer.say("old")
+    reading = Following(writer.folder, 2, since=since)
+    writer.say("new")
+    assert reading.messages() == ["old", "new"]
+
+
+def test_across_rotation(writer: Writer) -> None:
+    """A file that is renamed is read to its end, its successor from its beginning."""
+    writer.say("before")
+    reading = Following(writer.folder, 3)
+    writer.say("one")
+    (writer.folder / "gateway.jsonl").rename(writer.folder / "gateway.1.jsonl")
+    writer.say("two", "gateway.1.jsonl")
+    writer.say("three")
+    assert reading.messages() == ["one", "two", "three"]
+
+
+def test_truncated_and_copied(writer: Writer) -> None:
+    """A file that is copied and truncated tells nothing twice and loses nothing that follows."""
+    for number in range(5):
+        writer.say(f"before {number}")
+    reading = Following(writer.folder, 2)
+    writer.say("one")
+    time.sleep(0.3)
+    path = writer.folder / "gateway.jsonl"
+    (writer.folder / "gateway.1.jsonl").write_bytes(path.read_bytes())
+    path.write_bytes(b"")
+    time.sleep(1.3)
+    writer.say("two")
+    assert reading.messages() == ["one", "two"]
+
+
+def test_in_order_of_time(writer: Writer) -> None:
+    """A line that was said earlier but arrives a little later is shown earlier."""
+    reading = Following(writer.folder, 2)
+    earlier = now()
+    writer.say("later", "runner.jsonl")
+    time.sleep(0.1)
+    line = record(0, boot="bbbbbbbb", message="earlier") | {"timestamp": earlier}
+    with (writer.folder / "gateway.jsonl").open("ab") as out:
+        out.write(encoded(line) + b"\n")
+    assert reading.messages() == ["earlier", "later"]
+
+
+def test_half_a_line_waits(writer: Writer) -> None:
+    """A line is shown when its end has been written, and a traceback together with its record."""
+    reading = Following(writer.folder, 2)
+    with (writer.folder / "app.log").open("ab", buffering=0) as out:
+        out.write(f"{now()} ERROR it bro".encode())
+        time.sleep(0.3)
+        out.write(b"ke\nTraceback (most recent call last):\n")
+        out.write(b'  File "x.py", line 1\n')
+        out.write(b"ValueError: bad\n")
+        time.sleep(0.7)
+        out.write(f"{now()} INFO done\n".encode())
+    assert [message.split(" ", 1)[1] for message in reading.messages()] == [
+        "ERROR it broke",
+        "INFO done",
+    ]
+    assert reading.lines[0].record["error"]["type"] == "ValueError"
+
+
+def test_filters_hold(writer: Writer) -> None:
+    """A session's lines are followed by its id, and its process's lines by its process."""
+    reading = Following(writer.folder, 3, session="call-7")
+    writer.say("other", session="call-8")
+    writer.say("ours", session="call-7", service="bot")
+    time.sleep(0.6)
+    writer.say("not bound", service="bot")
+    writer.say("ours again", session="call-7", service="bot")
+    assert reading.messages() == ["ours", "not bound", "ours again"]
+
+
+class Remote:
+    """A remote source whose one stream tells its past, then what comes."""
+
+    name = "remote"
+
+    def __init__(self, history: bytes) -> None:
+        self.history = history
+        self.go = threading.Event()
+        self.later = b""
+        self._told = False
+
+    def streams(self, query: Query) -> "list[RemoteStream]":
+        new = [] if self._told else [RemoteStream(self)]
+        self._told = True
+        return new
+
+    def answers(self) -> Sequence[Answer]:
+        return []
+
+    def explain(self, query: Query) -> Sequence[str]:
+        return []
+
+    def close(self) -> None:
+        self.go.set()
+
+
+class RemoteStream:
+    name = "ns/pod/app"
+    kind = "container"
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote = remote
+
+    def read(self, *, follow: bool = False) -> Iterator[bytes]:
+        yield self.remote.history
+        if follow:
+            self.remote.go.wait(20)
+            yield self.remote.later
+
+    def shortfalls(self) -> Sequence[Shortfall]:
+        return [Shortfall("rotated", "some")]
+
+    def close(self) -> None:
+        self.remote.go.set()
+
+
+def test_remote_streams_too(writer: Writer) -> None:
+    """A remote stream's past is merged with the files', and then it is followed."""
+    since = now()
+    first = encoded(record(0, boot="cccccccc", message="far") | {"timestamp": now()})
+    writer.say("near")
+    remote = Remote(first + b"\n")
+    reading = Following(writer.folder, 3, [remote], since=since)
+    time.sleep(0.5)
+    line = record(0, boot="cccccccc", seq=2, message="far again") | {"timestamp": now()}
+    remote.later = encoded(line) + b"\n"
+    remote.go.set()
+    assert reading.messages() == ["far", "near", "far again"]
+
+
+def test_remote_streams_without_following(writer: Writer) -> None:
+    """A remote stream is read like a file, and says itself what it lacks."""
+    remote = Remote(encoded(record(1, boot="cccccccc", message="far")) + b"\n")
+    reader = Reader(Query(), [remote, Directory(writer.folder)])
+    assert [line.record["message"] for line in reader.lines()] == ["far"]
+    answer = next(a for a in reader.coverage().answers if a.kind == "container")
+    assert answer.lines == 1
+    assert answer.shortfalls == (Shortfall("rotated", "some"),)
+    reader.close()
