@@ -23,7 +23,7 @@ ROOT = HERE.parent.parent
 PEERS = ROOT / "benchmarks" / "out" / "peers"
 PACKAGES = (
     "msgspec>=0.19", "stringzilla>=3.12", "structlog>=25", "orjson>=3.10", "loguru>=0.7",
-    "python-json-logger>=3.2",
+    "python-json-logger>=3.2", "opentelemetry-api>=1.27",
 )  # fmt: skip
 OURS = ("cordboard",)
 LINES = (
@@ -32,6 +32,7 @@ LINES = (
     "loguru_bridge", "logging_bridge", "structlog_bridge", "nothing",
 )  # fmt: skip
 DISABLED = ("cordboard", "structlog_orjson", "python_json_logger", "loguru_serialize", "nothing")
+SLOW = ("loguru", "python_json", "cordboard_pretty", "cordboard_watched")
 TASKS = (
     "cordboard",
     "pino_child",
@@ -41,12 +42,17 @@ TASKS = (
     "loguru_serialize",
 )
 
+FEATURES = (
+    "cordboard", "cordboard_direct", "cordboard_unredacted", "cordboard_otel", "cordboard_span",
+    "cordboard_pretty", "cordboard_watched",
+)  # fmt: skip
 PIPE_BYTES = {"pipe": 64 * 1024, "wide": 1024 * 1024}
 TABLES = {
     "file": ("A line to a file, us", ["us"], LINES, "lines", "file", 1),
     "pipe": ("A line to a pipe with a reader, us", ["us"], LINES, "lines", "pipe", 1),
     "wide": ("A line to a pipe of 1 MiB with a reader, us", ["us"], LINES, "lines", "wide", 1),
     "disabled": ("A disabled level, us", ["us"], DISABLED, "disabled", "file", 4),
+    "features": ("What features cost, to a file, us", ["us"], FEATURES, "lines", "file", 1),
     "tasks": ("Four tasks, to a pipe, us a call", ["p50", "p99", "p99.9"], TASKS, "tasks", "pipe", 1),
 }  # fmt: skip
 
@@ -119,7 +125,7 @@ def rounds(  # noqa: PLR0917
     found: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     for _ in range(count):
         for kind in kinds:
-            slow = 5 if kind.startswith(("loguru", "python_json")) else 1
+            slow = 5 if kind.startswith(SLOW) else 1
             figures = run(python, kind, mode, lines // slow, target)
             if figures is not None:
                 found[kind].append(figures)

@@ -41,6 +41,60 @@ def cordboard_direct() -> Made:
     return (*made[:2], emit.flush)
 
 
+def cordboard_unredacted() -> Made:
+    """Nothing is looked at: what redaction and hostile values cost."""
+    import msgspec
+
+    from cordboard.emit import render
+
+    encode = msgspec.json.Encoder().encode
+
+    def body(_event: object, meta: object, _error: object) -> str:
+        return f',"meta":{encode(meta).decode()}'
+
+    render.body_json = body  # type: ignore[assignment]
+    return cordboard()
+
+
+def cordboard_otel() -> Made:
+    """OpenTelemetry is imported, no span is active."""
+    import_module("opentelemetry.trace")
+    return cordboard()
+
+
+def cordboard_span() -> Made:
+    """Within a span, whose ids are on each line."""
+    trace = import_module("opentelemetry.trace")
+    context = trace.SpanContext(0xABC, 0xDEF, is_remote=False)
+    import_module("opentelemetry.context").attach(
+        trace.set_span_in_context(trace.NonRecordingSpan(context))
+    )
+    return cordboard()
+
+
+def cordboard_pretty() -> Made:
+    from cordboard import emit
+
+    made = cordboard()
+    emit.configure("bench", format="pretty", bridges=False)
+    return made
+
+
+def cordboard_watched() -> Made:
+    """With ``--cordboard-log``, as the tests run."""
+    from cordboard.emit.pipeline import pipeline
+    from cordboard.emit.witness import caller, faults
+
+    def watch(line: bytes) -> None:
+        caller()
+        assert not [*faults(line)]
+
+    made = cordboard()
+    pipeline.watchers.append(watch)
+    pipeline.redirect()
+    return made
+
+
 def structlog_orjson() -> Made:
     orjson = import_module("orjson")
     import structlog

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cordboard import emit
 from cordboard.context import Context
@@ -49,7 +51,7 @@ def test_a_record_too_long_is_cut(lines: Lines) -> None:
     [
         {"level": "WARN"}, {"timestamp": "now"}, {"seq": 0}, {"seq": True}, {"seq": 1.5},
         {"boot": "XYZ"}, {"extra": 1}, {"meta": []}, {"message": 3}, {"sessionId": None},
-        {"raw": False}, {"epoch": "3"}, {"error": "text"}, {"userId": 5}, {"seq": 2**70},
+        {"level": []}, {"raw": []}, {"raw": False}, {"epoch": "3"}, {"error": "text"}, {"userId": 5}, {"seq": 2**70},
     ],
 )  # fmt: skip
 def test_what_is_no_record_is_refused(lines: Lines, changes: dict[str, Any]) -> None:
@@ -57,6 +59,28 @@ def test_what_is_no_record_is_refused(lines: Lines, changes: dict[str, Any]) -> 
     assert why_invalid(record(**changes))
     assert not emit.forward(record(**changes))
     assert lines() == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(st.sampled_from(KEYS), JSON, max_size=6),
+    st.sets(st.sampled_from(KEYS), max_size=2),
+)
+def test_a_stranger_may_send_anything(changes: dict[str, Any], lacking: set[str]) -> None:
+    """Whatever comes in the place of a record is refused with a reason, or is a valid line."""
+    given = {key: value for key, value in record(**changes).items() if key not in lacking}
+    with emit.capture() as caught:
+        assert emit.forward(given) is (why_invalid(given) is None)
+    assert [why_invalid(found) for found in caught] == [None] * len(caught)
 
 
 @pytest.mark.parametrize("key", ["timestamp", "level", "sessionId", "boot", "seq", "userName"])

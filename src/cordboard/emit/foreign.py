@@ -14,7 +14,7 @@ from cordboard.emit.values import clean, clean_text
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _BOOT: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
-_TEXTS: Final = ("message", "service", "tag", "sessionId")
+_TEXTS: Final = ("level", "message", "service", "tag", "sessionId")
 _OPTIONAL_TEXTS: Final = ("userId", "userName", "room", "traceId", "spanId", "event")
 _INT_MAX: Final = 2**63
 
