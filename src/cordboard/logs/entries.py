@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from cordboard.logs.formats import Formats, Inner, own_key, said_key, unwrap
+from cordboard.logs.carriers import Inner, unwrap
+from cordboard.logs.formats import Formats
+from cordboard.logs.stamps import own_key, said_key
 
 _TRACE_STARTS: Final = (
     b"Traceback (most recent call last):",

@@ -7,10 +7,11 @@ from typing import Final
 from stringzilla import find
 
 from cordboard.contract.record import SERVICE
+from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.formats import record_of, unwrap
 from cordboard.logs.ledger import Gap, Ledger
 from cordboard.logs.prefilter import Prefilter
+from cordboard.logs.records import record_of
 from cordboard.logs.scan import Scan
 from cordboard.logs.times import HIGHEST, LOWEST
 from cordboard.logs.track import Track

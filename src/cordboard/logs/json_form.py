@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
-from cordboard.logs.formats import is_own, own_key
 from cordboard.logs.line import Line
+from cordboard.logs.records import is_own
+from cordboard.logs.stamps import own_key
 
 _encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 

@@ -15,12 +15,13 @@ from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry
 from cordboard.logs.follow import Follower
-from cordboard.logs.formats import Formats, record_of
+from cordboard.logs.formats import Formats
 from cordboard.logs.line import Line
 from cordboard.logs.merge import Item, Lane, merged
 from cordboard.logs.parallel import spread
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, wants
+from cordboard.logs.records import record_of
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
@@ -204,7 +205,7 @@ class Reader:
     # --- lines
 
     def _line(self, key: bytes, raw: bytes, track: Track) -> Line | None:
-        record = record_of(raw, key, track.service, self.formats)
+        record = record_of(raw, key, track.service, self.formats, track.counts)
         if not wants(self.query, record):
             return None
         if self.trail is None:

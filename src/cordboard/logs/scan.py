@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 from stringzilla import count, find
 
 from cordboard.logs.entries import Assembler, Entry, begins
-from cordboard.logs.formats import OWN_START, own_key
 from cordboard.logs.prefilter import Prefilter, Term, holds
+from cordboard.logs.stamps import OWN_START, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
 from cordboard.logs.times import KEY_BYTES
 from cordboard.logs.track import Track

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
+from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.formats import Formats, said_key, unwrap
+from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger
+from cordboard.logs.stamps import said_key
 from cordboard.logs.tape import FileTape, Tape
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 

@@ -1,0 +1,240 @@
+"""What a line says: a record under the contract's keys, whatever names and form its writer used.
+
+What a line does not say is absent, not guessed.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+
+from cordboard.contract.record import (
+    BOOT,
+    ERROR,
+    EVENT,
+    EVENTS,
+    KEYS,
+    LEVEL,
+    LEVELS,
+    MESSAGE,
+    META,
+    ROOM,
+    SEQ,
+    SERVICE,
+    SESSION_ID,
+    SPAN_ID,
+    TAG,
+    TIMESTAMP,
+    TRACE_ID,
+    TRUNCATED,
+    USER_ID,
+    USER_NAME,
+    Level,
+    level_from_name,
+    level_from_number,
+)
+from cordboard.logs.formats import Formats
+from cordboard.logs.stamps import decode, flat, value_at
+from cordboard.logs.times import KEY_BYTES
+
+_HEAD_CHARS: Final = 256  # a text line's level is within these
+_TEXTS: Final = (SERVICE, TAG, SESSION_ID, USER_ID, USER_NAME, ROOM, TRACE_ID, SPAN_ID)
+_LEVEL_WORD: Final = re.compile(
+    r"\b(TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|CRITICAL|FATAL|EXCEPTION)\b"
+    r"|\[(trace|debug|info|notice|warn|warning|error|critical|fatal) *\]"
+    r"|\blevel=(\w+)"
+)
+_SESSION_WORD: Final = re.compile(
+    r"(?<![\w.-])(?:sessionId|session_id|session\.id)[=:] ?\"?([A-Za-z0-9._~:@-]{1,128})"
+)
+_TEXT_PAIR: Final = re.compile(r'"([\w.@-]{1,64})" ?: ?"((?:[^"\\]|\\.)*)"')
+_STAMP: Final = re.compile(
+    r"\[?\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+(?: ?(?:Z|[+-]\d\d:?\d\d))?\]?[ |:-]*"
+)
+_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
+_TRACEBACK: Final = "Traceback (most recent call last):"
+_ERROR_LAST: Final = re.compile(r"([A-Za-z_][\w.]*)(?:: (.*))?")
+
+
+def record_of(
+    raw: bytes, key: bytes, service: str, formats: Formats, faults: Counter[str] | None = None
+) -> dict[str, Any]:
+    """Return the record of an unwrapped line, or of several that were joined.
+
+    Args:
+        raw: The line; what follows a newline in it is its traceback.
+        key: When it was said.
+        service: Who said it, as far as its origin tells; a record that says so itself wins.
+        formats: How foreign lines are read.
+        faults: Where lines that are ``malformed``, ``cut`` or ``undecodable`` are counted.
+    """
+    head, _, tail = raw.partition(b"\n")
+    if not head.startswith(b"{"):
+        if faults is not None and not _is_text(raw):
+            faults["undecodable"] += 1
+        return _of_text(_text(head), _text(tail), key, service)
+    try:
+        record = decode(head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        record, fault = _repaired(head)
+        if faults is not None:
+            faults[fault] += 1
+    if not isinstance(record, dict):
+        return _of_text(_text(head), _text(tail), key, service)
+    if faults is not None and record.get(TRUNCATED) is True:
+        faults["cut"] += 1
+    mapped = record if is_own(record) else _mapped(record, key, service, formats)
+    if tail:
+        mapped[ERROR] = _error_of_stack(_text(tail))
+    return mapped
+
+
+def is_own(record: Mapping[str, Any]) -> bool:
+    """Say whether a decoded object is a record of the contract."""
+    said = record.get(TIMESTAMP)
+    return (
+        SEQ in record
+        and BOOT in record
+        and isinstance(said, str)
+        and len(said) == KEY_BYTES
+        and isinstance(record.get(SESSION_ID), str)
+        and isinstance(record.get(MESSAGE), str)
+        and isinstance(record.get(SERVICE), str)
+        and record.get(LEVEL) in LEVELS
+    )
+
+
+def _repaired(head: bytes) -> tuple[Any, str]:
+    """Return what can be read of a line that is no JSON, and what is wrong with it."""
+    text = _text(head)
+    try:
+        return decode(text), "undecodable"
+    except (msgspec.DecodeError, RecursionError):
+        fault = "malformed" if text.rstrip().endswith("}") else "cut"
+    found: dict[str, Any] = {}
+    for name, value in _TEXT_PAIR.findall(text):
+        with suppress(msgspec.DecodeError):
+            found.setdefault(name, decode(f'"{value}"'))
+    return {MESSAGE: text, **found}, fault
+
+
+def _is_text(raw: bytes) -> bool:
+    if raw.isascii():
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mapped(record: dict[str, Any], key: bytes, service: str, formats: Formats) -> dict[str, Any]:
+    rest = dict(flat(record))
+    found: dict[str, Any] = {}
+    for name, aliases in formats.names.items():
+        value = _take(rest, aliases)
+        if value is not None:
+            found[name] = value
+    said = found.get(EVENT) or rest.get(EVENT)
+    mapped: dict[str, Any] = {
+        TIMESTAMP: key.decode(),
+        LEVEL: _level(found.pop(LEVEL, None)),
+        MESSAGE: _as_text(found.pop(MESSAGE, "")),
+        SERVICE: service,
+        TAG: "log",
+        SESSION_ID: None,
+        USER_ID: None,
+        USER_NAME: None,
+    }
+    found.pop(TIMESTAMP, None)
+    mapped |= {name: _name(found[name]) for name in _TEXTS if found.get(name) not in (None, "")}
+    if said in EVENTS and rest.pop(EVENT, None):
+        mapped[EVENT] = said
+    if ERROR in found:
+        mapped[ERROR] = _error(found[ERROR])
+    mapped |= {name: rest.pop(name) for name in KEYS if name not in mapped and name in rest}
+    meta = mapped.pop(META, None)
+    extra = {**(meta if isinstance(meta, dict) else {} if meta is None else {META: meta}), **rest}
+    if extra:
+        mapped[META] = extra
+    return mapped
+
+
+def _take(record: dict[str, Any], names: Sequence[str]) -> Any:
+    for name in names:
+        value = value_at(record, name)
+        if value is not None and value != "":
+            record.pop(name, None)
+            return value
+    return None
+
+
+def _level(value: Any) -> Level:
+    if isinstance(value, str):
+        return level_from_name(value.strip()) or "info"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value < 8:  # noqa: PLR2004 - syslog's, the other way round
+            return ("error", "error", "error", "error", "warn", "info", "info", "debug")[int(value)]
+        return level_from_number(value - 10)  # pino and bunyan: 30 is info
+    return "info"
+
+
+def _error(value: Any) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        return {
+            "type": _as_text(value.get("type") or value.get("name") or "Error"),
+            "message": _as_text(value.get("message") or value.get("msg") or ""),
+            "stack": _as_text(value.get("stack") or value.get("stack_trace") or ""),
+        }
+    text = _as_text(value)
+    return (
+        _error_of_stack(text) if "\n" in text else {"type": "Error", "message": text, "stack": ""}
+    )
+
+
+def _error_of_stack(stack: str) -> dict[str, str]:
+    last = stack.rstrip().rpartition("\n")[2]
+    found = _ERROR_LAST.fullmatch(last)
+    kind, words = (found[1], found[2] or "") if found else ("Error", last.strip())
+    return {"type": kind, "message": words, "stack": stack}
+
+
+def _of_text(head: str, tail: str, key: bytes, service: str) -> dict[str, Any]:
+    head = _ANSI.sub("", head)
+    stamp = _STAMP.match(head)
+    head = head[stamp.end() :] if stamp else head
+    found = _LEVEL_WORD.search(head[:_HEAD_CHARS])
+    level = level_from_name(next(filter(None, found.groups()))) if found else None
+    session = _SESSION_WORD.search(head)
+    whole = head if not tail else f"{head}\n{tail}"
+    traced = _TRACEBACK in whole
+    record: dict[str, Any] = {
+        TIMESTAMP: key.decode(),
+        LEVEL: level or ("error" if traced else "info"),
+        MESSAGE: head if traced else whole,
+        SERVICE: service,
+        TAG: "text",
+        SESSION_ID: session[1] if session else None,
+        USER_ID: None,
+        USER_NAME: None,
+    }
+    if traced:
+        record[ERROR] = _error_of_stack(tail or head)
+    return record
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").replace("\r\n", "\n").strip("\r\0")
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = value.get("name") or value.get("id")
+    return _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
