@@ -121,6 +121,11 @@ def _add_how(how: "argparse._ArgumentGroup") -> None:
     how.add_argument(
         "--exact", action="store_true", help="read everything, whatever its order in time"
     )
+    how.add_argument(
+        "--fix-skew",
+        action="store_true",
+        help="with --session: correct the times of processes whose clocks are provably off",
+    )
     how.add_argument("-q", "--quiet", action="store_true", help="no coverage on stderr")
     how.add_argument("--no-pager", action="store_true", help="no pager on a terminal")
     how.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
@@ -227,6 +232,8 @@ def _query(args: argparse.Namespace) -> "Query":
     where = _condition(args.where)
     if args.mentions and args.session is None:
         raise UsageError("--mentions goes with --session.", hint="Name the session: --session ID.")
+    if args.fix_skew and args.session is None:
+        raise UsageError("--fix-skew goes with --session.", hint="Name the session: --session ID.")
     return Query(
         since=since,
         until=until,
@@ -241,6 +248,7 @@ def _query(args: argparse.Namespace) -> "Query":
         follow=args.follow,
         exact=args.exact,
         mentions=args.mentions,
+        fix_skew=args.fix_skew,
     )
 
 

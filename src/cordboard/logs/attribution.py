@@ -32,6 +32,7 @@ class Step:
     event: str
     epoch: int | None
     meta: Mapping[str, Any]
+    boot: str = ""
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class Trail:
                     event,
                     epoch if isinstance(epoch, int) else None,
                     meta if isinstance(meta, Mapping) else {},
+                    str(record.get(BOOT, "")),
                 )
             )
         return True

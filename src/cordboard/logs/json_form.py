@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.line import Line
 from cordboard.logs.records import is_own
 from cordboard.logs.stamps import own_key
@@ -14,7 +15,9 @@ _encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 
 def json_line(line: Line) -> bytes:
     """Return a line's record as one line of JSON."""
-    if own_key(line.raw) is not None and is_own(line.record) and _is_whole(line.raw):
+    key = own_key(line.raw)
+    unchanged = key is not None and key.decode() == line.record[TIMESTAMP]
+    if unchanged and is_own(line.record) and _is_whole(line.raw):
         return line.raw + b"\n"
     return _encode(line.record) + b"\n"
 

@@ -40,6 +40,7 @@ class Query:
         follow: Go on with what is written from now on.
         exact: Read everything instead of finding the window by bisection.
         mentions: Also lines in which the session's id occurs as mere text.
+        fix_skew: Correct the times of processes whose clocks are provably off.
     """
 
     since: str | None = None
@@ -55,6 +56,7 @@ class Query:
     follow: bool = False
     exact: bool = False
     mentions: bool = False
+    fix_skew: bool = False
 
     @property
     def first(self) -> bytes:

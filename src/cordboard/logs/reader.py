@@ -7,22 +7,24 @@ shows even though nobody can say what was in it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry
 from cordboard.logs.follow import Follower
 from cordboard.logs.formats import Formats
 from cordboard.logs.line import Line
-from cordboard.logs.merge import Item, Lane, merged
+from cordboard.logs.merge import Item, Lane, mark_of, merged
 from cordboard.logs.parallel import spread
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, wants
 from cordboard.logs.records import record_of
 from cordboard.logs.scan import Batch, Scan
+from cordboard.logs.skew import corrections
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
@@ -165,8 +167,9 @@ class Reader:
         around = (
             spread(self._around, self.tracks) if trail.boots or trail.traces else [[]] * len(own)
         )
+        fixed = corrections(trail.steps) if self.query.fix_skew else {}
         return [
-            Lane(number, [_one_batch([*ours, *others])])
+            Lane(number, [_one_batch([*ours, *others], fixed)])
             for number, (ours, others) in enumerate(zip(own, around, strict=True))
         ]
 
@@ -208,6 +211,8 @@ class Reader:
         record = record_of(raw, key, track.service, self.formats, track.counts)
         if not wants(self.query, record):
             return None
+        if self.query.fix_skew:
+            record[TIMESTAMP] = key.decode()
         if self.trail is None:
             return Line(record, raw, track.name, attribution(record))
         found = self.trail.attribute(record, track.name)
@@ -217,6 +222,18 @@ class Reader:
         return Line(record, raw, track.name, "absent") if self.query.mentions else None
 
 
-def _one_batch(entries: list[Entry]) -> Batch:
+def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
     entries.sort(key=lambda entry: entry.offset)
+    if fixed:
+        entries = [
+            entry._replace(key=shifted(entry.key, by))
+            if (by := fixed.get(_boot(entry.raw)))
+            else entry
+            for entry in entries
+        ]
     return Batch([e.key for e in entries], [e.raw for e in entries], own=False, read_to=None)
+
+
+def _boot(raw: bytes) -> str:
+    mark = mark_of(raw)
+    return mark[9:17].decode() if mark is not raw else ""

@@ -12,6 +12,7 @@ from cordboard.logs.evidence import holes
 from cordboard.logs.expected import began, silent
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
+from cordboard.logs.skew import skews
 from cordboard.logs.times import shifted
 from cordboard.logs.tracks import Tracks
 
@@ -102,6 +103,8 @@ class Tally:
             return
         if self.mentions and not query.mentions:
             yield f"{self.mentions} further lines mention the session; --mentions shows them."
+        if not query.fix_skew:
+            yield from map(str, skews(trail.steps))
         if trail.services and query.since and not began(trail):
             yield "The session's beginning is not in the window; without one all of it is shown."
 
