@@ -115,6 +115,8 @@ class Kit:
             stack.enter_context(self._births.noted())
             stack.enter_context(self._no_print(item, problems))
             yield
+            if pipeline.output is not None:
+                pipeline.output.flush()  # so that pytest shows lines with the test that said them
         if self.children is not None:
             problems += self.children.take(self.heard)
         if problems:
