@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Error as PlaywrightError
 
 from tests_support import until
 
@@ -151,8 +152,16 @@ class Room:
     async def call(self) -> str:
         """Press Join and wait until the bot is heard; return the session id."""
         session_id = await self.join()
-        await self.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        await self.first_audio()
         return session_id
+
+    async def first_audio(self) -> None:
+        """Wait until the bot is heard; say what the page says when it is not."""
+        try:
+            await self.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        except PlaywrightError:
+            seen = await self.page.inner_text("main")
+            raise AssertionError(f"The bot was not heard. The page says:\n{seen}") from None
 
     async def hears_more(self) -> None:
         """Wait until the bot falls silent, and then until it is heard again."""

@@ -196,6 +196,24 @@ async def test_a_bot_that_dies_is_told(up: Up, microphone: Path) -> None:
         await room.leave()
 
 
+async def test_a_call_outlives_its_runner(up: Up, microphone: Path) -> None:
+    """When the bot's machine is lost, the page says so, and goes on with the bot's successor."""
+    async with chromium(microphone) as browser:
+        room = await enter(browser, up.addresses["interface"])
+        session_id = await room.call()
+        runners = [r for r in up.records if r["message"].startswith("Started server process")]
+        pid = re.findall(r"\d+", [r for r in runners if r["service"] == "runner"][-1]["message"])[0]
+        os.kill(int(pid), signal.SIGKILL)
+        assert "another one takes over" in await room.alert()
+        await until(lambda: "Bot running again" in messages(up, session_id), 30)
+        await room.page.wait_for_selector("#room[data-state=connected]")
+        await until(room.energy)  # of the new connection: its bot greets again
+        assert (await room.record(session_id))["epoch"] == 2
+        await room.page.wait_for_selector("#alert", state="hidden")
+        await room.leave()
+        assert await room.ended_as(session_id) == ("ended", "left")
+
+
 async def test_a_room_in_use_is_told(up: Up, microphone: Path) -> None:
     """Somebody else hears who holds the room, and does not disturb the call."""
     async with chromium(microphone) as browser:
@@ -210,7 +228,7 @@ async def test_a_room_in_use_is_told(up: Up, microphone: Path) -> None:
         assert (await eve.record(session_id))["status"] == 404
         await ada.leave()
         await eve.page.click("#alert-button")
-        await eve.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        await eve.first_audio()
         await eve.leave()
 
 
@@ -223,7 +241,7 @@ async def test_one_may_take_over_ones_own_call(up: Up, microphone: Path) -> None
         await here.join()
         assert "in this room already" in await here.alert()
         await here.page.click("#alert-button")
-        await here.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        await here.first_audio()
         assert "ended from elsewhere" in await there.alert()
         assert await here.ended_as(first) == ("ended", "left")
         await here.leave()
@@ -252,7 +270,7 @@ async def test_by_keyboard_alone(up: Up, microphone: Path) -> None:
         room = await enter(browser, up.addresses["interface"])
         await room.page.focus("#join")
         await room.page.keyboard.press("Enter")
-        await room.page.wait_for_selector("#timeline [data-stage=first_audio]:not(.pending)")
+        await room.first_audio()
         await room.page.keyboard.press("Enter")
         await room.ended()
         focused = await room.page.evaluate("() => document.activeElement.id")

@@ -164,7 +164,7 @@ export class Call {
       this.#hasEnded(status, reason);
     } else if (status !== "running") {
       this.#tell.state("waiting");
-      if (this.#epoch !== null) {
+      if (this.#epoch !== null && status === "queued") {
         log.warn("The bot is replaced", { epoch });
         this.#tell.note("The bot’s machine was lost; another one takes over.");
       }
@@ -210,9 +210,9 @@ export class Call {
     this.#epoch = epoch;
     this.#reach("running");
     this.#tell.state("connecting");
-    this.#tell.note("");
     if (!(await this.#opened)) return;
     if (again) {
+      log.info("Bot running again", { epoch });
       this.#peer.close();
       this.#peer = this.#newPeer();
     }

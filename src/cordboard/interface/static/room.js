@@ -17,13 +17,15 @@ const STATES = {
 };
 const STAGES = {
   clicked: "Join pressed",
-  microphone: "Microphone open",
+  microphone: "Microphone",
   joined: "Join accepted",
   running: "Bot running",
   answered: "Offer answered",
   connected: "Connected",
   first_audio: "First audio",
 };
+
+const NOTE_MS = 4000;
 
 const log = getClientLogger("room");
 const el = (id) => document.getElementById(id);
@@ -34,6 +36,8 @@ let call = null;
 let connectedAt = null;
 let reached = [];
 let countdown = null;
+let notedAt = -Infinity;
+let noteEnd = null;
 
 // --- session ids
 
@@ -83,14 +87,21 @@ const tell = {
     drawTimeline();
   },
   note(text) {
-    if (text) alertOf({ title: text });
-    else el("alert").hidden = true;
+    clearTimeout(noteEnd);
+    if (text) {
+      alertOf({ title: text });
+      notedAt = performance.now();
+    } else {
+      // What was over in a moment is still worth being read.
+      noteEnd = setTimeout(hideAlert, Math.max(0, notedAt + NOTE_MS - performance.now()));
+    }
   },
   ended(how) {
     const { sessionId } = call;
     call = null;
     connectedAt = null;
     tell.state("idle");
+    el("state").textContent = "Call ended";
     showButtons();
     el("mute").setAttribute("aria-pressed", "false");
     el("mute").textContent = "Mute";
@@ -100,6 +111,7 @@ const tell = {
     log.info("Ready for another call", { last: sessionId });
     if (how.holder) alertOf(busy(how));
     else if (how.title) alertOf({ ...how, button: buttonFor(how) });
+    else hideAlert();
     el("hint").hidden = Boolean(how.title || how.holder);
     el("join").focus();
   },
@@ -136,7 +148,14 @@ async function takeOver(holder) {
   }
 }
 
+function hideAlert() {
+  clearTimeout(noteEnd);
+  clearInterval(countdown);
+  el("alert").hidden = true;
+}
+
 function alertOf({ title, todo = "", button = null }) {
+  clearTimeout(noteEnd);
   clearInterval(countdown);
   el("alert-title").textContent = title;
   el("alert-todo").textContent = todo;
@@ -221,8 +240,7 @@ function showButtons() {
 
 function join() {
   if (call) return;
-  clearInterval(countdown);
-  el("alert").hidden = true;
+  hideAlert();
   el("hint").hidden = true;
   reached = [];
   showSession(nextId, "This call’s log", "Each line about this call, from every part, carries this ID.");
