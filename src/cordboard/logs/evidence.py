@@ -1,22 +1,26 @@
-"""What the numbers of the lines prove: which are missing, from whom, and between which moments."""
+"""What the lines prove of those that are not there: lost ones, rotated ones, silent services."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from stringzilla import find
 
-from cordboard.contract.record import SERVICE
+from cordboard.contract.record import SERVICE, SERVICES
+from cordboard.logs.attribution import Trail
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.expected import began
 from cordboard.logs.ledger import Gap, Ledger
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.records import record_of
 from cordboard.logs.scan import Scan
 from cordboard.logs.times import HIGHEST, LOWEST
-from cordboard.logs.track import Track
+from cordboard.logs.track import Head, Track
 
 _LOCATED_MAX: Final = 50
+_HOSTS: Final = {"bot": "runner", "browser": "interface"}
+"""In whose log a service's lines are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,7 @@ def holes(
         until: Its end.
         services: Whose lines matter; empty for all.
     """
-    ledger = Ledger()
-    for track in tracks:
-        ledger.take(track.ledger)
-    gaps = ledger.gaps()
+    gaps = _whole(tracks).gaps()
     found = [_located(gap, tracks, since, until) for gap in gaps[:_LOCATED_MAX]]
     found += [Hole(gap, "", LOWEST, HIGHEST) for gap in gaps[_LOCATED_MAX:]]
     return [
@@ -65,6 +66,59 @@ def holes(
         and hole.before >= since
         and (not services or not hole.service or hole.service in services)
     ]
+
+
+def beginnings(tracks: Sequence[Track], boots: Iterable[str]) -> Iterator[Gap]:
+    """Yield what is missing before the first line of processes whose whole life was looked at."""
+    ledger = _whole(tracks)
+    for boot in sorted(boots):
+        first = ledger.first(boot)
+        if first is not None and first > 1:
+            yield Gap(boot, 1, first - 1)
+
+
+def _whole(tracks: Iterable[Track]) -> Ledger:
+    ledger = Ledger()
+    for track in tracks:
+        ledger.take(track.ledger)
+    return ledger
+
+
+# --- where a log begins
+
+
+def earliest(tracks: Iterable[Track]) -> dict[str, Head]:
+    """Return how the oldest file of each service begins."""
+    found: dict[str, Head] = {}
+    for track in tracks:
+        head = track.head() if track.kind == "file" else None
+        if head is not None and (track.service not in found or head < found[track.service]):
+            found[track.service] = head
+    return found
+
+
+def rotated(head: Head) -> Shortfall:
+    """Return in words that a log has lost its beginning."""
+    return Shortfall(
+        "rotated", f"it begins at {head.key.decode()} with seq {head.seq} of boot {head.boot}"
+    )
+
+
+def why_silent(service: str, reason: str, trail: Trail, heads: Mapping[str, Head]) -> Shortfall:
+    """Return why a service said nothing of a session though it should have."""
+    host = _HOSTS.get(service, service)
+    head = heads.get(host)
+    if head is None:
+        apart = any(name in SERVICES for name in heads)
+        return Shortfall("no_source" if apart else "silent", reason)
+    if head.key > trail.last:
+        return Shortfall("starts_after_window", f"it begins at {head.key.decode()}; {reason}")
+    if head.seq > 1 and (head.key > trail.first or not began(trail)):
+        return rotated(head)
+    return Shortfall("silent", reason)
+
+
+# --- looking for single lines
 
 
 def _located(gap: Gap, tracks: Iterable[Track], since: bytes, until: bytes) -> Hole:

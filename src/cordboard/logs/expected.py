@@ -16,8 +16,8 @@ _BY_EVENT: Final[dict[str, tuple[str, ...]]] = {
 }
 """Who must have spoken where an event was seen."""
 
-_BEFORE: Final[dict[str, str]] = {"operator": "gateway", "runner": "operator", "bot": "runner"}
-"""Who must have spoken before a service could."""
+_BEFORE: Final[dict[str, str]] = {"bot": "runner", "runner": "operator", "operator": "gateway"}
+"""Who must have spoken before a service could; the last one first."""
 
 _BEGINNINGS: Final = frozenset(
     {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
@@ -37,13 +37,15 @@ def silent(trail: Trail, *, whole: bool) -> Iterator[tuple[str, str]]:
         whole: Nothing was left out by a window: who spoke earlier would have been heard.
     """
     why: dict[str, str] = {}
-    for service in trail.services if whole or began(trail) else ():
-        if service in _BEFORE:
-            why.setdefault(_BEFORE[service], f"{service} spoke of this session")
     for step in trail.steps:
         if not _ended_before_next(step, trail):
             for service in _BY_EVENT.get(step.event, ()):
                 why.setdefault(service, f"{step.service} said {step.event}")
+    for service, before in _BEFORE.items() if whole or began(trail) else ():
+        if service in trail.services:
+            why.setdefault(before, f"{service} spoke of this session")
+        elif service in why:
+            why.setdefault(before, why[service])
     for service in SERVICES:
         if service in why and service not in trail.services:
             yield service, why[service]

@@ -1,19 +1,20 @@
 """What was returned, counted while it passes; at the end, the coverage."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
-from cordboard.logs.evidence import holes
+from cordboard.logs.evidence import beginnings, earliest, holes, rotated, why_silent
 from cordboard.logs.expected import began, silent
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
 from cordboard.logs.times import shifted
+from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
 
 _QUIET: Final = ("file",)
@@ -62,7 +63,7 @@ class Tally:
     def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
         """Return what answered, what did not, and why."""
         why: dict[str, list[Shortfall]] = {}
-        for service, shortfall in self._missing(query, tracks, trail):
+        for service, shortfall in self._missing(query, tracks.found, trail):
             why.setdefault(service, []).append(shortfall)
         services = [
             _answer(name, "service", self.services.get(name), why.get(name, ()))
@@ -83,19 +84,21 @@ class Tally:
         )
 
     def _missing(
-        self, query: Query, tracks: Tracks, trail: Trail | None
+        self, query: Query, tracks: Sequence[Track], trail: Trail | None
     ) -> Iterator[tuple[str, Shortfall]]:
         since, until = query.first, query.end
         if trail is not None:
             if not trail.services:
-                yield _session(trail), Shortfall("silent", "no line has this session id")
+                yield f"session {trail.session}", Shortfall("silent", "no line has this session id")
                 return
-            whole = query.since is None
-            for service, reason in silent(trail, whole=whole):
-                yield service, Shortfall("silent", reason)
+            yield from _missing_of_session(query, tracks, trail)
             since = max(since, trail.first)
             until = min(until, shifted(trail.last, 0.000001))
-        for hole in holes(tracks.found, since, until, query.services):
+        elif query.since:
+            for service, head in earliest(tracks).items():
+                if head.seq > 1 and since < head.key < until:
+                    yield service, rotated(head)
+        for hole in holes(tracks, since, until, query.services):
             yield hole.service or "unknown", hole.shortfall()
 
     def _remarks(self, query: Query, trail: Trail | None) -> Iterator[str]:
@@ -109,6 +112,23 @@ class Tally:
             yield "The session's beginning is not in the window; without one all of it is shown."
 
 
+def _missing_of_session(
+    query: Query, tracks: Sequence[Track], trail: Trail
+) -> Iterator[tuple[str, Shortfall]]:
+    heads = earliest(tracks)
+    whole = query.since is None
+    mute = dict(silent(trail, whole=whole))
+    for service, reason in mute.items():
+        yield service, why_silent(service, reason, trail, heads)
+    for service, head in heads.items():
+        cut_off = head.key > trail.first or (whole and not began(trail))
+        if service in trail.services and service not in mute and head.seq > 1 and cut_off:
+            yield service, rotated(head)
+    if whole or any(step.event == "bot.forked" for step in trail.steps):
+        for gap in beginnings(tracks, trail.alone):
+            yield "bot", Shortfall("gap", str(gap))
+
+
 def _answer(
     name: str, kind: str, heard: Heard | None, why: tuple[Shortfall, ...] | list[Shortfall]
 ) -> Answer:
@@ -120,10 +140,6 @@ def _answer(
         last=heard.last,
         shortfalls=tuple(why),
     )
-
-
-def _session(trail: Trail) -> str:
-    return f"session {trail.session}"
 
 
 def _rank(service: str) -> tuple[int, str]:

@@ -1,10 +1,11 @@
 """A stream as it is read: its bytes, where its window begins and ends, and what was met on the way."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Final
+from typing import Final, NamedTuple
 
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
@@ -22,7 +23,22 @@ _SLACK_S: Final = 10.0
 _SLACK_MAX_S: Final = 3600.0
 _PROBES: Final = 8
 _BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
-_NUMBERS: Final = frozenset("0123456789")
+_NUMBERED: Final = re.compile(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
+_DIGITS: Final = frozenset("0123456789")
+
+
+class Head(NamedTuple):
+    """How a stream begins.
+
+    Attributes:
+        key: When its first line was said.
+        boot: By which process, where it says so.
+        seq: As its which line; 0 where it does not say.
+    """
+
+    key: bytes
+    boot: str
+    seq: int
 
 
 @dataclass(slots=True)
@@ -57,6 +73,14 @@ class Track:
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
         return [*self.shortfalls, *([self.tape.damage] if self.tape.damage else [])]
+
+    def head(self) -> Head | None:
+        """Return how the stream begins; None where no line of its beginning says when."""
+        for line in self.tape.read(0, _SAMPLE_BYTES).split(b"\n"):
+            if _BROWSER not in line and (key := self.key_of(line)) is not None:
+                found = _NUMBERED.search(line)
+                return Head(key, found[1].decode(), int(found[2])) if found else Head(key, "", 0)
+        return None
 
     def key_before(self, offset: int) -> bytes:
         """Return the time of what stands before an offset, or, where nothing does, after it."""
@@ -172,5 +196,5 @@ def disorder_s(keys: Sequence[bytes]) -> float:
 def service_of(name: str) -> str:
     """Return the service that a stream's name tells: ``gateway`` of ``logs/gateway.1.jsonl.gz``."""
     last = PurePath(name.partition(" (")[0]).name
-    parts = [part for part in last.split(".") if part and not set(part) <= _NUMBERS]
+    parts = [part for part in last.split(".") if part and not set(part) <= _DIGITS]
     return parts[0] if parts else last

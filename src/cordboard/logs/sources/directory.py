@@ -18,6 +18,10 @@ from cordboard.logs.packed import GZIP_MAGIC, ZSTD_MAGIC, PackedTape
 from cordboard.logs.query import Query
 from cordboard.logs.tape import FileTape, Tape
 
+UP: Final = "up"
+UP_PARTS: Final = ("gateway", "operator", "runner", "interface")
+"""The files that `cordboard up` writes, whatever happens."""
+
 _LISTINGS_MAX: Final = 10
 
 
@@ -87,8 +91,15 @@ class Directory:
         return sorted(found, key=lambda file: file.name)
 
     def answers(self) -> Sequence[Answer]:
-        """Say which files could not be read."""
-        return list(self._answers.values())
+        """Say which files could not be read, and which of `cordboard up` are not there."""
+        return [*self._answers.values(), *self._gone()]
+
+    def _gone(self) -> Iterator[Answer]:
+        if (self.path / f"{UP}.jsonl").exists():
+            for part in UP_PARTS:
+                path = self.path / f"{part}.jsonl"
+                if not path.exists():
+                    yield Answer(str(path), "file", shortfalls=(Shortfall("gone"),))
 
     def explain(self, query: Query) -> Sequence[str]:
         """Return what a shell would do."""
