@@ -193,6 +193,12 @@ def test_attempts_say_who_held_the_room_and_how_it_ended() -> None:
     assert (second.outcome, second.failed) == ("ended: left", False)
 
 
+def test_the_first_end_of_an_attempt_is_its_outcome() -> None:
+    """What ended an attempt counts, not what was said of it afterwards."""
+    (only,) = session_of(crashed_call()).attempts
+    assert (only.outcome, only.failed) == ("crashed: ValueError: no order 4711", True)
+
+
 def test_of_several_stays_the_last_is_told() -> None:
     """An id that was used again after its end: the report tells of its last session, and says so."""
     told = crashed_call()

@@ -106,6 +106,7 @@ def test_long_words_are_broken_not_cut() -> None:
     lines = list(text.wrapped(word, "-> ", "   "))
     assert "".join(line[3:] for line in lines) == word
     assert all(columns(line) <= text.COLUMNS for line in lines)
+    assert all(columns(line) <= text.COLUMNS for line in text.wrapped(word, "語語語 ", "   "))
 
 
 def test_the_middle_of_a_very_long_log_is_left_out() -> None:
