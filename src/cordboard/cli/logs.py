@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -11,10 +12,11 @@ from cordboard.contract.errors import UsageError
 if TYPE_CHECKING:
     import re
 
+    from cordboard.cli._logs import Progress
     from cordboard.logs.coverage import Coverage
-    from cordboard.logs.line import Line
     from cordboard.logs.query import Query
     from cordboard.logs.reader import Reader
+    from cordboard.logs.report import Header
     from cordboard.logs.where import Condition
     from cordboard.settings import Settings
 
@@ -134,86 +136,180 @@ def _add_how(how: "argparse._ArgumentGroup") -> None:
 def run(args: argparse.Namespace) -> int:
     """Check everything, then read and print; return the exit status."""
     query = _query(args)
-    reader = _reader(args, query, _limit(args.limit))
-    try:
-        if args.explain:
-            return _explain(reader)
-        return _Run(args, reader).status()
-    finally:
-        reader.close()
+    limit = _limit(args.limit)
+    settings = _settings(args)
+    _check_targets(args)
+    if args.explain:
+        return _explain(_reader(args, query, settings))
+    coverage = None
+    for write in _writers(args):
+        reader = _reader(args, query, settings)
+        reader.limit = limit
+        reader.progress = progress = _progress(args)
+        try:
+            write(reader, progress.clear)
+            progress.clear()
+            coverage = reader.coverage()
+        finally:
+            reader.close()
+    assert coverage is not None  # noqa: S101 - there is always something to write
+    _tell(args, coverage)
+    return EXIT_COMPLETE if coverage.complete else EXIT_INCOMPLETE
 
 
-class _Run:
-    """One query on its way to the terminal, a file or a pipe."""
+Writer = Callable[["Reader", Callable[[], None]], None]
+"""Writes all lines of a reader somewhere; calls the other before the first one."""
 
-    def __init__(self, args: argparse.Namespace, reader: "Reader") -> None:
+
+def _writers(args: argparse.Namespace) -> Iterator[Writer]:
+    """Yield what is to be made: what was asked for, else the lines on stdout."""
+    if args.collect:
+        yield partial(_collect, args)
+    if args.report:
+        yield partial(_report, args)
+    if args.bundle:
+        yield partial(_bundle, args)
+    if args.output or not (args.collect or args.report or args.bundle):
+        yield partial(_print, args)
+
+
+# --- lines on stdout
+
+
+def _print(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]) -> None:
+    from cordboard.cli import _logs
+
+    at_terminal = sys.stdout.isatty()
+    form = args.output or ("pretty" if at_terminal else "json")
+    paged = at_terminal and not (args.follow or args.no_pager)
+    with _logs.output(paged=paged) as out:
+        try:
+            for piece in _pieces(args, reader, form):
+                begin()
+                out.write(piece)
+                if args.follow:
+                    out.flush()
+        except BrokenPipeError:
+            if not paged:
+                raise
+
+
+def _pieces(args: argparse.Namespace, reader: "Reader", form: str) -> Iterator[bytes]:
+    if form == "raw":
+        for line in reader.lines():
+            yield line.raw + b"\n"
+    elif form == "json":
+        from cordboard.logs.json_form import json_line
+
+        for line in reader.lines():
+            yield json_line(line)
+    else:
+        from cordboard.logs.pretty import Pretty
+
+        pretty = Pretty(color=_colored(sys.stdout), sessions=not args.session)
+        for line in reader.lines():
+            yield pretty(line).encode("utf-8", "replace")
+
+
+# --- files
+
+
+def _check_targets(args: argparse.Namespace) -> None:
+    """Refuse what could not be written, before anything is read.
+
+    Raises:
+        UsageError: A file cannot be written there.
+    """
+    if args.coverage and not Path(args.coverage).absolute().parent.is_dir():
+        raise UsageError(f"--coverage {args.coverage}: there is no such directory.")
+    if not (args.report or args.collect or args.bundle):
+        return
+    if args.follow:
+        raise UsageError("-f never ends, and a file is written at the end.", hint="Leave out -f.")
+    from cordboard.logs import report
+
+    if args.collect:
+        report.check_collect_path(Path(args.collect))
+    if args.report:
+        report.check_report_path(Path(args.report))
+    if args.bundle:
+        report.check_bundle_path(Path(args.bundle))
+
+
+def _collect(args: argparse.Namespace, reader: "Reader", _: Callable[[], None]) -> None:
+    from cordboard.logs import report
+
+    report.collect(args.collect, reader.lines(), reader.coverage)
+    _say(args, f"{args.collect}: written")
+
+
+def _report(args: argparse.Namespace, reader: "Reader", _: Callable[[], None]) -> None:
+    from cordboard.logs import report
+
+    report.write_report(args.report, reader.lines(), reader.coverage, _header(args, reader.query))
+    _say(args, f"{args.report}: written")
+
+
+def _bundle(args: argparse.Namespace, reader: "Reader", _: Callable[[], None]) -> None:
+    from cordboard.logs import report
+
+    report.bundle(args.bundle, reader.lines(), reader.coverage, _header(args, reader.query))
+    _say(args, f"{args.bundle}: written")
+
+
+def _header(args: argparse.Namespace, query: "Query") -> "Header":
+    import shlex
+
+    from cordboard.logs.report import Header
+
+    filters = {
+        "--user": args.user,
+        "--room": args.room,
+        "--service": ",".join(query.services),
+        "--level": args.level,
+        "--grep": args.grep,
+        "--where": args.where,
+        "--limit": args.limit,
+    }
+    return Header(
+        command=shlex.join(["cordboard", *sys.argv[1:]]),
+        environment=args.dir or args.env or "local",
+        session_id=query.session,
+        since=query.since,
+        until=query.until,
+        filters=tuple(f"{name} {value}" for name, value in filters.items() if value),
+    )
+
+
+# --- what stands beside the lines
+
+
+def _progress(args: argparse.Namespace) -> "Progress":
+    from cordboard.cli._logs import Progress
+
+    return Progress(shown=sys.stderr.isatty() and not args.quiet)
+
+
+def _tell(args: argparse.Namespace, coverage: "Coverage") -> None:
+    if args.coverage:
+        from cordboard.logs.report.handover import coverage_json
+
+        _write(Path(args.coverage), coverage_json(coverage))
+    if not args.quiet:
         from cordboard.cli import _logs
 
-        self._args = args
-        self._reader = reader
-        self._progress = _logs.Progress(shown=sys.stderr.isatty() and not args.quiet)
-        reader.progress = self._progress
-
-    def status(self) -> int:
-        """Read and write; return the exit status."""
-        self._print()
-        self._progress.clear()
-        coverage = self._reader.coverage()
-        self._tell(coverage)
-        return EXIT_COMPLETE if coverage.complete else EXIT_INCOMPLETE
-
-    def _print(self) -> None:
-        from cordboard.cli import _logs
-
-        at_terminal = sys.stdout.isatty()
-        form = self._args.output or ("pretty" if at_terminal else "json")
-        paged = at_terminal and not (self._args.follow or self._args.no_pager)
-        with _logs.output(paged=paged) as out:
-            try:
-                for piece in self._pieces(form):
-                    out.write(piece)
-                    if self._args.follow:
-                        out.flush()
-            except BrokenPipeError:
-                if not paged:
-                    raise
-
-    def _pieces(self, form: str) -> Iterator[bytes]:
-        if form == "raw":
-            for line in self._lines():
-                yield line.raw + b"\n"
-        elif form == "json":
-            from cordboard.logs.json_form import json_line
-
-            for line in self._lines():
-                yield json_line(line)
-        else:
-            from cordboard.logs.pretty import Pretty
-
-            pretty = Pretty(color=_colored(sys.stdout), sessions=not self._args.session)
-            for line in self._lines():
-                yield pretty(line).encode("utf-8", "replace")
-
-    def _lines(self) -> Iterator["Line"]:
-        for line in self._reader.lines():
-            self._progress.clear()
-            yield line
-
-    def _tell(self, coverage: "Coverage") -> None:
-        from cordboard.cli import _logs
-
-        if self._args.coverage:
-            from cordboard.logs.report.handover import coverage_json
-
-            _write(Path(self._args.coverage), coverage_json(coverage))
-        if not self._args.quiet:
-            color = _colored(sys.stderr)
-            sys.stdout.flush()
-            sys.stderr.write(
-                _logs.coverage_table(
-                    coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if color else text
-                )
+        color = _colored(sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.write(
+            _logs.coverage_table(
+                coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if color else text
             )
+        )
+
+
+def _say(args: argparse.Namespace, words: str) -> None:
+    if not args.quiet:
+        sys.stderr.write(f"{words}\n")
 
 
 # --- from words to a query
@@ -314,13 +410,17 @@ def _limit(text: str | None) -> int | None:
 # --- from names to sources
 
 
-def _reader(args: argparse.Namespace, query: "Query", limit: int | None) -> "Reader":
-    from cordboard.logs.formats import formats_from
-    from cordboard.logs.reader import Reader
+def _settings(args: argparse.Namespace) -> "Settings":
     from cordboard.settings import load
 
-    settings = load(args.config)
-    reader = Reader(query, [], formats_from(settings.logs), limit=limit)
+    return load(args.config)
+
+
+def _reader(args: argparse.Namespace, query: "Query", settings: "Settings") -> "Reader":
+    from cordboard.logs.formats import formats_from
+    from cordboard.logs.reader import Reader
+
+    reader = Reader(query, [], formats_from(settings.logs))
     if args.dir is not None:
         from cordboard.logs.sources.directory import Directory
 
@@ -344,9 +444,12 @@ def _add_environment(reader: "Reader", name: str, settings: "Settings") -> None:
 
 
 def _explain(reader: "Reader") -> int:
-    for source in reader.sources:
-        sys.stdout.write(f"# {source.name}\n")
-        sys.stdout.writelines(f"{command}\n" for command in source.explain(reader.query))
+    try:
+        for source in reader.sources:
+            sys.stdout.write(f"# {source.name}\n")
+            sys.stdout.writelines(f"{command}\n" for command in source.explain(reader.query))
+    finally:
+        reader.close()
     return EXIT_COMPLETE
 
 
