@@ -137,13 +137,12 @@ def run(args: argparse.Namespace) -> int:
     """Check everything, then read and print; return the exit status."""
     query = _query(args)
     limit = _limit(args.limit)
-    settings = _settings(args)
     _check_targets(args)
     if args.explain:
-        return _explain(_reader(args, query, settings))
+        return _explain(reader_of(args, query))
     coverage = None
     for write in _writers(args):
-        reader = _reader(args, query, settings)
+        reader = reader_of(args, query)
         reader.limit = limit
         reader.progress = progress = _progress(args)
         try:
@@ -324,7 +323,7 @@ def _query(args: argparse.Namespace) -> "Query":
     from cordboard.contract.ids import canonical_room, check_session_id
     from cordboard.logs.query import Query
 
-    since, until = _window(args)
+    since, until = window(args.time, args.since, args.until, around=args.around, follow=args.follow)
     where = _condition(args.where)
     if args.mentions and args.session is None:
         raise UsageError("--mentions goes with --session.", hint="Name the session: --session ID.")
@@ -348,31 +347,43 @@ def _query(args: argparse.Namespace) -> "Query":
     )
 
 
-def _window(args: argparse.Namespace) -> tuple[str | None, str | None]:
+def window(
+    length: str | None,
+    since: str | None,
+    until: str | None,
+    *,
+    around: str | None = None,
+    follow: bool = False,
+) -> tuple[str | None, str | None]:
+    """Return where a window begins and ends, as timestamps; None where it does not.
+
+    Raises:
+        UsageError: The words name no window.
+    """
     from datetime import UTC, datetime, timedelta
 
     from cordboard.logs.times import duration_s, moment, timestamp
 
     now = datetime.now(UTC)
-    length = None if args.time is None else timedelta(seconds=duration_s(args.time))
-    if args.around is not None:
-        if args.since is not None or args.until is not None:
+    span = None if length is None else timedelta(seconds=duration_s(length))
+    if around is not None:
+        if since is not None or until is not None:
             raise UsageError("--around goes with -t, not with --since or --until.")
-        at, half = moment(args.around, now), length or timedelta(minutes=1)
+        at, half = moment(around, now), span or timedelta(minutes=1)
         return timestamp(at - half), timestamp(at + half)
-    if length is not None and args.since is not None:
+    if span is not None and since is not None:
         raise UsageError("-t and --since both say when to begin.", hint="Leave one of them out.")
-    until = None if args.until is None else moment(args.until, now)
-    if args.follow and until is not None:
+    if follow and until is not None:
         raise UsageError("-f goes on and --until ends.", hint="Leave one of them out.")
-    since = None if args.since is None else moment(args.since, now)
-    if length is not None:
-        since = (until or now) - length
-    if since is not None and until is not None and since >= until:
-        raise UsageError(f"The window ends ({args.until}) before it begins ({args.since}).")
+    end = None if until is None else moment(until, now)
+    begin = None if since is None else moment(since, now)
+    if span is not None:
+        begin = (end or now) - span
+    if begin is not None and end is not None and begin >= end:
+        raise UsageError(f"The window ends ({until}) before it begins ({since}).")
     return (
-        None if since is None else timestamp(since),
-        None if until is None else timestamp(until),
+        None if begin is None else timestamp(begin),
+        None if end is None else timestamp(end),
     )
 
 
@@ -410,16 +421,17 @@ def _limit(text: str | None) -> int | None:
 # --- from names to sources
 
 
-def _settings(args: argparse.Namespace) -> "Settings":
-    from cordboard.settings import load
+def reader_of(args: argparse.Namespace, query: "Query") -> "Reader":
+    """Return a reader of the sources that the words name.
 
-    return load(args.config)
-
-
-def _reader(args: argparse.Namespace, query: "Query", settings: "Settings") -> "Reader":
+    Raises:
+        CordboardError: There is no such environment, or a setting is off.
+    """
     from cordboard.logs.formats import formats_from
     from cordboard.logs.reader import Reader
+    from cordboard.settings import load
 
+    settings = load(args.config)
     reader = Reader(query, [], formats_from(settings.logs))
     if args.dir is not None:
         from cordboard.logs.sources.directory import Directory

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from cordboard.contract.errors import UsageError
+
 SUMMARY = "list sessions, or show one with its stages"
 
 
@@ -14,6 +16,8 @@ examples:
   cordboard sessions call-7                 one session with its stages
   cordboard sessions --state running        live calls
   cordboard sessions --room webrtc:demo -o json
+  cordboard sessions --local -t 1h          what the log files tell of the last hour's sessions
+  cordboard sessions --local call-7         one session's events, from the log files
 """
     parser.add_argument(
         "session", nargs="?", metavar="ID", help="show this session with its stages"
@@ -31,13 +35,30 @@ examples:
         default="pretty",
         help="form (default %(default)s)",
     )
+    logs = parser.add_argument_group("from log files, instead of a gateway")
+    where = logs.add_mutually_exclusive_group()
+    where.add_argument(
+        "--local", action="store_const", dest="env", const="local", help="of `cordboard up`"
+    )
+    where.add_argument("--env", metavar="NAME", dest="env", help="of an environment")
+    where.add_argument("--dir", metavar="DIR", help="of a directory")
+    logs.add_argument("-t", "--time", metavar="DURATION", help="of the last DURATION")
+    logs.add_argument("--since", metavar="T", help="from this time on")
+    logs.add_argument("--until", metavar="T", help="up to this time")
     parser.add_argument("--gateway", metavar="URL", help="the gateway (default: of `cordboard up`)")
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask the gateway and print."""
+    """Ask the gateway, or the logs, and print."""
     from cordboard.cli import _ask
+
+    if args.env or args.dir:
+        from cordboard.cli import _sessions
+
+        return _sessions.run(args)
+    if args.time or args.since or args.until:
+        raise UsageError("-t, --since and --until are for log files.", hint="Add --local.")
 
     asked = _ask.gateway(args.gateway, args.config)
     if args.session:

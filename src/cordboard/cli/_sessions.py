@@ -1,0 +1,123 @@
+"""``cordboard sessions --local``: what the log files tell of sessions."""
+
+import argparse
+
+from cordboard.cli import _ask, logs
+from cordboard.contract.errors import NotFoundError
+from cordboard.contract.ids import check_session_id
+from cordboard.logs.evidence import holes
+from cordboard.logs.query import Query
+from cordboard.logs.reader import Reader
+from cordboard.logs.roll import Entry, add_missing, roll
+from cordboard.logs.times import seconds
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the sessions of a window, or show one; return the exit status."""
+    since, until = logs.window(args.time, args.since, args.until)
+    session = None if args.session is None else check_session_id(args.session)
+    reader = logs.reader_of(args, Query(since=since, until=until, session=session))
+    try:
+        found = _read(reader)
+        complete = reader.coverage().complete
+    finally:
+        reader.close()
+    entries = [entry for entry in found if _is_wanted(entry, args)]
+    if session is not None and not entries:
+        raise NotFoundError(
+            f"The logs know no session {session}.",
+            hint=f"Lines that mention it: cordboard logs --local --session {session} --mentions",
+        )
+    _show(entries, args)
+    return logs.EXIT_COMPLETE if complete else logs.EXIT_INCOMPLETE
+
+
+def _read(reader: Reader) -> list[Entry]:
+    """Return all sessions, the newest first."""
+    query = reader.query
+    found = roll(reader.lines())
+    missing = holes(reader.tracks, query.first, query.end)
+    add_missing(found.values(), missing, whole=query.since is None)
+    return sorted(found.values(), key=lambda entry: entry.trail.first, reverse=True)
+
+
+def _is_wanted(entry: Entry, args: argparse.Namespace) -> bool:
+    return (
+        (args.state is None or entry.state == args.state)
+        and (args.room is None or entry.room == args.room)
+        and (args.user is None or entry.user == args.user)
+    )
+
+
+def _show(entries: list[Entry], args: argparse.Namespace) -> None:
+    shown = entries[: args.limit]
+    if args.output == "json":
+        _ask.write("\n".join(_ask.as_json(entry.as_dict()) for entry in shown))
+    elif args.session is not None:
+        _ask.write(_one(shown[0]))
+    else:
+        _ask.write(_table(shown) if shown else "No sessions.")
+        if len(entries) > len(shown):
+            _ask.write(f"… {len(entries) - len(shown)} more; --limit shows them.")
+
+
+def _table(entries: list[Entry]) -> str:
+    rows = [
+        (
+            "SESSION",
+            "STATE",
+            "REASON",
+            "ROOM",
+            "USER",
+            "FIRST LINE",
+            "LASTED",
+            "LINES",
+            "ERRORS",
+            "MISSING",
+        )
+    ]
+    rows += [
+        (
+            entry.trail.session,
+            entry.state,
+            entry.reason,
+            entry.room or "",
+            entry.user or "",
+            _ask.local_time(entry.trail.first.decode()),
+            _length(entry.seconds),
+            str(entry.lines),
+            str(entry.errors or ""),
+            _missing(entry),
+        )
+        for entry in entries
+    ]
+    return _ask.table(rows)
+
+
+def _one(entry: Entry) -> str:
+    begin = seconds(entry.trail.first)
+    facts = [
+        (name, str(value)) for name, value in entry.as_dict().items() if value not in (None, [])
+    ]
+    events = [
+        (
+            f"  {step.event}",
+            step.service,
+            f"{step.at.decode()}  +{(seconds(step.at) - begin) * 1000:.0f} ms",
+        )
+        for step in entry.trail.steps
+    ]
+    parts = [_ask.table(facts)]
+    if events:
+        parts.append(f"events\n{_ask.table(events)}")
+    parts.append(f"Its lines: cordboard logs --local --session {entry.trail.session}")
+    return "\n\n".join(parts)
+
+
+def _missing(entry: Entry) -> str:
+    words = [f"up to {entry.missing} lines"] if entry.missing else []
+    return ", ".join([*words, *(f"{service} silent" for service in entry.silent)])
+
+
+def _length(length_s: float | None) -> str:
+    return "" if length_s is None else f"{int(length_s) // 60}:{int(length_s) % 60:02d}"

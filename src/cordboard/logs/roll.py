@@ -1,0 +1,132 @@
+"""The sessions of a window, as the log lines tell of them: who, where, how long, how it ended."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cordboard.contract.record import (
+    EVENT,
+    LEVEL,
+    ROOM,
+    USER_ID,
+    USER_NAME,
+)
+from cordboard.logs.attribution import Trail
+from cordboard.logs.evidence import Hole
+from cordboard.logs.expected import silent
+from cordboard.logs.line import Line
+from cordboard.logs.times import seconds
+
+_STATES: Final = {
+    "join.refused": "refused",
+    "join.accepted": "queued",
+    "session.recovered": "queued",
+    "launch.claimed": "queued",
+    "launch.assigned": "starting",
+    "launch.job_created": "starting",
+    "start.received": "starting",
+    "bot.started": "running",
+}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One session.
+
+    Attributes:
+        trail: Its events and processes.
+        user: Who, by name or else by id.
+        room: Where.
+        state: The last one that was told.
+        reason: Why it ended.
+        lines: Lines that are its own.
+        errors: Those of them at error.
+        missing: Lines that are missing, at most: of some it cannot be told whose they were.
+        silent: Services that should have spoken of it and did not.
+    """
+
+    trail: Trail
+    user: str | None = None
+    room: str | None = None
+    state: str = ""
+    reason: str = ""
+    lines: int = 0
+    errors: int = 0
+    missing: int = 0
+    silent: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its bot was there; None where beginning or end is not told."""
+        begin = next((s.at for s in self.trail.steps if s.event == "bot.started"), None)
+        end = next((s.at for s in reversed(self.trail.steps) if s.event == "session.ended"), None)
+        if begin is None or end is None:
+            return None
+        return round(max(0.0, seconds(end) - seconds(begin)), 3)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for a program."""
+        return {
+            "sessionId": self.trail.session,
+            "state": self.state,
+            "reason": self.reason or None,
+            "room": self.room,
+            "user": self.user,
+            "first": self.trail.first.decode(),
+            "last": self.trail.last.decode(),
+            "seconds": self.seconds,
+            "lines": self.lines,
+            "errors": self.errors,
+            "missing": self.missing,
+            "silent": self.silent,
+        }
+
+
+def roll(lines: Iterable[Line]) -> dict[str, Entry]:
+    """Return all sessions of which lines tell, by their ids."""
+    found: dict[str, Entry] = {}
+    for line in lines:
+        if line.attribution in {"explicit", "inherited"}:
+            session = str(line.record["sessionId"])
+            entry = found.get(session) or found.setdefault(session, Entry(Trail(session)))
+            _note(entry, line)
+    return found
+
+
+def add_missing(entries: Iterable[Entry], holes: Sequence[Hole], *, whole: bool) -> None:
+    """Tell each session what is missing of it.
+
+    Args:
+        entries: The sessions.
+        holes: Missing numbers, with the moments between which they were said.
+        whole: Nothing was left out by a window.
+    """
+    for entry in entries:
+        trail = entry.trail
+        entry.silent = list(dict.fromkeys(service for service, _ in silent(trail, whole=whole)))
+        entry.missing = sum(
+            hole.gap.last - hole.gap.first + 1
+            for hole in holes
+            if hole.gap.boot in trail.boots
+            and hole.after <= trail.last
+            and hole.before >= trail.first
+        )
+
+
+def _note(entry: Entry, line: Line) -> None:
+    record = line.record
+    entry.trail.note(record)
+    entry.lines += 1
+    entry.errors += record.get(LEVEL) == "error"
+    entry.room = entry.room or _text(record.get(ROOM))
+    entry.user = _text(record.get(USER_NAME)) or entry.user or _text(record.get(USER_ID))
+    event = record.get(EVENT)
+    if event == "session.ended":
+        meta = entry.trail.steps[-1].meta
+        entry.state, entry.reason = str(meta.get("state", "ended")), str(meta.get("reason", ""))
+    elif event in _STATES:
+        entry.state, entry.reason = _STATES[event], ""
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
