@@ -207,6 +207,13 @@ def test_structlog_configured_by_the_program(lines: Lines) -> None:
     assert (record["level"], record["message"], record["meta"]) == ("warn", "Mine", {"x": 1})
 
 
+def test_a_structlog_that_the_program_has_configured_stays(lines: Lines) -> None:
+    """What the program set up before us is its own business."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[])
+    structlog_bridge.install(0)
+    assert structlog.get_config()["processors"] == []
+
+
 def test_libraries_are_bridged_when_they_are_imported() -> None:
     """Configuring imports none of them; imported later they are bridged all the same."""
     records, stderr = run(
@@ -237,6 +244,22 @@ def test_importing_the_library_is_cheap() -> None:
         assert not heavy, heavy
         """
     )
+
+
+def test_the_reading_command_pays_for_no_writer() -> None:
+    """`cordboard logs --help` imports neither the logging library nor its encoder."""
+    code = """
+import atexit, sys
+names = ("cordboard.emit", "msgspec", "logging", "asyncio")
+atexit.register(lambda: print(*[n for n in names if n in sys.modules], file=sys.stderr))
+from cordboard.cli import main
+main(["logs", "--help"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "usage: cordboard logs" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "\n")
 
 
 def test_a_bot_of_pipecat_on_loguru(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from cordboard.emit.descriptor import Descriptor
+from cordboard.emit.output import Output
 
 HEAD = """
 import os, sys, time, signal
@@ -66,7 +67,7 @@ def test_lines_said_while_the_interpreter_ends_are_written() -> None:
         keep = Late()
         """
     )
-    assert records[0]["message"] == "First"
+    assert [record["message"] for record in records] == ["First", "Late"]
     assert_no_gaps(records)
 
 
@@ -85,6 +86,25 @@ def test_a_forked_child_has_a_boot_of_its_own() -> None:
     assert len(records) == 300
     by_boot = assert_no_gaps(records)
     assert sorted(len(seqs) for seqs in by_boot.values()) == [100, 200]
+
+
+def test_a_child_leaves_to_its_parent_what_waits() -> None:
+    """Where the pipe was full at the fork the parent's lines are the parent's to write."""
+    read, write = os.pipe()
+    output = Output(write, lambda _: None)
+    output.threaded = False
+    os.set_blocking(write, False)
+    while True:
+        try:
+            os.write(write, b"x" * 4096)
+        except BlockingIOError:
+            break
+    output.put(b"line\n")
+    assert output._pending()
+    output.after_fork()
+    assert not output._pending()
+    os.close(read)
+    os.close(write)
 
 
 def test_children_of_multiprocessing_lose_nothing() -> None:

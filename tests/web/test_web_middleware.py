@@ -217,6 +217,21 @@ async def test_behind_a_real_server(lines: Lines) -> None:
     assert not [r for r in lines() if r["tag"] == "uvicorn" and r["level"] != "info"]
 
 
+def test_the_servers_own_access_line_is_spared(records: Records) -> None:
+    """Ours has the session and the time; uvicorn's would say the same again."""
+    import logging
+
+    from cordboard.emit.bridges import standard
+
+    SessionMiddleware(plain)
+    for name in ("uvicorn.access", "uvicorn.error"):
+        standard._call_handlers(
+            logging.Logger(name),  # noqa: LOG001 - none of the program's own
+            logging.LogRecord(name, 20, "", 0, name, (), None),
+        )
+    assert [record["message"] for record in records] == ["uvicorn.error"]
+
+
 async def test_lifespan_is_passed_through(records: Records) -> None:
     """Messages that are no request are none of ours."""
     seen: list[str] = []
