@@ -1,6 +1,7 @@
 """Drives a whole plane of real processes while one of them is killed or frozen at a named point."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.store import Store, open_store
 from faults.history import Event, Violation, judge
 from plane_support import HEADERS, Part, Processes, ready
@@ -123,8 +125,10 @@ class Plane:
         """Wait for the session's end, as its record tells it."""
 
         async def over() -> Any:
-            record = await self.store.session(sid)
-            return None if record.live else record
+            with contextlib.suppress(StoreUnavailableError, NotFoundError):
+                record = await self.store.session(sid)
+                return None if record.live else record
+            return None
 
         record = await until(over, timeout_s)
         self.events.append(
@@ -142,12 +146,23 @@ class Plane:
 
     async def listen(self) -> None:
         """Write down every change of state that the store tells."""
+        while True:
+            with contextlib.suppress(StoreUnavailableError):
+                await self._listen()
+            await asyncio.sleep(0.1)
+
+    async def _listen(self) -> None:
         async with self.store.changes() as changes:
             async for change in changes:
                 self.events.append(
                     {"kind": "change", "sid": change.session_id, "state": change.state,
                      "epoch": change.epoch}
                 )  # fmt: skip
+
+    def entered(self, *sids: str) -> int:
+        """How many bots have entered the rooms of these sessions."""
+        written = [json.loads(line) for line in self.file.read_text().splitlines()]
+        return sum(event["kind"] == "enter" and event["sid"] in sids for event in written)
 
     def verdict(self, *sids: str, recovery_s: float = RECOVERY_S) -> list[Violation]:
         """Judge what was written about these sessions."""

@@ -30,8 +30,10 @@ from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.contract.lease import Periods
 from cordboard.store.keys import Keys
 
+CONNECTIONS_MAX: Final = 64  # of one process; Redis works on one command at a time
+CONNECTION_WAIT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 2.0
-ANSWER_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 4.0  # not tried again: a caller is to hear soon that Redis is away
 RETRY_AFTER_S: Final = 2
 SCRIPTS: Final = (
     "accept",
@@ -63,14 +65,18 @@ def connect(url: str) -> "redis.Redis":
             hint="For example redis://127.0.0.1:6379/0 or unix:///run/valkey/valkey.sock.",
         )
     try:
-        return redis.Redis.from_url(
+        # In a burst callers wait for a connection: hundreds of new ones at once would only be late.
+        pool = redis.BlockingConnectionPool.from_url(
             url,
+            max_connections=CONNECTIONS_MAX,
+            timeout=CONNECTION_WAIT_S,
             decode_responses=True,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
             health_check_interval=30,
-            retry=Retry(ConstantBackoff(0.05), 1),
+            retry=Retry(ConstantBackoff(0.05), 1, supported_errors=(RedisConnectionError,)),
         )
+        return redis.Redis.from_pool(pool)
     except ValueError as error:
         raise SettingsError(f"REDIS_URL {shown(url)}: {error}.") from error
 
