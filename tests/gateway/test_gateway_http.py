@@ -274,6 +274,21 @@ class TestLeave:
         status, body, _ = await leaving
         assert (status, body["status"]) == (200, "ended")
 
+    async def test_join_after_leave(self, gateway: Gateway, stand_in: StandIn) -> None:
+        """A join that meets a bot which is about to leave waits for that, and gets a new one."""
+        await gateway.join(sessionId="a")
+        await gateway.run("a", 1, stand_in.url)
+        stand_in.answers["/leave"] = (200, {})
+        leaving = asyncio.create_task(gateway.ask("POST", "/leave", {"sessionId": "a"}))
+        await until(lambda: stand_in.asked)
+        joining = asyncio.create_task(gateway.join(sessionId="b"))
+        await asyncio.sleep(0.2)
+        assert not joining.done()
+        await gateway.store.finish("a", 1, "left")
+        status, body, _ = await joining
+        assert (status, body["sessionId"], body["epoch"]) == (202, "b", 2)
+        await leaving
+
     async def test_unconfirmed(self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bot that does not confirm in time: 202 stopping."""
         monkeypatch.setattr("cordboard.gateway.routes.LEAVE_CONFIRM_S", 0.2)

@@ -199,6 +199,26 @@ class TestPlacing:
         await until(lambda: plane.store._client.xlen(plane.store.keys.dead_letters))
         assert await plane.store.depth() == 0
 
+    async def test_oldest_first(self, plane: Plane) -> None:
+        """Joins that wait are handed over in the order in which they were accepted."""
+        names = [f"s{i}" for i in range(20)]
+        for name in names:
+            await plane.join(name)
+        await until(lambda: all("launch.claimed" in plane.events(name) for name in names))
+        await plane.warm(capacity=20)
+        await until(lambda: len(plane.stand_in.asked) == 20)
+        starts = [(await plane.store.session(name)).stages["starting"] for name in names]
+        assert starts == sorted(starts)
+
+    async def test_unreadable_with_a_session(self, plane: Plane) -> None:
+        """The session of an entry that cannot be read ends at once, with the reason."""
+        await plane.store.accept(Launch("a", "webrtc:a", epoch=1, bot="none"), queue_max=9)
+        fields = {"v": "1", "session_id": "a", "epoch": "1", "attempt": "1", "launch": '{"v":9}'}
+        await plane.store._client.xadd(plane.store.keys.launches, fields)
+        record = await plane.state("a", "failed")
+        assert record.reason == "launch_failed"
+        assert "version 9" in (record.detail or "")
+
     async def test_another_operators_entries(self, plane: Plane, monkeypatch: Any) -> None:
         """What a dead operator had read is taken over."""
         monkeypatch.setattr(loop_module, "ABANDONED_MS", 50)
@@ -219,10 +239,10 @@ class TestSweep:
         await plane.store.running("a", epoch, holder)
         await plane.store._client.zadd(plane.store.keys.leases, {"a": 1e12})
 
-    async def overdue(self, plane: Plane, ms: int) -> None:
+    async def overdue(self, plane: Plane, ms: int, sid: str = "a") -> None:
         seconds, micros = await plane.store._client.time()
         now = seconds * 1000 + micros // 1000
-        await plane.store._client.zadd(plane.store.keys.leases, {"a": now - ms})
+        await plane.store._client.zadd(plane.store.keys.leases, {sid: now - ms})
 
     @pytest.mark.parametrize(
         "answer",
@@ -251,8 +271,31 @@ class TestSweep:
         await until(lambda: len([a for a in plane.stand_in.asked if a[1] == "/sessions/a"]) > 2)
         assert (await plane.store.session("a")).state == "running"
 
-    async def test_silence_has_an_end(self, plane: Plane) -> None:
+    async def test_a_crowd_is_not_touched_at_once(
+        self, plane: Plane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When many look dead at once, Redis is suspected first: one line says so, nobody is reaped."""
+        plane.stand_in.answers["/sessions/a"] = (404, {})
+        for sid in ("a", "b", "c"):
+            await plane.warm(capacity=9)
+            epoch = await plane.join(sid)
+            await plane.state(sid, "starting")
+            await plane.store.running(sid, epoch, Holder("r1", plane.stand_in.url, "warm", 42))
+        monkeypatch.setattr("cordboard.operator.sweep.CROWD_WAIT_S", 60)
+        for sid in ("a", "b", "c"):
+            await self.overdue(plane, 1, sid)
+        await until(lambda: [r for r in plane.records if "look dead at once" in r["message"]])
+        await asyncio.sleep(0.2)
+        assert "lease.expired" not in plane.events("a")
+        for sid in ("b", "c"):  # it was Redis: they renew
+            await plane.store._client.zadd(plane.store.keys.leases, {sid: 1e12})
+        await until(lambda: "session.recovered" in plane.events("a"))
+        assert "lease.expired" not in plane.events("b")
+        assert len([r for r in plane.records if "look dead at once" in r["message"]]) == 1
+
+    async def test_silence_has_an_end(self, plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
         """A holder that nobody can confirm is given up when it must have stopped."""
+        monkeypatch.setattr("cordboard.operator.plan.PATIENCE_S", 0.2)
         await self.run(plane)
         plane.stand_in.answers["/sessions/a"] = (500, {})
         await self.overdue(plane, 75_000)

@@ -2,10 +2,60 @@
 
 import pytest
 
-from cordboard.contract.lease import LEASE_S, OUTAGE_TOLERANCE_S, SILENCE_S
-from cordboard.operator.plan import GIVE_UP_OVERDUE_MS, Action, Finding, Sign, decide
+from cordboard.contract.lease import LEASE_S, OUTAGE_TOLERANCE_S, SILENCE_S, Periods
+from cordboard.operator.plan import (
+    GIVE_UP_OVERDUE_MS,
+    PATIENCE_S,
+    Action,
+    Finding,
+    Sign,
+    decide,
+    is_crowd,
+)
 
 LONG = GIVE_UP_OVERDUE_MS
+
+
+@pytest.mark.parametrize(
+    ("suspects", "leased", "crowd"),
+    [(1, 1, False), (2, 2, False), (3, 3, True), (3, 6, False), (4, 6, True), (50, 100, False)],
+)
+def test_crowd(suspects: int, leased: int, crowd: bool) -> None:
+    """Three or more, and more than the set share, are a crowd."""
+    assert is_crowd(suspects, leased, 50) is crowd
+
+
+@pytest.mark.parametrize("sign", [Sign.HOLDS, Sign.SILENT])
+def test_patience(sign: Sign) -> None:
+    """Silence alone counts only for an operator that has seen it for a while by its own clock."""
+    assert decide(Finding(10 * LONG, sign, seen_s=PATIENCE_S - 1)) is Action.WAIT
+    assert decide(Finding(10 * LONG, sign, seen_s=PATIENCE_S)) is Action.RECOVER
+
+
+@pytest.mark.parametrize(
+    ("sign", "action"),
+    [
+        (Sign.HOLDS, Action.WAIT),
+        (Sign.SILENT, Action.WAIT),
+        (Sign.DOES_NOT_HOLD, Action.START_ANEW),
+        (Sign.REFUSED, Action.RECOVER),
+        (Sign.ENDED, Action.RECOVER),
+    ],
+)
+def test_starting(sign: Sign, action: Action) -> None:
+    """A hand-over that its runner never got is made anew; a dead runner's session is recovered."""
+    assert decide(Finding(1, sign, state="starting")) is action
+
+
+@pytest.mark.parametrize("lease_s", [1.0, 15.0, 60.0])
+def test_periods(lease_s: float) -> None:
+    """Whatever the lease, a holder stops before it is given up, and renews well before it ends."""
+    periods = Periods(lease_s)
+    assert periods.renewal_s * 3 == pytest.approx(lease_s)
+    assert periods.lease_s < periods.tolerance_s < periods.silence_s
+    overdue = round((periods.silence_s - lease_s) * 1000)
+    assert decide(Finding(overdue, Sign.SILENT, 99), periods) is Action.RECOVER
+    assert decide(Finding(overdue - 1, Sign.SILENT, 99), periods) is Action.WAIT
 
 
 @pytest.mark.parametrize(

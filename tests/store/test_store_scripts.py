@@ -113,6 +113,22 @@ class TestAccept:
         assert await store._run("accept", key, *args) == first
         assert await store.depth() == 1
 
+    async def test_sent_twice_after_its_end(self, store: Store) -> None:
+        """A join that is sent again after the session has run and ended starts no second one."""
+        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "")
+        key = store.keys.session("call-7")
+        first = await store._run("accept", key, *args)
+        await store.finish("call-7", 1, "cancelled")
+        assert await store._run("accept", key, *args) == first
+        assert await store.depth() == 0
+
+    async def test_stopping(self, store: Store) -> None:
+        """A join that meets a session which was asked to end is told so."""
+        await run(store)
+        assert not (await accept(store)).stopping
+        await store.leave(session_id="call-7")
+        assert (await accept(store, "other")).stopping
+
     async def test_by_a_runner_itself(self, store: Store) -> None:
         """A runner that was asked directly takes the room without the queue."""
         accepted = await store.accept(launch(), queue_max=1, runner=RUNNER)
@@ -197,6 +213,35 @@ class TestAssign:
         await accept(store)
         assert (await store.assign("call-7", 1)).outcome == "none"
 
+    async def test_pack(self, store: Store) -> None:
+        """To pack is to choose the fullest runner that has a slot."""
+        await store.register(RUNNER)
+        await store.register(RunnerInfo("r2", "http://127.0.0.1:2", capacity=5))
+        chosen = []
+        for i in range(3):
+            accepted = await accept(store, f"s{i}", f"webrtc:{i}")
+            given = await store.assign(f"s{i}", accepted.epoch, placement="pack")
+            chosen.append(given.runner_id)
+        assert chosen == ["r1", "r1", "r2"]
+
+    async def test_many_unfit_runners(self, store: Store) -> None:
+        """The one runner that has the bot is found behind many that have not."""
+        for i in range(70):
+            info = RunnerInfo(f"x{i}", "http://127.0.0.1:1", capacity=9, bots=("other",))
+            await store.register(info)
+        await store.register(RUNNER)
+        await accept(store)
+        assert (await store.assign("call-7", 1)).runner_id == "r1"
+
+    async def test_cold_start_again(self, store: Store) -> None:
+        """A cold start whose operator died is made again under its name, and under no other."""
+        await accept(store)
+        for _ in range(2):
+            assert (await store.assign("call-7", 1, job_name="job-1")).outcome == "assigned"
+        assert (await store.assign("call-7", 1, job_name="job-2")).outcome == "gone"
+        await store.running("call-7", 1, Holder("c", "http://127.0.0.1:3", "cold", 1, "job-1"))
+        assert (await store.assign("call-7", 1, job_name="job-1")).outcome == "gone"
+
     async def test_silent_runner(self, store: Store) -> None:
         """A runner without a recent heartbeat is not chosen."""
         await store.register(RUNNER)
@@ -254,6 +299,46 @@ class TestHolder:
         await store.assign("call-7", 1)
         with pytest.raises(ConflictError):
             await store.running("call-7", 1, Holder("r9", "http://127.0.0.1:9", "warm", 1))
+
+    async def test_running_too_late(self, store: Store) -> None:
+        """What would run after its deadline does not: its caller is told that it has expired."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        await store._client.hset(store.keys.session("call-7"), "deadline_ms", 1)
+        with pytest.raises(ConflictError):
+            await store.running("call-7", 1, HOLDER)
+
+    async def test_a_failover_that_lost_running(self, store: Store) -> None:
+        """A renewal of what a failover has thrown back to starting makes it run again."""
+        await run(store)
+        await store._client.hset(store.keys.session("call-7"), "state", "starting")
+        await store._client.zadd(store.keys.deadlines, {"call-7": 1})
+        assert await store.renew([Renewal("call-7", 1, HOLDER)]) == ["held"]
+        assert (await store.session("call-7")).state == "running"
+        assert await store.expire_overdue() == []
+
+    async def test_adopted(self, store: Store) -> None:
+        """A Redis that has lost its memory takes a session from its holder, as it was."""
+        told = Launch("call-7", "webrtc:demo", epoch=5, user_id="u-1", attempt=2)
+        assert await store.adopt(told, HOLDER) == "held"
+        assert await store.adopt(told, HOLDER) == "held"
+        record = await store.session("call-7")
+        assert (record.state, record.epoch, record.attempt, record.pid) == ("running", 5, 2, 42)
+        assert await store.renew([Renewal("call-7", 5, HOLDER)]) == ["held"]
+        await expire_lease(store)
+        assert (await store.recover("call-7", 5)).epoch == 6
+        assert await store.adopt(told, HOLDER) == "lost"
+
+    async def test_not_adopted(self, store: Store) -> None:
+        """A room that was granted to another meanwhile is not given back."""
+        await accept(store, "other")
+        assert await store.adopt(Launch("call-7", "webrtc:demo", epoch=5), HOLDER) == "lost"
+        await store.finish("other", 1, "cancelled")
+        told = Launch("call-7", "webrtc:demo", epoch=1)
+        await accept(store, "third")
+        await store.finish("third", 2, "cancelled")
+        assert await store.adopt(told, HOLDER) == "lost"
 
     async def test_renew(self, store: Store) -> None:
         """Each verdict is about one lease, in the order asked."""
@@ -327,6 +412,24 @@ class TestRecover:
         """A lease that has not run out is nobody's to take."""
         epoch = await run(store)
         assert (await store.recover("call-7", epoch)).outcome == "held"
+
+    async def test_refused_but_it_runs(self, store: Store) -> None:
+        """A start whose answer was lost after success is left alone: its bot is in the room."""
+        epoch = await run(store)
+        assert (await store.recover("call-7", epoch, "refused")).outcome == "held"
+        assert (await store.session("call-7")).state == "running"
+
+    async def test_unstarted(self, store: Store) -> None:
+        """A hand-over that was lost is made again, without counting as a death, in the same time."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        deadline = (await store.session("call-7")).deadline_ms
+        assert (await store.recover("call-7", 1, "unstarted")).outcome == "held"
+        await expire_lease(store)
+        again = await store.recover("call-7", 1, "unstarted")
+        assert (again.outcome, again.epoch, again.attempt) == ("queued", 2, 1)
+        assert (await store.session("call-7")).deadline_ms == deadline
 
     async def test_twice_then_failed(self, store: Store) -> None:
         """A session is handed on twice at most, each time under a higher epoch."""
