@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -19,7 +20,14 @@ from cordboard.emit.foreign import why_invalid
 from cordboard.emit.pipeline import pipeline
 
 _FOREIGN: Final = "site-packages"
-_LOGGERS: Final = ("cordboard.emit", "logging", "loguru", "structlog", "warnings")
+_LOGGERS: Final = (
+    "cordboard.emit",
+    "cordboard.context",
+    "logging",
+    "loguru",
+    "structlog",
+    "warnings",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +51,24 @@ def caller() -> Place:
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if not any(module == name or module.startswith(f"{name}.") for name in _LOGGERS):
-            return Place(module, frame.f_code.co_filename, frame.f_lineno)
+            file = frame.f_code.co_filename
+            return Place(module_of(file) or module, file, frame.f_lineno)
         frame = frame.f_back
     return NOWHERE
+
+
+@lru_cache(maxsize=1024)
+def module_of(file: str) -> str:
+    """Return a module's name by where it lies: a bot's file may be loaded under another one."""
+    path = Path(file)
+    if path.suffix != ".py":
+        return ""
+    names = [] if path.stem == "__init__" else [path.stem]
+    for folder in path.parents:
+        if not (folder / "__init__.py").exists():
+            break
+        names.insert(0, folder.name)
+    return ".".join(names)
 
 
 def faults(line: bytes) -> Iterator[str]:
