@@ -32,7 +32,7 @@ _SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET)
 PLACEMENTS: Final = ("spread", "pack")
 _TABLES: Final = ("bots", "environments", "logs")
 # Settings, by the beginning of their names, that mean nothing to a runner elsewhere.
-_OF_THIS_MACHINE: Final = ("redis_url", "gateway_url", "log_", "kubernetes_")
+_OF_THIS_MACHINE: Final = ("redis_url", "gateway_url", "interface_", "log_", "kubernetes_")
 # Set by our own processes for each other; no user sets them.
 _INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, FAULTS)
 

@@ -138,3 +138,30 @@ def test_every_setting_is_documented() -> None:
     names = [name for name, _, _, _ in settings.documented()]
     assert len(names) >= 8
     assert all(doc.endswith(".") for _, _, _, doc in settings.documented())
+
+
+def test_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner elsewhere gets what it must share, from file and environment; no secret, no place."""
+    write(
+        tmp_path / "cordboard.toml", 'lease_s = 9\ndaily_domains = ["a.b", "c.d"]\nlog_dir = "x"\n'
+    )
+    monkeypatch.setenv("REDIS_URL", "redis://:secret@h")
+    monkeypatch.setenv(settings.CONTROL_SECRET, "secret")
+    monkeypatch.setenv("CORDBOARD_KUBERNETES_IMAGE", "i")
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    assert settings.shared_environment(settings.load()) == {
+        "CORDBOARD_LEASE_S": "9", "CORDBOARD_DAILY_DOMAINS": "a.b,c.d", "LOG_LEVEL": "debug",
+    }  # fmt: skip
+
+
+def test_kubeconfig_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files of KUBECONFIG that are there; without it the one of the home directory."""
+    one, two = (write(tmp_path / name, "") for name in ("one", "two"))
+    monkeypatch.setenv("KUBECONFIG", f"{one}{os.pathsep}{tmp_path / 'none'}{os.pathsep}{two}")
+    assert settings.kubeconfig_files() == (one, two)
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings.kubeconfig_files() == ()
+    (tmp_path / ".kube").mkdir()
+    home = write(tmp_path / ".kube" / "config", "")
+    assert settings.kubeconfig_files() == (home,)
