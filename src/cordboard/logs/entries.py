@@ -1,7 +1,7 @@
 """Lines become entries: a carrier's pieces are put together, tracebacks joined to their record."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -78,12 +78,14 @@ class Assembler:
         """Whether a line has begun whose other pieces are still to come."""
         return bool(self._pieces)
 
-    def entries(self, lines: Iterable[tuple[int, bytes]], first: bytes) -> Iterator[Entry]:
+    def entries(
+        self, lines: Iterable[tuple[int, bytes]], first: Callable[[], bytes]
+    ) -> Iterator[Entry]:
         """Yield the entries of whole lines; pieces without an end are held back until `rest`.
 
         Args:
             lines: Offset and bytes of each.
-            first: The time of what stands before the first timed entry.
+            first: Asked for the time of what stands before the first timed entry.
         """
         for offset, line in lines:
             whole = self._whole(offset, line.strip(b"\r\n\0"))
@@ -120,13 +122,13 @@ class Assembler:
             return None
         return begin, Inner(key, b"".join(parts), inner.channel)
 
-    def _begun(self, offset: int, inner: Inner, first: bytes) -> _Open:
+    def _begun(self, offset: int, inner: Inner, first: Callable[[], bytes]) -> _Open:
         said = said_key(inner.text, self.formats) or inner.key
         if said is not None:
             self.last = said
         json = inner.text.startswith(b"{")
         return _Open(
-            key=said or self.last or first,
+            key=said or self.last or first(),
             timed=said is not None,
             offset=offset,
             parts=[inner.text],

@@ -136,12 +136,11 @@ def _line(
     for spelt in (needle, needle.replace(b'"', b'\\"')):
         for track in tracks:
             for block in Scan(track, Prefilter(), since, until).blocks():
-                at = find(block.data, spelt)
+                at = find(block.buffer, spelt, 0, block.size)
                 if at >= 0:
-                    begin = block.data.rfind(b"\n", 0, at) + 1
-                    end = block.data.find(b"\n", at)
-                    line = block.data[begin : end if end >= 0 else len(block.data)]
-                    return _told(track, line)
+                    begin = block.buffer.rfind(b"\n", 0, at) + 1
+                    end = block.buffer.find(b"\n", at, block.size)
+                    return _told(track, block.part(begin, end if end >= 0 else block.size))
     return None
 
 

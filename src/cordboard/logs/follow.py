@@ -78,12 +78,12 @@ class Tail:
             self._rest += data
         elif not self._rest or now - self.changed < HOLD_S / 2:
             return []
-        end = cut_at(self._rest) if data else self._rest.rfind(b"\n") + 1
+        end = cut_at(self._rest, len(self._rest)) if data else self._rest.rfind(b"\n") + 1
         if len(self._rest) > _LINE_MAX_BYTES:
             end = len(self._rest)
         ready, self._rest = self._rest[:end], self._rest[end:]
         lines = [(0, line) for line in ready.split(b"\n")]
-        return list(self.assembler.entries(lines, self.assembler.last or self.track.modified))
+        return list(self.assembler.entries(lines, lambda: self.track.modified))
 
 
 Arrival = tuple[float, Item]

@@ -7,7 +7,7 @@ import msgspec
 
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.line import Line
-from cordboard.logs.records import is_own
+from cordboard.logs.records import is_own, is_text
 from cordboard.logs.stamps import own_key
 
 _encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
@@ -24,12 +24,4 @@ def json_line(line: Line) -> bytes:
 
 def _is_whole(raw: bytes) -> bool:
     """Say whether the bytes are one line of valid text: nothing joined to it, nothing damaged."""
-    if b"\n" in raw:
-        return False
-    if raw.isascii():
-        return True
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return b"\n" not in raw and is_text(raw)

@@ -39,6 +39,12 @@ class PackedTape:
         self._forget(offset)
         return bytes(self._buffer[:size])
 
+    def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
+        """Read up to ``size`` bytes at ``offset``; return how many."""
+        data = self.read(offset, size)
+        buffer[: len(data)] = data
+        return len(data)
+
     def _forget(self, offset: int) -> None:
         unneeded = min(len(self._buffer), offset - self._base)
         if unneeded > 0:

@@ -25,10 +25,12 @@ class Prefilter:
 
     Attributes:
         anywhere: For a line in any form.
+        uncolored: Further ones for a line without escape sequences, which may part a text.
         own: Further ones for a line in our own form.
     """
 
     anywhere: tuple[Term, ...] = ()
+    uncolored: tuple[Term, ...] = ()
     own: tuple[Term, ...] = ()
 
 
@@ -38,8 +40,7 @@ def prefilter(query: Query) -> Prefilter:
     for text in (query.user, query.room):
         if text is not None:
             anywhere += [(part,) for part in _safe_part(text)]
-    if query.grep is not None:
-        anywhere += [(part,) for part in _literal_of(query.grep)]
+    uncolored = [] if query.grep is None else [(part,) for part in _literal_of(query.grep)]
     own: list[Term] = []
     if query.services:
         own.append(tuple(f'"service":"{name}"'.encode() for name in query.services))
@@ -47,7 +48,7 @@ def prefilter(query: Query) -> Prefilter:
         least = LEVELS[query.level]
         own.append(tuple(f'"level":"{name}"'.encode() for name in LEVELS if LEVELS[name] >= least))
     own += query.where_terms
-    return Prefilter(tuple(anywhere), tuple(own))
+    return Prefilter(tuple(anywhere), tuple(uncolored), tuple(own))
 
 
 def _safe_part(text: str) -> list[bytes]:

@@ -37,6 +37,7 @@ _ID_BEFORE: Final = rb"(?<![A-Za-z0-9_~@-])"
 _ID_AFTER: Final = rb"(?![A-Za-z0-9_~@-])"  # a longer id is another one
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
+_QUICK_FROM_BYTES: Final = 256 << 20
 _BLOCK_LEAST_BYTES: Final = 64 << 10
 
 
@@ -131,6 +132,9 @@ class Reader:
 
     def _window_lanes(self) -> list[Lane]:
         wanted = prefilter(self.query)
+        quick = sum(track.size for track in self.tracks) > _QUICK_FROM_BYTES
+        for track in self.tracks:
+            track.ledger.quick = quick
         return [
             Lane(number, self._scan(track, wanted, watch=True).batches())
             for number, track in enumerate(self.tracks)

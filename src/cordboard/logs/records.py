@@ -73,7 +73,7 @@ def record_of(
     """
     head, _, tail = raw.partition(b"\n")
     if not head.startswith(b"{"):
-        if faults is not None and not _is_text(raw):
+        if faults is not None and not is_text(raw):
             faults["undecodable"] += 1
         return _of_text(_text(head), _text(tail), key, service)
     try:
@@ -121,7 +121,8 @@ def _repaired(head: bytes) -> tuple[Any, str]:
     return {MESSAGE: text, **found}, fault
 
 
-def _is_text(raw: bytes) -> bool:
+def is_text(raw: bytes) -> bool:
+    """Say whether bytes are valid UTF-8."""
     if raw.isascii():
         return True
     try:

@@ -6,8 +6,10 @@ from typing import Final, NamedTuple
 
 from stringzilla import count, find
 
+from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.prefilter import Prefilter, Term, holds
+from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_START, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
 from cordboard.logs.times import KEY_BYTES
@@ -17,6 +19,8 @@ _OWN_LINE: Final = b"\n" + OWN_START + b"2"
 _KEY: Final = slice(len(OWN_START), len(OWN_START) + KEY_BYTES)
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
+_ESCAPE: Final = b"\x1b"
+_BRACE: Final = ord("{")
 _OWN_TAIL: Final = b',"boot":"'
 _OWN_ERROR: Final = b'"level":"error"'
 
@@ -90,7 +94,7 @@ class Scan:
             if found is None:
                 yield self._own_batch(block)
             else:
-                yield self._batch(found, self._last_key(block.data))
+                yield self._batch(found, self._last_key(block))
         yield self._batch(list(self._assembler.rest()), None)
 
     def entries(self) -> Iterator[Entry]:
@@ -101,27 +105,29 @@ class Scan:
 
     def _found(self, block: Block) -> list[Entry] | None:
         """Return what may be wanted of one block; None where that is all of it, in our own form."""
-        data, wanted = block.data, self._wanted
+        wanted = self._wanted
         if self._progress is not None:
-            self._progress(len(data))
-        if self._assembler.waits or _in_pieces(data):
+            self._progress(block.size)
+        if self._assembler.waits or _in_pieces(block):
             entries = self._assembled(block)
-            self._show(b"".join(entry.raw + b"\n" for entry in entries), own=False)
+            if self._watch is not None:
+                self._watch(b"".join(entry.raw + b"\n" for entry in entries), False)
             return entries
-        own = bool(self._watch or not wanted.anywhere) and all_own(data)
-        self._show(data, own=own)
+        own = bool(self._watch or not wanted.anywhere) and all_own(block)
+        if self._watch is not None:
+            self._watch(block.data, own)
         terms = [*wanted.anywhere, *(wanted.own if own else ())]
+        if wanted.uncolored and find(block.buffer, _ESCAPE, 0, block.size) < 0:
+            terms = [*wanted.uncolored, *terms]
         if terms:
             return list(self._hits(block, terms))
         return None if own else self._assembled(block)
 
-    def _show(self, data: bytes, *, own: bool) -> None:
-        if self._watch is not None:
-            self._watch(data, own)
-
     def _assembled(self, block: Block) -> list[Entry]:
-        first = self._assembler.last or self._track.key_before(block.offset)
-        return list(self._assembler.entries(_lines(block), first))
+        def first() -> bytes:
+            return self._track.key_before(block.offset)
+
+        return list(self._assembler.entries(_lines(block.data, block.offset), first))
 
     def _kept(self, entries: list[Entry]) -> list[Entry]:
         return [entry for entry in entries if self._since <= entry.key < self._until]
@@ -143,30 +149,32 @@ class Scan:
         kept = self._kept(entries)
         return Batch([e.key for e in kept], [e.raw for e in kept], own=False, read_to=read_to)
 
-    def _last_key(self, data: bytes) -> bytes | None:
+    def _last_key(self, block: Block) -> bytes | None:
         """Return the time of the last line that says one, if it is near the end."""
-        end = len(data)
+        buffer, end = block.buffer, block.size
         for _ in range(_BACK_MAX):
-            start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
-            if (key := self._track.key_of(data[start:end])) is not None or start == 0:
+            start = buffer.rfind(b"\n", 0, max(0, end - 1)) + 1
+            if (key := self._track.key_of(block.part(start, end))) is not None or start == 0:
                 return key
             end = start
         return None
 
     def _hits(self, block: Block, terms: list[Term]) -> Iterator[Entry]:
         """Yield the entries that hold all terms' bytes, by a search for the first one's."""
-        data = block.data
+        buffer, size = block.buffer, block.size
+        others = terms[1:]
         done = 0
-        for at in _places(data, terms[0]):
+        for at in _places(buffer, size, terms[0]):
             if at < done:
                 continue
-            start = data.rfind(b"\n", 0, at) + 1
-            done = data.find(b"\n", at) + 1 or len(data)
-            line = data[start:done].rstrip(b"\r\n")
+            start = buffer.rfind(b"\n", 0, at) + 1
+            done = buffer.find(b"\n", at, size) + 1 or size
+            line = block.part(start, done).rstrip(b"\r\n")
             key = own_key(line)
-            alone = data[done : done + 1] in {b"{", b""} or _OWN_ERROR not in line
-            if key is not None and alone:
-                if holds(line, terms) and (_OWN_TAIL not in line or holds(line, self._wanted.own)):
+            if key is not None and (
+                done == size or buffer[done] == _BRACE or _OWN_ERROR not in line
+            ):
+                if holds(line, others) and (_OWN_TAIL not in line or holds(line, self._wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)
                 continue
             entry, done = self._whole_entry(block, start, done)
@@ -175,35 +183,36 @@ class Scan:
 
     def _whole_entry(self, block: Block, start: int, end: int) -> tuple[Entry | None, int]:
         """Return the entry that the line at ``start`` is part of, and where it ends."""
-        data, hit = block.data, block.offset + start
+        buffer, size, hit = block.buffer, block.size, block.offset + start
         for _ in range(_BACK_MAX):
-            if start == 0 or begins(data[start:end]):
+            if start == 0 or begins(block.part(start, end)):
                 break
-            start = data.rfind(b"\n", 0, start - 1) + 1
+            start = buffer.rfind(b"\n", 0, start - 1) + 1
         for _ in range(_FORWARD_MAX):
-            after = data.find(b"\n", end) + 1 or len(data)
-            if end >= len(data) or begins(data[end:after]):
+            after = buffer.find(b"\n", end, size) + 1 or size
+            if end >= size or begins(block.part(end, after)):
                 break
             end = after
-        part = Block(data[start:end], block.offset + start)
+        offset = block.offset + start
+        lines = _lines(block.part(start, end), offset)
         assembler = Assembler(self._track.formats)
-        first = self._track.key_before(part.offset)
-        entries = list(assembler.entries(_lines(part), first))
+        entries = list(assembler.entries(lines, lambda: self._track.key_before(offset)))
         found = next((entry for entry in reversed(entries) if entry.offset <= hit), None)
-        following = [e.offset for e in entries if e.offset > hit]
+        following = [entry.offset for entry in entries if entry.offset > hit]
         return found, (min(following) - block.offset if following else end)
 
 
-def all_own(data: bytes) -> bool:
+def all_own(block: Block) -> bool:
     """Say whether each line is in our own form, and text."""
-    if not data.startswith(_OWN_LINE[1:]) or not data.endswith(b"}\n"):
+    buffer, size = block.buffer, block.size
+    if not buffer.startswith(_OWN_LINE[1:]) or not buffer.endswith(b"}\n", 0, size):
         return False
-    lines = count(data, b"\n")
+    lines = count(buffer, b"\n", 0, size)
     return (
-        count(data, _OWN_LINE) + 1 == lines
-        and count(data, b"}\n") == lines
-        and count(data, _OWN_TAIL) >= lines
-        and _is_text(data)
+        count(buffer, _OWN_LINE, 0, size) + 1 == lines
+        and count(buffer, b"}\n", 0, size) == lines
+        and count(buffer, _OWN_TAIL, 0, size) >= lines
+        and is_text(block.data)
     )
 
 
@@ -212,41 +221,31 @@ def in_order(keys: list[bytes]) -> bool:
     return all(map(le, keys, keys[1:]))
 
 
-def _is_text(data: bytes) -> bool:
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _in_pieces(data: bytes) -> bool:
+def _in_pieces(block: Block) -> bool:
     """Say whether a carrier may have cut lines into pieces: a term's bytes might be in two."""
-    if data.startswith(b'{"log":"'):
-        return bool(count(data, b'\\n","') < count(data, b"\n"))
-    if not data[:1].isdigit():
+    buffer, size = block.buffer, block.size
+    if buffer.startswith(DOCKER_START):
+        return bool(count(buffer, b'\\n","', 0, size) < count(buffer, b"\n", 0, size))
+    if not buffer[:1].isdigit():
         return False
-    return any(find(data, mark) >= 0 for mark in (b" stdout P", b" stderr P"))
+    return any(find(buffer, mark, 0, size) >= 0 for mark in (b" stdout P", b" stderr P"))
 
 
-def _places(data: bytes, term: Term) -> Iterable[int]:
+def _places(buffer: bytes | bytearray, size: int, term: Term) -> Iterable[int]:
     """Return where one of the term's bytes stand, in order."""
     if len(term) == 1:
-        return _finds(data, term[0])
-    return sorted(place for part in term for place in _finds(data, part))
+        return _finds(buffer, size, term[0])
+    return sorted(place for part in term for place in _finds(buffer, size, part))
 
 
-def _finds(data: bytes, part: bytes) -> Iterator[int]:
-    at = find(data, part)
+def _finds(buffer: bytes | bytearray, size: int, part: bytes) -> Iterator[int]:
+    at = find(buffer, part, 0, size)
     while at >= 0:
         yield at
-        at = find(data, part, at + len(part))
+        at = find(buffer, part, at + len(part), size)
 
 
-def _lines(block: Block) -> Iterator[tuple[int, bytes]]:
-    offset = block.offset
-    for line in block.data.split(b"\n"):
+def _lines(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    for line in data.split(b"\n"):
         yield offset, line
         offset += len(line) + 1

@@ -5,7 +5,7 @@ Files are read, not mapped: one that is truncated meanwhile would kill a process
 
 import os
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
@@ -15,16 +15,33 @@ ENTRY_MAX_BYTES: Final = 64 << 20
 _LINES_BACK: Final = 64
 
 
-class Block(NamedTuple):
-    """Some whole lines; where it can be told, of whole entries.
+class Block:
+    """Some whole lines; where it can be told, of whole entries. Valid until the next one is read.
 
-    Attributes:
-        data: The bytes.
-        offset: Where they begin.
+    Args:
+        buffer: Holds the bytes, and perhaps others behind them.
+        size: How many of them are the block's.
+        offset: Where they begin in the stream.
     """
 
-    data: bytes
-    offset: int
+    __slots__ = ("_data", "buffer", "offset", "size")
+
+    def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
+        self.buffer = buffer
+        self.size = size
+        self.offset = offset
+        self._data: bytes | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The bytes as a copy of their own; a search does without."""
+        if self._data is None:
+            self._data = bytes(memoryview(self.buffer)[: self.size])
+        return self._data
+
+    def part(self, start: int, end: int) -> bytes:
+        """Return some of the bytes."""
+        return bytes(self.buffer[start:end])
 
 
 class Tape(Protocol):
@@ -38,6 +55,9 @@ class Tape(Protocol):
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``; fewer only at the end."""
+
+    def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
+        """Read up to ``size`` bytes at ``offset``; return how many."""
 
 
 class FileTape:
@@ -60,46 +80,53 @@ class FileTape:
         asked = min(size, max(0, self.size - offset))
         if asked == 0:
             return b""
+        buffer = bytearray(asked)
+        return bytes(buffer[: self.read_into(buffer, offset, asked)])
+
+    def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
+        """Read up to ``size`` bytes at ``offset``; return how many."""
+        asked = min(size, max(0, self.size - offset))
+        if asked == 0:
+            return 0
         try:
-            data = os.pread(self.fd, asked, offset)
+            count = os.preadv(self.fd, [memoryview(buffer)[:asked]], offset)
         except OSError as error:
             self.damage = Shortfall("unreadable", error.strerror or str(error))
-            return b""
-        if len(data) < asked:
+            return 0
+        if count < asked:
             self.damage = Shortfall("truncated", "the file was cut while it was read")
-        return data
+        return count
 
 
 def blocks(
     tape: Tape, begin: int = 0, end: int | None = None, size: int = BLOCK_BYTES
 ) -> Iterator[Block]:
     """Yield the bytes from ``begin`` to ``end`` in blocks that end where an entry does."""
-    offset, wanted = begin, size
+    offset, buffer = begin, bytearray(size)
     while end is None or offset < end:
-        asked = wanted if end is None else min(wanted, end - offset)
-        data = tape.read(offset, asked)
-        if not data:
+        asked = len(buffer) if end is None else min(len(buffer), end - offset)
+        count = tape.read_into(buffer, offset, asked)
+        if count == 0:
             return
-        last = len(data) < asked or (end is not None and offset + len(data) >= end)
-        cut = len(data) if last else cut_at(data)
-        if cut == 0:  # a line, or an entry, longer than a block
-            if wanted < ENTRY_MAX_BYTES:
-                wanted *= 2
+        last = count < asked or (end is not None and offset + count >= end)
+        cut = count if last else cut_at(buffer, count)
+        if cut == 0:  # a line, or an entry, longer than the buffer
+            if len(buffer) < ENTRY_MAX_BYTES:
+                buffer = bytearray(2 * len(buffer))
                 continue
-            cut = data.rfind(b"\n") + 1 or len(data)
-        yield Block(data[:cut], offset)
+            cut = buffer.rfind(b"\n", 0, count) + 1 or count
+        yield Block(buffer, cut, offset)
         offset += cut
-        wanted = size
 
 
-def cut_at(data: bytes) -> int:
-    """Return where the last entry begins that surely is one; 0 where there is none."""
-    end = data.rfind(b"\n") + 1
+def cut_at(data: bytes | bytearray, end: int) -> int:
+    """Return where the last entry before ``end`` begins that surely is one; 0 where there is none."""
+    end = data.rfind(b"\n", 0, end) + 1
     for _ in range(_LINES_BACK):
         if end <= 0:
             break
         start = data.rfind(b"\n", 0, end - 1) + 1
-        if begins(data[start:end]):
+        if begins(bytes(data[start:end])):
             return start
         end = start
     return 0

@@ -54,6 +54,7 @@ class Track:
         counts: Lines that were late, malformed, cut, undecodable.
         shortfalls: Why something is missing.
         ledger: Which numbers of which process it holds.
+        service: The service whose stream it is, as far as its name tells.
     """
 
     name: str
@@ -64,11 +65,10 @@ class Track:
     counts: Counter[str] = field(default_factory=Counter)
     shortfalls: Sequence[Shortfall] = ()
     ledger: Ledger = field(default_factory=Ledger)
+    service: str = field(init=False)
 
-    @property
-    def service(self) -> str:
-        """The service whose stream this is, as far as its name tells."""
-        return service_of(self.name)
+    def __post_init__(self) -> None:
+        self.service = service_of(self.name)
 
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
@@ -121,6 +121,11 @@ class Track:
 
     # --- looking at single places
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has, as far as its tape knows."""
+        return self.tape.size if isinstance(self.tape, FileTape) else 0
+
     def key_of(self, line: bytes) -> bytes | None:
         """Return the time that a line, or its carrier, says."""
         inner = unwrap(line.strip(b"\r\n\0"))
@@ -143,7 +148,7 @@ class Track:
 
     def _bisect(self, bound: bytes, low: int = 0) -> tuple[int, int]:
         """Return offsets before and behind the place where the stream reaches ``bound``."""
-        high = self._size()
+        high = self.size
         while high - low > _GRAIN_BYTES:
             middle = (low + high) // 2
             key = self._probe(middle, high)
@@ -156,8 +161,8 @@ class Track:
         return self._line_start(low), self._line_start(high + _PROBE_BYTES)
 
     def _line_start(self, offset: int) -> int:
-        if offset >= self._size():
-            return self._size()
+        if offset >= self.size:
+            return self.size
         while offset > 0:
             begin = max(0, offset - _PROBE_BYTES)
             found = self.tape.read(begin, offset - begin).rfind(b"\n")
@@ -167,7 +172,7 @@ class Track:
         return 0
 
     def _in_order(self) -> bool:
-        size = self._size()
+        size = self.size
         found = [self._probe(size * i // _PROBES, size) for i in range(_PROBES)]
         keys = [key for key in found if key is not None]
         return bool(keys) and disorder_s(keys) <= _SLACK_MAX_S
@@ -176,10 +181,6 @@ class Track:
         begin = max(0, offset - _SAMPLE_BYTES)
         lines = self.tape.read(begin, 2 * _SAMPLE_BYTES).split(b"\n")[1:-1]
         return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
-
-    def _size(self) -> int:
-        assert isinstance(self.tape, FileTape)  # noqa: S101 - only such a tape is bisected
-        return self.tape.size
 
 
 def disorder_s(keys: Sequence[bytes]) -> float:
