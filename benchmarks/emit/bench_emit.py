@@ -2,6 +2,7 @@
 
     python benchmarks/emit/bench_emit.py [--rounds 5] [--lines 50000] [--tables pipe tasks]
 
+`us` is the time by the clock, `cpu` that of processors in all threads; `ratio` is of the first column.
 Each line has three bound fields (session, user, name) and a meta object of four. Every figure is
 the median of its rounds; compare within one run. Peers are installed into benchmarks/out/peers.
 pino sleeps 100 ms whenever a pipe is full (sonic-boom's way with EAGAIN), so a pipe of the usual
@@ -48,11 +49,11 @@ FEATURES = (
 )  # fmt: skip
 PIPE_BYTES = {"pipe": 64 * 1024, "wide": 1024 * 1024}
 TABLES = {
-    "file": ("A line to a file, us", ["us"], LINES, "lines", "file", 1),
-    "pipe": ("A line to a pipe with a reader, us", ["us"], LINES, "lines", "pipe", 1),
-    "wide": ("A line to a pipe of 1 MiB with a reader, us", ["us"], LINES, "lines", "wide", 1),
-    "disabled": ("A disabled level, us", ["us"], DISABLED, "disabled", "file", 4),
-    "features": ("What features cost, to a file, us", ["us"], FEATURES, "lines", "file", 1),
+    "file": ("A line to a file, us", ["us", "cpu"], LINES, "lines", "file", 1),
+    "pipe": ("A line to a pipe with a reader, us", ["us", "cpu"], LINES, "lines", "pipe", 1),
+    "wide": ("A line to a pipe of 1 MiB with a reader, us", ["us", "cpu"], LINES, "lines", "wide", 1),
+    "disabled": ("A disabled level, us", ["us", "cpu"], DISABLED, "disabled", "file", 4),
+    "features": ("What features cost, to a file, us", ["us", "cpu"], FEATURES, "lines", "file", 1),
     "tasks": ("Four tasks, to a pipe, us a call", ["p50", "p99", "p99.9"], TASKS, "tasks", "pipe", 1),
 }  # fmt: skip
 

@@ -14,8 +14,10 @@ const say = (i) => log.info({ meta: { attempt: i, reused: false, runner: "runner
 function perLine() {
   for (let i = 0; i < count / 10; i++) say(i);
   const began = process.hrtime.bigint();
+  const used = process.cpuUsage();
   for (let i = 0; i < count; i++) say(i);
-  return [Number(process.hrtime.bigint() - began) / count / 1000];
+  const { user, system } = process.cpuUsage(used);
+  return [Number(process.hrtime.bigint() - began) / count / 1000, (user + system) / count];
 }
 
 async function fourTasks() {
