@@ -301,7 +301,7 @@ async def test_hanging_api(cluster: Cluster, make: Make, monkeypatch: pytest.Mon
     monkeypatch.setattr(client, "WATCH_S", 1)
     monkeypatch.setattr(client, "WATCH_SILENCE_S", 2)
     monkeypatch.setattr(client, "REQUEST_S", 2)
-    launcher = make()
+    launcher = make(most=1_000_000)
     name = await start(launcher)
     await until(lambda: phases(cluster) == ["Running"])
     hanging = asyncio.create_task(asyncio.to_thread(fault, "hang-api", "8"))

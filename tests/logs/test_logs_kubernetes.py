@@ -4,7 +4,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +389,20 @@ class TestPlace:
         place = Place()
         place.note(b"2026-11-23T12:00:00.1+02:00 x\n")
         assert place.since == "2026-11-23T12:00:00+02:00"
+
+
+async def test_whole_lines() -> None:
+    """However the bytes are cut, whole lines come out, and the last one without its newline too."""
+    text = b"one\ntwo\nthree"
+    for size in range(1, len(text) + 1):
+
+        async def chunks(size: int = size) -> AsyncIterator[bytes]:
+            for at in range(0, len(text), size):
+                yield text[at : at + size]
+
+        found = [lines async for lines in kubernetes_log._whole_lines(chunks())]
+        assert b"".join(found) == text + b"\n"
+        assert all(lines.endswith(b"\n") for lines in found)
 
 
 def test_names_are_unique() -> None:
