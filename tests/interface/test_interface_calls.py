@@ -1,6 +1,7 @@
 """What a page can have done: only for who is signed in, only with sessions of one's own."""
 
 import asyncio
+import contextlib
 import re
 from typing import Any
 
@@ -170,6 +171,23 @@ async def test_events_come_as_they_happen(site: Site) -> None:
     await asyncio.wait_for(following, 10)
     assert seen[0] == b"queued"
     assert seen[-1] == b"ended"
+
+
+async def test_many_open_streams_block_nobody(site: Site) -> None:
+    """A hundred calls and more, each with its stream of events, leave room for the next."""
+    browser = await site.browser().sign_in()
+    await browser.join("s")
+    connector = aiohttp.TCPConnector(limit=0)
+    cookies = browser.client.cookie_jar
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=connector, cookie_jar=cookies)
+        )
+        for _ in range(101):
+            url = f"{site.url}/api/sessions/s/events"
+            answer = await stack.enter_async_context(client.get(url))
+            await answer.content.readuntil(b"data:")
+        assert (await asyncio.wait_for(browser.ask("GET", "/api/sessions/s"), 10))[0] == 200
 
 
 async def test_an_open_stream_does_not_hold_up_the_end(site: Site) -> None:

@@ -45,7 +45,8 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession() as client:
+        # Each open page keeps a stream of events: a bound on connections would be one on calls.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
             gateway = Gateway(
                 client,
                 settings.gateway_url,
