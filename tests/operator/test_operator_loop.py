@@ -237,7 +237,7 @@ class TestSweep:
         await plane.state("a", "starting")
         holder = Holder("r1", url or plane.stand_in.url, "warm", 42)
         await plane.store.running("a", epoch, holder)
-        await plane.store._client.zadd(plane.store.keys.leases, {"a": 1e12})
+        await plane.store._client.zadd(plane.store.keys.leases, {"a": 1e13})
 
     async def overdue(self, plane: Plane, ms: int, sid: str = "a") -> None:
         seconds, micros = await plane.store._client.time()
@@ -288,7 +288,7 @@ class TestSweep:
         await asyncio.sleep(0.2)
         assert "lease.expired" not in plane.events("a")
         for sid in ("b", "c"):  # it was Redis: they renew
-            await plane.store._client.zadd(plane.store.keys.leases, {sid: 1e12})
+            await plane.store._client.zadd(plane.store.keys.leases, {sid: 1e13})
         await until(lambda: "session.recovered" in plane.events("a"))
         assert "lease.expired" not in plane.events("b")
         assert len([r for r in plane.records if "look dead at once" in r["message"]]) == 1

@@ -1,0 +1,313 @@
+"""The store's scripts against a pure model: hypothesis draws what callers, operators and runners do."""
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from cordboard.contract.errors import (
+    ConflictError,
+    CordboardError,
+    QueueFullError,
+    SessionInUseError,
+)
+from cordboard.contract.launch import Launch
+from cordboard.contract.state import LIVE, REASONS, RECOVERIES_MAX, TERMINAL, next_state
+from cordboard.store import Holder, Renewal, RunnerInfo, Store
+from cordboard.store.keys import Keys
+
+SIDS = st.sampled_from(["a", "b"])
+ROOMS = st.sampled_from(["webrtc:x", "webrtc:y"])
+RUNNERS = st.sampled_from(["r1", "r2"])
+EPOCHS = st.sampled_from([0, 0, 0, 1, 2])  # how much lower than the session's epoch
+CAPACITY = 2
+QUEUE_MAX = 1
+
+_numbers = itertools.count()
+
+
+@dataclass
+class Model:
+    """One session, as it ought to be."""
+
+    room: str
+    epoch: int
+    state: str = "queued"
+    reason: str | None = None
+    attempt: int = 1
+    runner: str | None = None
+    stop: bool = False
+    history: list[str] = field(default_factory=list)
+
+    def go(self, state: str, reason: str | None = None) -> None:
+        assert next_state(self.state, state) == state, (self.state, state)  # type: ignore[arg-type]
+        self.state, self.reason = state, reason
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Does the same to the store and to the model; they must agree."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.store = Store(self.url, Keys(f"m{next(_numbers)}"))
+        self.sessions: dict[str, Model] = {}
+        self.epochs: dict[str, int] = {}
+        self.grants: set[tuple[str, int]] = set()
+        for runner in ("r1", "r2"):
+            self.do(self.store.register(RunnerInfo(runner, f"http://{runner}", CAPACITY)))
+
+    def teardown(self) -> None:
+        self.do(self.store.close())
+        self.loop.close()
+
+    def do(self, work: Any) -> Any:
+        return self.loop.run_until_complete(work)
+
+    def holder_of(self, room: str) -> str | None:
+        found = [sid for sid, m in self.sessions.items() if m.live and m.room == room]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def grant(self, room: str, at_least: int) -> int:
+        self.epochs[room] = max(self.epochs.get(room, 0), at_least) + 1
+        assert (room, self.epochs[room]) not in self.grants
+        self.grants.add((room, self.epochs[room]))
+        return self.epochs[room]
+
+    def queued(self) -> int:
+        return sum(model.state in {"queued", "starting"} for model in self.sessions.values())
+
+    @rule(sid=SIDS, room=ROOMS)
+    def join(self, sid: str, room: str) -> None:
+        known, holder = self.sessions.get(sid), self.holder_of(room)
+        try:
+            accepted = self.do(self.store.accept(Launch(sid, room, epoch=1), queue_max=QUEUE_MAX))
+        except SessionInUseError:
+            assert holder is None
+            assert known is not None
+            assert known.live
+            return
+        except QueueFullError:
+            assert holder is None
+            assert self.queued() >= QUEUE_MAX
+            return
+        if holder is not None:
+            there = self.sessions[holder]
+            assert (accepted.session_id, accepted.reused) == (holder, True)
+            assert (accepted.epoch, accepted.status) == (there.epoch, there.state)
+            assert accepted.stopping is there.stop
+            return
+        assert not accepted.reused
+        epoch = self.grant(room, known.epoch if known else 0)
+        assert accepted.epoch == epoch
+        self.sessions[sid] = Model(room, epoch)
+
+    @rule(sid=SIDS, lower=EPOCHS, job=st.booleans())
+    def assign(self, sid: str, lower: int, job: bool) -> None:
+        model = self.sessions.get(sid)
+        epoch = model.epoch - lower if model else 1
+        given = self.do(
+            self.store.assign(sid, epoch, job_name=f"job-{sid}-{epoch}" if job else None)
+        )
+        if model is None or lower or model.state not in {"queued", "starting"}:
+            assert given.outcome == "gone"
+        elif model.state == "starting":
+            again = job and model.runner is None
+            assert given.outcome == ("assigned" if again else "gone")
+        elif job:
+            assert given.outcome == "assigned"
+            model.go("starting")
+        else:
+            free = {r: CAPACITY - self.used(r) for r in ("r1", "r2")}
+            if max(free.values()) < 1:
+                assert given.outcome == "none"
+                return
+            assert given.outcome == "assigned"
+            assert free[given.runner_id] == max(free.values())
+            model.runner = given.runner_id
+            model.go("starting")
+
+    def used(self, runner: str) -> int:
+        return sum(model.live and model.runner == runner for model in self.sessions.values())
+
+    @rule(sid=SIDS, lower=EPOCHS, runner=RUNNERS)
+    def run(self, sid: str, lower: int, runner: str) -> None:
+        model = self.sessions.get(sid)
+        epoch = model.epoch - lower if model else 1
+        kind: Any = "warm" if model and model.runner else "cold"
+        holder = Holder(runner, f"http://{runner}", kind, pid=7)
+        fits = (
+            model is not None
+            and not lower
+            and model.state in {"starting", "running"}
+            and (model.runner in {None, runner})
+        )
+        try:
+            self.do(self.store.running(sid, epoch, holder))
+        except ConflictError:
+            assert not fits
+            return
+        assert fits
+        assert model is not None
+        if model.state == "starting":
+            model.go("running")
+            model.runner = runner if kind == "warm" else f"cold {runner}"
+
+    @precondition(lambda self: any(m.state == "running" for m in self.sessions.values()))
+    @rule(sid=SIDS, lower=EPOCHS)
+    def renew(self, sid: str, lower: int) -> None:
+        model = self.sessions.get(sid)
+        runner = (model.runner or "r1").removeprefix("cold ") if model else "r1"
+        if model and model.state == "starting":
+            return  # only confirmed holders renew
+        holder = Holder(runner, f"http://{runner}", "warm", pid=7)
+        epoch = model.epoch - lower if model else 1
+        (verdict,) = self.do(self.store.renew([Renewal(sid, epoch, holder)]))
+        if model is None:
+            assert verdict == "unknown"
+        elif lower or model.state != "running":
+            assert verdict == "lost"
+        else:
+            assert verdict == ("stop" if model.stop else "held")
+
+    @rule(sid=SIDS, room=ROOMS)
+    def call(self, sid: str, room: str) -> None:
+        """What happens most of the time: a join that is handed over, and runs."""
+        self.join(sid, room)
+        self.assign(sid, 0, job=False)
+        model = self.sessions.get(sid)
+        if model and model.state == "starting":
+            self.run(sid, 0, model.runner or "r1")
+
+    @rule(sid=SIDS)
+    def leave(self, sid: str) -> None:
+        model = self.sessions.get(sid)
+        left = self.do(self.store.leave(session_id=sid))
+        if model is None or not model.live:
+            assert left.outcome == "absent"
+        elif model.state == "running":
+            assert left.outcome == "stopping"
+            model.stop = True
+        else:
+            assert left.outcome == "cancelled"
+            model.go("cancelled", "cancelled")
+
+    @rule(sid=SIDS, lower=EPOCHS, reason=st.sampled_from(sorted(REASONS)))
+    def finish(self, sid: str, lower: int, reason: str) -> None:
+        model = self.sessions.get(sid)
+        epoch = model.epoch - lower if model else 1
+        ended = self.do(self.store.finish(sid, epoch, reason))
+        fits = model is not None and not lower and model.state in {"starting", "running"}
+        if model is not None and model.state == "queued" and not lower:
+            fits = True
+        assert ended is fits
+        if fits and model is not None:
+            model.state, model.reason = REASONS[reason], reason
+
+    @rule(sid=SIDS, lower=EPOCHS, why=st.sampled_from(["died", "unstarted", "refused"]),
+          expired=st.booleans())  # fmt: skip
+    def recover(self, sid: str, lower: int, why: Any, expired: bool) -> None:
+        model = self.sessions.get(sid)
+        epoch = model.epoch - lower if model else 1
+        if expired and model and model.state in {"starting", "running"}:
+            self.do(self.store._client.zadd(self.store.keys.leases, {sid: 1}, xx=True))
+        found = self.do(self.store.recover(sid, epoch, why))
+        if model is None or lower or model.state not in {"starting", "running"}:
+            assert found.outcome == "gone"
+            return
+        unclaimed = model.state == "starting" and model.runner is None
+        may = {
+            "died": expired or unclaimed,
+            "unstarted": expired and model.state == "starting",
+            "refused": model.state == "starting",
+        }[why]
+        if not may:
+            # An earlier draw may have let the lease run out.
+            assert found.outcome in {"held", "queued", "failed"}
+            if found.outcome == "held":
+                return
+            assert why != "refused"
+            assert not (why == "unstarted" and model.state == "running")
+        if model.stop:
+            assert found.outcome == "failed"
+            model.go("ended", "left")
+            return
+        attempt = model.attempt + (why == "died")
+        if attempt > RECOVERIES_MAX + 1:
+            assert found.outcome == "failed"
+            model.go("failed", found.reason)
+            return
+        assert found.outcome == "queued"
+        assert found.attempt == attempt
+        model.go("queued")
+        model.attempt, model.runner = attempt, None
+        model.epoch = self.grant(model.room, model.epoch)
+        assert found.epoch == model.epoch
+
+    @rule(sid=SIDS)
+    def deadline(self, sid: str) -> None:
+        model = self.sessions.get(sid)
+        if model is None or model.state not in {"queued", "starting"}:
+            return
+        keys = self.store.keys
+        self.do(self.store._client.hset(keys.session(sid), "deadline_ms", 1))
+        self.do(self.store._client.zadd(keys.deadlines, {sid: 1}))
+        assert [e.record.session_id for e in self.do(self.store.expire_overdue())] == [sid]
+        model.go("expired", "deadline")
+
+    @invariant()
+    def agree(self) -> None:
+        keys, client = self.store.keys, self.store._client
+        for sid, model in self.sessions.items():
+            record = self.do(self.store.session(sid))
+            assert (record.state, record.epoch, record.attempt) == (
+                model.state, model.epoch, model.attempt)  # fmt: skip
+            assert record.room_url == model.room
+            if model.state in TERMINAL:
+                assert record.reason == model.reason
+        live = {sid for sid, model in self.sessions.items() if model.live}
+        assert set(self.do(client.zrange(keys.live, 0, -1))) == live
+        waiting = {sid for sid in live if self.sessions[sid].state in {"queued", "starting"}}
+        assert set(self.do(client.zrange(keys.deadlines, 0, -1))) == waiting
+        assert self.do(self.store.depth()) == len(waiting)
+        leased = {sid for sid in live if self.sessions[sid].state in {"starting", "running"}}
+        assert set(self.do(client.zrange(keys.leases, 0, -1))) == leased
+        for runner in ("r1", "r2"):
+            free = self.do(client.zscore(keys.runner_free, runner))
+            assert free == CAPACITY - self.used(runner)
+
+
+def test_scripts_follow_the_model(redis_url: str) -> None:
+    """Whatever callers, operators and runners do, in any order: the scripts decide as the model."""
+    StoreMachine.url = redis_url
+    run_state_machine_as_test(
+        StoreMachine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_error_tree() -> None:
+    """What the store refuses is an error of ours."""
+    assert issubclass(ConflictError, CordboardError)
