@@ -18,7 +18,7 @@ COMMANDS: Final[dict[str, str]] = {
     "call": "make a call from the terminal, without a browser",
     "logs": "print all lines of a session, or of a window, in time order",
     "sessions": "list sessions, or show one with its stages",
-    "doctor": "check configuration, Redis and the bot file, and say what to do",
+    "doctor": "check configuration, Redis, the cluster and the bot file, and say what to do",
     "gateway": "run a gateway: accepts joins over HTTP",
     "operator": "run an operator: hands accepted joins to runners",
     "runner": "run a runner: hosts sessions, each in a process of its own",

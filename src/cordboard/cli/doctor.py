@@ -3,8 +3,12 @@
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-SUMMARY = "check configuration, Redis and the bot file, and say what to do"
+if TYPE_CHECKING:
+    from cordboard.kube import Kube
+
+SUMMARY = "check configuration, Redis, the cluster and the bot file, and say what to do"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("pipecat", _pipecat),
         ("redis", _redis),
         ("log directory", _log_directory),
+        ("kubernetes", _kubernetes),
         ("bot file", _bot),
         ("up", _up),
     ]
@@ -125,6 +130,42 @@ def _log_directory(args: argparse.Namespace) -> str:
             f"{path} cannot be written.", hint="Name another one with CORDBOARD_LOG_DIR."
         )
     return str(path)
+
+
+def _kubernetes(args: argparse.Namespace) -> str:
+    from cordboard.settings import kubeconfig_files, load
+
+    settings, files = load(args.config), kubeconfig_files()
+    if not files and not settings.kubernetes_image:
+        return "no kubeconfig here; only cold starts and logs of a cluster need one"
+    try:
+        from cordboard.kube import merged, open_kube
+    except ModuleNotFoundError:
+        return "a kubeconfig is here; to use its cluster: pip install 'cordboard[kubernetes]'"
+    context = settings.kubernetes_context
+    if files and not context and not merged(files).get("current-context"):
+        return "no current context"
+    kube = open_kube(files, context=context, namespace=settings.kubernetes_namespace)
+    return _ask_cluster(kube, starts_jobs=settings.kubernetes_image is not None)
+
+
+def _ask_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
+    import asyncio
+    import contextlib
+
+    from cordboard.contract.errors import NotFoundError
+
+    async def ask() -> None:
+        try:
+            await kube.list("Pod", namespace=kube.namespace, fields="metadata.name=none")
+            if starts_jobs:
+                with contextlib.suppress(NotFoundError):
+                    await kube.get("Job", "none", kube.namespace)
+        finally:
+            await kube.close()
+
+    asyncio.run(ask())
+    return f"context {kube.name} answers, and shows its pods in namespace {kube.namespace}"
 
 
 def _bot(args: argparse.Namespace) -> str:

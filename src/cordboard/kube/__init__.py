@@ -10,7 +10,7 @@ and know no list from which an expired watch could start anew.
 """
 
 from cordboard.kube.client import Kind, Kube, Listing, Object
-from cordboard.kube.config import load_yaml, open_kube
+from cordboard.kube.config import load_yaml, merged, open_kube
 from cordboard.kube.follow import Changed, Listed, Trouble, follow
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "Trouble",
     "follow",
     "load_yaml",
+    "merged",
     "open_kube",
 ]
