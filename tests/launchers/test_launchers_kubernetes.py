@@ -248,6 +248,21 @@ async def test_forbidden(cluster: Cluster, make: Make, monkeypatch: pytest.Monke
     assert await launcher.status(launcher.name(launch())) == "alive"
 
 
+async def test_no_right_to_look(cluster: Cluster, make: Make) -> None:
+    """Who may not see the pods starts nothing, says so once, and goes on when the right comes."""
+    launcher = make(config=cluster.account("operator", ALL_OF_JOBS))
+    with emit.capture() as records:
+        for _ in range(3):
+            assert not await launcher.room_for_more()
+        cluster.allow("operator-too", SEE_PODS, account="operator")
+        await until(launcher.room_for_more)
+    told = [r["message"] for r in records if r["tag"] == "launcher"]
+    assert told == [
+        "The cluster cannot be asked for its pods; no cold starts until it can",
+        "The cluster answers again",
+    ]
+
+
 async def test_rights_that_suffice(cluster: Cluster, make: Make) -> None:
     """The Role of the docs is enough for all that a launcher does."""
     text = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lightkube.resources.core_v1 import Pod
 
-from cluster_support import Cluster
+from cluster_support import Cluster, lose_node_of
 from cordboard.contract.launch import Launch
 from cordboard.kube import open_kube
 from cordboard.launchers.kubernetes_job import job_name
@@ -41,6 +41,12 @@ class Plane:
 
     def jobs(self) -> list[str]:
         return sorted(job.metadata.name for job in self.cluster.jobs())
+
+    def pod_of(self, job: str | None) -> Any:
+        (found,) = [
+            pod for pod in self.cluster.pods() if (pod.metadata.labels or {}).get("job-name") == job
+        ]
+        return found
 
     def said(self, words: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines if words in line]
@@ -129,13 +135,23 @@ async def test_bot(plane: Plane) -> None:
     await check_lines(plane, second.job_name, session_id)
 
 
+async def test_lost_node(plane: Plane) -> None:
+    """A session whose node is lost runs on another one, under the same id and a higher epoch."""
+    session_id = f"n{os.getpid()}"
+    launch = Launch(session_id, f"webrtc:{session_id}", epoch=1)
+    epoch = (await plane.store.accept(launch, queue_max=10)).epoch
+    first = await plane.state(session_id, "running")
+    pod = plane.pod_of(first.job_name)
+    lose_node_of(plane.cluster, pod.metadata.name)
+    second = await plane.state(session_id, "running", epoch=epoch + 1)
+    assert plane.pod_of(second.job_name).spec.nodeName != pod.spec.nodeName
+    await plane.store.leave(session_id=session_id)
+    assert (await plane.state(session_id, "ended")).reason == "left"
+
+
 async def check_lines(plane: Plane, job: str | None, session_id: str) -> None:
     """Every line of a Job's pod has its session's values, exactly as they were given."""
-    (pod,) = [
-        item.metadata.name
-        for item in plane.cluster.pods()
-        if (item.metadata.labels or {}).get("job-name") == job
-    ]
+    pod = plane.pod_of(job).metadata.name
     kube = open_kube([Path(os.environ["KUBECONFIG"])])
     async with kube.log(plane.cluster.namespace, pod, "runner") as chunks:
         text = b"".join([chunk async for chunk in chunks])
