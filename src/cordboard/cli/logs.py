@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, Literal
 
 from cordboard.contract.errors import UsageError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cordboard.cli._logs import Progress
     from cordboard.logs.coverage import Coverage
     from cordboard.logs.query import Query
-    from cordboard.logs.reader import Reader
+    from cordboard.logs.reader import Form, Reader
     from cordboard.logs.report import Header
     from cordboard.logs.where import Condition
     from cordboard.settings import Settings
@@ -179,7 +179,7 @@ def _print(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]
     from cordboard.cli import _logs
 
     at_terminal = sys.stdout.isatty()
-    form = args.output or ("pretty" if at_terminal else "json")
+    form: Form | Literal["pretty"] = args.output or ("pretty" if at_terminal else "json")
     paged = at_terminal and not (args.follow or args.no_pager)
     with _logs.output(paged=paged) as out:
         try:
@@ -193,15 +193,11 @@ def _print(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]
                 raise
 
 
-def _pieces(args: argparse.Namespace, reader: "Reader", form: str) -> Iterator[bytes]:
-    if form == "raw":
-        for line in reader.lines():
-            yield line.raw + b"\n"
-    elif form == "json":
-        from cordboard.logs.json_form import json_line
-
-        for line in reader.lines():
-            yield json_line(line)
+def _pieces(
+    args: argparse.Namespace, reader: "Reader", form: "Form | Literal['pretty']"
+) -> Iterator[bytes]:
+    if form != "pretty":
+        yield from reader.encoded(form)
     else:
         from cordboard.logs.pretty import Pretty
 

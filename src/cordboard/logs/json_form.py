@@ -1,4 +1,4 @@
-"""A line as JSON: byte for byte where it is a record of ours already."""
+"""A line as bytes: as it was found, or as JSON, which is the same where it is a record of ours."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,6 +11,11 @@ from cordboard.logs.records import is_own, is_text
 from cordboard.logs.stamps import own_key
 
 _encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
+
+
+def raw_line(line: Line) -> bytes:
+    """Return a line as it was found."""
+    return line.raw + b"\n"
 
 
 def json_line(line: Line) -> bytes:

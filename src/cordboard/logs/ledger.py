@@ -8,10 +8,11 @@ from typing import Final
 
 from stringzilla import count, find, rfind
 
-_END: Final = re.compile(rb'"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$')
+from cordboard.logs.carriers import DOCKER_START
+from cordboard.logs.stamps import tail_at
+
 _DOCKER: Final = re.compile(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
 _NUMBER: Final = re.compile(rb"\d{1,18}")
-_END_BYTES: Final = 64
 _EDGE_LINES: Final = 64
 
 Run = tuple[int, int]
@@ -50,28 +51,31 @@ class Ledger:
         self.quick = quick
         self.runs: dict[bytes, list[Run]] = {}
 
-    def note(self, data: bytes, *, own: bool) -> None:
+    def note(self, data: bytes, own: bool) -> None:
         """Note all lines of a block.
 
         Args:
             data: Whole lines.
             own: Whether all are in our own form.
         """
-        last = _END.search(data, max(0, len(data) - _END_BYTES)) if own else None
-        if last is None:
+        last = data[data.rfind(b"\n", 0, -1) + 1 :].rstrip(b"\n")
+        at = tail_at(last) if own else -1
+        if at < 0:
             for boot, numbers in _by_line(data).items():
                 self._add(boot, runs_of(numbers))
-        elif count(data, _start_of(last[1])) == count(data, b"\n"):
-            self._note_one(data, last[1])
+            return
+        boot = last[at + 9 : at + 17]
+        if count(data, _start_of(boot)) == count(data, b"\n"):
+            self._note_one(data, boot)
         else:
-            for boot, numbers in _by_end(data).items():
-                self._add(boot, runs_of(numbers))
+            for each, numbers in _by_end(data).items():
+                self._add(each, runs_of(numbers))
 
     def note_boots(self, data: bytes, boots: Collection[bytes]) -> None:
         """Note the lines of some processes in a block, in whatever form."""
         for boot in boots:
             self._note_one(data, boot)
-            if data.startswith(b'{"log":"'):
+            if data.startswith(DOCKER_START):
                 escaped = _start_of(boot).replace(b'"', b'\\"')
                 self._add(boot, runs_of(_numbers(data, escaped)))
 
@@ -176,10 +180,11 @@ def _by_end(data: bytes) -> dict[bytes, list[int]]:
 
 def _by_line(data: bytes) -> dict[bytes, list[int]]:
     found: dict[bytes, list[int]] = {}
-    for line in data.split(b"\n"):
-        tail = _END.search(line, max(0, len(line) - _END_BYTES))
-        if tail is None and line.startswith(b'{"log":"'):
-            tail = _DOCKER.search(line)
-        if tail is not None:
+    for whole in data.split(b"\n"):
+        line = whole.rstrip(b"\r")
+        at = tail_at(line)
+        if at >= 0:
+            found.setdefault(line[at + 9 : at + 17], []).append(int(line[at + 25 : -1]))
+        elif line.startswith(DOCKER_START) and (tail := _DOCKER.search(line)) is not None:
             found.setdefault(tail[1], []).append(int(tail[2]))
     return found

@@ -5,7 +5,6 @@ been read, is sorted as a whole and given out: faster than a heap of iterators, 
 stream is a little out of order. A line that comes later than its stream's slack is counted as late.
 """
 
-import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +14,11 @@ from typing import Final
 
 from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch, in_order
+from cordboard.logs.stamps import tail_at
 from cordboard.logs.times import HIGHEST, LOWEST, shifted
 from cordboard.logs.track import disorder_s
 
 SLACK_S: Final = 1.0
-_TAIL: Final = re.compile(rb',"boot":"[0-9a-f]{8}","seq":\d{1,19}\}$')
-_TAIL_BYTES: Final = 64
 
 Item = tuple[bytes, bytes, int]
 """A key, an entry's bytes, and the number of its lane."""
@@ -154,8 +152,8 @@ def _distinct(group: list[Item]) -> list[Item]:
 def mark_of(raw: bytes) -> bytes:
     """Return what makes an entry the same as another: boot and seq, or all of it."""
     head = raw.partition(b"\n")[0]
-    found = _TAIL.search(head, max(0, len(head) - _TAIL_BYTES))
-    return found[0] if found else raw
+    tail = tail_at(head)
+    return raw if tail < 0 else head[tail:]
 
 
 def _is_cut_copy(item: Item, group: list[Item]) -> bool:

@@ -69,6 +69,15 @@ class Query:
         return self.until.encode() if self.until else HIGHEST
 
 
+def filters(query: Query) -> bool:
+    """Say whether anything but the window leaves lines out."""
+    wanted = (
+        query.session, query.user, query.room, query.level, query.grep, query.where,
+        query.services or None,
+    )  # fmt: skip
+    return any(value is not None for value in wanted)
+
+
 def wants(query: Query, record: Mapping[str, Any]) -> bool:
     """Say whether a record passes the query's filters; its session is another matter."""
     return (

@@ -1,15 +1,8 @@
-"""A query over sources becomes lines in time order, each once, and a coverage.
+"""A query over sources becomes lines in time order, each once, and a coverage."""
 
-A query for a session takes two steps. The first searches everything for the id, and learns from the
-session's own lines when it was and who spoke (its trail). The second reads, of that time alone, what
-belongs to it without naming it, and the numbers of all lines of those processes, so that a lost line
-shows even though nobody can say what was in it.
-"""
-
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.attribution import Trail, attribution
@@ -17,28 +10,28 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry
 from cordboard.logs.follow import Follower
 from cordboard.logs.formats import Formats
+from cordboard.logs.glance import glance
+from cordboard.logs.json_form import json_line, raw_line
 from cordboard.logs.line import Line
-from cordboard.logs.merge import Item, Lane, mark_of, merged
-from cordboard.logs.parallel import spread
+from cordboard.logs.merge import Item, Lane, merged
 from cordboard.logs.prefilter import Prefilter, prefilter
-from cordboard.logs.query import Query, wants
+from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.records import record_of
-from cordboard.logs.scan import Batch, Scan
-from cordboard.logs.skew import corrections
+from cordboard.logs.scan import Scan
+from cordboard.logs.search import Search, mention_of
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES
-from cordboard.logs.times import shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress, Tracks
 
-_ID_BEFORE: Final = rb"(?<![A-Za-z0-9_~@-])"
-_ID_AFTER: Final = rb"(?![A-Za-z0-9_~@-])"  # a longer id is another one
-_MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
 _QUICK_FROM_BYTES: Final = 256 << 20
 _BLOCK_LEAST_BYTES: Final = 64 << 10
+
+
+Form = Literal["raw", "json"]
 
 
 @dataclass(slots=True)
@@ -88,6 +81,42 @@ class Reader:
                 self.tally.note(line, number)
                 yield line
 
+    def encoded(self, form: Form) -> Iterator[bytes]:
+        """Yield the same as bytes with newlines, in pieces of one or more lines.
+
+        Args:
+            form: ``raw``: as they were found; ``json``: one record a line.
+        """
+        if form == "raw":
+            render: Callable[[Line], bytes] = raw_line
+        else:
+            render = json_line
+        if not self._passes_all():
+            yield from map(render, self.lines())
+            return
+        for items in self.items():
+            yield self._passed(items, render)
+
+    def _passes_all(self) -> bool:
+        """Say whether every line of the window is wanted as it is, so that few need decoding."""
+        return self.limit is None and self.trail is None and not filters(self.query)
+
+    def _passed(self, items: list[Item], render: Callable[[Line], bytes]) -> bytes:
+        out, glances, glanced = [], [], []
+        for item in items:
+            key, raw, number = item
+            seen = glance(raw)
+            if seen is not None:
+                out.append(raw)
+                glances.append(seen)
+                glanced.append(item)
+            elif (line := self._line(key, raw, self.tracks[number])) is not None:
+                self.tally.note(line, number)
+                out.append(render(line)[:-1])
+        self.tally.note_many(glances, glanced)
+        out.append(b"")
+        return b"\n".join(out)
+
     def items(self) -> Iterator[list[Item]]:
         """Yield what may be wanted as it was found: key, bytes, number of its track.
 
@@ -106,7 +135,10 @@ class Reader:
         yield from live.items()
 
     def _what_is_there(self, others: Sequence[Lane] = ()) -> Iterator[list[Item]]:
-        lanes = self._window_lanes() if self.trail is None else self._session_lanes(self.trail)
+        if self.trail is None:
+            lanes = self._window_lanes()
+        else:
+            lanes = Search(self.query, self.trail, self.tracks, self._scan, self.progress).lanes()
         yield from merged([*lanes, *others], self.tally.counts)
 
     def _learn(self, entry: Entry, track: Track) -> None:
@@ -135,15 +167,14 @@ class Reader:
         quick = sum(track.size for track in self.tracks) > _QUICK_FROM_BYTES
         for track in self.tracks:
             track.ledger.quick = quick
-        return [
-            Lane(number, self._scan(track, wanted, watch=True).batches())
-            for number, track in enumerate(self.tracks)
-        ]
+        lanes = []
+        for number, track in enumerate(self.tracks):
+            scan = self._scan(track, wanted)
+            scan.watch = track.ledger.note
+            lanes.append(Lane(number, scan.batches()))
+        return lanes
 
-    def _scan(self, track: Track, wanted: Prefilter, *, watch: bool = False) -> Scan:
-        def look(data: bytes, own: bool) -> None:
-            track.ledger.note(data, own=own)
-
+    def _scan(self, track: Track, wanted: Prefilter) -> Scan:
         return Scan(
             track,
             wanted,
@@ -151,7 +182,6 @@ class Reader:
             self.query.end,
             exact=self.query.exact,
             size=self._size(),
-            watch=look if watch else None,
             progress=self.progress,
         )
 
@@ -160,54 +190,6 @@ class Reader:
             return self.block_bytes
         share = _IN_FLIGHT_BYTES // (4 * max(1, len(self.tracks)))
         return max(_BLOCK_LEAST_BYTES, min(BLOCK_BYTES, share))
-
-    # --- a session
-
-    def _session_lanes(self, trail: Trail) -> list[Lane]:
-        own = spread(self._mentions, self.tracks)
-        for track, entries in zip(self.tracks, own, strict=True):
-            for entry in entries:
-                trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
-        around = (
-            spread(self._around, self.tracks) if trail.boots or trail.traces else [[]] * len(own)
-        )
-        fixed = corrections(trail.steps) if self.query.fix_skew else {}
-        return [
-            Lane(number, [_one_batch([*ours, *others], fixed)])
-            for number, (ours, others) in enumerate(zip(own, around, strict=True))
-        ]
-
-    def _mentions(self, track: Track) -> list[Entry]:
-        """Return all entries of a track in which the session's id occurs."""
-        session = str(self.query.session).encode()
-        scan = self._scan(track, Prefilter(anywhere=((session,),)))
-        whole = re.compile(_ID_BEFORE + re.escape(session) + _ID_AFTER)
-        return [entry for entry in scan.entries() if whole.search(entry.raw)]
-
-    def _around(self, track: Track) -> list[Entry]:
-        """Return what belongs to the session by its process or trace; note its processes' numbers."""
-        trail = self.trail
-        assert trail is not None  # noqa: S101 - a session is asked for
-        boots = [boot.encode() for boot in trail.boots]
-        term = tuple(text.encode() for text in (*trail.alone, *trail.traces))
-
-        def look(data: bytes, own: bool) -> None:  # noqa: ARG001 - what a watch is shown
-            track.ledger.note_boots(data, boots)
-
-        scan = Scan(
-            track,
-            Prefilter(anywhere=(term,) if term else ()),
-            max(self.query.first, shifted(trail.first, -_MARGIN_S)),
-            min(self.query.end, shifted(trail.last, _MARGIN_S)),
-            watch=look,
-            progress=self.progress,
-        )
-        if not term:
-            for block in scan.blocks():
-                look(block.data, own=False)
-            return []
-        session = trail.session.encode()
-        return [entry for entry in scan.entries() if session not in entry.raw]
 
     # --- lines
 
@@ -222,22 +204,7 @@ class Reader:
         found = self.trail.attribute(record, track.name)
         if found is not None:
             return Line(record, raw, track.name, *found)
+        if not mention_of(self.trail.session).search(raw):
+            return None
         self.tally.mentions += 1
         return Line(record, raw, track.name, "absent") if self.query.mentions else None
-
-
-def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
-    entries.sort(key=lambda entry: entry.offset)
-    if fixed:
-        entries = [
-            entry._replace(key=shifted(entry.key, by))
-            if (by := fixed.get(_boot(entry.raw)))
-            else entry
-            for entry in entries
-        ]
-    return Batch([e.key for e in entries], [e.raw for e in entries], own=False, read_to=None)
-
-
-def _boot(raw: bytes) -> str:
-    mark = mark_of(raw)
-    return mark[9:17].decode() if mark is not raw else ""

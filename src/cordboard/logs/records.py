@@ -94,17 +94,18 @@ def record_of(
 
 def is_own(record: Mapping[str, Any]) -> bool:
     """Say whether a decoded object is a record of the contract."""
-    said = record.get(TIMESTAMP)
-    return (
-        SEQ in record
-        and BOOT in record
-        and isinstance(said, str)
-        and len(said) == KEY_BYTES
-        and isinstance(record.get(SESSION_ID), str)
-        and isinstance(record.get(MESSAGE), str)
-        and isinstance(record.get(SERVICE), str)
-        and record.get(LEVEL) in LEVELS
-    )
+    try:
+        return (
+            type(record[SEQ]) is int
+            and type(record[MESSAGE]) is str
+            and type(record[SERVICE]) is str
+            and type(record[SESSION_ID]) is str
+            and record[LEVEL] in LEVELS
+            and len(record[TIMESTAMP]) == KEY_BYTES
+            and BOOT in record
+        )
+    except (KeyError, TypeError):
+        return False
 
 
 def _repaired(head: bytes) -> tuple[Any, str]:

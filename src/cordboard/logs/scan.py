@@ -55,8 +55,11 @@ class Scan:
         until: The first key after that.
         exact: Read everything; the window is not searched by bisection.
         size: Bytes that are read at once.
-        watch: Is shown each block that is read, and whether all of it is in our own form.
         progress: Is told of bytes that were read.
+
+    Attributes:
+        wanted: What bytes a wanted line must hold.
+        watch: Is shown each block that is read, and whether all of it is in our own form.
     """
 
     def __init__(
@@ -68,16 +71,15 @@ class Scan:
         *,
         exact: bool = False,
         size: int = BLOCK_BYTES,
-        watch: Watch | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._track = track
-        self._wanted = wanted
+        self.wanted = wanted
         self._since = since
         self._until = until
         self._exact = exact
         self._size = size
-        self._watch = watch
+        self.watch: Watch | None = None
         self._progress = progress
         self._assembler = Assembler(track.formats)
 
@@ -105,17 +107,17 @@ class Scan:
 
     def _found(self, block: Block) -> list[Entry] | None:
         """Return what may be wanted of one block; None where that is all of it, in our own form."""
-        wanted = self._wanted
+        wanted = self.wanted
         if self._progress is not None:
             self._progress(block.size)
         if self._assembler.waits or _in_pieces(block):
             entries = self._assembled(block)
-            if self._watch is not None:
-                self._watch(b"".join(entry.raw + b"\n" for entry in entries), False)
+            if self.watch is not None:
+                self.watch(b"".join(entry.raw + b"\n" for entry in entries), False)
             return entries
-        own = bool(self._watch or not wanted.anywhere) and all_own(block)
-        if self._watch is not None:
-            self._watch(block.data, own)
+        own = bool(self.watch or not wanted.anywhere) and all_own(block)
+        if self.watch is not None:
+            self.watch(block.data, own)
         terms = [*wanted.anywhere, *(wanted.own if own else ())]
         if wanted.uncolored and find(block.buffer, _ESCAPE, 0, block.size) < 0:
             terms = [*wanted.uncolored, *terms]
@@ -174,7 +176,7 @@ class Scan:
             if key is not None and (
                 done == size or buffer[done] == _BRACE or _OWN_ERROR not in line
             ):
-                if holds(line, others) and (_OWN_TAIL not in line or holds(line, self._wanted.own)):
+                if holds(line, others) and (_OWN_TAIL not in line or holds(line, self.wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)
                 continue
             entry, done = self._whole_entry(block, start, done)

@@ -3,19 +3,23 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
 from cordboard.logs.evidence import beginnings, earliest, holes, rotated, why_silent
 from cordboard.logs.expected import began, silent
+from cordboard.logs.glance import Glance
 from cordboard.logs.line import Line
+from cordboard.logs.merge import Item
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
 from cordboard.logs.times import shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
+
+Name = TypeVar("Name", str, int)
 
 _QUIET: Final = ("file",)
 """Kinds of which only those that returned something, or should have, are named."""
@@ -30,10 +34,16 @@ class Heard:
     last: str | None = None
 
     def note(self, at: str) -> None:
-        """Count a line."""
+        """Count a line; they come in the order of time."""
         self.lines += 1
-        self.first = at if self.first is None else min(self.first, at)
-        self.last = at if self.last is None else max(self.last, at)
+        self.first = self.first or at
+        self.last = at
+
+    def add(self, lines: int, first: str, last: str) -> None:
+        """Count several."""
+        self.lines += lines
+        self.first = self.first or first
+        self.last = last
 
 
 @dataclass(slots=True)
@@ -59,6 +69,13 @@ class Tally:
         if (heard := self.streams.get(number)) is None:
             heard = self.streams[number] = Heard()
         heard.note(at)
+
+    def note_many(self, glances: Sequence[Glance], items: Sequence[Item]) -> None:
+        """Count lines that were only glanced at."""
+        keys = [item[0] for item in items]
+        self.attribution.update(how for _, how in glances)
+        _add_all(self.services, [service for service, _ in glances], keys)
+        _add_all(self.streams, [item[2] for item in items], keys)
 
     def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
         """Return what answered, what did not, and why."""
@@ -110,6 +127,15 @@ class Tally:
             yield from map(str, skews(trail.steps))
         if trail.services and query.since and not began(trail):
             yield "The session's beginning is not in the window; without one all of it is shown."
+
+
+def _add_all(heard: dict[Name, Heard], names: Sequence[Name], keys: Sequence[bytes]) -> None:
+    """Count lines, each by its name; their keys are in order."""
+    first = dict(zip(reversed(names), reversed(keys), strict=True))
+    last = dict(zip(names, keys, strict=True))
+    for name, lines in Counter(names).items():
+        known = heard.setdefault(name, Heard())
+        known.add(lines, first[name].decode(), last[name].decode())
 
 
 def _missing_of_session(

@@ -1,0 +1,185 @@
+"""All that belongs to a session, in two steps.
+
+The first searches everything for its id, and learns from the session's own lines when it was and who
+spoke (its trail). The second reads, of that time alone, what belongs to it without naming it, and the
+numbers of all lines of those processes, so that a lost line shows even though nobody can say what was
+in it.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from stringzilla import count
+
+from cordboard.logs.attribution import Trail
+from cordboard.logs.entries import Entry
+from cordboard.logs.merge import Lane, mark_of
+from cordboard.logs.parallel import spread
+from cordboard.logs.prefilter import Prefilter
+from cordboard.logs.query import Query
+from cordboard.logs.records import record_of
+from cordboard.logs.scan import Batch, Scan
+from cordboard.logs.skew import corrections
+from cordboard.logs.tape import Block
+from cordboard.logs.times import shifted
+from cordboard.logs.track import Track
+from cordboard.logs.tracks import Progress
+
+_KEPT_MAX_BYTES: Final = 48 << 20
+_MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
+_OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
+
+Scanner = Callable[[Track, Prefilter], Scan]
+"""Makes a pass over the window of a track."""
+
+
+def mention_of(session: str) -> re.Pattern[bytes]:
+    """Return what finds a session's id, but not a longer one that holds it."""
+    return re.compile(
+        rb"(?<![A-Za-z0-9_~@-])" + re.escape(session).encode() + rb"(?![A-Za-z0-9_~@-])"
+    )
+
+
+@dataclass(slots=True)
+class Search:
+    """Finds the lines of one session.
+
+    Attributes:
+        query: What is asked for.
+        trail: Of the session; filled in the first step.
+        tracks: Where to look.
+        scanner: Makes a pass over the window of a track.
+        progress: Is told of bytes that were read.
+    """
+
+    query: Query
+    trail: Trail
+    tracks: list[Track]
+    scanner: Scanner
+    progress: Progress
+    _kept: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def lanes(self) -> list[Lane]:
+        """Return the entries of each track that belong to the session, or mention it."""
+        own = spread(self._mentions, self.tracks)
+        if not self.trail.boots and not self.trail.traces:
+            around: list[list[Entry]] = [[] for _ in own]
+        else:
+            around = spread(self._around, self.tracks)
+        if self._kept > _KEPT_MAX_BYTES:
+            return [Lane(n, self._again(track)) for n, track in enumerate(self.tracks)]
+        fixed = corrections(self.trail.steps) if self.query.fix_skew else {}
+        return [
+            Lane(number, [_one_batch([*ours, *others], fixed)])
+            for number, (ours, others) in enumerate(zip(own, around, strict=True))
+        ]
+
+    # --- the first step
+
+    def _mentions(self, track: Track) -> list[Entry]:
+        """Return all entries of a track in which the id occurs; learn from the session's own.
+
+        None are returned once there are too many to be kept.
+        """
+        found = []
+        for entry in self._naming(self.scanner(track, self._by_id())):
+            with self._lock:
+                self._learn(entry, track)
+                self._kept += len(entry.raw)
+            if self._kept <= _KEPT_MAX_BYTES:
+                found.append(entry)
+        return found
+
+    def _by_id(self) -> Prefilter:
+        return Prefilter(anywhere=((self.trail.session.encode(),),))
+
+    def _naming(self, scan: Scan) -> Iterator[Entry]:
+        mention = mention_of(self.trail.session)
+        return (entry for entry in scan.entries() if mention.search(entry.raw))
+
+    def _learn(self, entry: Entry, track: Track) -> None:
+        record = record_of(entry.raw, entry.key, track.service, track.formats)
+        if (
+            self.trail.note(record)
+            and track.kind != "file"
+            and record["service"] in _OF_ONE_PROCESS
+        ):
+            self.trail.streams.add(track.name)
+
+    # --- the second
+
+    def _around(self, track: Track) -> list[Entry]:
+        """Return what belongs to the session by its process, trace or stream; note all numbers."""
+        boots = [boot.encode() for boot in self.trail.boots]
+
+        def note(data: bytes, own: bool) -> None:  # noqa: ARG001 - what a watch is shown
+            track.ledger.note_boots(data, boots)
+
+        if track.name in self.trail.streams and not self._is_alone(track):
+            self.trail.streams.discard(track.name)
+        terms = self._indirect()
+        scan = self._near(track, Prefilter(anywhere=terms))
+        scan.watch = note
+        if track.name in self.trail.streams:
+            scan.wanted = Prefilter()
+        elif not terms:
+            for block in scan.blocks():
+                note(block.data, own=False)
+            return []
+        named = self.trail.session.encode()
+        found = [entry for entry in scan.entries() if named not in entry.raw]
+        with self._lock:
+            self._kept += sum(len(entry.raw) for entry in found)
+        return found
+
+    def _indirect(self) -> tuple[tuple[bytes, ...], ...]:
+        found = tuple(text.encode() for text in (*self.trail.alone, *self.trail.traces))
+        return (found,) if found else ()
+
+    def _near(self, track: Track, wanted: Prefilter) -> Scan:
+        return Scan(
+            track,
+            wanted,
+            max(self.query.first, shifted(self.trail.first, -_MARGIN_S)),
+            min(self.query.end, shifted(self.trail.last, _MARGIN_S)),
+            progress=self.progress,
+        )
+
+    def _is_alone(self, track: Track) -> bool:
+        """Say whether no other session speaks in a stream while this one does."""
+        ours = f'"sessionId":"{self.trail.session}"'.encode()
+        spellings = [(b'"sessionId":"', ours, b'"sessionId":"server:')]
+        spellings.append(tuple(text.replace(b'"', b'\\"') for text in spellings[0]))  # type: ignore[arg-type]  # three
+        return all(
+            _count(block, every) == _count(block, own) + _count(block, none)
+            for block in self._near(track, Prefilter()).blocks()
+            for every, own, none in spellings
+        )
+
+    # --- too much to be kept
+
+    def _again(self, track: Track) -> Iterator[Batch]:
+        terms = (self.trail.session.encode(), *(part for term in self._indirect() for part in term))
+        return self.scanner(track, Prefilter(anywhere=(terms,))).batches()
+
+
+def _count(block: Block, part: bytes) -> int:
+    return int(count(block.buffer, part, 0, block.size))
+
+
+def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
+    entries.sort(key=lambda entry: entry.offset)
+    keys = [
+        shifted(entry.key, by) if (by := fixed.get(_boot(entry.raw))) else entry.key
+        for entry in entries
+    ]
+    return Batch(keys, [entry.raw for entry in entries], own=False, read_to=None)
+
+
+def _boot(raw: bytes) -> str:
+    mark = mark_of(raw)
+    return mark[9:17].decode() if mark is not raw else ""
