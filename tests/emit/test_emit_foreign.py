@@ -70,6 +70,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.cordboard_log_exempt("forwards session ids and events that no service may say")
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(st.sampled_from(KEYS), JSON, max_size=6),
