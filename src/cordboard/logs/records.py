@@ -140,7 +140,6 @@ def _mapped(record: dict[str, Any], key: bytes, service: str, formats: Formats) 
         value = _take(rest, aliases)
         if value is not None:
             found[name] = value
-    said = found.get(EVENT) or rest.get(EVENT)
     mapped: dict[str, Any] = {
         TIMESTAMP: key.decode(),
         LEVEL: _level(found.pop(LEVEL, None)),
@@ -153,8 +152,9 @@ def _mapped(record: dict[str, Any], key: bytes, service: str, formats: Formats) 
     }
     found.pop(TIMESTAMP, None)
     mapped |= {name: _name(found[name]) for name in _TEXTS if found.get(name) not in (None, "")}
-    if said in EVENTS and rest.pop(EVENT, None):
+    if isinstance(said := record.get(EVENT), str) and said in EVENTS:
         mapped[EVENT] = said
+        rest.pop(EVENT, None)
     if ERROR in found:
         mapped[ERROR] = _error(found[ERROR])
     mapped |= {name: rest.pop(name) for name in KEYS if name not in mapped and name in rest}

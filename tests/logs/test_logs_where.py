@@ -1,0 +1,138 @@
+"""`--where`: what it means, and what it says when it means nothing."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cordboard.contract.errors import UsageError
+from cordboard.logs.where import parse
+from logs.logs_support import encoded, record
+
+LINE = record(
+    1,
+    level="warn",
+    message="Join refused",
+    meta={
+        "reused": True,
+        "status": 503,
+        "ms": 1.5,
+        "a.b": {"c": "x y"},
+        "items": [1, 2],
+        "none": None,
+    },
+    error={"type": "ValueError", "message": "bad", "stack": ""},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("meta.reused = true and level >= warn", True),
+        ("level > warn", False),
+        ("level != info", True),
+        ("meta.status >= 500", True),
+        ("meta.status >= 500 and not service = gateway", False),
+        ("meta.status in (404, 503)", True),
+        ("meta.status = '503'", False),
+        ("meta.ms < 2 or nothing", True),
+        ("meta.reused", True),
+        ("meta.none", False),
+        ("meta.none = null", True),
+        ("meta.missing = null", True),
+        ("meta.missing != 3", True),
+        ("meta.missing > 3", False),
+        ("message ~ '^Join (refused|accepted)$'", True),
+        ('message !~ "ref"', False),
+        ('meta."a.b".c = "x y"', True),
+        ("meta.items.1 = 2", True),
+        ("meta.items.7 = 2", False),
+        ("error.type = ValueError", True),
+        ("level = warn or level = error and service = runner", True),
+        ("(level = warn or level = error) and service = runner", False),
+        ("NOT (meta.reused AND level = debug)", True),
+        ("timestamp >= 2026-11-23T10:00:00", True),
+        ("meta.reused = 1", False),
+        ("sessionId ~ ^server:", True),
+    ],
+)
+def test_meaning(text: str, holds: bool) -> None:
+    """Each form of the grammar."""
+    assert parse(text).holds(LINE) is holds
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "words"),
+    [
+        ("meta.reused =", 14, "a value is wanted here, not the end"),
+        ("", 1, "a field is wanted here, such as level or meta.reused, not the end"),
+        ("a = 1 b = 2", 7, "`and` or `or` is wanted here, not b"),
+        ("a = 1 and", 10, "a field is wanted here"),
+        ("(a = 1", 7, "a closing parenthesis is wanted here"),
+        ("a in 1", 6, "a list in parentheses is wanted here"),
+        ("a in (1 2)", 9, "a comma or a closing parenthesis is wanted here"),
+        ("level >= loud", 10, "a level is wanted here: debug, info, warn, error, not loud"),
+        ("a < true", 5, "< wants a number or a text"),
+        ("a ~ '('", 5, "this is no regular expression"),
+        ("a = 'x", 5, "this is not closed"),
+        ("a..b = 1", 1, "this is no field"),
+        ("= 1", 1, "a field is wanted here"),
+    ],
+)
+def test_errors_point_at_the_column(text: str, column: int, words: str) -> None:
+    """An error says what was wanted, and where."""
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.message.startswith(f"--where, column {column}: {words}")
+    assert caught.value.hint == f"{text}\n  {' ' * (column - 1)}^"
+
+
+@given(st.text(alphabet="abclevel.=<>~!()'\" 01,andornotin-", max_size=25))
+def test_any_text_is_a_condition_or_refused(text: str) -> None:
+    """Nothing but a condition or a usage error ever comes of a text."""
+    try:
+        condition = parse(text)
+    except UsageError as error:
+        assert "column" in error.message  # noqa: PT017
+    else:
+        assert condition.holds(LINE) in {True, False}
+
+
+fields = st.sampled_from(
+    ["level", "message", "service", "meta.n", "meta.flag", "meta.text", 'meta."x y"', "meta.list.0", "meta.no"]
+)  # fmt: skip
+values = st.sampled_from(["1", "2.5", "true", "false", "null", "warn", '"a b"', "gateway", "'ü'"])
+comparisons = st.builds(
+    "{} {} {}".format, fields, st.sampled_from(["=", "!=", "<", ">=", "~", "!~"]), values
+) | fields.map(str)
+conditions = st.recursive(
+    comparisons,
+    lambda inner: (
+        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or"]), inner)
+        | inner.map("not ({})".format)
+    ),
+    max_leaves=4,
+)
+metas = st.fixed_dictionaries(
+    {},
+    optional={
+        "n": st.sampled_from([1, 2.5, "1"]),
+        "flag": st.booleans(),
+        "text": st.sampled_from(["a b", "ü", 'q"', "warn"]),
+        "x y": st.integers(0, 2),
+        "list": st.lists(st.integers(0, 2), max_size=2),
+    },
+)
+
+
+@given(conditions, metas, st.sampled_from(["debug", "warn", "error"]))
+def test_terms_are_sound(text: str, meta: dict[str, Any], level: str) -> None:
+    """A line that fulfils a condition holds the bytes that it is searched by."""
+    try:
+        condition = parse(text)
+    except UsageError:  # `level < true` and the like
+        return
+    line = record(1, level=level, meta=meta)
+    if condition.holds(line):
+        assert all(any(part in encoded(line) for part in term) for term in condition.terms)
