@@ -1,0 +1,317 @@
+"""Joins as a burst and as a stream through two gateways, two operators, two runners, and kills.
+
+Every join's bot writes down that it was there and ends at once. Callers come back with the same
+session id when a gateway is gone or refuses. Nothing may be lost, nothing doubled.
+
+  python benchmarks/plane.py                       1,000 joins each way, with kills; about two minutes
+  python benchmarks/plane.py --joins 10000         the figure of docs/reliability.md
+  python benchmarks/plane.py --assign              hand-overs a second with runners that do nothing
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from _table import quantile, show
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from cordboard.contract.state import TERMINAL
+from cordboard.store import RunnerInfo, Store, open_store
+from cordboard.store.embedded import EmbeddedServer
+from cordboard.web import serve
+from plane_support import HEADERS, Part, Processes, ready
+
+BOT = """
+import os, time
+FILE = os.open({file!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+async def bot(args):
+    b = args.body
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    os.write(FILE, f"{{b['session_id']}} {{b['epoch']}} {{b['attempt']}} {{now}}\\n".encode())
+"""
+CALLERS = 200  # at once; a caller waits for its answer
+KILL_EVERY_S = 6.0
+
+
+@dataclass
+class Figures:
+    """What was measured of one way to send the joins."""
+
+    accept_ms: list[float] = field(default_factory=list)
+    assign_ms: list[float] = field(default_factory=list)
+    running_ms: list[float] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    doubled: int = 0
+    again: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+@dataclass
+class Plane:
+    """The plane's processes, two of each."""
+
+    processes: Processes
+    store: Store
+    parts: dict[str, Part] = field(default_factory=dict)
+    rng: random.Random = field(default_factory=lambda: random.Random(7))
+
+    def spawn(self, name: str, port: int | None = None) -> Part:
+        role = name.rstrip("12")
+        words = {
+            "runner": ("--bot", "bot.py", "--capacity", "32"),
+            "operator": ("--launcher", "none"),
+        }
+        return self.processes.spawn(role, *words.get(role, ()), port=port)  # fmt: skip
+
+    async def start(self) -> None:
+        for role in ("gateway", "operator", "runner"):
+            for number in ("1", "2"):
+                self.parts[role + number] = self.spawn(role + number)
+        await ready(*self.parts.values())
+
+    @property
+    def gateways(self) -> list[str]:
+        return [self.parts["gateway1"].url, self.parts["gateway2"].url]
+
+    async def kill_at_random(self, figures: Figures) -> None:
+        """Kill one process after another, and start it again as a cluster would."""
+        for name in itertools.cycle(self.rng.sample(sorted(self.parts), len(self.parts))):
+            await asyncio.sleep(KILL_EVERY_S * self.rng.uniform(0.5, 1.5))
+            part = self.parts[name]
+            part.kill()
+            figures.kills[part.name] += 1
+            self.parts[name] = self.spawn(name, int(part.url.rpartition(":")[2]))
+            await ready(self.parts[name])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--joins", type=int, default=1000, help="joins each way (default 1000)")
+    parser.add_argument("--rate", type=float, default=30.0, help="of the stream, a second")
+    parser.add_argument("--no-kills", action="store_true", help="leave all processes alone")
+    parser.add_argument("--assign", action="store_true", help="only hand-overs a second")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cordboard-plane-") as directory:
+        server = EmbeddedServer()
+        server.start()
+        processes = Processes(Path(directory), server.url)
+        try:
+            if options.assign:
+                asyncio.run(_hand_overs(processes, options.joins))
+            else:
+                asyncio.run(_run(processes, options))
+        finally:
+            processes.stop()
+            server.stop()
+
+
+async def _run(processes: Processes, options: argparse.Namespace) -> None:
+    file = processes.directory / "bots"
+    file.touch()
+    (processes.directory / "bot.py").write_text(BOT.format(file=str(file)))
+    columns = {}
+    async with open_store(processes.redis_url) as store:
+        plane = Plane(processes, store)
+        await plane.start()
+        for way, rate in (("burst", 0.0), ("stream", options.rate)):
+            columns[way] = await _measure(plane, file, way, rate, options)
+    _tell(columns, options)
+
+
+async def _measure(
+    plane: Plane, file: Path, way: str, rate: float, options: argparse.Namespace
+) -> Figures:
+    figures = Figures()
+    sids = [f"{way}-{i}" for i in range(options.joins)]
+    killing = asyncio.create_task(
+        plane.kill_at_random(figures) if not options.no_kills else _none()
+    )
+    began = time.monotonic()
+    connector = aiohttp.TCPConnector(limit=CALLERS)
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(
+        headers=HEADERS, connector=connector, timeout=timeout
+    ) as client:
+        free = asyncio.Semaphore(CALLERS)
+        calls = []
+        for i, sid in enumerate(sids):
+            if rate:
+                await asyncio.sleep(max(0.0, began + i / rate - time.monotonic()))
+            calls.append(asyncio.create_task(_join(client, plane, figures, sid, free)))
+        await asyncio.gather(*calls)
+        records = await _ended(plane.store, sids)
+    figures.seconds = time.monotonic() - began
+    killing.cancel()
+    await asyncio.gather(killing, return_exceptions=True)
+    _judge(figures, sids, records, file)
+    return figures
+
+
+async def _none() -> None:
+    pass
+
+
+async def _join(
+    client: aiohttp.ClientSession, plane: Plane, figures: Figures, sid: str, free: asyncio.Semaphore
+) -> None:
+    body = {"room_url": f"https://rooms.example/{sid}", "sessionId": sid, "deadlineSeconds": 600}
+    async with free:
+        for number in itertools.count(hash(sid)):
+            began = time.perf_counter()
+            wait_s = 0.2
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                url = plane.gateways[number % 2]
+                async with client.post(f"{url}/join", json=body) as answer:
+                    if answer.status in {200, 202}:
+                        figures.accept_ms.append((time.perf_counter() - began) * 1000)
+                        return
+                    wait_s = float(answer.headers.get("Retry-After", 0.2)) / 5
+            figures.again += 1
+            await asyncio.sleep(wait_s)
+
+
+async def _ended(store: Store, sids: list[str]) -> dict[str, Any]:
+    """Wait until every session has ended; give up when nothing moves for long."""
+    waiting, moved = set(sids), time.monotonic()
+    records: dict[str, Any] = {}
+    while waiting and time.monotonic() - moved < 120:
+        found = await store._records(sorted(waiting)[:500])  # noqa: SLF001
+        done = {sid: record for sid, record in found.items() if record.state in TERMINAL}
+        if done:
+            moved = time.monotonic()
+        records |= done
+        waiting -= set(done)
+        await asyncio.sleep(0 if done else 0.2)
+    return records
+
+
+def _judge(figures: Figures, sids: list[str], records: dict[str, Any], file: Path) -> None:
+    entered: Counter[tuple[str, str]] = Counter()
+    bots: Counter[str] = Counter()
+    for line in file.read_text().splitlines():
+        sid, epoch, _, _ = line.split()
+        entered[sid, epoch] += 1
+        bots[sid] += 1
+    wanted = set(sids)
+    for sid in sids:
+        record = records.get(sid)
+        if record is None or record.reason != "bot_finished" or not bots[sid]:
+            figures.lost += 1
+        if record is not None:
+            figures.states[f"{record.state} {record.reason}"] += 1
+            stages = record.stages
+            if record.attempt == 1 and "running" in stages:
+                figures.assign_ms.append(stages["starting"] - record.created_ms)
+                figures.running_ms.append(stages["running"] - record.created_ms)
+    # The same grant twice, or two bots for a session of which no runner died: a doubled bot.
+    figures.doubled = sum(count > 1 for (sid, _), count in entered.items() if sid in wanted)
+    figures.doubled += sum(bots[sid] > 1 for sid, record in records.items() if record.attempt == 1)
+
+
+def _tell(columns: dict[str, Figures], options: argparse.Namespace) -> None:
+    rows: list[tuple[object, ...]] = []
+
+    def row(name: str, value: Callable[[Figures], object]) -> None:
+        rows.append((name, *(value(figures) for figures in columns.values())))
+
+    row("joins", lambda f: len(f.accept_ms))
+    row("lost", lambda f: f.lost)
+    row("doubled", lambda f: f.doubled)
+    row("processes killed", lambda f: sum(f.kills.values()))
+    row("joins sent again by callers", lambda f: f.again)
+    row("seconds", lambda f: f.seconds)
+    row("sessions a second", lambda f: len(f.accept_ms) / f.seconds)
+    for name, get in (
+        ("accept", lambda f: f.accept_ms),
+        ("assign", lambda f: f.assign_ms),
+        ("running", lambda f: f.running_ms),
+    ):
+        for share in (0.5, 0.99):
+            row(f"{name} p{share * 100:.0f} ms", _of(get, share))
+    show(
+        f"{options.joins} joins, 2 gateways, 2 operators, 2 runners of 32 slots, "
+        f"{'no kills' if options.no_kills else f'a kill every {KILL_EVERY_S:.0f} s'}",
+        ("", *columns),
+        rows,
+    )
+    print("  accept: as a caller measures it; assign, running: from the accept, by Redis's clock")
+    for way, figures in columns.items():
+        print(f"  {way}: {dict(figures.states)}, killed {dict(figures.kills)}")
+
+
+def _of(get: Callable[[Figures], list[float]], share: float) -> Callable[[Figures], float]:
+    return lambda figures: float(quantile(get(figures) or [0.0], share))
+
+
+async def _hand_overs(processes: Processes, joins: int) -> None:
+    """Queue joins, then let two operators hand them to runners that answer at once."""
+    served: Counter[str] = Counter()
+    async with open_store(processes.redis_url) as store, _runners(store, served):
+        from cordboard.contract.launch import Launch
+
+        for i in range(joins):
+            await store.accept(Launch(f"s{i}", f"webrtc:{i}", epoch=1), queue_max=joins + 1)
+        operators = [processes.spawn("operator", "--launcher", "none") for _ in range(2)]
+        while not served:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        began, first = time.perf_counter(), served.total()
+        while await store.depth():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        seconds = time.perf_counter() - began
+        assert all(part.alive for part in operators)
+    show(
+        f"{joins} hand-overs, two operators, /start answered at once (goal 1,000 a second)",
+        ("", "hand-overs", "seconds", "a second"),
+        [("two operators", joins, seconds, (joins - first) / seconds)],
+    )
+
+
+@contextlib.asynccontextmanager
+async def _runners(store: Store, served: Counter[str]) -> AsyncIterator[None]:
+    """A runner in this process that says yes, by the smallest HTTP there is; no framework's time."""
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length:")[2].split()[0])
+                await reader.readexactly(length)
+                served["start"] += 1
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    listener = serve.bind("127.0.0.1", 0)
+    server = await asyncio.start_server(one, sock=listener)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    async def beat() -> None:
+        while True:
+            await store.register(RunnerInfo("yes", url, capacity=1_000_000))
+            await asyncio.sleep(3)
+
+    beating = asyncio.create_task(beat())
+    async with server:
+        yield
+    beating.cancel()
+    os.sync()
+
+
+if __name__ == "__main__":
+    main()
