@@ -13,6 +13,7 @@ import { microphoneWords, problemWords, reasonWords } from "/static/words.js";
 
 const CONNECT_MS = 15_000;
 const LOST_MS = 5000; // after ICE has given up: time for the session to be handed to another runner
+const HEAD_START_MS = 100; // for the farewell of a page; three times what it takes on loopback
 const LISTEN_MS = 20;
 const AUDIBLE = 0.2; // about -48 dB
 const TERMINAL = new Set(["ended", "failed", "cancelled", "expired"]);
@@ -93,11 +94,15 @@ export class Call {
     if (this.#over) return;
     this.#over = true;
     log.info("Page closed in the call");
-    // The connection is left to the browser: closed here, the bot would notice before the server
-    // hears from us, and the session would have ended for the wrong reason.
-    if (this.#joining) navigator.sendBeacon(sessionUrl(this.sessionId, "/leave"));
     this.#hush();
     this.#stopListening();
+    if (!this.#joining) return;
+    navigator.sendBeacon(sessionUrl(this.sessionId, "/leave"));
+    // When we return, the browser takes the connection down, and tells the bot. Were the bot to
+    // hear of it before the server hears from us, the session would have ended for the wrong
+    // reason. Nothing may be awaited here; so the page holds its breath.
+    const until = performance.now() + HEAD_START_MS;
+    while (performance.now() < until);
   }
 
   set muted(value) {
