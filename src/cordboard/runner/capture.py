@@ -54,13 +54,12 @@ class Capture:
 
 
 async def _read(descriptor: int, speak: Speak) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=CHUNK_BYTES)
-    pipe = os.fdopen(descriptor, "rb", buffering=0)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    # Not by a pipe transport: uvloop's closes a descriptor twice, and a thread that opens one in
+    # between (a fork does) loses it.
+    os.set_blocking(descriptor, False)
     rest = b""
     try:
-        while chunk := await reader.read(CHUNK_BYTES):
+        while chunk := await _chunk(descriptor):
             *lines, rest = (rest + chunk).split(b"\n")
             _speak_all(lines, speak)
             if len(rest) > LINE_MAX_BYTES:
@@ -71,7 +70,21 @@ async def _read(descriptor: int, speak: Speak) -> None:
     finally:
         with contextlib.suppress(Exception):
             _speak_all([rest], speak)
-        transport.close()
+        os.close(descriptor)
+
+
+async def _chunk(descriptor: int) -> bytes:
+    """Return what can be read now, or as soon as something can; nothing at the end."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return os.read(descriptor, CHUNK_BYTES)
+        ready.clear()
+        loop.add_reader(descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(descriptor)
 
 
 def _speak_all(lines: list[bytes], speak: Speak) -> None:

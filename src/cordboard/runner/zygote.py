@@ -130,6 +130,9 @@ class Zygote:
                 target=child.main, args=(start, control, *pipes), name="cordboard-bot", daemon=False
             )
             process.start()
+            # Else each later start, in its own thread, would look whether this one has ended, and
+            # take away the status that `ended` waits for.
+            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001
         return process
 
     def _ask_report(self) -> Any:
