@@ -69,15 +69,13 @@ async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> Non
     assert stamps == sorted(stamps)
     assert contiguous(lines)
     events = [line["event"] for line in lines if "event" in line]
+    # The operator may have the join before the gateway has said that it is accepted.
     wanted = [
-        "join.received", "join.accepted", "launch.claimed", "start.received", "bot.forked",
-        "bot.started", "bot.connected", "bot.first_audio", "turn.ended", "bot.finished",
-        "session.ended",
+        "join.received", "launch.claimed", "start.received", "bot.forked", "bot.started",
+        "bot.connected", "bot.first_audio", "turn.ended", "bot.finished", "session.ended",
     ]  # fmt: skip
-    assert [event for event in events if event in wanted and events.count(event) == 1] == [
-        event for event in wanted if events.count(event) == 1
-    ]
-    assert set(wanted) <= set(events)
+    assert sorted(wanted, key=events.index) == wanted
+    assert "join.accepted" in events
 
 
 async def test_a_bot_of_ones_own_and_its_print(tmp_path: Path) -> None:
