@@ -1,7 +1,8 @@
 """A namespace of one's own in a real cluster, for the tests that need one.
 
-KUBECONFIG says which, and whoever it names must be allowed everything there; without it these tests
-are left out. Containers state their command, so that nodes that know no images will do.
+KUBE_TEST_CONFIG is its kubeconfig (never KUBECONFIG: that may be a cluster that people work with), and
+whoever it names must be allowed everything there; without it these tests are left out. Containers
+state their command, so that nodes that know no images will do.
 KUBE_TEST_FAULTS may hold a command to which ``hang-api SECONDS``, ``kill NAMESPACE/POD`` or
 ``node-lost NODE`` is appended to make these happen; without it the tests of faults are left out.
 """
@@ -25,7 +26,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Namespace, Node, Pod, ServiceAccountToken
 
 IMAGE = os.environ.get("KUBE_TEST_IMAGE", "busybox:1")
-NO_CLUSTER = "no cluster: KUBECONFIG is not set"
+NO_CLUSTER = "no cluster: KUBE_TEST_CONFIG names no kubeconfig"
 NO_FAULTS = "KUBE_TEST_FAULTS names no command that makes faults"
 
 
@@ -88,7 +89,7 @@ class Cluster:
         )
         granted = self.client.create(asked, name, namespace=self.namespace).status
         assert granted is not None
-        mine = KubeConfig.from_file(os.environ["KUBECONFIG"]).get()
+        mine = KubeConfig.from_file(os.environ["KUBE_TEST_CONFIG"]).get()
         assert mine is not None
         table = {
             "clusters": [{"name": "c", "cluster": msgspec.to_builtins(mine.cluster)}],
@@ -130,9 +131,9 @@ def _container(item: dict[str, Any]) -> dict[str, Any]:
 
 def open_cluster(folder: Path) -> Cluster:
     """Make a namespace; the caller deletes it."""
-    if "KUBECONFIG" not in os.environ:
+    if "KUBE_TEST_CONFIG" not in os.environ:
         pytest.skip(NO_CLUSTER)
-    client = lightkube.Client(KubeConfig.from_file(os.environ["KUBECONFIG"]))
+    client = lightkube.Client(KubeConfig.from_file(os.environ["KUBE_TEST_CONFIG"]))
     namespace = f"cordboard-test-{secrets.token_hex(4)}"
     client.create(
         from_dict({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})

@@ -16,7 +16,7 @@ from cordboard.kube import Changed, Kube, Listed, Listing, Trouble, client, foll
 
 @pytest.fixture
 async def kube(cluster: Cluster) -> AsyncIterator[Kube]:
-    opened = open_kube([Path(os.environ["KUBECONFIG"])], namespace=cluster.namespace)
+    opened = open_kube([Path(os.environ["KUBE_TEST_CONFIG"])], namespace=cluster.namespace)
     yield opened
     await opened.close()
 

@@ -52,7 +52,7 @@ async def make(cluster: Cluster) -> AsyncIterator[Make]:
         def make(
             script: str = "sleep 60", *, most: int = 9, config: Path | None = None, **pod: Any
         ) -> KubernetesLauncher:
-            kube = open_kube([config or Path(os.environ["KUBECONFIG"])])
+            kube = open_kube([config or Path(os.environ["KUBE_TEST_CONFIG"])])
             made = KubernetesLauncher(
                 kube, template(script, **pod), namespace=cluster.namespace, most=most
             )

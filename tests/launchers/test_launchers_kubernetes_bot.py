@@ -67,7 +67,7 @@ async def plane(cluster: Cluster, redis_url: str, tmp_path: Path) -> AsyncIterat
     file.write_text(json.dumps({"spec": {"template": {"spec": {"containers": [template]}}}}))
     env = environment(
         tmp_path / "state",
-        KUBECONFIG=os.environ["KUBECONFIG"],
+        KUBECONFIG=os.environ["KUBE_TEST_CONFIG"],
         REDIS_URL=redis_url,
         BOT_CONTROL_SHARED_SECRET="s",
         CORDBOARD_LEASE_S=str(LEASE_S),
@@ -152,7 +152,7 @@ async def test_lost_node(plane: Plane) -> None:
 async def check_lines(plane: Plane, job: str | None, session_id: str) -> None:
     """Every line of a Job's pod has its session's values, exactly as they were given."""
     pod = plane.pod_of(job).metadata.name
-    kube = open_kube([Path(os.environ["KUBECONFIG"])])
+    kube = open_kube([Path(os.environ["KUBE_TEST_CONFIG"])])
     async with kube.log(plane.cluster.namespace, pod, "runner") as chunks:
         text = b"".join([chunk async for chunk in chunks])
     await kube.close()

@@ -36,7 +36,7 @@ def source(cluster: Cluster) -> Iterator[Callable[..., kubernetes.Cluster]]:
     opened = []
 
     def make(config: Path | None = None, **options: Any) -> kubernetes.Cluster:
-        files = [str(config or os.environ["KUBECONFIG"])]
+        files = [str(config or os.environ["KUBE_TEST_CONFIG"])]
         options = {"namespaces": [cluster.namespace], **options, "kubeconfig": files}
         opened.append(open_source(options))
         return opened[-1]
