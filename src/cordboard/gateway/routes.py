@@ -98,7 +98,8 @@ async def join(
 async def _accept(svc: "Services", body: JoinBody, session_id: str) -> Accepted:
     launch = body.launch(session_id, current().traceparent)
     try:
-        accepted = await _accept_after_leave(svc, launch)
+        with metrics.accepts.time():
+            accepted = await _accept_after_leave(svc, launch)
     except CordboardError as error:
         error.extra.setdefault("sessionId", session_id)
         metrics.joins.labels(error.code).inc()

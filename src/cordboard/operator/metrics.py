@@ -15,9 +15,6 @@ sessions_live = Gauge("cordboard_sessions_live", "Sessions that have not ended."
 free_slots = Gauge("cordboard_free_slots", "Sessions that the warm runners could take now.")
 suspects = Gauge("cordboard_sessions_suspect", "Sessions whose lease has run out.")
 stages = Histogram(
-    "cordboard_stage_seconds",
-    "How long sessions stay in each stage, as the operator saw them leave it.",
-    ["stage"],
-    buckets=STAGES_S,
+    "cordboard_stage_seconds", "How long sessions stay in a stage.", ["stage"], buckets=STAGES_S
 )
 loop_lag = Gauge("cordboard_loop_lag_seconds", "How late the last sweep began.")

@@ -70,6 +70,7 @@ class Placer:
                 await self.store.acknowledge(entry.entry_id)
                 return _nothing_to_do
             if given.outcome == "assigned":
+                metrics.stages.labels("queued").observe(given.queued_ms / 1000)
                 return lambda: self._start(entry, launch, given)
             return self._cold(entry, launch)
 
@@ -111,6 +112,7 @@ class Placer:
         name = launcher.name(launch)
         given = await self.store.assign(launch.session_id, launch.epoch, job_name=name)
         if given.outcome == "assigned":
+            metrics.stages.labels("queued").observe(given.queued_ms / 1000)
             await self._launch(launcher, name, launch)
         await self.store.acknowledge(entry.entry_id)
         return True

@@ -132,7 +132,7 @@ class BotSession:
             raise
         self.renewed(asked_at)
         self.status = "running"
-        metrics.starts.observe(time.monotonic() - self.started_at)
+        metrics.stages.labels("starting").observe(time.monotonic() - self.started_at)
         log.info("Bot started", event="bot.started", pid=child.pid, attempt=self.launch.attempt)
         await wire.send(child.writer, {"go": True})
         faults.point("runner.go")
@@ -301,6 +301,7 @@ class BotSession:
                 await asyncio.sleep(FINISH_RETRY_S)
         if ours:
             metrics.ends.labels(reason).inc()
+            metrics.stages.labels("running").observe(time.monotonic() - self.started_at)
             level = log.error if REASONS[reason] == "failed" else log.info
             level(
                 "Session ended",

@@ -156,8 +156,8 @@ class Launches(Sessions):
             *not_to,
         )
         match answer:
-            case ["assigned", runner_id, url]:
-                return Assignment("assigned", runner_id, url)
+            case ["assigned", runner_id, url, queued_ms]:
+                return Assignment("assigned", runner_id, url, queued_ms=queued_ms)
             case ["none"]:
                 return Assignment("none")
             case _:

@@ -83,6 +83,7 @@ class Assignment:
     runner_id: str = ""
     runner_url: str = ""
     state: str = ""
+    queued_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

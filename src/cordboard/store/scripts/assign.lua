@@ -2,20 +2,24 @@
 -- KEYS[1] the session's record.
 -- ARGV session id, epoch, 'warm' or 'cold', token of this call, job name (cold) or '',
 --      'spread' or 'pack' (warm), then ids of runners not to choose (warm).
--- Returns {'assigned', runner id, runner url} | {'none'} when no warm runner is free
+-- Returns {'assigned', runner id, runner url, ms that it was queued} | {'none'} when no warm runner is free
 --      | {'gone', state} when the session is not queued under this epoch any more.
 local sid, epoch, kind, token, job, placement =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local now = now_ms()
 local rec = read(sid)
+local function assigned()
+  return { 'assigned', rec.runner_id or '', rec.runner_url or '',
+    tonumber(rec.at_starting) - tonumber(rec.at_queued) }
+end
 if not rec or rec.epoch ~= epoch then return { 'gone', 'replaced' } end
 if rec.state == 'starting' and rec.assigned_by == token then
-  return { 'assigned', rec.runner_id or '', rec.runner_url or '' }
+  return assigned()
 end
 -- A cold start whose operator died between this and the start is made again: the same name is
 -- the same Job, and of two processes the store lets one run.
 if kind == 'cold' and rec.state == 'starting' and rec.job_name == job then
-  return { 'assigned', '', '' }
+  return assigned()
 end
 if rec.state ~= 'queued' then return { 'gone', rec.state } end
 
@@ -67,4 +71,4 @@ else
 end
 write_room(rec, now)
 publish(rec, now)
-return { 'assigned', rec.runner_id or '', rec.runner_url or '' }
+return assigned()

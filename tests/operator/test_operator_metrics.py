@@ -1,0 +1,35 @@
+"""The metrics of the plane, and the dashboard that shows them."""
+
+import json
+import re
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from cordboard.gateway import metrics as of_gateway
+from cordboard.operator import metrics as of_operator
+from cordboard.runner import metrics as of_runner
+
+DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana-plane.json"
+OWN = re.compile(r"cordboard_[a-z_]+")
+ENDINGS = re.compile(r"_(total|bucket|created|sum|count)$")
+
+
+def exported() -> set[str]:
+    """Every metric's name, as the modules of the three services make it."""
+    assert (of_gateway, of_operator, of_runner)
+    names = {family.name for family in REGISTRY.collect()}
+    return {name for name in names if name.startswith("cordboard_")}
+
+
+def test_dashboard_shows_what_there_is() -> None:
+    """The dashboard asks for no metric that nobody exports, and leaves none out."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = {
+        ENDINGS.sub("", name)
+        for panel in panels
+        for target in panel["targets"]
+        for name in OWN.findall(target["expr"])
+    }
+    assert asked - exported() == set()
+    assert {name for name in exported() if name not in asked} <= {"cordboard_runner_free_slots"}
