@@ -6,6 +6,7 @@ session id when a gateway is gone or refuses. Nothing may be lost, nothing doubl
   python benchmarks/plane.py                       1,000 joins each way, with kills; about two minutes
   python benchmarks/plane.py --joins 10000         the figure of docs/reliability.md
   python benchmarks/plane.py --assign              hand-overs a second with runners that do nothing
+  python benchmarks/plane.py --store --ended 1000000   what Redis spends, before and after so many ends
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from _table import quantile, show
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from cordboard.contract.launch import Launch
 from cordboard.contract.state import TERMINAL
-from cordboard.store import RunnerInfo, Store, open_store
+from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
 from cordboard.store.embedded import EmbeddedServer
 from cordboard.web import serve
 from plane_support import HEADERS, Part, Processes, ready
@@ -108,13 +110,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30.0, help="of the stream, a second")
     parser.add_argument("--no-kills", action="store_true", help="leave all processes alone")
     parser.add_argument("--assign", action="store_true", help="only hand-overs a second")
+    parser.add_argument("--store", action="store_true", help="only what Redis spends")
+    parser.add_argument("--ended", type=int, default=100_000, help="ended sessions, with --store")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cordboard-plane-") as directory:
         server = EmbeddedServer()
         server.start()
         processes = Processes(Path(directory), server.url)
         try:
-            if options.assign:
+            if options.store:
+                asyncio.run(_store(processes, options.ended))
+            elif options.assign:
                 asyncio.run(_hand_overs(processes, options.joins))
             else:
                 asyncio.run(_run(processes, options))
@@ -265,8 +271,6 @@ async def _hand_overs(processes: Processes, joins: int) -> None:
     """Queue joins, then let two operators hand them to runners that answer at once."""
     served: Counter[str] = Counter()
     async with open_store(processes.redis_url) as store, _runners(store, served):
-        from cordboard.contract.launch import Launch
-
         for i in range(joins):
             await store.accept(Launch(f"s{i}", f"webrtc:{i}", epoch=1), queue_max=joins + 1)
         operators = [processes.spawn("operator", "--launcher", "none") for _ in range(2)]
@@ -282,6 +286,77 @@ async def _hand_overs(processes: Processes, joins: int) -> None:
         ("", "hand-overs", "seconds", "a second"),
         [("two operators", joins, seconds, (joins - first) / seconds)],
     )
+
+
+SAMPLE = 2000
+
+
+async def _store(processes: Processes, ended: int) -> None:
+    """What one live session costs in Redis, with no history and with much of it."""
+    columns: dict[str, dict[str, float]] = {}
+    async with open_store(processes.redis_url) as store:
+        await _spent(store, "warm-up", {})
+        for name, history in (("none ended", 0), (f"{ended} ended", ended)):
+            if history:
+                await _fill(store, history)
+            columns[name] = await _spent(store, name.replace(" ", "-"), {})
+    rows = [(what, *(column[what] for column in columns.values())) for what in columns[name]]
+    show(f"one Redis, {SAMPLE} sessions at a time, one client", ("", *columns), rows)
+
+
+async def _spent(store: Store, prefix: str, spent: dict[str, float]) -> dict[str, float]:
+    launches = [
+        Launch(f"{prefix}-{i}", f"https://r.example/{prefix}-{i}", epoch=1) for i in range(SAMPLE)
+    ]
+    holder = Holder("cold", "http://127.0.0.1:9", "cold", 1)
+    before = await _memory(store)
+
+    async def each(name: str, work: Callable[[Launch], Awaitable[Any]]) -> None:
+        began = time.perf_counter()
+        for launch in launches:
+            await work(launch)
+        spent[f"{name}, us"] = (time.perf_counter() - began) / SAMPLE * 1e6
+
+    await each("accept", lambda one: store.accept(one, queue_max=10_000_000))
+    await each("assign", lambda one: store.assign(one.session_id, 1, job_name="job"))
+    await each("running", lambda one: store.running(one.session_id, 1, holder))
+    spent["memory of a live session, bytes"] = (await _memory(store) - before) / SAMPLE
+    renewals = [Renewal(one.session_id, 1, holder) for one in launches]
+    cpu = await _redis_cpu_s(store)
+    began = time.perf_counter()
+    for _ in range(5):
+        await store.renew(renewals)
+    spent["renew, us (in one round trip)"] = (time.perf_counter() - began) / SAMPLE / 5 * 1e6
+    spent["renew, us of Redis's core"] = (await _redis_cpu_s(store) - cpu) / SAMPLE / 5 * 1e6
+    began = time.perf_counter()
+    for _ in range(50):
+        await store.suspect_count(), await store.expire_overdue(), await store.depth()
+    spent["an operator's look, us"] = (time.perf_counter() - began) / 50 * 1e6
+    await each("finish", lambda one: store.finish(one.session_id, 1, "left"))
+    spent["memory of an ended session, bytes"] = (await _memory(store) - before) / SAMPLE
+    return spent
+
+
+async def _memory(store: Store) -> int:
+    return int((await store._client.info("memory"))["used_memory"])  # noqa: SLF001
+
+
+async def _redis_cpu_s(store: Store) -> float:
+    info = await store._client.info("cpu")  # noqa: SLF001
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
+async def _fill(store: Store, count: int) -> None:
+    """Let so many sessions have ended, by the same scripts."""
+    at_once = 32
+
+    async def some(first: int) -> None:
+        for i in range(first, count, at_once):
+            launch = Launch(f"old-{i}", f"https://r.example/old-{i}", epoch=1)
+            await store.accept(launch, queue_max=10_000_000)
+            await store.finish(launch.session_id, 1, "cancelled")
+
+    await asyncio.gather(*(some(first) for first in range(at_once)))
 
 
 @contextlib.asynccontextmanager
