@@ -70,7 +70,8 @@ def local_sources(
         directory: Where `cordboard up` writes.
         kubeconfigs: The kubeconfig files that are there.
     """
-    sources: list[Source | Directory] = [Directory(directory)]
+    hint = "`cordboard up` writes there; CORDBOARD_LOG_DIR or --dir names another place."
+    sources: list[Source | Directory] = [Directory(directory, hint=hint)]
     if not any(_CONTEXT.search(_text(path)) for path in kubeconfigs):
         return sources, []
     try:

@@ -32,26 +32,20 @@ class Lane:
     Args:
         number: Its place among equals.
         batches: Its batches.
-        begins: No entry of it is earlier.
-        patient: Nothing is given out before all of it is read: exact, however disordered it is.
+        slack_s: How far it may be out of order; it grows with what is seen. None: however far, as
+            nothing is given out before all of it is read.
     """
 
     def __init__(
-        self,
-        number: int,
-        batches: Iterable[Batch],
-        *,
-        begins: bytes = LOWEST,
-        patient: bool = False,
+        self, number: int, batches: Iterable[Batch], slack_s: float | None = SLACK_S
     ) -> None:
         self.number = number
         self.ended = False
-        self.low = begins
+        self.low = LOWEST
         self.keys: list[bytes] = []
         self.raws: list[bytes] = []
         self._batches = iter(batches)
-        self._patient = patient
-        self._slack_s = SLACK_S
+        self._slack_s = slack_s
 
     def load(self) -> None:
         """Read the next batch."""
@@ -63,11 +57,12 @@ class Lane:
         self.keys += batch.keys
         self.raws += batch.raws
         if not in_order(self.keys):
-            self._slack_s = max(self._slack_s, 2 * disorder_s(batch.keys))
+            if self._slack_s is not None:
+                self._slack_s = max(self._slack_s, 2 * disorder_s(batch.keys))
             both = sorted(zip(self.keys, self.raws, strict=True), key=_key)
             self.keys = [key for key, _ in both]
             self.raws = [raw for _, raw in both]
-        if not self._patient and batch.read_to is not None:
+        if self._slack_s is not None and batch.read_to is not None:
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
 
     def take(self, before: bytes) -> Iterable[Item]:

@@ -9,6 +9,7 @@ from cordboard.logs.coverage import Shortfall
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_USUAL_RATIO: Final = 8  # logs are packed to about an eighth
 _CHUNK: Final = 256 * 1024
 
 
@@ -22,6 +23,7 @@ class PackedTape:
 
     def __init__(self, fd: int, magic: bytes) -> None:
         self.fd = fd
+        self.size = os.fstat(fd).st_size * _USUAL_RATIO
         self.damage: Shortfall | None = None
         self._magic = magic
         self._restart()

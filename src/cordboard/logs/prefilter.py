@@ -37,7 +37,7 @@ class Prefilter:
 def prefilter(query: Query) -> Prefilter:
     """Return the terms of a query (without its session, whose lines may be found otherwise)."""
     anywhere: list[Term] = []
-    for text in (query.user, query.room):
+    for text in (query.user, query.room and _behind_host(query.room)):
         if text is not None:
             anywhere += [(part,) for part in _safe_part(text)]
     uncolored = [] if query.grep is None else [(part,) for part in _literal_of(query.grep)]
@@ -56,6 +56,12 @@ def _safe_part(text: str) -> list[bytes]:
     parts = _SAFE.findall(text)
     longest = max(parts, key=len, default="")
     return [longest.encode()] if len(longest) >= _LEAST_CHARS else []
+
+
+def _behind_host(room: str) -> str:
+    """Return the part of a room's name that has one spelling: not the host's letters."""
+    _, slashes, rest = room.partition("://")
+    return rest.partition("/")[2] if slashes else room.partition(":")[2]
 
 
 def _literal_of(pattern: re.Pattern[str]) -> list[bytes]:

@@ -13,7 +13,7 @@ from cordboard.logs.formats import Formats
 from cordboard.logs.glance import glance
 from cordboard.logs.json_form import json_line, raw_line
 from cordboard.logs.line import Line
-from cordboard.logs.merge import Item, Lane, merged
+from cordboard.logs.merge import SLACK_S, Item, Lane, merged
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.records import record_of
@@ -23,10 +23,12 @@ from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES
+from cordboard.logs.times import HIGHEST, LOWEST
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress, Tracks
 
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
+_SORTED_WHOLE_BYTES: Final = 8 << 20  # so little is sorted as a whole, whatever its order
 _QUICK_FROM_BYTES: Final = 256 << 20
 _BLOCK_LEAST_BYTES: Final = 64 << 10
 
@@ -164,14 +166,18 @@ class Reader:
 
     def _window_lanes(self) -> list[Lane]:
         wanted = prefilter(self.query)
-        quick = sum(track.size for track in self.tracks) > _QUICK_FROM_BYTES
-        for track in self.tracks:
-            track.ledger.quick = quick
+        total = sum(track.size for track in self.tracks)
         lanes = []
         for number, track in enumerate(self.tracks):
+            track.ledger.quick = total > _QUICK_FROM_BYTES
+            slack_s: float | None = SLACK_S
+            if total <= _SORTED_WHOLE_BYTES:
+                slack_s = None
+            elif self.query.exact:
+                slack_s = Scan(track, Prefilter(), LOWEST, HIGHEST).disorder_s()
             scan = self._scan(track, wanted)
             scan.watch = track.ledger.note
-            lanes.append(Lane(number, scan.batches()))
+            lanes.append(Lane(number, scan.batches(), slack_s))
         return lanes
 
     def _scan(self, track: Track, wanted: Prefilter) -> Scan:

@@ -12,7 +12,7 @@ from cordboard.logs.prefilter import Prefilter, Term, holds
 from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_START, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
-from cordboard.logs.times import KEY_BYTES
+from cordboard.logs.times import KEY_BYTES, LOWEST, seconds
 from cordboard.logs.track import Track
 
 _OWN_LINE: Final = b"\n" + OWN_START + b"2"
@@ -98,6 +98,17 @@ class Scan:
             else:
                 yield self._batch(found, self._last_key(block))
         yield self._batch(list(self._assembler.rest()), None)
+
+    def disorder_s(self) -> float:
+        """Read everything, and return by how many seconds a line stands too late, at most."""
+        most, newest = 0.0, LOWEST
+        for batch in self.batches():
+            for key in batch.keys:
+                if key >= newest:
+                    newest = key
+                else:
+                    most = max(most, seconds(newest) - seconds(key))
+        return most + 0.000001
 
     def entries(self) -> Iterator[Entry]:
         """Yield the same as single entries; for a scan with terms."""

@@ -48,9 +48,11 @@ class Tape(Protocol):
     """Bytes that can be read again from an offset; never raises.
 
     Attributes:
+        size: How many bytes it has, or about how many.
         damage: Why less was read than there was.
     """
 
+    size: int
     damage: Shortfall | None
 
     def read(self, offset: int, size: int) -> bytes:

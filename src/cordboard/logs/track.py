@@ -123,8 +123,8 @@ class Track:
 
     @property
     def size(self) -> int:
-        """How many bytes it has, as far as its tape knows."""
-        return self.tape.size if isinstance(self.tape, FileTape) else 0
+        """How many bytes it has; of a packed one, about how many."""
+        return self.tape.size
 
     def key_of(self, line: bytes) -> bytes | None:
         """Return the time that a line, or its carrier, says."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Final
 
-from cordboard.contract.errors import CordboardError
+from cordboard.contract.errors import CordboardError, NotFoundError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.parallel import spread
@@ -58,7 +58,8 @@ class Tracks:
             except CordboardError as error:
                 if len(self.sources) == 1:
                     raise
-                why = Shortfall("unreachable", f"{error.message} {error.hint}".rstrip())
+                reason = "no_source" if isinstance(error, NotFoundError) else "unreachable"
+                why = Shortfall(reason, f"{error.message} {error.hint}".rstrip())
                 self._failed.append(Answer(source.name, "source", shortfalls=(why,)))
         self.found.sort(key=lambda track: track.name)
 

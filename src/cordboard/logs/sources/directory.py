@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.packed import GZIP_MAGIC, ZSTD_MAGIC, PackedTape
 from cordboard.logs.query import Query
@@ -65,10 +65,12 @@ class Directory:
 
     Args:
         path: The directory or file.
+        hint: What to do where it does not exist.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hint: str = "") -> None:
         self.path = path
+        self._hint = hint
         self.name = str(path)
         self._known: set[tuple[int, int]] = set()
         self._answers: dict[str, Answer] = {}
@@ -77,10 +79,10 @@ class Directory:
         """Open what is there and was not before.
 
         Raises:
-            CordboardError: There is no such directory.
+            NotFoundError: There is no such directory.
         """
         if not self.path.exists():
-            raise CordboardError(f"There is no directory {self.path}.")
+            raise NotFoundError(f"There are no logs: {self.path} does not exist.", hint=self._hint)
         _raise_open_files_limit()
         found: list[File] = []
         for _ in range(_LISTINGS_MAX):

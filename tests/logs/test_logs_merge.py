@@ -1,0 +1,170 @@
+"""Many streams become one in order, each line once; numbers prove what is missing."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
+from cordboard.logs.merge import Item, Lane, merged
+from cordboard.logs.scan import Batch
+from logs.logs_support import at, encoded, record, runs_missing
+
+seconds = st.integers(0, 60)
+
+
+def batches(moments: list[int], size: int, name: str) -> list[Batch]:
+    """Entries of a stream, in batches; each is told apart by its name and place."""
+    found = []
+    newest = ""
+    for begin in range(0, len(moments), size):
+        part = moments[begin : begin + size]
+        keys = [at(moment).encode() for moment in part]
+        newest = max([newest, *map(at, part)])
+        raws = [f"{name} {begin + place}".encode() for place in range(len(part))]
+        found.append(Batch(keys, raws, own=False, read_to=newest.encode()))
+    return found
+
+
+def together(lanes: list[Lane], counts: Counter[str] | None = None) -> list[Item]:
+    return [
+        item for items in merged(lanes, Counter() if counts is None else counts) for item in items
+    ]
+
+
+@given(st.lists(st.lists(seconds, max_size=30).map(sorted), max_size=5), st.integers(1, 7))
+def test_equals_a_sort_of_everything(streams: list[list[int]], size: int) -> None:
+    """Streams in order come out in the order (time, stream, place)."""
+    lanes = [Lane(n, batches(moments, size, str(n))) for n, moments in enumerate(streams)]
+    expected = sorted(
+        (at(moment).encode(), number, place)
+        for number, moments in enumerate(streams)
+        for place, moment in enumerate(moments)
+    )
+    found = [(key, n, int(raw.split()[1])) for key, raw, n in together(lanes)]
+    assert found == expected
+
+
+@given(st.lists(st.lists(seconds, max_size=30), max_size=4), st.integers(1, 7))
+def test_disorder_without_bound(streams: list[list[int]], size: int) -> None:
+    """Where nothing is given out before all is read, any disorder is put right."""
+    counts: Counter[str] = Counter()
+    lanes = [Lane(n, batches(m, size, str(n)), None) for n, m in enumerate(streams)]
+    keys = [key for key, _, _ in together(lanes, counts)]
+    assert keys == sorted(keys)
+    assert counts["late"] == 0
+
+
+@given(st.lists(st.lists(seconds, max_size=30), max_size=4), st.integers(1, 7))
+def test_late_lines_are_counted_and_never_lost(streams: list[list[int]], size: int) -> None:
+    """Beyond the slack a line may come late; then it is counted, and it is still there."""
+    counts: Counter[str] = Counter()
+    lanes = [Lane(n, batches(m, size, str(n))) for n, m in enumerate(streams)]
+    keys = [key for key, _, _ in together(lanes, counts)]
+    assert sorted(keys) == sorted(at(moment).encode() for moments in streams for moment in moments)
+    if keys != sorted(keys):
+        assert counts["late"] > 0
+
+
+def test_memory_is_bounded_by_batches() -> None:
+    """A stream is read on only when what it holds has been given out."""
+    read = [0, 0]
+
+    def counted(number: int) -> "list[Batch]":
+        def batch(place: int) -> Batch:
+            read[number] += 1
+            key = at(place * 10).encode()
+            return Batch([key], [b"x"], own=False, read_to=key)
+
+        return map(batch, range(50))  # type: ignore[return-value]  # lazy is the point
+
+    for given_out, items in enumerate(
+        merged([Lane(0, counted(0)), Lane(1, counted(1))], Counter()), 1
+    ):
+        assert items
+        assert max(read) <= given_out + 3
+
+
+def lane(number: int, *raws: bytes, key: str = at(1)) -> Lane:
+    return Lane(number, [Batch([key.encode()] * len(raws), list(raws), own=False, read_to=None)])
+
+
+def raws_of(*lanes: Lane) -> list[bytes]:
+    return [raw for _, raw, _ in together(list(lanes))]
+
+
+def test_a_record_is_known_by_boot_and_seq() -> None:
+    """Copies of our records are given once, however often they stand where."""
+    one, two = encoded(record(1, seq=1)), encoded(record(1, seq=2))
+    assert raws_of(lane(0, one, two, one), lane(1, two, one)) == [one, two]
+
+
+def test_other_lines_are_copies_only_across_streams() -> None:
+    """A process may say the same thing twice; another stream's copy of both is none of its own."""
+    assert (
+        raws_of(lane(0, b"retry", b"retry"), lane(1, b"retry", b"retry", b"retry"))
+        == [b"retry"] * 3
+    )
+    assert raws_of(lane(0, b"a"), lane(1, b"b")) == [b"a", b"b"]
+
+
+def test_a_copy_that_was_cut() -> None:
+    """The first half of a line that is whole elsewhere is a copy, too."""
+    whole = encoded(record(1, seq=1))
+    assert raws_of(lane(0, whole[:60]), lane(1, whole)) == [whole]
+    assert raws_of(lane(0, whole[:60])) == [whole[:60]]
+
+
+# --- numbers
+
+
+@given(st.lists(st.integers(1, 60), max_size=60))
+def test_runs(numbers: list[int]) -> None:
+    """Runs hold the same numbers, in order, none touching the next."""
+    found = runs_of(numbers)
+    assert [n for first, last in found for n in range(first, last + 1)] == sorted(set(numbers))
+    assert joined(found) == found
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@given(
+    st.dictionaries(
+        st.sampled_from(["aaaaaaaa", "bbbbbbbb", "00000001"]),
+        st.sets(st.integers(1, 500), min_size=1),
+        min_size=1,
+    ),
+    st.integers(0, 2**32),
+    st.integers(50, 400),
+)
+def test_gaps(quick: bool, seen: dict[str, set[int]], seed: int, size: int) -> None:
+    """Whatever the order and the blocks, the holes of each process are those that were left."""
+    import random
+
+    shuffler = random.Random(seed)
+    pairs = sorted(
+        ((number, boot) for boot, numbers in seen.items() for number in numbers),
+        key=lambda pair: pair[0] + shuffler.uniform(0, 8),
+    )
+    lines = [encoded(record(number, boot=boot, seq=number)) + b"\n" for number, boot in pairs]
+    ledger = Ledger(quick=quick)
+    for begin in range(0, len(lines), size):
+        ledger.note(b"".join(lines[begin : begin + size]), own=True)
+    some = Ledger()
+    some.note_boots(b"".join(lines), [b"aaaaaaaa"])
+    expected = {
+        boot: [Gap(boot, first, last) for first, last in runs_missing(sorted(numbers))]
+        for boot, numbers in seen.items()
+    }
+    assert ledger.gaps() == [gap for boot in sorted(expected) for gap in expected[boot]]
+    assert some.gaps() == expected.get("aaaaaaaa", [])
+
+
+def test_a_message_is_no_number() -> None:
+    """What a message says of boots and numbers counts for nothing."""
+    ledger = Ledger()
+    lie = encoded(
+        record(1, seq=1, message='"boot":"bbbbbbbb","seq":7}', meta={"boot": "cccccccc", "seq": 9})
+    )
+    ledger.note(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n", own=True)
+    assert ledger.gaps() == [Gap("aaaaaaaa", 2, 2)]
