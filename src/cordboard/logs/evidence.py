@@ -113,7 +113,7 @@ def why_silent(service: str, reason: str, trail: Trail, heads: Mapping[str, Head
         return Shortfall("no_source" if apart else "silent", reason)
     if head.key > trail.last:
         return Shortfall("starts_after_window", f"it begins at {head.key.decode()}; {reason}")
-    if head.seq > 1 and (head.key > trail.first or not began(trail)):
+    if head.seq > 1 and (head.key >= trail.first or not began(trail)):
         return rotated(head)
     return Shortfall("silent", reason)
 

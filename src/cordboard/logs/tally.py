@@ -147,7 +147,7 @@ def _missing_of_session(
     for service, reason in mute.items():
         yield service, why_silent(service, reason, trail, heads)
     for service, head in heads.items():
-        cut_off = head.key > trail.first or (whole and not began(trail))
+        cut_off = head.key >= trail.first or (whole and not began(trail))
         if service in trail.services and service not in mute and head.seq > 1 and cut_off:
             yield service, rotated(head)
     if whole or any(step.event == "bot.forked" for step in trail.steps):

@@ -1,0 +1,476 @@
+"""What belongs to a session, what is missing of it, and how that is known."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cordboard.logs import search
+from cordboard.logs.attribution import Step, Trail
+from cordboard.logs.coverage import REASONS, Shortfall
+from cordboard.logs.evidence import holes
+from cordboard.logs.expected import silent
+from cordboard.logs.query import Query
+from cordboard.logs.reader import Reader
+from cordboard.logs.roll import add_missing, roll
+from cordboard.logs.skew import corrections, skews
+from cordboard.logs.sources.directory import Directory
+from logs.logs_support import Answered, ask, at, encoded, record, write_lines
+
+STEPS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("gateway", "join.received", {}),
+    ("gateway", "join.accepted", {}),
+    ("operator", "launch.claimed", {}),
+    ("runner", "start.received", {}),
+    ("runner", "bot.forked", {}),
+    ("runner", "bot.started", {}),
+    ("operator", "launch.assigned", {"runner": "r-1"}),
+    ("bot", "bot.connected", {}),
+    ("bot", "bot.finished", {}),
+    ("runner", "session.ended", {"state": "ended", "reason": "left"}),
+)
+BOOTS = {
+    "interface": "11111111",
+    "browser": "22222222",
+    "gateway": "33333333",
+    "operator": "44444444",
+    "runner": "55555555",
+    "bot": "66666666",
+}
+FILES = {"bot": "runner", "browser": "interface"}
+PAGE: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("browser", "page.opened", {}),
+    ("browser", "join.clicked", {}),
+    ("interface", "join.requested", {}),
+)
+
+
+class Plane:
+    """Log files of all parts, as `cordboard up` writes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, list[bytes]] = {
+            name: [] for name in ("gateway", "operator", "runner", "interface", "up")
+        }
+        self.counters = {service: itertools.count(1) for service in BOOTS}
+        self.clock = 0.0
+        for service in ("gateway", "operator", "runner", "interface"):
+            self.say(service, message="Started")
+
+    def say(
+        self, service: str, *, skew: float = 0, raw: bytes | None = None, **more: Any
+    ) -> dict[str, Any]:
+        self.clock += 0.01
+        seq = next(self.counters[service])
+        line = record(self.clock + skew, boot=BOOTS[service], seq=seq, service=service, **more)
+        self.files[FILES.get(service, service)].append(raw or encoded(line))
+        return line
+
+    def call(
+        self, session: str, *, page: bool = False, skews: dict[str, float] | None = None
+    ) -> None:
+        self.counters["bot"] = itertools.count(1)
+        for service, event, meta in (*(PAGE if page else ()), *STEPS):
+            self.say(
+                service, session=session, event=event, meta=meta, epoch=1, room="webrtc:demo",
+                skew=(skews or {}).get(service, 0),
+            )  # fmt: skip
+
+    def write(self) -> "Plane":
+        for name, lines in self.files.items():
+            write_lines(self.folder / f"{name}.jsonl", lines)
+        return self
+
+    def lose(self, file: str, *places: int) -> None:
+        self.files[file] = [line for n, line in enumerate(self.files[file]) if n not in places]
+
+    def ask(self, session: str = "call-7", **more: Any) -> Answered:
+        self.write()
+        return ask(self.folder, session=session, **more)
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Plane:
+    return Plane(tmp_path)
+
+
+def test_a_call_is_complete(plane: Plane) -> None:
+    """A call without a page needs no browser and no interface; all of it is there, and said to be."""
+    plane.call("call-6")
+    BOOTS["bot"] = "77777777"
+    plane.call("call-7")
+    plane.call("call-70")
+    answer = plane.ask()
+    assert len(answer.lines) == len(STEPS)
+    assert answer.shortfalls == []
+    assert answer.coverage.complete
+    assert answer.coverage.attribution == {"explicit": len(STEPS)}
+    assert plane.ask("call-70").coverage.complete
+
+
+def test_a_page_takes_part(plane: Plane) -> None:
+    """A call from a page is complete with the lines of browser and interface."""
+    plane.call("call-7", page=True)
+    assert plane.ask().coverage.complete
+    plane.files["interface"] = [
+        line for line in plane.files["interface"] if b'"browser"' not in line
+    ]
+    assert plane.ask().shortfalls == [("browser", "silent", "interface said join.requested")]
+
+
+@pytest.mark.parametrize(
+    ("file", "place", "service", "gap"),
+    [
+        ("gateway", 1, "gateway", "boot 33333333: seq 2"),
+        ("gateway", 2, "gateway", "boot 33333333: seq 3"),
+        ("operator", 2, "operator", "boot 44444444: seq 3"),
+        ("runner", 3, "runner", "boot 55555555: seq 4"),
+        ("runner", 4, "bot", "boot 66666666: seq 1"),
+    ],
+)
+def test_each_lost_line_is_named(
+    plane: Plane, file: str, place: int, service: str, gap: str
+) -> None:
+    """Whichever line of a call is lost, the process and the number are named."""
+    BOOTS["bot"] = "66666666"
+    plane.call("call-7")
+    plane.say("gateway", message="Served")
+    plane.say("operator", message="Swept")
+    plane.lose(file, place)
+    answer = plane.ask()
+    named = [
+        (who, why, detail.split(",")[0]) for who, why, detail in answer.shortfalls if why == "gap"
+    ]
+    assert named == [(service, "gap", gap)]
+
+
+def test_bounds_of_a_gap(plane: Plane) -> None:
+    """A gap is named with the moments of the lines around it."""
+    plane.call("call-7")
+    plane.lose("gateway", 1)
+    ((_, _, detail),) = plane.ask().shortfalls
+    assert detail == f"boot 33333333: seq 2, between {at(0.01)} and {at(0.06)}"
+
+
+def test_gaps_at_other_times_are_of_no_concern(plane: Plane) -> None:
+    """A line that was lost before or after the session is not missing of it."""
+    for _ in range(5):
+        plane.say("gateway", message="Served")
+    plane.call("call-7")
+    for _ in range(5):
+        plane.say("gateway", message="Served")
+    plane.lose("gateway", 2, 3, len(plane.files["gateway"]) - 3)
+    assert plane.ask().coverage.complete
+    assert not ask(plane.folder).coverage.complete
+
+
+@pytest.mark.parametrize("service", ["gateway", "operator", "runner"])
+def test_a_silent_service_is_named(plane: Plane, service: str) -> None:
+    """A service that should have spoken of the session and did not is named, with who said so."""
+    plane.call("call-7")
+    plane.files[service] = [line for line in plane.files[service] if b"call-7" not in line]
+    assert (service, "silent") in {(who, why) for who, why, _ in plane.ask().shortfalls}
+
+
+def test_a_log_that_is_gone(plane: Plane) -> None:
+    """A part's file that is not there is named, and its service has nothing to be read from."""
+    plane.call("call-7")
+    plane.files.pop("operator")
+    found = {(Path(who).name, why) for who, why, _ in plane.ask().shortfalls}
+    assert found == {("operator", "no_source"), ("operator.jsonl", "gone")}
+
+
+def test_a_log_that_was_rotated(plane: Plane) -> None:
+    """A log that begins in the middle of the session has lost lines by rotation."""
+    plane.call("call-7")
+    plane.lose("gateway", 0, 1)
+    answer = plane.ask()
+    detail = f"it begins at {at(0.06)} with seq 3 of boot 33333333"
+    assert ("gateway", "rotated", detail) in answer.shortfalls
+
+
+def test_a_log_that_begins_later(plane: Plane) -> None:
+    """A service whose log begins after the session could not have spoken of it."""
+    plane.call("call-7")
+    plane.files["operator"] = [encoded(record(900, boot="99999999", service="operator"))]
+    assert ("operator", "starts_after_window") in {(w, why) for w, why, _ in plane.ask().shortfalls}
+
+
+def test_a_window_that_cuts_the_beginning_off(plane: Plane) -> None:
+    """What was before the window is not held against those who spoke then; the reader is told."""
+    plane.call("call-7")
+    answer = plane.ask(since=at(0.085))
+    assert {line.record["service"] for line in answer.lines} == {"runner", "operator", "bot"}
+    assert answer.coverage.complete
+    assert any("beginning is not in the window" in note for note in answer.coverage.notes)
+
+
+def test_a_window_that_begins_before_a_log(plane: Plane) -> None:
+    """A log that has lost the window's beginning is named."""
+    plane.lose("gateway", 0)
+    plane.say("gateway", message="Served")
+    plane.write()
+    found = ask(plane.folder, since=at(-10), until=at(10)).shortfalls
+    assert [(who, why) for who, why, _ in found] == [("gateway", "rotated")]
+
+
+def test_no_such_session(plane: Plane) -> None:
+    """An id that nobody speaks of is named as missing."""
+    plane.call("call-7")
+    answer = plane.ask("call-8")
+    assert answer.lines == []
+    assert answer.shortfalls == [("session call-8", "silent", "no line has this session id")]
+
+
+# --- attribution
+
+
+def test_a_mention_is_no_hit(plane: Plane) -> None:
+    """An id in another line's text is a mention: counted, and shown only when asked for."""
+    plane.call("call-7")
+    plane.say("gateway", message="call-7 is mentioned", session="call-8")
+    plane.say("gateway", message="call-77 is another", session="call-8")
+    plane.say("gateway", message="x", meta={"other": {"sessionId": "call-7"}})
+    answer = plane.ask()
+    assert len(answer.lines) == len(STEPS)
+    assert "2 further lines mention the session; --mentions shows them." in answer.coverage.notes
+    shown = plane.ask(mentions=True)
+    assert shown.coverage.attribution == {"explicit": len(STEPS), "absent": 2}
+
+
+def test_how_a_session_is_known(plane: Plane) -> None:
+    """Explicit, inherited by a raw line, inferred from process or trace; never from nothing."""
+    plane.call("call-7")
+    plane.say("runner", session="call-7", raw=encoded(
+        record(0.2, boot=BOOTS["runner"], seq=6, session="call-7", service="bot", raw=True, message="print")
+    ))  # fmt: skip
+    plane.say("bot", message="Not bound")
+    plane.say("gateway", session="call-7", traceId="f" * 32, message="Traced")
+    plane.say("gateway", traceId="f" * 32, message="By trace")
+    plane.say("gateway", traceId="f" * 32, session="call-8", message="Another's")
+    plane.say("gateway", message="Nobody's")
+    answer = plane.ask()
+    how = {line.record["message"]: (line.attribution, line.inferred_from) for line in answer.lines}
+    assert how["print"] == ("inherited", None)
+    assert how["Not bound"] == (
+        "inferred", f"its process (boot {BOOTS['bot']}) serves this session alone",
+    )  # fmt: skip
+    assert how["By trace"] == ("inferred", f"its trace {'f' * 32} is the session's")
+    assert "Another's" not in how
+    assert "Nobody's" not in how
+    assert answer.coverage.attribution == {
+        "explicit": len(STEPS) + 1,
+        "inherited": 1,
+        "inferred": 2,
+    }
+
+
+class Container:
+    """A container's log, as a cluster gives it."""
+
+    kind = "container"
+
+    def __init__(self, name: str, lines: list[bytes]) -> None:
+        self.name = name
+        self.lines = lines
+
+    def read(self, *, follow: bool = False) -> Any:
+        yield b"".join(line + b"\n" for line in self.lines)
+
+    def shortfalls(self) -> list[Shortfall]:
+        return []
+
+    def close(self) -> None: ...
+
+
+class Cluster:
+    """A source of containers."""
+
+    name = "cluster"
+
+    def __init__(self, *containers: Container) -> None:
+        self.containers = containers
+
+    def streams(self, query: Query) -> tuple[Container, ...]:
+        return self.containers
+
+    def answers(self) -> list[Any]:
+        return []
+
+    def explain(self, query: Query) -> list[str]:
+        return []
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_container_of_one_session(alone: bool) -> None:
+    """Plain lines of a container belong to a session only where no other speaks in it."""
+    ours = encoded(record(1, boot="aaaaaaaa", service="runner", session="call-7"))
+    last = encoded(
+        record(3, boot="aaaaaaaa", seq=2, service="runner", session="call-7" if alone else "call-8")
+    )
+    lines = [
+        f"{at(1)[:-1]}001Z ".encode() + ours,
+        f"{at(2)[:-1]}001Z free(): invalid pointer".encode(),
+        f"{at(3)[:-1]}001Z ".encode() + last,
+    ]
+    reader = Reader(Query(session="call-7"), [Cluster(Container("ns/cold-1/runner", lines))])
+    found = {line.record["message"]: line.inferred_from for line in reader.lines()}
+    reader.close()
+    if alone:
+        assert found["free(): invalid pointer"] == "no other session speaks in its stream"
+    else:
+        assert "free(): invalid pointer" not in found
+
+
+def test_filters_leave_the_proof_alone(plane: Plane) -> None:
+    """A filter chooses lines; what is missing is judged by all lines of the session."""
+    plane.call("call-7")
+    answer = plane.ask(services=("gateway",))
+    assert {line.record["service"] for line in answer.lines} == {"gateway"}
+    assert answer.coverage.complete
+
+
+def test_too_much_to_be_kept(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session of more lines than memory may hold is read twice, with the same answer."""
+    plane.call("call-7")
+    plane.say("bot", message="Not bound")
+    kept = plane.ask()
+    monkeypatch.setattr(search, "_KEPT_MAX_BYTES", 100)
+    again = plane.ask()
+    assert [line.raw for line in again.lines] == [line.raw for line in kept.lines]
+    assert again.coverage == kept.coverage
+
+
+# --- clocks
+
+
+def test_clocks_that_differ(plane: Plane) -> None:
+    """An effect that was logged before its cause tells by how much a clock is off, at least."""
+    plane.call("call-7", page=True, skews={"runner": -2.5, "bot": -2.5, "browser": 30})
+    answer = plane.ask()
+    told = sorted(note for note in answer.coverage.notes if note.startswith("The clock"))
+    assert [note.split(" is at least")[0] for note in told] == [
+        "The clock of browser (boot 22222222)",
+        "The clock of runner (boot 55555555)",
+    ]
+    assert "ahead: join.requested was logged before join.clicked, its cause" in told[0]
+    assert "at least 2.490 s behind" in told[1]
+    assert [line.record["event"] for line in answer.lines] != [
+        event for _, event, _ in (*PAGE, *STEPS)
+    ]
+
+
+def test_clocks_are_corrected_when_asked(plane: Plane) -> None:
+    """With `fix_skew` no effect is shown before its cause; the bytes stay as they were."""
+    plane.call("call-7", page=True, skews={"runner": -2.5, "bot": -2.5, "browser": 30})
+    answer = plane.ask(fix_skew=True)
+    events = [line.record["event"] for line in answer.lines]
+    for cause, effect in (
+        ("join.clicked", "join.requested"), ("join.requested", "join.received"),
+        ("launch.claimed", "start.received"), ("start.received", "bot.connected"),
+    ):  # fmt: skip
+        assert events.index(cause) <= events.index(effect)
+    times = [line.record["timestamp"] for line in answer.lines]
+    assert times == sorted(times)
+    assert sorted(answer.raws) == sorted(plane.ask().raws)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["browser", "interface", "operator", "runner"]), st.floats(-100, 100)
+    )
+)
+def test_corrected_clocks_contradict_nothing(skew: dict[str, float]) -> None:
+    """Whatever the clocks, after the correction no cause stands behind its effect."""
+    steps = [
+        Step(at(n + skew.get(service, 0)).encode(), service, event, 1, {}, BOOTS[service])
+        for n, (service, event, _) in enumerate((*PAGE, *STEPS))
+        if service != "bot"
+    ]
+    by = corrections(steps)
+    from cordboard.logs.skew import _CAUSES
+    from cordboard.logs.times import seconds
+
+    when = {step.event: seconds(step.at) + by.get(step.boot, 0) for step in steps}
+    assert all(when[cause] <= when[effect] + 0.01 for cause, effect in _CAUSES)
+    if not skew:
+        assert skews(steps) == []
+
+
+# --- who should have spoken
+
+
+def trail_of(*steps: tuple[str, str, int | None]) -> Trail:
+    trail = Trail("call-7")
+    for n, (service, event, epoch) in enumerate(steps):
+        trail.note(record(n, service=service, event=event, epoch=epoch, session="call-7"))
+    return trail
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([("gateway", "join.received", None), ("gateway", "join.refused", None)], []),
+        ([("gateway", "join.reused", 1)], []),
+        ([("browser", "page.opened", None)], []),
+        ([("browser", "join.clicked", None)], ["interface"]),
+        ([("gateway", "join.accepted", 1)], ["operator"]),
+        ([("gateway", "join.accepted", 1), ("gateway", "session.ended", 1)], []),
+        ([("gateway", "join.accepted", 1), ("operator", "launch.claimed", 1),
+          ("operator", "session.ended", 1)], []),
+        ([("gateway", "join.accepted", 1), ("operator", "launch.assigned", 1)], ["runner"]),
+        ([("runner", "bot.started", 1)], ["gateway", "operator", "bot"]),
+        ([("gateway", "join.accepted", 1), ("operator", "launch.assigned", 1), ("runner", "start.received", 1),
+          ("operator", "launch.assigned", 2)], ["runner"]),
+    ],
+)  # fmt: skip
+def test_who_should_have_spoken(
+    steps: list[tuple[str, str, int | None]], expected: list[str]
+) -> None:
+    """What one service said of a session tells which others must have."""
+    assert [service for service, _ in silent(trail_of(*steps), whole=True)] == expected
+
+
+def test_every_reason_has_words(plane: Plane) -> None:
+    """No coverage ever holds a reason that has no explanation."""
+    plane.call("call-7")
+    plane.files.pop("operator")
+    plane.lose("gateway", 0)
+    assert all(why in REASONS for _, why, _ in plane.ask().shortfalls)
+
+
+# --- sessions of a window
+
+
+def test_the_roll(plane: Plane) -> None:
+    """Each session of a window, with who, where, how it ended, its errors and what is missing."""
+    plane.call("call-7")
+    BOOTS["bot"] = "88888888"
+    plane.say(
+        "gateway",
+        session="call-8",
+        room="webrtc:two",
+        event="join.accepted",
+        epoch=1,
+        userName="Ada",
+    )
+    plane.say("gateway", session="call-8", level="error", message="Broke")
+    plane.say("gateway", session="call-8", message="More")
+    plane.lose("gateway", len(plane.files["gateway"]) - 2)
+    plane.write()
+    reader = Reader(Query(), [Directory(plane.folder)])
+    entries = roll(reader.lines())
+    add_missing(entries.values(), holes(reader.tracks, b"0", b"9"), whole=True)
+    reader.close()
+    seven, eight = entries["call-7"].as_dict(), entries["call-8"].as_dict()
+    assert (seven["state"], seven["reason"], seven["room"]) == ("ended", "left", "webrtc:demo")
+    assert (seven["lines"], seven["errors"], seven["missing"], seven["silent"]) == (10, 0, 0, [])
+    assert seven["seconds"] == pytest.approx(0.04)
+    assert (eight["state"], eight["user"], eight["seconds"]) == ("queued", "Ada", None)
+    assert (eight["missing"], eight["silent"]) == (1, ["operator"])
