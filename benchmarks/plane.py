@@ -6,6 +6,7 @@ session id when a gateway is gone or refuses. Nothing may be lost, nothing doubl
   python benchmarks/plane.py                       1,000 joins each way, with kills; about two minutes
   python benchmarks/plane.py --joins 10000         the figure of docs/reliability.md
   python benchmarks/plane.py --assign              hand-overs a second with runners that do nothing
+  python benchmarks/plane.py --idle 1000           live sessions in which nothing happens
   python benchmarks/plane.py --store --ended 1000000   what Redis spends, before and after so many ends
 """
 
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30.0, help="of the stream, a second")
     parser.add_argument("--no-kills", action="store_true", help="leave all processes alone")
     parser.add_argument("--assign", action="store_true", help="only hand-overs a second")
+    parser.add_argument("--idle", type=int, default=0, help="only so many idle sessions")
     parser.add_argument("--store", action="store_true", help="only what Redis spends")
     parser.add_argument("--ended", type=int, default=100_000, help="ended sessions, with --store")
     options = parser.parse_args()
@@ -118,7 +120,9 @@ def main() -> None:
         server.start()
         processes = Processes(Path(directory), server.url)
         try:
-            if options.store:
+            if options.idle:
+                asyncio.run(_idle(processes, options.idle))
+            elif options.store:
                 asyncio.run(_store(processes, options.ended))
             elif options.assign:
                 asyncio.run(_hand_overs(processes, options.joins))
@@ -286,6 +290,61 @@ async def _hand_overs(processes: Processes, joins: int) -> None:
         ("", "hand-overs", "seconds", "a second"),
         [("two operators", joins, seconds, (joins - first) / seconds)],
     )
+
+
+WATCHED_S = 30.0
+SLEEPER = "import asyncio\n\nasync def bot(args):\n    await asyncio.sleep(3600)\n"
+
+
+async def _idle(processes: Processes, count: int) -> None:
+    """What the plane's own processes and the bots' spend while nothing happens."""
+    (processes.directory / "bot.py").write_text(SLEEPER)
+    parts = [
+        processes.spawn("gateway"),
+        processes.spawn("operator", "--launcher", "none"),
+        processes.spawn("runner", "--bot", "bot.py", "--capacity", str(count)),
+    ]
+    await ready(*parts)
+    before = {part.name: _private_kb(part.pid) for part in parts}
+    async with open_store(processes.redis_url) as store:
+        for i in range(count):
+            one = Launch(f"i{i}", f"https://r.example/{i}", epoch=1, deadline_s=600)
+            await store.accept(one, queue_max=count + 1)
+        while len(pids := await _bot_pids(store, count)) < count:  # noqa: ASYNC110
+            await asyncio.sleep(1)
+        cpu = {part.name: _cpu_s(part.pid) for part in parts}
+        bots, redis = sum(map(_cpu_s, pids)), await _redis_cpu_s(store)
+        await asyncio.sleep(WATCHED_S)
+        rows: list[tuple[object, ...]] = [
+            (
+                part.name,
+                (_cpu_s(part.pid) - cpu[part.name]) / WATCHED_S / count * 100,
+                (_private_kb(part.pid) - before[part.name]) / count,
+            )
+            for part in parts
+        ]
+        spent = await _redis_cpu_s(store) - redis
+        rows.append(("redis", spent / WATCHED_S / count * 100, "-"))
+        spent = sum(map(_cpu_s, pids)) - bots
+        private = sum(map(_private_kb, pids)) / count
+        rows.append(("the bot's process", spent / WATCHED_S / count * 100, private))
+    rows = [(name, f"{cpu:.4f}", memory) for name, cpu, memory in rows]
+    show(f"{count} idle sessions, each one's share", ("", "% of a core", "private KB"), rows)
+
+
+async def _bot_pids(store: Store, count: int) -> list[int]:
+    records = await store._records([f"i{i}" for i in range(count)])  # noqa: SLF001
+    return [record.pid for record in records.values() if record.state == "running" and record.pid]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _private_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 SAMPLE = 2000
