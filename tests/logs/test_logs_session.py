@@ -57,6 +57,7 @@ class Plane:
             name: [] for name in ("gateway", "operator", "runner", "interface", "up")
         }
         self.counters = {service: itertools.count(1) for service in BOOTS}
+        self.boots = dict(BOOTS)
         self.clock = 0.0
         for service in ("gateway", "operator", "runner", "interface"):
             self.say(service, message="Started")
@@ -66,7 +67,7 @@ class Plane:
     ) -> dict[str, Any]:
         self.clock += 0.01
         seq = next(self.counters[service])
-        line = record(self.clock + skew, boot=BOOTS[service], seq=seq, service=service, **more)
+        line = record(self.clock + skew, boot=self.boots[service], seq=seq, service=service, **more)
         self.files[FILES.get(service, service)].append(raw or encoded(line))
         return line
 
@@ -101,7 +102,7 @@ def plane(tmp_path: Path) -> Plane:
 def test_a_call_is_complete(plane: Plane) -> None:
     """A call without a page needs no browser and no interface; all of it is there, and said to be."""
     plane.call("call-6")
-    BOOTS["bot"] = "77777777"
+    plane.boots["bot"] = "77777777"
     plane.call("call-7")
     plane.call("call-70")
     answer = plane.ask()
@@ -136,7 +137,7 @@ def test_each_lost_line_is_named(
     plane: Plane, file: str, place: int, service: str, gap: str
 ) -> None:
     """Whichever line of a call is lost, the process and the number are named."""
-    BOOTS["bot"] = "66666666"
+    plane.boots["bot"] = "66666666"
     plane.call("call-7")
     plane.say("gateway", message="Served")
     plane.say("operator", message="Swept")
@@ -451,7 +452,7 @@ def test_every_reason_has_words(plane: Plane) -> None:
 def test_the_roll(plane: Plane) -> None:
     """Each session of a window, with who, where, how it ended, its errors and what is missing."""
     plane.call("call-7")
-    BOOTS["bot"] = "88888888"
+    plane.boots["bot"] = "88888888"
     plane.say(
         "gateway",
         session="call-8",

@@ -8,7 +8,6 @@ from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry
-from cordboard.logs.follow import Follower
 from cordboard.logs.formats import Formats
 from cordboard.logs.glance import glance
 from cordboard.logs.json_form import json_line, raw_line
@@ -131,6 +130,8 @@ class Reader:
         if not self.query.follow:
             yield from self._what_is_there()
             return
+        from cordboard.logs.follow import Follower  # noqa: PLC0415 - most queries do without
+
         live = Follower(self._tracks, self._learn)
         if self.query.since is not None:
             yield from self._what_is_there(live.lanes())

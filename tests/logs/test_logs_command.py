@@ -1,0 +1,372 @@
+"""`cordboard logs` as a user meets it: words, forms, exit statuses, terminal and pipe."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cordboard.cli import COMMANDS, main
+from cordboard.cli.logs import EXIT_COMPLETE, EXIT_INCOMPLETE
+from logs.logs_support import at, encoded, record, write_lines
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "cordboard", "logs")
+USAGE = 2
+INTERRUPTED = 130
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine's settings is seen."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CORDBOARD_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A local log directory with a call in it."""
+    logs = tmp_path / "logs"
+    monkeypatch.setenv("CORDBOARD_LOG_DIR", str(logs))
+    lines = [
+        record(1, seq=1, session="call-7", event="join.received", room="webrtc:demo", userId="u-1"),
+        record(
+            2,
+            seq=2,
+            session="call-7",
+            event="join.refused",
+            level="warn",
+            meta={"reason": "queue_full"},
+        ),
+        record(3, seq=3, session="call-8", message="Other", level="error"),
+    ]
+    write_lines(logs / "gateway.jsonl", [encoded(line) for line in lines])
+    return logs
+
+
+def run(*words: str) -> int:
+    return main(["logs", *words])
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "seqs", "status"),
+    [
+        ((), [1, 2, 3], EXIT_COMPLETE),
+        (("--local", "--session", "call-7"), [1, 2], EXIT_COMPLETE),
+        (("--session", "call-7", "--level", "warn"), [2], EXIT_COMPLETE),
+        (("--level", "warn"), [2, 3], EXIT_COMPLETE),
+        (("--user", "u-1"), [1], EXIT_COMPLETE),
+        (("--room", "webrtc:demo/"), [1], EXIT_COMPLETE),
+        (("--service", "gateway,runner"), [1, 2, 3], EXIT_COMPLETE),
+        (("--service", "runner", "--service", "bot"), [], EXIT_COMPLETE),
+        (("--grep", "^Oth.r$"), [3], EXIT_COMPLETE),
+        (("--where", "meta.reason = queue_full"), [2], EXIT_COMPLETE),
+        (("--since", at(2)), [2, 3], EXIT_COMPLETE),
+        (("--since", at(1), "--until", at(3)), [1, 2], EXIT_COMPLETE),
+        (("--around", at(2), "-t", "1s"), [1, 2], EXIT_COMPLETE),
+        (("--limit", "2"), [1, 2], EXIT_INCOMPLETE),
+        (("--limit", "3"), [1, 2, 3], EXIT_COMPLETE),
+        (("--session", "nobody"), [], EXIT_INCOMPLETE),
+        (("--exact", "--since", at(2)), [2, 3], EXIT_COMPLETE),
+    ],
+)
+def test_what_is_asked_for(
+    words: tuple[str, ...], seqs: list[int], status: int, capsys: Captured
+) -> None:
+    """Filters combine; lines go to stdout as JSON in a pipe; the status says whether all is there."""
+    assert run(*words) == status
+    said = capsys.readouterr()
+    assert [json.loads(line)["seq"] for line in said.out.splitlines()] == seqs
+    assert said.err.startswith(f"coverage: {'complete' if status == 0 else 'incomplete'}, ")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("-t", "1x"), "'1x' is no duration."),
+        (("-t", "10m", "--since", "14:05"), "-t and --since both say when to begin."),
+        (("--since", "25:00"), "'25:00' is no time."),
+        (("--since", at(2), "--until", at(1)), "The window ends"),
+        (("--around", "14:05", "--since", "14:00"), "--around goes with -t"),
+        (("--grep", "a("), "--grep, column 2: this is no regular expression"),
+        (("--where", "level >"), "--where, column 8: a value is wanted here, not the end."),
+        (("--session", "no id"), "sessionId 'no id' is not a session id."),
+        (("--session", ""), "sessionId '' is not a session id."),
+        (("--room", "demo"), "room_url 'demo' is not a room"),
+        (("--limit", "0"), "--limit 0: a number above 0 is wanted."),
+        (("--limit", "x"), "--limit x: a number above 0 is wanted."),
+        (("--mentions",), "--mentions goes with --session."),
+        (("--fix-skew",), "--fix-skew goes with --session."),
+        (("-f", "--until", "14:05"), "-f goes on and --until ends."),
+        (("-f", "--report", "a.html"), "-f never ends, and a file is written at the end."),
+        (("--env", "stg"), "There is no environment stg; there are: local."),
+        (("--prod",), "There is no environment prod; there are: local."),
+        (("--report", "a.pdf"), "--report a.pdf: a name that ends with .html or .txt is wanted."),
+        (("--coverage", "no/where.json"), "--coverage no/where.json: there is no such directory."),
+        (("--config", "no.toml"), "Cannot read no.toml"),
+    ],
+)  # fmt: skip
+def test_words_that_are_wrong(
+    words: tuple[str, ...], error: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong is said before anything is read or written; the status is 2."""
+    monkeypatch.setattr(os, "preadv", None)
+    monkeypatch.setattr(Path, "write_bytes", None)
+    assert run(*words) == USAGE
+    said = capsys.readouterr()
+    assert said.err.startswith(f"cordboard: {error}")
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    "words", [("--local", "--stg"), ("--level", "loud"), ("--nope",), ("-o", "xml"), ("x",)]
+)
+def test_words_that_the_parser_refuses(words: tuple[str, ...]) -> None:
+    """An unknown or contradicting option is a usage error, too."""
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    assert caught.value.code == USAGE
+
+
+def test_help(capsys: Captured) -> None:
+    """--help has examples that work, the grammars, the statuses."""
+    with pytest.raises(SystemExit) as caught:
+        run("--help")
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for words in (
+        "examples:",
+        "--session ID",
+        "1h30m",
+        "yesterday 14:05",
+        "exit status:",
+        "[[environments.stg]]",
+    ):
+        assert words in said
+
+
+def test_no_logs_yet(capsys: Captured) -> None:
+    """Without a log directory the command fails and says what would make one."""
+    assert run("--local") == 1
+    said = capsys.readouterr().err
+    assert "There are no logs: " in said
+    assert "`cordboard up` writes there" in said
+
+
+def test_forms(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """raw: the bytes as they were; json: a record of the contract; pretty: for people."""
+    foreign = b'{"time":"2026-11-23T10:00:05Z","level":40,"msg":"Slow","session_id":"call-7"}'
+    write_lines(folder / "app.log", [foreign])
+    ours = (folder / "gateway.jsonl").read_bytes().splitlines()
+    assert run("-o", "raw", "-q") == 0
+    assert capfdbinary.readouterr().out.splitlines() == [*ours, foreign]
+    assert run("-o", "json", "-q") == 0
+    found = capfdbinary.readouterr().out.splitlines()
+    assert found[:3] == ours
+    assert json.loads(found[3])["message"] == "Slow"
+    assert json.loads(found[3])["level"] == "warn"
+    assert run("-o", "pretty", "--session", "call-7") == 0
+    said = capfdbinary.readouterr()
+    assert b"Slow" in said.out
+    assert b"reason=queue_full" in said.out
+    assert b"\x1b" not in said.out + said.err
+
+
+def test_files(folder: Path, tmp_path: Path, capsys: Captured) -> None:
+    """Report, collection, bundle and coverage are written; an older collection stays."""
+    out = tmp_path / "out"
+    words = (
+        "--session", "call-7", "--report", f"{out}.html", "--collect", str(out),
+        "--bundle", f"{out}.zip", "--coverage", f"{out}.json",
+    )  # fmt: skip
+    assert run(*words) == 0
+    assert capsys.readouterr().out == ""
+    assert "call-7" in (tmp_path / "out.html").read_text()
+    assert (out / "gateway.jsonl").read_bytes().count(b"call-7") == 2
+    assert (tmp_path / "out.zip").stat().st_size > 1000
+    coverage = json.loads((tmp_path / "out.json").read_text())
+    assert coverage["complete"] is True
+    assert run(*words) == USAGE
+    assert folder.exists()
+
+
+def test_coverage_in_full(folder: Path, tmp_path: Path, capsys: Captured) -> None:
+    """What is missing stands in the table and, with its parts, in the coverage file."""
+    lines = (folder / "gateway.jsonl").read_bytes().splitlines()
+    write_lines(folder / "gateway.jsonl", [lines[0], lines[2]])
+    assert run("--coverage", "c.json", "-o", "raw") == EXIT_INCOMPLETE
+    said = capsys.readouterr().err
+    assert "coverage: incomplete, 2 lines (2 explicit)" in said
+    assert (
+        f"gap: lines are missing: their numbers have a gap (boot aaaaaaaa: seq 2, between {at(1)} and {at(3)})"
+        in said
+    )
+    answers = json.loads((tmp_path / "c.json").read_text())["answers"]
+    assert [a["name"] for a in answers if a["shortfalls"]] == ["gateway"]
+
+
+def test_explain(folder: Path, capsys: Captured) -> None:
+    """--explain prints each source's own command, and reads nothing."""
+    assert run("--explain", "--session", "call-7") == 0
+    assert capsys.readouterr().out == f"# {folder}\ngrep -rhF -- 'call-7' {folder} | sort\n"
+
+
+def test_an_environment(folder: Path, tmp_path: Path, capsys: Captured) -> None:
+    """--env reads the sources that cordboard.toml names."""
+    (tmp_path / "cordboard.toml").write_text(
+        '[[environments.stg]]\ntype = "directory"\npath = "logs"\n'
+        '[logs.keys]\nsessionId = ["callId"]\n'
+    )
+    write_lines(
+        folder / "app.log", [b'{"callId":"call-9","msg":"Hello","time":"2026-11-23T10:00:00Z"}']
+    )
+    assert run("--stg", "--session", "call-9", "-q") == 0
+    assert json.loads(capsys.readouterr().out)["message"] == "Hello"
+
+
+def test_hostile_lines(folder: Path, capsys: Captured) -> None:
+    """No line steers the terminal, whichever of its values tries to."""
+    evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\b"
+    line = record(
+        9, session=f"s{evil}", message=evil, service=evil, event=evil, level="error",
+        meta={evil: evil, "n": {"x": evil}}, error={"type": evil, "message": evil, "stack": f"a\n{evil}"},
+    )  # fmt: skip
+    (folder / f"x{evil[:5]}.jsonl").write_bytes(
+        json.dumps(line).encode() + b"\n" + b"\x1b[2Jtext \x1b[0m\n"
+    )
+    assert run("-o", "pretty") == 0
+    said = capsys.readouterr()
+    for forbidden in "\x1b\x07\x9b\u202e\r\b":
+        assert forbidden not in said.out + said.err
+    assert "\\x1b]0;owned\\x07" in said.out
+
+
+def test_sessions_from_files(folder: Path, capsys: Captured) -> None:
+    """`cordboard sessions --local` lists what the files tell, and shows one."""
+    assert main(["sessions", "--local"]) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[0].split()[:3] == ["SESSION", "STATE", "REASON"]
+    assert [line.split()[0] for line in table.splitlines()[1:]] == ["call-8", "call-7"]
+    assert main(["sessions", "--local", "call-7"]) == 0
+    assert "join.refused" in capsys.readouterr().out
+    assert main(["sessions", "--local", "-o", "json", "--state", "refused"]) == 0
+    assert json.loads(capsys.readouterr().out)["sessionId"] == "call-7"
+    assert main(["sessions", "--local", "nobody"]) == 1
+    assert "The logs know no session nobody." in capsys.readouterr().err
+    assert main(["sessions", "-t", "1h"]) == USAGE
+    assert folder.exists()
+
+
+def test_the_script_takes_the_same_words(folder: Path, tmp_path: Path) -> None:
+    """scripts/get-logs.sh is the same command, from any directory and by any link."""
+    link = tmp_path / "get-logs"
+    link.symlink_to(ROOT / "scripts" / "get-logs.sh")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [link, "--session", "call-7", "-o", "raw", "-q"], capture_output=True, check=False,
+        env={**os.environ, "PATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == (folder / "gateway.jsonl").read_bytes().splitlines()[:2]
+    assert subprocess.run([link, "-t", "x"], capture_output=True, check=False).returncode == USAGE
+
+
+# --- terminal
+
+
+def at_a_terminal(
+    *words: str, pager: str = "cat", until: bytes = b"", **more: str
+) -> tuple[bytes, int]:
+    """Run the command with its output on a terminal; return what it showed, and its status."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *words], stdin=follower, stdout=follower, stderr=follower,
+        env={**os.environ, "PAGER": pager, "TERM": "xterm", **more},
+    )  # fmt: skip
+    os.close(follower)
+    shown = b""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.1)[0]:
+            try:
+                shown += os.read(leader, 65536)
+            except OSError:  # nobody has it open any more
+                break
+        if until and until in shown:
+            process.send_signal(signal.SIGINT)
+            until = b""
+    status = process.wait(10)
+    os.close(leader)
+    return shown, status
+
+
+@pytest.mark.usefixtures("folder")
+def test_colors_at_a_terminal_alone() -> None:
+    """At a terminal lines are for people and in colours; NO_COLOR is respected."""
+    shown, status = at_a_terminal("--session", "call-7")
+    assert status == 0
+    assert b"\x1b[34mgateway/gateway" in shown
+    assert b"\x1b[32mcoverage: complete" in shown
+    shown, _ = at_a_terminal("--session", "call-7", NO_COLOR="1")
+    assert b"gateway/gateway" in shown
+    assert b"\x1b[3" not in shown
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_pager_at_a_terminal() -> None:
+    """At a terminal lines go through the user's pager; --no-pager goes without."""
+    shown, status = at_a_terminal(pager="sed s/^/paged:/")
+    assert status == 0
+    assert shown.count(b"paged:") >= 3
+    shown, _ = at_a_terminal("--no-pager", pager="sed s/^/paged:/")
+    assert b"paged:" not in shown
+    shown, status = at_a_terminal(pager="head -1")
+    assert (status, shown.count(b"gateway/gateway")) == (0, 0)
+    assert b"coverage: complete" in shown
+
+
+@pytest.mark.usefixtures("folder")
+def test_ctrl_c_ends_following_at_once() -> None:
+    """Ctrl-C ends the command with the shell's status for it, without a traceback."""
+    shown, status = at_a_terminal("-f", "--since", at(0), until=b"Other")
+    assert status == INTERRUPTED
+    assert b"Traceback" not in shown
+
+
+def test_a_reader_that_has_gone(folder: Path) -> None:
+    """A pipe whose reader ends (head) is no reason for a traceback."""
+    write_lines(
+        folder / "big.jsonl", [encoded(record(n, seq=n, boot="bbbbbbbb")) for n in range(1, 20_000)]
+    )
+    done = subprocess.run(
+        f"{sys.executable} -m cordboard logs -o raw | head -1", shell=True, capture_output=True, check=False
+    )  # fmt: skip
+    assert done.stdout.count(b"\n") == 1
+    assert b"Traceback" not in done.stderr
+
+
+def test_only_what_is_needed_is_imported(folder: Path) -> None:
+    """A query over a directory imports none of the large libraries."""
+    code = (
+        "import sys; from cordboard.cli import main; main(['logs', '-q', '-o', 'raw']);"
+        "heavy = {'asyncio', 'pydantic', 'redis', 'lightkube', 'aiohttp', 'fastapi', 'jinja2', 'multiprocessing',"
+        " 'concurrent.futures', 'cordboard.emit', 'cordboard.store', 'cordboard.logs.report', 'cordboard.logs.follow'};"
+        "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert folder.exists()
+    assert "logs" in COMMANDS
