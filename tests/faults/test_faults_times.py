@@ -35,7 +35,8 @@ async def second_bot(plane: Plane, *, frozen: bool) -> float:
     """Lose a runner; return how long the room had no bot that a caller could hear."""
     lost = plane.spawn("runner", "--capacity", "20")
     await ready(lost)
-    call = asyncio.create_task(plane.call("t", body={"seconds": 130}, deadlineSeconds=60))
+    room = "https://rooms.example/t"
+    await plane.join({"room_url": room, "sessionId": "t", "body": {"seconds": 130}})
     await until(lambda: plane.entered("t") == 1, 40)
     await asyncio.sleep(6)
     pid = (await plane.store.session("t")).pid or 0
@@ -49,7 +50,7 @@ async def second_bot(plane: Plane, *, frozen: bool) -> float:
     seconds = now() - lost_at
     await _thaw(plane, lost, pid, frozen=frozen)
     await plane.leave("t")
-    await call
+    await plane.end("t")
     return seconds
 
 
