@@ -1,8 +1,8 @@
 """A namespace of one's own in a real cluster, for the tests that need one.
 
-KUBE_TEST_CONFIG is its kubeconfig (never KUBECONFIG: that may be a cluster that people work with), and
-whoever it names must be allowed everything there; without it these tests are left out. Containers
-state their command, so that nodes that know no images will do.
+KUBE_TEST_CONFIG names its kubeconfig; KUBECONFIG does too where the server is on loopback, as that of a
+test cluster is: never a cluster that people work with by accident. Without either these tests are
+left out. Containers state their command, so that nodes that know no images will do.
 KUBE_TEST_FAULTS may hold a command to which ``hang-api SECONDS``, ``kill NAMESPACE/POD`` or
 ``node-lost NODE`` is appended to make these happen; without it the tests of faults are left out.
 """
@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import lightkube
 import msgspec
@@ -26,7 +27,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Namespace, Node, Pod, ServiceAccountToken
 
 IMAGE = os.environ.get("KUBE_TEST_IMAGE", "busybox:1")
-NO_CLUSTER = "no cluster: KUBE_TEST_CONFIG names no kubeconfig"
+NO_CLUSTER = "no cluster: neither KUBE_TEST_CONFIG nor a KUBECONFIG of a local one"
 NO_FAULTS = "KUBE_TEST_FAULTS names no command that makes faults"
 
 
@@ -89,7 +90,7 @@ class Cluster:
         )
         granted = self.client.create(asked, name, namespace=self.namespace).status
         assert granted is not None
-        mine = KubeConfig.from_file(os.environ["KUBE_TEST_CONFIG"]).get()
+        mine = KubeConfig.from_file(cluster_config()).get()
         assert mine is not None
         table = {
             "clusters": [{"name": "c", "cluster": msgspec.to_builtins(mine.cluster)}],
@@ -129,11 +130,31 @@ def _container(item: dict[str, Any]) -> dict[str, Any]:
     return ready
 
 
+def usable_kubeconfig() -> Path | None:
+    """Return the kubeconfig of the cluster that tests may use, if there is one."""
+    named = os.environ.get("KUBE_TEST_CONFIG")
+    if named:
+        return Path(named)
+    found = os.environ.get("KUBECONFIG")
+    if not found or not Path(found).is_file():
+        return None
+    config = KubeConfig.from_file(found).get()
+    host = urlsplit(config.cluster.server).hostname if config else None
+    return Path(found) if host in {"127.0.0.1", "::1", "localhost"} else None
+
+
+def cluster_config() -> Path:
+    """Return that kubeconfig where it is known to be there."""
+    found = usable_kubeconfig()
+    assert found is not None
+    return found
+
+
 def open_cluster(folder: Path) -> Cluster:
     """Make a namespace; the caller deletes it."""
-    if "KUBE_TEST_CONFIG" not in os.environ:
+    if usable_kubeconfig() is None:
         pytest.skip(NO_CLUSTER)
-    client = lightkube.Client(KubeConfig.from_file(os.environ["KUBE_TEST_CONFIG"]))
+    client = lightkube.Client(KubeConfig.from_file(cluster_config()))
     namespace = f"cordboard-test-{secrets.token_hex(4)}"
     client.create(
         from_dict({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})

@@ -42,6 +42,7 @@ async def test_every_line_of_a_call_in_the_browser(tmp_path: Path) -> None:
         everything = await logs(up)
     assert {line["service"] for line in lines} == SERVICES
     assert {line["sessionId"] for line in lines} == {session}
+    assert {line["userName"] for line in lines} == {"Ada Łovelace"}
     stamps = [line["timestamp"] for line in lines]
     assert stamps == sorted(stamps)
     events = [line["event"] for line in lines if "event" in line]

@@ -1,22 +1,20 @@
 """List-then-watch against a real API server."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster_support import Cluster, fault
+from cluster_support import Cluster, cluster_config, fault
 from cordboard.contract.errors import ClusterExpiredError
 from cordboard.kube import Changed, Kube, Listed, Listing, Trouble, client, follow, open_kube
 
 
 @pytest.fixture
 async def kube(cluster: Cluster) -> AsyncIterator[Kube]:
-    opened = open_kube([Path(os.environ["KUBE_TEST_CONFIG"])], namespace=cluster.namespace)
+    opened = open_kube([cluster_config()], namespace=cluster.namespace)
     yield opened
     await opened.close()
 

@@ -11,7 +11,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ResourceQuotaStatus
 from lightkube.types import CascadeType
 
-from cluster_support import IMAGE, Cluster, fault, lose_node_of
+from cluster_support import IMAGE, Cluster, cluster_config, fault, lose_node_of
 from cordboard import emit
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
@@ -43,8 +43,6 @@ def launch(session_id: str = "call:7", epoch: int = 1) -> Launch:
 @pytest.fixture
 async def make(cluster: Cluster) -> AsyncIterator[Make]:
     """Makes launchers, and closes them."""
-    import os
-
     secret = {"REDIS_URL": "redis://127.0.0.1:1", "BOT_CONTROL_SHARED_SECRET": "s"}
     cluster.make("Secret", "cordboard", stringData=secret)
     async with AsyncExitStack() as stack:
@@ -52,7 +50,7 @@ async def make(cluster: Cluster) -> AsyncIterator[Make]:
         def make(
             script: str = "sleep 60", *, most: int = 9, config: Path | None = None, **pod: Any
         ) -> KubernetesLauncher:
-            kube = open_kube([config or Path(os.environ["KUBE_TEST_CONFIG"])])
+            kube = open_kube([config or cluster_config()])
             made = KubernetesLauncher(
                 kube, template(script, **pod), namespace=cluster.namespace, most=most
             )

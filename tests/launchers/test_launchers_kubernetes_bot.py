@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lightkube.resources.core_v1 import Pod
 
-from cluster_support import Cluster, lose_node_of
+from cluster_support import Cluster, cluster_config, lose_node_of
 from cordboard.contract.launch import Launch
 from cordboard.kube import open_kube
 from cordboard.launchers.kubernetes_job import job_name
@@ -67,7 +67,7 @@ async def plane(cluster: Cluster, redis_url: str, tmp_path: Path) -> AsyncIterat
     file.write_text(json.dumps({"spec": {"template": {"spec": {"containers": [template]}}}}))
     env = environment(
         tmp_path / "state",
-        KUBECONFIG=os.environ["KUBE_TEST_CONFIG"],
+        KUBECONFIG=str(cluster_config()),
         REDIS_URL=redis_url,
         BOT_CONTROL_SHARED_SECRET="s",
         CORDBOARD_LEASE_S=str(LEASE_S),
@@ -152,7 +152,7 @@ async def test_lost_node(plane: Plane) -> None:
 async def check_lines(plane: Plane, job: str | None, session_id: str) -> None:
     """Every line of a Job's pod has its session's values, exactly as they were given."""
     pod = plane.pod_of(job).metadata.name
-    kube = open_kube([Path(os.environ["KUBE_TEST_CONFIG"])])
+    kube = open_kube([cluster_config()])
     async with kube.log(plane.cluster.namespace, pod, "runner") as chunks:
         text = b"".join([chunk async for chunk in chunks])
     await kube.close()

@@ -1,6 +1,5 @@
 """Containers of a real cluster as a source: every run, each line once, and why some are missing."""
 
-import os
 import re
 import threading
 import time
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster_support import Cluster, fault, lose_node_of, pod_spec
+from cluster_support import Cluster, cluster_config, fault, lose_node_of, pod_spec
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.kube import client
 from cordboard.logs.containers import Run
@@ -36,7 +35,7 @@ def source(cluster: Cluster) -> Iterator[Callable[..., kubernetes.Cluster]]:
     opened = []
 
     def make(config: Path | None = None, **options: Any) -> kubernetes.Cluster:
-        files = [str(config or os.environ["KUBE_TEST_CONFIG"])]
+        files = [str(config or cluster_config())]
         options = {"namespaces": [cluster.namespace], **options, "kubeconfig": files}
         opened.append(open_source(options))
         return opened[-1]

@@ -59,6 +59,17 @@ def bound(**values: Any) -> Iterator[Context]:
         variable.reset(token)
 
 
+def adopt(**values: Any) -> None:
+    """Bind values over the current ones for the rest of this task: a request learns whose it is.
+
+    Whoever bound what is there now (the middleware of a request) puts an end to it.
+
+    Args:
+        **values: Fields of ``Context``; None and empty texts leave the outer value as it is.
+    """
+    variable.set(merged(current(), **values))
+
+
 @contextmanager
 def bound_context(context: Context) -> Iterator[Context]:
     """Bind exactly this context for the length of a block, whatever is bound outside."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cordboard import faults
-from cordboard.context import bound, current
+from cordboard.context import adopt, bound, current
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import (
     ConflictError,
@@ -74,25 +74,25 @@ async def join(
 ) -> JSONResponse:
     """Accept a join: 202 with a new session, 200 with the live one that it met."""
     session_id = body.sessionId or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-    with bound(
+    adopt(
         session_id=session_id,
         user_id=body.sessionUserId,
         user_name=body.sessionUserName,
         room=body.room_url,
-    ):
-        if body.sessionId is None:
-            log.warning("The join had no sessionId; made one")
-        log.info("Join received", event="join.received", bot=body.bot)
-        accepted = await _accept(svc, body, session_id)
-        with svc.hub.waiting(accepted.session_id) as waiter:
-            answer = join_answer(accepted, session_id)
-            if wait and accepted.status not in {"running", *TERMINAL}:
-                answer |= await _until_runs(svc, accepted.session_id, waiter, wait)
-        return JSONResponse(
-            answer,
-            200 if accepted.reused else 202,
-            {HEADER_SESSION_ID: accepted.session_id},
-        )
+    )
+    if body.sessionId is None:
+        log.warning("The join had no sessionId; made one")
+    log.info("Join received", event="join.received", bot=body.bot)
+    accepted = await _accept(svc, body, session_id)
+    with svc.hub.waiting(accepted.session_id) as waiter:
+        answer = join_answer(accepted, session_id)
+        if wait and accepted.status not in {"running", *TERMINAL}:
+            answer |= await _until_runs(svc, accepted.session_id, waiter, wait)
+    return JSONResponse(
+        answer,
+        200 if accepted.reused else 202,
+        {HEADER_SESSION_ID: accepted.session_id},
+    )
 
 
 async def _accept(svc: "Services", body: JoinBody, session_id: str) -> Accepted:
@@ -167,13 +167,14 @@ async def leave(body: LeaveBody, svc: Deps) -> JSONResponse:
             "Neither a sessionId nor a room_url with force was given.",
             hint='Send {"sessionId": ID}, or {"room_url": ROOM, "force": true}.',
         )
-    with bound(session_id=body.sessionId, room=body.room_url):
-        left: Leave = await svc.store.leave(
-            session_id=body.sessionId, room=body.room_url, force=body.force
-        )
-        faults.point("gateway.leave.decided")
-        with bound(session_id=left.session_id, room=left.room_url, epoch=left.epoch or None):
-            return await _left(svc, left)
+    adopt(session_id=body.sessionId, room=body.room_url)
+    left: Leave = await svc.store.leave(
+        session_id=body.sessionId, room=body.room_url, force=body.force
+    )
+    faults.point("gateway.leave.decided")
+    if left.session_id and left.outcome != "absent":
+        await _session(svc, left.session_id)
+    return await _left(svc, left)
 
 
 async def _left(svc: "Services", left: Leave) -> JSONResponse:
@@ -244,7 +245,7 @@ async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the argument
 )
 async def session(session_id: str, svc: Deps, response: Response) -> dict[str, Any]:
     """Return a session's record with its stages."""
-    record = await svc.store.session(_known_id(session_id))
+    record = await _session(svc, session_id)
     response.headers[HEADER_SESSION_ID] = session_id
     return session_answer(record)
 
@@ -258,7 +259,7 @@ async def session(session_id: str, svc: Deps, response: Response) -> dict[str, A
 )
 async def events(session_id: str, svc: Deps) -> StreamingResponse:
     """Send every change of state as it happens; the terminal one is the last."""
-    await svc.store.session(_known_id(session_id))
+    await _session(svc, session_id)
     return StreamingResponse(
         _events(svc, session_id),
         media_type="text/event-stream",
@@ -328,7 +329,7 @@ def _event(data: dict[str, Any]) -> bytes:
 )
 async def offer(session_id: str, request: Request, svc: Deps) -> Response:
     """Hand an offer (POST) or candidates (PATCH) to the runner that holds the session."""
-    record: SessionRecord = await svc.store.session(_known_id(session_id))
+    record = await _session(svc, session_id)
     if record.state != "running" or not record.runner_url:
         raise ConflictError(
             f"Session {session_id} is {record.state}: no bot waits for an offer.",
@@ -336,16 +337,26 @@ async def offer(session_id: str, request: Request, svc: Deps) -> Response:
             extra={"sessionId": session_id, "status": record.state},
         )
     body = await request.body()
-    with bound(
+    url = f"{record.runner_url}/sessions/{session_id}/offer"
+    status, answer, media_type = await svc.relay.ask(request.method, url, body)
+    return Response(answer, status, {HEADER_SESSION_ID: session_id}, media_type)
+
+
+async def _session(svc: "Services", session_id: str) -> SessionRecord:
+    """Return a session's record; from here on the request's lines are of its user and room.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    record: SessionRecord = await svc.store.session(_known_id(session_id))
+    adopt(
         session_id=session_id,
         room=record.room_url,
         epoch=record.epoch,
         user_id=record.user_id,
         user_name=record.user_name,
-    ):
-        url = f"{record.runner_url}/sessions/{session_id}/offer"
-        status, answer, media_type = await svc.relay.ask(request.method, url, body)
-    return Response(answer, status, {HEADER_SESSION_ID: session_id}, media_type)
+    )
+    return record
 
 
 def _known_id(session_id: str) -> str:

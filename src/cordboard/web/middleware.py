@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter_ns
 from typing import Any, Final
 
-from cordboard.context import Context, bound_context, merged
+from cordboard.context import Context, bound_context, current, merged
 from cordboard.context.carrier import HEADER_SESSION_ID, extract_headers
 from cordboard.contract.ids import is_session_id
 from cordboard.emit import get_logger
@@ -139,14 +139,29 @@ class _Exchange:
             )
 
     def _meet_header(self, message: Message) -> None:
-        """Echo the session, unless the application names one: then that is this exchange's."""
+        """Echo the session, unless the application names one: then that is this exchange's.
+
+        What is bound where the answer begins, beyond the request's own headers, was learnt of it
+        on the way (``context.adopt``): it belongs to the access line too.
+        """
+        self._context = current()
         headers = list(message.get("headers") or ())
         for name, value in headers:
             if name.lower() == _SESSION_HEADER:
                 named = value.decode("latin-1")
                 if is_session_id(named):
-                    self._context = merged(self._context, session_id=named)
+                    self._context = _of_session(self._context, named)
                 return
         if is_session_id(self._context.session_id):
             headers.append((_SESSION_HEADER, str(self._context.session_id).encode()))
             message["headers"] = headers
+
+
+def _of_session(context: Context, named: str) -> Context:
+    """Return the context of a session that an answer names.
+
+    One that the request did not ask for is perhaps another user's: nothing else of the context fits.
+    """
+    if context.session_id in {None, named}:
+        return merged(context, session_id=named)
+    return Context(session_id=named, traceparent=context.traceparent)
