@@ -181,11 +181,14 @@ def lose_node_of(cluster: Cluster, pod: str) -> None:
     fault("node-lost", (spec and spec.nodeName) or "")
 
 
-def fault(*words: str) -> None:
-    """Make a fault happen in the cluster."""
+def need_faults() -> list[str]:
+    """Return the command that makes faults; skip the test where there is none."""
     command = os.environ.get("KUBE_TEST_FAULTS")
     if not command:
         pytest.skip(NO_FAULTS)
-    subprocess.run(
-        [*shlex.split(command), *words], check=True, timeout=60, stdout=subprocess.DEVNULL
-    )
+    return shlex.split(command)
+
+
+def fault(*words: str) -> None:
+    """Make a fault happen in the cluster."""
+    subprocess.run([*need_faults(), *words], check=True, timeout=60, stdout=subprocess.DEVNULL)

@@ -11,7 +11,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ResourceQuotaStatus
 from lightkube.types import CascadeType
 
-from cluster_support import IMAGE, Cluster, cluster_config, fault, lose_node_of
+from cluster_support import IMAGE, Cluster, cluster_config, fault, lose_node_of, need_faults
 from cordboard import emit
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
@@ -317,6 +317,7 @@ async def test_hanging_api(cluster: Cluster, make: Make, monkeypatch: pytest.Mon
     launcher = make(most=1_000_000)
     name = await start(launcher)
     await until(lambda: phases(cluster) == ["Running"])
+    need_faults()  # skips here: in a thread it would be lost
     hanging = asyncio.create_task(asyncio.to_thread(fault, "hang-api", "8"))
     with emit.capture() as records:
         await until(is_status(launcher, name, "unknown"))
