@@ -191,7 +191,7 @@ def test_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     os.truncate(tmp_path / "cut.jsonl", 200_000)
     seen: dict[int, int] = {}
     for found in (begun, *items):
-        for _, _, number in found:
+        for _, _, number, _ in found:
             seen[number] = seen.get(number, 0) + 1
     coverage = reader.coverage()
     reader.close()

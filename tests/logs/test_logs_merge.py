@@ -23,7 +23,7 @@ def batches(moments: list[int], size: int, name: str) -> list[Batch]:
         keys = [at(moment).encode() for moment in part]
         newest = max([newest, *map(at, part)])
         raws = [f"{name} {begin + place}".encode() for place in range(len(part))]
-        found.append(Batch(keys, raws, own=False, read_to=newest.encode()))
+        found.append(Batch(keys, raws, newest.encode()))
     return found
 
 
@@ -42,7 +42,7 @@ def test_equals_a_sort_of_everything(streams: list[list[int]], size: int) -> Non
         for number, moments in enumerate(streams)
         for place, moment in enumerate(moments)
     )
-    found = [(key, n, int(raw.split()[1])) for key, raw, n in together(lanes)]
+    found = [(key, n, int(raw.split()[1])) for key, raw, n, _ in together(lanes)]
     assert found == expected
 
 
@@ -51,7 +51,7 @@ def test_disorder_without_bound(streams: list[list[int]], size: int) -> None:
     """Where nothing is given out before all is read, any disorder is put right."""
     counts: Counter[str] = Counter()
     lanes = [Lane(n, batches(m, size, str(n)), None) for n, m in enumerate(streams)]
-    keys = [key for key, _, _ in together(lanes, counts)]
+    keys = [key for key, _, _, _ in together(lanes, counts)]
     assert keys == sorted(keys)
     assert counts["late"] == 0
 
@@ -61,7 +61,7 @@ def test_late_lines_are_counted_and_never_lost(streams: list[list[int]], size: i
     """Beyond the slack a line may come late; then it is counted, and it is still there."""
     counts: Counter[str] = Counter()
     lanes = [Lane(n, batches(m, size, str(n))) for n, m in enumerate(streams)]
-    keys = [key for key, _, _ in together(lanes, counts)]
+    keys = [key for key, _, _, _ in together(lanes, counts)]
     assert sorted(keys) == sorted(at(moment).encode() for moments in streams for moment in moments)
     if keys != sorted(keys):
         assert counts["late"] > 0
@@ -75,7 +75,7 @@ def test_memory_is_bounded_by_batches() -> None:
         def batch(place: int) -> Batch:
             read[number] += 1
             key = at(place * 10).encode()
-            return Batch([key], [b"x"], own=False, read_to=key)
+            return Batch([key], [b"x"], key)
 
         return map(batch, range(50))  # type: ignore[return-value]  # lazy is the point
 
@@ -87,11 +87,11 @@ def test_memory_is_bounded_by_batches() -> None:
 
 
 def lane(number: int, *raws: bytes, key: str = at(1)) -> Lane:
-    return Lane(number, [Batch([key.encode()] * len(raws), list(raws), own=False, read_to=None)])
+    return Lane(number, [Batch([key.encode()] * len(raws), list(raws))])
 
 
 def raws_of(*lanes: Lane) -> list[bytes]:
-    return [raw for _, raw, _ in together(list(lanes))]
+    return [raw for _, raw, _, _ in together(list(lanes))]
 
 
 def test_a_record_is_known_by_boot_and_seq() -> None:

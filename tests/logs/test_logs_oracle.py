@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cordboard.logs import track
+from cordboard.logs.query import Query
+from cordboard.logs.reader import Reader
+from cordboard.logs.sources.directory import Directory
 from logs.logs_support import (
     Oracle,
     ask,
@@ -180,5 +183,26 @@ def test_every_planted_loss_is_named(seed: int, block_bytes: int) -> None:
         ]
         assert sorted(named) == sorted(planted)
         assert answer.coverage.complete == (not planted)
+    finally:
+        shutil.rmtree(folder)
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 10**9), block_bytes=st.sampled_from([300, 2000, 1 << 20]))
+def test_handed_on_as_they_are(seed: int, block_bytes: int) -> None:
+    """Lines that need no decoding are the same, and counted the same, as those that are decoded."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        Corpus(seed, folder)
+        decoded = ask(folder, block_bytes)
+        reader = Reader(Query(), [Directory(folder)], block_bytes=block_bytes)
+        assert b"".join(reader.encoded("raw")).splitlines() == decoded.raws
+        coverage = reader.coverage()
+        reader.close()
+        assert coverage.attribution == decoded.coverage.attribution
+        assert coverage.counts == decoded.coverage.counts
+        assert [(a.name, a.lines, a.shortfalls) for a in coverage.answers] == [
+            (a.name, a.lines, a.shortfalls) for a in decoded.coverage.answers
+        ]
     finally:
         shutil.rmtree(folder)

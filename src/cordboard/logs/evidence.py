@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stringzilla import find
-
 from cordboard.contract.record import SERVICE, SERVICES
 from cordboard.logs.attribution import Trail
 from cordboard.logs.carriers import unwrap
@@ -136,7 +134,7 @@ def _line(
     for spelt in (needle, needle.replace(b'"', b'\\"')):
         for track in tracks:
             for block in Scan(track, Prefilter(), since, until).blocks():
-                at = find(block.buffer, spelt, 0, block.size)
+                at = block.find(spelt)
                 if at >= 0:
                     begin = block.buffer.rfind(b"\n", 0, at) + 1
                     end = block.buffer.find(b"\n", at, block.size)

@@ -129,9 +129,7 @@ class Follower:
             for entry in found[tail.number]:
                 self._learn(entry, tail.track)
         return [
-            Lane(
-                number, [Batch([e.key for e in got], [e.raw for e in got], own=False, read_to=None)]
-            )
+            Lane(number, [Batch([e.key for e in got], [e.raw for e in got])])
             for number, got in found.items()
         ]
 
@@ -152,7 +150,7 @@ class Follower:
                 entry, tail.number
             ):
                 self._learn(entry, tail.track)
-                self._held.append((now, (entry.key, entry.raw, tail.number)))
+                self._held.append((now, (entry.key, entry.raw, tail.number, False)))
 
     def _is_copy(self, entry: Entry, number: int) -> bool:
         """Say whether another stream has brought this: a file that was copied, then truncated."""

@@ -1,11 +1,12 @@
 """What a line of ours tells without being decoded: enough to count it and to hand it on as it is."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from cordboard.contract.record import SERVER_PREFIX
 from cordboard.logs.line import Attribution
 from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_START, tail_at
+from cordboard.logs.tape import Block
 
 _RAW: Final = (b',"raw":true', b',"raw":true,"truncated":true')
 _SERVICE: Final = b'"service":"'
@@ -14,6 +15,40 @@ _SERVER: Final = SERVER_PREFIX.encode()
 
 Glance = tuple[str, Attribution]
 """The service, and how the line's session is known."""
+
+
+class Summary(NamedTuple):
+    """What the lines of a block have in common, and in numbers.
+
+    Attributes:
+        service: Who said all of them.
+        lines: How many they are.
+        absent: How many of them know no session; all others say theirs themselves.
+    """
+
+    service: str
+    lines: int
+    absent: int
+
+
+def summary(block: Block, lines: int) -> Summary | None:
+    """Return what a block of lines in our own form tells; None where they have to be looked at singly.
+
+    Args:
+        block: Lines, all in our own form.
+        lines: How many.
+    """
+    first = glance(block.part(0, block.buffer.find(b"\n")))
+    if first is None:
+        return None
+    service = _SERVICE + first[0].encode() + b'"'
+    if (
+        block.count(service) != lines
+        or block.count(_SESSION) != lines
+        or block.count(b'"raw":true') != 0
+    ):
+        return None
+    return Summary(first[0], lines, block.count(_SESSION + _SERVER))
 
 
 def glance(raw: bytes) -> Glance | None:

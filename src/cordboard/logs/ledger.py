@@ -113,7 +113,13 @@ class Ledger:
 
 def runs_of(numbers: Iterable[int]) -> list[Run]:
     """Return numbers as runs."""
-    return joined([(number, number) for number in numbers])
+    distinct = set(numbers)
+    if not distinct:
+        return []
+    first, last = min(distinct), max(distinct)
+    if last - first + 1 == len(distinct):
+        return [(first, last)]
+    return joined([(number, number) for number in distinct])
 
 
 def joined(found: Iterable[Run]) -> list[Run]:
@@ -155,11 +161,13 @@ def _edge_back(data: bytes, start: bytes) -> Iterator[int]:
         yield end + len(start)
 
 
-def _numbers(data: bytes, start: bytes) -> Iterator[int]:
-    for part in data.split(start)[1:]:
-        found = _NUMBER.match(part)
-        if found is not None:
-            yield int(found[0])
+def _numbers(data: bytes, start: bytes) -> list[int]:
+    parts = data.split(start)[1:]
+    try:
+        return [int(part[: part.find(b"}")]) for part in parts]
+    except ValueError:  # no line of ours, though it looks like one
+        found = [_NUMBER.match(part) for part in parts]
+        return [int(match[0]) for match in found if match]
 
 
 def _number_at(data: bytes, at: int) -> int:

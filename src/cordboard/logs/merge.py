@@ -7,7 +7,7 @@ stream is a little out of order. A line that comes later than its stream's slack
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from operator import eq, itemgetter
 from typing import Final
@@ -20,8 +20,8 @@ from cordboard.logs.track import disorder_s
 
 SLACK_S: Final = 1.0
 
-Item = tuple[bytes, bytes, int]
-"""A key, an entry's bytes, and the number of its lane."""
+Item = tuple[bytes, bytes, int, bool]
+"""A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
 
 _key = itemgetter(0)
 
@@ -42,8 +42,7 @@ class Lane:
         self.number = number
         self.ended = False
         self.low = LOWEST
-        self.keys: list[bytes] = []
-        self.raws: list[bytes] = []
+        self.items: list[Item] = []
         self._batches = iter(batches)
         self._slack_s = slack_s
 
@@ -54,62 +53,66 @@ class Lane:
             self.ended = True
             self.low = HIGHEST
             return
-        self.keys += batch.keys
-        self.raws += batch.raws
-        if not in_order(self.keys):
+        keys = batch.keys
+        ordered = in_order(keys) and (not self.items or not keys or self.items[-1][0] <= keys[0])
+        told = batch.summary is not None
+        self.items += zip(keys, batch.raws, repeat(self.number), repeat(told), strict=False)
+        if not ordered:
             if self._slack_s is not None:
-                self._slack_s = max(self._slack_s, 2 * disorder_s(batch.keys))
-            both = sorted(zip(self.keys, self.raws, strict=True), key=_key)
-            self.keys = [key for key, _ in both]
-            self.raws = [raw for _, raw in both]
+                self._slack_s = max(self._slack_s, 2 * disorder_s(keys))
+            self.items.sort(key=_key)
         if self._slack_s is not None and batch.read_to is not None:
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
 
-    def take(self, before: bytes) -> Iterable[Item]:
+    def take(self, before: bytes) -> list[Item]:
         """Return, and forget, the entries before a moment."""
-        count = bisect_left(self.keys, before)
-        taken = zip(self.keys[:count], self.raws[:count], repeat(self.number), strict=False)
-        self.keys = self.keys[count:]
-        self.raws = self.raws[count:]
+        count = bisect_left(self.items, before, key=_key)
+        taken, self.items = self.items[:count], self.items[count:]
         return taken
 
 
-def merged(lanes: Sequence[Lane], counts: Counter[str]) -> Iterator[list[Item]]:
+def merged(
+    lanes: Sequence[Lane], counts: Counter[str], copy: Callable[[Item], None] | None = None
+) -> Iterator[list[Item]]:
     """Yield all entries in the order (time, lane, place in it), each once, in lists.
 
     Args:
         lanes: The streams.
         counts: Where ``late`` and ``duplicate`` ones are counted.
+        copy: Is told of each entry that is left out, as it is a copy.
     """
     given = LOWEST
-    while live := [lane for lane in lanes if not lane.ended or lane.keys]:
+    while live := [lane for lane in lanes if not lane.ended or lane.items]:
         spread(Lane.load, _hungry(live))
         low = min(lane.low for lane in live)
         pool = [item for lane in live for item in lane.take(low)]
         if not pool:
             continue
         pool.sort(key=_key)
-        counts["late"] += bisect_left(pool, given, key=_key)
+        if pool[0][0] < given:
+            counts["late"] += bisect_left(pool, given, key=_key)
         given = max(given, low)
-        yield once(pool, counts)
+        yield once(pool, counts, copy)
 
 
 def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
     """Return those that hold the watermark back, and those that will before what is there is out."""
     waiting = [lane for lane in lanes if not lane.ended]
     low = min((lane.low for lane in waiting), default=HIGHEST)
-    newest = max((lane.keys[-1] for lane in lanes if lane.keys), default=low)
+    newest = max((lane.items[-1][0] for lane in lanes if lane.items), default=low)
     return [
         lane
         for lane in waiting
-        if lane.low <= low or (not lane.keys and lane.low <= max(newest, low))
+        if lane.low <= low or (not lane.items and lane.low <= max(newest, low))
     ]
 
 
 # --- each once
 
 
-def once(pool: list[Item], counts: Counter[str]) -> list[Item]:
+def once(
+    pool: list[Item], counts: Counter[str], copy: Callable[[Item], None] | None = None
+) -> list[Item]:
     """Return sorted items without copies: other files' of the same lines.
 
     Copies have the same time. A record of ours is known by its boot and seq; any other by its
@@ -124,10 +127,20 @@ def once(pool: list[Item], counts: Counter[str]) -> list[Item]:
         end = begin + 1
         while end < len(keys) and keys[end] == keys[begin]:
             end += 1
-        kept += pool[begin:end] if end == begin + 1 else _distinct(pool[begin:end])
+        group = pool[begin:end]
+        distinct = group if len(group) == 1 else _distinct(group)
+        kept += distinct
+        if len(distinct) < len(group) and copy is not None:
+            for item in _without(group, distinct):
+                copy(item)
         begin = end
     counts["duplicate"] += len(pool) - len(kept)
     return kept
+
+
+def _without(group: list[Item], kept: list[Item]) -> list[Item]:
+    ids = {id(item) for item in kept}
+    return [item for item in group if id(item) not in ids]
 
 
 def _distinct(group: list[Item]) -> list[Item]:
@@ -135,7 +148,7 @@ def _distinct(group: list[Item]) -> list[Item]:
     most: Counter[bytes] = Counter()
     kept = []
     for item in group:
-        _, raw, number = item
+        _, raw, number, _ = item
         mark = mark_of(raw)
         told[mark, number] += 1
         if told[mark, number] > most[mark] and not (most[mark] and mark is not raw):
@@ -153,9 +166,9 @@ def mark_of(raw: bytes) -> bytes:
 
 def _is_cut_copy(item: Item, group: list[Item]) -> bool:
     """Say whether an entry is the first part of another one: its file was copied in mid-line."""
-    _, raw, number = item
+    _, raw, number, _ = item
     return (
         raw.startswith(b"{")
         and not raw.endswith(b"}")
-        and any(number != n and len(r) > len(raw) and r.startswith(raw) for _, r, n in group)
+        and any(number != n and len(r) > len(raw) and r.startswith(raw) for _, r, n, _ in group)
     )

@@ -1,7 +1,8 @@
 """A query over sources becomes lines in time order, each once, and a coverage."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
@@ -16,7 +17,7 @@ from cordboard.logs.merge import SLACK_S, Item, Lane, merged
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.records import record_of
-from cordboard.logs.scan import Scan
+from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.search import Search, mention_of
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
@@ -57,6 +58,7 @@ class Reader:
     tally: Tally = field(default_factory=Tally)
     trail: Trail | None = None
     _tracks: Tracks | None = None
+    _passing: bool = False
 
     @property
     def tracks(self) -> list[Track]:
@@ -71,7 +73,7 @@ class Reader:
         """
         left = self.limit
         for items in self.items():
-            for key, raw, number in items:
+            for key, raw, number, _ in items:
                 line = self._line(key, raw, self.tracks[number])
                 if line is None:
                     continue
@@ -92,31 +94,41 @@ class Reader:
             render: Callable[[Line], bytes] = raw_line
         else:
             render = json_line
-        if not self._passes_all():
+        self._passing = self.limit is None and not filters(self.query)
+        if self._passing:
+            for items in self.items():
+                yield b"".join(self._passed(items, render))
+        else:
             yield from map(render, self.lines())
+
+    def _passed(self, items: list[Item], render: Callable[[Line], bytes]) -> Iterator[bytes]:
+        """Yield what every line of a window is handed on as; few of them need decoding."""
+        if items and all(map(itemgetter(3), items)):
+            yield b"\n".join(map(itemgetter(1), items))
+            yield b"\n"
             return
-        for items in self.items():
-            yield self._passed(items, render)
-
-    def _passes_all(self) -> bool:
-        """Say whether every line of the window is wanted as it is, so that few need decoding."""
-        return self.limit is None and self.trail is None and not filters(self.query)
-
-    def _passed(self, items: list[Item], render: Callable[[Line], bytes]) -> bytes:
-        out, glances, glanced = [], [], []
-        for item in items:
-            key, raw, number = item
-            seen = glance(raw)
-            if seen is not None:
-                out.append(raw)
-                glances.append(seen)
-                glanced.append(item)
+        for key, raw, number, told in items:
+            if told:
+                yield raw + b"\n"
+            elif (seen := glance(raw)) is not None:
+                self.tally.note_glance(seen, key, number)
+                yield raw + b"\n"
             elif (line := self._line(key, raw, self.tracks[number])) is not None:
                 self.tally.note(line, number)
-                out.append(render(line)[:-1])
-        self.tally.note_many(glances, glanced)
-        out.append(b"")
-        return b"\n".join(out)
+                yield render(line)
+
+    def _told(self, batches: Iterable[Batch], number: int) -> Iterator[Batch]:
+        """Count the lines of batches that tell of themselves."""
+        for batch in batches:
+            if batch.summary is not None:
+                self.tally.note_summary(batch.summary, batch.keys, number)
+            yield batch
+
+    def _take_back(self, item: Item) -> None:
+        """Count a line no longer: it is a copy."""
+        key, raw, number, told = item
+        if told and (seen := glance(raw)) is not None:
+            self.tally.note_glance(seen, key, number, lines=-1)
 
     def items(self) -> Iterator[list[Item]]:
         """Yield what may be wanted as it was found: key, bytes, number of its track.
@@ -142,7 +154,7 @@ class Reader:
             lanes = self._window_lanes()
         else:
             lanes = Search(self.query, self.trail, self.tracks, self._scan, self.progress).lanes()
-        yield from merged([*lanes, *others], self.tally.counts)
+        yield from merged([*lanes, *others], self.tally.counts, self._take_back)
 
     def _learn(self, entry: Entry, track: Track) -> None:
         """Take note of an entry that has just come."""
@@ -178,7 +190,8 @@ class Reader:
                 slack_s = Scan(track, Prefilter(), LOWEST, HIGHEST).disorder_s()
             scan = self._scan(track, wanted)
             scan.watch = track.ledger.note
-            lanes.append(Lane(number, scan.batches(), slack_s))
+            scan.summing = self._passing
+            lanes.append(Lane(number, self._told(scan.batches(), number), slack_s))
         return lanes
 
     def _scan(self, track: Track, wanted: Prefilter) -> Scan:

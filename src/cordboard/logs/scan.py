@@ -1,13 +1,13 @@
 """One stream in batches: search by bytes, then keys, then only what is in the window."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import compress
 from operator import le
 from typing import Final, NamedTuple
 
-from stringzilla import count, find
-
 from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
+from cordboard.logs.glance import Summary, summary
 from cordboard.logs.prefilter import Prefilter, Term, holds
 from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_START, own_key
@@ -31,15 +31,15 @@ class Batch(NamedTuple):
     Attributes:
         keys: When each was said.
         raws: The bytes of each.
-        own: Whether all are in our own form.
         read_to: The time up to which the stream has been read, local disorder aside; None where
             nothing told it.
+        summary: What all of them tell, where they need not be looked at singly.
     """
 
     keys: list[bytes]
     raws: list[bytes]
-    own: bool
-    read_to: bytes | None
+    read_to: bytes | None = None
+    summary: Summary | None = None
 
 
 Watch = Callable[[bytes, bool], None]
@@ -60,6 +60,7 @@ class Scan:
     Attributes:
         wanted: What bytes a wanted line must hold.
         watch: Is shown each block that is read, and whether all of it is in our own form.
+        summing: Whether batches are to have a summary.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Scan:
         self._exact = exact
         self._size = size
         self.watch: Watch | None = None
+        self.summing = False
         self._progress = progress
         self._assembler = Assembler(track.formats)
 
@@ -130,7 +132,7 @@ class Scan:
         if self.watch is not None:
             self.watch(block.data, own)
         terms = [*wanted.anywhere, *(wanted.own if own else ())]
-        if wanted.uncolored and find(block.buffer, _ESCAPE, 0, block.size) < 0:
+        if wanted.uncolored and block.find(_ESCAPE) < 0:
             terms = [*wanted.uncolored, *terms]
         if terms:
             return list(self._hits(block, terms))
@@ -152,15 +154,15 @@ class Scan:
         keys = [raw[_KEY] for raw in raws]
         self._assembler.last = keys[-1]
         newest = max(keys)
-        if newest >= self._until or min(keys) < self._since:
-            kept = [self._since <= key < self._until for key in keys]
-            raws = [raw for raw, keep in zip(raws, kept, strict=True) if keep]
-            keys = [key for key, keep in zip(keys, kept, strict=True) if keep]
-        return Batch(keys, raws, own=True, read_to=newest)
+        if newest < self._until and min(keys) >= self._since:
+            told = summary(block, len(raws)) if self.summing else None
+            return Batch(keys, raws, newest, told)
+        kept = [self._since <= key < self._until for key in keys]
+        return Batch(list(compress(keys, kept)), list(compress(raws, kept)), newest)
 
     def _batch(self, entries: list[Entry], read_to: bytes | None) -> Batch:
         kept = self._kept(entries)
-        return Batch([e.key for e in kept], [e.raw for e in kept], own=False, read_to=read_to)
+        return Batch([e.key for e in kept], [e.raw for e in kept], read_to)
 
     def _last_key(self, block: Block) -> bytes | None:
         """Return the time of the last line that says one, if it is near the end."""
@@ -177,7 +179,7 @@ class Scan:
         buffer, size = block.buffer, block.size
         others = terms[1:]
         done = 0
-        for at in _places(buffer, size, terms[0]):
+        for at in _places(block, terms[0]):
             if at < done:
                 continue
             start = buffer.rfind(b"\n", 0, at) + 1
@@ -217,14 +219,15 @@ class Scan:
 
 def all_own(block: Block) -> bool:
     """Say whether each line is in our own form, and text."""
-    buffer, size = block.buffer, block.size
-    if not buffer.startswith(_OWN_LINE[1:]) or not buffer.endswith(b"}\n", 0, size):
+    if not block.buffer.startswith(_OWN_LINE[1:]) or not block.buffer.endswith(
+        b"}\n", 0, block.size
+    ):
         return False
-    lines = count(buffer, b"\n", 0, size)
+    lines = block.count(b"\n")
     return (
-        count(buffer, _OWN_LINE, 0, size) + 1 == lines
-        and count(buffer, b"}\n", 0, size) == lines
-        and count(buffer, _OWN_TAIL, 0, size) >= lines
+        block.count(_OWN_LINE) + 1 == lines
+        and block.count(b"}\n") == lines
+        and block.count(_OWN_TAIL) >= lines
         and is_text(block.data)
     )
 
@@ -236,26 +239,25 @@ def in_order(keys: list[bytes]) -> bool:
 
 def _in_pieces(block: Block) -> bool:
     """Say whether a carrier may have cut lines into pieces: a term's bytes might be in two."""
-    buffer, size = block.buffer, block.size
-    if buffer.startswith(DOCKER_START):
-        return bool(count(buffer, b'\\n","', 0, size) < count(buffer, b"\n", 0, size))
-    if not buffer[:1].isdigit():
+    if block.buffer.startswith(DOCKER_START):
+        return block.count(b'\\n","') < block.count(b"\n")
+    if not block.buffer[:1].isdigit():
         return False
-    return any(find(buffer, mark, 0, size) >= 0 for mark in (b" stdout P", b" stderr P"))
+    return any(block.find(mark) >= 0 for mark in (b" stdout P", b" stderr P"))
 
 
-def _places(buffer: bytes | bytearray, size: int, term: Term) -> Iterable[int]:
+def _places(block: Block, term: Term) -> Iterable[int]:
     """Return where one of the term's bytes stand, in order."""
     if len(term) == 1:
-        return _finds(buffer, size, term[0])
-    return sorted(place for part in term for place in _finds(buffer, size, part))
+        return _finds(block, term[0])
+    return sorted(place for part in term for place in _finds(block, part))
 
 
-def _finds(buffer: bytes | bytearray, size: int, part: bytes) -> Iterator[int]:
-    at = find(buffer, part, 0, size)
+def _finds(block: Block, part: bytes) -> Iterator[int]:
+    at = block.find(part)
     while at >= 0:
         yield at
-        at = find(buffer, part, at + len(part), size)
+        at = block.find(part, at + len(part))
 
 
 def _lines(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from stringzilla import count
-
 from cordboard.logs.attribution import Trail
 from cordboard.logs.entries import Entry
 from cordboard.logs.merge import Lane, mark_of
@@ -23,7 +21,6 @@ from cordboard.logs.query import Query
 from cordboard.logs.records import record_of
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.skew import corrections
-from cordboard.logs.tape import Block
 from cordboard.logs.times import shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress
@@ -155,7 +152,7 @@ class Search:
         spellings = [(b'"sessionId":"', ours, b'"sessionId":"server:')]
         spellings.append(tuple(text.replace(b'"', b'\\"') for text in spellings[0]))  # type: ignore[arg-type]  # three
         return all(
-            _count(block, every) == _count(block, own) + _count(block, none)
+            block.count(every) == block.count(own) + block.count(none)
             for block in self._near(track, Prefilter()).blocks()
             for every, own, none in spellings
         )
@@ -167,17 +164,13 @@ class Search:
         return self.scanner(track, Prefilter(anywhere=(terms,))).batches()
 
 
-def _count(block: Block, part: bytes) -> int:
-    return int(count(block.buffer, part, 0, block.size))
-
-
 def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
     entries.sort(key=lambda entry: entry.offset)
     keys = [
         shifted(entry.key, by) if (by := fixed.get(_boot(entry.raw))) else entry.key
         for entry in entries
     ]
-    return Batch(keys, [entry.raw for entry in entries], own=False, read_to=None)
+    return Batch(keys, [entry.raw for entry in entries])
 
 
 def _boot(raw: bytes) -> str:

@@ -1,25 +1,23 @@
 """What was returned, counted while it passes; at the end, the coverage."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
 from cordboard.logs.evidence import beginnings, earliest, holes, rotated, why_silent
 from cordboard.logs.expected import began, silent
-from cordboard.logs.glance import Glance
+from cordboard.logs.glance import Glance, Summary
 from cordboard.logs.line import Line
-from cordboard.logs.merge import Item
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
 from cordboard.logs.times import shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
-
-Name = TypeVar("Name", str, int)
 
 _QUIET: Final = ("file",)
 """Kinds of which only those that returned something, or should have, are named."""
@@ -33,17 +31,11 @@ class Heard:
     first: str | None = None
     last: str | None = None
 
-    def note(self, at: str) -> None:
-        """Count a line; they come in the order of time."""
-        self.lines += 1
-        self.first = self.first or at
-        self.last = at
-
     def add(self, lines: int, first: str, last: str) -> None:
-        """Count several."""
+        """Count lines."""
         self.lines += lines
-        self.first = self.first or first
-        self.last = last
+        self.first = first if self.first is None or first < self.first else self.first
+        self.last = last if self.last is None or last > self.last else self.last
 
 
 @dataclass(slots=True)
@@ -57,6 +49,7 @@ class Tally:
     streams: dict[int, Heard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     limit: int | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, line: Line, number: int) -> None:
         """Count a line of a stream."""
@@ -65,17 +58,28 @@ class Tally:
         service = str(line.record[SERVICE])
         if (heard := self.services.get(service)) is None:
             heard = self.services[service] = Heard()
-        heard.note(at)
+        heard.add(1, at, at)
         if (heard := self.streams.get(number)) is None:
             heard = self.streams[number] = Heard()
-        heard.note(at)
+        heard.add(1, at, at)
 
-    def note_many(self, glances: Sequence[Glance], items: Sequence[Item]) -> None:
-        """Count lines that were only glanced at."""
-        keys = [item[0] for item in items]
-        self.attribution.update(how for _, how in glances)
-        _add_all(self.services, [service for service, _ in glances], keys)
-        _add_all(self.streams, [item[2] for item in items], keys)
+    def note_summary(self, summary: Summary, keys: Sequence[bytes], number: int) -> None:
+        """Count the lines of a block of a stream, which are looked at no further."""
+        first, last = min(keys).decode(), max(keys).decode()
+        with self._lock:
+            self.services.setdefault(summary.service, Heard()).add(summary.lines, first, last)
+            self.streams.setdefault(number, Heard()).add(summary.lines, first, last)
+            self.attribution["absent"] += summary.absent
+            self.attribution["explicit"] += summary.lines - summary.absent
+
+    def note_glance(self, seen: Glance, at: bytes, number: int, lines: int = 1) -> None:
+        """Count a line that was only glanced at; or take it back, with ``lines`` of -1."""
+        service, how = seen
+        moment = at.decode()
+        with self._lock:
+            self.services.setdefault(service, Heard()).add(lines, moment, moment)
+            self.streams.setdefault(number, Heard()).add(lines, moment, moment)
+            self.attribution[how] += lines
 
     def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
         """Return what answered, what did not, and why."""
@@ -96,7 +100,7 @@ class Tally:
         return Coverage(
             answers=(*services, *named, *tracks.answers(), *limits),
             counts={name: number for name, number in sorted(counts.items()) if number},
-            attribution=dict(self.attribution),
+            attribution={how: number for how, number in self.attribution.items() if number},
             notes=(*tracks.notes, *self.notes, *self._remarks(query, trail)),
         )
 
@@ -127,15 +131,6 @@ class Tally:
             yield from map(str, skews(trail.steps))
         if trail.services and query.since and not began(trail):
             yield "The session's beginning is not in the window; without one all of it is shown."
-
-
-def _add_all(heard: dict[Name, Heard], names: Sequence[Name], keys: Sequence[bytes]) -> None:
-    """Count lines, each by its name; their keys are in order."""
-    first = dict(zip(reversed(names), reversed(keys), strict=True))
-    last = dict(zip(names, keys, strict=True))
-    for name, lines in Counter(names).items():
-        known = heard.setdefault(name, Heard())
-        known.add(lines, first[name].decode(), last[name].decode())
 
 
 def _missing_of_session(

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from stringzilla import count, find
+
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
 
@@ -38,6 +40,14 @@ class Block:
         if self._data is None:
             self._data = bytes(memoryview(self.buffer)[: self.size])
         return self._data
+
+    def count(self, part: bytes) -> int:
+        """Return how often some bytes occur."""
+        return int(count(self.buffer, part, 0, self.size))
+
+    def find(self, part: bytes, start: int = 0) -> int:
+        """Return where some bytes occur next; -1 where they do not."""
+        return int(find(self.buffer, part, start, self.size))
 
     def part(self, start: int, end: int) -> bytes:
         """Return some of the bytes."""

@@ -1,0 +1,214 @@
+"""`cordboard logs` beside its peers: whole processes, in interleaved rounds, warm file cache.
+
+    python benchmarks/logs/bench_logs.py [--gb 2] [--one-gb 4] [--rounds 5] [--growth 1,2] [--slow]
+
+The corpus is made once, in benchmarks/out/logs. Compare ratios within one run. Peers are installed
+into benchmarks/out/peers-logs; jq and lnav are shown where they are installed.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from _table import median, show
+
+from logs import corpus, peers
+
+OUT = Path(__file__).parents[1] / "out" / "logs"
+GB = 1_000_000_000
+LINES = 800_000
+HEAD = ("", "s", "cpu s", "MB", "lines", "ratio")
+Commands = Mapping[str, Sequence[str] | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: how long, how much of the processors, how much memory, how many lines."""
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    lines: int
+
+
+def run(command: Sequence[str]) -> Run:
+    """Run a command; its output is counted by a reader that keeps up."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    result = OUT / "output"
+    with result.open("wb") as file:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL, env=environment)
+        _, _, used = os.wait4(process.pid, 0)
+        took = time.perf_counter() - began
+    process.returncode = 0
+    lines = 0
+    with result.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            lines += chunk.count(b"\n")
+    return Run(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, lines)
+
+
+def table(title: str, commands: Commands, rounds: int, base: str) -> None:
+    """Run every command once a round; print medians, with the ratio to `base`."""
+    known = {name: command for name, command in commands.items() if command is not None}
+    for command in known.values():
+        run(command)
+    runs: dict[str, list[Run]] = {name: [] for name in known}
+    for _ in range(rounds):
+        for name, command in known.items():
+            runs[name].append(run(command))
+    unit = median([r.seconds for r in runs[base]])
+    rows = []
+    for name, found in runs.items():
+        took = median([r.seconds for r in found])
+        rows.append(
+            (
+                name,
+                f"{took:.3f}",
+                f"{median([r.cpu_s for r in found]):.3f}",
+                f"{max(r.peak_mb for r in found):.0f}",
+                str(found[0].lines),
+                f"{took / unit:.2f}",
+            )
+        )
+    show(f"{title}; ratio to {base}", HEAD, rows)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gb", type=float, default=2, help="size of the corpus of 40 files")
+    parser.add_argument("--one-gb", type=float, default=4, help="size of the single file")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--growth", default="1,2", help="sizes of folders in GB, e.g. 1,10,20")
+    parser.add_argument("--slow", action="store_true", help="with peers that take a minute")
+    parser.add_argument("--clean", action="store_true", help="delete the corpus afterwards")
+    wanted = parser.parse_args()
+    peers.install()
+    many, one, dense = OUT / "many", OUT / "one", OUT / "dense"
+    corpus.make(many, int(wanted.gb * GB), 40, 6)
+    corpus.make(one, int(wanted.one_gb * GB), 1, 8)
+    corpus.make(dense, LINES * corpus.LINE_BYTES, 40, 1 / 6)
+    sessions(many, one, wanted)
+    prints(one, wanted)
+    merges(dense, wanted)
+    fields(dense, wanted)
+    growth(wanted)
+    starts(wanted)
+    if wanted.clean:
+        shutil.rmtree(OUT)
+
+
+def since(hours: float) -> str:
+    """The beginning of the last ten minutes."""
+    return corpus.stamp(corpus.START + hours * 3600 - 600)
+
+
+def sessions(many: Path, one: Path, wanted: argparse.Namespace) -> None:
+    who = ("--session", corpus.WANTED, "-o", "raw", "-q")
+    slow = {"lnav": peers.lnav_session(many, corpus.WANTED)} if wanted.slow else {}
+    scan = peers.shell(f"{peers.ripgrep(corpus.WANTED, many)} | LC_ALL=C sort")
+    table(
+        f"One session out of {wanted.gb:g} GB in 40 files (goal: 1.0)",
+        {"ripgrep | sort": scan, "cordboard": peers.cordboard("--dir", str(many), *who), **slow},
+        wanted.rounds,
+        "ripgrep | sort",
+    )
+    last = ("--since", since(6))
+    table(
+        "The same, of the last ten minutes (goal: 0.4)",
+        {"ripgrep | sort": scan, "cordboard": peers.cordboard("--dir", str(many), *who, *last)},
+        wanted.rounds,
+        "ripgrep | sort",
+    )
+    last = ("--since", since(8))
+    table(
+        f"The same, of the last ten minutes of one file of {wanted.one_gb:g} GB (goal: 0.1)",
+        {
+            "ripgrep | sort": peers.shell(f"{peers.ripgrep(corpus.WANTED, one)} | LC_ALL=C sort"),
+            "cordboard": peers.cordboard("--dir", str(one), *who, *last),
+        },
+        wanted.rounds,
+        "ripgrep | sort",
+    )
+
+
+def prints(one: Path, wanted: argparse.Namespace) -> None:
+    prefix = since(8)[:15]
+    pattern = rf'^\{{"timestamp":"{prefix}'
+    table(
+        f"Print the last ten minutes of one file of {wanted.one_gb:g} GB (goal: 0.15)",
+        {
+            "ripgrep by prefix": peers.shell(peers.ripgrep(pattern, one, fixed=False)),
+            "cordboard": peers.cordboard("--dir", str(one), "--since", since(8), "-o", "raw", "-q"),
+        },
+        wanted.rounds,
+        "ripgrep by prefix",
+    )
+
+
+def merges(dense: Path, wanted: argparse.Namespace) -> None:
+    table(
+        f"Merge {LINES} lines of ten minutes in 40 files (goal: 0.8 million a second, under 100 MB)",
+        {
+            "sort": peers.shell(f"LC_ALL=C sort {dense}/*.jsonl"),
+            "cordboard": peers.cordboard("--dir", str(dense), "-o", "raw", "-q"),
+        },
+        wanted.rounds,
+        "sort",
+    )
+
+
+def fields(dense: Path, wanted: argparse.Namespace) -> None:
+    test = "level = error and service = runner and meta.interrupted = true"
+    table(
+        f"Filter {LINES} lines by three fields (goal: 20 times as fast as jq)",
+        {
+            "jq | sort": peers.jq_fields(dense),
+            "duckdb": peers.script(peers.DUCKDB, dense),
+            "polars": peers.script(peers.POLARS, dense),
+            "cordboard": peers.cordboard("--dir", str(dense), "--where", test, "-o", "raw", "-q"),
+        },
+        max(1, wanted.rounds // 2),
+        "cordboard",
+    )
+
+
+def growth(wanted: argparse.Namespace) -> None:
+    sizes = [float(size) for size in wanted.growth.split(",") if size]
+    commands: dict[str, Sequence[str]] = {}
+    for size in sizes:
+        folder = OUT / f"grown-{size:g}"
+        corpus.make(OUT / "one-gb", GB, 40, 6)
+        corpus.older(folder, OUT / "one-gb", int(size * GB))
+        commands[f"{size:g} GB"] = peers.cordboard(
+            "--dir", str(folder), "--since", since(6), "--session", corpus.WANTED, "-o", "raw", "-q"
+        )
+    if commands:
+        table(
+            "One session of the last ten minutes, of folders of several sizes (goal: the same)",
+            commands,
+            wanted.rounds,
+            f"{sizes[0]:g} GB",
+        )
+
+
+def starts(wanted: argparse.Namespace) -> None:
+    table(
+        "Start (goal: --help under 0.08 s)",
+        {"python -c pass": (sys.executable, "-c", "pass"), "--help": peers.cordboard("--help")},
+        3 * wanted.rounds,
+        "python -c pass",
+    )
+
+
+if __name__ == "__main__":
+    main()
