@@ -21,9 +21,9 @@ lint: ## ruff, mypy, import-linter
 bench: ## run the benchmarks; ARGS=startup chooses
 	@scripts/bench.sh $(ARGS)
 
-docs: ## write the generated pages of docs/ and check all links
+docs: ## write the generated pages of docs/, docs/coverage.md by running all tests, and check all links
 	@scripts/setup.sh dev
-	@.venv/bin/python scripts/docs.py
+	@.venv/bin/python scripts/docs.py --coverage
 
 lock: ## pin the newest allowed dependencies, with hashes
 	@requirements/lock.sh
