@@ -8,11 +8,9 @@ Secrets come from the environment or from files that it names, never from ``cord
 import fcntl
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -400,6 +398,8 @@ def _config_path(config_file: str | Path | None) -> Path | None:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - where there is no file, a command starts sooner without
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -475,5 +475,7 @@ def _refuse_unknown_environment() -> None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
     found = get_close_matches(name, list(known), n=1)
     return f" Did you mean {found[0]}?" if found else f" Known are {', '.join(sorted(known))}."

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
 from cordboard.logs.merge import Item, Lane, merged
 from cordboard.logs.scan import Batch
+from cordboard.logs.tape import Block
 from logs.logs_support import at, encoded, record, runs_missing
 
 seconds = st.integers(0, 60)
@@ -127,6 +128,11 @@ def test_runs(numbers: list[int]) -> None:
     assert joined(found) == found
 
 
+def block(*lines: bytes) -> Block:
+    data = b"".join(lines)
+    return Block(data, len(data), 0)
+
+
 @pytest.mark.parametrize("quick", [True, False])
 @given(
     st.dictionaries(
@@ -149,9 +155,9 @@ def test_gaps(quick: bool, seen: dict[str, set[int]], seed: int, size: int) -> N
     lines = [encoded(record(number, boot=boot, seq=number)) + b"\n" for number, boot in pairs]
     ledger = Ledger(quick=quick)
     for begin in range(0, len(lines), size):
-        ledger.note(b"".join(lines[begin : begin + size]), own=True)
+        ledger.note(block(*lines[begin : begin + size]), own=True)
     some = Ledger()
-    some.note_boots(b"".join(lines), [b"aaaaaaaa"])
+    some.note_boots(block(*lines), [b"aaaaaaaa"])
     expected = {
         boot: [Gap(boot, first, last) for first, last in runs_missing(sorted(numbers))]
         for boot, numbers in seen.items()
@@ -166,5 +172,5 @@ def test_a_message_is_no_number() -> None:
     lie = encoded(
         record(1, seq=1, message='"boot":"bbbbbbbb","seq":7}', meta={"boot": "cccccccc", "seq": 9})
     )
-    ledger.note(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n", own=True)
+    ledger.note(block(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n"), own=True)
     assert ledger.gaps() == [Gap("aaaaaaaa", 2, 2)]

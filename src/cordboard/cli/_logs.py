@@ -1,17 +1,17 @@
 """What `cordboard logs` shows beside lines: the pager, progress, the coverage as a table."""
 
-import shlex
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from cordboard.contract.terminal import harmless
 from cordboard.logs.coverage import REASONS, Answer, Coverage
 from cordboard.settings import pager_command
+
+if TYPE_CHECKING:
+    import subprocess
 
 _PROGRESS_AFTER_S: Final = 1.0
 _PROGRESS_EVERY_S: Final = 0.2
@@ -51,15 +51,25 @@ class Progress:
             sys.stderr.flush()
 
 
+def _pager() -> "subprocess.Popen[bytes] | None":
+    import shlex
+    import shutil
+    import subprocess
+
+    command = pager_command()
+    if command is None or shutil.which(shlex.split(command)[0]) is None:
+        return None
+    return subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE)
+
+
 @contextmanager
 def output(*, paged: bool) -> Iterator[IO[bytes]]:
     """Give what lines are written to: a pager where the user sits at a terminal, else stdout."""
-    command = pager_command() if paged else None
-    if command is None or shutil.which(shlex.split(command)[0]) is None:
+    pager = _pager() if paged else None
+    if pager is None:
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    pager = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE)
     assert pager.stdin is not None  # noqa: S101 - it is a pipe
     try:
         yield pager.stdin

@@ -1,15 +1,14 @@
 """Which numbers of each process were seen: a hole among them proves that lines are missing."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from stringzilla import count, find, rfind
-
 from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.stamps import tail_at
+from cordboard.logs.tape import Block
 
 _DOCKER: Final = re.compile(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
 _NUMBER: Final = re.compile(rb"\d{1,18}")
@@ -51,33 +50,32 @@ class Ledger:
         self.quick = quick
         self.runs: dict[bytes, list[Run]] = {}
 
-    def note(self, data: bytes, own: bool) -> None:
+    def note(self, block: Block, own: bool) -> None:
         """Note all lines of a block.
 
         Args:
-            data: Whole lines.
+            block: Whole lines.
             own: Whether all are in our own form.
         """
-        last = data[data.rfind(b"\n", 0, -1) + 1 :].rstrip(b"\n")
-        at = tail_at(last) if own else -1
-        if at < 0:
-            for boot, numbers in _by_line(data).items():
-                self._add(boot, runs_of(numbers))
-            return
+        last = block.part(block.buffer.rfind(b"\n", 0, block.size - 1) + 1, block.size)
+        at = tail_at(last.rstrip(b"\n")) if own else -1
         boot = last[at + 9 : at + 17]
-        if count(data, _start_of(boot)) == count(data, b"\n"):
-            self._note_one(data, boot)
+        if at < 0:
+            self._note_each(_by_line(block.lines))
+        elif (self.quick and (run := _counted(block, boot))) or (run := _proved(block.lines, boot)):
+            self._add(boot, [run])
         else:
-            for each, numbers in _by_end(data).items():
-                self._add(each, runs_of(numbers))
+            self._note_each(_by_end(block.lines))
 
-    def note_boots(self, data: bytes, boots: Collection[bytes]) -> None:
+    def note_boots(self, block: Block, boots: Collection[bytes]) -> None:
         """Note the lines of some processes in a block, in whatever form."""
         for boot in boots:
-            self._note_one(data, boot)
-            if data.startswith(DOCKER_START):
+            run = _counted(block, boot) if self.quick else None
+            numbers = () if run else _numbers(block, _start_of(boot))
+            self._add(boot, [run] if run else runs_of(numbers))
+            if block.buffer.startswith(DOCKER_START):
                 escaped = _start_of(boot).replace(b'"', b'\\"')
-                self._add(boot, runs_of(_numbers(data, escaped)))
+                self._add(boot, runs_of(_numbers(block, escaped)))
 
     def take(self, other: "Ledger") -> None:
         """Add what another one has noted."""
@@ -97,10 +95,9 @@ class Ledger:
             for before, after in pairwise(joined(found))
         ]
 
-    def _note_one(self, data: bytes, boot: bytes) -> None:
-        start = _start_of(boot)
-        run = _counted(data, start) if self.quick else None
-        self._add(boot, [run] if run else runs_of(_numbers(data, start)))
+    def _note_each(self, found: Mapping[bytes, list[int]]) -> None:
+        for boot, numbers in found.items():
+            self._add(boot, runs_of(numbers))
 
     def _add(self, boot: bytes, found: Iterable[Run]) -> None:
         known = self.runs.setdefault(boot, [])
@@ -137,58 +134,75 @@ def _start_of(boot: bytes) -> bytes:
     return b'"boot":"' + boot + b'","seq":'
 
 
-def _counted(data: bytes, start: bytes) -> Run | None:
+def _counted(block: Block, boot: bytes) -> Run | None:
     """Return the run of a process's lines where their count proves that they are one."""
-    seen = count(data, start)
+    start = _start_of(boot)
+    seen = block.count(start)
     if seen <= 2 * _EDGE_LINES:
         return None
-    first = min(_number_at(data, at) for at in _edge(data, start))
-    last = max(_number_at(data, at) for at in _edge_back(data, start))
+    first = min(_number_at(block.buffer, at) for at in _edge(block, start))
+    last = max(_number_at(block.buffer, at) for at in _edge_back(block, start))
     return (first, last) if last - first + 1 == seen else None
 
 
-def _edge(data: bytes, start: bytes) -> Iterator[int]:
+def _proved(lines: list[bytes], boot: bytes) -> Run | None:
+    """Return the run of lines of ours where they are one process's, each once, without a hole.
+
+    Their ends have one length, so that they sort as their numbers do: if the least and the greatest
+    begin alike, all do.
+    """
+    start = b"," + _start_of(boot)
+    size = len(lines[-1]) - lines[-1].rfind(start)
+    ends = {line[-size:] for line in lines}
+    least, most = min(ends), max(ends)
+    if len(ends) < len(lines) or not (least.startswith(start) and most.startswith(start)):
+        return None
+    first, last = least[len(start) : -1], most[len(start) : -1]
+    if not (first.isdigit() and last.isdigit()) or int(last) - int(first) + 1 != len(lines):
+        return None
+    return int(first), int(last)
+
+
+def _edge(block: Block, start: bytes) -> Iterator[int]:
     at = 0
     for _ in range(_EDGE_LINES):
-        at = find(data, start, at) + len(start)
+        at = block.find(start, at) + len(start)
         yield at
 
 
-def _edge_back(data: bytes, start: bytes) -> Iterator[int]:
-    end = len(data)
+def _edge_back(block: Block, start: bytes) -> Iterator[int]:
+    end = block.size
     for _ in range(_EDGE_LINES):
-        end = rfind(data, start, 0, end)
+        end = block.buffer.rfind(start, 0, end)
         yield end + len(start)
 
 
-def _numbers(data: bytes, start: bytes) -> list[int]:
-    parts = data.split(start)[1:]
-    try:
-        return [int(part[: part.find(b"}")]) for part in parts]
-    except ValueError:  # no line of ours, though it looks like one
-        found = [_NUMBER.match(part) for part in parts]
-        return [int(match[0]) for match in found if match]
+def _numbers(block: Block, start: bytes) -> Iterator[int]:
+    at = block.find(start)
+    while at >= 0:
+        yield _number_at(block.buffer, at + len(start))
+        at = block.find(start, at + len(start))
 
 
-def _number_at(data: bytes, at: int) -> int:
+def _number_at(data: bytes | bytearray, at: int) -> int:
     found = _NUMBER.match(data, at)
     return int(found[0]) if found else 0
 
 
-def _by_end(data: bytes) -> dict[bytes, list[int]]:
+def _by_end(lines: list[bytes]) -> dict[bytes, list[int]]:
     """Return the numbers of lines that are all in our own form."""
     found: dict[bytes, list[int]] = {}
     start = b'"boot":"'
-    for line in data.split(b"\n"):
+    for line in lines:
         tail = line[line.rfind(start) + len(start) :]
         if tail[16:-1].isdigit():
             found.setdefault(tail[:8], []).append(int(tail[16:-1]))
     return found
 
 
-def _by_line(data: bytes) -> dict[bytes, list[int]]:
+def _by_line(lines: list[bytes]) -> dict[bytes, list[int]]:
     found: dict[bytes, list[int]] = {}
-    for whole in data.split(b"\n"):
+    for whole in lines:
         line = whole.rstrip(b"\r")
         at = tail_at(line)
         if at >= 0:

@@ -5,10 +5,10 @@ been read, is sorted as a whole and given out: faster than a heap of iterators, 
 stream is a little out of order. A line that comes later than its stream's slack is counted as late.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import compress, count, repeat
 from operator import eq, itemgetter
 from typing import Final
 
@@ -42,7 +42,8 @@ class Lane:
         self.number = number
         self.ended = False
         self.low = LOWEST
-        self.items: list[Item] = []
+        self._items: list[Item] = []
+        self._taken = 0
         self._batches = iter(batches)
         self._slack_s = slack_s
 
@@ -54,21 +55,33 @@ class Lane:
             self.low = HIGHEST
             return
         keys = batch.keys
-        ordered = in_order(keys) and (not self.items or not keys or self.items[-1][0] <= keys[0])
         told = batch.summary is not None
-        self.items += zip(keys, batch.raws, repeat(self.number), repeat(told), strict=False)
+        ordered = in_order(keys) and (not keys or self.newest <= keys[0])
+        del self._items[: self._taken]
+        self._taken = 0
+        self._items += zip(keys, batch.raws, repeat(self.number), repeat(told), strict=False)
         if not ordered:
             if self._slack_s is not None:
                 self._slack_s = max(self._slack_s, 2 * disorder_s(keys))
-            self.items.sort(key=_key)
+            self._items.sort(key=_key)
         if self._slack_s is not None and batch.read_to is not None:
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is there that has been read and not been taken."""
+        return self._taken == len(self._items)
+
+    @property
+    def newest(self) -> bytes:
+        """The time of the newest entry that is there."""
+        return LOWEST if self.empty else self._items[-1][0]
+
     def take(self, before: bytes) -> list[Item]:
         """Return, and forget, the entries before a moment."""
-        count = bisect_left(self.items, before, key=_key)
-        taken, self.items = self.items[:count], self.items[count:]
-        return taken
+        begin = self._taken
+        self._taken = bisect_left(self._items, before, begin, key=_key)
+        return self._items[begin : self._taken]
 
 
 def merged(
@@ -82,7 +95,7 @@ def merged(
         copy: Is told of each entry that is left out, as it is a copy.
     """
     given = LOWEST
-    while live := [lane for lane in lanes if not lane.ended or lane.items]:
+    while live := [lane for lane in lanes if not (lane.ended and lane.empty)]:
         spread(Lane.load, _hungry(live))
         low = min(lane.low for lane in live)
         pool = [item for lane in live for item in lane.take(low)]
@@ -99,12 +112,8 @@ def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
     """Return those that hold the watermark back, and those that will before what is there is out."""
     waiting = [lane for lane in lanes if not lane.ended]
     low = min((lane.low for lane in waiting), default=HIGHEST)
-    newest = max((lane.items[-1][0] for lane in lanes if lane.items), default=low)
-    return [
-        lane
-        for lane in waiting
-        if lane.low <= low or (not lane.items and lane.low <= max(newest, low))
-    ]
+    newest = max((lane.newest for lane in lanes), default=LOWEST)
+    return [lane for lane in waiting if lane.low <= low or (lane.empty and lane.low <= newest)]
 
 
 # --- each once
@@ -119,21 +128,23 @@ def once(
     bytes, and is a copy only of one in another stream: a process may say the same thing twice.
     """
     keys = list(map(_key, pool))
-    if not any(map(eq, keys, keys[1:])):
+    same = list(compress(count(), map(eq, keys, keys[1:])))
+    if not same:
         return pool
     kept: list[Item] = []
-    begin = 0
-    while begin < len(pool):
-        end = begin + 1
-        while end < len(keys) and keys[end] == keys[begin]:
-            end += 1
-        group = pool[begin:end]
-        distinct = group if len(group) == 1 else _distinct(group)
+    done = 0
+    for begin in same:
+        if begin < done:  # of a group that has been dealt with
+            continue
+        end = bisect_right(keys, keys[begin], begin)
+        distinct = _distinct(pool[begin:end])
+        kept += pool[done:begin]
         kept += distinct
-        if len(distinct) < len(group) and copy is not None:
-            for item in _without(group, distinct):
+        if copy is not None:
+            for item in _without(pool[begin:end], distinct):
                 copy(item)
-        begin = end
+        done = end
+    kept += pool[done:]
     counts["duplicate"] += len(pool) - len(kept)
     return kept
 

@@ -22,7 +22,7 @@ from cordboard.logs.search import Search, mention_of
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
-from cordboard.logs.tape import BLOCK_BYTES
+from cordboard.logs.tape import BLOCK_BYTES, Block
 from cordboard.logs.times import HIGHEST, LOWEST
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress, Tracks
@@ -97,7 +97,7 @@ class Reader:
         self._passing = self.limit is None and not filters(self.query)
         if self._passing:
             for items in self.items():
-                yield b"".join(self._passed(items, render))
+                yield from self._passed(items, render)
         else:
             yield from map(render, self.lines())
 
@@ -160,7 +160,7 @@ class Reader:
         """Take note of an entry that has just come."""
         if self.trail is not None and self.trail.session.encode() in entry.raw:
             self.trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
-        track.ledger.note(entry.raw + b"\n", own=False)
+        track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset), own=False)
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     summary: Summary | None = None
 
 
-Watch = Callable[[bytes, bool], None]
+Watch = Callable[[Block, bool], None]
 
 
 class Scan:
@@ -126,11 +126,12 @@ class Scan:
         if self._assembler.waits or _in_pieces(block):
             entries = self._assembled(block)
             if self.watch is not None:
-                self.watch(b"".join(entry.raw + b"\n" for entry in entries), False)
+                whole = b"".join(entry.raw + b"\n" for entry in entries)
+                self.watch(Block(whole, len(whole), block.offset), False)
             return entries
         own = bool(self.watch or not wanted.anywhere) and all_own(block)
         if self.watch is not None:
-            self.watch(block.data, own)
+            self.watch(block, own)
         terms = [*wanted.anywhere, *(wanted.own if own else ())]
         if wanted.uncolored and block.find(_ESCAPE) < 0:
             terms = [*wanted.uncolored, *terms]
@@ -148,9 +149,7 @@ class Scan:
         return [entry for entry in entries if self._since <= entry.key < self._until]
 
     def _own_batch(self, block: Block) -> Batch:
-        raws = block.data.split(b"\n")
-        if not raws[-1]:
-            raws.pop()
+        raws = block.lines
         keys = [raw[_KEY] for raw in raws]
         self._assembler.last = keys[-1]
         newest = max(keys)

@@ -21,6 +21,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.records import record_of
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.skew import corrections
+from cordboard.logs.tape import Block
 from cordboard.logs.times import shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress
@@ -113,8 +114,8 @@ class Search:
         """Return what belongs to the session by its process, trace or stream; note all numbers."""
         boots = [boot.encode() for boot in self.trail.boots]
 
-        def note(data: bytes, own: bool) -> None:  # noqa: ARG001 - what a watch is shown
-            track.ledger.note_boots(data, boots)
+        def note(block: Block, own: bool) -> None:  # noqa: ARG001 - what a watch is shown
+            track.ledger.note_boots(block, boots)
 
         if track.name in self.trail.streams and not self._is_alone(track):
             self.trail.streams.discard(track.name)
@@ -125,7 +126,7 @@ class Search:
             scan.wanted = Prefilter()
         elif not terms:
             for block in scan.blocks():
-                note(block.data, own=False)
+                note(block, own=False)
             return []
         named = self.trail.session.encode()
         found = [entry for entry in scan.entries() if named not in entry.raw]

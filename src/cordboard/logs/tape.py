@@ -26,13 +26,14 @@ class Block:
         offset: Where they begin in the stream.
     """
 
-    __slots__ = ("_data", "buffer", "offset", "size")
+    __slots__ = ("_data", "_lines", "buffer", "offset", "size")
 
     def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
         self.buffer = buffer
         self.size = size
         self.offset = offset
         self._data: bytes | None = None
+        self._lines: list[bytes] | None = None
 
     @property
     def data(self) -> bytes:
@@ -40,6 +41,15 @@ class Block:
         if self._data is None:
             self._data = bytes(memoryview(self.buffer)[: self.size])
         return self._data
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines, without their newlines."""
+        if self._lines is None:
+            self._lines = self.data.split(b"\n")
+            if not self._lines[-1]:
+                self._lines.pop()
+        return self._lines
 
     def count(self, part: bytes) -> int:
         """Return how often some bytes occur."""

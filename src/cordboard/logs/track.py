@@ -21,6 +21,7 @@ _PROBE_MAX_BYTES: Final = 1024 * 1024
 _GRAIN_BYTES: Final = 64 * 1024
 _SLACK_S: Final = 10.0
 _SLACK_MAX_S: Final = 3600.0
+_SECOND: Final = 19
 _PROBES: Final = 8
 _BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
 _NUMBERED: Final = re.compile(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
@@ -189,9 +190,15 @@ def disorder_s(keys: Sequence[bytes]) -> float:
     for key in keys:
         if key >= newest:
             newest = key
-        else:
-            most = max(most, seconds(newest) - seconds(key))
+        elif (behind := _behind_s(key, newest)) > most:
+            most = behind
     return most
+
+
+def _behind_s(key: bytes, newest: bytes) -> float:
+    if key[:_SECOND] == newest[:_SECOND] and (key[20:26] + newest[20:26]).isdigit():
+        return (int(newest[20:26]) - int(key[20:26])) / 1_000_000
+    return seconds(newest) - seconds(key)
 
 
 def service_of(name: str) -> str:
