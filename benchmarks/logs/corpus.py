@@ -23,7 +23,7 @@ def stamp(moment: float) -> str:
 def make(folder: Path, size: int, files: int, hours: float) -> None:
     """Write the files, unless they are there."""
     done = folder / ".done"
-    mark = f"{size} {files} {hours} 2"
+    mark = f"{size} {files} {hours} 3"
     if done.exists() and done.read_text() == mark:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,9 +52,9 @@ def _file(folder: Path, number: int, files: int, size: int, hours: float) -> Non
 
 
 def _places(number: int, files: int, count: int, choose: random.Random) -> set[int]:
-    """Choose which lines are the wanted session's: within four minutes, near the end."""
+    """Choose which lines are the wanted session's: within minutes, near the end."""
     share = {0: 6, 2: 2, 4: 2, 7: 22} if files > 1 else {0: SESSION_LINES}
-    begin, end = int(count * 0.975), int(count * 0.985)
+    begin, end = int(count * 0.985), int(count * 0.99)
     return set(choose.sample(range(begin, end), share.get(number, 0)))
 
 

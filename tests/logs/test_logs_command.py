@@ -221,7 +221,7 @@ def test_coverage_in_full(folder: Path, tmp_path: Path, capsys: Captured) -> Non
 def test_explain(folder: Path, capsys: Captured) -> None:
     """--explain prints each source's own command, and reads nothing."""
     assert run("--explain", "--session", "call-7") == 0
-    assert capsys.readouterr().out == f"# {folder}\ngrep -rhF -- 'call-7' {folder} | sort\n"
+    assert capsys.readouterr().out == f"# {folder}\ngrep -rhF -- call-7 {folder} | sort\n"
 
 
 def test_an_environment(folder: Path, tmp_path: Path, capsys: Captured) -> None:

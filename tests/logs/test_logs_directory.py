@@ -23,7 +23,7 @@ from cordboard.logs.scan import Scan
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tape import FileTape, blocks
 from cordboard.logs.track import Track
-from logs.logs_support import ask, at, encoded, record, write_lines
+from logs.logs_support import START, ask, at, encoded, record, write_lines
 
 LINES = [encoded(record(n, seq=n)) for n in range(1, 41)]
 
@@ -105,6 +105,17 @@ def test_blocks_are_all_of_it(lines: list[bytes], size: int, ended: bool) -> Non
         os.close(fd)
     assert b"".join(parts) == data
     assert all(part.endswith(b"\n") for part in parts[:-1])
+
+
+def test_old_packed_files_are_passed_over(tmp_path: Path) -> None:
+    """A packed file that was last written before the window is not read, and the reader is told."""
+    write_lines(tmp_path / "a.1.jsonl.gz", LINES[:20])
+    write_lines(tmp_path / "a.jsonl", LINES[20:])
+    os.utime(tmp_path / "a.1.jsonl.gz", (START.timestamp() - 7200,) * 2)
+    answer = ask(tmp_path, since=at(15))
+    assert answer.raws == LINES[20:]
+    assert any("last written before the window, 1 of them" in n for n in answer.coverage.notes)
+    assert ask(tmp_path, since=at(15), exact=True).raws == LINES[14:]
 
 
 def test_binary_files(tmp_path: Path) -> None:
@@ -401,6 +412,8 @@ def test_names_of_services() -> None:
     assert service_of("/var/log/gateway.1.jsonl.gz") == "gateway"
     assert service_of("ns/pod-x/runner (previous)") == "runner"
     assert service_of("redis.log") == "redis"
+    assert service_of("/var/log/pods/ns_pod_uid/runner/0.log") == "runner"
+    assert service_of("0.log") == "0"
     assert Track("a/bot.jsonl", "file", FileTape(-1, 0), Formats()).service == "bot"
 
 

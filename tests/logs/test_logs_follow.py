@@ -54,8 +54,6 @@ class Following(threading.Thread):
     def run(self) -> None:
         for line in self.reader.lines():
             self.lines.append(line)
-            if len(self.lines) == self.count:
-                break
 
     def messages(self) -> list[str]:
         self.join(20)

@@ -83,6 +83,8 @@ class Reader:
                 left = left and left - 1
                 self.tally.note(line, number)
                 yield line
+                if left == 0 and self.query.follow:
+                    return
 
     def encoded(self, form: Form) -> Iterator[bytes]:
         """Yield the same as bytes with newlines, in pieces of one or more lines.

@@ -101,7 +101,7 @@ class Tally:
             answers=(*services, *named, *tracks.answers(), *limits),
             counts={name: number for name, number in sorted(counts.items()) if number},
             attribution={how: number for how, number in self.attribution.items() if number},
-            notes=(*tracks.notes, *self.notes, *self._remarks(query, trail)),
+            notes=(*tracks.notes, *self.notes, *_old(tracks.found), *self._remarks(query, trail)),
         )
 
     def _missing(
@@ -165,6 +165,15 @@ def _answer(
 
 def _rank(service: str) -> tuple[int, str]:
     return (SERVICES.index(service) if service in SERVICES else len(SERVICES), service)
+
+
+def _old(tracks: Sequence[Track]) -> Iterator[str]:
+    old = sum(track.passed_over for track in tracks)
+    if old:
+        yield (
+            f"Packed files that were last written before the window, {old} of them, were not read; "
+            "--exact reads them."
+        )
 
 
 def _limited(count: int) -> Answer:

@@ -11,6 +11,7 @@ from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger
+from cordboard.logs.packed import PackedTape
 from cordboard.logs.stamps import said_key
 from cordboard.logs.tape import FileTape, Tape
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
@@ -56,6 +57,7 @@ class Track:
         shortfalls: Why something is missing.
         ledger: Which numbers of which process it holds.
         service: The service whose stream it is, as far as its name tells.
+        passed_over: Whether it was not read, as it is older than the window.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Track:
     shortfalls: Sequence[Shortfall] = ()
     ledger: Ledger = field(default_factory=Ledger)
     service: str = field(init=False)
+    passed_over: bool = False
 
     def __post_init__(self) -> None:
         self.service = service_of(self.name)
@@ -100,9 +103,13 @@ class Track:
         """Return where the window begins and ends, found by bisection with slack that is checked.
 
         The slack is for local disorder: it grows until it is twice what is seen around both ends.
-        A stream that is not in time order at all is read whole.
+        A stream that is not in time order at all is read whole. A packed one can only be read from
+        its start: it is passed over where its file was last written before the window.
         """
         tape = self.tape
+        if isinstance(tape, PackedTape) and self.modified < shifted(since, -_SLACK_MAX_S):
+            self.passed_over = True
+            return 0, 0
         if not isinstance(tape, FileTape) or tape.size <= _GRAIN_BYTES:
             return 0, None
         if (since <= LOWEST and until >= HIGHEST) or not self._in_order():
@@ -202,7 +209,12 @@ def _behind_s(key: bytes, newest: bytes) -> float:
 
 
 def service_of(name: str) -> str:
-    """Return the service that a stream's name tells: ``gateway`` of ``logs/gateway.1.jsonl.gz``."""
-    last = PurePath(name.partition(" (")[0]).name
-    parts = [part for part in last.split(".") if part and not set(part) <= _DIGITS]
-    return parts[0] if parts else last
+    """Return the service that a stream's name tells: ``gateway`` of ``logs/gateway.1.jsonl.gz``.
+
+    A file that is but a number (``/var/log/pods/POD/gateway/0.log``) has its folder's name.
+    """
+    path = PurePath(name.partition(" (")[0])
+    first, *rest = [part for part in path.name.split(".") if part] or [""]
+    if set(first) <= _DIGITS and rest and path.parent.name:
+        return path.parent.name
+    return first or path.name

@@ -105,10 +105,17 @@ class Directory:
 
     def explain(self, query: Query) -> Sequence[str]:
         """Return what a shell would do."""
-        wanted = query.session or query.user
-        if wanted:
-            return [f"grep -rhF -- '{wanted}' {self.path} | sort"]
-        return [f"sort -m {self.path}/*.jsonl"]
+        import shlex  # noqa: PLC0415 - for this alone
+
+        path = shlex.quote(str(self.path))
+        found = f"grep -rhE '' {path}"
+        if wanted := query.session or query.user:
+            found = f"grep -rhF -- {shlex.quote(wanted)} {path}"
+        window = [f'$0 >= "{{\\"timestamp\\":\\"{query.since}"'] if query.since else []
+        if query.until:
+            window.append(f'$0 < "{{\\"timestamp\\":\\"{query.until}"')
+        narrowed = f" | awk '{' && '.join(window)}'" if window else ""
+        return [f"{found}{narrowed} | sort"]
 
     def close(self) -> None:
         """Nothing is held."""
