@@ -137,7 +137,19 @@ class TestJoin:
             await gateway.join(sessionId=f"s{i}", room_url=f"webrtc:{i}")
         status, body, headers = await gateway.join(sessionId="more", room_url="webrtc:more")
         assert (status, body["code"]) == (429, "queue_full")
-        assert int(headers["Retry-After"]) > 0
+        assert int(headers["Retry-After"]) == 1
+
+    @pytest.mark.parametrize(("waited_s", "retry_s"), [(0, 1), (21, 11), (3600, 60)])
+    async def test_says_when(self, gateway: Gateway, waited_s: int, retry_s: int) -> None:
+        """Retry-After is half of what the oldest join has waited, within 1 to 60 s."""
+        store = gateway.store
+        at_ms = await store._now_ms() - waited_s * 1000
+        for i in range(5):
+            await store._client.xadd(store.keys.launches, {"v": "1"}, id=f"{at_ms}-{i}")
+        status, _, headers = await gateway.join()
+        assert status == 429
+        # The clock may go on to the next second meanwhile.
+        assert int(headers["Retry-After"]) in {retry_s, min(retry_s + 1, 60)}
 
     async def test_other_fields_go_to_the_bot(self, gateway: Gateway) -> None:
         """Any other top-level field reaches the bot inside body."""

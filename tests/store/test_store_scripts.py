@@ -18,6 +18,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS, TERMINAL
 from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
+from cordboard.store.launches import RecoverWhy
 
 RUNNER = RunnerInfo("r1", "http://127.0.0.1:7860", capacity=2)
 HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
@@ -445,6 +446,45 @@ class TestRecover:
         await expire_lease(store)
         assert (await store.recover("call-7", epoch)).reason == "runner_lost"
         assert (await store.session("call-7")).state == "failed"
+
+    @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
+    async def test_frees_the_slot(self, store: Store, why: RecoverWhy) -> None:
+        """Whatever a session is taken from its runner for: the runner's slot returns, once."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        if why == "died":
+            await store.running("call-7", 1, HOLDER)
+        assert await store.free_slots() == RUNNER.capacity - 1
+        await expire_lease(store)
+        for _ in range(2):
+            await store.recover("call-7", 1, why)
+            assert await store.free_slots() == RUNNER.capacity
+        assert await store._client.smembers(store.keys.runner_sessions("r1")) == set()
+
+    @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
+    async def test_fences(self, store: Store, why: RecoverWhy) -> None:
+        """What is taken from a runner has a new epoch everywhere; the old holder does nothing more."""
+        await store.register(RUNNER)
+        await accept(store)
+        await store.assign("call-7", 1)
+        if why == "died":
+            await store.running("call-7", 1, HOLDER)
+        await expire_lease(store)
+        recovered = await store.recover("call-7", 1, why)
+        assert (recovered.outcome, recovered.epoch) == ("queued", 2)
+        assert (await store.session("call-7")).epoch == 2
+        active = await raw(store, store.keys.room_active("webrtc:demo"))
+        assert (active["epoch"], active["status"]) == (2, "queued")
+        *_, entry = await store._client.xrange(store.keys.launches)
+        assert entry[1]["epoch"] == "2"
+        await store.assign("call-7", 2)
+        with pytest.raises(StaleEpochError):
+            await store.running("call-7", 1, HOLDER)
+        assert await store.renew([Renewal("call-7", 1, HOLDER)]) == ["lost"]
+        assert not await store.finish("call-7", 1, "left")
+        assert (await store.recover("call-7", 1, why)).outcome == "gone"
+        assert (await store.session("call-7")).state == "starting"
 
     async def test_asked_to_stop(self, store: Store) -> None:
         """A session that was asked to end is not handed on when its runner dies."""

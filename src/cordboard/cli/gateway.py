@@ -26,7 +26,7 @@ examples:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     from cordboard.emit import configure
-    from cordboard.gateway.app import create_app
+    from cordboard.gateway.app import GRACE_S, create_app, drain
     from cordboard.settings import load
     from cordboard.store import open_store
     from cordboard.web import auth, serve
@@ -35,4 +35,5 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     app = create_app(settings, open_store(settings.redis_url_or_default, lease_s=settings.lease_s))
-    return serve.run(app, listener=serve.bind(args.host, args.port))
+    listener = serve.bind(args.host, args.port)
+    return serve.run(app, listener=listener, grace_s=GRACE_S, drain=drain(app))

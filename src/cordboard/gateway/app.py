@@ -4,17 +4,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 from fastapi import FastAPI
 
 from cordboard import __version__
-from cordboard.gateway.hub import Hub
+from cordboard.gateway.hub import DRAIN_S, Hub
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
 from cordboard.settings import Settings
 from cordboard.store import Store
-from cordboard.web import SessionMiddleware, auth, health, problems
+from cordboard.web import SessionMiddleware, auth, health, problems, serve
+
+GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
 
 _DESCRIPTION = """\
 Accepts joins, and tells of sessions. Every accepted join ends in exactly one state.
@@ -58,3 +61,14 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
     app.add_middleware(auth.ControlSecretMiddleware, secrets=lambda: settings.control_secrets)
     app.add_middleware(SessionMiddleware)
     return app
+
+
+def drain(app: FastAPI) -> serve.Drain:
+    """Return what lets a gateway's requests finish: streams end, and waits become short."""
+
+    async def begin() -> None:
+        found: Services | None = getattr(app.state, "services", None)
+        if found is not None:
+            found.hub.drain()
+
+    return begin

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
@@ -11,6 +12,7 @@ from cordboard.emit import get_logger
 from cordboard.store import Change, Store
 
 RECONNECT_S: Final = 0.5
+DRAIN_S: Final = 10.0  # what waits for a session has so long, once we are asked to stop
 
 log = get_logger("hub")
 
@@ -20,13 +22,24 @@ Waiter = asyncio.Queue[Change | None]
 class Hub:
     """Hands each change to the queues of those who wait for its session.
 
-    A None in a queue means: the connection was lost, so look at the record yourself.
+    A None in a queue means: look for yourself, as the connection was lost or we are asked to stop.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
         self.connected = asyncio.Event()
+        self.closes_at = math.inf  # by the loop's clock; no answer is to be waited for beyond it
+
+    @property
+    def draining(self) -> bool:
+        """Whether streams are to end now."""
+        return self.closes_at < math.inf
+
+    def drain(self) -> None:
+        """End what has no end of its own, and bound what waits."""
+        self.closes_at = asyncio.get_running_loop().time() + DRAIN_S
+        self._wake()
 
     @contextlib.contextmanager
     def waiting(self, session_id: str) -> Iterator[Waiter]:
@@ -54,9 +67,12 @@ class Hub:
     async def _listen(self) -> None:
         async with self._store.changes() as changes:
             self.connected.set()
-            for waiters in list(self._waiters.values()):
-                for queue in waiters:
-                    queue.put_nowait(None)
+            self._wake()
             async for change in changes:
                 for queue in self._waiters.get(change.session_id, ()):
                     queue.put_nowait(change)
+
+    def _wake(self) -> None:
+        for waiters in list(self._waiters.values()):
+            for queue in waiters:
+                queue.put_nowait(None)

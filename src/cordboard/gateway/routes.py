@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,8 @@ from cordboard.contract.errors import (
     CordboardError,
     InvalidValueError,
     NotFoundError,
+    QueueFullError,
+    StoreUnavailableError,
     UpstreamError,
 )
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 LEAVE_CONFIRM_S: Final = 10.0
 WAIT_MAX_S: Final = 60
+RETRY_MAX_S: Final = 60
 PING_S: Final = 15.0
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 
@@ -124,11 +128,26 @@ async def _accept_after_leave(svc: "Services", launch: Launch) -> Accepted:
     """Accept; where the room's bot is about to leave, wait for that: its caller wants a new one."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + LEAVE_CONFIRM_S
-    accepted: Accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
+    accepted = await _accept_or_say_when(svc, launch)
     while accepted.stopping and loop.time() < give_up_at:
         with svc.hub.waiting(accepted.session_id) as waiter:
             await _told(waiter, 0.5)
-        accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
+        accepted = await _accept_or_say_when(svc, launch)
+    return accepted
+
+
+async def _accept_or_say_when(svc: "Services", launch: Launch) -> Accepted:
+    """Accept; where the queue is full, say when about half of it will have been handed over.
+
+    The oldest entry's wait is the queue's depth over the rate at which it is handed over.
+    """
+    try:
+        accepted: Accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
+    except QueueFullError as error:
+        with contextlib.suppress(StoreUnavailableError):
+            half_s = await svc.store.oldest_wait_s() / 2
+            error.retry_after_s = min(max(math.ceil(half_s), 1), RETRY_MAX_S)
+        raise
     return accepted
 
 
@@ -139,7 +158,7 @@ async def _until_runs(
     deadline = asyncio.get_running_loop().time() + wait_s
     record: SessionRecord = await svc.store.session(session_id)
     while record.state not in {"running", *TERMINAL}:
-        left = deadline - asyncio.get_running_loop().time()
+        left = min(deadline, svc.hub.closes_at) - asyncio.get_running_loop().time()
         if left <= 0:
             break
         await _told(waiter, min(left, 1.0))
@@ -258,7 +277,10 @@ async def session(session_id: str, svc: Deps, response: Response) -> dict[str, A
     responses={200: {"content": {"text/event-stream": {}}}, 404: _PROBLEM},
 )
 async def events(session_id: str, svc: Deps) -> StreamingResponse:
-    """Send every change of state as it happens; the terminal one is the last."""
+    """Send every change of state as it happens; the terminal one is the last.
+
+    A gateway that stops ends the stream without it: whoever follows asks again.
+    """
     await _session(svc, session_id)
     return StreamingResponse(
         _events(svc, session_id),
@@ -272,7 +294,7 @@ async def _events(svc: "Services", session_id: str) -> AsyncIterator[bytes]:
         record: SessionRecord = await svc.store.session(session_id)
         seen = (record.epoch, record.state)
         yield _event(_snapshot(record))
-        while seen[1] not in TERMINAL:
+        while seen[1] not in TERMINAL and not svc.hub.draining:
             try:
                 change = await asyncio.wait_for(waiter.get(), PING_S)
             except TimeoutError:

@@ -46,6 +46,7 @@ class Loop:
     _waiting: dict[str, Entry] = field(default_factory=dict)
     _busy: dict[asyncio.Task[None], Entry] = field(default_factory=dict)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
+    _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stopping: bool = False
 
     async def run(self) -> None:
@@ -63,6 +64,8 @@ class Loop:
     async def drain(self) -> None:
         """Finish the hand-overs that are under way; what waits is another operator's then."""
         self._stopping = True
+        async with self._claiming:  # what was assigned a moment ago is to be asked for, too
+            pass
         if self._busy:
             await asyncio.wait(self._busy, timeout=15)
         with contextlib.suppress(StoreUnavailableError):
@@ -127,12 +130,13 @@ class Loop:
                 continue
             if len(self._busy) >= AT_ONCE:
                 await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
-            handing_over = await self._claim(entry)
+            async with self._claiming:
+                handing_over = None if self._stopping else await self._claim(entry)
+                if handing_over is not None:
+                    del self._waiting[entry.entry_id]
+                    self._start(entry, handing_over)
             if handing_over is None:
                 full.add(bot)
-                continue
-            del self._waiting[entry.entry_id]
-            self._start(entry, handing_over)
 
     async def _claim(self, entry: Entry) -> HandOver | None:
         try:
