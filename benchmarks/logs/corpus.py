@@ -88,6 +88,7 @@ def older(folder: Path, source: Path, total: int) -> None:
 
 def _earlier(path: Path, folder: Path, day: int) -> None:
     target = folder / f"{path.stem}.{23 - day}.jsonl"
-    if not target.exists():
+    if not target.exists() or target.stat().st_mtime > START:
         data = path.read_bytes().replace(b'"2026-11-23T', f'"2026-11-{day:02d}T'.encode())
         target.write_bytes(data)
+        os.utime(target, (START - (23 - day) * 86400 + 6 * 3600,) * 2)  # as rotated files have

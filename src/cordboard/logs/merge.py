@@ -15,7 +15,7 @@ from typing import Final
 from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch, in_order
 from cordboard.logs.stamps import tail_at
-from cordboard.logs.times import HIGHEST, LOWEST, shifted
+from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 from cordboard.logs.track import disorder_s
 
 SLACK_S: Final = 1.0
@@ -44,6 +44,7 @@ class Lane:
         self.low = LOWEST
         self._items: list[Item] = []
         self._taken = 0
+        self._read_to = LOWEST
         self._batches = iter(batches)
         self._slack_s = slack_s
 
@@ -61,11 +62,18 @@ class Lane:
         self._taken = 0
         self._items += zip(keys, batch.raws, repeat(self.number), repeat(told), strict=False)
         if not ordered:
-            if self._slack_s is not None:
-                self._slack_s = max(self._slack_s, 2 * disorder_s(keys))
             self._items.sort(key=_key)
         if self._slack_s is not None and batch.read_to is not None:
+            self._slack_s = max(self._slack_s, 2 * self._disorder_s(keys))
+            self._read_to = max(self._read_to, batch.read_to)
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
+
+    def _disorder_s(self, keys: list[bytes]) -> float:
+        """Return how far a batch is out of order: the first one in itself, others to those before."""
+        if not keys or self._read_to == LOWEST:
+            return disorder_s(keys)
+        least = min(keys)
+        return seconds(self._read_to) - seconds(least) if least < self._read_to else 0.0
 
     @property
     def empty(self) -> bool:

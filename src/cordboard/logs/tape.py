@@ -124,6 +124,8 @@ def blocks(
     tape: Tape, begin: int = 0, end: int | None = None, size: int = BLOCK_BYTES
 ) -> Iterator[Block]:
     """Yield the bytes from ``begin`` to ``end`` in blocks that end where an entry does."""
+    if end is not None and begin >= end:
+        return
     offset, buffer = begin, bytearray(size)
     while end is None or offset < end:
         asked = len(buffer) if end is None else min(len(buffer), end - offset)

@@ -13,7 +13,7 @@ from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger
 from cordboard.logs.packed import PackedTape
 from cordboard.logs.stamps import said_key
-from cordboard.logs.tape import FileTape, Tape
+from cordboard.logs.tape import Tape
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 
 _PROBE_BYTES: Final = 4 * 1024
@@ -70,6 +70,7 @@ class Track:
     ledger: Ledger = field(default_factory=Ledger)
     service: str = field(init=False)
     passed_over: bool = False
+    _last: bytes | None = None
 
     def __post_init__(self) -> None:
         self.service = service_of(self.name)
@@ -80,10 +81,15 @@ class Track:
 
     def head(self) -> Head | None:
         """Return how the stream begins; None where no line of its beginning says when."""
-        for line in self.tape.read(0, _SAMPLE_BYTES).split(b"\n"):
+        data = self.tape.read(0, _SAMPLE_BYTES)
+        start = 0
+        while start < len(data):
+            end = data.find(b"\n", start)
+            line = data[start : end if end >= 0 else len(data)]
             if _BROWSER not in line and (key := self.key_of(line)) is not None:
                 found = _NUMBERED.search(line)
                 return Head(key, found[1].decode(), int(found[2])) if found else Head(key, "", 0)
+            start += len(line) + 1
         return None
 
     def key_before(self, offset: int) -> bytes:
@@ -106,18 +112,21 @@ class Track:
         A stream that is not in time order at all is read whole. A packed one can only be read from
         its start: it is passed over where its file was last written before the window.
         """
-        tape = self.tape
-        if isinstance(tape, PackedTape) and self.modified < shifted(since, -_SLACK_MAX_S):
-            self.passed_over = True
-            return 0, 0
-        if not isinstance(tape, FileTape) or tape.size <= _GRAIN_BYTES:
+        if isinstance(self.tape, PackedTape):
+            self.passed_over = self.modified < shifted(since, -_SLACK_MAX_S)
+            return (0, 0) if self.passed_over else (0, None)
+        windowed = since > LOWEST or until < HIGHEST
+        if self.size <= _GRAIN_BYTES or not windowed:
             return 0, None
-        if (since <= LOWEST and until >= HIGHEST) or not self._in_order():
-            return 0, None
+        if self._is_older(shifted(since, -_SLACK_MAX_S)):
+            return self.size, self.size
+        return self._found_span(since, until) if self._in_order() else (0, None)
+
+    def _found_span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
         slack = _SLACK_S
         while True:
             begin = self._bisect(shifted(since, -slack))[0] if since > LOWEST else 0
-            end = tape.size
+            end = self.size
             if until < HIGHEST:
                 end = self._bisect(shifted(until, slack), begin)[1]
             seen = max(self._disorder(begin), self._disorder(end))
@@ -178,6 +187,18 @@ class Track:
                 return begin + found + 1
             offset = begin
         return 0
+
+    def _is_older(self, bound: bytes) -> bool:
+        """Say whether the file was last written before a moment, and its last line says the same."""
+        if self.modified >= bound:
+            return False
+        if self._last is None:
+            begin = max(0, self.size - _PROBE_BYTES)
+            for line in reversed(self.tape.read(begin, _PROBE_BYTES).split(b"\n")):
+                if (key := self.key_of(line)) is not None:
+                    self._last = key
+                    break
+        return self._last is not None and self._last < bound
 
     def _in_order(self) -> bool:
         size = self.size
