@@ -1,7 +1,6 @@
 """What the commands that ask a gateway share: where it is, asking it, tables."""
 
 import json
-import re
 import sys
 import urllib.error
 import urllib.parse
@@ -12,10 +11,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from cordboard.contract.errors import CordboardError
+from cordboard.contract.terminal import one_line
 from cordboard.settings import load, running_up
 
 TIMEOUT_S: Final = 10.0
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return ``text`` with escape sequences and other controls made visible."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    """Return ``text`` on one line, with escape sequences and other controls made visible."""
+    return one_line(text)
 
 
 def _refused(error: urllib.error.HTTPError) -> CordboardError:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
 
-from cordboard.contract.terminal import harmless
+from cordboard.contract.terminal import one_line
 from cordboard.logs.coverage import REASONS, Answer, Coverage
 from cordboard.settings import pager_command
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _PROGRESS_AFTER_S: Final = 1.0
 _PROGRESS_EVERY_S: Final = 0.2
 _MEGABYTE: Final = 1_000_000
+_ROWS_MAX: Final = 40
 _SHORTFALLS_SHOWN: Final = 12
 _QUIET_KINDS: Final = frozenset({"file"})
 
@@ -83,14 +84,20 @@ def output(*, paged: bool) -> Iterator[IO[bytes]]:
 
 def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
     """Return a coverage as a short table: who answered, and all that is missing."""
-    rows = [_row(answer) for answer in coverage.answers if _is_shown(answer)]
+    wanted = [answer for answer in coverage.answers if _is_shown(answer)]
+    if len(wanted) > _ROWS_MAX:
+        wanted.sort(key=lambda answer: not answer.shortfalls)
+    shown = wanted[:_ROWS_MAX]
+    rows = [_row(answer) for answer in shown]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines = [_verdict(coverage, paint)]
-    for answer, row in zip(filter(_is_shown, coverage.answers), rows, strict=True):
+    for answer, row in zip(shown, rows, strict=True):
         cells = [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2])]
         lines.append(f"  {'  '.join(cells)}".rstrip())
         lines += [f"    {paint('33', words)}" for words in _shortfalls(answer)]
-    return "\n".join([*lines, *(f"  {harmless(note)}" for note in coverage.notes)]) + "\n"
+    if len(wanted) > len(shown):
+        lines.append(f"  and {len(wanted) - len(shown)} more; --coverage FILE has all")
+    return "\n".join([*lines, *(f"  {one_line(note)}" for note in coverage.notes)]) + "\n"
 
 
 def _verdict(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
@@ -110,7 +117,7 @@ def _is_shown(answer: Answer) -> bool:
 
 def _row(answer: Answer) -> tuple[str, str, str]:
     span = f"{answer.first} to {answer.last}" if answer.first else ""
-    return harmless(answer.name), _counted(answer.lines), harmless(span)
+    return one_line(answer.name), _counted(answer.lines), one_line(span)
 
 
 def _shortfalls(answer: Answer) -> list[str]:
@@ -118,7 +125,7 @@ def _shortfalls(answer: Answer) -> list[str]:
         f"{item.reason}: {REASONS.get(item.reason, '')}{f' ({item.detail})' if item.detail else ''}"
         for item in answer.shortfalls
     ]
-    shown = [harmless(text) for text in words[:_SHORTFALLS_SHOWN]]
+    shown = [one_line(text) for text in words[:_SHORTFALLS_SHOWN]]
     if len(words) > len(shown):
         shown.append(f"and {len(words) - len(shown)} more; --coverage FILE has all")
     return shown

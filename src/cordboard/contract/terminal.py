@@ -13,6 +13,11 @@ def harmless(text: str) -> str:
     return _CONTROL.sub(_shown, text)
 
 
+def one_line(text: str) -> str:
+    """Return ``text`` harmless and on one line."""
+    return harmless(text).replace("\n", "\\x0a").replace("\t", "\\x09")
+
+
 def _shown(found: re.Match[str]) -> str:
     number = ord(found.group())
     return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}"  # noqa: PLR2004 - a byte

@@ -1,6 +1,5 @@
 """The form for people: aligned, coloured by level and session, harmless to the terminal."""
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -8,18 +7,12 @@ from zlib import crc32
 
 import msgspec
 
-_CONTROL: Final = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
-)
+from cordboard.contract.terminal import harmless
+
 _LEVEL_COLORS: Final = {"debug": "2", "info": "32", "warn": "33", "error": "1;31"}
 _SESSION_COLORS: Final = (36, 35, 34, 33, 32, 96, 95, 94, 93, 92)
 _DIM: Final = "2"
 _SESSION_CHARS: Final = 14
-
-
-def harmless(text: str) -> str:
-    """Return ``text`` with its escape sequences and other controls made visible."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
 def painter(*, color: bool) -> Callable[[bytes], bytes]:

@@ -21,7 +21,7 @@ from cordboard.logs.merge import Item, Lane, mark_of
 from cordboard.logs.scan import Batch
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory, File
-from cordboard.logs.tape import FileTape, cut_at
+from cordboard.logs.tape import ENTRY_MAX_BYTES, FileTape, cut_at
 from cordboard.logs.times import LOWEST, timestamp
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
@@ -33,7 +33,6 @@ _SETTLE_S: Final = 0.3  # a remote stream that is silent for so long has told it
 _SETTLE_MAX_S: Final = 10.0
 _TURN_BYTES: Final = 8 << 20
 _TOLD_MAX: Final = 100_000
-_LINE_MAX_BYTES: Final = 64 << 20
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ class Tail:
         elif not self._rest or now - self.changed < HOLD_S / 2:
             return []
         end = cut_at(self._rest, len(self._rest)) if data else self._rest.rfind(b"\n") + 1
-        if len(self._rest) > _LINE_MAX_BYTES:
+        if len(self._rest) > ENTRY_MAX_BYTES:
             end = len(self._rest)
         ready, self._rest = self._rest[:end], self._rest[end:]
         lines = [(0, line) for line in ready.split(b"\n")]

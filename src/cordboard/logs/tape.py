@@ -13,7 +13,7 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
 
 BLOCK_BYTES: Final = 1 << 20
-ENTRY_MAX_BYTES: Final = 64 << 20
+ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
 
 
