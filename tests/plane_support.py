@@ -191,6 +191,11 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
+def parent_of(pid: int) -> int:
+    """Return the process that forked it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def gone_within(pid: int, seconds: float) -> bool:
     """Wait until a process has gone; say whether it did in time."""
     return _true_within(lambda: not is_running(pid), seconds)

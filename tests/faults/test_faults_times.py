@@ -1,7 +1,7 @@
 """The times of the contract, in real time: a dead runner, and one that nobody can ask.
 
 Long, so only with ``-m faults_full``. Killed: the next bot speaks within 20 s. Frozen, bots and all: within
-95 s, and never while the first one could.
+95 s, and never while the first one could. And a Redis that is away for a minute.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cordboard.store.embedded import EmbeddedServer
 from faults.faults_support import Plane, now, plane_of
 from plane_support import Part, Processes, ready
 from tests_support import until
@@ -68,3 +69,46 @@ async def test_runs_elsewhere(plane: Plane, frozen: bool, within_s: float) -> No
     seconds = await second_bot(plane, frozen=frozen)
     assert seconds <= within_s + BUSY_S
     assert plane.verdict("t", recovery_s=within_s + BUSY_S) == []
+
+
+OUTAGE_S = 60.0
+
+
+async def test_redis_away_for_a_minute(tmp_path: Path) -> None:
+    """Redis is dead for 60 s: no live call ends, joins are told to come back, then all converges."""
+    server = EmbeddedServer()
+    server.start()
+    processes = Processes(tmp_path, server.url)
+    try:
+        async with plane_of(processes) as plane:
+            await plane.have("gateway", "operator", "runner")
+            await _outlives(plane, server)
+    finally:
+        processes.stop()
+        server.stop()
+
+
+async def _outlives(plane: Plane, server: EmbeddedServer) -> None:
+    seconds = {"short": 20.0, "long": OUTAGE_S + 25, "longer": OUTAGE_S + 40}
+    for sid, lasts_s in seconds.items():
+        room = f"https://rooms.example/{sid}"
+        await plane.join({"room_url": room, "sessionId": sid, "body": {"seconds": lasts_s}})
+    await until(lambda: plane.entered(*seconds) == len(seconds), 40)
+    await asyncio.sleep(2)  # the server writes its changes down every second
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    back_at = now() + OUTAGE_S
+    while now() < back_at:
+        body = {"room_url": "https://rooms.example/away"}
+        async with plane.client.post(f"{plane.gateways[0]}/join", json=body) as answer:
+            assert answer.status == 503
+            assert int(answer.headers["Retry-After"]) > 0
+        await asyncio.sleep(2)
+    server.start()
+    await plane.call("after", body={"seconds": 0.5})
+    for sid in seconds:
+        await plane.end(sid, 90)
+    assert plane.verdict(*seconds, "after") == []
+    ends = {(e["reason"], e["attempt"], e["epoch"]) for e in plane.events if e["kind"] == "end"}
+    assert ends == {("bot_finished", 1, 1)}

@@ -86,7 +86,7 @@ async def test_requests_are_finished(gateway: Draining, stand_in: StandIn) -> No
         assert await stream.content.read() == b""  # ends, and is not cut off
     await gateway.takes_no_more()
     assert json.loads(first.partition(b"data: ")[2])["status"] == "queued"
-    assert not (leaving.done() or joining.done() or stopping.done())
+    assert not any(task.done() for task in (leaving, joining, stopping))
     await gateway.run("joined", stand_in.url)
     await gateway.store.finish("left", 1, "left")
     status, answer = await joining

@@ -41,6 +41,14 @@ async def speak(args):
     libc.fflush(None)
     os.write(2, b"no newline at the end")
 
+async def talk(args):
+    """Counts aloud."""
+    number = 0
+    while True:
+        print(number)
+        number += 1
+        await asyncio.sleep(0.02)
+
 async def crash(args):
     raise ValueError("as told")
 

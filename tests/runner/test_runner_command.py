@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,7 +12,7 @@ import pytest
 
 from cordboard.contract.launch import Launch
 from cordboard.store import Store, open_store
-from plane_support import Part, Processes, ask, gone_within, is_running, ready
+from plane_support import Part, Processes, ask, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, processes, write_bot
 from tests_support import until
 
@@ -241,5 +240,4 @@ def _signal_all(pids: tuple[int, ...], number: signal.Signals) -> None:
 
 
 def _kill_parent_of(pid: int) -> None:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    os.kill(parent_of(pid), signal.SIGKILL)

@@ -1,6 +1,7 @@
 """A warm runner by its own command: real fork server, real bots, a real store."""
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.store import open_store
-from plane_support import Processes, gone_within, is_running, ready
+from plane_support import Processes, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, processes, write_bot
 from tests_support import until
 
@@ -301,8 +302,45 @@ class TestIsolation:
             assert await one(f"{i}") == first
         await until(lambda: held() <= before)
 
+    async def test_fifty_sessions(self, runner: Runner) -> None:
+        """Fifty bots come and go: no descriptor stays, and none of another session's is closed."""
+        parents = [runner.part.pid]
+
+        def held() -> int:
+            return sum(_open_but_network(pid) for pid in parents)
+
+        async def one(number: int) -> None:
+            launch = await runner.run("crash" if number % 5 == 0 else "speak")
+            await runner.end(launch)
+
+        talking = await runner.run("talk")
+        parents.append(parent_of(await runner.pid(talking)))
+        await one(1)
+        await until(lambda: len(runner.part.events(talking.session_id)) > 0)
+        before = held()
+        for first in range(0, 50, 5):
+            await asyncio.gather(*(one(number) for number in range(first, first + 5)))
+        await until(lambda: held() <= before)
+        heard = len(runner.lines(talking))
+        await until(lambda: len(runner.lines(talking)) > heard + 1)
+        await runner.leave(talking)
+        said = [r["message"] for r in runner.lines(talking) if r["message"].isdigit()]
+        assert said == [str(number) for number in range(len(said))]
+        assert len(said) > heard
+
     async def test_names_in_the_url(self, runner: Runner) -> None:
         """An unknown session is 404."""
         async with runner.client.get(f"{runner.part.url}/sessions/never") as answer:
             assert answer.status == 404
             assert re.match("application/problem", answer.headers["Content-Type"])
+
+
+def _open_but_network(pid: int) -> int:
+    """How many descriptors a process holds, without connections to Redis and of HTTP."""
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    network = {f"socket:[{line.split()[9]}]" for line in lines}
+    count = 0
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += str(path.readlink()) not in network
+    return count
