@@ -3,6 +3,7 @@
 import argparse
 
 from cordboard.cli import _ask, logs
+from cordboard.cli._logs_words import reader_of, window
 from cordboard.contract.errors import NotFoundError
 from cordboard.contract.ids import check_session_id
 from cordboard.logs.evidence import holes
@@ -14,9 +15,9 @@ from cordboard.logs.times import seconds
 
 def run(args: argparse.Namespace) -> int:
     """List the sessions of a window, or show one; return the exit status."""
-    since, until = logs.window(args.time, args.since, args.until)
+    since, until = window(args.time, args.since, args.until)
     session = None if args.session is None else check_session_id(args.session)
-    reader = logs.reader_of(args, Query(since=since, until=until, session=session))
+    reader = reader_of(args, Query(since=since, until=until, session=session))
     try:
         found = _read(reader)
         complete = reader.coverage().complete

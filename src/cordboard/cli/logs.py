@@ -12,15 +12,11 @@ from typing import IO, TYPE_CHECKING, Final, Literal
 from cordboard.contract.errors import UsageError
 
 if TYPE_CHECKING:
-    import re
-
     from cordboard.cli._logs import Progress
     from cordboard.logs.coverage import Coverage
     from cordboard.logs.query import Query
     from cordboard.logs.reader import Form, Reader
     from cordboard.logs.report import Header
-    from cordboard.logs.where import Condition
-    from cordboard.settings import Settings
 
 SUMMARY = "print all lines of a session, or of a window, in time order"
 
@@ -137,11 +133,13 @@ def _add_how(how: "argparse._ArgumentGroup") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check everything, then read and print; return the exit status."""
-    query = _query(args)
-    limit = _limit(args.limit)
+    from cordboard.cli import _logs_words
+
+    query = _logs_words.query_of(args)
+    limit = _logs_words.limit_of(args.limit)
     _check_targets(args)
     if args.explain:
-        return _explain(reader_of(args, query))
+        return _explain(_logs_words.reader_of(args, query))
     with _no_collection(unless=args.follow):
         coverage = _written(args, query, limit)
     _tell(args, coverage)
@@ -160,6 +158,8 @@ def _no_collection(*, unless: bool) -> Iterator[None]:
 
 
 def _written(args: argparse.Namespace, query: "Query", limit: int | None) -> "Coverage":
+    from cordboard.cli._logs_words import reader_of
+
     coverage = None
     for write in _writers(args):
         reader = reader_of(args, query)
@@ -324,150 +324,6 @@ def _tell(args: argparse.Namespace, coverage: "Coverage") -> None:
 def _say(args: argparse.Namespace, words: str) -> None:
     if not args.quiet:
         sys.stderr.write(f"{words}\n")
-
-
-# --- from words to a query
-
-
-def _query(args: argparse.Namespace) -> "Query":
-    """Return the query that the words mean.
-
-    Raises:
-        CordboardError: A word is off; nothing has been read or written.
-    """
-    from cordboard.contract.ids import canonical_room, check_session_id
-    from cordboard.logs.query import Query
-
-    since, until = window(args.time, args.since, args.until, around=args.around, follow=args.follow)
-    where = _condition(args.where)
-    if args.mentions and args.session is None:
-        raise UsageError("--mentions goes with --session.", hint="Name the session: --session ID.")
-    if args.fix_skew and args.session is None:
-        raise UsageError("--fix-skew goes with --session.", hint="Name the session: --session ID.")
-    return Query(
-        since=since,
-        until=until,
-        session=None if args.session is None else check_session_id(args.session),
-        user=args.user,
-        room=None if args.room is None else canonical_room(args.room),
-        services=tuple(s for words in args.service or () for s in words.split(",") if s),
-        level=args.level,
-        grep=_pattern(args.grep),
-        where=where.holds if where else None,
-        where_terms=where.terms if where else (),
-        follow=args.follow,
-        exact=args.exact,
-        mentions=args.mentions,
-        fix_skew=args.fix_skew,
-    )
-
-
-def window(
-    length: str | None,
-    since: str | None,
-    until: str | None,
-    *,
-    around: str | None = None,
-    follow: bool = False,
-) -> tuple[str | None, str | None]:
-    """Return where a window begins and ends, as timestamps; None where it does not.
-
-    Raises:
-        UsageError: The words name no window.
-    """
-    from datetime import UTC, datetime, timedelta
-
-    from cordboard.logs.times import duration_s, moment, timestamp
-
-    now = datetime.now(UTC)
-    span = None if length is None else timedelta(seconds=duration_s(length))
-    if around is not None:
-        if since is not None or until is not None:
-            raise UsageError("--around goes with -t, not with --since or --until.")
-        at, half = moment(around, now), span or timedelta(minutes=1)
-        return timestamp(at - half), timestamp(at + half)
-    if span is not None and since is not None:
-        raise UsageError("-t and --since both say when to begin.", hint="Leave one of them out.")
-    if follow and until is not None:
-        raise UsageError("-f goes on and --until ends.", hint="Leave one of them out.")
-    end = None if until is None else moment(until, now)
-    begin = None if since is None else moment(since, now)
-    if span is not None:
-        begin = (end or now) - span
-    if begin is not None and end is not None and begin >= end:
-        raise UsageError(f"The window ends ({until}) before it begins ({since}).")
-    return (
-        None if begin is None else timestamp(begin),
-        None if end is None else timestamp(end),
-    )
-
-
-def _condition(text: str | None) -> "Condition | None":
-    if text is None:
-        return None
-    from cordboard.logs.where import parse
-
-    return parse(text)
-
-
-def _pattern(text: str | None) -> "re.Pattern[str] | None":
-    import re
-
-    if text is None:
-        return None
-    try:
-        return re.compile(text)
-    except re.error as error:
-        at = error.pos or 0
-        raise UsageError(
-            f"--grep, column {at + 1}: this is no regular expression: {error.msg}.",
-            hint=f"{text}\n  {' ' * at}^",
-        ) from error
-
-
-def _limit(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise UsageError(f"--limit {text}: a number above 0 is wanted.")
-    return int(text)
-
-
-# --- from names to sources
-
-
-def reader_of(args: argparse.Namespace, query: "Query") -> "Reader":
-    """Return a reader of the sources that the words name.
-
-    Raises:
-        CordboardError: There is no such environment, or a setting is off.
-    """
-    from cordboard.logs.formats import formats_from
-    from cordboard.logs.reader import Reader
-    from cordboard.settings import load
-
-    settings = load(args.config)
-    reader = Reader(query, [], formats_from(settings.logs))
-    if args.dir is not None:
-        from cordboard.logs.sources.directory import Directory
-
-        reader.sources = [Directory(Path(args.dir))]
-    else:
-        _add_environment(reader, args.env or "local", settings)
-    return reader
-
-
-def _add_environment(reader: "Reader", name: str, settings: "Settings") -> None:
-    from cordboard.logs import environments
-    from cordboard.settings import kubeconfig_files
-
-    base = settings.config_file.parent if settings.config_file else Path()
-    if name in settings.environments or name != environments.LOCAL:
-        files = kubeconfig_files()
-        reader.sources = environments.sources_of(name, settings.environments, base, files)
-        return
-    reader.sources, notes = environments.local_sources(settings.log_path, kubeconfig_files())
-    reader.tally.notes += notes
 
 
 def _explain(reader: "Reader") -> int:
