@@ -18,7 +18,7 @@ from cordboard.logs.reader import Reader
 from cordboard.logs.roll import add_missing, roll
 from cordboard.logs.skew import corrections, skews
 from cordboard.logs.sources.directory import Directory
-from logs.logs_support import Answered, ask, at, encoded, record, write_lines
+from logs.logs_support import START, Answered, ask, at, encoded, record, write_lines
 
 STEPS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("gateway", "join.received", {}),
@@ -217,6 +217,33 @@ def test_a_window_that_begins_before_a_log(plane: Plane) -> None:
     plane.write()
     found = ask(plane.folder, since=at(-10), until=at(10)).shortfalls
     assert [(who, why) for who, why, _ in found] == [("gateway", "rotated")]
+
+
+def test_a_window_that_cuts_the_end_off(plane: Plane) -> None:
+    """Who spoke only after the window is not missed."""
+    plane.call("call-7")
+    answer = plane.ask(until=at(0.065))
+    assert [line.record["event"] for line in answer.lines] == ["join.received", "join.accepted"]
+    assert answer.coverage.complete
+
+
+def test_a_session_that_has_just_begun(plane: Plane) -> None:
+    """Of a session whose lines are seconds old, others' may still be on their way."""
+    from datetime import UTC, datetime
+
+    plane.clock = (datetime.now(UTC) - START).total_seconds()
+    plane.say("gateway", session="call-7", event="join.accepted", epoch=1)
+    assert plane.ask().shortfalls == [("operator", "not_settled", "gateway said join.accepted")]
+
+
+def test_a_service_without_session_ids(plane: Plane) -> None:
+    """A service that spoke meanwhile, but never of any session, has no session ids on its lines."""
+    plane.call("call-7")
+    plane.files["operator"] = [
+        b'{"time":"2026-11-23T10:00:00.05Z","level":30,"msg":"Claimed"}',
+        b'{"time":"2026-11-23T10:00:00.1Z","level":30,"msg":"Handed over"}',
+    ]
+    assert plane.ask().shortfalls == [("operator", "no_session_id", "gateway said join.accepted")]
 
 
 def test_no_such_session(plane: Plane) -> None:

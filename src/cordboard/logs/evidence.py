@@ -1,21 +1,23 @@
 """What the lines prove of those that are not there: lost ones, rotated ones, silent services."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cordboard.contract.record import SERVICE, SERVICES
+from cordboard.contract.record import SERVICE, SERVICES, SESSION_ID
 from cordboard.logs.attribution import Trail
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.expected import began
+from cordboard.logs.expected import began, over
 from cordboard.logs.ledger import Gap, Ledger
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.records import record_of
 from cordboard.logs.scan import Scan
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 from cordboard.logs.track import Head, Track
 
+_SETTLED_S: Final = 5.0  # so old a line has been followed by those of others, if it ever will
 _LOCATED_MAX: Final = 50
 _HOSTS: Final = {"bot": "runner", "browser": "interface"}
 """In whose log a service's lines are."""
@@ -102,10 +104,18 @@ def rotated(head: Head) -> Shortfall:
     )
 
 
-def why_silent(service: str, reason: str, trail: Trail, heads: Mapping[str, Head]) -> Shortfall:
+def why_silent(
+    service: str,
+    reason: str,
+    trail: Trail,
+    tracks: Iterable[Track],
+    heads: Mapping[str, Head],
+) -> Shortfall:
     """Return why a service said nothing of a session though it should have."""
     host = _HOSTS.get(service, service)
     head = heads.get(host)
+    if not over(trail) and seconds(trail.last) > time.time() - _SETTLED_S:
+        return Shortfall("not_settled", reason)
     if head is None:
         apart = any(name in SERVICES for name in heads)
         return Shortfall("no_source" if apart else "silent", reason)
@@ -113,7 +123,20 @@ def why_silent(service: str, reason: str, trail: Trail, heads: Mapping[str, Head
         return Shortfall("starts_after_window", f"it begins at {head.key.decode()}; {reason}")
     if head.seq > 1 and (head.key >= trail.first or not began(trail)):
         return rotated(head)
+    own = [track for track in tracks if track.service == host]
+    if own and all(_knows_no_session(track, trail) for track in own):
+        return Shortfall("no_session_id", reason)
     return Shortfall("silent", reason)
+
+
+def _knows_no_session(track: Track, trail: Trail) -> bool:
+    """Say whether a stream spoke during a session, and none of its lines says any session."""
+    since, until = trail.first, shifted(trail.last, 0.000001)
+    records = [
+        record_of(entry.raw, entry.key, track.service, track.formats)
+        for entry in Scan(track, Prefilter(), since, until).entries()
+    ]
+    return bool(records) and all(record[SESSION_ID] is None for record in records)
 
 
 # --- looking for single lines

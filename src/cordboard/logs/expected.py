@@ -29,15 +29,21 @@ def began(trail: Trail) -> bool:
     return any(step.event in _BEGINNINGS for step in trail.steps)
 
 
-def silent(trail: Trail, *, whole: bool) -> Iterator[tuple[str, str]]:
+def over(trail: Trail) -> bool:
+    """Say whether the session's end is among its lines."""
+    return any(step.event == "session.ended" for step in trail.steps)
+
+
+def silent(trail: Trail, *, whole: bool, cut_off: bool = False) -> Iterator[tuple[str, str]]:
     """Yield each service that should have spoken and did not, with why it should.
 
     Args:
         trail: What the session's own lines tell.
         whole: Nothing was left out by a window: who spoke earlier would have been heard.
+        cut_off: The window has an end, behind which others may have spoken.
     """
     why: dict[str, str] = {}
-    for step in trail.steps:
+    for step in trail.steps if over(trail) or not cut_off else ():
         if not _ended_before_next(step, trail):
             for service in _BY_EVENT.get(step.event, ()):
                 why.setdefault(service, f"{step.service} said {step.event}")

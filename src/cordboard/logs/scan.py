@@ -113,9 +113,10 @@ class Scan:
         return most + 0.000001
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the same as single entries; for a scan with terms."""
+        """Yield the same as single entries."""
         for block in self.blocks():
-            yield from self._kept(self._found(block) or [])
+            found = self._found(block)
+            yield from self._kept(_own_entries(block) if found is None else found)
         yield from self._kept(list(self._assembler.rest()))
 
     def _found(self, block: Block) -> list[Entry] | None:
@@ -234,6 +235,11 @@ def all_own(block: Block) -> bool:
 def in_order(keys: list[bytes]) -> bool:
     """Say whether keys stand in the order of time."""
     return all(map(le, keys, keys[1:]))
+
+
+def _own_entries(block: Block) -> list[Entry]:
+    lines = _lines(block.data, block.offset)
+    return [Entry(line[_KEY], line, offset, timed=True) for offset, line in lines if line]
 
 
 def _in_pieces(block: Block) -> bool:

@@ -138,12 +138,12 @@ def _missing_of_session(
 ) -> Iterator[tuple[str, Shortfall]]:
     heads = earliest(tracks)
     whole = query.since is None
-    mute = dict(silent(trail, whole=whole))
-    for service, reason in mute.items():
-        yield service, why_silent(service, reason, trail, heads)
+    mute = list(silent(trail, whole=whole, cut_off=query.until is not None))
+    for service, reason in mute:
+        yield service, why_silent(service, reason, trail, tracks, heads)
     for service, head in heads.items():
         cut_off = head.key >= trail.first or (whole and not began(trail))
-        if service in trail.services and service not in mute and head.seq > 1 and cut_off:
+        if service in trail.services and service not in dict(mute) and head.seq > 1 and cut_off:
             yield service, rotated(head)
     if whole or any(step.event == "bot.forked" for step in trail.steps):
         for gap in beginnings(tracks, trail.alone):
