@@ -178,7 +178,7 @@ def _level(value: Any) -> Level:
     if isinstance(value, str):
         return level_from_name(value.strip()) or "info"
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if value < 8:  # noqa: PLR2004 - syslog's, the other way round
+        if 0 <= value < 8:  # noqa: PLR2004 - syslog's, the other way round
             return ("error", "error", "error", "error", "warn", "info", "info", "debug")[int(value)]
         return level_from_number(value - 10)  # pino and bunyan: 30 is info
     return "info"
