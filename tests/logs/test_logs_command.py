@@ -346,6 +346,44 @@ def test_ctrl_c_ends_following_at_once() -> None:
     assert b"Traceback" not in shown
 
 
+STUCK = """
+import time
+from cordboard.cli import _logs_words, main
+from cordboard.logs.reader import Reader
+
+class Stuck:
+    name = kind = "stuck"
+    def read(self, *, follow=False):
+        print("reading", flush=True)
+        time.sleep(60)
+        yield b""
+    def streams(self, query):
+        return [self, self, self]
+    def answers(self):
+        return []
+    def shortfalls(self):
+        return []
+    def close(self):
+        pass
+
+_logs_words.reader_of = lambda args, query: Reader(query, [Stuck()])
+raise SystemExit(main(["logs"]))
+"""
+
+
+def test_ctrl_c_ends_a_query_at_once() -> None:
+    """Nothing that hangs, such as a cluster that does not answer, keeps Ctrl-C from its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == INTERRUPTED
+    assert b"Traceback" not in said
+
+
 def test_a_reader_that_has_gone(folder: Path) -> None:
     """A pipe whose reader ends (head) is no reason for a traceback."""
     write_lines(

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Final, TypeVar
 
 Item = TypeVar("Item")
@@ -14,7 +15,10 @@ HANDS: Final = max(1, min(2, os.cpu_count() or 1))
 def spread(
     work: Callable[[Item], Result], items: Iterable[Item], hands: int = HANDS
 ) -> list[Result]:
-    """Return the work's results in the order of the items; the first error is raised."""
+    """Return the work's results in the order of the items; the first error is raised.
+
+    An interrupt (Ctrl-C) is raised at once; what the other hands do then comes to nothing.
+    """
     waiting = list(items)
     results: list[Result | None] = [None] * len(waiting)
     errors: list[BaseException] = []
@@ -26,11 +30,16 @@ def spread(
                 if errors:
                     return
                 results[number] = work(waiting[number])
-        except BaseException as error:  # noqa: BLE001 - told to whoever asked, below
+        except BaseException as error:
             errors.append(error)
+            raise
+
+    def help_out() -> None:
+        with suppress(BaseException):  # raised by whoever asked, below
+            take()
 
     helpers = [
-        threading.Thread(target=take, daemon=True) for _ in range(min(hands, len(waiting)) - 1)
+        threading.Thread(target=help_out, daemon=True) for _ in range(min(hands, len(waiting)) - 1)
     ]
     for helper in helpers:
         helper.start()
