@@ -5,7 +5,8 @@ session id when a gateway is gone or refuses. Nothing may be lost, nothing doubl
 
   python benchmarks/plane.py                       1,000 joins each way, with kills; about two minutes
   python benchmarks/plane.py --joins 10000         the figure of docs/reliability.md
-  python benchmarks/plane.py --assign              hand-overs a second with runners that do nothing
+  python benchmarks/plane.py --assign --peers      hand-overs a second with runners that do nothing;
+                                                   beside it arq and taskiq on the same Redis
   python benchmarks/plane.py --idle 1000           live sessions in which nothing happens
   python benchmarks/plane.py --store --ended 1000000   what Redis spends, before and after so many ends
 """
@@ -26,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from _table import quantile, show
+import plane_peers
+from _table import median, quantile, show
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -111,6 +113,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30.0, help="of the stream, a second")
     parser.add_argument("--no-kills", action="store_true", help="leave all processes alone")
     parser.add_argument("--assign", action="store_true", help="only hand-overs a second")
+    parser.add_argument("--peers", action="store_true", help="with --assign: job queues beside it")
+    parser.add_argument("--rounds", type=int, default=3, help="of --assign (default 3)")
     parser.add_argument("--idle", type=int, default=0, help="only so many idle sessions")
     parser.add_argument("--store", action="store_true", help="only what Redis spends")
     parser.add_argument("--ended", type=int, default=100_000, help="ended sessions, with --store")
@@ -125,7 +129,7 @@ def main() -> None:
             elif options.store:
                 asyncio.run(_store(processes, options.ended))
             elif options.assign:
-                asyncio.run(_hand_overs(processes, options.joins))
+                asyncio.run(_hand_overs(processes, options))
             else:
                 asyncio.run(_run(processes, options))
         finally:
@@ -271,25 +275,57 @@ def _of(get: Callable[[Figures], list[float]], share: float) -> Callable[[Figure
     return lambda figures: float(quantile(get(figures) or [0.0], share))
 
 
-async def _hand_overs(processes: Processes, joins: int) -> None:
-    """Queue joins, then let two operators hand them to runners that answer at once."""
-    served: Counter[str] = Counter()
-    async with open_store(processes.redis_url) as store, _runners(store, served):
-        for i in range(joins):
-            await store.accept(Launch(f"s{i}", f"webrtc:{i}", epoch=1), queue_max=joins + 1)
-        operators = [processes.spawn("operator", "--launcher", "none") for _ in range(2)]
-        while not served:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        began, first = time.perf_counter(), served.total()
-        while await store.depth():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        seconds = time.perf_counter() - began
-        assert all(part.alive for part in operators)
+async def _hand_overs(processes: Processes, options: argparse.Namespace) -> None:
+    """Hand-overs a second, ours and (with --peers) those of job queues, in interleaved rounds."""
+    names: list[tuple[str, str, bool]] = [("two operators", "", True)]
+    if options.peers:
+        missing = plane_peers.install()
+        if missing:
+            print(f"peers are skipped, as they could not be installed: {missing}")
+        else:
+            names += [(f"{p}, HTTP hop", p, True) for p in ("arq", "taskiq")]
+            names += [(f"{p}, nothing to do", p, False) for p in ("arq", "taskiq")]
+    rates: dict[str, list[float]] = {name: [] for name, _, _ in names}
+    async with open_store(processes.redis_url) as store:
+        for _ in range(options.rounds):
+            for name, peer, hop in names:
+                await store._client.flushall()  # noqa: SLF001
+                found = await _rate(processes, store, options.joins, peer, hop=hop)
+                rates[name].append(found)
+    ours = median(rates["two operators"])
+    rows = [(name, median(found), f"{ours / median(found):.2f}") for name, found in rates.items()]
     show(
-        f"{joins} hand-overs, two operators, /start answered at once (goal 1,000 a second)",
-        ("", "hand-overs", "seconds", "a second"),
-        [("two operators", joins, seconds, (joins - first) / seconds)],
+        f"{options.joins} hand-overs by two processes, /start answered at once (goal 1,000 a second)",
+        ("", "a second", "ours is so many times"),
+        rows,
     )
+
+
+async def _rate(processes: Processes, store: Store, joins: int, peer: str, *, hop: bool) -> float:
+    served: Counter[str] = Counter()
+    async with _runners(store, served) as url:
+        if not peer:
+            return await _our_rate(processes, store, joins, served)
+        file = processes.directory / "jobs"
+        target = url if hop else None
+        return await plane_peers.rate(peer, processes.redis_url, file, joins, target)
+
+
+async def _our_rate(processes: Processes, store: Store, joins: int, served: Counter[str]) -> float:
+    """Queue joins, then let two operators hand them to runners that answer at once."""
+    for i in range(joins):
+        await store.accept(Launch(f"s{i}", f"webrtc:{i}", epoch=1), queue_max=joins + 1)
+    operators = [processes.spawn("operator", "--launcher", "none") for _ in range(2)]
+    while not served:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    began, first = time.perf_counter(), served.total()
+    while await store.depth():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    seconds = time.perf_counter() - began
+    for part in operators:
+        assert part.alive
+        part.kill()
+    return (joins - first) / seconds
 
 
 WATCHED_S = 30.0
@@ -417,7 +453,7 @@ async def _fill(store: Store, count: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _runners(store: Store, served: Counter[str]) -> AsyncIterator[None]:
+async def _runners(store: Store, served: Counter[str]) -> AsyncIterator[str]:
     """A runner in this process that says yes, by the smallest HTTP there is; no framework's time."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -441,7 +477,7 @@ async def _runners(store: Store, served: Counter[str]) -> AsyncIterator[None]:
 
     beating = asyncio.create_task(beat())
     async with server:
-        yield
+        yield url
     beating.cancel()
     os.sync()
 
