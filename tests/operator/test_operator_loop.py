@@ -239,10 +239,12 @@ class TestSweep:
         await plane.store.running("a", epoch, holder)
         await plane.store._client.zadd(plane.store.keys.leases, {"a": 1e13})
 
-    async def overdue(self, plane: Plane, ms: int, sid: str = "a") -> None:
+    async def overdue(self, plane: Plane, ms: int, *sids: str) -> None:
+        """Let leases have run out, all in one moment: no sweep sees some of them alone."""
         seconds, micros = await plane.store._client.time()
         now = seconds * 1000 + micros // 1000
-        await plane.store._client.zadd(plane.store.keys.leases, {sid: now - ms})
+        ended = dict.fromkeys(sids or ("a",), now - ms)
+        await plane.store._client.zadd(plane.store.keys.leases, ended)
 
     @pytest.mark.parametrize(
         "answer",
@@ -282,8 +284,7 @@ class TestSweep:
             await plane.state(sid, "starting")
             await plane.store.running(sid, epoch, Holder("r1", plane.stand_in.url, "warm", 42))
         monkeypatch.setattr("cordboard.operator.sweep.CROWD_WAIT_S", 60)
-        for sid in ("a", "b", "c"):
-            await self.overdue(plane, 1, sid)
+        await self.overdue(plane, 1, "a", "b", "c")
         await until(lambda: [r for r in plane.records if "look dead at once" in r["message"]])
         await asyncio.sleep(0.2)
         assert "lease.expired" not in plane.events("a")
