@@ -315,7 +315,8 @@ async def _our_rate(processes: Processes, store: Store, joins: int, served: Coun
     """Queue joins, then let two operators hand them to runners that answer at once."""
     for i in range(joins):
         await store.accept(Launch(f"s{i}", f"webrtc:{i}", epoch=1), queue_max=joins + 1)
-    operators = [processes.spawn("operator", "--launcher", "none") for _ in range(2)]
+    quiet = {"LOG_LEVEL": "warn"}  # as the peers are
+    operators = [processes.spawn("operator", "--launcher", "none", env=quiet) for _ in range(2)]
     while not served:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     began, first = time.perf_counter(), served.total()
