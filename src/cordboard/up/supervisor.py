@@ -24,7 +24,8 @@ from cordboard.up.state import StateFile, kept_secret
 HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.02
-GRACE_S: Final = {"interface": 6.0, "gateway": 6.0, "runner": 20.0, "operator": 6.0}
+# Longer than each part's own: a gateway answers joins that wait for up to 12 s, an operator its hand-over.
+GRACE_S: Final = {"interface": 6.0, "gateway": 15.0, "runner": 20.0, "operator": 18.0}
 STOP_ORDER: Final = ("interface", "gateway", "runner", "operator")
 RESTARTS_MAX: Final = 3
 RESTART_WINDOW_S: Final = 60.0
