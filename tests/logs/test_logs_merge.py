@@ -1,6 +1,7 @@
 """Many streams become one in order, each line once; numbers prove what is missing."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
 from cordboard.logs.merge import Item, Lane, merged
+from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
 from cordboard.logs.tape import Block
 from logs.logs_support import at, encoded, record, runs_missing
@@ -87,6 +89,33 @@ def test_memory_is_bounded_by_batches() -> None:
         assert max(read) <= given_out + 3
 
 
+def test_a_stream_is_not_read_before_its_time() -> None:
+    """A stream that is known to begin later is left alone until the others have come so far."""
+    read: list[int] = []
+
+    def stream(number: int, moments: list[int]) -> Iterator[Batch]:
+        for moment in moments:
+            read.append(number)
+            yield Batch([at(moment).encode()], [b"x"], at(moment).encode())
+
+    lanes = [
+        Lane(n, stream(n, [n * 100, n * 100 + 50]), begins=at(n * 100).encode()) for n in range(5)
+    ]
+    keys = [key for key, _, _, _ in together(lanes)]
+    assert keys == sorted(keys)
+    assert len(keys) == 10
+    assert read == sorted(read)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8))
+def test_side_by_side(spans: list[tuple[int, int]]) -> None:
+    """The most spans over one moment are counted; one that ends where it begins counts, too."""
+    wide = [(min(span), max(span)) for span in spans]
+    found = side_by_side([(b"%d" % a, b"%d" % b) for a, b in wide])
+    assert found <= max((sum(a <= n <= b for a, b in wide) for n in range(10)), default=0)
+    assert found >= max((sum(a <= n < b for a, b in wide) for n in range(10)), default=0)
+
+
 def lane(number: int, *raws: bytes, key: str = at(1)) -> Lane:
     return Lane(number, [Batch([key.encode()] * len(raws), list(raws))])
 
@@ -155,7 +184,7 @@ def test_gaps(quick: bool, seen: dict[str, set[int]], seed: int, size: int) -> N
     lines = [encoded(record(number, boot=boot, seq=number)) + b"\n" for number, boot in pairs]
     ledger = Ledger(quick=quick)
     for begin in range(0, len(lines), size):
-        ledger.note(block(*lines[begin : begin + size]), own=True)
+        ledger.note(block(*lines[begin : begin + size]))
     some = Ledger()
     some.note_boots(block(*lines), [b"aaaaaaaa"])
     expected = {
@@ -172,5 +201,5 @@ def test_a_message_is_no_number() -> None:
     lie = encoded(
         record(1, seq=1, message='"boot":"bbbbbbbb","seq":7}', meta={"boot": "cccccccc", "seq": 9})
     )
-    ledger.note(block(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n"), own=True)
+    ledger.note(block(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n"))
     assert ledger.gaps() == [Gap("aaaaaaaa", 2, 2)]

@@ -1,7 +1,7 @@
 """Which numbers of each process were seen: a hole among them proves that lines are missing."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -11,8 +11,7 @@ from cordboard.logs.stamps import tail_at
 from cordboard.logs.tape import Block
 
 _DOCKER: Final = re.compile(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
-_NUMBER: Final = re.compile(rb"\d{1,18}")
-_EDGE_LINES: Final = 64
+_EDGE_LINES: Final = 16
 
 Run = tuple[int, int]
 """Numbers from the first to the last one, all seen."""
@@ -41,8 +40,7 @@ class Ledger:
     """Notes the numbers of all lines that pass by.
 
     Args:
-        quick: A block of one process, all in our own form, is noted by counting its lines instead
-            of reading each number; a loss could then hide behind a line that stands in the block
+        quick: A block of one process is noted by counting its lines instead of reading each number; a loss could then hide behind a line that stands in the block
             twice. For much data.
     """
 
@@ -50,22 +48,18 @@ class Ledger:
         self.quick = quick
         self.runs: dict[bytes, list[Run]] = {}
 
-    def note(self, block: Block, own: bool) -> None:
-        """Note all lines of a block.
-
-        Args:
-            block: Whole lines.
-            own: Whether all are in our own form.
-        """
+    def note(self, block: Block) -> None:
+        """Note all lines of a block, in whatever form."""
         last = block.part(block.buffer.rfind(b"\n", 0, block.size - 1) + 1, block.size)
-        at = tail_at(last.rstrip(b"\n")) if own else -1
+        at = tail_at(last.rstrip(b"\r\n"))
         boot = last[at + 9 : at + 17]
-        if at < 0:
-            self._note_each(_by_line(block.lines))
-        elif (self.quick and (run := _counted(block, boot))) or (run := _proved(block.lines, boot)):
-            self._add(boot, [run])
-        else:
-            self._note_each(_by_end(block.lines))
+        if at >= 0 and block.count(_start_of(boot)) == block.count(b"\n"):
+            run = (_counted(block, boot) if self.quick else None) or _proved(block.lines, boot)
+            if run is not None:
+                self._add(boot, [run])
+                return
+        for each, numbers in _by_line(block.lines).items():
+            self._add(each, runs_of(numbers))
 
     def note_boots(self, block: Block, boots: Collection[bytes]) -> None:
         """Note the lines of some processes in a block, in whatever form."""
@@ -94,10 +88,6 @@ class Ledger:
             for boot, found in sorted(self.runs.items())
             for before, after in pairwise(joined(found))
         ]
-
-    def _note_each(self, found: Mapping[bytes, list[int]]) -> None:
-        for boot, numbers in found.items():
-            self._add(boot, runs_of(numbers))
 
     def _add(self, boot: bytes, found: Iterable[Run]) -> None:
         known = self.runs.setdefault(boot, [])
@@ -185,19 +175,8 @@ def _numbers(block: Block, start: bytes) -> Iterator[int]:
 
 
 def _number_at(data: bytes | bytearray, at: int) -> int:
-    found = _NUMBER.match(data, at)
-    return int(found[0]) if found else 0
-
-
-def _by_end(lines: list[bytes]) -> dict[bytes, list[int]]:
-    """Return the numbers of lines that are all in our own form."""
-    found: dict[bytes, list[int]] = {}
-    start = b'"boot":"'
-    for line in lines:
-        tail = line[line.rfind(start) + len(start) :]
-        if tail[16:-1].isdigit():
-            found.setdefault(tail[:8], []).append(int(tail[16:-1]))
-    return found
+    number = data[at : data.find(b"}", at)]
+    return int(number) if number.isdigit() else 0
 
 
 def _by_line(lines: list[bytes]) -> dict[bytes, list[int]]:

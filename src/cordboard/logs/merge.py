@@ -34,22 +34,30 @@ class Lane:
         batches: Its batches.
         slack_s: How far it may be out of order; it grows with what is seen. None: however far, as
             nothing is given out before all of it is read.
+        begins: No entry of it is earlier; until then it need not be read.
     """
 
     def __init__(
-        self, number: int, batches: Iterable[Batch], slack_s: float | None = SLACK_S
+        self,
+        number: int,
+        batches: Iterable[Batch],
+        slack_s: float | None = SLACK_S,
+        *,
+        begins: bytes = LOWEST,
     ) -> None:
         self.number = number
         self.ended = False
-        self.low = LOWEST
+        self.low = begins
         self._items: list[Item] = []
         self._taken = 0
+        self._begun = False
         self._read_to = LOWEST
         self._batches = iter(batches)
         self._slack_s = slack_s
 
     def load(self) -> None:
         """Read the next batch."""
+        self._begun = True
         batch = next(self._batches, None)
         if batch is None:
             self.ended = True
@@ -84,6 +92,14 @@ class Lane:
     def newest(self) -> bytes:
         """The time of the newest entry that is there."""
         return LOWEST if self.empty else self._items[-1][0]
+
+    def is_due(self, newest: bytes | None) -> bool:
+        """Say whether it is empty, though it may have something as early as others have.
+
+        Args:
+            newest: The time of the newest entry that others hold; None where they hold none.
+        """
+        return self.empty and (self._begun if newest is None else self.low <= newest)
 
     def take(self, before: bytes) -> list[Item]:
         """Return, and forget, the entries before a moment."""
@@ -120,8 +136,8 @@ def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
     """Return those that hold the watermark back, and those that will before what is there is out."""
     waiting = [lane for lane in lanes if not lane.ended]
     low = min((lane.low for lane in waiting), default=HIGHEST)
-    newest = max((lane.newest for lane in lanes), default=LOWEST)
-    return [lane for lane in waiting if lane.low <= low or (lane.empty and lane.low <= newest)]
+    newest = max((lane.newest for lane in lanes if not lane.empty), default=None)
+    return [lane for lane in waiting if lane.low <= low or lane.is_due(newest)]
 
 
 # --- each once

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import itemgetter
 from typing import Final, Literal
 
@@ -23,13 +24,15 @@ from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES, Block
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.times import HIGHEST, LOWEST, shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress, Tracks
 
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
 _SORTED_WHOLE_BYTES: Final = 8 << 20  # so little is sorted as a whole, whatever its order
 _QUICK_FROM_BYTES: Final = 256 << 20
+_MANY: Final = 48  # tracks, from which on it pays to know which are read side by side
+_HEAD_SLACK_S: Final = 10.0
 _BLOCK_LEAST_BYTES: Final = 64 << 10
 
 
@@ -162,7 +165,7 @@ class Reader:
         """Take note of an entry that has just come."""
         if self.trail is not None and self.trail.session.encode() in entry.raw:
             self.trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
-        track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset), own=False)
+        track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset))
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""
@@ -182,6 +185,9 @@ class Reader:
     def _window_lanes(self) -> list[Lane]:
         wanted = prefilter(self.query)
         total = sum(track.size for track in self.tracks)
+        begins = self._begins()
+        ends = [track.modified for track in self.tracks]
+        size = _share(wanted, side_by_side(list(zip(begins, ends, strict=True))))
         lanes = []
         for number, track in enumerate(self.tracks):
             track.ledger.quick = total > _QUICK_FROM_BYTES
@@ -190,28 +196,30 @@ class Reader:
                 slack_s = None
             elif self.query.exact:
                 slack_s = Scan(track, Prefilter(), LOWEST, HIGHEST).disorder_s()
-            scan = self._scan(track, wanted)
+            scan = self._scan(track, wanted, size)
             scan.watch = track.ledger.note
             scan.summing = self._passing
-            lanes.append(Lane(number, self._told(scan.batches(), number), slack_s))
+            batches = self._told(scan.batches(), number)
+            lanes.append(Lane(number, batches, slack_s, begins=begins[number]))
         return lanes
 
-    def _scan(self, track: Track, wanted: Prefilter) -> Scan:
+    def _begins(self) -> list[bytes]:
+        """Return the earliest time of each track: of many, most are read one after the other."""
+        if len(self.tracks) <= _MANY or self.query.exact:
+            return [LOWEST] * len(self.tracks)
+        heads = [track.head() for track in self.tracks]
+        return [shifted(head.key, -_HEAD_SLACK_S) if head else LOWEST for head in heads]
+
+    def _scan(self, track: Track, wanted: Prefilter, size: int = BLOCK_BYTES) -> Scan:
         return Scan(
             track,
             wanted,
             self.query.first,
             self.query.end,
             exact=self.query.exact,
-            size=self._size(),
+            size=self.block_bytes or size,
             progress=self.progress,
         )
-
-    def _size(self) -> int:
-        if self.block_bytes is not None:
-            return self.block_bytes
-        share = _IN_FLIGHT_BYTES // (4 * max(1, len(self.tracks)))
-        return max(_BLOCK_LEAST_BYTES, min(BLOCK_BYTES, share))
 
     # --- lines
 
@@ -230,3 +238,16 @@ class Reader:
             return None
         self.tally.mentions += 1
         return Line(record, raw, track.name, "absent") if self.query.mentions else None
+
+
+def _share(wanted: Prefilter, tracks: int) -> int:
+    """Return how much of each track may be in memory, where so many are read side by side."""
+    lines_too = 1 if wanted.anywhere or wanted.uncolored or wanted.own else 4
+    share = _IN_FLIGHT_BYTES // (lines_too * max(1, tracks))
+    return max(_BLOCK_LEAST_BYTES, min(BLOCK_BYTES, share))
+
+
+def side_by_side(spans: Sequence[tuple[bytes, bytes]]) -> int:
+    """Return how many of these spans of time lie over one moment, at most."""
+    edges = sorted([(begin, 1) for begin, _ in spans] + [(max(span), -1) for span in spans])
+    return max(accumulate(step for _, step in edges), default=0)

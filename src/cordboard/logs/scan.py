@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     summary: Summary | None = None
 
 
-Watch = Callable[[Block, bool], None]
+Watch = Callable[[Block], None]
 
 
 class Scan:
@@ -59,7 +59,7 @@ class Scan:
 
     Attributes:
         wanted: What bytes a wanted line must hold.
-        watch: Is shown each block that is read, and whether all of it is in our own form.
+        watch: Is shown each block that is read.
         summing: Whether batches are to have a summary.
     """
 
@@ -128,17 +128,19 @@ class Scan:
             entries = self._assembled(block)
             if self.watch is not None:
                 whole = b"".join(entry.raw + b"\n" for entry in entries)
-                self.watch(Block(whole, len(whole), block.offset), False)
+                self.watch(Block(whole, len(whole), block.offset))
             return entries
-        own = bool(self.watch or not wanted.anywhere) and all_own(block)
         if self.watch is not None:
-            self.watch(block, own)
-        terms = [*wanted.anywhere, *(wanted.own if own else ())]
+            self.watch(block)
+        terms = list(wanted.anywhere)
         if wanted.uncolored and block.find(_ESCAPE) < 0:
             terms = [*wanted.uncolored, *terms]
+        own = bool(wanted.own or not terms) and all_own(block)
+        if own:
+            terms += wanted.own
         if terms:
             return list(self._hits(block, terms))
-        return None if own else self._assembled(block)
+        return None if own and is_text(block.data) else self._assembled(block)
 
     def _assembled(self, block: Block) -> list[Entry]:
         def first() -> bytes:
@@ -218,7 +220,7 @@ class Scan:
 
 
 def all_own(block: Block) -> bool:
-    """Say whether each line is in our own form, and text."""
+    """Say whether each line is in our own form."""
     if not block.buffer.startswith(_OWN_LINE[1:]) or not block.buffer.endswith(
         b"}\n", 0, block.size
     ):
@@ -228,7 +230,6 @@ def all_own(block: Block) -> bool:
         block.count(_OWN_LINE) + 1 == lines
         and block.count(b"}\n") == lines
         and block.count(_OWN_TAIL) >= lines
-        and is_text(block.data)
     )
 
 

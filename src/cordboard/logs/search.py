@@ -114,7 +114,7 @@ class Search:
         """Return what belongs to the session by its process, trace or stream; note all numbers."""
         boots = [boot.encode() for boot in self.trail.boots]
 
-        def note(block: Block, own: bool) -> None:  # noqa: ARG001 - what a watch is shown
+        def note(block: Block) -> None:
             track.ledger.note_boots(block, boots)
 
         if track.name in self.trail.streams and not self._is_alone(track):
@@ -126,7 +126,7 @@ class Search:
             scan.wanted = Prefilter()
         elif not terms:
             for block in scan.blocks():
-                note(block, own=False)
+                note(block)
             return []
         named = self.trail.session.encode()
         found = [entry for entry in scan.entries() if named not in entry.raw]
