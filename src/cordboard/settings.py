@@ -46,8 +46,16 @@ class Settings:
     redis_url: str | None = _setting(
         None,
         "REDIS_URL",
-        "Where Redis or Valkey is: redis://, rediss:// or unix://. Unset, `cordboard up` starts an "
-        "embedded one, and the other commands use redis://127.0.0.1:6379/0.",
+        "Where Redis or Valkey is: redis://, rediss://, unix://, redis+sentinel://HOST:PORT,.../"
+        "MASTER/DB or redis+cluster://HOST:PORT,... Unset, `cordboard up` starts an embedded one, and "
+        "the other commands use redis://127.0.0.1:6379/0.",
+    )
+    shards: int = _setting(
+        1,
+        "CORDBOARD_SHARDS",
+        "Shards over which rooms are spread; one is enough for one Redis, a cluster takes as many as "
+        "it has primaries, or a multiple. The same number for all parts; changed only while no "
+        "session is live.",
     )
     gateway_url: str = _setting(
         "http://127.0.0.1:4444",

@@ -34,6 +34,9 @@ def run(args: argparse.Namespace) -> int:
     configure(service="gateway")
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
-    app = create_app(settings, open_store(settings.redis_url_or_default, lease_s=settings.lease_s))
+    app = create_app(
+        settings,
+        open_store(settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s),
+    )
     listener = serve.bind(args.host, args.port)
     return serve.run(app, listener=listener, grace_s=GRACE_S, drain=drain(app))

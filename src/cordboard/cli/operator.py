@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     launcher = _launcher(args, settings)
     app = create_app(
-        settings, open_store(settings.redis_url_or_default, lease_s=settings.lease_s), launcher
+        settings,
+        open_store(settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s),
+        launcher,
     )
     return serve.run(app, listener=serve.bind(args.host, args.port), grace_s=15)
 

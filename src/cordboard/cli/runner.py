@@ -106,7 +106,9 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     from cordboard.store import open_store
 
     name = runner_identity() or socket.gethostname()
-    store = open_store(settings.redis_url_or_default, lease_s=settings.lease_s)
+    store = open_store(
+        settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s
+    )
     host = Host(
         store=store,
         zygote=zygote,

@@ -28,7 +28,6 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
-        self.connected = asyncio.Event()
         self.closes_at = math.inf  # by the loop's clock; no answer is to be waited for beyond it
 
     @property
@@ -54,19 +53,25 @@ class Hub:
                 del self._waiters[session_id]
 
     async def run(self) -> None:
-        """Listen until cancelled; come back after every loss of the connection."""
+        """Listen to each shard until cancelled; come back after every loss of a connection."""
+        async with asyncio.TaskGroup() as group:
+            for shard in self._store.shards:
+                group.create_task(self._follow(shard))
+
+    async def _follow(self, shard: Store) -> None:
+        connected = asyncio.Event()
         while True:
             try:
-                await self._listen()
+                await self._listen(shard, connected)
             except StoreUnavailableError as error:
-                if self.connected.is_set():
+                if connected.is_set():
                     log.warning("Lost the connection on which changes are told", error=error)
-                self.connected.clear()
+                connected.clear()
                 await asyncio.sleep(RECONNECT_S)
 
-    async def _listen(self) -> None:
-        async with self._store.changes() as changes:
-            self.connected.set()
+    async def _listen(self, shard: Store, connected: asyncio.Event) -> None:
+        async with shard.changes() as changes:
+            connected.set()
             self._wake()
             async for change in changes:
                 for queue in self._waiters.get(change.session_id, ()):

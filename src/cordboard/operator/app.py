@@ -14,7 +14,8 @@ from cordboard import __version__
 from cordboard.contract.errors import NotReadyError
 from cordboard.launchers import Launcher
 from cordboard.operator.loop import Loop
-from cordboard.operator.place import Placer
+from cordboard.operator.metrics import Figures
+from cordboard.operator.place import ColdTurn, Placer
 from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
 from cordboard.settings import Settings
@@ -30,22 +31,30 @@ def create_app(settings: Settings, store: Store, launcher: Launcher | None) -> F
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with store, aiohttp.ClientSession() as client:
             runners = Runners(client, lambda: auth.authorization(settings.control_secrets))
-            loop = Loop(
-                consumer_name(),
-                store,
-                Placer(store, runners, launcher, settings.placement),
-                Sweeper(store, runners, launcher, settings.crowd_percent),
-            )
-            working.append(asyncio.create_task(loop.run(), name="operator"))
+            name, turn, figures = consumer_name(), ColdTurn(), dict[str, Figures]()
+            # Loops for each shard, rather than shards shared out among operators: a cluster lets
+            # no command read two shards' streams, a shard that is away stops no other's loops, and
+            # operators come and go without anything to hand over: the groups share out what waits.
+            loops = [
+                Loop(
+                    name,
+                    shard,
+                    Placer(shard, runners, launcher, settings.placement, turn),
+                    Sweeper(shard, runners, launcher, settings.crowd_percent, figures),
+                )
+                for shard in store.shards
+            ]
+            working.extend(asyncio.create_task(loop.run(), name="operator") for loop in loops)
             yield
-            await loop.drain()
-            working[0].cancel()
+            await asyncio.gather(*(loop.drain() for loop in loops))
+            for task in working:
+                task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
             if launcher is not None:
                 await launcher.close()
 
     async def ready() -> None:
-        if not working or working[0].done():
+        if not working or any(task.done() for task in working):
             raise NotReadyError("The operator's loops do not run.")
         await store.ping()
 

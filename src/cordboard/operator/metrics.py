@@ -1,5 +1,7 @@
 """What the operator counts for Prometheus."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -18,3 +20,23 @@ stages = Histogram(
     "cordboard_stage_seconds", "How long sessions stay in a stage.", ["stage"], buckets=STAGES_S
 )
 loop_lag = Gauge("cordboard_loop_lag_seconds", "How late the last sweep began.")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one shard was seen to hold."""
+
+    queue_depth: int = 0
+    queue_age_s: float = 0.0
+    live: int = 0
+    free_slots: int = 0
+    suspects: int = 0
+
+
+def show(shards: Collection[Figures]) -> None:
+    """Show what all shards hold together."""
+    queue_depth.set(sum(one.queue_depth for one in shards))
+    queue_age.set(max(one.queue_age_s for one in shards))
+    sessions_live.set(sum(one.live for one in shards))
+    free_slots.set(sum(one.free_slots for one in shards))
+    suspects.set(sum(one.suspects for one in shards))

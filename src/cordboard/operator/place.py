@@ -30,11 +30,20 @@ async def _nothing_to_do() -> bool:
 
 
 @dataclass(slots=True)
+class ColdTurn:
+    """Whose turn it is to start a cold runner: one at a time, so that no more start than may."""
+
+    taken: bool = False
+    again_at: float = 0.0
+
+
+@dataclass(slots=True)
 class Placer:
     """Hands sessions over; remembers only which runners refused a moment ago.
 
     Attributes:
         placement: ``spread`` or ``pack`` (see the setting).
+        turn: The turn of cold starts, shared by all who use the launcher.
         cold: Cold starts of this operator that need looking at: session, epoch and name.
     """
 
@@ -42,10 +51,9 @@ class Placer:
     runners: Runners
     launcher: Launcher | None
     placement: str = "spread"
+    turn: ColdTurn = field(default_factory=ColdTurn)
     cold: dict[str, tuple[int, str]] = field(default_factory=dict)
     _refused_until: dict[str, float] = field(default_factory=dict)
-    _cold_again_at: float = 0.0
-    _starts_cold: bool = False
 
     async def claim(self, entry: Entry) -> HandOver | None:
         """Decide where an entry goes; return what is left to do, or None when nothing is free.
@@ -90,24 +98,24 @@ class Placer:
         return True
 
     def _cold(self, entry: Entry, launch: Launch) -> HandOver | None:
-        """Return what starts a cold runner; one at a time, so that no more start than may."""
+        """Return what starts a cold runner, when it is its turn."""
         launcher = self.launcher
-        if launcher is None or self._starts_cold or time.monotonic() < self._cold_again_at:
+        if launcher is None or self.turn.taken or time.monotonic() < self.turn.again_at:
             return None
-        self._starts_cold = True
+        self.turn.taken = True
 
         async def start() -> bool:
             try:
                 with bound_context(context_of(launch)):
                     return await self._start_cold(launcher, entry, launch)
             finally:
-                self._starts_cold = False
+                self.turn.taken = False
 
         return start
 
     async def _start_cold(self, launcher: Launcher, entry: Entry, launch: Launch) -> bool:
         if not await launcher.room_for_more():
-            self._cold_again_at = time.monotonic() + COLD_PAUSE_S
+            self.turn.again_at = time.monotonic() + COLD_PAUSE_S
             return False
         name = launcher.name(launch)
         given = await self.store.assign(launch.session_id, launch.epoch, job_name=name)

@@ -39,12 +39,14 @@ class Sweeper:
     Attributes:
         crowd_percent: When more of the leased sessions than this look dead at once, Redis or the
             network is suspected first.
+        figures: What each shard was seen to hold, shared by this operator's sweepers.
     """
 
     store: Store
     runners: Runners
     launcher: Launcher | None
     crowd_percent: int = CROWD_PERCENT
+    figures: dict[str, metrics.Figures] = field(default_factory=dict)
     _seen: dict[tuple[str, int], _Seen] = field(default_factory=dict)
     _crowd_since: float | None = None
 
@@ -56,15 +58,19 @@ class Sweeper:
         """
         for expired in await self.store.expire_overdue(BATCH):
             await self._told_expired(expired)
-        await self._look_at_suspects()
-        metrics.queue_depth.set(await self.store.depth())
-        metrics.queue_age.set(await self.store.oldest_wait_s())
-        metrics.sessions_live.set(await self.store.live())
-        metrics.free_slots.set(await self.store.free_slots())
+        suspects = await self.store.suspect_count()
+        await self._look_at_suspects(suspects)
+        self.figures[self.store.keys.tag] = metrics.Figures(
+            await self.store.depth(),
+            await self.store.oldest_wait_s(),
+            await self.store.live(),
+            await self.store.free_slots(),
+            suspects,
+        )
+        metrics.show(self.figures.values())
 
-    async def _look_at_suspects(self) -> None:
-        suspects, leased = await self.store.suspect_count(), await self.store.leased()
-        metrics.suspects.set(suspects)
+    async def _look_at_suspects(self, suspects: int) -> None:
+        leased = await self.store.leased()
         if self._must_wait(suspects, leased):
             return
         found = await self._suspects() if suspects else []

@@ -100,7 +100,11 @@ class Runner:
             except CordboardError as error:
                 if not known:  # nobody else would ever end it
                     await self.store.finish(
-                        launch.session_id, launch.epoch, "launch_failed", error.message
+                        launch.session_id,
+                        launch.epoch,
+                        "launch_failed",
+                        error.message,
+                        room=launch.room_url,
                     )
                 raise
 

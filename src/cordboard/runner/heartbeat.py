@@ -1,6 +1,7 @@
 """The heartbeat: renews all leases and tells of free capacity, outside the bots' event loops."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from cordboard.store import Renewal, RunnerInfo, Store
 
 RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short
 WATCH_S: Final = 0.5
+LEND_S: Final = 0.5  # how soon a slot goes to the shard that lacks one; two cheap reads a shard
 LAG_WARN_MS: Final = 1000.0
 
 log = get_logger("heartbeat")
@@ -44,6 +46,8 @@ class Heartbeat:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beats(), name="beats")
             group.create_task(self._watch(), name="watch")
+            if self.bots and len(self.store.shards) > 1:
+                group.create_task(self._lend(), name="lend")
 
     async def _beats(self) -> None:
         """Renew and register every ``renewal_s``; after a failure sooner."""
@@ -67,13 +71,23 @@ class Heartbeat:
             self._stop_what_could_not_be_renewed()
             await asyncio.sleep(WATCH_S)
 
+    async def _lend(self) -> None:
+        """Move free slots to where joins wait for one: sooner than the next beat would."""
+        while True:
+            await asyncio.sleep(LEND_S)
+            with contextlib.suppress(StoreUnavailableError):  # a beat tells of it
+                if await self.store.lacks_slots(self.registry.host.runner_id):
+                    await self._register()
+
     async def beat(self) -> bool:
-        """Do one round; False when Redis is away."""
+        """Do one round; False when Redis, or a shard of it, is away."""
         try:
-            await self._renew()
+            all_renewed = await self._renew()
             await self._register()
         except StoreUnavailableError as error:
             self._note_away(error)
+            return False
+        if not all_renewed:
             return False
         if self._away_since is not None:
             seconds = round(time.monotonic() - self._away_since, 1)
@@ -81,7 +95,7 @@ class Heartbeat:
             self._away_since = None
         return True
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> bool:
         sessions = [item for item in self.registry.live if item.status in {"running", "stopping"}]
         # From before the question is sent: the lease lasts from when the store decided.
         asked_at = steady()
@@ -95,6 +109,7 @@ class Heartbeat:
                     )
             else:
                 self._obey(session, verdict, asked_at)
+        return "away" not in verdicts
 
     def _obey(self, session: BotSession, verdict: RenewalVerdict, asked_at: float) -> None:
         with bound_context(session.context):
@@ -150,4 +165,6 @@ class Heartbeat:
 
 def _renewal(session: BotSession) -> Renewal:
     launch = session.launch
-    return Renewal(launch.session_id, launch.epoch, session.holder, session.loop_lag_ms)
+    return Renewal(
+        launch.session_id, launch.epoch, session.holder, session.loop_lag_ms, launch.room_url
+    )

@@ -126,7 +126,9 @@ class BotSession:
             child = await self._fork()
             faults.point("runner.fork.after")
             asked_at = steady()
-            await self.host.store.running(self.launch.session_id, self.launch.epoch, self.holder)
+            await self.host.store.running(
+                self.launch.session_id, self.launch.epoch, self.holder, room=self.launch.room_url
+            )
         except BaseException:
             await self._abandon()
             raise
@@ -289,7 +291,12 @@ class BotSession:
         while True:
             try:
                 ours = await self.host.store.finish(
-                    self.launch.session_id, self.launch.epoch, reason, self.detail, by=by
+                    self.launch.session_id,
+                    self.launch.epoch,
+                    reason,
+                    self.detail,
+                    by=by,
+                    room=self.launch.room_url,
                 )
                 break
             except StoreUnavailableError as error:

@@ -3,14 +3,18 @@
 from types import TracebackType
 from typing import Self
 
+from redis.asyncio.sentinel import SentinelConnectionPool
+
+from cordboard.contract.errors import SettingsError
 from cordboard.contract.lease import LEASE_S
-from cordboard.store.keys import Keys
+from cordboard.store.index import Index
+from cordboard.store.keys import Keys, shard_tags
 from cordboard.store.launches import Launches
 from cordboard.store.rooms import Rooms
 from cordboard.store.standby import Standby
 
 
-class Store(Rooms, Launches, Standby):
+class Store(Rooms, Launches, Standby, Index):
     """One shard of the session plane in Redis; an asynchronous context manager.
 
     Every method raises ``StoreUnavailableError`` while Redis is away.
@@ -30,22 +34,40 @@ class Store(Rooms, Launches, Standby):
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+        pool = getattr(self._client, "connection_pool", None)
+        if isinstance(pool, SentinelConnectionPool):
+            await pool.sentinel_manager.aclose()
+
+    @property
+    def shards(self) -> tuple["Store", ...]:
+        """The shards, each by itself; most planes have this one alone."""
+        return (self,)
+
+    async def lacks_slots(self, runner_id: str) -> bool:  # noqa: ARG002 - for a sharded store
+        """Say whether a runner's slots are in one shard while joins wait in another."""
+        return False
 
     async def ping(self) -> None:
         """Ask for a sign of life."""
         with self._errors():
-            await self._client.ping()
+            await self._now_ms()
 
 
-def open_store(url: str, *, tag: str = "cb0", lease_s: float = LEASE_S) -> Store:
+def open_store(url: str, *, shards: int = 1, lease_s: float = LEASE_S) -> Store:
     """Return the store at ``url``; it connects when it is first used.
 
     Args:
         url: Where Redis is.
-        tag: The hash tag of its keys.
+        shards: How many shards the rooms are spread over; the same for all who open it.
         lease_s: Seconds that a lease lasts; the same for all who open it.
 
     Raises:
-        SettingsError: The URL is none that this release reads.
+        SettingsError: The URL is none that this release reads, or there are no shards.
     """
-    return Store(url, Keys(tag, lease_s))
+    if shards < 1:
+        raise SettingsError(f"CORDBOARD_SHARDS is {shards}: at least 1 is needed.")
+    if shards == 1:
+        return Store(url, Keys(shard_tags(1)[0], lease_s))
+    from cordboard.store.shards import ShardedStore  # noqa: PLC0415 - it is made of stores
+
+    return ShardedStore(url, shards, lease_s)

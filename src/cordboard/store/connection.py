@@ -1,21 +1,28 @@
-"""The connection to Redis: its errors become ours, its scripts are loaded from files."""
+"""The connection to Redis, alone, behind Sentinel or as a Cluster; its scripts are loaded from files."""
 
+import asyncio
 import functools
+import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import redis.asyncio as redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import ConstantBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     ResponseError,
 )
 from redis.exceptions import (
@@ -39,18 +46,26 @@ SCRIPTS: Final = (
     "accept",
     "adopt",
     "assign",
+    "claim",
     "expire",
     "finish",
+    "forget",
     "leave",
+    "move",
     "recover",
     "register",
     "renew",
+    "retire",
     "running",
 )
-_SCHEMES: Final = ("redis", "rediss", "unix")
+CLUSTER: Final = "redis+cluster"
+SENTINEL: Final = "redis+sentinel"
+SENTINEL_PORT: Final = 26379
+REDIS_PORT: Final = 6379
+_SCHEMES: Final = ("redis", "rediss", "unix", SENTINEL, CLUSTER)
 
 
-def connect(url: str) -> "redis.Redis":
+def connect(url: str) -> Any:
     """Return a client for ``url``; it connects when it is first used.
 
     One retry at once heals connections that a restarted server has closed; every script answers
@@ -59,12 +74,17 @@ def connect(url: str) -> "redis.Redis":
     Raises:
         SettingsError: The URL is none that this release reads.
     """
-    if urlsplit(url).scheme not in _SCHEMES:
+    scheme = urlsplit(url).scheme
+    if scheme not in _SCHEMES:
         raise SettingsError(
             f"REDIS_URL {shown(url)}: its scheme is none of {', '.join(_SCHEMES)}.",
-            hint="For example redis://127.0.0.1:6379/0 or unix:///run/valkey/valkey.sock.",
+            hint="For example redis://127.0.0.1:6379/0 or redis+sentinel://HOST:26379/MASTER/0.",
         )
     try:
+        if scheme == CLUSTER:
+            return _cluster(urlsplit(url))
+        if scheme == SENTINEL:
+            return _behind_sentinel(urlsplit(url))
         # In a burst callers wait for a connection: hundreds of new ones at once would only be late.
         pool = redis.BlockingConnectionPool.from_url(
             url,
@@ -74,11 +94,69 @@ def connect(url: str) -> "redis.Redis":
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
             health_check_interval=30,
-            retry=Retry(ConstantBackoff(0.05), 1, supported_errors=(RedisConnectionError,)),
+            retry=_retry(),
         )
         return redis.Redis.from_pool(pool)
     except ValueError as error:
         raise SettingsError(f"REDIS_URL {shown(url)}: {error}.") from error
+
+
+def _cluster(parts: SplitResult) -> RedisCluster:
+    """A client of a cluster; any of the hosts is enough to learn of all."""
+    if parts.path.strip("/") not in {"", "0"}:
+        raise ValueError("a cluster has no database but 0")
+    return RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in _hosts(parts, REDIS_PORT)],
+        require_full_coverage=False,  # one primary that is away is no reason not to ask the others
+        max_connections=CONNECTIONS_MAX * 16,  # beyond it redis-py refuses; Scripts waits before
+        retry=_retry(),
+        **_options(parts),
+    )
+
+
+def _behind_sentinel(parts: SplitResult) -> redis.Redis:
+    """A client of whoever Sentinel says is the master, asked anew for each new connection."""
+    master, _, db = parts.path.strip("/").partition("/")
+    if not master or (db and not db.isdigit()):
+        raise ValueError("its path is not /MASTER or /MASTER/DB")
+    timeouts: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": CONNECT_TIMEOUT_S,
+        "retry": _retry(),
+    }
+    make: Any = Sentinel  # it has no types
+    sentinel = make(_hosts(parts, SENTINEL_PORT), sentinel_kwargs=timeouts)
+    client: redis.Redis = sentinel.master_for(
+        unquote(master), db=int(db or 0), retry=_retry(), **_options(parts)
+    )
+    return client
+
+
+def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
+    """Return the hosts of a URL that names several, separated by commas."""
+    found = []
+    for text in parts.netloc.rpartition("@")[2].split(","):
+        one = urlsplit(f"//{text}")
+        if not one.hostname:
+            raise ValueError("a host is missing")
+        found.append((one.hostname, one.port or port))
+    return found
+
+
+def _options(parts: SplitResult) -> dict[str, Any]:
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    return {
+        "username": unquote(user) or None,
+        "password": unquote(password) or None,
+        "decode_responses": True,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+        "health_check_interval": 30,
+    }
+
+
+def _retry() -> Retry:
+    return Retry(ConstantBackoff(0.05), 1, supported_errors=(RedisConnectionError,))
 
 
 def shown(url: str) -> str:
@@ -102,6 +180,8 @@ def our_errors(url: str) -> Iterator[None]:
         RedisTimeoutError,
         BusyLoadingError,
         ReadOnlyError,
+        ClusterError,
+        RedisClusterException,
         OSError,
     ) as error:
         raise StoreUnavailableError(
@@ -129,6 +209,8 @@ def _is_passing(error: ResponseError) -> bool:
 
 
 def _cause(error: BaseException) -> str:
+    if isinstance(error, MasterNotFoundError):  # what follows is a client of each sentinel, in full
+        return str(error).partition(" : ")[0]
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
@@ -140,15 +222,18 @@ class Scripts:
         keys: The shard's names.
     """
 
-    def __init__(self, client: "redis.Redis", keys: Keys) -> None:
+    def __init__(self, client: Any, keys: Keys) -> None:
         shared = keys.lua_names() + _source("_shared")
-        self._scripts = {name: client.register_script(shared + _source(name)) for name in SCRIPTS}
+        self._sources = {name: shared + _source(name) for name in SCRIPTS}
+        self._shas = {name: _sha(source) for name, source in self._sources.items()}
         self._client = client
+        self._turns = asyncio.Semaphore(CONNECTIONS_MAX)
 
     async def run(self, name: str, key: str, *args: str | float) -> Any:
         """Run one script on one routing key."""
         faults.point(f"{name}.before")
-        answer = await self._scripts[name](keys=[key], args=list(args))
+        async with self._turns:
+            answer = await self._run(name, key, *args)
         faults.point(f"{name}.after")
         return answer
 
@@ -156,14 +241,38 @@ class Scripts:
         self, name: str, calls: Sequence[tuple[str, tuple[str | float, ...]]]
     ) -> Any:
         """Run one script for many keys in one round trip."""
-        script = self._scripts[name]
+        faults.point(f"{name}.before")
+        try:
+            answers = await self._run_pipe(name, calls)
+        except NoScriptError:
+            key, args = calls[0]
+            await self._run(name, key, *args)
+            answers = await self._run_pipe(name, calls)
+        faults.point(f"{name}.after")
+        return answers
+
+    async def _run(self, name: str, key: str, *args: str | float) -> Any:
+        """Run a script by its digest; by its text where the key's server does not know it yet.
+
+        redis-py's own way would load it into all primaries of a cluster, of which one may be away.
+        """
+        try:
+            return await self._client.evalsha(self._shas[name], 1, key, *args)
+        except NoScriptError:
+            return await self._client.eval(self._sources[name], 1, key, *args)
+
+    async def _run_pipe(
+        self, name: str, calls: Sequence[tuple[str, tuple[str | float, ...]]]
+    ) -> Any:
         async with self._client.pipeline(transaction=False) as pipe:
             for key, args in calls:
-                await script(keys=[key], args=list(args), client=pipe)
-            faults.point(f"{name}.before")
-            answers = await pipe.execute()
-            faults.point(f"{name}.after")
-            return answers
+                # By its name: a cluster's pipeline has no method for it, but takes the command.
+                pipe.execute_command("EVALSHA", self._shas[name], 1, key, *args)
+            return await pipe.execute()
+
+
+def _sha(source: str) -> str:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 @functools.cache
@@ -196,6 +305,7 @@ class Shard:
         self.periods = Periods(keys.lease_s)
         # redis-py types each answer for its synchronous and its asynchronous client at once.
         self._client: Any = connect(url)
+        self._is_cluster = urlsplit(url).scheme == CLUSTER
         self._scripts = Scripts(self._client, keys)
 
     def __repr__(self) -> str:
@@ -210,8 +320,19 @@ class Shard:
         with self._errors():
             return await self._scripts.run(script, key, *args)
 
+    async def _of(self, key: str) -> dict[str, Any]:
+        """Name a key's primary for commands of which redis-py would ask another one where it is."""
+        if not self._is_cluster:
+            return {}
+        await self._client.initialize()
+        return {"target_nodes": self._client.get_node_from_key(key)}
+
     async def _now_ms(self) -> int:
-        seconds, micros = await self._client.time()
+        if self._is_cluster:  # of this shard's primary, not of any
+            time = "return redis.call('TIME')"
+            seconds, micros = await self._client.eval(time, 1, self.keys.leases)
+        else:
+            seconds, micros = await self._client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
 

@@ -4,8 +4,13 @@ All keys that one decision touches carry the hash tag of their shard, so that th
 Cluster too. The scripts get these names from ``lua_names``: none is spelt twice.
 """
 
+import functools
+import itertools
 from dataclasses import dataclass
 from typing import Final
+from zlib import crc32
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from cordboard.contract.lease import LEASE_S
 
@@ -15,6 +20,9 @@ RECORD_KEPT_S: Final = 24 * 3600  # after the end: long enough to look into yest
 INDEX_KEPT_S: Final = 72 * 3600  # an entry outlives its record; readers skip it
 EPOCH_KEPT_S: Final = 7 * 24 * 3600  # far longer than any holder could go on without a renewal
 RUNNER_KEPT_S: Final = 3600
+CLAIM_KEPT_S: Final = (
+    48 * 3600
+)  # beyond the longest that its session may run: its record goes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,14 @@ class Keys:
         """Set of the sessions that are assigned to a warm runner."""
         return f"standby_sessions:{{{self.tag}}}{runner_id}"
 
+    def session_shard(self, session_id: str) -> str:
+        """String, in the shard of the id: in which shard a session id lives, and by which claim."""
+        return f"session_shard:{{{self.tag}}}{session_id}"
+
+    def retired_claim(self, claim: str) -> str:
+        """String: a claim of a session id by which nothing may be accepted here any more."""
+        return f"retired_claim:{{{self.tag}}}{claim}"
+
     def lua_names(self) -> str:
         """Return the Lua tables K (key prefixes) and T (periods) that stand before each script."""
         prefixes = {
@@ -145,4 +161,28 @@ _WITH_SUFFIX: Final = (
     "user_sessions",
     "runner",
     "runner_sessions",
+    "retired_claim",
 )
+
+
+def shard_tags(shards: int) -> tuple[str, ...]:
+    """Return the hash tags of all shards; one shard has the tag that it always had.
+
+    A tag is chosen so that the n-th shard's slot lies in the n-th part of the slots: a cluster whose
+    primaries share the slots evenly then carries the same number of shards on each.
+    """
+    return ("cb0",) if shards == 1 else tuple(_tag(number, shards) for number in range(shards))
+
+
+@functools.cache
+def _tag(number: int, shards: int) -> str:
+    names = (f"cb{number}-{shards}-{attempt}" for attempt in itertools.count())
+    return next(n for n in names if key_slot(n.encode()) * shards // _SLOTS == number)
+
+
+def shard_of(text: str, shards: int) -> int:
+    """Return the number of the shard of a canonical room, or of a session id's claim."""
+    return crc32(text.encode()) % shards
+
+
+_SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS

@@ -29,8 +29,10 @@ class Launches(Sessions):
         """Read new entries of the launch queue for one consumer of the group."""
         with self._errors():
             try:
-                found = await self._client.xreadgroup(
-                    GROUP, consumer, {self.keys.launches: ">"}, count=count, block=block_ms
+                found = await self._client.execute_command(
+                    *("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, "BLOCK", block_ms),
+                    *("STREAMS", self.keys.launches, ">"),
+                    **await self._of(self.keys.launches),
                 )
             except ResponseError as error:
                 if not is_missing_group(error):

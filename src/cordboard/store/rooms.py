@@ -9,13 +9,13 @@ from cordboard.contract.errors import (
     NotFoundError,
     NotHolderError,
     QueueFullError,
-    SessionInUseError,
     StaleEpochError,
 )
 from cordboard.contract.launch import Launch, decode, encode
 from cordboard.contract.lease import RenewalVerdict
 from cordboard.contract.state import REASONS
 from cordboard.store.connection import token
+from cordboard.store.index import in_use
 from cordboard.store.sessions import Sessions
 from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo
 
@@ -37,7 +37,21 @@ class Rooms(Sessions):
             SessionInUseError: The session id is live in another room.
             QueueFullError: The queue is at its bound.
         """
-        answer = await self._run(
+        answer = await self.ask_accept(launch, token(), queue_max=queue_max, runner=runner)
+        return accepted(launch, answer)
+
+    async def ask_accept(
+        self,
+        launch: Launch,
+        by: str,
+        *,
+        queue_max: int,
+        runner: RunnerInfo | None = None,
+        claim: str = "",
+        above: int = 0,
+    ) -> list[Any]:
+        """Run the script; with a ``claim`` it may also answer that one is needed, or is no more."""
+        answer: list[Any] = await self._run(
             "accept",
             self.keys.session(launch.session_id),
             launch.session_id,
@@ -45,46 +59,14 @@ class Rooms(Sessions):
             encode(launch),
             launch.deadline_s,
             queue_max,
-            token(),
+            by,
             runner.runner_id if runner else "",
             runner.url if runner else "",
+            claim,
+            above,
             *_record_fields(launch),
         )
-        return self._accepted(launch, answer)
-
-    def _accepted(self, launch: Launch, answer: Sequence[Any]) -> Accepted:
-        match answer:
-            case ["new", epoch, created_ms]:
-                return Accepted(
-                    launch.session_id,
-                    launch.room_url,
-                    "queued",
-                    epoch,
-                    reused=False,
-                    created_ms=created_ms,
-                )
-            case ["reused", holder, state, epoch, created_ms, stopping]:
-                return Accepted(
-                    holder,
-                    launch.room_url,
-                    state,
-                    epoch,
-                    reused=True,
-                    created_ms=created_ms,
-                    stopping=bool(stopping),
-                )
-            case ["in_use", room]:
-                raise SessionInUseError(
-                    f"Session {launch.session_id} is live in another room.",
-                    hint="End it there first, or join under another sessionId.",
-                    extra={"sessionId": launch.session_id, "room_url": room},
-                )
-            case _:
-                raise QueueFullError(
-                    f"{answer[1]} accepted joins wait for a runner already.",
-                    hint="Come back later, or add runners.",
-                    retry_after_s=5,
-                )
+        return answer
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
@@ -133,8 +115,21 @@ class Rooms(Sessions):
             raise _stale(session_id, epoch, int(current))
         return replace(decode(text), epoch=epoch, attempt=int(attempt or 1))
 
-    async def running(self, session_id: str, epoch: int, holder: Holder) -> None:
+    async def running(
+        self,
+        session_id: str,
+        epoch: int,
+        holder: Holder,
+        *,
+        room: str | None = None,  # noqa: ARG002 - for a sharded store
+    ) -> None:
         """Confirm that the holder's bot may enter the room now.
+
+        Args:
+            session_id: The session.
+            epoch: The holder's.
+            holder: Who runs it.
+            room: Its room, where it is known: spares a sharded store the look into the index.
 
         Raises:
             StaleEpochError: The room has been granted anew; this bot must not enter.
@@ -211,6 +206,7 @@ class Rooms(Sessions):
         detail: str | None = None,
         *,
         by: str | None = None,
+        room: str | None = None,  # noqa: ARG002 - for a sharded store
     ) -> bool:
         """Bring a session to the terminal state of ``reason``; True when the caller ended it.
 
@@ -220,6 +216,7 @@ class Rooms(Sessions):
             reason: One of ``REASONS``.
             detail: More words.
             by: The caller's token, the same each time that it tries again.
+            room: Its room, where it is known: spares a sharded store the look into the index.
         """
         state = REASONS[reason]
         answer = await self._run(
@@ -233,6 +230,38 @@ class Rooms(Sessions):
             by or token(),
         )
         return bool(answer)
+
+
+def accepted(launch: Launch, answer: Sequence[Any]) -> Accepted:
+    """Return what the answer of ``accept`` means; raises as it does."""
+    match answer:
+        case ["new", epoch, created_ms]:
+            return Accepted(
+                launch.session_id,
+                launch.room_url,
+                "queued",
+                epoch,
+                reused=False,
+                created_ms=created_ms,
+            )
+        case ["reused", holder, state, epoch, created_ms, stopping]:
+            return Accepted(
+                holder,
+                launch.room_url,
+                state,
+                epoch,
+                reused=True,
+                created_ms=created_ms,
+                stopping=bool(stopping),
+            )
+        case ["in_use", room]:
+            raise in_use(launch.session_id, room)
+        case _:
+            raise QueueFullError(
+                f"{answer[1]} accepted joins wait for a runner already.",
+                hint="Come back later, or add runners.",
+                retry_after_s=5,
+            )
 
 
 def _record_fields(launch: Launch) -> list[str]:

@@ -25,10 +25,7 @@ class Sessions(Shard):
         """
         records = await self._records([session_id])
         if session_id not in records:
-            raise NotFoundError(
-                f"There is no session {session_id}.",
-                hint="Records are kept for 24 h after the end; its log lines may be kept longer.",
-            )
+            raise no_session(session_id)
         return records[session_id]
 
     async def sessions(
@@ -75,6 +72,8 @@ class Sessions(Shard):
     async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
         """Listen to changes of state; those after the block is entered are all seen."""
         with self._errors():
+            if self._is_cluster:
+                await self._client.initialize()  # so that it knows the channel's primary
             async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                 await pubsub.subscribe(self.keys.changes)
                 yield self._listen(pubsub)
@@ -104,6 +103,14 @@ class Sessions(Shard):
                     pipe.hgetall(self.keys.session(sid))
                 flats = await pipe.execute()
         return {flat["session_id"]: record_from_hash(flat) for flat in flats if flat}
+
+
+def no_session(session_id: str) -> NotFoundError:
+    """Return the error for a session that there is none of."""
+    return NotFoundError(
+        f"There is no session {session_id}.",
+        hint="Records are kept for 24 h after the end; its log lines may be kept longer.",
+    )
 
 
 def _change(text: str) -> Change:

@@ -9,16 +9,35 @@ class Standby(Shard):
 
     async def register(self, runner: RunnerInfo) -> int:
         """Say that a warm runner lives and what it can take; returns its free slots."""
-        free: int = await self._run(
+        return (await self.offer(runner))[0]
+
+    async def offer(self, runner: RunnerInfo, turn: int = 0) -> tuple[int, int]:
+        """Register; return its free slots, and how many joins are on their way to a runner.
+
+        Args:
+            runner: The runner, with the slots that it has here.
+            turn: Which of its offers this is; one that comes after a later one changes nothing.
+        """
+        free, waiting = await self._run(
             "register",
             self.keys.runner(runner.runner_id),
             runner.runner_id,
             runner.url,
             runner.capacity,
             "1" if runner.draining else "0",
+            turn,
             *runner.bots,
         )
-        return free
+        return int(free), int(waiting)
+
+    async def pressure(self, runner_id: str) -> tuple[int, int]:
+        """Return a warm runner's free slots, and how many joins are on their way to a runner."""
+        with self._errors():
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.zscore(self.keys.runner_free, runner_id)
+                pipe.xlen(self.keys.launches)
+                free, waiting = await pipe.execute()
+        return int(free or 0), int(waiting)
 
     async def unregister(self, runner_id: str) -> None:
         """Forget a warm runner that stops."""

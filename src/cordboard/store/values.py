@@ -45,12 +45,17 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """One lease to prolong; ``loop_lag_ms`` is how late the bot's event loop runs."""
+    """One lease to prolong; ``loop_lag_ms`` is how late the bot's event loop runs.
+
+    Attributes:
+        room: The session's room, by which a sharded store finds it.
+    """
 
     session_id: str
     epoch: int
     holder: Holder
     loop_lag_ms: float = 0.0
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,16 @@
 -- KEYS[1] the session's record.
 -- ARGV session id, room, launch (JSON), deadline (s), queue bound, token of this call,
 --      id and url of the runner that starts it itself (else both ''),
+--      the claim of the session id ('' where one shard is all, '?' when it is yet to be claimed),
+--      an epoch that the new one must exceed,
 --      then pairs of further record fields.
 -- Returns {'new', epoch, created_ms}
 --      | {'reused', holder's session id, its state, its epoch, created_ms, '1' when it is stopping}
---      | {'in_use', its room} | {'full', entries waiting}.
+--      | {'in_use', its room} | {'full', entries waiting}
+--      | {'claim'} when a claim is needed | {'retired'} when the claim has been taken away.
 local sid, room, launch, deadline_s, queue_max, token, runner, runner_url =
   ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
+local claim, floor = ARGV[9] or '', tonumber(ARGV[10] or '0')
 local now = now_ms()
 local old = read(sid)
 
@@ -25,7 +29,10 @@ if old and LIVE[old.state] then return { 'in_use', old.room_url } end
 local waiting = redis.call('XLEN', K.launches)
 if waiting >= queue_max then return { 'full', waiting } end
 
-local epoch = raise_epoch(room, old and tonumber(old.epoch) or 0)
+if claim == '?' then return { 'claim' } end
+if claim ~= '' and redis.call('EXISTS', K.retired_claim .. claim) == 1 then return { 'retired' } end
+
+local epoch = raise_epoch(room, math.max(floor, old and tonumber(old.epoch) or 0))
 redis.call('DEL', KEYS[1])
 local rec = { session_id = sid, room_url = room }
 local fields = {
@@ -33,7 +40,7 @@ local fields = {
   launch = launch, deadline_s = deadline_s, deadline_ms = now + deadline_s * 1000,
   created_ms = now, at_queued = now, join_token = token,
 }
-for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 11, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 set(rec, fields)
 if runner == '' then
   enqueue(rec)

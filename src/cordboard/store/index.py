@@ -1,0 +1,81 @@
+"""The index of session ids: in which of several shards an id lives.
+
+An id has its entry in one shard, by its own hash; the session is in the shard of its room. A claim is
+a random token: what is accepted in a shard is accepted by a claim of the id, and before an id moves to
+another shard its claim is retired in the old one. So an accept that was sent long ago, by a gateway
+that froze or died meanwhile, can never make the id live twice: no clock is asked, and nothing has
+to be cleaned up.
+"""
+
+from dataclasses import dataclass
+
+from cordboard.contract.errors import SessionInUseError
+from cordboard.contract.launch import Launch
+from cordboard.contract.state import RECOVERIES_MAX
+from cordboard.store.connection import Shard
+from cordboard.store.keys import CLAIM_KEPT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """By what, and in which shard, a session id may be accepted.
+
+    Attributes:
+        above: The epoch that the id had elsewhere; its next one is higher.
+    """
+
+    shard: int
+    token: str
+    above: int = 0
+
+
+class Index(Shard):
+    """The entries of those ids whose hash is this shard's, and the fences against old claims."""
+
+    async def claim(self, launch: Launch, shard: int, token: str) -> Claim:
+        """Claim an id for a shard; return whose it is."""
+        sid = launch.session_id
+        kept = _kept_ms(launch)
+        return Claim(*await self._run("claim", self.keys.session_shard(sid), shard, token, kept))
+
+    async def move(self, launch: Launch, retired: str, to: Claim) -> bool:
+        """Give an id whose claim was retired to another one; False when somebody else was first."""
+        key, kept = self.keys.session_shard(launch.session_id), _kept_ms(launch)
+        return bool(await self._run("move", key, retired, to.shard, to.token, to.above, kept))
+
+    async def shard_of(self, session_id: str) -> int | None:
+        """Return the number of the shard in which an id lives or lived."""
+        with self._errors():
+            found = await self._client.get(self.keys.session_shard(session_id))
+        return int(found.partition(" ")[0]) if found else None
+
+    async def retire(self, session_id: str, token: str) -> int:
+        """See to it that nothing is accepted here by a claim; return the epoch that its id had.
+
+        Raises:
+            SessionInUseError: The id lives here.
+        """
+        key = self.keys.session(session_id)
+        outcome, found = await self._run("retire", key, session_id, token)
+        if outcome == "live":
+            raise in_use(session_id, found)
+        return int(found)
+
+    async def forget(self, session_id: str, epoch: int) -> None:
+        """Remove the record of a session that has ended here, and whose id lives elsewhere."""
+        await self._run("forget", self.keys.session(session_id), session_id, epoch)
+
+
+def in_use(session_id: str, room: str) -> SessionInUseError:
+    """Return the error of a join whose id is live in another room."""
+    return SessionInUseError(
+        f"Session {session_id} is live in another room.",
+        hint="End it there first, or join under another sessionId.",
+        extra={"sessionId": session_id, "room_url": room},
+    )
+
+
+def _kept_ms(launch: Launch) -> int:
+    """For how long an entry is kept: beyond its session, which may run anew twice, and its record."""
+    longest_s = launch.deadline_s + (RECOVERIES_MAX + 1) * launch.max_duration_s
+    return round(longest_s + CLAIM_KEPT_S) * 1000

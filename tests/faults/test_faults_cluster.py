@@ -1,0 +1,184 @@
+"""The plane's processes on a cluster of three primaries, and behind a sentinel; primaries die."""
+
+import asyncio
+import itertools
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cordboard.store.keys import Keys, shard_of, shard_tags
+from plane_support import HEADERS, Part, Processes, ask, is_running, ready
+from redis_support import Node, Primaries, primaries, watched
+from tests_support import until
+
+SHARDS = 3
+LEASE_S = 2
+BOT = """
+import asyncio
+
+async def bot(args):
+    await asyncio.sleep(args.body.get("seconds", 0.1))
+"""
+_numbers = itertools.count()
+
+
+def named(form: str, shard: int) -> str:
+    """A room or an id of a shard, another one each time."""
+    names = (form.format(next(_numbers)) for _ in itertools.count())
+    return next(name for name in names if shard_of(name, SHARDS) == shard)
+
+
+@dataclass
+class Plane:
+    """A gateway, an operator and a warm runner."""
+
+    client: aiohttp.ClientSession
+    gateway: Part
+    runner: Part
+
+    async def join(self, sid: str, room: str, query: str = "", **body: Any) -> tuple[int, Any]:
+        asked = {"sessionId": sid, "room_url": room, "body": body}
+        return await ask(self.client, "POST", f"{self.gateway.url}/join{query}", asked)
+
+    async def session(self, sid: str) -> dict[str, Any]:
+        return (await ask(self.client, "GET", f"{self.gateway.url}/sessions/{sid}"))[1]
+
+    async def pids(self) -> dict[str, int]:
+        """The bots that the runner has, by session."""
+        _, answer = await ask(self.client, "GET", f"{self.runner.url}/sessions")
+        live = [one for one in answer["sessions"] if one["status"] == "running"]
+        return {one["sessionId"]: one["botPid"] for one in live}
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Primaries]:
+    with primaries() as found:
+        yield found
+
+
+async def started(directory: Any, url: str, shards: int, capacity: int) -> AsyncIterator[Plane]:
+    (directory / "bot.py").write_text(BOT)
+    over = {"CORDBOARD_LEASE_S": str(LEASE_S), "CORDBOARD_SHARDS": str(shards)}
+    processes = Processes(directory, url, over)
+    try:
+        gateway = processes.spawn("gateway")
+        operator = processes.spawn("operator", "--launcher", "none")
+        runner = processes.spawn("runner", "--bot", "bot.py", "--capacity", str(capacity))
+        await ready(gateway, operator, runner)
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with aiohttp.ClientSession(headers=HEADERS, timeout=timeout) as client:
+            yield Plane(client, gateway, runner)
+    finally:
+        processes.stop()
+
+
+@pytest.fixture
+async def plane(three: Primaries, tmp_path: Any) -> AsyncIterator[Plane]:
+    async for made in started(tmp_path, three.url, SHARDS, 8):
+        yield made
+
+
+async def test_burst(plane: Plane, three: Primaries) -> None:
+    """A burst of more joins than there are slots lands on all primaries; each runs, and ends."""
+    rooms = {f"burst-{i}": f"https://rooms.example/b{i}" for i in range(40)}
+    answers = await asyncio.gather(*(plane.join(sid, room) for sid, room in rooms.items()))
+    assert {status for status, _ in answers} == {202}
+
+    async def all_over() -> bool:
+        found = [await plane.session(sid) for sid in rooms]
+        assert all(one["status"] in {"queued", "starting", "running", "ended"} for one in found)
+        return all((one["status"], one.get("reason")) == ("ended", "bot_finished") for one in found)
+
+    await until(all_over, 60)
+    for tag in shard_tags(SHARDS):
+        keys = Keys(tag)
+        with three.of(keys.leases).client() as client:
+            held = [sid for sid in rooms if client.exists(keys.session(sid))]
+            assert len(held) > 5
+    listed = await ask(plane.client, "GET", f"{plane.gateway.url}/sessions?limit=500")
+    assert len({one["sessionId"] for one in listed[1]["sessions"]} & set(rooms)) == 40
+
+
+async def test_a_primary_dies(plane: Plane, three: Primaries) -> None:
+    """Joins of other shards go on, its own get 503 with Retry-After, live calls go on; when it is
+    back, it is as if nothing had been."""
+    calls = [(named("live-{}", n), named("https://rooms.example/{}", n)) for n in range(SHARDS)]
+    for sid, room in calls:
+        status, answer = await plane.join(sid, room, "?wait=20", seconds=60)
+        assert (status, answer["status"]) == (202, "running")
+    before = await plane.pids()
+    primary = three.of(Keys(shard_tags(SHARDS)[0]).leases)
+    primary.signal(signal.SIGKILL)
+    await until(lambda: _refused(plane))
+
+    for shard in (1, 2):
+        sid, room = named("other-{}", shard), named("https://rooms.example/{}", shard)
+        status, answer = await plane.join(sid, room, "?wait=20")
+        assert (status, answer["status"]) == (202, "running")
+    assert (await ask(plane.client, "GET", f"{plane.gateway.url}/readyz"))[0] == 200
+    await asyncio.sleep(LEASE_S * 2)
+    assert all(is_running(before[sid]) for sid, _ in calls)
+    for sid, _ in calls[1:]:
+        record = await plane.session(sid)
+        assert (record["status"], record["epoch"], record["attempt"]) == ("running", 1, 1)
+
+    primary.start()
+    await until(lambda: _joins_again(plane), 30)
+    await asyncio.sleep(LEASE_S)
+    assert {sid: pid for sid, pid in (await plane.pids()).items() if sid in before} == before
+    for sid, _ in calls:
+        record = await plane.session(sid)
+        assert (record["status"], record["epoch"], record["attempt"]) == ("running", 1, 1)
+
+
+async def _refused(plane: Plane) -> bool:
+    body = {"sessionId": named("r-{}", 0), "room_url": named("https://rooms.example/{}", 0)}
+    async with plane.client.post(f"{plane.gateway.url}/join", json=body) as answer:
+        if answer.status != 503:
+            return False
+        assert int(answer.headers["Retry-After"]) > 0
+        return True
+
+
+async def _joins_again(plane: Plane) -> bool:
+    sid, room = named("again-{}", 0), named("https://rooms.example/{}", 0)
+    status, answer = await plane.join(sid, room, "?wait=20")
+    return status == 202 and answer["status"] == "running"
+
+
+async def test_behind_a_sentinel(tmp_path: Any) -> None:
+    """When the master dies its replica takes over; the same join again is the same call, of one
+    bot, and new ones run."""
+    with watched() as redis:
+        async for plane in started(tmp_path, redis.url, 1, 4):
+            status, answer = await plane.join(
+                "a", "https://rooms.example/s", "?wait=20", seconds=60
+            )
+            assert (status, answer["status"]) == (202, "running")
+            before = await plane.pids()
+            _in_sync(redis.master, redis.replica)
+            redis.master.signal(signal.SIGKILL)
+            assert (await plane.join("a", "https://rooms.example/s"))[0] == 503
+
+            async def again(plane: Plane = plane) -> bool:
+                status, answer = await plane.join("a", "https://rooms.example/s")
+                return status == 200 and bool(answer["status"] == "running")
+
+            await until(again, 30)
+            assert (await plane.join("b", "https://rooms.example/t", "?wait=20"))[1]["status"] in {
+                "running", "ended"
+            }  # fmt: skip
+            await asyncio.sleep(LEASE_S * 2)
+            assert (await plane.pids())["a"] == before["a"]
+            record = await plane.session("a")
+            assert (record["status"], record["epoch"], record["attempt"]) == ("running", 1, 1)
+
+
+def _in_sync(master: Node, replica: Node) -> None:
+    with master.client() as client:
+        assert client.execute_command("WAIT", 1, 5000) == 1
+    assert replica.pid

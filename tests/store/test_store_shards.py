@@ -1,0 +1,446 @@
+"""Rooms over three shards: on one server, and on a cluster of three primaries."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from cordboard.contract.errors import (
+    NotFoundError,
+    NotHolderError,
+    SessionInUseError,
+    SettingsError,
+    StoreUnavailableError,
+)
+from cordboard.contract.launch import Launch
+from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
+from cordboard.store.index import Claim
+from cordboard.store.keys import Keys, shard_of, shard_tags
+from cordboard.store.shards import ShardedStore
+from redis_support import Primaries, primaries, watched
+
+SHARDS = 3
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Primaries]:
+    """A cluster of three primaries."""
+    with primaries() as found:
+        yield found
+
+
+@pytest.fixture(params=["one server", "a cluster"])
+async def plane(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[ShardedStore]:
+    """A store over three shards that are empty."""
+    cluster = request.param == "a cluster"
+    url = request.getfixturevalue("three").url if cluster else redis_url
+    async with open_store(url, shards=SHARDS) as opened:
+        assert isinstance(opened, ShardedStore)
+        for shard in opened.shards:
+            if cluster:
+                await shard._client.flushdb(target_nodes="primaries")
+            else:
+                await shard._client.flushdb()
+        yield opened
+
+
+def room(shard: int) -> str:
+    """A room of a shard, another one each time."""
+    names = (f"webrtc:{next(_numbers)}" for _ in itertools.count())
+    return next(name for name in names if shard_of(name, SHARDS) == shard)
+
+
+async def join(store: Store, session_id: str, where: str, **over: Any) -> Any:
+    return await store.accept(Launch(session_id, where, epoch=1, **over), queue_max=100)
+
+
+async def run(store: ShardedStore, session_id: str, where: str) -> int:
+    """Bring a session to running, by a runner that is in no pool; return its epoch."""
+    accepted = await join(store, session_id, where)
+    shard = store.shards[shard_of(where, SHARDS)]
+    await shard.assign(session_id, accepted.epoch, job_name="job")
+    await store.running(session_id, accepted.epoch, HOLDER, room=where)
+    return int(accepted.epoch)
+
+
+HOLDER = Holder("c", "http://127.0.0.1:9", "cold", 7)
+
+
+class TestTags:
+    def test_one_shard_as_ever(self) -> None:
+        """One shard has the key names that it always had."""
+        assert shard_tags(1) == ("cb0",)
+        assert Keys().launches == "launches:{cb0}"
+
+    @pytest.mark.parametrize("count", [2, 3, 13])
+    def test_evenly(self, count: int) -> None:
+        """Each of N shards lies in another N-th of a cluster's slots."""
+        from redis.crc import key_slot
+
+        slots = [key_slot(Keys(tag).leases.encode()) for tag in shard_tags(count)]
+        assert [slot * count // 16384 for slot in slots] == list(range(count))
+
+    def test_rooms_evenly(self) -> None:
+        """Rooms spread over the shards."""
+        found = [shard_of(f"https://acme.daily.co/{i}", SHARDS) for i in range(3000)]
+        assert all(900 < found.count(number) < 1100 for number in range(SHARDS))
+
+
+class TestTable:
+    """The table of joins, where the room and the id may be in other shards."""
+
+    @pytest.mark.parametrize("shard", range(SHARDS))
+    async def test_new(self, plane: ShardedStore, shard: int) -> None:
+        """A first join is a new session in the shard of its room, found by its id."""
+        where = room(shard)
+        accepted = await join(plane, "call-7", where)
+        assert (accepted.reused, accepted.epoch) == (False, 1)
+        assert (await plane.session("call-7")).room_url == where
+        assert [await one.depth() for one in plane.shards] == [
+            int(number == shard) for number in range(SHARDS)
+        ]
+
+    @pytest.mark.parametrize("shard", range(SHARDS))
+    async def test_same_id_same_room(self, plane: ShardedStore, shard: int) -> None:
+        """The same sessionId twice is the same session."""
+        where = room(shard)
+        first, second = await join(plane, "a", where), await join(plane, "a", where)
+        assert (second.reused, second.session_id, second.epoch) == (True, "a", first.epoch)
+
+    async def test_room_busy(self, plane: ShardedStore) -> None:
+        """A busy room answers with its holder, though the id lives elsewhere; it claims nothing."""
+        where = room(0)
+        await join(plane, "holder", where)
+        await join(plane, "elsewhere", room(1))
+        for sid in ("other", "elsewhere"):
+            met = await join(plane, sid, where)
+            assert (met.session_id, met.reused) == ("holder", True)
+        with pytest.raises(NotFoundError):
+            await plane.session("other")
+        assert await plane._home("other").shard_of("other") is None
+
+    @pytest.mark.parametrize("shard", range(SHARDS))
+    async def test_live_elsewhere(self, plane: ShardedStore, shard: int) -> None:
+        """An id that is live in another room is refused, whatever shard either is in."""
+        there = room(0)
+        await join(plane, "a", there)
+        with pytest.raises(SessionInUseError) as caught:
+            await join(plane, "a", room(shard))
+        assert caught.value.extra["room_url"] == there
+
+    @pytest.mark.parametrize("shard", range(SHARDS))
+    async def test_again_after_end(self, plane: ShardedStore, shard: int) -> None:
+        """An id that has ended is a new session with a higher epoch; listed once."""
+        first = room(0)
+        for sid in ("x", "y"):  # so that the room's epoch is beyond a fresh room's
+            epoch = await run(plane, sid, first)
+            await plane.finish(sid, epoch, "left")
+        epoch = await run(plane, "a", first)
+        assert await plane.finish("a", epoch, "left")
+        again = await join(plane, "a", room(shard))
+        assert not again.reused
+        assert again.epoch > epoch
+        page, _ = await plane.sessions()
+        assert [one.session_id for one in page].count("a") == 1
+
+    async def test_race_for_a_room(self, plane: ShardedStore) -> None:
+        """Of many joins for one room exactly one is new."""
+        where = room(1)
+        answers = await asyncio.gather(*(join(plane, f"s{i}", where) for i in range(50)))
+        assert sum(not answer.reused for answer in answers) == 1
+
+    async def test_race_for_an_id(self, plane: ShardedStore) -> None:
+        """Of many joins with one id for rooms of all shards exactly one is new; ends free it."""
+        for _ in range(5):
+            rooms = [room(number % SHARDS) for number in range(12)]
+            joins = (join(plane, "a", where) for where in rooms)
+            answers = await asyncio.gather(*joins, return_exceptions=True)
+            new = [one for one in answers if not isinstance(one, BaseException)]
+            refused = [one for one in answers if isinstance(one, BaseException)]
+            assert len(new) == 1
+            assert all(
+                isinstance(one, SessionInUseError | StoreUnavailableError) for one in refused
+            )
+            live = [await shard.live() for shard in plane.shards]
+            assert sum(live) == 1
+            assert (await plane.leave(session_id="a")).outcome == "cancelled"
+
+
+class TestClaims:
+    """What happens when a gateway dies, or freezes, between two steps of a join."""
+
+    async def test_died_after_the_claim(self, plane: ShardedStore) -> None:
+        """A claim of which nothing came keeps the id from no room."""
+        dead = Launch("a", room(0), epoch=1)
+        await plane._home("a").claim(dead, 0, "dead")
+        assert not (await join(plane, "a", room(1))).reused
+
+    async def test_froze_after_the_claim(self, plane: ShardedStore) -> None:
+        """A gateway that thaws after its id went elsewhere accepts nothing by its old claim."""
+        frozen = Launch("a", room(0), epoch=1)
+        claim = await plane._home("a").claim(frozen, 0, "frozen")
+        await join(plane, "a", room(1))
+        answer = await plane.shards[0].ask_accept(frozen, "by", queue_max=9, claim=claim.token)
+        assert answer == ["retired"]
+        with pytest.raises(SessionInUseError):
+            await plane.accept(frozen, queue_max=9)
+
+    async def test_died_after_retiring(self, plane: ShardedStore) -> None:
+        """A claim that was retired, and not moved, is followed by a new one."""
+        where = room(0)
+        await plane._home("a").claim(Launch("a", where, epoch=1), 0, "old")
+        await plane.shards[0].retire("a", "old")
+        assert not (await join(plane, "a", where)).reused
+        assert (await plane.session("a")).room_url == where
+
+    async def test_died_after_moving(self, plane: ShardedStore) -> None:
+        """The epoch that an id had is not forgotten with the gateway that moved it."""
+        epoch = 0
+        where = room(0)
+        for _ in range(3):
+            epoch = await run(plane, "a", where)
+            await plane.finish("a", epoch, "left")
+        target = Launch("a", room(1), epoch=1)
+        await plane._claim(target, 1, "?")
+        assert (await plane.accept(target, queue_max=9)).epoch > epoch
+
+    async def test_sent_twice(self, plane: ShardedStore) -> None:
+        """Each step that is sent twice answers the same."""
+        launch, home = Launch("a", room(0), epoch=1), plane._home("a")
+        assert await home.claim(launch, 0, "t") == await home.claim(launch, 0, "t")
+        for _ in range(2):
+            assert await plane.shards[0].retire("a", "t") == 0
+            assert await home.move(launch, "t", Claim(1, "u", 5))
+        assert not await home.move(launch, "t", Claim(2, "v", 5))
+        assert await home.claim(launch, 1, "w") == Claim(1, "u", 5)
+
+    async def test_a_lost_index(self, plane: ShardedStore) -> None:
+        """What a failover has lost of the index, the same join writes anew."""
+        where = room(2)
+        await run(plane, "a", where)
+        home = plane._home("a")
+        await home._client.delete(home.keys.session_shard("a"))
+        with pytest.raises(NotFoundError):
+            await plane.session("a")
+        assert (await join(plane, "a", where)).reused
+        assert (await plane.session("a")).state == "running"
+
+
+class TestHolding:
+    async def test_life(self, plane: ShardedStore) -> None:
+        """A session runs, is renewed, asked to leave, and ends, by room or by id."""
+        where = room(1)
+        epoch = await run(plane, "a", where)
+        assert (await plane.launch_record("a", epoch)).room_url == where
+        renewal = Renewal("a", epoch, HOLDER, 0.0, where)
+        assert await plane.renew([renewal]) == ["held"]
+        with pytest.raises(NotHolderError):
+            await plane.leave(session_id="b", room=where)
+        assert (await plane.leave(session_id="a")).outcome == "stopping"
+        assert await plane.renew([renewal]) == ["stop"]
+        assert await plane.finish("a", epoch, "left")
+        assert (await plane.leave(session_id="a")).outcome == "absent"
+        assert (await plane.leave(session_id="never")).outcome == "absent"
+
+    async def test_renewals_in_order(self, plane: ShardedStore) -> None:
+        """Renewals of all shards are answered in the order in which they were asked."""
+        rooms = [room(number % SHARDS) for number in range(9)]
+        epochs = [await run(plane, f"s{i}", where) for i, where in enumerate(rooms)]
+        asked = [
+            Renewal(f"s{i}", epochs[i] + i % 2, HOLDER, 0.0, where) for i, where in enumerate(rooms)
+        ]
+        assert await plane.renew(asked) == ["held", "lost"] * 4 + ["held"]
+
+    async def test_adopted(self, plane: ShardedStore) -> None:
+        """A session that all have forgotten is found again once its holder has told of it."""
+        where = room(0)
+        assert await plane.adopt(Launch("a", where, epoch=4), HOLDER) == "held"
+        assert (await plane.session("a")).epoch == 4
+
+    async def test_changes(self, plane: ShardedStore) -> None:
+        """Every shard tells of its own changes."""
+        for number, shard in enumerate(plane.shards):
+            async with shard.changes() as changes:
+                await join(plane, f"c{number}", room(number))
+                assert (await anext(changes)).session_id == f"c{number}"
+
+
+class TestPages:
+    @pytest.mark.parametrize("limit", [1, 3, 7, 50])
+    async def test_all_once(self, plane: ShardedStore, limit: int) -> None:
+        """Pages go from the newest to the oldest over all shards, and hold each session once."""
+        for number in range(17):
+            await join(
+                plane, f"s{number}", room(random.randrange(SHARDS)), user_id=f"u{number % 2}"
+            )
+        for over in ({}, {"user_id": "u1"}):
+            seen, cursor = [], None
+            while True:
+                page, cursor = await plane.sessions(limit=limit, cursor=cursor, **over)  # type: ignore[arg-type]
+                assert len(page) <= limit
+                seen += page
+                if cursor is None:
+                    break
+            wanted = {f"s{n}" for n in range(17) if not over or n % 2}
+            assert {one.session_id for one in seen} == wanted
+            assert len(seen) == len(wanted)
+            assert [one.created_ms for one in seen] == sorted(
+                (one.created_ms for one in seen), reverse=True
+            )
+
+    async def test_of_a_room(self, plane: ShardedStore) -> None:
+        """A room's sessions are asked of its shard."""
+        where = room(2)
+        await join(plane, "a", where)
+        await join(plane, "b", room(1))
+        page, _ = await plane.sessions(room=where)
+        assert [one.session_id for one in page] == ["a"]
+
+
+class TestSlots:
+    @staticmethod
+    async def _free(plane: ShardedStore, runner: str) -> list[int]:
+        return [(await shard.pressure(runner))[0] for shard in plane.shards]
+
+    async def test_shared_out(self, plane: ShardedStore) -> None:
+        """A runner's slots are shared out evenly; none is lost, none is there twice."""
+        assert await plane.register(RunnerInfo("r", "http://r", capacity=8)) == 8
+        free = await self._free(plane, "r")
+        assert sum(free) == 8
+        assert max(free) - min(free) <= 1
+
+    async def test_moved_to_where_joins_wait(self, plane: ShardedStore) -> None:
+        """All slots of a runner can be had by the rooms of one shard, one after another."""
+        runner = RunnerInfo("r", "http://r", capacity=5)
+        await plane.register(runner)
+        taken = 0
+        for number in range(7):
+            accepted = await join(plane, f"s{number}", room(1))
+            shard = plane.shards[1]
+            if (await shard.assign(f"s{number}", accepted.epoch)).outcome == "none":
+                assert await plane.lacks_slots("r") is (taken < 5)
+                await plane.register(runner)
+                await shard.assign(f"s{number}", accepted.epoch)
+            taken += (await plane.session(f"s{number}")).state == "starting"
+        assert taken == 5
+        assert sum(await self._free(plane, "r")) == 0
+
+    async def test_never_claimed_twice(self, plane: ShardedStore) -> None:
+        """While joins, ends and the moving of slots race, no more are taken than there are, and in
+        the end all are free again."""
+        capacity = 7
+        runner = RunnerInfo("r", "http://r", capacity=capacity)
+        await plane.register(runner)
+        held: set[str] = set()
+        most = 0
+
+        async def caller(number: int) -> None:
+            nonlocal most
+            for turn in range(12):
+                sid, where = f"s{number}-{turn}", room(random.choice([0, 0, 0, 1, 2]))
+                shard = plane.shards[shard_of(where, SHARDS)]
+                epoch = (await join(plane, sid, where)).epoch
+                while (await shard.assign(sid, epoch)).outcome == "none":
+                    await asyncio.sleep(0.002)
+                held.add(sid)
+                most = max(most, len(held))
+                await asyncio.sleep(random.random() / 200)
+                held.discard(sid)
+                assert await plane.finish(sid, epoch, "bot_finished", room=where)
+
+        async def move() -> None:
+            while True:
+                await plane.register(runner)
+                assert sum(plane._shares["r"]) <= capacity
+                await asyncio.sleep(0)
+
+        moving = [asyncio.create_task(move()) for _ in range(2)]
+        await asyncio.gather(*map(caller, range(12)))
+        for task in moving:
+            task.cancel()
+        await asyncio.gather(*moving, return_exceptions=True)
+        assert most == capacity
+        assert await plane.register(runner) == capacity
+        assert sum(await self._free(plane, "r")) == capacity
+
+    async def test_a_late_offer(self, plane: ShardedStore) -> None:
+        """An offer that arrives after a later one gives no slot back that went elsewhere."""
+        runner = RunnerInfo("r", "http://r", capacity=6)
+        await plane.register(runner)
+        (before, _) = await plane.shards[0].pressure("r")
+        await plane.shards[0].offer(runner, turn=1)
+        assert (await plane.shards[0].pressure("r"))[0] == before
+
+    async def test_draining(self, plane: ShardedStore) -> None:
+        """A runner that drains offers nothing in any shard, and one that stops is forgotten."""
+        await plane.register(RunnerInfo("r", "http://r", capacity=6))
+        await plane.register(RunnerInfo("r", "http://r", capacity=6, draining=True))
+        assert [await shard.free_slots() for shard in plane.shards] == [0] * SHARDS
+        await plane.unregister("r")
+
+
+class TestUrls:
+    async def test_away(self) -> None:
+        """A cluster and a sentinel that are away are said to be, without their password."""
+        for url in ("redis+cluster://:hush@127.0.0.1:1,127.0.0.1:2",
+                    "redis+sentinel://:hush@127.0.0.1:1/main/0"):  # fmt: skip
+            for shards in (1, 2):
+                async with open_store(url, shards=shards) as gone:
+                    with pytest.raises(StoreUnavailableError) as caught:
+                        await gone.ping()
+                    assert caught.value.retry_after_s
+                    assert "127.0.0.1:1" in str(caught.value)
+                    assert "hush" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        ["redis+sentinel://127.0.0.1:1", "redis+sentinel://127.0.0.1/main/x", "redis+cluster://",
+         "redis+cluster://127.0.0.1/3", "redis+cluster://127.0.0.1:x", "http://127.0.0.1"],
+    )  # fmt: skip
+    def test_wrong(self, url: str) -> None:
+        """A URL that names no master, no host or a database of a cluster is refused with words."""
+        with pytest.raises(SettingsError):
+            open_store(url)
+
+    def test_no_shards(self) -> None:
+        """At least one shard is needed."""
+        with pytest.raises(SettingsError):
+            open_store("redis://127.0.0.1", shards=0)
+
+
+async def test_one_shard_on_a_cluster(three: Primaries) -> None:
+    """A cluster serves a plane of one shard, too."""
+    async with open_store(three.url) as store:
+        await store.ping()
+        where = f"webrtc:{next(_numbers)}"
+        await store.register(RunnerInfo("r", "http://r", capacity=1))
+        epoch = (await join(store, "one", where)).epoch
+        assert (await store.assign("one", epoch)).outcome == "assigned"
+        assert await store.leased() == 1
+        assert await store.suspects() == []
+        await store.finish("one", epoch, "left")
+        await store.unregister("r")
+
+
+async def test_behind_a_sentinel() -> None:
+    """After the master's death the store works with the promoted replica, and a repeated join is
+    the same session."""
+    with watched() as redis:
+        async with open_store(redis.url) as store:
+            first = await join(store, "a", "webrtc:s")
+            await store._client.execute_command("WAIT", 1, 2000)
+            redis.master.signal(9)  # type: ignore[arg-type]
+            with pytest.raises(StoreUnavailableError):
+                await join(store, "a", "webrtc:s")
+            for _ in range(200):
+                try:
+                    again = await join(store, "a", "webrtc:s")
+                    break
+                except StoreUnavailableError:
+                    await asyncio.sleep(0.1)
+            assert (again.reused, again.session_id, again.epoch) == (True, "a", first.epoch)
+            assert not (await join(store, "b", "webrtc:t")).reused
