@@ -104,8 +104,7 @@ async def test_burst(plane: Plane, three: Primaries) -> None:
 
 
 async def test_a_primary_dies(plane: Plane, three: Primaries) -> None:
-    """Joins of other shards go on, its own get 503 with Retry-After, live calls go on; when it is
-    back, it is as if nothing had been."""
+    """Others' joins go on, its own get 503 with Retry-After, live calls go on; it comes back."""
     calls = [(named("live-{}", n), named("https://rooms.example/{}", n)) for n in range(SHARDS)]
     for sid, room in calls:
         status, answer = await plane.join(sid, room, "?wait=20", seconds=60)
@@ -151,8 +150,7 @@ async def _joins_again(plane: Plane) -> bool:
 
 
 async def test_behind_a_sentinel(tmp_path: Any) -> None:
-    """When the master dies its replica takes over; the same join again is the same call, of one
-    bot, and new ones run."""
+    """When the master dies its replica takes over: a repeated join is the same call, of one bot."""
     with watched() as redis:
         async for plane in started(tmp_path, redis.url, 1, 4):
             status, answer = await plane.join(

@@ -330,8 +330,7 @@ class TestSlots:
         assert sum(await self._free(plane, "r")) == 0
 
     async def test_never_claimed_twice(self, plane: ShardedStore) -> None:
-        """While joins, ends and the moving of slots race, no more are taken than there are, and in
-        the end all are free again."""
+        """Joins, ends and moves race: no more slots are taken than there are; in the end all are free."""
         capacity = 7
         runner = RunnerInfo("r", "http://r", capacity=capacity)
         await plane.register(runner)
@@ -344,7 +343,7 @@ class TestSlots:
                 sid, where = f"s{number}-{turn}", room(random.choice([0, 0, 0, 1, 2]))
                 shard = plane.shards[shard_of(where, SHARDS)]
                 epoch = (await join(plane, sid, where)).epoch
-                while (await shard.assign(sid, epoch)).outcome == "none":
+                while (await shard.assign(sid, epoch)).outcome == "none":  # noqa: ASYNC110
                     await asyncio.sleep(0.002)
                 held.add(sid)
                 most = max(most, len(held))
@@ -427,8 +426,7 @@ async def test_one_shard_on_a_cluster(three: Primaries) -> None:
 
 
 async def test_behind_a_sentinel() -> None:
-    """After the master's death the store works with the promoted replica, and a repeated join is
-    the same session."""
+    """After the master's death the promoted replica serves; a repeated join is the same session."""
     with watched() as redis:
         async with open_store(redis.url) as store:
             first = await join(store, "a", "webrtc:s")

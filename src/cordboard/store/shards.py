@@ -65,9 +65,7 @@ class ShardedStore(Store):
 
     async def ping(self) -> None:
         """Ask for a sign of life; one shard's is enough, as its rooms can be served."""
-        signs = await _all(shard.ping() for shard in self._shards)
-        if all(isinstance(sign, StoreUnavailableError) for sign in signs):
-            _values(signs)
+        _some_value(await _all(shard.ping() for shard in self._shards))
 
     # --- Joining and leaving.
 
@@ -228,7 +226,7 @@ class ShardedStore(Store):
         """Tell all shards that a warm runner lives, and share its free slots out among them.
 
         Raises:
-            StoreUnavailableError: A shard does not answer; the others have been told.
+            StoreUnavailableError: No shard answers.
         """
         async with self._moving:
             held = self._shares.setdefault(runner.runner_id, [0] * len(self._shards))
@@ -242,7 +240,7 @@ class ShardedStore(Store):
                 lowered = [number for number, share in enumerate(held) if wanted[number] < share]
                 await self._set_shares(runner, lowered, wanted)
                 await self._raise_shares(runner, wanted, seen)
-            _values(answers)
+            _some_value(answers)
         if runner.draining:
             return 0
         return runner.capacity - sum(one.used for one in answers if isinstance(one, Seen))
@@ -327,6 +325,12 @@ def _values(answers: Sequence[_T | BaseException]) -> list[_T]:
         if isinstance(answer, BaseException):
             raise answer
     return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+
+def _some_value(answers: Sequence[_T | BaseException]) -> None:
+    """Raise the first error where there is no answer at all."""
+    if all(isinstance(answer, BaseException) for answer in answers):
+        _values(answers)
 
 
 def _at(record: SessionRecord) -> tuple[int, str]:
