@@ -170,6 +170,14 @@ class TestTable:
             assert (await plane.leave(session_id="a")).outcome == "cancelled"
 
 
+async def test_oldest_wait(plane: ShardedStore) -> None:
+    """The oldest join of all shards says when to come back."""
+    assert await plane.oldest_wait_s() == 0
+    await join(plane, "a", room(2))
+    await asyncio.sleep(0.01)
+    assert await plane.oldest_wait_s() > 0
+
+
 class TestClaims:
     """What happens when a gateway dies, or freezes, between two steps of a join."""
 

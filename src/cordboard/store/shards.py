@@ -137,6 +137,12 @@ class ShardedStore(Store):
                 return Leave("absent", session_id or "", "")
         return await shard.leave(session_id=session_id, room=room, force=force)
 
+    async def oldest_wait_s(self) -> float:
+        """Return for how long the oldest entry of all queues that answer has waited."""
+        waits = await _all(shard.oldest_wait_s() for shard in self._shards)
+        _some_value(waits)
+        return max(wait for wait in waits if not isinstance(wait, BaseException))
+
     # --- Looking.
 
     async def session(self, session_id: str) -> SessionRecord:
