@@ -75,7 +75,7 @@ def primaries(count: int = 3) -> Iterator[Primaries]:
     """Start a cluster whose primaries share the slots evenly; end it afterwards."""
     buses = [free_port() for _ in range(count)]
     nodes = [Node("--cluster-enabled", "yes", "--cluster-port", str(bus),
-                  "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "1000")
+                  "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "3000")
              for bus in buses]  # fmt: skip
     try:
         for node in nodes:

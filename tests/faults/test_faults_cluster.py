@@ -126,7 +126,7 @@ async def test_a_primary_dies(plane: Plane, three: Primaries) -> None:
         assert (record["status"], record["epoch"], record["attempt"]) == ("running", 1, 1)
 
     primary.start()
-    await until(lambda: _joins_again(plane), 30)
+    await until(lambda: _joins_again(plane), 60)
     await asyncio.sleep(LEASE_S)
     assert {sid: pid for sid, pid in (await plane.pids()).items() if sid in before} == before
     for sid, _ in calls:
