@@ -320,6 +320,8 @@ def tell_preload(bots: Mapping[str, str]) -> None:
     """Tell a fork server that this process starts which bots it is to load."""
     os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
     os.environ.pop(PRELOAD_BARE, None)
+    # ONNX Runtime, which finds voices for Pipecat, else reports its use to its maker from each bot.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 @contextmanager

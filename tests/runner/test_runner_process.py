@@ -75,6 +75,7 @@ class TestStart:
             assert env["BOT_ROOM_URL"] == launch.room_url
             assert "BOT_SESSION_USER_ID" not in env
             assert not [name for name in env if "SECRET" in name or "REDIS" in name]
+            assert env["ORT_DISABLE_TELEMETRY"] == "1"  # nothing is reported to anyone's maker
 
     async def test_idempotent(self, runner: Runner) -> None:
         """The same session and epoch again: the same answer and no second bot."""
