@@ -96,6 +96,45 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("port", "words"),
+    [
+        ("99999", ["Port 99999 for the runner cannot be used: ports are 0 to 65535."]),
+        ("5555", ["Port 5555 cannot be both that of gateway and of runner.", "--runner-port"]),
+    ],
+)
+async def test_a_port_that_cannot_be(tmp_path: Path, port: str, words: list[str]) -> None:
+    """No port, or one for two parts: said before anything is started."""
+    async with started(tmp_path, ["--gateway-port", "5555", "--runner-port", port]) as up:
+        status, said = await end_of(up)
+    assert status == 2
+    assert all(word in said for word in words)
+    assert left_behind(tmp_path) == []
+
+
+async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
+    """The user's own Redis is asked first: which one, what to do, and nothing was started."""
+    async with started(tmp_path, REDIS_URL="redis://127.0.0.1:1") as up:
+        status, said = await end_of(up)
+    assert status == 1
+    assert "Redis at redis://127.0.0.1:1 does not answer" in said
+    assert "REDIS_URL" in said
+    assert "Traceback" not in said
+    assert left_behind(tmp_path) == []
+
+
+async def test_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    """Which directory, why, and how to name another."""
+    file = tmp_path / "file"
+    file.touch()
+    async with started(file) as up:
+        status, said = await end_of(up)
+    assert status == 1
+    assert f"Cannot write into the state directory {file}/cordboard: Not a directory." in said
+    assert "XDG_STATE_HOME" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         (None, "there is no such file"),

@@ -1,6 +1,9 @@
 """The files that `cordboard up` writes."""
 
+import resource
 from pathlib import Path
+
+import pytest
 
 from cordboard.up import files
 from cordboard.up.files import LogFile
@@ -45,3 +48,33 @@ def test_a_long_line_is_written_whole(tmp_path: Path) -> None:
     log.write(b"y\n")
     log.close()
     assert (tmp_path / "up.jsonl").read_bytes() == b"y\n"
+
+
+def test_without_room_no_half_line_is_left(tmp_path: Path) -> None:
+    """What does not fit is not written at all, and says so; the next line is whole again."""
+    log = LogFile(tmp_path / "up.jsonl", max_mb=1, kept=2)
+    log.write(b"one\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            log.write(b"x" * 50 + b"\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.write(b"two\n")
+    log.close()
+    assert (tmp_path / "up.jsonl").read_text() == "one\ntwo\n"
+
+
+def test_a_rotation_that_fails_keeps_the_file(tmp_path: Path) -> None:
+    """Where the full file cannot be put aside, it is still the one that is written."""
+    log = LogFile(tmp_path / "up.jsonl", max_mb=1, kept=1)
+    (tmp_path / "up.1.jsonl").mkdir()
+    log.write(b"x" * 1_048_576)
+    with pytest.raises(OSError, match="directory"):
+        log.write(b"more\n")
+    (tmp_path / "up.1.jsonl").rmdir()
+    log.write(b"again\n")
+    log.close()
+    assert (tmp_path / "up.jsonl").read_bytes() == b"again\n"
+    assert (tmp_path / "up.1.jsonl").stat().st_size == 1_048_576

@@ -36,7 +36,7 @@ Open the address that it prints. Ctrl-C stops everything in order; a second one 
             type=int,
             default=port,
             metavar="PORT",
-            help=f"port of the {name}; 0: any free one (default {port})",
+            help=f"port of {'Redis' if name == 'redis' else f'the {name}'}; 0: any free one (default {port})",
         )
 
 

@@ -1,5 +1,6 @@
 """The log files that `cordboard up` writes: whole lines, bounded by rotation."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -23,10 +24,18 @@ class LogFile:
         self._open()
 
     def write(self, line: bytes) -> None:
-        """Append one line; it is in the file when this returns, so that readers see it at once."""
+        """Append one line; it is in the file when this returns, so that readers see it at once.
+
+        Raises:
+            OSError: It cannot be written; nothing of it is in the file.
+        """
         if self._size + len(line) > self._max and self._size:
             self._rotate()
-        self._size += os.write(self._fd, line)
+        written = os.write(self._fd, line)
+        if written < len(line):
+            os.ftruncate(self._fd, self._size)  # half a line would spoil the next one
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
 
     def close(self) -> None:
         """Close the file."""
@@ -37,13 +46,14 @@ class LogFile:
         self._size = os.fstat(self._fd).st_size
 
     def _rotate(self) -> None:
-        self.close()
+        full = self._fd
         self._numbered(self._kept).unlink(missing_ok=True)
         for number in range(self._kept - 1, 0, -1):
             if self._numbered(number).exists():
                 self._numbered(number).rename(self._numbered(number + 1))
         self.path.rename(self._numbered(1))
         self._open()
+        os.close(full)  # last: when a step before fails, the full file is still the one to write to
 
     def _numbered(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}")

@@ -15,13 +15,20 @@ class StateFile:
     """The state file, locked as long as this process lives, removed when it closes.
 
     Raises:
-        CordboardError: Another `cordboard up` holds it; says what runs where.
+        CordboardError: Another `cordboard up` holds it; says what runs where. Or the state
+            directory cannot be written.
     """
 
     def __init__(self) -> None:
         self.path = up_state_file()
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CordboardError(
+                f"Cannot write into the state directory {self.path.parent}: {error.strerror}.",
+                hint="Name one of yours: XDG_STATE_HOME=DIR; it gets a folder cordboard there.",
+            ) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

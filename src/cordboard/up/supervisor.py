@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -12,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cordboard.contract.errors import CordboardError
+from cordboard.contract.errors import CordboardError, UsageError
 from cordboard.emit import flush, forward_line, get_logger
 from cordboard.emit.pipeline import pipeline
 from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings, child_environment
+from cordboard.store import open_store
 from cordboard.store.embedded import EmbeddedServer
 from cordboard.up.files import LogFile
 from cordboard.up.part import Part
@@ -61,18 +64,21 @@ class Supervisor:
     _signals: int = 0
     _restarts: dict[str, list[float]] = field(default_factory=dict)
     _speaker: str = "up"
+    _unwritten: dict[str, int] = field(default_factory=dict)
 
     async def run(self) -> int:
         """Run until a signal, or until a part cannot be kept alive; return the exit status.
 
         Raises:
-            CordboardError: A port is taken, another `up` runs, or a part did not start.
+            CordboardError: A port is taken, another `up` runs, Redis does not answer, or a part did
+            not start.
         """
         with StateFile() as state:
             self._open_files()
             self._listen_for_signals()
             try:
                 control = self._prepare()
+                await self._check_redis()
                 await self._start()
                 state.write(
                     {"pid": os.getpid(), "addresses": self.addresses, "control_secret": control}
@@ -149,8 +155,22 @@ class Supervisor:
         }
         if not self.settings.redis_url:
             wanted["redis"] = self.options.redis_port
+        named: dict[int, str] = {}
+        for name, port in wanted.items():
+            if port and port in named:
+                raise UsageError(
+                    f"Port {port} cannot be both that of {named[port]} and of {name}.",
+                    hint=f"Choose another with --{name}-port (0: any free one).",
+                )
+            named[port] = name
         with contextlib.ExitStack() as held:
             return {name: _reserve(name, port, held) for name, port in wanted.items()}
+
+    async def _check_redis(self) -> None:
+        """See that the user's own Redis answers: without it, no part would ever get ready."""
+        if self.settings.redis_url:
+            async with open_store(self.settings.redis_url) as store:
+                await store.ping()
 
     async def _start(self) -> None:
         began = time.monotonic()
@@ -296,10 +316,22 @@ class Supervisor:
             self._speaker = "up"
 
     def _file_line(self, line: bytes) -> None:
+        speaker = self._speaker
         try:
-            self.files[self._speaker].write(line)
+            self.files[speaker].write(line)
         except OSError as error:
-            sys.stderr.write(f"cordboard up: cannot write the log of {self._speaker}: {error}\n")
+            if speaker not in self._unwritten:
+                sys.stderr.write(
+                    f"cordboard up: cannot write the log of {speaker}: {error.strerror}. "
+                    "Its lines are shown here only, until that has been put right.\n"
+                )
+            self._unwritten[speaker] = self._unwritten.get(speaker, 0) + 1
+        else:
+            if lost := self._unwritten.pop(speaker, 0):
+                sys.stderr.write(
+                    f"cordboard up: the log of {speaker} is written again; {lost} lines are "
+                    "missing in it.\n"
+                )
 
 
 def _reserve(name: str, port: int, held: contextlib.ExitStack) -> int:
@@ -309,24 +341,34 @@ def _reserve(name: str, port: int, held: contextlib.ExitStack) -> int:
     try:
         probe.bind((HOST, port))
     except (OSError, OverflowError) as error:
-        raise CordboardError(
-            f"Port {port} for the {name} is taken.",
-            hint=f"Stop what listens there, or choose another with --{name}-port (0: any free one).",
-        ) from error
+        raise _no_port(name, port, error) from error
     chosen: int = probe.getsockname()[1]
     return chosen
 
 
+def _no_port(name: str, port: int, error: Exception) -> CordboardError:
+    another = f"choose another with --{name}-port (0: any free one)."
+    whose = "Redis" if name == "redis" else f"the {name}"
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        return CordboardError(
+            f"Port {port} for {whose} is taken.", hint=f"Stop what listens there, or {another}"
+        )
+    why = getattr(error, "strerror", None) or "ports are 0 to 65535"
+    return UsageError(f"Port {port} for {whose} cannot be used: {why}.", hint=another.capitalize())
+
+
 async def _did_not_start(part: Part) -> CordboardError:
     status = await part.ended()
-    said = "\n".join(f"  {line}" for line in part.last_words)
+    said = "\n".join(f"  {line.removeprefix('cordboard: ')}" for line in part.last_words)
     return CordboardError(f"The {part.name} did not start (exit status {status}).\n{said}".rstrip())
 
 
 def _banner(addresses: Mapping[str, Any]) -> str:
+    # Started by `make`, we may be in an environment that the user's shell does not know.
+    us = "cordboard" if shutil.which("cordboard") else sys.argv[0]
     return (
         f"\n  Cordboard is up. Open {addresses['interface']}\n\n"
-        "  logs of the last ten minutes:  cordboard logs --local -t 10m\n"
-        "  a call from the terminal:      cordboard call webrtc:demo\n"
+        f"  logs of the last ten minutes:  {us} logs --local -t 10m\n"
+        f"  a call from the terminal:      {us} call webrtc:demo\n"
         "  stop everything:               Ctrl-C\n\n"
     )
