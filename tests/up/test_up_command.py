@@ -122,6 +122,22 @@ async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+async def test_a_redis_that_is_none(tmp_path: Path) -> None:
+    """Where something else listens, that is said as well."""
+
+    async def web(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(web, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with started(tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}") as up:
+            status, said = await end_of(up)
+    assert status == 1
+    assert f"Redis at redis://127.0.0.1:{port} does not answer: Protocol Error" in said
+    assert "Traceback" not in said
+
+
 async def test_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
     """Which directory, why, and how to name another."""
     file = tmp_path / "file"

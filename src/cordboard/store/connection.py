@@ -19,6 +19,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterError,
+    InvalidResponse,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -180,6 +181,7 @@ def our_errors(url: str) -> Iterator[None]:
         RedisTimeoutError,
         BusyLoadingError,
         ReadOnlyError,
+        InvalidResponse,  # something else listens there
         ClusterError,
         RedisClusterException,
         OSError,
