@@ -33,6 +33,8 @@ _SORTED_WHOLE_BYTES: Final = 8 << 20  # so little is sorted as a whole, whatever
 _QUICK_FROM_BYTES: Final = 256 << 20
 _MANY: Final = 48  # tracks, from which on it pays to know which are read side by side
 _HEAD_SLACK_S: Final = 10.0
+_BYTES_ALONE: Final = 1  # how often a block is in memory, where it is searched but not split
+_LINES_TOO: Final = 4
 _BLOCK_LEAST_BYTES: Final = 64 << 10
 
 
@@ -187,10 +189,15 @@ class Reader:
         total = sum(track.size for track in self.tracks)
         begins = self._begins()
         ends = [track.modified for track in self.tracks]
-        size = _share(wanted, side_by_side(list(zip(begins, ends, strict=True))))
+        quick = total > _QUICK_FROM_BYTES
+        by_bytes = quick and (wanted.anywhere or wanted.uncolored)
+        size = _share(
+            side_by_side(list(zip(begins, ends, strict=True))),
+            _BYTES_ALONE if by_bytes else _LINES_TOO,
+        )
         lanes = []
         for number, track in enumerate(self.tracks):
-            track.ledger.quick = total > _QUICK_FROM_BYTES
+            track.ledger.quick = quick
             slack_s: float | None = SLACK_S
             if total <= _SORTED_WHOLE_BYTES:
                 slack_s = None
@@ -240,11 +247,9 @@ class Reader:
         return Line(record, raw, track.name, "absent") if self.query.mentions else None
 
 
-def _share(wanted: Prefilter, tracks: int) -> int:
-    """Return how much of each track may be in memory, where so many are read side by side."""
-    lines_too = 1 if wanted.anywhere or wanted.uncolored or wanted.own else 4
-    share = _IN_FLIGHT_BYTES // (lines_too * max(1, tracks))
-    return max(_BLOCK_LEAST_BYTES, min(BLOCK_BYTES, share))
+def _share(tracks: int, times: int) -> int:
+    """Return how much of each of so many tracks is read at once, where it is held several times."""
+    return max(_BLOCK_LEAST_BYTES, min(BLOCK_BYTES, _IN_FLIGHT_BYTES // (times * max(1, tracks))))
 
 
 def side_by_side(spans: Sequence[tuple[bytes, bytes]]) -> int:

@@ -93,13 +93,20 @@ class Scan:
 
     def batches(self) -> Iterator[Batch]:
         """Yield what may be wanted; what is not in the window is left out."""
-        for block in self.blocks():
-            found = self._found(block)
-            if found is None:
-                yield self._own_batch(block)
-            else:
-                yield self._batch(found, self._last_key(block))
+        blocks = self.blocks()
+        while (batch := self._next(blocks)) is not None:
+            yield batch
         yield self._batch(list(self._assembler.rest()), None)
+
+    def _next(self, blocks: Iterator[Block]) -> Batch | None:
+        """Return the next block's batch; a function, so that no block outlives it."""
+        block = next(blocks, None)
+        if block is None:
+            return None
+        found = self._found(block)
+        if found is None:
+            return self._own_batch(block)
+        return self._batch(found, self._last_key(block))
 
     def disorder_s(self) -> float:
         """Read everything, and return by how many seconds a line stands too late, at most."""
