@@ -262,7 +262,7 @@ def test_sessions_from_files(folder: Path, capsys: Captured) -> None:
     assert [line.split()[0] for line in table.splitlines()[1:]] == ["call-8", "call-7"]
     assert main(["sessions", "--local", "call-7"]) == 0
     assert "join.refused" in capsys.readouterr().out
-    assert main(["sessions", "--local", "-o", "json", "--state", "refused"]) == 0
+    assert main(["sessions", "--local", "-o", "json", "--user", "u-1"]) == 0
     assert json.loads(capsys.readouterr().out)["sessionId"] == "call-7"
     assert main(["sessions", "--local", "nobody"]) == 1
     assert "The logs know no session nobody." in capsys.readouterr().err
