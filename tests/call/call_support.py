@@ -42,6 +42,7 @@ class Place:
     answers: bool = True
     runs: bool = True
     ends_when: str = ""
+    refuses_offers: bool = False
     join_answer: tuple[int, dict[str, Any]] | None = None
     asked: list[str] = field(default_factory=list)
     joins: list[dict[str, Any]] = field(default_factory=list)
@@ -96,6 +97,9 @@ class Place:
 
     async def offer(self, request: Request) -> JSONResponse:
         self.asked.append("offer")
+        if self.refuses_offers:
+            asyncio.get_running_loop().call_later(0.1, self.move, "failed")
+            return JSONResponse({"detail": "It is ended."}, 409)
         body = await request.json()
         voice, ear = Microphone(), Ear()
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))

@@ -69,6 +69,32 @@ async def test_a_failure_names_its_stage(place: Place) -> None:
     assert "cordboard logs" in out
 
 
+async def test_a_wrong_secret_names_the_variable(place: Place) -> None:
+    """HTTP's hint names headers; a command's user sets a variable."""
+    place.join_answer = (401, {"detail": "The control secret is wrong.", "hint": "Send X."})
+    status, _, err = await run("webrtc:demo", "--gateway", place.url)
+    assert status == 1
+    assert "Set BOT_CONTROL_SHARED_SECRET" in err
+    assert "Send X." not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--say", __file__], "no sound file that can be read: Invalid data"),
+        (["--record", "/nonexistent/x.wav"], "cannot be written: No such file or directory."),
+        (["--gateway", "nonsense"], "an http:// or https:// URL is wanted."),
+    ],
+)
+async def test_an_unusable_argument_is_all_that_is_said(
+    place: Place, words: list[str], said: str
+) -> None:
+    """Exit status 2, the reason; nothing of a call that has not been made."""
+    status, out, err = await run("webrtc:demo", "--gateway", place.url, *words)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
 async def test_a_room_of_another_kind_is_a_usage_error(place: Place) -> None:
     """Only built-in rooms can be entered without a provider."""
     status, _, err = await run("https://a.daily.co/r", "--gateway", place.url)

@@ -10,6 +10,7 @@ import pytest
 import cordboard.call as calls
 from call.call_support import EXAMPLE, Place
 from cordboard.call import CallResult, place_call
+from cordboard.call.timeline import Stage
 from cordboard.contract.errors import CordboardError, InvalidValueError, UsageError
 from tests_support import until
 
@@ -104,6 +105,26 @@ async def test_a_session_that_ends_under_the_call_is_named(
     assert "failed (bot_crashed)" in result.reason
 
 
+async def test_an_offer_refused_by_a_bot_that_crashed_tells_of_the_crash(place: Place) -> None:
+    """Why the session ended is told, not how we met its end."""
+    place.refuses_offers = True
+    result = await place_call(place.options())
+    assert result.failed == "answered"
+    assert "failed (bot_crashed)" in result.reason
+
+
+async def test_a_crash_after_the_first_audio_is_a_failure(place: Place) -> None:
+    """Whoever stays in the call learns that the bot crashed meanwhile."""
+
+    def crash(stage: Stage) -> None:
+        if stage.name == "first_audio":
+            asyncio.get_running_loop().call_later(0.2, place.move, "failed")
+
+    result = await place_call(place.options(seconds=30), crash)
+    assert result.failed == "left"
+    assert "failed (bot_crashed)" in result.reason
+
+
 async def test_no_runner_fails_at_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A join that nobody takes up fails by name, and is withdrawn."""
     monkeypatch.setattr(calls, "RUNNING_TIMEOUT_S", 0.3)
@@ -138,7 +159,7 @@ async def test_an_unreachable_gateway_says_so() -> None:
         calls.CallOptions(room="webrtc:demo", gateway_url="http://127.0.0.1:9")
     )
     assert result.failed == "joined"
-    assert "http://127.0.0.1:9 cannot be reached" in result.reason
+    assert "http://127.0.0.1:9 cannot be reached: Connection refused." in result.reason
     assert "cordboard up" in result.hint
 
 
@@ -165,7 +186,7 @@ async def test_a_cancelled_call_leaves(place: Place) -> None:
         ({"seconds": 0.0}, UsageError, "--seconds"),
         ({"say": Path("/nonexistent.wav")}, UsageError, "No such file"),
         ({"say": Path(__file__)}, UsageError, "no sound file"),
-        ({"record": Path("/nonexistent/out.wav")}, CordboardError, "cannot be written"),
+        ({"record": Path("/nonexistent/out.wav")}, UsageError, "cannot be written"),
     ],
 )
 async def test_unusable_options_ask_nobody(

@@ -24,6 +24,9 @@ from cordboard.contract.state import TERMINAL
 RUNNING_TIMEOUT_S: Final = 65.0  # the gateway gives up on a join after 60 s, and says why
 CONNECT_TIMEOUT_S: Final = 15.0
 AUDIO_TIMEOUT_S: Final = 15.0
+ENDING_WAIT_S: Final = (
+    0.5  # an error may be how we meet the session's end, before we are told of it
+)
 GREETING_WAIT_S: Final = 8.0  # with something to say, a bot that does not greet is no failure
 TURN_MAX_S: Final = 30.0
 POLL_S: Final = 0.01
@@ -195,11 +198,15 @@ async def _while_live(call: _Call, work: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait({conversation, following}, return_when=asyncio.FIRST_COMPLETED)
         if conversation.done():
             conversation.result()
-        elif not call.satisfied:
+        else:
             following.result()
-            raise StageFailedError(call.line.towards, *await _ending(call))
+            await _check_end(call)
     except CordboardError as error:
-        raise at_stage(call.line.towards, error) from error
+        failure = at_stage(call.line.towards, error)
+        await asyncio.wait({following}, timeout=ENDING_WAIT_S)
+        if call.last.get("status") in TERMINAL and following.done():
+            raise StageFailedError(failure.stage, *await _ending(call)) from error
+        raise failure from error
     finally:
         conversation.cancel()
         following.cancel()
@@ -211,6 +218,18 @@ async def _follow(call: _Call) -> None:
         call.last = change
         if change.get("status") == "running":
             call.running.set()
+
+
+async def _check_end(call: _Call) -> None:
+    """See whether the session ended as it should: after we have heard what we came for.
+
+    Raises:
+        StageFailedError: It did not.
+    """
+    if not call.satisfied:
+        raise StageFailedError(call.line.towards, *await _ending(call))
+    if call.last.get("status") == "failed":
+        raise StageFailedError("left", *await _ending(call))
 
 
 async def _ending(call: _Call) -> tuple[str, str]:
@@ -306,7 +325,7 @@ _SESSIONS: Final = "Its state: cordboard sessions ID"
 _NO_RUNNER: Final = ("No runner took the session in time.", "Is one running? See cordboard doctor.")
 _NO_PATH: Final = (
     "No path for media was found in time.",
-    "UDP between this machine and the runner must not be blocked (firewall, VPN).",
+    "UDP to the runner must not be blocked (firewall, VPN), nor the bot's event loop by the bot.",
 )
 _TOO_BUSY: Final = (
     "The speech could not be sent at its own speed.",
@@ -318,5 +337,6 @@ def _silent(stage: str, wait_s: float) -> StageFailedError:
     return StageFailedError(
         stage,
         f"Connected, but nothing was heard from the bot for {wait_s:.0f} s.",
-        "Does it speak then? Its lines, printed by the command below, tell.",
+        "Does it speak then? Its lines, printed by the command below, tell."
+        + (" A bot that waits for a voice answers no tones." if stage == "heard_back" else ""),
     )

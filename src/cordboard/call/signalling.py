@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,7 +13,13 @@ import aiohttp
 
 from cordboard.context import Context
 from cordboard.context.carrier import inject_headers
-from cordboard.contract.errors import BusyError, CordboardError, UpstreamError
+from cordboard.contract.errors import (
+    TO_BE_LET_IN,
+    BusyError,
+    CordboardError,
+    UnauthorizedError,
+    UpstreamError,
+)
 from cordboard.contract.state import TERMINAL
 
 ASK_TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
@@ -135,16 +142,26 @@ class Signalling:
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError(
-                f"The gateway at {where.gateway_url} cannot be reached: {error}.",
+                f"The gateway at {where.gateway_url} cannot be reached: {_cause(error)}.",
                 hint="Start one with `cordboard up`, or name another with --gateway URL.",
             ) from error
         raise _refused(answer.status, content)
+
+
+def _cause(error: Exception) -> str:
+    """Return why a connection failed, in the system's words; aiohttp's hold more than that."""
+    inner = getattr(error, "os_error", error)
+    if isinstance(inner, OSError) and inner.errno:
+        return os.strerror(inner.errno) if inner.errno > 0 else str(inner.strerror)
+    return str(error) or type(error).__name__
 
 
 def _refused(status: int, content: bytes) -> CordboardError:
     """Return the gateway's problem+json as an error."""
     try:
         problem = json.loads(content)
+        if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
+            return UnauthorizedError(str(problem["detail"]), hint=TO_BE_LET_IN)
         return CordboardError(str(problem["detail"]), hint=str(problem.get("hint") or ""))
     except (ValueError, KeyError, TypeError):
         return CordboardError(f"The gateway answered HTTP {status}.")

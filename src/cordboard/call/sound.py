@@ -16,7 +16,7 @@ import av
 import av.error
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from cordboard.contract.errors import CordboardError, UsageError
+from cordboard.contract.errors import UsageError
 
 RATE: Final = 48_000
 FRAME: Final = RATE // 50
@@ -46,7 +46,8 @@ def read_speech(path: Path) -> bytes:
         ) from error
     except (av.error.FFmpegError, ValueError, IndexError) as error:
         raise UsageError(
-            f"--say {path} is no sound file that can be read: {error}.",
+            f"--say {path} is no sound file that can be read: "
+            f"{getattr(error, 'strerror', None) or error}.",
             hint="A wav file of any rate is wanted; examples/hello.wav is one.",
         ) from error
     spoken = _trimmed(samples)
@@ -179,7 +180,7 @@ class Recording:
     """A wav file that is whole at any moment, however the call ends.
 
     Raises:
-        CordboardError: The file cannot be written.
+        UsageError: The file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -188,7 +189,7 @@ class Recording:
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
-            raise CordboardError(
+            raise UsageError(
                 f"--record {path} cannot be written: {error.strerror}.",
                 hint="Name a file in a directory that is there and is yours.",
             ) from error

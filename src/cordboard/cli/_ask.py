@@ -2,19 +2,27 @@
 
 import json
 import sys
+import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 
-from cordboard.contract.errors import CordboardError
+from cordboard.contract.errors import (
+    TO_BE_LET_IN,
+    CordboardError,
+    UnauthorizedError,
+    UsageError,
+)
 from cordboard.contract.terminal import one_line
 from cordboard.settings import load, running_up
 
 TIMEOUT_S: Final = 10.0
+NAME_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +48,15 @@ class Gateway:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise _refused(error) from error
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise CordboardError(
-                f"The gateway at {self.url} cannot be reached: {getattr(error, 'reason', error)}.",
+                f"What answers at {self.url} is no gateway.",
+                hint="Name another with --gateway URL.",
+            ) from error
+        except OSError as error:
+            why = getattr(error, "reason", error)
+            raise CordboardError(
+                f"The gateway at {self.url} cannot be reached: {getattr(why, 'strerror', why)}.",
                 hint="Start one with `cordboard up`, or name another with --gateway URL.",
             ) from error
 
@@ -51,7 +65,7 @@ def gateway(url: str | None, config: str | None) -> Gateway:
     """Return the gateway that the user means: as named, else of a running `up`, else as set.
 
     Raises:
-        CordboardError: The URL is none of http or https.
+        UsageError: The URL is none of http or https.
     """
     settings = load(config)
     running = running_up()
@@ -62,7 +76,7 @@ def gateway(url: str | None, config: str | None) -> Gateway:
         secret = secret or running.control_secret
     chosen = (url or settings.gateway_url).rstrip("/")
     if not chosen.startswith(("http://", "https://")):
-        raise CordboardError(f"--gateway {chosen}: an http:// or https:// URL is wanted.")
+        raise UsageError(f"--gateway {chosen}: an http:// or https:// URL is wanted.")
     return Gateway(chosen, secret)
 
 
@@ -94,11 +108,26 @@ def local_time(text: str) -> str:
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned columns; what could steer a terminal is made visible."""
     safe = [[harmless(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in safe) for i in range(len(safe[0]))]
+    widths = [max(_width(row[i]) for row in safe) for i in range(len(safe[0]))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
         for row in safe
     )
+
+
+def shortened(text: str) -> str:
+    """Return a name for a column: one of a thousand letters would push all others off the screen."""
+    return text if len(text) <= NAME_MAX else text[: NAME_MAX - 1] + "…"
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
 
 
 def harmless(text: str) -> str:
@@ -109,6 +138,13 @@ def harmless(text: str) -> str:
 def _refused(error: urllib.error.HTTPError) -> CordboardError:
     try:
         problem = json.loads(error.read())
+        if problem["type"] == "about:blank":  # of whatever it is, and not of a gateway's calls
+            return CordboardError(
+                f"What answers at {error.url} says {problem['detail']}.",
+                hint="Is it a gateway? Name another by --gateway.",
+            )
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return UnauthorizedError(str(problem["detail"]), hint=TO_BE_LET_IN)
         return CordboardError(str(problem["detail"]), hint=str(problem.get("hint", "")))
     except (ValueError, KeyError, TypeError):
         return CordboardError(f"The gateway answered HTTP {error.code}.")

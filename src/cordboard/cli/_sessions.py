@@ -83,7 +83,7 @@ def _table(entries: list[Entry]) -> str:
             entry.state,
             entry.reason,
             entry.room or "",
-            entry.user or "",
+            _ask.shortened(entry.user or ""),
             _ask.local_time(entry.trail.first.decode()),
             _length(entry.seconds),
             str(entry.lines),

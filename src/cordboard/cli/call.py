@@ -33,8 +33,8 @@ examples:
   cordboard call webrtc:demo --say in.wav --record out.wav  keep what the bot said
   cordboard call webrtc:demo --seconds 30 -o json           stay half a minute; one object a line
 
-Exit status: 0 when audio came back (with --say: also after the file was spoken),
-1 with the stage that was not reached, 2 for arguments that cannot be used.
+Exit status: 0 when audio came back (with --say: also after the file was spoken) and the
+bot did not crash, 1 with the stage that was not reached, 2 for arguments that cannot be used.
 """
     parser.add_argument("room", metavar="ROOM", help="a webrtc: room, e.g. webrtc:demo")
     parser.add_argument("--gateway", metavar="URL", help="the gateway (default: of `cordboard up`)")
@@ -52,7 +52,7 @@ Exit status: 0 when audio came back (with --say: also after the file was spoken)
         "--seconds",
         type=float,
         metavar="N",
-        help="stay so long in the call (default: until the bot has been heard out)",
+        help="stay at least so long in the call (default: until the bot has been heard out)",
     )
     parser.add_argument("--bot", metavar="NAME", help="which of the configured bots to call")
     parser.add_argument(
@@ -87,9 +87,8 @@ def run(args: argparse.Namespace) -> int:
     where = call.checked(options)
     options = replace(options, session_id=where.session_id)
     as_json = args.output == "json"
-    if not as_json:
-        _say(f"session {where.session_id} in {where.room}")
-    result = _placed(call, options, _print_json if as_json else _print_pretty)
+    pretty = _Pretty(f"session {where.session_id} in {where.room}")
+    result = _placed(call, options, _print_json if as_json else pretty.stage)
     return _finish(result, options, as_json=as_json)
 
 
@@ -134,16 +133,15 @@ def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: boo
         _say(json.dumps(_summary(result, options, logs), ensure_ascii=False))
     elif result and result.ok and options.record:
         _say(f"recorded {result.recorded_s:.1f} s into {options.record}")
+    if result is None:
+        _complain("interrupted; left the call.")
+    elif result.failed:
+        hint = f"\n  {harmless(result.hint)}" if result.hint else ""
+        _complain(f"the call failed at `{result.failed}`: {harmless(result.reason)}{hint}")
     if not as_json:
         _say(f"every line of this call:\n  {logs}")
     if result is None:
-        sys.stderr.write("cordboard: interrupted; left the call.\n")
         return EXIT_INTERRUPTED
-    if result.failed:
-        reason, hint = harmless(result.reason), harmless(result.hint)
-        sys.stderr.write(f"cordboard: the call failed at `{result.failed}`: {reason}\n")
-        if hint:
-            sys.stderr.write(f"  {hint}\n")
     return 0 if result.ok else 1
 
 
@@ -165,8 +163,24 @@ def _print_json(stage: "Stage") -> None:
     _say(json.dumps({"stage": stage.name, "ms": stage.ms, "step_ms": stage.step_ms}))
 
 
-def _print_pretty(stage: "Stage") -> None:
-    _say(f"  {stage.ms:8.0f} ms  +{stage.step_ms:<6.0f} {stage.name:<12} {_STAGES[stage.name]}")
+class _Pretty:
+    """The stages for people, under a heading that comes when there is something to head."""
+
+    def __init__(self, heading: str) -> None:
+        self._heading = heading
+
+    def stage(self, stage: "Stage") -> None:
+        """Print a stage."""
+        if self._heading:
+            _say(self._heading)
+            self._heading = ""
+        words = _STAGES[stage.name]
+        _say(f"  {stage.ms:8.0f} ms  +{stage.step_ms:<6.0f} {stage.name:<12} {words}")
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"cordboard: {text}\n")
+    sys.stderr.flush()
 
 
 def _say(text: str) -> None:

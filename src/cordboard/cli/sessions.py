@@ -4,6 +4,8 @@ import argparse
 from typing import Any
 
 from cordboard.contract.errors import UsageError
+from cordboard.contract.ids import canonical_room
+from cordboard.contract.state import TRANSITIONS
 
 SUMMARY = "list sessions, or show one with its stages"
 
@@ -22,7 +24,12 @@ examples:
     parser.add_argument(
         "session", nargs="?", metavar="ID", help="show this session with its stages"
     )
-    parser.add_argument("--state", help="only sessions in this state, e.g. running")
+    parser.add_argument(
+        "--state",
+        metavar="STATE",
+        choices=tuple(TRANSITIONS),
+        help="only sessions in this state: %(choices)s",
+    )
     parser.add_argument("--room", metavar="R", help="only sessions of this room")
     parser.add_argument("--user", metavar="ID", help="only sessions of this user")
     parser.add_argument(
@@ -53,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
     """Ask the gateway, or the logs, and print."""
     from cordboard.cli import _ask
 
+    if args.limit < 1:
+        raise UsageError(f"--limit {args.limit}: a number above 0 is wanted.")
+    args.room = canonical_room(args.room) if args.room else None
     if args.env or args.dir:
         from cordboard.cli import _sessions
 
@@ -87,7 +97,7 @@ def _table(sessions: list[dict[str, Any]]) -> str:
             item["status"],
             item.get("reason", ""),
             item["room_url"],
-            item.get("userName") or item.get("userId", ""),
+            _ask.shortened(item.get("userName") or item.get("userId", "")),
             item.get("type", ""),
             _ask.local_time(item["createdAt"]),
             _lasted(item["stages"]),
