@@ -140,7 +140,8 @@ class Zygote:
         if found is None:
             raise CordboardError(
                 "The fork server ended before it had loaded the bot.",
-                hint="Its own words are above; `cordboard doctor --bot FILE` may say more.",
+                hint="A bot file that ends its process at import (os._exit, a crash in C) does that: "
+                f"{', '.join(self.bots.values())}. Its last words, if any, are above.",
             )
         return found
 
@@ -154,15 +155,16 @@ class Zygote:
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=function, args=(theirs,), daemon=True)
         quiesce()
-        process.start()
-        theirs.close()
         try:
+            process.start()
+            theirs.close()
             return ours.recv() if ours.poll(LOAD_TIMEOUT_S) else None
-        except EOFError:
+        except (EOFError, ConnectionError):  # the fork server ended: a bot file can make it
             return None
         finally:
             ours.close()
-            process.join(1)
+            if process.ident is not None:
+                process.join(1)
 
 
 def _report(answer: Connection) -> None:
