@@ -59,23 +59,28 @@ async def _ours(_request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-    errors = [
-        {"field": ".".join(str(part) for part in item["loc"][1:]), "message": item["msg"]}
-        for item in error.errors()
-    ]
+    errors = [_field_error(item) for item in error.errors()]
     first = errors[0] if errors else {"field": "", "message": "invalid"}
+    field, message = first["field"] or "body", first["message"]
     return JSONResponse(
         {
             "type": TYPE_PREFIX + "invalid",
             "title": "Invalid value",
             "status": 422,
             "code": "invalid",
-            "detail": f"{first['field'] or 'body'}: {first['message']}",
+            "detail": message if message.startswith(f"{field} ") else f"{field}: {message}",
             "errors": errors,
         },
         422,
         media_type=MEDIA_TYPE,
     )
+
+
+def _field_error(item: dict[str, Any]) -> dict[str, str]:
+    place = item["loc"][1:]
+    if item["type"] == "json_invalid":  # its place is a number of letters
+        return {"field": "", "message": f"not JSON: {item['ctx']['error']}, at letter {place[0]}"}
+    return {"field": ".".join(str(part) for part in place), "message": item["msg"]}
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
