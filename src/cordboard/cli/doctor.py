@@ -62,11 +62,15 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("bot file", _bot),
         ("up", _up),
     ]
+    told: set[str] = set()
     for name, step in steps:
         try:
             yield Check(name, fine=True, words=step(args))
         except CordboardError as error:
-            yield Check(name, fine=False, words=error.message, hint=error.hint)
+            # Without a configuration that can be read most checks fail alike: once is enough.
+            if error.message not in told:
+                yield Check(name, fine=False, words=error.message, hint=error.hint)
+            told.add(error.message)
 
 
 def _python(_args: argparse.Namespace) -> str:
