@@ -36,9 +36,15 @@ def bot_named(name: str) -> Bot:
     """Return a bot: the one that was loaded before the fork, else from its file now.
 
     Raises:
-        BotFileError: Its file cannot be loaded.
+        BotFileError: Its file cannot be loaded, or none has this name.
     """
-    return BOTS.get(name) or load_bot(name, preload_bots()[name])
+    files = preload_bots()
+    if name not in files:
+        raise BotFileError(
+            f"There is no bot {name!r} here; there are: {', '.join(files)}.",
+            hint="Name it in [bots] of cordboard.toml, or by --bot NAME=FILE.",
+        )
+    return BOTS.get(name) or load_bot(name, files[name])
 
 
 def _load() -> None:
