@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -116,6 +117,8 @@ async def started(
         stderr=asyncio.subprocess.STDOUT,
         limit=1024 * 1024,
         start_new_session=True,
+        # Whoever runs the tests in the background ignores Ctrl-C, and so would this.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     running = Up(process, state)
     running.reader = asyncio.create_task(running.read())
