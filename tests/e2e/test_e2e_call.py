@@ -76,6 +76,8 @@ async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> Non
     ]  # fmt: skip
     assert sorted(wanted, key=events.index) == wanted
     assert "join.accepted" in events
+    greeting = next(line for line in lines if line.get("event") == "turn.ended")
+    assert greeting["meta"]["interrupted"] is False  # the greeting had been heard out
 
 
 async def test_a_bot_of_ones_own_and_its_print(tmp_path: Path) -> None:

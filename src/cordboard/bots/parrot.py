@@ -18,6 +18,8 @@ from pipecat.frames.frames import (
     InputAudioRawFrame,
     InterruptionFrame,
     TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
@@ -97,6 +99,7 @@ class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat is not typed for 
     async def _speak(self, audio: bytes) -> None:
         """Push audio a little faster than it is played, so that an interruption finds little."""
         began = time.monotonic()
+        await self.push_frame(TTSStartedFrame())
         for start in range(0, len(audio), CHUNK_BYTES):
             chunk = audio[start : start + CHUNK_BYTES]
             await self.push_frame(
@@ -105,6 +108,8 @@ class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat is not typed for 
             ahead_s = start / BYTES_A_SECOND - (time.monotonic() - began)
             if ahead_s > 0.2:  # noqa: PLR2004 - a fifth of a second in hand
                 await asyncio.sleep(ahead_s - 0.1)
+        # Else Pipecat takes us for speaking for 3 s more, and whoever answers for an interrupter.
+        await self.push_frame(TTSStoppedFrame())
 
 
 def greeting() -> bytes:
