@@ -2,6 +2,8 @@
 
 import gzip
 import os
+from bisect import bisect_left
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +283,18 @@ def test_a_browser_with_a_wrong_clock(tmp_path: Path) -> None:
     write_lines(tmp_path / "interface.jsonl", lines)
     answer = ask(tmp_path, since=at(10_000), until=at(10_010))
     assert [line.record["seq"] for line in answer.lines] == list(range(10_000, 10_010))
+
+
+def test_one_browser_in_the_way(tmp_path: Path) -> None:
+    """A single line with a wrong clock, where bisection happens to look, does not mislead it."""
+    lines = [encoded(record(n, seq=n, service="interface")) for n in range(1, 20_001)]
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    middle = bisect_left(ends, ends[-1] // 2)
+    for seq, n in enumerate(range(middle - 20, middle + 20), 1):
+        lines[n] = encoded(record(7600, boot="bbbbbbbb", seq=seq, service="browser"))
+    write_lines(tmp_path / "interface.jsonl", lines)
+    answer = ask(tmp_path, since=at(8_000), until=at(8_010))
+    assert [line.record["seq"] for line in answer.lines] == list(range(8_000, 8_010))
 
 
 # --- terms

@@ -209,6 +209,16 @@ def test_a_traceback_belongs_to_its_record(tmp_path: Path) -> None:
     assert answer.lines[0].raw == b"\n".join(lines[:-1])
 
 
+@pytest.mark.parametrize("block_bytes", range(150, 420, 7))
+def test_blocks_end_where_entries_do(tmp_path: Path, block_bytes: int) -> None:
+    """However much is read at once, an entry is never parted."""
+    lines = []
+    for second in range(4):
+        lines += [f"2026-11-23T10:00:0{second}Z ERROR it broke".encode(), *TRACE[:4]]
+    write_lines(tmp_path / "app.log", lines)
+    assert [raw.count(b"\n") for raw in ask(tmp_path, block_bytes).raws] == [4] * 4
+
+
 def test_a_traceback_behind_json(tmp_path: Path) -> None:
     """A traceback belongs to a record of JSON before it only where that tells of an error."""
     bad = b'{"time":"2026-11-23T10:00:01Z","level":"error","msg":"broke","session_id":"call-7"}'

@@ -149,6 +149,14 @@ def test_each_lost_line_is_named(
     assert named == [(service, "gap", gap)]
 
 
+def test_a_loss_behind_a_line_that_stands_twice(tmp_path: Path) -> None:
+    """A file with one line lost and another twice has as many lines as it should; the loss shows."""
+    lines = [encoded(record(n, seq=n)) for n in (1, 2, 3, 3, 5, 6)]
+    write_lines(tmp_path / "gateway.jsonl", lines)
+    (found,) = ask(tmp_path).shortfalls
+    assert found[2].startswith("boot aaaaaaaa: seq 4,")
+
+
 def test_bounds_of_a_gap(plane: Plane) -> None:
     """A gap is named with the moments of the lines around it."""
     plane.call("call-7")

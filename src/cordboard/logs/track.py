@@ -108,7 +108,8 @@ class Track:
     def span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
         """Return where the window begins and ends, found by bisection with slack that is checked.
 
-        The slack is for local disorder: it grows until it is twice what is seen around both ends.
+        The slack is for local disorder: it grows until it is twice what is seen around both ends. A
+        line that misleads the bisection (a browser's, whose clock is off) stands where it ends.
         A stream that is not in time order at all is read whole. A packed one can only be read from
         its start: it is passed over where its file was last written before the window.
         """
@@ -149,14 +150,13 @@ class Track:
         return said_key(inner.text, self.formats) or inner.key
 
     def _probe(self, offset: int, limit: int) -> bytes | None:
-        """Return the first time that is said behind an offset, by the stream's own clock."""
+        """Return the first time that is said behind an offset."""
         size = _PROBE_BYTES
         while True:
             data = self.tape.read(offset, min(size, limit - offset))
             start = data.find(b"\n") + 1 if offset else 0
             while (end := data.find(b"\n", start)) >= 0:
-                line = data[start:end]
-                if _BROWSER not in line and (key := self.key_of(line)) is not None:
+                if (key := self.key_of(data[start:end])) is not None:
                     return key
                 start = end + 1
             if size >= _PROBE_MAX_BYTES or offset + size >= limit:
