@@ -75,7 +75,7 @@ class Heartbeat:
         """Move free slots to where joins wait for one: sooner than the next beat would."""
         while True:
             await asyncio.sleep(LEND_S)
-            with contextlib.suppress(StoreUnavailableError):  # a beat tells of it
+            with contextlib.suppress(Exception):  # a beat tells of it
                 if await self.store.lacks_slots(self.registry.host.runner_id):
                     await self._register()
 
@@ -86,6 +86,9 @@ class Heartbeat:
             await self._register()
         except StoreUnavailableError as error:
             self._note_away(error)
+            return False
+        except Exception:  # whatever it is: without beats every bot here would end
+            log.exception("A round of the heartbeat failed")
             return False
         if not all_renewed:
             return False

@@ -191,6 +191,12 @@ def our_errors(url: str) -> Iterator[None]:
             hint="Check that it runs and that REDIS_URL is right.",
             retry_after_s=RETRY_AFTER_S,
         ) from error
+    except RuntimeError as error:
+        if not str(error).endswith(_CLOSED):
+            raise
+        raise StoreUnavailableError(
+            f"Redis at {shown(url)} has closed the connection.", retry_after_s=RETRY_AFTER_S
+        ) from error
     except ResponseError as error:
         if not _is_passing(error):
             raise
@@ -200,6 +206,9 @@ def our_errors(url: str) -> Iterator[None]:
             retry_after_s=RETRY_AFTER_S,
         ) from error
 
+
+# What uvloop says of a connection that was closed meanwhile; asyncio's own loop raises an OSError.
+_CLOSED: Final = "the handler is closed"
 
 # What a server says that lives, but cannot decide anything now: full, failing over, not in sync.
 _PASSING: Final = ("OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
