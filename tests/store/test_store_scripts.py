@@ -531,6 +531,20 @@ class TestLooking:
         page, _ = await store.sessions(user_id="u1")
         assert {record.session_id for record in page} == {"s1", "s3", "s5"}
 
+    @pytest.mark.parametrize("limit", [1, 2, 3])
+    async def test_pages_within_a_millisecond(self, store: Store, limit: int) -> None:
+        """Sessions of one moment are paged through as all others are."""
+        for i in range(9):
+            await accept(store, f"s{i}", f"webrtc:{i}")
+            await store._client.zadd(store.keys.sessions, {f"s{i}": 1 if i < 2 else 2})
+        seen, cursor = [], None
+        while True:
+            page, cursor = await store.sessions(limit=limit, cursor=cursor)
+            seen += [record.session_id for record in page]
+            if cursor is None:
+                break
+        assert seen == [f"s{i}" for i in reversed(range(9))]
+
     async def test_changes(self, store: Store) -> None:
         """Every change of state is told, the last one with its reason."""
         async with store.changes() as changes:

@@ -41,7 +41,7 @@ class Sessions(Shard):
         index = self._index(state, room, user_id)
         start, after = _parse_cursor(cursor)
         page: list[SessionRecord] = []
-        scanned = 0
+        scanned = skipped = 0
         while len(page) < limit and scanned < _PAGE_SCAN_MAX:
             with self._errors():
                 found = await self._client.zrange(
@@ -50,13 +50,17 @@ class Sessions(Shard):
                     "-inf",
                     desc=True,
                     byscore=True,
-                    offset=0,
+                    offset=skipped,
                     num=limit + 1,
                     withscores=True,
                 )
             fresh = [(sid, int(score)) for sid, score in found if (int(score), sid) < after]
             if not fresh:
-                return page, None
+                if len(found) <= limit:
+                    return page, None
+                skipped += len(found)  # all of the cursor's own millisecond, and seen
+                continue
+            skipped = 0
             records = await self._records([sid for sid, _ in fresh])
             for sid, score in fresh:
                 scanned += 1
