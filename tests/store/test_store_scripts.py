@@ -536,7 +536,9 @@ class TestLooking:
         """Sessions of one moment are paged through as all others are."""
         for i in range(9):
             await accept(store, f"s{i}", f"webrtc:{i}")
-            await store._client.zadd(store.keys.sessions, {f"s{i}": 1 if i < 2 else 2})
+        at_ms = (await store.session("s0")).created_ms
+        times = {f"s{i}": at_ms - (i < 2) for i in range(9)}
+        await store._client.zadd(store.keys.sessions, times)
         seen, cursor = [], None
         while True:
             page, cursor = await store.sessions(limit=limit, cursor=cursor)
