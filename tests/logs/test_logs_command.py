@@ -287,30 +287,42 @@ def test_the_script_takes_the_same_words(folder: Path, tmp_path: Path) -> None:
 # --- terminal
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs, the tests among them: SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def at_a_terminal(
     *words: str, pager: str = "cat", until: bytes = b"", **more: str
 ) -> tuple[bytes, int]:
     """Run the command with its output on a terminal; return what it showed, and its status."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *words], stdin=follower, stdout=follower, stderr=follower,
+        [*COMMAND, *words],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
         env={**os.environ, "PAGER": pager, "TERM": "xterm", **more},
-    )  # fmt: skip
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - no other thread is there
+    )
     os.close(follower)
     shown = b""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if select.select([leader], [], [], 0.1)[0]:
-            try:
-                shown += os.read(leader, 65536)
-            except OSError:  # nobody has it open any more
-                break
-        if until and until in shown:
-            process.send_signal(signal.SIGINT)
-            until = b""
-    status = process.wait(10)
-    os.close(leader)
-    return shown, status
+    deadline = time.monotonic() + 40
+    try:
+        while time.monotonic() < deadline:
+            if select.select([leader], [], [], 0.1)[0]:
+                try:
+                    shown += os.read(leader, 65536)
+                except OSError:  # nobody has it open any more
+                    break
+            if until and until in shown:
+                process.send_signal(signal.SIGINT)
+                until = b""
+        return shown, process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
 
 
 @pytest.mark.usefixtures("folder")
@@ -374,12 +386,19 @@ raise SystemExit(main(["logs"]))
 def test_ctrl_c_ends_a_query_at_once() -> None:
     """Nothing that hangs, such as a cluster that does not answer, keeps Ctrl-C from its end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", STUCK],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - no other thread is there
     )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == INTERRUPTED
     assert b"Traceback" not in said
 
