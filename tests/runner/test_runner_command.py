@@ -185,7 +185,13 @@ class TestCold:
     async def once(self, plane: Processes, store: Store, do: str, **over: Any) -> tuple[Part, str]:
         """Start a cold runner for a session whose bot does something."""
         sid = f"cold-{do}"
-        launch = Launch(sid, f"https://rooms.example/{do}", epoch=1, body={"do": do, "seconds": 0})
+        launch = Launch(
+            sid,
+            f"https://rooms.example/{do}",
+            epoch=1,
+            bot=over.get("bot", "default"),
+            body={"do": do, "seconds": 0},
+        )
         accepted = await store.accept(launch, queue_max=100)
         await store.assign(sid, accepted.epoch, job_name=f"job-{do}")
         env = {
@@ -211,6 +217,15 @@ class TestCold:
         stale, sid = await self.once(plane, store, "speak", epoch=7)
         assert await asyncio.to_thread(stale.ended, 40) == 0
         assert "bot.started" not in stale.events(sid)
+
+    async def test_no_such_bot(self, plane: Processes, store: Store) -> None:
+        """A bot that is not there ends the session at once, before anything runs; it says which are."""
+        part, sid = await self.once(plane, store, "wait", bot="nosuch")
+        assert await asyncio.to_thread(part.ended, 40) == 1
+        record = await store.session(sid)
+        assert (record.state, record.reason) == ("failed", "launch_failed")
+        assert record.detail == "There is no bot 'nosuch'; there are: default."
+        assert not {"bot.forked", "bot.started"} & set(part.events(sid))
 
     async def test_once_needs_a_session(self, plane: Processes) -> None:
         """Without a session in the environment --once is a usage error that names what is missing."""

@@ -203,6 +203,7 @@ class TestEnd:
         [
             ("crash", {}, "ValueError: as told"),
             ("exit_with", {"status": 3}, "exit status 3"),
+            ("say_goodbye", {"status": 4}, "SystemExit: 4"),
             ("segfault", {}, "killed by SIGSEGV"),
         ],
     )
@@ -269,6 +270,11 @@ class TestEnd:
         await until(lambda: "lease.lost" in runner.part.events(launch.session_id))
         assert (await runner.store.session(launch.session_id)).state == "queued"
         await runner.store.leave(session_id=launch.session_id)
+
+    async def test_an_exit_of_its_own_is_clean(self, runner: Runner) -> None:
+        """``sys.exit(0)`` in a bot is no crash."""
+        record = await runner.end(await runner.run("say_goodbye", status=0))
+        assert (record.state, record.reason) == ("ended", "bot_finished")
 
 
 class TestIsolation:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from tests_support import until
@@ -62,6 +63,25 @@ async def test_ctrl_c_at_any_moment_of_the_start(tmp_path: Path, after_s: float)
     assert "Traceback" not in said
     assert left_behind(tmp_path) == []
     assert list(temporary.iterdir()) == []
+
+
+async def test_ctrl_c_leaves_the_live_sessions(tmp_path: Path) -> None:
+    """Whoever stops everything has left: no session ends as one that lost its runner."""
+    async with ready(tmp_path, BOT_CONTROL_SHARED_SECRET="the test's") as up:
+        client = aiohttp.ClientSession(headers={"X-Bot-Secret": "the test's"})
+        async with client:
+            for session in ("one", "two"):
+                body = {"room_url": f"webrtc:{session}", "sessionId": session}
+                url = f"{up.addresses['gateway']}/join?wait=30"
+                async with client.post(url, json=body) as answer:
+                    assert (await answer.json())["status"] == "running"
+        assert await up.stop(signal.SIGINT) == 0
+    ended = [r for r in up.records if r.get("event") == "session.ended"]
+    assert sorted((r["sessionId"], r["meta"]["reason"]) for r in ended) == [
+        ("one", "left"),
+        ("two", "left"),
+    ]
+    assert left_behind(tmp_path) == []
 
 
 async def test_killed_its_parts_go_with_it(tmp_path: Path) -> None:

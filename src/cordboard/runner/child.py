@@ -160,9 +160,12 @@ class _Life:
             self._bot.cancel()
         try:
             return await self._bot, None
-        except (asyncio.CancelledError, SystemExit, KeyboardInterrupt) as error:
-            if self._stop is None and not _clean_exit(error):
+        except asyncio.CancelledError as error:
+            if self._stop is None:
                 return self._crashed(error)
+        except _ExitedError as exited:
+            if self._stop is None and exited.error.code not in {None, 0}:
+                return self._crashed(exited.error)
         except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
             return self._crashed(error)
         log.info("Bot finished", event="bot.finished", stopped=self._stop)
@@ -188,7 +191,12 @@ class _Life:
                     "Nobody came within the time for an offer", seconds=self.start.offer_timeout_s
                 )
                 return "user_absent"
-        await bot(runner_arguments(self.start.launch, connection, self.start.daily_domains))
+        arguments = runner_arguments(self.start.launch, connection, self.start.daily_domains)
+        try:
+            await bot(arguments)
+        except SystemExit as error:
+            # Out of a task it would tear the event loop down before the end is told.
+            raise _ExitedError(error) from error
         log.info("Bot finished", event="bot.finished", stopped=self._stop)
         return self._stop or "bot_finished"
 
@@ -219,8 +227,12 @@ class _Life:
         await wire.send(writer, {"answer": message["ask"], "status": status, "body": body})
 
 
-def _clean_exit(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code in {None, 0}
+class _ExitedError(Exception):
+    """The bot called ``sys.exit``."""
+
+    def __init__(self, error: SystemExit) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 async def _tell_lag(writer: asyncio.StreamWriter) -> None:

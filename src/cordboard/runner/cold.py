@@ -50,6 +50,8 @@ async def run_once(runner: Runner, context: Context) -> int:
         try:
             launch = await _launch(runner, context)
             log.info("Start received", event="start.received", bot=launch.bot, cold=True)
+            if launch.bot not in runner.registry.host.zygote.bots:
+                return await _has_no_such_bot(runner, launch)
             session = await runner.registry.start(launch)
         except (ConflictError, NotFoundError) as error:
             log.warning("The session is not to be run any more", error=error)
@@ -61,6 +63,23 @@ async def run_once(runner: Runner, context: Context) -> int:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(session.finished.wait(), FINISH_WAIT_S)
         return 1 if session.reason in {"bot_crashed", "lease_lost"} else 0
+
+
+async def _has_no_such_bot(runner: Runner, launch: Launch) -> int:
+    """End the session: another cold start of this kind would have no other bots."""
+    bots = ", ".join(runner.registry.host.zygote.bots)
+    detail = f"There is no bot {launch.bot!r}; there are: {bots}."
+    log.error("The bot that was asked for is not here", bot=launch.bot, bots=bots)
+    ended = await runner.store.finish(launch.session_id, launch.epoch, "launch_failed", detail)
+    if ended:
+        log.error(
+            "Session ended",
+            event="session.ended",
+            state="failed",
+            reason="launch_failed",
+            detail=detail,
+        )
+    return 1
 
 
 async def _launch(runner: Runner, context: Context) -> Launch:

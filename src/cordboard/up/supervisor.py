@@ -60,6 +60,8 @@ class Supervisor:
     parts: dict[str, Part] = field(default_factory=dict)
     redis: EmbeddedServer | None = None
     addresses: dict[str, str] = field(default_factory=dict)
+    control: str = field(default="", repr=False)
+    was_ready: bool = False
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _signals: int = 0
     _restarts: dict[str, list[float]] = field(default_factory=dict)
@@ -77,11 +79,15 @@ class Supervisor:
             self._open_files()
             self._listen_for_signals()
             try:
-                control = self._prepare()
+                self._prepare()
                 await self._check_redis()
                 await self._start()
                 state.write(
-                    {"pid": os.getpid(), "addresses": self.addresses, "control_secret": control}
+                    {
+                        "pid": os.getpid(),
+                        "addresses": self.addresses,
+                        "control_secret": self.control,
+                    }
                 )
                 if not self._stop.is_set():
                     self._tell_ready()
@@ -93,10 +99,10 @@ class Supervisor:
 
     # --- starting
 
-    def _prepare(self) -> str:
+    def _prepare(self) -> None:
         """Choose ports and secrets; declare the parts."""
         ports = self._ports()
-        control = (self.settings.control_secrets or (secrets.token_urlsafe(32),))[0]
+        self.control = (self.settings.control_secrets or (secrets.token_urlsafe(32),))[0]
         if not self.settings.redis_url:
             self.redis = EmbeddedServer(
                 ports["redis"],
@@ -115,7 +121,7 @@ class Supervisor:
         }
         environment = child_environment(
             **{
-                CONTROL_SECRET: control,
+                CONTROL_SECRET: self.control,
                 SESSION_SECRET: self.settings.session_secret
                 or kept_secret(self.settings.state_dir),
                 "REDIS_URL": redis_url,
@@ -128,7 +134,6 @@ class Supervisor:
             name: Part(name, words, urls[name], environment, self._speak)
             for name, words in self._commands(ports).items()
         }
-        return control
 
     def _commands(self, ports: Mapping[str, int]) -> dict[str, list[str]]:
         shared = ["--config", self.options.config] if self.options.config else []
@@ -195,6 +200,7 @@ class Supervisor:
         log.debug("All parts answer", seconds=round(time.monotonic() - began, 2))
 
     def _tell_ready(self) -> None:
+        self.was_ready = True
         log.info("Cordboard is up", event="up.ready", **self.addresses)
         flush()
         if sys.stdout.isatty():
@@ -272,6 +278,7 @@ class Supervisor:
                 part.signal(signal.SIGKILL, group=True)
 
     async def _stop_all(self) -> None:
+        await self._leave_all()
         for name in STOP_ORDER:
             if name in self.parts:
                 await self.parts[name].stop(GRACE_S[name])
@@ -280,6 +287,20 @@ class Supervisor:
         if self.addresses:
             log.info("All parts have stopped")
         flush()
+
+    async def _leave_all(self) -> None:
+        """End the live sessions while the parts that can do it are there; a second signal skips it."""
+        if self._signals != 1 or not self.was_ready or not self.parts["gateway"].alive:
+            return
+        from cordboard.up.farewell import leave_all  # noqa: PLC0415 - starting must not wait for it
+
+        try:
+            left = await leave_all(self.addresses["gateway"], self.control)
+        except CordboardError as error:
+            log.warning("Live sessions could not be left", error=error)
+            return
+        if left:
+            log.info("Live sessions were left", sessions=left)
 
     # --- lines
 
