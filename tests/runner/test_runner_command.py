@@ -115,6 +115,23 @@ class TestDeath:
             runner.part.signal(signal.SIGCONT)
             assert (await runner.end(launch)).reason == "lease_lost"
 
+    async def test_hung_bot_is_told_of(self, plane: Processes, store: Store) -> None:
+        """A bot that blocks its event loop cannot tell so itself: its silence is taken for the lag."""
+        async with open_store(plane.redis_url, lease_s=3) as short:
+            runner = await warm(plane, short, CORDBOARD_LEASE_S="3")
+            launch = await runner.run("spin")
+
+            def told() -> list[float]:
+                return [
+                    record["meta"]["loop_lag_ms"]
+                    for record in list(runner.part.records)
+                    if record["message"] == "The bot's event loop is late"
+                    and record["sessionId"] == launch.session_id
+                ]
+
+            assert max(await until(told)) > 1000
+            await runner.leave(launch)
+
     async def test_thawed_bot_asks_first(self, plane: Processes, store: Store) -> None:
         """A frozen runner and bot that thaw: the bot says nothing before the store was asked."""
         ticks = plane.directory / "ticks"

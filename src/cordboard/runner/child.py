@@ -27,7 +27,6 @@ from cordboard.runner import wire
 from cordboard.runner.fence import Fence, Permit
 from cordboard.runner.wire import BotStart
 
-LAG_PERIOD_S: Final = 1.0
 OOM_SCORE: Final = "500"  # a machine without memory ends a bot, not the runner of all of them
 SECRETS: Final = (
     "BOT_CONTROL_SHARED_SECRET",
@@ -239,6 +238,6 @@ async def _tell_lag(writer: asyncio.StreamWriter) -> None:
     """Tell how late this event loop runs: a supervisor's heartbeat would hide a hung bot."""
     while True:
         began = time.monotonic()
-        await asyncio.sleep(LAG_PERIOD_S)
-        lag_s = time.monotonic() - began - LAG_PERIOD_S
+        await asyncio.sleep(wire.LAG_PERIOD_S)
+        lag_s = time.monotonic() - began - wire.LAG_PERIOD_S
         await wire.send(writer, {"lag_ms": round(max(lag_s, 0.0) * 1000, 1)})

@@ -68,11 +68,12 @@ class BotSession:
     reason: str | None = None
     detail: str | None = None
     pid: int = 0
-    loop_lag_ms: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
     permit: Permit | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    _lag_ms: float = 0.0
+    _lag_told_at: float = field(default_factory=time.monotonic)
     _child: Child | None = None
     _stop_reason: str | None = None
     _told_end: dict[str, Any] | None = None
@@ -97,6 +98,12 @@ class BotSession:
         """Who runs this session's bot, as the store is told."""
         host = self.host
         return Holder(host.runner_id, host.url, host.type, self.pid, host.job_name)
+
+    @property
+    def loop_lag_ms(self) -> float:
+        """How late the bot's event loop is: as it last told, or as it should have told by now."""
+        silent_s = time.monotonic() - self._lag_told_at - wire.LAG_PERIOD_S
+        return max(self._lag_ms, round(silent_s * 1000, 1))
 
     @property
     def live(self) -> bool:
@@ -230,7 +237,7 @@ class BotSession:
     async def _listen(self, child: Child) -> None:
         while (message := await wire.receive(child.reader)) is not None:
             if "lag_ms" in message:
-                self.loop_lag_ms = float(message["lag_ms"])
+                self._lag_ms, self._lag_told_at = float(message["lag_ms"]), time.monotonic()
             elif "answer" in message:
                 future = self._asked.get(message["answer"])
                 if future is not None and not future.done():

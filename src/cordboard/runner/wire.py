@@ -10,6 +10,7 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.lease import LEASE_S
 
 LINE_MAX_BYTES: Final = 1024 * 1024  # an offer is some kilobytes
+LAG_PERIOD_S: Final = 1.0  # how often a bot's event loop tells how late it is
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
