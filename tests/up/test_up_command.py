@@ -65,6 +65,26 @@ async def test_ctrl_c_at_any_moment_of_the_start(tmp_path: Path, after_s: float)
     assert list(temporary.iterdir()) == []
 
 
+async def test_a_signal_that_comes_twice_is_one(tmp_path: Path) -> None:
+    """What make and the terminal both deliver stops the parts in order, as one does."""
+    async with ready(tmp_path) as up:
+        up.process.send_signal(signal.SIGTERM)
+        assert await up.stop(signal.SIGTERM) == 0
+    assert not any("Stopping at once" in line for line in up.lines)
+    assert left_behind(tmp_path) == []
+
+
+async def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: Path) -> None:
+    """Who presses again does not want to wait; nothing is left for all that."""
+    async with ready(tmp_path) as up:
+        up.process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.5)
+        await up.stop(signal.SIGINT)
+        await until(lambda: not processes_of(tmp_path))
+    assert any("Stopping at once" in line for line in up.lines)
+    assert left_behind(tmp_path) == []
+
+
 async def test_ctrl_c_leaves_the_live_sessions(tmp_path: Path) -> None:
     """Whoever stops everything has left: no session ends as one that lost its runner."""
     async with ready(tmp_path, BOT_CONTROL_SHARED_SECRET="the test's") as up:

@@ -33,6 +33,7 @@ STOP_ORDER: Final = ("interface", "gateway", "runner", "operator")
 RESTARTS_MAX: Final = 3
 RESTART_WINDOW_S: Final = 60.0
 RUNNER_GRACE_S: Final = 5
+SAME_SIGNAL_S: Final = 0.3  # make hands a signal on that its whole group got: that is one, not two
 
 log = get_logger("up")
 
@@ -64,6 +65,7 @@ class Supervisor:
     was_ready: bool = False
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _signals: int = 0
+    _signalled_at: float = float("-inf")
     _restarts: dict[str, list[float]] = field(default_factory=dict)
     _speaker: str = "up"
     _unwritten: dict[str, int] = field(default_factory=dict)
@@ -268,6 +270,10 @@ class Supervisor:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: signal.Signals) -> None:
+        now = time.monotonic()
+        if now - self._signalled_at < SAME_SIGNAL_S:
+            return
+        self._signalled_at = now
         self._signals += 1
         self._stop.set()
         if self._signals == 1:
