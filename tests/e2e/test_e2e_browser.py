@@ -24,7 +24,7 @@ async def logs(up: Up, *words: str) -> list[dict[str, Any]]:
 
 
 async def test_every_line_of_a_call_in_the_browser(tmp_path: Path) -> None:
-    """All six services under one id, in time order, from `page.opened` to `session.ended`."""
+    """All six services under one id, in time order, from page.opened to session.ended; none warns."""
     chromium_path()
     async with ready(tmp_path) as up:
         async with chromium(spoken(tmp_path)) as browser:
@@ -43,6 +43,7 @@ async def test_every_line_of_a_call_in_the_browser(tmp_path: Path) -> None:
     assert {line["service"] for line in lines} == SERVICES
     assert {line["sessionId"] for line in lines} == {session}
     assert {line["userName"] for line in lines} == {"Ada Łovelace"}
+    assert [line for line in lines if line["level"] in {"warn", "error"}] == []
     stamps = [line["timestamp"] for line in lines]
     assert stamps == sorted(stamps)
     events = [line["event"] for line in lines if "event" in line]

@@ -52,7 +52,7 @@ def contiguous(lines: list[dict[str, Any]]) -> bool:
 
 
 async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> None:
-    """Audio comes back, and one command returns the lines of all services, in time order."""
+    """Audio comes back; one command returns the lines of all services, in time order; none warns."""
     wav = tmp_path / "answer.wav"
     status, out, err = await run(
         up, "call", "webrtc:demo", "--session", "e2e:call-1", "--user", "Ada Łovelace",
@@ -68,6 +68,7 @@ async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> Non
     stamps = [line["timestamp"] for line in lines]
     assert stamps == sorted(stamps)
     assert contiguous(lines)
+    assert [line for line in lines if line["level"] in {"warn", "error"}] == []
     events = [line["event"] for line in lines if "event" in line]
     # The operator may have the join before the gateway has said that it is accepted.
     wanted = [

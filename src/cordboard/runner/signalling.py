@@ -1,6 +1,7 @@
 """WebRTC signalling inside the bot's process, by Pipecat's own request handler."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -15,6 +16,11 @@ from pipecat.transports.smallwebrtc.request_handler import (
 from cordboard.emit import get_logger
 
 _OFFER_FIELDS: Final = ("sdp", "type", "pc_id", "restart_pc", "request_data", "requestData")
+# Pipecat's order of media in an offer: audio, camera, screen; and how it asks for the last two.
+_VIDEO_TRACKS: Final = (
+    (1, "camera", "video_input_track"),
+    (2, "screen", "screen_video_input_track"),
+)
 
 log = get_logger("webrtc")
 
@@ -58,12 +64,39 @@ class Signalling:
         return 200, {"status": "ok"}
 
     async def _connected(self, connection: Any) -> None:
+        _expect_no_video(connection)
+
         @connection.event_handler("connected")  # type: ignore[untyped-decorator]
         async def connected(_connection: Any) -> None:
             log.info("Bot connected", event="bot.connected", transport="webrtc")
 
         if not self._connection.done():
             self._connection.set_result(connection)
+
+
+def _expect_no_video(connection: Any) -> None:
+    """Let Pipecat ask for video only where there is some.
+
+    It asks each connection for camera and screen, whatever the bot wants, and warns of each that
+    the caller has not offered: two warnings in every spoken call that goes well. The question is
+    put anew each time, as video may come with a later offer.
+    """
+    for place, kind, name in _VIDEO_TRACKS:
+        setattr(
+            connection, name, _unless_absent(connection, place, kind, getattr(connection, name))
+        )
+
+
+def _unless_absent(
+    connection: Any, place: int, kind: str, track: Callable[[], Any]
+) -> Callable[[], Any]:
+    def ask() -> Any:
+        if len(connection.pc.getTransceivers()) <= place:
+            log.debug("The caller offers no video", kind=kind)
+            return None
+        return track()
+
+    return ask
 
 
 def _candidate(item: dict[str, Any]) -> IceCandidate:
