@@ -1,19 +1,24 @@
 """`cordboard logs` as a user meets it: words, forms, exit statuses, terminal and pipe."""
 
+import itertools
 import json
 import os
 import pty
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from cordboard.cli import COMMANDS, main
 from cordboard.cli.logs import EXIT_COMPLETE, EXIT_INCOMPLETE
+from cordboard.logs.tape import FileTape
 from logs.logs_support import at, encoded, record, write_lines
 
 ROOT = Path(__file__).parents[2]
@@ -201,6 +206,79 @@ def test_files(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     assert coverage["complete"] is True
     assert run(*words) == USAGE
     assert folder.exists()
+
+
+def everything(out: Path) -> tuple[tuple[str, ...], ...]:
+    """The words for each thing that can be made of one query."""
+    return (
+        ("--collect", str(out / "lines")),
+        ("--report", str(out / "call.html")),
+        ("--bundle", str(out / "call.zip")),
+        ("-o", "raw"),
+    )
+
+
+def contents(out: Path) -> dict[str, str]:
+    """What was written, whenever it was made."""
+    found = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
+    texts = {name: path.read_bytes() for name, path in found.items() if path.suffix != ".zip"}
+    for name, path in found.items():
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as packed:
+                texts |= {f"{name}/{inner}": packed.read(inner) for inner in packed.namelist()}
+    made = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|Ask again.*")
+    return {name: made.sub("", text.decode()) for name, text in texts.items()}
+
+
+def test_all_is_made_of_one_reading(
+    folder: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Files and stdout are served by one pass over the sources, and are what each is alone."""
+    read: list[int] = []
+    real = FileTape.read_into
+
+    def counted(self: FileTape, buffer: bytearray, offset: int, size: int) -> int:
+        read.append(real(self, buffer, offset, size))
+        return read[-1]
+
+    monkeypatch.setattr(FileTape, "read_into", counted)
+    monkeypatch.setattr(sys, "argv", ["cordboard", "logs"])
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    together.mkdir()
+    apart.mkdir()
+    asked = [("--session", "call-7"), ("--since", at(0))]
+    for words in asked:
+        for out in (together, apart):
+            shutil.rmtree(out)
+            out.mkdir()
+        one_by_one, shown = [], b""
+        for wanted in everything(apart):
+            read.clear()
+            assert run(*words, *wanted) == EXIT_COMPLETE
+            one_by_one.append(sum(read))
+            shown += capfdbinary.readouterr().out
+        read.clear()
+        assert run(*words, *itertools.chain(*everything(together))) == EXIT_COMPLETE
+        assert sum(read) == max(one_by_one)
+        said = capfdbinary.readouterr()
+        assert said.out == shown
+        assert said.err.count(b"coverage:") == 1
+        assert said.err.count(b": written") == 3
+        assert contents(together) == contents(apart)
+    assert folder.exists()
+
+
+def test_files_are_whole_when_the_reader_of_stdout_goes(folder: Path, tmp_path: Path) -> None:
+    """`-o json | head -1` beside --collect: the collection holds all lines."""
+    lines = [encoded(record(n, seq=n, boot="bbbbbbbb")) for n in range(1, 9000)]
+    write_lines(folder / "big.jsonl", lines)
+    done = subprocess.run(
+        f"{sys.executable} -m cordboard logs -o raw --collect {tmp_path}/all | head -1",
+        shell=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.count(b"\n") == 1
+    assert b"Traceback" not in done.stderr
+    assert (tmp_path / "all" / "big.jsonl").read_bytes().splitlines() == lines
 
 
 def test_coverage_in_full(folder: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
 
@@ -12,6 +12,8 @@ from cordboard.settings import pager_command
 
 if TYPE_CHECKING:
     import subprocess
+
+    from cordboard.logs.line import Line
 
 _PROGRESS_AFTER_S: Final = 1.0
 _PROGRESS_EVERY_S: Final = 0.2
@@ -80,6 +82,47 @@ def output(*, paged: bool) -> Iterator[IO[bytes]]:
         while pager.poll() is None:
             with suppress(KeyboardInterrupt):  # Ctrl-C is the pager's while it is on the screen
                 pager.wait()
+
+
+class Tee:
+    """Shows lines on stdout while they pass on into files, which go on when stdout has gone.
+
+    Args:
+        render: Makes the bytes of a line.
+        begin: Is called before the first one.
+        flushed: Show each line at once.
+    """
+
+    def __init__(
+        self, render: Callable[["Line"], bytes], begin: Callable[[], None], *, flushed: bool
+    ) -> None:
+        self._render = render
+        self._begin = begin
+        self._flushed = flushed
+        self._gone: BrokenPipeError | None = None
+
+    def lines(self, lines: Iterable["Line"]) -> Iterator["Line"]:
+        """Yield the same lines."""
+        for line in lines:
+            self._show(line)
+            yield line
+
+    def end(self) -> None:
+        """Tell, now that the files are whole, that nobody has read to the end."""
+        if self._gone is not None:
+            raise self._gone
+        sys.stdout.flush()
+
+    def _show(self, line: "Line") -> None:
+        if self._gone is not None:
+            return
+        self._begin()
+        try:
+            sys.stdout.buffer.write(self._render(line))
+            if self._flushed:
+                sys.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            self._gone = error
 
 
 def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:

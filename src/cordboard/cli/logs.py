@@ -5,7 +5,6 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal
 
@@ -14,6 +13,7 @@ from cordboard.contract.errors import UsageError
 if TYPE_CHECKING:
     from cordboard.cli._logs import Progress
     from cordboard.logs.coverage import Coverage
+    from cordboard.logs.line import Line
     from cordboard.logs.query import Query
     from cordboard.logs.reader import Form, Reader
     from cordboard.logs.report import Header
@@ -158,37 +158,22 @@ def _no_collection(*, unless: bool) -> Iterator[None]:
 
 
 def _written(args: argparse.Namespace, query: "Query", limit: int | None) -> "Coverage":
+    """Read once, and write everything that was asked for: files, lines on stdout, or both."""
     from cordboard.cli._logs_words import reader_of
 
-    coverage = None
-    for write in _writers(args):
-        reader = reader_of(args, query)
-        reader.limit = limit
-        reader.progress = progress = _progress(args)
-        try:
-            write(reader, progress.clear)
-            progress.clear()
+    reader = reader_of(args, query)
+    reader.limit = limit
+    reader.progress = progress = _progress(args)
+    try:
+        if args.collect or args.report or args.bundle:
+            coverage = _hand_over(args, reader, progress.clear)
+        else:
+            _print(args, reader, progress.clear)
             coverage = reader.coverage()
-        finally:
-            reader.close()
-    assert coverage is not None  # noqa: S101 - there is always something to write
-    return coverage
-
-
-Writer = Callable[["Reader", Callable[[], None]], None]
-"""Writes all lines of a reader somewhere; calls the other before the first one."""
-
-
-def _writers(args: argparse.Namespace) -> Iterator[Writer]:
-    """Yield what is to be made: what was asked for, else the lines on stdout."""
-    if args.collect:
-        yield partial(_collect, args)
-    if args.report:
-        yield partial(_report, args)
-    if args.bundle:
-        yield partial(_bundle, args)
-    if args.output or not (args.collect or args.report or args.bundle):
-        yield partial(_print, args)
+        progress.clear()
+        return coverage
+    finally:
+        reader.close()
 
 
 # --- lines on stdout
@@ -218,11 +203,23 @@ def _pieces(
     if form != "pretty":
         yield from reader.encoded(form)
     else:
-        from cordboard.logs.pretty import Pretty
+        yield from map(_pretty(args), reader.lines())
 
-        pretty = Pretty(color=_colored(sys.stdout), sessions=not args.session)
-        for line in reader.lines():
-            yield pretty(line).encode("utf-8", "replace")
+
+def _render(args: argparse.Namespace) -> Callable[["Line"], bytes]:
+    """Return what makes the bytes of a single line in the form that was asked for."""
+    from cordboard.logs.json_form import json_line, raw_line
+
+    if args.output == "pretty":
+        return _pretty(args)
+    return raw_line if args.output == "raw" else json_line
+
+
+def _pretty(args: argparse.Namespace) -> Callable[["Line"], bytes]:
+    from cordboard.logs.pretty import Pretty
+
+    pretty = Pretty(color=_colored(sys.stdout), sessions=not args.session)
+    return lambda line: pretty(line).encode("utf-8", "replace")
 
 
 # --- files
@@ -250,25 +247,31 @@ def _check_targets(args: argparse.Namespace) -> None:
         report.check_bundle_path(Path(args.bundle))
 
 
-def _collect(args: argparse.Namespace, reader: "Reader", _: Callable[[], None]) -> None:
+def _hand_over(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]) -> "Coverage":
+    """Write files; with ``-o`` the lines pass stdout on their way there."""
+    from cordboard.cli import _logs
     from cordboard.logs import report
 
-    report.collect(args.collect, reader.lines(), reader.coverage)
-    _say(args, f"{args.collect}: written")
+    known: list[Coverage] = []
 
+    def coverage() -> "Coverage":
+        known[:] = known or [reader.coverage()]
+        return known[0]
 
-def _report(args: argparse.Namespace, reader: "Reader", _: Callable[[], None]) -> None:
-    from cordboard.logs import report
-
-    report.write_report(args.report, reader.lines(), reader.coverage, _header(args, reader.query))
-    _say(args, f"{args.report}: written")
-
-
-def _bundle(args: argparse.Namespace, reader: "Reader", _: Callable[[], None]) -> None:
-    from cordboard.logs import report
-
-    report.bundle(args.bundle, reader.lines(), reader.coverage, _header(args, reader.query))
-    _say(args, f"{args.bundle}: written")
+    tee = _logs.Tee(_render(args), begin, flushed=sys.stdout.isatty())
+    report.hand_over(
+        tee.lines(reader.lines()) if args.output else reader.lines(),
+        coverage,
+        _header(args, reader.query),
+        report=args.report,
+        directory=args.collect,
+        zip_path=args.bundle,
+    )
+    begin()
+    for name in filter(None, (args.collect, args.report, args.bundle)):
+        _say(args, f"{name}: written")
+    tee.end()
+    return coverage()
 
 
 def _header(args: argparse.Namespace, query: "Query") -> "Header":
