@@ -274,6 +274,9 @@ def test_a_mention_is_no_hit(plane: Plane) -> None:
     answer = plane.ask()
     assert len(answer.lines) == len(STEPS)
     assert "2 further lines mention the session; --mentions shows them." in answer.coverage.notes
+    plane.files["gateway"].pop()
+    assert "1 further line mentions the session; --mentions shows it." in plane.ask().coverage.notes
+    plane.say("gateway", message="x", meta={"other": {"sessionId": "call-7"}})
     shown = plane.ask(mentions=True)
     assert shown.coverage.attribution == {"explicit": len(STEPS), "absent": 2}
 

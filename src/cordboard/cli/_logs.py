@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
 
 from cordboard.contract.terminal import one_line
-from cordboard.logs.coverage import REASONS, Answer, Coverage
+from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 from cordboard.settings import pager_command
 
 if TYPE_CHECKING:
@@ -145,12 +145,12 @@ def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
 
 def _verdict(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
     lines = sum(coverage.attribution.values())
-    said = ", ".join(f"{count} {how}" for how, count in coverage.attribution.items() if count)
-    counted = ", ".join(f"{count} {what}" for what, count in coverage.counts.items() if count)
+    said = ", ".join(f"{n:,} {how}" for how, n in coverage.attribution.items() if n)
+    counted = ", ".join(f"{n:,} {what}" for what, n in coverage.counts.items() if n)
     head = "complete" if coverage.complete else "incomplete"
     painted = paint("32" if coverage.complete else "1;33", f"coverage: {head}")
     return "; ".join(
-        filter(None, [f"{painted}, {_counted(lines)}{f' ({said})' if said else ''}", counted])
+        filter(None, [f"{painted}, {count(lines, 'line')}{f' ({said})' if said else ''}", counted])
     )
 
 
@@ -160,7 +160,7 @@ def _is_shown(answer: Answer) -> bool:
 
 def _row(answer: Answer) -> tuple[str, str, str]:
     span = f"{answer.first} to {answer.last}" if answer.first else ""
-    return one_line(answer.name), _counted(answer.lines), one_line(span)
+    return one_line(answer.name), count(answer.lines, "line"), one_line(span)
 
 
 def _shortfalls(answer: Answer) -> list[str]:
@@ -172,7 +172,3 @@ def _shortfalls(answer: Answer) -> list[str]:
     if len(words) > len(shown):
         shown.append(f"and {len(words) - len(shown)} more; --coverage FILE has all")
     return shown
-
-
-def _counted(lines: int) -> str:
-    return "1 line" if lines == 1 else f"{lines} lines"

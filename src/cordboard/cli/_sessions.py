@@ -6,6 +6,7 @@ from cordboard.cli import _ask, logs
 from cordboard.cli._logs_words import reader_of, window
 from cordboard.contract.errors import NotFoundError
 from cordboard.contract.ids import check_session_id
+from cordboard.logs.coverage import count
 from cordboard.logs.evidence import holes
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
@@ -59,7 +60,8 @@ def _show(entries: list[Entry], args: argparse.Namespace) -> None:
     else:
         _ask.write(_table(shown) if shown else "No sessions.")
         if len(entries) > len(shown):
-            _ask.write(f"… {len(entries) - len(shown)} more; --limit shows them.")
+            more = len(entries) - len(shown)
+            _ask.write(f"… {more:,} more; --limit shows {'it' if more == 1 else 'them'}.")
 
 
 def _table(entries: list[Entry]) -> str:
@@ -116,7 +118,7 @@ def _one(entry: Entry) -> str:
 
 
 def _missing(entry: Entry) -> str:
-    words = [f"up to {entry.missing} lines"] if entry.missing else []
+    words = [f"up to {count(entry.missing, 'line')}"] if entry.missing else []
     return ", ".join([*words, *(f"{service} silent" for service in entry.silent)])
 
 

@@ -1,8 +1,8 @@
 """What should have answered against what did: the proof that an answer is complete, or is not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 REASONS: Final[dict[str, str]] = {
     "no_such_pod": "there is no such pod",
@@ -24,8 +24,7 @@ REASONS: Final[dict[str, str]] = {
 """Why a source returned nothing, or less than it should have; the contract's words and ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shortfall:
+class Shortfall(NamedTuple):
     """One reason why something is missing.
 
     Attributes:
@@ -37,8 +36,7 @@ class Shortfall:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one service, file, pod or container returned.
 
     Attributes:
@@ -58,8 +56,10 @@ class Answer:
     shortfalls: tuple[Shortfall, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+_NONE: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+class Coverage(NamedTuple):
     """Whether an answer is complete, and if not, what is missing and why.
 
     Attributes:
@@ -70,11 +70,29 @@ class Coverage:
     """
 
     answers: tuple[Answer, ...]
-    counts: Mapping[str, int] = field(default_factory=dict)
-    attribution: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = _NONE
+    attribution: Mapping[str, int] = _NONE
     notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether nothing is missing."""
         return not any(answer.shortfalls for answer in self.answers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        answers = [
+            {**answer._asdict(), "shortfalls": [why._asdict() for why in answer.shortfalls]}
+            for answer in self.answers
+        ]
+        return {
+            "answers": answers,
+            "counts": dict(self.counts),
+            "attribution": dict(self.attribution),
+            "notes": list(self.notes),
+        }
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: ``1 error``, ``3 errors``."""
+    return f"{number} {one}" if number == 1 else f"{number:,} {many or one + 's'}"

@@ -3,12 +3,11 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.attribution import Trail
-from cordboard.logs.coverage import Answer, Coverage, Shortfall
+from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
 from cordboard.logs.evidence import beginnings, earliest, holes, rotated, why_silent
 from cordboard.logs.expected import began, silent
 from cordboard.logs.glance import Glance, Summary
@@ -23,13 +22,15 @@ _QUIET: Final = ("file",)
 """Kinds of which only those that returned something, or should have, are named."""
 
 
-@dataclass(slots=True)
 class Heard:
     """What one service or stream returned."""
 
-    lines: int = 0
-    first: str | None = None
-    last: str | None = None
+    __slots__ = ("first", "last", "lines")
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.first: str | None = None
+        self.last: str | None = None
 
     def add(self, lines: int, first: str, last: str) -> None:
         """Count lines."""
@@ -38,18 +39,18 @@ class Heard:
         self.last = last if self.last is None or last > self.last else self.last
 
 
-@dataclass(slots=True)
 class Tally:
     """Counts of lines."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    attribution: Counter[str] = field(default_factory=Counter)
-    mentions: int = 0
-    services: dict[str, Heard] = field(default_factory=dict)
-    streams: dict[int, Heard] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    limit: int | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.attribution: Counter[str] = Counter()
+        self.mentions = 0
+        self.services: dict[str, Heard] = {}
+        self.streams: dict[int, Heard] = {}
+        self.notes: list[str] = []
+        self.limit: int | None = None
+        self._lock = threading.Lock()
 
     def note(self, line: Line, number: int) -> None:
         """Count a line of a stream."""
@@ -126,7 +127,8 @@ class Tally:
         if trail is None:
             return
         if self.mentions and not query.mentions:
-            yield f"{self.mentions} further lines mention the session; --mentions shows them."
+            words = count(self.mentions, "further line mentions", "further lines mention")
+            yield f"{words} the session; --mentions shows {'it' if self.mentions == 1 else 'them'}."
         if not query.fix_skew:
             yield from map(str, skews(trail.steps))
         if trail.services and query.since and not began(trail):
@@ -154,13 +156,7 @@ def _answer(
     name: str, kind: str, heard: Heard | None, why: tuple[Shortfall, ...] | list[Shortfall]
 ) -> Answer:
     heard = heard or Heard()
-    return replace(
-        Answer(name, kind),
-        lines=heard.lines,
-        first=heard.first,
-        last=heard.last,
-        shortfalls=tuple(why),
-    )
+    return Answer(name, kind, heard.lines, heard.first, heard.last, tuple(why))
 
 
 def _rank(service: str) -> tuple[int, str]:
@@ -170,12 +166,13 @@ def _rank(service: str) -> tuple[int, str]:
 def _old(tracks: Sequence[Track]) -> Iterator[str]:
     old = sum(track.passed_over for track in tracks)
     if old:
+        what = "packed file that was", "packed files that were"
         yield (
-            f"Packed files that were last written before the window, {old} of them, were not read; "
-            "--exact reads them."
+            f"{count(old, *what)} last written before the window {'was' if old == 1 else 'were'} "
+            f"not read; --exact reads {'it' if old == 1 else 'them'}."
         )
 
 
-def _limited(count: int) -> Answer:
-    why = Shortfall("truncated", f"the limit of {count} was reached; later lines are left out")
-    return Answer("--limit", "query", lines=count, shortfalls=(why,))
+def _limited(limit: int) -> Answer:
+    why = Shortfall("truncated", f"the limit of {limit} was reached; later lines are left out")
+    return Answer("--limit", "query", lines=limit, shortfalls=(why,))

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordboard.logs.report import text
+from cordboard.logs.coverage import Answer, Coverage
+from cordboard.logs.report import html, text
 from cordboard.logs.report.bounded import HeadTail
 from cordboard.logs.report.clean import clean_record
 from cordboard.logs.report.entry import Entry, entry
 from cordboard.logs.report.header import Header
 from cordboard.logs.report.model import ModelMaker
+from cordboard.logs.report.rows import RowMaker
 from report_support import (
     COMPLETE,
     HEADER,
@@ -127,3 +129,20 @@ def test_several_sessions_are_listed() -> None:
     assert "[FAILED] 2 sessions: 1 went well, 1 failed." in said
     assert "The join was refused: queue_full" in said
     assert "[call-8]  join.refused  Join refused reason=queue_full" in said
+
+
+def test_one_is_one() -> None:
+    """A number of one has a noun and a verb in the singular, in both forms of the report."""
+    told = Told().say(0, "gateway", "Only", level="warn")
+    maker, rows = ModelMaker(HEADER), RowMaker()
+    for record in told.records:
+        maker.add(record)
+        rows.add(record, "gateway.jsonl", "explicit")
+    coverage = Coverage((Answer("gateway", "service", lines=1),), counts={"late": 1})
+    model = maker.model(coverage)
+    said = "\n".join([*report_of(told.records), *html.page(model, rows)])
+    assert "line, complete" in said
+    assert "The one line is embedded below" in said
+    assert "1 line, 1 warning, 0 errors" in said
+    shown = said.partition("<script")[0]
+    assert not re.search(r"\b1 (?:lines|errors|warnings|sessions|turns|events|more are)\b", shown)

@@ -7,7 +7,6 @@ import re
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -83,7 +82,7 @@ class Spread:
 
 def coverage_json(coverage: Coverage) -> bytes:
     """Return a coverage as JSON for people and programs."""
-    return _json({"complete": coverage.complete, **clean_record(asdict(coverage))})
+    return _json({"complete": coverage.complete, **clean_record(coverage.as_dict())})
 
 
 def versions_json() -> bytes:

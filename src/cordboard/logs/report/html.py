@@ -11,12 +11,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from cordboard.logs.coverage import REASONS, Answer
+from cordboard.logs.coverage import REASONS, Answer, count
 from cordboard.logs.report import html_call
 from cordboard.logs.report.markup import Markup, el
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.rows import RowMaker
-from cordboard.logs.report.units import clock, count, day_and_clock, length, microseconds
+from cordboard.logs.report.units import clock, day_and_clock, length, microseconds
 from cordboard.logs.report.visible import one_line
 
 MARKS: Final = {"ok": "✓", "warn": "!", "bad": "✗", "unknown": "?"}
@@ -155,7 +155,7 @@ def _figures(model: Model) -> list[tuple[str, str, str]]:
         _counted(troubles.warnings, "warning", "warn"),
         (
             f"{model.lines:,}",
-            "lines, complete" if complete else "lines, incomplete",
+            f"{'line' if model.lines == 1 else 'lines'}, {'complete' if complete else 'incomplete'}",
             "" if complete else "warn",
         ),
     ]
@@ -261,7 +261,7 @@ def _answer(answer: Answer) -> Markup:
 def _lines(model: Model, rows: RowMaker) -> Markup:
     zero = _zero_us(model)
     left_out = (
-        f"{rows.left_out:,} lines of the middle are not in this file: ask for a shorter window, or with --collect for all."
+        f"{count(rows.left_out, 'line of the middle is', 'lines of the middle are')} not in this file: ask for a shorter window, or with --collect for all."
         if rows.left_out
         else None
     )
@@ -331,11 +331,15 @@ def _lines(model: Model, rows: RowMaker) -> Markup:
         el("div", id="paper", class_="print-rows"),
         el(
             "p",
-            f"The {count(model.lines, 'line')} are embedded below as JSON; reading them here needs a script, and this viewer runs none. Everything above is complete without it.",
+            f"{_embedded(model.lines)} below as JSON; reading them here needs a script, and this viewer runs none. Everything above is complete without it.",
             class_="no-js dim",
         ),
         id="lines",
     )
+
+
+def _embedded(lines: int) -> str:
+    return "The one line is embedded" if lines == 1 else f"The {lines:,} lines are embedded"
 
 
 def _zero_us(model: Model) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cordboard.contract.record import SERVICES
+from cordboard.logs.coverage import count
 from cordboard.logs.report.attempts import Attempt
 from cordboard.logs.report.entry import Entry
 from cordboard.logs.report.lanes import BUCKETS, Lane, Mark
@@ -12,7 +13,7 @@ from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.stages import Stage, Startup
 from cordboard.logs.report.trouble import Block, Troubles
 from cordboard.logs.report.turns import Turn
-from cordboard.logs.report.units import clock, count, day_and_clock, length
+from cordboard.logs.report.units import clock, day_and_clock, length
 from cordboard.logs.report.visible import one_line, pairs
 
 WIDTH: Final = 1000
@@ -281,7 +282,7 @@ def _lane(lane: Lane) -> Markup:
             width=BUCKETS * 4,
             height=22,
             role="img",
-            aria_label=f"{one_line(lane.service, 40)}: {lane.lines} lines, {lane.warnings} warnings, {lane.errors} errors",
+            aria_label=f"{one_line(lane.service, 40)}: {count(lane.lines, 'line')}, {count(lane.warnings, 'warning')}, {count(lane.errors, 'error')}",
         ),
         el("span", f"{lane.lines:,}", class_="num dim"),
         class_=f"lane {_colour(lane.service)}",
@@ -356,7 +357,7 @@ def troubles(found: Troubles, *, named: bool = False) -> Markup:
     about = f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
     ordered = sorted(found.blocks, key=lambda block: block.worst != "error")
     left_out = (
-        f"{found.left_out:,} more are in the lines below: there are too many."
+        f"{count(found.left_out, 'more is', 'more are')} in the lines below: there are too many."
         if found.left_out
         else None
     )
@@ -445,7 +446,11 @@ def sessions(model: Model) -> Markup | None:
         "Errors",
         "How it went",
     )
-    more = f"{model.others:,} more sessions are not listed." if model.others else None
+    more = (
+        f"{count(model.others, 'more session is', 'more sessions are')} not listed."
+        if model.others
+        else None
+    )
     return el(
         "section",
         el("h2", "Sessions", el("small", "ask with --session ID for one's own report")),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cordboard.logs.coverage import Coverage
+from cordboard.logs.coverage import Coverage, count
 from cordboard.logs.report.attempts import Attempt, attempts
 from cordboard.logs.report.bounded import HeadTail
 from cordboard.logs.report.entry import Entry, entry
@@ -13,7 +13,6 @@ from cordboard.logs.report.lanes import LaneMaker, Lanes
 from cordboard.logs.report.stages import Startup, startup
 from cordboard.logs.report.trouble import TroubleFinder, Troubles
 from cordboard.logs.report.turns import Latency, Turn, latency, turns
-from cordboard.logs.report.units import count
 from cordboard.logs.report.verdict import Story, Verdict, judge, seconds_told
 
 SESSIONS_MAX: Final = 500

@@ -109,6 +109,7 @@
     chips.append(button);
   }
 
+  const lines = (count, more = "") => count.toLocaleString("en") + " " + more + (count === 1 ? "line" : "lines");
   const refilter = () => {
     needle = search.value.trim().toLowerCase();
     const words = needle.split(/\s+/).filter(Boolean), from = LEVELS[least.value] || 0;
@@ -119,8 +120,7 @@
       if (words.length && !words.every((word) => haystack(at).includes(word))) continue;
       shown.push(at);
     }
-    counted.textContent = shown.length === rows.length ? rows.length.toLocaleString("en") + " lines"
-      : shown.length.toLocaleString("en") + " of " + rows.length.toLocaleString("en") + " lines";
+    counted.textContent = (shown.length === rows.length ? "" : shown.length.toLocaleString("en") + " of ") + lines(rows.length);
     layout();
   };
 
@@ -250,7 +250,7 @@
       const it = line(at);
       fragment.append(make("div", it.known, [clock(it.us), it.level.padEnd(5), it.service, it.event, it.message, pairs(it.meta), errorWords(it.error)].filter(Boolean).join(" ")));
     }
-    if (shown.length > PRINTED_MAX) fragment.append(make("div", "dim", "… " + (shown.length - PRINTED_MAX) + " more lines are in the file"));
+    if (shown.length > PRINTED_MAX) fragment.append(make("div", "dim", "… " + lines(shown.length - PRINTED_MAX, "more ") + (shown.length - PRINTED_MAX === 1 ? " is" : " are") + " in the file"));
     paper.replaceChildren(fragment);
   });
   addEventListener("afterprint", () => paper.replaceChildren());

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from cordboard.logs.coverage import REASONS, Answer
+from cordboard.logs.coverage import REASONS, Answer, count
 from cordboard.logs.report.attempts import Attempt
 from cordboard.logs.report.entry import Entry
 from cordboard.logs.report.lanes import BUCKETS, Lane
@@ -12,7 +12,7 @@ from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.stages import Stage
 from cordboard.logs.report.trouble import Block
 from cordboard.logs.report.turns import Turn
-from cordboard.logs.report.units import clock, count, day_and_clock, length, microseconds
+from cordboard.logs.report.units import clock, day_and_clock, length, microseconds
 from cordboard.logs.report.visible import one_line, visible
 
 COLUMNS: Final = 100
@@ -255,7 +255,7 @@ def _troubles(model: Model) -> Iterator[str]:
         yield from _block(block, named=model.session is None)
         yield ""
     if found.left_out:
-        yield f"{found.left_out:,} more are among the lines below."
+        yield f"{count(found.left_out, 'more is', 'more are')} among the lines below."
     if not found.blocks:
         yield "none in these lines"
 
@@ -274,7 +274,8 @@ def _all_lines(entries: Iterable[Entry], left_out: int, *, named: bool) -> Itera
     before = -1
     for item in entries:
         if item.index != before + 1:
-            yield f"... {left_out:,} lines of the middle are not in this report ..."
+            words = count(left_out, "line of the middle is", "lines of the middle are")
+            yield f"... {words} not in this report ..."
         before = item.index
         yield from _entry(item, "", stack=True, named=named)
 

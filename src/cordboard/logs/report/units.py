@@ -66,8 +66,3 @@ def _minutes(seconds: int) -> str:
     if hours:
         return f"{hours} h {rest // 60:02d} min"
     return f"{rest // 60} min {rest % 60:02d} s"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: ``1 error``, ``3 errors``."""
-    return f"{number} {one}" if number == 1 else f"{number:,} {many or one + 's'}"

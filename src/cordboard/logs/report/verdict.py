@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cordboard.contract.state import REASONS
+from cordboard.logs.coverage import count
 from cordboard.logs.report.entry import Entry, number
 from cordboard.logs.report.stages import PATH, SETBACKS, Startup
-from cordboard.logs.report.units import clock, count, length
+from cordboard.logs.report.units import clock, length
 from cordboard.logs.report.visible import as_text, one_line
 
 Tone = Literal["ok", "warn", "bad", "unknown"]
