@@ -1,12 +1,22 @@
-"""Child processes that never outlive us: the kernel ends them when their parent ends."""
+"""Child processes that never outlive us: the kernel ends them when their parent ends.
 
+What a child has started, and what has left its group and session, comes to us as an orphan when we
+have asked for that: so it can be found by a look at our own children alone.
+"""
+
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import Final
 
+END_S: Final = 1.0  # for one that the kernel holds up (a dead network disk) nobody is kept waiting
+_LOOK_S: Final = 0.002
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -25,3 +35,40 @@ def die_with_parent(parent_pid: int | None = None, *, number: int = signal.SIGKI
     _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if parent_pid is not None and os.getppid() != parent_pid:
         os.kill(os.getpid(), number)
+
+
+def adopt_orphans() -> None:
+    """Ask the kernel that orphans among our descendants become our children, not init's.
+
+    Elsewhere than on Linux it does nothing.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the children of a process; none where the kernel does not tell."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are all we need
+            with contextlib.suppress(OSError):
+                told = Path(f"/proc/{pid}/task/{thread}/children").read_text(encoding="ascii")
+                found |= {int(word) for word in told.split()}
+    return found
+
+
+def kill(pid: int) -> None:
+    """End a process at once, if it is there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def end_children(within_s: float = END_S) -> None:
+    """End all our children, and all that they leave behind, in a process that adopts orphans."""
+    deadline = time.monotonic() + within_s
+    while (found := children_of(os.getpid())) and time.monotonic() < deadline:
+        for pid in found:
+            kill(pid)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(_LOOK_S)

@@ -49,6 +49,9 @@ async def talk(args):
         number += 1
         await asyncio.sleep(0.02)
 
+async def tell_nothing(args):
+    """Finishes."""
+
 async def crash(args):
     raise ValueError("as told")
 
@@ -94,6 +97,15 @@ async def child(args):
     process = subprocess.Popen(["sleep", "600"])
     Path(args.body["file"]).write_text(str(process.pid))
     await wait(args)
+
+async def litter(args):
+    """Leaves processes that are neither of its group nor of its session; then does what is wanted."""
+    import subprocess
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    script = "sleep 600 >&2 & echo $!"  # its parent goes before it
+    orphan = subprocess.run(["setsid", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    print("litter", process.pid, orphan.stdout.strip())
+    await globals()[args.body.get("then", "wait")](args)
 '''
 
 _numbers = itertools.count()
@@ -172,6 +184,19 @@ class Runner:
             for r in list(self.part.records)
             if r["sessionId"] == launch.session_id and r["service"] == service
         ]
+
+
+async def litter_of(runner: Runner, launch: Launch) -> list[int]:
+    """The processes that a bot told to litter has left."""
+
+    def told() -> list[int] | None:
+        words = [line["message"].split() for line in runner.lines(launch) if line.get("raw")]
+        return next(
+            ([int(word) for word in said[1:]] for said in words if said[0] == "litter"), None
+        )
+
+    found: list[int] = await until(told)
+    return found
 
 
 def write_bot(directory: Path, text: str = BOT, name: str = "told.py") -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ import pytest
 from cordboard.contract.launch import Launch
 from cordboard.store import Store, open_store
 from plane_support import Part, Processes, ask, gone_within, is_running, parent_of, ready
-from runner.runner_support import Runner, client, processes, write_bot
+from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(90)
@@ -42,6 +43,10 @@ async def store(plane: Processes) -> AsyncIterator[Store]:
         part.signal(signal.SIGKILL)
     while _clients:
         await _clients.pop().close()
+
+
+def files_in(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
 
 
 async def warm(plane: Processes, store: Store, *words: str, **env: str) -> Runner:
@@ -88,29 +93,45 @@ class TestBotFile:
 
 
 class TestDeath:
-    async def test_bots_die_with_their_runner(self, plane: Processes, store: Store) -> None:
-        """Whatever kills the runner, no bot outlives it by more than a moment."""
-        for victim in ("supervisor", "fork server"):
-            runner = await warm(plane, store)
-            launches = [await runner.run(do) for do in ("wait", "deafer", "spin")]
-            pids = [await runner.pid(launch) for launch in launches]
-            if victim == "supervisor":
-                runner.part.kill()
-            else:
-                _kill_parent_of(pids[0])
-            assert [victim, *(gone_within(pid, 3.0) for pid in pids)] == [victim, True, True, True]
-            runner.part.signal(signal.SIGKILL)
+    @pytest.mark.parametrize("victim", ["supervisor", "fork server", "group"])
+    async def test_bots_die_with_their_runner(
+        self, plane: Processes, store: Store, victim: str
+    ) -> None:
+        """Whatever kills the runner, no bot outlives it by more than a moment, nor what a bot started."""
+        runner = await warm(plane, store)
+        launches = [await runner.run(do) for do in ("wait", "deafer", "spin", "litter")]
+        pids = [await runner.pid(launch) for launch in launches]
+        pids += await litter_of(runner, launches[-1])
+        if victim == "supervisor":
+            runner.part.kill()
+        elif victim == "group":
+            os.killpg(runner.part.process.pid, signal.SIGKILL)
+        else:
+            _kill_parent_of(pids[0])
+        assert [gone_within(pid, 3.0) for pid in pids] == [True] * 6
+
+    async def test_nothing_is_left_on_the_disk(
+        self, plane: Processes, store: Store, tmp_path: Path
+    ) -> None:
+        """A runner that was killed leaves no file in the directory of temporary ones."""
+        runner = await warm(plane, store, TMPDIR=str(tmp_path))
+        pid = await runner.pid(await runner.run("wait"))
+        runner.part.kill()
+        assert gone_within(pid, 3.0)
+        assert files_in(tmp_path) == []
 
     async def test_frozen_supervisor(self, plane: Processes, store: Store) -> None:
         """A bot whose runner does not renew ends by itself before its room is granted again."""
         async with open_store(plane.redis_url, lease_s=1) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
-            launch = await runner.run("wait")
+            launch = await runner.run("litter")
             pid = await runner.pid(launch)
+            litter = await litter_of(runner, launch)
             await asyncio.sleep(1)
             runner.part.signal(signal.SIGSTOP)
             stopped_at = time.monotonic()
             assert gone_within(pid, short.periods.silence_s)
+            assert [gone_within(left, 1.0) for left in litter] == [True, True]
             assert time.monotonic() - stopped_at > short.periods.lease_s
             runner.part.signal(signal.SIGCONT)
             assert (await runner.end(launch)).reason == "lease_lost"

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from cordboard.store import open_store
 from plane_support import Processes, gone_within, is_running, parent_of, ready
-from runner.runner_support import Runner, client, processes, write_bot
+from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(90)
@@ -241,6 +243,26 @@ class TestEnd:
         pid = int(await until(file.read_text))
         await runner.leave(launch)
         assert gone_within(pid, 5)
+
+    @pytest.mark.parametrize("end", ["left", "killed", "finished", "deaf"])
+    async def test_all_that_it_left_ends(self, runner: Runner, end: str) -> None:
+        """What has a group or session of its own, or no parent any more, is gone with the session."""
+        then = {"finished": "tell_nothing", "deaf": "deafer"}.get(end, "wait")
+        launch = await runner.run("litter", then=then)
+        pids = await litter_of(runner, launch)
+        if end == "killed":
+            os.kill(await runner.pid(launch), signal.SIGKILL)
+        elif end != "finished":
+            await runner.leave(launch)
+        await runner.end(launch)
+        assert [pid for pid in pids if is_running(pid)] == []
+
+    async def test_what_others_left_stays(self, runner: Runner) -> None:
+        """The end of one session ends nothing that another one has started."""
+        launches = [await runner.run("litter") for _ in range(2)]
+        pids = [await litter_of(runner, launch) for launch in launches]
+        await runner.leave(launches[0])
+        assert [[is_running(pid) for pid in each] for each in pids] == [[False] * 2, [True] * 2]
 
     async def test_stop_wish(self, runner: Runner) -> None:
         """A wish to leave that the store alone knows is read at the next renewal."""

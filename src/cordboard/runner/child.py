@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -22,7 +23,7 @@ from cordboard.context.carrier import inject_environment
 from cordboard.contract.ids import is_webrtc
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import Periods
-from cordboard.processes import die_with_parent
+from cordboard.processes import adopt_orphans, die_with_parent
 from cordboard.runner import wire
 from cordboard.runner.fence import Fence, Permit
 from cordboard.runner.wire import BotStart
@@ -61,6 +62,8 @@ def main(  # noqa: PLR0917 - what a process is given at its birth
     """
     os.setsid()
     die_with_parent(os.getppid())
+    adopt_orphans()  # so that what we leave behind is known to be of a session that has ended
+    signal.signal(wire.RUNNER_ENDED, signal.SIG_DFL)
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     for stream in (sys.stdout, sys.stderr):

@@ -6,19 +6,23 @@ begin anew (``exec``, same descriptors) without the bot files, which each child 
 itself. The idle pools of numpy and onnxruntime, which Pipecat brings, are known to survive a fork.
 """
 
+import functools
 import gc
 import os
+import signal
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from cordboard import emit
 from cordboard.contract.errors import BotFileError
-from cordboard.processes import die_with_parent
+from cordboard.processes import adopt_orphans, die_with_parent, end_children
 from cordboard.runner.botfile import Bot, load_bot
-from cordboard.runner.wire import Report
+from cordboard.runner.wire import RUNNER_ENDED, Report
 from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots
 
 SETTLE_S: Final = 0.005  # a thread that was joined is still being taken down by the kernel
@@ -50,6 +54,7 @@ def bot_named(name: str) -> Bot:
 def _load() -> None:
     # Each bot holds the pipe by which the fork server would learn of our runner's end, so a bot
     # that spins would keep both: the kernel is asked instead.
+    runner = os.getppid()
     die_with_parent()
     emit.configure(service="runner")
     _import_pipecat()
@@ -67,8 +72,30 @@ def _load() -> None:
             sys.stdout.flush()
             os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, from the beginning
     emit.quiesce()
+    _inherit(runner)
     gc.collect()
     gc.freeze()  # so that a child's collector does not copy the pages it shares with us
+
+
+def _inherit(runner: int) -> None:
+    """Be the one to whom a bot that ends leaves what it had started, and who ends that with us.
+
+    The runner ends the orphans of a bot; when the runner has been killed, we do, before we end.
+    """
+    adopt_orphans()
+    # What is killed with all of its group is the runner, and not who tidies up after it.
+    os.setpgid(0, 0)
+    signal.signal(RUNNER_ENDED, functools.partial(_end_all, os.getpid(), runner))
+    die_with_parent(runner, number=RUNNER_ENDED)
+    # The standard library's fork server knows nothing of adopted children, which it reaps.
+    warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")
+
+
+def _end_all(us: int, runner: int, _number: int, _frame: FrameType | None) -> None:
+    """End everything below us; not in a child, which is asked only before it has its own handlers."""
+    if os.getpid() == us and os.getppid() != runner:
+        end_children()
+        os._exit(1)
 
 
 def _import_pipecat() -> None:

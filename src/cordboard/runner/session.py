@@ -253,6 +253,7 @@ class BotSession:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(listening), 1.0)
         self._signal(signal.SIGKILL)  # what the bot itself had started
+        await self.host.zygote.end_orphans()  # even what has left its group
         await capture.ended()
         child.writer.close()
         for future in self._asked.values():

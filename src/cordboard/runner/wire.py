@@ -1,6 +1,7 @@
 """What the supervisor and a bot's process say to each other: one JSON object a line."""
 
 import asyncio
+import signal
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import msgspec
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import LEASE_S
 
+RUNNER_ENDED: Final = signal.SIGUSR1  # what the kernel sends the fork server when the runner ends
 LINE_MAX_BYTES: Final = 1024 * 1024  # an offer is some kilobytes
 LAG_PERIOD_S: Final = 1.0  # how often a bot's event loop tells how late it is
 

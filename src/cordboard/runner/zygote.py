@@ -2,6 +2,9 @@
 
 Uses the standard library's fork server; a process that it forks has Pipecat and the bot imported.
 The fork server ends when we end, and each bot when the fork server ends, whatever killed us.
+
+What a bot had started and left behind becomes the fork server's child (or ours, when that has been
+killed): whatever is a child there and no bot is an orphan, and is ended.
 """
 
 import asyncio
@@ -9,20 +12,24 @@ import contextlib
 import multiprocessing
 import os
 import socket
+import tempfile
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, CordboardError
 from cordboard.emit import get_logger, quiesce
+from cordboard.processes import END_S, adopt_orphans, children_of, kill
 from cordboard.runner import wire
 from cordboard.runner.wire import BotStart
 from cordboard.settings import preload_bots, tell_preload, without_secrets
 
 LOAD_TIMEOUT_S: Final = 120.0
+LOOK_S: Final = 0.002
 _PRELOAD: Final = "cordboard.runner.preload"
 
 log = get_logger("zygote")
@@ -38,6 +45,7 @@ class Child:
     out: int
     err: int
     records: int
+    forget: Callable[[int], None]
 
     @property
     def pid(self) -> int:
@@ -55,6 +63,7 @@ class Child:
             loop.remove_reader(self.process.sentinel)
         self.process.join()
         status = int(self.process.exitcode)
+        self.forget(self.pid)
         self.process.close()
         return status
 
@@ -70,13 +79,15 @@ class Zygote:
         self.bots = dict(bots)
         self._context = multiprocessing.get_context("forkserver")
         self._one_at_a_time = threading.Lock()
+        self._bots: set[int] = set()
+        self._door = -1
 
     def begin(self) -> None:
         """Start the fork server; it loads the bots while we do other things."""
+        adopt_orphans()
         tell_preload(self.bots)
         self._context.set_forkserver_preload([_PRELOAD])
-        with without_secrets():
-            forkserver.ensure_running()
+        self._ensure_running()
 
     def wait(self) -> None:
         """Wait until the fork server has loaded the bots.
@@ -120,16 +131,69 @@ class Zygote:
                 writer.close()
         ours.setblocking(False)
         reader, writer_stream = await asyncio.open_connection(sock=ours, limit=wire.LINE_MAX_BYTES)
-        return Child(process, reader, writer_stream, *(read for read, _ in pipes))
+        out, err, records = (read for read, _ in pipes)
+        return Child(process, reader, writer_stream, out, err, records, self._bots.discard)
+
+    async def end_orphans(self) -> None:
+        """End what bots that have ended had started; bounded."""
+        await asyncio.to_thread(self._end_orphans)
+
+    def _ensure_running(self) -> None:
+        """Start the fork server unless it runs, so that it leaves nothing on the disk however we end.
+
+        Its socket has a name until it is bound; from then on we reach it by a descriptor, which is
+        nobody's but ours.
+        """
+        if not hasattr(os, "O_PATH"):  # not on Linux: removed when we end in order
+            with without_secrets():
+                forkserver.ensure_running()
+            return
+        server: Any = forkserver._forkserver  # noqa: SLF001
+        if server._forkserver_pid is not None and not _has_ended(server._forkserver_pid):  # noqa: SLF001
+            return
+        options: Any = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
+        with tempfile.TemporaryDirectory(prefix="cordboard-") as directory, without_secrets():
+            options["tempdir"] = directory
+            try:
+                forkserver.ensure_running()
+            finally:
+                del options["tempdir"]
+            if self._door >= 0:
+                os.close(self._door)
+            self._door = os.open(server._forkserver_address, os.O_PATH | os.O_CLOEXEC)  # noqa: SLF001
+        server._forkserver_address = f"/proc/self/fd/{self._door}"  # noqa: SLF001
+
+    def _end_orphans(self) -> None:
+        deadline = time.monotonic() + END_S
+        while orphans := self._orphans():
+            if time.monotonic() > deadline:
+                log.warning("What a bot has started does not end", pids=sorted(orphans)[:20])
+                return
+            for pid in orphans:
+                kill(pid)
+            time.sleep(LOOK_S)
+
+    def _orphans(self) -> set[int]:
+        """Look at the fork server's children and ours: at no other process of the machine."""
+        server, tracker = _helpers()
+        with self._one_at_a_time:  # else one that is being forked would be taken for an orphan
+            theirs = children_of(server) - self._bots
+            ours = children_of(os.getpid()) - {server, tracker}
+        for pid in ours:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return theirs | ours
 
     def _start(self, start: BotStart, control: socket.socket, *pipes: Connection) -> Any:
         from cordboard.runner import child  # noqa: PLC0415 - the children's module
 
         with self._one_at_a_time:
+            self._ensure_running()
             process = self._context.Process(
                 target=child.main, args=(start, control, *pipes), name="cordboard-bot", daemon=False
             )
             process.start()
+            self._bots.add(process.pid or 0)
             # Else each later start, in its own thread, would look whether this one has ended, and
             # take away the status that `ended` waits for.
             multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -165,6 +229,18 @@ class Zygote:
             ours.close()
             if process.ident is not None:
                 process.join(1)
+
+
+def _helpers() -> tuple[int, int]:
+    """Return the processes that the standard library has started: fork server, resource tracker."""
+    server: Any = forkserver._forkserver  # noqa: SLF001
+    tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001
+    return server._forkserver_pid or 0, tracker._pid or 0  # noqa: SLF001
+
+
+def _has_ended(pid: int) -> bool:
+    """Say whether a child has ended; whoever waits for it can do so still."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _report(answer: Connection) -> None:
