@@ -113,12 +113,14 @@ class TestDeath:
     async def test_nothing_is_left_on_the_disk(
         self, plane: Processes, store: Store, tmp_path: Path
     ) -> None:
-        """A runner that was killed leaves no file in the directory of temporary ones."""
-        runner = await warm(plane, store, TMPDIR=str(tmp_path))
+        """A killed runner leaves no file in the directory of temporary ones, however long its name."""
+        directory = tmp_path / ("long" * 30)
+        directory.mkdir()
+        runner = await warm(plane, store, TMPDIR=str(directory))
         pid = await runner.pid(await runner.run("wait"))
         runner.part.kill()
         assert gone_within(pid, 3.0)
-        assert files_in(tmp_path) == []
+        assert files_in(directory) == []
 
     async def test_frozen_supervisor(self, plane: Processes, store: Store) -> None:
         """A bot whose runner does not renew ends by itself before its room is granted again."""

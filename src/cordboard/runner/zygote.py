@@ -15,7 +15,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -152,7 +152,7 @@ class Zygote:
         if server._forkserver_pid is not None and not _has_ended(server._forkserver_pid):  # noqa: SLF001
             return
         options: Any = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
-        with tempfile.TemporaryDirectory(prefix="cordboard-") as directory, without_secrets():
+        with _short_directory() as directory, without_secrets():
             options["tempdir"] = directory
             try:
                 forkserver.ensure_running()
@@ -229,6 +229,17 @@ class Zygote:
             ours.close()
             if process.ident is not None:
                 process.join(1)
+
+
+@contextlib.contextmanager
+def _short_directory() -> Iterator[str]:
+    """Give a private directory under a short name: a socket's may have 107 bytes, and TMPDIR more."""
+    with tempfile.TemporaryDirectory(prefix="cordboard-") as directory:
+        descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
 
 
 def _helpers() -> tuple[int, int]:
