@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the tests: test.sh [PYTEST ARGUMENTS]
-# Skipped tests are named one by one at the end, each with its reason.
+# Two workers share them (tests/parallel_support.py says how), as most of a test's time is waiting;
+# `-n 0` runs them one after another. Skipped tests are named one by one at the end, with reasons.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -9,4 +10,5 @@ scripts/setup.sh dev
 CHROMIUM=$(scripts/chromium.sh)
 if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
 unset PYTHONDONTWRITEBYTECODE
+if .venv/bin/python -c 'import xdist' 2>/dev/null; then set -- -n 2 "$@"; fi
 exec .venv/bin/python -m pytest --no-fold-skipped "$@"

@@ -1,10 +1,13 @@
-"""Fixtures that several rooms need: a real Redis or Valkey, and a store of one's own in it."""
+"""Fixtures that several rooms need: a real Redis or Valkey, and a store of one's own in it.
+
+And how tests are shared out where they run side by side.
+"""
 
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.applications import Starlette
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
     from cluster_support import Cluster
 
 _numbers = itertools.count()
+
+
+@pytest.hookimpl(optionalhook=True)  # with pytest-xdist alone
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep together what shares something."""
+    from parallel_support import ByWhatIsShared
+
+    return ByWhatIsShared(config, log)
 
 
 @pytest.fixture(scope="session")

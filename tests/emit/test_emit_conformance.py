@@ -142,6 +142,22 @@ def test_processes_that_a_test_starts_are_heard(project: Path) -> None:
     assert not list(project.glob("cordboard-log-*"))
 
 
+def test_workers_of_xdist_are_one_run(project: Path) -> None:
+    """What the workers of pytest-xdist heard, and the processes that they started, is on one list."""
+    pytest.importorskip("xdist")
+    (project / "child.py").write_text("import cordboard\ncordboard.get_logger('c').info('Started')\n")
+    (project / "svc.py").write_text("import cordboard\ncordboard.get_logger('s').info('Imported')\n")
+    (project / "test_svc.py").write_text(
+        "import subprocess, sys\n"
+        "def test_child(): subprocess.run([sys.executable, '-c', 'import child'], check=True)\n"
+        "def test_own(): import svc\n"
+        "def test_other(): pass\n"
+    )
+    said = run(project, "--cordboard-log", "--cordboard-log-children", "-n", "2")
+    assert "3 passed" in said, said
+    assert "2 of 2 modules were heard" in said
+
+
 def test_without_the_option_the_kit_is_asleep(project: Path) -> None:
     """Without the option prints and events fail nothing; a canary works all the same."""
     said = run(project)

@@ -22,6 +22,7 @@ from cordboard.emit.children import Children
 from cordboard.emit.pipeline import pipeline
 from cordboard.emit.witness import NOWHERE, Place, caller, faults, is_ours, watching
 
+_OUTPUT: Final = "cordboard_log"
 _STARTERS: Final = (
     (_thread, "start_new_thread"),
     (threading, "_start_new_thread"),
@@ -161,6 +162,18 @@ class Kit:
 
     def _shown(self, place: Place) -> str:
         return str(place).removeprefix(self.root).lstrip("/")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hand what one of pytest-xdist's workers heard to the process that started it."""
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[_OUTPUT] = [(*said, lines) for said, lines in self.heard.items()]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker heard; one that crashed hands over nothing."""
+        for module, service, known, lines in getattr(node, "workeroutput", {}).get(_OUTPUT, ()):
+            self.heard[module, service, known] += lines
 
     def pytest_unconfigure(self) -> None:
         """Listen to processes no more."""

@@ -43,8 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
         from cordboard.emit.conformance import Kit  # noqa: PLC0415 - likewise
 
         root, report = str(config.rootpath), config.getoption("--cordboard-log-report")
-        children = Children(root) if config.getoption("--cordboard-log-children") else None
+        wanted = config.getoption("--cordboard-log-children") and not _only_shares_out(config)
+        children = Children(root) if wanted else None
         config.pluginmanager.register(Kit(root, report, children), "cordboard-log-kit")
+
+
+def _only_shares_out(config: pytest.Config) -> bool:
+    """Say whether pytest-xdist's workers run the tests, and start their processes."""
+    shared = config.getoption("dist", "no") != "no"
+    return shared and not hasattr(config, "workerinput")
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""Which tests may run at the same time: the suite mostly waits, so two workers halve its time.
+
+A test runs on any worker, unless it shares something: a fixture of its module (then the module stays
+together), the one cluster in which nodes are lost and the API hangs, or the sound and the clock of a
+call in a browser, which a second browser would take the processor from.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+from xdist.scheduler import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    LoadScopeScheduling,
+)
+
+ROOT: Final = Path(__file__).parents[1]
+TOGETHER: Final = {
+    "tests/browser/": "browser",
+    "tests/e2e/": "browser",
+    "tests/kube/": "cluster",
+    "tests/launchers/": "cluster",
+    "tests/logs/test_logs_kubernetes.py": "cluster",
+}
+SHARES: Final = 'scope="module"'
+
+
+class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]  # it ships without types
+    """Hands out single tests, and together those that share something; the largest lots first."""
+
+    def __init__(self, config: Any, log: Any = None) -> None:
+        super().__init__(config, log)
+        self._modules: dict[str, bool] = {}
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        for start, lot in TOGETHER.items():
+            if file.startswith(start):
+                return lot
+        if file not in self._modules:
+            self._modules[file] = SHARES in (ROOT / file).read_text(encoding="utf-8")
+        return file if self._modules[file] else nodeid
