@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 from cordboard.store.embedded import EmbeddedServer
 from faults.faults_support import LEASE_S, Plane, plane_of
-from plane_support import HEADERS, Processes, ask, gone_within, ready
+from plane_support import HEADERS, Part, Processes, ask, gone_within, ready
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(150)
@@ -72,6 +73,19 @@ async def calls(plane: Plane, names: list[str], seconds: float) -> "list[asyncio
     return tasks
 
 
+def _of_redis(part: Part) -> list[str]:
+    """What a part said of Redis being away, beside what it said of a session."""
+    return [
+        record["message"]
+        for record in list(part.records)
+        if record["message"].startswith("Redis is") and record["sessionId"].startswith("server:")
+    ]
+
+
+def _is_over(part: Part) -> bool:
+    return _of_redis(part)[-1:] == ["Redis is back"]
+
+
 def _signal(server: EmbeddedServer, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(server.pid, number)
@@ -97,6 +111,10 @@ class TestRedis:
         after = sids(1)
         await asyncio.gather(*await calls(plane, after, 0.2))
         assert plane.verdict(*after) == []
+        for part in plane.processes.parts:
+            await until(functools.partial(_is_over, part))
+            assert len(_of_redis(part)) == 2, _of_redis(part)
+            assert "Traceback" not in str(part.records)
 
     @pytest.mark.parametrize(
         "memory", [pytest.param("kept", marks=pytest.mark.faults_full), "lost"]

@@ -25,6 +25,8 @@ class CordboardError(Exception):
     retryable: ClassVar[bool] = False
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
+    traced: ClassVar[bool] = True
+    """Whether a log line of it has its stack: not where the words say all, and many meet the same."""
 
     def __init__(
         self,
@@ -146,6 +148,7 @@ class StoreUnavailableError(CordboardError):
     retryable = True
     code = "store_unavailable"
     title = "Redis is away"
+    traced = False
 
 
 class NotReadyError(CordboardError):

@@ -9,7 +9,7 @@ from typing import Final
 
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.emit import get_logger
-from cordboard.store import Change, Store
+from cordboard.store import Change, Outage, Store
 
 RECONNECT_S: Final = 0.5
 DRAIN_S: Final = 10.0  # what waits for a session has so long, once we are asked to stop
@@ -59,19 +59,17 @@ class Hub:
                 group.create_task(self._follow(shard))
 
     async def _follow(self, shard: Store) -> None:
-        connected = asyncio.Event()
+        outage = Outage(log, "Redis is away; joins are refused until it is back")
         while True:
             try:
-                await self._listen(shard, connected)
+                await self._listen(shard, outage)
             except StoreUnavailableError as error:
-                if connected.is_set():
-                    log.warning("Lost the connection on which changes are told", error=error)
-                connected.clear()
+                outage.met(error)
                 await asyncio.sleep(RECONNECT_S)
 
-    async def _listen(self, shard: Store, connected: asyncio.Event) -> None:
+    async def _listen(self, shard: Store, outage: Outage) -> None:
         async with shard.changes() as changes:
-            connected.set()
+            outage.over()
             self._wake()
             async for change in changes:
                 for queue in self._waiters.get(change.session_id, ()):

@@ -15,7 +15,7 @@ from cordboard.launchers.process import context_of
 from cordboard.operator import metrics
 from cordboard.operator.place import HandOver, Placer
 from cordboard.operator.sweep import Sweeper
-from cordboard.store import Entry, Store
+from cordboard.store import Entry, Outage, Store
 
 READ_BLOCK_MS: Final = 1000
 READ_COUNT: Final = 64
@@ -48,6 +48,9 @@ class Loop:
     _came: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stopping: bool = False
+    _outage: Outage = field(
+        default_factory=lambda: Outage(log, "Redis is away; trying again until it is back")
+    )
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -73,19 +76,14 @@ class Loop:
             await self.store.forget_consumer(self.consumer)
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
-        pause, away = 0.1, False
+        pause = 0.1
         while not self._stopping:
             try:
                 await step()
-                if away:
-                    log.info("Redis is back", loop=name)
-                pause, away = 0.1, False
+                self._outage.over(name)
+                pause = 0.1
             except StoreUnavailableError as error:
-                if not away:
-                    log.warning(
-                        "Redis is away; trying again until it is back", loop=name, error=error
-                    )
-                away = True
+                self._outage.met(error, name)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, PAUSE_MAX_S)
             except Exception:

@@ -15,6 +15,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.runner.app import Runner
+from cordboard.store import Outage
 
 RETRY_S: Final = 0.5
 FINISH_WAIT_S: Final = 90.0
@@ -86,9 +87,13 @@ async def _launch(runner: Runner, context: Context) -> Launch:
     """Fetch the launch record; while Redis is away, try until the deadline ends the session."""
     assert context.session_id is not None  # noqa: S101 - checked before
     assert context.epoch is not None  # noqa: S101 - checked before
+    outage = Outage(log, "Redis is away; trying again until the deadline")
     while True:
         try:
-            return await runner.store.launch_record(context.session_id, context.epoch)
+            launch = await runner.store.launch_record(context.session_id, context.epoch)
         except StoreUnavailableError as error:
-            log.warning("Redis is away; trying again", error=error)
+            outage.met(error)
             await asyncio.sleep(RETRY_S)
+        else:
+            outage.over()
+            return launch

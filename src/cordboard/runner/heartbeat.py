@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +14,7 @@ from cordboard.runner import metrics
 from cordboard.runner.fence import steady
 from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
-from cordboard.store import Renewal, RunnerInfo, Store
+from cordboard.store import Outage, Renewal, RunnerInfo, Store
 
 RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short
 WATCH_S: Final = 0.5
@@ -38,7 +37,9 @@ class Heartbeat:
     registry: Registry
     bots: tuple[str, ...]
     registered: asyncio.Event = field(default_factory=asyncio.Event)
-    _away_since: float | None = None
+    _outage: Outage = field(
+        default_factory=lambda: Outage(log, "Redis is away; bots go on meanwhile")
+    )
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -85,17 +86,14 @@ class Heartbeat:
             all_renewed = await self._renew()
             await self._register()
         except StoreUnavailableError as error:
-            self._note_away(error)
+            self._outage.met(error)
             return False
         except Exception:  # whatever it is: without beats every bot here would end
             log.exception("A round of the heartbeat failed")
             return False
         if not all_renewed:
             return False
-        if self._away_since is not None:
-            seconds = round(time.monotonic() - self._away_since, 1)
-            log.info("Redis is back", seconds=seconds)
-            self._away_since = None
+        self._outage.over()
         return True
 
     async def _renew(self) -> bool:
@@ -154,11 +152,6 @@ class Heartbeat:
             )
         )
         self.registered.set()
-
-    def _note_away(self, error: StoreUnavailableError) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            log.warning("Redis is away; bots go on meanwhile", error=error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

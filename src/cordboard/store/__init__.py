@@ -2,6 +2,7 @@
 
 from cordboard.store.client import Store, open_store
 from cordboard.store.connection import token
+from cordboard.store.outage import Outage
 from cordboard.store.values import (
     Accepted,
     Assignment,
@@ -25,6 +26,7 @@ __all__ = [
     "Expired",
     "Holder",
     "Leave",
+    "Outage",
     "Recovery",
     "Renewal",
     "RunnerInfo",

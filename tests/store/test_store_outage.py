@@ -1,0 +1,61 @@
+"""One line when Redis goes, one when it is back, whoever met it; and no stack of its client's."""
+
+import pytest
+
+from cordboard.contract.errors import StoreUnavailableError
+from cordboard.emit import get_logger
+from cordboard.emit.render import error_value
+from cordboard.store import outage
+from cordboard.store.outage import Outage
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    log = get_logger("test")
+    for level in ("info", "warning"):
+        monkeypatch.setattr(type(log), level, lambda _self, message, **_meta: lines.append(message))
+    return lines
+
+
+def away() -> StoreUnavailableError:
+    try:
+        raise ConnectionRefusedError(111, "Connection refused")
+    except OSError as error:
+        told = StoreUnavailableError("Redis does not answer: Connection refused.")
+        told.__cause__ = error
+        return told
+
+
+def test_many_who_meet_it_say_it_once(said: list[str]) -> None:
+    """It is back when all that had met it were answered, not when some other one was."""
+    met = Outage(get_logger("test"), "Redis is away")
+    for task in ("read", "sweep", "read"):
+        met.met(away(), task)
+    met.over("cold")
+    met.over("read")
+    assert said == ["Redis is away"]
+    met.over("sweep")
+    met.over("read")
+    assert said == ["Redis is away", "Redis is back"]
+
+
+def test_a_long_one_is_told_of_again(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in a while, however often it is met."""
+    monkeypatch.setattr(outage, "REMIND_S", 0)
+    met = Outage(get_logger("test"), "Redis is away")
+    met.met(away())
+    met.met(away())
+    monkeypatch.setattr(outage, "REMIND_S", 60)
+    met.met(away())
+    assert said == ["Redis is away", "Redis is still away"]
+
+
+def test_its_words_are_enough() -> None:
+    """Type and message are kept; the stacks of the client and of its causes are not."""
+    assert error_value(away()) == {
+        "type": "StoreUnavailableError",
+        "message": "Redis does not answer: Connection refused.",
+        "stack": "",
+    }
+    assert "ValueError" in error_value(ValueError("with a stack"))["stack"]
