@@ -5,14 +5,11 @@ setting has one name: ``redis_url`` in the file is ``REDIS_URL`` in the environm
 Secrets come from the environment or from files that it names, never from ``cordboard.toml``.
 """
 
-import fcntl
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cordboard import faults
 from cordboard.contract.errors import SettingsError
@@ -35,13 +32,79 @@ _OF_THIS_MACHINE: Final = ("redis_url", "gateway_url", "interface_", "log_", "ku
 _INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, FAULTS)
 
 
+class Setting:
+    """One setting: an attribute of `Settings` that cannot be set anew.
+
+    A dataclass would do the same; a command that only needs to know where logs are would start a
+    fifth later for it.
+
+    Args:
+        default: What it is where nobody says.
+        env: Its variable.
+        doc: Its unit, its effect, and why this default.
+
+    Attributes:
+        name: Its name in ``cordboard.toml``.
+    """
+
+    __slots__ = ("default", "doc", "env", "name")
+
+    def __init__(self, default: Any, env: str, doc: str) -> None:
+        self.default = default
+        self.env = env
+        self.doc = doc
+        self.name = ""
+
+    def __set_name__(self, _: type, name: str) -> None:
+        """Learn its name."""
+        self.name = name
+
+    def __get__(self, settings: "Settings", _: type | None = None) -> Any:
+        """Return what was found, or the default."""
+        return settings.found.get(self.name, self.default)
+
+    def __set__(self, settings: "Settings", _: Any) -> None:
+        """Refuse: what was loaded stays as it is.
+
+        Raises:
+            AttributeError: Always.
+        """
+        raise AttributeError(f"{self.name} is set by load() alone")
+
+
 def _setting(default: Any, env: str, doc: str) -> Any:
-    return field(default=default, metadata={"env": env, "doc": doc})
+    return Setting(default, env, doc)
 
 
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """What ``load`` found; every field has its meaning beside it."""
+    """What ``load`` found; every setting has its meaning beside it.
+
+    Args:
+        bots: The bots' files by their names.
+        environments: What ``[environments]`` says.
+        logs: What ``[logs]`` says.
+        config_file: The file that was read.
+        found: The settings that differ from their defaults, by their names.
+    """
+
+    __slots__ = ("bots", "config_file", "environments", "found", "logs")
+
+    def __init__(
+        self,
+        *,
+        bots: Mapping[str, str] | None = None,
+        environments: Mapping[str, Any] | None = None,
+        logs: Mapping[str, Any] | None = None,
+        config_file: Path | None = None,
+        **found: Any,
+    ) -> None:
+        self.bots: Mapping[str, str] = bots or {}
+        self.environments: Mapping[str, Any] = environments or {}
+        self.logs: Mapping[str, Any] = logs or {}
+        self.config_file = config_file
+        if unknown := found.keys() - {item.name for item in SETTINGS}:
+            raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
+        self.found: Mapping[str, Any] = found
 
     redis_url: str | None = _setting(
         None,
@@ -178,10 +241,6 @@ class Settings:
         "A YAML file with a Job, or parts of one, that every Job starts from: nodes, volumes, "
         "security, further variables. What makes it this session's Job is put over it.",
     )
-    bots: Mapping[str, str] = field(default_factory=dict)
-    environments: Mapping[str, Any] = field(default_factory=dict)
-    logs: Mapping[str, Any] = field(default_factory=dict)
-    config_file: Path | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -210,13 +269,19 @@ class Settings:
         return secret(SESSION_SECRET)
 
 
-@dataclass(frozen=True, slots=True)
-class RunningUp:
+SETTINGS: Final = tuple(item for item in vars(Settings).values() if isinstance(item, Setting))
+
+
+class RunningUp(NamedTuple):
     """A `cordboard up` that runs on this machine, as its private state file tells."""
 
     pid: int
     addresses: Mapping[str, str]
-    control_secret: str = field(repr=False)
+    control_secret: str
+
+    def __repr__(self) -> str:
+        """Leave the secret out."""
+        return f"RunningUp(pid={self.pid}, addresses={self.addresses})"
 
     @property
     def gateway_url(self) -> str:
@@ -235,10 +300,10 @@ def load(config_file: str | Path | None = None) -> Settings:
     table = _read_toml(path) if path else {}
     values = _from_file(table, path)
     _refuse_unknown_environment()
-    for item in _plain_fields():
-        text = os.environ.get(item.metadata["env"])
+    for item in SETTINGS:
+        text = os.environ.get(item.env)
         if text:
-            values[item.name] = _parse(item.name, item.metadata["env"], text, item.default)
+            values[item.name] = _parse(item.name, item.env, text, item.default)
     if "bots" in table:
         values["bots"] = _bots(table["bots"], path)
     for name in ("environments", "logs"):
@@ -307,6 +372,8 @@ def pager_command() -> str | None:
 
 def preload_bots() -> dict[str, str]:
     """Return the bots (name to file) that a fork server loads, as its runner told it."""
+    import json  # noqa: PLC0415 - most processes do without
+
     found: dict[str, str] = json.loads(os.environ.get(PRELOAD_BOTS, "{}"))
     return found
 
@@ -318,6 +385,8 @@ def preload_bare() -> bool:
 
 def tell_preload(bots: Mapping[str, str]) -> None:
     """Tell a fork server that this process starts which bots it is to load."""
+    import json  # noqa: PLC0415 - most processes do without
+
     os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
     os.environ.pop(PRELOAD_BARE, None)
     # ONNX Runtime, which finds voices for Pipecat, else reports its use to its maker from each bot.
@@ -341,12 +410,12 @@ def shared_environment(settings: Settings) -> dict[str, str]:
     No secret is among them, and nothing that tells of this machine.
     """
     found = {name: os.environ[name] for name in ("LOG_LEVEL", "LOG_FORMAT") if name in os.environ}
-    for item in _plain_fields():
+    for item in SETTINGS:
         value = getattr(settings, item.name)
         if item.name.startswith(_OF_THIS_MACHINE) or value == item.default:
             continue
         text = ",".join(value) if isinstance(value, tuple) else str(value)
-        found[item.metadata["env"]] = text
+        found[item.env] = text
     return found
 
 
@@ -371,6 +440,8 @@ def running_up() -> RunningUp | None:
 
     Its state file is locked while it lives (flock), so that a killed one is never taken for alive.
     """
+    import json  # noqa: PLC0415 - most processes do without
+
     try:
         with up_state_file().open(encoding="utf-8") as file:
             if not _is_locked(file.fileno()):
@@ -383,21 +454,19 @@ def running_up() -> RunningUp | None:
 
 def documented() -> Iterable[tuple[str, str, object, str]]:
     """Yield name, environment variable, default and meaning of each setting, for the docs."""
-    for item in _plain_fields():
-        yield item.name, item.metadata["env"], item.default, item.metadata["doc"]
+    for item in SETTINGS:
+        yield item.name, item.env, item.default, item.doc
 
 
 def _is_locked(fd: int) -> bool:
+    import fcntl  # noqa: PLC0415 - most processes do without
+
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     fcntl.flock(fd, fcntl.LOCK_UN)
     return False
-
-
-def _plain_fields() -> list[Any]:
-    return [item for item in fields(Settings) if "env" in item.metadata]
 
 
 def _config_path(config_file: str | Path | None) -> Path | None:
@@ -419,7 +488,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _from_file(table: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
-    by_name = {item.name: item for item in _plain_fields()}
+    by_name = {item.name: item for item in SETTINGS}
     values: dict[str, Any] = {}
     for name, value in table.items():
         if name in _TABLES:
@@ -477,7 +546,7 @@ def _bots(table: Mapping[str, Any], path: Path | None) -> dict[str, str]:
 
 
 def _refuse_unknown_environment() -> None:
-    known = [item.metadata["env"] for item in _plain_fields()]
+    known = [item.env for item in SETTINGS]
     known += [name + end for name in _SECRET_NAMES for end in ("", "_FILE")]
     for name in os.environ:
         if name.startswith("CORDBOARD_") and name not in known and name not in _INTERNAL:

@@ -165,3 +165,13 @@ def test_kubeconfig_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / ".kube").mkdir()
     home = write(tmp_path / ".kube" / "config", "")
     assert settings.kubeconfig_files() == (home,)
+
+
+def test_what_was_loaded_stays() -> None:
+    """Settings are read once: no part changes another's, and none has a name that nobody knows."""
+    found = settings.Settings(queue_max=5)
+    assert found.queue_max == 5
+    with pytest.raises(AttributeError, match="queue_max is set by load"):
+        found.queue_max = 6
+    with pytest.raises(TypeError, match="no such settings: queue_maxx"):
+        settings.Settings(queue_maxx=5)

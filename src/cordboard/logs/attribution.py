@@ -1,8 +1,7 @@
 """Whose line it is: what it says itself, or what can be concluded, and from what."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import (
     BOOT,
@@ -23,8 +22,7 @@ _ALONE: Final = "bot"
 """The service whose processes serve one session each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One event of a session, as far as the coverage needs it."""
 
     at: bytes
@@ -35,12 +33,13 @@ class Step:
     boot: str = ""
 
 
-@dataclass(slots=True)
 class Trail:
     """What a session's own lines tell of it.
 
-    Attributes:
+    Args:
         session: The session.
+
+    Attributes:
         first: When it is first mentioned.
         last: When it is mentioned last.
         boots: The processes that spoke of it, and as which service.
@@ -51,15 +50,16 @@ class Trail:
         streams: Streams of a process that speaks of no other session.
     """
 
-    session: str
-    first: bytes = HIGHEST
-    last: bytes = LOWEST
-    boots: dict[str, str] = field(default_factory=dict)
-    alone: set[str] = field(default_factory=set)
-    traces: set[str] = field(default_factory=set)
-    services: dict[str, int] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    streams: set[str] = field(default_factory=set)
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.first = HIGHEST
+        self.last = LOWEST
+        self.boots: dict[str, str] = {}
+        self.alone: set[str] = set()
+        self.traces: set[str] = set()
+        self.services: dict[str, int] = {}
+        self.steps: list[Step] = []
+        self.streams: set[str] = set()
 
     def note(self, record: Mapping[str, Any]) -> bool:
         """Learn from one of the session's own lines; say whether it is one."""

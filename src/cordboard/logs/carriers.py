@@ -1,27 +1,22 @@
 """What carriers put around a line: CRI, ``kubectl --timestamps``, Docker's JSON."""
 
-import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-import msgspec
-
+from cordboard.logs.codec import decode
+from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import key_of_text, matched_key
 
-_CRI: Final = re.compile(
+_CRI: Final = pattern(
     rb"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)"
     rb" (stdout|stderr) ([FP])(?::[A-Z:]+)? ?"
 )
-_KUBECTL: Final = re.compile(
+_KUBECTL: Final = pattern(
     rb"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?(?=\{|(?<=\d{7}Z )|$)"
 )
 DOCKER_START: Final = b'{"log":"'
 
-decode: Final = msgspec.json.Decoder().decode
 
-
-@dataclass(frozen=True, slots=True)
-class Inner:
+class Inner(NamedTuple):
     """A line without what its carrier put around it.
 
     Attributes:
@@ -54,7 +49,7 @@ def unwrap(line: bytes) -> Inner:
 def _from_docker(line: bytes) -> Inner:
     try:
         record = decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return Inner(None, line)
     text, at = record.get("log"), record.get("time")
     if not isinstance(text, str) or not isinstance(at, str):

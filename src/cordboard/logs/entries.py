@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from cordboard.logs.carriers import Inner, unwrap
 from cordboard.logs.formats import Formats
+from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import own_key, said_key
 
 _TRACE_STARTS: Final = (
@@ -15,11 +15,11 @@ _TRACE_STARTS: Final = (
     b"The above exception was the direct cause",
     b"Caused by: ",
 )
-_TRACE_END: Final = re.compile(rb"[A-Za-z_][\w.]*(?:: .*)?$", re.DOTALL)
-_AT_ERROR: Final = re.compile(
+_TRACE_END: Final = pattern(rb"[A-Za-z_][\w.]*(?:: .*)?$", re.DOTALL)
+_AT_ERROR: Final = pattern(
     rb'"(?:level|severity|levelname)" ?: ?(?:"(?i:error|critical|fatal|exception)"|[56]0\b)'
 )
-_BEGINS_TEXT: Final = re.compile(
+_BEGINS_TEXT: Final = pattern(
     rb"(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d)"
     rb"|(?:TRACE|DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|SUCCESS)\b"
 )
@@ -42,36 +42,41 @@ class Entry(NamedTuple):
     timed: bool
 
 
-@dataclass(slots=True)
 class _Open:
     """An entry that may go on."""
 
-    key: bytes
-    timed: bool
-    offset: int
-    parts: list[bytes]
-    json: bool
-    takes_trace: bool
-    in_trace: bool = False
+    __slots__ = ("in_trace", "json", "key", "offset", "parts", "takes_trace", "timed")
+
+    def __init__(self, key: bytes, offset: int, text: bytes, *, timed: bool) -> None:
+        self.key = key
+        self.timed = timed
+        self.offset = offset
+        self.parts = [text]
+        self.json = text.startswith(b"{")
+        self.takes_trace = not self.json or _AT_ERROR.search(text) is not None
+        self.in_trace = text.startswith(_TRACE_STARTS)
 
     def done(self) -> Entry:
         return Entry(self.key, b"\n".join(self.parts).rstrip(), self.offset, self.timed)
 
 
-@dataclass(slots=True)
 class Assembler:
     """Puts the lines of one stream together, in their order.
 
-    Attributes:
+    Args:
         formats: How foreign lines are read.
+
+    Attributes:
         last: The time of the newest entry that said one; what untimed lines get.
-        untimed: Lines before any that says when.
     """
 
-    formats: Formats
-    last: bytes | None = None
-    _open: _Open | None = None
-    _pieces: dict[bytes, tuple[int, bytes | None, list[bytes]]] = field(default_factory=dict)
+    __slots__ = ("_formats", "_open", "_pieces", "last")
+
+    def __init__(self, formats: Formats) -> None:
+        self.last: bytes | None = None
+        self._formats = formats
+        self._open: _Open | None = None
+        self._pieces: dict[bytes, tuple[int, bytes | None, list[bytes]]] = {}
 
     @property
     def waits(self) -> bool:
@@ -123,19 +128,11 @@ class Assembler:
         return begin, Inner(key, b"".join(parts), inner.channel)
 
     def _begun(self, offset: int, inner: Inner, first: Callable[[], bytes]) -> _Open:
-        said = said_key(inner.text, self.formats) or inner.key
+        said = said_key(inner.text, self._formats) or inner.key
         if said is not None:
             self.last = said
-        json = inner.text.startswith(b"{")
-        return _Open(
-            key=said or self.last or first(),
-            timed=said is not None,
-            offset=offset,
-            parts=[inner.text],
-            json=json,
-            takes_trace=not json or _AT_ERROR.search(inner.text) is not None,
-            in_trace=inner.text.startswith(_TRACE_STARTS),
-        )
+        key = said or self.last or first()
+        return _Open(key, offset, inner.text, timed=said is not None)
 
 
 def _continues(entry: _Open, text: bytes) -> bool:

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.logs.patterns import pattern
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 
 LOCAL: Final = "local"
 TYPES: Final = ("directory", "kubernetes", "cloudwatch", "loki")
-_CONTEXT: Final = re.compile(r"""^["']?current-context["']?: *["']?[^\s"']""", re.MULTILINE)
+_CONTEXT: Final = pattern(r"""^["']?current-context["']?: *["']?[^\s"']""", re.MULTILINE)
 _ROOM: Final = "cordboard.logs.sources"
 
 

@@ -1,8 +1,7 @@
 """How lines that are not ours are read: which of their keys mean what, and which clock they have."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.record import (
@@ -37,8 +36,7 @@ DEFAULT_NAMES: Final[dict[str, tuple[str, ...]]] = {
 """Under which names other loggers keep what the contract names; the first that is there counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Formats:
+class Formats(NamedTuple):
     """How lines that are not ours are read.
 
     Attributes:
@@ -46,7 +44,7 @@ class Formats:
         utc: Text timestamps without a zone are UTC, else the time of this machine.
     """
 
-    names: Mapping[str, Sequence[str]] = field(default_factory=lambda: DEFAULT_NAMES)
+    names: Mapping[str, Sequence[str]] = DEFAULT_NAMES
     utc: bool = False
 
 

@@ -1,16 +1,10 @@
 """A line as bytes: as it was found, or as JSON, which is the same where it is a record of ours."""
 
-from collections.abc import Callable
-from typing import Any, Final
-
-import msgspec
-
 from cordboard.contract.record import TIMESTAMP
+from cordboard.logs.codec import encode
 from cordboard.logs.line import Line
 from cordboard.logs.records import is_own, is_text
 from cordboard.logs.stamps import own_key
-
-_encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 
 
 def raw_line(line: Line) -> bytes:
@@ -24,7 +18,7 @@ def json_line(line: Line) -> bytes:
     unchanged = key is not None and key.decode() == line.record[TIMESTAMP]
     if unchanged and is_own(line.record) and _is_whole(line.raw):
         return line.raw + b"\n"
-    return _encode(line.record) + b"\n"
+    return encode(line.record) + b"\n"
 
 
 def _is_whole(raw: bytes) -> bool:

@@ -1,24 +1,22 @@
 """Which numbers of each process were seen: a hole among them proves that lines are missing."""
 
-import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from cordboard.logs.carriers import DOCKER_START
+from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import tail_at
 from cordboard.logs.tape import Block
 
-_DOCKER: Final = re.compile(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
+_DOCKER: Final = pattern(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
 _EDGE_LINES: Final = 16
 
 Run = tuple[int, int]
 """Numbers from the first to the last one, all seen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """Numbers that were not seen, though lower and higher ones were.
 
     Attributes:

@@ -1,14 +1,12 @@
 """One line as it was read: what every stage after the decoding works with."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Attribution = Literal["explicit", "inherited", "inferred", "absent"]
 """How a line's session is known: it says so; a raw line of a one-session process; concluded; not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A decoded line.
 
     Attributes:

@@ -13,10 +13,10 @@ from operator import eq, itemgetter
 from typing import Final
 
 from cordboard.logs.parallel import spread
-from cordboard.logs.scan import Batch, in_order
+from cordboard.logs.scan import Batch
 from cordboard.logs.stamps import tail_at
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
-from cordboard.logs.track import disorder_s
+from cordboard.logs.track import disorder_s, in_order
 
 SLACK_S: Final = 1.0
 

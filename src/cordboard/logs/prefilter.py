@@ -6,21 +6,20 @@ alone (compact JSON, one spelling), the term is for lines in our own form, and a
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import LEVELS
+from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 
 Term = tuple[bytes, ...]
 """One of these must be in the line."""
 
-_SAFE: Final = re.compile(r"[A-Za-z0-9_.~:@ -]+", re.ASCII)
+_SAFE: Final = pattern(r"[A-Za-z0-9_.~:@ -]+", re.ASCII)
 _LEAST_CHARS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Prefilter:
+class Prefilter(NamedTuple):
     """Terms that must all hold.
 
     Attributes:

@@ -5,8 +5,6 @@ from datetime import datetime
 from typing import Any, Final
 from zlib import crc32
 
-import msgspec
-
 from cordboard.contract.record import (
     ERROR,
     EVENT,
@@ -19,6 +17,7 @@ from cordboard.contract.record import (
     TIMESTAMP,
 )
 from cordboard.contract.terminal import harmless
+from cordboard.logs.codec import encode
 from cordboard.logs.line import Line
 
 _DIM: Final = "2"
@@ -112,6 +111,6 @@ def _color_of(service: str) -> str:
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = value if isinstance(value, str) else encode(value).decode()
     quoted = text is value and (not text or " " in text or "=" in text)
-    return harmless(msgspec.json.encode(text).decode() if quoted else text).replace("\n", "\\n")
+    return harmless(encode(text).decode() if quoted else text).replace("\n", "\\n")

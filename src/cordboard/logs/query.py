@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.ids import canonical_room
@@ -22,8 +21,7 @@ Predicate = Callable[[Mapping[str, Any]], bool]
 """Says of a decoded record (contract keys) whether it is wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """A checked query; None means that everything is wanted.
 
     Attributes:

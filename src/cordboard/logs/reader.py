@@ -1,7 +1,6 @@
 """A query over sources becomes lines in time order, each once, and a coverage."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import itemgetter
 from typing import Final, Literal
@@ -41,29 +40,42 @@ _BLOCK_LEAST_BYTES: Final = 64 << 10
 Form = Literal["raw", "json"]
 
 
-@dataclass(slots=True)
 class Reader:
     """Reads one query, once.
 
-    Attributes:
+    Args:
         query: What is asked for.
         sources: Where.
         formats: How foreign lines are read.
         progress: Is told of bytes that were read.
         limit: No more lines than this; the coverage says so when it was reached.
         block_bytes: How much of a stream is read at once; by default as memory allows.
+
+    Attributes:
+        tally: Counts what is returned.
+        trail: What a wanted session's own lines told.
     """
 
-    query: Query
-    sources: Sequence[Source | Directory]
-    formats: Formats = field(default_factory=Formats)
-    progress: Progress = lambda _: None
-    limit: int | None = None
-    block_bytes: int | None = None
-    tally: Tally = field(default_factory=Tally)
-    trail: Trail | None = None
-    _tracks: Tracks | None = None
-    _passing: bool = False
+    def __init__(
+        self,
+        query: Query,
+        sources: Sequence[Source | Directory],
+        formats: Formats | None = None,
+        progress: Progress = lambda _: None,
+        *,
+        limit: int | None = None,
+        block_bytes: int | None = None,
+    ) -> None:
+        self.query = query
+        self.sources = sources
+        self.formats = formats or Formats()
+        self.progress = progress
+        self.limit = limit
+        self.block_bytes = block_bytes
+        self.tally = Tally()
+        self.trail: Trail | None = None
+        self._tracks: Tracks | None = None
+        self._passing = False
 
     @property
     def tracks(self) -> list[Track]:

@@ -3,13 +3,10 @@
 What a line does not say is absent, not guessed.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
-
-import msgspec
 
 from cordboard.contract.record import (
     BOOT,
@@ -36,27 +33,29 @@ from cordboard.contract.record import (
     level_from_name,
     level_from_number,
 )
+from cordboard.logs.codec import decode, encode
 from cordboard.logs.formats import Formats
-from cordboard.logs.stamps import decode, flat, value_at
+from cordboard.logs.patterns import pattern
+from cordboard.logs.stamps import flat, value_at
 from cordboard.logs.times import KEY_BYTES
 
 _HEAD_CHARS: Final = 256  # a text line's level is within these
 _TEXTS: Final = (SERVICE, TAG, SESSION_ID, USER_ID, USER_NAME, ROOM, TRACE_ID, SPAN_ID)
-_LEVEL_WORD: Final = re.compile(
+_LEVEL_WORD: Final = pattern(
     r"\b(TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|CRITICAL|FATAL|EXCEPTION)\b"
     r"|\[(trace|debug|info|notice|warn|warning|error|critical|fatal) *\]"
     r"|\blevel=(\w+)"
 )
-_SESSION_WORD: Final = re.compile(
+_SESSION_WORD: Final = pattern(
     r"(?<![\w.-])(?:sessionId|session_id|session\.id)[=:] ?\"?([A-Za-z0-9._~:@-]{1,128})"
 )
-_TEXT_PAIR: Final = re.compile(r'"([\w.@-]{1,64})" ?: ?"((?:[^"\\]|\\.)*)"')
-_STAMP: Final = re.compile(
+_TEXT_PAIR: Final = pattern(r'"([\w.@-]{1,64})" ?: ?"((?:[^"\\]|\\.)*)"')
+_STAMP: Final = pattern(
     r"\[?\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+(?: ?(?:Z|[+-]\d\d:?\d\d))?\]?[ |:-]*"
 )
-_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
+_ANSI: Final = pattern(r"\x1b\[[0-9;]*m")
 _TRACEBACK: Final = "Traceback (most recent call last):"
-_ERROR_LAST: Final = re.compile(r"([A-Za-z_][\w.]*)(?:: (.*))?")
+_ERROR_LAST: Final = pattern(r"([A-Za-z_][\w.]*)(?:: (.*))?")
 
 
 def record_of(
@@ -78,7 +77,7 @@ def record_of(
         return _of_text(_text(head), _text(tail), key, service)
     try:
         record = decode(head)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         record, fault = _repaired(head)
         if faults is not None:
             faults[fault] += 1
@@ -113,11 +112,11 @@ def _repaired(head: bytes) -> tuple[Any, str]:
     text = _text(head)
     try:
         return decode(text), "undecodable"
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         fault = "malformed" if text.rstrip().endswith("}") else "cut"
     found: dict[str, Any] = {}
     for name, value in _TEXT_PAIR.findall(text):
-        with suppress(msgspec.DecodeError):
+        with suppress(ValueError):
             found.setdefault(name, decode(f'"{value}"'))
     return {MESSAGE: text, **found}, fault
 
@@ -239,4 +238,4 @@ def _name(value: Any) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else encode(value).decode()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
-from operator import le
 from typing import Final, NamedTuple
 
 from cordboard.logs.carriers import DOCKER_START
@@ -238,11 +237,6 @@ def all_own(block: Block) -> bool:
         and block.count(b"}\n") == lines
         and block.count(_OWN_TAIL) >= lines
     )
-
-
-def in_order(keys: list[bytes]) -> bool:
-    """Say whether keys stand in the order of time."""
-    return all(map(le, keys, keys[1:]))
 
 
 def _own_entries(block: Block) -> list[Entry]:

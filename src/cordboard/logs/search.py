@@ -9,7 +9,6 @@ in it.
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from cordboard.logs.attribution import Trail
@@ -41,11 +40,10 @@ def mention_of(session: str) -> re.Pattern[bytes]:
     )
 
 
-@dataclass(slots=True)
 class Search:
     """Finds the lines of one session.
 
-    Attributes:
+    Args:
         query: What is asked for.
         trail: Of the session; filled in the first step.
         tracks: Where to look.
@@ -53,13 +51,16 @@ class Search:
         progress: Is told of bytes that were read.
     """
 
-    query: Query
-    trail: Trail
-    tracks: list[Track]
-    scanner: Scanner
-    progress: Progress
-    _kept: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self, query: Query, trail: Trail, tracks: list[Track], scanner: Scanner, progress: Progress
+    ) -> None:
+        self.query = query
+        self.trail = trail
+        self.tracks = tracks
+        self.scanner = scanner
+        self.progress = progress
+        self._kept = 0
+        self._lock = threading.Lock()
 
     def lanes(self) -> list[Lane]:
         """Return the entries of each track that belong to the session, or mention it."""

@@ -5,8 +5,7 @@ further from it in the course of a join is moved, by no more than what its own s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cordboard.logs.attribution import Step
 from cordboard.logs.times import seconds
@@ -28,8 +27,7 @@ _CAUSES: Final = (
 """What cannot have been said before what; both of one session and epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skew:
+class Skew(NamedTuple):
     """A clock that differs from the gateway's.
 
     Attributes:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from cordboard.contract.record import TIMESTAMP
+from cordboard.logs.codec import decode
 from cordboard.logs.formats import Formats
+from cordboard.logs.patterns import pattern
 from cordboard.logs.times import KEY_BYTES, key_of_epoch, key_of_parts
 
 OWN_START: Final = b'{"timestamp":"'
@@ -18,11 +18,11 @@ _TAIL_MIDDLE: Final = b'","seq":'
 _TAIL_BYTES: Final = 64
 _HEAD_BYTES: Final = 256  # a text line's timestamp is within these
 
-_ISO: Final = re.compile(
+_ISO: Final = pattern(
     rb"(?<!\d)(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?"
     rb" ?(Z|[+-]\d\d:?\d\d)?(?!\d)"
 )
-_DAY_FIRST: Final = re.compile(
+_DAY_FIRST: Final = pattern(
     rb"(?<!\d)(\d\d)[ /](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ /](\d{4})[ :]"
     rb"(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?: ([+-]\d{4}))?(?!\d)"
 )
@@ -33,12 +33,10 @@ _MONTHS: Final = {
         start=1,
     )
 }
-_JSON_TIME: Final = re.compile(
+_JSON_TIME: Final = pattern(
     rb'"(?:timestamp|time|ts|@timestamp|datetime|asctime)" ?: ?"'
     rb"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)\""
 )
-
-decode: Final = msgspec.json.Decoder().decode
 
 
 def own_key(line: bytes) -> bytes | None:
@@ -70,7 +68,7 @@ def said_key(text: bytes, formats: Formats) -> bytes | None:
 def _json_key(text: bytes, formats: Formats) -> bytes | None:
     try:
         record = decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         found = _JSON_TIME.search(text[:4096])  # a line that was cut still says when
         return matched_key(found) if found else None
     return _record_key(flat(record), formats) if isinstance(record, dict) else None

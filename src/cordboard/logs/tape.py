@@ -15,6 +15,8 @@ from cordboard.logs.entries import begins
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
+_SPARE_MAX: Final = 4
+_spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
 
 
 class Block:
@@ -102,8 +104,13 @@ class FileTape:
         asked = min(size, max(0, self.size - offset))
         if asked == 0:
             return b""
-        buffer = bytearray(asked)
-        return bytes(buffer[: self.read_into(buffer, offset, asked)])
+        try:
+            found = os.pread(self.fd, asked, offset)
+        except OSError as error:
+            self._failed(error)
+            return b""
+        self._note(len(found), asked)
+        return found
 
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
         """Read up to ``size`` bytes at ``offset``; return how many."""
@@ -113,11 +120,17 @@ class FileTape:
         try:
             count = os.preadv(self.fd, [memoryview(buffer)[:asked]], offset)
         except OSError as error:
-            self.damage = Shortfall("unreadable", error.strerror or str(error))
+            self._failed(error)
             return 0
+        self._note(count, asked)
+        return count
+
+    def _failed(self, error: OSError) -> None:
+        self.damage = Shortfall("unreadable", error.strerror or str(error))
+
+    def _note(self, count: int, asked: int) -> None:
         if count < asked:
             self.damage = Shortfall("truncated", "the file was cut while it was read")
-        return count
 
 
 def blocks(
@@ -126,7 +139,16 @@ def blocks(
     """Yield the bytes from ``begin`` to ``end`` in blocks that end where an entry does."""
     if end is not None and begin >= end:
         return
-    offset, buffer = begin, bytearray(size)
+    buffer = _spare.pop() if size == BLOCK_BYTES and _spare else bytearray(size)
+    try:
+        yield from _blocks(tape, begin, end, buffer)
+    finally:
+        if size == BLOCK_BYTES and len(_spare) < _SPARE_MAX:
+            _spare.append(buffer)
+
+
+def _blocks(tape: Tape, begin: int, end: int | None, buffer: bytearray) -> Iterator[Block]:
+    offset = begin
     while end is None or offset < end:
         asked = len(buffer) if end is None else min(len(buffer), end - offset)
         count = tape.read_into(buffer, offset, asked)

@@ -9,20 +9,21 @@ from functools import lru_cache
 from typing import Final
 
 from cordboard.contract.errors import UsageError
+from cordboard.logs.patterns import pattern
 
 KEY_BYTES: Final = 27
 LOWEST: Final = b"0000-00-00T00:00:00.000000Z"
 HIGHEST: Final = b"9999-99-99T99:99:99.999999Z"
 
 _DURATION_MAX_S: Final = 100 * 365 * 86400
-_DURATION: Final = re.compile(
+_DURATION: Final = pattern(
     r"(?=\d)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII
 )
-_SECONDS: Final = re.compile(r"\d{1,12}", re.ASCII)
-_CLOCK: Final = re.compile(
+_SECONDS: Final = pattern(r"\d{1,12}", re.ASCII)
+_CLOCK: Final = pattern(
     r"(?:(today|yesterday)(?: +|$))?(?:(\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?", re.ASCII
 )
-_DATE: Final = re.compile(
+_DATE: Final = pattern(
     r"(\d{4})-(\d\d)-(\d\d)"
     r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
     r" ?([Zz]|[+-]\d\d:?\d\d)?)?",

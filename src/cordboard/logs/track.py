@@ -1,9 +1,9 @@
 """A stream as it is read: its bytes, where its window begins and ends, and what was met on the way."""
 
-import re
+from bisect import insort
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from operator import le
 from pathlib import PurePath
 from typing import Final, NamedTuple
 
@@ -12,9 +12,10 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger
 from cordboard.logs.packed import PackedTape
-from cordboard.logs.stamps import said_key
+from cordboard.logs.patterns import pattern
+from cordboard.logs.stamps import OWN_START, own_key, said_key
 from cordboard.logs.tape import Tape
-from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.times import HIGHEST, KEY_BYTES, LOWEST, seconds, shifted
 
 _PROBE_BYTES: Final = 4 * 1024
 _SAMPLE_BYTES: Final = 16 * 1024
@@ -25,7 +26,9 @@ _SLACK_MAX_S: Final = 3600.0
 _SECOND: Final = 19
 _PROBES: Final = 8
 _BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
-_NUMBERED: Final = re.compile(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
+_NUMBERED: Final = pattern(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
+_OWN_KEY: Final = slice(len(OWN_START), len(OWN_START) + KEY_BYTES)
+_OWN_LINE: Final = b"\n" + OWN_START
 _DIGITS: Final = frozenset("0123456789")
 
 
@@ -43,16 +46,17 @@ class Head(NamedTuple):
     seq: int
 
 
-@dataclass(slots=True)
 class Track:
     """One stream, open for reading.
 
-    Attributes:
+    Args:
         name: The path, or ``namespace/pod/container``.
         kind: What `Answer.kind` says.
         tape: Its bytes.
         formats: How foreign lines are read.
         modified: When it was last written, as a key: the time of lines that nothing else dates.
+
+    Attributes:
         counts: Lines that were late, malformed, cut, undecodable.
         shortfalls: Why something is missing.
         ledger: Which numbers of which process it holds.
@@ -60,20 +64,21 @@ class Track:
         passed_over: Whether it was not read, as it is older than the window.
     """
 
-    name: str
-    kind: str
-    tape: Tape
-    formats: Formats
-    modified: bytes = LOWEST
-    counts: Counter[str] = field(default_factory=Counter)
-    shortfalls: Sequence[Shortfall] = ()
-    ledger: Ledger = field(default_factory=Ledger)
-    service: str = field(init=False)
-    passed_over: bool = False
-    _last: bytes | None = None
-
-    def __post_init__(self) -> None:
-        self.service = service_of(self.name)
+    def __init__(
+        self, name: str, kind: str, tape: Tape, formats: Formats, modified: bytes = LOWEST
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.tape = tape
+        self.formats = formats
+        self.modified = modified
+        self.counts: Counter[str] = Counter()
+        self.shortfalls: Sequence[Shortfall] = ()
+        self.ledger = Ledger()
+        self.service = service_of(name)
+        self.passed_over = False
+        self._last: bytes | None = None
+        self._known: list[tuple[int, bytes]] | None = None
 
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
@@ -86,9 +91,14 @@ class Track:
         while start < len(data):
             end = data.find(b"\n", start)
             line = data[start : end if end >= 0 else len(data)]
-            if _BROWSER not in line and (key := self.key_of(line)) is not None:
-                found = _NUMBERED.search(line)
-                return Head(key, found[1].decode(), int(found[2])) if found else Head(key, "", 0)
+            if end < 0 < start and len(data) == _SAMPLE_BYTES:
+                break  # it goes on
+            own = _BROWSER not in line.replace(b"\\", b"")
+            if own and (key := self.key_of(line)) is not None:
+                found = [*_NUMBERED.finditer(line)][-1:]  # the last: a message may quote others
+                return (
+                    Head(key, found[0][1].decode(), int(found[0][2])) if found else Head(key, "", 0)
+                )
             start += len(line) + 1
         return None
 
@@ -108,7 +118,8 @@ class Track:
     def span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
         """Return where the window begins and ends, found by bisection with slack that is checked.
 
-        The slack is for local disorder: it grows until it is twice what is seen around both ends. A
+        The slack is for disorder: it grows until it is twice what is seen around both ends, and
+        between all places that were looked at (two logs in one file, one behind the other). A
         line that misleads the bisection (a browser's, whose clock is off) stands where it ends.
         A stream that is not in time order at all is read whole. A packed one can only be read from
         its start: it is passed over where its file was last written before the window.
@@ -124,13 +135,13 @@ class Track:
         return self._found_span(since, until) if self._in_order() else (0, None)
 
     def _found_span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
-        slack = _SLACK_S
+        slack = min(_SLACK_MAX_S, max(_SLACK_S, 2 * self._wide_disorder()))
         while True:
             begin = self._bisect(shifted(since, -slack))[0] if since > LOWEST else 0
             end = self.size
             if until < HIGHEST:
                 end = self._bisect(shifted(until, slack), begin)[1]
-            seen = max(self._disorder(begin), self._disorder(end))
+            seen = max(self._disorder(begin), self._disorder(end), self._wide_disorder())
             if seen * 2 <= slack:
                 return begin, end
             if slack >= _SLACK_MAX_S:
@@ -146,6 +157,8 @@ class Track:
 
     def key_of(self, line: bytes) -> bytes | None:
         """Return the time that a line, or its carrier, says."""
+        if (own := own_key(line)) is not None:
+            return own
         inner = unwrap(line.strip(b"\r\n\0"))
         return said_key(inner.text, self.formats) or inner.key
 
@@ -166,11 +179,17 @@ class Track:
     def _bisect(self, bound: bytes, low: int = 0) -> tuple[int, int]:
         """Return offsets before and behind the place where the stream reaches ``bound``."""
         high = self.size
+        for offset, said in self._marks():
+            if said >= bound:
+                high = max(low, min(high, offset))
+                break
+            low = max(low, offset)
         while high - low > _GRAIN_BYTES:
             middle = (low + high) // 2
             key = self._probe(middle, high)
             if key is None:
                 break
+            insort(self._marks(), (middle, key))
             if key >= bound:
                 high = middle
             else:
@@ -201,20 +220,40 @@ class Track:
         return self._last is not None and self._last < bound
 
     def _in_order(self) -> bool:
-        size = self.size
-        found = [self._probe(size * i // _PROBES, size) for i in range(_PROBES)]
-        keys = [key for key in found if key is not None]
-        return bool(keys) and disorder_s(keys) <= _SLACK_MAX_S
+        return bool(self._marks()) and self._wide_disorder() <= _SLACK_MAX_S
+
+    def _wide_disorder(self) -> float:
+        """Return by how much the places that were looked at, wherever they are, contradict each other."""
+        return disorder_s([key for _, key in self._marks()])
+
+    def _marks(self) -> list[tuple[int, bytes]]:
+        """Return the times at some places, evenly over the stream, with their offsets."""
+        if self._known is None:
+            size = self.size
+            offsets = [size * i // _PROBES for i in range(_PROBES)]
+            found = [(offset, self._probe(offset, size)) for offset in offsets]
+            self._known = [(offset, key) for offset, key in found if key is not None]
+        return self._known
 
     def _disorder(self, offset: int) -> float:
         begin = max(0, offset - _SAMPLE_BYTES)
-        lines = self.tape.read(begin, 2 * _SAMPLE_BYTES).split(b"\n")[1:-1]
+        data = self.tape.read(begin, 2 * _SAMPLE_BYTES)
+        lines = data.split(b"\n")[1:-1]
+        if data.count(_OWN_LINE) >= len(lines):
+            return disorder_s([line[_OWN_KEY] for line in lines])
         return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
+
+
+def in_order(keys: Sequence[bytes]) -> bool:
+    """Say whether keys stand in the order of time."""
+    return all(map(le, keys, keys[1:]))
 
 
 def disorder_s(keys: Sequence[bytes]) -> float:
     """Return by how many seconds a key stands behind a later one, at most."""
     most, newest = 0.0, LOWEST
+    if in_order(keys):
+        return most
     for key in keys:
         if key >= newest:
             newest = key

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Final
 
@@ -24,31 +23,39 @@ Progress = Callable[[int], None]
 """Is told of bytes that were read."""
 
 
-@dataclass(slots=True)
 class Tracks:
     """Everything that is open for one query.
 
-    Attributes:
+    Args:
         query: What is asked for.
         sources: Where.
         formats: How foreign lines are read.
         progress: Is told of bytes that were fetched.
+
+    Attributes:
         found: The tracks, in the order of their names.
         notes: What the reader should know.
         remote: Following: streams that are read by whoever follows, not here.
     """
 
-    query: Query
-    sources: Sequence[Source | Directory]
-    formats: Formats
-    progress: Progress
-    found: list[Track] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    remote: list[Stream] = field(default_factory=list)
-    _failed: list[Answer] = field(default_factory=list)
-    _files: list[File] = field(default_factory=list)
-    _spools: list[IO[bytes]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self,
+        query: Query,
+        sources: Sequence[Source | Directory],
+        formats: Formats,
+        progress: Progress,
+    ) -> None:
+        self.query = query
+        self.sources = sources
+        self.formats = formats
+        self.progress = progress
+        self.found: list[Track] = []
+        self.notes: list[str] = []
+        self.remote: list[Stream] = []
+        self._failed: list[Answer] = []
+        self._files: list[File] = []
+        self._spools: list[IO[bytes]] = []
+        self._lock = threading.Lock()
 
     def open(self) -> None:
         """Open every stream there is; what cannot be had becomes an answer that says why."""

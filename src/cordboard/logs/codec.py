@@ -1,0 +1,89 @@
+"""JSON to values and back: the first lines by the standard library, which is loaded anyhow, many by msgspec.
+
+Importing msgspec takes as long as decoding some thousand lines; a query of one session decodes fifty.
+Both read the same: where the standard library would be more tolerant, msgspec decides.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+_FEW: Final = 1000
+_SURROGATES: Final = ("\\ud", "\\uD")  # one half alone is no text; json would take it
+
+
+class Decoder:
+    """Decodes a text, or bytes in UTF-8.
+
+    Args:
+        few: How many the standard library decodes.
+    """
+
+    __slots__ = ("_error", "_few", "_plain", "_quick")
+
+    def __init__(self, few: int = _FEW) -> None:
+        self._few = few
+        self._plain: Callable[[str], Any] | None = None
+        self._quick: Callable[[bytes | str], Any] | None = None
+        self._error: type[Exception] = ValueError
+
+    def __call__(self, text: bytes | str) -> Any:
+        """Return the value.
+
+        Raises:
+            ValueError: It is no JSON, or no UTF-8.
+            RecursionError: It is nested too deeply.
+        """
+        if (quick := self._quick) is None:
+            if self._few > 0:
+                self._few -= 1
+                return self._slowly(text)
+            quick = self._loaded()
+        try:
+            return quick(text)
+        except self._error as error:
+            raise ValueError(str(error)) from error
+
+    def _slowly(self, text: bytes | str) -> Any:
+        shown = text if isinstance(text, str) else text.decode()
+        if any(mark in shown for mark in _SURROGATES):
+            return self._by_msgspec(text)
+        if self._plain is None:
+            from json import JSONDecoder  # noqa: PLC0415 - msgspec may have been loaded before
+
+            self._plain = JSONDecoder(parse_float=_finite, parse_constant=_refused).decode
+        try:
+            return self._plain(shown)
+        except RecursionError:
+            return self._by_msgspec(text)
+
+    def _by_msgspec(self, text: bytes | str) -> Any:
+        self._loaded()
+        return self(text)
+
+    def _loaded(self) -> Callable[[bytes | str], Any]:
+        import msgspec  # noqa: PLC0415 - see above
+
+        self._error = msgspec.DecodeError
+        self._quick = msgspec.json.Decoder().decode
+        return self._quick
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def _refused(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+decode: Final = Decoder()
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as compact JSON."""
+    import msgspec  # noqa: PLC0415 - lines of ours are handed on as they are
+
+    return msgspec.json.encode(value)
