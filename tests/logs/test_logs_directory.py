@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import CordboardError, NotFoundError, SettingsError
+from cordboard.logs import evidence, track
 from cordboard.logs import reader as reading
-from cordboard.logs import track
 from cordboard.logs.environments import local_sources, sources_of
 from cordboard.logs.formats import Formats
 from cordboard.logs.packed import PackedTape
@@ -445,3 +445,46 @@ def test_progress_is_told(tmp_path: Path) -> None:
     list(scan.batches())
     file.close()
     assert sum(told) == (tmp_path / "a.jsonl").stat().st_size
+
+
+@pytest.mark.parametrize("apart", [0, 20, 900])
+def test_two_logs_in_one_file(tmp_path: Path, apart: int) -> None:
+    """Where one log stands behind another of about the same time, both are searched."""
+    lines = [encoded(record(n, seq=n)) for n in range(1, 3001)]
+    others = [encoded(record(n + apart, seq=n, boot="bbbbbbbb")) for n in range(1, 3001)]
+    write_lines(tmp_path / "all.jsonl", lines + others)
+    answer = ask(tmp_path, since=at(2000), until=at(2010))
+    found = [(line.record["boot"], line.record["seq"]) for line in answer.lines]
+    ours, theirs = [s for b, s in found if b == "aaaaaaaa"], [s for b, s in found if b > "aaaaaaaa"]
+    assert ours == list(range(2000, 2010))
+    assert theirs == list(range(2000 - apart, 2010 - apart))
+
+
+def test_a_stray_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of the window that stands far from its place is no lost one; how to see it is told."""
+    lines = [encoded(record(n, seq=n)) for n in range(1, 60_001)]
+    del lines[20_002]
+    stray = lines.pop(10_000)
+    lines.insert(50_000, stray)
+    write_lines(tmp_path / "a.jsonl", lines)
+    bounds = f"between {at(10_000)} and {at(10_002)}"
+    answer = ask(tmp_path, since=at(9_990), until=at(10_010))
+    assert answer.shortfalls == [("gateway", "out_of_order", f"boot aaaaaaaa: seq 10001, {bounds}")]
+    assert answer.coverage.notes == ()
+    monkeypatch.setattr(evidence, "_LOOK_BYTES", 1000)
+    answer = ask(tmp_path, since=at(9_990), until=at(10_010))
+    assert answer.shortfalls == [("gateway", "gap", f"boot aaaaaaaa: seq 10001, {bounds}")]
+    assert any("--exact looks everywhere" in note for note in answer.coverage.notes)
+    exact = ask(tmp_path, since=at(9_990), until=at(10_010), exact=True)
+    assert exact.coverage.complete
+    exact = ask(tmp_path, since=at(19_990), until=at(20_010), exact=True)
+    assert [why for _, why, _ in exact.shortfalls] == ["gap"]
+    assert exact.coverage.notes == ()
+
+
+def test_numbers_that_follow_another_order_than_time(tmp_path: Path) -> None:
+    """A number that is not in the window's part of a file, and whose line is of another time, is not lost."""
+    lines = [encoded(record(n, seq=n)) for n in range(1, 20_001)]
+    later = [encoded(record(15_000 + n / 100, seq=n)) for n in range(5_001, 5_011)]
+    write_lines(tmp_path / "a.jsonl", lines[:5000] + lines[5010:15_000] + later + lines[15_000:])
+    assert ask(tmp_path, since=at(4_990), until=at(5_100)).coverage.complete

@@ -188,6 +188,42 @@ def test_every_planted_loss_is_named(seed: int, block_bytes: int) -> None:
 
 
 @EXAMPLES
+@given(seed=st.integers(0, 10**9), window=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_window_lacks_what_was_lost_and_nothing_else(
+    seed: int, window: tuple[float, float]
+) -> None:
+    """A window's answer names losses that are there: lost beginnings, holes, or no log at all."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        corpus = Corpus(seed, folder)
+        first, last = sorted(window)
+        since, until = at(first * corpus.span), at(last * corpus.span + 0.000001)
+        answer = ask(folder, since=since, until=until)
+        found = Oracle().read(folder).found
+        planted = {boot for boot, holes in corpus.lost.items() if holes}
+        late = {value["boot"] for _, _, _, _, value in found if value["seq"] > 1} - {
+            value["boot"] for _, _, _, _, value in found if value["seq"] == 1
+        }
+        others = [told for told, _, _, _, value in found if value["service"] != "browser"]
+        behind = bool(others) and min(others) >= until
+        for who, why, detail in answer.shortfalls:
+            if why == "gap":
+                assert detail[5:13] in planted
+            elif who.startswith("browser"):
+                pass  # its clock is no proof
+            elif why == "rotated":
+                assert detail[-8:] in late
+            elif why == "starts_after_window":
+                assert behind
+            else:
+                assert (why, found) == ("no_source", []), who
+        if behind and len(others) == len(found):
+            assert not answer.coverage.complete
+    finally:
+        shutil.rmtree(folder)
+
+
+@EXAMPLES
 @given(seed=st.integers(0, 10**9), block_bytes=st.sampled_from([300, 2000, 1 << 20]))
 def test_handed_on_as_they_are(seed: int, block_bytes: int) -> None:
     """Lines that need no decoding are the same, and counted the same, as those that are decoded."""

@@ -2,29 +2,35 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from pathlib import PurePath
+from typing import Final, NamedTuple
 
 from cordboard.contract.record import SERVICE, SERVICES, SESSION_ID
 from cordboard.logs.attribution import Trail
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.entries import Assembler
 from cordboard.logs.expected import began, over
 from cordboard.logs.ledger import Gap, Ledger
+from cordboard.logs.packed import PackedTape
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.records import record_of
 from cordboard.logs.scan import Scan
+from cordboard.logs.stamps import tail_at
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 from cordboard.logs.track import Head, Track
 
 _SETTLED_S: Final = 5.0  # so old a line has been followed by those of others, if it ever will
 _LOCATED_MAX: Final = 50
-_HOSTS: Final = {"bot": "runner", "browser": "interface"}
+_CONFIRMED_MAX: Final = 16
+_LOOK_BYTES: Final = 128 << 20  # how much is searched for lines that are not where they belong
+_SAMPLE_BYTES: Final = 16 << 10
+_BROWSER: Final = b'"service":"browser"'  # its clock is not its file's
+HOSTS: Final = {"bot": "runner", "browser": "interface"}
 """In whose log a service's lines are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(NamedTuple):
     """A gap with its bounds.
 
     Attributes:
@@ -32,21 +38,28 @@ class Hole:
         service: Who would have said them.
         after: When the line before them was said.
         before: When the line behind them was said.
+        astray: They are there, far from where their time belongs.
     """
 
     gap: Gap
     service: str
     after: bytes
     before: bytes
+    astray: bool = False
 
     def shortfall(self) -> Shortfall:
         """Return it in words."""
         bounds = f"between {self.after.decode()} and {self.before.decode()}"
-        return Shortfall("gap", f"{self.gap}, {bounds}")
+        return Shortfall("out_of_order" if self.astray else "gap", f"{self.gap}, {bounds}")
 
 
 def holes(
-    tracks: Sequence[Track], since: bytes, until: bytes, services: Sequence[str] = ()
+    tracks: Sequence[Track],
+    since: bytes,
+    until: bytes,
+    services: Sequence[str] = (),
+    *,
+    exact: bool = False,
 ) -> list[Hole]:
     """Return what is missing in a window.
 
@@ -55,17 +68,65 @@ def holes(
         since: The window's beginning.
         until: Its end.
         services: Whose lines matter; empty for all.
+        exact: All of the streams has been read.
     """
     gaps = _whole(tracks).gaps()
-    found = [_located(gap, tracks, since, until) for gap in gaps[:_LOCATED_MAX]]
+    where = (LOWEST, HIGHEST) if exact else (since, until)
+    found = [_located(gap, tracks, *where) for gap in gaps[:_LOCATED_MAX]]
     found += [Hole(gap, "", LOWEST, HIGHEST) for gap in gaps[_LOCATED_MAX:]]
-    return [
+    near = [
         hole
         for hole in found
         if hole.after < until
         and hole.before >= since
         and (not services or not hole.service or hole.service in services)
     ]
+    if not near or exact or (since == LOWEST and until == HIGHEST):
+        return near
+    return list(_confirmed(near, tracks, since, until))
+
+
+def searched_whole(tracks: Iterable[Track]) -> bool:
+    """Say whether a line that stands far from its time would be found wherever it is."""
+    return sum(track.size for track in tracks) <= _LOOK_BYTES
+
+
+def _confirmed(
+    near: Sequence[Hole], tracks: Iterable[Track], since: bytes, until: bytes
+) -> Iterator[Hole]:
+    """Yield the holes that are there in a wider look, and those whose lines stand far from their time.
+
+    Only the first and the last line of a hole are looked for.
+    """
+    seen = _elsewhere(near[:_CONFIRMED_MAX], tracks)
+    for hole in near:
+        boot, first, last = hole.gap.boot, hole.gap.first, hole.gap.last
+        keys = [seen.get((boot, number)) for number in (first, last)]
+        if any(key is not None and since <= key < until for key in keys):
+            yield hole._replace(astray=True)
+        elif None in keys:
+            gap = Gap(boot, first + (keys[0] is not None), last - (keys[1] is not None))
+            yield hole._replace(gap=gap)
+
+
+def _elsewhere(near: Iterable[Hole], tracks: Iterable[Track]) -> dict[tuple[str, int], bytes]:
+    """Return when the lines at the ends of holes were said, where any is found out of its place."""
+    wanted = {(hole.gap.boot, at) for hole in near for at in (hole.gap.first, hole.gap.last)}
+    needles = [f'"boot":"{boot}","seq":{number}}}'.encode() for boot, number in wanted]
+    terms = (*needles, *(needle.replace(b'"', b'\\"') for needle in needles))
+    found: dict[tuple[str, int], bytes] = {}
+    left = _LOOK_BYTES
+    for track in sorted(tracks, key=lambda track: track.size):
+        left -= track.size
+        if left < 0:
+            break
+        for entry in Scan(track, Prefilter((terms,)), LOWEST, HIGHEST, exact=True).entries():
+            at = tail_at(entry.raw)
+            if at >= 0:
+                mark = entry.raw[at + 9 : at + 17].decode(), int(entry.raw[at + 25 : -1])
+                if mark in wanted:
+                    found[mark] = entry.key
+    return found
 
 
 def beginnings(tracks: Sequence[Track], boots: Iterable[str]) -> Iterator[Gap]:
@@ -97,6 +158,72 @@ def earliest(tracks: Iterable[Track]) -> dict[str, Head]:
     return found
 
 
+def looked_at(head: Head, tracks: Iterable[Track]) -> Head:
+    """Return the same, looked at closely: a text may stand first, or lines said side by side."""
+    track = next((t for t in tracks if t.kind == "file" and t.head() == head), None)
+    if track is None:
+        return head
+    lines = track.tape.read(0, _SAMPLE_BYTES).split(b"\n")
+    numbers: dict[str, list[int]] = {}
+    key = head.key
+    for entry in Assembler(track.formats).entries(
+        ((0, line) for line in lines[:-1] or lines), lambda: head.key
+    ):
+        if _BROWSER in entry.raw:
+            continue
+        key = min(key, entry.key)
+        at = tail_at(entry.raw)
+        if at >= 0:
+            boot = entry.raw[at + 9 : at + 17].decode()
+            numbers.setdefault(boot, []).append(int(entry.raw[at + 25 : -1]))
+    boot = head.boot if head.boot in numbers else next(iter(numbers), "")
+    return Head(key, boot, min(numbers[boot])) if numbers else head._replace(key=key)
+
+
+def uncovered(
+    tracks: Sequence[Track], since: bytes, until: bytes, services: Sequence[str] = ()
+) -> Iterator[tuple[str, Shortfall]]:
+    """Yield the logs of which nothing is kept from a window's beginning, and why that is known.
+
+    A process that counts its lines proves by its first one that it began there, and by any other
+    that lines before it are lost. A log without numbers that begins within the window is held to
+    have lost some only where it is rotated. Where all begin behind the window, all are named.
+    """
+    heads = earliest(tracks)
+    wanted = {HOSTS.get(service, service) for service in services}
+    heads = {name: heads[name] for name in heads if name in wanted} or heads
+    late = {name: looked_at(head, tracks) for name, head in heads.items() if head.key > since}
+    behind = len(late) == len(heads) and all(head.key >= until for head in late.values())
+    for service, head in late.items() if behind or since > LOWEST else ():
+        if head.key <= since:
+            continue
+        if head.seq > 1:
+            yield service, rotated(head)
+        elif behind or (head.seq == 0 and _is_rotated(service, tracks)):
+            yield service, Shortfall("starts_after_window", f"it begins at {head.key.decode()}")
+
+
+def latest(tracks: Iterable[Track]) -> bytes | None:
+    """Return when the last line that is kept was said; None where that cannot be told."""
+    newest = unsure = LOWEST
+    for track in tracks:
+        if track.kind != "file":
+            return None
+        if isinstance(track.tape, PackedTape):
+            unsure = max(unsure, track.modified)
+            continue
+        begin = max(0, track.size - _SAMPLE_BYTES)
+        lines = track.tape.read(begin, _SAMPLE_BYTES).split(b"\n")
+        newest = max([newest, *filter(None, map(track.key_of, lines[1 if begin else 0 :]))])
+    return newest if newest > unsure else None
+
+
+def _is_rotated(service: str, tracks: Iterable[Track]) -> bool:
+    """Say whether a log is kept in several files that lie side by side."""
+    folders = [PurePath(track.name).parent for track in tracks if track.service == service]
+    return len(folders) > len(set(folders))
+
+
 def rotated(head: Head) -> Shortfall:
     """Return in words that a log has lost its beginning."""
     return Shortfall(
@@ -112,7 +239,7 @@ def why_silent(
     heads: Mapping[str, Head],
 ) -> Shortfall:
     """Return why a service said nothing of a session though it should have."""
-    host = _HOSTS.get(service, service)
+    host = HOSTS.get(service, service)
     head = heads.get(host)
     if not over(trail) and seconds(trail.last) > time.time() - _SETTLED_S:
         return Shortfall("not_settled", reason)
@@ -122,7 +249,9 @@ def why_silent(
     if head.key > trail.last:
         return Shortfall("starts_after_window", f"it begins at {head.key.decode()}; {reason}")
     if head.seq > 1 and (head.key >= trail.first or not began(trail)):
-        return rotated(head)
+        head = looked_at(head, tracks)
+        if head.seq > 1:
+            return rotated(head)
     own = [track for track in tracks if track.service == host]
     if own and all(_knows_no_session(track, trail) for track in own):
         return Shortfall("no_session_id", reason)

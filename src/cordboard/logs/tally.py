@@ -2,13 +2,23 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
-from cordboard.logs.evidence import beginnings, earliest, holes, rotated, why_silent
+from cordboard.logs.evidence import (
+    beginnings,
+    earliest,
+    holes,
+    latest,
+    looked_at,
+    rotated,
+    searched_whole,
+    uncovered,
+    why_silent,
+)
 from cordboard.logs.expected import began, silent
 from cordboard.logs.glance import Glance, Summary
 from cordboard.logs.line import Line
@@ -85,7 +95,10 @@ class Tally:
     def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
         """Return what answered, what did not, and why."""
         why: dict[str, list[Shortfall]] = {}
-        for service, shortfall in self._missing(query, tracks.found, trail):
+        for service, shortfall in (
+            *self._missing(query, tracks.found, trail),
+            *_unheard(query, self.services, tracks.found, trail),
+        ):
             why.setdefault(service, []).append(shortfall)
         services = [
             _answer(name, "service", self.services.get(name), why.get(name, ()))
@@ -102,7 +115,13 @@ class Tally:
             answers=(*services, *named, *tracks.answers(), *limits),
             counts={name: number for name, number in sorted(counts.items()) if number},
             attribution={how: number for how, number in self.attribution.items() if number},
-            notes=(*tracks.notes, *self.notes, *_old(tracks.found), *self._remarks(query, trail)),
+            notes=(
+                *tracks.notes,
+                *self.notes,
+                *_old(tracks.found),
+                *_perhaps_astray(query, tracks.found, why),
+                *self._remarks(query, tracks.found, trail),
+            ),
         )
 
     def _missing(
@@ -112,18 +131,19 @@ class Tally:
         if trail is not None:
             if not trail.services:
                 yield f"session {trail.session}", Shortfall("silent", "no line has this session id")
+                yield from uncovered(tracks, since, until, query.services)
                 return
             yield from _missing_of_session(query, tracks, trail)
             since = max(since, trail.first)
             until = min(until, shifted(trail.last, 0.000001))
-        elif query.since:
-            for service, head in earliest(tracks).items():
-                if head.seq > 1 and since < head.key < until:
-                    yield service, rotated(head)
-        for hole in holes(tracks, since, until, query.services):
+        elif query.since or query.until:
+            yield from uncovered(tracks, since, until, query.services)
+        for hole in holes(tracks, since, until, query.services, exact=query.exact):
             yield hole.service or "unknown", hole.shortfall()
 
-    def _remarks(self, query: Query, trail: Trail | None) -> Iterator[str]:
+    def _remarks(self, query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
+        if not self.attribution:
+            yield from _why_nothing(query, tracks)
         if trail is None:
             return
         if self.mentions and not query.mentions:
@@ -133,6 +153,26 @@ class Tally:
             yield from map(str, skews(trail.steps))
         if trail.services and query.since and not began(trail):
             yield "The session's beginning is not in the window; without one all of it is shown."
+
+
+def _unheard(
+    query: Query, returned: Iterable[str], tracks: Sequence[Track], trail: Trail | None
+) -> Iterator[tuple[str, Shortfall]]:
+    if set(query.services) - set(returned) and not query.follow:
+        from cordboard.logs.unheard import unheard_services  # noqa: PLC0415 - most queries do without
+
+        yield from unheard_services(query, returned, tracks, trail)
+
+
+def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
+    """Yield what is known of why there is no line."""
+    last = latest(tracks) if query.since else None
+    if last is not None and last < query.first:
+        yield f"The last line that is kept is of {last.decode()}, before the window."
+    elif query.user or query.room:
+        from cordboard.logs.unheard import unheard_people  # noqa: PLC0415 - most queries do without
+
+        yield from unheard_people(query, tracks)
 
 
 def _missing_of_session(
@@ -146,7 +186,9 @@ def _missing_of_session(
     for service, head in heads.items():
         cut_off = head.key >= trail.first or (whole and not began(trail))
         if service in trail.services and service not in dict(mute) and head.seq > 1 and cut_off:
-            yield service, rotated(head)
+            head = looked_at(head, tracks)  # noqa: PLW2901 - the same one
+            if head.seq > 1:
+                yield service, rotated(head)
     if whole or any(step.event == "bot.forked" for step in trail.steps):
         for gap in beginnings(tracks, trail.alone):
             yield "bot", Shortfall("gap", str(gap))
@@ -171,6 +213,15 @@ def _old(tracks: Sequence[Track]) -> Iterator[str]:
             f"{count(old, *what)} last written before the window {'was' if old == 1 else 'were'} "
             f"not read; --exact reads {'it' if old == 1 else 'them'}."
         )
+
+
+def _perhaps_astray(
+    query: Query, tracks: Sequence[Track], why: Mapping[str, Sequence[Shortfall]]
+) -> Iterator[str]:
+    reasons = {item.reason for found in why.values() for item in found}
+    windowed = query.since or query.until or query.session
+    if "gap" in reasons and windowed and not query.exact and not searched_whole(tracks):
+        yield "Missing lines may stand far from where their time belongs; --exact looks everywhere."
 
 
 def _limited(limit: int) -> Answer:

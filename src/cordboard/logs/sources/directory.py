@@ -94,6 +94,9 @@ class Directory:
 
     def answers(self) -> Sequence[Answer]:
         """Say which files could not be read, and which of `cordboard up` are not there."""
+        if not (self._known or self._answers):
+            why = Shortfall("no_source", "it holds no file")
+            return [Answer(self.name, "directory", shortfalls=(why,))]
         return [*self._answers.values(), *self._gone()]
 
     def _gone(self) -> Iterator[Answer]:

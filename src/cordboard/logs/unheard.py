@@ -1,0 +1,124 @@
+"""Names that were asked for and that nobody bears: a service, a user, a room that may be misspelt.
+
+An answer without lines is only complete where those who were asked about are known. Who is not
+among the lines that were returned is looked for in others: first in the window, whatever the other
+filters; a service then everywhere, as far as that is cheap, as it may merely have been silent.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from cordboard.contract.record import SERVICE, SERVICES
+from cordboard.logs.attribution import Trail
+from cordboard.logs.carriers import unwrap
+from cordboard.logs.coverage import Shortfall
+from cordboard.logs.evidence import HOSTS
+from cordboard.logs.packed import PackedTape
+from cordboard.logs.prefilter import prefilter
+from cordboard.logs.query import Query, wants
+from cordboard.logs.records import record_of
+from cordboard.logs.scan import Scan
+from cordboard.logs.tape import Block, blocks
+from cordboard.logs.times import LOWEST
+from cordboard.logs.track import Track
+
+_LOOK_BYTES: Final = 256 << 20  # what is searched beyond the window, of all streams together
+_ENDS_BYTES: Final = 256 << 10  # what is searched of each stream beyond that, at both ends
+_HITS_MAX: Final = 64  # of one block: a name that means something else there
+_LISTED: Final = 8
+
+
+def unheard_services(
+    query: Query, returned: Iterable[str], tracks: Sequence[Track], trail: Trail | None
+) -> Iterator[tuple[str, Shortfall]]:
+    """Yield each service that was asked for, and is not known from anything that was read."""
+    known = {*returned, *(trail.services if trail else ()), *(track.service for track in tracks)}
+    for name in query.services:
+        if {name, HOSTS.get(name, name)} & known:
+            continue
+        if _is_in_window(Query(query.since, query.until, services=(name,)), query, tracks):
+            continue
+        if not any(_speaks(track, name, budget) for track, budget in _budgets(tracks)):
+            words = f"no line that was read is of it{_suggestion(name, known)}"
+            yield name, Shortfall("no_source", words)
+
+
+def unheard_people(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
+    """Yield a sentence for a user, and for a room, of whom nothing was read at all."""
+    for what, name, alone in (
+        ("user", query.user, Query(query.since, query.until, user=query.user)),
+        ("room", query.room, Query(query.since, query.until, room=query.room)),
+    ):
+        if name is not None and not _is_in_window(alone, query, tracks):
+            yield f"No line that was read is of {what} {name}."
+
+
+def _is_in_window(alone: Query, asked: Query, tracks: Sequence[Track]) -> bool:
+    """Say whether a line of the window passes one filter alone, though none passed all."""
+    if alone == asked._replace(exact=False):
+        return False
+    terms = prefilter(alone)
+    return any(
+        wants(alone, record_of(entry.raw, entry.key, track.service, track.formats))
+        for track in tracks
+        for entry in Scan(track, terms, asked.first, asked.end, exact=asked.exact).entries()
+    )
+
+
+# --- beyond the window
+
+
+def _budgets(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
+    """Yield each stream with how many of its bytes may be searched."""
+    left = _LOOK_BYTES
+    for track in sorted(tracks, key=lambda track: track.size):
+        share = 0 if isinstance(track.tape, PackedTape) else min(track.size, left)
+        left -= share
+        yield track, share
+
+
+def _speaks(track: Track, name: str, budget: int) -> bool:
+    """Say whether one of a stream's lines is of a service."""
+    parts = [(0, max(budget, _ENDS_BYTES))]
+    if budget < track.size and not isinstance(track.tape, PackedTape):
+        parts.append((max(0, track.size - _ENDS_BYTES), track.size))
+    return any(
+        _is_in_block(track, block, name)
+        for begin, end in parts
+        for block in blocks(track.tape, begin, end)
+    )
+
+
+def _is_in_block(track: Track, block: Block, name: str) -> bool:
+    return any(_is_behind(track, block, name, quote + name + quote) for quote in ('"', '\\"'))
+
+
+def _is_behind(track: Track, block: Block, name: str, needle: str) -> bool:
+    """Say whether one of the lines in which some text occurs is of a service."""
+    at = 0
+    for _ in range(_HITS_MAX):
+        at = block.find(needle.encode(), at)
+        if at < 0:
+            return False
+        begin = block.buffer.rfind(b"\n", 0, at) + 1
+        end = block.buffer.find(b"\n", at, block.size)
+        at = block.size if end < 0 else end
+        text = unwrap(block.part(begin, at)).text
+        if record_of(text, LOWEST, track.service, track.formats)[SERVICE] == name:
+            return True
+    return False
+
+
+# --- words
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is nearest, or else what there is, to be put behind a sentence."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for a name that nobody bears
+
+    heard = sorted(known)
+    spelt = {each.lower(): each for each in (*SERVICES, *heard)}
+    near = [] if name in SERVICES else get_close_matches(name.lower(), spelt, 1)
+    if near:
+        return f"; did you mean {spelt[near[0]]}?"
+    return f"; there are {', '.join(heard[:_LISTED])}" if heard else ""
