@@ -202,9 +202,9 @@ async def test_a_call_outlives_its_runner(up: Up, microphone: Path) -> None:
         room = await enter(browser, up.addresses["interface"])
         session_id = await room.call()
         first = await room.record(session_id)
-        runners = [r for r in up.records if r["message"].startswith("Started server process")]
-        pid = re.findall(r"\d+", [r for r in runners if r["service"] == "runner"][-1]["message"])[0]
-        os.kill(int(pid), signal.SIGKILL)
+        listening = [r["meta"] for r in up.records if r["message"] == "Listening"]
+        pids = [meta["pid"] for meta in listening if meta["url"] == up.addresses["runner"]]
+        os.kill(pids[-1], signal.SIGKILL)
         assert "another one takes over" in await room.alert()
         await until(lambda: "Bot running again" in messages(up, session_id), 30)
         await room.page.wait_for_selector("#room[data-state=connected]")

@@ -25,7 +25,7 @@ async def test_it_serves_until_it_is_told_to_stop(unused_tcp_port: int) -> None:
     process = await start("--port", str(unused_tcp_port))
     assert process.stdout is not None
     said = ""
-    while "Application startup complete" not in said:
+    while '"message":"Listening"' not in said:
         said += (await process.stdout.readline()).decode()
     assert re.search(r"CORDBOARD_SESSION_SECRET is not set", said)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:

@@ -38,7 +38,10 @@ async def end_of(running: Up) -> tuple[int, str]:
 async def test_everything_answers_and_all_of_it_goes(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """All parts answer at `up.ready`; a signal stops them in order and frees ports and files."""
+    """All parts answer at `up.ready`; a signal stops them in order and frees ports and files.
+
+    Each part says in one line where it listens, and in one that it has stopped.
+    """
     async with ready(tmp_path) as up:
         assert {"interface", "gateway", "runner", "operator", "redis", "logs"} == set(up.addresses)
         urls = [url for name, url in up.addresses.items() if name != "logs"]
@@ -47,6 +50,13 @@ async def test_everything_answers_and_all_of_it_goes(
         assert not any(listens(url) for url in urls)
     assert left_behind(tmp_path) == []
     assert "All parts have stopped" in up.lines[-1]
+    assert [r for r in up.records if r["tag"] == "uvicorn"] == []
+    told = sorted(
+        (r["service"], r["message"], r["meta"]["url"])
+        for r in up.records
+        if r["message"] in {"Listening", "Stopped"}
+    )
+    assert told == sorted((p, s, up.addresses[p]) for p in PARTS for s in ("Listening", "Stopped"))
 
 
 @pytest.mark.parametrize("after_s", [0, 0.3, 0.8, 1.5, 2.5])

@@ -2,9 +2,10 @@
 
 import asyncio
 import errno
+import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -12,9 +13,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cordboard.contract.errors import CordboardError
+from cordboard.emit import get_logger
 
 GRACE_S: Final = 5
 
+log = get_logger("http")
 
 Drain = Callable[[], Awaitable[None]]
 
@@ -58,9 +61,17 @@ class DrainingServer(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve."""
+        """Start to serve, and say where."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self.started:
+            log.info("Listening", url=_url(sockets or []), pid=os.getpid())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to serve, and say so."""
+        url = _url(sockets or [])  # while they are open
+        await super().shutdown(sockets)
+        log.info("Stopped", url=url, pid=os.getpid())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal: the first begins to drain, the second stops at once."""
@@ -78,10 +89,14 @@ class DrainingServer(uvicorn.Server):
 
 
 def config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
-    """Return how we run uvicorn: quiet, as the middleware writes the access lines."""
+    """Return how we run uvicorn: quiet, as the middleware writes the access lines.
+
+    Of its own lines only those that warn are left: start and end are told in one of ours each.
+    """
     return uvicorn.Config(
         app,
         log_config=None,
+        log_level="warning",
         access_log=False,
         lifespan="on",
         server_header=False,
@@ -107,6 +122,14 @@ def bind(host: str, port: int) -> socket.socket:
         raise _cannot_listen(host, port, error) from error
     listener.setblocking(False)
     return listener
+
+
+def _url(sockets: Sequence[socket.socket]) -> str | None:
+    """Return where a listening socket is reached from this machine."""
+    for listener in sockets:
+        host, port = listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return None
 
 
 def _cannot_listen(host: str, port: int, error: Exception) -> CordboardError:
