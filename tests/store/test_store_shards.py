@@ -184,15 +184,15 @@ class TestClaims:
     async def test_died_after_the_claim(self, plane: ShardedStore) -> None:
         """A claim of which nothing came keeps the id from no room."""
         dead = Launch("a", room(0), epoch=1)
-        await plane._home("a").claim(dead, 0, "dead")
+        await plane._home("a").claim(dead, 0)
         assert not (await join(plane, "a", room(1))).reused
 
     async def test_froze_after_the_claim(self, plane: ShardedStore) -> None:
         """A gateway that thaws after its id went elsewhere accepts nothing by its old claim."""
         frozen = Launch("a", room(0), epoch=1)
-        claim = await plane._home("a").claim(frozen, 0, "frozen")
+        claim = await plane._home("a").claim(frozen, 0)
         await join(plane, "a", room(1))
-        answer = await plane.shards[0].ask_accept(frozen, "by", queue_max=9, claim=claim.token)
+        answer = await plane.shards[0].ask_accept(frozen, "by", queue_max=9, claim=claim)
         assert answer == ["retired"]
         with pytest.raises(SessionInUseError):
             await plane.accept(frozen, queue_max=9)
@@ -200,8 +200,8 @@ class TestClaims:
     async def test_died_after_retiring(self, plane: ShardedStore) -> None:
         """A claim that was retired, and not moved, is followed by a new one."""
         where = room(0)
-        await plane._home("a").claim(Launch("a", where, epoch=1), 0, "old")
-        await plane.shards[0].retire("a", "old")
+        claim = await plane._home("a").claim(Launch("a", where, epoch=1), 0)
+        await plane.shards[0].retire("a", claim.token)
         assert not (await join(plane, "a", where)).reused
         assert (await plane.session("a")).room_url == where
 
@@ -219,12 +219,14 @@ class TestClaims:
     async def test_sent_twice(self, plane: ShardedStore) -> None:
         """Each step that is sent twice answers the same."""
         launch, home = Launch("a", room(0), epoch=1), plane._home("a")
-        assert await home.claim(launch, 0, "t") == await home.claim(launch, 0, "t")
+        ours = await home.claim(launch, 0)
+        again = await home.claim(launch, 0)
+        assert (again.token, again.fresh) == (ours.token, False)
         for _ in range(2):
-            assert await plane.shards[0].retire("a", "t") == 0
-            assert await home.move(launch, "t", Claim(1, "u", 5))
-        assert not await home.move(launch, "t", Claim(2, "v", 5))
-        assert await home.claim(launch, 1, "w") == Claim(1, "u", 5)
+            assert await plane.shards[0].retire("a", ours.token) == 0
+            assert await home.move(launch, ours.token, Claim(1, "u", 5))
+        assert not await home.move(launch, ours.token, Claim(2, "v", 5))
+        assert await home.claim(launch, 1) == Claim(1, "u", 5)
 
     async def test_a_lost_index(self, plane: ShardedStore) -> None:
         """What a failover has lost of the index, the same join writes anew."""

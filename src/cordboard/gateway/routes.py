@@ -91,7 +91,7 @@ async def join(
     with svc.hub.waiting(accepted.session_id) as waiter:
         answer = join_answer(accepted, session_id)
         if wait and accepted.status not in {"running", *TERMINAL}:
-            answer |= await _until_runs(svc, accepted.session_id, waiter, wait)
+            answer |= await _until_runs(svc, accepted, waiter, wait)
     return JSONResponse(
         answer,
         200 if accepted.reused else 202,
@@ -152,17 +152,18 @@ async def _accept_or_say_when(svc: "Services", launch: Launch) -> Accepted:
 
 
 async def _until_runs(
-    svc: "Services", session_id: str, waiter: Waiter, wait_s: float
+    svc: "Services", accepted: Accepted, waiter: Waiter, wait_s: float
 ) -> dict[str, Any]:
     """Wait until the session runs or has ended; return what has changed in the answer."""
     deadline = asyncio.get_running_loop().time() + wait_s
-    record: SessionRecord = await svc.store.session(session_id)
+    session_id, room = accepted.session_id, accepted.room_url
+    record: SessionRecord = await svc.store.session(session_id, room=room)
     while record.state not in {"running", *TERMINAL}:
         left = min(deadline, svc.hub.closes_at) - asyncio.get_running_loop().time()
         if left <= 0:
             break
         await _told(waiter, min(left, 1.0))
-        record = await svc.store.session(session_id)
+        record = await svc.store.session(session_id, room=room)
     changed: dict[str, Any] = {"status": record.state, "epoch": record.epoch}
     return changed | ({"reason": record.reason} if record.reason else {})
 
@@ -192,7 +193,7 @@ async def leave(body: LeaveBody, svc: Deps) -> JSONResponse:
     )
     faults.point("gateway.leave.decided")
     if left.session_id and left.outcome != "absent":
-        await _session(svc, left.session_id)
+        await _session(svc, left.session_id, left.room_url)
     return await _left(svc, left)
 
 
@@ -218,7 +219,7 @@ async def _stopped(svc: "Services", left: Leave) -> bool:
         asked = asyncio.create_task(_ask_to_stop(svc, left))
         try:
             async with asyncio.timeout(LEAVE_CONFIRM_S):
-                while (await svc.store.session(left.session_id)).live:
+                while (await svc.store.session(left.session_id, room=left.room_url)).live:
                     await _told(waiter, 1.0)
         except TimeoutError:
             return False
@@ -281,17 +282,17 @@ async def events(session_id: str, svc: Deps) -> StreamingResponse:
 
     A gateway that stops ends the stream without it: whoever follows asks again.
     """
-    await _session(svc, session_id)
+    record = await _session(svc, session_id)
     return StreamingResponse(
-        _events(svc, session_id),
+        _events(svc, session_id, record.room_url),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", HEADER_SESSION_ID: session_id},
     )
 
 
-async def _events(svc: "Services", session_id: str) -> AsyncIterator[bytes]:
+async def _events(svc: "Services", session_id: str, room: str) -> AsyncIterator[bytes]:
     with svc.hub.waiting(session_id) as waiter:
-        record: SessionRecord = await svc.store.session(session_id)
+        record: SessionRecord = await svc.store.session(session_id, room=room)
         seen = (record.epoch, record.state)
         yield _event(_snapshot(record))
         while seen[1] not in TERMINAL and not svc.hub.draining:
@@ -301,7 +302,7 @@ async def _events(svc: "Services", session_id: str) -> AsyncIterator[bytes]:
                 yield b": still here\n\n"
                 continue
             if change is None:
-                record = await svc.store.session(session_id)
+                record = await svc.store.session(session_id, room=room)
                 data, now = _snapshot(record), (record.epoch, record.state)
             else:
                 data = {
@@ -364,13 +365,18 @@ async def offer(session_id: str, request: Request, svc: Deps) -> Response:
     return Response(answer, status, {HEADER_SESSION_ID: session_id}, media_type)
 
 
-async def _session(svc: "Services", session_id: str) -> SessionRecord:
+async def _session(svc: "Services", session_id: str, room: str = "") -> SessionRecord:
     """Return a session's record; from here on the request's lines are of its user and room.
+
+    Args:
+        svc: What the routes work with.
+        session_id: The session.
+        room: Its room, where it is known.
 
     Raises:
         NotFoundError: There is none.
     """
-    record: SessionRecord = await svc.store.session(_known_id(session_id))
+    record: SessionRecord = await svc.store.session(_known_id(session_id), room=room or None)
     adopt(
         session_id=session_id,
         room=record.room_url,

@@ -4,8 +4,8 @@ import asyncio
 import functools
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -20,6 +20,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterError,
     InvalidResponse,
+    MovedError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -47,7 +48,6 @@ SCRIPTS: Final = (
     "accept",
     "adopt",
     "assign",
-    "claim",
     "expire",
     "finish",
     "forget",
@@ -55,9 +55,11 @@ SCRIPTS: Final = (
     "move",
     "recover",
     "register",
+    "release",
     "renew",
     "retire",
     "running",
+    "share",
 )
 CLUSTER: Final = "redis+cluster"
 SENTINEL: Final = "redis+sentinel"
@@ -184,6 +186,7 @@ def our_errors(url: str) -> Iterator[None]:
         InvalidResponse,  # something else listens there
         ClusterError,
         RedisClusterException,
+        MovedError,
         OSError,
     ) as error:
         raise StoreUnavailableError(
@@ -231,10 +234,12 @@ class Scripts:
     Args:
         client: The connection.
         keys: The shard's names.
+        in_cluster: Whether the server is one of a cluster.
     """
 
-    def __init__(self, client: Any, keys: Keys) -> None:
-        shared = keys.lua_names() + _source("_shared")
+    def __init__(self, client: Any, keys: Keys, *, in_cluster: bool) -> None:
+        where = f"local IN_CLUSTER = {str(in_cluster).lower()}\n"
+        shared = keys.lua_names() + where + _source("_shared")
         self._sources = {name: shared + _source(name) for name in SCRIPTS}
         self._shas = {name: _sha(source) for name, source in self._sources.items()}
         self._client = client
@@ -245,6 +250,14 @@ class Scripts:
         faults.point(f"{name}.before")
         async with self._turns:
             answer = await self._run(name, key, *args)
+        faults.point(f"{name}.after")
+        return answer
+
+    async def ask(self, name: str, *command: str | int) -> Any:
+        """Send one plain command, as a step that has a name."""
+        faults.point(f"{name}.before")
+        async with self._turns:
+            answer = await self._client.execute_command(*command)
         faults.point(f"{name}.after")
         return answer
 
@@ -317,7 +330,7 @@ class Shard:
         # redis-py types each answer for its synchronous and its asynchronous client at once.
         self._client: Any = connect(url)
         self._is_cluster = urlsplit(url).scheme == CLUSTER
-        self._scripts = Scripts(self._client, keys)
+        self._scripts = Scripts(self._client, keys, in_cluster=self._is_cluster)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({shown(self.url)})"
@@ -331,12 +344,33 @@ class Shard:
         with self._errors():
             return await self._scripts.run(script, key, *args)
 
+    async def _ask(self, name: str, *command: str | int) -> Any:
+        with self._errors():
+            return await self._scripts.ask(name, *command)
+
     async def _of(self, key: str) -> dict[str, Any]:
         """Name a key's primary for commands of which redis-py would ask another one where it is."""
         if not self._is_cluster:
             return {}
         await self._client.initialize()
         return {"target_nodes": self._client.get_node_from_key(key)}
+
+    @asynccontextmanager
+    async def _subscribed(self, channel: str) -> AsyncIterator[Any]:
+        """Listen to a channel of this shard, on a connection of its own."""
+        if not self._is_cluster:
+            async with self._client.pubsub() as pubsub:
+                await _subscribe(pubsub, "subscribe", channel)
+                yield pubsub
+            return
+        await self._now_ms()  # finds the shard's primary, wherever it is by now
+        node = self._client.get_node_from_key(channel)
+        options = _options(urlsplit(self.url))
+        async with redis.Redis(host=node.host, port=node.port, **options) as client:
+            how = "ssubscribe" if await _has_sharded_channels(client) else "subscribe"
+            async with client.pubsub() as pubsub:
+                await _subscribe(pubsub, how, channel)
+                yield pubsub
 
     async def _now_ms(self) -> int:
         if self._is_cluster:  # of this shard's primary, not of any
@@ -345,6 +379,18 @@ class Shard:
         else:
             seconds, micros = await self._client.time()
         return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def _subscribe(pubsub: Any, how: str, channel: str) -> None:
+    """Subscribe, and wait until the server has said so: from then on nothing is missed."""
+    await getattr(pubsub, how)(channel)
+    if await pubsub.get_message(timeout=ANSWER_TIMEOUT_S) is None:
+        raise RedisTimeoutError("no answer to a subscription")
+
+
+async def _has_sharded_channels(client: Any) -> bool:
+    """Ask as the scripts do, so that both decide alike."""
+    return bool(await client.eval("return redis.REDIS_VERSION_NUM and 1 or 0", 0))
 
 
 def token() -> str:

@@ -5,14 +5,18 @@ a random token: what is accepted in a shard is accepted by a claim of the id, an
 another shard its claim is retired in the old one. So an accept that was sent long ago, by a gateway
 that froze or died meanwhile, can never make the id live twice: no clock is asked, and nothing has
 to be cleaned up.
+
+A new id is claimed by one plain command. Whoever finds it claimed, and goes by that claim, marks it as
+shared; so a refused join gives back the claim that it has made, and that nobody else goes by.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from cordboard.contract.errors import SessionInUseError
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import RECOVERIES_MAX
-from cordboard.store.connection import Shard
+from cordboard.store.connection import Shard, token
 from cordboard.store.keys import CLAIM_KEPT_S
 
 
@@ -22,26 +26,46 @@ class Claim:
 
     Attributes:
         above: The epoch that the id had elsewhere; its next one is higher.
+        fresh: Made by this very call; nobody else goes by it unless it is marked as shared.
     """
 
     shard: int
     token: str
     above: int = 0
+    fresh: bool = False
+
+    def __str__(self) -> str:
+        """Return the entry as it is written."""
+        return f"{self.shard} {self.token} {self.above}"
+
+
+WITHOUT: Final = Claim(0, "")  # where one shard is all
 
 
 class Index(Shard):
     """The entries of those ids whose hash is this shard's, and the fences against old claims."""
 
-    async def claim(self, launch: Launch, shard: int, token: str) -> Claim:
+    async def claim(self, launch: Launch, shard: int) -> Claim:
         """Claim an id for a shard; return whose it is."""
-        sid = launch.session_id
-        kept = _kept_ms(launch)
-        return Claim(*await self._run("claim", self.keys.session_shard(sid), shard, token, kept))
+        ours = Claim(shard, token(), fresh=True)
+        if await self.tell(launch, ours):
+            return ours
+        key, kept = self.keys.session_shard(launch.session_id), _kept_ms(launch)
+        return Claim(*await self._run("share", key, shard, ours.token, kept))
+
+    async def tell(self, launch: Launch, claim: Claim) -> bool:
+        """Write the entry of an id that has none; False where it has one."""
+        key, kept = self.keys.session_shard(launch.session_id), _kept_ms(launch)
+        return bool(await self._ask("claim", "SET", key, str(claim), "NX", "PX", kept))
 
     async def move(self, launch: Launch, retired: str, to: Claim) -> bool:
         """Give an id whose claim was retired to another one; False when somebody else was first."""
         key, kept = self.keys.session_shard(launch.session_id), _kept_ms(launch)
         return bool(await self._run("move", key, retired, to.shard, to.token, to.above, kept))
+
+    async def give_back(self, session_id: str, claim: Claim) -> None:
+        """Take away a claim that is void, unless somebody else goes by it."""
+        await self._run("release", self.keys.session_shard(session_id), str(claim))
 
     async def shard_of(self, session_id: str) -> int | None:
         """Return the number of the shard in which an id lives or lived."""

@@ -24,6 +24,8 @@ CLAIM_KEPT_S: Final = (
     48 * 3600
 )  # beyond the longest that its session may run: its record goes first
 
+LATE_S: Final = 600  # far longer than the network may hold a command that was sent a second time
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -135,6 +137,7 @@ class Keys:
             "index_kept_ms": INDEX_KEPT_S * 1000,
             "epoch_kept_ms": EPOCH_KEPT_S * 1000,
             "runner_kept_ms": RUNNER_KEPT_S * 1000,
+            "late_ms": LATE_S * 1000,
         }
         names = ", ".join(f"{name} = '{value}'" for name, value in prefixes.items())
         times = ", ".join(f"{name} = {value}" for name, value in periods.items())

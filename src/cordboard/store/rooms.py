@@ -15,7 +15,7 @@ from cordboard.contract.launch import Launch, decode, encode
 from cordboard.contract.lease import RenewalVerdict
 from cordboard.contract.state import REASONS
 from cordboard.store.connection import token
-from cordboard.store.index import in_use
+from cordboard.store.index import WITHOUT, Claim, in_use
 from cordboard.store.sessions import Sessions
 from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo
 
@@ -47,8 +47,7 @@ class Rooms(Sessions):
         *,
         queue_max: int,
         runner: RunnerInfo | None = None,
-        claim: str = "",
-        above: int = 0,
+        claim: Claim = WITHOUT,
     ) -> list[Any]:
         """Run the script; with a ``claim`` it may also answer that one is needed, or is no more."""
         answer: list[Any] = await self._run(
@@ -62,8 +61,9 @@ class Rooms(Sessions):
             by,
             runner.runner_id if runner else "",
             runner.url if runner else "",
-            claim,
-            above,
+            claim.token,
+            "1" if claim.fresh else "",
+            claim.above,
             *_record_fields(launch),
         )
         return answer
@@ -244,7 +244,7 @@ def accepted(launch: Launch, answer: Sequence[Any]) -> Accepted:
                 reused=False,
                 created_ms=created_ms,
             )
-        case ["reused", holder, state, epoch, created_ms, stopping]:
+        case ["reused", holder, state, epoch, created_ms, stopping, _]:
             return Accepted(
                 holder,
                 launch.room_url,

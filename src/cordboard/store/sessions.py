@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from cordboard.contract.errors import InvalidValueError, NotFoundError
+from cordboard.contract.errors import InvalidValueError, NotFoundError, StoreUnavailableError
 from cordboard.contract.state import LIVE, State
 from cordboard.store.connection import Shard
 from cordboard.store.values import Change, SessionRecord, record_from_hash
@@ -17,8 +17,17 @@ _PAGE_SCAN_MAX: Final = 1000  # records looked at for one page, however few of t
 class Sessions(Shard):
     """Looking at sessions; nothing here changes one."""
 
-    async def session(self, session_id: str) -> SessionRecord:
+    async def session(
+        self,
+        session_id: str,
+        *,
+        room: str | None = None,  # noqa: ARG002 - for a sharded store
+    ) -> SessionRecord:
         """Return one session's record.
+
+        Args:
+            session_id: The session.
+            room: Its room, where it is known: spares a sharded store the look into the index.
 
         Raises:
             NotFoundError: There is none; it ended more than 24 h ago, or never was.
@@ -76,20 +85,19 @@ class Sessions(Shard):
     async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
         """Listen to changes of state; those after the block is entered are all seen."""
         with self._errors():
-            if self._is_cluster:
-                await self._client.initialize()  # so that it knows the channel's primary
-            async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                await pubsub.subscribe(self.keys.changes)
+            async with self._subscribed(self.keys.changes) as pubsub:
                 yield self._listen(pubsub)
 
     async def _listen(self, pubsub: Any) -> AsyncIterator[Change]:
         with self._errors():
             while True:
                 message = await pubsub.get_message(timeout=1.0)
-                if message is not None:
-                    yield _change(message["data"])
-                else:
+                if message is None:
                     await asyncio.sleep(0)
+                elif message["type"] in {"message", "smessage"}:
+                    yield _change(message["data"])
+                else:  # the shard has moved away from here: come back, and look for it
+                    raise StoreUnavailableError("The channel has moved to another server.")
 
     def _index(self, state: State | None, room: str | None, user_id: str | None) -> str:
         if room is not None:

@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from cordboard.contract.errors import NotFoundError, StoreUnavailableError
+from cordboard.contract.errors import NotFoundError, SessionInUseError, StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import RenewalVerdict
 from cordboard.contract.state import State
 from cordboard.store.client import Store
 from cordboard.store.connection import RETRY_AFTER_S, shown, token
+from cordboard.store.hints import Hints
 from cordboard.store.index import Claim
 from cordboard.store.keys import Keys, shard_of, shard_tags
 from cordboard.store.rooms import accepted
@@ -32,6 +33,7 @@ from cordboard.store.values import (
 )
 
 CLAIMS_MAX: Final = 8  # tries, each of which another gateway's join for the same id has undone
+UNCLAIMED: Final = "?"  # the id is yet to be claimed, once its room has turned out to be free
 
 _T = TypeVar("_T")
 
@@ -51,6 +53,7 @@ class ShardedStore(Store):
         self._shards = tuple(Store(url, Keys(tag, lease_s)) for tag in shard_tags(shards))
         self.periods = self._shards[0].periods
         self._shares: dict[str, list[int]] = {}
+        self._hints = Hints()
         self._moving = asyncio.Lock()
         self._turns = itertools.count(1)
 
@@ -72,15 +75,16 @@ class ShardedStore(Store):
     async def accept(
         self, launch: Launch, *, queue_max: int, runner: RunnerInfo | None = None
     ) -> Accepted:
-        """Decide one join. The room is asked first: a busy one needs no claim, and leaves none."""
+        """Decide one join. The id is claimed first, unless the room is likely to refuse it."""
         number, by = self._number(launch.room_url), token()
-        shard, claim, moved_from = self._shards[number], Claim(number, "?"), None
+        shard, moved_from = self._shards[number], None
+        claim = await self._first_claim(launch, number)
         for _ in range(CLAIMS_MAX):
             answer = await shard.ask_accept(
-                launch, by, queue_max=queue_max, runner=runner, claim=claim.token, above=claim.above
+                launch, by, queue_max=queue_max, runner=runner, claim=claim
             )
             if answer[0] not in {"claim", "retired"}:
-                return await self._accepted(launch, answer, moved_from)
+                return await self._accepted(launch, answer, claim, moved_from)
             claim, moved_from = await self._claim(launch, number, claim.token)
         raise StoreUnavailableError(
             f"Session {launch.session_id} is asked for in several rooms at once.",
@@ -88,41 +92,61 @@ class ShardedStore(Store):
             retry_after_s=RETRY_AFTER_S,
         )
 
+    async def _first_claim(self, launch: Launch, number: int) -> Claim:
+        """Claim the id; without one only the room is asked, which answers when it is busy."""
+        if self._hints.may_refuse(launch.room_url, number):
+            return Claim(number, UNCLAIMED)
+        claim = await self._home(launch.session_id).claim(launch, number)
+        return claim if claim.shard == number else Claim(number, UNCLAIMED)
+
     async def _claim(self, launch: Launch, number: int, refused: str) -> tuple[Claim, Claim | None]:
         """Claim the id for a shard; return the claim, and the one that had to be retired elsewhere.
 
         Raises:
-            SessionInUseError: The id is live in another shard.
+            SessionInUseError: The id is live in another room.
         """
         home, sid = self._home(launch.session_id), launch.session_id
+        self._hints.free(launch.room_url)
         for _ in range(CLAIMS_MAX):
-            found = await home.claim(launch, number, token())
+            found = await home.claim(launch, number)
             if found.shard == number and found.token != refused:
                 return found, None
-            epoch = 0
-            if found.shard != number:  # else it is retired here already: someone died in a move
+            try:
                 epoch = await self._shards[found.shard].retire(sid, found.token)
+            except SessionInUseError as error:
+                if error.extra["room_url"] != launch.room_url:
+                    raise
+                break  # it lives since a moment ago where it is asked for: the room says so
             ours = Claim(number, token(), max(found.above, epoch))
             if await home.move(launch, found.token, ours):
-                return ours, Claim(found.shard, found.token, epoch)
-        return Claim(number, refused), None
+                return ours, Claim(
+                    found.shard, found.token, epoch
+                ) if found.shard != number else None
+        return Claim(number, UNCLAIMED), None
 
     async def _accepted(
-        self, launch: Launch, answer: Sequence[Any], moved_from: Claim | None
+        self, launch: Launch, answer: Sequence[Any], claim: Claim, moved_from: Claim | None
     ) -> Accepted:
-        decided = accepted(launch, answer)
-        with suppress(StoreUnavailableError):  # neither is needed for what was decided
-            if decided.reused and decided.session_id == launch.session_id:
+        """Say what was decided; put the index right after it where that is needed."""
+        number = self._number(launch.room_url)
+        if answer[0] == "full":
+            self._hints.full(number)
+        elif answer[0] in {"new", "reused"}:
+            self._hints.busy(launch.room_url)
+        with suppress(StoreUnavailableError):  # not needed for what was decided
+            if answer[0] in {"full", "reused"} and answer[-1]:
+                await self._home(launch.session_id).give_back(launch.session_id, claim)
+            elif answer[:2] == ["reused", launch.session_id] and claim.token == UNCLAIMED:
                 await self._tell_index(launch)
-            elif not decided.reused and moved_from and moved_from.above:
+            elif answer[0] == "new" and moved_from and moved_from.above:
                 other = self._shards[moved_from.shard]
                 await other.forget(launch.session_id, moved_from.above)
-        return decided
+        return accepted(launch, answer)
 
     async def _tell_index(self, launch: Launch) -> None:
         """Name a live session's shard: a failover may have lost the entry."""
-        number = self._number(launch.room_url)
-        await self._home(launch.session_id).claim(launch, number, token())
+        claim = Claim(self._number(launch.room_url), token())
+        await self._home(launch.session_id).tell(launch, claim)
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
@@ -145,9 +169,10 @@ class ShardedStore(Store):
 
     # --- Looking.
 
-    async def session(self, session_id: str) -> SessionRecord:
-        """Return one session's record; the index says where it is."""
-        return await (await self._find(session_id)).session(session_id)
+    async def session(self, session_id: str, *, room: str | None = None) -> SessionRecord:
+        """Return one session's record; its room or the index says where it is."""
+        shard = self._by_room(room) if room else await self._find(session_id)
+        return await shard.session(session_id)
 
     async def sessions(
         self,

@@ -33,25 +33,31 @@ local function write_keepalive(rec, lag, now)
   }), 'PX', T.lease_ms)
 end
 
--- Tells everyone who waits for this session.
+-- Tells everyone who waits for this session. In a cluster PUBLISH goes to all its nodes, and would keep
+-- each as busy as all; SPUBLISH (Redis 7) stays with the nodes that have the shard.
+local PUBLISH = IN_CLUSTER and redis.REDIS_VERSION_NUM and 'SPUBLISH' or 'PUBLISH'
 local function publish(rec, now)
-  redis.call('PUBLISH', K.changes, cjson.encode({
+  redis.call(PUBLISH, K.changes, cjson.encode({
     session_id = rec.session_id, state = rec.state, epoch = tonumber(rec.epoch),
     attempt = tonumber(rec.attempt), reason = rec.reason, at_ms = now,
   }))
 end
 
--- Sets fields in the record and in Redis; false removes a field.
+-- Sets fields in the record, which is known whole, and in Redis; false removes a field.
 local function set(rec, fields)
+  local key, written, removed = K.session .. rec.session_id, {}, {}
   for name, value in pairs(fields) do
-    if value == false then
-      redis.call('HDEL', K.session .. rec.session_id, name)
-      rec[name] = nil
-    else
-      redis.call('HSET', K.session .. rec.session_id, name, value)
+    if value ~= false then
+      written[#written + 1] = name
+      written[#written + 1] = value
       rec[name] = tostring(value)
+    elseif rec[name] then
+      removed[#removed + 1] = name
+      rec[name] = nil
     end
   end
+  if #written > 0 then redis.call('HSET', key, unpack(written)) end
+  if #removed > 0 then redis.call('HDEL', key, unpack(removed)) end
 end
 
 -- Gives a warm runner's slot back. The slots in use are a set, so that each returns exactly once.

@@ -3,15 +3,16 @@
 -- ARGV session id, room, launch (JSON), deadline (s), queue bound, token of this call,
 --      id and url of the runner that starts it itself (else both ''),
 --      the claim of the session id ('' where one shard is all, '?' when it is yet to be claimed),
---      an epoch that the new one must exceed,
+--      '1' when this call has made the claim, an epoch that the new one must exceed,
 --      then pairs of further record fields.
 -- Returns {'new', epoch, created_ms}
---      | {'reused', holder's session id, its state, its epoch, created_ms, '1' when it is stopping}
---      | {'in_use', its room} | {'full', entries waiting}
+--      | {'reused', holder's session id, its state, its epoch, created_ms, '1' when it is stopping,
+--         '1' when the claim is void}
+--      | {'in_use', its room} | {'full', entries waiting, '1' when the claim is void}
 --      | {'claim'} when a claim is needed | {'retired'} when the claim has been taken away.
 local sid, room, launch, deadline_s, queue_max, token, runner, runner_url =
   ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
-local claim, floor = ARGV[9] or '', tonumber(ARGV[10] or '0')
+local claim, fresh, floor = ARGV[9] or '', ARGV[10] == '1', tonumber(ARGV[11] or '0')
 local now = now_ms()
 local old = read(sid)
 
@@ -19,15 +20,21 @@ local old = read(sid)
 if old and old.join_token == token then
   return { 'new', tonumber(old.epoch), tonumber(old.created_ms) }
 end
+-- What is refused leaves no claim behind: void from here on, so that the caller may take it away.
+local function void()
+  if not fresh or old then return '' end
+  redis.call('SET', K.retired_claim .. claim, '1', 'PX', T.late_ms)
+  return '1'
+end
 local active = redis.call('GET', K.room_active .. room)
 local holder = active and read(cjson.decode(active).session_id)
 if holder and LIVE[holder.state] then
   return { 'reused', holder.session_id, holder.state, tonumber(holder.epoch),
-    tonumber(holder.created_ms), holder.stop and '1' or '' }
+    tonumber(holder.created_ms), holder.stop and '1' or '', void() }
 end
 if old and LIVE[old.state] then return { 'in_use', old.room_url } end
 local waiting = redis.call('XLEN', K.launches)
-if waiting >= queue_max then return { 'full', waiting } end
+if waiting >= queue_max then return { 'full', waiting, void() } end
 
 if claim == '?' then return { 'claim' } end
 if claim ~= '' and redis.call('EXISTS', K.retired_claim .. claim) == 1 then return { 'retired' } end
@@ -40,7 +47,7 @@ local fields = {
   launch = launch, deadline_s = deadline_s, deadline_ms = now + deadline_s * 1000,
   created_ms = now, at_queued = now, join_token = token,
 }
-for i = 11, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 12, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 set(rec, fields)
 if runner == '' then
   enqueue(rec)
