@@ -172,6 +172,6 @@ def test_what_was_loaded_stays() -> None:
     found = settings.Settings(queue_max=5)
     assert found.queue_max == 5
     with pytest.raises(AttributeError, match="queue_max is set by load"):
-        found.queue_max = 6
+        found.queue_max = 6  # type: ignore[misc]  # that is the point
     with pytest.raises(TypeError, match="no such settings: queue_maxx"):
         settings.Settings(queue_maxx=5)

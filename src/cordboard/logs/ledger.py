@@ -1,7 +1,10 @@
 """Which numbers of each process were seen: a hole among them proves that lines are missing."""
 
+import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
+from operator import lt
 from typing import Final, NamedTuple
 
 from cordboard.logs.carriers import DOCKER_START
@@ -51,8 +54,9 @@ class Ledger:
         last = block.part(block.buffer.rfind(b"\n", 0, block.size - 1) + 1, block.size)
         at = tail_at(last.rstrip(b"\r\n"))
         boot = last[at + 9 : at + 17]
-        if at >= 0 and block.count(_start_of(boot)) == block.count(b"\n"):
-            run = (_counted(block, boot) if self.quick else None) or _proved(block.lines, boot)
+        if at >= 0 and block.count(_start_of(boot)) == block.count_of_lines:
+            run = _counted(block, boot) if self.quick or _is_each_once(block) else None
+            run = run or _proved(block.lines, boot)
             if run is not None:
                 self._add(boot, [run])
                 return
@@ -122,6 +126,15 @@ def _start_of(boot: bytes) -> bytes:
     return b'"boot":"' + boot + b'","seq":'
 
 
+def _is_each_once(block: Block) -> bool:
+    """Say whether no line can be a copy of another one in a block: each has a time of its own.
+
+    Asked only where the times are known anyway.
+    """
+    keys = block.known_keys
+    return keys is not None and all(map(lt, keys, keys[1:]))
+
+
 def _counted(block: Block, boot: bytes) -> Run | None:
     """Return the run of a process's lines where their count proves that they are one."""
     start = _start_of(boot)
@@ -136,14 +149,40 @@ def _counted(block: Block, boot: bytes) -> Run | None:
 def _proved(lines: list[bytes], boot: bytes) -> Run | None:
     """Return the run of lines of ours where they are one process's, each once, without a hole.
 
-    Their ends have one length, so that they sort as their numbers do: if the least and the greatest
-    begin alike, all do.
+    Where numbers become a digit longer, the lines before and behind are looked at apart.
     """
     start = b"," + _start_of(boot)
+    runs = [_proved_part(part, start) for part in _of_one_length(lines, start)]
+    whole = joined([run for run in runs if run is not None])
+    return whole[0] if len(whole) == 1 and None not in runs else None
+
+
+def _of_one_length(lines: list[bytes], start: bytes) -> Iterator[list[bytes]]:
+    def size(line: bytes) -> int:
+        return len(line) - line.rfind(start)
+
+    begin, most = 0, size(lines[-1])
+    while (least := size(lines[begin])) < most:
+        end = bisect_left(lines, least + 1, begin, key=size)
+        yield lines[begin:end]
+        begin = end
+    yield lines[begin:] if begin else lines
+
+
+def _proved_part(lines: list[bytes], start: bytes) -> Run | None:
+    """Return the run of lines whose ends have one length, so that they sort as their numbers do.
+
+    If the least and the greatest begin alike, all do.
+    """
     size = len(lines[-1]) - lines[-1].rfind(start)
-    ends = {line[-size:] for line in lines}
-    least, most = min(ends), max(ends)
-    if len(ends) < len(lines) or not (least.startswith(start) and most.startswith(start)):
+    ends = [line[-size:] for line in lines]
+    if all(map(lt, ends, ends[1:])):
+        least, most = ends[0], ends[-1]
+    else:
+        least, most = min(ends), max(ends)
+        if len(set(ends)) < len(ends):
+            return None
+    if not (least.startswith(start) and most.startswith(start)):
         return None
     first, last = least[len(start) : -1], most[len(start) : -1]
     if not (first.isdigit() and last.isdigit()) or int(last) - int(first) + 1 != len(lines):
@@ -165,11 +204,9 @@ def _edge_back(block: Block, start: bytes) -> Iterator[int]:
         yield end + len(start)
 
 
-def _numbers(block: Block, start: bytes) -> Iterator[int]:
-    at = block.find(start)
-    while at >= 0:
-        yield _number_at(block.buffer, at + len(start))
-        at = block.find(start, at + len(start))
+def _numbers(block: Block, start: bytes) -> Iterable[int]:
+    found = re.compile(re.escape(start) + rb"(\d{1,18})\}").findall(block.buffer, 0, block.size)
+    return map(int, found)
 
 
 def _number_at(data: bytes | bytearray, at: int) -> int:

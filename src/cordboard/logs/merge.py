@@ -19,6 +19,9 @@ from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 from cordboard.logs.track import disorder_s, in_order
 
 SLACK_S: Final = 1.0
+HELD_MAX_BYTES: Final = 32 << 20  # of one lane: what it may hold for the sake of order
+_MANY: Final = 50_000  # so many entries may be too much; fewer are only if one is long
+_LONG_BYTES: Final = 256 << 10
 
 Item = tuple[bytes, bytes, int, bool]
 """A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
@@ -50,6 +53,7 @@ class Lane:
         self.low = begins
         self._items: list[Item] = []
         self._taken = 0
+        self._full = False
         self._begun = False
         self._read_to = LOWEST
         self._batches = iter(batches)
@@ -65,22 +69,31 @@ class Lane:
             return
         keys = batch.keys
         told = batch.summary is not None
-        ordered = in_order(keys) and (not keys or self.newest <= keys[0])
+        sorted_ = batch.ordered or in_order(keys)
+        ordered = sorted_ and (not keys or self.newest <= keys[0])
         del self._items[: self._taken]
         self._taken = 0
         self._items += zip(keys, batch.raws, repeat(self.number), repeat(told), strict=False)
         if not ordered:
             self._items.sort(key=_key)
         if self._slack_s is not None and batch.read_to is not None:
-            self._slack_s = max(self._slack_s, 2 * self._disorder_s(keys))
+            self._slack_s = max(self._slack_s, 2 * self._disorder_s(keys, ordered=sorted_))
             self._read_to = max(self._read_to, batch.read_to)
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
+        if len(self._items) > _MANY or (batch.raws and len(batch.raws[-1]) > _LONG_BYTES):
+            self._limit()
 
-    def _disorder_s(self, keys: list[bytes]) -> float:
+    def _limit(self) -> None:
+        """Give out what is held where it is too much for memory; what is earlier then comes late."""
+        self._full = sum(len(item[1]) for item in self._items) > HELD_MAX_BYTES
+        if self._full:
+            self.low = max(self.low, self.newest)
+
+    def _disorder_s(self, keys: list[bytes], *, ordered: bool) -> float:
         """Return how far a batch is out of order: the first one in itself, others to those before."""
         if not keys or self._read_to == LOWEST:
-            return disorder_s(keys)
-        least = min(keys)
+            return 0.0 if ordered else disorder_s(keys)
+        least = keys[0] if ordered else min(keys)
         return seconds(self._read_to) - seconds(least) if least < self._read_to else 0.0
 
     @property
@@ -104,7 +117,9 @@ class Lane:
     def take(self, before: bytes) -> list[Item]:
         """Return, and forget, the entries before a moment."""
         begin = self._taken
-        self._taken = bisect_left(self._items, before, begin, key=_key)
+        find = bisect_right if self._full else bisect_left
+        self._taken = find(self._items, before, begin, key=_key)
+        self._full = False
         return self._items[begin : self._taken]
 
 

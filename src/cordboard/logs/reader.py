@@ -140,7 +140,7 @@ class Reader:
         """Count the lines of batches that tell of themselves."""
         for batch in batches:
             if batch.summary is not None:
-                self.tally.note_summary(batch.summary, batch.keys, number)
+                self.tally.note_summary(batch.summary, batch.span(), number)
             yield batch
 
     def _take_back(self, item: Item) -> None:

@@ -9,13 +9,11 @@ from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary
 from cordboard.logs.prefilter import Prefilter, Term, holds
 from cordboard.logs.records import is_text
-from cordboard.logs.stamps import OWN_START, own_key
+from cordboard.logs.stamps import OWN_KEY, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
-from cordboard.logs.times import KEY_BYTES, LOWEST, seconds
-from cordboard.logs.track import Track
+from cordboard.logs.times import LOWEST, seconds
+from cordboard.logs.track import Track, in_order
 
-_OWN_LINE: Final = b"\n" + OWN_START + b"2"
-_KEY: Final = slice(len(OWN_START), len(OWN_START) + KEY_BYTES)
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _ESCAPE: Final = b"\x1b"
@@ -33,12 +31,19 @@ class Batch(NamedTuple):
         read_to: The time up to which the stream has been read, local disorder aside; None where
             nothing told it.
         summary: What all of them tell, where they need not be looked at singly.
+        ordered: Whether they are known to stand in the order of time.
     """
 
     keys: list[bytes]
     raws: list[bytes]
     read_to: bytes | None = None
     summary: Summary | None = None
+    ordered: bool = False
+
+    def span(self) -> tuple[bytes, bytes]:
+        """Return the times of the first and the last of them."""
+        keys = self.keys
+        return (keys[0], keys[-1]) if self.ordered else (min(keys), max(keys))
 
 
 Watch = Callable[[Block], None]
@@ -136,17 +141,19 @@ class Scan:
                 whole = b"".join(entry.raw + b"\n" for entry in entries)
                 self.watch(Block(whole, len(whole), block.offset))
             return entries
-        if self.watch is not None:
-            self.watch(block)
         terms = list(wanted.anywhere)
         if wanted.uncolored and block.find(_ESCAPE) < 0:
             terms = [*wanted.uncolored, *terms]
-        own = bool(wanted.own or not terms) and all_own(block)
+        own = bool(wanted.own or not terms) and block.is_own
         if own:
             terms += wanted.own
-        if terms:
-            return list(self._hits(block, terms))
-        return None if own and is_text(block.data) else self._assembled(block)
+        plain = own and not terms and is_text(block.data)
+        if self.watch is not None:
+            _ = block.keys if plain else None
+            self.watch(block)
+        if plain:
+            return None
+        return list(self._hits(block, terms)) if terms else self._assembled(block)
 
     def _assembled(self, block: Block) -> list[Entry]:
         def first() -> bytes:
@@ -159,14 +166,17 @@ class Scan:
 
     def _own_batch(self, block: Block) -> Batch:
         raws = block.lines
-        keys = [raw[_KEY] for raw in raws]
+        keys = block.keys
         self._assembler.last = keys[-1]
-        newest = max(keys)
-        if newest < self._until and min(keys) >= self._since:
+        ordered = in_order(keys)
+        oldest, newest = (keys[0], keys[-1]) if ordered else (min(keys), max(keys))
+        if newest < self._until and oldest >= self._since:
             told = summary(block, len(raws)) if self.summing else None
-            return Batch(keys, raws, newest, told)
+            return Batch(keys, raws, newest, told, ordered)
         kept = [self._since <= key < self._until for key in keys]
-        return Batch(list(compress(keys, kept)), list(compress(raws, kept)), newest)
+        return Batch(
+            list(compress(keys, kept)), list(compress(raws, kept)), newest, ordered=ordered
+        )
 
     def _batch(self, entries: list[Entry], read_to: bytes | None) -> Batch:
         kept = self._kept(entries)
@@ -225,23 +235,9 @@ class Scan:
         return found, (min(following) - block.offset if following else end)
 
 
-def all_own(block: Block) -> bool:
-    """Say whether each line is in our own form."""
-    if not block.buffer.startswith(_OWN_LINE[1:]) or not block.buffer.endswith(
-        b"}\n", 0, block.size
-    ):
-        return False
-    lines = block.count(b"\n")
-    return (
-        block.count(_OWN_LINE) + 1 == lines
-        and block.count(b"}\n") == lines
-        and block.count(_OWN_TAIL) >= lines
-    )
-
-
 def _own_entries(block: Block) -> list[Entry]:
     lines = _lines(block.data, block.offset)
-    return [Entry(line[_KEY], line, offset, timed=True) for offset, line in lines if line]
+    return [Entry(line[OWN_KEY], line, offset, timed=True) for offset, line in lines if line]
 
 
 def _in_pieces(block: Block) -> bool:

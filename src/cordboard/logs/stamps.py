@@ -13,6 +13,7 @@ from cordboard.logs.times import KEY_BYTES, key_of_epoch, key_of_parts
 OWN_START: Final = b'{"timestamp":"'
 _KEY_FROM: Final = len(OWN_START)
 _KEY_TO: Final = _KEY_FROM + KEY_BYTES
+OWN_KEY: Final = slice(_KEY_FROM, _KEY_TO)
 _TAIL_START: Final = b',"boot":"'
 _TAIL_MIDDLE: Final = b'","seq":'
 _TAIL_BYTES: Final = 64

@@ -74,9 +74,9 @@ class Tally:
             heard = self.streams[number] = Heard()
         heard.add(1, at, at)
 
-    def note_summary(self, summary: Summary, keys: Sequence[bytes], number: int) -> None:
+    def note_summary(self, summary: Summary, span: tuple[bytes, bytes], number: int) -> None:
         """Count the lines of a block of a stream, which are looked at no further."""
-        first, last = min(keys).decode(), max(keys).decode()
+        first, last = span[0].decode(), span[1].decode()
         with self._lock:
             self.services.setdefault(summary.service, Heard()).add(summary.lines, first, last)
             self.streams.setdefault(number, Heard()).add(summary.lines, first, last)

@@ -11,10 +11,13 @@ from stringzilla import count, find
 
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
+from cordboard.logs.stamps import OWN_KEY, OWN_START
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
+_OWN_LINE: Final = b"}\n" + OWN_START + b"2"
+_OWN_TAIL: Final = b',"boot":"'
 _SPARE_MAX: Final = 4
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
 
@@ -26,9 +29,12 @@ class Block:
         buffer: Holds the bytes, and perhaps others behind them.
         size: How many of them are the block's.
         offset: Where they begin in the stream.
+
+    Attributes:
+        known_keys: Its `keys`, where they have been asked for.
     """
 
-    __slots__ = ("_data", "_lines", "buffer", "offset", "size")
+    __slots__ = ("_count", "_data", "_is_own", "_lines", "buffer", "known_keys", "offset", "size")
 
     def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
         self.buffer = buffer
@@ -36,6 +42,9 @@ class Block:
         self.offset = offset
         self._data: bytes | None = None
         self._lines: list[bytes] | None = None
+        self._count: int | None = None
+        self._is_own: bool | None = None
+        self.known_keys: list[bytes] | None = None
 
     @property
     def data(self) -> bytes:
@@ -52,6 +61,32 @@ class Block:
             if not self._lines[-1]:
                 self._lines.pop()
         return self._lines
+
+    @property
+    def is_own(self) -> bool:
+        """Whether each line is in our own form."""
+        if self._is_own is None:
+            self._is_own = (
+                self.buffer.startswith(OWN_START)
+                and self.buffer.endswith(b"}\n", 0, self.size)
+                and self.count(_OWN_LINE) + 1 == self.count_of_lines
+                and self.count(_OWN_TAIL) >= self.count_of_lines
+            )
+        return self._is_own
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The times of lines that are all in our own form."""
+        if self.known_keys is None:
+            self.known_keys = [line[OWN_KEY] for line in self.lines]
+        return self.known_keys
+
+    @property
+    def count_of_lines(self) -> int:
+        """How many newlines there are."""
+        if self._count is None:
+            self._count = self.count(b"\n")
+        return self._count
 
     def count(self, part: bytes) -> int:
         """Return how often some bytes occur."""

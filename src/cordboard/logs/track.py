@@ -13,9 +13,9 @@ from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger
 from cordboard.logs.packed import PackedTape
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import OWN_START, own_key, said_key
+from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key
 from cordboard.logs.tape import Tape
-from cordboard.logs.times import HIGHEST, KEY_BYTES, LOWEST, seconds, shifted
+from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 
 _PROBE_BYTES: Final = 4 * 1024
 _SAMPLE_BYTES: Final = 16 * 1024
@@ -27,7 +27,6 @@ _SECOND: Final = 19
 _PROBES: Final = 8
 _BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
 _NUMBERED: Final = pattern(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
-_OWN_KEY: Final = slice(len(OWN_START), len(OWN_START) + KEY_BYTES)
 _OWN_LINE: Final = b"\n" + OWN_START
 _DIGITS: Final = frozenset("0123456789")
 
@@ -240,7 +239,7 @@ class Track:
         data = self.tape.read(begin, 2 * _SAMPLE_BYTES)
         lines = data.split(b"\n")[1:-1]
         if data.count(_OWN_LINE) >= len(lines):
-            return disorder_s([line[_OWN_KEY] for line in lines])
+            return disorder_s([line[OWN_KEY] for line in lines])
         return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
 
 
