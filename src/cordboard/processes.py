@@ -15,6 +15,7 @@ from typing import Final
 
 END_S: Final = 1.0  # for one that the kernel holds up (a dead network disk) nobody is kept waiting
 _LOOK_S: Final = 0.002
+_SIGNAL_NAMES: Final = {item.value: item.name for item in signal.Signals}
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -35,6 +36,13 @@ def die_with_parent(parent_pid: int | None = None, *, number: int = signal.SIGKI
     _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if parent_pid is not None and os.getppid() != parent_pid:
         os.kill(os.getpid(), number)
+
+
+def status_in_words(status: int) -> str:
+    """Say how a process ended, from its exit status, which is negative for a signal."""
+    if status >= 0:
+        return f"exit status {status}"
+    return f"killed by {_SIGNAL_NAMES.get(-status, f'signal {-status}')}"
 
 
 def adopt_orphans() -> None:

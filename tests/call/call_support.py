@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import time
+import wave
 from array import array
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -31,6 +32,15 @@ def tone(seconds: float = 0.4) -> bytes:
     return array(
         "h", (int(8000 * math.sin(step * i)) for i in range(int(RATE * seconds)))
     ).tobytes()
+
+
+@pytest.fixture
+def word(tmp_path: Path) -> Path:
+    """A sound file as short as a word."""
+    with wave.open(str(tmp_path / "word.wav"), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(tone())
+    return tmp_path / "word.wav"
 
 
 @dataclass

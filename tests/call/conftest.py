@@ -1,5 +1,5 @@
 """Fixtures of this room."""
 
-from call.call_support import place
+from call.call_support import place, word
 
-__all__ = ["place"]
+__all__ = ["place", "word"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from call.call_support import EXAMPLE, Place
+from call.call_support import Place
 from tests_support import until
 
 pytestmark = pytest.mark.media
@@ -30,11 +30,13 @@ async def run(*arguments: str) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_stages_are_printed_and_the_log_command_last(place: Place, tmp_path: Path) -> None:
+async def test_stages_are_printed_and_the_log_command_last(
+    place: Place, word: Path, tmp_path: Path
+) -> None:
     """The session id comes first, each stage with its time, the way to the lines last."""
     wav = tmp_path / "o.wav"
     status, out, err = await run(
-        "webrtc:demo", "--gateway", place.url, "--session", "c-1", "--say", str(EXAMPLE),
+        "webrtc:demo", "--gateway", place.url, "--session", "c-1", "--say", str(word),
         "--record", str(wav),
     )  # fmt: skip
     lines = out.splitlines()
@@ -67,6 +69,17 @@ async def test_a_failure_names_its_stage(place: Place) -> None:
     assert status == 1
     assert "failed at `joined`: No \\x1b[2J room." in err
     assert "cordboard logs" in out
+
+
+async def test_a_gateway_that_nobody_reached_has_no_lines(unused_tcp_port: int) -> None:
+    """No command is named that would find nothing."""
+    words = ("webrtc:demo", "--gateway", f"http://127.0.0.1:{unused_tcp_port}")
+    status, out, err = await run(*words)
+    assert (status, out) == (1, "")
+    assert "cannot be reached: Connection refused." in err
+    status, out, _ = await run(*words, "-o", "json")
+    assert status == 1
+    assert "logs" not in json.loads(out)
 
 
 async def test_a_wrong_secret_names_the_variable(place: Place) -> None:

@@ -73,34 +73,34 @@ async def test_silence_fails_at_first_audio(place: Place, monkeypatch: pytest.Mo
 
 
 async def test_a_bot_that_never_answers_fails_at_heard_back(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, word: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A greeting alone does not pass for an answer."""
     monkeypatch.setattr(calls, "AUDIO_TIMEOUT_S", 0.5)
     place.answers = False
-    result = await place_call(place.options(say=EXAMPLE))
+    result = await place_call(place.options(say=word))
     assert result.failed == "heard_back"
     assert names(result)[-1] == "spoken"
 
 
 async def test_a_bot_that_does_not_greet_is_spoken_to(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, word: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some bots wait for the user: with something to say, a missing greeting is no failure."""
     monkeypatch.setattr(calls, "GREETING_WAIT_S", 0.3)
     place.greets = False
-    result = await place_call(place.options(say=EXAMPLE))
+    result = await place_call(place.options(say=word))
     assert result.ok
     assert "first_audio" not in names(result)
 
 
 @pytest.mark.parametrize(("when", "stage"), [("joined", "running"), ("spoken", "heard_back")])
 async def test_a_session_that_ends_under_the_call_is_named(
-    place: Place, when: str, stage: str
+    place: Place, word: Path, when: str, stage: str
 ) -> None:
     """The session's end is told at once, with its reason, at the stage it prevented."""
     place.ends_when = when
-    result = await place_call(place.options(say=EXAMPLE))
+    result = await place_call(place.options(say=word))
     assert result.failed == stage
     assert "failed (bot_crashed)" in result.reason
 

@@ -18,3 +18,34 @@ def test_a_configuration_that_cannot_be_read_is_told_once(
     said = capfd.readouterr().out
     assert said.count("FAIL") == said.count("Did you mean gateway_url?") == 1
     assert "FAIL  configuration" in said
+
+
+@pytest.mark.parametrize(
+    ("directory", "said"),
+    [
+        ("/proc/nope/logs", "FAIL  log directory  /proc/nope/logs cannot be written: No such file"),
+        ("new/logs", "ok    log directory"),
+    ],
+)
+def test_the_log_directory_is_tried(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    directory: str,
+    said: str,
+) -> None:
+    """Where nothing can be made is found out, not guessed; and nothing is left of the trial."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("CORDBOARD_LOG_DIR", str(tmp_path / directory))
+    main(["doctor"])
+    assert said in capfd.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_no_bot_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said what it is, not that it is not there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert main(["doctor", "--bot", str(tmp_path)]) == 1
+    assert f"Bot file {tmp_path}: this is a directory." in capfd.readouterr().out

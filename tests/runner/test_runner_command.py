@@ -60,6 +60,7 @@ class TestBotFile:
         """A bot file that is missing, raises or has no bot() ends the runner with clear words."""
         cases = {
             "missing.py": (None, "there is no such file"),
+            ".": (None, "this is a directory"),
             "raises.py": ("import os\nraise RuntimeError('oh')", "line 2, cannot be imported"),
             "syntax.py": ("def bot(:", "line 1, cannot be imported: SyntaxError"),
             "botless.py": ("x = 1", "has no `async def bot(runner_args)`"),

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -57,6 +59,10 @@ async def test_everything_answers_and_all_of_it_goes(
         if r["message"] in {"Listening", "Stopped"}
     )
     assert told == sorted((p, s, up.addresses[p]) for p in PARTS for s in ("Listening", "Stopped"))
+    of_redis = lines_of(up, "redis.jsonl")
+    assert {r["service"] for r in of_redis} == {"redis"}
+    assert not [r for r in of_redis if str(r["meta"]["pid"]) in r["message"].partition(" ")[0]]
+    assert "bye bye" in of_redis[-1]["message"]
 
 
 @pytest.mark.parametrize("after_s", [0, 0.3, 0.8, 1.5, 2.5])
@@ -115,11 +121,14 @@ async def test_ctrl_c_leaves_the_live_sessions(tmp_path: Path) -> None:
 
 
 async def test_killed_its_parts_go_with_it(tmp_path: Path) -> None:
-    """SIGKILL leaves no process, and the next `up` starts as if nothing had been."""
-    async with ready(tmp_path) as up:
+    """SIGKILL leaves no process and no temporary file, and the next `up` starts as if nothing was."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    async with ready(tmp_path, TMPDIR=str(temporary)) as up:
         up.process.kill()
         await up.process.wait()
         await until(lambda: not processes_of(tmp_path))
+    assert list(temporary.iterdir()) == []
     async with ready(tmp_path) as again:
         assert again.addresses["gateway"]
 
@@ -232,17 +241,25 @@ async def test_a_bot_file_that_cannot_be_loaded(
 
 
 async def test_a_part_that_dies_is_started_again_aloud(tmp_path: Path) -> None:
-    """Nothing is restarted silently, and the plane works again."""
-    async with ready(tmp_path) as up:
+    """Nothing is restarted silently, the plane works again, and no temporary file is left."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    async with ready(tmp_path, TMPDIR=str(temporary)) as up:
         pids = {name: pid_of(up, name) for name in PARTS}
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL)
         await until(
             lambda: sum("A part ended unexpectedly" in line for line in up.lines) == 4, timeout_s=30
         )
+        ended = [r["meta"] for r in up.records if r["message"].startswith("A part ended")]
+        assert dict.fromkeys(PARTS, "killed by SIGKILL") == {
+            meta["part"]: meta["status"] for meta in ended
+        }
+        assert all(None not in meta.values() for meta in ended)
         await until(lambda: all(listens(up.addresses[name]) for name in PARTS), timeout_s=30)
         called = await asyncio.to_thread(up.cordboard, "sessions", "-o", "json")
         assert called.returncode == 0, called.stderr
+    assert list(temporary.iterdir()) == []
 
 
 async def test_redis_killed_while_up_runs(tmp_path: Path) -> None:
@@ -265,6 +282,11 @@ async def test_an_unknown_setting_is_refused_before_anything_starts(tmp_path: Pa
         status, said = await end_of(up)
     assert status == 2
     assert "Did you mean CORDBOARD_QUEUE_MAX?" in said
+
+
+def lines_of(up: Up, name: str) -> list[dict[str, Any]]:
+    file = Path(up.addresses["logs"]) / name
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def pid_of(up: Up, word: str) -> int:

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
 
+from cordboard import emit, session_context
 from cordboard.web import problems
 
 
@@ -34,7 +35,11 @@ def client() -> TestClient:
     async def _take(body: Body) -> int:
         return body.number
 
-    return TestClient(app)
+    @app.get("/broken")
+    async def _break() -> None:
+        raise RuntimeError("the disk at /dev/secret is gone")
+
+    return TestClient(app, raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +60,16 @@ def test_what_does_not_fit_is_named(client: TestClient, body: str, detail: str, 
     problem = answer.json()
     assert problem["detail"].startswith(detail)
     assert problem["errors"][0]["field"] == field
+
+
+def test_what_nobody_foresaw_is_told_to_us_alone(client: TestClient) -> None:
+    """The caller learns that it is our fault and nothing of our inside; the log has it all."""
+    with emit.capture() as records, session_context(session_id="call-7"):
+        answer = client.get("/broken")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert answer.headers["content-type"] == problems.MEDIA_TYPE
+    assert "secret" not in answer.text
+    (line,) = [r for r in records if r["message"].startswith("A request failed for a reason")]
+    assert line["level"] == "error"
+    assert line["error"]["message"] == "the disk at /dev/secret is gone"
+    assert "_break" in line["error"]["stack"]

@@ -62,7 +62,11 @@ class CallOptions:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """How a call went; ``failed`` names the stage that was not reached."""
+    """How a call went; ``failed`` names the stage that was not reached.
+
+    Attributes:
+        met: Whether the gateway has heard of it; else there are no lines of it.
+    """
 
     session_id: str
     room: str
@@ -71,6 +75,7 @@ class CallResult:
     reason: str = ""
     hint: str = ""
     recorded_s: float = 0.0
+    met: bool = True
 
     @property
     def ok(self) -> bool:
@@ -158,6 +163,7 @@ async def place_call(
         reason=failure.message if failure else "",
         hint=failure.hint if failure else "",
         recorded_s=recording.seconds if recording else 0.0,
+        met=gateway.answered,
     )
 
 

@@ -41,11 +41,15 @@ class Where:
 class Signalling:
     """HTTP to the gateway for one session.
 
+    Attributes:
+        answered: Whether the gateway has said anything at all.
+
     Raises:
         CordboardError: From each call: the gateway cannot be reached, or refuses, in its words.
     """
 
     def __init__(self, where: Where) -> None:
+        self.answered = False
         self._where = where
         self._path = f"/sessions/{quote(where.session_id, safe='')}"
         self._client: aiohttp.ClientSession
@@ -133,6 +137,7 @@ class Signalling:
                 timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S),
             ) as answer:
                 content = await answer.read()
+                self.answered = True
                 if answer.ok:
                     return json.loads(content)
         except TimeoutError as error:

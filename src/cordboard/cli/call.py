@@ -138,7 +138,7 @@ def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: boo
     elif result.failed:
         hint = f"\n  {harmless(result.hint)}" if result.hint else ""
         _complain(f"the call failed at `{result.failed}`: {harmless(result.reason)}{hint}")
-    if not as_json:
+    if not as_json and (result is None or result.met):
         _say(f"every line of this call:\n  {logs}")
     if result is None:
         return EXIT_INTERRUPTED
@@ -146,7 +146,11 @@ def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: boo
 
 
 def _summary(result: "CallResult | None", options: "CallOptions", logs: str) -> dict[str, object]:
-    common = {"sessionId": options.session_id, "ok": bool(result and result.ok), "logs": logs}
+    common: dict[str, object] = {
+        "sessionId": options.session_id,
+        "ok": bool(result and result.ok),
+        **({"logs": logs} if result is None or result.met else {}),
+    }
     if result is None:
         return {**common, "interrupted": True}
     failed = {"failed": result.failed, "reason": result.reason, "hint": result.hint}

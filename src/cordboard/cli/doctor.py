@@ -122,17 +122,27 @@ def _redis(args: argparse.Namespace) -> str:
 
 
 def _log_directory(args: argparse.Namespace) -> str:
-    import os
+    import contextlib
+    import tempfile
 
     from cordboard.contract.errors import CordboardError
     from cordboard.settings import load
 
     path = load(args.config).log_path
-    existing = next(item for item in (path, *path.parents) if item.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
+    new = [item for item in (path, *path.parents) if not item.exists()]
+    try:  # what permissions promise, a read-only or full disk, or one that is no disk, does not keep
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"x")
+    except OSError as error:
         raise CordboardError(
-            f"{path} cannot be written.", hint="Name another one with CORDBOARD_LOG_DIR."
-        )
+            f"{path} cannot be written: {error.strerror}.",
+            hint="Name another one with CORDBOARD_LOG_DIR.",
+        ) from error
+    finally:
+        for item in new:
+            with contextlib.suppress(OSError):
+                item.rmdir()
     return str(path)
 
 
@@ -189,6 +199,10 @@ def _looks_like_a_bot(file: str) -> str:
 
     try:
         tree = ast.parse(Path(file).read_bytes(), file)
+    except IsADirectoryError as error:
+        raise BotFileError(
+            f"Bot file {file}: this is a directory.", hint="Name the Python file in it."
+        ) from error
     except OSError as error:
         raise BotFileError(f"Bot file {file}: {error.strerror}.", hint="Check the path.") from error
     except (SyntaxError, ValueError) as error:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, or until the one session has ended."""
     from cordboard.contract.errors import UsageError
     from cordboard.emit import configure
-    from cordboard.runner.botfile import named_bots
+    from cordboard.runner.botfile import check_file, named_bots
     from cordboard.runner.zygote import Zygote
     from cordboard.settings import load
 
@@ -66,7 +66,10 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config)
     if args.capacity is not None and args.capacity < 1:
         raise UsageError(f"--capacity {args.capacity}: a number above 0 is wanted.")
-    zygote = Zygote(named_bots(args.bot, settings.bots))
+    bots = named_bots(args.bot, settings.bots)
+    for file in bots.values():
+        check_file(file)
+    zygote = Zygote(bots)
     zygote.begin()
     return _serve(args, settings, zygote)
 
@@ -84,12 +87,13 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
     from cordboard.context.carrier import extract_environment
     from cordboard.runner.app import create_app
     from cordboard.runner.cold import check_context
-    from cordboard.web import auth, serve
+    from cordboard.web import agreement, auth, serve
 
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     context = extract_environment().context
     if args.once:
         check_context(context)
+    agreement.reach(settings, "runner")
     listener = serve.bind(args.host, args.port)
     url = args.url or f"http://{_reachable(args.host)}:{listener.getsockname()[1]}"
     runner = _runner(args, settings, zygote, url)

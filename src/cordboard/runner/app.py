@@ -29,7 +29,7 @@ from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
 from cordboard.store import RunnerInfo, Store
-from cordboard.web import SessionMiddleware, auth, health, problems
+from cordboard.web import SessionMiddleware, agreement, auth, health, problems
 
 log = get_logger("runner")
 
@@ -147,11 +147,12 @@ async def _stop(session: BotSession) -> None:
 def create_app(settings: Settings, runner: Runner) -> FastAPI:
     """Return the runner's application; the heartbeat beats as long as it lives."""
     _measure(runner.registry)
+    agreed = agreement.of(runner.store, "runner")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.runner = runner
-        async with runner.store:
+        async with runner.store, agreed:
             beating = asyncio.create_task(runner.heartbeat.run(), name="heartbeat")
             yield
             beating.cancel()
@@ -164,6 +165,7 @@ def create_app(settings: Settings, runner: Runner) -> FastAPI:
             raise NotReadyError("This runner drains.")
         if not runner.heartbeat.registered.is_set():
             raise NotReadyError("This runner has not reached Redis yet.")
+        agreed.check()
 
     app = FastAPI(title="Cordboard runner", version=__version__, lifespan=lifespan)
     _add_routes(app)

@@ -24,13 +24,10 @@ def load_bot(name: str, file: str) -> Bot:
         file: The file. Its folder comes first on the module path, as when Python runs it.
 
     Raises:
-        BotFileError: There is no such file, it raises when imported, or it has no ``bot``.
+        BotFileError: There is no such file, it is a directory, it raises when imported, or it has no ``bot``.
     """
     path = Path(file).resolve()
-    if not path.is_file():
-        raise BotFileError(
-            f"Bot file {file}: there is no such file.", hint="Check the path given to --bot."
-        )
+    check_file(file)
     bot = getattr(_imported(name, path), "bot", None)
     if not inspect.iscoroutinefunction(bot):
         raise BotFileError(
@@ -38,6 +35,28 @@ def load_bot(name: str, file: str) -> Bot:
             hint="Add one; it is the convention of Pipecat's runner.",
         )
     return bot
+
+
+def check_file(file: str) -> None:
+    """See that a bot's file is there and is Python, before anything takes time.
+
+    Raises:
+        BotFileError: There is no such file, it is a directory, or has errors of syntax.
+    """
+    path = Path(file)
+    if path.is_dir():
+        raise BotFileError(
+            f"Bot file {file}: this is a directory.",
+            hint=f"Name the Python file in it: --bot {path / 'bot.py'}",
+        )
+    if not path.is_file():
+        raise BotFileError(
+            f"Bot file {file}: there is no such file.", hint="Check the path given to --bot."
+        )
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _not_imported(path, error) from error
 
 
 def _imported(name: str, path: Path) -> Any:
@@ -54,12 +73,15 @@ def _imported(name: str, path: Path) -> Any:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise BotFileError(
-            f"Bot file {path}{_line(error, path)} cannot be imported: "
-            f"{type(error).__name__}: {error}.",
-            hint="Correct the file, or install what it imports.",
-        ) from error
+        raise _not_imported(path, error) from error
     return module
+
+
+def _not_imported(path: Path, error: BaseException) -> BotFileError:
+    return BotFileError(
+        f"Bot file {path}{_line(error, path)} cannot be imported: {type(error).__name__}: {error}.",
+        hint="Correct the file, or install what it imports.",
+    )
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -20,6 +20,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
+from cordboard.processes import status_in_words
 from cordboard.runner import metrics, wire
 from cordboard.runner.capture import Capture
 from cordboard.runner.fence import Permit, steady
@@ -31,7 +32,6 @@ CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 12.0
 FINISH_RETRY_S: Final = 1.0
-SIGNAL_NAMES: Final = {item.value: item.name for item in signal.Signals}
 
 log = get_logger("session")
 
@@ -282,7 +282,7 @@ class BotSession:
         elif status == 0:
             self.reason = "bot_finished"
         else:
-            self.reason, self.detail = "bot_crashed", _status_in_words(status)
+            self.reason, self.detail = "bot_crashed", status_in_words(status)
         if not told and self.reason == "bot_crashed":
             with bound_context(self.context):
                 log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
@@ -354,9 +354,3 @@ class BotSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _status_in_words(status: int) -> str:
-    if status < 0:
-        return f"killed by {SIGNAL_NAMES.get(-status, f'signal {-status}')}"
-    return f"exit status {status}"

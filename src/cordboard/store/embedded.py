@@ -12,9 +12,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.processes import die_with_parent
@@ -29,12 +31,15 @@ class EmbeddedServer:
 
     Args:
         port: Port on 127.0.0.1; 0 means any free one.
-        log_file: Where its log goes; by default into its private directory.
         directory: Its private directory, emptied first; by default a temporary one.
+        tell: Takes each line that it prints, in a thread; by default they go into a file there.
     """
 
     def __init__(
-        self, port: int = 0, log_file: Path | None = None, directory: Path | None = None
+        self,
+        port: int = 0,
+        directory: Path | None = None,
+        tell: Callable[[bytes], None] | None = None,
     ) -> None:
         if directory is None:
             self._dir = Path(tempfile.mkdtemp(prefix="cordboard-redis-"))
@@ -42,7 +47,9 @@ class EmbeddedServer:
             self._dir = directory
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True, mode=0o700)
-        self.log_file = log_file or self._dir / "redis.log"
+        self._tell = tell
+        self._last_words = b""
+        self._reader: threading.Thread | None = None
         self.port = port or _free_port()
         self.program = find_server()
         self.process: subprocess.Popen[bytes] | None = None
@@ -68,16 +75,20 @@ class EmbeddedServer:
 
     def spawn(self) -> None:
         """Start it without waiting."""
-        with self.log_file.open("ab") as log:
+        with self._log_file.open("ab") as log:
             # Its own group: a Ctrl-C is for us to hand on. The preexec function only calls prctl.
             self.process = subprocess.Popen(
                 [self.program, *self._arguments()],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=subprocess.PIPE if self._tell else log,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=functools.partial(die_with_parent, os.getpid()),  # noqa: PLW1509
             )
+        if self._tell:
+            told = (self.process.stdout, self._tell)
+            self._reader = threading.Thread(target=self._read, args=told, daemon=True)
+            self._reader.start()
 
     def wait(self) -> None:
         """Wait until it answers.
@@ -102,7 +113,19 @@ class EmbeddedServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self._reader is not None:
+            self._reader.join(STOP_TIMEOUT_S)
         shutil.rmtree(self._dir, ignore_errors=True)
+
+    @property
+    def _log_file(self) -> Path:
+        return self._dir / "redis.log"
+
+    def _read(self, lines: IO[bytes], tell: Callable[[bytes], None]) -> None:
+        with lines:
+            for line in lines:
+                self._last_words = line
+                tell(line)
 
     def _arguments(self) -> list[str]:
         return [
@@ -117,9 +140,10 @@ class EmbeddedServer:
         ]
 
     def _failed(self, how: str) -> CordboardError:
-        lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        last = lines[-1] if lines else "it said nothing"
-        self.stop()
+        lines = self._log_file.read_bytes().splitlines()
+        self.stop()  # then its last line has been read
+        said = self._last_words if self._tell else (lines or [b""])[-1]
+        last = said.decode("utf-8", "replace").strip() or "it said nothing"
         return CordboardError(
             f"{Path(self.program).name} on port {self.port} {how}: {last}",
             hint="Free the port, choose another with --redis-port, or set REDIS_URL.",

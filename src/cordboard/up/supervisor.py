@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import shutil
@@ -17,12 +18,14 @@ from typing import Any, Final
 from cordboard.contract.errors import CordboardError, UsageError
 from cordboard.emit import flush, forward_line, get_logger
 from cordboard.emit.pipeline import pipeline
+from cordboard.processes import status_in_words
 from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings, child_environment
 from cordboard.store import open_store
 from cordboard.store.embedded import EmbeddedServer
 from cordboard.up.files import LogFile
 from cordboard.up.part import Part
 from cordboard.up.state import StateFile, kept_secret
+from cordboard.up.valkey import ValkeyLines
 
 HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0
@@ -108,8 +111,8 @@ class Supervisor:
         if not self.settings.redis_url:
             self.redis = EmbeddedServer(
                 ports["redis"],
-                self.settings.log_path / "redis.log",
-                directory=self.settings.state_dir / "redis",
+                self.settings.state_dir / "redis",
+                ValkeyLines(functools.partial(self._write, "redis")),
             )
         redis_url = self.settings.redis_url or (self.redis.url if self.redis else "")
         urls = {name: f"http://{HOST}:{ports[name]}" for name in STOP_ORDER}
@@ -230,11 +233,12 @@ class Supervisor:
         """Start a part again when it ends, and say so; give up when it does so often."""
         while True:
             status = await part.ended()
+            last = {"last_words": part.last_words[-1]} if part.last_words else {}
             log.error(
                 "A part ended unexpectedly; starting it again",
                 part=part.name,
-                status=status,
-                last_words=part.last_words[-1] if part.last_words else None,
+                status=status_in_words(status),
+                **last,
             )
             self._count_restart(part.name)
             await asyncio.sleep(0.2)
@@ -247,7 +251,7 @@ class Supervisor:
                 continue
             log.error(
                 "The embedded Redis ended unexpectedly; starting it again with what it had written",
-                status=redis.process.returncode,
+                status=status_in_words(redis.process.returncode),
             )
             self._count_restart("redis")
             redis.spawn()
@@ -314,7 +318,7 @@ class Supervisor:
         directory = self.settings.log_path
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name in ("up", *STOP_ORDER):
+            for name in ("up", *STOP_ORDER, *(() if self.settings.redis_url else ("redis",))):
                 self.files[name] = LogFile(
                     directory / f"{name}.jsonl",
                     max_mb=self.settings.log_file_max_mb,
@@ -343,7 +347,10 @@ class Supervisor:
             self._speaker = "up"
 
     def _file_line(self, line: bytes) -> None:
-        speaker = self._speaker
+        self._write(self._speaker, line)
+
+    def _write(self, speaker: str, line: bytes) -> None:
+        """Write a line into a part's file; say once where that fails, and where it works again."""
         try:
             self.files[speaker].write(line)
         except OSError as error:
@@ -387,7 +394,9 @@ def _no_port(name: str, port: int, error: Exception) -> CordboardError:
 async def _did_not_start(part: Part) -> CordboardError:
     status = await part.ended()
     said = "\n".join(f"  {line.removeprefix('cordboard: ')}" for line in part.last_words)
-    return CordboardError(f"The {part.name} did not start (exit status {status}).\n{said}".rstrip())
+    return CordboardError(
+        f"The {part.name} did not start ({status_in_words(status)}).\n{said}".rstrip()
+    )
 
 
 def _banner(addresses: Mapping[str, Any]) -> str:

@@ -1,0 +1,58 @@
+"""Valkey's lines in the form of all others: nothing of them said twice, nothing lost."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from cordboard.emit.foreign import why_invalid
+from cordboard.up.valkey import ValkeyLines
+
+
+def told(*lines: bytes) -> list[dict[str, Any]]:
+    written: list[bytes] = []
+    take = ValkeyLines(written.append)
+    for line in lines:
+        take(line)
+    records = [json.loads(line) for line in written]
+    assert [why_invalid(record) for record in records] == [None] * len(records)
+    return records
+
+
+@pytest.mark.parametrize(
+    ("zone", "stamp"),
+    [("UTC", "2026-11-24T11:44:02.784000Z"), ("Asia/Kolkata", "2026-11-24T06:14:02.784000Z")],
+)
+def test_its_prefix_is_where_it_belongs(
+    monkeypatch: pytest.MonkeyPatch, zone: str, stamp: str
+) -> None:
+    """Process, role, time of the machine's zone and level are taken out of the message."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        (record,) = told(b"15007:M 24 Nov 2026 11:44:02.784 # WARNING Memory: low\n")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert record["message"] == "WARNING Memory: low"
+    assert (record["timestamp"], record["level"], record["service"]) == (stamp, "warn", "redis")
+    assert record["meta"] == {"pid": 15007, "role": "primary"}
+    assert "raw" not in record
+
+
+def test_every_line_is_one_record() -> None:
+    """Also what comes from its signal handler, or from elsewhere; numbers have no gap."""
+    records = told(
+        b"7:signal-handler (1795520661) Received SIGTERM scheduling shutdown...\n",
+        b"\n",
+        b"*** FATAL CONFIG FILE ERROR ***\n",
+        b"7:M 24 Nov 2026 11:44:02.784 * Ready to accept connections tcp\n",
+    )
+    assert [(r["message"], r["level"], r.get("raw", False)) for r in records] == [
+        ("Received SIGTERM scheduling shutdown...", "info", False),
+        ("*** FATAL CONFIG FILE ERROR ***", "info", True),
+        ("Ready to accept connections tcp", "info", False),
+    ]
+    assert [record["seq"] for record in records] == [1, 2, 3]
+    assert len({record["boot"] for record in records}) == 1
