@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from cordboard import settings
@@ -81,9 +82,11 @@ def logging_page(path: Path) -> str:
 
 def _write_coverage() -> list[str]:
     """Run all tests but those with a browser, and let them write who was heard."""
+    workers = ["-n", "2"] if find_spec("xdist") else []
     command = [
         sys.executable, "-m", "pytest", "-q", "-m", "not browser and not faults_full", "--cordboard-log",
         "--cordboard-log-children", "--cordboard-log-report", str(COVERAGE),
+        *workers,
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, check=False)
     return ["docs/coverage.md was written, but tests failed"] if done.returncode else []
