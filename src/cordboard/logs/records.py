@@ -49,7 +49,7 @@ _LEVEL_WORD: Final = pattern(
 _SESSION_WORD: Final = pattern(
     r"(?<![\w.-])(?:sessionId|session_id|session\.id)[=:] ?\"?([A-Za-z0-9._~:@-]{1,128})"
 )
-_TEXT_PAIR: Final = pattern(r'"([\w.@-]{1,64})" ?: ?"((?:[^"\\]|\\.)*)"')
+_TEXT_PAIR: Final = pattern(r'"([\w.@-]{1,64})" ?: ?"([^"\\]*(?:\\.[^"\\]*)*)"')
 _STAMP: Final = pattern(
     r"\[?\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+(?: ?(?:Z|[+-]\d\d:?\d\d))?\]?[ |:-]*"
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
 from cordboard.logs.line import Line
-from cordboard.logs.report import html, write_report
+from cordboard.logs.report import html, rows, write_report
 from cordboard.logs.report.clean import clean_record
 from cordboard.logs.report.header import Header
 from cordboard.logs.report.model import ModelMaker
@@ -332,3 +332,19 @@ def test_page_and_python_make_the_same_visible() -> None:
     for first, last in re.findall(r"\\u([0-9a-f]{4})(?:-\\u([0-9a-f]{4}))?", ours):
         for mark in {chr(int(first, 16)), chr(int(last or first, 16))}:
             assert visible(mark) != mark
+
+
+def test_the_size_of_the_page_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long lines use the room of many: the first and the last are kept, the middle is counted."""
+    monkeypatch.setattr(rows, "LINES_MAX_CHARS", 100_000)
+    maker = RowMaker()
+    for number in range(100):
+        told = {"timestamp": "2026-11-23T10:00:00.000000Z", "message": f"{number} {'x' * 5000}"}
+        maker.add(told, "a.jsonl", "explicit")
+    data = json.loads(maker.data())
+    assert len(maker.data()) < 150_000
+    assert data["left_out"] + len(data["rows"]) == 100
+    assert data["split"] == 10
+    shown = [row[6].split()[0] for row in data["rows"]]
+    assert (shown[0], shown[-1]) == ("0", "99")
+    assert data["tables"]["message"] == []

@@ -1,8 +1,8 @@
 """Reports and hand-overs of lines that were read: a page, a text, a folder, an archive.
 
 Each entry point takes lines one by one, in the order in which they are to be shown, and keeps a
-bounded part of them; ``hand_over`` serves several at once. ``coverage`` may be a function, asked when the lines have ended, because it is
-often known only then.
+bounded part of them; ``hand_over`` serves several at once. ``coverage`` may be a function, asked
+when the lines have ended, because it is often known only then.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ from cordboard.logs.report.files import (
 from cordboard.logs.report.handover import Spread, coverage_json, pack, versions_json
 from cordboard.logs.report.header import Header
 from cordboard.logs.report.model import ModelMaker
-from cordboard.logs.report.rows import LINES_MAX, RowMaker
+from cordboard.logs.report.rows import LINES_MAX, LINES_MAX_CHARS, RowMaker
 
 __all__ = [
     "Header",
@@ -63,7 +63,9 @@ class _Gathering:
         self._header = replace(header, made_at=made_at, command=redact(header.command))
         self._maker = ModelMaker(self._header)
         self._rows = RowMaker() if as_html else None
-        self._entries: HeadTail[Entry] | None = HeadTail(TEXT_LINES_MAX) if as_text else None
+        self._entries: HeadTail[Entry] | None = (
+            HeadTail(TEXT_LINES_MAX, LINES_MAX_CHARS) if as_text else None
+        )
 
     def add(self, line: Line) -> None:
         record = clean_record(line.record)
@@ -71,7 +73,8 @@ class _Gathering:
         if self._rows is not None:
             self._rows.add(record, line.source, _attribution(line))
         if self._entries is not None:
-            self._entries.add(entry(self._entries.added, record, self._header.session_id))
+            item = entry(self._entries.added, record, self._header.session_id)
+            self._entries.add(item, len(line.raw))
 
     def pieces(self, coverage: Coverage, suffix: str) -> Iterator[bytes]:
         """Give the report of one form."""

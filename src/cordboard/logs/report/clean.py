@@ -8,6 +8,9 @@ from typing import Any, Final
 from cordboard.contract.redaction import REDACTED, is_secret_name, redact
 
 DEPTH_MAX: Final = 32
+TEXT_MAX: Final = 16 * 1024
+"""So long a line of ours may be; of longer texts reports show the beginning."""
+_MARGIN: Final = 1024
 SAFE_INT_MAX: Final = 2**53 - 1
 """Beyond it a browser would show another number."""
 
@@ -15,6 +18,12 @@ SAFE_INT_MAX: Final = 2**53 - 1
 def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record without secrets, as JSON and a browser can say it."""
     return _mapping(record, 0, SAFE_INT_MAX)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= TEXT_MAX:
+        return redact(text)
+    return f"{redact(text[: TEXT_MAX + _MARGIN])[:TEXT_MAX]}… ({len(text) - TEXT_MAX:,} more characters)"
 
 
 def clean_raw(raw: bytes) -> bytes:
@@ -38,7 +47,7 @@ def clean_raw(raw: bytes) -> bytes:
 def _value(value: Any, depth: int, most: int | None) -> Any:
     kind = type(value)
     if kind is str:
-        return redact(value)
+        return redact(value) if most is None else _cut(value)
     if value is None or kind is bool:
         return value
     if kind is int:

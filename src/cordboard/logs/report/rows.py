@@ -30,7 +30,10 @@ from cordboard.logs.report.bounded import HeadTail
 from cordboard.logs.report.units import is_canonical, microseconds
 
 LINES_MAX: Final = 50_000
+LINES_MAX_CHARS: Final = 24_000_000
 TABLE_MAX: Final = 20_000
+TABLE_TEXT_MAX: Final = 1_000
+"""A longer text is said where it stands: it seldom repeats."""
 CONTEXT: Final = (SESSION_ID, USER_ID, USER_NAME, ROOM, EPOCH, TRACE_ID, SPAN_ID, BOOT)
 TABLES: Final = (LEVEL, SERVICE, TAG, "context", EVENT, MESSAGE, "source", "attribution")
 _SCRIPT_ENDS: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
@@ -43,7 +46,7 @@ class RowMaker:
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, int]] = {name: {} for name in TABLES}
-        self._rows: HeadTail[Row] = HeadTail(LINES_MAX)
+        self._rows: HeadTail[Row] = HeadTail(LINES_MAX, LINES_MAX_CHARS)
         self._origin: int | None = None
         self._context: tuple[dict[str, Any], Any] = ({}, None)
 
@@ -65,7 +68,8 @@ class RowMaker:
         ]
         if rest:
             row.append(rest)
-        self._rows.add((self._rows.added, script_json(row)))
+        text = script_json(row)
+        self._rows.add((self._rows.added, text), len(text))
 
     def data(self) -> str:
         """Return the lines as JSON that may stand inside a script element."""
@@ -106,7 +110,7 @@ class RowMaker:
     def _place(self, name: str, text: str, value: Any = None) -> Any:
         """Return a text's place in a table; what it stands for where the table is full."""
         table = self._tables[name]
-        if text not in table and len(table) >= TABLE_MAX:
+        if text not in table and (len(table) >= TABLE_MAX or len(text) > TABLE_TEXT_MAX):
             return text if value is None else value
         return table.setdefault(text, len(table))
 
