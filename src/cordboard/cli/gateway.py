@@ -29,11 +29,12 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.gateway.app import GRACE_S, create_app, drain
     from cordboard.settings import load
     from cordboard.store import open_store
-    from cordboard.web import auth, serve
+    from cordboard.web import agreement, auth, serve
 
     configure(service="gateway")
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    agreement.reach(settings, "gateway")
     app = create_app(
         settings,
         open_store(settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s),

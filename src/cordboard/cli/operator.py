@@ -58,11 +58,12 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.operator.app import create_app
     from cordboard.settings import load
     from cordboard.store import open_store
-    from cordboard.web import auth, serve
+    from cordboard.web import agreement, auth, serve
 
     configure(service="operator")
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    agreement.reach(settings, "operator")
     launcher = _launcher(args, settings)
     app = create_app(
         settings,

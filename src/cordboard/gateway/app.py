@@ -14,8 +14,8 @@ from cordboard.gateway.hub import DRAIN_S, Hub
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
 from cordboard.settings import Settings
-from cordboard.store import Store
-from cordboard.web import SessionMiddleware, auth, health, problems, serve
+from cordboard.store import Agreement, Store
+from cordboard.web import SessionMiddleware, agreement, auth, health, problems, serve
 
 GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
 
@@ -35,17 +35,19 @@ class Services:
     store: Store
     hub: Hub
     relay: Relay
+    agreed: Agreement
 
 
 def create_app(settings: Settings, store: Store) -> FastAPI:
     """Return the gateway over a store, which it closes when it stops."""
+    agreed = agreement.of(store, "gateway")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with store, aiohttp.ClientSession() as client:
+        async with store, agreed, aiohttp.ClientSession() as client:
             hub = Hub(store)
             relay = Relay(client, lambda: auth.authorization(settings.control_secrets))
-            app.state.services = Services(settings, store, hub, relay)
+            app.state.services = Services(settings, store, hub, relay, agreed)
             listening = asyncio.create_task(hub.run(), name="hub")
             yield
             listening.cancel()
@@ -55,7 +57,12 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
         title="Cordboard gateway", description=_DESCRIPTION, version=__version__, lifespan=lifespan
     )
     app.include_router(router)
-    health.install(app, store.ping)
+
+    async def ready() -> None:
+        agreed.check()
+        await store.ping()
+
+    health.install(app, ready)
     problems.install(app)
     app.add_middleware(auth.BodyLimitMiddleware)
     app.add_middleware(auth.ControlSecretMiddleware, secrets=lambda: settings.control_secrets)

@@ -142,6 +142,7 @@ async def _accept_or_say_when(svc: "Services", launch: Launch) -> Accepted:
     The oldest entry's wait is the queue's depth over the rate at which it is handed over.
     """
     try:
+        svc.agreed.check()
         accepted: Accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
     except QueueFullError as error:
         with contextlib.suppress(StoreUnavailableError):

@@ -20,16 +20,17 @@ from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
 from cordboard.settings import Settings
 from cordboard.store import Store
-from cordboard.web import auth, health, problems
+from cordboard.web import agreement, auth, health, problems
 
 
 def create_app(settings: Settings, store: Store, launcher: Launcher | None) -> FastAPI:
     """Return the operator: its loops run as long as the application does."""
     working: list[asyncio.Task[None]] = []
+    agreed = agreement.of(store, "operator")
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with store, aiohttp.ClientSession() as client:
+        async with store, agreed, aiohttp.ClientSession() as client:
             runners = Runners(client, lambda: auth.authorization(settings.control_secrets))
             name, turn, figures = consumer_name(), ColdTurn(), dict[str, Figures]()
             # Loops for each shard, rather than shards shared out among operators: a cluster lets
@@ -56,6 +57,7 @@ def create_app(settings: Settings, store: Store, launcher: Launcher | None) -> F
     async def ready() -> None:
         if not working or any(task.done() for task in working):
             raise NotReadyError("The operator's loops do not run.")
+        agreed.check()
         await store.ping()
 
     app = FastAPI(

@@ -1,5 +1,6 @@
 """Redis: the only room that speaks it. One Lua script per decision, one method per script."""
 
+from cordboard.store.agreement import Agreement
 from cordboard.store.client import Store, open_store
 from cordboard.store.connection import token
 from cordboard.store.outage import Outage
@@ -20,6 +21,7 @@ from cordboard.store.values import (
 
 __all__ = [
     "Accepted",
+    "Agreement",
     "Assignment",
     "Change",
     "Entry",

@@ -3,8 +3,6 @@
 from types import TracebackType
 from typing import Self
 
-from redis.asyncio.sentinel import SentinelConnectionPool
-
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.lease import LEASE_S
 from cordboard.store.index import Index
@@ -30,13 +28,6 @@ class Store(Rooms, Launches, Standby, Index):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
-        pool = getattr(self._client, "connection_pool", None)
-        if isinstance(pool, SentinelConnectionPool):
-            await pool.sentinel_manager.aclose()
 
     @property
     def shards(self) -> tuple["Store", ...]:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import redis.asyncio as redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import ConstantBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -47,6 +47,7 @@ RETRY_AFTER_S: Final = 2
 SCRIPTS: Final = (
     "accept",
     "adopt",
+    "agree",
     "assign",
     "expire",
     "finish",
@@ -334,6 +335,13 @@ class Shard:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({shown(self.url)})"
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+        pool = getattr(self._client, "connection_pool", None)
+        if isinstance(pool, SentinelConnectionPool):
+            await pool.sentinel_manager.aclose()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -15,10 +15,12 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from cordboard.contract.lease import LEASE_S
 
 GROUP: Final = "operators"
+PLANE: Final = "plane"  # the tag of what stands beside the shards
 
 RECORD_KEPT_S: Final = 24 * 3600  # after the end: long enough to look into yesterday's call
 INDEX_KEPT_S: Final = 72 * 3600  # an entry outlives its record; readers skip it
 EPOCH_KEPT_S: Final = 7 * 24 * 3600  # far longer than any holder could go on without a renewal
+SETTINGS_KEPT_S: Final = EPOCH_KEPT_S  # after the last part: beyond any session that it left
 RUNNER_KEPT_S: Final = 3600
 CLAIM_KEPT_S: Final = (
     48 * 3600
@@ -78,6 +80,16 @@ class Keys:
     def runner_free(self) -> str:
         """Sorted set of warm runners by free slots."""
         return f"standby_free:{{{self.tag}}}"
+
+    @property
+    def agreed(self) -> str:
+        """Hash, beside the shards: the settings that all parts of the plane share."""
+        return f"agreed_settings:{{{self.tag}}}"
+
+    @property
+    def parts(self) -> str:
+        """Sorted set, beside the shards: the parts of the plane by when they are forgotten (ms)."""
+        return f"parts:{{{self.tag}}}"
 
     @property
     def changes(self) -> str:
@@ -151,6 +163,7 @@ _PLAIN: Final = (
     "deadlines",
     "live",
     "sessions",
+    "parts",
     "runners",
     "runner_free",
     "changes",

@@ -99,11 +99,10 @@ local function finish(rec, state, reason, detail, token, now)
   publish(rec, now)
 end
 
--- Appends the launch to the queue, and remembers the entry so that an ending can remove it.
-local function enqueue(rec)
-  local entry = redis.call('XADD', K.launches, '*', 'v', '1', 'session_id', rec.session_id,
-    'epoch', rec.epoch, 'attempt', rec.attempt, 'launch', rec.launch)
-  set(rec, { entry = entry })
+-- Appends a launch to the queue; its entry is kept in the record, so that an ending can remove it.
+local function enqueue(sid, fields, launch)
+  fields.entry = redis.call('XADD', K.launches, '*', 'v', '1', 'session_id', sid,
+    'epoch', fields.epoch, 'attempt', fields.attempt, 'launch', launch)
 end
 
 -- Raises the room's epoch. It outlives the session, so that no grant ever repeats a number.

@@ -40,7 +40,7 @@ if claim == '?' then return { 'claim' } end
 if claim ~= '' and redis.call('EXISTS', K.retired_claim .. claim) == 1 then return { 'retired' } end
 
 local epoch = raise_epoch(room, math.max(floor, old and tonumber(old.epoch) or 0))
-redis.call('DEL', KEYS[1])
+if old then redis.call('DEL', KEYS[1]) end
 local rec = { session_id = sid, room_url = room }
 local fields = {
   session_id = sid, room_url = room, state = 'queued', epoch = epoch, attempt = 1, refusals = 0,
@@ -48,15 +48,15 @@ local fields = {
   created_ms = now, at_queued = now, join_token = token,
 }
 for i = 12, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
-set(rec, fields)
 if runner == '' then
-  enqueue(rec)
+  enqueue(sid, fields, launch)
 else
-  set(rec, { state = 'starting', type = 'warm', runner_id = runner, runner_url = runner_url,
-    at_starting = now })
+  fields.state, fields.type, fields.at_starting = 'starting', 'warm', now
+  fields.runner_id, fields.runner_url = runner, runner_url
   redis.call('SADD', K.runner_sessions .. runner, sid)
   redis.call('ZADD', K.leases, now + T.lease_ms, sid)
 end
+set(rec, fields)
 write_room(rec, now)
 redis.call('ZADD', K.deadlines, rec.deadline_ms, sid)
 redis.call('ZADD', K.live, now, sid)

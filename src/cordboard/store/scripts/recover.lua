@@ -40,11 +40,12 @@ drop_entry(rec)
 -- What has run gets its time to start anew; what never did keeps the deadline that it was given.
 local deadline = tonumber(rec.deadline_ms)
 if rec.state == 'running' then deadline = now + tonumber(rec.deadline_s) * 1000 end
-set(rec, { state = 'queued', epoch = raise_epoch(rec.room_url, tonumber(rec.epoch)),
+local fields = { state = 'queued', epoch = raise_epoch(rec.room_url, tonumber(rec.epoch)),
   attempt = attempt, refusals = refusals, at_queued = now, deadline_ms = deadline,
   recovered_by = token, runner_id = false, runner_url = false, job_name = false, pid = false,
-  type = false, assigned_by = false })
-enqueue(rec)
+  type = false, assigned_by = false }
+enqueue(sid, fields, rec.launch)
+set(rec, fields)
 redis.call('ZADD', K.deadlines, deadline, sid)
 write_room(rec, now)
 publish(rec, now)

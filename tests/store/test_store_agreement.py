@@ -1,0 +1,170 @@
+"""Settings that all parts of a plane share: a part that has others is found at its start."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cordboard.contract.errors import NotReadyError, StoreUnavailableError
+from cordboard.contract.launch import Launch
+from cordboard.store import Agreement, open_store
+from cordboard.store.agreement import DifferingError
+from plane_support import Processes, ready
+from redis_support import primaries
+from tests_support import until
+
+IMPATIENT = (
+    "-c",
+    "import sys; from cordboard.cli import main; from cordboard.store import agreement;"
+    "agreement.PATIENCE_S = 1.0; sys.exit(main())",
+)
+
+
+@pytest.fixture
+async def url(redis_url: str) -> str:
+    """A database that no other plane uses."""
+    found = f"{redis_url.removesuffix('/0')}/8"
+    async with open_store(found) as store:
+        await store._client.flushdb()
+    return found
+
+
+def part(url: str, name: str = "gateway", shards: int = 1, lease_s: float = 15) -> Agreement:
+    return Agreement(url, name, shards=shards, lease_s=lease_s)
+
+
+@contextlib.asynccontextmanager
+async def running(url: str, name: str = "gateway", **over: Any) -> AsyncIterator[Agreement]:
+    """A part that runs, and has agreed."""
+    async with part(url, name, **over) as found:
+        found.check()
+        yield found
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cordboard.store.agreement.PATIENCE_S", 0.0)
+
+
+@pytest.mark.usefixtures("_impatient")
+class TestStart:
+    async def test_alike(self, url: str) -> None:
+        """Parts with the same settings agree, in whatever order they start."""
+        async with running(url), running(url, "operator"), running(url, "runner"):
+            await (last := part(url, "runner")).reach()
+            await last.leave()
+
+    @pytest.mark.parametrize(
+        ("over", "words"),
+        [
+            ({"shards": 3}, "CORDBOARD_SHARDS is 3 here, and 1 for the parts that run (gateway "),
+            (
+                {"lease_s": 6},
+                "CORDBOARD_LEASE_S is 6 here, and 15 for the parts that run (gateway ",
+            ),
+        ],
+    )
+    async def test_differing(self, url: str, over: Any, words: str) -> None:
+        """Another number of shards, or another lease, is refused: both values, who, and the way out."""
+        async with running(url):
+            late = part(url, "operator", **over)
+            with pytest.raises(DifferingError) as caught:
+                await late.reach()
+            await late.leave()
+        assert caught.value.message.startswith(words)
+        assert "stop all of them first" in caught.value.hint
+
+    async def test_changed_after_their_end(self, url: str) -> None:
+        """Once the parts have ended, others may start with another value at once."""
+        async with running(url):
+            pass
+        async with running(url, lease_s=6), running(url, "runner", lease_s=6):
+            pass
+
+    async def test_killed(self, url: str) -> None:
+        """A part that was killed is forgotten after its lease."""
+        dead = part(url, lease_s=0.3)
+        await dead.reach()
+        async with part(url, "operator") as late:
+            with pytest.raises(NotReadyError):
+                late.check()
+            await until(lambda: late._problem is None)
+        await dead.close()
+
+    async def test_sessions_that_live(self, url: str) -> None:
+        """Shards are not changed while a session lives: it would never end."""
+        async with running(url, shards=2), open_store(url, shards=2) as store:
+            await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
+        changed = part(url)
+        with pytest.raises(DifferingError, match="1 sessions of that plane have not ended"):
+            await changed.reach()
+        async with open_store(url, shards=2) as store:
+            await store.leave(session_id="a")
+        await changed.reach()
+        await changed.leave()
+
+    async def test_lease_while_sessions_live(self, url: str) -> None:
+        """Another lease is no reason to wait for sessions: the parts that held them have ended."""
+        async with running(url), open_store(url) as store:
+            await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
+        async with running(url, lease_s=6):
+            pass
+
+    async def test_redis_away(self) -> None:
+        """Without Redis a part starts, and is not ready until it has compared."""
+        async with part("redis://127.0.0.1:1") as late:
+            with pytest.raises(StoreUnavailableError):
+                await late.reach()
+            with pytest.raises(NotReadyError, match="Redis has not been reached yet"):
+                late.check()
+
+
+async def test_waits_for_the_others_to_end(url: str) -> None:
+    """A part that starts while the others are about to end waits for it."""
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(running(url))
+        late = part(url, "runner", lease_s=6)
+        waiting = asyncio.create_task(late.reach())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await stack.aclose()
+        await waiting
+        await late.leave()
+
+
+async def test_redis_forgets(url: str) -> None:
+    """What a Redis has forgotten, whoever runs writes anew; who then differs takes no work."""
+    async with running(url, lease_s=0.6) as first, open_store(url) as store:
+        await store._client.flushdb()
+        async with running(url, "runner", lease_s=5):
+            await until(lambda: first._problem is not None)
+            with pytest.raises(NotReadyError, match=r"CORDBOARD_LEASE_S is 0\.6 here, and 5"):
+                first.check()
+        await until(lambda: first._problem is None)
+
+
+async def test_on_a_cluster() -> None:
+    """On a cluster parts with other numbers of shards meet, too."""
+    with primaries() as three:
+        async with running(three.url, shards=3), part(three.url, "runner") as late:
+            with pytest.raises(NotReadyError, match="CORDBOARD_SHARDS is 1 here, and 3"):
+                late.check()
+
+
+async def test_by_its_command(url: str, tmp_path: Path) -> None:
+    """An operator with another lease says so, and ends with the status of a wrong setting."""
+    processes = Processes(tmp_path, url)
+    try:
+        await ready(processes.spawn("gateway"))
+        env = {"CORDBOARD_LEASE_S": "7"}
+        operator = processes.spawn("operator", "--launcher", "none", env=env, before=IMPATIENT)
+        status = await asyncio.to_thread(operator.ended, 40)
+        said = "\n".join(operator.other)
+        assert status == 2, said
+        assert "CORDBOARD_LEASE_S is 7 here, and 15 for the parts that run (gateway " in said
+        assert any(r["message"].startswith("Other parts run by") for r in operator.records)
+    finally:
+        processes.stop()
