@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cordboard.logs import reader as reading
 from cordboard.logs import search
 from cordboard.logs.attribution import Step, Trail
 from cordboard.logs.coverage import REASONS, Shortfall
@@ -155,6 +156,24 @@ def test_a_loss_behind_a_line_that_stands_twice(tmp_path: Path) -> None:
     write_lines(tmp_path / "gateway.jsonl", lines)
     (found,) = ask(tmp_path).shortfalls
     assert found[2].startswith("boot aaaaaaaa: seq 4,")
+
+
+@pytest.mark.parametrize("wanted", [{}, {"level": "error"}, {"exact": True, "level": "error"}])
+@pytest.mark.parametrize("quick_from", [0, 1 << 28])
+def test_a_loss_behind_a_copy_in_much_data(
+    tmp_path: Path, wanted: dict[str, Any], quick_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is printed, and what `exact` reads, is judged by each number, however much it is.
+
+    Only where much is searched by bytes lines are counted, and two of one number pass for two.
+    """
+    monkeypatch.setattr(reading, "_QUICK_FROM_BYTES", quick_from)
+    numbers = [n for n in range(1, 200) if n != 90]
+    lines = [encoded(record(n, seq=n)) for n in sorted([*numbers, 91])]
+    write_lines(tmp_path / "gateway.jsonl", lines)
+    counted = quick_from == 0 and "level" in wanted and "exact" not in wanted
+    details = [detail.split(",")[0] for _, _, detail in ask(tmp_path, **wanted).shortfalls]
+    assert details == ([] if counted else ["boot aaaaaaaa: seq 90"])
 
 
 def test_bounds_of_a_gap(plane: Plane) -> None:

@@ -209,7 +209,7 @@ class Reader:
         )
         lanes = []
         for number, track in enumerate(self.tracks):
-            track.ledger.quick = quick
+            track.ledger.quick = quick and not self.query.exact
             slack_s: float | None = SLACK_S
             if total <= _SORTED_WHOLE_BYTES:
                 slack_s = None
