@@ -15,7 +15,7 @@ from xdist.scheduler import (  # type: ignore[import-not-found,import-untyped,un
 ROOT: Final = Path(__file__).parents[1]
 TOGETHER: Final = {
     "tests/browser/": "browser",
-    "tests/e2e/": "browser",
+    "tests/e2e/test_e2e_browser.py": "browser",
     "tests/kube/": "cluster",
     "tests/launchers/": "cluster",
     "tests/logs/test_logs_kubernetes.py": "cluster",

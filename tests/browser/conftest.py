@@ -7,15 +7,16 @@ import pytest
 import pytest_asyncio
 
 from browser.browser_support import chromium_path, spoken
-from up_support import Up, processes_of, ready
+from up_support import Up, processes_of, ready, write_parrot
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
-    """Everything, on free ports; nothing of it is left afterwards."""
+    """Everything, on free ports, with shorter patience; nothing of it is left afterwards."""
     chromium_path()
     state = tmp_path_factory.mktemp("state")
-    async with ready(state, CORDBOARD_INTERFACE_HOSTS="insecure.test") as running:
+    over = {"CORDBOARD_INTERFACE_HOSTS": "insecure.test", "CORDBOARD_LEASE_S": "5"}
+    async with ready(state, "--bot", write_parrot(state), **over) as running:
         yield running
     assert processes_of(state) == []
 

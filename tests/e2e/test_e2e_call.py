@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests_support import until
-from up_support import Up, environment, ready
+from up_support import Up, environment, ready, write_parrot
 
 ROOT = Path(__file__).parents[2]
 HELLO = ROOT / "examples" / "hello.wav"
 
-pytestmark = [pytest.mark.media, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.media,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+]
 
 
-@pytest.fixture
-async def up(tmp_path: Path) -> AsyncIterator[Up]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
     """Everything, on free ports."""
-    async with ready(tmp_path) as running:
+    state = tmp_path_factory.mktemp("state")
+    async with ready(state, "--bot", write_parrot(state)) as running:
         yield running
 
 
