@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cordboard.logs import follow
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
@@ -93,6 +95,34 @@ def test_across_rotation(writer: Writer) -> None:
     writer.say("two", "gateway.1.jsonl")
     writer.say("three")
     assert reading.messages() == ["one", "two", "three"]
+
+
+def test_deleted_files_are_let_go(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was rotated away is not kept open: its space is free, its number another's."""
+    monkeypatch.setattr(follow, "_GONE_S", 0.3)
+    writer.say("before")
+    reading = Following(writer.folder, 3)
+    for number in range(3):
+        path = writer.folder / f"gateway.{number}.jsonl"
+        writer.say(f"line {number}", path.name)
+        until = time.monotonic() + 20
+        while len(reading.lines) <= number and time.monotonic() < until:
+            time.sleep(0.05)
+        path.unlink()
+        if number == 1:
+            while _deleted(writer.folder) and time.monotonic() < until:
+                time.sleep(0.05)
+            assert _deleted(writer.folder) == []
+    assert reading.messages() == [f"line {number}" for number in range(3)]
+
+
+def _deleted(folder: Path) -> list[str]:
+    """The deleted files of a folder that this process holds open."""
+    names = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            names.append(str(link.readlink()))
+    return [name for name in names if name.startswith(str(folder)) and "(deleted)" in name]
 
 
 def test_truncated_and_copied(writer: Writer) -> None:

@@ -33,6 +33,7 @@ _SETTLE_S: Final = 0.3  # a remote stream that is silent for so long has told it
 _SETTLE_MAX_S: Final = 10.0
 _TURN_BYTES: Final = 8 << 20
 _TOLD_MAX: Final = 100_000
+_GONE_S: Final = 30.0  # so long a deleted file is still looked at: its writer may not know yet
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Tail:
     assembler: Assembler = field(init=False)
     changed: float = 0.0
     _rest: bytes = b""
+    _gone_since: float | None = None
 
     def __post_init__(self) -> None:
         self.assembler = Assembler(self.track.formats)
@@ -62,13 +64,22 @@ class Tail:
         tape = self.track.tape
         if not isinstance(tape, FileTape):
             return b""
-        size = os.fstat(tape.fd).st_size
+        status = os.fstat(tape.fd)
+        size = status.st_size
+        if status.st_nlink or size > self.offset:
+            self._gone_since = None
+        elif self._gone_since is None:
+            self._gone_since = time.monotonic()
         if size < self.offset:
             self.track.counts["restarted"] += 1
             self.offset, self._rest = 0, b""
         data = os.pread(tape.fd, min(_TURN_BYTES, size - self.offset), self.offset)
         self.offset += len(data)
         return data
+
+    def is_over(self, now: float) -> bool:
+        """Say whether the file was deleted a while ago, and all of it has been told."""
+        return self._gone_since is not None and now - self._gone_since > _GONE_S and not self._rest
 
     def entries(self, data: bytes, now: float) -> list[Entry]:
         """Return the entries that are whole; the last one when nothing has come for a moment."""
@@ -141,6 +152,9 @@ class Follower:
             for tail in [*self._tails, *self._remote.values()]:
                 data = tail.grown() if tail.number not in self._remote else b""
                 self._hold(tail, tail.entries(data, now), now)
+            for tail in [tail for tail in self._tails if tail.is_over(now)]:
+                self._tails.remove(tail)
+                self._tracks.let_go(tail.track)
             yield self._due(now)
 
     def _hold(self, tail: Tail, entries: list[Entry], now: float) -> None:

@@ -94,6 +94,16 @@ class Tracks:
         self.found.append(track)
         return track
 
+    def let_go(self, track: Track) -> None:
+        """Close a file that is no more, so that its space is free again."""
+        for file in [file for file in self._files if file.tape is track.tape]:
+            self._files.remove(file)
+            for source in self.sources:
+                if isinstance(source, Directory):
+                    source.forget(file)
+            file.close()
+            track.tape = FileTape(-1, 0)
+
     def _open(self, streams: Iterable[Stream | File]) -> None:
         remote: list[Stream] = []
         for stream in streams:

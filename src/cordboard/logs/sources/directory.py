@@ -106,6 +106,10 @@ class Directory:
                 if not path.exists():
                     yield Answer(str(path), "file", shortfalls=(Shortfall("gone"),))
 
+    def forget(self, file: File) -> None:
+        """Take note that a file is no more: another one may come to have its number."""
+        self._known.discard(file.identity)
+
     def explain(self, query: Query) -> Sequence[str]:
         """Return what a shell would do."""
         import shlex  # noqa: PLC0415 - for this alone
