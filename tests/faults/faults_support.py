@@ -146,13 +146,16 @@ class Plane:
 
     async def listen(self) -> None:
         """Write down every change of state that the store tells."""
+        await asyncio.gather(*map(self._follow, self.store.shards))
+
+    async def _follow(self, shard: Store) -> None:
         while True:
             with contextlib.suppress(StoreUnavailableError):
-                await self._listen()
+                await self._listen(shard)
             await asyncio.sleep(0.1)
 
-    async def _listen(self) -> None:
-        async with self.store.changes() as changes:
+    async def _listen(self, shard: Store) -> None:
+        async with shard.changes() as changes:
             async for change in changes:
                 self.events.append(
                     {"kind": "change", "sid": change.session_id, "state": change.state,
@@ -172,14 +175,14 @@ class Plane:
 
 
 @asynccontextmanager
-async def plane_of(processes: Processes) -> AsyncIterator[Plane]:
+async def plane_of(processes: Processes, *, shards: int = 1) -> AsyncIterator[Plane]:
     """Open what a test needs of the plane."""
     file = processes.directory / "history.jsonl"
     file.touch()
     (processes.directory / "writing.py").write_text(BOT.replace("FILE", repr(str(file))))
     timeout = aiohttp.ClientTimeout(total=20)
     async with (
-        open_store(processes.redis_url, lease_s=LEASE_S) as store,
+        open_store(processes.redis_url, shards=shards, lease_s=LEASE_S) as store,
         aiohttp.ClientSession(headers=HEADERS, timeout=timeout) as client,
     ):
         plane = Plane(processes, store, client, file)

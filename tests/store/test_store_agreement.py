@@ -18,8 +18,13 @@ from tests_support import until
 
 IMPATIENT = (
     "-c",
-    "import sys; from cordboard.cli import main; from cordboard.store import agreement;"
-    "agreement.PATIENCE_S = 1.0; sys.exit(main())",
+    """
+import sys
+from cordboard.cli import main
+from cordboard.store import agreement
+agreement.PATIENCE_S = 1.0
+sys.exit(main())
+""",
 )
 
 

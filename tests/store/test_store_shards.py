@@ -1,6 +1,7 @@
 """Rooms over three shards: on one server, and on a cluster of three primaries."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
 from cordboard.store.index import Claim
 from cordboard.store.keys import Keys, shard_of, shard_tags
 from cordboard.store.shards import ShardedStore
+from cordboard.store.slots import ENOUGH, Seen, homes, shares
 from redis_support import Primaries, primaries, watched
 
 SHARDS = 3
@@ -329,6 +331,21 @@ class TestPages:
         assert [one.session_id for one in page] == ["a"]
 
 
+class TestShares:
+    def test_homes(self) -> None:
+        """Few runners are at home in all shards, many in few; never in none."""
+        assert homes(3, 0, 1) == homes(3, ENOUGH, 1) == {0, 1, 2}
+        assert homes(13, 13 * ENOUGH, 12) == {12}
+        assert homes(13, 10**6, 5) == {5}
+        assert homes(4, 2 * ENOUGH, 3) == {3, 0}
+
+    def test_at_home(self) -> None:
+        """Free slots stay at home, but for those that joins wait for elsewhere."""
+        seen = [Seen(1, 0), Seen(0, 2), None]
+        assert shares(8, seen, [1, 0, 0], 0, {0}) == [6, 2, 0]
+        assert shares(8, [Seen(0, 0), None, None], [8, 0, 0], 0, {1}) == [0, 0, 0]
+
+
 class TestSlots:
     @staticmethod
     async def _free(plane: ShardedStore, runner: str) -> list[int]:
@@ -393,6 +410,41 @@ class TestSlots:
         assert 0 < most <= capacity
         assert await plane.register(runner) == capacity
         assert sum(await self._free(plane, "r")) == capacity
+
+    async def test_many_runners(self, plane: ShardedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Many runners beat where they are at home alone; yet one shard's joins can have all slots."""
+        monkeypatch.setattr("cordboard.store.slots.ENOUGH", 1)
+        async with contextlib.AsyncExitStack() as stack:
+            runners = {
+                RunnerInfo(f"r{n}", f"http://r{n}", capacity=2): await stack.enter_async_context(
+                    open_store(plane.url, shards=SHARDS)
+                )
+                for n in range(6)
+            }
+            for _ in range(3):
+                for runner, store in runners.items():
+                    await store.register(runner)
+            for shard in plane.shards:
+                assert 0 < await shard.runners_alive(60_000) <= 6
+            beaten = [
+                len(await shard._client.keys(shard.keys.runner("*"))) for shard in plane.shards
+            ]
+            offering = [
+                await shard._client.zcount(shard.keys.runner_free, 1, "+inf")
+                for shard in plane.shards
+            ]
+            assert sum(beaten) <= 18
+            assert sum(offering) < 12
+            taken = 0
+            while taken < 12:
+                sid, where = f"m{taken}", room(1)
+                epoch = (await join(plane, sid, where)).epoch
+                while (await plane.shards[1].assign(sid, epoch)).outcome == "none":
+                    for runner, store in runners.items():
+                        if await store.lacks_slots(runner.runner_id):
+                            await store.register(runner)
+                taken += 1
+            assert [await shard.free_slots() for shard in plane.shards] == [0, 0, 0]
 
     async def test_a_late_offer(self, plane: ShardedStore) -> None:
         """An offer that arrives after a later one gives no slot back that went elsewhere."""

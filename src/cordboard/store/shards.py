@@ -5,6 +5,7 @@ A connection each, so that a primary that is away holds up its own shard alone.
 
 import asyncio
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from cordboard.store.index import Claim
 from cordboard.store.keys import Keys, shard_of, shard_tags
 from cordboard.store.rooms import accepted
 from cordboard.store.sessions import no_session
-from cordboard.store.slots import Seen, are_ill_shared, shares
+from cordboard.store.slots import LOOKS_A_SECOND, Seen, are_ill_shared, homes, shares
 from cordboard.store.values import (
     Accepted,
     Holder,
@@ -56,6 +57,9 @@ class ShardedStore(Store):
         self._hints = Hints()
         self._moving = asyncio.Lock()
         self._turns = itertools.count(1)
+        self._runners = 0  # alive in all, as far as is known
+        self._is_wanted = False  # by a shard that is no home, or while one of those is away
+        self._looks_at = 0.0
 
     @property
     def shards(self) -> tuple[Store, ...]:
@@ -261,13 +265,21 @@ class ShardedStore(Store):
         """
         async with self._moving:
             held = self._shares.setdefault(runner.runner_id, [0] * len(self._shards))
-            answers = await _all(
-                self._set_share(number, runner, share) for number, share in enumerate(held)
-            )
+            first = shard_of(runner.runner_id, len(held))
+            home = homes(len(held), self._runners, first)
+            asked = [
+                number
+                for number, share in enumerate(held)
+                if share or number in home or self._is_wanted or runner.draining
+            ]
+            answers = await _all(self._set_share(number, runner, held[number]) for number in asked)
             if not runner.draining:
-                seen = [None if isinstance(one, BaseException) else one for one in answers]
-                first = shard_of(runner.runner_id, len(held))
-                wanted = shares(runner.capacity, seen, held, first)
+                seen: list[Seen | None] = [None] * len(held)
+                for number, one in zip(asked, answers, strict=True):
+                    seen[number] = one if isinstance(one, Seen) else None
+                self._count(seen, len(home))
+                self._is_wanted = len(asked) > sum(one is not None for one in seen)
+                wanted = shares(runner.capacity, seen, held, first, home)
                 lowered = [number for number, share in enumerate(held) if wanted[number] < share]
                 await self._set_shares(runner, lowered, wanted)
                 await self._raise_shares(runner, wanted, seen)
@@ -275,6 +287,11 @@ class ShardedStore(Store):
         if runner.draining:
             return 0
         return runner.capacity - sum(one.used for one in answers if isinstance(one, Seen))
+
+    def _count(self, seen: Sequence[Seen | None], homes_each: int) -> None:
+        """Reckon how many runners there are: each is counted in the shards of its home."""
+        most = max((one.runners for one in seen if one), default=0)
+        self._runners = most * len(seen) // homes_each
 
     async def _raise_shares(
         self, runner: RunnerInfo, wanted: list[int], seen: Sequence[Seen | None]
@@ -301,15 +318,25 @@ class ShardedStore(Store):
         held = self._shares[runner.runner_id]
         held[number] = max(held[number], share)  # until it has answered: the answer may be lost
         offered, turn = replace(runner, capacity=share), next(self._turns)
-        free, waiting = await self._shards[number].offer(offered, turn)
+        free, waiting, runners = await self._shards[number].offer(offered, turn)
         used = 0 if runner.draining else share - free
         held[number] = max(share, used)  # those in use cannot be taken away
-        return Seen(used, waiting)
+        return Seen(used, waiting, runners)
 
     async def lacks_slots(self, runner_id: str) -> bool:
-        """Say whether a runner's slots are in one shard while joins wait in another."""
+        """Say whether a runner's slots are in one shard while joins wait in another.
+
+        The more runners there are, the more rarely each one looks.
+        """
+        now = time.monotonic()
+        if now < self._looks_at:
+            return False
+        self._looks_at = now + self._runners / LOOKS_A_SECOND
         seen = await _all(shard.pressure(runner_id) for shard in self._shards)
-        return are_ill_shared([one for one in seen if not isinstance(one, BaseException)])
+        self._is_wanted = are_ill_shared(
+            [one for one in seen if not isinstance(one, BaseException)]
+        )
+        return self._is_wanted
 
     async def unregister(self, runner_id: str) -> None:
         """Forget a warm runner that stops, in all shards."""

@@ -11,14 +11,14 @@ class Standby(Shard):
         """Say that a warm runner lives and what it can take; returns its free slots."""
         return (await self.offer(runner))[0]
 
-    async def offer(self, runner: RunnerInfo, turn: int = 0) -> tuple[int, int]:
-        """Register; return its free slots, and how many joins are on their way to a runner.
+    async def offer(self, runner: RunnerInfo, turn: int = 0) -> tuple[int, int, int]:
+        """Register; return its free slots, joins on their way to a runner, and runners alive.
 
         Args:
             runner: The runner, with the slots that it has here.
             turn: Which of its offers this is; one that comes after a later one changes nothing.
         """
-        free, waiting = await self._run(
+        free, waiting, alive = await self._run(
             "register",
             self.keys.runner(runner.runner_id),
             runner.runner_id,
@@ -28,7 +28,7 @@ class Standby(Shard):
             turn,
             *runner.bots,
         )
-        return int(free), int(waiting)
+        return int(free), int(waiting), int(alive)
 
     async def pressure(self, runner_id: str) -> tuple[int, int]:
         """Return a warm runner's free slots, and how many joins are on their way to a runner."""
