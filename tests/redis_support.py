@@ -58,6 +58,7 @@ class Primaries:
     """A cluster, and who in it has which slots."""
 
     nodes: list[Node]
+    replica: Node | None = None  # of the first
 
     @property
     def url(self) -> str:
@@ -71,16 +72,16 @@ class Primaries:
 
 
 @contextlib.contextmanager
-def primaries(count: int = 3) -> Iterator[Primaries]:
+def primaries(count: int = 3, *, replica: bool = False) -> Iterator[Primaries]:
     """Start a cluster whose primaries share the slots evenly; end it afterwards."""
-    buses = [free_port() for _ in range(count)]
+    buses = [free_port() for _ in range(count + replica)]
     nodes = [Node("--cluster-enabled", "yes", "--cluster-port", str(bus),
                   "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "3000")
              for bus in buses]  # fmt: skip
     try:
         for node in nodes:
             node.start()
-        for number, node in enumerate(nodes):
+        for number, node in enumerate(nodes[:count]):
             first, last = (-(-SLOTS * n // count) for n in (number, number + 1))
             with node.client() as client:
                 client.execute_command("CLUSTER ADDSLOTSRANGE", first, last - 1)
@@ -88,12 +89,25 @@ def primaries(count: int = 3) -> Iterator[Primaries]:
                 if number:
                     met = ("127.0.0.1", nodes[0].port, buses[0])
                     client.execute_command("CLUSTER MEET", *met)
+        if replica:
+            _replicate(nodes[count], nodes[0], buses[0])
         for node in nodes:
             wait_for(lambda node=node: _knows_all(node, count))  # type: ignore[misc]
-        yield Primaries(nodes)
+        yield Primaries(nodes[:count], nodes[count] if replica else None)
     finally:
         for node in nodes:
             _end(node)
+
+
+def _replicate(replica: Node, primary: Node, bus: int) -> None:
+    """Make a node of a cluster another one's replica; return when it is in sync."""
+    with primary.client() as client:
+        name = client.execute_command("CLUSTER MYID")
+    with replica.client() as client:
+        client.execute_command("CLUSTER MEET", "127.0.0.1", primary.port, bus)
+        wait_for(lambda: name in str(client.execute_command("CLUSTER NODES")))
+        client.execute_command("CLUSTER REPLICATE", name)
+    wait_for(lambda: _info(replica).get("master_link_status") == "up")
 
 
 def _knows_all(node: Node, count: int) -> bool:

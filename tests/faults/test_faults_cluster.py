@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 
 from cordboard.store.keys import Keys, shard_of, shard_tags
 from plane_support import HEADERS, Part, Processes, ask, is_running, ready
-from redis_support import Node, Primaries, primaries, watched
+from redis_support import Node, Primaries, primaries, wait_for, watched
 from tests_support import until
 
 SHARDS = 3
@@ -153,6 +154,78 @@ async def _joins_again(plane: Plane) -> bool:
     sid, room = named("again-{}", 0), named("https://rooms.example/{}", 0)
     status, answer = await plane.join(sid, room, "?wait=20")
     return status == 202 and answer["status"] == "running"
+
+
+@pytest.fixture
+def replicated() -> Iterator[Primaries]:
+    with primaries(replica=True) as found:
+        yield found
+
+
+@pytest.fixture
+async def beside(replicated: Primaries, tmp_path: Any) -> AsyncIterator[Plane]:
+    async for made in started(tmp_path, replicated.url, SHARDS, 8):
+        yield made
+
+
+async def test_a_replica_takes_over(beside: Plane, replicated: Primaries) -> None:
+    """Asked to, or as its primary has died: calls go on, are followed, and end once; joins go on."""
+    plane, cluster, replica = beside, replicated, replicated.replica
+    assert replica
+    calls = [(named("l-{}", n), named("https://rooms.example/{}", n)) for n in range(SHARDS)]
+    for sid, room in calls:
+        _, answer = await plane.join(sid, room, "?wait=20", seconds=90)
+        assert answer["status"] == "running"
+    before = await plane.pids()
+    grants = {sid: await _grant(plane, sid) for sid, _ in calls}
+    following = [asyncio.create_task(_followed(plane, sid)) for sid, _ in calls]
+
+    _take_over(cluster.nodes[0], replica)
+    await until(lambda: _joins_again(plane), 30)
+    assert await _followed_join(plane)
+    _in_sync(replica, cluster.nodes[0])
+
+    replica.signal(signal.SIGKILL)  # the primary by now
+    await until(lambda: _refused(plane))
+    other = named("o-{}", 1), named("https://rooms.example/{}", 1)
+    assert (await plane.join(*other, "?wait=20"))[0] == 202
+    await until(lambda: _joins_again(plane), 60)
+    assert await _followed_join(plane)
+
+    await asyncio.sleep(LEASE_S * 1.5)
+    assert {sid: pid for sid, pid in (await plane.pids()).items() if sid in before} == before
+    for sid, _ in calls:
+        assert await _grant(plane, sid) == grants[sid]
+        left = {"sessionId": sid}
+        await ask(plane.client, "POST", f"{plane.gateway.url}/leave", left)
+    for told in await asyncio.wait_for(asyncio.gather(*following), 30):
+        assert told[-1] == "ended"
+
+
+def _take_over(primary: Node, replica: Node) -> None:
+    """Ask a replica to become the primary, as before a rollout of the servers."""
+    with replica.client() as client:
+        client.execute_command("CLUSTER FAILOVER")
+        wait_for(lambda: client.info("replication")["role"] == "master")
+    with primary.client() as client:
+        wait_for(lambda: client.info("replication").get("master_link_status") == "up")
+
+
+async def _followed(plane: Plane, sid: str) -> list[str]:
+    """Return the states that a session's stream of events tells, to its end."""
+    async with plane.client.get(
+        f"{plane.gateway.url}/sessions/{sid}/events", timeout=aiohttp.ClientTimeout(total=120)
+    ) as answer:
+        lines = [line async for line in answer.content]
+    return [json.loads(line[6:])["status"] for line in lines if line.startswith(b"data: ")]
+
+
+async def _followed_join(plane: Plane) -> bool:
+    """A call in the shard whose primary has changed is told of as it happens, to its end."""
+    sid, room = named("f-{}", 0), named("https://rooms.example/{}", 0)
+    await plane.join(sid, room, "?wait=20", seconds=1)
+    told = await asyncio.wait_for(_followed(plane, sid), 30)
+    return told[-1] == "ended"
 
 
 async def test_behind_a_sentinel(tmp_path: Any) -> None:
