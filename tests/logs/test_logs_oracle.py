@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import track
+from cordboard.logs import parallel, track
+from cordboard.logs import reader as reading
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources.directory import Directory
@@ -240,5 +241,32 @@ def test_handed_on_as_they_are(seed: int, block_bytes: int) -> None:
         assert [(a.name, a.lines, a.shortfalls) for a in coverage.answers] == [
             (a.name, a.lines, a.shortfalls) for a in decoded.coverage.answers
         ]
+    finally:
+        shutil.rmtree(folder)
+
+
+@EXAMPLES
+@given(
+    seed=st.integers(0, 10**9),
+    wanted=st.sampled_from([{"level": "warn"}, {"services": ("gateway",)}, {"user": "u-1"}]),
+)
+def test_two_processes_find_what_one_finds(seed: int, wanted: dict[str, Any]) -> None:
+    """Where much is searched and little found, two share the work; the answer is the same."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        Corpus(seed, folder)
+        one = ask(folder, 2000, **wanted)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parallel, "HANDS", 2)
+            patch.setattr(reading, "SHARED_FROM_BYTES", 0)
+            two = ask(folder, 2000, **wanted)
+            patch.setattr(reading, "_FOUND_MAX_BYTES", 1)
+            too_much = ask(folder, 2000, **wanted)
+        assert two.raws == one.raws
+        assert too_much.raws == one.raws
+        answers = [(a.name, a.lines, a.shortfalls) for a in one.coverage.answers]
+        assert [(a.name, a.lines, a.shortfalls) for a in two.coverage.answers] == answers
+        assert [(a.name, a.lines, a.shortfalls) for a in too_much.coverage.answers] == answers
+        assert two.coverage.attribution == one.coverage.attribution
     finally:
         shutil.rmtree(folder)

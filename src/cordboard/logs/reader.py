@@ -1,9 +1,9 @@
 """A query over sources becomes lines in time order, each once, and a coverage."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, starmap
 from operator import itemgetter
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.attribution import Trail, attribution
@@ -14,6 +14,7 @@ from cordboard.logs.glance import glance
 from cordboard.logs.json_form import json_line, raw_line
 from cordboard.logs.line import Line
 from cordboard.logs.merge import SLACK_S, Item, Lane, merged
+from cordboard.logs.parallel import SHARED_FROM_BYTES, shared
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.records import record_of
@@ -31,6 +32,7 @@ _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memor
 _SORTED_WHOLE_BYTES: Final = 8 << 20  # so little is sorted as a whole, whatever its order
 _QUICK_FROM_BYTES: Final = 256 << 20
 _MANY: Final = 48  # tracks, from which on it pays to know which are read side by side
+_FOUND_MAX_BYTES: Final = 24 << 20
 _HEAD_SLACK_S: Final = 10.0
 _BYTES_ALONE: Final = 1  # how often a block is in memory, where it is searched but not split
 _LINES_TOO: Final = 4
@@ -199,17 +201,23 @@ class Reader:
     def _window_lanes(self) -> list[Lane]:
         wanted = prefilter(self.query)
         total = sum(track.size for track in self.tracks)
+        window = total if self.query.exact else sum(map(self._window_bytes, self.tracks))
         begins = self._begins()
         ends = [track.modified for track in self.tracks]
-        quick = total > _QUICK_FROM_BYTES
+        quick = window > _QUICK_FROM_BYTES
         by_bytes = quick and (wanted.anywhere or wanted.uncolored)
         size = _share(
             side_by_side(list(zip(begins, ends, strict=True))),
             _BYTES_ALONE if by_bytes else _LINES_TOO,
         )
+        for track in self.tracks:
+            track.ledger.quick = quick and not self.query.exact
+        if window > SHARED_FROM_BYTES and self._finds_few(wanted):
+            lanes = self._lanes_by_two(wanted)
+            if lanes is not None:
+                return lanes
         lanes = []
         for number, track in enumerate(self.tracks):
-            track.ledger.quick = quick and not self.query.exact
             slack_s: float | None = SLACK_S
             if total <= _SORTED_WHOLE_BYTES:
                 slack_s = None
@@ -220,6 +228,44 @@ class Reader:
             scan.summing = self._passing
             batches = self._told(scan.batches(), number)
             lanes.append(Lane(number, batches, slack_s, begins=begins[number]))
+        return lanes
+
+    def _window_bytes(self, track: Track) -> int:
+        return track.window_bytes(self.query.first, self.query.end)
+
+    def _finds_few(self, wanted: Prefilter) -> bool:
+        """Say whether most of what is read is probably left out, and all of it will be read."""
+        return any(wanted) and self.limit is None and not (self.query.exact or self.query.follow)
+
+    def _lanes_by_two(self, wanted: Prefilter) -> list[Lane] | None:
+        """Return lanes that two processes have read already; None where they found too much to keep."""
+        most = _FOUND_MAX_BYTES // max(1, len(self.tracks))
+        progress = self.progress
+
+        def read(number: int) -> Any:
+            track, size, found = self.tracks[number], 0, []
+            scan = self._scan(track, wanted)
+            scan.watch = track.ledger.note
+            for batch in scan.batches():
+                size += sum(map(len, batch.raws))
+                if size > most:
+                    return None
+                found.append((batch.keys, batch.raws))
+            return found, track.seen()
+
+        def alone() -> None:
+            self.progress = lambda _: None
+
+        # The other process reads about as much, and cannot tell.
+        self.progress = lambda count: progress(2 * count)
+        told = shared(read, len(self.tracks), alone)
+        self.progress = progress
+        if None in told:
+            return None
+        lanes = []
+        for number, (found, seen) in enumerate(told):
+            self.tracks[number].notice(seen)
+            lanes.append(Lane(number, starmap(Batch, found), None))
         return lanes
 
     def _begins(self) -> list[bytes]:

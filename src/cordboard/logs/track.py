@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from operator import le
 from pathlib import PurePath
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
@@ -77,11 +77,22 @@ class Track:
         self.service = service_of(name)
         self.passed_over = False
         self._last: bytes | None = None
+        self._spans: dict[tuple[bytes, bytes], tuple[int, int | None]] = {}
         self._known: list[tuple[int, bytes]] | None = None
 
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
         return [*self.shortfalls, *([self.tape.damage] if self.tape.damage else [])]
+
+    def seen(self) -> Any:
+        """Return what reading told beside lines, as plain values for another process."""
+        damage = self.tape.damage and tuple(self.tape.damage)
+        return damage, self.passed_over, self.ledger.runs
+
+    def notice(self, seen: Any) -> None:
+        """Take in what another process has `seen`."""
+        damage, self.passed_over, self.ledger.runs = seen
+        self.tape.damage = Shortfall(*damage) if damage else self.tape.damage
 
     def head(self) -> Head | None:
         """Return how the stream begins; None where no line of its beginning says when."""
@@ -114,7 +125,18 @@ class Track:
                 return key
         return self.modified
 
+    def window_bytes(self, since: bytes, until: bytes) -> int:
+        """Return how much has to be read for a window."""
+        begin, end = self.span(since, until)
+        return (self.size if end is None else end) - begin
+
     def span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
+        """Return where a window begins and ends; looked for once."""
+        if (since, until) not in self._spans:
+            self._spans[since, until] = self._span(since, until)
+        return self._spans[since, until]
+
+    def _span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
         """Return where the window begins and ends, found by bisection with slack that is checked.
 
         The slack is for disorder: it grows until it is twice what is seen around both ends, and
