@@ -32,7 +32,7 @@ _LOOK_S: Final = 1.0  # between looks for new streams
 _SETTLE_S: Final = 0.3  # a remote stream that is silent for so long has told its history
 _SETTLE_MAX_S: Final = 10.0
 _TURN_BYTES: Final = 8 << 20
-_TOLD_MAX: Final = 100_000
+_TOLD_MAX: Final = 50_000  # entries of which is known who has told them; twice, at most
 _GONE_S: Final = 30.0  # so long a deleted file is still looked at: its writer may not know yet
 
 
@@ -118,7 +118,8 @@ class Follower:
         self._news: queue.SimpleQueue[Stream | File | tuple[int, bytes]] = queue.SimpleQueue()
         self._began = timestamp(datetime.now(UTC)).encode()
         self._held: list[Arrival] = []
-        self._told: dict[tuple[bytes, int], int] = {}
+        self._told: dict[int, int] = {}
+        self._told_before: dict[int, int] = {}
         for stream in tracks.remote:
             self._add_remote(stream)
         for source in tracks.sources:
@@ -167,10 +168,12 @@ class Follower:
 
     def _is_copy(self, entry: Entry, number: int) -> bool:
         """Say whether another stream has brought this: a file that was copied, then truncated."""
-        mark = (entry.key, hash(mark_of(entry.raw)))
-        first = self._told.setdefault(mark, number)
+        mark = hash((entry.key, mark_of(entry.raw)))
+        first = self._told_before.get(mark)
+        if first is None:
+            first = self._told.setdefault(mark, number)
         if len(self._told) > _TOLD_MAX:
-            self._told.pop(next(iter(self._told)))
+            self._told_before, self._told = self._told, {}
         return first != number
 
     def _due(self, now: float) -> list[Item]:
