@@ -126,6 +126,11 @@ def test_what_is_asked_for(
         (("--prod",), "There is no environment prod; there are: local."),
         (("--report", "a.pdf"), "--report a.pdf: a name that ends with .html or .txt is wanted."),
         (("--coverage", "no/where.json"), "--coverage no/where.json: there is no such directory."),
+        (("--coverage", "."), "--coverage .: it is a folder; a file is wanted."),
+        (("--dir", ""), "--dir '': a name is wanted."),
+        (("--env", ""), "--env '': a name is wanted."),
+        (("--user", ""), "--user '': a name is wanted."),
+        (("--service", "gateway", "--service", ","), "--service '': a name is wanted."),
         (("--config", "no.toml"), "Cannot read no.toml"),
     ],
 )  # fmt: skip
@@ -350,7 +355,23 @@ def test_sessions_from_files(folder: Path, capsys: Captured) -> None:
     assert main(["sessions", "--local", "nobody"]) == 1
     assert "The logs know no session nobody." in capsys.readouterr().err
     assert main(["sessions", "-t", "1h"]) == USAGE
-    assert folder.exists()
+    assert capsys.readouterr().out == ""
+    assert main(["sessions", "--dir", str(folder), "call-7"]) == 0
+    shown = capsys.readouterr()
+    assert f"Its lines: cordboard logs --dir {folder} --session call-7\n" in shown.out
+    assert shown.err == ""
+
+
+def test_sessions_of_which_lines_are_missing(folder: Path, capsys: Captured) -> None:
+    """A list with status 3 says why; in JSON a list of none is no line."""
+    lines = (folder / "gateway.jsonl").read_bytes().splitlines()
+    write_lines(folder / "gateway.jsonl", [lines[0], lines[2]])
+    assert main(["sessions", "--local"]) == EXIT_INCOMPLETE
+    shown = capsys.readouterr()
+    assert "up to 1 line" in shown.out
+    assert "gap: lines are missing" in shown.err
+    assert main(["sessions", "--local", "-o", "json", "--state", "failed"]) == EXIT_INCOMPLETE
+    assert capsys.readouterr().out == ""
 
 
 def test_the_script_takes_the_same_words(folder: Path, tmp_path: Path) -> None:
@@ -496,6 +517,51 @@ def test_a_reader_that_has_gone(folder: Path) -> None:
     )  # fmt: skip
     assert done.stdout.count(b"\n") == 1
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["-o raw", "-o raw --collect all"])
+def test_a_disk_that_is_full(folder: Path, tmp_path: Path, words: str) -> None:
+    """Where stdout cannot be written, the reason is said; files beside it are whole."""
+    lines = [encoded(record(n, seq=n, boot="bbbbbbbb")) for n in range(1, 2000)]
+    write_lines(folder / "big.jsonl", lines)
+    done = subprocess.run(
+        f"{sys.executable} -m cordboard logs {words} >/dev/full",
+        shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "cordboard: The output could not be written: No space left on device.\n"
+    )
+    assert "Traceback" not in done.stderr
+    if "--collect" in words:
+        assert (tmp_path / "all" / "big.jsonl").read_bytes().splitlines() == lines
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_window_in_the_future(capsys: Captured) -> None:
+    """A window that has not come yet is told of."""
+    assert run("--since", "2999-01-01") == EXIT_COMPLETE
+    assert "The window begins in the future: it is 20" in capsys.readouterr().err
+
+
+def test_places_without_text(folder: Path, tmp_path: Path, capsys: Captured) -> None:
+    """What holds no lines at all is no complete answer, and why is said."""
+    (tmp_path / "x.bin").write_bytes(b"\1\0" * 100)
+    for place, why in (
+        ("/dev/null", "it is no file of lines"),
+        ("x.bin", "there is no text in it"),
+    ):
+        assert run("--dir", place) == EXIT_INCOMPLETE
+        assert f"no_source: there is nothing to read it from ({why})" in capsys.readouterr().err
+    (folder / "x.bin").write_bytes(b"\1\0" * 100)
+    assert run() == EXIT_COMPLETE
+
+
+@pytest.mark.usefixtures("folder")
+def test_following_up_to_a_limit(capsys: Captured) -> None:
+    """A limit that was reached says so, following too."""
+    assert run("-f", "--since", at(0), "--limit", "1") == EXIT_INCOMPLETE
+    assert "the limit of 1 was reached" in capsys.readouterr().err
 
 
 def test_only_what_is_needed_is_imported(folder: Path) -> None:

@@ -1,11 +1,14 @@
 """What `cordboard logs` shows beside lines: the pager, progress, the coverage as a table."""
 
+import errno
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
 
+from cordboard.contract.errors import CordboardError
 from cordboard.contract.terminal import one_line
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 from cordboard.settings import pager_command
@@ -20,6 +23,7 @@ _PROGRESS_EVERY_S: Final = 0.2
 _MEGABYTE: Final = 1_000_000
 _ROWS_MAX: Final = 40
 _SHORTFALLS_SHOWN: Final = 12
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _QUIET_KINDS: Final = frozenset({"file"})
 
 
@@ -84,6 +88,24 @@ def output(*, paged: bool) -> Iterator[IO[bytes]]:
                 pager.wait()
 
 
+@contextmanager
+def told_of_no_space() -> Iterator[None]:
+    """Say in words that stdout cannot be written: a full disk, a device that fails.
+
+    Raises:
+        CordboardError: So it is.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it is not tried again
+        raise CordboardError(f"The output could not be written: {error.strerror}.") from error
+
+
 class Tee:
     """Shows lines on stdout while they pass on into files, which go on when stdout has gone.
 
@@ -99,7 +121,7 @@ class Tee:
         self._render = render
         self._begin = begin
         self._flushed = flushed
-        self._gone: BrokenPipeError | None = None
+        self._gone: OSError | None = None
 
     def lines(self, lines: Iterable["Line"]) -> Iterator["Line"]:
         """Yield the same lines."""
@@ -109,19 +131,21 @@ class Tee:
 
     def end(self) -> None:
         """Tell, now that the files are whole, that nobody has read to the end."""
-        if self._gone is not None:
-            raise self._gone
-        sys.stdout.flush()
+        with told_of_no_space():
+            if self._gone is not None:
+                raise self._gone
+            sys.stdout.flush()
 
     def _show(self, line: "Line") -> None:
         if self._gone is not None:
             return
         self._begin()
+        piece = self._render(line)
         try:
-            sys.stdout.buffer.write(self._render(line))
+            sys.stdout.buffer.write(piece)
             if self._flushed:
                 sys.stdout.buffer.flush()
-        except BrokenPipeError as error:
+        except OSError as error:
             self._gone = error
 
 

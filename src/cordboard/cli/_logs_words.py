@@ -26,6 +26,7 @@ def query_of(args: argparse.Namespace) -> Query:
     Raises:
         CordboardError: A word is off; nothing has been read or written.
     """
+    _refuse_empty(args)
     since, until = window(args.time, args.since, args.until, around=args.around, follow=args.follow)
     where = _condition(args.where)
     if args.mentions and args.session is None:
@@ -48,6 +49,15 @@ def query_of(args: argparse.Namespace) -> Query:
         mentions=args.mentions,
         fix_skew=args.fix_skew,
     )
+
+
+def _refuse_empty(args: argparse.Namespace) -> None:
+    """Refuse a name that is none: a variable of a script that was not set asks for nothing."""
+    for name in ("env", "dir", "user", "report", "collect", "bundle", "coverage"):
+        if getattr(args, name) == "":
+            raise UsageError(f"--{name} '': a name is wanted.")
+    if any(not words.strip(", ") for words in args.service or ()):
+        raise UsageError("--service '': a name is wanted.")
 
 
 def window(

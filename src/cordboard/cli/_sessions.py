@@ -1,6 +1,7 @@
 """``cordboard sessions --local``: what the log files tell of sessions."""
 
 import argparse
+import shlex
 
 from cordboard.cli import _ask, logs
 from cordboard.cli._logs_words import reader_of, window
@@ -21,17 +22,28 @@ def run(args: argparse.Namespace) -> int:
     reader = reader_of(args, Query(since=since, until=until, session=session))
     try:
         found = _read(reader)
-        complete = reader.coverage().complete
+        coverage = reader.coverage()
     finally:
         reader.close()
     entries = [entry for entry in found if _is_wanted(entry, args)]
     if session is not None and not entries:
         raise NotFoundError(
             f"The logs know no session {session}.",
-            hint=f"Lines that mention it: cordboard logs --local --session {session} --mentions",
+            hint=f"Lines that mention it: {_its_lines(args, session)} --mentions",
         )
     _show(entries, args)
-    return logs.EXIT_COMPLETE if complete else logs.EXIT_INCOMPLETE
+    if coverage.complete:
+        return logs.EXIT_COMPLETE
+    logs.write_coverage(coverage)
+    return logs.EXIT_INCOMPLETE
+
+
+def _its_lines(args: argparse.Namespace, session: str) -> str:
+    """Return the command that shows a session's lines, from the same place."""
+    where = ["--dir", args.dir] if args.dir else ["--env", args.env]
+    if where == ["--env", "local"]:
+        where = ["--local"]
+    return shlex.join(["cordboard", "logs", *where, "--session", session])
 
 
 def _read(reader: Reader) -> list[Entry]:
@@ -54,9 +66,10 @@ def _is_wanted(entry: Entry, args: argparse.Namespace) -> bool:
 def _show(entries: list[Entry], args: argparse.Namespace) -> None:
     shown = entries[: args.limit]
     if args.output == "json":
-        _ask.write("\n".join(_ask.as_json(entry.as_dict()) for entry in shown))
+        for entry in shown:
+            _ask.write(_ask.as_json(entry.as_dict()))
     elif args.session is not None:
-        _ask.write(_one(shown[0]))
+        _ask.write(f"{_one(shown[0])}\n\nIts lines: {_its_lines(args, args.session)}")
     else:
         _ask.write(_table(shown) if shown else "No sessions.")
         if len(entries) > len(shown):
@@ -113,7 +126,6 @@ def _one(entry: Entry) -> str:
     parts = [_ask.table(facts)]
     if events:
         parts.append(f"events\n{_ask.table(events)}")
-    parts.append(f"Its lines: cordboard logs --local --session {entry.trail.session}")
     return "\n\n".join(parts)
 
 

@@ -185,7 +185,7 @@ def _print(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]
     at_terminal = sys.stdout.isatty()
     form: Form | Literal["pretty"] = args.output or ("pretty" if at_terminal else "json")
     paged = at_terminal and not (args.follow or args.no_pager)
-    with _logs.output(paged=paged) as out:
+    with _logs.told_of_no_space(), _logs.output(paged=paged) as out:
         try:
             for piece in _pieces(args, reader, form):
                 begin()
@@ -233,6 +233,8 @@ def _check_targets(args: argparse.Namespace) -> None:
     """
     if args.coverage and not Path(args.coverage).absolute().parent.is_dir():
         raise UsageError(f"--coverage {args.coverage}: there is no such directory.")
+    if args.coverage and Path(args.coverage).is_dir():
+        raise UsageError(f"--coverage {args.coverage}: it is a folder; a file is wanted.")
     if not (args.report or args.collect or args.bundle):
         return
     if args.follow:
@@ -313,15 +315,20 @@ def _tell(args: argparse.Namespace, coverage: "Coverage") -> None:
 
         _write(Path(args.coverage), coverage_json(coverage))
     if not args.quiet:
-        from cordboard.cli import _logs
+        write_coverage(coverage)
 
-        color = _colored(sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.write(
-            _logs.coverage_table(
-                coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if color else text
-            )
+
+def write_coverage(coverage: "Coverage") -> None:
+    """Write a coverage on stderr, behind what is on stdout."""
+    from cordboard.cli import _logs
+
+    color = _colored(sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.write(
+        _logs.coverage_table(
+            coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if color else text
         )
+    )
 
 
 def _say(args: argparse.Namespace, words: str) -> None:

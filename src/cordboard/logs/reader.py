@@ -103,6 +103,7 @@ class Reader:
                 self.tally.note(line, number)
                 yield line
                 if left == 0 and self.query.follow:
+                    self.tally.limit = self.limit
                     return
 
     def encoded(self, form: Form) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from cordboard.logs.glance import Glance, Summary
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
-from cordboard.logs.times import shifted
+from cordboard.logs.times import shifted, timestamp
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
 
@@ -166,8 +166,13 @@ def _unheard(
 
 def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
     """Yield what is known of why there is no line."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - most queries do without
+
+    now = timestamp(datetime.now(UTC))
     last = latest(tracks) if query.since else None
-    if last is not None and last < query.first:
+    if query.since and query.since > now:
+        yield f"The window begins in the future: it is {now}."
+    elif last is not None and last < query.first:
         yield f"The last line that is kept is of {last.decode()}, before the window."
     elif query.user or query.room:
         from cordboard.logs.unheard import unheard_people  # noqa: PLC0415 - most queries do without

@@ -72,7 +72,12 @@ class Tracks:
 
     def answers(self) -> list[Answer]:
         """Say what should have answered and could not."""
-        return [*self._failed, *(a for source in self.sources for a in source.answers())]
+        told = [*self._failed, *(a for source in self.sources for a in source.answers())]
+        if self._files and not (self.found or told):
+            name = self._files[0].name if len(self._files) == 1 else self.sources[0].name
+            why = Shortfall("no_source", "there is no text in it")
+            told.append(Answer(name, "directory", shortfalls=(why,)))
+        return told
 
     def close(self) -> None:
         """Close everything."""

@@ -95,7 +95,8 @@ class Directory:
     def answers(self) -> Sequence[Answer]:
         """Say which files could not be read, and which of `cordboard up` are not there."""
         if not (self._known or self._answers):
-            why = Shortfall("no_source", "it holds no file")
+            words = "it holds no file" if self.path.is_dir() else "it is no file of lines"
+            why = Shortfall("no_source", words)
             return [Answer(self.name, "directory", shortfalls=(why,))]
         return [*self._answers.values(), *self._gone()]
 
