@@ -14,8 +14,9 @@ from cordboard.logs.parallel import shared
 
 @pytest.fixture(autouse=True)
 def two_hands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Share on a machine with one processor, too."""
+    """Share on a machine with one processor, too, and beside what other tests have left running."""
     monkeypatch.setattr(parallel, "HANDS", 2)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
 
 
 def nothing() -> None:
@@ -87,8 +88,10 @@ def test_an_error_here_ends_both() -> None:
     assert children_of_ours() == before
 
 
-def test_no_copy_of_a_process_with_threads() -> None:
+def test_no_copy_of_a_process_with_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy has one thread alone: locks that others hold would never be let go."""
+    monkeypatch.undo()
+    monkeypatch.setattr(parallel, "HANDS", 2)
     go = threading.Event()
     thread = threading.Thread(target=go.wait)
     thread.start()

@@ -134,7 +134,7 @@ def _is_each_once(block: Block) -> bool:
     Asked only where the times are known anyway.
     """
     keys = block.known_keys
-    return keys is not None and all(map(lt, keys, keys[1:]))
+    return keys is not None and (all(map(lt, keys, keys[1:])) or len(set(keys)) == len(keys))
 
 
 def _counted(block: Block, boot: bytes) -> Run | None:
@@ -202,7 +202,7 @@ def _edge(block: Block, start: bytes) -> Iterator[int]:
 def _edge_back(block: Block, start: bytes) -> Iterator[int]:
     end = block.size
     for _ in range(_EDGE_LINES):
-        end = block.buffer.rfind(start, 0, end)
+        end = block.rfind(start, end)
         yield end + len(start)
 
 

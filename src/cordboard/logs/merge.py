@@ -8,7 +8,7 @@ stream is a little out of order. A line that comes later than its stream's slack
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import compress, count, repeat
+from itertools import chain, compress, count, repeat
 from operator import eq, itemgetter
 from typing import Final
 
@@ -137,10 +137,13 @@ def merged(
     while live := [lane for lane in lanes if not (lane.ended and lane.empty)]:
         spread(Lane.load, _hungry(live))
         low = min(lane.low for lane in live)
-        pool = [item for lane in live for item in lane.take(low)]
-        if not pool:
+        parts = [part for lane in live if (part := lane.take(low))]
+        if not parts:
             continue
-        pool.sort(key=_key)
+        pool = parts[0]
+        if len(parts) > 1:
+            pool = list(chain.from_iterable(parts))
+            pool.sort(key=_key)
         if pool[0][0] < given:
             counts["late"] += bisect_left(pool, given, key=_key)
         given = max(given, low)

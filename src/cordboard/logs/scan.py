@@ -174,9 +174,14 @@ class Scan:
             told = summary(block, len(raws)) if self.summing else None
             return Batch(keys, raws, newest, told, ordered)
         kept = [self._since <= key < self._until for key in keys]
-        return Batch(
-            list(compress(keys, kept)), list(compress(raws, kept)), newest, ordered=ordered
-        )
+        raws = list(compress(raws, kept))
+        return Batch(list(compress(keys, kept)), raws, newest, self._told(raws), ordered)
+
+    def _told(self, raws: list[bytes]) -> Summary | None:
+        if not self.summing or not raws:
+            return None
+        data = b"\n".join([*raws, b""])
+        return summary(Block(data, len(data), 0), len(raws))
 
     def _batch(self, entries: list[Entry], read_to: bytes | None) -> Batch:
         kept = self._kept(entries)

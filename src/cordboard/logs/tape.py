@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from stringzilla import count, find
+from stringzilla import count, find, rfind
 
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
@@ -34,7 +34,7 @@ class Block:
         known_keys: Its `keys`, where they have been asked for.
     """
 
-    __slots__ = ("_count", "_data", "_is_own", "_lines", "buffer", "known_keys", "offset", "size")
+    __slots__ = ("_counts", "_data", "_is_own", "_lines", "buffer", "known_keys", "offset", "size")
 
     def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
         self.buffer = buffer
@@ -42,7 +42,7 @@ class Block:
         self.offset = offset
         self._data: bytes | None = None
         self._lines: list[bytes] | None = None
-        self._count: int | None = None
+        self._counts: dict[bytes, int] = {}
         self._is_own: bool | None = None
         self.known_keys: list[bytes] | None = None
 
@@ -84,17 +84,21 @@ class Block:
     @property
     def count_of_lines(self) -> int:
         """How many newlines there are."""
-        if self._count is None:
-            self._count = self.count(b"\n")
-        return self._count
+        return self.count(b"\n")
 
     def count(self, part: bytes) -> int:
-        """Return how often some bytes occur."""
-        return int(count(self.buffer, part, 0, self.size))
+        """Return how often some bytes occur; counted once."""
+        if part not in self._counts:
+            self._counts[part] = int(count(self.buffer, part, 0, self.size))
+        return self._counts[part]
 
     def find(self, part: bytes, start: int = 0) -> int:
         """Return where some bytes occur next; -1 where they do not."""
         return int(find(self.buffer, part, start, self.size))
+
+    def rfind(self, part: bytes, end: int) -> int:
+        """Return where some bytes occur last before ``end``; -1 where they do not."""
+        return int(rfind(self.buffer, part, 0, end))
 
     def part(self, start: int, end: int) -> bytes:
         """Return some of the bytes."""
