@@ -8,9 +8,10 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from browser.browser_support import chromium_path
+from cordboard.logs.coverage import Coverage
 from cordboard.logs.report import write_report
 from cordboard.logs.report.visible import visible
-from report_support import COMPLETE, HEADER, HOSTILE, Told, crashed_call, good_call
+from report_support import COMPLETE, HEADER, HOSTILE, MISSING, Told, crashed_call, good_call
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -44,9 +45,9 @@ class Opened:
         return texts
 
 
-def report(tmp_path: Path, told: Told) -> Path:
+def report(tmp_path: Path, told: Told, coverage: Coverage = COMPLETE) -> Path:
     path = tmp_path / "call.html"
-    write_report(path, told.lines(), COMPLETE, HEADER)
+    write_report(path, told.lines(), coverage, HEADER)
     return path
 
 
@@ -157,6 +158,20 @@ def test_nothing_is_wider_than_the_window(browser: Any, tmp_path: Path, width: i
     opened = Opened(browser, report(tmp_path, told), viewport=viewport)
     wide = opened.page.evaluate("document.documentElement.scrollWidth")
     assert wide <= width
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_shows_what_is_missing(browser: Any, tmp_path: Path, width: int) -> None:
+    """Why something is missing, and each event's whole name, are seen without moving sideways."""
+    path = report(tmp_path, crashed_call(), MISSING)
+    opened = Opened(browser, path, viewport={"width": width, "height": 800})
+    edges = opened.page.evaluate(
+        """() => [...document.querySelectorAll('#coverage td li, #events b, #events .what')]
+        .map((item) => Math.max(item.getBoundingClientRect().right, item.getBoundingClientRect().left + item.scrollWidth))"""
+    )
+    assert len(edges) > 10
+    assert max(edges) <= width
+    assert opened.page.locator("#coverage td[data-unit]").first.is_visible()
 
 
 def test_without_scripts_and_on_paper(browser: Any, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ VOID = {"meta", "input"}
 ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "id", "class", "href", "title", "type",
     "aria-label", "aria-hidden", "role", "viewbox", "preserveaspectratio", "fill", "x", "y", "width",
-    "height", "rx", "data-mark", "data-zero", "placeholder", "value", "hidden", "tabindex",
+    "height", "rx", "data-mark", "data-unit", "data-zero", "placeholder", "value", "hidden", "tabindex",
 }  # fmt: skip
 
 

@@ -249,9 +249,14 @@ def _answer(answer: Answer) -> Markup:
         "tr",
         el("td", answer.name, class_="wrap"),
         el("td", answer.kind, class_="dim"),
-        el("td", f"{answer.lines:,}", class_="num"),
+        el(
+            "td",
+            f"{answer.lines:,}",
+            class_="num",
+            data_unit="line" if answer.lines == 1 else "lines",
+        ),
         [
-            el("td", clock(microseconds(at)) if at else "-", class_="mono")
+            el("td", clock(microseconds(at)) if at else "-", class_="mono" if at else "mono none")
             for at in (answer.first, answer.last)
         ],
         el("td", el("ul", missing) if missing else el("span", "nothing", class_="dim")),
