@@ -35,7 +35,7 @@ from redis_support import Node, Primaries, primaries
 AT_ONCE = 32
 A_PRIMARY = 64  # joins at once for each primary: enough that none runs dry
 LEASE_S = 600.0  # the runner beats once, before
-RUNNER = RunnerInfo("r", "http://127.0.0.1:9", capacity=100_000_000)
+RUNNER = RunnerInfo("r", "http://127.0.0.1:9", capacity=10_000)
 HOLDER = Holder("r", "http://127.0.0.1:9", "warm", 1)
 ANSWERS: dict[str, Any] = {
     "accept": ["new", 1, 0],
