@@ -52,6 +52,11 @@ def test_only_the_copy_is_told(tmp_path: Path) -> None:
     assert int(told.read_text()) != os.getpid()
 
 
+def test_more_items_than_a_pipe_holds() -> None:
+    """All are done, however many they are: the list of them never fills the pipe."""
+    assert shared(lambda number: number, 50_000, nothing) == list(range(50_000))
+
+
 def void(_: object) -> None:
     """Throw a result away."""
 

@@ -4,7 +4,7 @@ import marshal
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -12,6 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHARED_FROM_BYTES: Final = 24 << 20  # to start a second process costs as much as to read that
+_LOTS_MAX: Final = 2000  # as two bytes each, they fit the smallest pipe there is
 HANDS: Final = max(1, min(2, os.cpu_count() or 1))
 
 
@@ -57,51 +58,58 @@ def spread(
 def shared(work: Callable[[int], Any], count: int, alone: Callable[[], None]) -> list[Any]:
     """Return what work gives for each number below ``count``, done by this process and a copy of it.
 
-    Both take the next number from one pipe, so that neither waits for the other. What the work
-    changes in the copy is lost: it returns all that matters, as values that `marshal` knows.
+    Both take the next lot from one pipe, so that neither waits for the other. What the work changes in
+    the copy is lost: it returns all that matters, as values that `marshal` knows.
 
     Args:
         work: Is given a number.
-        count: How many there are, below 30,000.
+        count: How many there are.
         alone: Called in the copy before it begins: it shares this process's terminal.
     """
     if count < 2 or HANDS < 2 or threading.active_count() > 1:  # noqa: PLR2004 - for one, no second
         return [work(number) for number in range(count)]
-    numbers, feed = os.pipe()
-    os.write(feed, b"".join(number.to_bytes(2, "little") for number in range(count)))
+    lots = [range(first, count, _LOTS_MAX) for first in range(min(count, _LOTS_MAX))]
+    queue, feed = os.pipe()
+    os.write(feed, b"".join(lot.start.to_bytes(2, "little") for lot in lots))
     os.close(feed)
     answers, answer = os.pipe()
     child = os.fork()
     if child == 0:
-        _be_the_copy(work, numbers, answer, alone)
+        _be_the_copy(work, lots, queue, answer, alone)
     os.close(answer)
     try:
-        found = dict(_taken(work, numbers))
+        found = dict(_done(work, lots, queue))
         with os.fdopen(answers, "rb") as file:
             told = file.read()
     except BaseException:
         os.kill(child, signal.SIGKILL)
         raise
     finally:
-        os.close(numbers)
+        os.close(queue)
         os.waitpid(child, 0)
     found.update(marshal.loads(told) if told else {})  # noqa: S302 - our own copy wrote it
     return [found[number] if number in found else work(number) for number in range(count)]
 
 
 def _be_the_copy(
-    work: Callable[[int], Any], numbers: int, answer: int, alone: Callable[[], None]
+    work: Callable[[int], Any],
+    lots: Sequence[range],
+    queue: int,
+    answer: int,
+    alone: Callable[[], None],
 ) -> NoReturn:
     """Work, answer, and end without a trace; an error's items are left to the other process."""
     try:
         alone()
         with os.fdopen(answer, "wb") as file:
-            file.write(marshal.dumps(dict(_taken(work, numbers))))
+            file.write(marshal.dumps(dict(_done(work, lots, queue))))
     finally:
         os._exit(0)
 
 
-def _taken(work: Callable[[int], Any], numbers: int) -> Iterator[tuple[int, Any]]:
-    while number := os.read(numbers, 2):
-        at = int.from_bytes(number, "little")
-        yield at, work(at)
+def _done(
+    work: Callable[[int], Any], lots: Sequence[range], queue: int
+) -> Iterator[tuple[int, Any]]:
+    while taken := os.read(queue, 2):
+        for number in lots[int.from_bytes(taken, "little")]:
+            yield number, work(number)
