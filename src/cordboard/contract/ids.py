@@ -7,9 +7,10 @@ from cordboard.contract.errors import InvalidValueError
 SESSION_ID_MAX_CHARS = 128
 ROOM_URL_MAX_CHARS = 2048
 
-_SESSION_ID = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
-_WEBRTC_NAME = re.compile(r"[A-Za-z0-9._~@-]{1,128}")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
+# Compiled, and kept, by `re` when they are first used: a command that needs one starts sooner.
+_SESSION_ID = r"[A-Za-z0-9._~:@-]{1,128}"
+_WEBRTC_NAME = r"[A-Za-z0-9._~@-]{1,128}"
+_UNPRINTABLE = r"[\x00-\x20\x7f-\xa0\u2028\u2029]"
 
 _UUID7_VERSION = 0x7
 _UUID_VARIANT = 0b10
@@ -17,7 +18,7 @@ _UUID_VARIANT = 0b10
 
 def is_session_id(value: object) -> bool:
     """Say whether ``value`` is 1 to 128 characters of ``A-Z a-z 0-9 . _ ~ : @ -``."""
-    return isinstance(value, str) and _SESSION_ID.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(_SESSION_ID, value) is not None
 
 
 def check_session_id(value: object) -> str:
@@ -63,7 +64,7 @@ def canonical_room(value: object) -> str:
         raise _no_room(value, "it is empty or no text")
     if len(value) > ROOM_URL_MAX_CHARS:
         raise _no_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
-    if _UNPRINTABLE.search(value):
+    if re.search(_UNPRINTABLE, value):
         raise _no_room(value, "it holds blanks or control characters")
     scheme, colon, rest = value.partition(":")
     scheme = scheme.lower()
@@ -76,7 +77,7 @@ def canonical_room(value: object) -> str:
 
 def _webrtc_name(value: str, rest: str) -> str:
     name = rest.partition("#")[0].rstrip("/")
-    if _WEBRTC_NAME.fullmatch(name) is None:
+    if re.fullmatch(_WEBRTC_NAME, name) is None:
         raise _no_room(value, "a webrtc: room has a name of A-Z a-z 0-9 . _ ~ @ -, at most 128")
     return name
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import zlib
 from typing import Any, Final
 
 from cordboard.logs.coverage import Shortfall
@@ -98,6 +97,8 @@ class _Gzip:
     """The one interface of both kinds over zlib."""
 
     def __init__(self) -> None:
+        import zlib  # noqa: PLC0415 - for .gz files alone
+
         self._engine = zlib.decompressobj(wbits=31)
 
     @property

@@ -2,7 +2,6 @@
 
 import marshal
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -82,7 +81,9 @@ def shared(work: Callable[[int], Any], count: int, alone: Callable[[], None]) ->
         with os.fdopen(answers, "rb") as file:
             told = file.read()
     except BaseException:
-        os.kill(child, signal.SIGKILL)
+        from signal import SIGKILL  # noqa: PLC0415 - most queries do without
+
+        os.kill(child, SIGKILL)
         raise
     finally:
         os.close(queue)
