@@ -537,6 +537,41 @@ def test_a_disk_that_is_full(folder: Path, tmp_path: Path, words: str) -> None:
         assert (tmp_path / "all" / "big.jsonl").read_bytes().splitlines() == lines
 
 
+def humble() -> list[str]:
+    """The words before a command that take root's right to read everything away."""
+    if os.geteuid():
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may read everything")
+    rights = "-dac_override,-dac_read_search"
+    return ["setpriv", "--bounding-set", rights, "--inh-caps", rights, "--no-new-privs"]
+
+
+@pytest.mark.parametrize("place", ["logs/closed", "logs/closed/deeper", "logs/closed/a.jsonl"])
+def test_a_closed_folder(folder: Path, place: str) -> None:
+    """What this user may not look into is named as such, wherever it is named itself."""
+    closed = folder / "closed"
+    closed.mkdir()
+    write_lines(closed / "a.jsonl", [encoded(record(1))])
+    closed.chmod(0)
+    try:
+        done = subprocess.run(
+            [*humble(), *COMMAND, "--dir", place], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (EXIT_INCOMPLETE, "")
+        assert "forbidden: this user may not read it (Permission denied)" in done.stderr
+        for words in (
+            ("--coverage", "logs/closed/c.json"), ("--report", "logs/closed/deeper/c.html"),
+            ("--collect", "logs/closed/deeper/c"), ("--bundle", "logs/closed/c.zip"),
+        ):  # fmt: skip
+            done = subprocess.run(
+                [*humble(), *COMMAND, *words], capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stdout) == (USAGE, ""), done.stderr
+    finally:
+        closed.chmod(0o700)
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_window_in_the_future(capsys: Captured) -> None:
     """A window that has not come yet is told of."""

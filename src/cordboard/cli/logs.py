@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -225,16 +226,24 @@ def _pretty(args: argparse.Namespace) -> Callable[["Line"], bytes]:
 # --- files
 
 
+def _check_coverage_path(path: Path) -> None:
+    folder = path.absolute().parent
+    if not os.path.isdir(folder):  # noqa: PTH112 - a closed folder is no error
+        raise UsageError(f"--coverage {path}: there is no such directory.")
+    if os.path.isdir(path):  # noqa: PTH112 - as above
+        raise UsageError(f"--coverage {path}: it is a folder; a file is wanted.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--coverage {path}: this user may not write in {folder}.")
+
+
 def _check_targets(args: argparse.Namespace) -> None:
     """Refuse what could not be written, before anything is read.
 
     Raises:
         UsageError: A file cannot be written there.
     """
-    if args.coverage and not Path(args.coverage).absolute().parent.is_dir():
-        raise UsageError(f"--coverage {args.coverage}: there is no such directory.")
-    if args.coverage and Path(args.coverage).is_dir():
-        raise UsageError(f"--coverage {args.coverage}: it is a folder; a file is wanted.")
+    if args.coverage:
+        _check_coverage_path(Path(args.coverage))
     if not (args.report or args.collect or args.bundle):
         return
     if args.follow:

@@ -55,14 +55,22 @@ def check_collect_path(path: Path) -> Path:
     Raises:
         UsageError: There is something already, or it cannot be made there.
     """
-    if os.path.lexists(path) and not (path.is_dir() and not _has_content(path)):
+    if os.path.lexists(path) and not (_is_folder(path) and not _has_content(path)):
         raise UsageError(
             f"--collect {path}: it exists already, and a collection is never overwritten.",
             hint="Name a folder that is not there yet.",
         )
-    above = next((item for item in path.absolute().parents if item.exists()), Path("/"))
+    above = next((item for item in path.absolute().parents if _is_there(item)), Path("/"))
     _check_folder("--collect", path, above)
     return path
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - what stands in a closed folder is no error
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - as above
 
 
 def _has_content(path: Path) -> bool:
@@ -71,14 +79,14 @@ def _has_content(path: Path) -> bool:
 
 
 def _check_file(option: str, path: Path) -> Path:
-    if path.is_dir():
+    if _is_folder(path):
         raise UsageError(f"{option} {path}: it is a folder; a file is wanted.")
     _check_folder(option, path, path.absolute().parent)
     return path
 
 
 def _check_folder(option: str, path: Path, folder: Path) -> None:
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise UsageError(
             f"{option} {path}: there is no folder {folder}.", hint=f"Make it: mkdir -p {folder}"
         )

@@ -81,8 +81,14 @@ class Directory:
         Raises:
             NotFoundError: There is no such directory.
         """
-        if not self.path.exists():
-            raise NotFoundError(f"There are no logs: {self.path} does not exist.", hint=self._hint)
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            missing = f"There are no logs: {self.path} does not exist."
+            raise NotFoundError(missing, hint=self._hint) from error
+        except OSError as error:
+            self._refused(self.path, error)
+            return []
         _raise_open_files_limit()
         found: list[File] = []
         for _ in range(_LISTINGS_MAX):
@@ -101,10 +107,10 @@ class Directory:
         return [*self._answers.values(), *self._gone()]
 
     def _gone(self) -> Iterator[Answer]:
-        if (self.path / f"{UP}.jsonl").exists():
+        if os.path.exists(self.path / f"{UP}.jsonl"):  # noqa: PTH110 - a closed folder is no error
             for part in UP_PARTS:
                 path = self.path / f"{part}.jsonl"
-                if not path.exists():
+                if not os.path.exists(path):  # noqa: PTH110 - as above
                     yield Answer(str(path), "file", shortfalls=(Shortfall("gone"),))
 
     def forget(self, file: File) -> None:
