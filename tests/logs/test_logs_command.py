@@ -599,6 +599,29 @@ def test_following_up_to_a_limit(capsys: Captured) -> None:
     assert "the limit of 1 was reached" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("gatway", "Nothing of gatway has been said so far; did you mean gateway?\n"),
+        ("billing", "Nothing of billing has been said so far; there are gateway.\n"),
+        ("gateway", ""),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_following_somebody_who_is_unknown(service: str, said: str) -> None:
+    """Who waits for a misspelt service is told before the waiting begins."""
+    process = subprocess.Popen(
+        [*COMMAND, "-f", "--service", service], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stderr is not None
+        ready = select.select([process.stderr], [], [], 20 if said else 1.5)[0]
+        assert (os.read(process.stderr.fileno(), 1000) if ready else b"").decode() == said
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_only_what_is_needed_is_imported(folder: Path) -> None:
     """A query over a directory imports none of the large libraries."""
     code = (

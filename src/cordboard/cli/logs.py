@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal
 
@@ -165,6 +166,7 @@ def _written(args: argparse.Namespace, query: "Query", limit: int | None) -> "Co
     reader = reader_of(args, query)
     reader.limit = limit
     reader.progress = progress = _progress(args)
+    reader.warn = partial(_say, args)
     try:
         if args.collect or args.report or args.bundle:
             coverage = _hand_over(args, reader, progress.clear)

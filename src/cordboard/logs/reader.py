@@ -56,6 +56,7 @@ class Reader:
     Attributes:
         tally: Counts what is returned.
         trail: What a wanted session's own lines told.
+        warn: Is told, before anything is followed, what will perhaps never come.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Reader:
         self.block_bytes = block_bytes
         self.tally = Tally()
         self.trail: Trail | None = None
+        self.warn: Callable[[str], None] = lambda _: None
         self._tracks: Tracks | None = None
         self._passing = False
 
@@ -167,6 +169,11 @@ class Reader:
         from cordboard.logs.follow import Follower  # noqa: PLC0415 - most queries do without
 
         live = Follower(self._tracks, self._learn)
+        if self.query.services:
+            from cordboard.logs.unheard import unheard_so_far  # noqa: PLC0415 - as above
+
+            for words in unheard_so_far(self.query, self.tracks):
+                self.warn(words)
         if self.query.since is not None:
             yield from self._what_is_there(live.lanes())
         yield from live.items()

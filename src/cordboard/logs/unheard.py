@@ -36,11 +36,21 @@ def unheard_services(
     for name in query.services:
         if {name, HOSTS.get(name, name)} & known:
             continue
-        if _is_in_window(Query(query.since, query.until, services=(name,)), query, tracks):
+        if not query.follow and _is_in_window(
+            Query(query.since, query.until, services=(name,)), query, tracks
+        ):
             continue
         if not any(_speaks(track, name, budget) for track, budget in _budgets(tracks)):
             words = f"no line that was read is of it{_suggestion(name, known)}"
             yield name, Shortfall("no_source", words)
+
+
+def unheard_so_far(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
+    """Yield a sentence for each service that is waited for, and that nothing is known of yet."""
+    for name, why in unheard_services(query, (), tracks, None):
+        meant = why.detail.partition("; ")[2]
+        words = f"Nothing of {name} has been said so far{f'; {meant}' if meant else ''}"
+        yield words if words.endswith("?") else f"{words}."
 
 
 def unheard_people(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
