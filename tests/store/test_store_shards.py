@@ -446,6 +446,14 @@ class TestSlots:
                 taken += 1
             assert [await shard.free_slots() for shard in plane.shards] == [0, 0, 0]
 
+    async def test_the_dead_are_forgotten(self, store: Store) -> None:
+        """A runner that was killed leaves nothing in the pool, though none of its slots was free."""
+        await store.register(RunnerInfo("dead", "http://dead", capacity=0))
+        await store._client.zadd(store.keys.runners, {"dead": 1})  # its last beat is long ago
+        await store.register(RunnerInfo("r", "http://r", capacity=1))
+        for key in (store.keys.runners, store.keys.runner_free):
+            assert await store._client.zrange(key, 0, -1) == ["r"]
+
     async def test_a_late_offer(self, plane: ShardedStore) -> None:
         """An offer that arrives after a later one gives no slot back that went elsewhere."""
         runner = RunnerInfo("r", "http://r", capacity=6)

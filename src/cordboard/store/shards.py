@@ -123,9 +123,8 @@ class ShardedStore(Store):
                 break  # it lives since a moment ago where it is asked for: the room says so
             ours = Claim(number, token(), max(found.above, epoch))
             if await home.move(launch, found.token, ours):
-                return ours, Claim(
-                    found.shard, found.token, epoch
-                ) if found.shard != number else None
+                old = Claim(found.shard, found.token, epoch)
+                return ours, old if found.shard != number else None
         return Claim(number, UNCLAIMED), None
 
     async def _accepted(

@@ -24,7 +24,11 @@ end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('PEXPIRE', KEYS[1], T.runner_kept_ms)
-redis.call('ZREMRANGEBYSCORE', K.runners, '-inf', now - T.runner_kept_ms)
+local gone = redis.call('ZRANGEBYSCORE', K.runners, '-inf', now - T.runner_kept_ms, 'LIMIT', 0, 100)
+if #gone > 0 then
+  redis.call('ZREM', K.runners, unpack(gone))
+  redis.call('ZREM', K.runner_free, unpack(gone))
+end
 if draining then
   redis.call('ZREM', K.runners, id)
   redis.call('ZREM', K.runner_free, id)
