@@ -110,6 +110,12 @@ class TestDeath:
         else:
             _kill_parent_of(pids[0])
         assert [gone_within(pid, 3.0) for pid in pids] == [True] * 6
+        if victim == "fork server":  # the next session starts another one
+            assert {(await runner.end(launch)).reason for launch in launches} == {"bot_crashed"}
+            again = await runner.run("litter")
+            left = await litter_of(runner, again)
+            await runner.leave(again)
+            assert [pid for pid in left if is_running(pid)] == []
 
     async def test_nothing_is_left_on_the_disk(
         self, plane: Processes, store: Store, tmp_path: Path

@@ -80,6 +80,7 @@ class Zygote:
         self._context = multiprocessing.get_context("forkserver")
         self._one_at_a_time = threading.Lock()
         self._bots: set[int] = set()
+        self._forking = -1
         self._door = -1
 
     def begin(self) -> None:
@@ -87,7 +88,8 @@ class Zygote:
         adopt_orphans()
         tell_preload(self.bots)
         self._context.set_forkserver_preload([_PRELOAD])
-        self._ensure_running()
+        with without_secrets():  # not once we serve: whoever asks then would meet no secret
+            self._ensure_running()
 
     def wait(self) -> None:
         """Wait until the fork server has loaded the bots.
@@ -145,14 +147,13 @@ class Zygote:
         nobody's but ours.
         """
         if not hasattr(os, "O_PATH"):  # not on Linux: removed when we end in order
-            with without_secrets():
-                forkserver.ensure_running()
+            forkserver.ensure_running()
             return
         server: Any = forkserver._forkserver  # noqa: SLF001
         if server._forkserver_pid is not None and not _has_ended(server._forkserver_pid):  # noqa: SLF001
             return
         options: Any = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
-        with _short_directory() as directory, without_secrets():
+        with _short_directory() as directory:
             options["tempdir"] = directory
             try:
                 forkserver.ensure_running()
@@ -175,9 +176,10 @@ class Zygote:
 
     def _orphans(self) -> set[int]:
         """Look at the fork server's children and ours: at no other process of the machine."""
-        server, tracker = _helpers()
         with self._one_at_a_time:  # else one that is being forked would be taken for an orphan
-            theirs = children_of(server) - self._bots
+            server, tracker = _helpers()
+            # One that has not forked yet may still import the bots, with children that it needs.
+            theirs = children_of(server) - self._bots if server == self._forking else set()
             ours = children_of(os.getpid()) - {server, tracker}
         for pid in ours:
             with contextlib.suppress(ChildProcessError):
@@ -194,6 +196,7 @@ class Zygote:
             )
             process.start()
             self._bots.add(process.pid or 0)
+            self._forking = _helpers()[0]
             # Else each later start, in its own thread, would look whether this one has ended, and
             # take away the status that `ended` waits for.
             multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001
