@@ -36,10 +36,12 @@ async def test_its_session_is_in_its_environment_and_on_its_lines(
     """What it prints that is no record becomes one of its session; what is too long is told of."""
     monkeypatch.setattr(process, "LINE_MAX_BYTES", 1000)
     script = "echo for $BOT_SESSION_ID $BOT_SESSION_EPOCH; printf '%05000d\\n' 1; echo after"
+    script += f"; until [ -e {tmp_path}/end ]; do sleep 0.01; done"
     launched = launcher(monkeypatch, tmp_path, script)
     with emit.capture() as records:
         await launched.launch("cold-1", LAUNCH)
         assert not await launched.room_for_more()
+        (tmp_path / "end").touch()
         await until(lambda: ended(launched, "cold-1"))
         await until(lambda: records[-1]["message"] == "A cold runner has ended")
         await launched.close()
