@@ -4,7 +4,8 @@ A join is all that the store sends for accept, assign, running and finish of a n
 from the store itself, and sent by a client that is cheaper than the servers: these always have
 work, as in a plane that is full, and a primary with less to do does not look dearer for waking up often.
 Servers and client share this machine's cores, so joins a second do not grow with primaries here;
-what grows is what the busiest primary has left.
+what grows is what the busiest primary has left. ``apart`` is the same without the index of ids: three
+planes of one shard each, side by side, which is what these cores make of N times one.
 
   python benchmarks/shards.py --joins 8000 --rounds 3
   python benchmarks/shards.py --client              the store's own client, and whatever load it makes
@@ -56,11 +57,14 @@ def main() -> None:
     parser.add_argument("--client", action="store_true", help="send by the store's own client")
     args = parser.parse_args()
     spend = _by_client if args.client else _by_replay
-    rows: dict[int, list[tuple[float, ...]]] = {1: [], 3: []}
+    kinds = ("1", "3") if args.client else ("1", "3", "3 apart")
+    rows: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in kinds}
     with primaries() as cluster:
         for number in range(args.rounds + 1):
             for shards, found in rows.items():
-                row = asyncio.run(spend(cluster, shards, args.joins, f"round-{number}"))
+                row = asyncio.run(
+                    spend(cluster, shards, args.joins, f"round-{number}-{shards[2:]}")
+                )
                 if number:  # the first one warms up
                     found.append(row)
     medians = {shards: [statistics.median(one) for one in zip(*of, strict=True)]
@@ -79,13 +83,14 @@ def main() -> None:
     show(
         f"{args.joins} joins a round, a cluster of three primaries",
         header,
-        [(str(shards), *row, busiest[shards], sum(row[1:]), busiest[1] / busiest[shards])
+        [(shards, *row, busiest[shards], sum(row[1:]), busiest["1"] / busiest[shards])
          for shards, row in medians.items()],
     )  # fmt: skip
 
 
-async def _by_replay(cluster: Primaries, shards: int, joins: int, name: str) -> tuple[float, ...]:
+async def _by_replay(cluster: Primaries, kind: str, joins: int, name: str) -> tuple[float, ...]:
     """Return joins a second, and each primary's µs a join."""
+    shards = int(kind[0])
     async with open_store(cluster.url, shards=shards, lease_s=LEASE_S) as store:
         await store.register(RUNNER)
         for shard in store.shards:
@@ -94,6 +99,8 @@ async def _by_replay(cluster: Primaries, shards: int, joins: int, name: str) -> 
                 for source in shard._scripts._sources.values():
                     client.script_load(source)
     recorded = [steps async for steps in _recorded(cluster, shards, joins, name)]
+    if kind.endswith("apart"):
+        recorded = [[step for step in steps if b"EVALSHA" in step[1]] for steps in recorded]
     before, began = [_cpu_s(node) for node in cluster.nodes], time.perf_counter()
     _replay([node.port for node in cluster.nodes], recorded, A_PRIMARY * shards)
     return _spent(cluster, joins, before, time.perf_counter() - began)
@@ -191,7 +198,9 @@ class _Caller:
             one.close()
 
 
-async def _by_client(cluster: Primaries, shards: int, joins: int, name: str) -> tuple[float, ...]:
+async def _by_client(cluster: Primaries, kind: str, joins: int, name: str) -> tuple[float, ...]:
+    shards = int(kind[0])
+
     async def some(first: int) -> None:
         for i in range(first, joins, AT_ONCE):
             await _join(store, *_names(name, shards, i))
