@@ -25,7 +25,7 @@ from cordboard.logs.times import shifted
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress
 
-_KEPT_MAX_BYTES: Final = 48 << 20
+_KEPT_MAX_BYTES: Final = 32 << 20
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 _OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
 
