@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cordboard.logs import merge
 from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
 from cordboard.logs.merge import Item, Lane, merged
 from cordboard.logs.reader import side_by_side
@@ -203,3 +204,26 @@ def test_a_message_is_no_number() -> None:
     )
     ledger.note(block(lie + b"\n" + lie.replace(b'"seq":1}', b'"seq":3}') + b"\n"))
     assert ledger.gaps() == [Gap("aaaaaaaa", 2, 2)]
+
+
+def test_of_many_lanes_few_are_open_at_once() -> None:
+    """Thousands of streams, one behind the other in time, are read so; the order is as ever."""
+    reading: set[int] = set()
+    most = [0]
+
+    def opened(number: int) -> Iterator[Batch]:
+        reading.add(number)
+        most[0] = max(most[0], len(reading))
+        keys = [at(number + part / 4).encode() for part in range(8)]
+        yield Batch(keys, [f"{number} {part}".encode() for part in range(8)], None)
+        reading.discard(number)
+
+    lanes = [Lane(n, opened(n), None, begins=at(n - 10).encode()) for n in reversed(range(500))]
+    found = together(lanes)
+    keys = [item[0] for item in found]
+    assert len(found) == 4000
+    assert keys == sorted(keys)
+    assert most[0] <= merge._SIDE_BY_SIDE + 1
+    same = [item[2] for item in found if item[0] == at(250).encode()]
+    assert same == sorted(same)
+    assert len(same) == 2

@@ -158,9 +158,10 @@ def earliest(tracks: Iterable[Track]) -> dict[str, Head]:
     return found
 
 
-def looked_at(head: Head, tracks: Iterable[Track]) -> Head:
+def looked_at(service: str, head: Head, tracks: Iterable[Track]) -> Head:
     """Return the same, looked at closely: a text may stand first, or lines said side by side."""
-    track = next((t for t in tracks if t.kind == "file" and t.head() == head), None)
+    own = (track for track in tracks if track.service == service and track.kind == "file")
+    track = next((track for track in own if track.head() == head), None)
     if track is None:
         return head
     lines = track.tape.read(0, _SAMPLE_BYTES).split(b"\n")
@@ -192,14 +193,22 @@ def uncovered(
     heads = earliest(tracks)
     wanted = {HOSTS.get(service, service) for service in services}
     heads = {name: heads[name] for name in heads if name in wanted} or heads
-    late = {name: looked_at(head, tracks) for name, head in heads.items() if head.key > since}
+    late = {name: head for name, head in heads.items() if head.key > since}
     behind = len(late) == len(heads) and all(head.key >= until for head in late.values())
+    several = _rotated_ones(tracks)
+    if not behind:  # what no number and no rotation tells of is not looked at
+        late = {n: head for n, head in late.items() if head.seq > 1 or n in several}
+    own: dict[str, list[Track]] = {}
+    for track in tracks:
+        own.setdefault(track.service, []).append(track)
+    late = {name: looked_at(name, head, own[name]) for name, head in late.items()}
+    behind = behind and all(head.key >= until for head in late.values())
     for service, head in late.items() if behind or since > LOWEST else ():
         if head.key <= since:
             continue
         if head.seq > 1:
             yield service, rotated(head)
-        elif behind or (head.seq == 0 and _is_rotated(service, tracks)):
+        elif behind or (head.seq == 0 and service in several):
             yield service, Shortfall("starts_after_window", f"it begins at {head.key.decode()}")
 
 
@@ -218,10 +227,16 @@ def latest(tracks: Iterable[Track]) -> bytes | None:
     return newest if newest > unsure else None
 
 
-def _is_rotated(service: str, tracks: Iterable[Track]) -> bool:
-    """Say whether a log is kept in several files that lie side by side."""
-    folders = [PurePath(track.name).parent for track in tracks if track.service == service]
-    return len(folders) > len(set(folders))
+def _rotated_ones(tracks: Iterable[Track]) -> set[str]:
+    """Return the services whose log is kept in several files that lie side by side."""
+    seen: set[tuple[str, PurePath]] = set()
+    several = set()
+    for track in tracks:
+        place = (track.service, PurePath(track.name).parent)
+        if place in seen:
+            several.add(track.service)
+        seen.add(place)
+    return several
 
 
 def rotated(head: Head) -> Shortfall:
@@ -249,7 +264,7 @@ def why_silent(
     if head.key > trail.last:
         return Shortfall("starts_after_window", f"it begins at {head.key.decode()}; {reason}")
     if head.seq > 1 and (head.key >= trail.first or not began(trail)):
-        head = looked_at(head, tracks)
+        head = looked_at(host, head, tracks)
         if head.seq > 1:
             return rotated(head)
     own = [track for track in tracks if track.service == host]

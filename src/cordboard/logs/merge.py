@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, repeat
-from operator import eq, itemgetter
+from operator import attrgetter, eq, itemgetter
 from typing import Final
 
 from cordboard.logs.parallel import spread
@@ -22,11 +22,14 @@ SLACK_S: Final = 1.0
 HELD_MAX_BYTES: Final = 32 << 20  # of one lane: what it may hold for the sake of order
 _MANY: Final = 50_000  # so many entries may be too much; fewer are only if one is long
 _LONG_BYTES: Final = 256 << 10
+_SIDE_BY_SIDE: Final = 8  # so many lanes are read at once, though one alone holds the others back
 
 Item = tuple[bytes, bytes, int, bool]
 """A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
 
 _key = itemgetter(0)
+_low = attrgetter("low")
+_number = attrgetter("number")
 
 
 class Lane:
@@ -134,9 +137,11 @@ def merged(
         copy: Is told of each entry that is left out, as it is a copy.
     """
     given = LOWEST
-    while live := [lane for lane in lanes if not (lane.ended and lane.empty)]:
+    asleep = sorted(lanes, key=_low, reverse=True)
+    live: list[Lane] = []
+    while live := _woken([lane for lane in live if not (lane.ended and lane.empty)], asleep):
         spread(Lane.load, _hungry(live))
-        low = min(lane.low for lane in live)
+        low = min(map(_low, [*live, *asleep[-1:]]))
         parts = [part for lane in live if (part := lane.take(low))]
         if not parts:
             continue
@@ -148,6 +153,22 @@ def merged(
             counts["late"] += bisect_left(pool, given, key=_key)
         given = max(given, low)
         yield once(pool, counts, copy)
+
+
+def _woken(live: list[Lane], asleep: list[Lane]) -> list[Lane]:
+    """Return those that have begun, and those whose time has come: of thousands few at once."""
+    if not asleep:
+        return live
+    waiting = [lane.low for lane in live if not lane.ended]
+    low = min([*waiting, asleep[-1].low])
+    soon = max([lane.newest for lane in live if not lane.empty] + [low])
+    woken: list[Lane] = []
+    while asleep and (
+        asleep[-1].low <= low
+        or (asleep[-1].low <= soon and len(waiting) + len(woken) < _SIDE_BY_SIDE)
+    ):
+        woken.append(asleep.pop())
+    return sorted([*live, *woken], key=_number) if woken else live
 
 
 def _hungry(lanes: Sequence[Lane]) -> list[Lane]:

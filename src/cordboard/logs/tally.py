@@ -191,7 +191,7 @@ def _missing_of_session(
     for service, head in heads.items():
         cut_off = head.key >= trail.first or (whole and not began(trail))
         if service in trail.services and service not in dict(mute) and head.seq > 1 and cut_off:
-            head = looked_at(head, tracks)  # noqa: PLW2901 - the same one
+            head = looked_at(service, head, tracks)  # noqa: PLW2901 - the same one
             if head.seq > 1:
                 yield service, rotated(head)
     if whole or any(step.event == "bot.forked" for step in trail.steps):
