@@ -145,8 +145,12 @@ def test_processes_that_a_test_starts_are_heard(project: Path) -> None:
 def test_workers_of_xdist_are_one_run(project: Path) -> None:
     """What the workers of pytest-xdist heard, and the processes that they started, is on one list."""
     pytest.importorskip("xdist")
-    (project / "child.py").write_text("import cordboard\ncordboard.get_logger('c').info('Started')\n")
-    (project / "svc.py").write_text("import cordboard\ncordboard.get_logger('s').info('Imported')\n")
+    (project / "child.py").write_text(
+        "import cordboard\ncordboard.get_logger('c').info('Started')\n"
+    )
+    (project / "svc.py").write_text(
+        "import cordboard\ncordboard.get_logger('s').info('Imported')\n"
+    )
     (project / "test_svc.py").write_text(
         "import subprocess, sys\n"
         "def test_child(): subprocess.run([sys.executable, '-c', 'import child'], check=True)\n"
