@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cordboard.processes import die_with_parent
+
 FREE_PORTS = [
     part
     for name in ("gateway", "runner", "operator", "interface", "redis")
@@ -110,6 +112,12 @@ class Up:
         )
 
 
+def _begin(tests: int) -> None:
+    """End with the tests, when they are killed; and heed Ctrl-C, which those in a background ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent(tests, number=signal.SIGTERM)
+
+
 @contextlib.asynccontextmanager
 async def started(
     state: Path, words: Sequence[str] = (), *, ports: Sequence[str] = FREE_PORTS, **over: str
@@ -123,8 +131,7 @@ async def started(
         stderr=asyncio.subprocess.STDOUT,
         limit=1024 * 1024,
         start_new_session=True,
-        # Whoever runs the tests in the background ignores Ctrl-C, and so would this.
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=functools.partial(_begin, os.getpid()),
     )
     running = Up(process, state)
     running.reader = asyncio.create_task(running.read())
