@@ -75,7 +75,7 @@ def test_a_query_loads_no_more_than_it_needs(tmp_path: Path) -> None:
         f"print([name for name in {NEEDLESS!r} if name in sys.modules], file=sys.stderr)"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-E", "-c", program, *words], capture_output=True, text=True, check=True
     )
     assert ran.stdout == line
     assert ran.stderr.splitlines()[-1] == "[]"
