@@ -68,7 +68,7 @@ class Supervisor:
     was_ready: bool = False
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _signals: int = 0
-    _signalled_at: float = float("-inf")
+    _deaf: bool = False
     _restarts: dict[str, list[float]] = field(default_factory=dict)
     _speaker: str = "up"
     _unwritten: dict[str, int] = field(default_factory=dict)
@@ -274,10 +274,11 @@ class Supervisor:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: signal.Signals) -> None:
-        now = time.monotonic()
-        if now - self._signalled_at < SAME_SIGNAL_S:
+        if self._deaf:
             return
-        self._signalled_at = now
+        self._deaf = True
+        # A timer, not a look at the clock: where the loop was held up, both signals come before it.
+        asyncio.get_running_loop().call_later(SAME_SIGNAL_S, self._hear_again)
         self._signals += 1
         self._stop.set()
         if self._signals == 1:
@@ -286,6 +287,9 @@ class Supervisor:
             log.warning("Stopping at once", signal=number.name)
             for part in self.parts.values():
                 part.signal(signal.SIGKILL, group=True)
+
+    def _hear_again(self) -> None:
+        self._deaf = False
 
     async def _stop_all(self) -> None:
         await self._leave_all()
