@@ -1,5 +1,6 @@
 """A call by a person at a real browser, against everything that `cordboard up` starts."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Route
 
 from browser.browser_support import chromium, enter, open_room
 from tests_support import until
@@ -107,6 +109,13 @@ async def test_a_missing_microphone_takes_the_join_back(up: Up) -> None:
     """Where the microphone is allowed, the join went ahead of it: the session is left cleanly."""
     async with chromium(None) as browser:
         room = await enter(browser, up.addresses["interface"])
+
+        async def slowly(route: Route) -> None:  # the session's end is told before this is answered
+            answer = await route.fetch()
+            await asyncio.sleep(0.5)
+            await route.fulfill(response=answer)
+
+        await room.page.route("**/leave", slowly)
         session_id = await room.join()
         assert "No microphone was found" in await room.alert()
         status, reason = await room.ended_as(session_id)

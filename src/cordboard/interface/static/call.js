@@ -118,8 +118,7 @@ export class Call {
     } catch (error) {
       log.warn("Microphone refused", { error, joined: this.#joining !== null });
       const [title, todo] = microphoneWords(error);
-      await this.#takeBack();
-      this.#finish({ title, todo });
+      await this.#giveUp(title, todo); // the session's end, told meanwhile, is what we asked for
       return false;
     }
     if (this.#over || this.#leaving) {
