@@ -207,6 +207,8 @@ def _edge_back(block: Block, start: bytes) -> Iterator[int]:
 
 
 def _numbers(block: Block, start: bytes) -> Iterable[int]:
+    if block.find(start) < 0:
+        return ()
     found = re.compile(re.escape(start) + rb"(\d{1,18})\}").findall(block.buffer, 0, block.size)
     return map(int, found)
 
