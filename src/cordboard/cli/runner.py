@@ -61,7 +61,6 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.runner.zygote import Zygote
     from cordboard.settings import load
 
-    _end_tidily()
     configure(service="runner")
     settings = load(args.config)
     if args.capacity is not None and args.capacity < 1:
@@ -72,14 +71,6 @@ def run(args: argparse.Namespace) -> int:
     zygote = Zygote(bots)
     zygote.begin()
     return _serve(args, settings, zygote)
-
-
-def _end_tidily() -> None:
-    """Let SIGTERM before we serve end us as an error would: the fork server's socket goes, too."""
-    import signal
-    import sys
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> int:

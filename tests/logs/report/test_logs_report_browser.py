@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A Chromium of this machine."""
+    path = chromium_path()  # before the driver, which without one may lack libraries, too
     with sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
+        launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield launched
         launched.close()
 
