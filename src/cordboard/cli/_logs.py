@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 import time
+from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
@@ -32,6 +33,7 @@ class Progress:
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
+        self._home = get_ident()  # no other thread writes: one that does at the end aborts us
         self._bytes = 0
         self._began = time.monotonic()
         self._next = self._began + _PROGRESS_AFTER_S
@@ -40,7 +42,9 @@ class Progress:
     def __call__(self, count: int) -> None:
         """Take note of bytes that were read."""
         self._bytes += count
-        if self._shown and (now := time.monotonic()) >= self._next:
+        if not self._shown or get_ident() != self._home:
+            return
+        if (now := time.monotonic()) >= self._next:
             self._next = now + _PROGRESS_EVERY_S
             self._visible = True
             rate = self._bytes / _MEGABYTE / (now - self._began)
