@@ -10,13 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from cordboard.cli import COMMANDS, main
+from cordboard.cli import COMMANDS, _logs, main
 from cordboard.cli.logs import EXIT_COMPLETE, EXIT_INCOMPLETE
 from cordboard.logs.tape import FileTape
 from logs.logs_support import at, encoded, record, write_lines
@@ -634,3 +635,18 @@ def test_only_what_is_needed_is_imported(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert folder.exists()
     assert "logs" in COMMANDS
+
+
+def test_progress_is_written_by_one_thread(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others count: one that held stderr when the interpreter ends would abort it."""
+    monkeypatch.setattr(_logs, "_PROGRESS_AFTER_S", 0.0)
+    monkeypatch.setattr(_logs, "_PROGRESS_EVERY_S", 0.0)
+    progress = _logs.Progress(shown=True)
+    other = threading.Thread(target=progress, args=(5_000_000,))
+    other.start()
+    other.join()
+    assert capsys.readouterr().err == ""
+    progress(5_000_000)
+    assert "reading: 10 MB" in capsys.readouterr().err
