@@ -21,6 +21,7 @@ SESSION_SECRET: Final = "CORDBOARD_SESSION_SECRET"  # noqa: S105 - a variable's 
 PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
 
 PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
+PRELOAD_RUNNER: Final = "CORDBOARD_PRELOAD_RUNNER"
 FAULTS: Final = "CORDBOARD_FAULTS"
 
 _SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET)
@@ -29,7 +30,7 @@ _TABLES: Final = ("bots", "environments", "logs")
 # Settings, by the beginning of their names, that mean nothing to a runner elsewhere.
 _OF_THIS_MACHINE: Final = ("redis_url", "gateway_url", "interface_", "log_", "kubernetes_")
 # Set by our own processes for each other; no user sets them.
-_INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, FAULTS)
+_INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, FAULTS)
 
 
 class Setting:
@@ -383,11 +384,18 @@ def preload_bare() -> bool:
     return os.environ.get(PRELOAD_BARE) == "1"
 
 
+def preload_runner() -> int | None:
+    """Return the process that started this fork server, which may have ended since."""
+    pid = os.environ.get(PRELOAD_RUNNER)
+    return int(pid) if pid else None
+
+
 def tell_preload(bots: Mapping[str, str]) -> None:
-    """Tell a fork server that this process starts which bots it is to load."""
+    """Tell a fork server that this process starts which bots it is to load, and for whom."""
     import json  # noqa: PLC0415 - most processes do without
 
     os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
+    os.environ[PRELOAD_RUNNER] = str(os.getpid())
     os.environ.pop(PRELOAD_BARE, None)
     # ONNX Runtime, which finds voices for Pipecat, else reports its use to its maker from each bot.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

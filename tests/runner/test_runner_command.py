@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from cordboard.contract.launch import Launch
+from cordboard.processes import children_of
 from cordboard.store import Store, open_store
 from plane_support import Part, Processes, ask, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
@@ -91,6 +92,25 @@ class TestBotFile:
         await until(lambda: "session.ended" in part.events(launch.session_id))
         assert "mine True" in [r["message"] for r in runner.lines(launch)], part.records
         assert [r for r in part.records if "starts threads" in r["message"]]
+
+
+class TestStart:
+    async def test_stopped_while_it_loads(self, plane: Processes, tmp_path: Path) -> None:
+        """SIGTERM before it serves ends it there and then, its fork server too; nothing is left.
+
+        Nothing of ours runs then: what a handler raises can be lost on the way, in a callback.
+        """
+        (plane.directory / "slow.py").write_text(
+            "import time\ntime.sleep(60)\nasync def bot(args):\n    pass\n"
+        )
+        part = plane.spawn("runner", "--bot", "slow.py", env={"TMPDIR": str(tmp_path)})
+        await until(lambda: children_of(part.pid))
+        helpers = children_of(part.pid)
+        part.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(part.ended, 10) == -signal.SIGTERM
+        await until(lambda: not any(map(is_running, helpers)))
+        assert "Traceback" not in "".join(part.other) + str(part.records)
+        assert files_in(tmp_path) == []
 
 
 class TestDeath:

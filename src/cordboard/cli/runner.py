@@ -1,6 +1,8 @@
 """``cordboard runner``: hosts sessions, each in a process of its own."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,8 +71,25 @@ def run(args: argparse.Namespace) -> int:
     for file in bots.values():
         check_file(file)
     zygote = Zygote(bots)
-    zygote.begin()
+    with _undisturbed():
+        zygote.begin()
     return _serve(args, settings, zygote)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let SIGTERM wait for some milliseconds, so that nothing is left on the disk; then heed it."""
+    import os
+    import signal
+
+    came: list[int] = []
+    usual = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+        if came:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> int:

@@ -23,7 +23,7 @@ from cordboard.contract.errors import BotFileError
 from cordboard.processes import adopt_orphans, die_with_parent, end_children
 from cordboard.runner.botfile import Bot, load_bot
 from cordboard.runner.wire import RUNNER_ENDED, Report
-from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots
+from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots, preload_runner
 
 SETTLE_S: Final = 0.005  # a thread that was joined is still being taken down by the kernel
 
@@ -54,8 +54,8 @@ def bot_named(name: str) -> Bot:
 def _load() -> None:
     # Each bot holds the pipe by which the fork server would learn of our runner's end, so a bot
     # that spins would keep both: the kernel is asked instead.
-    runner = os.getppid()
-    die_with_parent()
+    runner = preload_runner() or os.getppid()
+    die_with_parent(runner)
     emit.configure(service="runner")
     _import_pipecat()
     emit.quiesce()  # its thread must not be counted
