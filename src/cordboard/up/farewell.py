@@ -34,9 +34,15 @@ async def leave_all(gateway_url: str, control_secret: str) -> int:
 
 
 async def _sessions(client: aiohttp.ClientSession, state: str) -> list[str]:
+    found: list[str] = []
     query = {"state": state, "limit": str(_PAGE)}
-    async with client.get("/sessions", params=query, raise_for_status=True) as answer:
-        return [item["sessionId"] for item in (await answer.json())["sessions"]]
+    while True:
+        async with client.get("/sessions", params=query, raise_for_status=True) as answer:
+            page = await answer.json()
+        found += [item["sessionId"] for item in page["sessions"]]
+        if page["nextCursor"] is None:
+            return found
+        query["cursor"] = page["nextCursor"]
 
 
 async def _leave(client: aiohttp.ClientSession, session_id: str) -> None:

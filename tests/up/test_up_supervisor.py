@@ -1,0 +1,31 @@
+"""What the supervisor makes of signals, without any part."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from cordboard.settings import Settings
+from cordboard.up import supervisor
+from cordboard.up.supervisor import Options, Supervisor
+
+
+async def test_two_signals_around_a_pause_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make hands on what its group got: that is one signal, even where we were held up meanwhile."""
+    monkeypatch.setattr(supervisor, "SAME_SIGNAL_S", 0.05)
+    killed: list[signal.Signals] = []
+
+    class Part:
+        def signal(self, number: signal.Signals, *, group: bool) -> None:
+            assert group
+            killed.append(number)
+
+    up = Supervisor(Settings(), Options(), parts={"runner": Part()})  # type: ignore[dict-item]
+    up._signalled(signal.SIGTERM)
+    time.sleep(0.1)  # noqa: ASYNC251 - a loop that is held up
+    up._signalled(signal.SIGTERM)
+    assert killed == []
+    await asyncio.sleep(0.1)
+    up._signalled(signal.SIGTERM)
+    assert killed == [signal.SIGKILL]
