@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.logs import parallel
-from cordboard.logs.parallel import shared
+from cordboard.logs.parallel import can_share, shared
 
 
 @pytest.fixture(autouse=True)
@@ -95,13 +95,7 @@ def test_an_error_here_ends_both() -> None:
 
 def test_no_copy_of_a_process_with_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy has one thread alone: locks that others hold would never be let go."""
-    monkeypatch.undo()
-    monkeypatch.setattr(parallel, "HANDS", 2)
-    go = threading.Event()
-    thread = threading.Thread(target=go.wait)
-    thread.start()
-    try:
-        assert shared(lambda _: os.getpid(), 8, nothing) == [os.getpid()] * 8
-    finally:
-        go.set()
-        thread.join()
+    assert can_share(2)
+    assert not can_share(1)
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    assert not can_share(2)

@@ -18,14 +18,13 @@ from cordboard.logs.records import record_of
 from cordboard.logs.scan import Scan
 from cordboard.logs.stamps import tail_at
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
-from cordboard.logs.track import Head, Track
+from cordboard.logs.track import BROWSER, Head, Track
 
 _SETTLED_S: Final = 5.0  # so old a line has been followed by those of others, if it ever will
 _LOCATED_MAX: Final = 50
 _CONFIRMED_MAX: Final = 16
 _LOOK_BYTES: Final = 128 << 20  # how much is searched for lines that are not where they belong
 _SAMPLE_BYTES: Final = 16 << 10
-_BROWSER: Final = b'"service":"browser"'  # its clock is not its file's
 HOSTS: Final = {"bot": "runner", "browser": "interface"}
 """In whose log a service's lines are."""
 
@@ -170,7 +169,7 @@ def looked_at(service: str, head: Head, tracks: Iterable[Track]) -> Head:
     for entry in Assembler(track.formats).entries(
         ((0, line) for line in lines[:-1] or lines), lambda: head.key
     ):
-        if _BROWSER in entry.raw:
+        if BROWSER in entry.raw:
             continue
         key = min(key, entry.key)
         at = tail_at(entry.raw)

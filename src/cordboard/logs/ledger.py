@@ -68,9 +68,7 @@ class Ledger:
     def note_boots(self, block: Block, boots: Collection[bytes]) -> None:
         """Note the lines of some processes in a block, in whatever form."""
         for boot in boots:
-            run = _counted(block, boot) if self.quick else None
-            numbers = () if run else _numbers(block, _start_of(boot))
-            self._add(boot, [run] if run else runs_of(numbers))
+            self._add(boot, runs_of(_numbers(block, _start_of(boot))))
             if block.buffer.startswith(DOCKER_START):
                 escaped = _start_of(boot).replace(b'"', b'\\"')
                 self._add(boot, runs_of(_numbers(block, escaped)))

@@ -54,19 +54,23 @@ def spread(
     return results  # type: ignore[return-value]  # each has been set
 
 
+def can_share(count: int) -> bool:
+    """Say whether a second process can take a part of so many items: a copy has one thread alone."""
+    return count > 1 and HANDS > 1 and threading.active_count() == 1
+
+
 def shared(work: Callable[[int], Any], count: int, alone: Callable[[], None]) -> list[Any]:
     """Return what work gives for each number below ``count``, done by this process and a copy of it.
 
     Both take the next lot from one pipe, so that neither waits for the other. What the work changes in
-    the copy is lost: it returns all that matters, as values that `marshal` knows.
+    the copy is lost: it returns all that matters, as values that `marshal` knows. For where `can_share`
+    says so.
 
     Args:
         work: Is given a number.
         count: How many there are.
         alone: Called in the copy before it begins: it shares this process's terminal.
     """
-    if count < 2 or HANDS < 2 or threading.active_count() > 1:  # noqa: PLR2004 - for one, no second
-        return [work(number) for number in range(count)]
     lots = [range(first, count, _LOTS_MAX) for first in range(min(count, _LOTS_MAX))]
     queue, feed = os.pipe()
     os.write(feed, b"".join(lot.start.to_bytes(2, "little") for lot in lots))

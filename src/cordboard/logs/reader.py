@@ -14,7 +14,7 @@ from cordboard.logs.glance import glance
 from cordboard.logs.json_form import json_line, raw_line
 from cordboard.logs.line import Line
 from cordboard.logs.merge import SLACK_S, Item, Lane, merged
-from cordboard.logs.parallel import SHARED_FROM_BYTES, shared
+from cordboard.logs.parallel import SHARED_FROM_BYTES, can_share, shared
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.records import record_of
@@ -220,10 +220,9 @@ class Reader:
         )
         for track in self.tracks:
             track.ledger.quick = quick and not self.query.exact
-        if window > SHARED_FROM_BYTES and self._finds_few(wanted):
-            lanes = self._lanes_by_two(wanted)
-            if lanes is not None:
-                return lanes
+        shares = window > SHARED_FROM_BYTES and can_share(len(self.tracks))
+        if shares and self._finds_few(wanted) and (found := self._lanes_by_two(wanted)) is not None:
+            return found
         lanes = []
         for number, track in enumerate(self.tracks):
             slack_s: float | None = SLACK_S
@@ -247,7 +246,7 @@ class Reader:
 
     def _lanes_by_two(self, wanted: Prefilter) -> list[Lane] | None:
         """Return lanes that two processes have read already; None where they found too much to keep."""
-        most = _FOUND_MAX_BYTES // max(1, len(self.tracks))
+        most = _FOUND_MAX_BYTES // len(self.tracks)
         progress = self.progress
 
         def read(number: int) -> Any:

@@ -25,7 +25,7 @@ _SLACK_S: Final = 10.0
 _SLACK_MAX_S: Final = 3600.0
 _SECOND: Final = 19
 _PROBES: Final = 8
-_BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
+BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
 _NUMBERED: Final = pattern(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
 _OWN_LINE: Final = b"\n" + OWN_START
 _DIGITS: Final = frozenset("0123456789")
@@ -103,7 +103,7 @@ class Track:
             line = data[start : end if end >= 0 else len(data)]
             if end < 0 < start and len(data) == _SAMPLE_BYTES:
                 break  # it goes on
-            own = _BROWSER not in line.replace(b"\\", b"")
+            own = BROWSER not in line.replace(b"\\", b"")
             if own and (key := self.key_of(line)) is not None:
                 found = [*_NUMBERED.finditer(line)][-1:]  # the last: a message may quote others
                 return (
