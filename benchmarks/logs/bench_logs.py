@@ -1,6 +1,6 @@
 """`cordboard logs` beside its peers: whole processes, in interleaved rounds, warm file cache.
 
-    python benchmarks/logs/bench_logs.py [--gb 2] [--one-gb 4] [--rounds 5] [--growth 1,2] [--slow]
+    python benchmarks/logs/bench_logs.py [--gb 2] [--one-gb 4] [--rounds 7] [--growth 1,2] [--slow]
 
 The corpus is made once, in benchmarks/out/logs. Compare ratios within one run. Peers are installed
 into benchmarks/out/peers-logs; jq and lnav are shown where they are installed.
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gb", type=float, default=2, help="size of the corpus of 40 files")
     parser.add_argument("--one-gb", type=float, default=4, help="size of the single file")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--growth", default="1,2", help="sizes of folders in GB, e.g. 1,10,20")
     parser.add_argument("--slow", action="store_true", help="with peers that take a minute")
     parser.add_argument("--clean", action="store_true", help="delete the corpus afterwards")
