@@ -1,5 +1,6 @@
 """Two processes that share work: each item once, whatever becomes of the second one."""
 
+import gzip
 import os
 import signal
 import threading
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.logs import parallel
+from cordboard.logs import parallel, reader
 from cordboard.logs.parallel import can_share, shared
+from logs.logs_support import ask, encoded, record
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +101,15 @@ def test_no_copy_of_a_process_with_threads(monkeypatch: pytest.MonkeyPatch) -> N
     assert not can_share(1)
     monkeypatch.setattr(threading, "active_count", lambda: 2)
     assert not can_share(2)
+
+
+def test_what_the_copy_has_seen_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that it found damaged is named, whichever of the two had read it."""
+    monkeypatch.setattr(reader, "SHARED_FROM_BYTES", 0)
+    line = encoded(record(1, level="error", message="Said " + "x" * 20_000))
+    for number in range(40):
+        whole = gzip.compress(line + b"\n" + os.urandom(20_000).hex().encode())
+        (tmp_path / f"{number:02}.jsonl.gz").write_bytes(whole[:-20])
+    named = {Path(name).name for name, reason, _ in ask(tmp_path, level="error").shortfalls
+             if reason == "unreadable"}  # fmt: skip
+    assert named == {f"{number:02}.jsonl.gz" for number in range(40)}
