@@ -2,7 +2,7 @@
 
 import sys
 
-from cordboard.cli import main
+from cordboard.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console())

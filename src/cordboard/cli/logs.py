@@ -135,6 +135,11 @@ def _add_how(how: "argparse._ArgumentGroup") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check everything, then read and print; return the exit status."""
+    with _no_collection(unless=args.follow):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from cordboard.cli import _logs_words
 
     query = _logs_words.query_of(args)
@@ -142,8 +147,7 @@ def run(args: argparse.Namespace) -> int:
     _check_targets(args)
     if args.explain:
         return _explain(_logs_words.reader_of(args, query))
-    with _no_collection(unless=args.follow):
-        coverage = _written(args, query, limit)
+    coverage = _written(args, query, limit)
     _tell(args, coverage)
     return EXIT_COMPLETE if coverage.complete else EXIT_INCOMPLETE
 
@@ -151,8 +155,7 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _no_collection(*, unless: bool) -> Iterator[None]:
     """Keep the collector of cycles away: of millions of tuples, which hold none, it costs a fifth."""
-    if not unless:
-        gc.disable()
+    (gc.enable if unless else gc.disable)()
     try:
         yield
     finally:
