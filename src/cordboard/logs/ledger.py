@@ -56,7 +56,7 @@ class Ledger:
         at = tail_at(last.rstrip(b"\r\n"))
         boot = last[at + 9 : at + 17]
         if at >= 0 and block.count(_start_of(boot)) == block.count_of_lines:
-            quick = self.quick and block.known_keys is None
+            quick = self.quick and block.arranged is None
             run = _counted(block, boot) if quick or _is_each_once(block) else None
             run = run or _proved(block.lines, boot)
             if run is not None:
@@ -127,12 +127,8 @@ def _start_of(boot: bytes) -> bytes:
 
 
 def _is_each_once(block: Block) -> bool:
-    """Say whether no line can be a copy of another one in a block: each has a time of its own.
-
-    Asked only where the times are known anyway.
-    """
-    keys = block.known_keys
-    return keys is not None and (all(map(lt, keys, keys[1:])) or len(set(keys)) == len(keys))
+    """Say whether no line is a copy of another one; asked only where the times are known anyway."""
+    return block.arranged is not None and block.arranged.distinct
 
 
 def _counted(block: Block, boot: bytes) -> Run | None:

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, repeat
 from operator import attrgetter, eq, itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch
 from cordboard.logs.stamps import tail_at
+from cordboard.logs.tape import arranged
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 from cordboard.logs.track import disorder_s, in_order
 
@@ -32,6 +33,51 @@ _low = attrgetter("low")
 _number = attrgetter("number")
 
 
+class Whole(NamedTuple):
+    """Lines of ours, none a copy, of which summaries have told: nobody need look at them singly."""
+
+    raws: list[bytes]
+
+
+Found = list[Item] | Whole
+
+
+class Part:
+    """Entries of one lane in the order of time.
+
+    Args:
+        keys: When each was said.
+        raws: The bytes of each.
+        number: Their lane.
+        told: A summary has told of them already.
+        distinct: They are lines of ours, none a copy of another.
+    """
+
+    __slots__ = ("distinct", "keys", "number", "raws", "taken", "told")
+
+    def __init__(
+        self, keys: list[bytes], raws: list[bytes], number: int, *, told: bool, distinct: bool
+    ) -> None:
+        self.keys = keys
+        self.raws = raws
+        self.number = number
+        self.told = told
+        self.distinct = distinct
+        self.taken = 0
+
+    def items(self) -> Iterator[Item]:
+        """Yield them singly."""
+        return zip(self.keys, self.raws, repeat(self.number), repeat(self.told), strict=False)
+
+    def until(self, end: int) -> "Part":
+        """Return those that have not been taken, up to a place; they are, then."""
+        begin, self.taken = self.taken, end
+        if begin == 0 and end == len(self.keys):
+            return self
+        keys, raws = self.keys[begin:end], self.raws[begin:end]
+        return Part(keys, raws, self.number, told=self.told, distinct=self.distinct)
+
+
 class Lane:
     """One stream on its way into the merge.
 
@@ -41,6 +87,12 @@ class Lane:
         slack_s: How far it may be out of order; it grows with what is seen. None: however far, as
             nothing is given out before all of it is read.
         begins: No entry of it is earlier; until then it need not be read.
+
+    Attributes:
+        number: As above.
+        low: No entry that comes is earlier.
+        ended: Nothing more comes.
+        newest: The time of the newest entry that is held.
     """
 
     def __init__(
@@ -54,8 +106,8 @@ class Lane:
         self.number = number
         self.ended = False
         self.low = begins
-        self._items: list[Item] = []
-        self._taken = 0
+        self.newest = LOWEST
+        self._parts: list[Part] = []
         self._full = False
         self._begun = False
         self._read_to = LOWEST
@@ -70,44 +122,46 @@ class Lane:
             self.ended = True
             self.low = HIGHEST
             return
-        keys = batch.keys
-        told = batch.summary is not None
-        sorted_ = batch.ordered or in_order(keys)
-        ordered = sorted_ and (not keys or self.newest <= keys[0])
-        del self._items[: self._taken]
-        self._taken = 0
-        self._items += zip(keys, batch.raws, repeat(self.number), repeat(told), strict=False)
-        if not ordered:
-            self._items.sort(key=_key)
         if self._slack_s is not None and batch.read_to is not None:
-            self._slack_s = max(self._slack_s, 2 * self._disorder_s(keys, ordered=sorted_))
+            self._slack_s = max(self._slack_s, 2 * self._disorder_s(batch))
             self._read_to = max(self._read_to, batch.read_to)
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
-        if len(self._items) > _MANY or (batch.raws and len(batch.raws[-1]) > _LONG_BYTES):
+        if not batch.keys:
+            return
+        part = self._part(batch)
+        self._parts.append(part)
+        self.newest = max(self.newest, part.keys[-1])
+        if len(self._parts) * len(part.keys) > _MANY or len(batch.raws[-1]) > _LONG_BYTES:
             self._limit()
+
+    def _part(self, batch: Batch) -> Part:
+        keys, raws = batch.keys, batch.raws
+        if not (batch.ordered or in_order(keys)):
+            pairs = sorted(zip(keys, raws, strict=True), key=_key)
+            keys, raws = [key for key, _ in pairs], [raw for _, raw in pairs]
+        return Part(
+            keys, raws, self.number, told=batch.summary is not None, distinct=batch.distinct
+        )
 
     def _limit(self) -> None:
         """Give out what is held where it is too much for memory; what is earlier then comes late."""
-        self._full = sum(len(item[1]) for item in self._items) > HELD_MAX_BYTES
+        held = sum(len(raw) for part in self._parts for raw in part.raws[part.taken :])
+        self._full = held > HELD_MAX_BYTES
         if self._full:
             self.low = max(self.low, self.newest)
 
-    def _disorder_s(self, keys: list[bytes], *, ordered: bool) -> float:
+    def _disorder_s(self, batch: Batch) -> float:
         """Return how far a batch is out of order: the first one in itself, others to those before."""
+        keys = batch.keys
         if not keys or self._read_to == LOWEST:
-            return 0.0 if ordered else disorder_s(keys)
-        least = keys[0] if ordered else min(keys)
+            return batch.disorder_s if batch.ordered else disorder_s(keys)
+        least = keys[0] if batch.ordered else min(keys)
         return seconds(self._read_to) - seconds(least) if least < self._read_to else 0.0
 
     @property
     def empty(self) -> bool:
         """Whether nothing is there that has been read and not been taken."""
-        return self._taken == len(self._items)
-
-    @property
-    def newest(self) -> bytes:
-        """The time of the newest entry that is there."""
-        return LOWEST if self.empty else self._items[-1][0]
+        return not self._parts
 
     def is_due(self, newest: bytes | None) -> bool:
         """Say whether it is empty, though it may have something as early as others have.
@@ -117,18 +171,25 @@ class Lane:
         """
         return self.empty and (self._begun if newest is None else self.low <= newest)
 
-    def take(self, before: bytes) -> list[Item]:
+    def take(self, before: bytes) -> list[Part]:
         """Return, and forget, the entries before a moment."""
-        begin = self._taken
         find = bisect_right if self._full else bisect_left
-        self._taken = find(self._items, before, begin, key=_key)
         self._full = False
-        return self._items[begin : self._taken]
+        taken = []
+        for part in self._parts:
+            end = find(part.keys, before, part.taken)
+            if end > part.taken:
+                taken.append(part.until(end))
+        if taken:
+            self._parts = [part for part in self._parts if part.taken < len(part.keys)]
+            if not self._parts:
+                self.newest = LOWEST
+        return taken
 
 
 def merged(
     lanes: Sequence[Lane], counts: Counter[str], copy: Callable[[Item], None] | None = None
-) -> Iterator[list[Item]]:
+) -> Iterator[Found]:
     """Yield all entries in the order (time, lane, place in it), each once, in lists.
 
     Args:
@@ -142,17 +203,42 @@ def merged(
     while live := _woken([lane for lane in live if not (lane.ended and lane.empty)], asleep):
         spread(Lane.load, _hungry(live))
         low = min(map(_low, [*live, *asleep[-1:]]))
-        parts = [part for lane in live if (part := lane.take(low))]
+        parts = [part for lane in live if not lane.empty for part in lane.take(low)]
         if not parts:
             continue
-        pool = parts[0]
-        if len(parts) > 1:
-            pool = list(chain.from_iterable(parts))
-            pool.sort(key=_key)
-        if pool[0][0] < given:
-            counts["late"] += bisect_left(pool, given, key=_key)
+        if min(part.keys[0] for part in parts) < given:
+            counts["late"] += sum(bisect_left(part.keys, given) for part in parts)
         given = max(given, low)
-        yield once(pool, counts, copy)
+        yield _pooled(parts, counts, copy)
+
+
+def _pooled(
+    parts: Sequence[Part], counts: Counter[str], copy: Callable[[Item], None] | None
+) -> Found:
+    if all(part.distinct and part.told for part in parts) and (raws := _interleaved(parts)):
+        return Whole(raws)
+    items = list(chain.from_iterable(map(Part.items, parts)))
+    if len(parts) > 1:
+        items.sort(key=_key)
+    return once(items, counts, copy)
+
+
+def _interleaved(parts: Sequence[Part]) -> list[bytes] | None:
+    """Return lines of ours in the order of time; None where there are copies among them."""
+    if len(parts) == 1:
+        return parts[0].raws
+    if len(parts) == 2:  # noqa: PLR2004 - what one lane held back, and its next block
+        return _overlapped(*parts)
+    _, raws, distinct = arranged(list(chain.from_iterable(part.raws for part in parts)))
+    return raws if distinct else None
+
+
+def _overlapped(one: Part, other: Part) -> list[bytes] | None:
+    """Return the same of two; only where they lie over each other are they looked at."""
+    begin = bisect_left(one.keys, other.keys[0])
+    end = bisect_right(other.keys, one.keys[-1])
+    _, middle, distinct = arranged(one.raws[begin:] + other.raws[:end])
+    return one.raws[:begin] + middle + other.raws[end:] if distinct else None
 
 
 def _woken(live: list[Lane], asleep: list[Lane]) -> list[Lane]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, starmap
-from operator import itemgetter
 from typing import Any, Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
@@ -13,7 +12,7 @@ from cordboard.logs.formats import Formats
 from cordboard.logs.glance import glance
 from cordboard.logs.json_form import json_line, raw_line
 from cordboard.logs.line import Line
-from cordboard.logs.merge import SLACK_S, Item, Lane, merged
+from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
 from cordboard.logs.parallel import SHARED_FROM_BYTES, can_share, shared
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
@@ -93,8 +92,9 @@ class Reader:
             CordboardError: Nothing at all can be read.
         """
         left = self.limit
-        for items in self.items():
-            for key, raw, number, _ in items:
+        for found in self.items():
+            assert not isinstance(found, Whole)  # noqa: S101 - nobody has asked for summaries
+            for key, raw, number, _ in found:
                 line = self._line(key, raw, self.tracks[number])
                 if line is None:
                     continue
@@ -120,18 +120,17 @@ class Reader:
             render = json_line
         self._passing = self.limit is None and not filters(self.query)
         if self._passing:
-            for items in self.items():
-                yield from self._passed(items, render)
+            for found in self.items():
+                yield from self._passed(found, render)
         else:
             yield from map(render, self.lines())
 
-    def _passed(self, items: list[Item], render: Callable[[Line], bytes]) -> Iterator[bytes]:
+    def _passed(self, found: Found, render: Callable[[Line], bytes]) -> Iterator[bytes]:
         """Yield what every line of a window is handed on as; few of them need decoding."""
-        if items and all(map(itemgetter(3), items)):
-            yield b"\n".join(map(itemgetter(1), items))
-            yield b"\n"
+        if isinstance(found, Whole):
+            yield b"\n".join([*found.raws, b""])
             return
-        for key, raw, number, told in items:
+        for key, raw, number, told in found:
             if told:
                 yield raw + b"\n"
             elif (seen := glance(raw)) is not None:
@@ -154,7 +153,7 @@ class Reader:
         if told and (seen := glance(raw)) is not None:
             self.tally.note_glance(seen, key, number, lines=-1)
 
-    def items(self) -> Iterator[list[Item]]:
+    def items(self) -> Iterator[Found]:
         """Yield what may be wanted as it was found: key, bytes, number of its track.
 
         Following, a list may be empty: then nothing has come, and what was given can be shown.
@@ -178,7 +177,7 @@ class Reader:
             yield from self._what_is_there(live.lanes())
         yield from live.items()
 
-    def _what_is_there(self, others: Sequence[Lane] = ()) -> Iterator[list[Item]]:
+    def _what_is_there(self, others: Sequence[Lane] = ()) -> Iterator[Found]:
         if self.trail is None:
             lanes = self._window_lanes()
         else:
@@ -229,7 +228,7 @@ class Reader:
             if total <= _SORTED_WHOLE_BYTES:
                 slack_s = None
             elif self.query.exact:
-                slack_s = Scan(track, Prefilter(), LOWEST, HIGHEST).disorder_s()
+                slack_s = Scan(track, Prefilter(), LOWEST, HIGHEST).whole_disorder_s()
             scan = self._scan(track, wanted, size)
             scan.watch = track.ledger.note
             scan.summing = self._passing

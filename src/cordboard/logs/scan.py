@@ -1,7 +1,7 @@
 """One stream in batches: search by bytes, then keys, then only what is in the window."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from itertools import compress
 from typing import Final, NamedTuple
 
 from cordboard.logs.carriers import DOCKER_START
@@ -10,9 +10,9 @@ from cordboard.logs.glance import Summary, summary
 from cordboard.logs.prefilter import Prefilter, Term, holds
 from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_KEY, own_key
-from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
+from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
 from cordboard.logs.times import LOWEST, seconds
-from cordboard.logs.track import Track, in_order
+from cordboard.logs.track import Track, disorder_s
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
@@ -31,7 +31,10 @@ class Batch(NamedTuple):
         read_to: The time up to which the stream has been read, local disorder aside; None where
             nothing told it.
         summary: What all of them tell, where they need not be looked at singly.
-        ordered: Whether they are known to stand in the order of time.
+        ordered: They have been put in the order of time.
+        distinct: They are lines of ours, none a copy of another.
+        disorder_s: By how many seconds one of them then stood too late, at most, if they are the
+            first.
     """
 
     keys: list[bytes]
@@ -39,6 +42,8 @@ class Batch(NamedTuple):
     read_to: bytes | None = None
     summary: Summary | None = None
     ordered: bool = False
+    distinct: bool = False
+    disorder_s: float = 0.0
 
     def span(self) -> tuple[bytes, bytes]:
         """Return the times of the first and the last of them."""
@@ -112,7 +117,7 @@ class Scan:
             return self._own_batch(block)
         return self._batch(found, self._last_key(block))
 
-    def disorder_s(self) -> float:
+    def whole_disorder_s(self) -> float:
         """Read everything, and return by how many seconds a line stands too late, at most."""
         most, newest = 0.0, LOWEST
         for batch in self.batches():
@@ -149,7 +154,7 @@ class Scan:
             terms += wanted.own
         plain = own and not terms and is_text(block.data)
         if self.watch is not None:
-            _ = block.keys if plain else None
+            _ = block.arrange() if plain else None
             self.watch(block)
         if plain:
             return None
@@ -165,17 +170,18 @@ class Scan:
         return [entry for entry in entries if self._since <= entry.key < self._until]
 
     def _own_batch(self, block: Block) -> Batch:
-        raws = block.lines
-        keys = block.keys
-        self._assembler.last = keys[-1]
-        ordered = in_order(keys)
-        oldest, newest = (keys[0], keys[-1]) if ordered else (min(keys), max(keys))
-        if newest < self._until and oldest >= self._since:
+        keys, raws, distinct = block.arrange()
+        first = self._assembler.last is None
+        behind_s = disorder_s(list(map(key_of_own, block.lines))) if first else 0.0
+        self._assembler.last = key_of_own(block.lines[-1])
+        newest = keys[-1]
+        if newest < self._until and keys[0] >= self._since:
             told = summary(block, len(raws)) if self.summing else None
-            return Batch(keys, raws, newest, told, ordered)
-        kept = [self._since <= key < self._until for key in keys]
-        raws = list(compress(raws, kept))
-        return Batch(list(compress(keys, kept)), raws, newest, self._told(raws), ordered)
+        else:
+            kept = slice(bisect_left(keys, self._since), bisect_left(keys, self._until))
+            keys, raws = keys[kept], raws[kept]
+            told = self._told(raws)
+        return Batch(keys, raws, newest, told, ordered=True, distinct=distinct, disorder_s=behind_s)
 
     def _told(self, raws: list[bytes]) -> Summary | None:
         if not self.summing or not raws:

@@ -4,8 +4,11 @@ Files are read, not mapped: one that is truncated meanwhile would kill a process
 """
 
 import os
-from collections.abc import Iterator
-from typing import Final, Protocol
+from collections.abc import Iterator, Sequence
+from itertools import compress
+from itertools import count as count_up
+from operator import eq, itemgetter, lt
+from typing import Final, NamedTuple, Protocol
 
 from stringzilla import count, find, rfind
 
@@ -18,8 +21,51 @@ ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
 _OWN_LINE: Final = b"}\n" + OWN_START + b"2"
 _OWN_TAIL: Final = b',"boot":"'
+key_of_own: Final = itemgetter(OWN_KEY)
+"""Returns the time of a line of ours."""
+
 _SPARE_MAX: Final = 4
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
+
+
+class Arranged(NamedTuple):
+    """Lines of ours in the order of time, and as they stood where some are of one moment.
+
+    Attributes:
+        keys: Their times.
+        raws: The lines.
+        distinct: None is a copy of another.
+    """
+
+    keys: list[bytes]
+    raws: list[bytes]
+    distinct: bool
+
+
+def arranged(raws: list[bytes]) -> Arranged:
+    """Return lines of ours in the order of time."""
+    keys = list(map(key_of_own, raws))
+    if all(map(lt, keys, keys[1:])):
+        return Arranged(keys, raws, distinct=True)
+    raws = sorted(raws, key=key_of_own)
+    keys = list(map(key_of_own, raws))
+    return Arranged(keys, raws, _are_distinct(keys, raws))
+
+
+def _are_distinct(keys: Sequence[bytes], raws: Sequence[bytes]) -> bool:
+    """Say whether no two lines of one moment have the same boot and seq."""
+    moment, marks = b"", set[bytes]()
+    for at in compress(count_up(1), map(eq, keys, keys[1:])):
+        if keys[at] != moment:
+            moment, marks = keys[at], {_mark(raws[at - 1])}
+        if (mark := _mark(raws[at])) in marks:
+            return False
+        marks.add(mark)
+    return True
+
+
+def _mark(line: bytes) -> bytes:
+    return line[line.rfind(_OWN_TAIL) :]
 
 
 class Block:
@@ -31,10 +77,10 @@ class Block:
         offset: Where they begin in the stream.
 
     Attributes:
-        known_keys: Its `keys`, where they have been asked for.
+        arranged: What `arrange` returned, where it has been asked.
     """
 
-    __slots__ = ("_counts", "_data", "_is_own", "_lines", "buffer", "known_keys", "offset", "size")
+    __slots__ = ("_counts", "_data", "_is_own", "_lines", "arranged", "buffer", "offset", "size")
 
     def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
         self.buffer = buffer
@@ -44,7 +90,7 @@ class Block:
         self._lines: list[bytes] | None = None
         self._counts: dict[bytes, int] = {}
         self._is_own: bool | None = None
-        self.known_keys: list[bytes] | None = None
+        self.arranged: Arranged | None = None
 
     @property
     def data(self) -> bytes:
@@ -74,12 +120,11 @@ class Block:
             )
         return self._is_own
 
-    @property
-    def keys(self) -> list[bytes]:
-        """The times of lines that are all in our own form."""
-        if self.known_keys is None:
-            self.known_keys = [line[OWN_KEY] for line in self.lines]
-        return self.known_keys
+    def arrange(self) -> Arranged:
+        """Return the lines, which are all in our own form, in the order of time; arranged once."""
+        if self.arranged is None:
+            self.arranged = arranged(self.lines)
+        return self.arranged
 
     @property
     def count_of_lines(self) -> int:
