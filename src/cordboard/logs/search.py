@@ -26,6 +26,7 @@ from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress
 
 _KEPT_MAX_BYTES: Final = 32 << 20
+_QUICK_FROM_BYTES: Final = 8 << 20
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 _OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
 
@@ -68,6 +69,7 @@ class Search:
         if not self.trail.boots and not self.trail.traces:
             around: list[list[Entry]] = [[] for _ in own]
         else:
+            self._count_quickly()
             around = spread(self._around, self.tracks)
         if self._kept > _KEPT_MAX_BYTES:
             return [Lane(n, self._again(track)) for n, track in enumerate(self.tracks)]
@@ -111,6 +113,12 @@ class Search:
 
     # --- the second
 
+    def _count_quickly(self) -> None:
+        """Have lines counted where reading each number would take longer than all the rest."""
+        near = sum(track.window_bytes(*self._when()) for track in self.tracks)
+        for track in self.tracks:
+            track.ledger.quick = near > _QUICK_FROM_BYTES and not self.query.exact
+
     def _around(self, track: Track) -> list[Entry]:
         """Return what belongs to the session by its process, trace or stream; note all numbers."""
         boots = [boot.encode() for boot in self.trail.boots]
@@ -140,12 +148,13 @@ class Search:
         return (found,) if found else ()
 
     def _near(self, track: Track, wanted: Prefilter) -> Scan:
-        return Scan(
-            track,
-            wanted,
+        return Scan(track, wanted, *self._when(), progress=self.progress)
+
+    def _when(self) -> tuple[bytes, bytes]:
+        """Return the time around the session's own lines."""
+        return (
             max(self.query.first, shifted(self.trail.first, -_MARGIN_S)),
             min(self.query.end, shifted(self.trail.last, _MARGIN_S)),
-            progress=self.progress,
         )
 
     def _is_alone(self, track: Track) -> bool:
