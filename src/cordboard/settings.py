@@ -8,11 +8,13 @@ Secrets come from the environment or from files that it names, never from ``cord
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cordboard import faults
 from cordboard.contract.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONFIG_NAME: Final = "cordboard.toml"
 CONTROL_SECRET: Final = "BOT_CONTROL_SHARED_SECRET"  # noqa: S105 - a variable's name
@@ -96,7 +98,7 @@ class Settings:
         bots: Mapping[str, str] | None = None,
         environments: Mapping[str, Any] | None = None,
         logs: Mapping[str, Any] | None = None,
-        config_file: Path | None = None,
+        config_file: "Path | None" = None,
         **found: Any,
     ) -> None:
         self.bots: Mapping[str, str] = bots or {}
@@ -244,14 +246,19 @@ class Settings:
     )
 
     @property
-    def state_dir(self) -> Path:
+    def state_dir(self) -> "Path":
         """The private directory of `cordboard up` on this machine."""
         return state_dir()
 
     @property
-    def log_path(self) -> Path:
+    def log_path(self) -> "Path":
         """The local log directory."""
-        return Path(self.log_dir) if self.log_dir else self.state_dir / "logs" / "local"
+        return _path(self.log_folder)
+
+    @property
+    def log_folder(self) -> str:
+        """The name of the local log directory."""
+        return self.log_dir or os.path.join(_state_folder(), "logs", "local")
 
     @property
     def redis_url_or_default(self) -> str:
@@ -290,7 +297,7 @@ class RunningUp(NamedTuple):
         return self.addresses["gateway"]
 
 
-def load(config_file: str | Path | None = None) -> Settings:
+def load(config_file: "str | Path | None" = None) -> Settings:
     """Read ``cordboard.toml`` (here, or as named) and the environment over it.
 
     Raises:
@@ -328,7 +335,7 @@ def secret(name: str) -> str | None:
     if not file:
         return None
     try:
-        return Path(file).read_text(encoding="utf-8").strip() or None
+        return _path(file).read_text(encoding="utf-8").strip() or None
     except OSError as error:
         raise SettingsError(
             f"{name}_FILE: cannot read {file}: {error.strerror}.",
@@ -336,10 +343,20 @@ def secret(name: str) -> str | None:
         ) from error
 
 
-def state_dir() -> Path:
+def state_dir() -> "Path":
     """Return ``$XDG_STATE_HOME/cordboard``, by default below the home directory."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "cordboard"
+    return _path(_state_folder())
+
+
+def _state_folder() -> str:
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(base, "cordboard")
+
+
+def _path(name: str) -> "Path":
+    from pathlib import Path  # noqa: PLC0415 - it takes 4 ms to load; a query does without
+
+    return Path(name)
 
 
 def runner_identity() -> str | None:
@@ -352,12 +369,12 @@ def job_identity() -> str | None:
     return os.environ.get("JOB_ID")
 
 
-def kubeconfig_files() -> tuple[Path, ...]:
+def kubeconfig_files() -> "tuple[Path, ...]":
     """Return the kubeconfig files that are there: those of KUBECONFIG, else ``~/.kube/config``."""
     named = os.environ.get("KUBECONFIG")
-    paths = [Path(part) for part in named.split(os.pathsep) if part] if named else []
-    found = paths or [Path.home() / ".kube" / "config"]
-    return tuple(path for path in found if path.is_file())
+    found = [part for part in (named or "").split(os.pathsep) if part]
+    found = found or [os.path.expanduser("~/.kube/config")]
+    return tuple(_path(file) for file in found if os.path.isfile(file))
 
 
 def plain_terminal() -> bool:
@@ -438,7 +455,7 @@ def child_environment(**over: str | None) -> dict[str, str]:
     return merged
 
 
-def up_state_file() -> Path:
+def up_state_file() -> "Path":
     """Return the private file in which `cordboard up` says what runs where."""
     return state_dir() / "up.json"
 
@@ -477,14 +494,13 @@ def _is_locked(fd: int) -> bool:
     return False
 
 
-def _config_path(config_file: str | Path | None) -> Path | None:
+def _config_path(config_file: "str | Path | None") -> "Path | None":
     if config_file is not None:
-        return Path(config_file)
-    here = Path(CONFIG_NAME)
-    return here.resolve() if here.is_file() else None
+        return _path(os.fspath(config_file))
+    return _path(CONFIG_NAME).resolve() if os.path.isfile(CONFIG_NAME) else None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: "Path") -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - where there is no file, a command starts sooner without
 
     try:
@@ -495,7 +511,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not TOML: {error}.") from error
 
 
-def _from_file(table: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
+def _from_file(table: Mapping[str, Any], path: "Path | None") -> dict[str, Any]:
     by_name = {item.name: item for item in SETTINGS}
     values: dict[str, Any] = {}
     for name, value in table.items():
@@ -545,8 +561,8 @@ def _parse(name: str, env: str, text: str, default: Any) -> Any:
     return _chosen(f"{env} ({name})", text, default)
 
 
-def _bots(table: Mapping[str, Any], path: Path | None) -> dict[str, str]:
-    base = path.parent if path else Path()
+def _bots(table: Mapping[str, Any], path: "Path | None") -> dict[str, str]:
+    base = path.parent if path else _path(".")
     for name, file in table.items():
         if not isinstance(file, str):
             raise SettingsError(f"{path}: [bots] {name}: a file name is wanted, not {file!r}.")

@@ -3,7 +3,6 @@
 import argparse
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cordboard.contract.errors import UsageError
@@ -138,7 +137,7 @@ def reader_of(args: argparse.Namespace, query: Query) -> Reader:
     settings = load(args.config)
     reader = Reader(query, [], formats_from(settings.logs))
     if args.dir is not None:
-        reader.sources = [Directory(Path(args.dir))]
+        reader.sources = [Directory(args.dir)]
     else:
         _add_environment(reader, args.env or "local", settings)
     return reader
@@ -146,10 +145,12 @@ def reader_of(args: argparse.Namespace, query: Query) -> Reader:
 
 def _add_environment(reader: Reader, name: str, settings: Settings) -> None:
 
-    base = settings.config_file.parent if settings.config_file else Path()
     if name in settings.environments or name != environments.LOCAL:
+        from pathlib import Path
+
+        base = settings.config_file.parent if settings.config_file else Path()
         files = kubeconfig_files()
         reader.sources = environments.sources_of(name, settings.environments, base, files)
         return
-    reader.sources, notes = environments.local_sources(settings.log_path, kubeconfig_files())
+    reader.sources, notes = environments.local_sources(settings.log_folder, kubeconfig_files())
     reader.tally.notes += notes

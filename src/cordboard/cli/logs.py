@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal
 
 from cordboard.contract.errors import UsageError
@@ -231,11 +230,11 @@ def _pretty(args: argparse.Namespace) -> Callable[["Line"], bytes]:
 # --- files
 
 
-def _check_coverage_path(path: Path) -> None:
-    folder = path.absolute().parent
-    if not os.path.isdir(folder):  # noqa: PTH112 - a closed folder is no error
+def _check_coverage_path(path: str) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
         raise UsageError(f"--coverage {path}: there is no such directory.")
-    if os.path.isdir(path):  # noqa: PTH112 - as above
+    if os.path.isdir(path):
         raise UsageError(f"--coverage {path}: it is a folder; a file is wanted.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"--coverage {path}: this user may not write in {folder}.")
@@ -248,11 +247,13 @@ def _check_targets(args: argparse.Namespace) -> None:
         UsageError: A file cannot be written there.
     """
     if args.coverage:
-        _check_coverage_path(Path(args.coverage))
+        _check_coverage_path(args.coverage)
     if not (args.report or args.collect or args.bundle):
         return
     if args.follow:
         raise UsageError("-f never ends, and a file is written at the end.", hint="Leave out -f.")
+    from pathlib import Path
+
     from cordboard.logs import report
 
     if args.collect:
@@ -327,7 +328,7 @@ def _tell(args: argparse.Namespace, coverage: "Coverage") -> None:
     if args.coverage:
         from cordboard.logs.report.handover import coverage_json
 
-        _write(Path(args.coverage), coverage_json(coverage))
+        _write(args.coverage, coverage_json(coverage))
     if not args.quiet:
         write_coverage(coverage)
 
@@ -366,10 +367,11 @@ def _colored(stream: "IO[str]") -> bool:
     return stream.isatty() and not plain_terminal()
 
 
-def _write(path: Path, text: bytes) -> None:
+def _write(path: str, text: bytes) -> None:
     from cordboard.contract.errors import CordboardError
 
     try:
-        path.write_bytes(text)
+        with open(path, "wb") as file:
+            file.write(text)
     except OSError as error:
         raise CordboardError(f"Cannot write {path}: {error.strerror}.") from error

@@ -1,16 +1,22 @@
 """Text from outside on a terminal: what could steer it is made visible."""
 
 import re
+from functools import cache
 from typing import Final
 
-_CONTROL: Final = re.compile(
+_CONTROL: Final = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
 
 
 def harmless(text: str) -> str:
     """Return ``text`` with escape sequences and other controls made visible; newlines and tabs stay."""
-    return _CONTROL.sub(_shown, text)
+    return text if text.isprintable() else _control().sub(_shown, text)
+
+
+@cache
+def _control() -> re.Pattern[str]:
+    return re.compile(_CONTROL)
 
 
 def one_line(text: str) -> str:

@@ -12,17 +12,20 @@
 A type is a file of ``sources/``; its options are its own affair.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.logs.patterns import pattern
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOCAL: Final = "local"
 TYPES: Final = ("directory", "kubernetes", "cloudwatch", "loki")
@@ -31,7 +34,7 @@ _ROOM: Final = "cordboard.logs.sources"
 
 
 def sources_of(
-    name: str, environments: Mapping[str, Any], base: Path, kubeconfigs: Sequence[Path] = ()
+    name: str, environments: Mapping[str, Any], base: "Path", kubeconfigs: "Sequence[Path]" = ()
 ) -> list[Source | Directory]:
     """Return the sources of an environment.
 
@@ -63,7 +66,7 @@ def sources_of(
 
 
 def local_sources(
-    directory: Path, kubeconfigs: Sequence[Path]
+    directory: "str | Path", kubeconfigs: "Sequence[Path]"
 ) -> tuple[list[Source | Directory], list[str]]:
     """Return what ``--local`` means where ``cordboard.toml`` does not say, and notes.
 
@@ -105,7 +108,7 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
 
 
 def _source(
-    environment: str, number: int, entry: object, base: Path, kubeconfigs: Sequence[Path]
+    environment: str, number: int, entry: object, base: "Path", kubeconfigs: "Sequence[Path]"
 ) -> Source | Directory:
     where = f"cordboard.toml: environments.{environment}, source {number}"
     if not isinstance(entry, Mapping) or entry.get("type") not in TYPES:
@@ -116,7 +119,7 @@ def _source(
     options = {key: value for key, value in entry.items() if key != "type"}
     for key in ("path", "kubeconfig"):
         if isinstance(options.get(key), str):
-            options[key] = str(base / Path(options[key]).expanduser())
+            options[key] = os.path.join(base, os.path.expanduser(options[key]))
     if entry["type"] == "kubernetes":
         options.setdefault("kubeconfig", list(map(str, kubeconfigs)))
     try:
@@ -125,7 +128,7 @@ def _source(
         raise SettingsError(f"{where}: {error.message}", hint=error.hint) from error
 
 
-def _text(path: Path) -> str:
+def _text(path: "Path") -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,8 +1,8 @@
 """What the lines prove of those that are not there: lost ones, rotated ones, silent services."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from cordboard.contract.record import SERVICE, SERVICES, SESSION_ID
@@ -228,10 +228,10 @@ def latest(tracks: Iterable[Track]) -> bytes | None:
 
 def _rotated_ones(tracks: Iterable[Track]) -> set[str]:
     """Return the services whose log is kept in several files that lie side by side."""
-    seen: set[tuple[str, PurePath]] = set()
+    seen: set[tuple[str, str]] = set()
     several = set()
     for track in tracks:
-        place = (track.service, PurePath(track.name).parent)
+        place = (track.service, os.path.dirname(track.name))
         if place in seen:
             several.add(track.service)
         seen.add(place)

@@ -12,7 +12,6 @@ from itertools import chain, compress, count, repeat
 from operator import attrgetter, eq, itemgetter
 from typing import Final, NamedTuple
 
-from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch
 from cordboard.logs.stamps import tail_at
 from cordboard.logs.tape import arranged
@@ -201,7 +200,8 @@ def merged(
     asleep = sorted(lanes, key=_low, reverse=True)
     live: list[Lane] = []
     while live := _woken([lane for lane in live if not (lane.ended and lane.empty)], asleep):
-        spread(Lane.load, _hungry(live))
+        for lane in _hungry(live):
+            lane.load()
         low = min(map(_low, [*live, *asleep[-1:]]))
         parts = [part for lane in live if not lane.empty for part in lane.take(low)]
         if not parts:

@@ -2,7 +2,7 @@
 
 import marshal
 import os
-import threading
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
@@ -23,6 +23,10 @@ def spread(
     An interrupt (Ctrl-C) is raised at once; what the other hands do then comes to nothing.
     """
     waiting = list(items)
+    if len(waiting) == 1 or hands == 1:
+        return [work(item) for item in waiting]
+    from threading import Thread  # noqa: PLC0415 - of one stream, a query does without
+
     results: list[Result | None] = [None] * len(waiting)
     errors: list[BaseException] = []
     numbers: Iterator[int] = iter(range(len(waiting)))
@@ -41,9 +45,7 @@ def spread(
         with suppress(BaseException):  # raised by whoever asked, below
             take()
 
-    helpers = [
-        threading.Thread(target=help_out, daemon=True) for _ in range(min(hands, len(waiting)) - 1)
-    ]
+    helpers = [Thread(target=help_out, daemon=True) for _ in range(min(hands, len(waiting)) - 1)]
     for helper in helpers:
         helper.start()
     take()
@@ -56,7 +58,8 @@ def spread(
 
 def can_share(count: int) -> bool:
     """Say whether a second process can take a part of so many items: a copy has one thread alone."""
-    return count > 1 and HANDS > 1 and threading.active_count() == 1
+    threading = sys.modules.get("threading")
+    return count > 1 and HANDS > 1 and (threading is None or threading.active_count() == 1)
 
 
 def shared(work: Callable[[int], Any], count: int, alone: Callable[[], None]) -> list[Any]:

@@ -7,7 +7,7 @@ in it.
 """
 
 import re
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -61,7 +61,7 @@ class Search:
         self.scanner = scanner
         self.progress = progress
         self._kept = 0
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def lanes(self) -> list[Lane]:
         """Return the entries of each track that belong to the session, or mention it."""

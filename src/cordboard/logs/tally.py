@@ -1,6 +1,6 @@
 """What was returned, counted while it passes; at the end, the coverage."""
 
-import threading
+from _thread import allocate_lock
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -60,7 +60,7 @@ class Tally:
         self.streams: dict[int, Heard] = {}
         self.notes: list[str] = []
         self.limit: int | None = None
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def note(self, line: Line, number: int) -> None:
         """Count a line of a stream."""

@@ -1,10 +1,10 @@
 """A stream as it is read: its bytes, where its window begins and ends, and what was met on the way."""
 
+import os
 from bisect import insort
 from collections import Counter
 from collections.abc import Sequence
 from operator import le
-from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 from cordboard.logs.carriers import unwrap
@@ -294,8 +294,8 @@ def service_of(name: str) -> str:
 
     A file that is but a number (``/var/log/pods/POD/gateway/0.log``) has its folder's name.
     """
-    path = PurePath(name.partition(" (")[0])
-    first, *rest = [part for part in path.name.split(".") if part] or [""]
-    if set(first) <= _DIGITS and rest and path.parent.name:
-        return path.parent.name
-    return first or path.name
+    folder, base = os.path.split(name.partition(" (")[0])
+    first, *rest = [part for part in base.split(".") if part] or [""]
+    if set(first) <= _DIGITS and rest and (parent := os.path.basename(folder)):
+        return parent
+    return first or base

@@ -1,6 +1,6 @@
 """Sources become tracks: files as they are, remote streams by way of a temporary file."""
 
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import IO, Final
@@ -55,7 +55,7 @@ class Tracks:
         self._failed: list[Answer] = []
         self._files: list[File] = []
         self._spools: list[IO[bytes]] = []
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def open(self) -> None:
         """Open every stream there is; what cannot be had becomes an answer that says why."""

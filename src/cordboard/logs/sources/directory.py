@@ -9,7 +9,6 @@ import resource
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from cordboard.contract.errors import NotFoundError, SettingsError
@@ -35,9 +34,8 @@ class File:
 
     kind: Final = "file"
 
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path = path
-        self.name = str(path)
+    def __init__(self, path: str, fd: int) -> None:
+        self.name = path
         self.fd = fd
         self.status = os.fstat(fd)
         self.tape: Tape = self._tape()
@@ -68,10 +66,9 @@ class Directory:
         hint: What to do where it does not exist.
     """
 
-    def __init__(self, path: Path, *, hint: str = "") -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], *, hint: str = "") -> None:
+        self.name = os.fspath(path).rstrip("/") or "/"
         self._hint = hint
-        self.name = str(path)
         self._known: set[tuple[int, int]] = set()
         self._answers: dict[str, Answer] = {}
 
@@ -82,12 +79,12 @@ class Directory:
             NotFoundError: There is no such directory.
         """
         try:
-            self.path.stat()
+            os.stat(self.name)
         except (FileNotFoundError, NotADirectoryError) as error:
-            missing = f"There are no logs: {self.path} does not exist."
+            missing = f"There are no logs: {self.name} does not exist."
             raise NotFoundError(missing, hint=self._hint) from error
         except OSError as error:
-            self._refused(self.path, error)
+            self._refused(self.name, error)
             return []
         _raise_open_files_limit()
         found: list[File] = []
@@ -101,17 +98,17 @@ class Directory:
     def answers(self) -> Sequence[Answer]:
         """Say which files could not be read, and which of `cordboard up` are not there."""
         if not (self._known or self._answers):
-            words = "it holds no file" if self.path.is_dir() else "it is no file of lines"
+            words = "it holds no file" if os.path.isdir(self.name) else "it is no file of lines"
             why = Shortfall("no_source", words)
             return [Answer(self.name, "directory", shortfalls=(why,))]
         return [*self._answers.values(), *self._gone()]
 
     def _gone(self) -> Iterator[Answer]:
-        if os.path.exists(self.path / f"{UP}.jsonl"):  # noqa: PTH110 - a closed folder is no error
+        if os.path.exists(os.path.join(self.name, f"{UP}.jsonl")):
             for part in UP_PARTS:
-                path = self.path / f"{part}.jsonl"
-                if not os.path.exists(path):  # noqa: PTH110 - as above
-                    yield Answer(str(path), "file", shortfalls=(Shortfall("gone"),))
+                path = os.path.join(self.name, f"{part}.jsonl")
+                if not os.path.exists(path):
+                    yield Answer(path, "file", shortfalls=(Shortfall("gone"),))
 
     def forget(self, file: File) -> None:
         """Take note that a file is no more: another one may come to have its number."""
@@ -121,7 +118,7 @@ class Directory:
         """Return what a shell would do."""
         import shlex  # noqa: PLC0415 - for this alone
 
-        path = shlex.quote(str(self.path))
+        path = shlex.quote(self.name)
         found = f"grep -rhE '' {path}"
         if wanted := query.session or query.user:
             found = f"grep -rhF -- {shlex.quote(wanted)} {path}"
@@ -137,7 +134,7 @@ class Directory:
     def _open_new(self) -> Iterator[File]:
         for path in self._paths():
             try:
-                status = path.stat()
+                status = os.stat(path)
                 if not stat.S_ISREG(status.st_mode):
                     continue
                 if (status.st_dev, status.st_ino) in self._known:
@@ -153,26 +150,25 @@ class Directory:
             self._known.add(file.identity)
             yield file
 
-    def _refused(self, path: Path, error: OSError) -> None:
+    def _refused(self, name: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             return  # rotated away since the listing: the next one tells
         reason = "forbidden" if isinstance(error, PermissionError) else "unreadable"
-        name = str(path)
         why = Shortfall(reason, error.strerror or str(error))
         self._answers[name] = Answer(name, "file", shortfalls=(why,))
 
-    def _paths(self) -> Iterator[Path]:
-        if not self.path.is_dir():
-            yield self.path
+    def _paths(self) -> Iterator[str]:
+        if not os.path.isdir(self.name):
+            yield self.name
             return
-        for folder, folders, names in os.walk(self.path, onerror=self._closed):
+        for folder, folders, names in os.walk(self.name, onerror=self._closed):
             folders.sort()
             for name in sorted(names):
                 if not name.startswith("."):
-                    yield Path(folder, name)
+                    yield os.path.join(folder, name).removeprefix("./")
 
     def _closed(self, error: OSError) -> None:
-        self._refused(Path(str(error.filename)), error)
+        self._refused(str(error.filename), error)
 
 
 def open_source(options: Mapping[str, Any]) -> Directory:
@@ -187,7 +183,7 @@ def open_source(options: Mapping[str, Any]) -> Directory:
             f"A directory has a path{f', and no {min(unknown)}' if unknown else ''}.",
             hint='Write: type = "directory", path = "/var/log/cordboard".',
         )
-    return Directory(Path(options["path"]))
+    return Directory(options["path"])
 
 
 def _raise_open_files_limit() -> None:
