@@ -3,7 +3,7 @@
 The names below are all that a user's own service needs; each is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING, Any
+from cordboard.contract.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cordboard.emit import configure, current_session, get_logger, session_context

@@ -7,9 +7,9 @@ costs one look into an empty dictionary.
 """
 
 import os
-from typing import Final
 
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.typed import Final
 
 _SIGNALS: Final = {"kill": "SIGKILL", "stop": "SIGSTOP"}
 _armed: Final[dict[str, tuple[int, int]]] = {}

@@ -8,10 +8,10 @@ Secrets come from the environment or from files that it names, never from ``cord
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cordboard import faults
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.typed import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -166,7 +166,7 @@ def test_renamed_while_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write_lines(tmp_path / "gateway.jsonl", LINES[20:30])
     real, done = Directory._paths, list[bool]()
 
-    def paths(self: Directory) -> list[Path]:
+    def paths(self: Directory) -> list[str]:
         found = list(real(self))
         if not done:
             done.append(True)
@@ -206,6 +206,7 @@ def test_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     os.truncate(tmp_path / "cut.jsonl", 200_000)
     seen: dict[int, int] = {}
     for found in (begun, *items):
+        assert isinstance(found, list)
         for _, _, number, _ in found:
             seen[number] = seen.get(number, 0) + 1
     coverage = reader.coverage()

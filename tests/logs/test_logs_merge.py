@@ -32,9 +32,11 @@ def batches(moments: list[int], size: int, name: str) -> list[Batch]:
 
 
 def together(lanes: list[Lane], counts: Counter[str] | None = None) -> list[Item]:
-    return [
-        item for items in merged(lanes, Counter() if counts is None else counts) for item in items
-    ]
+    found = []
+    for items in merged(lanes, Counter() if counts is None else counts):
+        assert isinstance(items, list)
+        found += items
+    return found
 
 
 @given(st.lists(st.lists(seconds, max_size=30).map(sorted), max_size=5), st.integers(1, 7))

@@ -7,10 +7,10 @@ import time
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.terminal import one_line
+from cordboard.contract.typed import IO, TYPE_CHECKING, Final
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 from cordboard.settings import pager_command
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import IO, TYPE_CHECKING, Final, Literal
 
 from cordboard.contract.errors import UsageError
+from cordboard.contract.typed import IO, TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from cordboard.cli._logs import Progress

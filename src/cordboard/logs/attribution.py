@@ -1,7 +1,6 @@
 """Whose line it is: what it says itself, or what can be concluded, and from what."""
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import (
     BOOT,
@@ -15,6 +14,7 @@ from cordboard.contract.record import (
     TIMESTAMP,
     TRACE_ID,
 )
+from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.line import Attribution
 from cordboard.logs.times import HIGHEST, LOWEST
 

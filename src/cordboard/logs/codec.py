@@ -5,7 +5,8 @@ Both read the same: where the standard library would be more tolerant, msgspec d
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+
+from cordboard.contract.typed import Any, Final
 
 _FEW: Final = 1000
 _SURROGATES: Final = ("\\ud", "\\uD")  # one half alone is no text; json would take it

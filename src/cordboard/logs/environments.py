@@ -17,9 +17,9 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.contract.typed import TYPE_CHECKING, Any, Final
 from cordboard.logs.patterns import pattern
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from typing import Any, Final
 
+from cordboard.contract.typed import Any, Final
 from cordboard.logs.coverage import Shortfall
 
 GZIP_MAGIC: Final = b"\x1f\x8b"

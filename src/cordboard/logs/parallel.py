@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn, TypeVar
+
+from cordboard.contract.typed import Any, Final, NoReturn, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

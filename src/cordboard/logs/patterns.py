@@ -5,7 +5,8 @@ session a tenth of its time.
 """
 
 import re
-from typing import Any, AnyStr, cast
+
+from cordboard.contract.typed import Any, AnyStr, cast
 
 
 class _Pattern:

@@ -6,9 +6,9 @@ alone (compact JSON, one spelling), the term is for lines in our own form, and a
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import LEVELS
+from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 

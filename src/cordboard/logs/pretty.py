@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
 from zlib import crc32
 
 from cordboard.contract.record import (
@@ -17,6 +16,7 @@ from cordboard.contract.record import (
     TIMESTAMP,
 )
 from cordboard.contract.terminal import harmless
+from cordboard.contract.typed import Any, Final
 from cordboard.logs.codec import encode
 from cordboard.logs.line import Line
 

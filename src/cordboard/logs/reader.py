@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, starmap
-from typing import Any, Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
+from cordboard.contract.typed import Any, Final, Literal
 from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry

@@ -2,8 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
 
+from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary

@@ -9,8 +9,8 @@ in it.
 import re
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
 
+from cordboard.contract.typed import Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.entries import Entry
 from cordboard.logs.merge import Lane, mark_of

@@ -3,9 +3,9 @@
 from _thread import allocate_lock
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
+from cordboard.contract.typed import Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
 from cordboard.logs.evidence import (

@@ -9,9 +9,9 @@ import resource
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
 
 from cordboard.contract.errors import NotFoundError, SettingsError
+from cordboard.contract.typed import Any, Final
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.packed import GZIP_MAGIC, ZSTD_MAGIC, PackedTape
 from cordboard.logs.query import Query
