@@ -140,7 +140,7 @@ def beginnings(tracks: Sequence[Track], boots: Iterable[str]) -> Iterator[Gap]:
 def _whole(tracks: Iterable[Track]) -> Ledger:
     ledger = Ledger()
     for track in tracks:
-        ledger.take(track.ledger)
+        ledger.take(track.ledger.runs)
     return ledger
 
 

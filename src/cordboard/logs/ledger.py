@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from operator import lt
 
@@ -76,9 +76,9 @@ class Ledger:
                 escaped = _start_of(boot).replace(b'"', b'\\"')
                 self._add(boot, runs_of(_numbers(block, escaped)))
 
-    def take(self, other: "Ledger") -> None:
-        """Add what another one has noted."""
-        for boot, found in other.runs.items():
+    def take(self, runs: Mapping[bytes, Iterable[Run]]) -> None:
+        """Add the runs of another one."""
+        for boot, found in runs.items():
             self._add(boot, found)
 
     def first(self, boot: str) -> int | None:

@@ -11,7 +11,9 @@ from cordboard.contract.typed import Any, Final, NoReturn, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SHARED_FROM_BYTES: Final = 24 << 20  # to start a second process costs as much as to read that
+# To start a second process costs as much as to read, or only to search, that.
+SHARED_FROM_BYTES: Final = 24 << 20
+SEARCHED_BY_TWO_FROM_BYTES: Final = 128 << 20
 _LOTS_MAX: Final = 2000  # as two bytes each, they fit the smallest pipe there is
 HANDS: Final = max(1, min(2, os.cpu_count() or 1))
 
@@ -57,10 +59,13 @@ def spread(
     return results  # type: ignore[return-value]  # each has been set
 
 
-def can_share(count: int) -> bool:
-    """Say whether a second process can take a part of so many items: a copy has one thread alone."""
+def can_share() -> bool:
+    """Say whether a second process can take a part: there is a processor, and no other thread.
+
+    A copy has one thread alone; locks that others hold would never be let go.
+    """
     threading = sys.modules.get("threading")
-    return count > 1 and HANDS > 1 and (threading is None or threading.active_count() == 1)
+    return HANDS > 1 and (threading is None or threading.active_count() == 1)
 
 
 def shared(work: Callable[[int], Any], count: int, alone: Callable[[], None]) -> list[Any]:

@@ -1,7 +1,7 @@
 """A query over sources becomes lines in time order, each once, and a coverage."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, starmap
+from itertools import accumulate, chain, starmap
 
 from cordboard.contract.record import TIMESTAMP
 from cordboard.contract.typed import Any, Final, Literal
@@ -11,9 +11,15 @@ from cordboard.logs.entries import Entry
 from cordboard.logs.formats import Formats
 from cordboard.logs.glance import glance
 from cordboard.logs.json_form import json_line, raw_line
+from cordboard.logs.ledger import Ledger
 from cordboard.logs.line import Line
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
-from cordboard.logs.parallel import SHARED_FROM_BYTES, can_share, shared
+from cordboard.logs.parallel import (
+    SEARCHED_BY_TWO_FROM_BYTES,
+    SHARED_FROM_BYTES,
+    can_share,
+    shared,
+)
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.records import record_of
@@ -24,7 +30,7 @@ from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES, Block
 from cordboard.logs.times import HIGHEST, LOWEST, shifted
-from cordboard.logs.track import Track
+from cordboard.logs.track import Range, Track
 from cordboard.logs.tracks import Progress, Tracks
 
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
@@ -181,7 +187,9 @@ class Reader:
         if self.trail is None:
             lanes = self._window_lanes()
         else:
-            lanes = Search(self.query, self.trail, self.tracks, self._scan, self.progress).lanes()
+            size = sum(map(self._window_bytes, self.tracks))
+            by_two = self._by_two if size > SEARCHED_BY_TWO_FROM_BYTES and can_share() else None
+            lanes = Search(self.query, self.trail, self.tracks, self._scan, by_two).lanes()
         yield from merged([*lanes, *others], self.tally.counts, self._take_back)
 
     def _learn(self, entry: Entry, track: Track) -> None:
@@ -208,7 +216,7 @@ class Reader:
     def _window_lanes(self) -> list[Lane]:
         wanted = prefilter(self.query)
         total = sum(track.size for track in self.tracks)
-        window = total if self.query.exact else sum(map(self._window_bytes, self.tracks))
+        window = sum(map(self._window_bytes, self.tracks))
         begins = self._begins()
         ends = [track.modified for track in self.tracks]
         quick = window > _QUICK_FROM_BYTES
@@ -219,7 +227,7 @@ class Reader:
         )
         for track in self.tracks:
             track.ledger.quick = quick and not self.query.exact
-        shares = window > SHARED_FROM_BYTES and can_share(len(self.tracks))
+        shares = window > SHARED_FROM_BYTES and can_share()
         if shares and self._finds_few(wanted) and (found := self._lanes_by_two(wanted)) is not None:
             return found
         lanes = []
@@ -237,6 +245,8 @@ class Reader:
         return lanes
 
     def _window_bytes(self, track: Track) -> int:
+        if self.query.exact:
+            return track.size
         return track.window_bytes(self.query.first, self.query.end)
 
     def _finds_few(self, wanted: Prefilter) -> bool:
@@ -245,34 +255,56 @@ class Reader:
 
     def _lanes_by_two(self, wanted: Prefilter) -> list[Lane] | None:
         """Return lanes that two processes have read already; None where they found too much to keep."""
-        most = _FOUND_MAX_BYTES // len(self.tracks)
-        progress = self.progress
+        left = _FOUND_MAX_BYTES // 2
 
-        def read(number: int) -> Any:
-            track, size, found = self.tracks[number], 0, []
-            scan = self._scan(track, wanted)
+        def read(track: Track, part: Range) -> Any:
+            nonlocal left
+            scan, found = self._scan(track, wanted), []
+            scan.part = part
             scan.watch = track.ledger.note
             for batch in scan.batches():
-                size += sum(map(len, batch.raws))
-                if size > most:
+                left -= sum(map(len, batch.raws))
+                if left < 0:
                     return None
                 found.append((batch.keys, batch.raws))
-            return found, track.seen()
+            return found
+
+        told = self._by_two(read)
+        if any(None in parts for parts in told):
+            return None
+        return [
+            Lane(number, starmap(Batch, chain.from_iterable(parts)), None)
+            for number, parts in enumerate(told)
+        ]
+
+    def _by_two(self, read: Callable[[Track, Range], Any]) -> list[list[Any]]:
+        """Return what is read of each part of each track's window, by two processes."""
+        parts = [
+            (track, part)
+            for track in self.tracks
+            for part in track.parts(*self._scan(track, Prefilter()).range())
+        ]
+        progress = self.progress
+
+        def work(number: int) -> Any:
+            track, part = parts[number]
+            track.ledger = Ledger(quick=track.ledger.quick)
+            return read(track, part), track.seen()
 
         def alone() -> None:
             self.progress = lambda _: None
 
         # The other process reads about as much, and cannot tell.
         self.progress = lambda count: progress(2 * count)
-        told = shared(read, len(self.tracks), alone)
+        told = shared(work, len(parts), alone)
         self.progress = progress
-        if None in told:
-            return None
-        lanes = []
-        for number, (found, seen) in enumerate(told):
-            self.tracks[number].notice(seen)
-            lanes.append(Lane(number, starmap(Batch, found), None))
-        return lanes
+        found: dict[Track, list[Any]] = {track: [] for track in self.tracks}
+        for track in self.tracks:
+            track.ledger = Ledger(quick=track.ledger.quick)
+        for (track, _), (result, seen) in zip(parts, told, strict=True):
+            track.notice(seen)
+            found[track].append(result)
+        return list(found.values())
 
     def _begins(self) -> list[bytes]:
         """Return the earliest time of each track: of many, most are read one after the other."""

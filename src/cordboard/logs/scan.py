@@ -12,7 +12,7 @@ from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_KEY, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
 from cordboard.logs.times import LOWEST, seconds
-from cordboard.logs.track import Track, disorder_s
+from cordboard.logs.track import Range, Track, disorder_s
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
@@ -68,6 +68,7 @@ class Scan:
 
     Attributes:
         wanted: What bytes a wanted line must hold.
+        part: What is read; None for all of the window.
         watch: Is shown each block that is read.
         summing: Whether batches are to have a summary.
     """
@@ -89,6 +90,7 @@ class Scan:
         self._until = until
         self._exact = exact
         self._size = size
+        self.part: Range | None = None
         self.watch: Watch | None = None
         self.summing = False
         self._progress = progress
@@ -96,9 +98,12 @@ class Scan:
 
     def blocks(self) -> Iterator[Block]:
         """Yield the window's blocks, with some slack around it."""
-        whole = (0, None)
-        begin, end = whole if self._exact else self._track.span(self._since, self._until)
+        begin, end = self.part or self.range()
         return blocks(self._track.tape, begin, end, self._size)
+
+    def range(self) -> Range:
+        """Return where the window begins and ends."""
+        return (0, None) if self._exact else self._track.span(self._since, self._until)
 
     def batches(self) -> Iterator[Batch]:
         """Yield what may be wanted; what is not in the window is left out."""

@@ -7,14 +7,12 @@ in it.
 """
 
 import re
-from _thread import allocate_lock
 from collections.abc import Callable, Iterator, Mapping
 
-from cordboard.contract.typed import Final
+from cordboard.contract.typed import Any, Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.entries import Entry
 from cordboard.logs.merge import Lane, mark_of
-from cordboard.logs.parallel import spread
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.records import record_of
@@ -22,8 +20,7 @@ from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.skew import corrections
 from cordboard.logs.tape import Block
 from cordboard.logs.times import shifted
-from cordboard.logs.track import Track
-from cordboard.logs.tracks import Progress
+from cordboard.logs.track import Range, Track
 
 _KEPT_MAX_BYTES: Final = 32 << 20
 _QUICK_FROM_BYTES: Final = 8 << 20
@@ -49,28 +46,31 @@ class Search:
         trail: Of the session; filled in the first step.
         tracks: Where to look.
         scanner: Makes a pass over the window of a track.
-        progress: Is told of bytes that were read.
+        by_two: Has two processes read all of it, in parts; None where one does.
     """
 
     def __init__(
-        self, query: Query, trail: Trail, tracks: list[Track], scanner: Scanner, progress: Progress
+        self,
+        query: Query,
+        trail: Trail,
+        tracks: list[Track],
+        scanner: Scanner,
+        by_two: Callable[[Callable[[Track, Range], Any]], list[list[Any]]] | None,
     ) -> None:
         self.query = query
         self.trail = trail
         self.tracks = tracks
         self.scanner = scanner
-        self.progress = progress
+        self.by_two = by_two
         self._kept = 0
-        self._lock = allocate_lock()
 
     def lanes(self) -> list[Lane]:
         """Return the entries of each track that belong to the session, or mention it."""
-        own = spread(self._mentions, self.tracks)
-        if not self.trail.boots and not self.trail.traces:
-            around: list[list[Entry]] = [[] for _ in own]
-        else:
+        own = self._own()
+        around: list[list[Entry]] = [[] for _ in own]
+        if self.trail.boots or self.trail.traces:
             self._count_quickly()
-            around = spread(self._around, self.tracks)
+            around = [self._around(track) for track in self.tracks]
         if self._kept > _KEPT_MAX_BYTES:
             return [Lane(n, self._again(track)) for n, track in enumerate(self.tracks)]
         fixed = corrections(self.trail.steps) if self.query.fix_skew else {}
@@ -81,18 +81,38 @@ class Search:
 
     # --- the first step
 
-    def _mentions(self, track: Track) -> list[Entry]:
-        """Return all entries of a track in which the id occurs; learn from the session's own.
+    def _own(self) -> list[list[Entry]]:
+        """Return all entries in which the id occurs; learn from the session's own."""
+        if self.by_two is None:
+            told = [[self._mentions(track)] for track in self.tracks]
+        else:
+            told = self.by_two(self._mentions)
+        own: list[list[Entry]] = []
+        self._kept = 0
+        for track, parts in zip(self.tracks, told, strict=True):
+            if None in parts:  # too many to be kept
+                self._kept += _KEPT_MAX_BYTES
+                found = list[Entry]()
+                for entry in self._naming(self.scanner(track, self._by_id())):
+                    self._learn(entry, track)
+            else:
+                found = [Entry(*item) for part in parts for item in part or ()]
+                for entry in found:
+                    self._kept += len(entry.raw)
+                    self._learn(entry, track)
+            own.append(found)
+        return own
 
-        None are returned once there are too many to be kept.
-        """
+    def _mentions(self, track: Track, part: Range | None = None) -> list[tuple[Any, ...]] | None:
+        """Return the entries of a part of a track in which the id occurs; None if they are too many."""
         found = []
-        for entry in self._naming(self.scanner(track, self._by_id())):
-            with self._lock:
-                self._learn(entry, track)
-                self._kept += len(entry.raw)
-            if self._kept <= _KEPT_MAX_BYTES:
-                found.append(entry)
+        scan = self.scanner(track, self._by_id())
+        scan.part = part
+        for entry in self._naming(scan):
+            self._kept += len(entry.raw)
+            if self._kept > _KEPT_MAX_BYTES:
+                return None
+            found.append(tuple(entry))
         return found
 
     def _by_id(self) -> Prefilter:
@@ -139,8 +159,7 @@ class Search:
             return []
         named = self.trail.session.encode()
         found = [entry for entry in scan.entries() if named not in entry.raw]
-        with self._lock:
-            self._kept += sum(len(entry.raw) for entry in found)
+        self._kept += sum(len(entry.raw) for entry in found)
         return found
 
     def _indirect(self) -> tuple[tuple[bytes, ...], ...]:
@@ -148,7 +167,7 @@ class Search:
         return (found,) if found else ()
 
     def _near(self, track: Track, wanted: Prefilter) -> Scan:
-        return Scan(track, wanted, *self._when(), progress=self.progress)
+        return Scan(track, wanted, *self._when())
 
     def _when(self) -> tuple[bytes, bytes]:
         """Return the time around the session's own lines."""

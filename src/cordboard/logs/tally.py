@@ -1,6 +1,5 @@
 """What was returned, counted while it passes; at the end, the coverage."""
 
-from _thread import allocate_lock
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -60,7 +59,6 @@ class Tally:
         self.streams: dict[int, Heard] = {}
         self.notes: list[str] = []
         self.limit: int | None = None
-        self._lock = allocate_lock()
 
     def note(self, line: Line, number: int) -> None:
         """Count a line of a stream."""
@@ -77,20 +75,18 @@ class Tally:
     def note_summary(self, summary: Summary, span: tuple[bytes, bytes], number: int) -> None:
         """Count the lines of a block of a stream, which are looked at no further."""
         first, last = span[0].decode(), span[1].decode()
-        with self._lock:
-            self.services.setdefault(summary.service, Heard()).add(summary.lines, first, last)
-            self.streams.setdefault(number, Heard()).add(summary.lines, first, last)
-            self.attribution["absent"] += summary.absent
-            self.attribution["explicit"] += summary.lines - summary.absent
+        self.services.setdefault(summary.service, Heard()).add(summary.lines, first, last)
+        self.streams.setdefault(number, Heard()).add(summary.lines, first, last)
+        self.attribution["absent"] += summary.absent
+        self.attribution["explicit"] += summary.lines - summary.absent
 
     def note_glance(self, seen: Glance, at: bytes, number: int, lines: int = 1) -> None:
         """Count a line that was only glanced at; or take it back, with ``lines`` of -1."""
         service, how = seen
         moment = at.decode()
-        with self._lock:
-            self.services.setdefault(service, Heard()).add(lines, moment, moment)
-            self.streams.setdefault(number, Heard()).add(lines, moment, moment)
-            self.attribution[how] += lines
+        self.services.setdefault(service, Heard()).add(lines, moment, moment)
+        self.streams.setdefault(number, Heard()).add(lines, moment, moment)
+        self.attribution[how] += lines
 
     def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
         """Return what answered, what did not, and why."""

@@ -17,6 +17,7 @@ from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key
 from cordboard.logs.tape import Tape
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 
+_PART_BYTES: Final = 32 * 1024 * 1024
 _PROBE_BYTES: Final = 4 * 1024
 _SAMPLE_BYTES: Final = 16 * 1024
 _PROBE_MAX_BYTES: Final = 1024 * 1024
@@ -28,7 +29,12 @@ _PROBES: Final = 8
 BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
 _NUMBERED: Final = pattern(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
 _OWN_LINE: Final = b"\n" + OWN_START
+_KEY_BYTES: Final = OWN_KEY.stop + 1
 _DIGITS: Final = frozenset("0123456789")
+
+
+Range = tuple[int, int | None]
+"""Where it begins, and where it ends; None for the end of the stream, wherever that is."""
 
 
 class Head(NamedTuple):
@@ -77,7 +83,7 @@ class Track:
         self.service = service_of(name)
         self.passed_over = False
         self._last: bytes | None = None
-        self._spans: dict[tuple[bytes, bytes], tuple[int, int | None]] = {}
+        self._spans: dict[tuple[bytes, bytes], Range] = {}
         self._known: list[tuple[int, bytes]] | None = None
 
     def all_shortfalls(self) -> list[Shortfall]:
@@ -90,8 +96,10 @@ class Track:
         return damage, self.passed_over, self.ledger.runs
 
     def notice(self, seen: Any) -> None:
-        """Take in what another process has `seen`."""
-        damage, self.passed_over, self.ledger.runs = seen
+        """Take in what was `seen` of a part of it, here or in another process."""
+        damage, passed_over, runs = seen
+        self.passed_over = self.passed_over or passed_over
+        self.ledger.take(runs)
         self.tape.damage = Shortfall(*damage) if damage else self.tape.damage
 
     def head(self) -> Head | None:
@@ -130,13 +138,30 @@ class Track:
         begin, end = self.span(since, until)
         return (self.size if end is None else end) - begin
 
-    def span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
+    def parts(self, begin: int, end: int | None) -> list[Range]:
+        """Return a range as parts that can be read apart from each other: no entry is in two.
+
+        A line in our own form ends whatever stood before it; where there is none, nothing is parted.
+        """
+        if isinstance(self.tape, PackedTape):
+            return [(begin, end)]
+        stop = self.size if end is None else end
+        places = range(begin + _PART_BYTES, stop - _PART_BYTES // 2, _PART_BYTES)
+        cuts = [cut for place in places if (cut := self._own_line_from(place)) is not None]
+        return list(zip([begin, *cuts], [*cuts, end], strict=True))
+
+    def _own_line_from(self, offset: int) -> int | None:
+        data = self.tape.read(offset, _SAMPLE_BYTES)
+        at = data.find(_OWN_LINE) + 1
+        return offset + at if at and own_key(data[at : at + _KEY_BYTES]) is not None else None
+
+    def span(self, since: bytes, until: bytes) -> Range:
         """Return where a window begins and ends; looked for once."""
         if (since, until) not in self._spans:
             self._spans[since, until] = self._span(since, until)
         return self._spans[since, until]
 
-    def _span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
+    def _span(self, since: bytes, until: bytes) -> Range:
         """Return where the window begins and ends, found by bisection with slack that is checked.
 
         The slack is for disorder: it grows until it is twice what is seen around both ends, and
@@ -155,7 +180,7 @@ class Track:
             return self.size, self.size
         return self._found_span(since, until) if self._in_order() else (0, None)
 
-    def _found_span(self, since: bytes, until: bytes) -> tuple[int, int | None]:
+    def _found_span(self, since: bytes, until: bytes) -> Range:
         slack = min(_SLACK_MAX_S, max(_SLACK_S, 2 * self._wide_disorder()))
         while True:
             begin = self._bisect(shifted(since, -slack))[0] if since > LOWEST else 0
