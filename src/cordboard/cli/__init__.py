@@ -42,6 +42,8 @@ examples:
 """
 
 
+# Our words are English, and so may argparse's be: to look for others takes a start 1 ms.
+vars(argparse)["_"] = str
 _Formatter: Final = argparse.RawDescriptionHelpFormatter
 
 

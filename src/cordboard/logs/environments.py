@@ -16,7 +16,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.contract.typed import TYPE_CHECKING, Any, Final
@@ -91,6 +90,8 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
     Raises:
         CordboardError: This release, or this installation, has no such source.
     """
+    from importlib.util import find_spec  # noqa: PLC0415 - a folder's source is there
+
     module = f"{_ROOM}.{kind}"
     if find_spec(module) is None:
         raise SettingsError(

@@ -26,7 +26,7 @@ def spread(
     An interrupt (Ctrl-C) is raised at once; what the other hands do then comes to nothing.
     """
     waiting = list(items)
-    if len(waiting) == 1 or hands == 1:
+    if len(waiting) <= 1 or hands == 1:
         return [work(item) for item in waiting]
     from threading import Thread  # noqa: PLC0415 - of one stream, a query does without
 
