@@ -25,6 +25,7 @@ key_of_own: Final = itemgetter(OWN_KEY)
 """Returns the time of a line of ours."""
 
 _SPARE_MAX: Final = 4
+_FIRST_LINES: Final = 50
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
 
 
@@ -44,12 +45,17 @@ class Arranged(NamedTuple):
 
 def arranged(raws: list[bytes]) -> Arranged:
     """Return lines of ours in the order of time."""
-    keys = list(map(key_of_own, raws))
-    if all(map(lt, keys, keys[1:])):
-        return Arranged(keys, raws, distinct=True)
+    if _in_order(list(map(key_of_own, raws[:_FIRST_LINES]))):  # else the others hardly are
+        keys = list(map(key_of_own, raws))
+        if _in_order(keys):
+            return Arranged(keys, raws, distinct=True)
     raws = sorted(raws, key=key_of_own)
     keys = list(map(key_of_own, raws))
     return Arranged(keys, raws, _are_distinct(keys, raws))
+
+
+def _in_order(keys: Sequence[bytes]) -> bool:
+    return all(map(lt, keys, keys[1:]))
 
 
 def _are_distinct(keys: Sequence[bytes], raws: Sequence[bytes]) -> bool:
