@@ -59,7 +59,10 @@ def test_the_first_lines_and_the_others(tmp_path: Path) -> None:
         decode(b"{")
 
 
-NEEDLESS = ("asyncio", "boto3", "dataclasses", "inspect", "lightkube", "msgspec", "redis", "shutil")
+NEEDLESS = (
+    *("asyncio", "boto3", "dataclasses", "inspect", "lightkube", "locale", "msgspec", "pathlib"),
+    *("redis", "shutil", "threading", "typing"),
+)
 
 
 def test_a_query_loads_no_more_than_it_needs(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.logs import merge
+from cordboard.logs.glance import Summary
 from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
-from cordboard.logs.merge import Item, Lane, merged
+from cordboard.logs.merge import Item, Lane, Whole, merged
 from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
-from cordboard.logs.tape import Block
+from cordboard.logs.tape import Block, arranged, key_of_own
 from logs.logs_support import at, encoded, record, runs_missing
 
 seconds = st.integers(0, 60)
@@ -147,6 +149,59 @@ def test_a_copy_that_was_cut() -> None:
     whole = encoded(record(1, seq=1))
     assert raws_of(lane(0, whole[:60]), lane(1, whole)) == [whole]
     assert raws_of(lane(0, whole[:60])) == [whole[:60]]
+
+
+moments = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), max_size=60)
+
+
+@given(moments)
+def test_lines_of_ours_in_order(said: list[tuple[int, int]]) -> None:
+    """They stand in the order of time, as they stood where some are of one moment; copies are seen."""
+    lines = [encoded(record(second / 10, seq=seq, message=str(n)))
+             for n, (second, seq) in enumerate(said)]  # fmt: skip
+    keys, raws, distinct = arranged(lines)
+    order = sorted(range(len(said)), key=lambda n: said[n][0])
+    assert raws == [lines[n] for n in order]
+    assert keys == [at(said[n][0] / 10).encode() for n in order]
+    assert distinct == (len(set(said)) == len(said))
+
+
+@given(st.lists(moments, max_size=4), st.integers(1, 7))
+def test_lines_that_are_told_of_are_merged_as_others_are(
+    streams: list[list[tuple[int, int]]], size: int
+) -> None:
+    """Whether a summary has told of lines or not: they come in the same order, each once."""
+    found = []
+    counts = (Counter[str](), Counter[str]())
+    for told in (True, False):
+        lanes = []
+        for number, said in enumerate(streams):
+            lines = [encoded(record(a / 10, seq=b, boot=f"{a}aaaaaaa"[:8])) for a, b in said]
+            parts = [lines[n : n + size] for n in range(0, len(lines), size)]
+            newest = [
+                max(map(key_of_own, chain.from_iterable(parts[: n + 1]))) for n in range(len(parts))
+            ]
+            whole = [
+                (*arranged(part), read_to) for part, read_to in zip(parts, newest, strict=True)
+            ]
+            lanes.append(
+                Lane(
+                    number,
+                    [
+                        Batch(keys, raws, read_to, Summary("bot", len(raws), 0) if told else None,
+                              ordered=True, distinct=distinct)
+                        for keys, raws, distinct, read_to in whole
+                    ],
+                )
+            )  # fmt: skip
+        raws = [
+            raw
+            for items in merged(lanes, counts[told])
+            for raw in (items.raws if isinstance(items, Whole) else [item[1] for item in items])
+        ]
+        found.append(raws)
+    assert found[0] == found[1]
+    assert counts[0] == counts[1]
 
 
 # --- numbers

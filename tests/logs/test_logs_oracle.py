@@ -12,11 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import parallel, track
+from cordboard.logs import parallel, search, track
 from cordboard.logs import reader as reading
+from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
+from cordboard.logs.scan import Scan
 from cordboard.logs.sources.directory import Directory
+from cordboard.logs.times import HIGHEST, LOWEST
 from logs.logs_support import (
     Oracle,
     ask,
@@ -226,6 +229,33 @@ def test_a_window_lacks_what_was_lost_and_nothing_else(
 
 
 @EXAMPLES
+@given(seed=st.integers(0, 10**9), part_bytes=st.sampled_from([300, 2000, 10_000]))
+def test_parts_of_a_stream(seed: int, part_bytes: int) -> None:
+    """Parts lie side by side, and their entries, read apart, are those of the whole."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        Corpus(seed, folder)
+        reader = Reader(Query(), [Directory(folder)], block_bytes=700)
+        list(reader.items())
+        for stream in reader.tracks:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(track, "_PART_BYTES", part_bytes)
+                parts = stream.parts(0, None)
+            assert [begin for begin, _ in parts] == [0, *(end for _, end in parts[:-1])]
+            assert parts[-1][1] is None
+            apart = []
+            for part in parts:
+                scan = Scan(stream, Prefilter(), LOWEST, HIGHEST, size=700)
+                scan.part = part
+                apart += [entry.raw for entry in scan.entries()]
+            whole = Scan(stream, Prefilter(), LOWEST, HIGHEST, size=700).entries()
+            assert apart == [entry.raw for entry in whole]
+        reader.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+@EXAMPLES
 @given(seed=st.integers(0, 10**9), block_bytes=st.sampled_from([300, 2000, 1 << 20]))
 def test_handed_on_as_they_are(seed: int, block_bytes: int) -> None:
     """Lines that need no decoding are the same, and counted the same, as those that are decoded."""
@@ -249,9 +279,20 @@ def test_handed_on_as_they_are(seed: int, block_bytes: int) -> None:
 @EXAMPLES
 @given(
     seed=st.integers(0, 10**9),
-    wanted=st.sampled_from([{"level": "warn"}, {"services": ("gateway",)}, {"user": "u-1"}]),
+    wanted=st.sampled_from(
+        [
+            {"level": "warn"},
+            {"services": ("gateway",)},
+            {"user": "u-1"},
+            {"session": "call-7"},
+            {"session": "a", "mentions": True},
+        ]
+    ),
+    part_bytes=st.sampled_from([500, 4000, 1 << 20]),
 )
-def test_two_processes_find_what_one_finds(seed: int, wanted: dict[str, Any]) -> None:
+def test_two_processes_find_what_one_finds(
+    seed: int, wanted: dict[str, Any], part_bytes: int
+) -> None:
     """Where much is searched and little found, two share the work; the answer is the same."""
     folder = Path(tempfile.mkdtemp())
     try:
@@ -261,8 +302,11 @@ def test_two_processes_find_what_one_finds(seed: int, wanted: dict[str, Any]) ->
             patch.setattr(parallel, "HANDS", 2)
             patch.setattr(threading, "active_count", lambda: 1)  # other tests have left some
             patch.setattr(reading, "SHARED_FROM_BYTES", 0)
+            patch.setattr(reading, "SEARCHED_BY_TWO_FROM_BYTES", -1)
+            patch.setattr(track, "_PART_BYTES", part_bytes)
             two = ask(folder, 2000, **wanted)
             patch.setattr(reading, "_FOUND_MAX_BYTES", 1)
+            patch.setattr(search, "_KEPT_MAX_BYTES", 300)
             too_much = ask(folder, 2000, **wanted)
         assert two.raws == one.raws
         assert too_much.raws == one.raws

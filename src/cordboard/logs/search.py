@@ -8,6 +8,7 @@ in it.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import compress
 
 from cordboard.contract.typed import Any, Final
 from cordboard.logs.attribution import Trail
@@ -157,8 +158,8 @@ class Search:
             for block in scan.blocks():
                 note(block)
             return []
-        named = self.trail.session.encode()
-        found = [entry for entry in scan.entries() if named not in entry.raw]
+        mention = mention_of(self.trail.session)
+        found = [entry for entry in scan.entries() if not mention.search(entry.raw)]
         self._kept += sum(len(entry.raw) for entry in found)
         return found
 
@@ -190,8 +191,16 @@ class Search:
     # --- too much to be kept
 
     def _again(self, track: Track) -> Iterator[Batch]:
-        terms = (self.trail.session.encode(), *(part for term in self._indirect() for part in term))
-        return self.scanner(track, Prefilter(anywhere=(terms,))).batches()
+        named = self.trail.session.encode()
+        terms = (named, *(part for term in self._indirect() for part in term))
+        since, until = self._when()
+        mention = mention_of(self.trail.session)
+        wanted = Prefilter() if track.name in self.trail.streams else Prefilter(anywhere=(terms,))
+        for batch in self.scanner(track, wanted).batches():
+            pairs = zip(batch.keys, batch.raws, strict=True)
+            kept = [since <= key < until or mention.search(raw) is not None for key, raw in pairs]
+            keys, raws = list(compress(batch.keys, kept)), list(compress(batch.raws, kept))
+            yield Batch(keys, raws, batch.read_to)
 
 
 def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
