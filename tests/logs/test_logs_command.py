@@ -127,6 +127,8 @@ def test_what_is_asked_for(
         (("--prod",), "There is no environment prod; there are: local."),
         (("--report", "a.pdf"), "--report a.pdf: a name that ends with .html or .txt is wanted."),
         (("--coverage", "no/where.json"), "--coverage no/where.json: there is no such directory."),
+        (("--coverage", "-"), "--coverage -: stdout has the lines; a name is wanted."),
+        (("--report", "-"), "--report -: stdout has the lines; a name is wanted."),
         (("--coverage", "."), "--coverage .: it is a folder; a file is wanted."),
         (("--dir", ""), "--dir '': a name is wanted."),
         (("--env", ""), "--env '': a name is wanted."),
@@ -618,6 +620,29 @@ def test_following_somebody_who_is_unknown(service: str, said: str) -> None:
         assert process.stderr is not None
         ready = select.select([process.stderr], [], [], 20 if said else 1.5)[0]
         assert (os.read(process.stderr.fileno(), 1000) if ready else b"").decode() == said
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_half_written_is_taken_away(tmp_path: Path, number: int) -> None:
+    """Ended by a signal while its reader waits, a query leaves no file of those that it was writing."""
+    lines = [encoded(record(n, seq=n, message="x" * 500)) for n in range(1, 5000)]
+    write_lines(tmp_path / "logs" / "gateway.jsonl", lines)
+    words = ["--dir", str(tmp_path / "logs"), "-o", "raw", "--report", "report.html"]
+    words += ["--collect", "lines", "--bundle", "all.zip"]
+    process = subprocess.Popen(
+        [*COMMAND, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - no other thread is there
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        process.stdout.read(1)  # it has begun, and soon the pipe is full
+        assert [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+        process.send_signal(number)
+        assert process.wait(20) in {128 + number, -number}
+        assert [path.name for path in tmp_path.iterdir()] == ["logs"]
     finally:
         process.kill()
         process.communicate()

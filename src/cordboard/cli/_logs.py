@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.terminal import one_line
-from cordboard.contract.typed import IO, TYPE_CHECKING, Final
+from cordboard.contract.typed import IO, TYPE_CHECKING, Final, NoReturn
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 from cordboard.settings import pager_command
 
@@ -108,6 +108,21 @@ def told_of_no_space() -> Iterator[None]:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it is not tried again
         raise CordboardError(f"The output could not be written: {error.strerror}.") from error
+
+
+@contextmanager
+def left_clean() -> Iterator[None]:
+    """Let SIGTERM end a block as Ctrl-C does: what is half written is taken away."""
+    from signal import SIGTERM, signal
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)  # what shells give for a signal
+
+    before = signal(SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal(SIGTERM, before)
 
 
 class Tee:

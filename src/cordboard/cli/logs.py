@@ -246,6 +246,9 @@ def _check_targets(args: argparse.Namespace) -> None:
     Raises:
         UsageError: A file cannot be written there.
     """
+    for name in ("coverage", "report", "collect", "bundle"):
+        if getattr(args, name) == "-":
+            raise UsageError(f"--{name} -: stdout has the lines; a name is wanted.")
     if args.coverage:
         _check_coverage_path(args.coverage)
     if not (args.report or args.collect or args.bundle):
@@ -276,14 +279,15 @@ def _hand_over(args: argparse.Namespace, reader: "Reader", begin: Callable[[], N
         return known[0]
 
     tee = _logs.Tee(_render(args), begin, flushed=sys.stdout.isatty())
-    report.hand_over(
-        tee.lines(reader.lines()) if args.output else reader.lines(),
-        coverage,
-        _header(args, reader.query),
-        report=args.report,
-        directory=args.collect,
-        zip_path=args.bundle,
-    )
+    with _logs.left_clean():
+        report.hand_over(
+            tee.lines(reader.lines()) if args.output else reader.lines(),
+            coverage,
+            _header(args, reader.query),
+            report=args.report,
+            directory=args.collect,
+            zip_path=args.bundle,
+        )
     begin()
     for name in filter(None, (args.collect, args.report, args.bundle)):
         _say(args, f"{name}: written")
