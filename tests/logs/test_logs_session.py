@@ -443,6 +443,15 @@ def test_too_much_to_be_kept(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> N
     assert again.coverage == kept.coverage
 
 
+def test_one_stream_alone_is_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few others there are, or none: nothing of it is left out."""
+    lines = [encoded(record(n, seq=n, session="call-7")) for n in range(1, 20)]
+    write_lines(tmp_path / "gateway.jsonl", lines)
+    for most in (0, 1, len(lines[0]), sum(map(len, lines)) - 1, sum(map(len, lines))):
+        monkeypatch.setattr(search, "_KEPT_MAX_BYTES", most)
+        assert ask(tmp_path, session="call-7").raws == lines
+
+
 # --- clocks
 
 

@@ -8,7 +8,6 @@ from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary
 from cordboard.logs.prefilter import Prefilter, Term, holds
-from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_KEY, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
 from cordboard.logs.times import LOWEST, seconds
@@ -99,7 +98,8 @@ class Scan:
     def blocks(self) -> Iterator[Block]:
         """Yield the window's blocks, with some slack around it."""
         begin, end = self.part or self.range()
-        return blocks(self._track.tape, begin, end, self._size)
+        fresh = not any(self.wanted)
+        return blocks(self._track.tape, begin, end, self._size, fresh=fresh)
 
     def range(self) -> Range:
         """Return where the window begins and ends."""
@@ -157,7 +157,7 @@ class Scan:
         own = bool(wanted.own or not terms) and block.is_own
         if own:
             terms += wanted.own
-        plain = own and not terms and is_text(block.data)
+        plain = own and not terms and block.is_text
         if self.watch is not None:
             _ = block.arrange() if plain else None
             self.watch(block)

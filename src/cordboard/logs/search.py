@@ -92,7 +92,7 @@ class Search:
         self._kept = 0
         for track, parts in zip(self.tracks, told, strict=True):
             if None in parts:  # too many to be kept
-                self._kept += _KEPT_MAX_BYTES
+                self._kept += _KEPT_MAX_BYTES + 1
                 found = list[Entry]()
                 for entry in self._naming(self.scanner(track, self._by_id())):
                     self._learn(entry, track)

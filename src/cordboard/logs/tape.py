@@ -14,6 +14,7 @@ from stringzilla import count, find, rfind
 from cordboard.contract.typed import Final, NamedTuple, Protocol
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
+from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_KEY, OWN_START
 
 BLOCK_BYTES: Final = 1 << 20
@@ -102,16 +103,26 @@ class Block:
     def data(self) -> bytes:
         """The bytes as a copy of their own; a search does without."""
         if self._data is None:
+            if isinstance(self.buffer, bytes) and len(self.buffer) == self.size:
+                return self.buffer
             self._data = bytes(memoryview(self.buffer)[: self.size])
         return self._data
+
+    @property
+    def is_text(self) -> bool:
+        """Whether they are valid UTF-8."""
+        return self.buffer.isascii() or is_text(self.data)
 
     @property
     def lines(self) -> list[bytes]:
         """The lines, without their newlines."""
         if self._lines is None:
-            self._lines = self.data.split(b"\n")
-            if not self._lines[-1]:
-                self._lines.pop()
+            if isinstance(self.buffer, bytes) and self.size < len(self.buffer):
+                self._lines = self.buffer.split(b"\n")[: self.count_of_lines]
+            else:
+                self._lines = self.data.split(b"\n")
+                if not self._lines[-1]:
+                    self._lines.pop()
         return self._lines
 
     @property
@@ -224,34 +235,59 @@ class FileTape:
 
 
 def blocks(
-    tape: Tape, begin: int = 0, end: int | None = None, size: int = BLOCK_BYTES
+    tape: Tape,
+    begin: int = 0,
+    end: int | None = None,
+    size: int = BLOCK_BYTES,
+    *,
+    fresh: bool = False,
 ) -> Iterator[Block]:
-    """Yield the bytes from ``begin`` to ``end`` in blocks that end where an entry does."""
+    """Yield the bytes from ``begin`` to ``end`` in blocks that end where an entry does.
+
+    Args:
+        tape: What is read.
+        begin: The first of them; an entry begins there.
+        end: The first one behind them; None for the end of the tape.
+        size: How many are read at once.
+        fresh: Each block has memory of its own; for one that is split into lines.
+    """
     if end is not None and begin >= end:
+        return
+    if fresh:
+        yield from _blocks(tape, begin, end, size, None)
         return
     buffer = _spare.pop() if size == BLOCK_BYTES and _spare else bytearray(size)
     try:
-        yield from _blocks(tape, begin, end, buffer)
+        yield from _blocks(tape, begin, end, size, buffer)
     finally:
         if size == BLOCK_BYTES and len(_spare) < _SPARE_MAX:
             _spare.append(buffer)
 
 
-def _blocks(tape: Tape, begin: int, end: int | None, buffer: bytearray) -> Iterator[Block]:
+def _blocks(
+    tape: Tape, begin: int, end: int | None, size: int, buffer: bytearray | None
+) -> Iterator[Block]:
     offset = begin
     while end is None or offset < end:
-        asked = len(buffer) if end is None else min(len(buffer), end - offset)
-        count = tape.read_into(buffer, offset, asked)
+        asked = size if end is None else min(size, end - offset)
+        found: bytes | bytearray
+        if buffer is None:
+            found = tape.read(offset, asked)
+            count = len(found)
+        else:
+            found = buffer
+            count = tape.read_into(buffer, offset, asked)
         if count == 0:
             return
         last = count < asked or (end is not None and offset + count >= end)
-        cut = count if last else cut_at(buffer, count)
+        cut = count if last else cut_at(found, count)
         if cut == 0:  # a line, or an entry, longer than the buffer
-            if len(buffer) < ENTRY_MAX_BYTES:
-                buffer = bytearray(2 * len(buffer))
+            if size < ENTRY_MAX_BYTES:
+                size *= 2
+                buffer = None if buffer is None else bytearray(size)
                 continue
-            cut = buffer.rfind(b"\n", 0, count) + 1 or count
-        yield Block(buffer, cut, offset)
+            cut = found.rfind(b"\n", 0, count) + 1 or count
+        yield Block(found, cut, offset)
         offset += cut
 
 
