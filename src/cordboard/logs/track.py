@@ -187,7 +187,8 @@ class Track:
             end = self.size
             if until < HIGHEST:
                 end = self._bisect(shifted(until, slack), begin)[1]
-            seen = max(self._disorder(begin), self._disorder(end), self._wide_disorder())
+            ends = [begin] if until == HIGHEST else [begin, end]
+            seen = max(self._wide_disorder(), *map(self._disorder, ends))
             if seen * 2 <= slack:
                 return begin, end
             if slack >= _SLACK_MAX_S:
