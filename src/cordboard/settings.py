@@ -257,7 +257,7 @@ class Settings:
 
     @property
     def log_folder(self) -> str:
-        """The name of the local log directory."""
+        """The same as text: a query does without pathlib."""
         return self.log_dir or os.path.join(_state_folder(), "logs", "local")
 
     @property

@@ -50,12 +50,13 @@ class Kept(typed.NamedTuple):
 
 
 def test_named_tuples_can_be_pickled() -> None:
+    """They are found by the name of their module, as those of typing are."""
     assert pickle.loads(pickle.dumps(Kept(3))) == Kept(3)
 
 
 def test_annotations_may_name_anything() -> None:
-    """What stands for a type can be joined and subscripted as types are."""
-    for name in ("Any", "Final", "Literal", "IO"):
+    """What stands for a type can be joined and subscripted as types are; `cast` returns its value."""
+    for name in ("Any", "AnyStr", "ClassVar", "Final", "IO", "Literal", "NoReturn"):
         stand_in: Any = getattr(typed, name)
         assert stand_in["x"] is stand_in
         assert stand_in | None is stand_in

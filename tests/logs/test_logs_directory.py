@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import random
 from bisect import bisect_left
 from itertools import accumulate
 from pathlib import Path
@@ -158,6 +159,45 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert answer.raws == LINES[20:]
     assert (str(tmp_path / "a.jsonl"), "forbidden", "Permission denied") in answer.shortfalls
     assert not answer.coverage.complete
+
+
+def test_many_files_in_no_order(tmp_path: Path) -> None:
+    """However many small files there are, and in whatever order: all of them are put in order, once."""
+    lines = [encoded(record(n, seq=n)) for n in range(1, 400)]
+    shuffled = random.Random(7).sample(lines, len(lines))
+    for number in range(60):
+        write_lines(tmp_path / f"a{number}.jsonl", shuffled[number::60])
+    write_lines(tmp_path / "copies" / "a.jsonl", shuffled)
+    answer = ask(tmp_path)
+    assert answer.raws == lines
+    assert answer.coverage.counts == {"duplicate": len(lines)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (".", "a.jsonl"),
+        ("./.", "a.jsonl"),
+        ("", "a.jsonl"),
+        (".//x//y/", "x/y/b.jsonl"),
+        ("x/../x/y", "x/../x/y/b.jsonl"),
+        ("./a.jsonl", "a.jsonl"),
+    ],
+)
+def test_names_of_files(
+    tmp_path: Path, asked: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is named as the folder was, without what means nothing in its path."""
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "a.jsonl", LINES[:1])
+    write_lines(tmp_path / "x" / "y" / "b.jsonl", LINES[:1])
+    found = {file.name: file for file in Directory(asked).streams(Query())}
+    assert named in found
+    for file in found.values():
+        file.close()
+    (whole,) = Directory(tmp_path / "x//./y").streams(Query())
+    assert whole.name == f"{tmp_path}/x/y/b.jsonl"
+    whole.close()
 
 
 def test_renamed_while_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_a_report_of_long_lines(long_line: Path, tmp_path: Path) -> None:
 def test_what_is_held_for_the_sake_of_order_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lane that would have to hold too much gives it out, in order; the rest comes late."""
     monkeypatch.setattr(merge, "HELD_MAX_BYTES", 4000)
-    monkeypatch.setattr(merge, "_MANY", 10)
+    monkeypatch.setattr(merge, "_MANY_ENTRIES", 10)
     moments = [at(1000 + n / 1000).encode() for n in range(400)]
     early = at(1000.0005).encode()
     batches = [

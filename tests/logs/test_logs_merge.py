@@ -166,6 +166,26 @@ def test_lines_of_ours_in_order(said: list[tuple[int, int]]) -> None:
     assert distinct == (len(set(said)) == len(said))
 
 
+def test_lines_that_are_told_of_are_handed_on_whole() -> None:
+    """They need not be looked at singly, in one stream or in several, unless one is a copy."""
+    lines = [encoded(record(n, seq=n)) for n in range(1, 9)]
+
+    def told(number: int, *numbers: int) -> Lane:
+        keys, raws, distinct = arranged([lines[n] for n in numbers])
+        summary = Summary("gateway", len(raws), 0)
+        batch = Batch(keys, raws, keys[-1], summary, ordered=True, distinct=distinct)
+        return Lane(number, [batch], None)
+
+    for lanes in ([told(0, 2, 1, 0)], [told(0, 0, 2), told(1, 1)], [told(n, n) for n in range(3)]):
+        (whole,) = merged(lanes, Counter())
+        assert whole == Whole(lines[:3])
+    counts = Counter[str]()
+    (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], counts)
+    assert isinstance(singly, list)
+    assert [item[1] for item in singly] == lines[:3]
+    assert counts["duplicate"] == 1
+
+
 @given(st.lists(moments, max_size=4), st.integers(1, 7))
 def test_lines_that_are_told_of_are_merged_as_others_are(
     streams: list[list[tuple[int, int]]], size: int

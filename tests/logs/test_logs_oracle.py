@@ -293,7 +293,10 @@ def test_handed_on_as_they_are(seed: int, block_bytes: int) -> None:
 def test_two_processes_find_what_one_finds(
     seed: int, wanted: dict[str, Any], part_bytes: int
 ) -> None:
-    """Where much is searched and little found, two share the work; the answer is the same."""
+    """Where much is searched, for few lines or for a session, two share the work.
+
+    The answer is the same, also where it is too much to be kept.
+    """
     folder = Path(tempfile.mkdtemp())
     try:
         Corpus(seed, folder)

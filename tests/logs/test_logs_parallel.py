@@ -96,8 +96,14 @@ def test_an_error_here_ends_both() -> None:
 
 
 def test_no_copy_of_a_process_with_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy has one thread alone: locks that others hold would never be let go."""
+    """A copy has one thread alone: locks that others hold would never be let go.
+
+    Nor is there one on a single processor.
+    """
     assert can_share()
+    monkeypatch.setattr(parallel, "HANDS", 1)
+    assert not can_share()
+    monkeypatch.setattr(parallel, "HANDS", 2)
     monkeypatch.setattr(threading, "active_count", lambda: 2)
     assert not can_share()
 

@@ -28,7 +28,8 @@ COMMANDS: Final[dict[str, str]] = {
     "interface": "run the web application in front of a person",
     "completion": "print the completion script of a shell",
 }
-_SHORT: Final = ("logs", "completion")  # they themselves know when they make garbage
+# Commands that make no garbage and leave nothing to be done at the end (atexit).
+_SHORT: Final = ("logs", "completion")
 EXIT_INTERRUPTED: Final = 130  # what shells give for SIGINT: 128 + 2
 
 _EPILOG: Final = """\
@@ -42,8 +43,8 @@ examples:
 """
 
 
-# Our words are English, and so may argparse's be: to look for others takes a start 1 ms.
-vars(argparse)["_"] = str
+# argparse's words stay English, as ours are, in all of this process: to look for others takes 1 ms.
+vars(argparse)["_"] = lambda words: words
 _Formatter: Final = argparse.RawDescriptionHelpFormatter
 
 
@@ -155,19 +156,22 @@ def load(name: str) -> Command:
 
 
 def _dispatch(words: list[str]) -> int:
-    if words and words[0] in COMMANDS:  # all others need not be built
-        name = words[0]
-        parser: argparse.ArgumentParser = _Parser(
-            prog=f"cordboard {name}", description=_sentence(COMMANDS[name])
-        )
-        command = load(name)
-        command.add_arguments(parser)
-        args = parser.parse_args(words[1:])
-        if name not in _SHORT:
-            gc.enable()
-        return command.run(args)
-    parser = _bare_parser()
-    list(_add_commands(parser))
+    if words and words[0] in COMMANDS:
+        return _run(words[0], words[1:])
+    parser = _bare_parser()  # for --help, --version, and what is no command
+    for _ in _add_commands(parser):
+        pass
     parser.parse_args(words)
     parser.print_help()
     return 0
+
+
+def _run(name: str, words: list[str]) -> int:
+    """Run one command; the parsers of all others need not be built."""
+    parser = _Parser(prog=f"cordboard {name}", description=_sentence(COMMANDS[name]))
+    command = load(name)
+    command.add_arguments(parser)
+    args = parser.parse_args(words)
+    if name not in _SHORT:
+        gc.enable()
+    return command.run(args)

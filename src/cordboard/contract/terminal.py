@@ -17,6 +17,7 @@ def harmless(text: str) -> str:
 
 @cache
 def _control() -> re.Pattern[str]:
+    """Return the pattern, compiled when it is first needed: nearly all texts are printable."""
     return re.compile(_CONTROL)
 
 

@@ -1,7 +1,8 @@
 """`typing` for the modules that a query of logs loads: its names, without the 4 ms that it takes to load.
 
-A short query takes 50 ms. Type checkers read the first branch; what annotations name is not needed
-when they have been checked, and a `NamedTuple` is the standard library's named tuple anyhow.
+Whatever `cordboard logs` imports takes them from here (a test holds it). Type checkers read the first
+branch. At run time what annotations name stands for nothing, so that `get_type_hints` has no use here,
+and a `NamedTuple` is the standard library's named tuple.
 """
 
 TYPE_CHECKING = False

@@ -1,7 +1,6 @@
-"""JSON to values and back: the first lines by the standard library, many by msgspec.
+"""JSON to values and back: the first lines by the standard library, which is loaded anyhow, many by msgspec.
 
 Importing msgspec takes as long as decoding some thousand lines; a query of one session decodes fifty.
-Of the standard library's `json` it needs the scanner alone, which takes a sixth of the time to load.
 Both read the same: where the standard library would be more tolerant, msgspec decides.
 """
 
@@ -50,7 +49,9 @@ class Decoder:
         if any(mark in shown for mark in _SURROGATES):
             return self._by_msgspec(text)
         if self._plain is None:
-            self._plain = _plain_decoder()
+            from json import JSONDecoder  # noqa: PLC0415 - msgspec may have been loaded before
+
+            self._plain = JSONDecoder(parse_float=_finite, parse_constant=_refused).decode
         try:
             return self._plain(shown)
         except RecursionError:
@@ -66,37 +67,6 @@ class Decoder:
         self._error = msgspec.DecodeError
         self._quick = msgspec.json.Decoder().decode
         return self._quick
-
-
-def _plain_decoder() -> Callable[[str], Any]:
-    try:
-        from _json import make_scanner  # noqa: PLC0415 - CPython's
-    except ImportError:
-        from json import JSONDecoder  # noqa: PLC0415 - for other Pythons
-
-        return JSONDecoder(parse_float=_finite, parse_constant=_refused).decode
-
-    class Options:
-        strict = True
-        object_hook = object_pairs_hook = None
-        parse_int = int
-        parse_float = staticmethod(_finite)
-        parse_constant = staticmethod(_refused)
-
-    options: Any = Options
-    scan = make_scanner(options)
-
-    def decoded(text: str) -> Any:
-        text = text.strip(" \t\n\r")
-        try:
-            value, end = scan(text, 0)
-        except StopIteration as error:
-            raise ValueError(f"no value at {error}") from error
-        if end != len(text):
-            raise ValueError(f"something behind the value, at {end}")
-        return value
-
-    return decoded
 
 
 def _finite(text: str) -> float:

@@ -20,7 +20,7 @@ from cordboard.logs.track import disorder_s, in_order
 
 SLACK_S: Final = 1.0
 HELD_MAX_BYTES: Final = 32 << 20  # of one lane: what it may hold for the sake of order
-_MANY: Final = 50_000  # so many entries may be too much; fewer are only if one is long
+_MANY_ENTRIES: Final = 50_000  # so many entries may be too much; fewer are only if one is long
 _LONG_BYTES: Final = 256 << 10
 _SIDE_BY_SIDE: Final = 8  # so many lanes are read at once, though one alone holds the others back
 
@@ -39,6 +39,7 @@ class Whole(NamedTuple):
 
 
 Found = list[Item] | Whole
+"""What is given out at once: items to be looked at singly, or lines that need not be."""
 
 
 class Part:
@@ -50,6 +51,9 @@ class Part:
         number: Their lane.
         told: A summary has told of them already.
         distinct: They are lines of ours, none a copy of another.
+
+    Attributes:
+        taken: How many of them have been given out.
     """
 
     __slots__ = ("distinct", "keys", "number", "raws", "taken", "told")
@@ -130,7 +134,7 @@ class Lane:
         part = self._part(batch)
         self._parts.append(part)
         self.newest = max(self.newest, part.keys[-1])
-        if len(self._parts) * len(part.keys) > _MANY or len(batch.raws[-1]) > _LONG_BYTES:
+        if len(self._parts) * len(part.keys) > _MANY_ENTRIES or len(batch.raws[-1]) > _LONG_BYTES:
             self._limit()
 
     def _part(self, batch: Batch) -> Part:
@@ -172,6 +176,7 @@ class Lane:
 
     def take(self, before: bytes) -> list[Part]:
         """Return, and forget, the entries before a moment."""
+        # Where too much is held, `low` is the newest of it, which has to go, too.
         find = bisect_right if self._full else bisect_left
         self._full = False
         taken = []
@@ -189,7 +194,7 @@ class Lane:
 def merged(
     lanes: Sequence[Lane], counts: Counter[str], copy: Callable[[Item], None] | None = None
 ) -> Iterator[Found]:
-    """Yield all entries in the order (time, lane, place in it), each once, in lists.
+    """Yield all entries in the order (time, lane, place in it), each once: in lists, or as a `Whole`.
 
     Args:
         lanes: The streams.

@@ -30,17 +30,14 @@ from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES, Block
 from cordboard.logs.times import HIGHEST, LOWEST, shifted
-from cordboard.logs.track import Range, Track
+from cordboard.logs.track import Range, ReadPart, Track
 from cordboard.logs.tracks import Progress, Tracks
 
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
 _SORTED_WHOLE_BYTES: Final = 8 << 20  # so little is sorted as a whole, whatever its order
-_QUICK_FROM_BYTES: Final = 256 << 20
-# To free as much at once has glibc keep less than that from then on, instead of giving it back to the
-# system and asking for it again with each block: a tenth of a large window's time (mallopt(3), at
-# M_MMAP_THRESHOLD). It is never touched, so that it costs nothing.
+_QUICK_FROM_BYTES: Final = 256 << 20  # of a larger window that is searched, lines are counted
 _KEPT_FREE_BYTES: Final = 24 << 20
-_MANY: Final = 48  # tracks, from which on it pays to know which are read side by side
+_MANY_TRACKS: Final = 48  # tracks, from which on it pays to know which are read side by side
 _FOUND_MAX_BYTES: Final = 24 << 20
 _HEAD_SLACK_S: Final = 10.0
 _BYTES_ALONE: Final = 1  # how often a block is in memory, where it is searched but not split
@@ -150,7 +147,7 @@ class Reader:
                 self.tally.note(line, number)
                 yield render(line)
 
-    def _told(self, batches: Iterable[Batch], number: int) -> Iterator[Batch]:
+    def _counted(self, batches: Iterable[Batch], number: int) -> Iterator[Batch]:
         """Count the lines of batches that tell of themselves."""
         for batch in batches:
             if batch.summary is not None:
@@ -164,7 +161,10 @@ class Reader:
             self.tally.note_glance(seen, key, number, lines=-1)
 
     def items(self) -> Iterator[Found]:
-        """Yield what may be wanted as it was found: key, bytes, number of its track.
+        """Yield what may be wanted as it was found, in the order of time.
+
+        It comes in lists of items, or as a `Whole` where summaries have told of all of them, for
+        which `encoded` alone asks.
 
         Following, a list may be empty: then nothing has come, and what was given can be shown.
         """
@@ -218,11 +218,11 @@ class Reader:
     # --- a window
 
     def _window_lanes(self) -> list[Lane]:
-        bytes(_KEPT_FREE_BYTES)
+        _have_freed_memory_kept()
         wanted = prefilter(self.query)
         total = sum(track.size for track in self.tracks)
         window = sum(map(self._window_bytes, self.tracks))
-        begins = self._begins()
+        begins = self._begins(total)
         ends = [track.modified for track in self.tracks]
         quick = window > _QUICK_FROM_BYTES
         by_bytes = quick and (wanted.anywhere or wanted.uncolored)
@@ -237,17 +237,21 @@ class Reader:
             return found
         lanes = []
         for number, track in enumerate(self.tracks):
-            slack_s: float | None = SLACK_S
-            if total <= _SORTED_WHOLE_BYTES:
-                slack_s = None
-            elif self.query.exact:
-                slack_s = Scan(track, Prefilter(), LOWEST, HIGHEST).whole_disorder_s()
+            slack_s = self._slack_s(track, total)
             scan = self._scan(track, wanted, size)
             scan.watch = track.ledger.note
             scan.summing = self._passing
-            batches = self._told(scan.batches(), number)
+            batches = self._counted(scan.batches(), number)
             lanes.append(Lane(number, batches, slack_s, begins=begins[number]))
         return lanes
+
+    def _slack_s(self, track: Track, total: int) -> float | None:
+        """Return how far a track may be out of order; None where all is sorted as a whole."""
+        if total <= _SORTED_WHOLE_BYTES:
+            return None
+        if self.query.exact:
+            return Scan(track, Prefilter(), LOWEST, HIGHEST).whole_disorder_s()
+        return SLACK_S
 
     def _window_bytes(self, track: Track) -> int:
         if self.query.exact:
@@ -282,8 +286,8 @@ class Reader:
             for number, parts in enumerate(told)
         ]
 
-    def _by_two(self, read: Callable[[Track, Range], Any]) -> list[list[Any]]:
-        """Return what is read of each part of each track's window, by two processes."""
+    def _by_two(self, read: ReadPart) -> list[list[Any]]:
+        """Return, for each track, what ``read`` gives for each part of its window; two share them."""
         parts = [
             (track, part)
             for track in self.tracks
@@ -311,9 +315,13 @@ class Reader:
             found[track].append(result)
         return list(found.values())
 
-    def _begins(self) -> list[bytes]:
-        """Return the earliest time of each track: of many, most are read one after the other."""
-        if len(self.tracks) <= _MANY or self.query.exact:
+    def _begins(self, total: int) -> list[bytes]:
+        """Return the earliest time of each track: of many, most are read one after the other.
+
+        Where all is sorted as a whole, a track may be in any order, and nobody goes by its head.
+        """
+        few = len(self.tracks) <= _MANY_TRACKS or total <= _SORTED_WHOLE_BYTES
+        if few or self.query.exact:
             return [LOWEST] * len(self.tracks)
         heads = [track.head() for track in self.tracks]
         return [shifted(head.key, -_HEAD_SLACK_S) if head else LOWEST for head in heads]
@@ -346,6 +354,15 @@ class Reader:
             return None
         self.tally.mentions += 1
         return Line(record, raw, track.name, "absent") if self.query.mentions else None
+
+
+def _have_freed_memory_kept() -> None:
+    """Have glibc keep freed memory, instead of giving it back and asking for it with each block.
+
+    To free as much at once raises its threshold (mallopt(3), M_MMAP_THRESHOLD): a tenth of a large
+    window's time. The bytes are never touched, so that they cost nothing.
+    """
+    bytes(_KEPT_FREE_BYTES)
 
 
 def _share(tracks: int, times: int) -> int:

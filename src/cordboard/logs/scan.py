@@ -8,7 +8,7 @@ from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary
 from cordboard.logs.prefilter import Prefilter, Term, holds
-from cordboard.logs.stamps import OWN_KEY, own_key
+from cordboard.logs.stamps import OWN_KEY, OWN_TAIL, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
 from cordboard.logs.times import LOWEST, seconds
 from cordboard.logs.track import Range, Track, disorder_s
@@ -17,7 +17,6 @@ _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _ESCAPE: Final = b"\x1b"
 _BRACE: Final = ord("{")
-_OWN_TAIL: Final = b',"boot":"'
 _OWN_ERROR: Final = b'"level":"error"'
 
 
@@ -32,8 +31,8 @@ class Batch(NamedTuple):
         summary: What all of them tell, where they need not be looked at singly.
         ordered: They have been put in the order of time.
         distinct: They are lines of ours, none a copy of another.
-        disorder_s: By how many seconds one of them then stood too late, at most, if they are the
-            first.
+        disorder_s: By how many seconds one of them stood too late, at most, before they were put in
+            order; told of a stream's first ones alone.
     """
 
     keys: list[bytes]
@@ -107,8 +106,8 @@ class Scan:
 
     def batches(self) -> Iterator[Batch]:
         """Yield what may be wanted; what is not in the window is left out."""
-        blocks = self.blocks()
-        while (batch := self._next(blocks)) is not None:
+        unread = self.blocks()
+        while (batch := self._next(unread)) is not None:
             yield batch
         yield self._batch(list(self._assembler.rest()), None)
 
@@ -159,7 +158,8 @@ class Scan:
             terms += wanted.own
         plain = own and not terms and block.is_text
         if self.watch is not None:
-            _ = block.arrange() if plain else None
+            if plain:
+                block.arrange()  # the watch then sees by the times that none is a copy
             self.watch(block)
         if plain:
             return None
@@ -185,10 +185,10 @@ class Scan:
         else:
             kept = slice(bisect_left(keys, self._since), bisect_left(keys, self._until))
             keys, raws = keys[kept], raws[kept]
-            told = self._told(raws)
+            told = self._summary_of(raws)
         return Batch(keys, raws, newest, told, ordered=True, distinct=distinct, disorder_s=behind_s)
 
-    def _told(self, raws: list[bytes]) -> Summary | None:
+    def _summary_of(self, raws: list[bytes]) -> Summary | None:
         if not self.summing or not raws:
             return None
         data = b"\n".join([*raws, b""])
@@ -223,7 +223,7 @@ class Scan:
             if key is not None and (
                 done == size or buffer[done] == _BRACE or _OWN_ERROR not in line
             ):
-                if holds(line, others) and (_OWN_TAIL not in line or holds(line, self.wanted.own)):
+                if holds(line, others) and (OWN_TAIL not in line or holds(line, self.wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)
                 continue
             entry, done = self._whole_entry(block, start, done)

@@ -21,9 +21,10 @@ from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.skew import corrections
 from cordboard.logs.tape import Block
 from cordboard.logs.times import shifted
-from cordboard.logs.track import Range, Track
+from cordboard.logs.track import Range, ReadPart, Track
 
 _KEPT_MAX_BYTES: Final = 32 << 20
+# The first step takes so little that to read more numbers one by one would be most of all.
 _QUICK_FROM_BYTES: Final = 8 << 20
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 _OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
@@ -56,7 +57,7 @@ class Search:
         trail: Trail,
         tracks: list[Track],
         scanner: Scanner,
-        by_two: Callable[[Callable[[Track, Range], Any]], list[list[Any]]] | None,
+        by_two: Callable[[ReadPart], list[list[Any]]] | None,
     ) -> None:
         self.query = query
         self.trail = trail
@@ -91,7 +92,7 @@ class Search:
         own: list[list[Entry]] = []
         self._kept = 0
         for track, parts in zip(self.tracks, told, strict=True):
-            if None in parts:  # too many to be kept
+            if None in parts:  # too many to be kept: `lanes` then has all of it read again
                 self._kept += _KEPT_MAX_BYTES + 1
                 found = list[Entry]()
                 for entry in self._naming(self.scanner(track, self._by_id())):

@@ -11,10 +11,10 @@ from cordboard.logs.patterns import pattern
 from cordboard.logs.times import KEY_BYTES, key_of_epoch, key_of_parts
 
 OWN_START: Final = b'{"timestamp":"'
+OWN_TAIL: Final = b',"boot":"'
 _KEY_FROM: Final = len(OWN_START)
 _KEY_TO: Final = _KEY_FROM + KEY_BYTES
 OWN_KEY: Final = slice(_KEY_FROM, _KEY_TO)
-_TAIL_START: Final = b',"boot":"'
 _TAIL_MIDDLE: Final = b'","seq":'
 _TAIL_BYTES: Final = 64
 _HEAD_BYTES: Final = 256  # a text line's timestamp is within these
@@ -51,7 +51,7 @@ def own_key(line: bytes) -> bytes | None:
 
 def tail_at(line: bytes) -> int:
     """Return where ``,"boot":"…","seq":…}`` stands at a line's end; -1 where it does not."""
-    at = line.rfind(_TAIL_START, max(0, len(line) - _TAIL_BYTES))
+    at = line.rfind(OWN_TAIL, max(0, len(line) - _TAIL_BYTES))
     if at < 0 or not line.endswith(b"}") or line[at + 17 : at + 25] != _TAIL_MIDDLE:
         return -1
     return at if line[at + 25 : -1].isdigit() else -1

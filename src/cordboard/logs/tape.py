@@ -15,13 +15,12 @@ from cordboard.contract.typed import Final, NamedTuple, Protocol
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
 from cordboard.logs.records import is_text
-from cordboard.logs.stamps import OWN_KEY, OWN_START
+from cordboard.logs.stamps import OWN_KEY, OWN_START, OWN_TAIL
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
-_OWN_LINE: Final = b"}\n" + OWN_START + b"2"
-_OWN_TAIL: Final = b',"boot":"'
+_OWN_SEAM: Final = b"}\n" + OWN_START + b"2"
 key_of_own: Final = itemgetter(OWN_KEY)
 """Returns the time of a line of ours."""
 
@@ -46,16 +45,17 @@ class Arranged(NamedTuple):
 
 def arranged(raws: list[bytes]) -> Arranged:
     """Return lines of ours in the order of time."""
-    if _in_order(list(map(key_of_own, raws[:_FIRST_LINES]))):  # else the others hardly are
+    if _are_rising(list(map(key_of_own, raws[:_FIRST_LINES]))):  # else the others hardly are
         keys = list(map(key_of_own, raws))
-        if _in_order(keys):
+        if _are_rising(keys):
             return Arranged(keys, raws, distinct=True)
     raws = sorted(raws, key=key_of_own)
     keys = list(map(key_of_own, raws))
     return Arranged(keys, raws, _are_distinct(keys, raws))
 
 
-def _in_order(keys: Sequence[bytes]) -> bool:
+def _are_rising(keys: Sequence[bytes]) -> bool:
+    """Say whether each is later than the one before; so no two lines are of one moment."""
     return all(map(lt, keys, keys[1:]))
 
 
@@ -72,11 +72,14 @@ def _are_distinct(keys: Sequence[bytes], raws: Sequence[bytes]) -> bool:
 
 
 def _mark(line: bytes) -> bytes:
-    return line[line.rfind(_OWN_TAIL) :]
+    """Return boot and seq of a line in our own form; `merge.mark_of` does it for any entry."""
+    return line[line.rfind(OWN_TAIL) :]
 
 
 class Block:
-    """Some whole lines; where it can be told, of whole entries. Valid until the next one is read.
+    """Some whole lines; where it can be told, of whole entries.
+
+    Unless read as ``fresh``, valid until the next one is.
 
     Args:
         buffer: Holds the bytes, and perhaps others behind them.
@@ -132,8 +135,8 @@ class Block:
             self._is_own = (
                 self.buffer.startswith(OWN_START)
                 and self.buffer.endswith(b"}\n", 0, self.size)
-                and self.count(_OWN_LINE) + 1 == self.count_of_lines
-                and self.count(_OWN_TAIL) >= self.count_of_lines
+                and self.count(_OWN_SEAM) + 1 == self.count_of_lines
+                and self.count(OWN_TAIL) >= self.count_of_lines
             )
         return self._is_own
 
@@ -267,6 +270,7 @@ def blocks(
 def _blocks(
     tape: Tape, begin: int, end: int | None, size: int, buffer: bytearray | None
 ) -> Iterator[Block]:
+    """Yield blocks read into one buffer or, with None, each into memory of its own."""
     offset = begin
     while end is None or offset < end:
         asked = size if end is None else min(size, end - offset)

@@ -189,6 +189,7 @@ def seconds(key: bytes) -> float:
         return 0.0 if key < b"1970" else 4e11
 
 
+@lru_cache(maxsize=256)  # of thousands of streams the same moments are asked for
 def shifted(key: bytes, by_s: float) -> bytes:
     """Return the key of a moment some seconds later, or earlier."""
     try:

@@ -3,14 +3,14 @@
 import os
 from bisect import insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import le
 
 from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
-from cordboard.logs.ledger import Ledger
+from cordboard.logs.ledger import Ledger, Run
 from cordboard.logs.packed import PackedTape
 from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key
@@ -35,6 +35,10 @@ _DIGITS: Final = frozenset("0123456789")
 
 Range = tuple[int, int | None]
 """Where it begins, and where it ends; None for the end of the stream, wherever that is."""
+
+
+Seen = tuple[tuple[str, ...] | None, bool, dict[bytes, list[Run]]]
+"""What reading told: its damage, whether it was passed over, the runs of its ledger; `marshal` knows it."""
 
 
 class Head(NamedTuple):
@@ -90,12 +94,12 @@ class Track:
         """Say why something is missing, as far as its reading told."""
         return [*self.shortfalls, *([self.tape.damage] if self.tape.damage else [])]
 
-    def seen(self) -> Any:
+    def seen(self) -> Seen:
         """Return what reading told beside lines, as plain values for another process."""
         damage = self.tape.damage and tuple(self.tape.damage)
         return damage, self.passed_over, self.ledger.runs
 
-    def notice(self, seen: Any) -> None:
+    def notice(self, seen: Seen) -> None:
         """Take in what was `seen` of a part of it, here or in another process."""
         damage, passed_over, runs = seen
         self.passed_over = self.passed_over or passed_over
@@ -178,7 +182,7 @@ class Track:
             return 0, None
         if self._is_older(shifted(since, -_SLACK_MAX_S)):
             return self.size, self.size
-        return self._found_span(since, until) if self._in_order() else (0, None)
+        return self._found_span(since, until) if self._is_searchable() else (0, None)
 
     def _found_span(self, since: bytes, until: bytes) -> Range:
         slack = min(_SLACK_MAX_S, max(_SLACK_S, 2 * self._wide_disorder()))
@@ -266,7 +270,8 @@ class Track:
                     break
         return self._last is not None and self._last < bound
 
-    def _in_order(self) -> bool:
+    def _is_searchable(self) -> bool:
+        """Say whether it is so far in the order of time that bisection finds a window."""
         return bool(self._marks()) and self._wide_disorder() <= _SLACK_MAX_S
 
     def _wide_disorder(self) -> float:
@@ -289,6 +294,10 @@ class Track:
         if data.count(_OWN_LINE) >= len(lines):
             return disorder_s([line[OWN_KEY] for line in lines])
         return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
+
+
+ReadPart = Callable[[Track, Range], Any]
+"""Reads a part of a track."""
 
 
 def in_order(keys: Sequence[bytes]) -> bool:

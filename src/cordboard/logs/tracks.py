@@ -17,7 +17,6 @@ from cordboard.logs.times import LOWEST, timestamp
 from cordboard.logs.track import Track
 
 _FETCHERS: Final = 16
-_HEAD_BYTES: Final = 4096
 
 Progress = Callable[[int], None]
 """Is told of bytes that were read."""
@@ -91,7 +90,8 @@ class Tracks:
     def add_file(self, file: File) -> Track | None:
         """Take a file in; None where it is no text."""
         self._files.append(file)
-        if _is_binary(file):
+        binary, file.head = _is_binary(file), b""
+        if binary:
             self.notes.append(f"{file.name} is no text; it was passed over.")
             return None
         modified = timestamp(datetime.fromtimestamp(file.status.st_mtime, UTC)).encode()
@@ -142,5 +142,5 @@ def _is_binary(file: File) -> bool:
     """Say whether a plain file is none of lines; zeros at its start are a hole that a crash left."""
     if not isinstance(file.tape, FileTape):
         return False
-    head = file.tape.read(0, _HEAD_BYTES).lstrip(b"\0")
+    head = file.head.lstrip(b"\0")
     return b"\0" in head and not head.startswith(b"{")

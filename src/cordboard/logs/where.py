@@ -43,7 +43,6 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,
 }
 _CONSTANTS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
-_NEGATIVE: Final = frozenset({"!=", "!~"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ UP_PARTS: Final = ("gateway", "operator", "runner", "interface")
 """The files that `cordboard up` writes, whatever happens."""
 
 _LISTINGS_MAX: Final = 10
+_HEAD_BYTES: Final = 4096
 
 
 class File:
@@ -30,6 +31,9 @@ class File:
     Args:
         path: Where it was found.
         fd: Its descriptor.
+
+    Attributes:
+        head: Its first bytes, until they have been looked at.
     """
 
     kind: Final = "file"
@@ -38,12 +42,13 @@ class File:
         self.name = path
         self.fd = fd
         self.status = os.fstat(fd)
+        self.head = os.pread(fd, _HEAD_BYTES, 0)
         self.tape: Tape = self._tape()
 
     def _tape(self) -> Tape:
-        head = os.pread(self.fd, 4, 0)
+        head = self.head
         if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
-            return PackedTape(self.fd, head)
+            return PackedTape(self.fd, head[:4])
         return FileTape(self.fd, self.status.st_size)
 
     @property
@@ -67,7 +72,7 @@ class Directory:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, hint: str = "") -> None:
-        self.name = os.fspath(path).rstrip("/") or "/"
+        self.name = _plain(os.fspath(path))
         self._hint = hint
         self._known: set[tuple[int, int]] = set()
         self._answers: dict[str, Answer] = {}
@@ -161,14 +166,21 @@ class Directory:
         if not os.path.isdir(self.name):
             yield self.name
             return
+        here = "./" if self.name == "." else ""
         for folder, folders, names in os.walk(self.name, onerror=self._closed):
             folders.sort()
             for name in sorted(names):
                 if not name.startswith("."):
-                    yield os.path.join(folder, name).removeprefix("./")
+                    yield os.path.join(folder, name).removeprefix(here)
 
     def _closed(self, error: OSError) -> None:
         self._refused(str(error.filename), error)
+
+
+def _plain(path: str) -> str:
+    """Return a path without what means nothing, as pathlib writes it; ``..`` may lead through a link."""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    return ("/" if path.startswith("/") else "") + "/".join(parts) or "."
 
 
 def open_source(options: Mapping[str, Any]) -> Directory:
