@@ -540,6 +540,36 @@ def test_a_disk_that_is_full(folder: Path, tmp_path: Path, words: str) -> None:
         assert (tmp_path / "all" / "big.jsonl").read_bytes().splitlines() == lines
 
 
+@pytest.mark.parametrize("words", ["logs -o raw -q", "logs --explain", "completion bash", "doctor"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.usefixtures("folder")
+def test_streams_that_are_closed(words: str, closed: str) -> None:
+    """What a shell has closed leads nowhere; the exit status is as ever, and nothing breaks."""
+    command = f"{sys.executable} -m cordboard {words}"
+    ran = [
+        subprocess.run(f"{command} {more}", shell=True, capture_output=True, check=False)
+        for more in ("", closed)
+    ]
+    assert ran[1].returncode == ran[0].returncode
+    assert b"Traceback" not in ran[1].stderr
+    if "2>" not in closed:
+        assert ran[1].stderr == ran[0].stderr
+    if ">&-" not in closed.replace("2>&-", ""):
+        assert ran[1].stdout == ran[0].stdout
+
+
+@pytest.mark.parametrize("words", ["logs --explain", "completion bash", "sessions --local"])
+@pytest.mark.usefixtures("folder")
+def test_whatever_cannot_be_written(words: str) -> None:
+    """Each command says why, and fails."""
+    done = subprocess.run(
+        f"{sys.executable} -m cordboard {words} >/dev/full",
+        shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "cordboard: The output could not be written: No space left on device.\n"
+
+
 def humble() -> list[str]:
     """The words before a command that take root's right to read everything away."""
     if os.geteuid():

@@ -5,6 +5,7 @@ Each command is one file of this package, imported only when it is the one asked
 """
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -30,6 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
 }
 # Commands that make no garbage and leave nothing to be done at the end (atexit).
 _SHORT: Final = ("logs", "completion")
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 EXIT_INTERRUPTED: Final = 130  # what shells give for SIGINT: 128 + 2
 
 _EPILOG: Final = """\
@@ -84,6 +86,7 @@ def console() -> int:
     now nor at the end, and nothing need be taken apart then. That is a tenth of a short query's time.
     """
     gc.disable()
+    _fill_closed_streams()
     status = main()
     gc.freeze()
     if sys.argv[1:2] and sys.argv[1] in _SHORT:
@@ -107,8 +110,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone: nobody is left to tell.
         sys.stderr.close()
         return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        # What is left of it is not tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        what = error.filename or "The output"
+        return report(CordboardError(f"{what} could not be written: {error.strerror}."))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _fill_closed_streams() -> None:
+    """Let what a shell has closed (``>&-``) lead nowhere, else the next file takes its number."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr's number
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - to the end
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as above
 
 
 def report(error: CordboardError) -> int:
@@ -174,4 +195,6 @@ def _run(name: str, words: list[str]) -> int:
     args = parser.parse_args(words)
     if name not in _SHORT:
         gc.enable()
-    return command.run(args)
+    status = command.run(args)
+    sys.stdout.flush()  # here an error of it is told in words
+    return status

@@ -1,14 +1,11 @@
 """What `cordboard logs` shows beside lines: the pager, progress, the coverage as a table."""
 
-import errno
-import os
 import sys
 import time
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from cordboard.contract.errors import CordboardError
 from cordboard.contract.terminal import one_line
 from cordboard.contract.typed import IO, TYPE_CHECKING, Final, NoReturn
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
@@ -24,7 +21,6 @@ _PROGRESS_EVERY_S: Final = 0.2
 _MEGABYTE: Final = 1_000_000
 _ROWS_MAX: Final = 40
 _SHORTFALLS_SHOWN: Final = 12
-_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _QUIET_KINDS: Final = frozenset({"file"})
 
 
@@ -93,24 +89,6 @@ def output(*, paged: bool) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def told_of_no_space() -> Iterator[None]:
-    """Say in words that stdout cannot be written: a full disk, a device that fails.
-
-    Raises:
-        CordboardError: So it is.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it is not tried again
-        raise CordboardError(f"The output could not be written: {error.strerror}.") from error
-
-
-@contextmanager
 def left_clean() -> Iterator[None]:
     """Let SIGTERM end a block as Ctrl-C does: what is half written is taken away."""
     from signal import SIGTERM, signal
@@ -150,10 +128,9 @@ class Tee:
 
     def end(self) -> None:
         """Tell, now that the files are whole, that nobody has read to the end."""
-        with told_of_no_space():
-            if self._gone is not None:
-                raise self._gone
-            sys.stdout.flush()
+        if self._gone is not None:
+            raise self._gone
+        sys.stdout.flush()
 
     def _show(self, line: "Line") -> None:
         if self._gone is not None:

@@ -196,7 +196,7 @@ def _print(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]
     at_terminal = sys.stdout.isatty()
     form: Form | Literal["pretty"] = args.output or ("pretty" if at_terminal else "json")
     paged = at_terminal and not (args.follow or args.no_pager)
-    with _logs.told_of_no_space(), _logs.output(paged=paged) as out:
+    with _logs.output(paged=paged) as out:
         try:
             for piece in _pieces(args, reader, form):
                 begin()
