@@ -1,5 +1,6 @@
 """Directories as real systems leave them: packed, damaged, growing, renamed, truncated, closed."""
 
+import errno
 import gzip
 import os
 import random
@@ -159,6 +160,27 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert answer.raws == LINES[20:]
     assert (str(tmp_path / "a.jsonl"), "forbidden", "Permission denied") in answer.shortfalls
     assert not answer.coverage.complete
+
+
+def test_a_file_that_opens_and_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file on a bad disk is named, and the others are read."""
+    write_lines(tmp_path / "bad.jsonl", LINES[:3])
+    write_lines(tmp_path / "good.jsonl", LINES[3:6])
+    real, bad = os.pread, (tmp_path / "bad.jsonl").stat().st_ino
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        if os.fstat(fd).st_ino == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    answer = ask(tmp_path)
+    assert answer.raws == LINES[3:6]
+    assert (str(tmp_path / "bad.jsonl"), "unreadable", "Input/output error") in answer.shortfalls
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_many_files_in_no_order(tmp_path: Path) -> None:

@@ -148,7 +148,14 @@ class Directory:
             except OSError as error:
                 self._refused(path, error)
                 continue
-            file = File(path, fd)
+            try:
+                file = File(path, fd)
+            except (
+                OSError
+            ) as error:  # it opens, and cannot be read: a bad disk, a file of the kernel
+                os.close(fd)
+                self._refused(path, error)
+                continue
             if file.identity in self._known:
                 file.close()
                 continue
