@@ -144,7 +144,6 @@ def reader_of(args: argparse.Namespace, query: Query) -> Reader:
 
 
 def _add_environment(reader: Reader, name: str, settings: Settings) -> None:
-
     if name in settings.environments or name != environments.LOCAL:
         from pathlib import Path
 

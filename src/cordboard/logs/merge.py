@@ -134,7 +134,8 @@ class Lane:
         part = self._part(batch)
         self._parts.append(part)
         self.newest = max(self.newest, part.keys[-1])
-        if len(self._parts) * len(part.keys) > _MANY_ENTRIES or len(batch.raws[-1]) > _LONG_BYTES:
+        held = sum(len(part.keys) for part in self._parts)
+        if held > _MANY_ENTRIES or len(batch.raws[-1]) > _LONG_BYTES:
             self._limit()
 
     def _part(self, batch: Batch) -> Part:

@@ -193,7 +193,10 @@ class Reader:
         else:
             size = sum(map(self._window_bytes, self.tracks))
             by_two = self._by_two if size > SEARCHED_BY_TWO_FROM_BYTES and can_share() else None
-            lanes = Search(self.query, self.trail, self.tracks, self._scan, by_two).lanes()
+            search = Search(
+                self.query, self.trail, self.tracks, self._scan, self.progress, by_two=by_two
+            )
+            lanes = search.lanes()
         yield from merged([*lanes, *others], self.tally.counts, self._take_back)
 
     def _learn(self, entry: Entry, track: Track) -> None:

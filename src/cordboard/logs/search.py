@@ -22,6 +22,7 @@ from cordboard.logs.skew import corrections
 from cordboard.logs.tape import Block
 from cordboard.logs.times import shifted
 from cordboard.logs.track import Range, ReadPart, Track
+from cordboard.logs.tracks import Progress
 
 _KEPT_MAX_BYTES: Final = 32 << 20
 # The first step takes so little that to read more numbers one by one would be most of all.
@@ -48,6 +49,7 @@ class Search:
         trail: Of the session; filled in the first step.
         tracks: Where to look.
         scanner: Makes a pass over the window of a track.
+        progress: Is told of bytes that were read.
         by_two: Has two processes read all of it, in parts; None where one does.
     """
 
@@ -57,12 +59,15 @@ class Search:
         trail: Trail,
         tracks: list[Track],
         scanner: Scanner,
+        progress: Progress,
+        *,
         by_two: Callable[[ReadPart], list[list[Any]]] | None,
     ) -> None:
         self.query = query
         self.trail = trail
         self.tracks = tracks
         self.scanner = scanner
+        self.progress = progress
         self.by_two = by_two
         self._kept = 0
 
@@ -169,7 +174,7 @@ class Search:
         return (found,) if found else ()
 
     def _near(self, track: Track, wanted: Prefilter) -> Scan:
-        return Scan(track, wanted, *self._when())
+        return Scan(track, wanted, *self._when(), progress=self.progress)
 
     def _when(self) -> tuple[bytes, bytes]:
         """Return the time around the session's own lines."""
