@@ -35,6 +35,7 @@ def test_named_tuples_are_those_of_typing() -> None:
         assert kind(1) == (1, "b", None)
         assert kind(1, three=2)._replace(one=5).both() == (5, "b")
         assert kind(7).first == 7
+        assert kind(7, "c").two == "c"
         with pytest.raises(TypeError):
             kind()
     for name in ("_fields", "_field_defaults", "__doc__", "__name__", "__qualname__", "__module__"):
