@@ -563,7 +563,7 @@ def test_streams_that_are_closed(words: str, closed: str) -> None:
 def test_whatever_cannot_be_written(words: str) -> None:
     """Each command says why, and fails."""
     done = subprocess.run(
-        f"{sys.executable} -m cordboard {words} >/dev/full",
+        f"env -u PYTHONUNBUFFERED {sys.executable} -m cordboard {words} >/dev/full",
         shell=True, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -5,7 +5,7 @@ import gzip
 import os
 import random
 from bisect import bisect_left
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,36 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert answer.raws == LINES[20:]
     assert (str(tmp_path / "a.jsonl"), "forbidden", "Permission denied") in answer.shortfalls
     assert not answer.coverage.complete
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize("size", [300, 1000, 1 << 20])
+def test_blocks_hold_each_line_once(tmp_path: Path, size: int, end: bytes, fresh: bool) -> None:
+    """Whatever memory they are read into: what has been read behind a block's end is the next one's."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n".join(LINES[:30]) + end)
+    with path.open("rb") as file:
+        tape = FileTape(file.fileno(), path.stat().st_size)
+        found = [list(block.lines) for block in blocks(tape, size=size, fresh=fresh)]
+    assert list(chain.from_iterable(found)) == LINES[:30]
+    assert (len(found) > 1) == (size < 1 << 20)
+
+
+def test_the_first_lines_tell_how_far_others_are_out_of_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is seconds out of order where it begins is waited for as long later on."""
+    monkeypatch.setattr(reading, "_SORTED_WHOLE_BYTES", 0)
+    moments = [n for pair in range(0, 60, 6) for n in (pair + 3, pair)]
+    lines = {n: encoded(record(n, seq=n + 1, message="x" * 300)) for n in moments}
+    write_lines(tmp_path / "a.jsonl", [lines[n] for n in moments])
+    reader = Reader(Query(), [Directory(tmp_path)], block_bytes=len(lines[0]) * 4 + 50)
+    found = b"".join(reader.encoded("raw")).splitlines()
+    coverage = reader.coverage()
+    reader.close()
+    assert found == [lines[n] for n in sorted(lines)]
+    assert not coverage.counts
 
 
 def test_a_file_that_opens_and_cannot_be_read(
