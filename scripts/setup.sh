@@ -39,7 +39,7 @@ one_at_a_time() {
 # --- is there anything to do?
 
 fingerprint() {
-    { pwd -P; cat "requirements/$1.txt" pyproject.toml; } | sha256sum | cut -d ' ' -f 1
+    { pwd -P; command -v cc || true; cat "requirements/$1.txt" pyproject.toml hatch_build.py src/cordboard/*/*.c; } | sha256sum | cut -d ' ' -f 1
 }
 
 is_done() {

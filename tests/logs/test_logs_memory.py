@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.logs import merge
+from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Lane, merged
 from cordboard.logs.scan import Batch
 from logs.logs_support import ask, at, encoded, record, write_lines
@@ -85,9 +86,10 @@ def test_what_is_held_for_the_sake_of_order_is_bounded(monkeypatch: pytest.Monke
     moments = [at(1000 + n / 1000).encode() for n in range(400)]
     early = at(1000.0005).encode()
     batches = [
-        Batch(moments[n : n + 20], [b"x" * 100] * 20, moments[n + 19]) for n in range(0, 400, 20)
+        Batch(Listed(moments[n : n + 20], [b"x" * 100] * 20), moments[n + 19])
+        for n in range(0, 400, 20)
     ]
-    batches.insert(10, Batch([early], [b"early"], None))
+    batches.insert(10, Batch(Listed([early], [b"early"])))
     held: list[int] = []
     counts: Counter[str] = Counter()
     lane = Lane(0, batches, 3600.0)

@@ -1,7 +1,7 @@
 """Many streams become one in order, each line once; numbers prove what is missing."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 import pytest
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from cordboard.logs import merge
 from cordboard.logs.glance import Summary
 from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
+from cordboard.logs.lines import Arranged, Listed, surveyed
 from cordboard.logs.merge import Item, Lane, Whole, merged
 from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
 from cordboard.logs.tape import Block, arranged, key_of_own
-from logs.logs_support import at, encoded, record, runs_missing
+from logs.logs_support import at, encoded, only_compiled, record, runs_missing
 
 seconds = st.integers(0, 60)
 
@@ -29,7 +30,7 @@ def batches(moments: list[int], size: int, name: str) -> list[Batch]:
         keys = [at(moment).encode() for moment in part]
         newest = max([newest, *map(at, part)])
         raws = [f"{name} {begin + place}".encode() for place in range(len(part))]
-        found.append(Batch(keys, raws, newest.encode()))
+        found.append(Batch(Listed(keys, raws), newest.encode()))
     return found
 
 
@@ -83,7 +84,7 @@ def test_memory_is_bounded_by_batches() -> None:
         def batch(place: int) -> Batch:
             read[number] += 1
             key = at(place * 10).encode()
-            return Batch([key], [b"x"], key)
+            return Batch(Listed([key], [b"x"]), key)
 
         return map(batch, range(50))  # type: ignore[return-value]  # lazy is the point
 
@@ -101,7 +102,7 @@ def test_a_stream_is_not_read_before_its_time() -> None:
     def stream(number: int, moments: list[int]) -> Iterator[Batch]:
         for moment in moments:
             read.append(number)
-            yield Batch([at(moment).encode()], [b"x"], at(moment).encode())
+            yield Batch(Listed([at(moment).encode()], [b"x"]), at(moment).encode())
 
     lanes = [
         Lane(n, stream(n, [n * 100, n * 100 + 50]), begins=at(n * 100).encode()) for n in range(5)
@@ -122,7 +123,7 @@ def test_side_by_side(spans: list[tuple[int, int]]) -> None:
 
 
 def lane(number: int, *raws: bytes, key: str = at(1)) -> Lane:
-    return Lane(number, [Batch([key.encode()] * len(raws), list(raws))])
+    return Lane(number, [Batch(Listed([key.encode()] * len(raws), list(raws)))])
 
 
 def raws_of(*lanes: Lane) -> list[bytes]:
@@ -151,34 +152,57 @@ def test_a_copy_that_was_cut() -> None:
     assert raws_of(lane(0, whole[:60])) == [whole[:60]]
 
 
+def listed(lines: Sequence[bytes]) -> Arranged:
+    """Arrange lines as Python does it alone."""
+    return arranged(list(lines))
+
+
+def places(lines: Sequence[bytes]) -> Arranged:
+    """Arrange lines as the C part does it."""
+    data = b"".join(line + b"\n" for line in lines)
+    found = surveyed(data, len(data))
+    assert found is not None
+    return found
+
+
+ARRANGED = [listed, pytest.param(places, marks=only_compiled)]
+
+
 moments = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), max_size=60)
 
 
-@given(moments)
-def test_lines_of_ours_in_order(said: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize("arrange", ARRANGED)
+@given(moments.filter(bool))
+def test_lines_of_ours_in_order(
+    arrange: Callable[[Sequence[bytes]], Arranged], said: list[tuple[int, int]]
+) -> None:
     """They stand in the order of time, as they stood where some are of one moment; copies are seen."""
     lines = [encoded(record(second / 10, seq=seq, message=str(n)))
              for n, (second, seq) in enumerate(said)]  # fmt: skip
-    keys, raws, distinct = arranged(lines)
+    found = arrange(lines)
     order = sorted(range(len(said)), key=lambda n: said[n][0])
-    assert raws == [lines[n] for n in order]
-    assert keys == [at(said[n][0] / 10).encode() for n in order]
-    assert distinct == (len(set(said)) == len(said))
+    assert found.lines.raws == [lines[n] for n in order]
+    assert found.lines.keys == [at(said[n][0] / 10).encode() for n in order]
+    assert found.last == at(said[-1][0] / 10).encode()
+    assert found.distinct == (len(set(said)) == len(said))
 
 
-def test_lines_that_are_told_of_are_handed_on_whole() -> None:
+@pytest.mark.parametrize("arrange", ARRANGED)
+def test_lines_that_are_told_of_are_handed_on_whole(
+    arrange: Callable[[Sequence[bytes]], Arranged],
+) -> None:
     """They need not be looked at singly, in one stream or in several, unless one is a copy."""
     lines = [encoded(record(n, seq=n)) for n in range(1, 9)]
 
     def told(number: int, *numbers: int) -> Lane:
-        keys, raws, distinct = arranged([lines[n] for n in numbers])
-        summary = Summary("gateway", len(raws), 0)
-        batch = Batch(keys, raws, keys[-1], summary, ordered=True, distinct=distinct)
+        found = arrange([lines[n] for n in numbers])
+        summary = Summary("gateway", len(numbers), 0)
+        batch = Batch(found.lines, found.lines.last, summary, ordered=True, distinct=found.distinct)
         return Lane(number, [batch], None)
 
     for lanes in ([told(0, 2, 1, 0)], [told(0, 0, 2), told(1, 1)], [told(n, n) for n in range(3)]):
         (whole,) = merged(lanes, Counter())
-        assert whole == Whole(lines[:3])
+        assert whole == Whole(b"\n".join([*lines[:3], b""]))
     counts = Counter[str]()
     (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], counts)
     assert isinstance(singly, list)
@@ -186,9 +210,12 @@ def test_lines_that_are_told_of_are_handed_on_whole() -> None:
     assert counts["duplicate"] == 1
 
 
+@pytest.mark.parametrize("arrange", ARRANGED)
 @given(st.lists(moments, max_size=4), st.integers(1, 7))
 def test_lines_that_are_told_of_are_merged_as_others_are(
-    streams: list[list[tuple[int, int]]], size: int
+    arrange: Callable[[Sequence[bytes]], Arranged],
+    streams: list[list[tuple[int, int]]],
+    size: int,
 ) -> None:
     """Whether a summary has told of lines or not: they come in the same order, each once."""
     found = []
@@ -201,23 +228,23 @@ def test_lines_that_are_told_of_are_merged_as_others_are(
             newest = [
                 max(map(key_of_own, chain.from_iterable(parts[: n + 1]))) for n in range(len(parts))
             ]
-            whole = [
-                (*arranged(part), read_to) for part, read_to in zip(parts, newest, strict=True)
-            ]
-            lanes.append(
-                Lane(
-                    number,
-                    [
-                        Batch(keys, raws, read_to, Summary("bot", len(raws), 0) if told else None,
-                              ordered=True, distinct=distinct)
-                        for keys, raws, distinct, read_to in whole
-                    ],
+            made = [
+                Batch(
+                    part.lines,
+                    read_to,
+                    Summary("bot", len(part.lines), 0) if told else None,
+                    ordered=True,
+                    distinct=part.distinct,
                 )
-            )  # fmt: skip
+                for part, read_to in zip(map(arrange, parts), newest, strict=True)
+            ]
+            lanes.append(Lane(number, made))
         raws = [
             raw
             for items in merged(lanes, counts[told])
-            for raw in (items.raws if isinstance(items, Whole) else [item[1] for item in items])
+            for raw in (
+                items.data.splitlines() if isinstance(items, Whole) else [item[1] for item in items]
+            )
         ]
         found.append(raws)
     assert found[0] == found[1]
@@ -292,7 +319,7 @@ def test_of_many_lanes_few_are_open_at_once() -> None:
         reading.add(number)
         most[0] = max(most[0], len(reading))
         keys = [at(number + part / 4).encode() for part in range(8)]
-        yield Batch(keys, [f"{number} {part}".encode() for part in range(8)], None)
+        yield Batch(Listed(keys, [f"{number} {part}".encode() for part in range(8)]))
         reading.discard(number)
 
     lanes = [Lane(n, opened(n), None, begins=at(n - 10).encode()) for n in reversed(range(500))]

@@ -17,6 +17,7 @@ from typing import Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.logs.entries import Assembler, Entry
+from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane, mark_of
 from cordboard.logs.scan import Batch
 from cordboard.logs.sources import Source, Stream
@@ -140,7 +141,7 @@ class Follower:
             for entry in found[tail.number]:
                 self._learn(entry, tail.track)
         return [
-            Lane(number, [Batch([e.key for e in got], [e.raw for e in got])])
+            Lane(number, [Batch(Listed([e.key for e in got], [e.raw for e in got]))])
             for number, got in found.items()
         ]
 

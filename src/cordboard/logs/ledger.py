@@ -52,6 +52,10 @@ class Ledger:
 
     def note(self, block: Block) -> None:
         """Note all lines of a block, in whatever form."""
+        if block.arranged is not None and block.arranged.runs is not None:
+            for each, runs in block.arranged.runs.items():
+                self._add(each, runs if len(runs) == 1 else joined(runs))
+            return
         last = block.part(block.buffer.rfind(b"\n", 0, block.size - 1) + 1, block.size)
         at = tail_at(last.rstrip(b"\r\n"))
         boot = last[at + 9 : at + 17]

@@ -5,13 +5,14 @@ been read, is sorted as a whole and given out: faster than a heap of iterators, 
 stream is a little out of order. A line that comes later than its stream's slack is counted as late.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, repeat
 from operator import attrgetter, eq, itemgetter
 
 from cordboard.contract.typed import Final, NamedTuple
+from cordboard.logs.lines import Lines, Listed, merged_places, places
 from cordboard.logs.scan import Batch
 from cordboard.logs.stamps import tail_at
 from cordboard.logs.tape import arranged
@@ -35,7 +36,7 @@ _number = attrgetter("number")
 class Whole(NamedTuple):
     """Lines of ours, none a copy, of which summaries have told: nobody need look at them singly."""
 
-    raws: list[bytes]
+    data: bytes
 
 
 Found = list[Item] | Whole
@@ -46,8 +47,7 @@ class Part:
     """Entries of one lane in the order of time.
 
     Args:
-        keys: When each was said.
-        raws: The bytes of each.
+        lines: The entries.
         number: Their lane.
         told: A summary has told of them already.
         distinct: They are lines of ours, none a copy of another.
@@ -56,13 +56,10 @@ class Part:
         taken: How many of them have been given out.
     """
 
-    __slots__ = ("distinct", "keys", "number", "raws", "taken", "told")
+    __slots__ = ("distinct", "lines", "number", "taken", "told")
 
-    def __init__(
-        self, keys: list[bytes], raws: list[bytes], number: int, *, told: bool, distinct: bool
-    ) -> None:
-        self.keys = keys
-        self.raws = raws
+    def __init__(self, lines: Lines, number: int, *, told: bool, distinct: bool) -> None:
+        self.lines = lines
         self.number = number
         self.told = told
         self.distinct = distinct
@@ -70,15 +67,17 @@ class Part:
 
     def items(self) -> Iterator[Item]:
         """Yield them singly."""
-        return zip(self.keys, self.raws, repeat(self.number), repeat(self.told), strict=False)
+        lines = self.lines
+        return zip(lines.keys, lines.raws, repeat(self.number), repeat(self.told), strict=False)
 
     def until(self, end: int) -> "Part":
         """Return those that have not been taken, up to a place; they are, then."""
         begin, self.taken = self.taken, end
-        if begin == 0 and end == len(self.keys):
+        if begin == 0 and end == len(self.lines):
             return self
-        keys, raws = self.keys[begin:end], self.raws[begin:end]
-        return Part(keys, raws, self.number, told=self.told, distinct=self.distinct)
+        return Part(
+            self.lines.part(begin, end), self.number, told=self.told, distinct=self.distinct
+        )
 
 
 class Lane:
@@ -129,37 +128,33 @@ class Lane:
             self._slack_s = max(self._slack_s, 2 * self._disorder_s(batch))
             self._read_to = max(self._read_to, batch.read_to)
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
-        if not batch.keys:
+        if not len(batch.lines):
             return
         part = self._part(batch)
         self._parts.append(part)
-        self.newest = max(self.newest, part.keys[-1])
-        held = sum(len(part.keys) for part in self._parts)
-        if held > _MANY_ENTRIES or len(batch.raws[-1]) > _LONG_BYTES:
+        self.newest = max(self.newest, part.lines.last)
+        held = sum(len(part.lines) for part in self._parts)
+        if held > _MANY_ENTRIES or _are_long(batch.lines):
             self._limit()
 
     def _part(self, batch: Batch) -> Part:
-        keys, raws = batch.keys, batch.raws
-        if not (batch.ordered or in_order(keys)):
-            pairs = sorted(zip(keys, raws, strict=True), key=_key)
-            keys, raws = [key for key, _ in pairs], [raw for _, raw in pairs]
-        return Part(
-            keys, raws, self.number, told=batch.summary is not None, distinct=batch.distinct
-        )
+        lines = batch.lines
+        if isinstance(lines, Listed) and not (batch.ordered or in_order(lines.keys)):
+            lines = lines.sorted()
+        return Part(lines, self.number, told=batch.summary is not None, distinct=batch.distinct)
 
     def _limit(self) -> None:
         """Give out what is held where it is too much for memory; what is earlier then comes late."""
-        held = sum(len(raw) for part in self._parts for raw in part.raws[part.taken :])
+        held = sum(part.lines.part(part.taken, len(part.lines)).nbytes for part in self._parts)
         self._full = held > HELD_MAX_BYTES
         if self._full:
             self.low = max(self.low, self.newest)
 
     def _disorder_s(self, batch: Batch) -> float:
         """Return how far a batch is out of order: the first one in itself, others to those before."""
-        keys = batch.keys
-        if not keys or self._read_to == LOWEST:
-            return batch.disorder_s if batch.ordered else disorder_s(keys)
-        least = keys[0] if batch.ordered else min(keys)
+        if not len(batch.lines) or self._read_to == LOWEST:
+            return batch.disorder_s if batch.ordered else disorder_s(batch.lines.keys)
+        least = batch.span()[0]
         return seconds(self._read_to) - seconds(least) if least < self._read_to else 0.0
 
     @property
@@ -178,15 +173,15 @@ class Lane:
     def take(self, before: bytes) -> list[Part]:
         """Return, and forget, the entries before a moment."""
         # Where too much is held, `low` is the newest of it, which has to go, too.
-        find = bisect_right if self._full else bisect_left
-        self._full = False
+        full, self._full = self._full, False
         taken = []
         for part in self._parts:
-            end = find(part.keys, before, part.taken)
+            find = part.lines.until if full else part.lines.before
+            end = find(before, part.taken)
             if end > part.taken:
                 taken.append(part.until(end))
         if taken:
-            self._parts = [part for part in self._parts if part.taken < len(part.keys)]
+            self._parts = [part for part in self._parts if part.taken < len(part.lines)]
             if not self._parts:
                 self.newest = LOWEST
         return taken
@@ -212,8 +207,8 @@ def merged(
         parts = [part for lane in live if not lane.empty for part in lane.take(low)]
         if not parts:
             continue
-        if min(part.keys[0] for part in parts) < given:
-            counts["late"] += sum(bisect_left(part.keys, given) for part in parts)
+        if min(part.lines.first for part in parts) < given:
+            counts["late"] += sum(part.lines.before(given) for part in parts)
         given = max(given, low)
         yield _pooled(parts, counts, copy)
 
@@ -221,30 +216,43 @@ def merged(
 def _pooled(
     parts: Sequence[Part], counts: Counter[str], copy: Callable[[Item], None] | None
 ) -> Found:
-    if all(part.distinct and part.told for part in parts) and (raws := _interleaved(parts)):
-        return Whole(raws)
+    if all(part.distinct and part.told for part in parts):
+        data = _interleaved([part.lines for part in parts])
+        if data is not None:
+            return Whole(data)
     items = list(chain.from_iterable(map(Part.items, parts)))
     if len(parts) > 1:
         items.sort(key=_key)
     return once(items, counts, copy)
 
 
-def _interleaved(parts: Sequence[Part]) -> list[bytes] | None:
+def _interleaved(several: list[Lines]) -> bytes | None:
     """Return lines of ours in the order of time; None where there are copies among them."""
-    if len(parts) == 1:
-        return parts[0].raws
-    if len(parts) == 2:  # noqa: PLR2004 - what one lane held back, and its next block
-        return _overlapped(*parts)
-    _, raws, distinct = arranged(list(chain.from_iterable(part.raws for part in parts)))
-    return raws if distinct else None
+    if len(several) == 1:
+        return several[0].joined()
+    if (compiled := places(several)) is not None:
+        return merged_places(compiled)
+    if len(several) == 2:  # noqa: PLR2004 - what one lane held back, and its next block
+        return _overlapped(*several)
+    found = arranged(list(chain.from_iterable(lines.raws for lines in several)))
+    return found.lines.joined() if found.distinct else None
 
 
-def _overlapped(one: Part, other: Part) -> list[bytes] | None:
+def _overlapped(one: Lines, other: Lines) -> bytes | None:
     """Return the same of two; only where they lie over each other are they looked at."""
-    begin = bisect_left(one.keys, other.keys[0])
-    end = bisect_right(other.keys, one.keys[-1])
-    _, middle, distinct = arranged(one.raws[begin:] + other.raws[:end])
-    return one.raws[:begin] + middle + other.raws[end:] if distinct else None
+    begin, end = one.before(other.first), other.until(one.last)
+    early, late = one.raws, other.raws
+    middle = arranged(early[begin:] + late[:end])
+    if not middle.distinct:
+        return None
+    return b"\n".join([*early[:begin], *middle.lines.raws, *late[end:], b""])
+
+
+def _are_long(lines: Lines) -> bool:
+    """Say whether these, or the last of them, hold uncommonly much."""
+    if isinstance(lines, Listed):
+        return len(lines.raws[-1]) > _LONG_BYTES
+    return lines.nbytes > _LONG_BYTES * len(lines)
 
 
 def _woken(live: list[Lane], asleep: list[Lane]) -> list[Lane]:

@@ -13,6 +13,7 @@ from cordboard.logs.glance import glance
 from cordboard.logs.json_form import json_line, raw_line
 from cordboard.logs.ledger import Ledger
 from cordboard.logs.line import Line
+from cordboard.logs.lines import Listed
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
 from cordboard.logs.parallel import (
     SEARCHED_BY_TWO_FROM_BYTES,
@@ -135,7 +136,7 @@ class Reader:
     def _passed(self, found: Found, render: Callable[[Line], bytes]) -> Iterator[bytes]:
         """Yield what every line of a window is handed on as; few of them need decoding."""
         if isinstance(found, Whole):
-            yield b"\n".join([*found.raws, b""])
+            yield found.data
             return
         for key, raw, number, told in found:
             if told:
@@ -275,17 +276,17 @@ class Reader:
             scan.part = part
             scan.watch = track.ledger.note
             for batch in scan.batches():
-                left -= sum(map(len, batch.raws))
+                left -= batch.lines.nbytes
                 if left < 0:
                     return None
-                found.append((batch.keys, batch.raws))
+                found.append((batch.lines.keys, batch.lines.raws))
             return found
 
         told = self._by_two(read)
         if any(None in parts for parts in told):
             return None
         return [
-            Lane(number, starmap(Batch, chain.from_iterable(parts)), None)
+            Lane(number, map(Batch, starmap(Listed, chain.from_iterable(parts))), None)
             for number, parts in enumerate(told)
         ]
 

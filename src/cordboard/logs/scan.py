@@ -1,12 +1,12 @@
 """One stream in batches: search by bytes, then keys, then only what is in the window."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 
 from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary
+from cordboard.logs.lines import Arranged, Lines, Listed
 from cordboard.logs.prefilter import Prefilter, Term, holds
 from cordboard.logs.stamps import OWN_KEY, OWN_TAIL, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
@@ -24,8 +24,7 @@ class Batch(NamedTuple):
     """Entries of one stream in the order in which they stand.
 
     Attributes:
-        keys: When each was said.
-        raws: The bytes of each.
+        lines: The entries.
         read_to: The time up to which the stream has been read, local disorder aside; None where
             nothing told it.
         summary: What all of them tell, where they need not be looked at singly.
@@ -35,8 +34,7 @@ class Batch(NamedTuple):
             order; told of a stream's first ones alone.
     """
 
-    keys: list[bytes]
-    raws: list[bytes]
+    lines: Lines
     read_to: bytes | None = None
     summary: Summary | None = None
     ordered: bool = False
@@ -45,8 +43,8 @@ class Batch(NamedTuple):
 
     def span(self) -> tuple[bytes, bytes]:
         """Return the times of the first and the last of them."""
-        keys = self.keys
-        return (keys[0], keys[-1]) if self.ordered else (min(keys), max(keys))
+        lines = self.lines
+        return (lines.first, lines.last) if self.ordered else (min(lines.keys), max(lines.keys))
 
 
 Watch = Callable[[Block], None]
@@ -117,19 +115,18 @@ class Scan:
         if block is None:
             return None
         found = self._found(block)
-        if found is None:
-            return self._own_batch(block)
-        return self._batch(found, self._last_key(block))
+        if found is None and block.arranged is not None:
+            return self._own_batch(block, block.arranged)
+        return self._batch(found or [], self._last_key(block))
 
     def whole_disorder_s(self) -> float:
         """Read everything, and return by how many seconds a line stands too late, at most."""
         most, newest = 0.0, LOWEST
         for batch in self.batches():
-            for key in batch.keys:
-                if key >= newest:
-                    newest = key
-                else:
+            for key in [batch.lines.first] if batch.ordered else batch.lines.keys:
+                if key < newest:
                     most = max(most, seconds(newest) - seconds(key))
+            newest = max(newest, batch.span()[1]) if len(batch.lines) else newest
         return most + 0.000001
 
     def entries(self) -> Iterator[Entry]:
@@ -153,13 +150,10 @@ class Scan:
         terms = list(wanted.anywhere)
         if wanted.uncolored and block.find(_ESCAPE) < 0:
             terms = [*wanted.uncolored, *terms]
-        own = bool(wanted.own or not terms) and block.is_own
-        if own:
+        if wanted.own and block.is_own:
             terms += wanted.own
-        plain = own and not terms and block.is_text
+        plain = not (terms or wanted.own) and block.arrange() is not None
         if self.watch is not None:
-            if plain:
-                block.arrange()  # the watch then sees by the times that none is a copy
             self.watch(block)
         if plain:
             return None
@@ -174,29 +168,34 @@ class Scan:
     def _kept(self, entries: list[Entry]) -> list[Entry]:
         return [entry for entry in entries if self._since <= entry.key < self._until]
 
-    def _own_batch(self, block: Block) -> Batch:
-        keys, raws, distinct = block.arrange()
-        first = self._assembler.last is None
-        behind_s = disorder_s(list(map(key_of_own, block.lines))) if first else 0.0
-        self._assembler.last = key_of_own(block.lines[-1])
-        newest = keys[-1]
-        if newest < self._until and keys[0] >= self._since:
-            told = summary(block, len(raws)) if self.summing else None
+    def _own_batch(self, block: Block, arranged: Arranged) -> Batch:
+        lines, distinct, last, behind_s, _ = arranged
+        if behind_s is None:
+            first = self._assembler.last is None
+            behind_s = disorder_s(list(map(key_of_own, block.lines))) if first else 0.0
+        self._assembler.last = last
+        newest = lines.last
+        if newest < self._until and lines.first >= self._since:
+            told = self._summary(lines, block)
         else:
-            kept = slice(bisect_left(keys, self._since), bisect_left(keys, self._until))
-            keys, raws = keys[kept], raws[kept]
-            told = self._summary_of(raws)
-        return Batch(keys, raws, newest, told, ordered=True, distinct=distinct, disorder_s=behind_s)
+            lines = lines.part(lines.before(self._since), lines.before(self._until))
+            told = self._summary(lines)
+        return Batch(lines, newest, told, ordered=True, distinct=distinct, disorder_s=behind_s)
 
-    def _summary_of(self, raws: list[bytes]) -> Summary | None:
-        if not self.summing or not raws:
+    def _summary(self, lines: Lines, block: Block | None = None) -> Summary | None:
+        """Return what lines of ours tell; a block that is made of them spares their being joined."""
+        if not self.summing or not len(lines):
             return None
-        data = b"\n".join([*raws, b""])
-        return summary(Block(data, len(data), 0), len(raws))
+        if not isinstance(lines, Listed):
+            return lines.summary and Summary(*lines.summary)
+        if block is None:
+            data = lines.joined()
+            block = Block(data, len(data), 0)
+        return summary(block, len(lines))
 
     def _batch(self, entries: list[Entry], read_to: bytes | None) -> Batch:
         kept = self._kept(entries)
-        return Batch([e.key for e in kept], [e.raw for e in kept], read_to)
+        return Batch(Listed([e.key for e in kept], [e.raw for e in kept]), read_to)
 
     def _last_key(self, block: Block) -> bytes | None:
         """Return the time of the last line that says one, if it is near the end."""

@@ -13,6 +13,7 @@ from itertools import compress
 from cordboard.contract.typed import Any, Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.entries import Entry
+from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Lane, mark_of
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
@@ -203,10 +204,11 @@ class Search:
         mention = mention_of(self.trail.session)
         wanted = Prefilter() if track.name in self.trail.streams else Prefilter(anywhere=(terms,))
         for batch in self.scanner(track, wanted).batches():
-            pairs = zip(batch.keys, batch.raws, strict=True)
+            keys, raws = batch.lines.keys, batch.lines.raws
+            pairs = zip(keys, raws, strict=True)
             kept = [since <= key < until or mention.search(raw) is not None for key, raw in pairs]
-            keys, raws = list(compress(batch.keys, kept)), list(compress(batch.raws, kept))
-            yield Batch(keys, raws, batch.read_to)
+            found = Listed(list(compress(keys, kept)), list(compress(raws, kept)))
+            yield Batch(found, batch.read_to)
 
 
 def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
@@ -215,7 +217,7 @@ def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:
         shifted(entry.key, by) if (by := fixed.get(_boot(entry.raw))) else entry.key
         for entry in entries
     ]
-    return Batch(keys, [entry.raw for entry in entries])
+    return Batch(Listed(keys, [entry.raw for entry in entries]))
 
 
 def _boot(raw: bytes) -> str:

@@ -11,11 +11,13 @@ from operator import eq, itemgetter, lt
 
 from stringzilla import count, find, rfind
 
-from cordboard.contract.typed import Final, NamedTuple, Protocol
+from cordboard.contract.typed import Final, Protocol
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
+from cordboard.logs.lines import Arranged, Listed, surveyed
 from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_KEY, OWN_START, OWN_TAIL
+from cordboard.logs.times import LOWEST
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
@@ -29,29 +31,16 @@ _FIRST_LINES: Final = 50
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
 
 
-class Arranged(NamedTuple):
-    """Lines of ours in the order of time, and as they stood where some are of one moment.
-
-    Attributes:
-        keys: Their times.
-        raws: The lines.
-        distinct: None is a copy of another.
-    """
-
-    keys: list[bytes]
-    raws: list[bytes]
-    distinct: bool
-
-
 def arranged(raws: list[bytes]) -> Arranged:
     """Return lines of ours in the order of time."""
     if _are_rising(list(map(key_of_own, raws[:_FIRST_LINES]))):  # else the others hardly are
         keys = list(map(key_of_own, raws))
         if _are_rising(keys):
-            return Arranged(keys, raws, distinct=True)
+            return Arranged(Listed(keys, raws), distinct=True, last=keys[-1] if keys else LOWEST)
+    last = key_of_own(raws[-1])
     raws = sorted(raws, key=key_of_own)
     keys = list(map(key_of_own, raws))
-    return Arranged(keys, raws, _are_distinct(keys, raws))
+    return Arranged(Listed(keys, raws), _are_distinct(keys, raws), last)
 
 
 def _are_rising(keys: Sequence[bytes]) -> bool:
@@ -140,10 +129,12 @@ class Block:
             )
         return self._is_own
 
-    def arrange(self) -> Arranged:
-        """Return the lines, which are all in our own form, in the order of time; arranged once."""
-        if self.arranged is None:
-            self.arranged = arranged(self.lines)
+    def arrange(self) -> Arranged | None:
+        """Return the lines in the order of time, once; None where not all are whole and in our own form."""
+        if self.arranged is None and self.buffer.startswith(OWN_START) and self.is_text:
+            self.arranged = surveyed(self.buffer, self.size)
+            if self.arranged is None and self.is_own:
+                self.arranged = arranged(self.lines)
         return self.arranged
 
     @property

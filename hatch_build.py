@@ -1,0 +1,76 @@
+"""Compiles the C part of `cordboard logs` where there is a compiler; without one it is left out.
+
+Everything works without it, more slowly (docs/reading.md says by how much), so that no installation
+fails for want of a compiler or of Python.h.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import sys_tags
+
+SOURCE = "src/cordboard/logs/_lines.c"
+TARGET = "src/cordboard/logs/_lines.abi3.so"
+FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared")
+
+
+class CompiledPart(BuildHookInterface):
+    """Puts the compiled file beside its source, for an editable install and for a wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and have the wheel say for which machines it is."""
+        target = Path(self.root, TARGET)
+        why = compile_part(Path(self.root, SOURCE), target)
+        if why is not None:
+            self.app.display_warning(f"{SOURCE} is left out, logs are read more slowly: {why}")
+            return
+        if version == "standard":
+            build_data["artifacts"].append(TARGET)
+            build_data["pure_python"] = False
+            build_data["tag"] = f"cp311-abi3-{next(sys_tags()).platform}"
+
+
+def compile_part(source: Path, target: Path, flags: tuple[str, ...] = FLAGS) -> str | None:
+    """Compile a source; return why it was not, None where it was. Nothing is left where it was not.
+
+    The file takes its place at once: a process that reads logs meanwhile keeps the one it has.
+    """
+    target.unlink(missing_ok=True)
+    compiler = _compiler()
+    include = sysconfig.get_path("include")
+    if compiler is None:
+        return "there is no C compiler"
+    if not Path(include, "Python.h").exists():
+        return f"there is no Python.h in {include}"
+    made = target.with_suffix(f".{os.getpid()}.so")
+    command = [*compiler, *flags, f"-I{include}", str(source), "-o", str(made)]
+    try:
+        for words in (command, [sys.executable, "-I", "-c", LOADED, str(made)]):
+            ran = subprocess.run(words, capture_output=True, text=True, check=False)
+            if ran.returncode != 0:
+                return (ran.stderr.strip() or f"{words[0]} failed").splitlines()[0]
+        made.rename(target)
+    finally:
+        made.unlink(missing_ok=True)
+    return None
+
+
+LOADED = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("_lines", sys.argv[1])
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+"""
+
+
+def _compiler() -> list[str] | None:
+    named = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang")
+    return next(
+        (words for n in named if (words := shlex.split(n or "")) and shutil.which(words[0])), None
+    )

@@ -1,0 +1,733 @@
+/* Lines of our own form in the order of time: looked at once, and sorted as places in memory.
+ *
+ * What cordboard.logs.tape, .ledger and .glance do for a block in Python, done in one pass for a block
+ * all of whose lines are plainly ours. Whatever is in doubt is left to them: `survey` then returns
+ * None. Without this module (no compiler where it was installed) they do all of it.
+ *
+ * Times are checked to the digit, so that their order as numbers is their order as bytes.
+ */
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#define _GNU_SOURCE
+#include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LITERAL(text) text, sizeof(text) - 1
+
+/* {"timestamp":"2026-11-23T10:11:12.123456Z", */
+static const char START[] = "{\"timestamp\":\"2";
+static const char SERVICE[] = "\"service\":\"";
+static const char SESSION[] = "\"sessionId\":\"";
+static const char SERVER[] = "server:";
+static const char RAW[] = ",\"raw\":true";
+static const char RAW_CUT[] = ",\"raw\":true,\"truncated\":true";
+static const char BOOT[] = ",\"boot\":\"";
+static const char SEQ[] = "\",\"seq\":";
+
+enum {
+    KEY_AT = sizeof(START) - 2,
+    KEY_BYTES = 27,
+    MINUTE_BYTES = 17, /* 2026-11-23T10:11: */
+    BOOT_BYTES = 8,
+    SEQ_DIGITS_MAX = 18,
+    LINE_MIN = KEY_AT + KEY_BYTES + 2,
+    TAIL_HEAD = sizeof(BOOT) - 1 + BOOT_BYTES + sizeof(SEQ) - 1,
+    BOOTS_MAX = 16,
+    SAME_MOMENT_MAX = 64, /* lines of one moment that are compared with each other */
+    DIGIT_BITS = 11,
+    INSERTED_MAX = 32,
+};
+
+typedef struct {
+    uint64_t key; /* microseconds since 0000-03-01 */
+    const char *at;
+    uint32_t size; /* without the newline */
+    uint32_t absent; /* it knows no session */
+} Line;
+
+typedef struct {
+    int64_t first, last;
+} Run;
+
+typedef struct {
+    char boot[BOOT_BYTES];
+    Run *runs;
+    size_t count, room;
+} Boot;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *owners; /* a tuple of the bytes in which the lines stand */
+    PyObject *service; /* whose all of them are; NULL where they are several's, or not to be counted */
+    Line *lines;
+    Py_ssize_t count;
+} Lines;
+
+static PyTypeObject *lines_type;
+
+static Lines *
+lines_new(PyObject *owners, PyObject *service, Line *lines, Py_ssize_t count)
+{
+    Lines *self = PyObject_New(Lines, lines_type);
+    if (self == NULL) {
+        free(lines);
+        return NULL;
+    }
+    Py_INCREF(owners);
+    Py_XINCREF(service);
+    self->owners = owners;
+    self->service = service;
+    self->lines = lines;
+    self->count = count;
+    return self;
+}
+
+static void
+lines_dealloc(PyObject *object)
+{
+    Lines *self = (Lines *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    Py_DECREF(self->owners);
+    Py_XDECREF(self->service);
+    free(self->lines);
+    PyObject_Free(object);
+    Py_DECREF(type);
+}
+
+/* --- times */
+
+static int
+two(const char *at)
+{
+    unsigned tens = (unsigned char)at[0] - '0', ones = (unsigned char)at[1] - '0';
+    return tens > 9 || ones > 9 ? -1 : (int)(tens * 10 + ones);
+}
+
+/* The minute of a key as minutes since 0000-03-01; -1 where it is none.
+ * Days: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil. */
+static int64_t
+minute_of(const char *key)
+{
+    static const int days_in[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int century = two(key), rest = two(key + 2), month = two(key + 5), day = two(key + 8);
+    int hour = two(key + 11), minute = two(key + 14);
+    if ((century | rest | month | day | hour | minute) < 0 || key[4] != '-' || key[7] != '-' ||
+        key[10] != 'T' || key[13] != ':' || key[16] != ':' || hour > 23 || minute > 59 ||
+        month < 1 || month > 12 || day < 1 || day > days_in[month - 1])
+        return -1;
+    int year = century * 100 + rest;
+    if (month == 2 && day == 29 && (year % 4 != 0 || (year % 100 == 0 && year % 400 != 0)))
+        return -1;
+    int y = year - (month <= 2);
+    int of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    int64_t days = (int64_t)y * 365 + y / 4 - y / 100 + y / 400 + of_year;
+    return (days * 24 + hour) * 60 + minute;
+}
+
+/* The seconds' part of a key, "12.123456Z", in microseconds; -1 where it is none. */
+static int64_t
+micros_of(const char *at)
+{
+    int second = two(at), a = two(at + 3), b = two(at + 5), c = two(at + 7);
+    if ((second | a | b | c) < 0 || second > 59 || at[2] != '.' || at[9] != 'Z')
+        return -1;
+    return second * 1000000LL + a * 10000 + b * 100 + c;
+}
+
+/* --- order */
+
+static void
+insert_sorted(Line *lines, Py_ssize_t count)
+{
+    for (Py_ssize_t n = 1; n < count; n++) {
+        Line line = lines[n];
+        Py_ssize_t to = n;
+        for (; to > 0 && lines[to - 1].key > line.key; to--)
+            lines[to] = lines[to - 1];
+        lines[to] = line;
+    }
+}
+
+/* Sorts by the time, and leaves those of one moment as they stand: by digits, from the last one on.
+ * Returns -1 where memory is out. */
+static int
+sort(Line *lines, Py_ssize_t count)
+{
+    uint64_t least = UINT64_MAX, most = 0;
+    int ordered = 1;
+    for (Py_ssize_t n = 0; n < count; n++) {
+        uint64_t key = lines[n].key;
+        ordered &= key >= most;
+        most = key > most ? key : most;
+        least = key < least ? key : least;
+    }
+    if (ordered)
+        return 0;
+    if (count <= INSERTED_MAX) {
+        insert_sorted(lines, count);
+        return 0;
+    }
+    Line *other = malloc((size_t)count * sizeof(Line));
+    if (other == NULL)
+        return -1;
+    Line *from = lines, *to = other;
+    for (int shift = 0; (most - least) >> shift; shift += DIGIT_BITS) {
+        size_t places[1 << DIGIT_BITS] = {0};
+        const uint64_t mask = (1 << DIGIT_BITS) - 1;
+        for (Py_ssize_t n = 0; n < count; n++)
+            places[(from[n].key - least) >> shift & mask]++;
+        size_t sum = 0;
+        for (size_t digit = 0; digit <= mask; digit++) {
+            size_t here = places[digit];
+            places[digit] = sum;
+            sum += here;
+        }
+        for (Py_ssize_t n = 0; n < count; n++)
+            to[places[(from[n].key - least) >> shift & mask]++] = from[n];
+        Line *swapped = from;
+        from = to;
+        to = swapped;
+    }
+    if (from != lines)
+        memcpy(lines, from, (size_t)count * sizeof(Line));
+    free(other);
+    return 0;
+}
+
+/* Where boot and seq of a line of ours begin. */
+static const char *
+tail_of(const Line *line)
+{
+    const char *at = line->at + line->size - 2;
+    while (*at >= '0' && *at <= '9')
+        at--;
+    return at + 1 - TAIL_HEAD;
+}
+
+static int
+is_copy(const Line *one, const Line *other)
+{
+    const char *tail = tail_of(one), *same = tail_of(other);
+    size_t size = (size_t)(one->at + one->size - tail);
+    return size == (size_t)(other->at + other->size - same) && memcmp(tail, same, size) == 0;
+}
+
+/* Whether no two lines of one moment have the same boot and seq. */
+static int
+are_distinct(const Line *lines, Py_ssize_t count)
+{
+    for (Py_ssize_t begin = 0, end; begin < count; begin = end) {
+        for (end = begin + 1; end < count && lines[end].key == lines[begin].key; end++) {
+            if (end - begin >= SAME_MOMENT_MAX)
+                return 0;
+            for (Py_ssize_t n = begin; n < end; n++)
+                if (is_copy(&lines[n], &lines[end]))
+                    return 0;
+        }
+    }
+    return 1;
+}
+
+/* --- one look at a block */
+
+typedef struct {
+    Line *lines;
+    Py_ssize_t count, room;
+    const char *minute_text; /* of the line before */
+    int64_t minute;
+    uint64_t newest;
+    int64_t behind; /* by how many microseconds a line stands behind a later one, at most */
+    const char *service;
+    size_t service_size;
+    int summed; /* all are the service's, and none has its session from its process */
+    Boot boots[BOOTS_MAX];
+    size_t boot_count;
+    Boot *boot; /* of the line before */
+} Look;
+
+static int
+note_number(Look *look, const char *boot, int64_t seq)
+{
+    Boot *found = look->boot;
+    if (found == NULL || memcmp(found->boot, boot, BOOT_BYTES) != 0) {
+        for (found = look->boots; found < look->boots + look->boot_count; found++)
+            if (memcmp(found->boot, boot, BOOT_BYTES) == 0)
+                break;
+        if (found == look->boots + BOOTS_MAX)
+            return 0;
+        if (found == look->boots + look->boot_count) {
+            memcpy(found->boot, boot, BOOT_BYTES);
+            look->boot_count++;
+        }
+        look->boot = found;
+    }
+    if (found->count > 0 && found->runs[found->count - 1].last + 1 == seq) {
+        found->runs[found->count - 1].last = seq;
+        return 1;
+    }
+    if (found->count == found->room) {
+        size_t room = found->room ? found->room * 2 : 4;
+        Run *runs = realloc(found->runs, room * sizeof(Run));
+        if (runs == NULL)
+            return 0;
+        found->runs = runs;
+        found->room = room;
+    }
+    found->runs[found->count++] = (Run){seq, seq};
+    return 1;
+}
+
+/* Notes boot and seq; returns where they begin, NULL where they are not at the line's end. */
+static const char *
+note_tail(Look *look, const char *line, const char *end)
+{
+    const char *at = end - 2;
+    int64_t seq = 0, unit = 1;
+    for (int digits = 0; at > line && *at >= '0' && *at <= '9'; at--, unit *= 10) {
+        if (++digits > SEQ_DIGITS_MAX)
+            return NULL;
+        seq += (*at - '0') * unit;
+    }
+    const char *tail = at + 1 - TAIL_HEAD;
+    if (unit == 1 || tail < line + KEY_AT + KEY_BYTES || memcmp(tail, LITERAL(BOOT)) != 0 ||
+        memcmp(at + 2 - (ptrdiff_t)sizeof(SEQ), LITERAL(SEQ)) != 0)
+        return NULL;
+    const char *boot = tail + sizeof(BOOT) - 1;
+    for (int n = 0; n < BOOT_BYTES; n++)
+        if (!((boot[n] >= '0' && boot[n] <= '9') || (boot[n] >= 'a' && boot[n] <= 'f')))
+            return NULL;
+    return note_number(look, boot, seq) ? tail : NULL;
+}
+
+static const char *
+find(const char *at, const char *end, const char *part, size_t size)
+{
+    return memmem(at, (size_t)(end - at), part, size);
+}
+
+/* Notes the service, and says in `absent` whether the line knows no session; 0 where it does not say
+ * both. As glance() in glance.py. */
+static int
+note_speaker(Look *look, const char *line, const char *tail, uint32_t *absent)
+{
+    const char *service = find(line + KEY_AT + KEY_BYTES, tail, LITERAL(SERVICE));
+    if (service == NULL)
+        return 0;
+    service += sizeof(SERVICE) - 1;
+    const char *after = memchr(service, '"', (size_t)(tail - service));
+    const char *session = after ? find(after, tail, LITERAL(SESSION)) : NULL;
+    if (session == NULL)
+        return 0;
+    session += sizeof(SESSION) - 1;
+    size_t size = (size_t)(after - service);
+    if (look->service == NULL) {
+        look->service = service;
+        look->service_size = size;
+    }
+    if (size != look->service_size || memcmp(service, look->service, size) != 0)
+        look->summed = 0;
+    *absent = (size_t)(tail - session) >= sizeof(SERVER) - 1 &&
+              memcmp(session, LITERAL(SERVER)) == 0;
+    const char *raw = tail - (sizeof(RAW) - 1), *cut = tail - (sizeof(RAW_CUT) - 1);
+    if (raw > session && (memcmp(raw, LITERAL(RAW)) == 0 ||
+                          (cut > session && memcmp(cut, LITERAL(RAW_CUT)) == 0)))
+        look->summed = 0;
+    return 1;
+}
+
+static int
+note_line(Look *look, const char *line, const char *end)
+{
+    const char *key = line + KEY_AT;
+    if (end - line < LINE_MIN || end - line > INT32_MAX || memcmp(line, LITERAL(START)) != 0 ||
+        key[KEY_BYTES] != '"' || end[-1] != '}')
+        return 0;
+    if (look->minute_text == NULL || memcmp(look->minute_text, key, MINUTE_BYTES) != 0) {
+        look->minute = minute_of(key);
+        look->minute_text = key;
+    }
+    int64_t micros = micros_of(key + MINUTE_BYTES);
+    if (look->minute < 0 || micros < 0)
+        return 0;
+    uint32_t absent = 0;
+    const char *tail = note_tail(look, line, end);
+    if (tail == NULL || !note_speaker(look, line, tail, &absent))
+        return 0;
+    if (look->count == look->room) {
+        Py_ssize_t room = look->room * 2;
+        Line *lines = realloc(look->lines, (size_t)room * sizeof(Line));
+        if (lines == NULL)
+            return 0;
+        look->lines = lines;
+        look->room = room;
+    }
+    uint64_t moment = (uint64_t)(look->minute * 60000000 + micros);
+    if (moment >= look->newest)
+        look->newest = moment;
+    else if ((int64_t)(look->newest - moment) > look->behind)
+        look->behind = (int64_t)(look->newest - moment);
+    look->lines[look->count++] = (Line){moment, line, (uint32_t)(end - line), absent};
+    return 1;
+}
+
+static PyObject *
+runs_of(const Look *look)
+{
+    PyObject *found = PyDict_New();
+    for (size_t n = 0; found != NULL && n < look->boot_count; n++) {
+        const Boot *boot = &look->boots[n];
+        PyObject *name = PyBytes_FromStringAndSize(boot->boot, BOOT_BYTES);
+        PyObject *runs = PyList_New((Py_ssize_t)boot->count);
+        for (size_t at = 0; runs != NULL && at < boot->count; at++) {
+            PyObject *run = Py_BuildValue("LL", (long long)boot->runs[at].first,
+                                          (long long)boot->runs[at].last);
+            if (run == NULL || PyList_SetItem(runs, (Py_ssize_t)at, run) < 0)
+                Py_CLEAR(runs);
+        }
+        if (name == NULL || runs == NULL || PyDict_SetItem(found, name, runs) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(name);
+        Py_XDECREF(runs);
+    }
+    return found;
+}
+
+static PyObject *
+key_of(const Line *line)
+{
+    return PyBytes_FromStringAndSize(line->at + KEY_AT, KEY_BYTES);
+}
+
+static PyObject *
+told(Look *look, PyObject *data)
+{
+    PyObject *last = key_of(&look->lines[look->count - 1]);
+    PyObject *service = NULL;
+    if (look->summed && (service = PyUnicode_DecodeUTF8(look->service, (Py_ssize_t)look->service_size,
+                                                        "strict")) == NULL)
+        PyErr_Clear();
+    PyObject *runs = runs_of(look), *owners = PyTuple_Pack(1, data), *lines = NULL, *found = NULL;
+    if (sort(look->lines, look->count) < 0)
+        PyErr_NoMemory();
+    else if (last != NULL && runs != NULL && owners != NULL) {
+        int distinct = are_distinct(look->lines, look->count);
+        lines = (PyObject *)lines_new(owners, service, look->lines, look->count);
+        look->lines = NULL;
+        if (lines != NULL)
+            found = Py_BuildValue("OOOdO", lines, runs, last, (double)look->behind / 1e6,
+                                  distinct ? Py_True : Py_False);
+    }
+    Py_XDECREF(lines);
+    Py_XDECREF(owners);
+    Py_XDECREF(runs);
+    Py_XDECREF(service);
+    Py_XDECREF(last);
+    return found;
+}
+
+PyDoc_STRVAR(survey_doc,
+"survey(data, size)\n--\n\n"
+"Return the lines of a block in the order of time, and what they tell; None where one is not plainly ours.\n\n"
+"Args:\n"
+"    data: Bytes; valid UTF-8 up to ``size``.\n"
+"    size: How many of them are the block's: whole lines.\n\n"
+"Returns:\n"
+"    A tuple: `Lines`; for each process's boot its numbers as runs, as they stand; the time of the last\n"
+"    line as they stand; by how many seconds one stands behind a later one, at most; whether none is a\n"
+"    copy of another.");
+
+static PyObject *
+survey(PyObject *module, PyObject *args)
+{
+    PyObject *data;
+    Py_ssize_t size, whole;
+    char *begin;
+    if (!PyArg_ParseTuple(args, "O!n:survey", &PyBytes_Type, &data, &size) ||
+        PyBytes_AsStringAndSize(data, &begin, &whole) < 0)
+        return NULL;
+    if (size <= 0 || size > whole || begin[size - 1] != '\n')
+        Py_RETURN_NONE;
+    Look look = {.room = size / 256 + 16, .summed = 1};
+    look.lines = malloc((size_t)look.room * sizeof(Line));
+    int plain = look.lines != NULL;
+    for (const char *line = begin, *stop = begin + size, *end; plain && line < stop; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(stop - line));
+        plain = note_line(&look, line, end);
+    }
+    PyObject *found = plain ? told(&look, data) : Py_NewRef(Py_None);
+    for (size_t n = 0; n < look.boot_count; n++)
+        free(look.boots[n].runs);
+    free(look.lines);
+    return found;
+}
+
+/* --- the lines */
+
+static Py_ssize_t
+lines_length(PyObject *self)
+{
+    return ((Lines *)self)->count;
+}
+
+static PyObject *
+lines_first(PyObject *self, void *closure)
+{
+    return key_of(&((Lines *)self)->lines[0]);
+}
+
+static PyObject *
+lines_last(PyObject *self, void *closure)
+{
+    Lines *lines = (Lines *)self;
+    return key_of(&lines->lines[lines->count - 1]);
+}
+
+static PyObject *
+lines_summary(PyObject *self, void *closure)
+{
+    Lines *lines = (Lines *)self;
+    if (lines->service == NULL)
+        Py_RETURN_NONE;
+    Py_ssize_t absent = 0;
+    for (Py_ssize_t n = 0; n < lines->count; n++)
+        absent += lines->lines[n].absent;
+    return Py_BuildValue("Onn", lines->service, lines->count, absent);
+}
+
+static PyObject *
+lines_nbytes(PyObject *self, void *closure)
+{
+    Lines *lines = (Lines *)self;
+    Py_ssize_t sum = 0;
+    for (Py_ssize_t n = 0; n < lines->count; n++)
+        sum += lines->lines[n].size;
+    return PyLong_FromSsize_t(sum);
+}
+
+/* How a line's time stands to a key, which may be of any length: as bytes compare. */
+static int
+compare(const Line *line, const char *key, Py_ssize_t size)
+{
+    int order = memcmp(line->at + KEY_AT, key, (size_t)(size < KEY_BYTES ? size : KEY_BYTES));
+    return order != 0 ? order : (KEY_BYTES > size) - (KEY_BYTES < size);
+}
+
+static PyObject *
+bisected(PyObject *self, PyObject *args, int behind)
+{
+    Lines *lines = (Lines *)self;
+    PyObject *bound;
+    Py_ssize_t low = 0, high = lines->count, size;
+    char *key;
+    if (!PyArg_ParseTuple(args, "O!|n", &PyBytes_Type, &bound, &low) ||
+        PyBytes_AsStringAndSize(bound, &key, &size) < 0)
+        return NULL;
+    low = low < 0 ? 0 : low;
+    while (low < high) {
+        Py_ssize_t middle = low + (high - low) / 2;
+        if (compare(&lines->lines[middle], key, size) < behind)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return PyLong_FromSsize_t(low);
+}
+
+static PyObject *
+lines_before(PyObject *self, PyObject *args)
+{
+    return bisected(self, args, 0);
+}
+
+static PyObject *
+lines_until(PyObject *self, PyObject *args)
+{
+    return bisected(self, args, 1);
+}
+
+static PyObject *
+lines_part(PyObject *self, PyObject *args)
+{
+    Lines *lines = (Lines *)self;
+    Py_ssize_t begin, end;
+    if (!PyArg_ParseTuple(args, "nn", &begin, &end))
+        return NULL;
+    if (begin < 0 || end > lines->count || begin > end) {
+        PyErr_SetString(PyExc_IndexError, "not a part of these lines");
+        return NULL;
+    }
+    size_t size = (size_t)(end - begin) * sizeof(Line);
+    Line *copy = malloc(size ? size : 1);
+    if (copy == NULL)
+        return PyErr_NoMemory();
+    memcpy(copy, lines->lines + begin, size);
+    return (PyObject *)lines_new(lines->owners, lines->service, copy, end - begin);
+}
+
+static PyObject *
+raw_of(const Line *line)
+{
+    return PyBytes_FromStringAndSize(line->at, line->size);
+}
+
+static PyObject *
+listed(PyObject *self, PyObject *(*of)(const Line *))
+{
+    Lines *lines = (Lines *)self;
+    PyObject *found = PyList_New(lines->count);
+    for (Py_ssize_t n = 0; found != NULL && n < lines->count; n++) {
+        PyObject *item = of(&lines->lines[n]);
+        if (item == NULL || PyList_SetItem(found, n, item) < 0)
+            Py_CLEAR(found);
+    }
+    return found;
+}
+
+static PyObject *
+lines_keys(PyObject *self, void *closure)
+{
+    return listed(self, key_of);
+}
+
+static PyObject *
+lines_raws(PyObject *self, void *closure)
+{
+    return listed(self, raw_of);
+}
+
+static PyObject *
+lines_joined(PyObject *self, PyObject *unused)
+{
+    Lines *lines = (Lines *)self;
+    Py_ssize_t sum = lines->count;
+    for (Py_ssize_t n = 0; n < lines->count; n++)
+        sum += lines->lines[n].size;
+    PyObject *found = PyBytes_FromStringAndSize(NULL, sum);
+    char *to;
+    if (found == NULL || PyBytes_AsStringAndSize(found, &to, &sum) < 0)
+        return NULL;
+    for (Py_ssize_t n = 0; n < lines->count; n++) {
+        /* Each line has its newline behind it where it stands; neighbours are copied at once. */
+        const char *at = lines->lines[n].at;
+        size_t size = (size_t)lines->lines[n].size + 1;
+        while (n + 1 < lines->count && lines->lines[n + 1].at == at + size)
+            size += (size_t)lines->lines[++n].size + 1;
+        memcpy(to, at, size);
+        to += size;
+    }
+    return found;
+}
+
+PyDoc_STRVAR(merged_doc,
+"merged(several)\n--\n\n"
+"Return several `Lines` as one in the order of time, of one moment in the order given; None where there\n"
+"are copies among them.");
+
+static PyObject *
+merged(PyObject *module, PyObject *args)
+{
+    PyObject *several, *owners, *one = NULL;
+    if (!PyArg_ParseTuple(args, "O!:merged", &PyList_Type, &several))
+        return NULL;
+    Py_ssize_t parts = PyList_Size(several), count = 0, sum = 0;
+    for (Py_ssize_t n = 0; n < parts; n++) {
+        PyObject *part = PyList_GetItem(several, n);
+        if (!Py_IS_TYPE(part, lines_type)) {
+            PyErr_SetString(PyExc_TypeError, "Lines are wanted");
+            return NULL;
+        }
+        sum += ((Lines *)part)->count;
+    }
+    Line *lines = malloc((size_t)(sum ? sum : 1) * sizeof(Line));
+    if (lines == NULL || (owners = PyTuple_New(parts)) == NULL) {
+        free(lines);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t n = 0; n < parts; n++) {
+        Lines *part = (Lines *)PyList_GetItem(several, n);
+        memcpy(lines + count, part->lines, (size_t)part->count * sizeof(Line));
+        count += part->count;
+        PyTuple_SetItem(owners, n, Py_NewRef(part->owners));
+    }
+    if (sort(lines, count) < 0)
+        PyErr_NoMemory();
+    else if (are_distinct(lines, count)) {
+        one = (PyObject *)lines_new(owners, NULL, lines, count);
+        lines = NULL;
+    }
+    else
+        one = Py_NewRef(Py_None);
+    free(lines);
+    Py_DECREF(owners);
+    return one;
+}
+
+/* --- the module */
+
+static PyMethodDef lines_methods[] = {
+    {"before", lines_before, METH_VARARGS, "Return how many are earlier than a key, from a place on."},
+    {"until", lines_until, METH_VARARGS, "Return how many are not later than a key, from a place on."},
+    {"part", lines_part, METH_VARARGS, "Return those from one place up to another."},
+    {"joined", lines_joined, METH_NOARGS, "Return all of them, each with a newline."},
+    {NULL},
+};
+
+static PyGetSetDef lines_values[] = {
+    {"first", lines_first, NULL, "The time of the first one."},
+    {"last", lines_last, NULL, "The time of the last one."},
+    {"keys", lines_keys, NULL, "Their times."},
+    {"raws", lines_raws, NULL, "Their bytes."},
+    {"nbytes", lines_nbytes, NULL, "How many bytes they are."},
+    {"summary", lines_summary, NULL,
+     "The service, how many they are, and how many of them know no session; None where they have to be "
+     "looked at singly."},
+    {NULL},
+};
+
+static PyType_Slot lines_slots[] = {
+    {Py_tp_doc, "Lines of ours in the order of time."},
+    {Py_tp_dealloc, lines_dealloc},
+    {Py_tp_methods, lines_methods},
+    {Py_tp_getset, lines_values},
+    {Py_sq_length, lines_length},
+    {0},
+};
+
+static PyType_Spec lines_spec = {
+    .name = "cordboard.logs._lines.Lines",
+    .basicsize = sizeof(Lines),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = lines_slots,
+};
+
+static PyMethodDef functions[] = {
+    {"survey", survey, METH_VARARGS, survey_doc},
+    {"merged", merged, METH_VARARGS, merged_doc},
+    {NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "cordboard.logs._lines",
+    .m_doc = "Lines of our own form in the order of time.",
+    .m_size = -1,
+    .m_methods = functions,
+};
+
+PyMODINIT_FUNC
+PyInit__lines(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (module == NULL)
+        return NULL;
+    lines_type = (PyTypeObject *)PyType_FromSpec(&lines_spec);
+    if (lines_type == NULL || PyModule_AddObjectRef(module, "Lines", (PyObject *)lines_type) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}
