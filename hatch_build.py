@@ -1,4 +1,4 @@
-"""Compiles the C part of `cordboard logs` where there is a compiler; without one it is left out.
+"""Compiles the C parts of `cordboard logs` where there is a compiler; without one it is left out.
 
 Everything works without it, more slowly (docs/reading.md says by how much), so that no installation
 fails for want of a compiler or of Python.h.
@@ -16,9 +16,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
-SOURCE = "src/cordboard/logs/_lines.c"
-TARGET = "src/cordboard/logs/_lines.abi3.so"
-FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared")
+SOURCES = ("src/cordboard/logs/_lines.c", "src/cordboard/logs/_search.c")
+SUFFIX = ".abi3.so"
+FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-pthread")
 
 
 class CompiledPart(BuildHookInterface):
@@ -26,15 +26,15 @@ class CompiledPart(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and have the wheel say for which machines it is."""
-        target = Path(self.root, TARGET)
-        why = compile_part(Path(self.root, SOURCE), target)
-        if why is not None:
-            self.app.display_warning(f"{SOURCE} is left out, logs are read more slowly: {why}")
-            return
-        if version == "standard":
-            build_data["artifacts"].append(TARGET)
-            build_data["pure_python"] = False
-            build_data["tag"] = f"cp311-abi3-{next(sys_tags()).platform}"
+        for name in SOURCES:
+            source = Path(self.root, name)
+            why = compile_part(source, source.with_suffix(SUFFIX))
+            if why is not None:
+                self.app.display_warning(f"{name} is left out, logs are read more slowly: {why}")
+            elif version == "standard":
+                build_data["artifacts"].append(str(Path(name).with_suffix(SUFFIX)))
+                build_data["pure_python"] = False
+                build_data["tag"] = f"cp311-abi3-{next(sys_tags()).platform}"
 
 
 def compile_part(source: Path, target: Path, flags: tuple[str, ...] = FLAGS) -> str | None:
@@ -52,7 +52,7 @@ def compile_part(source: Path, target: Path, flags: tuple[str, ...] = FLAGS) -> 
     made = target.with_suffix(f".{os.getpid()}.so")
     command = [*compiler, *flags, f"-I{include}", str(source), "-o", str(made)]
     try:
-        for words in (command, [sys.executable, "-I", "-c", LOADED, str(made)]):
+        for words in (command, [sys.executable, "-I", "-c", LOADED, str(made), source.stem]):
             ran = subprocess.run(words, capture_output=True, text=True, check=False)
             if ran.returncode != 0:
                 return (ran.stderr.strip() or f"{words[0]} failed").splitlines()[0]
@@ -64,7 +64,7 @@ def compile_part(source: Path, target: Path, flags: tuple[str, ...] = FLAGS) -> 
 
 LOADED = """
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("_lines", sys.argv[1])
+spec = importlib.util.spec_from_file_location(sys.argv[2], sys.argv[1])
 spec.loader.exec_module(importlib.util.module_from_spec(spec))
 """
 

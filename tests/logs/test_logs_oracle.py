@@ -305,7 +305,8 @@ def test_two_processes_find_what_one_finds(
             patch.setattr(parallel, "HANDS", 2)
             patch.setattr(threading, "active_count", lambda: 1)  # other tests have left some
             patch.setattr(reading, "SHARED_FROM_BYTES", 0)
-            patch.setattr(reading, "SEARCHED_BY_TWO_FROM_BYTES", -1)
+            patch.setattr(search, "SEARCHED_BY_TWO_FROM_BYTES", -1)
+            patch.setattr(search, "places_in", lambda *_: None)  # threads would do it alone
             patch.setattr(track, "_PART_BYTES", part_bytes)
             two = ask(folder, 2000, **wanted)
             patch.setattr(reading, "_FOUND_MAX_BYTES", 1)

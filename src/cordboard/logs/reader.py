@@ -16,7 +16,6 @@ from cordboard.logs.line import Line
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
 from cordboard.logs.parallel import (
-    SEARCHED_BY_TWO_FROM_BYTES,
     SHARED_FROM_BYTES,
     can_share,
     shared,
@@ -192,8 +191,7 @@ class Reader:
         if self.trail is None:
             lanes = self._window_lanes()
         else:
-            size = sum(map(self._window_bytes, self.tracks))
-            by_two = self._by_two if size > SEARCHED_BY_TWO_FROM_BYTES and can_share() else None
+            by_two = self._by_two if can_share() else None
             search = Search(
                 self.query, self.trail, self.tracks, self._scan, self.progress, by_two=by_two
             )
@@ -282,7 +280,7 @@ class Reader:
                 found.append((batch.lines.keys, batch.lines.raws))
             return found
 
-        told = self._by_two(read)
+        told = self._by_two(read, self.tracks)
         if any(None in parts for parts in told):
             return None
         return [
@@ -290,11 +288,11 @@ class Reader:
             for number, parts in enumerate(told)
         ]
 
-    def _by_two(self, read: ReadPart) -> list[list[Any]]:
-        """Return, for each track, what ``read`` gives for each part of its window; two share them."""
+    def _by_two(self, read: ReadPart, tracks: Sequence[Track]) -> list[list[Any]]:
+        """Return, for each of some tracks, what ``read`` gives for each part of its window; two share them."""
         parts = [
             (track, part)
-            for track in self.tracks
+            for track in tracks
             for part in track.parts(*self._scan(track, Prefilter()).range())
         ]
         progress = self.progress
@@ -311,8 +309,8 @@ class Reader:
         self.progress = lambda count: progress(2 * count)
         told = shared(work, len(parts), alone)
         self.progress = progress
-        found: dict[Track, list[Any]] = {track: [] for track in self.tracks}
-        for track in self.tracks:
+        found: dict[Track, list[Any]] = {track: [] for track in tracks}
+        for track in tracks:
             track.ledger = Ledger(quick=track.ledger.quick)
         for (track, _), (result, seen) in zip(parts, told, strict=True):
             track.notice(seen)

@@ -15,6 +15,8 @@ from cordboard.logs.track import Range, Track, disorder_s
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
+_NEAR_BYTES: Final = 4 << 10  # a line seldom goes on longer
+_LOOK_BYTES: Final = 16 << 10
 _ESCAPE: Final = b"\x1b"
 _BRACE: Final = ord("{")
 _OWN_ERROR: Final = b'"level":"error"'
@@ -63,6 +65,7 @@ class Scan:
         progress: Is told of bytes that were read.
 
     Attributes:
+        track: The stream.
         wanted: What bytes a wanted line must hold.
         part: What is read; None for all of the window.
         watch: Is shown each block that is read.
@@ -80,7 +83,7 @@ class Scan:
         size: int = BLOCK_BYTES,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._track = track
+        self.track = track
         self.wanted = wanted
         self._since = since
         self._until = until
@@ -96,11 +99,11 @@ class Scan:
         """Yield the window's blocks, with some slack around it."""
         begin, end = self.part or self.range()
         fresh = not any(self.wanted)
-        return blocks(self._track.tape, begin, end, self._size, fresh=fresh)
+        return blocks(self.track.tape, begin, end, self._size, fresh=fresh)
 
     def range(self) -> Range:
         """Return where the window begins and ends."""
-        return (0, None) if self._exact else self._track.span(self._since, self._until)
+        return (0, None) if self._exact else self.track.span(self._since, self._until)
 
     def batches(self) -> Iterator[Batch]:
         """Yield what may be wanted; what is not in the window is left out."""
@@ -136,6 +139,63 @@ class Scan:
             yield from self._kept(_own_entries(block) if found is None else found)
         yield from self._kept(list(self._assembler.rest()))
 
+    def entries_at(self, places: Iterable[int], most_bytes: int) -> list[Entry] | None:
+        """Return the entries that stand at some places, each once; None where that takes a whole pass.
+
+        Args:
+            places: In order; what is wanted stands at all of them, and nowhere else.
+            most_bytes: No more is kept.
+        """
+        found: list[Entry] = []
+        kept = 0
+        done, stop = self.ends()
+        data, base = b"", done
+        for place in places:
+            if place < done:
+                continue
+            if place + _NEAR_BYTES > base + len(data):
+                base = max(done, place - _NEAR_BYTES)
+                data = self.track.tape.read(base, min(_LOOK_BYTES, stop - base))
+            entry, end = self._own_entry_at(place, data, base, done, stop)
+            if entry is not None:
+                entries = [entry]
+            elif (part := self.track.around(place, done, stop)) is not None:
+                entries, end = self._entries_of(part), part[1]
+            else:
+                return None
+            done = end
+            found += entries
+            kept += sum(len(entry.raw) for entry in entries)
+            if kept > most_bytes:
+                return None
+        return self._kept(found)
+
+    def ends(self) -> tuple[int, int]:
+        """Return where the window begins, and where it, or the stream, ends."""
+        begin, end = self.range()
+        return begin, self.track.size if end is None else end
+
+    def _own_entry_at(
+        self, place: int, data: bytes, base: int, first: int, stop: int
+    ) -> tuple[Entry | None, int]:
+        """Return the entry at a place, and where it ends, if it is one line of ours and wholly there."""
+        start = data.rfind(b"\n", 0, place - base) + 1
+        end = data.find(b"\n", place - base) + 1
+        if end == 0 or (start == 0 and base != first):
+            return None, 0
+        line = data[start:end].rstrip(b"\r\n")
+        key = own_key(line)
+        alone = base + end == stop or data.startswith(b"{", end) or _OWN_ERROR not in line
+        if key is None or not alone:
+            return None, 0
+        return Entry(key, line, base + start, timed=True), base + end
+
+    def _entries_of(self, part: tuple[int, int]) -> list[Entry]:
+        """Return what is wanted of a part that begins and ends where lines of ours do."""
+        apart = Scan(self.track, self.wanted, self._since, self._until)
+        apart.part = part
+        return list(apart.entries())
+
     def _found(self, block: Block) -> list[Entry] | None:
         """Return what may be wanted of one block; None where that is all of it, in our own form."""
         wanted = self.wanted
@@ -161,7 +221,7 @@ class Scan:
 
     def _assembled(self, block: Block) -> list[Entry]:
         def first() -> bytes:
-            return self._track.key_before(block.offset)
+            return self.track.key_before(block.offset)
 
         return list(self._assembler.entries(_lines(block.data, block.offset), first))
 
@@ -202,7 +262,7 @@ class Scan:
         buffer, end = block.buffer, block.size
         for _ in range(_BACK_MAX):
             start = buffer.rfind(b"\n", 0, max(0, end - 1)) + 1
-            if (key := self._track.key_of(block.part(start, end))) is not None or start == 0:
+            if (key := self.track.key_of(block.part(start, end))) is not None or start == 0:
                 return key
             end = start
         return None
@@ -243,8 +303,8 @@ class Scan:
             end = after
         offset = block.offset + start
         lines = _lines(block.part(start, end), offset)
-        assembler = Assembler(self._track.formats)
-        entries = list(assembler.entries(lines, lambda: self._track.key_before(offset)))
+        assembler = Assembler(self.track.formats)
+        entries = list(assembler.entries(lines, lambda: self.track.key_before(offset)))
         found = next((entry for entry in reversed(entries) if entry.offset <= hit), None)
         following = [entry.offset for entry in entries if entry.offset > hit]
         return found, (min(following) - block.offset if following else end)

@@ -7,7 +7,7 @@ in it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 
 from cordboard.contract.typed import Any, Final
@@ -15,17 +15,20 @@ from cordboard.logs.attribution import Trail
 from cordboard.logs.entries import Entry
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Lane, mark_of
+from cordboard.logs.parallel import SEARCHED_BY_TWO_FROM_BYTES
+from cordboard.logs.places import places_in
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.records import record_of
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.skew import corrections
-from cordboard.logs.tape import Block
+from cordboard.logs.tape import Block, FileTape
 from cordboard.logs.times import shifted
 from cordboard.logs.track import Range, ReadPart, Track
 from cordboard.logs.tracks import Progress
 
 _KEPT_MAX_BYTES: Final = 32 << 20
+_PLACES_MAX: Final = 4096  # more are faster found by reading block by block
 # The first step takes so little that to read more numbers one by one would be most of all.
 _QUICK_FROM_BYTES: Final = 8 << 20
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
@@ -51,7 +54,7 @@ class Search:
         tracks: Where to look.
         scanner: Makes a pass over the window of a track.
         progress: Is told of bytes that were read.
-        by_two: Has two processes read all of it, in parts; None where one does.
+        by_two: Has two processes read tracks, in parts; None where one does.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Search:
         scanner: Scanner,
         progress: Progress,
         *,
-        by_two: Callable[[ReadPart], list[list[Any]]] | None,
+        by_two: Callable[[ReadPart, Sequence[Track]], list[list[Any]]] | None,
     ) -> None:
         self.query = query
         self.trail = trail
@@ -91,10 +94,7 @@ class Search:
 
     def _own(self) -> list[list[Entry]]:
         """Return all entries in which the id occurs; learn from the session's own."""
-        if self.by_two is None:
-            told = [[self._mentions(track)] for track in self.tracks]
-        else:
-            told = self.by_two(self._mentions)
+        told = self._told()
         own: list[list[Entry]] = []
         self._kept = 0
         for track, parts in zip(self.tracks, told, strict=True):
@@ -110,6 +110,34 @@ class Search:
                     self._learn(entry, track)
             own.append(found)
         return own
+
+    def _told(self) -> list[list[list[tuple[Any, ...]] | None]]:
+        """Return, for each part of each track, its entries in which the id occurs; None: too many."""
+        at_places = self._found_by_places()
+        rest = [track for track in self.tracks if track not in at_places]
+        size = sum(track.window_bytes(self.query.first, self.query.end) for track in rest)
+        if self.by_two is not None and size > SEARCHED_BY_TWO_FROM_BYTES:
+            told = self.by_two(self._mentions, rest)
+        else:
+            told = [[self._mentions(track)] for track in rest]
+        read = dict(zip(rest, told, strict=True))
+        return [at_places.get(track) or read[track] for track in self.tracks]
+
+    def _found_by_places(self) -> dict[Track, list[list[tuple[Any, ...]] | None]]:
+        """Return the same of tracks that the C part can search; of the others, nothing."""
+        plain = [track for track in self.tracks if isinstance(track.tape, FileTape)]
+        scans = [self.scanner(track, self._by_id()) for track in plain]
+        needle = self.trail.session.encode()
+        if not plain or (found := places_in(scans, needle, self.progress)) is None:
+            return {}
+        told: dict[Track, list[list[tuple[Any, ...]] | None]] = {}
+        for track, scan, places in zip(plain, scans, found, strict=True):
+            if places is None or len(places) > _PLACES_MAX:
+                continue
+            if (entries := scan.entries_at(places, _KEPT_MAX_BYTES)) is not None:
+                mention = mention_of(self.trail.session)
+                told[track] = [[tuple(entry) for entry in entries if mention.search(entry.raw)]]
+        return told
 
     def _mentions(self, track: Track, part: Range | None = None) -> list[tuple[Any, ...]] | None:
         """Return the entries of a part of a track in which the id occurs; None if they are too many."""

@@ -154,6 +154,21 @@ class Track:
         cuts = [cut for place in places if (cut := self._own_line_from(place)) is not None]
         return list(zip([begin, *cuts], [*cuts, end], strict=True))
 
+    def around(self, place: int, low: int, high: int) -> tuple[int, int] | None:
+        """Return a part around a place that begins and ends where a line of ours does, or at an end.
+
+        None where there is no such line near by.
+        """
+        begin = max(low, place - _PROBE_MAX_BYTES)
+        before = self.tape.read(begin, min(high, place + len(_OWN_LINE)) - begin).rfind(_OWN_LINE)
+        behind = self.tape.read(place, min(_PROBE_MAX_BYTES, high - place)).find(_OWN_LINE)
+        if (before < 0 and begin > low) or (behind < 0 and place + _PROBE_MAX_BYTES < high):
+            return None
+        return (
+            begin if before < 0 else begin + before + 1,
+            high if behind < 0 else place + behind + 1,
+        )
+
     def _own_line_from(self, offset: int) -> int | None:
         data = self.tape.read(offset, _SAMPLE_BYTES)
         at = data.find(_OWN_LINE) + 1

@@ -1,0 +1,401 @@
+/* Where some bytes stand in files, looked for by several threads at the speed of memory.
+ *
+ * For the first step of a session's search, which reads everything for an id that stands in few lines.
+ * cordboard.logs.search does without this module where it was not compiled, and wherever a range is
+ * not plainly what it can answer for: it returns None for those.
+ *
+ * Files are mapped: to copy them takes as long as to search them. One that is cut meanwhile raises
+ * SIGBUS where it ended; zeros are put there, and the range is in doubt (as libwayland does it for a
+ * client's memory, wayland-shm.c).
+ *
+ * The search compares two of the needle's bytes, those that are rare in what is read, at sixteen places
+ * at once ("packed pair": Wojciech Mula, "SIMD-friendly algorithms for substring searching"; Rust's
+ * memchr crate).
+ */
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#define _GNU_SOURCE
+#include <Python.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+enum {
+    LOT_BYTES = 8 << 20,  /* what a thread takes and maps at once */
+    PART_BYTES = 1 << 20, /* what it searches until it looks whether it is wanted any longer */
+    NEEDLE_MAX = 1024,
+    SAMPLE_BYTES = 4096,
+    STRIDE_BYTES = 64,
+    HITS_MAX = 1 << 20,
+    HANDS_MAX = 8,
+};
+
+static const char DOCKER[] = "{\"log\":\"";
+
+typedef struct {
+    int fd;
+    int64_t begin, end;
+    int64_t first_lot;
+    _Atomic char doubtful; /* it was cut while it was read, or holds lines in pieces */
+} Range;
+
+typedef struct {
+    Py_ssize_t range;
+    int64_t offset;
+} Hit;
+
+typedef struct {
+    Range *ranges;
+    Py_ssize_t count;
+    int64_t lots;
+    const char *needle;
+    size_t size;
+    _Atomic int64_t next;
+    _Atomic int64_t read;
+    _Atomic int stopped;
+} Work;
+
+typedef struct {
+    Work *work;
+    Hit *hits;
+    size_t count, room;
+    size_t one, other; /* places of the needle's two bytes that are compared */
+    int chosen;
+    int failed;
+    PyThreadState **released; /* the calling thread's, which tells of progress; NULL in all others */
+    PyObject *progress;
+    int64_t told;
+} Hand;
+
+/* Chooses the two bytes of the needle that are rarest in a sample. */
+static void
+choose(Hand *hand, const char *data, size_t size)
+{
+    const char *needle = hand->work->needle;
+    unsigned counts[256] = {0};
+    for (size_t n = 0; n < size && n < SAMPLE_BYTES; n++)
+        counts[(unsigned char)data[n]]++;
+    size_t one = 0, other = hand->work->size - 1;
+    for (size_t n = 0; n < hand->work->size; n++)
+        if (counts[(unsigned char)needle[n]] < counts[(unsigned char)needle[one]])
+            one = n;
+    if (other == one)
+        other = 0;
+    for (size_t n = 0; n < hand->work->size; n++)
+        if (n != one && counts[(unsigned char)needle[n]] < counts[(unsigned char)needle[other]])
+            other = n;
+    hand->one = one;
+    hand->other = other;
+    hand->chosen = 1;
+}
+
+/* Returns where the needle stands, from `at` on, ending before `end`; NULL where it does not. */
+static const char *
+seek(const Hand *hand, const char *at, const char *end)
+{
+    const char *needle = hand->work->needle;
+    const size_t size = hand->work->size;
+#ifdef __SSE2__
+    const __m128i one = _mm_set1_epi8(needle[hand->one]);
+    const __m128i other = _mm_set1_epi8(needle[hand->other]);
+#define AT(from, place, byte) _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)((from) + (place))), byte)
+#define BOTH(from) _mm_and_si128(AT(from, hand->one, one), AT(from, hand->other, other))
+    for (; end - at >= (ptrdiff_t)(STRIDE_BYTES + size); at += STRIDE_BYTES) {
+        __m128i found = _mm_or_si128(_mm_or_si128(BOTH(at), BOTH(at + 16)),
+                                     _mm_or_si128(BOTH(at + 32), BOTH(at + 48)));
+        if (_mm_movemask_epi8(found) == 0)
+            continue;
+        for (int step = 0; step < STRIDE_BYTES; step += 16) {
+            unsigned places = (unsigned)_mm_movemask_epi8(BOTH(at + step));
+            for (; places; places &= places - 1) {
+                const char *place = at + step + __builtin_ctz(places);
+                if (memcmp(place, needle, size) == 0)
+                    return place;
+            }
+        }
+    }
+#endif
+    return at < end ? memmem(at, (size_t)(end - at), needle, size) : NULL;
+}
+
+/* Whether lines may be in pieces here, or in pieces of JSON: the needle might be in two. */
+static int
+is_doubtful(const char *data, const char *end)
+{
+    const char *line = memchr(data, '\n', (size_t)(end - data));
+    line = line == NULL ? data : line + 1;
+    return (line < end && *line >= '0' && *line <= '9') ||
+           ((size_t)(end - line) >= sizeof(DOCKER) - 1 &&
+            memcmp(line, DOCKER, sizeof(DOCKER) - 1) == 0);
+}
+
+static int
+note(Hand *hand, Py_ssize_t range, int64_t offset)
+{
+    if (hand->count == hand->room) {
+        size_t room = hand->room ? hand->room * 2 : 256;
+        Hit *hits = room > HITS_MAX ? NULL : realloc(hand->hits, room * sizeof(Hit));
+        if (hits == NULL)
+            return 0;
+        hand->hits = hits;
+        hand->room = room;
+    }
+    hand->hits[hand->count++] = (Hit){range, offset};
+    return 1;
+}
+
+/* --- files that are cut while they are mapped */
+
+static _Thread_local struct {
+    char *begin;
+    size_t size;
+    int cut;
+} mapped;
+
+static struct sigaction before;
+static int busy;
+
+static void
+put_zeros(int number, siginfo_t *info, void *context)
+{
+    char *at = info->si_addr;
+    if (mapped.begin != NULL && at >= mapped.begin && at < mapped.begin + mapped.size &&
+        mmap(mapped.begin, mapped.size, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) !=
+            MAP_FAILED) {
+        mapped.cut = 1;
+        return;
+    }
+    sigaction(number, &before, NULL); /* not ours: it comes again, to whoever it is for */
+}
+
+/* --- searching */
+
+static int
+search_part(Hand *hand, Py_ssize_t number, const char *at, const char *stop, const char *end,
+            int64_t offset)
+{
+    const char *begin = at;
+    const char *most = stop + hand->work->size - 1; /* what begins before `stop` ends before this */
+    if (is_doubtful(at, stop))
+        return 0;
+    for (; (at = seek(hand, at, most < end ? most : end)) != NULL; at++)
+        if (!note(hand, number, offset + (at - begin)))
+            return 0;
+    return 1;
+}
+
+static int
+search_mapped(Hand *hand, Py_ssize_t number, int64_t begin, int64_t stop, const char *data,
+              const char *end)
+{
+    if (!hand->chosen)
+        choose(hand, data, (size_t)(end - data));
+    for (int64_t at = begin; at < stop; at += PART_BYTES) {
+        int64_t to = at + PART_BYTES < stop ? at + PART_BYTES : stop;
+        if (hand->work->stopped || hand->work->ranges[number].doubtful)
+            return 1;
+        if (!search_part(hand, number, data + (at - begin), data + (to - begin), end, at) ||
+            mapped.cut)
+            return 0;
+    }
+    return 1;
+}
+
+/* Searches what begins in a lot; 0 where it is in doubt. */
+static int
+search_lot(Hand *hand, Py_ssize_t number, int64_t begin, int64_t stop)
+{
+    Range *range = &hand->work->ranges[number];
+    int64_t page = begin & ~((int64_t)sysconf(_SC_PAGESIZE) - 1);
+    int64_t end = stop + (int64_t)hand->work->size - 1;
+    end = end < range->end ? end : range->end;
+    size_t size = (size_t)(end - page);
+    char *data = mmap(NULL, size, PROT_READ, MAP_SHARED, range->fd, page);
+    if (data == MAP_FAILED)
+        return 0;
+    mapped.cut = 0;
+    mapped.size = size;
+    mapped.begin = data;
+    int done = search_mapped(hand, number, begin, stop, data + (begin - page), data + size);
+    mapped.begin = NULL;
+    munmap(data, size);
+    return done && !mapped.cut;
+}
+
+/* Tells of progress, and sees whether somebody wants all of it to stop; in the calling thread alone. */
+static void
+tell(Hand *hand)
+{
+    if (hand->released == NULL)
+        return;
+    PyEval_RestoreThread(*hand->released);
+    int64_t read = atomic_load(&hand->work->read);
+    PyObject *done = hand->progress == Py_None
+                         ? Py_NewRef(Py_None)
+                         : PyObject_CallFunction(hand->progress, "L", (long long)(read - hand->told));
+    hand->told = read;
+    if (done == NULL || PyErr_CheckSignals() < 0) {
+        hand->failed = 1;
+        atomic_store(&hand->work->stopped, 1);
+    }
+    Py_XDECREF(done);
+    *hand->released = PyEval_SaveThread();
+}
+
+static void *
+search_lots(void *given)
+{
+    Hand *hand = given;
+    Work *work = hand->work;
+    Py_ssize_t number = 0;
+    for (int64_t lot; (lot = atomic_fetch_add(&work->next, 1)) < work->lots;) {
+        while (number + 1 < work->count && work->ranges[number + 1].first_lot <= lot)
+            number++;
+        Range *range = &work->ranges[number];
+        int64_t begin = range->begin + (lot - range->first_lot) * LOT_BYTES;
+        int64_t stop = begin + LOT_BYTES < range->end ? begin + LOT_BYTES : range->end;
+        if (!range->doubtful && !search_lot(hand, number, begin, stop))
+            range->doubtful = 1;
+        atomic_fetch_add(&work->read, stop - begin);
+        tell(hand);
+        if (work->stopped)
+            break;
+    }
+    return NULL;
+}
+
+static PyObject *
+found_of(const Work *work, Hand *hands, int count)
+{
+    PyObject *found = PyList_New(work->count);
+    for (Py_ssize_t n = 0; found != NULL && n < work->count; n++) {
+        PyObject *places = work->ranges[n].doubtful ? Py_NewRef(Py_None) : PyList_New(0);
+        if (places == NULL || PyList_SetItem(found, n, places) < 0)
+            Py_CLEAR(found);
+    }
+    for (int h = 0; found != NULL && h < count; h++)
+        for (size_t n = 0; found != NULL && n < hands[h].count; n++) {
+            PyObject *places = PyList_GetItem(found, hands[h].hits[n].range);
+            if (places == Py_None)
+                continue;
+            PyObject *offset = PyLong_FromLongLong((long long)hands[h].hits[n].offset);
+            if (offset == NULL || PyList_Append(places, offset) < 0)
+                Py_CLEAR(found);
+            Py_XDECREF(offset);
+        }
+    for (Py_ssize_t n = 0; found != NULL && n < work->count; n++) {
+        PyObject *places = PyList_GetItem(found, n);
+        if (places != Py_None && PyList_Sort(places) < 0)
+            Py_CLEAR(found);
+    }
+    return found;
+}
+
+static PyObject *
+run(Work *work, int count, PyObject *progress)
+{
+    Hand hands[HANDS_MAX] = {0};
+    pthread_t threads[HANDS_MAX];
+    int begun = 0;
+    struct sigaction ours = {.sa_sigaction = put_zeros, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    for (int n = 0; n < count; n++) {
+        hands[n].work = work;
+        hands[n].progress = progress;
+    }
+    busy = 1;
+    sigaction(SIGBUS, &ours, &before);
+    PyThreadState *released = PyEval_SaveThread();
+    while (begun + 1 < count &&
+           pthread_create(&threads[begun], NULL, search_lots, &hands[begun + 1]) == 0)
+        begun++; /* those that are there do it all */
+    hands[0].released = &released;
+    search_lots(&hands[0]);
+    for (int n = 0; n < begun; n++)
+        pthread_join(threads[n], NULL);
+    if (!hands[0].failed)
+        tell(&hands[0]);
+    PyEval_RestoreThread(released);
+    sigaction(SIGBUS, &before, NULL);
+    busy = 0;
+    PyObject *found = hands[0].failed ? NULL : found_of(work, hands, count);
+    for (int n = 0; n < count; n++)
+        free(hands[n].hits);
+    return found;
+}
+
+PyDoc_STRVAR(places_doc,
+"places(ranges, needle, hands, progress)\n--\n\n"
+"Return, for each range of a file, where some bytes begin in it, in order; None where that is in doubt.\n\n"
+"In doubt are a range that could not be read whole, one with very many places, and one whose lines\n"
+"another program wrapped: they may be in pieces.\n\n"
+"Args:\n"
+"    ranges: Of each its file's descriptor, its first byte, and the first one behind it.\n"
+"    needle: The bytes; 2 to 1024.\n"
+"    hands: How many threads do it, at most 8.\n"
+"    progress: Is told of bytes that were read; or None. What it raises ends the search.");
+
+static PyObject *
+places(PyObject *module, PyObject *args)
+{
+    PyObject *ranges, *progress;
+    Work work = {0};
+    Py_ssize_t size;
+    int hands;
+    if (!PyArg_ParseTuple(args, "O!y#iO:places", &PyList_Type, &ranges, &work.needle, &size, &hands,
+                          &progress))
+        return NULL;
+    if (size < 2 || size > NEEDLE_MAX || hands < 1 || hands > HANDS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "2 to 1024 bytes, and 1 to 8 hands are wanted");
+        return NULL;
+    }
+    work.size = (size_t)size;
+    work.count = PyList_Size(ranges);
+    work.ranges = calloc((size_t)work.count + 1, sizeof(Range));
+    if (work.ranges == NULL)
+        return PyErr_NoMemory();
+    PyObject *found = NULL;
+    for (Py_ssize_t n = 0; n < work.count; n++) {
+        Range *range = &work.ranges[n];
+        long long begin, end;
+        if (!PyArg_ParseTuple(PyList_GetItem(ranges, n), "iLL", &range->fd, &begin, &end))
+            goto end;
+        range->begin = begin;
+        range->end = end > begin ? end : begin;
+        range->first_lot = work.lots;
+        range->doubtful = (char)busy; /* another thread's search has the signal */
+        work.lots += (range->end - range->begin + LOT_BYTES - 1) / LOT_BYTES;
+    }
+    found = busy ? found_of(&work, NULL, 0) : run(&work, hands, progress);
+end:
+    free(work.ranges);
+    return found;
+}
+
+static PyMethodDef functions[] = {
+    {"places", places, METH_VARARGS, places_doc},
+    {NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "cordboard.logs._search",
+    .m_doc = "Where some bytes stand in files.",
+    .m_size = -1,
+    .m_methods = functions,
+};
+
+PyMODINIT_FUNC
+PyInit__search(void)
+{
+    return PyModule_Create(&definition);
+}
