@@ -1,8 +1,9 @@
-/* Where some bytes stand in files, looked for by several threads at the speed of memory.
+/* Where some bytes stand in files, and which numbers lines have, by several threads at memory's speed.
  *
- * For the first step of a session's search, which reads everything for an id that stands in few lines.
- * cordboard.logs.search does without this module where it was not compiled, and wherever a range is
- * not plainly what it can answer for: it returns None for those.
+ * For the two steps of a session's search: the first reads everything for an id that stands in few
+ * lines, the second reads the numbers of all lines of some processes. cordboard.logs.search does
+ * without this module where it was not compiled, and wherever a range is not plainly what it can
+ * answer for: it returns None for those.
  *
  * Files are mapped: to copy them takes as long as to search them. One that is cut meanwhile raises
  * SIGBUS where it ended; zeros are put there, and the range is in doubt (as libwayland does it for a
@@ -31,16 +32,20 @@
 #endif
 
 enum {
-    LOT_BYTES = 8 << 20,  /* what a thread takes and maps at once */
+    LOT_BYTES = 16 << 20, /* what a thread takes and maps at once */
     PART_BYTES = 1 << 20, /* what it searches until it looks whether it is wanted any longer */
     NEEDLE_MAX = 1024,
     SAMPLE_BYTES = 4096,
     STRIDE_BYTES = 64,
     HITS_MAX = 1 << 20,
     HANDS_MAX = 8,
+    BOOT_BYTES = 8,
+    SEQ_DIGITS_MAX = 18,
 };
 
 static const char DOCKER[] = "{\"log\":\"";
+static const char BOOT[] = "\"boot\":\"";
+static const char SEQ[] = "\",\"seq\":";
 
 typedef struct {
     int fd;
@@ -49,9 +54,11 @@ typedef struct {
     _Atomic char doubtful; /* it was cut while it was read, or holds lines in pieces */
 } Range;
 
+/* Where the needle stands; or numbers of a process, from the first to the last one. */
 typedef struct {
     Py_ssize_t range;
-    int64_t offset;
+    Py_ssize_t boot;
+    int64_t first, last;
 } Hit;
 
 typedef struct {
@@ -60,6 +67,9 @@ typedef struct {
     int64_t lots;
     const char *needle;
     size_t size;
+    const char *boots; /* whose numbers are wanted, one behind the other; NULL where places are */
+    Py_ssize_t boot_count;
+    int64_t behind; /* how many bytes behind the needle matter */
     _Atomic int64_t next;
     _Atomic int64_t read;
     _Atomic int stopped;
@@ -140,7 +150,7 @@ is_doubtful(const char *data, const char *end)
 }
 
 static int
-note(Hand *hand, Py_ssize_t range, int64_t offset)
+note(Hand *hand, Hit hit)
 {
     if (hand->count == hand->room) {
         size_t room = hand->room ? hand->room * 2 : 256;
@@ -150,13 +160,43 @@ note(Hand *hand, Py_ssize_t range, int64_t offset)
         hand->hits = hits;
         hand->room = room;
     }
-    hand->hits[hand->count++] = (Hit){range, offset};
+    hand->hits[hand->count++] = hit;
     return 1;
+}
+
+/* Notes the number behind `"boot":"`, if it is a wanted process's: `BOOT","seq":NUMBER}`. */
+static int
+note_number(Hand *hand, Py_ssize_t range, const char *at, const char *end)
+{
+    const Work *work = hand->work;
+    Py_ssize_t boot = 0;
+    if (end - at < BOOT_BYTES + (ptrdiff_t)sizeof(SEQ))
+        return 1;
+    while (boot < work->boot_count && memcmp(at, work->boots + boot * BOOT_BYTES, BOOT_BYTES) != 0)
+        boot++;
+    at += BOOT_BYTES;
+    if (boot == work->boot_count || memcmp(at, SEQ, sizeof(SEQ) - 1) != 0)
+        return 1;
+    at += sizeof(SEQ) - 1;
+    int64_t number = 0;
+    int digits = 0;
+    for (; at < end && *at >= '0' && *at <= '9'; at++)
+        if (++digits <= SEQ_DIGITS_MAX)
+            number = number * 10 + (*at - '0');
+    if (digits == 0 || digits > SEQ_DIGITS_MAX || at == end || *at != '}')
+        return 1;
+    Hit *last = hand->hits + hand->count, *oldest = last - work->boot_count;
+    for (Hit *known = last; known > hand->hits && known > oldest && (--known)->range == range;)
+        if (known->boot == boot && known->last + 1 == number) {
+            known->last = number;
+            return 1;
+        }
+    return note(hand, (Hit){range, boot, number, number});
 }
 
 /* --- files that are cut while they are mapped */
 
-static _Thread_local struct {
+static _Thread_local volatile struct {
     char *begin;
     size_t size;
     int cut;
@@ -184,12 +224,14 @@ static int
 search_part(Hand *hand, Py_ssize_t number, const char *at, const char *stop, const char *end,
             int64_t offset)
 {
+    const Work *work = hand->work;
     const char *begin = at;
-    const char *most = stop + hand->work->size - 1; /* what begins before `stop` ends before this */
+    const char *most = stop + work->size - 1; /* what begins before `stop` ends before this */
     if (is_doubtful(at, stop))
         return 0;
     for (; (at = seek(hand, at, most < end ? most : end)) != NULL; at++)
-        if (!note(hand, number, offset + (at - begin)))
+        if (!(work->boots ? note_number(hand, number, at + work->size, end)
+                          : note(hand, (Hit){number, 0, offset + (at - begin), 0})))
             return 0;
     return 1;
 }
@@ -217,7 +259,7 @@ search_lot(Hand *hand, Py_ssize_t number, int64_t begin, int64_t stop)
 {
     Range *range = &hand->work->ranges[number];
     int64_t page = begin & ~((int64_t)sysconf(_SC_PAGESIZE) - 1);
-    int64_t end = stop + (int64_t)hand->work->size - 1;
+    int64_t end = stop + (int64_t)hand->work->size + hand->work->behind;
     end = end < range->end ? end : range->end;
     size_t size = (size_t)(end - page);
     char *data = mmap(NULL, size, PROT_READ, MAP_SHARED, range->fd, page);
@@ -275,27 +317,37 @@ search_lots(void *given)
 }
 
 static PyObject *
+value_of(const Work *work, const Hit *hit)
+{
+    if (work->boots == NULL)
+        return PyLong_FromLongLong((long long)hit->first);
+    return Py_BuildValue("y#(LL)", work->boots + hit->boot * BOOT_BYTES, (Py_ssize_t)BOOT_BYTES,
+                         (long long)hit->first, (long long)hit->last);
+}
+
+/* For each range what was found in it, in order; None where it is in doubt. */
+static PyObject *
 found_of(const Work *work, Hand *hands, int count)
 {
     PyObject *found = PyList_New(work->count);
     for (Py_ssize_t n = 0; found != NULL && n < work->count; n++) {
-        PyObject *places = work->ranges[n].doubtful ? Py_NewRef(Py_None) : PyList_New(0);
-        if (places == NULL || PyList_SetItem(found, n, places) < 0)
+        PyObject *values = work->ranges[n].doubtful ? Py_NewRef(Py_None) : PyList_New(0);
+        if (values == NULL || PyList_SetItem(found, n, values) < 0)
             Py_CLEAR(found);
     }
     for (int h = 0; found != NULL && h < count; h++)
         for (size_t n = 0; found != NULL && n < hands[h].count; n++) {
-            PyObject *places = PyList_GetItem(found, hands[h].hits[n].range);
-            if (places == Py_None)
+            PyObject *values = PyList_GetItem(found, hands[h].hits[n].range);
+            if (values == Py_None)
                 continue;
-            PyObject *offset = PyLong_FromLongLong((long long)hands[h].hits[n].offset);
-            if (offset == NULL || PyList_Append(places, offset) < 0)
+            PyObject *value = value_of(work, &hands[h].hits[n]);
+            if (value == NULL || PyList_Append(values, value) < 0)
                 Py_CLEAR(found);
-            Py_XDECREF(offset);
+            Py_XDECREF(value);
         }
     for (Py_ssize_t n = 0; found != NULL && n < work->count; n++) {
-        PyObject *places = PyList_GetItem(found, n);
-        if (places != Py_None && PyList_Sort(places) < 0)
+        PyObject *values = PyList_GetItem(found, n);
+        if (values != Py_None && PyList_Sort(values) < 0)
             Py_CLEAR(found);
     }
     return found;
@@ -345,6 +397,35 @@ PyDoc_STRVAR(places_doc,
 "    progress: Is told of bytes that were read; or None. What it raises ends the search.");
 
 static PyObject *
+found_in(Work *work, PyObject *ranges, int hands, PyObject *progress)
+{
+    if (work->size < 2 || work->size > NEEDLE_MAX || hands < 1 || hands > HANDS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "2 to 1024 bytes, and 1 to 8 hands are wanted");
+        return NULL;
+    }
+    work->count = PyList_Size(ranges);
+    work->ranges = calloc((size_t)work->count + 1, sizeof(Range));
+    if (work->ranges == NULL)
+        return PyErr_NoMemory();
+    PyObject *found = NULL;
+    for (Py_ssize_t n = 0; n < work->count; n++) {
+        Range *range = &work->ranges[n];
+        long long begin, end;
+        if (!PyArg_ParseTuple(PyList_GetItem(ranges, n), "iLL", &range->fd, &begin, &end))
+            goto end;
+        range->begin = begin;
+        range->end = end > begin ? end : begin;
+        range->first_lot = work->lots;
+        range->doubtful = (char)busy; /* another thread's search has the signal */
+        work->lots += (range->end - range->begin + LOT_BYTES - 1) / LOT_BYTES;
+    }
+    found = busy ? found_of(work, NULL, 0) : run(work, hands, progress);
+end:
+    free(work->ranges);
+    return found;
+}
+
+static PyObject *
 places(PyObject *module, PyObject *args)
 {
     PyObject *ranges, *progress;
@@ -354,42 +435,45 @@ places(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!y#iO:places", &PyList_Type, &ranges, &work.needle, &size, &hands,
                           &progress))
         return NULL;
-    if (size < 2 || size > NEEDLE_MAX || hands < 1 || hands > HANDS_MAX) {
-        PyErr_SetString(PyExc_ValueError, "2 to 1024 bytes, and 1 to 8 hands are wanted");
-        return NULL;
-    }
     work.size = (size_t)size;
-    work.count = PyList_Size(ranges);
-    work.ranges = calloc((size_t)work.count + 1, sizeof(Range));
-    if (work.ranges == NULL)
-        return PyErr_NoMemory();
-    PyObject *found = NULL;
-    for (Py_ssize_t n = 0; n < work.count; n++) {
-        Range *range = &work.ranges[n];
-        long long begin, end;
-        if (!PyArg_ParseTuple(PyList_GetItem(ranges, n), "iLL", &range->fd, &begin, &end))
-            goto end;
-        range->begin = begin;
-        range->end = end > begin ? end : begin;
-        range->first_lot = work.lots;
-        range->doubtful = (char)busy; /* another thread's search has the signal */
-        work.lots += (range->end - range->begin + LOT_BYTES - 1) / LOT_BYTES;
-    }
-    found = busy ? found_of(&work, NULL, 0) : run(&work, hands, progress);
-end:
-    free(work.ranges);
-    return found;
+    return found_in(&work, ranges, hands, progress);
+}
+
+PyDoc_STRVAR(numbers_doc,
+"numbers(ranges, boots, hands, progress)\n--\n\n"
+"Return, for each range of a file, the numbers of the lines of some processes as pairs of a boot and a\n"
+"run of numbers (the first and the last of them), in order; None where that is in doubt, as `places`.\n\n"
+"Args:\n"
+"    ranges: Of each its file's descriptor, its first byte, and the first one behind it.\n"
+"    boots: The processes' boots, of 8 bytes each, one behind the other.\n"
+"    hands: How many threads do it, at most 8.\n"
+"    progress: Is told of bytes that were read; or None. What it raises ends the search.");
+
+static PyObject *
+numbers(PyObject *module, PyObject *args)
+{
+    PyObject *ranges, *progress;
+    Work work = {.needle = BOOT, .size = sizeof(BOOT) - 1};
+    Py_ssize_t size;
+    int hands;
+    if (!PyArg_ParseTuple(args, "O!y#iO:numbers", &PyList_Type, &ranges, &work.boots, &size, &hands,
+                          &progress))
+        return NULL;
+    work.boot_count = size / BOOT_BYTES;
+    work.behind = BOOT_BYTES + sizeof(SEQ) + SEQ_DIGITS_MAX;
+    return found_in(&work, ranges, hands, progress);
 }
 
 static PyMethodDef functions[] = {
     {"places", places, METH_VARARGS, places_doc},
+    {"numbers", numbers, METH_VARARGS, numbers_doc},
     {NULL},
 };
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "cordboard.logs._search",
-    .m_doc = "Where some bytes stand in files.",
+    .m_doc = "Where some bytes stand in files, and which numbers lines have.",
     .m_size = -1,
     .m_methods = functions,
 };

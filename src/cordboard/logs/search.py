@@ -16,7 +16,7 @@ from cordboard.logs.entries import Entry
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Lane, mark_of
 from cordboard.logs.parallel import SEARCHED_BY_TWO_FROM_BYTES
-from cordboard.logs.places import places_in
+from cordboard.logs.places import numbers_in, places_in
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.records import record_of
@@ -28,6 +28,7 @@ from cordboard.logs.track import Range, ReadPart, Track
 from cordboard.logs.tracks import Progress
 
 _KEPT_MAX_BYTES: Final = 32 << 20
+_TERMS_MAX: Final = 4  # for more, what is near is read block by block
 _PLACES_MAX: Final = 4096  # more are faster found by reading block by block
 # The first step takes so little that to read more numbers one by one would be most of all.
 _QUICK_FROM_BYTES: Final = 8 << 20
@@ -81,7 +82,11 @@ class Search:
         around: list[list[Entry]] = [[] for _ in own]
         if self.trail.boots or self.trail.traces:
             self._count_quickly()
-            around = [self._around(track) for track in self.tracks]
+            at_places = self._around_by_places()
+            around = [
+                at_places[track] if track in at_places else self._around(track)
+                for track in self.tracks
+            ]
         if self._kept > _KEPT_MAX_BYTES:
             return [Lane(n, self._again(track)) for n, track in enumerate(self.tracks)]
         fixed = corrections(self.trail.steps) if self.query.fix_skew else {}
@@ -125,16 +130,17 @@ class Search:
 
     def _found_by_places(self) -> dict[Track, list[list[tuple[Any, ...]] | None]]:
         """Return the same of tracks that the C part can search; of the others, nothing."""
-        plain = [track for track in self.tracks if isinstance(track.tape, FileTape)]
+        plain = self._plain()
         scans = [self.scanner(track, self._by_id()) for track in plain]
         needle = self.trail.session.encode()
-        if not plain or (found := places_in(scans, needle, self.progress)) is None:
+        if (found := places_in(scans, needle, self.progress)) is None:
             return {}
         told: dict[Track, list[list[tuple[Any, ...]] | None]] = {}
         for track, scan, places in zip(plain, scans, found, strict=True):
-            if places is None or len(places) > _PLACES_MAX:
+            wanted = _united([places])
+            if wanted is None:
                 continue
-            if (entries := scan.entries_at(places, _KEPT_MAX_BYTES)) is not None:
+            if (entries := scan.entries_at(wanted, _KEPT_MAX_BYTES)) is not None:
                 mention = mention_of(self.trail.session)
                 told[track] = [[tuple(entry) for entry in entries if mention.search(entry.raw)]]
         return told
@@ -198,6 +204,31 @@ class Search:
         self._kept += sum(len(entry.raw) for entry in found)
         return found
 
+    def _around_by_places(self) -> dict[Track, list[Entry]]:
+        """Do the same for tracks that the C part can search; of the others, nothing is returned."""
+        terms = [part for term in self._indirect() for part in term]
+        plain = [track for track in self._plain() if track.name not in self.trail.streams]
+        scans = [self._near(track, Prefilter(anywhere=self._indirect())) for track in plain]
+        boots = [boot.encode() for boot in self.trail.boots]
+        told = numbers_in(scans, boots, self.progress)
+        at = [places_in(scans, term, self.progress) for term in terms[:_TERMS_MAX]]
+        if told is None or None in at or len(terms) > _TERMS_MAX:
+            return {}
+        mention = mention_of(self.trail.session)
+        found: dict[Track, list[Entry]] = {}
+        for number, (track, scan, runs) in enumerate(zip(plain, scans, told, strict=True)):
+            places = _united([each[number] for each in at if each is not None])
+            if runs is None or places is None:
+                continue
+            if (entries := scan.entries_at(places, _KEPT_MAX_BYTES)) is not None:
+                track.ledger.take(runs)
+                found[track] = [entry for entry in entries if not mention.search(entry.raw)]
+                self._kept += sum(len(entry.raw) for entry in found[track])
+        return found
+
+    def _plain(self) -> list[Track]:
+        return [track for track in self.tracks if isinstance(track.tape, FileTape)]
+
     def _indirect(self) -> tuple[tuple[bytes, ...], ...]:
         found = tuple(text.encode() for text in (*self.trail.alone, *self.trail.traces))
         return (found,) if found else ()
@@ -237,6 +268,16 @@ class Search:
             kept = [since <= key < until or mention.search(raw) is not None for key, raw in pairs]
             found = Listed(list(compress(keys, kept)), list(compress(raws, kept)))
             yield Batch(found, batch.read_to)
+
+
+def _united(several: Sequence[list[int] | None]) -> list[int] | None:
+    """Return places in order, each once; None where some are in doubt, or they are too many."""
+    united = set[int]()
+    for places in several:
+        if places is None or len(united) + len(places) > _PLACES_MAX:
+            return None
+        united.update(places)
+    return sorted(united)
 
 
 def _one_batch(entries: list[Entry], fixed: Mapping[str, float]) -> Batch:

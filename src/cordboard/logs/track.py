@@ -11,6 +11,7 @@ from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger, Run
+from cordboard.logs.lines import surveyed
 from cordboard.logs.packed import PackedTape
 from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key
@@ -305,6 +306,9 @@ class Track:
     def _disorder(self, offset: int) -> float:
         begin = max(0, offset - _SAMPLE_BYTES)
         data = self.tape.read(begin, 2 * _SAMPLE_BYTES)
+        whole = data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
+        if (found := surveyed(whole, len(whole))) is not None and found.behind_s is not None:
+            return found.behind_s
         lines = data.split(b"\n")[1:-1]
         if data.count(_OWN_LINE) >= len(lines):
             return disorder_s([line[OWN_KEY] for line in lines])
