@@ -41,9 +41,12 @@ enum {
     HANDS_MAX = 8,
     BOOT_BYTES = 8,
     SEQ_DIGITS_MAX = 18,
+    KEY_BYTES = 27,
+    PROBE_BYTES = 4 << 10,
 };
 
 static const char DOCKER[] = "{\"log\":\"";
+static const char START[] = "{\"timestamp\":\"";
 static const char BOOT[] = "\"boot\":\"";
 static const char SEQ[] = "\",\"seq\":";
 
@@ -464,9 +467,46 @@ numbers(PyObject *module, PyObject *args)
     return found_in(&work, ranges, hands, progress);
 }
 
+/* --- one place of a file */
+
+/* As own_key() in stamps.py. */
+static int
+is_key(const char *at)
+{
+    for (int n = 0; n < 4; n++)
+        if (at[n] < '0' || at[n] > '9')
+            return 0;
+    return at[10] == 'T' && at[19] == '.' && at[KEY_BYTES - 1] == 'Z';
+}
+
+PyDoc_STRVAR(key_behind_doc,
+"key_behind(fd, offset, limit)\n--\n\n"
+"Return the time of the first whole line behind an offset; None where it is none of ours, or far off.");
+
+static PyObject *
+key_behind(PyObject *module, PyObject *args)
+{
+    char data[PROBE_BYTES];
+    int fd;
+    long long offset, limit;
+    if (!PyArg_ParseTuple(args, "iLL:key_behind", &fd, &offset, &limit))
+        return NULL;
+    ssize_t size = limit - offset < PROBE_BYTES ? (ssize_t)(limit - offset) : PROBE_BYTES;
+    size = size > 0 ? pread(fd, data, (size_t)size, offset) : 0;
+    const char *line = data, *end = data + (size > 0 ? size : 0);
+    if (offset > 0 && (line = memchr(data, '\n', (size_t)(end - data))) != NULL)
+        line++;
+    const char *key = line == NULL ? NULL : line + sizeof(START) - 1;
+    if (key == NULL || end - key <= KEY_BYTES || memcmp(line, START, sizeof(START) - 1) != 0 ||
+        key[KEY_BYTES] != '"' || !is_key(key) || memchr(key, '\n', (size_t)(end - key)) == NULL)
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize(key, KEY_BYTES);
+}
+
 static PyMethodDef functions[] = {
     {"places", places, METH_VARARGS, places_doc},
     {"numbers", numbers, METH_VARARGS, numbers_doc},
+    {"key_behind", key_behind, METH_VARARGS, key_behind_doc},
     {NULL},
 };
 

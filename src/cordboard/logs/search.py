@@ -75,6 +75,12 @@ class Search:
         self.progress = progress
         self.by_two = by_two
         self._kept = 0
+        # Of the others, which may be hundreds of older files, nothing is in the window.
+        self._busy = [
+            track
+            for track in tracks
+            if query.exact or track.window_bytes(query.first, query.end) > 0
+        ]
 
     def lanes(self) -> list[Lane]:
         """Return the entries of each track that belong to the session, or mention it."""
@@ -82,11 +88,9 @@ class Search:
         around: list[list[Entry]] = [[] for _ in own]
         if self.trail.boots or self.trail.traces:
             self._count_quickly()
-            at_places = self._around_by_places()
-            around = [
-                at_places[track] if track in at_places else self._around(track)
-                for track in self.tracks
-            ]
+            found = self._around_by_places()
+            found.update((track, self._around(track)) for track in self._busy if track not in found)
+            around = [found.get(track, []) for track in self.tracks]
         if self._kept > _KEPT_MAX_BYTES:
             return [Lane(n, self._again(track)) for n, track in enumerate(self.tracks)]
         fixed = corrections(self.trail.steps) if self.query.fix_skew else {}
@@ -118,15 +122,14 @@ class Search:
 
     def _told(self) -> list[list[list[tuple[Any, ...]] | None]]:
         """Return, for each part of each track, its entries in which the id occurs; None: too many."""
-        at_places = self._found_by_places()
-        rest = [track for track in self.tracks if track not in at_places]
+        told = self._found_by_places()
+        rest = [track for track in self._busy if track not in told]
         size = sum(track.window_bytes(self.query.first, self.query.end) for track in rest)
         if self.by_two is not None and size > SEARCHED_BY_TWO_FROM_BYTES:
-            told = self.by_two(self._mentions, rest)
+            told.update(zip(rest, self.by_two(self._mentions, rest), strict=True))
         else:
-            told = [[self._mentions(track)] for track in rest]
-        read = dict(zip(rest, told, strict=True))
-        return [at_places.get(track) or read[track] for track in self.tracks]
+            told.update((track, [self._mentions(track)]) for track in rest)
+        return [told.get(track, []) for track in self.tracks]
 
     def _found_by_places(self) -> dict[Track, list[list[tuple[Any, ...]] | None]]:
         """Return the same of tracks that the C part can search; of the others, nothing."""
@@ -135,13 +138,13 @@ class Search:
         needle = self.trail.session.encode()
         if (found := places_in(scans, needle, self.progress)) is None:
             return {}
+        mention = mention_of(self.trail.session)
         told: dict[Track, list[list[tuple[Any, ...]] | None]] = {}
         for track, scan, places in zip(plain, scans, found, strict=True):
             wanted = _united([places])
             if wanted is None:
                 continue
             if (entries := scan.entries_at(wanted, _KEPT_MAX_BYTES)) is not None:
-                mention = mention_of(self.trail.session)
                 told[track] = [[tuple(entry) for entry in entries if mention.search(entry.raw)]]
         return told
 
@@ -177,8 +180,9 @@ class Search:
 
     def _count_quickly(self) -> None:
         """Have lines counted where reading each number would take longer than all the rest."""
-        near = sum(track.window_bytes(*self._when()) for track in self.tracks)
-        for track in self.tracks:
+        when = self._when()
+        near = sum(track.window_bytes(*when) for track in self._busy)
+        for track in self._busy:
             track.ledger.quick = near > _QUICK_FROM_BYTES and not self.query.exact
 
     def _around(self, track: Track) -> list[Entry]:
@@ -227,7 +231,7 @@ class Search:
         return found
 
     def _plain(self) -> list[Track]:
-        return [track for track in self.tracks if isinstance(track.tape, FileTape)]
+        return [track for track in self._busy if isinstance(track.tape, FileTape)]
 
     def _indirect(self) -> tuple[tuple[bytes, ...], ...]:
         found = tuple(text.encode() for text in (*self.trail.alone, *self.trail.traces))

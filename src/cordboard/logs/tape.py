@@ -19,6 +19,11 @@ from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_KEY, OWN_START, OWN_TAIL
 from cordboard.logs.times import LOWEST
 
+try:
+    from cordboard.logs import _search as compiled
+except ImportError:
+    compiled = None  # type: ignore[assignment]
+
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
@@ -206,6 +211,10 @@ class FileTape:
             return b""
         self._note(len(found), asked)
         return found
+
+    def key_behind(self, offset: int, limit: int) -> bytes | None:
+        """Return the time of the first line behind an offset; None where it is none of ours, or far off."""
+        return None if compiled is None else compiled.key_behind(self.fd, offset, limit)
 
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
         """Read up to ``size`` bytes at ``offset``; return how many."""

@@ -14,8 +14,8 @@ from cordboard.logs.ledger import Ledger, Run
 from cordboard.logs.lines import surveyed
 from cordboard.logs.packed import PackedTape
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key
-from cordboard.logs.tape import Tape
+from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key, tail_at
+from cordboard.logs.tape import FileTape, Tape
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
 
 _PART_BYTES: Final = 32 * 1024 * 1024
@@ -109,6 +109,13 @@ class Track:
 
     def head(self) -> Head | None:
         """Return how the stream begins; None where no line of its beginning says when."""
+        line = self.tape.read(0, _PROBE_BYTES).partition(b"\n")[0]
+        if (
+            (key := own_key(line)) is not None
+            and (at := tail_at(line)) >= 0
+            and BROWSER not in line
+        ):
+            return Head(key, line[at + 9 : at + 17].decode("latin-1"), int(line[at + 25 : -1]))
         data = self.tape.read(0, _SAMPLE_BYTES)
         start = 0
         while start < len(data):
@@ -231,6 +238,8 @@ class Track:
 
     def _probe(self, offset: int, limit: int) -> bytes | None:
         """Return the first time that is said behind an offset."""
+        if isinstance(self.tape, FileTape) and (key := self.tape.key_behind(offset, limit)):
+            return key
         size = _PROBE_BYTES
         while True:
             data = self.tape.read(offset, min(size, limit - offset))
