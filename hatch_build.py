@@ -55,7 +55,8 @@ def compile_part(source: Path, target: Path, flags: tuple[str, ...] = FLAGS) -> 
         for words in (command, [sys.executable, "-I", "-c", LOADED, str(made), source.stem]):
             ran = subprocess.run(words, capture_output=True, text=True, check=False)
             if ran.returncode != 0:
-                return (ran.stderr.strip() or f"{words[0]} failed").splitlines()[0]
+                told = ran.stderr.splitlines() or [f"{words[0]} failed"]
+                return next((line for line in told if "rror: " in line), told[-1])
         made.rename(target)
     finally:
         made.unlink(missing_ok=True)

@@ -188,12 +188,16 @@ note_number(Hand *hand, Py_ssize_t range, const char *at, const char *end)
             number = number * 10 + (*at - '0');
     if (digits == 0 || digits > SEQ_DIGITS_MAX || at == end || *at != '}')
         return 1;
-    Hit *last = hand->hits + hand->count, *oldest = last - work->boot_count;
-    for (Hit *known = last; known > hand->hits && known > oldest && (--known)->range == range;)
+    /* Of several processes that speak in turns, each goes on where it was some runs ago. */
+    for (size_t back = 1; back <= hand->count && back <= (size_t)work->boot_count; back++) {
+        Hit *known = &hand->hits[hand->count - back];
+        if (known->range != range)
+            break;
         if (known->boot == boot && known->last + 1 == number) {
             known->last = number;
             return 1;
         }
+    }
     return note(hand, (Hit){range, boot, number, number});
 }
 
