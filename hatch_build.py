@@ -21,7 +21,7 @@ SUFFIX = ".abi3.so"
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-pthread")
 
 
-class CompiledPart(BuildHookInterface):
+class CompiledPart(BuildHookInterface[Any]):
     """Puts the compiled file beside its source, for an editable install and for a wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from cordboard.logs import lines as lines_module
 from cordboard.logs import places, tape
 from cordboard.logs.glance import summary
 from cordboard.logs.ledger import Ledger
-from cordboard.logs.lines import Listed, surveyed
+from cordboard.logs.lines import IS_COMPILED, Listed, surveyed
 from cordboard.logs.tape import Block, FileTape, arranged
 from cordboard.logs.times import HIGHEST, LOWEST
 from cordboard.logs.track import disorder_s
-from logs.logs_support import IS_COMPILED, ask, at, encoded, only_compiled, record, write_lines
+from logs.logs_support import ask, at, encoded, only_compiled, record, write_lines
 
 if IS_COMPILED:
     from cordboard.logs import _lines, _search
@@ -38,7 +39,7 @@ ONCE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], dea
 # --- lines
 
 said = st.builds(
-    lambda second, seq, boot, service, session, message, raw: encoded(
+    lambda second, seq, boot, service, session, message, more: encoded(
         record(
             second / 10,
             boot=boot * 8,
@@ -46,7 +47,7 @@ said = st.builds(
             session=session,
             service=service,
             message=message,
-            **({"raw": True} if raw else {}),
+            **more,
         )
     ),
     st.integers(0, 900),
@@ -55,7 +56,7 @@ said = st.builds(
     st.sampled_from(["gateway", "gateway", "bot"]),
     st.sampled_from(["call-7", "server:vm", "s"]),
     st.sampled_from(["Said", 'quotes "service":"bot" here', "é", "", '"boot":"aaaaaaaa","seq":7}']),
-    st.booleans(),
+    st.sampled_from([{}, {}, {}, {"raw": True}]),
 )
 damage = st.lists(st.tuples(st.integers(0, 3000), st.binary(max_size=3)), max_size=2)
 
@@ -179,6 +180,52 @@ def test_a_day_that_is_none(when: str) -> None:
     assert surveyed(line, len(line)) is None
 
 
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        (b'"seq":1}', b'"seq":1234567890123456789}'),
+        (b'"seq":1}', b'"seq":}'),
+        (b'"seq":1}', b'"seq":1'),
+        (b'"seq":1}', b'"seq":12'),
+        (b'"seq":1}', b'"seq":1} '),
+        (b'"seq":1}', b'"seq":1}\r'),
+        (b'"boot":"a', b'"boot":"A'),
+        (b':01.000000Z"', b':60.000000Z"'),
+        (b':01.000000Z"', b':0x.000000Z"'),
+        (b':01.000000Z"', b':01.00000xZ"'),
+        (b':01.000000Z"', b':01.000000X"'),
+        (b':01.000000Z"', b":01.000000Z "),
+        (b':01.000000Z"', b':01.000Z"'),
+        (b"2026-11-23", b"1026-11-23"),
+        (b"T10:", b"T24:"),
+        (b'"service":', b'"services":'),
+        (b'"sessionId":', b'"session":'),
+        (b"{", b" {"),
+        (b'"seq":1}', b'"seq":1}\n'),
+    ],
+)
+def test_a_line_that_is_not_plainly_ours(part: bytes, instead: bytes) -> None:
+    """Whatever is odd about it is left to Python, with its whole block."""
+    line = encoded(record(1))
+    odd = line.replace(part, instead, 1)
+    assert odd != line
+    for lines in ([odd], [line, odd], [odd, line]):
+        data = b"".join(each + b"\n" for each in lines)
+        assert surveyed(data, len(data)) is None
+    assert surveyed(line, len(line)) is None
+    assert surveyed(b"", 0) is None
+
+
+def test_a_raw_lines_session_is_its_processs() -> None:
+    """Such lines have to be looked at singly, as nothing is told of them all."""
+    odd: list[dict[str, Any]] = [{"raw": True}, {"raw": True, "truncated": True}]
+    for more in odd:
+        line = encoded(record(1, session="call-7", **more)) + b"\n"
+        found = surveyed(line, len(line))
+        assert found is not None
+        assert found.lines.summary is None
+
+
 @pytest.mark.parametrize("when", ["2024-02-29", "2000-02-29", "2026-12-31", "2026-01-01"])
 def test_a_day_that_is_one(when: str) -> None:
     """Leap days and a year's ends are in order with the days beside them."""
@@ -220,7 +267,7 @@ def every(data: bytes, needle: bytes) -> list[int]:
     st.integers(0, 300),
     st.integers(0, 3000),
 )
-def test_places_in_a_file(
+def test_places_in_a_file(  # noqa: PLR0917 - what hypothesis draws
     file: Callable[[bytes], int],
     parts: list[bytes],
     needle: bytes,
@@ -229,7 +276,7 @@ def test_places_in_a_file(
     end: int,
 ) -> None:
     """All of them are found, those that lie over each other too, in any part of a file."""
-    data = b"".join(parts)
+    data = b"".join(parts) * 5
     fd = file(data)
     begin, end = min(begin, len(data)), min(end, len(data))
     whole, part = _search.places([(fd, 0, len(data)), (fd, begin, end)], needle, hands, None)
@@ -245,11 +292,13 @@ def test_places_over_the_seams(file: Callable[[bytes], int], hands: int) -> None
     data = bytearray(b"{}\n" * (size // 3 + 1))[:size]
     expected = set()
     for seam in seams:
-        for start in (seam - 300, seam - 5):
-            data[start : start + 5] = b"THERE"
-            expected.add(start)
-    data[(16 << 20) + 700 : (16 << 20) + 705] = b"THERE"
-    expected.add((16 << 20) + 700)
+        for start in (seam - 300, seam - 5, seam - 22, seam + 700):
+            if start + 5 <= size:
+                data[start : start + 5] = b"THERE"
+                expected.add(start)
+        if seam < size:  # over it
+            data[seam - 5 : seam + 5] = b"}\nTHERE{}\n"
+            expected ^= {seam - 5, seam - 3}
     told: list[int] = []
     (found,) = _search.places([(file(bytes(data)), 0, size)], b"THERE", hands, told.append)
     assert found == sorted(expected)
@@ -289,20 +338,80 @@ def test_numbers_in_a_file(
         assert told == expected
 
 
+def test_numbers_of_processes_that_take_turns(file: Callable[[bytes], int]) -> None:
+    """They are told as one run each, however many lines; over the seams too."""
+    lines = [encoded(record(1, boot="ab"[n % 2] * 8, seq=n // 2)) for n in range(2, 160_000)]
+    data = b"".join(line + b"\n" for line in lines)
+    assert len(data) > 32 << 20
+    for hands in (1, 2):
+        (found,) = _search.numbers([(file(data), 0, len(data))], b"b" * 8 + b"a" * 8, hands, None)
+        assert found is not None
+        assert len(found) <= 6
+        numbers = {boot: sorted(r for b, r in found if b == boot) for boot, _ in found}
+        for runs in numbers.values():
+            assert (runs[0][0], runs[-1][1]) == (1, 79_999)
+            assert all(one[1] + 1 == other[0] for one, other in pairwise(runs))
+
+
+@pytest.mark.parametrize("before", range(0, 36, 5))
+def test_a_number_over_a_seam(file: Callable[[bytes], int], before: int) -> None:
+    """It is read whole, wherever what a thread takes ends."""
+    line = b'"boot":"aaaaaaaa","seq":123456}\n'
+    begin = (16 << 20) - before
+    data = b"{}\n" * (begin // 3) + b" " * (begin % 3) + line
+    fd = file(data)
+    assert _search.numbers([(fd, 0, len(data))], b"aaaaaaaa", 2, None) == [
+        [(b"aaaaaaaa", (123456, 123456))]
+    ]
+
+
+@pytest.mark.parametrize("end", [b"", b"7", b"7,", b"1234567890123456789}", b"}", b'7"}'])
+def test_what_is_no_number(file: Callable[[bytes], int], end: bytes) -> None:
+    """A line that is cut, or goes on, has none."""
+    data = b'{"boot":"aaaaaaaa","seq":' + end
+    assert _search.numbers([(file(data), 0, len(data))], b"aaaaaaaa", 1, None) == [[]]
+
+
+def test_the_time_at_the_beginning(file: Callable[[bytes], int]) -> None:
+    """Only behind an offset the rest of a line is passed over; a line has to be there to its end."""
+    lines = [encoded(record(n)) + b"\n" for n in range(3)]
+    data = b"".join(lines)
+    fd = file(data)
+    size = len(lines[0])
+    for offset, limit, second in (
+        (0, len(data), 0),
+        (1, len(data), 1),
+        (size - 1, len(data), 1),
+        (size, len(data), 2),
+        (0, size, 0),
+        (0, size - 1, None),
+        (1, 2 * size - 1, None),
+        (5 * size, len(data), None),
+    ):
+        expected = None if second is None else at(second).encode()
+        assert _search.key_behind(fd, offset, limit) == expected
+
+
 @ONCE
-@given(st.lists(said, max_size=20), damage, st.integers(0, 6000), st.integers(0, 6000))
+@given(
+    st.lists(said, min_size=1, max_size=20),
+    damage,
+    st.sampled_from([0, 0, 1, 200, 700]) | st.integers(0, 6000),
+    st.integers(0, 500),
+)
 def test_the_time_behind_a_place(
     file: Callable[[bytes], int],
     lines: list[bytes],
     faults: list[tuple[int, bytes]],
     offset: int,
-    limit: int,
+    more: int,
 ) -> None:
     """It is the one that Python reads there, or is left to it."""
     data = damaged(b"".join(line + b"\n" for line in lines), faults)
-    found = _search.key_behind(file(data), offset, min(limit, len(data)))
+    limit = min(offset + more, len(data))
+    found = _search.key_behind(file(data), offset, limit)
     if found is not None:
-        rest = data[offset : min(limit, len(data))]
+        rest = data[offset:limit]
         line = rest.split(b"\n")[1 if offset else 0]
         assert tape.key_of_own(line) == found
         assert b"\n" in rest[rest.index(line) :]
@@ -315,11 +424,8 @@ def test_a_file_that_is_cut_while_it_is_searched(file: Callable[[bytes], int]) -
     os.ftruncate(fds[0], len(whole) // 2)
     ranges = [(fd, 0, len(whole)) for fd in fds]
     for hands in (1, 2):
-        cut, other = _search.places(ranges, b"nowhere", hands, None)
-        assert cut is None
-        assert other == []
-        cut, _ = _search.numbers(ranges, b"aaaaaaaa", hands, None)
-        assert cut is None
+        assert _search.places(ranges, b"nowhere", hands, None) == [None, []]
+        assert _search.numbers(ranges, b"aaaaaaaa", hands, None)[0] is None
 
 
 def test_the_signal_is_somebody_elses_before_and_after(tmp_path: Path) -> None:
@@ -454,7 +560,7 @@ def sanitizer() -> str | None:
         return None
     words = [compiler, "-print-file-name=libasan.so"]
     path = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    return path if os.path.isabs(path) else None
+    return path if path.startswith("/") else None
 
 
 @pytest.mark.parametrize("seed", [1, 2])
