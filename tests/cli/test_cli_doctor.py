@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.cli import main
+from cordboard.logs import lines
 
 
 def test_a_configuration_that_cannot_be_read_is_told_once(
@@ -40,6 +41,30 @@ def test_the_log_directory_is_tried(
     main(["doctor"])
     assert said in capfd.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("compiled", "said"),
+    [
+        (True, "ok    reading logs   with the parts that are in C"),
+        (
+            False,
+            "ok    reading logs   in Python alone, several times slower: with a C compiler and",
+        ),
+    ],
+)
+def test_whether_the_parts_in_c_are_there(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    compiled: bool,
+    said: str,
+) -> None:
+    """It is told, with the way to get them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(lines, "IS_COMPILED", compiled)
+    main(["doctor"])
+    assert said in capfd.readouterr().out
 
 
 def test_a_directory_is_no_bot_file(

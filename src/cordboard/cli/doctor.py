@@ -58,6 +58,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("pipecat", _pipecat),
         ("redis", _redis),
         ("log directory", _log_directory),
+        ("reading logs", _reading_logs),
         ("kubernetes", _kubernetes),
         ("bot file", _bot),
         ("up", _up),
@@ -98,6 +99,17 @@ def _pipecat(_args: argparse.Namespace) -> str:
             f"{error.name} is not installed, so no bot can run here.",
             hint="pip install 'cordboard[local]'",
         ) from error
+
+
+def _reading_logs(_args: argparse.Namespace) -> str:
+    from cordboard.logs.lines import IS_COMPILED
+
+    if IS_COMPILED:
+        return "with the parts that are in C"
+    return (
+        "in Python alone, several times slower: with a C compiler and Python.h here (Debian: "
+        "apt-get install gcc python3-dev), install cordboard again"
+    )
 
 
 def _redis(args: argparse.Namespace) -> str:
