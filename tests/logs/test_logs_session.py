@@ -12,13 +12,15 @@ from cordboard.logs import reader as reading
 from cordboard.logs import search
 from cordboard.logs.attribution import Step, Trail
 from cordboard.logs.coverage import REASONS, Shortfall
-from cordboard.logs.evidence import holes
+from cordboard.logs.evidence import Hole, holes
 from cordboard.logs.expected import silent
+from cordboard.logs.ledger import Gap
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.roll import add_missing, roll
 from cordboard.logs.skew import corrections, skews
 from cordboard.logs.sources.directory import Directory
+from cordboard.logs.times import HIGHEST, LOWEST
 from logs.logs_support import (
     START,
     Answered,
@@ -221,6 +223,21 @@ def test_bounds_of_a_gap(plane: Plane) -> None:
     plane.lose("gateway", 1)
     ((_, _, detail),) = plane.ask().shortfalls
     assert detail == f"boot 33333333: seq 2, between {at(0.01)} and {at(0.06)}"
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "words"),
+    [
+        (at(1).encode(), at(2).encode(), f", between {at(1)} and {at(2)}"),
+        (LOWEST, at(2).encode(), f", before {at(2)}"),
+        (at(1).encode(), HIGHEST, f", after {at(1)}"),
+        (LOWEST, HIGHEST, ""),
+    ],
+)
+def test_bounds_that_are_not_known(after: bytes, before: bytes, words: str) -> None:
+    """Of a gap whose neighbours are not there, no moment is made up."""
+    hole = Hole(Gap("aaaaaaaa", 3, 5), "gateway", after, before)
+    assert hole.shortfall().detail == f"boot aaaaaaaa: seq 3 to 5{words}"
 
 
 def test_gaps_at_other_times_are_of_no_concern(plane: Plane) -> None:

@@ -48,8 +48,14 @@ class Hole(NamedTuple):
 
     def shortfall(self) -> Shortfall:
         """Return it in words."""
-        bounds = f"between {self.after.decode()} and {self.before.decode()}"
-        return Shortfall("out_of_order" if self.astray else "gap", f"{self.gap}, {bounds}")
+        return Shortfall("out_of_order" if self.astray else "gap", f"{self.gap}{self._bounds()}")
+
+    def _bounds(self) -> str:
+        """Return the moments around it, as far as the lines beside it are there."""
+        after, before = self.after.decode(), self.before.decode()
+        if self.after == LOWEST:
+            return "" if self.before == HIGHEST else f", before {before}"
+        return f", after {after}" if self.before == HIGHEST else f", between {after} and {before}"
 
 
 def holes(
