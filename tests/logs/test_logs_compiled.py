@@ -310,13 +310,17 @@ def test_lines_that_may_be_in_pieces(file: Callable[[bytes], int]) -> None:
     own = encoded(record(1)) + b"\n"
     cri = b"2026-11-23T10:11:12.1Z stdout P " + own
     docker = b'{"log":"' + own
-    fds = [file(own + line + own) for line in (own, cri, docker)]
-    ranges = [(fd, 0, os.fstat(fd).st_size) for fd in fds]
-    assert [found is None for found in _search.places(ranges, b"gateway", 2, None)] == [
-        False,
-        True,
-        True,
-    ]
+    for lines in (
+        (own, own),
+        (own, b"  text 7\n"),
+        (cri, own),
+        (own, cri),
+        (docker,),
+        (own, docker),
+    ):
+        data = b"".join(lines)
+        (found,) = _search.places([(file(data), 0, len(data))], b"gateway", 2, None)
+        assert (found is None) == (cri in lines or docker in lines)
 
 
 @ONCE

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import parallel, search, track
+from cordboard.logs import lines, parallel, places, search, tape, track
 from cordboard.logs import reader as reading
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
@@ -30,6 +30,7 @@ from logs.logs_support import (
     docker,
     encoded,
     kubectl,
+    only_compiled,
     record,
     runs_missing,
     write_lines,
@@ -318,5 +319,50 @@ def test_two_processes_find_what_one_finds(
         assert [(a.name, a.lines, a.shortfalls) for a in two.coverage.answers] == answers
         assert [(a.name, a.lines, a.shortfalls) for a in too_much.coverage.answers] == answers
         assert two.coverage.attribution == one.coverage.attribution
+    finally:
+        shutil.rmtree(folder)
+
+
+WANTED: list[dict[str, Any]] = [
+    {},
+    {"exact": True},
+    {"level": "warn"},
+    {"user": "u-1"},
+    {"session": "call-7"},
+    {"session": "call-7", "exact": True},
+    {"session": "call-7", "mentions": True},
+    {"session": "a", "mentions": True},
+    {"session": "u-1"},
+]
+
+
+@only_compiled
+@EXAMPLES
+@given(
+    seed=st.integers(0, 10**9),
+    block_bytes=st.sampled_from([300, 2000, 1 << 20]),
+    wanted=st.sampled_from(WANTED),
+    window=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_every_corpus_is_answered_alike(
+    seed: int, block_bytes: int, wanted: dict[str, Any], window: tuple[float, float] | None
+) -> None:
+    """Lines and coverage of whatever is planted in it are those of Python alone."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        corpus = Corpus(seed, folder)
+        if window:
+            first, last = (at(part * corpus.span) for part in sorted(window))
+            wanted = wanted | {"since": first, "until": last}
+        compiled = ask(folder, block_bytes, **wanted)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (lines, places, tape):
+                patch.setattr(module, "compiled", None)
+            plain = ask(folder, block_bytes, **wanted)
+        assert compiled.raws == plain.raws
+        assert [(x.raw, x.attribution, x.source) for x in compiled.lines] == [
+            (x.raw, x.attribution, x.source) for x in plain.lines
+        ]
+        assert compiled.coverage == plain.coverage
     finally:
         shutil.rmtree(folder)

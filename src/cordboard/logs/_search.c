@@ -141,15 +141,21 @@ seek(const Hand *hand, const char *at, const char *end)
     return at < end ? memmem(at, (size_t)(end - at), needle, size) : NULL;
 }
 
-/* Whether lines may be in pieces here, or in pieces of JSON: the needle might be in two. */
+/* Whether another program wrapped this line: it may be a piece of one, or hold one in other words. */
 static int
-is_doubtful(const char *data, const char *end)
+is_wrapped(const char *line, const char *end)
 {
-    const char *line = memchr(data, '\n', (size_t)(end - data));
-    line = line == NULL ? data : line + 1;
-    return (line < end && *line >= '0' && *line <= '9') ||
-           ((size_t)(end - line) >= sizeof(DOCKER) - 1 &&
-            memcmp(line, DOCKER, sizeof(DOCKER) - 1) == 0);
+    return line < end && ((*line >= '0' && *line <= '9') ||
+                          ((size_t)(end - line) >= sizeof(DOCKER) - 1 &&
+                           memcmp(line, DOCKER, sizeof(DOCKER) - 1) == 0));
+}
+
+/* Whether the first line is so that begins here. */
+static int
+is_doubtful(const char *data, const char *end, int at_line)
+{
+    const char *before = memchr(data, '\n', (size_t)(end - data));
+    return (at_line && is_wrapped(data, end)) || (before != NULL && is_wrapped(before + 1, end));
 }
 
 static int
@@ -234,7 +240,7 @@ search_part(Hand *hand, Py_ssize_t number, const char *at, const char *stop, con
     const Work *work = hand->work;
     const char *begin = at;
     const char *most = stop + work->size - 1; /* what begins before `stop` ends before this */
-    if (is_doubtful(at, stop))
+    if (is_doubtful(at, stop, offset == work->ranges[number].begin))
         return 0;
     for (; (at = seek(hand, at, most < end ? most : end)) != NULL; at++)
         if (!(work->boots ? note_number(hand, number, at + work->size, end)
