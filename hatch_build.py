@@ -42,15 +42,18 @@ def compile_part(source: Path, target: Path, flags: tuple[str, ...] = FLAGS) -> 
 
     The file takes its place at once: a process that reads logs meanwhile keeps the one it has.
     """
-    target.unlink(missing_ok=True)
+    try:
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{target} cannot be written: {error.strerror}"
     compiler = _compiler()
-    include = sysconfig.get_path("include")
+    include, machine = sysconfig.get_path("include"), sysconfig.get_path("platinclude")
     if compiler is None:
         return "there is no C compiler"
     if not Path(include, "Python.h").exists():
         return f"there is no Python.h in {include}"
     made = target.with_suffix(f".{os.getpid()}.so")
-    command = [*compiler, *flags, f"-I{include}", str(source), "-o", str(made)]
+    command = [*compiler, *flags, f"-I{include}", f"-I{machine}", str(source), "-o", str(made)]
     try:
         for words in (command, [sys.executable, "-I", "-c", LOADED, str(made), source.stem]):
             ran = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.cli import main
-from cordboard.logs import lines
+from cordboard.logs import lines, places
 
 
 def test_a_configuration_that_cannot_be_read_is_told_once(
@@ -63,6 +63,7 @@ def test_whether_the_parts_in_c_are_there(
     """It is told, with the way to get them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(lines, "IS_COMPILED", compiled)
+    monkeypatch.setattr(places, "IS_COMPILED", compiled)
     main(["doctor"])
     assert said in capfd.readouterr().out
 

@@ -139,6 +139,10 @@ def test_places_among_lines(lines: list[bytes], begin: int, end: int, key: bytes
         assert part.joined() == same.joined()
     with pytest.raises(IndexError):
         ours.part(0, len(plain) + 1)
+    for name in ("first", "last"):
+        with pytest.raises(IndexError):
+            getattr(ours.part(0, 0), name)
+    assert ours.longest == max(map(len, plain.raws))
 
 
 @ONCE
@@ -430,6 +434,19 @@ def test_a_file_that_is_cut_while_it_is_searched(file: Callable[[bytes], int]) -
     for hands in (1, 2):
         assert _search.places(ranges, b"nowhere", hands, None) == [None, []]
         assert _search.numbers(ranges, b"aaaaaaaa", hands, None)[0] is None
+
+
+def test_a_file_that_is_cut_within_its_last_page(file: Callable[[bytes], int]) -> None:
+    """No signal tells of that: what is no more there reads as zeros."""
+    whole = (encoded(record(1)) + b"\n") * 59
+    fd = file(whole)
+    assert 8192 < len(whole) < 12288
+    os.ftruncate(fd, 9000)
+    assert _search.places([(fd, 0, len(whole))], b"nowhere", 2, None) == [None]
+    assert _search.numbers([(fd, 0, len(whole))], b"aaaaaaaa", 1, None) == [None]
+    assert _search.key_behind(fd, 8900, len(whole)) is None
+    (found,) = _search.places([(fd, 0, 9000)], b"nowhere", 2, None)
+    assert found == []
 
 
 def test_the_signal_is_somebody_elses_before_and_after(tmp_path: Path) -> None:

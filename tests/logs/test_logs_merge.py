@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.logs import merge
+from cordboard.logs import reader as reading
 from cordboard.logs.glance import Summary
 from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
 from cordboard.logs.lines import Arranged, Listed, surveyed
@@ -16,7 +18,7 @@ from cordboard.logs.merge import Item, Lane, Whole, merged
 from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
 from cordboard.logs.tape import Block, arranged, key_of_own
-from logs.logs_support import at, encoded, only_compiled, record, runs_missing
+from logs.logs_support import ask, at, encoded, only_compiled, record, runs_missing, write_lines
 
 seconds = st.integers(0, 60)
 
@@ -249,6 +251,40 @@ def test_lines_that_are_told_of_are_merged_as_others_are(
         found.append(raws)
     assert found[0] == found[1]
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("stray", [1, 40, 300])
+@pytest.mark.parametrize("block_bytes", [300, 5000, None])
+def test_exact_puts_any_disorder_right(
+    tmp_path: Path, own: bool, stray: int, block_bytes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far apart what is read at once lies, and whatever the lines' form."""
+    monkeypatch.setattr(reading, "_SORTED_WHOLE_BYTES", 0)
+
+    def line(number: float, name: str) -> bytes:
+        if own:
+            boot, service = ("a" * 8, "gateway") if name == "a" else ("b" * 8, "bot")
+            return encoded(record(number, seq=int(number) + 1, boot=boot, service=service))
+        return f"{at(number).replace('T', ' ')} INFO {name} said something".encode()
+
+    order = [*range(100), *range(100 + stray, 700), *range(100, 100 + stray)]
+    write_lines(tmp_path / "a.log", [line(n, "a") for n in order])
+    write_lines(tmp_path / "b.log", [line(n + 0.5, "b") for n in range(700)])
+    answer = ask(tmp_path, block_bytes, exact=True)
+    keys = [line.record["timestamp"] for line in answer.lines]
+    assert len(keys) == 1400
+    assert keys == sorted(keys)
+    assert not answer.coverage.counts
+
+
+def test_a_moment_that_is_none_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that lies outside of all time is left out of the measure of disorder."""
+    monkeypatch.setattr(reading, "_SORTED_WHOLE_BYTES", 0)
+    odd = encoded(record(1)).replace(at(1).encode(), b"9999-99-99Ta9:99:99.999999Z")
+    write_lines(tmp_path / "a.jsonl", [encoded(record(1))])
+    write_lines(tmp_path / "b.jsonl", [odd])
+    assert ask(tmp_path, exact=True).raws == [encoded(record(1))]
 
 
 # --- numbers

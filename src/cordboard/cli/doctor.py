@@ -102,9 +102,9 @@ def _pipecat(_args: argparse.Namespace) -> str:
 
 
 def _reading_logs(_args: argparse.Namespace) -> str:
-    from cordboard.logs.lines import IS_COMPILED
+    from cordboard.logs import lines, places
 
-    if IS_COMPILED:
+    if lines.IS_COMPILED and places.IS_COMPILED:
         return "with the parts that are in C"
     return (
         "in Python alone, several times slower: with a C compiler and Python.h here (Debian: "

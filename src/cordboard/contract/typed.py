@@ -52,7 +52,7 @@ else:
                     field: _getter(at, f"Alias for field number {at}")
                     for at, field in enumerate(fields)
                 },
-                "__new__": _new(fields, tuple(defaults.values())),
+                "__new__": _new(name, fields, tuple(defaults.values())),
                 "__slots__": (),
                 "__match_args__": fields,
                 "_fields": fields,
@@ -67,13 +67,18 @@ else:
 
         @classmethod
         def _make(cls, values):  # noqa: ANN001, ANN206 - nothing reads types here
-            return tuple.__new__(cls, values)
+            made = tuple.__new__(cls, values)
+            if len(made) != len(cls._fields):
+                raise TypeError(f"Expected {len(cls._fields)} arguments, got {len(made)}")
+            return made
 
         def _replace(self, **changed):  # noqa: ANN003, ANN202
             made = self._make(map(changed.pop, self._fields, self))
             if changed:
                 raise TypeError(f"Got unexpected field names: {list(changed)!r}")
             return made
+
+        __replace__ = _replace
 
         def _asdict(self):  # noqa: ANN202
             return dict(zip(self._fields, self, strict=True))
@@ -87,14 +92,15 @@ else:
 
     _templates = {}  # of `__new__`, by how many fields there are: to compile takes long
 
-    def _new(fields, defaults):  # noqa: ANN001, ANN202
+    def _new(name, fields, defaults):  # noqa: ANN001, ANN202
         """Return `__new__` with parameters of these names."""
         count = len(fields)
         if count not in _templates:
             names = ", ".join(f"_{n}" for n in range(count))
             words = f"lambda _cls, {names}: _tuple_new(_cls, ({names},))"
             _templates[count] = eval(words, {}).__code__  # noqa: S307 - our own words
-        code = _templates[count].replace(co_varnames=("_cls", *fields), co_name="__new__")
+        names = {"co_name": "__new__", "co_qualname": f"{name}.__new__"}
+        code = _templates[count].replace(co_varnames=("_cls", *fields), **names)
         return FunctionType(code, {"_tuple_new": tuple.__new__}, "__new__", defaults or None)
 
     class Protocol:

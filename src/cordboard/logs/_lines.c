@@ -405,11 +405,11 @@ key_of(const Line *line)
 static PyObject *
 told(Look *look, PyObject *data)
 {
-    PyObject *last = key_of(&look->lines[look->count - 1]);
     PyObject *service = NULL;
     if (look->summed && (service = PyUnicode_DecodeUTF8(look->service, (Py_ssize_t)look->service_size,
                                                         "strict")) == NULL)
-        PyErr_Clear();
+        PyErr_Clear(); /* it is no text, or memory is out, which shows below */
+    PyObject *last = key_of(&look->lines[look->count - 1]);
     PyObject *runs = runs_of(look), *owners = PyTuple_Pack(1, data), *lines = NULL, *found = NULL;
     if (sort(look->lines, look->count) < 0)
         PyErr_NoMemory();
@@ -474,16 +474,24 @@ lines_length(PyObject *self)
 }
 
 static PyObject *
+key_at(const Lines *lines, Py_ssize_t place)
+{
+    if (lines->count > 0)
+        return key_of(&lines->lines[place]);
+    PyErr_SetString(PyExc_IndexError, "there are no lines");
+    return NULL;
+}
+
+static PyObject *
 lines_first(PyObject *self, void *closure)
 {
-    return key_of(&((Lines *)self)->lines[0]);
+    return key_at((Lines *)self, 0);
 }
 
 static PyObject *
 lines_last(PyObject *self, void *closure)
 {
-    Lines *lines = (Lines *)self;
-    return key_of(&lines->lines[lines->count - 1]);
+    return key_at((Lines *)self, ((Lines *)self)->count - 1);
 }
 
 static PyObject *
@@ -506,6 +514,16 @@ lines_nbytes(PyObject *self, void *closure)
     for (Py_ssize_t n = 0; n < lines->count; n++)
         sum += lines->lines[n].size;
     return PyLong_FromSsize_t(sum);
+}
+
+static PyObject *
+lines_longest(PyObject *self, void *closure)
+{
+    Lines *lines = (Lines *)self;
+    uint32_t most = 0;
+    for (Py_ssize_t n = 0; n < lines->count; n++)
+        most = lines->lines[n].size > most ? lines->lines[n].size : most;
+    return PyLong_FromUnsignedLong(most);
 }
 
 /* How a line's time stands to a key, which may be of any length: as bytes compare. */
@@ -682,6 +700,7 @@ static PyGetSetDef lines_values[] = {
     {"keys", lines_keys, NULL, "Their times."},
     {"raws", lines_raws, NULL, "Their bytes."},
     {"nbytes", lines_nbytes, NULL, "How many bytes they are."},
+    {"longest", lines_longest, NULL, "How many bytes the longest of them is."},
     {"summary", lines_summary, NULL,
      "The service, how many they are, and how many of them know no session; None where they have to be "
      "looked at singly."},

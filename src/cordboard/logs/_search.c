@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -281,7 +282,9 @@ search_lot(Hand *hand, Py_ssize_t number, int64_t begin, int64_t stop)
     mapped.cut = 0;
     mapped.size = size;
     mapped.begin = data;
+    atomic_signal_fence(memory_order_seq_cst);
     int done = search_mapped(hand, number, begin, stop, data + (begin - page), data + size);
+    atomic_signal_fence(memory_order_seq_cst);
     mapped.begin = NULL;
     munmap(data, size);
     return done && !mapped.cut;
@@ -387,6 +390,12 @@ run(Work *work, int count, PyObject *progress)
     search_lots(&hands[0]);
     for (int n = 0; n < begun; n++)
         pthread_join(threads[n], NULL);
+    for (Py_ssize_t n = 0; n < work->count; n++) {
+        /* Behind the end of a file, but on its last page, are zeros, and no signal comes. */
+        struct stat status;
+        if (fstat(work->ranges[n].fd, &status) != 0 || status.st_size < work->ranges[n].end)
+            work->ranges[n].doubtful = 1;
+    }
     if (!hands[0].failed)
         tell(&hands[0]);
     PyEval_RestoreThread(released);
@@ -502,8 +511,9 @@ key_behind(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "iLL:key_behind", &fd, &offset, &limit))
         return NULL;
     ssize_t size = limit - offset < PROBE_BYTES ? (ssize_t)(limit - offset) : PROBE_BYTES;
-    size = size > 0 ? pread(fd, data, (size_t)size, offset) : 0;
-    const char *line = data, *end = data + (size > 0 ? size : 0);
+    if (size <= 0 || pread(fd, data, (size_t)size, offset) != size)
+        Py_RETURN_NONE;
+    const char *line = data, *end = data + size;
     if (offset > 0 && (line = memchr(data, '\n', (size_t)(end - data))) != NULL)
         line++;
     const char *key = line == NULL ? NULL : line + sizeof(START) - 1;

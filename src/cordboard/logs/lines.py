@@ -30,6 +30,7 @@ class Lines(Protocol):
         first: When the first of them was said.
         last: When the last of them was said.
         nbytes: How many bytes they are.
+        longest: How many bytes the longest of them is; of lists, the last.
         summary: The service, how many they are, how many of them know no session; None where they have
             to be looked at singly.
     """
@@ -44,6 +45,8 @@ class Lines(Protocol):
     def last(self) -> bytes: ...  # noqa: D102
     @property
     def nbytes(self) -> int: ...  # noqa: D102
+    @property
+    def longest(self) -> int: ...  # noqa: D102
     @property
     def summary(self) -> tuple[str, int, int] | None: ...  # noqa: D102
 
@@ -94,6 +97,11 @@ class Listed:
     def nbytes(self) -> int:
         """How many bytes they are."""
         return sum(map(len, self.raws))
+
+    @property
+    def longest(self) -> int:
+        """How many bytes the last of them is: to look at all takes too long."""
+        return len(self.raws[-1])
 
     def before(self, key: bytes, start: int = 0, /) -> int:
         """Return where the first one stands that is not earlier than a key, from a place on."""

@@ -134,7 +134,7 @@ class Lane:
         self._parts.append(part)
         self.newest = max(self.newest, part.lines.last)
         held = sum(len(part.lines) for part in self._parts)
-        if held > _MANY_ENTRIES or _are_long(batch.lines):
+        if held > _MANY_ENTRIES or batch.lines.longest > _LONG_BYTES:
             self._limit()
 
     def _part(self, batch: Batch) -> Part:
@@ -246,13 +246,6 @@ def _overlapped(one: Lines, other: Lines) -> bytes | None:
     if not middle.distinct:
         return None
     return b"\n".join([*early[:begin], *middle.lines.raws, *late[end:], b""])
-
-
-def _are_long(lines: Lines) -> bool:
-    """Say whether these, or the last of them, hold uncommonly much."""
-    if isinstance(lines, Listed):
-        return len(lines.raws[-1]) > _LONG_BYTES
-    return lines.nbytes > _LONG_BYTES * len(lines)
 
 
 def _woken(live: list[Lane], asleep: list[Lane]) -> list[Lane]:

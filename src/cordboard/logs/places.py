@@ -17,6 +17,9 @@ try:
 except ImportError:
     compiled = None  # type: ignore[assignment]
 
+IS_COMPILED: Final = compiled is not None
+"""Whether the C part is there."""
+
 _NEEDLE_BYTES: Final = range(2, 1025)
 _BOOT_BYTES: Final = 8
 _ALONE_UP_TO_BYTES: Final = 2 << 20

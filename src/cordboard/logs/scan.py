@@ -15,6 +15,7 @@ from cordboard.logs.track import Range, Track, disorder_s
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
+_FEW_OF: Final = 8
 _NEAR_BYTES: Final = 4 << 10  # a line seldom goes on longer
 _LOOK_BYTES: Final = 16 << 10
 _ESCAPE: Final = b"\x1b"
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
         ordered: They have been put in the order of time.
         distinct: They are lines of ours, none a copy of another.
         disorder_s: By how many seconds one of them stood too late, at most, before they were put in
-            order; told of a stream's first ones alone.
+            order; told of a stream's first ones alone, or where that is measured.
     """
 
     lines: Lines
@@ -93,6 +94,7 @@ class Scan:
         self.watch: Watch | None = None
         self.summing = False
         self._progress = progress
+        self._measuring = False
         self._assembler = Assembler(track.formats)
 
     def blocks(self) -> Iterator[Block]:
@@ -125,11 +127,14 @@ class Scan:
     def whole_disorder_s(self) -> float:
         """Read everything, and return by how many seconds a line stands too late, at most."""
         most, newest = 0.0, LOWEST
+        self._measuring = True
         for batch in self.batches():
-            for key in [batch.lines.first] if batch.ordered else batch.lines.keys:
-                if key < newest:
+            most = max(most, batch.disorder_s)
+            for key in batch.span() if batch.ordered and len(batch.lines) else batch.lines.keys:
+                if key >= newest:
+                    newest = key
+                else:
                     most = max(most, seconds(newest) - seconds(key))
-            newest = max(newest, batch.span()[1]) if len(batch.lines) else newest
         return most + 0.000001
 
     def entries(self) -> Iterator[Entry]:
@@ -230,15 +235,16 @@ class Scan:
 
     def _own_batch(self, block: Block, arranged: Arranged) -> Batch:
         lines, distinct, last, behind_s, _ = arranged
-        if behind_s is None:
-            first = self._assembler.last is None
-            behind_s = disorder_s(list(map(key_of_own, block.lines))) if first else 0.0
+        if not (self._measuring or self._assembler.last is None):
+            behind_s = 0.0
+        elif behind_s is None:
+            behind_s = disorder_s(list(map(key_of_own, block.lines)))
         self._assembler.last = last
         newest = lines.last
         if newest < self._until and lines.first >= self._since:
             told = self._summary(lines, block)
         else:
-            lines = lines.part(lines.before(self._since), lines.before(self._until))
+            lines = _freed(lines.part(lines.before(self._since), lines.before(self._until)), lines)
             told = self._summary(lines)
         return Batch(lines, newest, told, ordered=True, distinct=distinct, disorder_s=behind_s)
 
@@ -308,6 +314,11 @@ class Scan:
         found = next((entry for entry in reversed(entries) if entry.offset <= hit), None)
         following = [entry.offset for entry in entries if entry.offset > hit]
         return found, (min(following) - block.offset if following else end)
+
+
+def _freed(part: Lines, lines: Lines) -> Lines:
+    """Return a part of lines; of few, a copy, so that their whole block need not be kept for them."""
+    return part if len(part) * _FEW_OF > len(lines) else Listed(part.keys, part.raws)
 
 
 def _own_entries(block: Block) -> list[Entry]:

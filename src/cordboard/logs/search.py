@@ -140,11 +140,13 @@ class Search:
             return {}
         mention = mention_of(self.trail.session)
         told: dict[Track, list[list[tuple[Any, ...]] | None]] = {}
+        left = _KEPT_MAX_BYTES
         for track, scan, places in zip(plain, scans, found, strict=True):
             wanted = _united([places])
             if wanted is None:
                 continue
-            if (entries := scan.entries_at(wanted, _KEPT_MAX_BYTES)) is not None:
+            if (entries := scan.entries_at(wanted, left)) is not None:
+                left -= sum(len(entry.raw) for entry in entries)
                 told[track] = [[tuple(entry) for entry in entries if mention.search(entry.raw)]]
         return told
 
@@ -215,7 +217,7 @@ class Search:
         scans = [self._near(track, Prefilter(anywhere=self._indirect())) for track in plain]
         boots = [boot.encode() for boot in self.trail.boots]
         told = numbers_in(scans, boots, self.progress)
-        at = [places_in(scans, term, self.progress) for term in terms[:_TERMS_MAX]]
+        at = [places_in(scans, term, lambda _: None) for term in terms[:_TERMS_MAX]]
         if told is None or None in at or len(terms) > _TERMS_MAX:
             return {}
         mention = mention_of(self.trail.session)
@@ -224,7 +226,8 @@ class Search:
             places = _united([each[number] for each in at if each is not None])
             if runs is None or places is None:
                 continue
-            if (entries := scan.entries_at(places, _KEPT_MAX_BYTES)) is not None:
+            left = max(0, _KEPT_MAX_BYTES - self._kept)
+            if (entries := scan.entries_at(places, left)) is not None:
                 track.ledger.take(runs)
                 found[track] = [entry for entry in entries if not mention.search(entry.raw)]
                 self._kept += sum(len(entry.raw) for entry in found[track])

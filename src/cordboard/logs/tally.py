@@ -27,6 +27,7 @@ from cordboard.logs.times import shifted, timestamp
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
 
+_HOW: Final = ("explicit", "inherited", "inferred", "absent")
 _QUIET: Final = ("file",)
 """Kinds of which only those that returned something, or should have, are named."""
 
@@ -110,7 +111,7 @@ class Tally:
         return Coverage(
             answers=(*services, *named, *tracks.answers(), *limits),
             counts={name: number for name, number in sorted(counts.items()) if number},
-            attribution={how: number for how, number in self.attribution.items() if number},
+            attribution={how: self.attribution[how] for how in _HOW if self.attribution[how]},
             notes=(
                 *tracks.notes,
                 *self.notes,
