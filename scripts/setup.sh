@@ -120,6 +120,8 @@ install_locked() {
 }
 
 install_package() {
+    # What venv brought with it; its .pth file would be run at each start.
+    .venv/bin/python -m pip --disable-pip-version-check uninstall -q -y setuptools >"$log" 2>&1 || true
     pip_install "installing cordboard itself" --no-deps --no-build-isolation -e .
 }
 

@@ -85,7 +85,8 @@ def moment(text: str, now: datetime) -> datetime:
 def _moment_or_none(text: str, now: datetime) -> datetime | None:
     if text == "now":
         return now
-    if (ago := _duration_or_none(text)) is not None:
+    dated = text[4:5] == "-"  # no need to compile what a duration looks like
+    if not dated and (ago := _duration_or_none(text)) is not None:
         return now - timedelta(seconds=ago) if ago <= _DURATION_MAX_S else None
     if found := _DATE.fullmatch(text):
         return _from_parts(found)
