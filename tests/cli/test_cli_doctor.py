@@ -49,7 +49,7 @@ def test_the_log_directory_is_tried(
         (True, "ok    reading logs   with the parts that are in C"),
         (
             False,
-            "ok    reading logs   in Python alone, several times slower: with a C compiler and",
+            "ok    reading logs   in Python alone, up to four times slower: with a C compiler and",
         ),
     ],
 )

@@ -107,7 +107,7 @@ def _reading_logs(_args: argparse.Namespace) -> str:
     if lines.IS_COMPILED and places.IS_COMPILED:
         return "with the parts that are in C"
     return (
-        "in Python alone, several times slower: with a C compiler and Python.h here (Debian: "
+        "in Python alone, up to four times slower: with a C compiler and Python.h here (Debian: "
         "apt-get install gcc python3-dev), install cordboard again"
     )
 
