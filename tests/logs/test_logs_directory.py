@@ -225,6 +225,22 @@ def test_many_files_in_no_order(tmp_path: Path) -> None:
     assert answer.coverage.counts == {"duplicate": len(lines)}
 
 
+@pytest.mark.parametrize("spread", [1, 30, 3000])
+def test_a_file_in_no_order_among_many(
+    tmp_path: Path, spread: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where many files are read one after the other, one whose head is not its earliest is no later."""
+    monkeypatch.setattr(reading, "_SORTED_WHOLE_BYTES", 0)
+    lines = [encoded(record(n * spread, seq=n)) for n in range(1, 421)]
+    for number in range(60):
+        write_lines(tmp_path / f"a{number:02}.jsonl", lines[number * 7 : number * 7 + 7])
+    shuffled = random.Random(7).sample(lines, len(lines))
+    write_lines(tmp_path / "copies" / "a.jsonl", shuffled)
+    answer = ask(tmp_path)
+    assert answer.raws == lines
+    assert answer.coverage.counts == {"duplicate": len(lines)}
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [

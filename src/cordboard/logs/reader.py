@@ -320,13 +320,22 @@ class Reader:
     def _begins(self, total: int) -> list[bytes]:
         """Return the earliest time of each track: of many, most are read one after the other.
 
-        Where all is sorted as a whole, a track may be in any order, and nobody goes by its head.
+        Where all is sorted as a whole, a track may be in any order, and nobody goes by its head; nor by
+        that of one that is out of order, unless so many are that memory could not hold them side by side.
         """
         few = len(self.tracks) <= _MANY_TRACKS or total <= _SORTED_WHOLE_BYTES
         if few or self.query.exact:
             return [LOWEST] * len(self.tracks)
         heads = [track.head() for track in self.tracks]
-        return [shifted(head.key, -_HEAD_SLACK_S) if head else LOWEST for head in heads]
+        begins = [shifted(head.key, -_HEAD_SLACK_S) if head else LOWEST for head in heads]
+        astray = [
+            number
+            for number, track in enumerate(self.tracks)
+            if self._window_bytes(track) > 0 and track.is_astray(_HEAD_SLACK_S)
+        ]
+        for number in astray if len(astray) <= _MANY_TRACKS else ():
+            begins[number] = LOWEST
+        return begins
 
     def _scan(self, track: Track, wanted: Prefilter, size: int = BLOCK_BYTES) -> Scan:
         return Scan(

@@ -97,6 +97,7 @@ class Search:
         return [
             Lane(number, [_one_batch([*ours, *others], fixed)])
             for number, (ours, others) in enumerate(zip(own, around, strict=True))
+            if ours or others
         ]
 
     # --- the first step

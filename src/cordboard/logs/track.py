@@ -132,6 +132,12 @@ class Track:
             start += len(line) + 1
         return None
 
+    def is_astray(self, most_s: float) -> bool:
+        """Say whether places that are looked at are out of order by more than that; no packed one is."""
+        if isinstance(self.tape, PackedTape):
+            return False
+        return max(self._wide_disorder(), self._disorder(self.size // 2)) > most_s
+
     def key_before(self, offset: int) -> bytes:
         """Return the time of what stands before an offset, or, where nothing does, after it."""
         begin = max(0, offset - _GRAIN_BYTES)
@@ -288,11 +294,11 @@ class Track:
         if self.modified >= bound:
             return False
         if self._last is None:
-            begin = max(0, self.size - _PROBE_BYTES)
-            for line in reversed(self.tape.read(begin, _PROBE_BYTES).split(b"\n")):
-                if (key := self.key_of(line)) is not None:
-                    self._last = key
-                    break
+            data = self.tape.read(max(0, self.size - _PROBE_BYTES), _PROBE_BYTES)
+            self._last = own_key(data[data.rfind(b"\n", 0, len(data) - 1) + 1 :])
+            if self._last is None:
+                keys = map(self.key_of, reversed(data.split(b"\n")))
+                self._last = next((key for key in keys if key is not None), None)
         return self._last is not None and self._last < bound
 
     def _is_searchable(self) -> bool:
