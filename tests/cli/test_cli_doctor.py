@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from cordboard.cli import main
-from cordboard.logs import lines, places
 
 
 def test_a_configuration_that_cannot_be_read_is_told_once(
@@ -62,8 +61,8 @@ def test_whether_the_parts_in_c_are_there(
 ) -> None:
     """It is told, with the way to get them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(lines, "IS_COMPILED", compiled)
-    monkeypatch.setattr(places, "IS_COMPILED", compiled)
+    monkeypatch.setattr("cordboard.logs.compiled.lines", compiled)
+    monkeypatch.setattr("cordboard.logs.compiled.search", True)
     main(["doctor"])
     assert said in capfd.readouterr().out
 

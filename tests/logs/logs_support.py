@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from backports import zstd
 
+from cordboard.logs import compiled
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.line import Line
-from cordboard.logs.lines import IS_COMPILED
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources.directory import Directory
 
 only_compiled = pytest.mark.skipif(
-    not IS_COMPILED, reason="the C part was not compiled here: no compiler, or no Python.h"
+    not compiled.are_here(), reason="the C part was not compiled here: no compiler, or no Python.h"
 )
 
 START = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)

@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cordboard.contract.record import KEYS
-from cordboard.logs import lines as lines_module
-from cordboard.logs import places, tape
+from cordboard.logs import compiled, search, tape
 from cordboard.logs.glance import summary
 from cordboard.logs.ledger import Ledger
-from cordboard.logs.lines import IS_COMPILED, Listed, surveyed
+from cordboard.logs.lines import Listed, surveyed
+from cordboard.logs.scan import _freed
 from cordboard.logs.tape import Block, FileTape, arranged
 from cordboard.logs.times import HIGHEST, LOWEST
 from cordboard.logs.track import disorder_s
 from logs.logs_support import ask, at, encoded, only_compiled, record, write_lines
 
-if IS_COMPILED:
+if compiled.are_here():
     from cordboard.logs import _lines, _search
 
 pytestmark = only_compiled
@@ -520,13 +520,53 @@ def test_the_same_answer_without(
             if n not in {50, 51, 300}
         ]
         write_lines(tmp_path / f"{service}.jsonl", said)
-    compiled = ask(tmp_path, 4000, **wanted)
-    for module in (lines_module, places, tape):
-        monkeypatch.setattr(module, "compiled", None)
+    found = ask(tmp_path, 4000, **wanted)
+    monkeypatch.setattr(compiled, "lines", None)
+    monkeypatch.setattr(compiled, "search", None)
     plain = ask(tmp_path, 4000, **wanted)
-    assert compiled.raws == plain.raws
-    assert compiled.coverage == plain.coverage
-    assert compiled.shortfalls
+    assert found.raws == plain.raws
+    assert found.coverage == plain.coverage
+    assert found.shortfalls
+
+
+def test_what_is_kept_is_bounded_for_all_files_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each of them: there may be hundreds."""
+    most = 20_000
+    monkeypatch.setattr(search, "_KEPT_MAX_BYTES", most)
+    held: list[int] = []
+    real = search.Search._found_by_places
+
+    def found(self: search.Search) -> Any:
+        told = real(self)
+        held.append(
+            sum(len(entry[1]) for parts in told.values() for part in parts for entry in part or ())
+        )
+        return told
+
+    monkeypatch.setattr(search.Search, "_found_by_places", found)
+    lines = []
+    for number in range(20):
+        said = [
+            encoded(record(n, seq=n, boot=f"{number:08}", session="call-7", message="x" * 1000))
+            for n in range(1, 10)
+        ]
+        write_lines(tmp_path / f"{number:02}.jsonl", said)
+        lines += said
+    assert sorted(ask(tmp_path, session="call-7").raws) == sorted(lines)
+    assert 0 < held[0] <= most
+
+
+def test_few_lines_do_not_keep_their_block() -> None:
+    """A part at a window's edge is a copy where it is small; else it is where it stands."""
+    lines = [encoded(record(n, seq=n)) + b"\n" for n in range(1, 101)]
+    found = surveyed(b"".join(lines), sum(map(len, lines)))
+    assert found is not None
+    for few, count in ((True, 3), (False, 60)):
+        part = _freed(found.lines.part(0, count), found.lines)
+        assert isinstance(part, Listed) == few
+        assert part.raws == found.lines.raws[:count]
 
 
 # --- its making

@@ -225,6 +225,21 @@ def test_many_files_in_no_order(tmp_path: Path) -> None:
     assert answer.coverage.counts == {"duplicate": len(lines)}
 
 
+def test_too_many_files_in_no_order_are_not_held_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory could not hold them: what is late then is counted, and nothing is lost."""
+    monkeypatch.setattr(reading, "_SORTED_WHOLE_BYTES", 0)
+    monkeypatch.setattr(reading, "_MANY_TRACKS", 2)
+    lines = [encoded(record(n * 30, seq=n)) for n in range(1, 100)]
+    shuffled = random.Random(7).sample(lines, len(lines))
+    for number in range(9):
+        write_lines(tmp_path / f"a{number}.jsonl", shuffled[number::9])
+    answer = ask(tmp_path)
+    assert sorted(answer.raws) == sorted(lines)
+    assert answer.coverage.counts["late"] > 0
+
+
 @pytest.mark.parametrize("spread", [1, 30, 3000])
 def test_a_file_in_no_order_among_many(
     tmp_path: Path, spread: int, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import lines, parallel, places, search, tape, track
+from cordboard.logs import compiled, parallel, search, track
 from cordboard.logs import reader as reading
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
@@ -336,6 +336,15 @@ WANTED: list[dict[str, Any]] = [
 ]
 
 
+LIMITS: list[dict[str, int]] = [
+    {},
+    {"scan._NEAR_BYTES": 20, "scan._LOOK_BYTES": 60},  # no line is wholly in what is looked at
+    {"scan._NEAR_BYTES": 20, "scan._LOOK_BYTES": 60, "track._PROBE_MAX_BYTES": 100},
+    {"search._PLACES_MAX": 2},
+    {"search._TERMS_MAX": 0},
+]
+
+
 @only_compiled
 @EXAMPLES
 @given(
@@ -343,26 +352,34 @@ WANTED: list[dict[str, Any]] = [
     block_bytes=st.sampled_from([300, 2000, 1 << 20]),
     wanted=st.sampled_from(WANTED),
     window=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    limits=st.sampled_from(LIMITS),
 )
 def test_every_corpus_is_answered_alike(
-    seed: int, block_bytes: int, wanted: dict[str, Any], window: tuple[float, float] | None
+    seed: int,
+    block_bytes: int,
+    wanted: dict[str, Any],
+    window: tuple[float, float] | None,
+    limits: dict[str, int],
 ) -> None:
-    """Lines and coverage of whatever is planted in it are those of Python alone."""
+    """Lines and coverage of whatever is planted in it are those of Python alone, at any limit."""
     folder = Path(tempfile.mkdtemp())
     try:
         corpus = Corpus(seed, folder)
         if window:
             first, last = (at(part * corpus.span) for part in sorted(window))
             wanted = wanted | {"since": first, "until": last}
-        compiled = ask(folder, block_bytes, **wanted)
         with pytest.MonkeyPatch.context() as patch:
-            for module in (lines, places, tape):
-                patch.setattr(module, "compiled", None)
+            for name, value in limits.items():
+                patch.setattr(f"cordboard.logs.{name}", value)
+            found = ask(folder, block_bytes, **wanted)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compiled, "lines", None)
+            patch.setattr(compiled, "search", None)
             plain = ask(folder, block_bytes, **wanted)
-        assert compiled.raws == plain.raws
-        assert [(x.raw, x.attribution, x.source) for x in compiled.lines] == [
+        assert found.raws == plain.raws
+        assert [(x.raw, x.attribution, x.source) for x in found.lines] == [
             (x.raw, x.attribution, x.source) for x in plain.lines
         ]
-        assert compiled.coverage == plain.coverage
+        assert found.coverage == plain.coverage
     finally:
         shutil.rmtree(folder)

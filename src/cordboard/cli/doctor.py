@@ -102,9 +102,9 @@ def _pipecat(_args: argparse.Namespace) -> str:
 
 
 def _reading_logs(_args: argparse.Namespace) -> str:
-    from cordboard.logs import lines, places
+    from cordboard.logs import compiled
 
-    if lines.IS_COMPILED and places.IS_COMPILED:
+    if compiled.are_here():
         return "with the parts that are in C"
     return (
         "in Python alone, up to four times slower: with a C compiler and Python.h here (Debian: "

@@ -1,22 +1,15 @@
 """Entries with their times: as lists, or, where all are plainly ours, as places in memory.
 
 The places are the C part's, `cordboard.logs._lines`: it looks at a block once, where Python counts and
-splits. It is not there where nothing could compile it; all is the same then, and slower.
+splits.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
-from cordboard.contract.typed import Final, NamedTuple, Protocol
-
-try:
-    from cordboard.logs import _lines as compiled
-except ImportError:
-    compiled = None  # type: ignore[assignment]
-
-IS_COMPILED: Final = compiled is not None
-"""Whether the C part is there."""
+from cordboard.contract.typed import Any, NamedTuple, Protocol
+from cordboard.logs import compiled
 
 _key = itemgetter(0)
 
@@ -150,23 +143,24 @@ def surveyed(data: bytes | bytearray, size: int) -> Arranged | None:
         data: Valid UTF-8 up to ``size``.
         size: How many bytes are the block's: whole lines.
     """
-    if compiled is None or not isinstance(data, bytes):
+    if compiled.lines is None or not isinstance(data, bytes):
         return None
-    found = compiled.survey(data, size)
+    found = compiled.lines.survey(data, size)
     if found is None:
         return None
     lines, runs, last, behind_s, distinct = found
     return Arranged(lines, distinct, last, behind_s, runs)
 
 
-def places(several: Sequence[Lines]) -> "list[compiled.Lines] | None":
+def places(several: Sequence[Lines]) -> list[Any] | None:
     """Return lines where all of them are the C part's."""
-    if compiled is None or not all(type(lines) is compiled.Lines for lines in several):
+    part = compiled.lines
+    if part is None or not all(type(lines) is part.Lines for lines in several):
         return None
     return several  # type: ignore[return-value]  # as has been seen
 
 
-def merged_places(several: "list[compiled.Lines]") -> bytes | None:
+def merged_places(several: list[Any]) -> bytes | None:
     """Return such lines in the order of time, joined; None where there are copies among them."""
-    lines = compiled.merged(several)
+    lines = compiled.lines.merged(several)
     return None if lines is None else lines.joined()

@@ -1,24 +1,14 @@
-"""Where some bytes stand in files, and which numbers lines have: by the C part, `cordboard.logs._search`.
-
-It is not there where nothing could compile it; all is the same then, and slower.
-"""
+"""Where some bytes stand in files, and which numbers lines have: by the C part, `cordboard.logs._search`."""
 
 from collections.abc import Collection, Sequence
 
 from cordboard.contract.typed import Final
+from cordboard.logs import compiled
 from cordboard.logs.ledger import Run, joined
 from cordboard.logs.parallel import HANDS
 from cordboard.logs.scan import Scan
 from cordboard.logs.tape import FileTape
 from cordboard.logs.tracks import Progress
-
-try:
-    from cordboard.logs import _search as compiled
-except ImportError:
-    compiled = None  # type: ignore[assignment]
-
-IS_COMPILED: Final = compiled is not None
-"""Whether the C part is there."""
 
 _NEEDLE_BYTES: Final = range(2, 1025)
 _BOOT_BYTES: Final = 8
@@ -35,20 +25,20 @@ def places_in(
     None for a window that has to be read as others are: it is cut while it is read, or its lines may be
     in pieces. None for all where nothing searches so.
     """
-    if compiled is None or len(needle) not in _NEEDLE_BYTES:
+    if compiled.search is None or len(needle) not in _NEEDLE_BYTES:
         return None
     ranges = _ranges(scans)
-    return compiled.places(ranges, needle, _hands(ranges), progress)
+    return compiled.search.places(ranges, needle, _hands(ranges), progress)
 
 
 def numbers_in(
     scans: Sequence[Scan], boots: Collection[bytes], progress: Progress
 ) -> list[Runs | None] | None:
     """Return, for each such scan, the numbers that lines of some processes have; None as above."""
-    if compiled is None or any(len(boot) != _BOOT_BYTES for boot in boots):
+    if compiled.search is None or any(len(boot) != _BOOT_BYTES for boot in boots):
         return None
     ranges = _ranges(scans)
-    told = compiled.numbers(ranges, b"".join(boots), _hands(ranges), progress)
+    told = compiled.search.numbers(ranges, b"".join(boots), _hands(ranges), progress)
     return [None if found is None else _by_boot(found) for found in told]
 
 

@@ -12,17 +12,13 @@ from operator import eq, itemgetter, lt
 from stringzilla import count, find, rfind
 
 from cordboard.contract.typed import Final, Protocol
+from cordboard.logs import compiled
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins
 from cordboard.logs.lines import Arranged, Listed, surveyed
 from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_KEY, OWN_START, OWN_TAIL
 from cordboard.logs.times import LOWEST
-
-try:
-    from cordboard.logs import _search as compiled
-except ImportError:
-    compiled = None  # type: ignore[assignment]
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
@@ -214,7 +210,8 @@ class FileTape:
 
     def key_behind(self, offset: int, limit: int) -> bytes | None:
         """Return the time of the first line behind an offset; None where it is none of ours, or far off."""
-        return None if compiled is None else compiled.key_behind(self.fd, offset, limit)
+        search = compiled.search
+        return None if search is None else search.key_behind(self.fd, offset, limit)
 
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
         """Read up to ``size`` bytes at ``offset``; return how many."""
