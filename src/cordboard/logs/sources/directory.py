@@ -150,10 +150,8 @@ class Directory:
                 continue
             try:
                 file = File(path, fd)
-            except (
-                OSError
-            ) as error:  # it opens, and cannot be read: a bad disk, a file of the kernel
-                os.close(fd)
+            except OSError as error:
+                os.close(fd)  # it opens, and cannot be read: a bad disk, a file of the kernel
                 self._refused(path, error)
                 continue
             if file.identity in self._known:
