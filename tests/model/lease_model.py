@@ -7,7 +7,8 @@ code that takes it. A runner and its bot may freeze together and thaw (all clock
 the fence's stand still for them: they cannot act); a renewal may be under way when they freeze. The
 bot speaks at any time at which it is not frozen and its fence is open.
 
-The promises: no two bots speak in one room at one moment; no lease is prolonged by who lost it.
+The promises: no two bots speak in one room at one moment; no lease is prolonged by who lost it; no
+session whose bot has ended runs again while its runner can be asked.
 """
 
 from collections import deque
@@ -38,6 +39,8 @@ class Rules:
     """``Heartbeat._renew``: TOLERANCE counts from before the renewal was sent."""
     waits_for_silence: bool = True
     """``plan.decide``: a suspect that nobody can confirm is given up after SILENCE only."""
+    tells_its_end: bool = True
+    """``Runners.holds``: a runner that could not write an end tells it to the operator that asks."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Runner:
         sent: Units since a renewal was sent whose answer has not come yet; -1 for none.
         cut: No message of its gets anywhere, neither to Redis nor to an operator.
         answer: What Redis has decided about it, on its way back; empty until then.
+        over: Its bot has ended by itself, and Redis has not taken the write of it yet.
     """
 
     epoch: int = 0
@@ -63,6 +67,7 @@ class Runner:
     sent: int = -1
     answer: str = ""
     cut: bool = False
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ class World:
 
     Attributes:
         lease: How long ago Redis granted or renewed it.
-        wrong: A lease was prolonged by a lower epoch than the room's.
+        wrong: A lease was prolonged by a lower epoch than the room's, or a session was handed on
+            whose runner could have told that it had ended.
     """
 
     epoch: int = 1
@@ -142,15 +148,27 @@ def _runner_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tup
     yield f"die {i}", _with(world, i, Runner())
     yield f"freeze {i}", _with(world, i, replace(r, frozen=True))
     yield f"{'heal' if r.cut else 'cut'} {i}", _with(world, i, replace(r, cut=not r.cut))
-    if not r.speaks:
-        if not r.cut:
-            yield _enters(world, rules, i, r)
-    elif rules.stops_by_itself and r.age >= TOLERANCE:
+    if r.speaks:
+        yield from _bot_steps(world, rules, i, r)
+    elif not r.cut:
+        yield _written(world, i, r) if r.over else _enters(world, rules, i, r)
+
+
+def _bot_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[str, World]]:
+    if world.state == "running":
+        yield f"end not written {i}", _with(world, i, Runner(r.epoch, cut=r.cut, over=True))
+    if rules.stops_by_itself and r.age >= TOLERANCE:
         yield f"stop {i}", _with(world, i, Runner())
     elif r.answer and not r.cut:
         yield from _answered(world, rules, i, r)
     elif r.sent < 0 and not r.cut:
         yield f"send {i}", _with(world, i, replace(r, sent=0))
+
+
+def _written(world: World, i: int, r: Runner) -> tuple[str, World]:
+    """``finish.lua``, tried again."""
+    ours = world.state == "running" and r.epoch == world.epoch
+    return f"end {i}", _with(world, i, Runner(), state="ended" if ours else world.state)
 
 
 def _enters(world: World, rules: Rules, i: int, r: Runner) -> tuple[str, World]:
@@ -184,9 +202,17 @@ def _operator_steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
                 given = Runner(epoch=world.epoch)
                 yield f"assign {i}", _with(world, i, given, state="starting", lease=0)
         return
-    if world.lease < LEASE or world.epoch >= EPOCHS:
+    if world.state == "ended" or world.lease < LEASE or world.epoch >= EPOCHS:
         return
     holders = [r for r in world.runners if r.epoch == world.epoch]
+    tells = any(r.over and not r.frozen and not r.cut for r in holders)
+    if tells:
+        after = "ended" if rules.tells_its_end else "queued"
+        raised = world.epoch + (after == "queued")
+        yield (
+            "told of the end",
+            replace(world, epoch=raised, state=after, lease=0, wrong=after == "queued"),
+        )
     confirmed = not holders  # it answers that it does not hold, or nothing listens there
     silent = any(r.frozen or r.cut for r in holders) and world.lease >= SILENCE
     if confirmed or silent or not rules.waits_for_silence:

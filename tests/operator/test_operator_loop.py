@@ -252,6 +252,7 @@ class TestSweep:
             (404, {}),
             (200, {"status": "running", "epoch": 99}),
             (200, {"status": "ended", "epoch": 1}),
+            (200, {"status": "ended", "epoch": 1, "reason": "lease_lost"}),
         ],
     )
     async def test_confirmed(self, plane: Plane, answer: tuple[int, Any]) -> None:
@@ -264,6 +265,28 @@ class TestSweep:
         assert record.epoch > 1
         assert record.attempt == 2
         assert "lease.expired" in plane.events("a")
+
+    async def test_an_end_that_was_not_written(self, plane: Plane) -> None:
+        """A lease has run out and the runner tells an end: that end is written; nothing runs again."""
+        await self.run(plane)
+        epoch = (await plane.store.session("a")).epoch
+        told = {"status": "ended", "epoch": epoch, "reason": "bot_crashed", "detail": "oh"}
+        plane.stand_in.answers["/sessions/a"] = (200, told)
+        await self.overdue(plane, 1)
+        record = await plane.state("a", "failed")
+        assert (record.reason, record.detail, record.epoch) == ("bot_crashed", "oh", epoch)
+        assert "session.recovered" not in plane.events("a")
+        assert plane.events("a").count("session.ended") == 1
+
+    @pytest.mark.parametrize("status", ["starting", "stopping"])
+    async def test_a_holder_that_stops_its_bot(self, plane: Plane, status: str) -> None:
+        """A session whose bot is being started or stopped is not taken from its runner."""
+        await self.run(plane)
+        epoch = (await plane.store.session("a")).epoch
+        plane.stand_in.answers["/sessions/a"] = (200, {"status": status, "epoch": epoch})
+        await self.overdue(plane, 1000)
+        await until(lambda: len([a for a in plane.stand_in.asked if a[1] == "/sessions/a"]) > 2)
+        assert (await plane.store.session("a")).state == "running"
 
     async def test_holder_that_answers_is_left_alone(self, plane: Plane) -> None:
         """A holder that answers that it holds the session is not reaped on one sign alone."""

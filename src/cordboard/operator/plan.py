@@ -26,6 +26,7 @@ class Sign(Enum):
     """What could be learnt of the holder."""
 
     HOLDS = "it answers that it holds the session"
+    OVER = "it answers that the session has ended there"
     DOES_NOT_HOLD = "it answers that it does not hold the session"
     REFUSED = "nothing listens on its port"
     ENDED = "its process or job has ended"
@@ -38,6 +39,7 @@ class Action(Enum):
     WAIT = "wait"
     RECOVER = "its runner is lost: hand it to another"
     START_ANEW = "its hand-over was lost: hand it over again"
+    WRITE_END = "its end was not written: write it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ _CONFIRMED: Final = frozenset({Sign.DOES_NOT_HOLD, Sign.REFUSED, Sign.ENDED})
 def decide(finding: Finding, periods: Periods = Periods()) -> Action:  # noqa: B008 - immutable
     """Say what is to be done about a suspect."""
     scale = periods.lease_s / LEASE_S
+    if finding.sign is Sign.OVER:
+        return Action.WRITE_END
     if finding.state == "starting" and finding.sign is Sign.DOES_NOT_HOLD:
         return Action.START_ANEW
     if finding.sign in _CONFIRMED:

@@ -1,6 +1,7 @@
 """Talking to runners: handing a session over, and asking one whether it holds a session."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -10,10 +11,13 @@ import msgspec
 from cordboard.context import current
 from cordboard.context.carrier import inject_headers
 from cordboard.contract.launch import Launch
+from cordboard.contract.state import REASONS
 from cordboard.operator.plan import Sign
 
 START_TIMEOUT_S: Final = 10.0
 ASK_TIMEOUT_S: Final = 2.0
+NOT_AN_END: Final = frozenset({"lease_lost", "runner_lost"})
+"""Reasons by which a runner has lost a session that may go on elsewhere."""
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
@@ -47,6 +51,21 @@ def start_body(launch: Launch) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What could be learnt of a session's holder.
+
+    Attributes:
+        sign: What it means.
+        reason: Why the session ended there, when the holder could not write its end.
+        detail: The same in words.
+    """
+
+    sign: Sign
+    reason: str = ""
+    detail: str | None = None
+
+
 class Runners:
     """HTTP to runners, authenticated with the control secret.
 
@@ -76,7 +95,7 @@ class Runners:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return Answer.UNREACHABLE, f"{type(error).__name__}: {error}"
 
-    async def holds(self, url: str, session_id: str, epoch: int) -> Sign:
+    async def holds(self, url: str, session_id: str, epoch: int) -> Told:
         """Ask a runner whether it holds a session under this epoch."""
         try:
             async with self._client.get(
@@ -85,21 +104,27 @@ class Runners:
                 timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S),
             ) as answer:
                 if answer.status == _NOT_FOUND:
-                    return Sign.DOES_NOT_HOLD
+                    return Told(Sign.DOES_NOT_HOLD)
                 if answer.status != _OK:
-                    return Sign.SILENT
+                    return Told(Sign.SILENT)
                 return _holds(await answer.json(), epoch)
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, ConnectionRefusedError)
-            return Sign.REFUSED if refused else Sign.SILENT
+            return Told(Sign.REFUSED if refused else Sign.SILENT)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
-            return Sign.SILENT
+            return Told(Sign.SILENT)
 
 
-def _holds(record: Mapping[str, Any], epoch: int) -> Sign:
-    if record.get("epoch") != epoch or record.get("status") not in {"starting", "running"}:
-        return Sign.DOES_NOT_HOLD
-    return Sign.HOLDS
+def _holds(record: Mapping[str, Any], epoch: int) -> Told:
+    """Read what a runner says of a session; one that it is stopping is still in its hands."""
+    if record.get("epoch") != epoch:
+        return Told(Sign.DOES_NOT_HOLD)
+    if record.get("status") in {"starting", "running", "stopping"}:
+        return Told(Sign.HOLDS)
+    reason, detail = record.get("reason"), record.get("detail")
+    if reason not in REASONS or reason in NOT_AN_END:
+        return Told(Sign.DOES_NOT_HOLD)
+    return Told(Sign.OVER, reason, detail if isinstance(detail, str) else None)
 
 
 def _read_answer(status: int, body: bytes) -> tuple[Answer, str]:

@@ -10,11 +10,12 @@ from typing import Final
 from cordboard import faults
 from cordboard.context import Context, bound_context
 from cordboard.contract.lease import LEASE_S
+from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
 from cordboard.launchers import Launcher
 from cordboard.operator import metrics
 from cordboard.operator.plan import CROWD_WAIT_S, Action, Finding, Sign, decide, is_crowd
-from cordboard.operator.runners import Runners
+from cordboard.operator.runners import Runners, Told
 from cordboard.store import Expired, SessionRecord, Store, Suspect
 from cordboard.store.launches import RecoverWhy
 
@@ -126,8 +127,8 @@ class Sweeper:
         if expired.job_name and self.launcher is not None:
             await self.launcher.stop(expired.job_name)
 
-    async def _act(self, suspect: Suspect, sign: Sign) -> None:
-        record = suspect.record
+    async def _act(self, suspect: Suspect, told: Told) -> None:
+        record, sign = suspect.record, told.sign
         seen = self._seen[record.session_id, record.epoch]
         finding = Finding(
             suspect.overdue_ms,
@@ -140,6 +141,9 @@ class Sweeper:
             if action is Action.WAIT:
                 self._tell_waiting(finding, seen)
                 return
+            if action is Action.WRITE_END:
+                await self._write_end(record, told)
+                return
             log.warning(
                 "Lease expired",
                 event="lease.expired",
@@ -150,6 +154,21 @@ class Sweeper:
             faults.point("operator.recover")
             await self._recover(record, "died" if action is Action.RECOVER else "unstarted")
 
+    async def _write_end(self, record: SessionRecord, told: Told) -> None:
+        """Write the end that the runner could not write; a session that has ended stays so."""
+        ended = await self.store.finish(
+            record.session_id, record.epoch, told.reason, told.detail, room=record.room_url
+        )
+        if ended:
+            level = log.error if REASONS[told.reason] == "failed" else log.info
+            level(
+                "Session ended",
+                event="session.ended",
+                state=REASONS[told.reason],
+                reason=told.reason,
+                detail=told.detail,
+            )
+
     def _tell_waiting(self, finding: Finding, seen: _Seen) -> None:
         if finding.state == "running" and seen.told is not finding.sign:
             seen.told = finding.sign
@@ -159,31 +178,31 @@ class Sweeper:
                 sign=finding.sign.value,
             )
 
-    async def _signs(self, records: Sequence[SessionRecord]) -> dict[str, Sign]:
+    async def _signs(self, records: Sequence[SessionRecord]) -> dict[str, Told]:
         """Ask all holders; a runner that does not answer for one session is not asked for the next."""
         by_runner: defaultdict[str, list[SessionRecord]] = defaultdict(list)
         for record in records:
             by_runner[record.runner_url or f"job {record.job_name}"].append(record)
-        signs: dict[str, Sign] = {}
+        signs: dict[str, Told] = {}
         await asyncio.gather(*(self._ask(held, signs) for held in by_runner.values()))
         return signs
 
-    async def _ask(self, records: Sequence[SessionRecord], signs: dict[str, Sign]) -> None:
-        sign = None
+    async def _ask(self, records: Sequence[SessionRecord], signs: dict[str, Told]) -> None:
+        told = None
         for record in records:
-            if sign not in {Sign.SILENT, Sign.REFUSED}:
-                sign = await self._sign(record)
-            signs[record.session_id] = sign or Sign.SILENT
+            if told is None or told.sign not in {Sign.SILENT, Sign.REFUSED}:
+                told = await self._sign(record)
+            signs[record.session_id] = told
 
-    async def _sign(self, record: SessionRecord) -> Sign:
+    async def _sign(self, record: SessionRecord) -> Told:
         status = "unknown"
         if record.job_name and self.launcher is not None:
             status = await self.launcher.status(record.job_name)
             if status == "ended":
-                return Sign.ENDED
+                return Told(Sign.ENDED)
         if record.runner_url:
             return await self.runners.holds(record.runner_url, record.session_id, record.epoch)
-        return Sign.HOLDS if status == "alive" else Sign.SILENT
+        return Told(Sign.HOLDS if status == "alive" else Sign.SILENT)
 
     async def _recover(self, record: SessionRecord, why: RecoverWhy) -> str:
         recovery = await self.store.recover(record.session_id, record.epoch, why)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -30,6 +30,8 @@ from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
 from cordboard.store import RunnerInfo, Store
 from cordboard.web import SessionMiddleware, agreement, auth, health, problems
+
+FINISH_LEAST_S: Final = 2.0  # for the last writes, where the grace is over
 
 log = get_logger("runner")
 
@@ -134,7 +136,8 @@ class Runner:
         await asyncio.gather(*(_stop(session) for session in self.registry.live))
         late = [session for session in self.registry.all if not session.finished.is_set()]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2):
+            # An end that is not written when we go is taken for our death, and run again.
+            async with asyncio.timeout(max(deadline - time.monotonic(), FINISH_LEAST_S)):
                 await asyncio.gather(*(session.finished.wait() for session in late))
 
 

@@ -18,7 +18,7 @@ from cordboard.runner.app import Runner
 from cordboard.store import Outage
 
 RETRY_S: Final = 0.5
-FINISH_WAIT_S: Final = 90.0
+FINISH_WAIT_S: Final = 900.0  # a full disk takes longer to notice than a failover; then we go
 
 log = get_logger("runner")
 

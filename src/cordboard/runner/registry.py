@@ -118,14 +118,17 @@ class Registry:
             del self._sessions[session.launch.session_id]
 
     def _note_end(self, session: BotSession) -> None:
-        """Keep the newest ended sessions only."""
+        """Keep the newest ended sessions only, and each whose end has not been written.
+
+        Of those there are never more than slots: while Redis takes no writes no session starts.
+        """
 
         async def wait() -> None:
-            await session.gone.wait()
+            await session.finished.wait()
             self._ended.append(session.launch.session_id)
             while len(self._ended) > ENDED_KEPT:
                 oldest = self._sessions.get(self._ended.popleft())
-                if oldest is not None and not oldest.live:
+                if oldest is not None and oldest.finished.is_set():
                     self._forget(oldest)
 
         task = asyncio.create_task(wait())

@@ -13,7 +13,6 @@ from cordboard import faults
 from cordboard.context import Context, bound_context
 from cordboard.contract.errors import (
     ConflictError,
-    StoreUnavailableError,
     UpstreamError,
     UpstreamTimeoutError,
 )
@@ -32,6 +31,7 @@ CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 12.0
 FINISH_RETRY_S: Final = 1.0
+FINISH_KEPT_S: Final = 86_400.0  # as long as the store keeps the record of an ended session
 
 log = get_logger("session")
 
@@ -293,10 +293,14 @@ class BotSession:
             self.permit = None
 
     async def _finish(self) -> None:
-        """Write the end into the store; while Redis is away, try until it is back."""
+        """Write the end into the store; while that fails, try again for as long as a record is kept.
+
+        Until then the registry keeps this session, and an operator that asks is told its end.
+        """
         reason = self.reason if self.reason in REASONS else "bot_crashed"
-        told_away, by = False, token()
-        while True:
+        told, by, give_up_at = False, token(), time.monotonic() + FINISH_KEPT_S
+        ours = None
+        while ours is None and time.monotonic() < give_up_at:
             try:
                 ours = await self.host.store.finish(
                     self.launch.session_id,
@@ -306,13 +310,10 @@ class BotSession:
                     by=by,
                     room=self.launch.room_url,
                 )
-                break
-            except StoreUnavailableError as error:
-                if not told_away:
-                    log.warning(
-                        "Redis is away; the end will be written when it is back", error=error
-                    )
-                told_away = True
+            except Exception as error:  # noqa: BLE001 - an end that is not written is run again
+                if not told:
+                    log.warning("The end cannot be written yet; trying again", error=error)
+                told = True
                 await asyncio.sleep(FINISH_RETRY_S)
         if ours:
             metrics.ends.labels(reason).inc()

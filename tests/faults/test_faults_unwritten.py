@@ -1,0 +1,80 @@
+"""An end that Redis does not take is not lost, and its session does not run a second time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+
+from cordboard.contract.launch import Launch
+from cordboard.store import Store, open_store
+from cordboard.store.embedded import EmbeddedServer
+from plane_support import Part, Processes, ready
+from runner.runner_support import write_bot
+from tests_support import until
+
+pytestmark = pytest.mark.timeout(90)
+
+LEASE_S = 2
+CALLS = [f"call-{number}" for number in range(6)]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[EmbeddedServer]:
+    started = EmbeddedServer()
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def runner(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Part]:
+    processes = Processes(tmp_path, server.url, {"CORDBOARD_LEASE_S": str(LEASE_S)})
+    runner = processes.spawn("runner", "--bot", write_bot(tmp_path), "--capacity", "9")
+    operator = processes.spawn("operator", "--launcher", "none")
+    await ready(runner, operator)
+    yield runner
+    processes.stop()
+
+
+async def refuse_writes(server: EmbeddedServer, refused: bool) -> None:
+    """Make the server refuse writes, as one that has lost its replicas does."""
+    async with redis.Redis.from_url(server.url) as client:
+        await client.config_set("min-replicas-to-write", int(refused))
+
+
+async def run_calls(store: Store) -> None:
+    for sid in CALLS:
+        body = {"do": "wait", "seconds": 2}
+        await store.accept(
+            Launch(sid, f"https://rooms.example/{sid}", epoch=1, body=body), queue_max=99
+        )
+
+    async def run() -> bool:
+        return all([(await store.session(sid)).state == "running" for sid in CALLS])
+
+    await until(run)
+
+
+def count(part: Part, event: str) -> int:
+    return sum(part.events(sid).count(event) for sid in CALLS)
+
+
+async def test_an_ended_call_runs_once(server: EmbeddedServer, runner: Part) -> None:
+    """Calls that end while Redis refuses writes are written as ended when it takes them again."""
+    async with open_store(server.url, lease_s=LEASE_S) as store:
+        await run_calls(store)
+        await refuse_writes(server, True)
+        await until(lambda: count(runner, "bot.finished") == len(CALLS))
+        await asyncio.sleep(LEASE_S)  # every lease runs out
+        await refuse_writes(server, False)
+
+        async def over() -> bool:
+            return not any([(await store.session(sid)).live for sid in CALLS])
+
+        await until(over)
+        await asyncio.sleep(LEASE_S)  # for what would be started again
+        records = [await store.session(sid) for sid in CALLS]
+        assert {(r.state, r.reason, r.attempt) for r in records} == {("ended", "bot_finished", 1)}
+        assert count(runner, "bot.started") == len(CALLS)
