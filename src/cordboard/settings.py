@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from cordboard import faults
+from cordboard import faults, secret_files
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.typed import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,13 +20,19 @@ CONFIG_NAME: Final = "cordboard.toml"
 CONTROL_SECRET: Final = "BOT_CONTROL_SHARED_SECRET"  # noqa: S105 - a variable's name
 CONTROL_SECRET_PREV: Final = "BOT_CONTROL_SHARED_SECRET_PREV"  # noqa: S105 - a variable's name
 SESSION_SECRET: Final = "CORDBOARD_SESSION_SECRET"  # noqa: S105 - a variable's name
+SESSION_SECRET_PREV: Final = "CORDBOARD_SESSION_SECRET_PREV"  # noqa: S105 - a variable's name
 PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
 
 PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
 PRELOAD_RUNNER: Final = "CORDBOARD_PRELOAD_RUNNER"
 FAULTS: Final = "CORDBOARD_FAULTS"
 
-_SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET)
+_SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET, SESSION_SECRET_PREV)
+SECRET_VARIABLES: Final = (
+    *(name + end for name in _SECRET_NAMES for end in ("", "_FILE")),
+    "REDIS_URL",
+)
+"""Every variable that holds a secret of ours, or says where one is; no bot gets any of them."""
 PLACEMENTS: Final = ("spread", "pack")
 _TABLES: Final = ("bots", "environments", "logs")
 # Settings, by the beginning of their names, that mean nothing to a runner elsewhere.
@@ -133,6 +139,13 @@ class Settings:
         "CORDBOARD_INTERFACE_HOSTS",
         "Host names beside localhost under which an interface on loopback answers, for a proxy or "
         "a tunnel that hands its own name on; all others are refused (DNS rebinding).",
+    )
+    local_hosts: tuple[str, ...] = _setting(
+        (),
+        "CORDBOARD_LOCAL_HOSTS",
+        "Host names beside localhost under which a gateway, operator or runner on loopback answers, "
+        "for a proxy or a tunnel that hands its own name on; all others are refused, as a web page "
+        "can have its own name lead to this machine (DNS rebinding).",
     )
     log_dir: str | None = _setting(
         None,
@@ -268,13 +281,17 @@ class Settings:
     @property
     def control_secrets(self) -> tuple[str, ...]:
         """The control secret and its predecessor, as they are now (files are read again)."""
-        found = (secret(CONTROL_SECRET), secret(CONTROL_SECRET_PREV))
-        return tuple(value for value in found if value)
+        return _present(CONTROL_SECRET, CONTROL_SECRET_PREV)
 
     @property
     def session_secret(self) -> str | None:
         """What signs the interface's login cookie; None where none is set."""
         return secret(SESSION_SECRET)
+
+    @property
+    def session_secrets(self) -> tuple[str, ...]:
+        """The same and its predecessor, whose cookies still count; the first one signs."""
+        return _present(SESSION_SECRET, SESSION_SECRET_PREV)
 
 
 SETTINGS: Final = tuple(item for item in vars(Settings).values() if isinstance(item, Setting))
@@ -323,24 +340,20 @@ def load(config_file: "str | Path | None" = None) -> Settings:
 def secret(name: str) -> str | None:
     """Read a secret from the variable ``name`` or from the file that ``name_FILE`` names.
 
-    A file is read at every call, so that a rotated secret needs no restart.
+    A file is read at every call (``secret_files.py``), so that a new secret needs no restart.
 
     Raises:
-        SettingsError: The file cannot be read.
+        SettingsError: The file has no secret at the first look.
     """
     value = os.environ.get(name)
     if value:
         return value
     file = os.environ.get(f"{name}_FILE")
-    if not file:
-        return None
-    try:
-        return _path(file).read_text(encoding="utf-8").strip() or None
-    except OSError as error:
-        raise SettingsError(
-            f"{name}_FILE: cannot read {file}: {error.strerror}.",
-            hint="Let it name a file with the secret that this user may read.",
-        ) from error
+    return secret_files.read(name, file) if file else None
+
+
+def _present(*names: str) -> tuple[str, ...]:
+    return tuple(value for value in map(secret, names) if value)
 
 
 def state_dir() -> "Path":
@@ -421,8 +434,7 @@ def tell_preload(bots: Mapping[str, str]) -> None:
 @contextmanager
 def without_secrets() -> Iterator[None]:
     """Keep our secrets from a process that is started inside the block: bots run in it."""
-    names = [name + end for name in _SECRET_NAMES for end in ("", "_FILE")] + ["REDIS_URL"]
-    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    taken = {name: os.environ.pop(name) for name in SECRET_VARIABLES if name in os.environ}
     try:
         yield
     finally:
@@ -571,7 +583,7 @@ def _bots(table: Mapping[str, Any], path: "Path | None") -> dict[str, str]:
 
 def _refuse_unknown_environment() -> None:
     known = [item.env for item in SETTINGS]
-    known += [name + end for name in _SECRET_NAMES for end in ("", "_FILE")]
+    known += SECRET_VARIABLES
     for name in os.environ:
         if name.startswith("CORDBOARD_") and name not in known and name not in _INTERNAL:
             raise SettingsError(f"Environment: {name}: no such setting.{_nearest(name, known)}")

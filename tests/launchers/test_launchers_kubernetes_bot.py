@@ -69,7 +69,7 @@ async def plane(cluster: Cluster, redis_url: str, tmp_path: Path) -> AsyncIterat
         tmp_path / "state",
         KUBECONFIG=str(cluster_config()),
         REDIS_URL=redis_url,
-        BOT_CONTROL_SHARED_SECRET="s",
+        BOT_CONTROL_SHARED_SECRET="s" * 16,
         CORDBOARD_LEASE_S=str(LEASE_S),
         CORDBOARD_KUBERNETES_NAMESPACE=cluster.namespace,
         CORDBOARD_KUBERNETES_IMAGE="cordboard:test",

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     app = create_app(
         settings,
         open_store(settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s),
+        local=auth.is_local(args.host),
     )
     listener = serve.bind(args.host, args.port)
     return serve.run(app, listener=listener, grace_s=GRACE_S, drain=drain(app))

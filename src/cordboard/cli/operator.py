@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         settings,
         open_store(settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s),
         launcher,
+        local=auth.is_local(args.host),
     )
     return serve.run(app, listener=serve.bind(args.host, args.port), grace_s=15)
 

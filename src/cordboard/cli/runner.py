@@ -108,7 +108,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
     url = args.url or f"http://{_reachable(args.host)}:{listener.getsockname()[1]}"
     runner = _runner(args, settings, zygote, url)
     zygote.wait()
-    app = create_app(settings, runner)
+    app = create_app(settings, runner, local=auth.is_local(args.host))
     if args.once:
         from cordboard.runner.once import serve_once
 

@@ -15,7 +15,7 @@ from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
 from cordboard.settings import Settings
 from cordboard.store import Agreement, Store
-from cordboard.web import SessionMiddleware, agreement, auth, health, problems, serve
+from cordboard.web import agreement, auth, guard, health, problems, serve
 
 GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
 
@@ -38,8 +38,14 @@ class Services:
     agreed: Agreement
 
 
-def create_app(settings: Settings, store: Store) -> FastAPI:
-    """Return the gateway over a store, which it closes when it stops."""
+def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastAPI:
+    """Return the gateway over a store, which it closes when it stops.
+
+    Args:
+        settings: The secrets and bounds.
+        store: Where the sessions are.
+        local: Whether it listens on loopback.
+    """
     agreed = agreement.of(store, "gateway")
 
     @contextlib.asynccontextmanager
@@ -54,7 +60,12 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
             await asyncio.gather(listening, return_exceptions=True)
 
     app = FastAPI(
-        title="Cordboard gateway", description=_DESCRIPTION, version=__version__, lifespan=lifespan
+        title="Cordboard gateway",
+        description=_DESCRIPTION,
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from another site
+        redoc_url=None,
     )
     app.include_router(router)
 
@@ -64,9 +75,7 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
 
     health.install(app, ready)
     problems.install(app)
-    app.add_middleware(auth.BodyLimitMiddleware)
-    app.add_middleware(auth.ControlSecretMiddleware, secrets=lambda: settings.control_secrets)
-    app.add_middleware(SessionMiddleware)
+    guard.protect(app, settings, local=local)
     return app
 
 

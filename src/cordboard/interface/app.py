@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from fastapi import FastAPI, Request, Response
@@ -21,7 +21,13 @@ from cordboard.interface.intake import Intake
 from cordboard.interface.login import IdentityMiddleware, Login
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, auth, health, problems
+from cordboard.web.guard import LocalHostsMiddleware
 from cordboard.web.middleware import SILENT_PATHS
+
+_ANOTHER_HOST: Final = (
+    "Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name "
+    "the host in CORDBOARD_INTERFACE_HOSTS."
+)
 
 log = get_logger("interface")
 
@@ -72,10 +78,14 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
 def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     """Add from the innermost to the outermost."""
     app.add_middleware(auth.BodyLimitMiddleware)
-    app.add_middleware(guard.MetricsGuard, secrets=lambda: settings.control_secrets)
+    app.add_middleware(
+        guard.MetricsGuard,
+        secrets=lambda: settings.control_secrets,
+        required=bool(settings.control_secrets) or not local,
+    )
     app.add_middleware(guard.SameOriginMiddleware)
     if local:
-        app.add_middleware(guard.LocalHostsMiddleware, more=settings.interface_hosts)
+        app.add_middleware(LocalHostsMiddleware, more=settings.interface_hosts, hint=_ANOTHER_HOST)
     app.add_middleware(SessionMiddleware, silent_paths=_silent_paths())
     app.add_middleware(IdentityMiddleware, login=app.state.login)
     app.add_middleware(guard.SecurityHeadersMiddleware)
@@ -94,9 +104,11 @@ async def _ready() -> None:
     """
 
 
-def _session_secret(settings: Settings) -> Any:
-    if settings.session_secret:
-        return lambda: settings.session_secret or ""
+def _session_secret(settings: Settings) -> Callable[[], str]:
+    """Return what gives the secret that signs the logins; it is never empty."""
+    first = settings.session_secret
+    if first:
+        return lambda: settings.session_secret or first
     log.warning("CORDBOARD_SESSION_SECRET is not set: logins end when this process does")
     own = secrets.token_urlsafe(32)
     return lambda: own

@@ -3,8 +3,6 @@
 Pure ASGI, as all our middleware: what they bind and refuse holds for every route and every file.
 """
 
-import ipaddress
-from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.web.auth import OPEN_PATHS, ControlSecretMiddleware, Secrets
+from cordboard.web.auth import ControlSecretMiddleware, Secrets
 from cordboard.web.problems import problem
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -43,14 +41,6 @@ class ForeignRequestError(CordboardError):
     status = 403
     code = "foreign_request"
     title = "Not from this site"
-
-
-class UnknownHostError(CordboardError):
-    """This server was asked under a name that is not its own."""
-
-    status = 421
-    code = "unknown_host"
-    title = "Not this host"
 
 
 class SecurityHeadersMiddleware:
@@ -118,45 +108,10 @@ def _is_ours(scope: Scope) -> bool:
         return site == "same-origin"
     origin, host = headers.get("origin"), headers.get("host")
     # The scheme is not compared: a proxy that ends TLS before us changes it.
-    return bool(origin and host) and urlsplit(origin).netloc == host
-
-
-class LocalHostsMiddleware:
-    """Answers, on loopback, only to names of this machine.
-
-    A page of another site can have its own name resolve to 127.0.0.1 (DNS rebinding), and then be
-    of the same origin as we are. The name that the browser asks for gives it away.
-
-    Args:
-        app: The application behind it.
-        more: Further names, of a proxy or a tunnel that hands its own name on.
-    """
-
-    def __init__(self, app: ASGIApp, more: Collection[str] = ()) -> None:
-        self._app = app
-        self._more = frozenset(name.lower() for name in more)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._known(scope):
-            await self._app(scope, receive, send)
-            return
-        error = UnknownHostError(
-            "This server listens on its own machine only, and was asked under another name.",
-            hint="Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or "
-            "a tunnel, name the host in CORDBOARD_INTERFACE_HOSTS.",
-        )
-        log.warning("A request for an unknown host was refused", path=scope["path"])
-        await problem(error)(scope, receive, send)
-
-    def _known(self, scope: Scope) -> bool:
-        host = (urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or "").lower()
-        if host in self._more or host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+    try:
+        return bool(origin and host) and urlsplit(origin).netloc == host
+    except ValueError:  # "http://[", for one
+        return False
 
 
 class MetricsGuard:
@@ -165,11 +120,12 @@ class MetricsGuard:
     Args:
         app: The application behind it.
         secrets: Gives the secrets as they are now.
+        required: Whether a secret is needed, as decided at the start.
     """
 
-    def __init__(self, app: ASGIApp, secrets: Secrets) -> None:
+    def __init__(self, app: ASGIApp, secrets: Secrets, *, required: bool) -> None:
         self._app = app
-        self._guarded = ControlSecretMiddleware(app, secrets)
+        self._guarded = ControlSecretMiddleware(app, secrets, required=required)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

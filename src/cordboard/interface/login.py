@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cordboard.context import Context
 from cordboard.context.carrier import HEADER_BAGGAGE, OWN_HEADERS, inject_headers
 from cordboard.contract.errors import InvalidValueError, SettingsError, UnauthorizedError
-from cordboard.web.auth import LOOPBACK
+from cordboard.web.auth import LOOPBACK, refuse_short
 
 NAME_MAX_CHARS: Final = 64
 MAX_AGE_S: Final = 30 * 86_400  # a month without asking again; a browser's own memory is no longer
@@ -154,10 +154,10 @@ def check_name(text: str) -> str:
 
 
 def require_session_secret(host: str, secret: str | None) -> None:
-    """Refuse to listen for others without a secret that signs the logins.
+    """Refuse to listen for others without a secret that signs the logins, or with a short one.
 
     Raises:
-        SettingsError: ``host`` is not loopback, and there is no secret.
+        SettingsError: ``host`` is not loopback, and there is no secret or a short one.
     """
     if host not in LOOPBACK and not secret:
         raise SettingsError(
@@ -165,3 +165,4 @@ def require_session_secret(host: str, secret: str | None) -> None:
             hint="Set CORDBOARD_SESSION_SECRET (or CORDBOARD_SESSION_SECRET_FILE) to a long random "
             "text, the same for every replica.",
         )
+    refuse_short(host, "CORDBOARD_SESSION_SECRET", [secret] if secret else [])

@@ -20,10 +20,12 @@ from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
 from cordboard.settings import Settings
 from cordboard.store import Store
-from cordboard.web import agreement, auth, health, problems
+from cordboard.web import agreement, auth, guard, health, problems
 
 
-def create_app(settings: Settings, store: Store, launcher: Launcher | None) -> FastAPI:
+def create_app(
+    settings: Settings, store: Store, launcher: Launcher | None, *, local: bool = True
+) -> FastAPI:
     """Return the operator: its loops run as long as the application does."""
     working: list[asyncio.Task[None]] = []
     agreed = agreement.of(store, "operator")
@@ -66,9 +68,11 @@ def create_app(settings: Settings, store: Store, launcher: Launcher | None) -> F
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
     )
     health.install(app, ready)
     problems.install(app)
+    guard.protect(app, settings, local=local)
     return app
 
 

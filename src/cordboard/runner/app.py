@@ -29,7 +29,7 @@ from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
 from cordboard.store import RunnerInfo, Store
-from cordboard.web import SessionMiddleware, agreement, auth, health, problems
+from cordboard.web import agreement, guard, health, problems
 
 FINISH_LEAST_S: Final = 2.0  # for the last writes, where the grace is over
 
@@ -147,7 +147,7 @@ async def _stop(session: BotSession) -> None:
         await session.stop("runner_lost")
 
 
-def create_app(settings: Settings, runner: Runner) -> FastAPI:
+def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> FastAPI:
     """Return the runner's application; the heartbeat beats as long as it lives."""
     _measure(runner.registry)
     agreed = agreement.of(runner.store, "runner")
@@ -170,13 +170,17 @@ def create_app(settings: Settings, runner: Runner) -> FastAPI:
             raise NotReadyError("This runner has not reached Redis yet.")
         agreed.check()
 
-    app = FastAPI(title="Cordboard runner", version=__version__, lifespan=lifespan)
+    app = FastAPI(
+        title="Cordboard runner",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from another site
+        redoc_url=None,
+    )
     _add_routes(app)
     health.install(app, ready)
     problems.install(app)
-    app.add_middleware(auth.BodyLimitMiddleware, limit_bytes=1024 * 1024)
-    app.add_middleware(auth.ControlSecretMiddleware, secrets=lambda: settings.control_secrets)
-    app.add_middleware(SessionMiddleware)
+    guard.protect(app, settings, local=local, body_max_bytes=1024 * 1024)
     return app
 
 

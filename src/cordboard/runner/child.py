@@ -27,17 +27,9 @@ from cordboard.processes import adopt_orphans, die_with_parent
 from cordboard.runner import wire
 from cordboard.runner.fence import Fence, Permit
 from cordboard.runner.wire import BotStart
+from cordboard.settings import SECRET_VARIABLES
 
 OOM_SCORE: Final = "500"  # a machine without memory ends a bot, not the runner of all of them
-SECRETS: Final = (
-    "BOT_CONTROL_SHARED_SECRET",
-    "BOT_CONTROL_SHARED_SECRET_FILE",
-    "BOT_CONTROL_SHARED_SECRET_PREV",
-    "BOT_CONTROL_SHARED_SECRET_PREV_FILE",
-    "CORDBOARD_SESSION_SECRET",
-    "CORDBOARD_SESSION_SECRET_FILE",
-    "REDIS_URL",
-)
 
 log = emit.get_logger("bot")
 
@@ -120,7 +112,7 @@ def _context(launch: Launch) -> Context:
 
 
 def _set_environment(context: Context) -> None:
-    for name in SECRETS:
+    for name in SECRET_VARIABLES:
         os.environ.pop(name, None)
     inject_environment(context, os.environ)
     from cordboard.runner import observers  # noqa: PLC0415 - imports Pipecat

@@ -9,7 +9,14 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cordboard.contract.errors import BodyTooLargeError, SettingsError, UnauthorizedError
+from cordboard.contract.errors import (
+    BodyTooLargeError,
+    CordboardError,
+    NotReadyError,
+    SettingsError,
+    UnauthorizedError,
+)
+from cordboard.secret_files import LENGTH_MIN
 from cordboard.web.problems import problem
 
 HEADER: Final = "X-Bot-Secret"
@@ -25,16 +32,39 @@ def authorization(secrets: tuple[str, ...]) -> dict[str, str]:
     return {"Authorization": f"Bearer {secrets[0]}"} if secrets else {}
 
 
+def is_local(host: str) -> bool:
+    """Return whether a server that listens on ``host`` is reached from this machine alone."""
+    return host in LOOPBACK
+
+
 def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
-    """Refuse to listen for others without a secret.
+    """Refuse to listen for others without a secret, or with one that can be guessed.
 
     Raises:
-        SettingsError: ``host`` is not loopback, and there is no secret.
+        SettingsError: ``host`` is not loopback, and there is no secret or a short one.
     """
-    if host not in LOOPBACK and not secrets:
+    if is_local(host):
+        return
+    if not secrets:
         raise SettingsError(
             f"--host {host}: without a control secret this listens on loopback only.",
             hint="Set BOT_CONTROL_SHARED_SECRET (or BOT_CONTROL_SHARED_SECRET_FILE).",
+        )
+    refuse_short(host, "BOT_CONTROL_SHARED_SECRET", secrets)
+
+
+def refuse_short(host: str, name: str, secrets: Iterable[str]) -> None:
+    """Refuse secrets that can be guessed, where others reach this server.
+
+    Raises:
+        SettingsError: ``host`` is not loopback, and a secret is shorter than 16 characters.
+    """
+    shortest = min((len(value) for value in secrets), default=LENGTH_MIN)
+    if shortest < LENGTH_MIN and not is_local(host):
+        raise SettingsError(
+            f"--host {host}: {name} or its _PREV has {shortest} characters; beyond loopback a secret "
+            f"has {LENGTH_MIN} or more.",
+            hint="Make one with `openssl rand -base64 24`.",
         )
 
 
@@ -43,35 +73,62 @@ class ControlSecretMiddleware:
 
     Args:
         app: The application behind it.
-        secrets: Gives the secrets as they are now; none means that no secret is asked for.
+        secrets: Gives the secrets as they are now.
+        required: Whether a secret is needed. It is decided once, at the start: a server that
+            started with a secret is never open later, whatever becomes of the secret.
         open_paths: Paths that anybody may ask.
     """
 
     def __init__(
-        self, app: ASGIApp, secrets: Secrets, open_paths: Iterable[str] = OPEN_PATHS
+        self,
+        app: ASGIApp,
+        secrets: Secrets,
+        *,
+        required: bool,
+        open_paths: Iterable[str] = OPEN_PATHS,
     ) -> None:
         self._app = app
         self._secrets = secrets
+        self._required = required
         self._open = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or scope["path"] in self._open or self._may(scope):
+        if scope["type"] == "lifespan" or self._is_open(scope) or not self._required:
             await self._app(scope, receive, send)
             return
-        error = UnauthorizedError(
+        error = self._refusal(scope)
+        if error is None:
+            await self._app(scope, receive, send)
+        else:
+            await refuse(error, scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["path"] in self._open
+
+    def _refusal(self, scope: Scope) -> CordboardError | None:
+        try:
+            secrets = self._secrets()
+        except SettingsError:
+            secrets = ()
+        if not secrets:
+            return NotReadyError("This server has no control secret, and lets nobody in.")
+        given = _given(scope)
+        # Every comparison is made, so that the time tells nothing of which one failed.
+        if sum(hmac.compare_digest(given, _bytes(secret)) for secret in secrets) > 0:
+            return None
+        return UnauthorizedError(
             "The control secret is missing or wrong.",
             hint="Send Authorization: Bearer SECRET, or X-Bot-Secret: SECRET.",
         )
-        await problem(error)(scope, receive, send)
 
-    def _may(self, scope: Scope) -> bool:
-        secrets = self._secrets()
-        if not secrets:
-            return True
-        given = _given(scope)
-        # Every comparison is made, so that the time tells nothing of which one failed.
-        return sum(hmac.compare_digest(given, secret.encode()) for secret in secrets) > 0
+
+async def refuse(error: CordboardError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request with an error; a WebSocket is closed before it is open."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+    else:
+        await problem(error)(scope, receive, send)
 
 
 def _given(scope: Scope) -> bytes:
@@ -80,6 +137,10 @@ def _given(scope: Scope) -> bytes:
     if scheme.lower() == b"bearer":
         return credentials.strip()
     return headers.get(HEADER.lower().encode(), b"")
+
+
+def _bytes(secret: str) -> bytes:
+    return secret.encode("utf-8", "surrogateescape")  # as os.environ has it
 
 
 class BodyLimitMiddleware:

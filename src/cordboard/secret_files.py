@@ -1,0 +1,105 @@
+"""Secrets in files: read at every look, so that a new one needs no restart.
+
+A file that is being replaced is empty, missing or half-written for a moment, or for hours where a
+disk is full. None of that may end the need for a secret: the last good one is kept, and one error
+line says so.
+"""
+
+from cordboard.contract.errors import SettingsError
+from cordboard.contract.typed import Final, NamedTuple
+
+LENGTH_MIN: Final = 16
+"""Characters; 16 random ones of 64 kinds are 96 bits, which nobody guesses."""
+
+PREVIOUS: Final = "_PREV"
+
+
+class _Look(NamedTuple):
+    """What was found: a value, or a fault in words."""
+
+    value: str | None
+    fault: str = ""
+
+
+_last_good: dict[tuple[str, str], str | None] = {}
+_told: dict[tuple[str, str], str] = {}
+
+
+def read(name: str, file: str) -> str | None:
+    """Return the secret in a file, or the last good one where the file has none.
+
+    An emptied or missing file of a previous secret (``..._PREV_FILE``) means that there is none any
+    more: so a secret that is known to others can be refused without a restart. It opens nothing, as
+    the current secret is still asked for.
+
+    Args:
+        name: The variable that the secret would have; it is in the messages.
+        file: The file's name.
+
+    Raises:
+        SettingsError: The file has no secret at the first look.
+    """
+    key = (name, file)
+    look = _look(name, file)
+    if not look.fault and look.value and key in _last_good:
+        look = _Look(look.value, _half_written(look.value, _last_good[key] or ""))
+    if not look.fault:
+        _tell(key, "")
+        _last_good[key] = look.value
+        return look.value
+    if key not in _last_good:
+        raise SettingsError(
+            f"{name}_FILE: {file} {look.fault}.",
+            hint="Let it name a file with the secret that this user may read.",
+        )
+    _tell(key, look.fault)
+    return _last_good[key]
+
+
+def _look(name: str, file: str) -> _Look:
+    may_be_absent = name.endswith(PREVIOUS)
+    try:
+        with open(file, encoding="utf-8") as opened:  # noqa: PTH123 - pathlib takes 4 ms to load
+            value = opened.read().strip()
+    except FileNotFoundError:
+        return _Look(None) if may_be_absent else _Look(None, "does not exist")
+    except OSError as error:
+        return _Look(None, f"cannot be read: {error.strerror}")
+    except ValueError:
+        return _Look(None, "is not text in UTF-8")
+    if not value:
+        return _Look(None) if may_be_absent else _Look(None, "is empty")
+    return _Look(value)
+
+
+def _half_written(value: str, last: str) -> str:
+    """Return why a value cannot follow the last good one; empty where it can.
+
+    A writer that stops half-way leaves the beginning of a secret. A short beginning could be guessed.
+    """
+    if value != last and last.startswith(value):
+        return "holds only the beginning of the last secret"
+    if len(value) < min(len(last) or LENGTH_MIN, LENGTH_MIN):
+        return f"holds {len(value)} characters, which is too short to be the next secret"
+    return ""
+
+
+def _tell(key: tuple[str, str], fault: str) -> None:
+    """Write one line at each change: to a fault, to another fault, and back."""
+    if _told.get(key, "") == fault:
+        return
+    _told[key] = fault
+    from cordboard.emit import get_logger  # noqa: PLC0415 - a command that only reads does without
+
+    log = get_logger("settings")
+    name, file = key
+    if fault:
+        log.error(
+            "A file has no usable secret; the last good one is kept",
+            variable=f"{name}_FILE",
+            file=file,
+            fault=fault,
+            hint="Write the secret to another file, and rename it to this name.",
+        )
+    else:
+        log.info("The file has a usable secret again", variable=f"{name}_FILE", file=file)

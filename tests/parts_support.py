@@ -1,0 +1,47 @@
+"""The applications of all four parts, in this process, for what must hold at each of them."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from cordboard.gateway.app import create_app as gateway
+from cordboard.interface.app import create_app as interface
+from cordboard.operator.app import create_app as operator
+from cordboard.runner.app import Runner
+from cordboard.runner.app import create_app as runner
+from cordboard.runner.heartbeat import Heartbeat
+from cordboard.runner.registry import Registry
+from cordboard.runner.session import Host
+from cordboard.settings import Settings
+from cordboard.store import Store, open_store
+
+PARTS = ("gateway", "operator", "runner", "interface")
+RUNNER_URL = "http://runner.test:7860"
+
+
+def make(part: str, store: Store | None = None, *, local: bool = True, **over: Any) -> FastAPI:
+    """Return a part's application; without a store it has one that never answers."""
+    store = store or open_store("redis://127.0.0.1:1/0")
+    settings = Settings(**over)
+    if part == "gateway":
+        return gateway(settings, store, local=local)
+    if part == "operator":
+        return operator(settings, store, None, local=local)
+    if part == "interface":
+        return interface(settings, local=local)
+    return runner(settings, bare_runner(store), local=local)
+
+
+def bare_runner(store: Store, url: str = RUNNER_URL) -> Runner:
+    """Return a runner without a fork server: it can be asked, and starts nothing."""
+    zygote: Any = SimpleNamespace(bots={"default": "bot.py"})
+    host = Host(store, zygote, "runner-1", url, "warm", None, ())
+    registry = Registry(host, capacity=0)
+    return Runner(store, registry, Heartbeat(store, registry, ("default",)), 1.0)
+
+
+def client(app: FastAPI, base: str = "http://localhost", **more: Any) -> httpx.AsyncClient:
+    """Return a client of an application in this process; what it raises is raised here."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base, **more)

@@ -1,0 +1,96 @@
+"""What holds at each part alike: who is let in, and under which name."""
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.routing import Mount, Route
+
+from cordboard.settings import CONTROL_SECRET
+from cordboard.web.auth import OPEN_PATHS
+from parts_support import PARTS, client, make
+
+SECRET = "the-secret-of-all-the-parts"
+# Of the interface only what tells of the server needs the secret: its pages are for people.
+OF_PEOPLE = ("/login", "/logout", "/rooms", "/api", "/static", "/favicon.ico")
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+
+
+def paths_of(app: FastAPI, part: str) -> list[tuple[str, str]]:
+    """Every route's method and path; and some that are none."""
+    found = [
+        ("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/metrics", "/no/where")
+    ]
+    for route in app.routes:
+        if isinstance(route, Route):
+            path = route.path.replace("{session_id}", "s-1").replace("{room:path}", "r")
+            found += [(method, path) for method in sorted(route.methods or ())]
+        elif isinstance(route, Mount):
+            found.append(("GET", f"{route.path}/x"))
+    if part == "interface":
+        return [("GET", "/metrics")]
+    return [item for item in found if item[1] not in OPEN_PATHS]
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_every_path_needs_the_secret(part: str) -> None:
+    """401 without the secret at every path but health; so no page tells of a part to strangers."""
+    app = make(part)
+    async with client(app) as asking:
+        for method, path in paths_of(app, part):
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-Bot-Secret": SECRET + "x"}):
+                answer = await asking.request(method, path, headers=headers)
+                assert answer.status_code == 401, (method, path)
+        for path in OPEN_PATHS:
+            assert (await asking.get(path)).status_code in {200, 503}
+
+
+@pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
+@pytest.mark.parametrize("path", ["/", "/sessions", "/metrics", "/healthz"])
+async def test_websockets_need_the_secret(part: str, path: str) -> None:
+    """A WebSocket without the secret is closed before it is open."""
+    sent: list[dict[str, Any]] = []
+    app: Any = make(part)
+    scope = {"type": "websocket", "path": path, "headers": [(b"host", b"localhost")]}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "[", "", "0.0.0.0"])
+async def test_foreign_hosts_are_refused_on_loopback(part: str, host: str) -> None:
+    """421 for every name but this machine's, with the secret as without (DNS rebinding)."""
+    async with client(make(part)) as asking:
+        for headers in ({}, {"Authorization": f"Bearer {SECRET}"}):
+            answer = await asking.get("/metrics", headers={"Host": host} | headers)
+            assert answer.status_code == 421
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "127.8.8.8:80", "[::1]:80", "Proxy"])
+async def test_own_hosts_are_answered(part: str, host: str) -> None:
+    """Names of this machine, and those of a proxy that the settings name."""
+    names: Any = {"interface_hosts": ("proxy",), "local_hosts": ("proxy",)}
+    async with client(make(part, **names)) as asking:
+        headers = {"Host": host, "Authorization": f"Bearer {SECRET}"}
+        assert (await asking.get("/metrics", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
+async def test_no_pages_from_elsewhere(part: str) -> None:
+    """No page of ours loads scripts from another site: there is no /docs and no /redoc."""
+    async with client(make(part)) as asking:
+        for path in ("/docs", "/redoc"):
+            answer = await asking.get(path, headers={"Authorization": f"Bearer {SECRET}"})
+            assert answer.status_code == 404
