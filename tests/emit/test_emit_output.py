@@ -7,7 +7,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,75 @@ def test_a_child_leaves_to_its_parent_what_waits() -> None:
     assert not output._pending()
     os.close(read)
     os.close(write)
+
+
+def test_a_child_can_wait_for_a_pipe_that_a_thread_of_its_parent_waited_for() -> None:
+    """A fork in the middle of another thread's wait leaves the child able to write."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while os.write(write, b"x" * 4096):
+            pass
+    descriptor = Descriptor(write)
+    deadline = time.monotonic() + PATIENCE_S
+    waiting = threading.Thread(target=descriptor.write, args=(lambda: b"line\n", deadline))
+    waiting.start()
+    with suppress(RuntimeError):  # concurrent poll() invocation: now the thread waits
+        while not descriptor._poll.poll(0):
+            time.sleep(0.001)
+    pid = os.fork()
+    if pid == 0:
+        with suppress(BaseException):
+            descriptor.after_fork()
+            os._exit(0 if not descriptor.write(lambda: b"child\n", 0.0) else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(read)
+    waiting.join()
+    os.close(write)
+
+
+FORKS = """
+import multiprocessing, threading
+stop = threading.Event()
+def chat(n):
+    i = 0
+    while not stop.is_set():
+        log.info("Chat", n=n, i=i, pad="x" * (7000 if i % 50 == 0 else 200))
+        i += 1
+        if i % 20 == 0: time.sleep(0.002)
+threads = [threading.Thread(target=chat, args=(n,)) for n in range(6)]
+for thread in threads: thread.start()
+def child(i):
+    try: 1 / 0
+    except ZeroDivisionError: log.exception("Child failed", i=i)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "pid = os.fork()\n    if pid == 0: child(i)\n    ends.append(lambda pid=pid: os.waitpid(pid, 0))",
+        "p = context.Process(target=child, args=(i,)); p.start(); ends.append(p.join)",
+    ],
+    ids=["os.fork", "multiprocessing"],
+)
+def test_a_child_that_ends_at_once_has_written_its_error(start: str) -> None:
+    """An ``error`` is written before the call returns, also in a child of a busy process."""
+    body = textwrap.dedent(FORKS) + (
+        "context = multiprocessing.get_context('fork')\nends = []\n"
+        f"for i in range(60):\n    {start}\n    time.sleep(0.002)\n"
+        "for end in ends: end()\n"
+        "stop.set()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    _, records = run(body)
+    failed = [record for record in records if record["message"] == "Child failed"]
+    assert sorted(record["meta"]["i"] for record in failed) == list(range(60))
+    assert {record["error"]["type"] for record in failed} == {"ZeroDivisionError"}
+    assert len({record["boot"] for record in failed}) == 60
+    assert len(assert_no_gaps(records)) == 61
 
 
 def test_children_of_multiprocessing_lose_nothing() -> None:

@@ -42,15 +42,24 @@ class Descriptor:
         self._holds_lock = False
         self._capacity = 0
         self._is_file = self._look()
-        self._poll = select.poll()
-        if fd >= 0:
-            self._poll.register(fd, select.POLLOUT)
+        self._poll = self._new_poll()
 
     def after_fork(self) -> None:
-        """Leave to the parent what it has not finished; its lock is not ours."""
+        """Leave to the parent what it has not finished; its lock is not ours.
+
+        The poll object is made anew: one that another thread waited in when the process was forked
+        refuses every call in the child ("concurrent poll() invocation").
+        """
         self.rest = b""
         self.lost = 0
         self._holds_lock = False
+        self._poll = self._new_poll()
+
+    def _new_poll(self) -> "select.poll":
+        poll = select.poll()
+        if self.fd >= 0:
+            poll.register(self.fd, select.POLLOUT)
+        return poll
 
     def _look(self) -> bool:
         try:
