@@ -119,7 +119,8 @@ class Settings:
         None,
         "REDIS_URL",
         "Where Redis or Valkey is: redis://, rediss://, unix://, redis+sentinel://HOST:PORT,.../"
-        "MASTER/DB or redis+cluster://HOST:PORT,... Unset, `cordboard up` starts an embedded one, and "
+        "MASTER/DB or redis+cluster://HOST:PORT,...; with TLS rediss+sentinel:// and rediss+cluster://, "
+        "with ?ssl_ca_certs=FILE for an authority of one's own. Unset, `cordboard up` starts an embedded one, and "
         "the other commands use redis://127.0.0.1:6379/0.",
     )
     shards: int = _setting(

@@ -8,7 +8,7 @@ import pytest
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.lease import Periods
 from cordboard.runner.heartbeat import Heartbeat
-from cordboard.store.connection import our_errors
+from cordboard.store.refusals import our_errors
 
 
 class Breaking:

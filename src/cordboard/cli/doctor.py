@@ -115,6 +115,8 @@ def _reading_logs(_args: argparse.Namespace) -> str:
 def _redis(args: argparse.Namespace) -> str:
     import asyncio
 
+    from cordboard.contract.errors import CordboardError
+    from cordboard.contract.urls import redacted_url
     from cordboard.settings import load, running_up
     from cordboard.store import open_store
     from cordboard.store.embedded import find_server
@@ -125,12 +127,22 @@ def _redis(args: argparse.Namespace) -> str:
     if url is None:
         return f"REDIS_URL is not set; `cordboard up` will start {find_server()}"
 
-    async def ask() -> None:
-        async with open_store(url) as store:
-            await store.ping()
+    async def ask() -> str | None:
+        async with open_store(url, shards=settings.shards) as store:
+            for shard in store.shards:  # a part goes on while one answers; here each is looked at
+                await shard.ping()
+                await shard.check_permitted()
+                await shard.check_writable()
+            return await store.evicting_policy()
 
-    asyncio.run(ask())
-    return "answers"
+    policy = asyncio.run(ask())
+    if policy is not None:
+        raise CordboardError(
+            f"Redis at {redacted_url(url)} gives keys away when its memory is full "
+            f"(maxmemory-policy {policy}): live calls would end with them.",
+            hint="Set maxmemory-policy noeviction: it alone keeps what the plane holds.",
+        )
+    return "answers, takes writes, and permits all that is needed"
 
 
 def _log_directory(args: argparse.Namespace) -> str:

@@ -151,6 +151,13 @@ class StoreUnavailableError(CordboardError):
     traced = False
 
 
+class StoreForbiddenError(StoreUnavailableError):
+    """Redis does not let us in, or does not permit what we need."""
+
+    code = "store_forbidden"
+    title = "Redis does not permit it"
+
+
 class NotReadyError(CordboardError):
     """The part does not take work now: it starts, or it drains."""
 

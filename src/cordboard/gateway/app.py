@@ -71,7 +71,7 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
 
     async def ready() -> None:
         agreed.check()
-        await store.ping()
+        await store.check_writable()
 
     health.install(app, ready)
     problems.install(app)

@@ -22,8 +22,9 @@ from cordboard.contract.errors import (
     StoreUnavailableError,
 )
 from cordboard.emit import get_logger
-from cordboard.store.connection import RETRY_AFTER_S, Shard
+from cordboard.store.connection import Shard
 from cordboard.store.keys import PLANE, SETTINGS_KEPT_S, Keys, shard_tags
+from cordboard.store.refusals import RETRY_AFTER_S
 
 SHARDS: Final = "CORDBOARD_SHARDS"
 LEASE: Final = "CORDBOARD_LEASE_S"

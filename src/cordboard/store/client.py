@@ -5,6 +5,7 @@ from typing import Self
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.lease import LEASE_S
+from cordboard.store.checks import Checks
 from cordboard.store.index import Index
 from cordboard.store.keys import Keys, shard_tags
 from cordboard.store.launches import Launches
@@ -12,7 +13,7 @@ from cordboard.store.rooms import Rooms
 from cordboard.store.standby import Standby
 
 
-class Store(Rooms, Launches, Standby, Index):
+class Store(Rooms, Launches, Standby, Index, Checks):
     """One shard of the session plane in Redis; an asynchronous context manager.
 
     Every method raises ``StoreUnavailableError`` while Redis is away.
@@ -37,11 +38,6 @@ class Store(Rooms, Launches, Standby, Index):
     async def lacks_slots(self, runner_id: str) -> bool:  # noqa: ARG002 - for a sharded store
         """Say whether a runner's slots are in one shard while joins wait in another."""
         return False
-
-    async def ping(self) -> None:
-        """Ask for a sign of life."""
-        with self._errors():
-            await self._now_ms()
 
 
 def open_store(url: str, *, shards: int = 1, lease_s: float = LEASE_S) -> Store:

@@ -26,6 +26,7 @@ CLAIM_KEPT_S: Final = (
     48 * 3600
 )  # beyond the longest that its session may run: its record goes first
 
+WRITE_CHECK_KEPT_S: Final = 60  # nobody reads it: long enough not to be made anew at each probe
 LATE_S: Final = 600  # far longer than the network may hold a command that was sent a second time
 
 
@@ -96,6 +97,11 @@ class Keys:
         """Channel on which every change of state is told."""
         return f"session_changes:{{{self.tag}}}"
 
+    @property
+    def write_check(self) -> str:
+        """String, with TTL: written to find out whether Redis takes writes."""
+        return f"write_check:{{{self.tag}}}"
+
     def session(self, session_id: str) -> str:
         """Hash: the session's record."""
         return f"session:{{{self.tag}}}{session_id}"
@@ -135,6 +141,11 @@ class Keys:
     def retired_claim(self, claim: str) -> str:
         """String: a claim of a session id by which nothing may be accepted here any more."""
         return f"retired_claim:{{{self.tag}}}{claim}"
+
+    def samples(self) -> list[str]:
+        """Return a name of each kind of key, of no room, session or runner that there can be."""
+        named = [getattr(self, name)("") + "?" for name in (*_WITH_SUFFIX, "session_shard")]
+        return [f"{getattr(self, name)}?" for name in _PLAIN if name != "changes"] + named
 
     def lua_names(self) -> str:
         """Return the Lua tables K (key prefixes) and T (periods) that stand before each script."""

@@ -10,8 +10,9 @@ from cordboard import faults
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.launch import Launch, decode
 from cordboard.contract.state import RECOVERIES_MAX
-from cordboard.store.connection import is_existing_group, is_missing_group, token
+from cordboard.store.connection import token
 from cordboard.store.keys import GROUP
+from cordboard.store.refusals import is_existing_group, is_missing_group
 from cordboard.store.sessions import Sessions
 from cordboard.store.values import Assignment, Entry, Expired, Recovery, Suspect
 

@@ -16,11 +16,13 @@ from cordboard.contract.errors import NotFoundError, SessionInUseError, StoreUna
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import RenewalVerdict
 from cordboard.contract.state import State
+from cordboard.contract.urls import redacted_url
 from cordboard.store.client import Store
-from cordboard.store.connection import RETRY_AFTER_S, shown, token
+from cordboard.store.connection import token
 from cordboard.store.hints import Hints
 from cordboard.store.index import Claim
 from cordboard.store.keys import Keys, shard_of, shard_tags
+from cordboard.store.refusals import RETRY_AFTER_S
 from cordboard.store.rooms import accepted
 from cordboard.store.sessions import no_session
 from cordboard.store.slots import LOOKS_A_SECOND, Seen, are_ill_shared, homes, shares
@@ -73,6 +75,19 @@ class ShardedStore(Store):
     async def ping(self) -> None:
         """Ask for a sign of life; one shard's is enough, as its rooms can be served."""
         _some_value(await _all(shard.ping() for shard in self._shards))
+
+    async def check_writable(self) -> None:
+        """Write one small key in each shard; one that takes it is enough, as its rooms can be served."""
+        _some_value(await _all(shard.check_writable() for shard in self._shards))
+
+    async def check_permitted(self) -> None:
+        """Try every command and every kind of key, in each shard that answers."""
+        _some_value(await _all(shard.check_permitted() for shard in self._shards))
+
+    async def evicting_policy(self) -> str | None:
+        """Return the first policy by which a server of a shard gives keys away; None for none."""
+        found = await _all(shard.evicting_policy() for shard in self._shards)
+        return next((policy for policy in found if isinstance(policy, str)), None)
 
     # --- Joining and leaving.
 
@@ -362,7 +377,7 @@ class ShardedStore(Store):
         return self._shards[number]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({shown(self.url)}, {len(self._shards)} shards)"
+        return f"{type(self).__name__}({redacted_url(self.url)}, {len(self._shards)} shards)"
 
 
 async def _all(

@@ -181,6 +181,7 @@ class Supervisor:
         if self.settings.redis_url:
             async with open_store(self.settings.redis_url) as store:
                 await store.ping()
+                await store.check_permitted()
 
     async def _start(self) -> None:
         began = time.monotonic()

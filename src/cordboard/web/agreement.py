@@ -1,11 +1,13 @@
 """Settings that all parts of a plane share, compared before one of them serves."""
 
 import asyncio
-from contextlib import suppress
 
-from cordboard.contract.errors import StoreUnavailableError
+from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
+from cordboard.emit import get_logger
 from cordboard.settings import Settings
-from cordboard.store import Agreement, Store
+from cordboard.store import Agreement, Store, open_store
+
+log = get_logger("settings")
 
 
 def of(store: Store, part: str) -> Agreement:
@@ -18,12 +20,23 @@ def reach(settings: Settings, part: str) -> None:
 
     Raises:
         DifferingError: Other parts run by other settings, and go on to.
+        StoreForbiddenError: Redis does not let this part in, or does not permit what it needs.
     """
-    with suppress(StoreUnavailableError):
+    try:
         asyncio.run(_reach(settings, part))
+    except StoreForbiddenError:
+        raise
+    except StoreUnavailableError:
+        pass
 
 
 async def _reach(settings: Settings, part: str) -> None:
+    async with open_store(settings.redis_url_or_default, shards=settings.shards) as store:
+        await store.check_permitted()
+        policy = await store.evicting_policy()
+    if policy is not None:
+        log.warning("Redis gives keys away when its memory is full, and live calls end with them",
+                    maxmemory_policy=policy, wanted="noeviction")  # fmt: skip
     url = settings.redis_url_or_default
     found = Agreement(url, part, shards=settings.shards, lease_s=settings.lease_s)
     try:

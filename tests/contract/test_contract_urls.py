@@ -1,0 +1,65 @@
+"""A URL is shown without its secrets, whatever its form."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cordboard.contract.errors import SettingsError
+from cordboard.contract.urls import redacted_url
+from cordboard.store import open_store
+
+SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster", "rediss+cluster", "unix", "http")
+# Unlike anything else in a message: whatever part of it is shown is found.
+PASSWORD = st.text("/?#@:[]%&=+ \\\"'<>,;\n\tÄ℀µ𝔞", max_size=8).map(lambda text: f"Zq{text}xW9")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("redis://:secret@127.0.0.1:6379/0", "redis://…@127.0.0.1:6379/0"),
+        ("redis://:se/cret@127.0.0.1:6379/0", "redis://…@127.0.0.1:6379/0"),
+        ("redis://:se?cret@127.0.0.1:6379/0", "redis://…@…"),
+        ("redis://:secret", "redis://…"),
+        ("rediss://host/0?password=secret", "rediss://host/0?…"),
+        ("redis+sentinel://:pw@a:1,[::1]:2/main/0", "redis+sentinel://…@a:1,[::1]:2/main/0"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?…"),
+        ("https://user:pw@gateway.example/base", "https://…@gateway.example/base"),
+        ("localhost:6379", "localhost:6379"),
+    ],
+)
+def test_what_is_shown(url: str, shown: str) -> None:
+    """Scheme, hosts and path are shown; a user, a password and a query are not."""
+    assert redacted_url(url) == shown
+
+
+@given(st.sampled_from(SCHEMES), st.sampled_from(["", "user"]), PASSWORD)
+@example("redis", "", "Zq/xW9")
+@example("redis", "", "Zq@xW9")
+def test_no_password_is_shown(scheme: str, user: str, password: str) -> None:
+    """Whatever is in a password, no piece of it is in what is shown or in an error."""
+    for rest in ("host.example:6379/0", "a.example,b.example/main", "[::1]"):
+        url = f"{scheme}://{user}:{password}@{rest}"
+        assert "Zq" not in redacted_url(url)
+        assert "xW9" not in redacted_url(url)
+        assert not _pieces(url)
+    assert "Zq" not in redacted_url(f"{scheme}://host/0?password={password}")
+    assert not _pieces(f"{scheme}://host/0?password={password}")
+
+
+def _pieces(url: str) -> list[str]:
+    """Return the pieces of the password that an error of the store shows."""
+    try:
+        store = open_store(url)
+    except SettingsError as error:
+        return [piece for piece in ("Zq", "xW9") if piece in str(error)]
+    return [piece for piece in ("Zq", "xW9") if piece in repr(store)]
+
+
+@pytest.mark.parametrize("shape", ["redis://:{}@127.0.0.1:6379/0", "redis+cluster://:{}@a,b"])
+@pytest.mark.parametrize("password", ["se/cret", "se?cret", "se#cret", "se[cret", "1/2"])
+def test_a_password_that_must_be_written_otherwise(shape: str, password: str) -> None:
+    """The error says how."""
+    with pytest.raises(SettingsError, match="%2F %3F %23") as raised:
+        open_store(shape.format(password))
+    assert password not in str(raised.value)

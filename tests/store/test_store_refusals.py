@@ -1,0 +1,198 @@
+"""A Redis that lives and refuses is away, whichever command it refuses and however it says so."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
+from cordboard.contract.launch import Launch
+from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
+from cordboard.store.refusals import our_errors
+from server_support import Server, name_of, programs, serving
+
+HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
+RUNNER = RunnerInfo("r1", "http://127.0.0.1:7860", capacity=4)
+SECRET = "the-room-s-token"
+PIPELINE = "Command # 2 (EVALSHA abc 1 key {}) of pipeline caused error: ('{}',)"
+
+
+def launch(number: int = 1) -> Launch:
+    return Launch(f"call-{number}", f"webrtc:room-{number}", epoch=1, token=SECRET)
+
+
+CALLS: dict[str, Callable[[Store], Awaitable[Any]]] = {
+    "a script": lambda store: store.accept(launch(9), queue_max=10),
+    "a pipeline of scripts": lambda store: store.renew(
+        [Renewal(f"call-{n}", 1, HOLDER) for n in (1, 2)]
+    ),
+    "a transaction": lambda store: store.unregister("r1"),
+    "a stream's reader": lambda store: store.entries("op", count=1, block_ms=1),
+    "the operator's look": lambda store: store.abandoned("op", idle_ms=0, count=1),
+    "the readiness": lambda store: store.check_writable(),
+}
+
+
+@pytest.fixture(scope="module", params=programs(), ids=name_of)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with serving(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+async def store(server: Server) -> AsyncIterator[Store]:
+    server.ask("FLUSHALL")
+    async with open_store(server.url) as opened:
+        await opened.register(RUNNER)
+        for number in (1, 2):
+            await opened.accept(launch(number), queue_max=10)
+            await opened.assign(f"call-{number}", 1)
+            await opened.running(f"call-{number}", 1, HOLDER)
+        yield opened
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_no_replicas(server: Server, store: Store, call: str) -> None:
+    """A server that waits for replicas is away, for scripts, pipelines, transactions and streams."""
+    server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        with pytest.raises(StoreUnavailableError, match=r"NOREPLICAS|replicas") as raised:
+            await CALLS[call](store)
+    finally:
+        server.ask("CONFIG", "SET", "min-replicas-to-write", 0)
+    assert SECRET not in str(raised.value)
+    assert "EVALSHA" not in str(raised.value), "the command and its values are left out"
+    await CALLS[call](store)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_replica(server: Server, store: Store, call: str) -> None:
+    """A server that has become a replica is away."""
+    server.ask("REPLICAOF", "127.0.0.1", 1)
+    try:
+        with pytest.raises(StoreUnavailableError):
+            await CALLS[call](store)
+    finally:
+        server.ask("REPLICAOF", "NO", "ONE")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseError("NOREPLICAS Not enough good replicas to write."),
+        ResponseError("MISCONF Redis is configured to save RDB snapshots, but cannot."),
+        ResponseError("MISCONF Errors writing to the AOF file. script: abc, on @user_script:9."),
+        ResponseError("UNKILLABLE Sorry the script already executed write commands."),
+        ResponseError("BUSY Redis is busy running a script."),
+        ResponseError("SOMETHINGNEW of a later release"),
+        # Redis 6.2, in a script.
+        ResponseError(
+            "ERR Error running script (call to f_0a1b): @user_script:7: @user_script: 7: "
+            "-MISCONF Errors writing to the AOF file: No space left on device"
+        ),
+        ResponseError("Error running script (call to f_0a1b): @user_script:7: -OOM command not"),
+        ResponseError(PIPELINE.format(SECRET, "NOREPLICAS Not enough good replicas to write.")),
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        OutOfMemoryError(PIPELINE.format(SECRET, "command not allowed.")),
+    ],
+    ids=lambda error: str(error)[:40],
+)
+def test_words_of_a_refusal(error: ResponseError) -> None:
+    """Whatever word it begins with, wherever that stands, the server refuses."""
+    with pytest.raises(StoreUnavailableError) as raised, our_errors("redis://:pw@host/0"):
+        raise error
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ResponseError(
+            "ERR user_script:3: attempt to index a nil value script: a, on @user_script:3"
+        ),
+        ResponseError("unknown command 'FOO'"),
+        ResponseError("NOGROUP No such key"),
+    ],
+    ids=str,
+)
+def test_our_own_mistakes_stay_visible(error: ResponseError) -> None:
+    """What is wrong about the command itself is no outage."""
+    with pytest.raises(ResponseError), our_errors("redis://host/0"):
+        raise error
+
+
+class TestPermissions:
+    async def test_all_is_permitted(self, store: Store) -> None:
+        """A usual user may do everything, and nothing stays behind."""
+        before = set(await store._client.keys("*"))
+        await store.check_permitted()
+        assert set(await store._client.keys("*")) == before
+
+    @pytest.mark.parametrize(
+        ("rules", "named"),
+        [
+            (["~*", "&*", "+@all", "-xautoclaim"], "XAUTOCLAIM"),
+            (["~*", "&*", "+@all", "-hset", "-zadd"], "HSET, ZADD"),
+            (["~write_check:*", "~session:*", "&*", "+@all"], r"~room_active:\*"),
+            (["~*", "resetchannels", "+@all"], "PUBLISH"),
+            (["~*", "&*", "+@all", "-evalsha", "-eval"], "evalsha"),
+        ],
+    )
+    async def test_what_lacks_is_named(self, server: Server, rules: list[str], named: str) -> None:
+        """Commands, kinds of keys and channels that the user may not use are named."""
+        server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", *rules)
+        async with open_store(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
+            with pytest.raises(StoreForbiddenError, match=named):
+                await limited.check_permitted()
+
+    async def test_a_call_is_refused_as_forbidden(self, server: Server) -> None:
+        """While a part runs, too, it is no error of the program."""
+        server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", "~other:*", "&*", "+@all")
+        async with open_store(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
+            for call in CALLS.values():
+                with pytest.raises(StoreForbiddenError):
+                    await call(limited)
+
+    async def test_the_documented_user_is_enough(self, server: Server) -> None:
+        """The user of docs/operations.md may do all that the store does."""
+        rules = _documented_rules()
+        server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", *rules)
+        server.ask("FLUSHALL")
+        async with open_store(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
+            await limited.check_permitted()
+            await limited.accept(launch(), queue_max=10)
+            for call in CALLS.values():
+                await call(limited)
+            async with limited.changes():
+                pass
+
+
+def _documented_rules() -> list[str]:
+    from pathlib import Path
+
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    line = next(x for x in page.read_text().splitlines() if "ACL SETUSER cordboard" in x)
+    words = line.split()
+    return words[words.index(">PASSWORD") + 1 :]
+
+
+async def test_an_evicting_policy(server: Server, store: Store) -> None:
+    """A policy counts where there is a bound of memory."""
+    server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        assert await store.evicting_policy() is None
+        server.ask("CONFIG", "SET", "maxmemory", "200mb")
+        assert await store.evicting_policy() == "allkeys-lru"
+    finally:
+        server.ask("CONFIG", "SET", "maxmemory", 0)
+        server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def test_a_wrong_password(server: Server) -> None:
+    """It is forbidden, not away: a part that starts says so and ends."""
+    async with open_store(f"redis://nobody:pw@127.0.0.1:{server.port}/0") as refused:
+        with pytest.raises(StoreForbiddenError) as raised:
+            await refused.ping()
+    assert "pw" not in str(raised.value).replace("password", "")
