@@ -112,12 +112,17 @@ class Processes:
         port: int | None = None,
         env: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
+        shell: str = "",
     ) -> Part:
-        """Start ``cordboard NAME``; ``before`` stands before the module, as ``-c CODE`` does."""
+        """Start ``cordboard NAME``; ``before`` stands before the module, as ``-c CODE`` does.
+
+        With ``shell`` that script starts it, with Python's arguments as its own.
+        """
         chosen = port or free_port()
         words = (name, "--port", str(chosen), *words)
+        starter = ["sh", "-c", shell, "sh"] if shell else [sys.executable]
         process = subprocess.Popen(
-            [sys.executable, *(before or ("-m", "cordboard")), *words],
+            [*starter, *(before or ("-m", "cordboard")), *words],
             cwd=self.directory,
             env=self.environment() | dict(env or {}),
             stdin=subprocess.DEVNULL,

@@ -65,8 +65,21 @@ def children_of(pid: int) -> set[int]:
     return found
 
 
+def started_at(pid: int) -> int:
+    """Return when a process started, in ticks since boot, which tells it from a later one of its id.
+
+    0 where there is no such process, or the kernel does not tell.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(told.rpartition(")")[2].split()[19])
+    return 0
+
+
 def kill(pid: int) -> None:
     """End a process at once, if it is there."""
+    if pid <= 0:  # a group, or all
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 

@@ -1,6 +1,8 @@
-"""An end that Redis does not take is not lost, and its session does not run a second time."""
+"""What one runner alone knows: ends that Redis did not take, and bots that its fork server took down."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import redis.asyncio as redis
 from cordboard.contract.launch import Launch
 from cordboard.store import Store, open_store
 from cordboard.store.embedded import EmbeddedServer
-from plane_support import Part, Processes, ready
+from plane_support import Part, Processes, parent_of, ready
 from runner.runner_support import write_bot
 from tests_support import until
 
@@ -44,9 +46,9 @@ async def refuse_writes(server: EmbeddedServer, refused: bool) -> None:
         await client.config_set("min-replicas-to-write", int(refused))
 
 
-async def run_calls(store: Store) -> None:
+async def run_calls(store: Store, seconds: float = 2) -> None:
     for sid in CALLS:
-        body = {"do": "wait", "seconds": 2}
+        body = {"do": "wait", "seconds": seconds}
         await store.accept(
             Launch(sid, f"https://rooms.example/{sid}", epoch=1, body=body), queue_max=99
         )
@@ -78,3 +80,17 @@ async def test_an_ended_call_runs_once(server: EmbeddedServer, runner: Part) -> 
         records = [await store.session(sid) for sid in CALLS]
         assert {(r.state, r.reason, r.attempt) for r in records} == {("ended", "bot_finished", 1)}
         assert count(runner, "bot.started") == len(CALLS)
+
+
+async def test_a_killed_fork_server(server: EmbeddedServer, runner: Part) -> None:
+    """Sessions whose fork server was killed run again, on a runner whose fork server was made anew."""
+    async with open_store(server.url, lease_s=LEASE_S) as store:
+        await run_calls(store, 600)
+        os.kill(parent_of((await store.session(CALLS[0])).pid or 0), signal.SIGKILL)
+
+        async def again() -> bool:
+            records = [await store.session(sid) for sid in CALLS]
+            return {(r.state, r.attempt) for r in records} == {("running", 2)}
+
+        await until(again, 40)
+        assert "are loaded again" in str(runner.records)

@@ -253,6 +253,7 @@ class TestSweep:
             (200, {"status": "running", "epoch": 99}),
             (200, {"status": "ended", "epoch": 1}),
             (200, {"status": "ended", "epoch": 1, "reason": "lease_lost"}),
+            (200, {"status": "ended", "epoch": 1, "reason": "runner_lost"}),
         ],
     )
     async def test_confirmed(self, plane: Plane, answer: tuple[int, Any]) -> None:

@@ -1,8 +1,10 @@
 """The runner's command: bot files that fail, threads at import, sudden death, drain, cold starts."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -44,6 +46,13 @@ async def store(plane: Processes) -> AsyncIterator[Store]:
         part.signal(signal.SIGKILL)
     while _clients:
         await _clients.pop().close()
+
+
+def environment_of(pid: int) -> bytes:
+    """What a process was started with; nothing where that may not be read."""
+    with contextlib.suppress(PermissionError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
 
 
 def files_in(directory: Path) -> list[Path]:
@@ -114,7 +123,7 @@ class TestStart:
 
 
 class TestDeath:
-    @pytest.mark.parametrize("victim", ["supervisor", "fork server", "group"])
+    @pytest.mark.parametrize("victim", ["supervisor", "fork server", "its parent", "group"])
     async def test_bots_die_with_their_runner(
         self, plane: Processes, store: Store, victim: str
     ) -> None:
@@ -128,14 +137,33 @@ class TestDeath:
         elif victim == "group":
             os.killpg(runner.part.process.pid, signal.SIGKILL)
         else:
-            _kill_parent_of(pids[0])
+            parent = parent_of(pids[0])
+            os.kill(parent if victim == "fork server" else parent_of(parent), signal.SIGKILL)
         assert [gone_within(pid, 3.0) for pid in pids] == [True] * 6
-        if victim == "fork server":  # the next session starts another one
-            assert {(await runner.end(launch)).reason for launch in launches} == {"bot_crashed"}
-            again = await runner.run("litter")
-            left = await litter_of(runner, again)
-            await runner.leave(again)
-            assert [pid for pid in left if is_running(pid)] == []
+
+    @pytest.mark.parametrize("generations", [1, 2])
+    async def test_another_fork_server(
+        self, plane: Processes, store: Store, generations: int
+    ) -> None:
+        """A runner whose fork server is killed gives its sessions up, makes another one and goes on."""
+        runner = await warm(plane, store)
+        lost = await runner.run("wait")
+        parent = await runner.pid(lost)
+        for _ in range(generations):
+            parent = parent_of(parent)
+        os.kill(parent, signal.SIGKILL)
+        await until(lambda: [r for r in runner.part.records if "are loaded again" in r["message"]])
+        url = f"{runner.part.url}/sessions/{lost.session_id}"
+        _, told = await ask(runner.client, "GET", url)
+        assert (told["status"], told["reason"]) == ("ended", "runner_lost")
+        assert (await store.session(lost.session_id)).state == "running"  # an operator recovers it
+        await ready(runner.part)
+        again = await runner.run("litter")
+        left = await litter_of(runner, again)
+        await runner.leave(again)
+        assert [pid for pid in left if is_running(pid)] == []
+        server = parent_of(await runner.pid(await runner.run("wait")))
+        assert b"SECRET" not in environment_of(server)
 
     async def test_nothing_is_left_on_the_disk(
         self, plane: Processes, store: Store, tmp_path: Path
@@ -221,6 +249,67 @@ class TestDeath:
             await asyncio.sleep(2.5)
             _signal_all((pid, runner.part.pid), signal.SIGCONT)
             assert (await runner.end(launch)).reason == "bot_finished"
+
+
+HELPED = """
+import os, subprocess
+
+from told import *
+from told import bot as told_bot
+
+SERVER = subprocess.Popen(["sleep", "600"])
+script = "sleep 600 >&2 & echo $!"  # its parent goes before it
+DAEMON = int(subprocess.run(["setsid", "sh", "-c", script], stdout=subprocess.PIPE).stdout)
+
+async def bot(args):
+    print("helpers", SERVER.pid, DAEMON)
+    await told_bot(args)
+"""
+
+
+class TestOthers:
+    """What no session has started is nobody's to end, while the runner lives."""
+
+    async def test_helpers_of_a_bot_file(self, plane: Processes, store: Store) -> None:
+        """What a bot file starts at import serves all sessions, and ends with the runner."""
+        write_bot(plane.directory, HELPED, "helped.py")
+        part = plane.spawn("runner", "--bot", "helped.py")
+        await ready(part)
+        runner = Runner(part, store, asked())
+        told = []
+        for _ in range(3):
+            launch = await runner.run("litter", then="tell_nothing")
+            left = await litter_of(runner, launch)
+            await runner.end(launch)
+            assert [pid for pid in left if is_running(pid)] == []
+            (said,) = [r["message"] for r in runner.lines(launch) if "helpers" in r["message"]]
+            told.append([int(word) for word in said.split()[1:]])
+            assert [is_running(pid) for pid in told[-1]] == [True, True]
+        assert told[0] == told[1] == told[2]
+        part.stop()
+        assert [gone_within(pid, 3.0) for pid in told[0]] == [True, True]
+
+    @pytest.mark.parametrize("fork_server", ["lives", "is killed"])
+    async def test_sidecars(
+        self, plane: Processes, store: Store, tmp_path: Path, fork_server: str
+    ) -> None:
+        """A process that was there before the runner's ``exec`` outlives each session, with its own."""
+        file = tmp_path / "pids"
+        script = f"(sh -c 'sleep 600 & echo $!; sleep 600 & wait' & echo $!) > {file}; exec "
+        script += f'{sys.executable} "$@"'
+        part = plane.spawn("runner", "--bot", "told.py", shell=script)
+        await ready(part)
+        runner = Runner(part, store, asked())
+        pids = [int(line) for line in file.read_text().split()]
+        launch = await runner.run("wait")
+        if fork_server == "is killed":
+            os.kill(parent_of(await runner.pid(launch)), signal.SIGKILL)
+            await until(lambda: [r for r in part.records if "are loaded again" in r["message"]])
+        else:
+            await runner.leave(launch)
+        assert [is_running(pid) for pid in pids] == [True] * len(pids)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
 
 class TestDrain:
@@ -319,7 +408,3 @@ class TestCold:
 def _signal_all(pids: tuple[int, ...], number: signal.Signals) -> None:
     for pid in pids:
         os.kill(pid, number)
-
-
-def _kill_parent_of(pid: int) -> None:
-    os.kill(parent_of(pid), signal.SIGKILL)

@@ -31,6 +31,7 @@ from cordboard.settings import Settings
 from cordboard.store import RunnerInfo, Store
 from cordboard.web import agreement, guard, health, problems
 
+LOAD_RETRY_S: Final = 5.0
 FINISH_LEAST_S: Final = 2.0  # for the last writes, where the grace is over
 
 log = get_logger("runner")
@@ -122,13 +123,41 @@ class Runner:
             )
         return replace(launch, epoch=accepted.epoch)
 
+    async def keep_loaded(self) -> None:
+        """Whenever the fork server ends, start another one, and take no sessions until it has loaded.
+
+        Its sessions are lost: an operator hands them to other runners.
+        """
+        zygote = self.registry.host.zygote
+        while True:
+            await zygote.ended()
+            self.registry.loading = True
+            log.error("The fork server has ended, and all bots with it; starting another one")
+            await self._tell()
+            await self._load_again()
+            self.registry.loading = False
+            log.info("The bots are loaded again")
+            await self._tell()
+
+    async def _load_again(self) -> None:
+        while True:
+            try:
+                return await self.registry.host.zygote.begin_again()
+            except CordboardError as error:
+                log.error("The bots cannot be loaded again; trying later", error=error)
+                await asyncio.sleep(LOAD_RETRY_S)
+
+    async def _tell(self) -> None:
+        """Tell the store at once what this runner takes; while Redis is away a later beat does."""
+        with contextlib.suppress(Exception):
+            await self.heartbeat.beat()
+
     async def drain(self) -> None:
         """Take no more; let what runs end, within the grace; then stop it."""
         self.registry.draining = True
         live = self.registry.live
         log.info("Draining", sessions=len(live), grace_s=self.grace_s)
-        with contextlib.suppress(Exception):  # Redis may be away: the operator then finds out
-            await self.heartbeat.beat()
+        await self._tell()
         deadline = time.monotonic() + self.grace_s
         waits = [session.gone.wait() for session in live]
         with contextlib.suppress(TimeoutError):
@@ -156,16 +185,18 @@ def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> Fas
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.runner = runner
         async with runner.store, agreed:
-            beating = asyncio.create_task(runner.heartbeat.run(), name="heartbeat")
+            tasks = [asyncio.create_task(runner.heartbeat.run(), name="heartbeat")]
+            if runner.registry.host.type == "warm":  # a cold one ends with its session
+                tasks.append(asyncio.create_task(runner.keep_loaded(), name="fork server"))
             yield
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(Exception):  # Redis may be gone before us
                 await runner.store.unregister(runner.registry.host.runner_id)
 
     async def ready() -> None:
-        if runner.registry.draining:
-            raise NotReadyError("This runner drains.")
+        runner.registry.check_open()
         if not runner.heartbeat.registered.is_set():
             raise NotReadyError("This runner has not reached Redis yet.")
         agreed.check()

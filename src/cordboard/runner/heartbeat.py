@@ -147,7 +147,7 @@ class Heartbeat:
                 host.url,
                 self.registry.capacity,
                 self.bots,
-                self.registry.draining,
+                self.registry.draining or self.registry.loading,
                 tuple((s.launch.session_id, s.launch.epoch) for s in self.registry.live),
             )
         )

@@ -4,6 +4,10 @@ Imported by the standard library's fork server (``multiprocessing.forkserver``).
 threads hold locks must not be forked: a bot file that starts threads at import makes this process
 begin anew (``exec``, same descriptors) without the bot files, which each child then imports for
 itself. The idle pools of numpy and onnxruntime, which Pipecat brings, are known to survive a fork.
+
+The process that imports is the parent of whatever a bot file starts at import, a server for speech
+for example, which all bots use. It forks once: its child serves, and has no children but bots and
+what bots have left behind.
 """
 
 import functools
@@ -16,7 +20,7 @@ import time
 import warnings
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from cordboard import emit
 from cordboard.contract.errors import BotFileError
@@ -25,6 +29,7 @@ from cordboard.runner.botfile import Bot, load_bot
 from cordboard.runner.wire import RUNNER_ENDED, Report
 from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots, preload_runner
 
+MOST_FILES: Final = 65_536
 SETTLE_S: Final = 0.005  # a thread that was joined is still being taken down by the kernel
 
 BOTS: Final[dict[str, Bot]] = {}
@@ -32,8 +37,8 @@ FAILURES: Final[dict[str, tuple[str, str]]] = {}
 
 
 def report() -> Report:
-    """Return what was found."""
-    return Report(dict(FAILURES), preload_bare())
+    """Return what was found; to be asked in a process that the fork server has forked."""
+    return Report(dict(FAILURES), preload_bare(), os.getppid())
 
 
 def bot_named(name: str) -> Bot:
@@ -56,6 +61,7 @@ def _load() -> None:
     # that spins would keep both: the kernel is asked instead.
     runner = preload_runner() or os.getppid()
     die_with_parent(runner)
+    adopt_orphans()  # what a bot file starts at import is ours, even when it has made itself a daemon
     emit.configure(service="runner")
     _import_pipecat()
     emit.quiesce()  # its thread must not be counted
@@ -69,12 +75,14 @@ def _load() -> None:
         emit.quiesce()
         if (_threads() > before or threading.active_count() > 1) and not FAILURES:
             os.environ[PRELOAD_BARE] = "1"
+            end_children()  # each bot's import starts its own
             sys.stdout.flush()
             os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, from the beginning
     emit.quiesce()
     _inherit(runner)
     gc.collect()
     gc.freeze()  # so that a child's collector does not copy the pages it shares with us
+    _serve_in_a_child()
 
 
 def _inherit(runner: int) -> None:
@@ -82,13 +90,35 @@ def _inherit(runner: int) -> None:
 
     The runner ends the orphans of a bot; when the runner has been killed, we do, before we end.
     """
-    adopt_orphans()
     # What is killed with all of its group is the runner, and not who tidies up after it.
     os.setpgid(0, 0)
     signal.signal(RUNNER_ENDED, functools.partial(_end_all, os.getpid(), runner))
     die_with_parent(runner, number=RUNNER_ENDED)
     # The standard library's fork server knows nothing of adopted children, which it reaps.
     warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")
+
+
+def _serve_in_a_child() -> None:
+    """Return in a child, which is the fork server; stay its parent until it ends."""
+    us = os.getpid()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of idle pools, see above
+        server = os.fork()
+    if server:
+        _wait_for(server)
+    signal.signal(RUNNER_ENDED, signal.SIG_DFL)
+    die_with_parent(us)
+    adopt_orphans()
+
+
+def _wait_for(server: int) -> NoReturn:
+    """Reap what ends until the fork server has; then end what the bot files had started."""
+    os.closerange(3, MOST_FILES)  # its socket too: whoever asks a dead server must hear so
+    ended, status = 0, 0
+    while ended != server:
+        ended, status = os.waitpid(-1, 0)
+    end_children()
+    os._exit(0 if status == 0 else 1)
 
 
 def _end_all(us: int, runner: int, _number: int, _frame: FrameType | None) -> None:

@@ -25,11 +25,13 @@ class Registry:
         host: What a session needs of its runner.
         capacity: Sessions at once.
         draining: Takes no more sessions.
+        loading: Takes none until the bots are loaded anew.
     """
 
     host: Host
     capacity: int
     draining: bool = False
+    loading: bool = False
     _sessions: dict[str, BotSession] = field(default_factory=dict)
     _ended: deque[str] = field(default_factory=deque)
     # A room's lock lives as long as someone waits for it.
@@ -56,15 +58,25 @@ class Registry:
             raise NotFoundError(f"This runner has no session {session_id}.")
         return session
 
+    def check_open(self) -> None:
+        """Refuse while no sessions are taken.
+
+        Raises:
+            NotReadyError: The runner drains, or loads its bots anew.
+        """
+        if self.draining:
+            raise NotReadyError("This runner takes no more sessions: it drains.", retry_after_s=5)
+        if self.loading:
+            raise NotReadyError("This runner is loading its bots anew.", retry_after_s=5)
+
     def check_room(self) -> None:
         """Refuse what cannot be taken now.
 
         Raises:
             BusyError: No free capacity.
-            NotReadyError: The runner drains.
+            NotReadyError: As ``check_open``.
         """
-        if self.draining:
-            raise NotReadyError("This runner takes no more sessions: it drains.", retry_after_s=5)
+        self.check_open()
         if len(self.live) >= self.capacity:
             raise BusyError(f"All {self.capacity} slots of this runner are taken.", retry_after_s=1)
 

@@ -33,6 +33,8 @@ ANSWER_TIMEOUT_S: Final = 12.0
 FINISH_RETRY_S: Final = 1.0
 FINISH_KEPT_S: Final = 86_400.0  # as long as the store keeps the record of an ended session
 
+FORK_SERVER_ENDED: Final = "the fork server of its runner ended"
+
 log = get_logger("session")
 
 Status = Literal["starting", "running", "stopping", "ended"]
@@ -60,6 +62,7 @@ class BotSession:
     Attributes:
         permit: Says to the bot's process, too, when the lease was last renewed.
         reason: Why it ended, once it has.
+        lost: Whether the fork server took it down: no end is written, as it goes on elsewhere.
     """
 
     launch: Launch
@@ -67,6 +70,7 @@ class BotSession:
     status: Status = "starting"
     reason: str | None = None
     detail: str | None = None
+    lost: bool = False
     pid: int = 0
     started_at: float = field(default_factory=time.monotonic)
     permit: Permit | None = None
@@ -263,14 +267,14 @@ class BotSession:
         self._release_permit()
         self.status = "ended"
         self.gone.set()
-        if self._stop_reason != "refused":
+        if self._stop_reason != "refused" and not self.lost:
             with bound_context(self.context):
                 await self._finish()
         self.finished.set()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
 
-    def _judge(self, status: int) -> None:
+    def _judge(self, status: int | None) -> None:
         """Say why the session ended, from what was asked, what was told and the exit status."""
         told = self._told_end or {}
         if self._stop_reason is not None:
@@ -279,11 +283,13 @@ class BotSession:
             self.reason = "lease_lost"
         elif told:
             self.reason, self.detail = told["ended"], told.get("detail")
+        elif status is None:
+            self.reason, self.detail, self.lost = "runner_lost", FORK_SERVER_ENDED, True
         elif status == 0:
             self.reason = "bot_finished"
         else:
             self.reason, self.detail = "bot_crashed", status_in_words(status)
-        if not told and self.reason == "bot_crashed":
+        if self.lost or (not told and self.reason == "bot_crashed"):
             with bound_context(self.context):
                 log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
 

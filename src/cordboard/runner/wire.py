@@ -37,10 +37,12 @@ class Report:
     Attributes:
         failures: By bot, why its file cannot be loaded, and the way out.
         threaded: Whether the bot files start threads, so that each child imports its own.
+        server: The process that forks the bots' processes.
     """
 
     failures: dict[str, tuple[str, str]]
     threaded: bool
+    server: int
 
 
 async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

@@ -3,8 +3,10 @@
 Uses the standard library's fork server; a process that it forks has Pipecat and the bot imported.
 The fork server ends when we end, and each bot when the fork server ends, whatever killed us.
 
-What a bot had started and left behind becomes the fork server's child (or ours, when that has been
-killed): whatever is a child there and no bot is an orphan, and is ended.
+What a bot had started and left behind becomes the fork server's child: whatever is a child there and
+no bot is an orphan, and is ended. Not so what a bot file had started at import (see ``preload``), nor
+what is our own child: a process that was there before the runner, by ``exec``, is not the bots'.
+Only when the fork server has ended do its descendants come to us; what was our child before stays.
 """
 
 import asyncio
@@ -21,15 +23,17 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from cordboard.contract.errors import BotFileError, CordboardError
+from cordboard.contract.errors import BotFileError, CordboardError, NotReadyError
 from cordboard.emit import get_logger, quiesce
-from cordboard.processes import END_S, adopt_orphans, children_of, kill
+from cordboard.processes import END_S, adopt_orphans, children_of, kill, started_at
 from cordboard.runner import wire
 from cordboard.runner.wire import BotStart
 from cordboard.settings import preload_bots, tell_preload, without_secrets
 
 LOAD_TIMEOUT_S: Final = 120.0
 LOOK_S: Final = 0.002
+WATCH_S: Final = 0.25
+GONE: Final = "The fork server of this runner has ended; another one is being started."
 _PRELOAD: Final = "cordboard.runner.preload"
 
 log = get_logger("zygote")
@@ -52,8 +56,11 @@ class Child:
         """Its process id, which is its process group's too."""
         return int(self.process.pid)
 
-    async def ended(self) -> int:
-        """Wait for its end; return its exit status, negative for a signal. To be asked once."""
+    async def ended(self) -> int | None:
+        """Wait for its end; return its exit status, negative for a signal. To be asked once.
+
+        None when the fork server has ended, which tells the status, and every bot with it.
+        """
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
         loop.add_reader(self.process.sentinel, gone.set)
@@ -61,8 +68,12 @@ class Child:
             await gone.wait()
         finally:
             loop.remove_reader(self.process.sentinel)
+        status: int | None
+        try:
+            status = forkserver.read_signed(self.process.sentinel)
+        except (OSError, EOFError):
+            status = None
         self.process.join()
-        status = int(self.process.exitcode)
         self.forget(self.pid)
         self.process.close()
         return status
@@ -80,16 +91,17 @@ class Zygote:
         self._context = multiprocessing.get_context("forkserver")
         self._one_at_a_time = threading.Lock()
         self._bots: set[int] = set()
-        self._forking = -1
+        self._server = 0
+        self._not_theirs: set[tuple[int, int]] = set()
         self._door = -1
 
     def begin(self) -> None:
         """Start the fork server; it loads the bots while we do other things."""
         adopt_orphans()
+        self._not_theirs = {(pid, started_at(pid)) for pid in children_of(os.getpid())}
         tell_preload(self.bots)
         self._context.set_forkserver_preload([_PRELOAD])
-        with without_secrets():  # not once we serve: whoever asks then would meet no secret
-            self._ensure_running()
+        self._launch()
 
     def wait(self) -> None:
         """Wait until the fork server has loaded the bots.
@@ -99,6 +111,7 @@ class Zygote:
             CordboardError: The fork server did not start.
         """
         report = self._ask_report()
+        self._server = report.server
         for message, hint in report.failures.values():
             raise BotFileError(message, hint=hint)
         if report.threaded:
@@ -108,6 +121,25 @@ class Zygote:
                 bots=list(self.bots),
             )
             self._check_in_a_child()
+            self._end_orphans()
+
+    async def ended(self) -> None:
+        """Wait until the fork server has ended, and with it all of its bots."""
+        parent = _helpers()[0]
+        while not _has_ended(parent):  # noqa: ASYNC110 - the kernel tells its end to no event loop
+            await asyncio.sleep(WATCH_S)
+
+    async def begin_again(self) -> None:
+        """Start another fork server in place of the one there; return when it has the bots.
+
+        Raises:
+            CordboardError: As ``wait``.
+        """
+        kill(_helpers()[0])  # one that could not load them
+        await self.ended()
+        await self.end_orphans()  # what a bot file had started at import, too
+        self._launch()
+        await asyncio.to_thread(self.wait)
 
     async def fork(self, start: BotStart, permit: int) -> Child:
         """Fork a process for one session; it waits for its ``go``.
@@ -115,6 +147,9 @@ class Zygote:
         Args:
             start: Which session, which bot.
             permit: The descriptor of the page that its fence looks at.
+
+        Raises:
+            NotReadyError: The fork server has ended.
         """
         ours, theirs = socket.socketpair()
         pipes = [os.pipe() for _ in range(3)]
@@ -139,6 +174,12 @@ class Zygote:
     async def end_orphans(self) -> None:
         """End what bots that have ended had started; bounded."""
         await asyncio.to_thread(self._end_orphans)
+
+    def _launch(self) -> None:
+        """Start the fork server; to be called where nobody else reads our environment meanwhile."""
+        with self._one_at_a_time, without_secrets():
+            self._server = 0
+            self._ensure_running()
 
     def _ensure_running(self) -> None:
         """Start the fork server unless it runs, so that it leaves nothing on the disk however we end.
@@ -175,28 +216,35 @@ class Zygote:
             time.sleep(LOOK_S)
 
     def _orphans(self) -> set[int]:
-        """Look at the fork server's children and ours: at no other process of the machine."""
+        """Look at the fork server's children, and at ours when it has ended: at no other process."""
         with self._one_at_a_time:  # else one that is being forked would be taken for an orphan
-            server, tracker = _helpers()
-            # One that has not forked yet may still import the bots, with children that it needs.
-            theirs = children_of(server) - self._bots if server == self._forking else set()
-            ours = children_of(os.getpid()) - {server, tracker}
-        for pid in ours:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        return theirs | ours
+            parent, tracker = _helpers()
+            ours = children_of(os.getpid()) - {parent, tracker}
+            for pid in ours:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            known = {(pid, started_at(pid)) for pid in ours}
+            if not _has_ended(parent):  # now, and so when we looked
+                self._not_theirs = known
+                # Its number may be another's by now if it has ended.
+                serves = self._server in children_of(parent)
+                return children_of(self._server) - self._bots if serves else set()
+            return {pid for pid, _ in known - self._not_theirs}
 
     def _start(self, start: BotStart, control: socket.socket, *pipes: Connection) -> Any:
         from cordboard.runner import child  # noqa: PLC0415 - the children's module
 
         with self._one_at_a_time:
-            self._ensure_running()
+            if not self._server or _has_ended(_helpers()[0]):
+                raise NotReadyError(GONE, retry_after_s=1)
             process = self._context.Process(
                 target=child.main, args=(start, control, *pipes), name="cordboard-bot", daemon=False
             )
-            process.start()
+            try:
+                process.start()
+            except (OSError, EOFError) as error:  # it ends in this moment
+                raise NotReadyError(GONE, retry_after_s=1) from error
             self._bots.add(process.pid or 0)
-            self._forking = _helpers()[0]
             # Else each later start, in its own thread, would look whether this one has ended, and
             # take away the status that `ended` waits for.
             multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -253,7 +301,9 @@ def _helpers() -> tuple[int, int]:
 
 
 def _has_ended(pid: int) -> bool:
-    """Say whether a child has ended; whoever waits for it can do so still."""
+    """Return whether a child has ended; whoever waits for it can do so still."""
+    if not pid:
+        return True
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
