@@ -1,7 +1,8 @@
 # Every verb of the project. `.ci/run` uses the same ones; the steps are in scripts/.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install up test lint bench docs lock clean
+# setup.sh is a recipe of its own, so that its parent is make: it ends when make does.
+.PHONY: help install dev up test lint bench docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -9,20 +10,22 @@ help: ## show this list
 install: ## set up .venv with the locked dependencies; no more than needed
 	@scripts/setup.sh up
 
+dev:
+	@scripts/setup.sh dev
+
 up: install ## run everything on this machine; ARGS="--bot my_bot.py" are handed on
 	@exec env -u PYTHONDONTWRITEBYTECODE .venv/bin/cordboard up $(ARGS)
 
-test: ## run all tests; ARGS="tests/store -x" chooses
+test: dev ## run all tests; ARGS="tests/store -x" chooses
 	@scripts/test.sh $(ARGS)
 
-lint: ## ruff, mypy, import-linter
+lint: dev ## ruff, mypy, import-linter
 	@scripts/lint.sh
 
-bench: ## run the benchmarks; ARGS=startup chooses
+bench: dev ## run the benchmarks; ARGS=startup chooses
 	@scripts/bench.sh $(ARGS)
 
-docs: ## write the generated pages of docs/, docs/coverage.md by running all tests, and check all links
-	@scripts/setup.sh dev
+docs: dev ## write the generated pages of docs/, docs/coverage.md by running all tests, and check all links
 	@.venv/bin/python scripts/docs.py --coverage
 
 lock: ## pin the newest allowed dependencies, with hashes

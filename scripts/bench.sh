@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-scripts/setup.sh dev
+needs_venv
 unset PYTHONDONTWRITEBYTECODE
 failed=""
 for file in benchmarks/[a-z]*.py benchmarks/*/bench_*.py; do

@@ -15,3 +15,13 @@ is_debian() { grep -qs '^ID=debian' /etc/os-release && command -v apt-get >/dev/
 
 # "sudo " where the user needs it.
 as_root() { is_root || printf 'sudo '; }
+
+# fingerprint up|dev: what an installation was made from.
+fingerprint() {
+    { pwd -P; command -v cc || true; cat "requirements/$1.txt" pyproject.toml hatch_build.py src/cordboard/*/*.c; } | sha256sum | cut -d ' ' -f 1
+}
+
+# The scripts that make runs after setup.sh.
+needs_venv() {
+    [ -x .venv/bin/python ] || fail "There is no .venv here." "Run it by make, which sets .venv up first: make help"
+}

@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-scripts/setup.sh dev
+needs_venv
 failed=""
 check() {
     name=$1

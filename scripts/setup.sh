@@ -2,8 +2,10 @@
 # Sets up .venv: setup.sh up|dev
 #
 # A stamp inside .venv holds the fingerprint of what was installed, written when all is done, so that
-# a second run costs nothing. While pip writes, .venv/.unfinished exists: an interrupted install is
-# thrown away by the next run instead of being taken for done.
+# a second run costs nothing. From when pip begins to write until all is done, .venv/.unfinished exists:
+# an install that was interrupted there is thrown away by the next run instead of being taken for done.
+#
+# pip ends with this script, and this script with make, in whatever way either ends (guarded.py).
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -13,6 +15,12 @@ log=.make/install.log
 unset PYTHONDONTWRITEBYTECODE
 
 main() {
+    trap 'end_child' EXIT
+    trap 'interrupted 129' HUP
+    trap 'interrupted 130' INT
+    trap 'interrupted 131' QUIT
+    trap 'interrupted 143' TERM
+    at_terminal=$(has_terminal && echo yes || true)
     mkdir -p .make 2>/dev/null || fail "Cannot write in $PWD." "Clone into a directory of your own."
     one_at_a_time
     if ! is_done; then
@@ -31,16 +39,12 @@ main() {
 one_at_a_time() {
     command -v flock >/dev/null 2>&1 || return 0
     exec 9>.make/lock
-    flock -n 9 && return 0
+    if flock -n 9; then return 0; fi
     say "another make sets things up here; waiting for it"
-    flock 9
+    until flock -w 1 9; do parent_lives || exit 1; done
 }
 
 # --- is there anything to do?
-
-fingerprint() {
-    { pwd -P; command -v cc || true; cat "requirements/$1.txt" pyproject.toml hatch_build.py src/cordboard/*/*.c; } | sha256sum | cut -d ' ' -f 1
-}
 
 is_done() {
     [ ! -e .venv/.unfinished ] || return 1
@@ -49,7 +53,7 @@ is_done() {
 }
 
 write_stamps() {
-    rm .venv/.unfinished
+    rm -f .venv/.unfinished
     fingerprint up >.venv/.stamp-up
     # dev.txt holds all of up.txt in the same versions.
     if [ "$kind" = dev ]; then fingerprint dev >.venv/.stamp-dev; fi
@@ -102,7 +106,8 @@ make_venv() {
     rm -rf .venv
     mkdir .venv
     : >.venv/.unfinished
-    "$python" -m venv .venv >"$log" 2>&1 || explain "Cannot make the virtual environment .venv."
+    guarded "$python" venv .venv || explain "Cannot make the virtual environment .venv."
+    rm .venv/.unfinished
 }
 
 # Complete, of this place (its scripts hold absolute paths), and of a Python that still runs.
@@ -113,63 +118,106 @@ usable_venv() {
 }
 
 install_locked() {
-    count=$(grep -c '^[a-z0-9].*==' "requirements/$kind.txt")
+    count=$(grep -c '^[a-z0-9].*==' "requirements/$kind.txt") || fail "requirements/$kind.txt names no package."
     say "installing $count locked packages: about 400 MB to fetch once; one to five minutes"
-    : >.venv/.unfinished
-    pip_install "installing" --require-hashes -r "requirements/$kind.txt"
+    began=$(date +%s)
+    pip install --progress-bar off --require-hashes -r "requirements/$kind.txt" ||
+        explain "Installing the dependencies failed."
 }
 
 install_package() {
+    count=""
+    began=$(date +%s)
     # What venv brought with it; its .pth file would be run at each start.
-    .venv/bin/python -m pip --disable-pip-version-check uninstall -q -y setuptools >"$log" 2>&1 || true
-    pip_install "installing cordboard itself" --no-deps --no-build-isolation -e .
+    pip uninstall -q -y setuptools || true
+    pip install --progress-bar off --no-deps --no-build-isolation -e . ||
+        explain "Installing cordboard itself failed."
 }
 
-# Runs pip with its noise in the log; on a terminal, one line tells how far it is.
-pip_install() {
-    doing=$1
+pip() {
+    guarded .venv/bin/python pip --disable-pip-version-check --no-input "$@"
+}
+
+# --- a child that ends with this script: guarded PYTHON MODULE ARGUMENT ...
+
+# Its noise goes to the log; on a terminal, one line tells how far it is.
+guarded() {
+    interpreter=$1
     shift
-    began=$(date +%s)
-    .venv/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off "$@" \
-        >"$log" 2>&1 9>&- &
-    pid=$!
-    trap 'stop_pip 130' INT
-    trap 'stop_pip 143' TERM HUP
-    while kill -0 "$pid" 2>/dev/null; do
-        [ -t 2 ] && tell_progress
+    "$interpreter" -I scripts/guarded.py $$ "$@" >"$log" 2>&1 9>&- &
+    child=$!
+    while kill -0 "$child" 2>/dev/null; do
+        parent_lives || interrupted 1
+        has_terminal || [ -z "$at_terminal" ] || interrupted 129
+        if [ -t 2 ]; then tell_progress; fi
         sleep 0.5
     done
-    [ -t 2 ] && printf '\r\033[K' >&2
-    wait "$pid" && status=0 || status=$?
-    trap - INT TERM HUP
-    [ "$status" = 0 ] || explain "Installing the dependencies failed."
+    if [ -t 2 ]; then printf '\r\033[K' >&2; fi
+    ended=$child
+    child=""
+    wait "$ended"
 }
 
 tell_progress() {
-    if grep -q '^Installing collected' "$log"; then
-        step="writing them into .venv"
-    else
-        step="$(grep -c '^Collecting' "$log") of $count fetched"
-    fi
-    printf '\r\033[K  %s: %s, %s s' "$doing" "$step" "$(($(date +%s) - began))" >&2
+    [ -n "${began:-}" ] || return 0
+    printf '\r\033[K  %s, %s s' "$(step)" "$(($(date +%s) - began))" >&2
 }
 
-stop_pip() {
-    trap - INT TERM HUP
-    kill "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null || true
-    printf '\n' >&2
-    say "interrupted; the next make starts the set-up afresh"
+step() {
+    if [ -z "$count" ]; then
+        echo "installing cordboard itself"
+    elif grep -q '^Installing collected' "$log"; then
+        echo "installing: writing the packages into .venv"
+    else
+        fetching "$(lines '^Collecting\|^Requirement already')"
+    fi
+}
+
+# Packages of other systems are locked too; pip says first which ones it leaves out.
+fetching() {
+    if [ "$1" = 0 ]; then
+        echo "installing: asking for the first of $count packages"
+    else
+        echo "installing: fetching package $1 of $((count - $(lines '^Ignoring')))"
+    fi
+}
+
+# How many lines of the log match; grep's status is 1 where none does.
+lines() { grep -c "$1" "$log" || true; }
+
+# Make, or whatever else started this script, is still its parent.
+parent_lives() {
+    read -r _ _ _ parent _ <"/proc/$$/stat" 2>/dev/null || return 0
+    [ "$parent" = "$PPID" ]
+}
+
+# Whether there is a terminal to be ended from. The kernel tells its closing to the session's first
+# process alone, which may be a make that waits for this script (ssh -t HOST make install).
+has_terminal() { (: </dev/tty) 2>/dev/null; }
+
+interrupted() {
+    trap '' HUP INT QUIT TERM
+    end_child
+    printf '\n' >&2 || true
+    say "interrupted; the next make takes the set-up up again" || true
     exit "$1"
+}
+
+end_child() {
+    [ -n "${child:-}" ] || return 0
+    kill "$child" 2>/dev/null || true
+    tries=0
+    while [ "$tries" -lt 30 ] && kill -0 "$child" 2>/dev/null; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    kill -KILL "-$child" 2>/dev/null || true
+    child=""
 }
 
 # Says in one sentence why the last step failed, from its log.
 explain() {
-    # Nothing had been written yet: what is installed is still whole.
-    grep -q '^Installing collected\|^  Attempting uninstall' "$log" || rm -f .venv/.unfinished
-    [ -e .venv/bin/pip ] || : >.venv/.unfinished
     if grep -qi 'No space left on device\|Errno 28' "$log"; then
-        : >.venv/.unfinished
         fail "No space left on the disk: the set-up needs about 1.5 GB in $PWD." \
             "Free some (\`make clean\` removes what is half done), then the same again."
     elif grep -qi 'DO NOT MATCH THE HASHES' "$log"; then

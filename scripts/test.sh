@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-scripts/setup.sh dev
+needs_venv
 CHROMIUM=$(scripts/chromium.sh)
 if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
 unset PYTHONDONTWRITEBYTECODE
