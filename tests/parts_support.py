@@ -31,7 +31,10 @@ def make(part: str, store: Store | None = None, *, local: bool = True, **over: A
         return operator(settings, store, None, local=local)
     if part == "interface":
         return interface(settings, local=local)
-    return runner(settings, bare_runner(store), local=local)
+    bare = bare_runner(store)
+    app = runner(settings, bare, local=local)
+    app.state.runner = bare  # as the lifespan does, which most tests do without
+    return app
 
 
 def bare_runner(store: Store, url: str = RUNNER_URL) -> Runner:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from cordboard import emit
+from cordboard.contract.credential import runner_credential
 from cordboard.gateway.app import create_app
 from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV, Settings
 from cordboard.store import Holder, RunnerInfo, Store
@@ -280,7 +281,7 @@ class TestLeave:
         assert not leaving.done()
         method, path, _, headers = stand_in.asked[0]
         assert (method, path) == ("POST", "/sessions/a/leave")
-        assert headers["authorization"] == f"Bearer {SECRET}"
+        assert headers["authorization"] == f"Bearer {runner_credential(SECRET, stand_in.url)}"
         assert headers["x-session-id"] == "a"
         await gateway.store.finish("a", 1, "left")
         status, body, _ = await leaving

@@ -19,6 +19,7 @@ from cordboard.operator.place import Placer
 from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
 from cordboard.store import Assignment, RunnerInfo, Store, open_store
+from cordboard.web.runners import RunnerClient
 from plane_support import Processes, ready
 from tests_support import StandIn, served, until
 
@@ -83,7 +84,7 @@ async def test_assigned_is_asked_for(
 
     monkeypatch.setattr(Store, "assign", slow)
     async with aiohttp.ClientSession() as client:
-        runners = Runners(client, lambda: {"Authorization": "Bearer s"})
+        runners = Runners(RunnerClient(client, lambda: ("s",)))
         loop = Loop("op", store, Placer(store, runners, None), Sweeper(store, runners, None))
         running = asyncio.create_task(loop.run())
         await assigned.wait()

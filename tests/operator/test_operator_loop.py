@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from cordboard import emit
+from cordboard.contract.credential import runner_credential
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
 from cordboard.launchers import Status
@@ -18,6 +19,7 @@ from cordboard.operator.place import Placer
 from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
 from cordboard.store import Holder, RunnerInfo, SessionRecord, Store
+from cordboard.web.runners import RunnerClient
 from tests_support import StandIn, until
 
 
@@ -90,7 +92,7 @@ async def plane(
     launcher = NotedLauncher(room=0)
     with emit.capture() as records:
         async with aiohttp.ClientSession() as client:
-            runners = Runners(client, lambda: {"Authorization": "Bearer s"})
+            runners = Runners(RunnerClient(client, lambda: ("s",)))
             working = Loop(
                 "op-1",
                 store,
@@ -117,7 +119,7 @@ class TestPlacing:
             "sessionId": "a", "epoch": epoch, "room_url": "webrtc:a", "token": "t", "body": {"x": 1},
             "sessionUserName": "Ada", "bot": "default", "attempt": 1, "maxDurationSeconds": 14400,
         }  # fmt: skip
-        assert headers["authorization"] == "Bearer s"
+        assert headers["authorization"] == f"Bearer {runner_credential('s', plane.stand_in.url)}"
         assert headers["x-session-id"] == "a"
         assert await plane.store.depth() == 0
         assert plane.events("a") == ["launch.claimed", "launch.assigned"]

@@ -105,7 +105,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
         check_context(context)
     agreement.reach(settings, "runner")
     listener = serve.bind(args.host, args.port)
-    url = args.url or f"http://{_reachable(args.host)}:{listener.getsockname()[1]}"
+    url = _checked(args.url) or f"http://{_reachable(args.host)}:{listener.getsockname()[1]}"
     runner = _runner(args, settings, zygote, url)
     zygote.wait()
     app = create_app(settings, runner, local=auth.is_local(args.host))
@@ -147,6 +147,28 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     registry = Registry(host, capacity)
     bots = () if args.once else tuple(zygote.bots)
     return Runner(store, registry, Heartbeat(store, registry, bots), args.grace)
+
+
+def _checked(url: str | None) -> str | None:
+    """Return the address that the user named, without a trailing slash.
+
+    Raises:
+        UsageError: It is no http or https address, or has more than a host, a port and a path.
+    """
+    from urllib.parse import urlsplit
+
+    from cordboard.contract.errors import UsageError
+
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or parts.query or parts.fragment or parts.username is not None:
+        raise UsageError(f"--url {url!a}: expected http://HOST:PORT or https://HOST:PORT.")
+    return url.rstrip("/")
 
 
 def _reachable(host: str) -> str:

@@ -15,7 +15,8 @@ from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
 from cordboard.settings import Settings
 from cordboard.store import Agreement, Store
-from cordboard.web import agreement, auth, guard, health, problems, serve
+from cordboard.web import agreement, guard, health, problems, serve
+from cordboard.web.runners import RunnerClient
 
 GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
 
@@ -52,7 +53,7 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with store, agreed, aiohttp.ClientSession() as client:
             hub = Hub(store)
-            relay = Relay(client, lambda: auth.authorization(settings.control_secrets))
+            relay = Relay(RunnerClient(client, lambda: settings.control_secrets))
             app.state.services = Services(settings, store, hub, relay, agreed)
             listening = asyncio.create_task(hub.run(), name="hub")
             yield

@@ -1,61 +1,57 @@
 """Asking the runner that holds a session, on behalf of a caller."""
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
-import aiohttp
-
-from cordboard.context import current
-from cordboard.context.carrier import inject_headers
 from cordboard.contract.errors import UpstreamError, UpstreamTimeoutError
+from cordboard.emit import get_logger
+from cordboard.web.runners import Failures, Reply, RunnerClient
 
 SIGNALLING_TIMEOUT_S: Final = 15.0
+_JSON: Final = ("application/json", "application/problem+json")
+_NOT_LET_IN: Final = (401, 403)
+
+log = get_logger("gateway")
 
 
 class Relay:
-    """HTTP to runners, authenticated with the control secret and carrying the session's id.
+    """Asks runners; what a caller is told of a failure is ours, and names no address.
 
     Args:
-        client: The connections.
-        headers: Gives the authentication as it is now.
+        runners: Calls them.
     """
 
-    def __init__(
-        self, client: aiohttp.ClientSession, headers: Callable[[], Mapping[str, str]]
-    ) -> None:
-        self._client = client
-        self._headers = headers
+    def __init__(self, runners: RunnerClient) -> None:
+        self._runners = runners
 
     async def ask(
         self,
         method: str,
-        url: str,
+        base: str,
+        path: str,
         body: bytes | None = None,
         *,
         timeout_s: float = SIGNALLING_TIMEOUT_S,
-    ) -> tuple[int, bytes, str]:
-        """Return status, body and media type of the runner's answer.
+    ) -> Reply:
+        """Return the runner's answer.
 
         Raises:
             UpstreamTimeoutError: It did not answer in time.
-            UpstreamError: It cannot be reached.
+            UpstreamError: It cannot be reached, or answers as no runner does.
         """
-        headers = {**self._headers(), "Content-Type": "application/json"}
-        inject_headers(current(), headers)
         try:
-            async with self._client.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-            ) as answer:
-                return answer.status, await answer.read(), answer.content_type
+            reply = await self._runners.ask(method, base, path, body, timeout_s=timeout_s)
         except TimeoutError as error:
             raise UpstreamTimeoutError(
                 f"The runner that holds the session did not answer within {timeout_s:g} s."
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except Failures as error:
+            log.warning("A runner cannot be reached", runner_url=base, error=error)
+            raise UpstreamError("The runner that holds the session cannot be reached.") from error
+        if reply.status in _NOT_LET_IN:
             raise UpstreamError(
-                f"The runner that holds the session cannot be reached: {error}."
-            ) from error
+                "The runner that holds the session does not know this gateway.",
+                hint="All parts need the same BOT_CONTROL_SHARED_SECRET.",
+            )
+        if reply.media_type not in _JSON:
+            raise UpstreamError("What answers for the runner is no runner.")
+        return reply

@@ -32,6 +32,7 @@ from cordboard.gateway import metrics
 from cordboard.gateway.bodies import JoinBody, LeaveBody, iso, join_answer, session_answer
 from cordboard.gateway.hub import Waiter
 from cordboard.store import Accepted, Leave, SessionRecord
+from cordboard.web.runners import session_path
 
 if TYPE_CHECKING:
     from cordboard.gateway.app import Services
@@ -231,9 +232,9 @@ async def _stopped(svc: "Services", left: Leave) -> bool:
 
 
 async def _ask_to_stop(svc: "Services", left: Leave) -> None:
-    url = f"{left.runner_url}/sessions/{left.session_id}/leave"
+    path = session_path(left.session_id, "leave")
     try:
-        await svc.relay.ask("POST", url, b"{}", timeout_s=LEAVE_CONFIRM_S)
+        await svc.relay.ask("POST", left.runner_url, path, b"{}", timeout_s=LEAVE_CONFIRM_S)
     except UpstreamError as error:
         # The runner reads the wish at its next renewal; a dead one is swept by an operator.
         log.warning("The runner could not be asked to stop the bot", error=error)
@@ -361,8 +362,9 @@ async def offer(session_id: str, request: Request, svc: Deps) -> Response:
             extra={"sessionId": session_id, "status": record.state},
         )
     body = await request.body()
-    url = f"{record.runner_url}/sessions/{session_id}/offer"
-    status, answer, media_type = await svc.relay.ask(request.method, url, body)
+    status, answer, media_type = await svc.relay.ask(
+        request.method, record.runner_url, session_path(session_id, "offer"), body
+    )
     return Response(answer, status, {HEADER_SESSION_ID: session_id}, media_type)
 
 

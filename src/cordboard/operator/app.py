@@ -20,7 +20,8 @@ from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
 from cordboard.settings import Settings
 from cordboard.store import Store
-from cordboard.web import agreement, auth, guard, health, problems
+from cordboard.web import agreement, guard, health, problems
+from cordboard.web.runners import RunnerClient
 
 
 def create_app(
@@ -33,7 +34,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with store, agreed, aiohttp.ClientSession() as client:
-            runners = Runners(client, lambda: auth.authorization(settings.control_secrets))
+            runners = Runners(RunnerClient(client, lambda: settings.control_secrets))
             name, turn, figures = consumer_name(), ColdTurn(), dict[str, Figures]()
             # Loops for each shard, rather than shards shared out among operators: a cluster lets
             # no command read two shards' streams, a shard that is away stops no other's loops, and

@@ -1,6 +1,6 @@
 """Talking to runners: handing a session over, and asking one whether it holds a session."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -8,11 +8,10 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from cordboard.context import current
-from cordboard.context.carrier import inject_headers
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS
 from cordboard.operator.plan import Sign
+from cordboard.web.runners import Failures, RunnerClient, session_path
 
 START_TIMEOUT_S: Final = 10.0
 ASK_TIMEOUT_S: Final = 2.0
@@ -67,61 +66,56 @@ class Told:
 
 
 class Runners:
-    """HTTP to runners, authenticated with the control secret.
+    """Asks runners on the operator's behalf.
 
     Args:
-        client: The connections.
-        headers: Gives the authentication as it is now.
+        client: Calls them.
     """
 
-    def __init__(
-        self, client: aiohttp.ClientSession, headers: Callable[[], Mapping[str, str]]
-    ) -> None:
+    def __init__(self, client: RunnerClient) -> None:
         self._client = client
-        self._headers = headers
 
     async def start(self, url: str, launch: Launch) -> tuple[Answer, str]:
         """Ask a runner to start a session; return its answer and the reason in words."""
-        headers = {**self._headers(), "Content-Type": "application/json"}
-        inject_headers(current(), headers)
+        body = msgspec.json.encode(start_body(launch))
         try:
-            async with self._client.post(
-                f"{url}/start",
-                data=msgspec.json.encode(start_body(launch)),
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=START_TIMEOUT_S),
-            ) as answer:
-                return _read_answer(answer.status, await answer.read())
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            reply = await self._client.ask("POST", url, "/start", body, timeout_s=START_TIMEOUT_S)
+        except Failures as error:
             return Answer.UNREACHABLE, f"{type(error).__name__}: {error}"
+        return _read_answer(reply.status, reply.content)
 
     async def holds(self, url: str, session_id: str, epoch: int) -> Told:
         """Ask a runner whether it holds a session under this epoch."""
+        path = session_path(session_id)
         try:
-            async with self._client.get(
-                f"{url}/sessions/{session_id}",
-                headers=self._headers(),
-                timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S),
-            ) as answer:
-                if answer.status == _NOT_FOUND:
-                    return Told(Sign.DOES_NOT_HOLD)
-                if answer.status != _OK:
-                    return Told(Sign.SILENT)
-                return _holds(await answer.json(), epoch)
+            reply = await self._client.ask("GET", url, path, timeout_s=ASK_TIMEOUT_S)
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, ConnectionRefusedError)
             return Told(Sign.REFUSED if refused else Sign.SILENT)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+        except Failures:
             return Told(Sign.SILENT)
+        if reply.status == _NOT_FOUND:
+            return Told(Sign.DOES_NOT_HOLD)
+        record = _object(reply.content) if reply.status == _OK else None
+        return Told(Sign.SILENT) if record is None else _holds(record, epoch)
+
+
+def _object(content: bytes) -> Mapping[str, Any] | None:
+    """Return a JSON object; None for anything else."""
+    try:
+        found = msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _holds(record: Mapping[str, Any], epoch: int) -> Told:
     """Read what a runner says of a session; one that it is stopping is still in its hands."""
     if record.get("epoch") != epoch:
         return Told(Sign.DOES_NOT_HOLD)
-    if record.get("status") in {"starting", "running", "stopping"}:
+    if str(record.get("status")) in {"starting", "running", "stopping"}:
         return Told(Sign.HOLDS)
-    reason, detail = record.get("reason"), record.get("detail")
+    reason, detail = str(record.get("reason")), record.get("detail")
     if reason not in REASONS or reason in NOT_AN_END:
         return Told(Sign.DOES_NOT_HOLD)
     return Told(Sign.OVER, reason, detail if isinstance(detail, str) else None)
@@ -130,10 +124,7 @@ def _holds(record: Mapping[str, Any], epoch: int) -> Told:
 def _read_answer(status: int, body: bytes) -> tuple[Answer, str]:
     if status == _OK:
         return Answer.STARTED, ""
-    try:
-        problem = msgspec.json.decode(body)
-        code, words = str(problem.get("code", "")), str(problem.get("detail", ""))
-    except (msgspec.DecodeError, AttributeError):
-        code, words = "", ""
+    problem = _object(body) or {}
+    code, words = str(problem.get("code", "")), str(problem.get("detail", ""))
     gone = status == _CONFLICT and code != "busy"
     return Answer.GONE if gone else Answer.REFUSED, words or f"HTTP {status}"

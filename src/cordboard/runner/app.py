@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -29,7 +30,7 @@ from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
 from cordboard.store import RunnerInfo, Store
-from cordboard.web import agreement, guard, health, problems
+from cordboard.web import agreement, auth, guard, health, problems
 
 LOAD_RETRY_S: Final = 5.0
 FINISH_LEAST_S: Final = 2.0  # for the last writes, where the grace is over
@@ -211,7 +212,15 @@ def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> Fas
     _add_routes(app)
     health.install(app, ready)
     problems.install(app)
-    guard.protect(app, settings, local=local, body_max_bytes=1024 * 1024)
+    url = runner.registry.host.url
+    guard.protect(
+        app,
+        settings,
+        local=local,
+        secrets=lambda: auth.of_runner(settings.control_secrets, url),
+        hosts=[urlsplit(url).hostname or "localhost"],
+        body_max_bytes=1024 * 1024,
+    )
     return app
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cordboard.contract.credential import runner_credential
 from cordboard.contract.errors import (
     BodyTooLargeError,
     CordboardError,
@@ -28,8 +29,13 @@ Secrets = Callable[[], tuple[str, ...]]
 
 
 def authorization(secrets: tuple[str, ...]) -> dict[str, str]:
-    """Return the headers with which our own services authenticate."""
+    """Return the headers with which an interface authenticates at its gateway."""
     return {"Authorization": f"Bearer {secrets[0]}"} if secrets else {}
+
+
+def of_runner(secrets: tuple[str, ...], url: str) -> tuple[str, ...]:
+    """Return what lets a caller into the runner at ``url``: its own credentials, or a secret."""
+    return (*secrets, *(runner_credential(secret, url) for secret in secrets))
 
 
 def is_local(host: str) -> bool:

@@ -86,6 +86,7 @@ def protect(
     *,
     local: bool,
     secrets: Secrets | None = None,
+    hosts: Collection[str] = (),
     body_max_bytes: int = BODY_MAX_BYTES,
 ) -> None:
     """Put what every part of the plane needs before an application, the innermost first.
@@ -95,6 +96,7 @@ def protect(
         settings: The secrets and bounds.
         local: Whether it listens on loopback, and so answers to names of this machine alone.
         secrets: Gives what lets a caller in; by default the control secrets.
+        hosts: Names under which it answers on loopback, beside those of the settings.
         body_max_bytes: The most that is read of a body.
     """
     app.add_middleware(BodyLimitMiddleware, limit_bytes=body_max_bytes)
@@ -104,5 +106,5 @@ def protect(
         required=bool(settings.control_secrets) or not local,
     )
     if local:
-        app.add_middleware(LocalHostsMiddleware, more=settings.local_hosts)
+        app.add_middleware(LocalHostsMiddleware, more=(*settings.local_hosts, *hosts))
     app.add_middleware(SessionMiddleware)

@@ -1,0 +1,169 @@
+"""The control secret never goes to an address that Redis named."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import unquote
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from cordboard.contract.credential import runner_credential
+from cordboard.contract.ids import is_session_id
+from cordboard.contract.launch import Launch
+from cordboard.operator.plan import Sign
+from cordboard.operator.runners import Answer, Runners
+from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV
+from cordboard.store import Holder, RunnerInfo, Store
+from cordboard.web import runners as module
+from cordboard.web.runners import ANSWER_MAX_BYTES, RunnerClient, session_path
+from parts_support import RUNNER_URL, client, make
+from tests_support import StandIn, served, until
+
+SECRET = "control-secret-of-the-plane"
+OLD = "previous-secret-of-the-plane"
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+
+
+@pytest.fixture
+async def calls() -> AsyncIterator[RunnerClient]:
+    async with aiohttp.ClientSession() as session:
+        yield RunnerClient(session, lambda: (SECRET, OLD))
+
+
+async def doors_opened(asked: list[Any]) -> list[tuple[str, str]]:
+    """Return which parts let in what a foreign runner was sent, in any header."""
+    opened: list[tuple[str, str]] = []
+    sent = {(name, value) for *_, headers in asked for name, value in headers.items()}
+    tries = [{name: value} for name, value in sent if name not in {"host", "content-length"}]
+    tries += [{"X-Bot-Secret": value.split()[-1]} for _, value in sent]
+    for part, path in (("runner", "/sessions"), ("gateway", "/metrics"), ("operator", "/metrics")):
+        async with client(make(part)) as asking:
+            opened += [
+                (part, next(iter(headers)))
+                for headers in tries
+                if (await asking.get(path, headers=headers)).status_code != 401
+            ]
+    return opened
+
+
+async def test_gateway_at_a_foreign_runner(store: Store, stand_in: StandIn) -> None:
+    """A record that names a foreign runner: offer, candidates and leave open no door elsewhere."""
+    stand_in.answers = {"/offer": (200, {}), "/leave": (200, {})}
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    async with served(make("gateway", store)) as url, aiohttp.ClientSession(url) as asking:
+        await store.accept(Launch(session_id="a", room_url="webrtc:r", epoch=1), queue_max=9)
+        await store.register(RunnerInfo("r1", stand_in.url, capacity=9))
+        await store.assign("a", 1)
+        await store.running("a", 1, Holder("r1", stand_in.url, "warm", 42))
+        for method in ("POST", "PATCH"):
+            await asking.request(method, "/sessions/a/offer", json={}, headers=headers)
+        async with asking.get("/sessions/a/events", headers=headers) as events:
+            await events.content.readline()
+            leaving = asking.post("/leave", json={"sessionId": "a"}, headers=headers)
+            task = asyncio.ensure_future(leaving)
+            await until(lambda: len(stand_in.asked) >= 3)
+            await store.finish("a", 1, "left")
+            (await task).close()
+    assert {path.rsplit("/", 1)[-1] for _, path, *_ in stand_in.asked} == {"offer", "leave"}
+    assert SECRET not in str(stand_in.asked)
+    assert await doors_opened(stand_in.asked) == []
+
+
+async def test_operator_at_a_foreign_runner(calls: RunnerClient, stand_in: StandIn) -> None:
+    """A registration that names a foreign runner: start and look open no door elsewhere."""
+    runners = Runners(calls)
+    await runners.start(stand_in.url, Launch(session_id="a", room_url="webrtc:r", epoch=1))
+    await runners.holds(stand_in.url, "a", 1)
+    assert [path for _, path, *_ in stand_in.asked] == ["/start", "/sessions/a"]
+    assert SECRET not in str(stand_in.asked)
+    assert OLD not in str(stand_in.asked)
+    assert await doors_opened(stand_in.asked) == []
+
+
+@pytest.mark.parametrize(
+    ("credential", "status"),
+    [
+        (SECRET, 200),
+        (OLD, 200),
+        (runner_credential(SECRET, RUNNER_URL), 200),
+        (runner_credential(OLD, RUNNER_URL), 200),
+        (runner_credential(SECRET, f"{RUNNER_URL}/"), 401),
+        (runner_credential(SECRET, "http://other.test:7860"), 401),
+        (runner_credential("another secret", RUNNER_URL), 401),
+        (runner_credential(SECRET, RUNNER_URL).upper(), 401),
+    ],
+)
+async def test_what_a_runner_takes(
+    credential: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secrets themselves (a person with curl), and the credentials of its own address."""
+    monkeypatch.setenv(CONTROL_SECRET_PREV, OLD)
+    async with client(make("runner")) as asking:
+        headers = {"Authorization": f"Bearer {credential}"}
+        assert (await asking.get("/sessions", headers=headers)).status_code == status
+
+
+async def test_no_redirect_is_followed(calls: RunnerClient, stand_in: StandIn) -> None:
+    """A runner cannot send its callers on to somewhere else."""
+
+    async def away(_request: Any) -> Response:
+        return RedirectResponse(f"{stand_in.url}/stolen", 307)
+
+    routes = [Route("/{path:path}", away, methods=["GET", "POST"])]
+    async with served(Starlette(routes=routes)) as url:
+        assert (await Runners(calls).holds(url, "a", 1)).sign is Sign.SILENT
+        launch = Launch(session_id="a", room_url="webrtc:r", epoch=1)
+        assert (await Runners(calls).start(url, launch))[0] is Answer.REFUSED
+    assert stand_in.asked == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"{" * 9, b"[1]", b"\xff", b'{"epoch":1,"status":[]}']
+)
+async def test_answers_of_no_runner(calls: RunnerClient, content: bytes) -> None:
+    """Whatever answers at a runner's address, a sweep goes on."""
+
+    async def answer(_request: Any) -> Response:
+        return Response(content, media_type="application/json")
+
+    async with served(Starlette(routes=[Route("/{path:path}", answer)])) as url:
+        found = await Runners(calls).holds(url, "a", 1)
+    assert found.sign in {Sign.SILENT, Sign.DOES_NOT_HOLD}
+
+
+async def test_answers_are_bounded(calls: RunnerClient) -> None:
+    """An answer that is too long is given up, not kept in memory."""
+
+    async def answer(_request: Any) -> Response:
+        return Response(b" " * (ANSWER_MAX_BYTES + 1), media_type="application/json")
+
+    async with served(Starlette(routes=[Route("/{path:path}", answer)])) as url:
+        with pytest.raises(module.TooLongError):
+            await calls.ask("GET", url, "/sessions/a", timeout_s=10)
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["", "ftp://h", "file:///etc/passwd", "http://", "http://u:p@h", "http://[", "//h", "\ud800"],
+)
+async def test_addresses_that_are_none(calls: RunnerClient, base: str) -> None:
+    """An address of another kind is a runner that cannot be reached, not an error of ours."""
+    assert (await Runners(calls).holds(base, "a", 1)).sign is Sign.SILENT
+
+
+@given(st.text("AZaz09._~:@-%/?#", min_size=1, max_size=12).filter(is_session_id))
+def test_the_path_that_arrives_is_the_one_that_was_meant(session_id: str) -> None:
+    """No id changes which call of a runner is made."""
+    url = module._url("http://h:1/base", session_path(session_id, "leave"))
+    *_, first, name, last = url.raw_path.split("/")
+    assert (first, unquote(name), last) == ("sessions", session_id, "leave")
