@@ -15,7 +15,10 @@ from importlib import import_module
 
 from cordboard import __version__
 from cordboard.contract.errors import CordboardError
-from cordboard.contract.typed import Any, Final, Protocol, cast
+from cordboard.contract.typed import TYPE_CHECKING, Any, Final, Protocol, cast
+
+if TYPE_CHECKING:
+    import io
 
 COMMANDS: Final[dict[str, str]] = {
     "up": "run everything on this machine: Valkey, gateway, operator, a runner, the interface",
@@ -87,6 +90,8 @@ def console() -> int:
     """
     gc.disable()
     _fill_closed_streams()
+    # What is printed may name a file whose name is not UTF-8.
+    cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="surrogateescape")
     status = main()
     gc.freeze()
     if sys.argv[1:2] and sys.argv[1] in _SHORT:

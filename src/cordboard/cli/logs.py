@@ -305,6 +305,7 @@ def _header(args: argparse.Namespace, query: "Query") -> "Header":
     import shlex
 
     from cordboard.logs.report import Header
+    from cordboard.logs.sources.directory import readable
 
     filters = {
         "--user": args.user,
@@ -316,12 +317,12 @@ def _header(args: argparse.Namespace, query: "Query") -> "Header":
         "--limit": args.limit,
     }
     return Header(
-        command=shlex.join(["cordboard", *sys.argv[1:]]),
-        environment=args.dir or args.env or "local",
+        command=readable(shlex.join(["cordboard", *sys.argv[1:]])),
+        environment=readable(args.dir or args.env or "local"),
         session_id=query.session,
         since=query.since,
         until=query.until,
-        filters=tuple(f"{name} {value}" for name, value in filters.items() if value),
+        filters=tuple(readable(f"{name} {value}") for name, value in filters.items() if value),
     )
 
 

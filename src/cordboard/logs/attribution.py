@@ -69,9 +69,9 @@ class Trail:
         self.first, self.last = min(self.first, at), max(self.last, at)
         service = str(record[SERVICE])
         self.services[service] = self.services.get(service, 0) + 1
-        if isinstance(boot := record.get(BOOT), str):
+        if boot := _name(record, BOOT):
             self._note_process(boot, service, raw=record.get(RAW) is True)
-        if isinstance(trace := record.get(TRACE_ID), str):
+        if trace := _name(record, TRACE_ID):
             self.traces.add(trace)
         if isinstance(event := record.get(EVENT), str):
             epoch, meta = record.get(EPOCH), record.get(META)
@@ -104,13 +104,19 @@ class Trail:
             return own, None
         if own != "absent":
             return None
-        if (boot := record.get(BOOT)) in self.alone:
+        if (boot := _name(record, BOOT)) in self.alone:
             return "inferred", f"its process (boot {boot}) serves this session alone"
-        if (trace := record.get(TRACE_ID)) in self.traces:
+        if (trace := _name(record, TRACE_ID)) in self.traces:
             return "inferred", f"its trace {trace} is the session's"
         if stream in self.streams and record.get(SESSION_ID) is None:
             return "inferred", "no other session speaks in its stream"
         return None
+
+
+def _name(record: Mapping[str, Any], key: str) -> str:
+    """Return a text of a record; empty where it has none: an empty one names nothing."""
+    value = record.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def attribution(record: Mapping[str, Any]) -> Attribution:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.carriers import Inner, unwrap
+from cordboard.logs.codec import decode
 from cordboard.logs.formats import Formats
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import own_key, said_key
+from cordboard.logs.stamps import OWN_START, holds_another, own_key, said_key
 
 _TRACE_STARTS: Final = (
     b"Traceback (most recent call last):",
@@ -97,16 +98,21 @@ class Assembler:
             if whole is None:
                 continue
             begin, inner = whole
-            if self._open is not None:
-                if _continues(self._open, inner.text):
-                    continue
-                yield self._open.done()
-                self._open = None
-            if inner.text.strip():
-                self._open = self._begun(begin, inner, first)
+            for text in parted(inner.text):
+                yield from self._taken(begin, inner._replace(text=text), first)
         if self._open is not None:
             yield self._open.done()
             self._open = None
+
+    def _taken(self, begin: int, inner: Inner, first: Callable[[], bytes]) -> Iterator[Entry]:
+        """Take one line; yield the entry that it ends."""
+        if self._open is not None:
+            if _continues(self._open, inner.text):
+                return
+            yield self._open.done()
+            self._open = None
+        if inner.text.strip():
+            self._open = self._begun(begin, inner, first)
 
     def rest(self) -> Iterator[Entry]:
         """Yield pieces whose end never came."""
@@ -148,12 +154,16 @@ def _continues(entry: _Open, text: bytes) -> bool:
     elif not text:
         if not entry.in_trace:
             return False
-    elif entry.in_trace and entry.parts[-1][:1] in {b" ", b"\t"} and _TRACE_END.match(text):
+    elif entry.in_trace and entry.parts[-1][:1] in {b" ", b"\t"} and _ends_trace(text):
         pass
     else:
         return False
     entry.parts.append(text)
     return True
+
+
+def _ends_trace(text: bytes) -> bool:
+    return _TRACE_END.match(text) is not None and _BEGINS_TEXT.match(text) is None
 
 
 def begins(line: bytes) -> bool:
@@ -164,3 +174,28 @@ def begins(line: bytes) -> bool:
     if inner.channel and inner.partial:
         return False
     return inner.text.startswith(b"{") or _BEGINS_TEXT.match(inner.text) is not None
+
+
+def parted(text: bytes) -> list[bytes]:
+    """Return a line as the lines of ours that it was made of.
+
+    The last line of a process that was killed while it wrote may lack its end and its newline; the
+    first line of the next process then stands directly behind it.
+    """
+    if not holds_another(text) or _is_json(text):
+        return [text]
+    parts, begin = [], 0
+    while (at := text.find(OWN_START, begin + 1)) >= 0:
+        if own_key(text[at:]) is None:
+            break
+        parts.append(text[begin:at])
+        begin = at
+    return [*parts, text[begin:]]
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,7 +1,7 @@
 """A line as bytes: as it was found, or as JSON, which is the same where it is a record of ours."""
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.logs.codec import encode
+from cordboard.logs.codec import decode, encode
 from cordboard.logs.line import Line
 from cordboard.logs.records import is_own, is_text
 from cordboard.logs.stamps import own_key
@@ -10,6 +10,22 @@ from cordboard.logs.stamps import own_key
 def raw_line(line: Line) -> bytes:
     """Return a line as it was found."""
     return line.raw + b"\n"
+
+
+def kept_line(line: Line) -> bytes:
+    """Return a line as it was found, without a newline; as its record where it is damaged JSON.
+
+    Whoever reads a folder of such lines by `jq` meets no line that begins as JSON and is none.
+    """
+    if not line.raw.startswith(b"{") or b"\n" in line.raw:
+        return line.raw
+    if is_own(line.record) and is_text(line.raw):
+        return line.raw
+    try:
+        decode(line.raw)
+    except (ValueError, RecursionError):
+        return encode(line.record)
+    return line.raw
 
 
 def json_line(line: Line) -> bytes:

@@ -10,6 +10,7 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _USUAL_RATIO: Final = 8  # logs are packed to about an eighth
 _CHUNK: Final = 256 * 1024
+_KEPT_BYTES: Final = 64 * 1024  # as far as `Track.key_before` looks back
 
 
 class PackedTape:
@@ -35,10 +36,11 @@ class PackedTape:
             more = self._more()
             if not more:
                 break
-            self._forget(offset)
+            self._forget(offset - _KEPT_BYTES)
             self._buffer += more
-        self._forget(offset)
-        return bytes(self._buffer[:size])
+        self._forget(offset - _KEPT_BYTES)
+        begin = offset - self._base
+        return bytes(self._buffer[begin : begin + size])
 
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
         """Read up to ``size`` bytes at ``offset``; return how many."""

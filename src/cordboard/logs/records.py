@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from cordboard.contract.record import (
     BOOT,
+    EPOCH,
     ERROR,
     EVENT,
     EVENTS,
@@ -17,6 +18,7 @@ from cordboard.contract.record import (
     LEVELS,
     MESSAGE,
     META,
+    RAW,
     ROOM,
     SEQ,
     SERVICE,
@@ -41,6 +43,25 @@ from cordboard.logs.times import KEY_BYTES
 
 _HEAD_CHARS: Final = 256  # a text line's level is within these
 _TEXTS: Final = (SERVICE, TAG, SESSION_ID, USER_ID, USER_NAME, ROOM, TRACE_ID, SPAN_ID)
+_OPTIONAL: Final = {
+    TAG: str,
+    USER_ID: str,
+    USER_NAME: str,
+    ROOM: str,
+    EPOCH: int,
+    TRACE_ID: str,
+    SPAN_ID: str,
+    EVENT: str,
+    META: dict,
+    ERROR: dict,
+    RAW: bool,
+    TRUNCATED: bool,
+}
+"""Keys that may be absent or null, with their types."""
+
+_KINDS: Final = {**_OPTIONAL, BOOT: str, SEQ: int}
+"""Keys that a line of others keeps where it has them in our type; else their values go into ``meta``."""
+
 _LEVEL_WORD: Final = pattern(
     r"\b(TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|CRITICAL|FATAL|EXCEPTION)\b"
     r"|\[(trace|debug|info|notice|warn|warning|error|critical|fatal) *\]"
@@ -92,19 +113,29 @@ def record_of(
 
 
 def is_own(record: Mapping[str, Any]) -> bool:
-    """Say whether a decoded object is a record of the contract."""
+    """Return whether a decoded object is a record of the contract, each key of its type."""
     try:
         return (
             type(record[SEQ]) is int
             and type(record[MESSAGE]) is str
             and type(record[SERVICE]) is str
             and type(record[SESSION_ID]) is str
+            and type(record[BOOT]) is str
+            and type(record[TIMESTAMP]) is str
             and record[LEVEL] in LEVELS
             and len(record[TIMESTAMP]) == KEY_BYTES
-            and BOOT in record
+            and _fits(record)
         )
     except (KeyError, TypeError):
         return False
+
+
+def _fits(record: Mapping[str, Any]) -> bool:
+    for name, kind in _OPTIONAL.items():
+        value = record.get(name)
+        if value is not None and type(value) is not kind:
+            return False
+    return True
 
 
 def _repaired(head: bytes) -> tuple[Any, str]:
@@ -156,7 +187,11 @@ def _mapped(record: dict[str, Any], key: bytes, service: str, formats: Formats) 
         rest.pop(EVENT, None)
     if ERROR in found:
         mapped[ERROR] = _error(found[ERROR])
-    mapped |= {name: rest.pop(name) for name in KEYS if name not in mapped and name in rest}
+    mapped |= {
+        name: rest.pop(name)
+        for name in KEYS
+        if name not in mapped and type(rest.get(name)) is _KINDS.get(name)
+    }
     meta = mapped.pop(META, None)
     extra = {**(meta if isinstance(meta, dict) else {} if meta is None else {META: meta}), **rest}
     if extra:

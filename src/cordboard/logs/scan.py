@@ -8,7 +8,7 @@ from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary
 from cordboard.logs.lines import Arranged, Lines, Listed
 from cordboard.logs.prefilter import Prefilter, Term, holds
-from cordboard.logs.stamps import OWN_KEY, OWN_TAIL, own_key
+from cordboard.logs.stamps import OWN_KEY, OWN_TAIL, holds_another, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
 from cordboard.logs.times import LOWEST, seconds
 from cordboard.logs.track import Range, Track, disorder_s
@@ -189,7 +189,7 @@ class Scan:
         if end == 0 or (start == 0 and base != first):
             return None, 0
         line = data[start:end].rstrip(b"\r\n")
-        key = own_key(line)
+        key = None if holds_another(line) else own_key(line)
         alone = base + end == stop or data.startswith(b"{", end) or _OWN_ERROR not in line
         if key is None or not alone:
             return None, 0
@@ -212,7 +212,7 @@ class Scan:
                 whole = b"".join(entry.raw + b"\n" for entry in entries)
                 self.watch(Block(whole, len(whole), block.offset))
             return entries
-        terms = list(wanted.anywhere)
+        terms = [term for term in wanted.anywhere if all(term)]  # an empty text is in each line
         if wanted.uncolored and block.find(_ESCAPE) < 0:
             terms = [*wanted.uncolored, *terms]
         if wanted.own and block.is_own:
@@ -282,38 +282,63 @@ class Scan:
             if at < done:
                 continue
             start = buffer.rfind(b"\n", 0, at) + 1
-            done = buffer.find(b"\n", at, size) + 1 or size
-            line = block.part(start, done).rstrip(b"\r\n")
-            key = own_key(line)
-            if key is not None and (
-                done == size or buffer[done] == _BRACE or _OWN_ERROR not in line
-            ):
+            end = buffer.find(b"\n", at, size) + 1 or size
+            line = block.part(start, end).rstrip(b"\r\n")
+            key = None if holds_another(line) else own_key(line)
+            if key is not None and (end == size or buffer[end] == _BRACE or _OWN_ERROR not in line):
+                done = end
                 if holds(line, others) and (OWN_TAIL not in line or holds(line, self.wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)
                 continue
-            entry, done = self._whole_entry(block, start, done)
-            if entry is not None and holds(entry.raw, terms):
-                yield entry
+            entries, done = self._whole_entries(block, start, end, done)
+            yield from (entry for entry in entries if holds(entry.raw, terms))
 
-    def _whole_entry(self, block: Block, start: int, end: int) -> tuple[Entry | None, int]:
-        """Return the entry that the line at ``start`` is part of, and where it ends."""
-        buffer, size, hit = block.buffer, block.size, block.offset + start
-        for _ in range(_BACK_MAX):
-            if start == 0 or begins(block.part(start, end)):
-                break
-            start = buffer.rfind(b"\n", 0, start - 1) + 1
-        for _ in range(_FORWARD_MAX):
-            after = buffer.find(b"\n", end, size) + 1 or size
-            if end >= size or begins(block.part(end, after)):
-                break
-            end = after
+    def _whole_entries(
+        self, block: Block, start: int, end: int, done: int
+    ) -> tuple[list[Entry], int]:
+        """Return the entries around a line, and where the last of them ends.
+
+        Where no line surely begins an entry they are many: all are returned, so that whoever searches
+        goes on behind them and no line is looked at once for each hit.
+
+        Args:
+            block: The block.
+            start: Where the line begins.
+            end: Where it ends.
+            done: What stands before that has been looked at.
+        """
+        hit = block.offset + start
+        start = _back(block, start, done)
+        end, whole = _forward(block, end)
         offset = block.offset + start
-        lines = _lines(block.part(start, end), offset)
         assembler = Assembler(self.track.formats)
-        entries = list(assembler.entries(lines, lambda: self.track.key_before(offset)))
-        found = next((entry for entry in reversed(entries) if entry.offset <= hit), None)
-        following = [entry.offset for entry in entries if entry.offset > hit]
-        return found, (min(following) - block.offset if following else end)
+        entries = list(
+            assembler.entries(
+                _lines(block.part(start, end), offset), lambda: self.track.key_before(offset)
+            )
+        )
+        if not whole and entries and entries[-1].offset > hit:  # it may go on
+            end = entries.pop().offset - block.offset
+        return entries, end
+
+
+def _back(block: Block, start: int, done: int) -> int:
+    """Return where the entry begins that the line at ``start`` is part of, at ``done`` at the latest."""
+    for _ in range(_BACK_MAX):
+        if start <= done or begins(block.part(start, block.buffer.find(b"\n", start) + 1)):
+            break
+        start = block.buffer.rfind(b"\n", 0, start - 1) + 1
+    return max(start, done)
+
+
+def _forward(block: Block, end: int) -> tuple[int, bool]:
+    """Return where the next line stands that surely begins an entry, and whether one was found."""
+    for _ in range(_FORWARD_MAX):
+        after = block.buffer.find(b"\n", end, block.size) + 1 or block.size
+        if end >= block.size or begins(block.part(end, after)):
+            return end, True
+        end = after
+    return end, False
 
 
 def _freed(part: Lines, lines: Lines) -> Lines:
@@ -343,10 +368,11 @@ def _places(block: Block, term: Term) -> Iterable[int]:
 
 
 def _finds(block: Block, part: bytes) -> Iterator[int]:
+    step = max(1, len(part))  # a search for nothing ends, too
     at = block.find(part)
     while at >= 0:
         yield at
-        at = block.find(part, at + len(part))
+        at = block.find(part, at + step)
 
 
 def _lines(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:

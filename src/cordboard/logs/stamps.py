@@ -49,6 +49,11 @@ def own_key(line: bytes) -> bytes | None:
     return None
 
 
+def holds_another(line: bytes) -> bool:
+    """Return whether a second line of our own form may begin inside a line of our own form."""
+    return line.startswith(OWN_START) and line.find(OWN_START, 1) > 0
+
+
 def tail_at(line: bytes) -> int:
     """Return where ``,"boot":"…","seq":…}`` stands at a line's end; -1 where it does not."""
     at = line.rfind(OWN_TAIL, max(0, len(line) - _TAIL_BYTES))

@@ -126,6 +126,7 @@ class Block:
                 self.buffer.startswith(OWN_START)
                 and self.buffer.endswith(b"}\n", 0, self.size)
                 and self.count(_OWN_SEAM) + 1 == self.count_of_lines
+                and self.count(OWN_START) == self.count_of_lines  # none was glued to another
                 and self.count(OWN_TAIL) >= self.count_of_lines
             )
         return self._is_own
@@ -133,8 +134,10 @@ class Block:
     def arrange(self) -> Arranged | None:
         """Return the lines in the order of time, once; None where not all are whole and in our own form."""
         if self.arranged is None and self.buffer.startswith(OWN_START) and self.is_text:
-            self.arranged = surveyed(self.buffer, self.size)
-            if self.arranged is None and self.is_own:
+            found = surveyed(self.buffer, self.size)
+            if found is not None and len(found.lines) == self.count(OWN_START):
+                self.arranged = found
+            elif found is None and self.is_own:
                 self.arranged = arranged(self.lines)
         return self.arranged
 

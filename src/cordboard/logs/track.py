@@ -3,12 +3,13 @@
 import os
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import le
 
 from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.entries import parted
 from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger, Run
 from cordboard.logs.lines import surveyed
@@ -22,6 +23,9 @@ _PART_BYTES: Final = 32 * 1024 * 1024
 _PROBE_BYTES: Final = 4 * 1024
 _SAMPLE_BYTES: Final = 16 * 1024
 _PROBE_MAX_BYTES: Final = 1024 * 1024
+_PROBE_SIZES: Final = (_SAMPLE_BYTES, 8 * _SAMPLE_BYTES, _PROBE_MAX_BYTES)
+"""What is looked at around a place, until enough is seen: mostly the first will do."""
+
 _GRAIN_BYTES: Final = 64 * 1024
 _SLACK_S: Final = 10.0
 _SLACK_MAX_S: Final = 3600.0
@@ -90,6 +94,7 @@ class Track:
         self._last: bytes | None = None
         self._spans: dict[tuple[bytes, bytes], Range] = {}
         self._known: list[tuple[int, bytes]] | None = None
+        self._asked: tuple[int, bytes] | None = None
 
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
@@ -139,17 +144,27 @@ class Track:
         return max(self._wide_disorder(), self._disorder(self.size // 2)) > most_s
 
     def key_before(self, offset: int) -> bytes:
-        """Return the time of what stands before an offset, or, where nothing does, after it."""
-        begin = max(0, offset - _GRAIN_BYTES)
-        for line in reversed(
-            self.tape.read(begin, offset - begin).split(b"\n")[1 if begin else 0 :]
-        ):
-            if (key := self.key_of(line)) is not None:
-                return key
-        for line in self.tape.read(offset, _GRAIN_BYTES).split(b"\n"):
-            if (key := self.key_of(line)) is not None:
-                return key
-        return self.modified
+        """Return the time of what stands before an offset, or, where nothing does, after it.
+
+        What an earlier call told counts where nothing in between says a time, so that a file without
+        times is looked through once, however often it is asked.
+        """
+        known = self._asked if self._asked is not None and self._asked[0] <= offset else None
+        near = max(0, offset - _GRAIN_BYTES)
+        begin = near if known is None else max(near, known[0])
+        lines = self.tape.read(begin, offset - begin).split(b"\n")
+        cut = begin > 0 and (known is None or begin > known[0])
+        key = self._first_said(reversed(lines[1:] if cut else lines))
+        if key is None and known is not None:
+            key = known[1]
+        elif key is None:
+            key = self._first_said(self.tape.read(offset, _GRAIN_BYTES).split(b"\n"))
+        self._asked = (offset, key or self.modified)
+        return self._asked[1]
+
+    def _first_said(self, lines: Iterable[bytes]) -> bytes | None:
+        keys = (self.key_of(parted(line)[-1]) for line in lines)
+        return next((key for key in keys if key is not None), None)
 
     def window_bytes(self, since: bytes, until: bytes) -> int:
         """Return how much has to be read for a window."""
@@ -173,15 +188,29 @@ class Track:
 
         None where there is no such line near by.
         """
-        begin = max(low, place - _PROBE_MAX_BYTES)
-        before = self.tape.read(begin, min(high, place + len(_OWN_LINE)) - begin).rfind(_OWN_LINE)
-        behind = self.tape.read(place, min(_PROBE_MAX_BYTES, high - place)).find(_OWN_LINE)
-        if (before < 0 and begin > low) or (behind < 0 and place + _PROBE_MAX_BYTES < high):
-            return None
-        return (
-            begin if before < 0 else begin + before + 1,
-            high if behind < 0 else place + behind + 1,
-        )
+        begin, end = self._own_line_to(place, low), self._own_line_behind(place, high)
+        return None if begin is None or end is None else (begin, end)
+
+    def _own_line_to(self, place: int, low: int) -> int | None:
+        """Return where the last line of ours begins up to a place, or ``low``; None where that is far."""
+        for size in _PROBE_SIZES:
+            begin = max(low, place - size)
+            at = self.tape.read(begin, place + len(_OWN_LINE) - begin).rfind(_OWN_LINE)
+            if at >= 0:
+                return begin + at + 1
+            if begin == low:
+                return low
+        return None
+
+    def _own_line_behind(self, place: int, high: int) -> int | None:
+        """Return where the next line of ours begins, or ``high``; None where that is far."""
+        for size in _PROBE_SIZES:
+            at = self.tape.read(place, min(size, high - place)).find(_OWN_LINE)
+            if at >= 0:
+                return place + at + 1
+            if place + size >= high:
+                return high
+        return None
 
     def _own_line_from(self, offset: int) -> int | None:
         data = self.tape.read(offset, _SAMPLE_BYTES)

@@ -14,6 +14,7 @@ from typing import Final
 
 from cordboard.contract.redaction import redact
 from cordboard.logs.coverage import Coverage
+from cordboard.logs.json_form import kept_line
 from cordboard.logs.line import Line
 from cordboard.logs.report import html, text
 from cordboard.logs.report.bounded import HeadTail
@@ -181,7 +182,7 @@ def _collection(target: Path) -> Iterator[_Sink]:
             with written(folder / "coverage.json") as file:
                 file.write(coverage_json(coverage))
 
-        yield _Sink(lambda line: spread.add(line.source, line.raw), finish)
+        yield _Sink(lambda line: spread.add(line.source, kept_line(line)), finish)
 
 
 @contextmanager
@@ -192,7 +193,7 @@ def _bundle(target: Path, header: Header) -> Iterator[_Sink]:
 
         def add(line: Line) -> None:
             gathering.add(line)
-            spread.add(line.source, clean_raw(line.raw))
+            spread.add(line.source, clean_raw(kept_line(line)))
 
         def finish(coverage: Coverage) -> None:
             spread.flush()

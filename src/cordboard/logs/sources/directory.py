@@ -33,13 +33,14 @@ class File:
         fd: Its descriptor.
 
     Attributes:
+        name: The path in valid text.
         head: Its first bytes, until they have been looked at.
     """
 
     kind: Final = "file"
 
     def __init__(self, path: str, fd: int) -> None:
-        self.name = path
+        self.name = readable(path)
         self.fd = fd
         self.status = os.fstat(fd)
         self.head = os.pread(fd, _HEAD_BYTES, 0)
@@ -86,7 +87,7 @@ class Directory:
         try:
             os.stat(self.name)
         except (FileNotFoundError, NotADirectoryError) as error:
-            missing = f"There are no logs: {self.name} does not exist."
+            missing = f"There are no logs: {readable(self.name)} does not exist."
             raise NotFoundError(missing, hint=self._hint) from error
         except OSError as error:
             self._refused(self.name, error)
@@ -105,7 +106,7 @@ class Directory:
         if not (self._known or self._answers):
             words = "it holds no file" if os.path.isdir(self.name) else "it is no file of lines"
             why = Shortfall("no_source", words)
-            return [Answer(self.name, "directory", shortfalls=(why,))]
+            return [Answer(readable(self.name), "directory", shortfalls=(why,))]
         return [*self._answers.values(), *self._gone()]
 
     def _gone(self) -> Iterator[Answer]:
@@ -113,7 +114,7 @@ class Directory:
             for part in UP_PARTS:
                 path = os.path.join(self.name, f"{part}.jsonl")
                 if not os.path.exists(path):
-                    yield Answer(path, "file", shortfalls=(Shortfall("gone"),))
+                    yield Answer(readable(path), "file", shortfalls=(Shortfall("gone"),))
 
     def forget(self, file: File) -> None:
         """Take note that a file is no more: another one may come to have its number."""
@@ -165,6 +166,7 @@ class Directory:
             return  # rotated away since the listing: the next one tells
         reason = "forbidden" if isinstance(error, PermissionError) else "unreadable"
         why = Shortfall(reason, error.strerror or str(error))
+        name = readable(name)
         self._answers[name] = Answer(name, "file", shortfalls=(why,))
 
     def _paths(self) -> Iterator[str]:
@@ -180,6 +182,11 @@ class Directory:
 
     def _closed(self, error: OSError) -> None:
         self._refused(str(error.filename), error)
+
+
+def readable(path: str) -> str:
+    r"""Return a path as valid text: bytes of it that are not UTF-8 as ``\xe9``."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _plain(path: str) -> str:
