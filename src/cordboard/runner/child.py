@@ -5,17 +5,19 @@ confirmed that this session and epoch hold the room.
 """
 
 import asyncio
+import atexit
 import contextlib
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from cordboard import emit
 from cordboard.context import Context, bind_process
@@ -25,6 +27,7 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.lease import Periods
 from cordboard.processes import adopt_orphans, die_with_parent
 from cordboard.runner import wire
+from cordboard.runner.birth import LastWords, limit_in_words, limit_memory
 from cordboard.runner.fence import Fence, Permit
 from cordboard.runner.wire import BotStart
 from cordboard.settings import SECRET_VARIABLES
@@ -52,6 +55,28 @@ def main(  # noqa: PLR0917 - what a process is given at its birth
         records: Where our log records go.
         permit: The page that says when our lease was last renewed.
     """
+    last_words = LastWords(control, start.memory_mb)
+    try:
+        fence = _set_up(start, out, err, records, permit)
+    except BaseException as error:  # noqa: BLE001 - whatever it was, it is told
+        last_words.tell(error)
+        _leave(1)
+    status = 1
+    try:
+        with asyncio.Runner(loop_factory=lambda: _Loop(fence.selector())) as loop:
+            status = loop.run(_Life(start, control).run())
+            _end_within(wire.EXIT_GRACE_S, status)
+    except BaseException as error:  # noqa: BLE001 - whatever it was, it is told
+        last_words.tell(error)
+        _end_within(wire.EXIT_GRACE_S, status)
+    finally:
+        _take_leave(status)
+
+
+def _set_up(
+    start: BotStart, out: Connection, err: Connection, records: Connection, permit: Connection
+) -> Fence:
+    """Make this process the session's own, before any word of its bot."""
     os.setsid()
     die_with_parent(os.getppid())
     adopt_orphans()  # so that what we leave behind is known to be of a session that has ended
@@ -65,33 +90,48 @@ def main(  # noqa: PLR0917 - what a process is given at its birth
     _set_environment(context)
     bind_process(context)
     emit.configure(service="bot", fd=records.fileno(), format="json")
-    status = 1
-    try:
-        fence = Fence(Permit(permit.fileno()), Periods(start.lease_s))
-        fence.install()
-        with asyncio.Runner(loop_factory=lambda: _loop(fence)) as loop:
-            status = loop.run(_Life(start, control).run())
-    except BaseException as error:  # noqa: BLE001 - whatever it was, it is told
-        log.error("The bot's process failed", error=error)
-    finally:
-        _leave(status)
+    fence = Fence(Permit(permit.fileno()), Periods(start.lease_s))
+    fence.install()
+    return fence
 
 
-def _loop(fence: Fence) -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(fence.selector())
+class _Loop(asyncio.SelectorEventLoop):
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Wait for no thread: one that the bot has left behind must not keep its process."""
 
 
 def _set_limits(memory_mb: int) -> None:
     """Let a bot that leaks or crashes end alone, without filling the disk."""
-    most = memory_mb * 1024 * 1024
+    limit_memory(memory_mb)
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 
 
-def _leave(status: int) -> None:
+def _take_leave(status: int) -> NoReturn:
+    """End as Python does, with what was registered by ``atexit``: exporters flush there.
+
+    Only without waiting for threads that the bot has left behind.
+    """
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, in _leave, does not run them
+    _leave(status)
+
+
+def _end_within(seconds: float, status: int) -> None:
+    """See that whatever the end of the event loop and the exit handlers wait for is waited for no longer."""
+
+    def end() -> None:
+        log.warning("The exit handlers did not end in time; ending without them", seconds=seconds)
+        _leave(status)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _leave(status: int) -> NoReturn:
     """End now: threads that the bot has left behind must not keep the process."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
@@ -141,15 +181,15 @@ class _Life:
         listening = asyncio.create_task(self._listen(reader, writer), name="cordboard control")
         lag = asyncio.create_task(_tell_lag(writer), name="cordboard lag")
         await self._go.wait()
-        reason, detail = await self._bot_to_its_end()
+        reason, detail = await self._bot_to_its_end(writer)
         await wire.send(writer, {"ended": reason, "detail": detail})
         for task in (listening, lag):
             task.cancel()
         return 1 if reason == "bot_crashed" else 0
 
-    async def _bot_to_its_end(self) -> tuple[str, str | None]:
+    async def _bot_to_its_end(self, writer: asyncio.StreamWriter) -> tuple[str, str | None]:
         """Run ``bot()``; return the reason of its end."""
-        self._bot = asyncio.create_task(self._run_bot(), name="bot")
+        self._bot = asyncio.create_task(self._run_bot(writer), name="bot")
         if self._stop is not None:
             self._bot.cancel()
         try:
@@ -167,13 +207,17 @@ class _Life:
 
     def _crashed(self, error: BaseException) -> tuple[str, str]:
         log.error("Bot crashed", event="bot.crashed", error=error)
-        return "bot_crashed", f"{type(error).__name__}: {error}"[:500]
+        detail = f"{type(error).__name__}: {error}"[:400]
+        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+            detail += f" ({limit_in_words(self.start.memory_mb)})"
+        return "bot_crashed", detail
 
-    async def _run_bot(self) -> str:
+    async def _run_bot(self, writer: asyncio.StreamWriter) -> str:
         from cordboard.runner.arguments import runner_arguments  # noqa: PLC0415
         from cordboard.runner.preload import bot_named  # noqa: PLC0415
 
         bot = bot_named(self.start.bot)
+        await wire.send(writer, {"loaded": True})
         connection = None
         if is_webrtc(self.start.launch.room_url):
             try:

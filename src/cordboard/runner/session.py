@@ -78,6 +78,7 @@ class BotSession:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     _lag_ms: float = 0.0
     _lag_told_at: float = field(default_factory=time.monotonic)
+    _loaded: asyncio.Event = field(default_factory=asyncio.Event)
     _child: Child | None = None
     _stop_reason: str | None = None
     _told_end: dict[str, Any] | None = None
@@ -106,6 +107,8 @@ class BotSession:
     @property
     def loop_lag_ms(self) -> float:
         """How late the bot's event loop is: as it last told, or as it should have told by now."""
+        if self._told_end is not None:  # its event loop has ended, too
+            return self._lag_ms
         silent_s = time.monotonic() - self._lag_told_at - wire.LAG_PERIOD_S
         return max(self._lag_ms, round(silent_s * 1000, 1))
 
@@ -149,6 +152,7 @@ class BotSession:
         log.info("Bot started", event="bot.started", pid=child.pid, attempt=self.launch.attempt)
         await wire.send(child.writer, {"go": True})
         faults.point("runner.go")
+        self._spawn(self._load_within(self.host.zygote.load_within_s))
         self._spawn(self._end_by(self.launch.max_duration_s, "max_duration"))
 
     async def stop(self, reason: str) -> None:
@@ -162,7 +166,10 @@ class BotSession:
             faults.point("runner.stop")
             await wire.send(self._child.writer, {"stop": reason})
             if not await self._gone_within(CANCEL_GRACE_S):
-                log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
+                if self._told_end is None:
+                    log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
+                else:
+                    log.warning("The bot's exit handlers go on; sending SIGTERM", pid=self.pid)
                 self._signal(signal.SIGTERM)
             if not await self._gone_within(TERM_GRACE_S):
                 log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=self.pid)
@@ -246,8 +253,11 @@ class BotSession:
                 future = self._asked.get(message["answer"])
                 if future is not None and not future.done():
                     future.set_result(message)
+            elif "loaded" in message:
+                self._loaded.set()
             elif "ended" in message:
                 self._told_end = message
+                self._spawn(self._kill_after(wire.EXIT_GRACE_S + TERM_GRACE_S))
 
     async def _to_its_end(
         self, child: Child, capture: Capture, listening: asyncio.Task[None]
@@ -289,7 +299,8 @@ class BotSession:
             self.reason = "bot_finished"
         else:
             self.reason, self.detail = "bot_crashed", status_in_words(status)
-        if self.lost or (not told and self.reason == "bot_crashed"):
+        silent = not told or "early" in told  # nobody but us says it
+        if self.lost or (silent and self.reason == "bot_crashed"):
             with bound_context(self.context):
                 log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
 
@@ -333,6 +344,23 @@ class BotSession:
                 detail=self.detail,
                 seconds=round(time.monotonic() - self.started_at, 1),
             )
+
+    async def _kill_after(self, seconds: float) -> None:
+        """End a process that does not end by itself, once it has told its end."""
+        await asyncio.sleep(seconds)
+        self._signal(signal.SIGKILL)
+
+    async def _load_within(self, seconds: float) -> None:
+        """End a bot's process that never gets as far as its bot."""
+        try:
+            await asyncio.wait_for(self._loaded.wait(), seconds)
+        except TimeoutError:
+            self._told_end = {
+                "ended": "bot_crashed",
+                "detail": f"The bot's process did not load its bot within {seconds:.0f} s.",
+                "early": True,
+            }
+            self._signal(signal.SIGKILL)
 
     async def _end_by(self, seconds: float, reason: str) -> None:
         await asyncio.sleep(seconds)

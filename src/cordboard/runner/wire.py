@@ -12,6 +12,9 @@ from cordboard.contract.lease import LEASE_S
 
 RUNNER_ENDED: Final = signal.SIGUSR1  # what the kernel sends the fork server when the runner ends
 LINE_MAX_BYTES: Final = 1024 * 1024  # an offer is some kilobytes
+EXIT_GRACE_S: Final = 5.0
+"""How long a bot's process may take from the end of ``bot()`` to its own: exporters flush in it. As
+long as a bot may take to heed its cancellation; Sentry's own bound is 2 s."""
 LAG_PERIOD_S: Final = 1.0  # how often a bot's event loop tells how late it is
 
 _encode = msgspec.json.Encoder().encode
@@ -45,10 +48,15 @@ class Report:
     server: int
 
 
+def encode(message: dict[str, Any]) -> bytes:
+    """Return a message as it is sent."""
+    return _encode(message) + b"\n"
+
+
 async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
     """Say something; harmless when nobody listens any more."""
     try:
-        writer.write(_encode(message) + b"\n")
+        writer.write(encode(message))
         await writer.drain()
     except (OSError, RuntimeError):
         return

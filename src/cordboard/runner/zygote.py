@@ -31,6 +31,9 @@ from cordboard.runner.wire import BotStart
 from cordboard.settings import preload_bots, tell_preload, without_secrets
 
 LOAD_TIMEOUT_S: Final = 120.0
+FORKED_S: Final = (
+    20.0  # for a child that has its bot already: it takes milliseconds, on a busy machine seconds
+)
 LOOK_S: Final = 0.002
 WATCH_S: Final = 0.25
 GONE: Final = "The fork server of this runner has ended; another one is being started."
@@ -84,6 +87,9 @@ class Zygote:
 
     Args:
         bots: Bot files by name.
+
+    Attributes:
+        load_within_s: How long a bot's process may take until it has its bot.
     """
 
     def __init__(self, bots: Mapping[str, str]) -> None:
@@ -91,6 +97,7 @@ class Zygote:
         self._context = multiprocessing.get_context("forkserver")
         self._one_at_a_time = threading.Lock()
         self._bots: set[int] = set()
+        self.load_within_s = FORKED_S
         self._server = 0
         self._not_theirs: set[tuple[int, int]] = set()
         self._door = -1
@@ -112,6 +119,7 @@ class Zygote:
         """
         report = self._ask_report()
         self._server = report.server
+        self.load_within_s = LOAD_TIMEOUT_S if report.threaded else FORKED_S
         for message, hint in report.failures.values():
             raise BotFileError(message, hint=hint)
         if report.threaded:

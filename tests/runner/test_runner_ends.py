@@ -1,0 +1,249 @@
+"""The first and the last moments of a bot's process: set-up that fails, and what is done at its exit."""
+
+import http.server
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import redis
+
+from cordboard.store import Store, open_store
+from plane_support import Processes, ready
+from runner.runner_support import Runner, client, processes, write_bot
+from tests_support import until
+
+pytestmark = pytest.mark.timeout(90)
+
+ENDING = '''
+"""Registers what is to be done at exit, as exporters do; then does what body["do"] says."""
+import asyncio, atexit, os, queue, subprocess, sys, threading, time, urllib.request
+
+def tell(line):
+    print(line, flush=True)
+
+atexit.register(tell, "exit: of the module")
+
+class Exporter:
+    """Sends in batches from a thread, and what is left at exit: so do those of OpenTelemetry."""
+
+    def __init__(self, url):
+        self.url, self.spans = url, queue.Queue()
+        threading.Thread(target=self.work, daemon=True).start()
+        atexit.register(self.flush)
+
+    def work(self):
+        while True:
+            time.sleep(60)
+            self.flush()
+
+    def flush(self):
+        names = []
+        while not self.spans.empty():
+            names.append(self.spans.get())
+        urllib.request.urlopen(self.url, data=" ".join(names).encode()).read()
+
+async def bot(args):
+    atexit.register(tell, "exit: of the bot")
+    await globals()[args.body["do"]](args)
+
+async def export(args):
+    exporter = Exporter(args.body["url"])
+    exporter.spans.put("turn:" + args.session_id)
+    exporter.spans.put("conversation:" + args.session_id)
+
+async def wait(args):
+    tell("waiting")
+    await asyncio.sleep(600)
+
+async def crash(args):
+    raise ValueError("as told")
+
+async def leave_threads(args):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+
+async def hang(args):
+    atexit.register(time.sleep, 600)
+
+async def hang_in_c(args):
+    """Keeps Python's lock, so that no thread of this process can end it."""
+    import ctypes
+    atexit.register(ctypes.PyDLL(None).sleep, 600)
+
+async def fail_at_exit(args):
+    atexit.register(int, "no number")
+'''
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
+    directory = tmp_path_factory.mktemp("ends")
+    for made in processes(directory, redis_url, 7):
+        made.spawn("runner", "--bot", write_bot(directory, ENDING, "ending.py"), "--capacity", "9")
+        yield made
+
+
+@pytest.fixture
+async def store(plane: Processes) -> AsyncIterator[Store]:
+    async with open_store(plane.redis_url) as opened:
+        await opened._client.flushdb()
+        yield opened
+
+
+@pytest.fixture
+async def runner(plane: Processes, store: Store) -> AsyncIterator[Runner]:
+    part = plane.parts[0]
+    await ready(part)
+    async with client() as http_client:
+        runner = Runner(part, store, http_client)
+        await until(lambda: store._client.zcard(store.keys.runners))  # again, in an empty store
+        yield runner
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[str, list[str]]]:
+    """A server that collects what is sent to it; and what that was."""
+    collected: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            collected.extend(self.rfile.read(length).decode().split())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_words: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/", collected
+    server.shutdown()
+    server.server_close()
+
+
+class TestExit:
+    async def test_exporters_flush(self, runner: Runner, collector: tuple[str, list[str]]) -> None:
+        """What a bot's exporter holds back is sent at the end of each session, once."""
+        url, collected = collector
+        launches = [await runner.run("export", url=url) for _ in range(3)]
+        for launch in launches:
+            assert (await runner.end(launch)).reason == "bot_finished"
+        spans = [
+            f"{name}:{one.session_id}" for one in launches for name in ("turn", "conversation")
+        ]
+        assert sorted(collected) == sorted(spans)
+
+    @pytest.mark.parametrize(
+        ("do", "reason"),
+        [
+            ("wait", "left"),
+            ("crash", "bot_crashed"),
+            ("leave_threads", "bot_finished"),
+            ("fail_at_exit", "bot_finished"),
+        ],
+    )
+    async def test_handlers_run(self, runner: Runner, do: str, reason: str) -> None:
+        """Exit handlers of the module and of the bot run once, however the bot ends by itself."""
+        launch = await runner.run(do)
+        if do == "wait":
+            await until(lambda: "waiting" in str(runner.lines(launch)))
+            await runner.leave(launch)
+        assert (await runner.end(launch)).reason == reason
+        await until(lambda: "session.ended" in runner.part.events(launch.session_id))
+        said = [r["message"] for r in runner.lines(launch) if r["message"].startswith("exit:")]
+        assert said == ["exit: of the bot", "exit: of the module"]
+
+    @pytest.mark.parametrize("do", ["hang", "hang_in_c"])
+    async def test_bounded(self, runner: Runner, do: str) -> None:
+        """A handler that does not end is ended, and changes nothing about how the session ended."""
+        launch = await runner.run(do)
+        record = await runner.end(launch, 40)
+        assert (record.state, record.reason) == ("ended", "bot_finished")
+
+
+LARGE = """
+HELD = bytearray(300 * 1024 * 1024)
+async def bot(args):
+    print("entered")
+"""
+LOADS = """
+import threading, time
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+async def bot(args):
+    print("entered")
+"""
+UNFIT = """
+import os
+def setsid():
+    raise OSError("as told")
+os.setsid = setsid
+async def bot(args):
+    print("entered")
+"""
+HANGS = UNFIT.replace('raise OSError("as told")', "import time; time.sleep(600)")
+IMPATIENT = """
+import sys
+from cordboard.cli import main
+from cordboard.runner import zygote
+zygote.FORKED_S = 2.0
+sys.exit(main())
+"""
+EXPLODES = (
+    LOADS
+    + """
+import os
+if "BOT_SESSION_ID" in os.environ:
+    held = [bytearray(64 * 1024 * 1024) for _ in range(64)]
+"""
+)
+
+
+@pytest.fixture
+def alone(tmp_path: Path, redis_url: str) -> Iterator[Processes]:
+    for made in processes(tmp_path, redis_url, 8):
+        with redis.Redis.from_url(made.redis_url) as database:
+            database.flushdb()
+        yield made
+
+
+class TestBirth:
+    async def failed(
+        self, plane: Processes, text: str, before: Sequence[str] = (), **env: str
+    ) -> str:
+        """Run a session of a bot file; return the words with which it failed."""
+        file = write_bot(plane.directory, text)
+        part = plane.spawn("runner", "--bot", file, env=env, before=before)
+        await ready(part)
+        async with open_store(plane.redis_url) as store, client() as http_client:
+            runner = Runner(part, store, http_client)
+            launch = await runner.grant()
+            await runner.start(launch)
+            record = await runner.end(launch, 30)
+        assert (record.state, record.reason) == ("failed", "bot_crashed")
+        await until(lambda: "bot.crashed" in part.events(launch.session_id))
+        assert "entered" not in str(part.records)
+        return record.detail or ""
+
+    async def test_more_than_may_be_held(self, alone: Processes) -> None:
+        """A bot file that holds more than a bot may fails each session at once, naming the limit."""
+        detail = await self.failed(alone, LARGE, CORDBOARD_BOT_MEMORY_MB="400")
+        assert "The bot file holds" in detail
+        assert "(CORDBOARD_BOT_MEMORY_MB) is 400 MB" in detail
+
+    async def test_no_memory_in_the_child(self, alone: Processes) -> None:
+        """So does one that each child imports for itself, and that meets the limit as it does."""
+        detail = await self.failed(alone, EXPLODES, CORDBOARD_BOT_MEMORY_MB="900")
+        assert "MemoryError" in detail
+        assert "(CORDBOARD_BOT_MEMORY_MB) is 900 MB" in detail
+
+    async def test_set_up_fails(self, alone: Processes) -> None:
+        """What fails in a bot's process before its bot does so with words."""
+        detail = await self.failed(alone, UNFIT)
+        assert detail == "The bot's process failed: OSError: as told"
+
+    async def test_never_gets_to_its_bot(self, alone: Processes) -> None:
+        """A process that hangs before its bot is ended, with words."""
+        detail = await self.failed(alone, HANGS, ("-c", IMPATIENT))
+        assert detail == "The bot's process did not load its bot within 2 s."
