@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import InvalidValueError
-from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, uuid7
+from cordboard.contract.ids import (
+    canonical_room,
+    check_session_id,
+    is_session_id,
+    uuid7,
+    with_token_of_room,
+)
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:@-"
 
 
-@given(st.text(ALPHABET, min_size=1, max_size=128))
+@given(st.text(ALPHABET, min_size=1, max_size=128).filter(lambda value: value.strip(".")))
 def test_every_id_of_the_grammar_is_kept(value: str) -> None:
     """A session id is kept byte for byte."""
     assert check_session_id(value) == value
@@ -22,10 +28,13 @@ def test_every_id_of_the_grammar_is_kept(value: str) -> None:
 def test_nothing_else_is_one(value: object) -> None:
     """What has another character, or another length, is none."""
     expected = isinstance(value, str) and 1 <= len(value) <= 128 and set(value) <= set(ALPHABET)
+    expected = expected and set(value) != {"."}
     assert is_session_id(value) is expected
 
 
-@pytest.mark.parametrize("value", ["a\n", "", "é", "a b", "x" * 129, "a/b", "null\x00"])
+@pytest.mark.parametrize(
+    "value", ["a\n", "", "é", "a b", "x" * 129, "a/b", "null\x00", ".", "..", "." * 128]
+)
 def test_refused(value: str) -> None:
     """A refusal says what would do."""
     with pytest.raises(InvalidValueError, match="1 to 128 characters"):
@@ -51,12 +60,26 @@ def test_uuid7(unix_ms: int, entropy: bytes) -> None:
         ("https://Acme.Daily.CO/standup", "https://acme.daily.co/standup"),
         ("HTTPS://acme.daily.co/standup/", "https://acme.daily.co/standup"),
         ("https://acme.daily.co/Standup#frag", "https://acme.daily.co/Standup"),
-        ("https://acme.daily.co/?t=1", "https://acme.daily.co?t=1"),
+        ("https://acme.daily.co/?x=1", "https://acme.daily.co?x=1"),
+        ("https://acme.daily.co:443/standup", "https://acme.daily.co/standup"),
+        ("http://acme.daily.co:80/standup", "http://acme.daily.co/standup"),
+        ("http://acme.daily.co:443/standup", "http://acme.daily.co:443/standup"),
+        ("https://acme.daily.co./standup", "https://acme.daily.co/standup"),
+        ("https://acme.daily.co/x/../standup/.", "https://acme.daily.co/standup"),
+        ("https://acme.daily.co/../standup", "https://acme.daily.co/standup"),
+        ("https://acme.daily.co/%73tand%2dup%2F", "https://acme.daily.co/stand-up%2F"),
+        ("https://acme.daily.co/%2e%2E/a%c3%a9b%é", "https://acme.daily.co/a%C3%A9b%25%C3%A9"),
+        ("https://acme.daily.co/s?t=SECRET", "https://acme.daily.co/s"),
+        (
+            "https://acme.daily.co/s?a=1&%74oken=S;b&API_KEY=S&c=2",
+            "https://acme.daily.co/s?a=1&c=2",
+        ),
+        ("https://acme.daily.co/s?a=1;token=S&&c", "https://acme.daily.co/s?c"),
         ("http://[::1]:8080/r", "http://[::1]:8080/r"),
     ],
 )
 def test_canonical(given_url: str, canonical: str) -> None:
-    """Scheme and host lower case, no trailing slash, no fragment; and canonical stays canonical."""
+    """One spelling for all equivalent ones, without tokens; and canonical stays canonical."""
     assert canonical_room(given_url) == canonical
     assert canonical_room(canonical) == canonical
 
@@ -64,7 +87,8 @@ def test_canonical(given_url: str, canonical: str) -> None:
 @pytest.mark.parametrize(
     "value",
     ["", None, 7, "standup", "webrtc:", "webrtc:a b", "webrtc:a/b", "https://", "ftp://x/y", "https://h:x/y",
-     "https://user:pw@acme.daily.co/x", "https://acme.daily.co/a\nb", "https://x/" + "y" * 2048],
+     "webrtc:.", "webrtc:..", "https://./x", "https://x/\ud800", "https://x/" + "é" * 700,
+     "https://h:x/r?t=pw", "https://user:pw@acme.daily.co/x", "https://acme.daily.co/a\nb", "https://x/" + "y" * 2048],
 )  # fmt: skip
 def test_no_room(value: object) -> None:
     """What names no room is refused, and the refusal never repeats a password."""
@@ -81,3 +105,69 @@ def test_canonical_is_idempotent(value: str) -> None:
     except InvalidValueError:
         return
     assert canonical_room(once) == once
+
+
+LETTERS = "abcXYZ019-._~"
+SEGMENT = st.text(LETTERS + "é%", min_size=1, max_size=5).filter(lambda text: text.strip("."))
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> tuple[str, str]:
+    """Two spellings of one room."""
+    segments = draw(st.lists(SEGMENT, max_size=3))
+    port = draw(st.sampled_from(["", ":8443"]))
+    query = draw(st.sampled_from(["", "?a=1", "?a=1&b"]))
+
+    def spelt() -> str:
+        flip = draw(st.booleans())
+        host = "ACME.Daily.co" if flip else "acme.daily.co"
+        host += draw(st.sampled_from(["", "."]))
+        path = ""
+        for segment in segments:
+            path += draw(st.sampled_from(["/", "/./", "/x/../", "/%2E/"]))
+            path += "".join(
+                _encoded(letter) if draw(st.booleans()) else letter for letter in segment
+            )
+        token = draw(st.sampled_from(["", "t=SECRET", "token=SECRET", "T=SECRET"]))
+        asked = "&".join(filter(None, [query, token] if query else [f"?{token}" if token else ""]))
+        scheme = draw(st.sampled_from(["https", "HTTPS"]))
+        own_port = port or draw(st.sampled_from(["", ":443", ":"]))
+        return f"{scheme}://{host}{own_port}{path}{draw(st.sampled_from(['', '/']))}{asked}#{token}"
+
+    return spelt(), spelt()
+
+
+def _encoded(letter: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in letter.encode())
+
+
+@given(spellings())
+def test_equivalent_spellings_are_one_room(pair: tuple[str, str]) -> None:
+    """Two callers who spell one room differently, each with a token of their own, meet in it."""
+    first, second = (canonical_room(text) for text in pair)
+    assert first == second == canonical_room(first)
+    assert "SECRET" not in first
+
+
+@pytest.mark.parametrize(
+    ("body", "token"),
+    [
+        ({"room_url": "https://a.daily.co/r?t=S"}, "S"),
+        ({"room_url": "https://a.daily.co/r?x=1&token=a%2Bb"}, "a+b"),
+        ({"room_url": "https://a.daily.co/r?t=S", "token": "own"}, "own"),
+        ({"room_url": "https://a.daily.co/r"}, None),
+        ({"room_url": 7}, None),
+        ({"room_url": "http://[?t=1"}, None),
+    ],
+)
+def test_token_of_a_room(body: dict[str, object], token: str | None) -> None:
+    """A token in the room's URL becomes the join's token, unless it has one."""
+    found = with_token_of_room(body)
+    assert isinstance(found, dict)
+    assert found.get("token") == token
+
+
+@pytest.mark.parametrize("body", [None, [], "text", 1])
+def test_token_of_no_room(body: object) -> None:
+    """What is no object stays as it is, for the validation that follows."""
+    assert with_token_of_room(body) is body

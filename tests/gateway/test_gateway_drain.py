@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,10 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Draining]:
 
 
 async def test_requests_are_finished(gateway: Draining, stand_in: StandIn) -> None:
-    """A join that waits, a leave that waits, and a stream: all are answered, then it exits 0."""
+    """A join that waits, a leave that waits, and a stream: all are answered, then it exits 0.
+
+    SIGTERM again and again changes nothing.
+    """
     await gateway.join("left")
     await gateway.run("left", stand_in.url)
     stand_in.answers["/leave"] = (200, {})
@@ -85,6 +89,8 @@ async def test_requests_are_finished(gateway: Draining, stand_in: StandIn) -> No
         stopping = asyncio.create_task(asyncio.to_thread(gateway.part.stop))
         assert await stream.content.read() == b""  # ends, and is not cut off
     await gateway.takes_no_more()
+    for _ in range(3):
+        gateway.part.signal(signal.SIGTERM)  # as kubelets and supervisors do
     assert json.loads(first.partition(b"data: ")[2])["status"] == "queued"
     assert not any(task.done() for task in (leaving, joining, stopping))
     await gateway.run("joined", stand_in.url)

@@ -8,16 +8,21 @@ SESSION_ID_MAX_CHARS = 128
 ROOM_URL_MAX_CHARS = 2048
 
 # Compiled, and kept, by `re` when they are first used: a command that needs one starts sooner.
-_SESSION_ID = r"[A-Za-z0-9._~:@-]{1,128}"
-_WEBRTC_NAME = r"[A-Za-z0-9._~@-]{1,128}"
-_UNPRINTABLE = r"[\x00-\x20\x7f-\xa0\u2028\u2029]"
+# Dots alone are refused: as a part of a path they would name another one.
+_SESSION_ID = r"(?!\.+\Z)[A-Za-z0-9._~:@-]{1,128}"
+_WEBRTC_NAME = r"(?!\.+\Z)[A-Za-z0-9._~@-]{1,128}"
+_UNFIT = r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]"
+_PERCENT = r"%([0-9A-Fa-f]{2})?"
+_UNRESERVED = r"[A-Za-z0-9._~-]"  # RFC 3986, section 2.3
+_NOT_ASCII = r"[^\x00-\x7f]+"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _UUID7_VERSION = 0x7
 _UUID_VARIANT = 0b10
 
 
 def is_session_id(value: object) -> bool:
-    """Say whether ``value`` is 1 to 128 characters of ``A-Z a-z 0-9 . _ ~ : @ -``."""
+    """Return whether ``value`` is 1 to 128 of ``A-Z a-z 0-9 . _ ~ : @ -``, and not dots alone."""
     return isinstance(value, str) and re.fullmatch(_SESSION_ID, value) is not None
 
 
@@ -31,7 +36,7 @@ def check_session_id(value: object) -> str:
         return value
     raise InvalidValueError(
         f"sessionId {_shown(value)} is not a session id.",
-        hint="Use 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ - or leave it out.",
+        hint="Use 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -, not dots alone, or leave it out.",
         extra={"field": "sessionId"},
     )
 
@@ -54,8 +59,11 @@ def uuid7(unix_ms: int, entropy: bytes) -> str:
 def canonical_room(value: object) -> str:
     """Return the canonical form of a room URL: the name under which one bot at most may live.
 
-    Scheme and host lower case, no trailing slash, no fragment. A built-in peer-to-peer room is
-    ``webrtc:NAME``; any other room is the ``http`` or ``https`` URL of its provider.
+    A built-in peer-to-peer room is ``webrtc:NAME``; any other room is the ``http`` or ``https`` URL
+    of its provider, in one spelling (RFC 3986, section 6.2): scheme and host in lower case, no
+    default port, no trailing dot of the host, no dot segments, no needless percent-encoding, no
+    trailing slash, no fragment. A token in the query is left out: it is a secret of one caller, and
+    no part of the room's name (``room_token``).
 
     Raises:
         InvalidValueError: The value names no room.
@@ -64,22 +72,48 @@ def canonical_room(value: object) -> str:
         raise _no_room(value, "it is empty or no text")
     if len(value) > ROOM_URL_MAX_CHARS:
         raise _no_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
-    if re.search(_UNPRINTABLE, value):
-        raise _no_room(value, "it holds blanks or control characters")
+    if re.search(_UNFIT, value):
+        raise _no_room(value, "it holds blanks, control characters or halves of characters")
     scheme, colon, rest = value.partition(":")
     scheme = scheme.lower()
     if colon and scheme == "webrtc":
         return f"webrtc:{_webrtc_name(value, rest)}"
     if colon and scheme in {"http", "https"}:
-        return _provider_url(value)
+        found = _provider_url(value)
+        if len(found) <= ROOM_URL_MAX_CHARS:
+            return found
+        raise _no_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
     raise _no_room(value, "its scheme is none of webrtc:, https: and http:")
 
 
 def _webrtc_name(value: str, rest: str) -> str:
     name = rest.partition("#")[0].rstrip("/")
     if re.fullmatch(_WEBRTC_NAME, name) is None:
-        raise _no_room(value, "a webrtc: room has a name of A-Z a-z 0-9 . _ ~ @ -, at most 128")
+        raise _no_room(
+            value, "a webrtc: room has a name of 1 to 128 of A-Z a-z 0-9 . _ ~ @ -, not dots alone"
+        )
     return name
+
+
+def room_token(value: object) -> str | None:
+    """Return the token that a provider's URL carries in its query, as Daily's do; None without one."""
+    from urllib.parse import parse_qsl, urlsplit  # noqa: PLC0415 - most commands meet no such room
+
+    if not isinstance(value, str) or "?" not in value:
+        return None
+    try:
+        found = dict(parse_qsl(urlsplit(value).query, max_num_fields=100))
+    except ValueError:
+        return None
+    return found.get("t") or found.get("token")
+
+
+def with_token_of_room(body: object) -> object:
+    """Return a request's body with the token of its room's URL as ``token``, if it has none."""
+    if not isinstance(body, dict) or body.get("token"):
+        return body
+    token = room_token(body.get("room_url"))
+    return {**body, "token": token} if token else body
 
 
 def _provider_url(value: str) -> str:
@@ -90,20 +124,61 @@ def _provider_url(value: str) -> str:
         port = parts.port
     except ValueError as error:
         raise _no_room(value, str(error)) from error
-    if not parts.hostname:
+    host = _host(parts.hostname or "")
+    if not host:
         raise _no_room(value, "it names no host")
     if parts.username is not None or parts.password is not None:
         raise _no_room("https://…@…", "a name or a password does not belong in a URL")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if port is not None:
+    if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"
-    path = parts.path.rstrip("/")
-    query = f"?{parts.query}" if parts.query else ""
+    path = _without_dot_segments(_normal(parts.path)).rstrip("/")
+    query = _without_secrets(_normal(parts.query))
     return f"{parts.scheme}://{host}{path}{query}"
 
 
+def _host(name: str) -> str:
+    if ":" in name:
+        return f"[{name}]"
+    return _normal(name).lower().rstrip(".")
+
+
+def _normal(text: str) -> str:
+    """Return a part of a URL with percent-encoding where it is needed, and nowhere else."""
+    from urllib.parse import quote  # noqa: PLC0415 - most commands meet no such room
+
+    def decoded(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return "%25"
+        letter = chr(int(found[1], 16))
+        return letter if re.match(_UNRESERVED, letter) else found[0].upper()
+
+    ascii_only = re.sub(_NOT_ASCII, lambda found: quote(found[0]), text)
+    return re.sub(_PERCENT, decoded, ascii_only)
+
+
+def _without_dot_segments(path: str) -> str:
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[max(len(kept) - 1, 1) :]
+        elif segment != ".":
+            kept.append(segment)
+    return "/".join(kept)
+
+
+def _without_secrets(query: str) -> str:
+    from cordboard.contract.redaction import is_secret_parameter  # noqa: PLC0415 - as above
+
+    kept = [
+        pair
+        for pair in query.split("&")
+        if pair and not any(is_secret_parameter(part.split("=")[0]) for part in pair.split(";"))
+    ]
+    return "?" + "&".join(kept) if kept else ""
+
+
 def is_webrtc(room: str) -> bool:
-    """Say whether a canonical room is a built-in peer-to-peer one."""
+    """Return whether a canonical room is a built-in peer-to-peer one."""
     return room.startswith("webrtc:")
 
 
@@ -116,5 +191,7 @@ def _no_room(value: object, why: str) -> InvalidValueError:
 
 
 def _shown(value: object, limit: int = 80) -> str:
-    text = ascii(value)
+    from cordboard.contract.redaction import redact  # noqa: PLC0415 - for mistakes alone
+
+    text = ascii(redact(value) if isinstance(value, str) else value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

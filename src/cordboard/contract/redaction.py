@@ -52,8 +52,9 @@ _SECRET_IN_NAME: Final = re.compile(
 _NAME_EQUALS: Final = re.compile(r"(?:^|[?&;#\s(,{'\"])([\w.%-]+)=")
 _NAME_COLON: Final = re.compile(r"(?<=[\"'])([\w.%-]+)[\"']:\s?")  # in a repr, or in JSON
 _VALUE: Final = re.compile(r"'[^']*'?|\"[^\"]*\"?|[^&#;\s\"'<>,)]+")
+_SHORT_NAMES: Final = ("t", "sig", "auth", "key")
 _TOKEN_SHORT: Final = re.compile(
-    r"([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
+    rf"([?&](?:{'|'.join(_SHORT_NAMES)})=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
 )
 _USERINFO: Final = re.compile(r"(://[^/\s:@?#]*:)[^/\s@?#]+@")
 _BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
@@ -85,14 +86,24 @@ def is_secret_name(name: str) -> bool:
     return known
 
 
+def is_secret_parameter(name: str) -> bool:
+    """Return whether a parameter of a URL's query is a secret: short names such as Daily's ``t``, too.
+
+    It is so in every process alike: names that one process adds do not count.
+    """
+    return name.lower() in _SHORT_NAMES or _holds_secret_word(_words(name))
+
+
 def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name[:256])]
 
 
 def _looks_secret(name: str) -> bool:
     words = _words(name)
-    if "".join(words) in _extra_words:
-        return True
+    return "".join(words) in _extra_words or _holds_secret_word(words)
+
+
+def _holds_secret_word(words: list[str]) -> bool:
     if words and words[-1] in _TELLS_ABOUT:
         return False
     return not (_SECRET_WORDS.isdisjoint(words) and _SECRET_PAIRS.isdisjoint(pairwise(words)))

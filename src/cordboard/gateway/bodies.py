@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from cordboard.contract.errors import InvalidValueError
-from cordboard.contract.ids import canonical_room, check_session_id
+from cordboard.contract.ids import canonical_room, check_session_id, with_token_of_room
 from cordboard.contract.launch import (
     DEADLINE_DEFAULT_S,
     DEADLINE_MAX_S,
@@ -63,7 +63,10 @@ class JoinBody(BaseModel):
         },
     )
 
-    room_url: RoomUrl = Field(description="The room: a provider's URL, or webrtc:NAME.")
+    room_url: RoomUrl = Field(
+        description="The room: a provider's URL, or webrtc:NAME. A token in the URL's query is taken "
+        "out; it becomes `token`, unless that is given."
+    )
     sessionId: SessionId = Field(None, description="1 to 128 of A-Z a-z 0-9 . _ ~ : @ -")  # noqa: N815
     sessionUserId: Text = None  # noqa: N815 - names of the contract
     sessionUserName: Text = None  # noqa: N815
@@ -76,6 +79,12 @@ class JoinBody(BaseModel):
     body: dict[str, Any] = Field(default_factory=dict, description="Handed to the bot.")
     deadlineSeconds: int = Field(DEADLINE_DEFAULT_S, ge=1, le=DEADLINE_MAX_S)  # noqa: N815
     maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=7 * 86_400)  # noqa: N815
+
+    @model_validator(mode="before")
+    @classmethod
+    def _token_of_room(cls, data: Any) -> Any:
+        """Take the token out of the room's URL, where nobody else would look for it."""
+        return with_token_of_room(data)
 
     def launch(self, session_id: str, traceparent: str | None) -> Launch:
         """Return the launch that this join asks for; the store draws its epoch."""

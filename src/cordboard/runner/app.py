@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from cordboard import __version__
 from cordboard.context import bound_context, current
@@ -21,7 +21,7 @@ from cordboard.contract.errors import (
     InvalidValueError,
     NotReadyError,
 )
-from cordboard.contract.ids import canonical_room, check_session_id, uuid7
+from cordboard.contract.ids import canonical_room, check_session_id, uuid7, with_token_of_room
 from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, Launch
 from cordboard.emit import get_logger
 from cordboard.runner import metrics
@@ -55,6 +55,12 @@ class StartBody(BaseModel):
     bot: Annotated[str, AfterValidator(lambda name: name or "default")] = "default"
     attempt: int = Field(1, ge=1)
     maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1)  # noqa: N815
+
+    @model_validator(mode="before")
+    @classmethod
+    def _token_of_room(cls, data: Any) -> Any:
+        """Take the token out of the room's URL, where nobody else would look for it."""
+        return with_token_of_room(data)
 
     def launch(self) -> Launch:
         """Return the launch; raises ``InvalidValueError`` for what does not fit."""

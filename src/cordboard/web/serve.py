@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any, Final
@@ -35,7 +36,7 @@ def run(
         app: The application.
         listener: Where to listen, from ``bind``.
         grace_s: Seconds that open requests have after the signal.
-        drain: Awaited after the first signal, while requests are still served; a second signal
+        drain: Awaited after the first signal, while requests are still served; a second SIGINT
             does not wait for it.
     """
     # uvicorn raises the signal again once it has stopped; the end it asked for is a clean one.
@@ -59,6 +60,7 @@ class DrainingServer(uvicorn.Server):
         self._drain = drain
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._signals: Counter[int] = Counter()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve, and say where."""
@@ -74,7 +76,13 @@ class DrainingServer(uvicorn.Server):
         log.info("Stopped", url=url, pid=os.getpid())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal: the first begins to drain, the second stops at once."""
+        """Take a signal: the first begins to drain, a second SIGINT stops at once.
+
+        Kubelets and supervisors send SIGTERM more than once; that ends nothing sooner.
+        """
+        self._signals[sig] += 1
+        if self._signals.total() > 1 and self._signals[signal.SIGINT] <= 1:
+            return
         if self._drain is None or self._loop is None or self._draining is not None:
             super().handle_exit(sig, frame)
             return
