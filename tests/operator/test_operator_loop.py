@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from cordboard.contract.launch import Launch
 from cordboard.launchers import Status
 from cordboard.operator import loop as loop_module
 from cordboard.operator.loop import Loop
+from cordboard.operator.pass_on import cold_bots_of
 from cordboard.operator.place import Placer
 from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
@@ -30,6 +32,7 @@ class NotedLauncher:
     room: int = 9
     fails: bool = False
     states: dict[str, Status] = field(default_factory=dict)
+    bots: frozenset[str] | None = None
 
     def name(self, launch: Launch) -> str:
         return f"cold-{launch.session_id}-{launch.epoch}"
@@ -60,6 +63,19 @@ class Plane:
     stand_in: StandIn
     launcher: NotedLauncher
     records: list[dict[str, Any]]
+
+    @asynccontextmanager
+    async def operator(self, name: str, launcher: NotedLauncher) -> AsyncIterator[None]:
+        """Run another operator."""
+        async with aiohttp.ClientSession() as client:
+            runners = Runners(RunnerClient(client, lambda: ("s",)))
+            placer = Placer(self.store, runners, launcher)
+            working = Loop(name, self.store, placer, Sweeper(self.store, runners, launcher))
+            task = asyncio.create_task(working.run())
+            yield
+            await working.drain()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def join(self, session_id: str = "a", **over: Any) -> int:
         launch = Launch(session_id, f"webrtc:{session_id}", epoch=1, **over)
@@ -230,6 +246,53 @@ class TestPlacing:
         await plane.store.entries("dead", count=10, block_ms=1)
         await plane.warm()
         await plane.state("a", "starting")
+
+
+class TestBots:
+    """Operators whose runners do not have the same bots."""
+
+    async def test_cold_bots_that_are_lacking(self, plane: Plane) -> None:
+        """A bot that no runner of this operator has fails no join; a warm runner that has it takes it."""
+        plane.launcher.room, plane.launcher.bots = 9, frozenset({"default"})
+        await plane.join(bot="other")
+        await until(lambda: "launch.claimed" in plane.events("a"))
+        await asyncio.sleep(0.2)
+        assert (await plane.store.session("a")).state == "queued"
+        assert plane.launcher.states == {}
+        await plane.store.register(RunnerInfo("r1", plane.stand_in.url, 4, ("other",)))
+        assert (await plane.state("a", "starting")).type == "warm"
+
+    @pytest.mark.parametrize("bots", [frozenset({"other"}), None])
+    async def test_passed_on(
+        self, plane: Plane, monkeypatch: pytest.MonkeyPatch, bots: frozenset[str] | None
+    ) -> None:
+        """What one operator cannot start goes to one that can, though the first had read it."""
+        monkeypatch.setattr("cordboard.operator.pass_on.WAIT_S", 0.1)
+        plane.launcher.room, plane.launcher.bots = 9, frozenset({"default"})
+        await plane.join(bot="other")
+        await until(lambda: "launch.claimed" in plane.events("a"))
+        able = NotedLauncher(bots=bots)
+        async with plane.operator("op-2" + cold_bots_of(able), able):
+            record = await plane.state("a", "starting")
+        assert (record.type, list(able.states)) == ("cold", ["cold-a-1"])
+        assert plane.launcher.states == {}
+
+    async def test_nobody_has_it(self, plane: Plane) -> None:
+        """Where nobody has the bot, the join fails at its deadline and says so."""
+        plane.launcher.room, plane.launcher.bots = 9, frozenset({"default"})
+        await plane.warm()
+        await plane.join(bot="other", deadline_s=1)
+        record = await plane.state("a", "expired")
+        assert (record.reason, record.detail) == (
+            "deadline",
+            'No warm runner has the bot "other", and no operator started a cold one in time.',
+        )
+
+    async def test_no_slot_in_time(self, plane: Plane) -> None:
+        """Where a runner has the bot, but no slot, the deadline says nothing of bots."""
+        await plane.warm(capacity=0)
+        await plane.join(deadline_s=1)
+        assert not (await plane.state("a", "expired")).detail
 
 
 class TestSweep:

@@ -78,10 +78,16 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
     words = [word for bot in args.bot for word in ("--bot", bot)]
     if args.launcher == "process":
         from cordboard.launchers.process import ProcessLauncher
+        from cordboard.runner.botfile import named_bots
         from cordboard.settings import child_environment
 
         config = ["--config", args.config] if args.config else []
-        return ProcessLauncher(child_environment, most=args.most, arguments=[*words, *config])
+        return ProcessLauncher(
+            child_environment,
+            most=args.most,
+            arguments=[*words, *config],
+            bots=named_bots(args.bot, settings.bots),
+        )
     return _kubernetes(args, settings, words) if args.launcher == "kubernetes" else None
 
 
@@ -92,6 +98,7 @@ def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]
     try:
         from cordboard.kube import open_kube
         from cordboard.launchers.kubernetes_job import KubernetesLauncher
+        from cordboard.runner.botfile import named_bots
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"--launcher kubernetes: {error.name} is not installed.",
@@ -100,7 +107,9 @@ def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]
     template = _template(settings, words)
     kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)
     namespace = settings.kubernetes_namespace or kube.namespace
-    return KubernetesLauncher(kube, template, namespace=namespace, most=args.most)
+    # Without --bot it is the image that names its bots.
+    bots = named_bots(args.bot, {}) if args.bot else None
+    return KubernetesLauncher(kube, template, namespace=namespace, most=args.most, bots=bots)
 
 
 def _template(settings: "Settings", words: list[str]) -> "JobTemplate":

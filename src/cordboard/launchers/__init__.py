@@ -14,6 +14,10 @@ class Launcher(Protocol):
     later can ask for the status of its start by that name.
     """
 
+    @property
+    def bots(self) -> frozenset[str] | None:
+        """The bots that its runners have; None when that is not known here."""
+
     def name(self, launch: Launch) -> str:
         """Return the name of this launch's start; the same for the same session and epoch."""
 
@@ -35,3 +39,8 @@ class Launcher(Protocol):
 
     async def close(self) -> None:
         """Let go of resources; what was started goes on."""
+
+
+def has_bot(launcher: Launcher | None, bot: str) -> bool:
+    """Return whether a launcher can start a runner for a bot, as far as is known here."""
+    return launcher is not None and (launcher.bots is None or bot in launcher.bots)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,9 +75,19 @@ class KubernetesLauncher:
         template: What all Jobs have in common.
         namespace: Where they are.
         most: How many may live at once, whoever started them.
+        bots: The bots that the image has; None when that is not known here.
     """
 
-    def __init__(self, kube: Kube, template: JobTemplate, *, namespace: str, most: int) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        template: JobTemplate,
+        *,
+        namespace: str,
+        most: int,
+        bots: Collection[str] | None = None,
+    ) -> None:
+        self.bots = None if bots is None else frozenset(bots)
         self._kube = kube
         self._template = template
         self._namespace = namespace

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from cordboard.context import Context
@@ -30,6 +30,7 @@ class ProcessLauncher:
         environment: What the processes inherit; called at each start.
         most: How many may live at once.
         arguments: Further arguments of ``cordboard runner``.
+        bots: The bots that these runners have; None when that is not known.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class ProcessLauncher:
         *,
         most: int,
         arguments: Sequence[str] = (),
+        bots: Collection[str] | None = None,
     ) -> None:
         self._environment = environment
         self._most = most
         self._arguments = tuple(arguments)
+        self.bots = None if bots is None else frozenset(bots)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._readers: set[asyncio.Task[None]] = set()
 

@@ -15,6 +15,7 @@ from cordboard.contract.errors import NotReadyError
 from cordboard.launchers import Launcher
 from cordboard.operator.loop import Loop
 from cordboard.operator.metrics import Figures
+from cordboard.operator.pass_on import cold_bots_of
 from cordboard.operator.place import ColdTurn, Placer
 from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
@@ -35,7 +36,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with store, agreed, aiohttp.ClientSession() as client:
             runners = Runners(RunnerClient(client, lambda: settings.control_secrets))
-            name, turn, figures = consumer_name(), ColdTurn(), dict[str, Figures]()
+            name, turn, figures = consumer_name(launcher), ColdTurn(), dict[str, Figures]()
             # Loops for each shard, rather than shards shared out among operators: a cluster lets
             # no command read two shards' streams, a shard that is away stops no other's loops, and
             # operators come and go without anything to hand over: the groups share out what waits.
@@ -77,6 +78,7 @@ def create_app(
     return app
 
 
-def consumer_name() -> str:
-    """Return a name that no other operator has, and that says where this one is."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+def consumer_name(launcher: Launcher | None = None) -> str:
+    """Return a name that no other operator has, and that says where this one is and what it starts."""
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    return name + cold_bots_of(launcher)

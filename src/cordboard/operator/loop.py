@@ -13,6 +13,7 @@ from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.launchers.process import context_of
 from cordboard.operator import metrics
+from cordboard.operator.pass_on import PassOn
 from cordboard.operator.place import HandOver, Placer
 from cordboard.operator.sweep import Sweeper
 from cordboard.store import Entry, Outage, Store
@@ -47,10 +48,15 @@ class Loop:
     _busy: dict[asyncio.Task[None], Entry] = field(default_factory=dict)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _passing: PassOn = field(init=False)
     _stopping: bool = False
     _outage: Outage = field(
         default_factory=lambda: Outage(log, "Redis is away; trying again until it is back")
     )
+
+    def __post_init__(self) -> None:
+        """Know what this operator can start."""
+        self._passing = PassOn(self.placer.launcher)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -129,6 +135,8 @@ class Loop:
             if len(self._busy) >= AT_ONCE:
                 await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
             async with self._claiming:
+                if entry.entry_id not in self._waiting:
+                    continue
                 handing_over = None if self._stopping else await self._claim(entry)
                 if handing_over is not None:
                     del self._waiting[entry.entry_id]
@@ -166,13 +174,31 @@ class Loop:
 
     async def _hold(self) -> None:
         await asyncio.sleep(HOLD_S)
+        if self.placer.launcher is not None:  # others may pass joins on to it
+            await self.store.announce(self.consumer)
+        await self._pass_on()
         ours = [*self._waiting, *(entry.entry_id for entry in self._busy.values())]
         await self.store.hold(self.consumer, ours)
         for entry in await self.store.abandoned(
             self.consumer, idle_ms=ABANDONED_MS, count=READ_COUNT
         ):
-            self._claimed(entry)
+            if self._passing.was_passed_on(entry):
+                await self.store.release(self.consumer, [entry.entry_id])
+            else:
+                self._claimed(entry)
         await self.store.forget_dead_consumers(CONSUMER_KEPT_MS)
+
+    async def _pass_on(self) -> None:
+        """Give what this operator cannot start to those that can."""
+        async with self._claiming:
+            stuck = self._passing.stuck(self._waiting.values())
+            if not stuck:
+                return
+            others = set(await self.store.consumers(ABANDONED_MS)) - {self.consumer}
+            passed = [entry.entry_id for entry in self._passing.for_others(stuck, others)]
+            await self.store.release(self.consumer, passed)
+            for entry_id in passed:
+                del self._waiting[entry_id]
 
     async def _sweep(self) -> None:
         due = time.monotonic() + SWEEP_S

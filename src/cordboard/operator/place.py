@@ -10,7 +10,7 @@ from cordboard.context import bound_context
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
-from cordboard.launchers import Launcher
+from cordboard.launchers import Launcher, has_bot
 from cordboard.launchers.process import context_of
 from cordboard.operator import metrics
 from cordboard.operator.runners import Answer, Runners
@@ -100,7 +100,9 @@ class Placer:
     def _cold(self, entry: Entry, launch: Launch) -> HandOver | None:
         """Return what starts a cold runner, when it is its turn."""
         launcher = self.launcher
-        if launcher is None or self.turn.taken or time.monotonic() < self.turn.again_at:
+        if launcher is None or not has_bot(launcher, launch.bot):
+            return None
+        if self.turn.taken or time.monotonic() < self.turn.again_at:
             return None
         self.turn.taken = True
 

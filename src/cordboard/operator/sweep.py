@@ -123,7 +123,13 @@ class Sweeper:
     async def _told_expired(self, expired: Expired) -> None:
         metrics.expiries.inc()
         with bound_context(_context(expired.record)):
-            log.warning("Session ended", event="session.ended", state="expired", reason="deadline")
+            log.warning(
+                "Session ended",
+                event="session.ended",
+                state="expired",
+                reason="deadline",
+                detail=expired.record.detail,
+            )
         if expired.job_name and self.launcher is not None:
             await self.launcher.stop(expired.job_name)
 

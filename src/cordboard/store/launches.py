@@ -19,6 +19,7 @@ from cordboard.store.values import Assignment, Entry, Expired, Recovery, Suspect
 REFUSALS_MAX: Final = 50  # a backstop: long before, the deadline ends a session nobody takes
 DEAD_LETTERS_MAX: Final = 1000
 RELEASED_IDLE_MS: Final = 3_600_000
+_LAST_ID: Final = "18446744073709551615-0"  # the greatest of a stream
 
 RecoverWhy = Literal["died", "unstarted", "refused"]
 
@@ -224,6 +225,34 @@ class Launches(Sessions):
             first = await self._client.xrange(self.keys.launches, count=1)
             now = await self._now_ms() if first else 0
         return max((now - int(first[0][0].partition("-")[0])) / 1000, 0.0) if first else 0.0
+
+    async def announce(self, consumer: str) -> None:
+        """Say that a consumer is alive, so that ``consumers`` names it.
+
+        Before Redis 7.2 a read that finds nothing new does not count as a sign of life; one of
+        what the consumer itself has pending, here from the last id on, does.
+        """
+        with self._errors():
+            try:
+                await self._client.execute_command(
+                    *("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", 1),
+                    *("STREAMS", self.keys.launches, _LAST_ID),
+                    **await self._of(self.keys.launches),
+                )
+            except ResponseError as error:
+                if not is_missing_group(error):
+                    raise
+
+    async def consumers(self, within_ms: int) -> list[str]:
+        """Return the consumers that have announced themselves lately, or have read something."""
+        with self._errors():
+            try:
+                found = await self._client.xinfo_consumers(self.keys.launches, GROUP)
+            except ResponseError as error:
+                if not is_missing_group(error) and "no such key" not in str(error):
+                    raise
+                return []
+        return [str(item["name"]) for item in found if item["idle"] <= within_ms]
 
     async def forget_dead_consumers(self, idle_ms: int) -> None:
         """Remove consumers that have nothing left and have not been heard of for long."""

@@ -5,6 +5,16 @@
 local sid, token = ARGV[1], ARGV[2]
 local now = now_ms()
 local rec = read(sid)
+
+-- Why no runner took it, as far as that can be seen: of a thousand runners one has the bot, or none.
+local function lacking(bot)
+  local alive = redis.call('ZRANGEBYSCORE', K.runners, now - T.lease_ms, '+inf', 'LIMIT', 0, 1000)
+  for _, id in ipairs(alive) do
+    if redis.call('HEXISTS', K.runner .. id, 'bot:' .. bot) == 1 then return '' end
+  end
+  return 'No warm runner has the bot "' .. bot .. '", and no operator started a cold one in time.'
+end
+
 if not rec or not (rec.state == 'queued' or rec.state == 'starting') then
   redis.call('ZREM', K.deadlines, sid)
   if rec and rec.ended_by == token then
@@ -14,5 +24,5 @@ if not rec or not (rec.state == 'queued' or rec.state == 'starting') then
 end
 if tonumber(rec.deadline_ms) > now then return { 'early' } end
 local url, job = rec.runner_url or '', rec.job_name or ''
-finish(rec, 'expired', 'deadline', '', token, now)
+finish(rec, 'expired', 'deadline', rec.state == 'queued' and lacking(rec.bot) or '', token, now)
 return { 'expired', tonumber(rec.epoch), url, job }
