@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parents[2]
 # Generous: the tests wait for what must happen, and are slow only where it does not.
@@ -52,6 +53,14 @@ class Terminal:
         )
         os.close(theirs)
         self._bytes = b""
+
+    def __enter__(self) -> Self:
+        """Return it; it is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        """Leave nothing behind, whatever failed."""
+        self.close()
 
     def read(self, wait_s: float = 0.05) -> bool:
         """Take what was written meanwhile; return whether more may come."""
@@ -101,10 +110,10 @@ class Terminal:
 
     def close(self) -> None:
         """End what is left."""
+        self.hang_up()
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        self.hang_up()
 
 
 def screen(written: str) -> str:

@@ -128,7 +128,7 @@ def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: boo
     from cordboard.cli import EXIT_INTERRUPTED
     from cordboard.cli._ask import harmless
 
-    logs = f"cordboard logs --local -t 10m --session {options.session_id}"
+    logs = f"cordboard logs --local --session {options.session_id}"
     if as_json:
         _say(json.dumps(_summary(result, options, logs), ensure_ascii=False))
     elif result and result.ok and options.record:
