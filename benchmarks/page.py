@@ -10,7 +10,7 @@ from _table import median, quantile, show
 from _up import ROOT, up
 
 sys.path.insert(0, str(ROOT / "tests"))
-from browser.browser_support import chromium, enter, spoken
+from browser.browser_support import chromium, enter, find_chromium, spoken
 
 STAGES = ("microphone", "joined", "running", "answered", "connected", "first_audio")
 
@@ -19,6 +19,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     rounds = parser.parse_args().rounds
+    if find_chromium() is None:
+        sys.exit("page: needs Chromium (Debian: apt-get install chromium), or CHROMIUM=/path/to/it")
     with up() as running, tempfile.TemporaryDirectory() as folder:
         calls = asyncio.run(_calls(running.addresses["interface"], Path(folder), rounds))
     show(

@@ -6,15 +6,35 @@ cd "$(dirname "$0")/.."
 
 needs_venv
 unset PYTHONDONTWRITEBYTECODE
+
+# What begins with an underscore, or is a part of another, is no benchmark of its own.
+benchmarks() {
+    for file in benchmarks/[a-z]*.py benchmarks/*/bench_*.py; do
+        case "$file" in benchmarks/plane_peer*) ;; *) echo "$file" ;; esac
+    done
+}
+
+name_of() { basename "$1" .py | sed 's/^bench_//'; }
+
+find_browser() {
+    CHROMIUM=$(scripts/chromium.sh)
+    if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
+}
+
+known=""
+for file in $(benchmarks); do known="$known $(name_of "$file")"; done
+for name in "$@"; do
+    case "$known " in *" $name "*) ;; *) fail "There is no benchmark $name." "There are:$known" ;; esac
+done
+
 failed=""
-for file in benchmarks/[a-z]*.py benchmarks/*/bench_*.py; do
-    [ -e "$file" ] || continue
-    name=$(basename "$file" .py)
-    name=${name#bench_}
+for file in $(benchmarks); do
+    name=$(name_of "$file")
     if [ $# -gt 0 ]; then
         case " $* " in *" $name "*) ;; *) continue ;; esac
     fi
     printf '\n== %s\n' "$file"
+    if [ "$name" = page ]; then find_browser; fi
     .venv/bin/python "$file" || failed="$failed $name"
 done
 [ -z "$failed" ] || fail "These benchmarks failed:$failed."

@@ -61,12 +61,15 @@ TABLES = {
 def install() -> Path:
     """Make the environment of the peers, once; return its Python."""
     python = PEERS / "bin" / "python"
-    if not python.exists():
+    done = PEERS / "installed"
+    if not done.exists():
         venv.create(PEERS, with_pip=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES],
-            check=True,
-        )
+        pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+        if subprocess.run([*pip, *PACKAGES], check=False).returncode:
+            sys.exit(
+                "emit: the libraries to compare with could not be installed; pip says why above"
+            )
+        done.touch()
     if shutil.which("npm") and not (PEERS / "node_modules" / "pino").exists():
         subprocess.run(
             ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", PEERS, "pino@10"],

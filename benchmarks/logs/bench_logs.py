@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--slow", action="store_true", help="with peers that take a minute")
     parser.add_argument("--clean", action="store_true", help="delete the corpus afterwards")
     wanted = parser.parse_args()
+    print(f"writes about {disk_gb(wanted):.0f} GB into {OUT}; --clean or `make clean` removes it")
     peers.install()
     many, one, dense = OUT / "many", OUT / "one", OUT / "dense"
     corpus.make(many, int(wanted.gb * GB), 40, 6)
@@ -105,6 +106,20 @@ def main() -> None:
     starts(wanted)
     if wanted.clean:
         shutil.rmtree(OUT)
+    else:
+        print(f"\n{OUT} holds {size_gb(OUT):.1f} GB for the next run; `make clean` removes it")
+
+
+def disk_gb(wanted: argparse.Namespace) -> float:
+    """What the corpora take: of 40 files, of one file, and the folders that grow by the same 1 GB."""
+    grown = [float(size) for size in wanted.growth.split(",") if size]
+    return float(wanted.gb + wanted.one_gb + 1 + sum(max(0, size - 1) for size in grown))
+
+
+def size_gb(folder: Path) -> float:
+    """What a folder takes; a file that has two names counts once."""
+    files = {item.stat().st_ino: item.stat() for item in folder.rglob("*") if item.is_file()}
+    return sum(file.st_blocks * 512 for file in files.values()) / GB
 
 
 def since(hours: float) -> str:

@@ -36,7 +36,11 @@ def install() -> Path:
     if not (PEERS / "bin" / "rg").exists():
         venv.create(PEERS, with_pip=True)
         pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
-        subprocess.run([*pip, "--only-binary", ":all:", *PACKAGES], check=True)
+        made = subprocess.run([*pip, "--only-binary", ":all:", *PACKAGES], check=False)
+        if made.returncode:
+            sys.exit(
+                "logs: the programs to compare with could not be installed; pip says why above"
+            )
     return python
 
 

@@ -41,9 +41,14 @@ _HEARD = """async () => {
 }"""
 
 
+def find_chromium() -> str | None:
+    """Return where Chromium is, None where there is none."""
+    return shutil.which(os.environ.get("CHROMIUM") or "chromium")
+
+
 def chromium_path() -> str:
     """Return where Chromium is; skip the test where there is none."""
-    found = shutil.which(os.environ.get("CHROMIUM") or "chromium")
+    found = find_chromium()
     if not found:
         pytest.skip("no Chromium: set CHROMIUM, or install it (apt-get install chromium)")
     return found

@@ -162,6 +162,30 @@ def test_long_verbs_begin(clone: Clone, words: list[str], seen: str) -> None:
         until(lambda: not processes_in(clone.folder), lambda: f"an end after\n{terminal.screen}")
 
 
+def test_a_benchmark_that_is_not_there(clone: Clone) -> None:
+    """A name that is misspelt runs nothing, and those that there are are named."""
+    status, screen = clone.both("make", "bench", "ARGS=strtup")
+    assert status == 2
+    assert "cordboard: There is no benchmark strtup." in screen
+    assert "startup" in screen.splitlines()[1]
+
+
+def test_a_benchmark_without_its_program(clone: Clone) -> None:
+    """One line says what is needed, in the place of a traceback."""
+    words = (".venv/bin/python", "benchmarks/page.py")
+    done = subprocess.run(
+        words,
+        cwd=clone.folder,
+        env={**clone.env, "CHROMIUM": "/no/chromium"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("page: needs Chromium")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_make_clean(tmp_path: Path) -> None:
     """It removes what was made, benchmarks' files included, and says nothing."""
     clone = Clone(tmp_path)
