@@ -21,13 +21,20 @@ CONTROL_SECRET: Final = "BOT_CONTROL_SHARED_SECRET"  # noqa: S105 - a variable's
 CONTROL_SECRET_PREV: Final = "BOT_CONTROL_SHARED_SECRET_PREV"  # noqa: S105 - a variable's name
 SESSION_SECRET: Final = "CORDBOARD_SESSION_SECRET"  # noqa: S105 - a variable's name
 SESSION_SECRET_PREV: Final = "CORDBOARD_SESSION_SECRET_PREV"  # noqa: S105 - a variable's name
+LOGIN_SECRET: Final = "CORDBOARD_INTERFACE_LOGIN_SECRET"  # noqa: S105 - a variable's name
 PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
 
 PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
 PRELOAD_RUNNER: Final = "CORDBOARD_PRELOAD_RUNNER"
 FAULTS: Final = "CORDBOARD_FAULTS"
 
-_SECRET_NAMES: Final = (CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET, SESSION_SECRET_PREV)
+_SECRET_NAMES: Final = (
+    CONTROL_SECRET,
+    CONTROL_SECRET_PREV,
+    SESSION_SECRET,
+    SESSION_SECRET_PREV,
+    LOGIN_SECRET,
+)
 SECRET_VARIABLES: Final = (
     *(name + end for name in _SECRET_NAMES for end in ("", "_FILE")),
     "REDIS_URL",
@@ -36,7 +43,14 @@ SECRET_VARIABLES: Final = (
 PLACEMENTS: Final = ("spread", "pack")
 _TABLES: Final = ("bots", "environments", "logs")
 # Settings, by the beginning of their names, that mean nothing to a runner elsewhere.
-_OF_THIS_MACHINE: Final = ("redis_url", "gateway_url", "interface_", "log_", "kubernetes_")
+_OF_THIS_MACHINE: Final = (
+    "redis_url",
+    "gateway_url",
+    "interface_",
+    "trusted_",
+    "log_",
+    "kubernetes_",
+)
 # Set by our own processes for each other; no user sets them.
 _INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, FAULTS)
 
@@ -134,6 +148,86 @@ class Settings:
         "http://127.0.0.1:4444",
         "CORDBOARD_GATEWAY_URL",
         "The gateway that the interface and `cordboard call` ask.",
+    )
+    interface_url: str | None = _setting(
+        None,
+        "CORDBOARD_INTERFACE_URL",
+        "The address under which people open the interface, such as https://voice.example.org. With "
+        "https the login's cookie is sent over TLS only, and browsers are told to use nothing else "
+        "(HSTS); requests for other hosts get 421. Set it wherever a proxy stands in front.",
+    )
+    interface_login: str | None = _setting(
+        None,
+        "CORDBOARD_INTERFACE_LOGIN",
+        "How people sign in: `name` lets everybody in who types a name, which is no authentication; "
+        "`header` takes the name from a proxy that has authenticated them. No default beyond "
+        "loopback, so that nobody lets everybody in by mistake; on loopback it is `name`.",
+    )
+    interface_login_header: str = _setting(
+        "X-Forwarded-User",
+        "CORDBOARD_INTERFACE_LOGIN_HEADER",
+        "With the login `header`: the request header that holds the user's name; the default is the "
+        "one that oauth2-proxy and most others send.",
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (),
+        "CORDBOARD_TRUSTED_PROXIES",
+        "Addresses and networks (10.0.0.7, 10.0.0.0/8) of the proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed, separated by commas in the environment; by default those of "
+        "loopback, as anybody else can send such a header.",
+    )
+    interface_people_per_address: int = _setting(
+        10,
+        "CORDBOARD_INTERFACE_PEOPLE_PER_ADDRESS",
+        "How many people's share of joins, offers, streams and log lines one client address has: "
+        "an office shares an address, and a login by name costs nothing.",
+    )
+    interface_joins_per_minute: int = _setting(
+        10,
+        "CORDBOARD_INTERFACE_JOINS_PER_MINUTE",
+        "Joins of one person in a minute; a person who tries again after each failure makes six.",
+    )
+    interface_offers_per_minute: int = _setting(
+        60,
+        "CORDBOARD_INTERFACE_OFFERS_PER_MINUTE",
+        "WebRTC offers and batches of candidates of one person in a minute; a call sends one offer and "
+        "about five batches.",
+    )
+    interface_logins_per_minute: int = _setting(
+        30,
+        "CORDBOARD_INTERFACE_LOGINS_PER_MINUTE",
+        "Attempts to sign in from one client address in a minute: a class that begins together "
+        "passes, a program that makes names by the thousand does not.",
+    )
+    interface_streams_per_user: int = _setting(
+        8,
+        "CORDBOARD_INTERFACE_STREAMS_PER_USER",
+        "Streams of events that one person may have open at once; a page has one during a call, and "
+        "browsers open no more than six over HTTP/1.1.",
+    )
+    interface_log_lines_per_s: int = _setting(
+        200,
+        "CORDBOARD_INTERFACE_LOG_LINES_PER_S",
+        "Log lines a second of one person's browsers, 20 s' worth at once: what a page keeps through "
+        "an outage passes twice. A call sends about 40 lines in all.",
+    )
+    interface_log_bytes_per_s: int = _setting(
+        65_536,
+        "CORDBOARD_INTERFACE_LOG_BYTES_PER_S",
+        "Bytes of log lines a second of one person's browsers, 32 s' worth (2 MiB) at once, which is "
+        "twice what a page keeps through an outage.",
+    )
+    interface_log_total_bytes_per_s: int = _setting(
+        1_048_576,
+        "CORDBOARD_INTERFACE_LOG_TOTAL_BYTES_PER_S",
+        "Bytes of log lines a second of all browsers together, so that the log files of `up` "
+        "(384 MB of each part) hold six minutes at the worst, and days in use.",
+    )
+    interface_max_duration_s: int = _setting(
+        1800,
+        "CORDBOARD_INTERFACE_MAX_DURATION_S",
+        "Seconds after which a call that began at the interface ends; a page that is left open must "
+        "not hold a bot for hours. The gateway's own default is 4 h.",
     )
     interface_hosts: tuple[str, ...] = _setting(
         (),
@@ -293,6 +387,11 @@ class Settings:
     def session_secrets(self) -> tuple[str, ...]:
         """The same and its predecessor, whose cookies still count; the first one signs."""
         return _present(SESSION_SECRET, SESSION_SECRET_PREV)
+
+    @property
+    def interface_login_secret(self) -> str | None:
+        """What a proxy sends to be believed about who its users are; None where none is set."""
+        return secret(LOGIN_SECRET)
 
 
 SETTINGS: Final = tuple(item for item in vars(Settings).values() if isinstance(item, Setting))

@@ -1,6 +1,8 @@
 """The interface before a real gateway and a real store, and browsers without a window."""
 
+import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from cordboard.contract.ids import uuid7
 from cordboard.gateway.app import create_app as create_gateway
 from cordboard.interface import app as interface
 from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings
@@ -16,6 +19,14 @@ from cordboard.store import Holder, RunnerInfo, Store
 from tests_support import served
 
 SECRET = "s3cret-of-the-gateway"
+
+
+def an_id(name: str) -> str:
+    """Return a session id as a page makes it; the same for the same name, through one test run."""
+    return uuid7(_BEGAN_MS, hashlib.sha256(name.encode()).digest())
+
+
+_BEGAN_MS = time.time_ns() // 1_000_000
 
 
 @dataclass
@@ -41,7 +52,9 @@ class Browser:
         return self
 
     async def join(self, session_id: str, room: str = "webrtc:demo") -> tuple[int, Any, Any]:
-        return await self.ask("POST", "/api/sessions", json={"sessionId": session_id, "room": room})
+        """Join a room, with an id that ``an_id`` makes of a short name."""
+        body = {"sessionId": an_id(session_id), "room": room}
+        return await self.ask("POST", "/api/sessions", json=body)
 
 
 @dataclass
@@ -63,6 +76,7 @@ class Site:
 
     async def run(self, session_id: str, url: str = "http://127.0.0.1:9") -> None:
         """Bring a joined session to running, as an operator and a runner would."""
+        session_id = an_id(session_id)
         await self.store.register(RunnerInfo("r1", url, capacity=9))
         await self.store.assign(session_id, 1)
         await self.store.running(session_id, 1, Holder("r1", url, "warm", 42))
@@ -73,9 +87,11 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(store: Store | None, settings: Settings) -> AsyncIterator[Site]:
+async def open_site(
+    store: Store | None, settings: Settings, *, local: bool = True
+) -> AsyncIterator[Site]:
     """Serve an interface."""
-    app = interface.create_app(settings)
+    app = interface.create_app(settings, local=local)
     async with served(app) as url:
         here = Site(url, store, app, settings)  # type: ignore[arg-type]  # none: no gateway
         try:

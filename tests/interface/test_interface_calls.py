@@ -11,26 +11,31 @@ import pytest
 from cordboard import emit
 from cordboard.interface.app import stop
 from cordboard.settings import CONTROL_SECRET, Settings
-from interface.interface_support import SECRET, Site, open_site
+from interface.interface_support import SECRET, Site, an_id, open_site
 from tests_support import StandIn, until
 
 
 async def test_a_join_is_in_the_name_of_the_login(site: Site) -> None:
     """The page names session and room; who joins comes from the login, whatever the page says."""
     browser = await site.browser().sign_in("Ada Łovelace")
-    body = {"sessionId": "Call~7", "room": "webrtc:demo", "sessionUserId": "root", "userId": "root"}
+    body = {
+        "sessionId": an_id("Call~7"),
+        "room": "webrtc:demo",
+        "sessionUserId": "root",
+        "userId": "root",
+    }
     with emit.capture() as records:
         status, told, headers = await browser.ask("POST", "/api/sessions", json=body)
-    assert (status, told["sessionId"], told["reused"]) == (202, "Call~7", False)
-    assert headers["X-Session-Id"] == "Call~7"
-    record = await site.store.session("Call~7")
+    assert (status, told["sessionId"], told["reused"]) == (202, an_id("Call~7"), False)
+    assert headers["X-Session-Id"] == an_id("Call~7")
+    record = await site.store.session(an_id("Call~7"))
     assert record.user_name == "Ada Łovelace"
     assert record.user_id is not None
     assert record.user_id.startswith("u-")
     events = [r for r in records if "event" in r]
     assert [r["event"] for r in events] == ["join.requested", "join.received", "join.accepted"]
     assert {(r["sessionId"], r["userId"], r["room"]) for r in events} == {
-        ("Call~7", record.user_id, "webrtc:demo")
+        (an_id("Call~7"), record.user_id, "webrtc:demo")
     }
 
 
@@ -39,15 +44,15 @@ async def test_strangers_may_do_nothing(site: Site) -> None:
     browser = site.browser()
     for method, path in (
         ("POST", "/api/sessions"),
-        ("GET", "/api/sessions/s"),
-        ("GET", "/api/sessions/s/events"),
-        ("POST", "/api/sessions/s/leave"),
-        ("POST", "/api/sessions/s/offer"),
-        ("PATCH", "/api/sessions/s/offer"),
+        ("GET", f"/api/sessions/{an_id('s')}"),
+        ("GET", f"/api/sessions/{an_id('s')}/events"),
+        ("POST", f"/api/sessions/{an_id('s')}/leave"),
+        ("POST", f"/api/sessions/{an_id('s')}/offer"),
+        ("PATCH", f"/api/sessions/{an_id('s')}/offer"),
         ("POST", "/api/logs"),
     ):
         status, body, headers = await browser.ask(
-            method, path, json={"sessionId": "s", "room": "webrtc:demo"}
+            method, path, json={"sessionId": an_id("s"), "room": "webrtc:demo"}
         )
         assert (status, body["code"]) == (401, "unauthorized"), path
         assert headers["Content-Type"] == "application/problem+json"
@@ -60,39 +65,44 @@ async def test_a_session_id_entitles_to_nothing(site: Site, stand_in: StandIn) -
     await ada.join("s")
     await site.run("s", stand_in.url)
     for method, path in (
-        ("GET", "/api/sessions/s"),
-        ("GET", "/api/sessions/s/events"),
-        ("POST", "/api/sessions/s/leave"),
-        ("POST", "/api/sessions/s/offer"),
-        ("PATCH", "/api/sessions/s/offer"),
+        ("GET", f"/api/sessions/{an_id('s')}"),
+        ("GET", f"/api/sessions/{an_id('s')}/events"),
+        ("POST", f"/api/sessions/{an_id('s')}/leave"),
+        ("POST", f"/api/sessions/{an_id('s')}/offer"),
+        ("PATCH", f"/api/sessions/{an_id('s')}/offer"),
     ):
         status, theirs, _ = await eve.ask(method, path, json={})
-        _, nobodys, _ = await eve.ask(method, path.replace("/s/", "/x/"), json={})
+        _, nobodys, _ = await eve.ask(method, path.replace(an_id("s"), an_id("x")), json={})
         assert status == 404, path
         assert theirs["detail"] == nobodys["detail"]
     assert stand_in.asked == []
-    assert (await site.store.session("s")).live
-    _, told, _ = await eve.join("s")
-    assert (told["reused"], told["yours"]) == (True, False)
+    assert (await site.store.session(an_id("s"))).live
+    status, told, _ = await eve.join("s")
+    assert (status, told["code"]) == (409, "session_id_used")
 
 
 async def test_a_busy_room_says_whose_it_is(site: Site) -> None:
-    """The holder's id is told, and whether the holder is oneself in another window."""
+    """Of another's call only that there is one; of one's own, in another window, its id."""
     ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
     await ada.join("a")
     _, told, _ = await eve.join("e")
-    assert (told["sessionId"], told["requestedSessionId"], told["yours"]) == ("a", "e", False)
+    assert told == {
+        "reused": True,
+        "yours": False,
+        "room_url": "webrtc:demo",
+        "requestedSessionId": an_id("e"),
+    }
     _, told, _ = await ada.join("a2")
-    assert (told["sessionId"], told["yours"]) == ("a", True)
+    assert (told["sessionId"], told["yours"]) == (an_id("a"), True)
 
 
 async def test_leaving_ends_the_session(site: Site) -> None:
     """Leave reaches the gateway; a beacon, with no body and no headers of ours, does as well."""
     browser = await site.browser().sign_in()
     await browser.join("s")
-    status, told, _ = await browser.ask("POST", "/api/sessions/s/leave")
+    status, told, _ = await browser.ask("POST", f"/api/sessions/{an_id('s')}/leave")
     assert (status, told["status"]) == (200, "cancelled")
-    assert (await site.store.session("s")).state == "cancelled"
+    assert (await site.store.session(an_id("s"))).state == "cancelled"
 
 
 async def test_signalling_is_handed_on(site: Site, stand_in: StandIn) -> None:
@@ -102,10 +112,12 @@ async def test_signalling_is_handed_on(site: Site, stand_in: StandIn) -> None:
     await site.run("s", stand_in.url)
     stand_in.answers["/offer"] = (200, {"sdp": "answer", "type": "answer", "pc_id": "p"})
     offer = {"sdp": "v=0", "type": "offer"}
-    status, told, headers = await browser.ask("POST", "/api/sessions/s/offer", json=offer)
-    assert (status, told["pc_id"], headers["X-Session-Id"]) == (200, "p", "s")
+    status, told, headers = await browser.ask(
+        "POST", f"/api/sessions/{an_id('s')}/offer", json=offer
+    )
+    assert (status, told["pc_id"], headers["X-Session-Id"]) == (200, "p", an_id("s"))
     late = {"pc_id": "p", "candidates": []}
-    assert (await browser.ask("PATCH", "/api/sessions/s/offer", json=late))[0] == 200
+    assert (await browser.ask("PATCH", f"/api/sessions/{an_id('s')}/offer", json=late))[0] == 200
     assert [(method, body) for method, _, body, _ in stand_in.asked] == [
         ("POST", offer),
         ("PATCH", late),
@@ -116,7 +128,7 @@ async def test_an_offer_too_early_is_told_in_the_gateways_words(site: Site) -> N
     """Problems of the gateway come through with status, code and hint."""
     browser = await site.browser().sign_in()
     await browser.join("s")
-    status, body, headers = await browser.ask("POST", "/api/sessions/s/offer", json={})
+    status, body, headers = await browser.ask("POST", f"/api/sessions/{an_id('s')}/offer", json={})
     assert (status, body["code"], body["status"]) == (409, "conflict", "queued")
     assert headers["Content-Type"] == "application/problem+json"
 
@@ -145,7 +157,7 @@ async def test_a_malformed_join_is_not_asked_for(
 ) -> None:
     """What fits no grammar is refused here: 422 that names the field."""
     browser = await site.browser().sign_in()
-    body = {"sessionId": "s", "room": "webrtc:demo"} | over
+    body = {"sessionId": an_id("s"), "room": "webrtc:demo"} | over
     status, told, _ = await browser.ask("POST", "/api/sessions", json=body)
     assert status == 422
     assert told["errors"][0]["field"] == field
@@ -158,7 +170,7 @@ async def test_events_come_as_they_happen(site: Site) -> None:
     seen: list[bytes] = []
 
     async def follow() -> None:
-        async with browser.client.get(f"{site.url}/api/sessions/s/events") as answer:
+        async with browser.client.get(f"{site.url}/api/sessions/{an_id('s')}/events") as answer:
             assert answer.content_type == "text/event-stream"
             async for line in answer.content:
                 seen.extend(re.findall(rb'"status":"(\w+)"', line))
@@ -167,7 +179,7 @@ async def test_events_come_as_they_happen(site: Site) -> None:
     await until(lambda: seen)
     await site.run("s")
     await until(lambda: b"running" in seen)
-    await site.store.finish("s", 1, "bot_finished", None)
+    await site.store.finish(an_id("s"), 1, "bot_finished", None)
     await asyncio.wait_for(following, 10)
     assert seen[0] == b"queued"
     assert seen[-1] == b"ended"
@@ -184,17 +196,19 @@ async def test_many_open_streams_block_nobody(site: Site) -> None:
             aiohttp.ClientSession(connector=connector, cookie_jar=cookies)
         )
         for _ in range(101):
-            url = f"{site.url}/api/sessions/s/events"
+            url = f"{site.url}/api/sessions/{an_id('s')}/events"
             answer = await stack.enter_async_context(client.get(url))
             await answer.content.readuntil(b"data:")
-        assert (await asyncio.wait_for(browser.ask("GET", "/api/sessions/s"), 10))[0] == 200
+        assert (await asyncio.wait_for(browser.ask("GET", f"/api/sessions/{an_id('s')}"), 10))[
+            0
+        ] == 200
 
 
 async def test_an_open_stream_does_not_hold_up_the_end(site: Site) -> None:
     """When the server stops, streams end: the page comes back to the next server by itself."""
     browser = await site.browser().sign_in()
     await browser.join("s")
-    async with browser.client.get(f"{site.url}/api/sessions/s/events") as answer:
+    async with browser.client.get(f"{site.url}/api/sessions/{an_id('s')}/events") as answer:
         await answer.content.readline()
         await stop(site.app)
         await asyncio.wait_for(answer.content.read(), 10)
@@ -205,7 +219,7 @@ async def test_the_record_is_shown_without_its_machinery(site: Site) -> None:
     browser = await site.browser().sign_in()
     await browser.join("s")
     await site.run("s")
-    _, record, _ = await browser.ask("GET", "/api/sessions/s")
+    _, record, _ = await browser.ask("GET", f"/api/sessions/{an_id('s')}")
     assert record["status"] == "running"
     assert not {"pid", "runner", "type", "userId"} & set(record)
 
@@ -240,7 +254,7 @@ async def test_the_control_secret_stays_here(site: Site) -> None:
     """No page, file or answer has it in it."""
     browser = await site.browser().sign_in()
     answers: list[Any] = [await browser.ask("GET", "/rooms/demo"), await browser.join("s")]
-    answers.append(await browser.ask("GET", "/api/sessions/s"))
+    answers.append(await browser.ask("GET", f"/api/sessions/{an_id('s')}"))
     assert SECRET not in str(answers)
 
 
@@ -264,6 +278,6 @@ async def test_a_lost_stream_of_the_gateway_ends_the_relay(
 
     monkeypatch.setattr(gateway, "events", broken)
     with emit.capture() as records:
-        _, text, _ = await browser.ask("GET", "/api/sessions/s/events")
+        _, text, _ = await browser.ask("GET", f"/api/sessions/{an_id('s')}/events")
     assert text == "retry: 1000\n\n"
     assert any(r["message"] == "Lost the gateway's events of a session" for r in records)

@@ -42,9 +42,13 @@ async def test_it_serves_until_it_is_told_to_stop(unused_tcp_port: int) -> None:
     [
         ({}, "BOT_CONTROL_SHARED_SECRET"),
         ({"BOT_CONTROL_SHARED_SECRET": "x" * 16}, "CORDBOARD_SESSION_SECRET"),
+        (
+            {"BOT_CONTROL_SHARED_SECRET": "x" * 16, "CORDBOARD_SESSION_SECRET": "x" * 16},
+            "CORDBOARD_INTERFACE_LOGIN=name",
+        ),
     ],
 )
-async def test_for_others_it_needs_both_secrets(given: dict[str, str], missing: str) -> None:
+async def test_for_others_it_needs_secrets_and_a_login(given: dict[str, str], missing: str) -> None:
     """Beyond loopback: refused with exit status 2, naming the variable, before it listens."""
     process = await start("--host", "0.0.0.0", "--port", "0", **given)
     _, err = await asyncio.wait_for(process.communicate(), 20)

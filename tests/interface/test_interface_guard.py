@@ -1,13 +1,18 @@
 """What browsers are told to keep to, and which requests are let in."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
+from cordboard import emit
+from cordboard.contract.errors import SettingsError
+from cordboard.interface.app import create_app
 from cordboard.settings import Settings
-from interface.interface_support import SECRET, Site, open_site
+from interface.interface_support import SECRET, Site, an_id, open_site
 
-JOIN = {"sessionId": "s", "room": "webrtc:demo"}
+JOIN = {"sessionId": an_id("s"), "room": "webrtc:demo"}
 
 
 async def test_every_answer_keeps_the_page_to_itself(site: Site) -> None:
@@ -103,3 +108,104 @@ async def test_metrics_are_not_for_everybody(site: Site) -> None:
     assert (await browser.ask("GET", "/metrics"))[0] == 401
     headers = {"Authorization": f"Bearer {SECRET}"}
     assert (await browser.ask("GET", "/metrics", headers=headers))[0] == 200
+
+
+PUBLIC = Settings(interface_url="https://voice.example", interface_hosts=("other.example",))
+
+
+@asynccontextmanager
+async def public_site(settings: Settings = PUBLIC) -> AsyncIterator[Site]:
+    """An interface as it is beyond loopback, behind a proxy that hands the Host on."""
+    async with open_site(None, settings, local=False) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("voice.example", 200),
+        ("VOICE.example:443", 200),
+        ("voice.example:8443", 200),
+        ("other.example", 200),
+        ("evil.example", 421),
+        ("127.0.0.1", 421),
+        ("voice.example.evil.example", 421),
+        ("evil.example/@voice.example", 421),
+        ("", 421),
+        ("[", 421),
+        ("voice.example:x", 421),
+    ],
+)
+async def test_beyond_loopback_only_the_public_name(host: str, status: int) -> None:
+    """Where the public address is set, another Host gets 421; probes ask by address."""
+    async with public_site() as site:
+        headers = {"Host": host}
+        assert (await site.browser().ask("GET", "/login", headers=headers))[0] == status
+        assert (await site.browser().ask("GET", "/healthz", headers=headers))[0] == 200
+
+
+async def test_a_public_https_address_says_how_cookies_are_kept() -> None:
+    """Secure, __Host- and HSTS follow from it, whatever the proxy says of the scheme."""
+    async with public_site() as site:
+        ours = {"Host": "voice.example", "Origin": "https://voice.example"}
+        browser = site.browser()
+        status, _, headers = await browser.ask("POST", "/login", data={"name": "A"}, headers=ours)
+        assert status == 303
+        cookie = headers["Set-Cookie"]
+        assert cookie.startswith("__Host-cordboard_login=")
+        assert "; Secure" in cookie
+        assert headers["Strict-Transport-Security"] == "max-age=31536000"
+        value = cookie.partition("=")[2].partition(";")[0]
+        for name, room in (("__Host-cordboard_login", 200), ("cordboard_login", 303)):
+            given = ours | {"Cookie": f"{name}={value}"}
+            assert (await site.browser().ask("GET", "/rooms/demo", headers=given))[0] == room
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://voice.example", 303),
+        ("https://voice.example:443", 303),
+        ("http://voice.example", 403),
+        ("https://voice.example:8443", 403),
+        ("https://other.example", 403),
+        ("http://[", 403),
+        ("null", 403),
+    ],
+)
+async def test_the_origin_is_the_public_address(origin: str, status: int) -> None:
+    """Scheme and port count as well: a page that came without TLS may be anybody's."""
+    async with public_site() as site:
+        headers = {"Host": "voice.example", "Origin": origin}
+        got, _, _ = await site.browser().ask("POST", "/login", data={"name": "A"}, headers=headers)
+        assert got == status
+
+
+@pytest.mark.parametrize("path", ["/rooms/demo/", "/login/", "//evil.example", "/rooms"])
+async def test_no_redirect_names_a_foreign_host(path: str) -> None:
+    """Without a public address any Host is served, and none of them is repeated."""
+    async with public_site(Settings()) as site:
+        headers = {"Host": "evil.example"}
+        _, _, answered = await site.browser().ask("GET", path, headers=headers)
+        assert "evil" not in answered.get("Location", "").removeprefix("//evil.example")
+        assert answered.get("Location", "/").startswith("/")
+
+
+@pytest.mark.parametrize(
+    "url", ["voice.example", "ftp://voice.example", "https://voice.example/calls", "https://a@b"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    """A typing error is told at the start."""
+    with pytest.raises(SettingsError, match="interface_url"):
+        create_app(Settings(interface_url=url))
+
+
+async def test_refusals_fill_no_log() -> None:
+    """Another site's page can make a browser ask without end; a few lines tell of it."""
+    async with public_site() as site:
+        evil = {"Host": "voice.example", "Origin": "https://evil.example"}
+        with emit.capture() as records:
+            for _ in range(30):
+                await site.browser().ask("POST", "/logout", headers=evil)
+        told = [r for r in records if r["message"] == "A request from another site was refused"]
+        assert 1 <= len(told) <= 21

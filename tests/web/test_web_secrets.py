@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from itsdangerous import URLSafeTimedSerializer
+from itsdangerous import URLSafeSerializer
 
 from cordboard import secret_files, settings
 from cordboard.contract.errors import SettingsError
+from cordboard.interface.login import ForgedError
 from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET
 from cordboard.web import auth
 from lines_support import Lines
@@ -142,13 +144,16 @@ class CookieFiles(Files):
         login = self.app.state.login
         for key in ("", "a", "a-secret-of-24-char"[:15], FIRST[:15]):
             cookie = str(_signed(key))
-            for name in ("cordboard_login", "__Host-cordboard_login"):
-                assert login.person({name: cookie}) is None, key
+            for name, secure in (("cordboard_login", False), ("__Host-cordboard_login", True)):
+                with pytest.raises(ForgedError):
+                    login.known({name: cookie}, secure=secure)
 
 
 def _signed(key: str) -> str | bytes:
-    signer = URLSafeTimedSerializer(key, salt="cordboard.login")
-    return signer.dumps({"user_id": "u-victim00000000", "name": "Boss"})
+    signer = URLSafeSerializer(key, salt="cordboard.login.2")
+    now = int(time.time())
+    kept = {"user_id": "u-victim00000000", "name": "Boss", "since": now, "signed": now}
+    return signer.dumps(kept)
 
 
 @pytest.mark.parametrize("machine", [ControlFiles, CookieFiles])

@@ -12,6 +12,7 @@ examples:
   cordboard interface                                 on 127.0.0.1:3000, gateway as in CORDBOARD_GATEWAY_URL
   CORDBOARD_SESSION_SECRET_FILE=/run/secrets/session \\
   BOT_CONTROL_SHARED_SECRET_FILE=/run/secrets/control \\
+  CORDBOARD_INTERFACE_LOGIN=name CORDBOARD_INTERFACE_URL=https://voice.example.org \\
     cordboard interface --host 0.0.0.0                for others; behind a proxy with TLS, without
                                                       which browsers give no page a microphone
 """
@@ -29,14 +30,17 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     from cordboard.emit import configure
     from cordboard.interface.app import create_app, stop
+    from cordboard.interface.identity import require_login
     from cordboard.interface.login import require_session_secret
     from cordboard.settings import load
     from cordboard.web import auth, serve
 
     configure(service="interface")
     settings = load(args.config)
+    local = auth.is_local(args.host)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
-    require_session_secret(args.host, settings.session_secret)
-    app = create_app(settings, local=args.host in auth.LOOPBACK)
+    require_session_secret(args.host, settings.session_secrets)
+    require_login(args.host, local, settings)
+    app = create_app(settings, local=local)
     listener = serve.bind(args.host, args.port)
     return serve.run(app, listener=listener, drain=lambda: stop(app))

@@ -112,6 +112,7 @@ EVENTS: Final[dict[str, str]] = {
     "lease.expired": "The lease ran out without a renewal.",
     "session.recovered": "The session of a dead runner was queued again, with a higher epoch.",
     "session.ended": "The session reached its terminal state.",
+    "auth.refused": "A caller without a login or secret, or with a wrong one, was refused (sampled).",
     "up.ready": "All parts answer; meta holds their addresses.",
 }
 """Every event, with its meaning; each is logged once, by the process that did it."""

@@ -17,12 +17,17 @@ from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.interface import calls, guard, pages
 from cordboard.interface.gateway import Gateway
-from cordboard.interface.intake import Intake
-from cordboard.interface.login import IdentityMiddleware, Login
+from cordboard.interface.identity import IdentityMiddleware, identity_of
+from cordboard.interface.intake import Intake, Rates
+from cordboard.interface.limits import Limits
+from cordboard.interface.login import Login, Person
+from cordboard.interface.origin import Origin, public
+from cordboard.interface.owners import Owners
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, auth, health, problems
 from cordboard.web.guard import LocalHostsMiddleware
 from cordboard.web.middleware import SILENT_PATHS
+from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 
 _ANOTHER_HOST: Final = (
     "Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name "
@@ -37,7 +42,11 @@ class Services:
     """What the routes work with."""
 
     gateway: Gateway
+    owners: Owners
     intake: Intake
+    rates: Rates
+    limits: Limits
+    max_duration_s: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -53,18 +62,21 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Each open page keeps a stream of events: a bound on connections would be one on calls.
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
-            gateway = Gateway(
-                client,
-                settings.gateway_url,
-                lambda: auth.authorization(settings.control_secrets),
-            )
-            app.state.services = Services(gateway, Intake())
+            app.state.services = _services(settings, client, app.state.limits)
             yield
 
     app = FastAPI(
-        title="Cordboard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+        title="Cordboard",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # it would name the Host of the request, which may be anybody's
     )
-    app.state.login = Login(_session_secret(settings))
+    app.state.origin = public(settings.interface_url)
+    app.state.login = Login(_session_secrets(settings))
+    app.state.identity = identity_of(settings, app.state.login, app.state.origin)
+    app.state.limits = Limits(settings)
     app.include_router(pages.router)
     app.include_router(calls.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
@@ -75,20 +87,47 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     return app
 
 
+def _services(settings: Settings, client: aiohttp.ClientSession, limits: Limits) -> Services:
+    gateway = Gateway(
+        client, settings.gateway_url, lambda: auth.authorization(settings.control_secrets)
+    )
+    owners = Owners(gateway.record)
+    return Services(
+        gateway=gateway,
+        owners=owners,
+        intake=Intake(owners),
+        rates=Rates(settings),
+        limits=limits,
+        max_duration_s=settings.interface_max_duration_s,
+    )
+
+
 def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     """Add from the innermost to the outermost."""
+    origin: Origin | None = app.state.origin
     app.add_middleware(auth.BodyLimitMiddleware)
     app.add_middleware(
         guard.MetricsGuard,
         secrets=lambda: settings.control_secrets,
         required=bool(settings.control_secrets) or not local,
     )
-    app.add_middleware(guard.SameOriginMiddleware)
+    app.add_middleware(guard.SameOriginMiddleware, origin=origin)
+    hosts = (*settings.interface_hosts, *([origin.host] if origin else []))
     if local:
-        app.add_middleware(LocalHostsMiddleware, more=settings.interface_hosts, hint=_ANOTHER_HOST)
+        app.add_middleware(LocalHostsMiddleware, more=hosts, hint=_ANOTHER_HOST)
+    elif origin is not None:
+        app.add_middleware(guard.PublicHostsMiddleware, hosts=hosts)
     app.add_middleware(SessionMiddleware, silent_paths=_silent_paths())
-    app.add_middleware(IdentityMiddleware, login=app.state.login)
-    app.add_middleware(guard.SecurityHeadersMiddleware)
+
+    async def may_bind(session_id: str, person: Person) -> bool:
+        owners: Owners = app.state.services.owners
+        return await owners.may_speak(session_id, person) is not None
+
+    app.add_middleware(IdentityMiddleware, identity=app.state.identity, may_bind=may_bind)
+    app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
+    app.add_middleware(
+        guard.SecurityHeadersMiddleware, only_tls=origin is not None and origin.secure
+    )
 
 
 async def stop(app: FastAPI) -> None:
@@ -104,13 +143,16 @@ async def _ready() -> None:
     """
 
 
-def _session_secret(settings: Settings) -> Callable[[], str]:
-    """Return what gives the secret that signs the logins; it is never empty."""
-    first = settings.session_secret
-    if first:
-        return lambda: settings.session_secret or first
+def _session_secrets(settings: Settings) -> Callable[[], tuple[str, ...]]:
+    """Return what gives the secrets of the logins, never none: the first signs.
+
+    Whether there is a secret is decided here, once.
+    """
+    if settings.session_secret:
+        first = settings.session_secrets
+        return lambda: settings.session_secrets or first
     log.warning("CORDBOARD_SESSION_SECRET is not set: logins end when this process does")
-    own = secrets.token_urlsafe(32)
+    own = (secrets.token_urlsafe(32),)
     return lambda: own
 
 
@@ -127,7 +169,7 @@ def _tell_people_in_pages(app: FastAPI) -> None:
 
         async def told(request: Request, error: Exception, as_json: Any = as_json) -> Response:
             answer: Response = await as_json(request, error)
-            if request.url.path.startswith("/api/") or not _wants_page(request):
+            if request.scope["path"].startswith("/api/") or not _wants_page(request):
                 return answer
             message, hint = _words(error)
             return pages.error_page(answer.status_code, message, hint)

@@ -5,7 +5,8 @@ or in a log, entitles nobody to anything.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import aiohttp
@@ -14,22 +15,27 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
+from starlette.types import Receive, Scope, Send
 
 from cordboard.context import bound
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import CordboardError, InvalidValueError
 from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, is_webrtc
 from cordboard.emit import get_logger
+from cordboard.interface import words
 from cordboard.interface.gateway import Answer, no_such_session, session_path
-from cordboard.interface.login import Person, required_person
+from cordboard.interface.identity import renew, required_person
+from cordboard.interface.intake import LINES_MAX
+from cordboard.interface.limits import TooManyError
+from cordboard.interface.login import Person
+from cordboard.web.proxies import client_address
 
 if TYPE_CHECKING:
     from cordboard.interface.app import Services
 
-LINES_MAX: Final = 500
 RETRY_MS: Final = 1000
 _SHOWN: Final = (
-    "sessionId", "room_url", "status", "reason", "detail", "epoch", "attempt", "createdAt", "stages",
+    "sessionId", "room_url", "status", "reason", "epoch", "attempt", "createdAt", "stages",
 )  # fmt: skip
 
 log = get_logger("interface")
@@ -46,11 +52,9 @@ Deps = Annotated[Any, Depends(services)]
 Who = Annotated[Person, Depends(required_person)]
 
 
-class TooManyLinesError(CordboardError):
+class TooManyLinesError(TooManyError):
     """A browser sends more lines than anyone would read."""
 
-    status = 429
-    retryable = True
     code = "too_many_lines"
     title = "Too many lines"
 
@@ -80,32 +84,58 @@ class JoinCall(BaseModel):
 
 
 @router.post("/sessions")
-async def join(body: JoinCall, svc: Deps, person: Who) -> Response:
+async def join(body: JoinCall, request: Request, svc: Deps, person: Who) -> Response:
     """Ask the gateway for a bot in the room, in the name of who is signed in."""
+    address = client_address(request.scope)
+    svc.limits.join(person.user_id, address)
+    if await svc.owners.known(body.sessionId, person) is None:
+        # Before a line is written or the gateway asked: both would be in the other's log.
+        log.warning("A join with another's session id was refused", claimed_session=body.sessionId)
+        return words.problem(409, "session_id_used")
     with bound(session_id=body.sessionId, room=body.room):
         log.info("Join requested", event="join.requested")
-        asked = {
-            "room_url": body.room,
-            "sessionId": body.sessionId,
-            "sessionUserId": person.user_id,
-            "sessionUserName": person.name,
-        }
-        answer: Answer = await svc.gateway.ask("POST", "/join", msgspec.json.encode(asked))
+        asked = msgspec.json.encode(_asked(body, person, svc.max_duration_s))
+        answer: Answer = await svc.gateway.ask("POST", "/join", asked, client_address=address)
         if not answer.ok:
             return answer.handed_on()
-        told = answer.json()
-        if told["reused"]:
-            record = await svc.gateway.record(told["sessionId"])
-            told["yours"] = record.get("userId") == person.user_id
-        headers = {HEADER_SESSION_ID: body.sessionId}
-        return JSONResponse(told, answer.status, headers)
+        told = await _told(svc, body, person, answer.json())
+        response = JSONResponse(told, answer.status, {HEADER_SESSION_ID: body.sessionId})
+        renew(request, response)
+        return response
+
+
+def _asked(body: JoinCall, person: Person, max_duration_s: int) -> dict[str, Any]:
+    return {
+        "room_url": body.room,
+        "sessionId": body.sessionId,
+        "sessionUserId": person.user_id,
+        "sessionUserName": person.name,
+        "maxDurationSeconds": max_duration_s,
+    }
+
+
+async def _told(
+    svc: "Services", body: JoinCall, person: Person, told: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a page learns of its join; of another person's call, only that there is one."""
+    if told["sessionId"] == body.sessionId:
+        svc.owners.joined(body.sessionId, person, body.room)
+        return told | ({"yours": True} if told["reused"] else {})
+    if await svc.owners.may_speak(told["sessionId"], person) is not None:
+        return told | {"yours": True}
+    return {
+        "reused": True,
+        "yours": False,
+        "room_url": body.room,
+        "requestedSessionId": body.sessionId,
+    }
 
 
 @router.post("/sessions/{session_id}/leave")
 async def leave(session_id: str, svc: Deps, person: Who) -> Response:
     """End a session of one's own; also what a page sends with its last breath."""
-    with bound(session_id=_known_id(session_id)):
-        await _own(svc, session_id, person)
+    await _own(svc, session_id, person)
+    with bound(session_id=session_id):
         body = msgspec.json.encode({"sessionId": session_id})
         answer: Answer = await svc.gateway.ask("POST", "/leave", body)
         return answer.handed_on()
@@ -114,18 +144,18 @@ async def leave(session_id: str, svc: Deps, person: Who) -> Response:
 @router.get("/sessions/{session_id}")
 async def show(session_id: str, svc: Deps, person: Who) -> JSONResponse:
     """Show a session of one's own, without what only its operators need."""
-    with bound(session_id=_known_id(session_id)):
-        record = await _own(svc, session_id, person)
-        shown = {name: record[name] for name in _SHOWN if name in record}
-        return JSONResponse(shown, headers={HEADER_SESSION_ID: session_id})
+    record = await _own(svc, session_id, person)
+    shown = {name: record[name] for name in _SHOWN if name in record}
+    return JSONResponse(shown, headers={HEADER_SESSION_ID: session_id})
 
 
 @router.post("/sessions/{session_id}/offer", operation_id="offer")
 @router.patch("/sessions/{session_id}/offer", operation_id="candidates")
 async def offer(session_id: str, request: Request, svc: Deps, person: Who) -> Response:
     """Hand an offer (POST) or candidates (PATCH) on to a session of one's own."""
-    with bound(session_id=_known_id(session_id)):
-        await _own(svc, session_id, person)
+    svc.limits.offer(person.user_id, client_address(request.scope))
+    await _own(svc, session_id, person)
+    with bound(session_id=session_id):
         path = f"{session_path(session_id)}/offer"
         body = await request.body()
         answer: Answer = await svc.gateway.ask(request.method, path, body)
@@ -133,16 +163,32 @@ async def offer(session_id: str, request: Request, svc: Deps, person: Who) -> Re
 
 
 @router.get("/sessions/{session_id}/events")
-async def events(session_id: str, svc: Deps, person: Who) -> StreamingResponse:
+async def events(session_id: str, request: Request, svc: Deps, person: Who) -> StreamingResponse:
     """Relay a session's changes of state, as server-sent events."""
-    with bound(session_id=_known_id(session_id)):
-        await _own(svc, session_id, person)
-    return StreamingResponse(
+    await _own(svc, session_id, person)
+    return _EventsResponse(
         _relayed(svc, session_id),
-        media_type="text/event-stream",
+        svc.limits.streams.enter(person.user_id, client_address(request.scope)),
         # X-Accel-Buffering: a proxy that collects what it passes on would make events late.
-        headers={HEADER_SESSION_ID: session_id, "X-Accel-Buffering": "no"},
+        {HEADER_SESSION_ID: session_id, "X-Accel-Buffering": "no"},
     )
+
+
+class _EventsResponse(StreamingResponse):
+    """A stream of events that is counted off when it ends, also where it never began."""
+
+    def __init__(
+        self, content: AsyncIterator[bytes], leave: Callable[[], None], headers: dict[str, str]
+    ) -> None:
+        super().__init__(content, headers=headers, media_type="text/event-stream")
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 async def _relayed(svc: "Services", session_id: str) -> AsyncIterator[bytes]:
@@ -177,10 +223,13 @@ async def logs(
     sent: Annotated[float | None, Query(description="When, in ms by the browser's clock.")] = None,
 ) -> dict[str, int]:
     """Take a batch of a browser's lines: one JSON object a line."""
-    lines = [line for line in (await request.body()).split(b"\n") if line.strip()]
-    if len(lines) > LINES_MAX or not svc.intake.admit(person, len(lines)):
-        raise TooManyLinesError("Too many lines at once.", retry_after_s=5)
-    taken = svc.intake.take(lines, person, sent / 1000 if sent is not None else None)
+    body = await request.body()
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    address = client_address(request.scope)
+    wait_s = svc.rates.wait_s(person, address, len(lines), len(body))
+    if len(lines) > LINES_MAX or wait_s > 0:
+        raise TooManyLinesError("Too many lines at once.", retry_after_s=math.ceil(wait_s) or 5)
+    taken = await svc.intake.take(lines, person, sent / 1000 if sent is not None else None)
     return {"written": taken.written, "repeated": taken.repeated, "refused": taken.refused}
 
 
@@ -190,14 +239,12 @@ async def _own(svc: "Services", session_id: str, person: Person) -> dict[str, An
     Raises:
         NotFoundError: It is not, or there is none: who asks does not learn which.
     """
-    record: dict[str, Any] = await svc.gateway.record(session_id)
+    if not is_session_id(session_id) or await svc.owners.known(session_id, person) is None:
+        # No session is bound yet: this line must not be in the other's log.
+        log.warning("A session of somebody else was asked for", claimed_session=session_id)
+        raise no_such_session()
+    with bound(session_id=session_id):
+        record: dict[str, Any] = await svc.gateway.record(session_id)
     if record.get("userId") != person.user_id:
-        log.warning("A session of somebody else was asked for")
         raise no_such_session()
     return record
-
-
-def _known_id(session_id: str) -> str:
-    if not is_session_id(session_id):
-        raise no_such_session()
-    return session_id

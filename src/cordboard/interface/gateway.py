@@ -12,12 +12,17 @@ from starlette.responses import Response
 
 from cordboard.context import current
 from cordboard.context.carrier import HEADER_SESSION_ID, inject_headers
-from cordboard.contract.errors import GatewayError, NotFoundError
+from cordboard.contract.errors import GatewayError, NotFoundError, StoreUnavailableError
+from cordboard.interface import words
 
+HEADER_CLIENT_ADDRESS: Final = "X-Client-Address"
 TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
 _REFUSED: Final = (401, 403)
 _FOUND: Final = 200
 _UNKNOWN: Final = 404
+_ERRORS: Final = 400
+_AWAY: Final = 503
+_RETRY_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +39,25 @@ class Answer:
         """Whether it did what was asked."""
         return self.status < 300  # noqa: PLR2004 - HTTP's successes
 
+    @property
+    def retry_after_s(self) -> int:
+        """The seconds after which it wants to be asked again."""
+        text = self.retry_after or ""
+        return int(text) if text.isascii() and text.isdigit() else _RETRY_S
+
     def json(self) -> dict[str, Any]:
         """Return its object."""
         found: dict[str, Any] = json.loads(self.content)
         return found
 
     def handed_on(self) -> Response:
-        """Return the same answer for the browser: its words are for people already."""
+        """Return the same answer for the browser; an error in our own words."""
         headers = {"Retry-After": self.retry_after} if self.retry_after else {}
         session_id = current().session_id
         if session_id:
             headers[HEADER_SESSION_ID] = session_id
+        if self.status >= _ERRORS:
+            return words.retold(self.status, self.content, headers)
         return Response(self.content, self.status, headers, self.media_type)
 
 
@@ -68,11 +81,26 @@ class Gateway:
         self._headers = headers
 
     async def ask(
-        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = TIMEOUT_S
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        client_address: str | None = None,
     ) -> Answer:
-        """Return the gateway's answer, whatever it says."""
+        """Return the gateway's answer, whatever it says.
+
+        Args:
+            method: The HTTP method.
+            path: The path at the gateway.
+            body: JSON.
+            timeout_s: How long to wait.
+            client_address: Who came through our door; the gateway bounds live sessions by it.
+        """
         limits = aiohttp.ClientTimeout(total=timeout_s)
-        async with self._asked(method, path, body, limits) as answer:
+        more = {HEADER_CLIENT_ADDRESS: client_address} if client_address else {}
+        async with self._asked(method, path, body, limits, more) as answer:
             return Answer(
                 answer.status,
                 await answer.read(),
@@ -85,10 +113,15 @@ class Gateway:
 
         Raises:
             NotFoundError: There is none.
+            StoreUnavailableError: The gateway has no Redis now.
         """
         answer = await self.ask("GET", session_path(session_id))
         if answer.status == _UNKNOWN:
             raise no_such_session()
+        if answer.status == _AWAY:
+            raise StoreUnavailableError(
+                "The service is interrupted.", retry_after_s=answer.retry_after_s
+            )
         if not answer.ok:
             raise GatewayError(f"The gateway answered HTTP {answer.status}.")
         return answer.json()
@@ -105,9 +138,14 @@ class Gateway:
 
     @asynccontextmanager
     async def _asked(
-        self, method: str, path: str, body: bytes | None, limits: aiohttp.ClientTimeout
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        limits: aiohttp.ClientTimeout,
+        more: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {**self._headers(), "Content-Type": "application/json"}
+        headers = {**self._headers(), "Content-Type": "application/json", **(more or {})}
         inject_headers(current(), headers)
         try:
             async with self._client.request(

@@ -3,17 +3,22 @@
 Pure ASGI, as all our middleware: what they bind and refuse holds for every route and every file.
 """
 
+from collections.abc import Collection
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.web.auth import ControlSecretMiddleware, Secrets
+from cordboard.interface.limits import Sampler
+from cordboard.interface.origin import Origin, host_of, parse
+from cordboard.web.auth import OPEN_PATHS, ControlSecretMiddleware, Secrets
+from cordboard.web.guard import UnknownHostError
 from cordboard.web.problems import problem
 
+# What probes and Prometheus ask by a pod's address; metrics need the control secret.
+_BY_ADDRESS: Final = frozenset({*OPEN_PATHS, "/metrics"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Scripts and styles from our own files alone: text that came from outside can never become code.
 _POLICY: Final = (
@@ -31,6 +36,8 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# A year, as is usual. Not includeSubDomains: other hosts of the domain are not ours to decide about.
+_ONLY_TLS: Final = {"Strict-Transport-Security": "max-age=31536000"}
 
 log = get_logger("guard")
 
@@ -48,10 +55,12 @@ class SecurityHeadersMiddleware:
 
     Args:
         app: The application behind it.
+        only_tls: Whether browsers are to reach this host over TLS alone (HSTS).
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, only_tls: bool = False) -> None:
         self._app = app
+        self._headers = _HEADERS | (_ONLY_TLS if only_tls else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -62,7 +71,7 @@ class SecurityHeadersMiddleware:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
                 # Pages and answers are one person's; files are asked for again by their ETag.
                 static = scope["path"].startswith("/static/")
@@ -83,35 +92,78 @@ class SameOriginMiddleware:
 
     Args:
         app: The application behind it.
+        origin: The public address, where one is set.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, origin: Origin | None = None) -> None:
         self._app = app
+        self._origin = origin
+        self._refused = Sampler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or _is_ours(scope):
+        safe = scope["type"] != "http" or scope["method"] in _SAFE_METHODS
+        if safe or _is_ours(scope, self._origin):
             await self._app(scope, receive, send)
             return
         error = ForeignRequestError(
             "This request did not come from a page of this site.",
             hint="Open the site itself and try again there; a program must send its Origin.",
         )
-        log.warning("A request from another site was refused", path=scope["path"])
+        held = self._refused.admit()
+        if held is not None:
+            log.warning(
+                "A request from another site was refused", path=scope["path"], not_told=held
+            )
         await problem(error)(scope, receive, send)
 
 
-def _is_ours(scope: Scope) -> bool:
+def _is_ours(scope: Scope, public: Origin | None) -> bool:
     headers = Headers(scope=scope)
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    origin, host = headers.get("origin"), headers.get("host")
-    # The scheme is not compared: a proxy that ends TLS before us changes it.
-    try:
-        return bool(origin and host) and urlsplit(origin).netloc == host
-    except ValueError:  # "http://[", for one
+    said = parse(headers.get("origin", ""))
+    if said is None:
         return False
+    if public is not None and host_of(scope) == public.host:
+        return said == public
+    # The scheme is not compared: a proxy that ends TLS before us changes it.
+    return said == parse(f"{said.scheme}://{headers.get('host', '')}")
+
+
+class PublicHostsMiddleware:
+    """Answers, beyond loopback, only to the names that the operator has set.
+
+    A page or a cache that has us under another name could be told to keep our answers under it.
+
+    Args:
+        app: The application behind it.
+        hosts: The names.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(name.lower() for name in hosts)
+        self._refused = Sampler()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        known = scope["type"] != "http" or scope["path"] in _BY_ADDRESS
+        if known or host_of(scope) in self._hosts:
+            await self._app(scope, receive, send)
+            return
+        error = UnknownHostError(
+            "This server has another name.",
+            hint="Whoever runs it: name the host in CORDBOARD_INTERFACE_URL, or a further one in "
+            "CORDBOARD_INTERFACE_HOSTS; let the proxy hand the Host header on.",
+        )
+        held = self._refused.admit()
+        if held is not None:
+            log.warning(
+                "A request for an unknown host was refused", path=scope["path"], not_told=held
+            )
+        await problem(error)(scope, receive, send)
 
 
 class MetricsGuard:

@@ -2,54 +2,44 @@
 
 A browser is a stranger with a clock of its own. Nothing of it is believed but what it says about
 itself: its identity comes from the login, its service is ``browser``, its events are the two that
-only a browser can see, and its clock may put no line where nobody would look for it.
+only a browser can see, and its clock may put no line where nobody would look for it. It may write
+into the log of its own session alone (``owners.py``); any other line is kept as the server's, with
+what it claimed in ``meta``.
 """
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
-from cordboard.contract.ids import is_session_id
+from cordboard.context.carrier import log_environment
+from cordboard.contract.errors import InvalidValueError
+from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc
+from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
 from cordboard.emit import forward, get_logger
 from cordboard.emit.foreign import why_invalid
+from cordboard.interface.limits import Bucket, Clock, Quota, Sampler, take_all
 from cordboard.interface.login import Person
+from cordboard.interface.owners import Known, Owners
+from cordboard.settings import Settings
 
-LINES_A_SECOND: Final = 200.0
-BURST_LINES: Final = 4000.0  # two of a page's fullest buffers: what an outage has held up
-TOTAL_LINES_A_SECOND: Final = 2000.0
-TOTAL_BURST_LINES: Final = 20_000.0
-PEOPLE_MAX: Final = 10_000
+LINES_MAX: Final = 500
+BURST_S: Final = 20  # of lines: two of a page's fullest buffers, which is what an outage holds up
+BURST_BYTES_S: Final = 32  # of bytes: the same two buffers
+TOTAL_PEOPLE: Final = 10  # whose share of lines all browsers together have
 BOOTS_MAX: Final = 10_000
 EVENTS: Final = frozenset({"page.opened", "join.clicked"})
+NO_SESSION: Final = f"{SERVER_PREFIX}browser"  # what a page says before it has made an id
 SKEW_IGNORED_S: Final = 2.0  # what a slow network makes of two equal clocks
 ADRIFT_S: Final = 600.0
+_NOT_FOR_BROWSERS: Final = frozenset({"epoch", "traceId", "spanId"})
 
 log = get_logger("intake")
-Clock = Callable[[], float]
-
-
-@dataclass(slots=True)
-class Bucket:
-    """Lets so many pass at once, and so many a second."""
-
-    rate: float
-    burst: float
-    level: float
-    at: float
-
-    def take(self, count: int, now: float) -> bool:
-        """Take ``count`` out if they are there."""
-        self.level = min(self.burst, self.level + (now - self.at) * self.rate)
-        self.at = now
-        if count > self.level:
-            return False
-        self.level -= count
-        return True
+Found = Mapping[str, Known | None]
 
 
 @dataclass(slots=True)
@@ -67,36 +57,52 @@ class Taken:
         self.first_reason = self.first_reason or reason
 
 
-@dataclass(slots=True)
-class Intake:
-    """Takes batches of lines; bounded in rate and in what it remembers.
+class Rates:
+    """Bounds lines and bytes: of a person, of a client address, and of all browsers together.
 
-    Attributes:
+    Args:
+        settings: The bounds.
         clock: Seconds that never go back.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock = time.monotonic) -> None:
+        lines, size = settings.interface_log_lines_per_s, settings.interface_log_bytes_per_s
+        total = settings.interface_log_total_bytes_per_s
+        people = settings.interface_people_per_address
+        now = clock()
+        self._clock = clock
+        self._lines = Quota(lines, max(lines * BURST_S, LINES_MAX), people)
+        self._bytes = Quota(size, size * BURST_BYTES_S, people)
+        all_lines = lines * TOTAL_PEOPLE
+        self._all_lines = Bucket(all_lines, all_lines * BURST_S, all_lines * BURST_S, now)
+        self._all_bytes = Bucket(total, total * BURST_BYTES_S, total * BURST_BYTES_S, now)
+
+    def wait_s(self, person: Person, address: str, lines: int, size: int) -> float:
+        """Count a batch; return the seconds after which it may come, 0 when it may now."""
+        now = self._clock()
+        by_line = [*self._lines.buckets(person.user_id, address, now), self._all_lines]
+        by_byte = [*self._bytes.buckets(person.user_id, address, now), self._all_bytes]
+        wanted: list[tuple[Bucket, float]] = [(bucket, lines) for bucket in by_line]
+        return take_all([*wanted, *((bucket, size) for bucket in by_byte)], now)
+
+
+class Intake:
+    """Takes batches of lines.
+
+    Args:
+        owners: Knows whose sessions are.
         wall: Seconds since the epoch.
     """
 
-    clock: Clock = time.monotonic
-    wall: Clock = time.time
-    _people: "OrderedDict[str, Bucket]" = field(default_factory=OrderedDict)
-    _boots: "OrderedDict[tuple[str, str], int]" = field(default_factory=OrderedDict)
-    _total: Bucket | None = None
+    def __init__(self, owners: Owners, wall: Callable[[], float] = time.time) -> None:
+        self._owners = owners
+        self._wall = wall
+        self._boots: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._server = f"{SERVER_PREFIX}{log_environment().machine}"
+        self._refusals = Sampler()
 
-    def admit(self, person: Person, count: int) -> bool:
-        """Say whether ``count`` more lines of this person may come now."""
-        now = self.clock()
-        if self._total is None:
-            self._total = Bucket(TOTAL_LINES_A_SECOND, TOTAL_BURST_LINES, TOTAL_BURST_LINES, now)
-        bucket = _kept(
-            self._people,
-            person.user_id,
-            lambda: Bucket(LINES_A_SECOND, BURST_LINES, BURST_LINES, now),
-            PEOPLE_MAX,
-        )
-        return bucket.take(count, now) and self._total.take(count, now)
-
-    def take(self, lines: list[bytes], person: Person, sent_at: float | None) -> Taken:
-        """Write a batch; one warning counts what could not be.
+    async def take(self, lines: list[bytes], person: Person, sent_at: float | None) -> Taken:
+        """Write a batch; a warning counts what could not be.
 
         Args:
             lines: One encoded record each.
@@ -104,60 +110,96 @@ class Intake:
             sent_at: When the browser sent them, in seconds by its own clock.
         """
         taken = Taken()
-        skew_s = self.wall() - sent_at if sent_at is not None else 0.0
-        for line in lines:
-            self._take_one(line, person, skew_s, taken)
-        if taken.refused:
-            log.warning(
-                "Lines of a browser were refused", count=taken.refused, reason=taken.first_reason
-            )
+        records = [record for line in lines if (record := _decoded(line, taken)) is not None]
+        ids = {record["sessionId"] for record in records} - {NO_SESSION}
+        found = {one: await self._owners.may_speak(one, person) for one in ids}
+        skew_s = self._wall() - sent_at if sent_at is not None else 0.0
+        for record in records:
+            if self._repeated(person, record["boot"], record["seq"]):
+                taken.repeated += 1
+            else:
+                forward(_in_time(self._theirs(record, person, found), skew_s, self._wall()))
+                taken.written += 1
+        self._tell(taken)
         return taken
 
-    def _take_one(self, line: bytes, person: Person, skew_s: float, taken: Taken) -> None:
-        try:
-            record = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            taken.refuse("it is no JSON")
-            return
-        reason = why_invalid(record) or _why_not_a_browsers(record)
-        if reason:
-            taken.refuse(reason)
-        elif self._repeated(person, record["boot"], record["seq"]):
-            taken.repeated += 1
-        else:
-            theirs = {**record, "service": "browser"}
-            theirs |= {"userId": person.user_id, "userName": person.name}
-            forward(_in_time(theirs, skew_s, self.wall()))
-            taken.written += 1
+    def _theirs(self, record: Mapping[str, Any], person: Person, found: Found) -> dict[str, Any]:
+        """Return a record that says no more than its sender may say."""
+        kept = {
+            key: value
+            for key, value in record.items()
+            if key not in _NOT_FOR_BROWSERS and (value is not None or key in REQUIRED_KEYS)
+        }
+        claims: dict[str, Any] = {}
+        session_id = record["sessionId"]
+        known = found.get(session_id)
+        if known is None:
+            kept["sessionId"] = self._server
+            if session_id != NO_SESSION:
+                claims["claimed_session"] = session_id
+        if "event" in kept and (known is None or kept["event"] not in EVENTS):
+            claims["claimed_event"] = kept.pop("event")
+        if "room" in kept and not _may_say(kept["room"], known):
+            claims["claimed_room"] = kept.pop("room")
+        if claims:
+            kept["meta"] = {**claims, **record.get("meta", {}), **claims}
+        return kept | {"service": "browser", "userId": person.user_id, "userName": person.name}
 
     def _repeated(self, person: Person, boot: str, seq: int) -> bool:
-        """Say whether a line came before: on its way out a page sends again what it is unsure of."""
+        """Return whether a line came before: a page that goes sends again what it is unsure of."""
         key = (person.user_id, boot)
-        if seq <= _kept(self._boots, key, lambda: 0, BOOTS_MAX):
-            return True
-        self._boots[key] = seq
-        return False
+        last = self._boots.get(key, 0)
+        self._boots[key] = max(last, seq)
+        self._boots.move_to_end(key)
+        if len(self._boots) > BOOTS_MAX:
+            self._boots.popitem(last=False)
+        return seq <= last
+
+    def _tell(self, taken: Taken) -> None:
+        if not taken.refused:
+            return
+        held = self._refusals.admit()
+        if held is not None:
+            log.warning(
+                "Lines of a browser were refused",
+                count=taken.refused,
+                reason=taken.first_reason,
+                batches_not_told=held,
+            )
 
 
-def _kept(mapping: "OrderedDict[Any, Any]", key: Any, new: Callable[[], Any], most: int) -> Any:
-    """Return what is kept under a key, now the youngest; the oldest is forgotten."""
-    if key not in mapping:
-        mapping[key] = new()
-        if len(mapping) > most:
-            mapping.popitem(last=False)
-    mapping.move_to_end(key)
-    return mapping[key]
+def _decoded(line: bytes, taken: Taken) -> dict[str, Any] | None:
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        taken.refuse("it is no JSON")
+        return None
+    reason = why_invalid(record) or _why_not_a_browsers(record)
+    if reason:
+        taken.refuse(reason)
+        return None
+    found: dict[str, Any] = record
+    return found
 
 
 def _why_not_a_browsers(record: Mapping[str, Any]) -> str | None:
-    session_id = record["sessionId"]
-    if not is_session_id(session_id):
+    if not is_session_id(record["sessionId"]):
         return "sessionId is no session id"
-    if record.get("event") is not None and record["event"] not in EVENTS:
-        return f"event is none of a browser's: {', '.join(sorted(EVENTS))}"
     if record.get("raw"):
         return "raw is not for browsers"
     return None
+
+
+def _may_say(room: str, known: Known | None) -> bool:
+    """Return whether a line may name this room: its session's, or where it has none yet, any."""
+    if known is None:
+        return False
+    if known.room is not None:
+        return room == known.room
+    try:
+        return canonical_room(room) == room and is_webrtc(room)
+    except InvalidValueError:
+        return False
 
 
 def _in_time(record: dict[str, Any], skew_s: float, now: float) -> dict[str, Any]:

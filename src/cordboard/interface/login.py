@@ -1,39 +1,38 @@
-"""Login by name: a signed cookie says who somebody is, and nothing that a browser claims does."""
+"""Login by name: a signed cookie says who somebody is, and nothing that a browser claims does.
+
+It is no authentication: whoever types a name is let in, as a user of his own. Where that will not do,
+a proxy authenticates people and ``identity.py`` takes their names from it.
+"""
 
 import secrets
+import time
 import unicodedata
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from itsdangerous import BadData, URLSafeTimedSerializer
-from starlette.requests import Request
+from itsdangerous import BadData, BadSignature, URLSafeSerializer
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cordboard.context import Context
-from cordboard.context.carrier import HEADER_BAGGAGE, OWN_HEADERS, inject_headers
-from cordboard.contract.errors import InvalidValueError, SettingsError, UnauthorizedError
-from cordboard.web.auth import LOOPBACK, refuse_short
+from cordboard.contract.errors import InvalidValueError, SettingsError
+from cordboard.web.auth import is_local, refuse_short
 
 NAME_MAX_CHARS: Final = 64
-MAX_AGE_S: Final = 30 * 86_400  # a month without asking again; a browser's own memory is no longer
+AGE_MAX_S: Final = 30 * 86_400  # a month: then a browser asks for the name again
+IDLE_MAX_S: Final = 12 * 3600  # a night: a machine that was left signed in is signed out next day
+RENEWED_AFTER_S: Final = 600  # a cookie is not signed anew for each request
+SKEW_MAX_S: Final = 60.0  # clocks of two replicas; without NTP they drift by seconds a day
+ENDED_MAX: Final = 10_000  # logins ended here and remembered, about 150 bytes each
 # Browsers take the name with __Host- only from https, for this host alone, and for all paths.
 COOKIE: Final = "cordboard_login"
 SECURE_COOKIE: Final = f"__Host-{COOKIE}"
-_SCOPE_KEY: Final = "cordboard.person"
 # Controls, halves of surrogate pairs, line and paragraph separators.
 _REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Embeddings, overrides and isolates of direction: they turn the text around them, too.
 _REFUSED_CHARS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _INVISIBLE_MAJORS: Final = frozenset("ZCM")
-# Of an identity, what a browser must not claim; its session id and trace are only correlation.
-_CLAIMS: Final = frozenset(
-    name.lower().encode()
-    for name in (*OWN_HEADERS, HEADER_BAGGAGE)
-    if name not in {"X-Session-Id", "traceparent"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,92 +43,126 @@ class Person:
     name: str
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """What a cookie holds.
+
+    Attributes:
+        user_id: Drawn for this login.
+        name: The name that was given.
+        since: When it began, in seconds since the epoch.
+        signed: When the cookie was signed.
+    """
+
+    user_id: str
+    name: str
+    since: int
+    signed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A login that holds.
+
+    Attributes:
+        person: Whose it is.
+        since: When it began.
+        signed: When its cookie was signed last.
+    """
+
+    person: Person
+    since: int
+    signed: int
+
+
+class ForgedError(Exception):
+    """A cookie that we did not sign."""
+
+
 class Login:
     """Signs people in and out, and knows them again.
 
+    A login ends after 30 days, or after 12 hours without a page. A sign-out ends it for this process,
+    which remembers that; another replica, or this one after a restart, still takes a copy of
+    the cookie until it is 12 hours old.
+
     Args:
-        secret: Gives what signs the cookie, as it is now.
+        signed_by: Gives the secrets, as they are now: the first signs, all are accepted.
+        wall: Seconds since the epoch.
     """
 
-    def __init__(self, secret: Callable[[], str]) -> None:
-        self._secret = secret
+    def __init__(
+        self, signed_by: Callable[[], tuple[str, ...]], wall: Callable[[], float] = time.time
+    ) -> None:
+        self._secrets = signed_by
+        self._wall = wall
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def person(self, cookies: dict[str, str]) -> Person | None:
-        """Return who holds these cookies; None when nobody known does."""
-        value = cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
+    def known(self, cookies: Mapping[str, str], *, secure: bool) -> Known | None:
+        """Return who holds these cookies; None when nobody known does.
+
+        Raises:
+            ForgedError: There is a cookie that none of our secrets has signed.
+        """
+        # Over https only the cookie that nobody but this host could set; a plain one is nobody's.
+        value = cookies.get(SECURE_COOKIE if secure else COOKIE)
         if not value:
             return None
         try:
-            return msgspec.convert(self._signer().loads(value, max_age=MAX_AGE_S), Person)
+            kept = msgspec.convert(self._signer().loads(value), _Kept)
+        except BadSignature as error:
+            raise ForgedError from error
         except (BadData, msgspec.ValidationError):
             return None
+        return self._lasting(kept)
 
     def sign_in(self, name: str, response: Response, *, secure: bool) -> Person:
         """Make a login for a name that ``check_name`` has passed; set its cookie."""
         person = Person(f"u-{secrets.token_hex(8)}", name)
+        self._set_cookie(response, person, int(self._wall()), secure=secure)
+        return person
+
+    def renew(self, known: Known, response: Response, *, secure: bool) -> None:
+        """Sign a login anew, so that it lasts as long as it is used."""
+        if self._wall() - known.signed > RENEWED_AFTER_S:
+            self._set_cookie(response, known.person, known.since, secure=secure)
+
+    def sign_out(self, person: Person | None, response: Response, *, secure: bool) -> None:
+        """End a login, and take its cookie back."""
+        if person is not None:
+            self._ended[person.user_id] = None
+            if len(self._ended) > ENDED_MAX:
+                self._ended.popitem(last=False)
+        name = SECURE_COOKIE if secure else COOKIE
+        response.delete_cookie(name, httponly=True, samesite="lax", secure=secure)
+
+    def _lasting(self, kept: _Kept) -> Known | None:
+        now = self._wall()
+        fresh = -SKEW_MAX_S <= now - kept.signed <= IDLE_MAX_S
+        if not fresh or now - kept.since > AGE_MAX_S or kept.user_id in self._ended:
+            return None
+        return Known(Person(kept.user_id, kept.name), kept.since, kept.signed)
+
+    def _set_cookie(self, response: Response, person: Person, since: int, *, secure: bool) -> None:
+        kept = _Kept(person.user_id, person.name, since, int(self._wall()))
         response.set_cookie(
             SECURE_COOKIE if secure else COOKIE,
-            str(self._signer().dumps({"user_id": person.user_id, "name": person.name})),
-            max_age=MAX_AGE_S,
+            str(self._signer().dumps(msgspec.to_builtins(kept))),
+            max_age=IDLE_MAX_S,
             httponly=True,
             samesite="lax",
             secure=secure,
         )
-        return person
 
-    @staticmethod
-    def sign_out(response: Response, *, secure: bool) -> None:
-        """Take the cookie back."""
-        name = SECURE_COOKIE if secure else COOKIE
-        response.delete_cookie(name, httponly=True, samesite="lax", secure=secure)
+    def _signer(self) -> URLSafeSerializer:
+        """Return what signs with the first secret.
 
-    def _signer(self) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(self._secret(), salt="cordboard.login")
-
-
-class IdentityMiddleware:
-    """Puts the login's identity in place of whatever identity the request claims.
-
-    Stands before the session middleware, so that every line of the request has the right user.
-
-    Args:
-        app: The application behind it.
-        login: Knows people by their cookies.
-    """
-
-    def __init__(self, app: ASGIApp, login: Login) -> None:
-        self._app = app
-        self._login = login
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] == "http":
-            found = self._login.person(Request(scope).cookies)
-            headers: dict[str, str] = {}
-            if found is not None:
-                inject_headers(Context(user_id=found.user_id, user_name=found.name), headers)
-            kept = [pair for pair in scope["headers"] if pair[0].lower() not in _CLAIMS]
-            ours = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-            scope = {**scope, "headers": kept + ours, _SCOPE_KEY: found}
-        await self._app(scope, receive, send)
-
-
-def person_of(request: Request) -> Person | None:
-    """Return who sent a request, by its login."""
-    found: Person | None = request.scope.get(_SCOPE_KEY)
-    return found
-
-
-def required_person(request: Request) -> Person:
-    """Return who sent a request.
-
-    Raises:
-        UnauthorizedError: Nobody is signed in.
-    """
-    found = person_of(request)
-    if found is None:
-        raise UnauthorizedError("You are not signed in.", hint="Sign in again with your name.")
-    return found
+        Raises:
+            SettingsError: There is none: nothing is signed or believed by an empty key.
+        """
+        found = self._secrets()
+        if not found or not all(found):
+            raise SettingsError("There is no session secret.", hint="Set CORDBOARD_SESSION_SECRET.")
+        return URLSafeSerializer(list(reversed(found)), salt="cordboard.login.2")
 
 
 def check_name(text: str) -> str:
@@ -153,16 +186,20 @@ def check_name(text: str) -> str:
     return name
 
 
-def require_session_secret(host: str, secret: str | None) -> None:
+def require_session_secret(host: str, signed_by: tuple[str, ...]) -> None:
     """Refuse to listen for others without a secret that signs the logins, or with a short one.
+
+    Args:
+        host: Where to listen.
+        signed_by: The secret and its predecessor.
 
     Raises:
         SettingsError: ``host`` is not loopback, and there is no secret or a short one.
     """
-    if host not in LOOPBACK and not secret:
+    if not is_local(host) and not signed_by:
         raise SettingsError(
             f"--host {host}: without a session secret this listens on loopback only.",
             hint="Set CORDBOARD_SESSION_SECRET (or CORDBOARD_SESSION_SECRET_FILE) to a long random "
             "text, the same for every replica.",
         )
-    refuse_short(host, "CORDBOARD_SESSION_SECRET", [secret] if secret else [])
+    refuse_short(host, "CORDBOARD_SESSION_SECRET", signed_by)

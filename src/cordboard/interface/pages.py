@@ -11,10 +11,19 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cordboard import __version__
-from cordboard.contract.errors import CordboardError, InvalidValueError, NotFoundError
+from cordboard.contract.errors import (
+    CordboardError,
+    InvalidValueError,
+    NotFoundError,
+    UnauthorizedError,
+)
 from cordboard.contract.ids import canonical_room
 from cordboard.emit import get_logger
-from cordboard.interface.login import NAME_MAX_CHARS, Login, check_name, person_of
+from cordboard.interface.identity import Identity, person_of, renew
+from cordboard.interface.limits import Limits
+from cordboard.interface.login import NAME_MAX_CHARS, Login, check_name
+from cordboard.interface.origin import is_secure
+from cordboard.web.proxies import client_address
 
 DEFAULT_ROOM: Final = "demo"
 STATIC: Final = Path(str(files("cordboard.interface").joinpath("static")))
@@ -60,6 +69,7 @@ async def login_form(request: Request, room: str = DEFAULT_ROOM) -> Response:
     _checked_room(room)
     if person_of(request) is not None:
         return _see(_room_path(room))
+    _signs_in_here(request)
     return _login_page(room)
 
 
@@ -68,6 +78,9 @@ async def login(
     request: Request, name: Annotated[str, Form()] = "", room: Annotated[str, Form()] = DEFAULT_ROOM
 ) -> Response:
     """Sign in, and lead to the room."""
+    _signs_in_here(request)
+    limits: Limits = request.app.state.limits
+    limits.login(client_address(request.scope))
     _checked_room(room)
     try:
         checked = check_name(name)
@@ -83,7 +96,7 @@ async def login(
 async def logout(request: Request) -> Response:
     """Sign out."""
     response = _see("/login")
-    Login.sign_out(response, secure=_is_secure(request))
+    _login(request).sign_out(person_of(request), response, secure=_is_secure(request))
     return response
 
 
@@ -94,7 +107,9 @@ async def room_page(request: Request, name: str) -> Response:
     person = person_of(request)
     if person is None:
         return _see(f"/login?{urlencode({'room': name})}")
-    return page("room.html", room=room, name=name, person=person)
+    response = page("room.html", room=room, name=name, person=person, signs_out=_by_name(request))
+    renew(request, response)
+    return response
 
 
 def _login_page(room: str, *, name: str = "", error: CordboardError | None = None) -> HTMLResponse:
@@ -132,4 +147,22 @@ def _login(request: Request) -> Login:
 
 
 def _is_secure(request: Request) -> bool:
-    return request.url.scheme == "https"
+    return is_secure(request.scope, request.app.state.origin)
+
+
+def _by_name(request: Request) -> bool:
+    identity: Identity = request.app.state.identity
+    return identity.by_name
+
+
+def _signs_in_here(request: Request) -> None:
+    """Refuse who comes past the proxy that signs people in.
+
+    Raises:
+        UnauthorizedError: People are not known by name here.
+    """
+    if not _by_name(request):
+        raise UnauthorizedError(
+            "You are not signed in.",
+            hint="Open this site under its usual address, and sign in there.",
+        )

@@ -25,6 +25,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 SILENT_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/livez", "/health"})
 """Asked every few seconds by machines: nobody wants a line about each."""
 
+CLAIMED: Final = "cordboard.claimed"
+"""Key of a scope: what a request said of itself and was not believed. It is in the access line."""
+
 _SESSION_HEADER: Final = HEADER_SESSION_ID.lower().encode()
 _SERVER_ERROR: Final = 500
 _CLIENT_WENT: Final = 499  # as nginx has it: the client closed the connection
@@ -136,7 +139,14 @@ class _Exchange:
                 status=status,
                 ms=round((perf_counter_ns() - self._began_ns) / 1e6, 2),
                 bytes=self.size,
+                **self._sender(),
             )
+
+    def _sender(self) -> dict[str, Any]:
+        """Return who sent the request, by address, and what of it was not believed."""
+        client = self._scope.get("client")
+        peer = {"peer": client[0]} if client and client[0] else {}
+        return {**peer, **self._scope.get(CLAIMED, {})}
 
     def _meet_header(self, message: Message) -> None:
         """Echo the session, unless the application names one: then that is this exchange's.

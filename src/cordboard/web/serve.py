@@ -108,6 +108,7 @@ def config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
         access_log=False,
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # ForwardedMiddleware reads them, of the proxies that are trusted
         timeout_graceful_shutdown=grace_s,
         timeout_keep_alive=75,
     )

@@ -179,7 +179,7 @@ export class Call {
     if (this.#leaving) return; // that is what we asked for
     this.#stopMedia();
     const record = await ask("GET", sessionUrl(this.sessionId), this.sessionId).catch(() => ({}));
-    const [title, todo] = reasonWords(status, reason ?? record.reason, record.detail);
+    const [title, todo] = reasonWords(status, reason ?? record.reason);
     this.#finish({ title, todo, reason: reason ?? record.reason });
   }
 

@@ -109,10 +109,10 @@ const tell = {
     showSession(sessionId, "The last call’s log", "Your next call gets an ID of its own.");
     newSessionId();
     log.info("Ready for another call", { last: sessionId });
-    if (how.holder) alertOf(busy(how));
+    if (how.code === "room_busy") alertOf(busy(how));
     else if (how.title) alertOf({ ...how, button: buttonFor(how) });
     else hideAlert();
-    el("hint").hidden = Boolean(how.title || how.holder);
+    el("hint").hidden = Boolean(how.title);
     el("join").focus();
   },
 };
@@ -127,13 +127,14 @@ function busy({ holder, yours }) {
   }
   return {
     title: "Somebody else is in this room.",
-    todo: `Its session is ${holder}. Wait until that call ends, or use another room: put its name in place of “${room.dataset.room.slice(7)}” in the address.`,
+    todo: `Wait until that call ends, or use another room: put its name in place of “${room.dataset.room.slice(7)}” in the address.`,
     button: { label: "Try again", run: join },
   };
 }
 
 function buttonFor({ code, retryAfterS }) {
   if (code === "unauthorized") return { label: "Sign in", run: () => location.reload() };
+  if (code === "session_id_used" || code === "session_in_use") return { label: "Join", run: join }; // with the next id
   if (retryAfterS) return { label: "Try again", run: join, waitS: retryAfterS };
   return null;
 }

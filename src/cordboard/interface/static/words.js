@@ -29,6 +29,7 @@ const REASONS = {
 const PROBLEMS = {
   queue_full: ["All bots are busy.", "Try again when the button allows it."],
   store_unavailable: ["The service is interrupted.", "Try again when the button allows it."],
+  too_many_requests: ["That was too often in a short time.", "Try again when the button allows it."],
   unauthorized: ["You are signed out.", "Sign in again with your name."],
 };
 
@@ -42,9 +43,8 @@ export function microphoneWords(error) {
   return MICROPHONE[error?.name] ?? ["The microphone could not be opened.", `The browser says: ${error?.message ?? error}`];
 }
 
-export function reasonWords(status, reason, detail) {
-  const [title, todo] = REASONS[reason] ?? [`The call has ended (${reason ?? status}).`, "Press Join to call again."];
-  return [title, detail ? `${todo} (${detail})` : todo];
+export function reasonWords(status, reason) {
+  return REASONS[reason] ?? [`The call has ended (${reason ?? status}).`, "Press Join to call again."];
 }
 
 export function problemWords(problem) {

@@ -1,0 +1,161 @@
+"""Who somebody is where a proxy authenticates people, and what a request cannot say of itself."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cordboard import emit
+from cordboard.contract.errors import SettingsError
+from cordboard.interface.app import create_app
+from cordboard.interface.identity import SECRET_HEADER, require_login
+from cordboard.settings import LOGIN_SECRET, Settings
+from interface.interface_support import Site, an_id, open_site
+
+SECRET = "s3cret-of-the-proxy"
+ADA = {"X-Forwarded-User": "ada@example.org"}
+
+
+@pytest.fixture
+async def proxied() -> AsyncIterator[Site]:
+    """An interface that believes its proxy, which is on loopback."""
+    settings = Settings(interface_login="header", trusted_proxies=("127.0.0.1",))
+    async with open_site(None, settings) as site:
+        yield site
+
+
+async def test_the_proxy_says_who_somebody_is(proxied: Site) -> None:
+    """The same name is the same user each time, at each replica; nobody signs in or out here."""
+    found = []
+    for _ in range(2):
+        status, text, headers = await proxied.browser().ask("GET", "/rooms/demo", headers=ADA)
+        assert (status, "Set-Cookie" in headers, "Sign out" in text) == (200, False, False)
+        assert "ada@example.org" in text
+        found.append(text.partition('data-user-id="')[2].partition('"')[0])
+    assert found[0] == found[1]
+    assert len(found[0]) == 34
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Forwarded-User": ""},
+        {"X-Forwarded-User": "\u202eada"},
+        {"X-User-Name": "ada"},
+        {"Cookie": "cordboard_login=x"},
+    ],
+)
+async def test_without_a_name_nobody_is_signed_in(proxied: Site, headers: dict[str, str]) -> None:
+    """Who comes past the proxy, or has no name, is sent back to it."""
+    browser = proxied.browser()
+    assert (await browser.ask("GET", "/rooms/demo", headers=headers))[0] == 303
+    status, text, _ = await browser.ask("GET", "/login", headers=headers | {"Accept": "text/html"})
+    assert (status, "usual address" in text) == (401, True)
+    assert (await browser.ask("POST", "/login", data={"name": "Ada"}))[0] == 401
+
+
+async def test_two_names_are_no_name(proxied: Site) -> None:
+    """A proxy that appends instead of replacing would let a client say who it is."""
+    async with proxied.browser().client.get(
+        f"{proxied.url}/rooms/demo",
+        headers=[("X-Forwarded-User", "root"), ("X-Forwarded-User", "ada")],
+        allow_redirects=False,
+    ) as answer:
+        assert answer.status == 303
+
+
+async def test_nobody_else_is_believed() -> None:
+    """The header of a sender that is no trusted proxy is told of, and worth nothing."""
+    settings = Settings(interface_login="header", trusted_proxies=("10.0.0.0/8",))
+    async with open_site(None, settings) as site:
+        with emit.capture() as records:
+            assert (await site.browser().ask("GET", "/rooms/demo", headers=ADA))[0] == 303
+    (refused,) = [r for r in records if r.get("event") == "auth.refused"]
+    assert (refused["level"], refused["meta"]["peer"]) == ("warn", "127.0.0.1")
+
+
+async def test_a_shared_secret_is_asked_for_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then the address alone is not enough, and need not be known."""
+    monkeypatch.setenv(LOGIN_SECRET, SECRET)
+    settings = Settings(interface_login="header", trusted_proxies=("127.0.0.1",))
+    async with open_site(None, settings) as site:
+        for given, status in (
+            ({}, 303),
+            ({SECRET_HEADER: ""}, 303),
+            ({SECRET_HEADER: "wrong"}, 303),
+            ({SECRET_HEADER: SECRET}, 200),
+        ):
+            got, _, _ = await site.browser().ask("GET", "/rooms/demo", headers=ADA | given)
+            assert got == status
+
+
+@pytest.mark.parametrize(
+    ("settings", "secret", "words"),
+    [
+        (Settings(interface_login="header"), None, "CORDBOARD_TRUSTED_PROXIES"),
+        (Settings(interface_login="header"), "short", "16 or more"),
+        (Settings(interface_login="oidc"), None, "oauth2-proxy"),
+        (Settings(interface_login="everybody"), None, "expected name or header"),
+    ],
+)
+def test_a_way_to_sign_in_that_is_none_is_refused(
+    settings: Settings, secret: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, with the way out."""
+    if secret:
+        monkeypatch.setenv(LOGIN_SECRET, secret)
+    with pytest.raises(SettingsError, match=words):
+        create_app(settings)
+
+
+def test_beyond_loopback_somebody_has_said_how_people_sign_in() -> None:
+    """Nobody lets everybody in by mistake."""
+    require_login("127.0.0.1", True, Settings())
+    require_login("0.0.0.0", False, Settings(interface_login="name"))
+    with pytest.raises(SettingsError) as raised:
+        require_login("0.0.0.0", False, Settings())
+    assert "CORDBOARD_INTERFACE_LOGIN=name" in raised.value.hint
+
+
+async def served(site: Site, browser: Any, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the access line of a request for a room."""
+    with emit.capture() as records:
+        await browser.ask("GET", "/rooms/demo", headers=headers)
+    (access,) = [r for r in records if r.get("meta", {}).get("path") == "/rooms/demo"]
+    return access
+
+
+async def test_a_request_carries_no_session_of_somebody_else(site: Site) -> None:
+    """A header with another's session id puts no line into that session, and is told as a claim."""
+    ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
+    await ada.join("s")
+    claim = {"X-Session-Id": an_id("s"), "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+    assert (await served(site, ada, claim))["sessionId"] == an_id("s")
+    for stranger in (eve, site.browser()):
+        access = await served(site, stranger, claim)
+        assert access["sessionId"].startswith("server:")
+        assert access["meta"]["claimed_session"] == an_id("s")
+        assert "traceId" not in access
+    assert access["meta"]["peer"] == "127.0.0.1"
+
+
+async def test_what_is_refused_to_a_stranger_is_not_in_the_session(site: Site) -> None:
+    """Neither a look, an offer, a leave nor a join with another's id writes a line of it."""
+    ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
+    await ada.join("s")
+    path = f"/api/sessions/{an_id('s')}"
+    with emit.capture() as records:
+        await eve.ask("GET", path)
+        await eve.ask("GET", f"{path}/events")
+        await eve.ask("POST", f"{path}/leave")
+        await eve.ask("POST", f"{path}/offer", json={})
+        await eve.join("s")
+        await eve.join("s", "webrtc:elsewhere")
+        await eve.ask("GET", path, headers={"X-Session-Id": an_id("s")})
+    interfaces = [r for r in records if r["tag"] in {"interface", "http"}]
+    ours = [r for r in interfaces if "/api/" in str(r.get("meta")) or r["tag"] == "interface"]
+    assert ours
+    assert not [r for r in ours if r["sessionId"] == an_id("s")]
