@@ -55,6 +55,10 @@ _OF_THIS_MACHINE: Final = (
 _INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, FAULTS)
 
 
+class Most(int):
+    """A bound as a setting's default: its value may be 0, for none."""
+
+
 class Setting:
     """One setting: an attribute of `Settings` that cannot be set anew.
 
@@ -264,6 +268,32 @@ class Settings:
         "Accepted joins that may wait for a runner; more are refused with 429, because a caller "
         "who is told to come back is better off than one who waits past the deadline.",
     )
+    sessions_per_user: int = _setting(
+        Most(3),
+        "CORDBOARD_SESSIONS_PER_USER",
+        "Live sessions, waiting ones among them, that one person may have who joins through a public "
+        "door (the interface): one call, one that ends, and one in another tab. More are refused with "
+        "429; 0 is no bound. Where the runners have fewer slots, one is always left for others.",
+    )
+    sessions_per_address: int = _setting(
+        Most(20),
+        "CORDBOARD_SESSIONS_PER_ADDRESS",
+        "The same for all persons of one network address (of IPv6: one /64) together: an office "
+        "behind one address has several, and whoever makes up names has no more. 0 is no bound.",
+    )
+    sessions_per_tenant: int = _setting(
+        Most(0),
+        "CORDBOARD_SESSIONS_PER_TENANT",
+        "Live sessions of one tenantId, whoever joins; 0 is no bound, because only you know what a "
+        "tenant has paid for.",
+    )
+    record_kept_hours: int = _setting(
+        24,
+        "CORDBOARD_RECORD_KEPT_HOURS",
+        "Hours for which a session's record is kept after its end, and with it all in Redis that "
+        "names the session, its room and its user: long enough to look into yesterday's call, and a "
+        "bound of memory (2 KB each). The same number for gateway, operators and runners.",
+    )
     runner_capacity: int = _setting(
         4,
         "CORDBOARD_RUNNER_CAPACITY",
@@ -372,6 +402,11 @@ class Settings:
     def redis_url_or_default(self) -> str:
         """Where the parts look for Redis when nobody said."""
         return self.redis_url or "redis://127.0.0.1:6379/0"
+
+    @property
+    def record_kept_s(self) -> int:
+        """The time for which records are kept, in seconds."""
+        return int(self.record_kept_hours) * 3600
 
     @property
     def control_secrets(self) -> tuple[str, ...]:
@@ -650,9 +685,11 @@ def _typed(where: str, value: Any, default: Any) -> Any:
             return tuple(value)
         raise SettingsError(f"{where}: a list of texts is wanted, not {value!r}.")
     if isinstance(default, int):
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        least = 0 if isinstance(default, Most) else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
             return value
-        raise SettingsError(f"{where}: a number above 0 is wanted, not {value!r}.")
+        wanted = "a number above 0" if least else "0 or a number above it"
+        raise SettingsError(f"{where}: {wanted} is wanted, not {value!r}.")
     if isinstance(value, str):
         return _chosen(where, value, default)
     raise SettingsError(f"{where}: a text is wanted, not {value!r}.")

@@ -34,6 +34,8 @@ class Rules:
     """``ShardedStore._claim``: a claim is retired for good before its entry is exchanged."""
     retires_no_live_id: bool = True
     """``retire.lua``: not while the id lives there."""
+    retires_before_moving_back: bool = True
+    """``ShardedStore._move_back``: so does who gives an id back that it has moved for nothing."""
     moves_what_it_retired: bool = True
     """``move.lua``: not when somebody else has moved the id meanwhile."""
 
@@ -46,6 +48,7 @@ class Caller:
         at: Its next step.
         claim: The claim by which it accepts; 0 for none.
         found: The shard and the claim that it has found elsewhere.
+        came_from: The shard from which it has moved the id, if it has.
         tries: Claims that it may still make.
     """
 
@@ -53,6 +56,7 @@ class Caller:
     claim: int = 0
     fresh: bool = False
     found: tuple[int, int] = (0, 0)
+    came_from: int | None = None
     tries: int = TRIES
 
 
@@ -170,6 +174,8 @@ def _accepting(rules: Rules, state: State, number: int, caller: Caller) -> Itera
     if caller.fresh:
         after = replace(after, again=after.again | {(number, caller.claim)})
     at = {"void": "release", "retired": "claim"}.get(answer, "done")
+    if answer == "reused" and caller.came_from is not None:
+        at = "retire back" if rules.retires_before_moving_back else "move back"
     yield _with(after, number, replace(caller, at=at))
 
 
@@ -209,8 +215,28 @@ def _move(rules: Rules, state: State, number: int, caller: Caller) -> Iterator[S
         yield _with(state, number, replace(caller, at="claim"))
         return
     claim = state.claims + 1
-    mine = replace(caller, at="accept", claim=claim, fresh=False)
-    yield _with(state, number, mine, entry=(ROOM_SHARD[number], claim, False), claims=claim)
+    shard = ROOM_SHARD[number]
+    moved = caller.found[0] if caller.found[0] != shard else None
+    mine = replace(caller, at="accept", claim=claim, fresh=False, came_from=moved)
+    yield _with(state, number, mine, entry=(shard, claim, False), claims=claim)
+
+
+def _retire_back(_rules: Rules, state: State, number: int, caller: Caller) -> Iterator[State]:
+    """An id that was moved for nothing: its new claim is retired, unless it lives there by now."""
+    if any(ROOM_SHARD[one] == ROOM_SHARD[number] for one in state.live):
+        yield _with(state, number, replace(caller, at="done"))
+    else:
+        retired = state.retired | {caller.claim}
+        yield _with(state, number, replace(caller, at="move back"), retired=retired)
+
+
+def _move_back(_rules: Rules, state: State, number: int, caller: Caller) -> Iterator[State]:
+    entry, claims = state.entry, state.claims
+    if entry is None or entry[1] == caller.claim:
+        claims += 1
+        assert caller.came_from is not None
+        entry = (caller.came_from, claims, False)
+    yield _with(state, number, replace(caller, at="done"), entry=entry, claims=claims)
 
 
 _STEPS: Final = {
@@ -220,4 +246,6 @@ _STEPS: Final = {
     "release": _release,
     "retire": _retire,
     "move": _move,
+    "retire back": _retire_back,
+    "move back": _move_back,
 }

@@ -301,11 +301,13 @@ class TestNothingIsLeft:
         store, launch = gateways[0], Launch("a", ROOMS[0], epoch=1)
         await join(store, "holder", ROOMS[0])
         claim = await store._home("a").claim(launch, 0)
-        answer = await store.shards[0].ask_accept(launch, "by", queue_max=9, claim=claim)
+        answer = await store.shards[0].ask_accept(
+            launch, "by", queue_max=9, counted=[], claim=claim
+        )
         assert (answer[1], answer[-1]) == ("holder", "1")
         await store._home("a").give_back("a", claim)
         await store.leave(session_id="holder")
-        late = await store.shards[0].ask_accept(launch, "by", queue_max=9, claim=claim)
+        late = await store.shards[0].ask_accept(launch, "by", queue_max=9, counted=[], claim=claim)
         assert late == ["retired"]
 
     async def test_what_has_ended_stays_known(self, gateways: list[ShardedStore]) -> None:

@@ -20,14 +20,19 @@ from cordboard.contract.errors import (
     CordboardError,
     QueueFullError,
     SessionInUseError,
+    SessionUsedError,
+    TooManySessionsError,
 )
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import LIVE, REASONS, RECOVERIES_MAX, TERMINAL, next_state
-from cordboard.store import Holder, Renewal, RunnerInfo, Store
+from cordboard.store import Holder, Limits, Renewal, RunnerInfo, Store
 from cordboard.store.keys import Keys
+from cordboard.store.limits import counts
 
 SIDS = st.sampled_from(["a", "b"])
 ROOMS = st.sampled_from(["webrtc:x", "webrtc:y"])
+USERS = st.sampled_from([None, "u", "v"])
+PER_USER = st.sampled_from([0, 1])
 RUNNERS = st.sampled_from(["r1", "r2"])
 EPOCHS = st.sampled_from([0, 0, 0, 1, 2])  # how much lower than the session's epoch
 CAPACITY = 2
@@ -42,6 +47,7 @@ class Model:
 
     room: str
     epoch: int
+    user: str | None = None
     state: str = "queued"
     reason: str | None = None
     attempt: int = 1
@@ -94,15 +100,32 @@ class StoreMachine(RuleBasedStateMachine):
     def queued(self) -> int:
         return sum(model.state in {"queued", "starting"} for model in self.sessions.values())
 
-    @rule(sid=SIDS, room=ROOMS)
-    def join(self, sid: str, room: str) -> None:
+    def live_of(self, user: str | None) -> int:
+        return sum(model.live and model.user == user for model in self.sessions.values())
+
+    @rule(sid=SIDS, room=ROOMS, user=USERS, per_user=PER_USER)
+    def join(self, sid: str, room: str, user: str | None = None, per_user: int = 0) -> None:
         known, holder = self.sessions.get(sid), self.holder_of(room)
+        launch = Launch(sid, room, epoch=1, user_id=user)
         try:
-            accepted = self.do(self.store.accept(Launch(sid, room, epoch=1), queue_max=QUEUE_MAX))
+            accepted = self.do(
+                self.store.accept(launch, queue_max=QUEUE_MAX, limits=Limits(per_user=per_user))
+            )
         except SessionInUseError:
             assert holder is None
             assert known is not None
             assert known.live
+            return
+        except SessionUsedError:
+            assert holder is None
+            assert known is not None
+            assert not known.live
+            assert known.user not in {None, user}
+            return
+        except TooManySessionsError:
+            assert holder is None
+            assert user is not None
+            assert 0 < per_user <= self.live_of(user)
             return
         except QueueFullError:
             assert holder is None
@@ -115,9 +138,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert accepted.stopping is there.stop
             return
         assert not accepted.reused
+        assert known is None or known.user in {None, user}
+        assert user is None or not per_user or self.live_of(user) < per_user
         epoch = self.grant(room, known.epoch if known else 0)
         assert accepted.epoch == epoch
-        self.sessions[sid] = Model(room, epoch)
+        self.sessions[sid] = Model(room, epoch, user)
 
     @rule(sid=SIDS, lower=EPOCHS, job=st.booleans())
     def assign(self, sid: str, lower: int, job: bool) -> None:
@@ -278,6 +303,19 @@ class StoreMachine(RuleBasedStateMachine):
         assert [e.record.session_id for e in self.do(self.store.expire_overdue())] == [sid]
         model.go("expired", "deadline")
 
+    @rule(sid=SIDS)
+    def record_is_kept_no_more(self, sid: str) -> None:
+        model = self.sessions.get(sid)
+        if model is None or model.live:
+            return
+        keys, client = self.store.keys, self.store._client
+        self.do(client.zadd(keys.ended, {sid: 1}, xx=True))
+        assert self.do(self.store.tidy()) == 1
+        del self.sessions[sid]
+        indexes = [keys.sessions, keys.ended, keys.room_sessions(model.room)]
+        for index in (*indexes, keys.user_sessions(model.user or "")):
+            assert self.do(client.zscore(index, sid)) is None
+
     @invariant()
     def agree(self) -> None:
         keys, client = self.store.keys, self.store._client
@@ -295,6 +333,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.do(self.store.depth()) == len(waiting)
         leased = {sid for sid in live if self.sessions[sid].state in {"starting", "running"}}
         assert set(self.do(client.zrange(keys.leases, 0, -1))) == leased
+        ended = set(self.sessions) - live
+        assert set(self.do(client.zrange(keys.ended, 0, -1))) == ended
+        for user in ("u", "v"):
+            (count,) = counts(Launch("x", "webrtc:x", epoch=1, user_id=user))
+            assert self.do(self.store.count_live([count.name])) == [self.live_of(user)]
         for runner in ("r1", "r2"):
             free = self.do(client.zscore(keys.runner_free, runner))
             assert free == CAPACITY - self.used(runner)

@@ -108,7 +108,7 @@ class TestAccept:
 
     async def test_sent_twice(self, store: Store) -> None:
         """A join whose answer was lost and which is sent again is still new, once."""
-        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "")
+        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "", "", "", 0, "[]")
         key = store.keys.session("call-7")
         first = await store._run("accept", key, *args)
         assert await store._run("accept", key, *args) == first
@@ -116,7 +116,7 @@ class TestAccept:
 
     async def test_sent_twice_after_its_end(self, store: Store) -> None:
         """A join that is sent again after the session has run and ended starts no second one."""
-        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "")
+        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "", "", "", 0, "[]")
         key = store.keys.session("call-7")
         first = await store._run("accept", key, *args)
         await store.finish("call-7", 1, "cancelled")

@@ -194,7 +194,9 @@ class TestClaims:
         frozen = Launch("a", room(0), epoch=1)
         claim = await plane._home("a").claim(frozen, 0)
         await join(plane, "a", room(1))
-        answer = await plane.shards[0].ask_accept(frozen, "by", queue_max=9, claim=claim)
+        answer = await plane.shards[0].ask_accept(
+            frozen, "by", queue_max=9, counted=[], claim=claim
+        )
         assert answer == ["retired"]
         with pytest.raises(SessionInUseError):
             await plane.accept(frozen, queue_max=9)
@@ -203,7 +205,7 @@ class TestClaims:
         """A claim that was retired, and not moved, is followed by a new one."""
         where = room(0)
         claim = await plane._home("a").claim(Launch("a", where, epoch=1), 0)
-        await plane.shards[0].retire("a", claim.token)
+        await plane.shards[0].retire(Launch("a", room(0), epoch=1), claim.token)
         assert not (await join(plane, "a", where)).reused
         assert (await plane.session("a")).room_url == where
 
@@ -225,7 +227,7 @@ class TestClaims:
         again = await home.claim(launch, 0)
         assert (again.token, again.fresh) == (ours.token, False)
         for _ in range(2):
-            assert await plane.shards[0].retire("a", ours.token) == 0
+            assert await plane.shards[0].retire(Launch("a", room(0), epoch=1), ours.token) == 0
             assert await home.move(launch, ours.token, Claim(1, "u", 5))
         assert not await home.move(launch, ours.token, Claim(2, "v", 5))
         assert await home.claim(launch, 1) == Claim(1, "u", 5)

@@ -28,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.emit import configure
     from cordboard.gateway.app import GRACE_S, create_app, drain
     from cordboard.settings import load
-    from cordboard.store import open_store
     from cordboard.web import agreement, auth, serve
 
     configure(service="gateway")
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     agreement.reach(settings, "gateway")
     app = create_app(
         settings,
-        open_store(settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s),
+        agreement.open_plane(settings),
         local=auth.is_local(args.host),
     )
     listener = serve.bind(args.host, args.port)

@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.emit import configure
     from cordboard.operator.app import create_app
     from cordboard.settings import load
-    from cordboard.store import open_store
     from cordboard.web import agreement, auth, serve
 
     configure(service="operator")
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     launcher = _launcher(args, settings)
     app = create_app(
         settings,
-        open_store(settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s),
+        agreement.open_plane(settings),
         launcher,
         local=auth.is_local(args.host),
     )

@@ -126,12 +126,10 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     from cordboard.runner.registry import Registry
     from cordboard.runner.session import Host
     from cordboard.settings import job_identity, runner_identity
-    from cordboard.store import open_store
+    from cordboard.web.agreement import open_plane
 
     name = runner_identity() or socket.gethostname()
-    store = open_store(
-        settings.redis_url_or_default, shards=settings.shards, lease_s=settings.lease_s
-    )
+    store = open_plane(settings)
     host = Host(
         store=store,
         zygote=zygote,

@@ -102,6 +102,13 @@ class SessionInUseError(ConflictError):
     title = "Session id is live in another room"
 
 
+class SessionUsedError(ConflictError):
+    """The session id has been another user's, and its record is kept."""
+
+    code = "session_id_used"
+    title = "Session id has been another user's"
+
+
 class NotHolderError(ConflictError):
     """Another session holds the room."""
 
@@ -139,6 +146,15 @@ class QueueFullError(CordboardError):
     retryable = True
     code = "queue_full"
     title = "Queue full"
+
+
+class TooManySessionsError(CordboardError):
+    """The caller has as many live sessions as it may."""
+
+    status = 429
+    retryable = True
+    code = "too_many_sessions"
+    title = "Too many live sessions"
 
 
 class StoreUnavailableError(CordboardError):

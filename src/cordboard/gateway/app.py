@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from cordboard import __version__
 from cordboard.gateway.hub import DRAIN_S, Hub
+from cordboard.gateway.limits import Bounds
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
 from cordboard.settings import Settings
@@ -37,6 +38,7 @@ class Services:
     hub: Hub
     relay: Relay
     agreed: Agreement
+    bounds: Bounds
 
 
 def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastAPI:
@@ -54,7 +56,9 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
         async with store, agreed, aiohttp.ClientSession() as client:
             hub = Hub(store)
             relay = Relay(RunnerClient(client, lambda: settings.control_secrets))
-            app.state.services = Services(settings, store, hub, relay, agreed)
+            app.state.services = Services(
+                settings, store, hub, relay, agreed, Bounds(settings, store)
+            )
             listening = asyncio.create_task(hub.run(), name="hub")
             yield
             listening.cancel()

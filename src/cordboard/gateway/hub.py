@@ -79,3 +79,9 @@ class Hub:
         for waiters in list(self._waiters.values()):
             for queue in waiters:
                 queue.put_nowait(None)
+
+
+async def told(waiter: Waiter, timeout_s: float) -> None:
+    """Wait for a change, or long enough that looking at the record again makes sense."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(waiter.get(), timeout_s)

@@ -1,36 +1,31 @@
 """The gateway's calls (contract, section 4)."""
 
 import asyncio
-import contextlib
-import math
 import os
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cordboard import faults
-from cordboard.context import adopt, bound, current
+from cordboard.context import adopt
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import (
     ConflictError,
-    CordboardError,
     InvalidValueError,
     NotFoundError,
-    QueueFullError,
-    StoreUnavailableError,
     UpstreamError,
 )
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
-from cordboard.contract.launch import Launch
 from cordboard.contract.state import TERMINAL, State
 from cordboard.emit import get_logger
-from cordboard.gateway import metrics
 from cordboard.gateway.bodies import JoinBody, LeaveBody, iso, join_answer, session_answer
-from cordboard.gateway.hub import Waiter
+from cordboard.gateway.hub import Waiter, told
+from cordboard.gateway.joins import accept
+from cordboard.gateway.limits import ADDRESS_HEADER
 from cordboard.store import Accepted, Leave, SessionRecord
 from cordboard.web.runners import session_path
 
@@ -76,6 +71,15 @@ async def join(
     wait: Annotated[
         float, Query(ge=0, le=WAIT_MAX_S, description="Seconds to wait for it to run.")
     ] = 0,
+    address: Annotated[
+        str | None,
+        Header(
+            alias=ADDRESS_HEADER,
+            max_length=256,
+            description="Said by a public door alone: from where it was asked. The bounds of "
+            "persons and addresses hold then.",
+        ),
+    ] = None,
 ) -> JSONResponse:
     """Accept a join: 202 with a new session, 200 with the live one that it met."""
     session_id = body.sessionId or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
@@ -88,7 +92,7 @@ async def join(
     if body.sessionId is None:
         log.warning("The join had no sessionId; made one")
     log.info("Join received", event="join.received", bot=body.bot)
-    accepted = await _accept(svc, body, session_id)
+    accepted = await accept(svc, body, session_id, address)
     with svc.hub.waiting(accepted.session_id) as waiter:
         answer = join_answer(accepted, session_id)
         if wait and accepted.status not in {"running", *TERMINAL}:
@@ -98,59 +102,6 @@ async def join(
         200 if accepted.reused else 202,
         {HEADER_SESSION_ID: accepted.session_id},
     )
-
-
-async def _accept(svc: "Services", body: JoinBody, session_id: str) -> Accepted:
-    launch = body.launch(session_id, current().traceparent)
-    try:
-        with metrics.accepts.time():
-            accepted = await _accept_after_leave(svc, launch)
-    except CordboardError as error:
-        error.extra.setdefault("sessionId", session_id)
-        metrics.joins.labels(error.code).inc()
-        log.warning("Join refused", event="join.refused", reason=error.code)
-        raise
-    if accepted.reused:
-        metrics.joins.labels("reused").inc()
-        log.info(
-            "Join answered with a live session",
-            event="join.reused",
-            holder=accepted.session_id,
-            status=accepted.status,
-        )
-    else:
-        metrics.joins.labels("accepted").inc()
-        with bound(epoch=accepted.epoch):
-            log.info("Join accepted", event="join.accepted", reused=False, bot=body.bot)
-    return accepted
-
-
-async def _accept_after_leave(svc: "Services", launch: Launch) -> Accepted:
-    """Accept; where the room's bot is about to leave, wait for that: its caller wants a new one."""
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + LEAVE_CONFIRM_S
-    accepted = await _accept_or_say_when(svc, launch)
-    while accepted.stopping and loop.time() < give_up_at:
-        with svc.hub.waiting(accepted.session_id) as waiter:
-            await _told(waiter, 0.5)
-        accepted = await _accept_or_say_when(svc, launch)
-    return accepted
-
-
-async def _accept_or_say_when(svc: "Services", launch: Launch) -> Accepted:
-    """Accept; where the queue is full, say when about half of it will have been handed over.
-
-    The oldest entry's wait is the queue's depth over the rate at which it is handed over.
-    """
-    try:
-        svc.agreed.check()
-        accepted: Accepted = await svc.store.accept(launch, queue_max=svc.settings.queue_max)
-    except QueueFullError as error:
-        with contextlib.suppress(StoreUnavailableError):
-            half_s = await svc.store.oldest_wait_s() / 2
-            error.retry_after_s = min(max(math.ceil(half_s), 1), RETRY_MAX_S)
-        raise
-    return accepted
 
 
 async def _until_runs(
@@ -164,16 +115,10 @@ async def _until_runs(
         left = min(deadline, svc.hub.closes_at) - asyncio.get_running_loop().time()
         if left <= 0:
             break
-        await _told(waiter, min(left, 1.0))
+        await told(waiter, min(left, 1.0))
         record = await svc.store.session(session_id, room=room)
     changed: dict[str, Any] = {"status": record.state, "epoch": record.epoch}
     return changed | ({"reason": record.reason} if record.reason else {})
-
-
-async def _told(waiter: Waiter, timeout_s: float) -> None:
-    """Wait for a change, or long enough that looking at the record again makes sense."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(waiter.get(), timeout_s)
 
 
 @router.post(
@@ -222,7 +167,7 @@ async def _stopped(svc: "Services", left: Leave) -> bool:
         try:
             async with asyncio.timeout(LEAVE_CONFIRM_S):
                 while (await svc.store.session(left.session_id, room=left.room_url)).live:
-                    await _told(waiter, 1.0)
+                    await told(waiter, 1.0)
         except TimeoutError:
             return False
         finally:

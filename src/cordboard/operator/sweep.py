@@ -59,6 +59,7 @@ class Sweeper:
         """
         for expired in await self.store.expire_overdue(BATCH):
             await self._told_expired(expired)
+        await self.store.tidy()
         suspects = await self.store.suspect_count()
         await self._look_at_suspects(suspects)
         self.figures[self.store.keys.tag] = metrics.Figures(
@@ -150,15 +151,9 @@ class Sweeper:
             if action is Action.WRITE_END:
                 await self._write_end(record, told)
                 return
-            log.warning(
-                "Lease expired",
-                event="lease.expired",
-                overdue_ms=finding.overdue_ms,
-                sign=sign.value,
-                runner=record.runner_id,
-            )
             faults.point("operator.recover")
-            await self._recover(record, "died" if action is Action.RECOVER else "unstarted")
+            why: RecoverWhy = "died" if action is Action.RECOVER else "unstarted"
+            await self._recover(record, why, finding)
 
     async def _write_end(self, record: SessionRecord, told: Told) -> None:
         """Write the end that the runner could not write; a session that has ended stays so."""
@@ -210,9 +205,20 @@ class Sweeper:
             return await self.runners.holds(record.runner_url, record.session_id, record.epoch)
         return Told(Sign.HOLDS if status == "alive" else Sign.SILENT)
 
-    async def _recover(self, record: SessionRecord, why: RecoverWhy) -> str:
+    async def _recover(
+        self, record: SessionRecord, why: RecoverWhy, finding: Finding | None = None
+    ) -> str:
         recovery = await self.store.recover(record.session_id, record.epoch, why)
         metrics.recoveries.labels(recovery.outcome).inc()
+        # Once: not at each look while Redis takes no writes, nor by each operator.
+        if finding is not None and recovery.outcome in {"queued", "failed"}:
+            log.warning(
+                "Lease expired",
+                event="lease.expired",
+                overdue_ms=finding.overdue_ms,
+                sign=finding.sign.value,
+                runner=record.runner_id,
+            )
         if recovery.outcome == "queued":
             with bound_context(_context(record, recovery.epoch)):
                 log.warning(

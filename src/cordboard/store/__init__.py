@@ -3,6 +3,7 @@
 from cordboard.store.agreement import Agreement
 from cordboard.store.client import Store, open_store
 from cordboard.store.connection import token
+from cordboard.store.limits import Limits
 from cordboard.store.outage import Outage
 from cordboard.store.values import (
     Accepted,
@@ -28,6 +29,7 @@ __all__ = [
     "Expired",
     "Holder",
     "Leave",
+    "Limits",
     "Outage",
     "Recovery",
     "Renewal",

@@ -23,11 +23,12 @@ from cordboard.contract.errors import (
 )
 from cordboard.emit import get_logger
 from cordboard.store.connection import Shard
-from cordboard.store.keys import PLANE, SETTINGS_KEPT_S, Keys, shard_tags
+from cordboard.store.keys import PLANE, RECORD_KEPT_S, SETTINGS_KEPT_S, Keys, shard_tags
 from cordboard.store.refusals import RETRY_AFTER_S
 
 SHARDS: Final = "CORDBOARD_SHARDS"
 LEASE: Final = "CORDBOARD_LEASE_S"
+RECORD_KEPT: Final = "CORDBOARD_RECORD_KEPT_HOURS"
 PATIENCE_S: Final = 20.0  # beyond a default lease: what was killed just now is forgotten by then
 ASK_AGAIN_S: Final = 0.5
 FIRST_S: Final = 1.0  # so long a part waits for the answer before it serves
@@ -47,12 +48,25 @@ class Agreement(Shard):
         part: What it is: gateway, operator or runner.
         shards: The part's number of shards.
         lease_s: The part's lease.
+        record_kept_s: For how long it keeps records.
     """
 
-    def __init__(self, url: str, part: str, *, shards: int, lease_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        part: str,
+        *,
+        shards: int,
+        lease_s: float,
+        record_kept_s: float = RECORD_KEPT_S,
+    ) -> None:
         super().__init__(url, Keys(PLANE, lease_s))
         self._name = f"{part} {socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        self._settings = {SHARDS: str(shards), LEASE: f"{lease_s:g}"}
+        self._settings = {
+            SHARDS: str(shards),
+            LEASE: f"{lease_s:g}",
+            RECORD_KEPT: f"{record_kept_s / 3600:g}",
+        }
         self._problem: CordboardError | None = NotReadyError("Redis has not been reached yet.")
         self._asked = asyncio.Event()
         self._renewing: asyncio.Task[None] | None = None

@@ -7,7 +7,7 @@ from cordboard.contract.errors import SettingsError
 from cordboard.contract.lease import LEASE_S
 from cordboard.store.checks import Checks
 from cordboard.store.index import Index
-from cordboard.store.keys import Keys, shard_tags
+from cordboard.store.keys import RECORD_KEPT_S, Keys, shard_tags
 from cordboard.store.launches import Launches
 from cordboard.store.rooms import Rooms
 from cordboard.store.standby import Standby
@@ -40,13 +40,16 @@ class Store(Rooms, Launches, Standby, Index, Checks):
         return False
 
 
-def open_store(url: str, *, shards: int = 1, lease_s: float = LEASE_S) -> Store:
+def open_store(
+    url: str, *, shards: int = 1, lease_s: float = LEASE_S, record_kept_s: float = RECORD_KEPT_S
+) -> Store:
     """Return the store at ``url``; it connects when it is first used.
 
     Args:
         url: Where Redis is.
         shards: How many shards the rooms are spread over; the same for all who open it.
         lease_s: Seconds that a lease lasts; the same for all who open it.
+        record_kept_s: Seconds for which a session's record is kept after its end; the same for all.
 
     Raises:
         SettingsError: The URL is none that this release reads, or there are no shards.
@@ -54,7 +57,7 @@ def open_store(url: str, *, shards: int = 1, lease_s: float = LEASE_S) -> Store:
     if shards < 1:
         raise SettingsError(f"CORDBOARD_SHARDS is {shards}: at least 1 is needed.")
     if shards == 1:
-        return Store(url, Keys(shard_tags(1)[0], lease_s))
+        return Store(url, Keys(shard_tags(1)[0], lease_s, record_kept_s))
     from cordboard.store.shards import ShardedStore  # noqa: PLC0415 - it is made of stores
 
-    return ShardedStore(url, shards, lease_s)
+    return ShardedStore(url, shards, lease_s, record_kept_s)

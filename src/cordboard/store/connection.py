@@ -44,6 +44,7 @@ SCRIPTS: Final = (
     "retire",
     "running",
     "share",
+    "tidy",
 )
 
 

@@ -13,7 +13,7 @@ shared; so a refused join gives back the claim that it has made, and that nobody
 from dataclasses import dataclass
 from typing import Final
 
-from cordboard.contract.errors import SessionInUseError
+from cordboard.contract.errors import SessionInUseError, SessionUsedError
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import RECOVERIES_MAX
 from cordboard.store.connection import Shard, token
@@ -50,17 +50,17 @@ class Index(Shard):
         ours = Claim(shard, token(), fresh=True)
         if await self.tell(launch, ours):
             return ours
-        key, kept = self.keys.session_shard(launch.session_id), _kept_ms(launch)
+        key, kept = self.keys.session_shard(launch.session_id), self._kept_ms(launch)
         return Claim(*await self._run("share", key, shard, ours.token, kept))
 
     async def tell(self, launch: Launch, claim: Claim) -> bool:
         """Write the entry of an id that has none; False where it has one."""
-        key, kept = self.keys.session_shard(launch.session_id), _kept_ms(launch)
+        key, kept = self.keys.session_shard(launch.session_id), self._kept_ms(launch)
         return bool(await self._ask("claim", "SET", key, str(claim), "NX", "PX", kept))
 
     async def move(self, launch: Launch, retired: str, to: Claim) -> bool:
         """Give an id whose claim was retired to another one; False when somebody else was first."""
-        key, kept = self.keys.session_shard(launch.session_id), _kept_ms(launch)
+        key, kept = self.keys.session_shard(launch.session_id), self._kept_ms(launch)
         return bool(await self._run("move", key, retired, to.shard, to.token, to.above, kept))
 
     async def give_back(self, session_id: str, claim: Claim) -> None:
@@ -73,17 +73,28 @@ class Index(Shard):
             found = await self._client.get(self.keys.session_shard(session_id))
         return int(found.partition(" ")[0]) if found else None
 
-    async def retire(self, session_id: str, token: str) -> int:
+    async def retire(self, launch: Launch, token: str) -> int:
         """See to it that nothing is accepted here by a claim; return the epoch that its id had.
 
         Raises:
             SessionInUseError: The id lives here.
+            SessionUsedError: The id has been another user's here.
         """
-        key = self.keys.session(session_id)
-        outcome, found = await self._run("retire", key, session_id, token)
-        if outcome == "live":
-            raise in_use(session_id, found)
-        return int(found)
+        sid, owner = launch.session_id, (launch.user_id or "", launch.tenant_id or "")
+        match await self._run("retire", self.keys.session(sid), sid, token, *owner):
+            case ["live", room]:
+                raise in_use(sid, room)
+            case ["used"]:
+                raise used(sid)
+            case [_, epoch]:
+                return int(epoch)
+            case other:
+                raise AssertionError(other)
+
+    def _kept_ms(self, launch: Launch) -> int:
+        """For how long an entry is kept: beyond its session, which may run anew twice, and its record."""
+        longest_s = launch.deadline_s + (RECOVERIES_MAX + 1) * launch.max_duration_s
+        return round(longest_s + self.keys.record_kept_s + CLAIM_KEPT_S) * 1000
 
     async def forget(self, session_id: str, epoch: int) -> None:
         """Remove the record of a session that has ended here, and whose id lives elsewhere."""
@@ -99,7 +110,10 @@ def in_use(session_id: str, room: str) -> SessionInUseError:
     )
 
 
-def _kept_ms(launch: Launch) -> int:
-    """For how long an entry is kept: beyond its session, which may run anew twice, and its record."""
-    longest_s = launch.deadline_s + (RECOVERIES_MAX + 1) * launch.max_duration_s
-    return round(longest_s + CLAIM_KEPT_S) * 1000
+def used(session_id: str) -> SessionUsedError:
+    """Return the error of a join whose id belongs to somebody else."""
+    return SessionUsedError(
+        f"Session {session_id} has been another user's.",
+        hint="Join under another sessionId.",
+        extra={"sessionId": session_id},
+    )

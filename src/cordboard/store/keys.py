@@ -5,6 +5,7 @@ Cluster too. The scripts get these names from ``lua_names``: none is spelt twice
 """
 
 import functools
+import hashlib
 import itertools
 from dataclasses import dataclass
 from typing import Final
@@ -13,18 +14,19 @@ from zlib import crc32
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from cordboard.contract.lease import LEASE_S
+from cordboard.contract.state import RECOVERIES_MAX
 
 GROUP: Final = "operators"
 PLANE: Final = "plane"  # the tag of what stands beside the shards
 
 RECORD_KEPT_S: Final = 24 * 3600  # after the end: long enough to look into yesterday's call
-INDEX_KEPT_S: Final = 72 * 3600  # an entry outlives its record; readers skip it
+UNTIDY_S: Final = 3600  # beyond that a record goes by itself where no operator removes it
 EPOCH_KEPT_S: Final = 7 * 24 * 3600  # far longer than any holder could go on without a renewal
 SETTINGS_KEPT_S: Final = EPOCH_KEPT_S  # after the last part: beyond any session that it left
 RUNNER_KEPT_S: Final = 3600
-CLAIM_KEPT_S: Final = (
-    48 * 3600
-)  # beyond the longest that its session may run: its record goes first
+SLOTS_KEPT_S: Final = 72 * 3600  # which sessions a runner has, after its last heartbeat
+CLAIM_KEPT_S: Final = 24 * 3600  # beyond the record of its session, which it has to outlive
+RETIRED_KEPT_S: Final = 24 * 3600  # far longer than an accept can be on its way
 
 WRITE_CHECK_KEPT_S: Final = 60  # nobody reads it: long enough not to be made anew at each probe
 LATE_S: Final = 600  # far longer than the network may hold a command that was sent a second time
@@ -37,10 +39,12 @@ class Keys:
     Args:
         tag: The shard's hash tag, without braces.
         lease_s: Seconds that a lease lasts.
+        record_kept_s: Seconds for which a session's record is kept after its end.
     """
 
     tag: str = "cb0"
     lease_s: float = LEASE_S
+    record_kept_s: float = RECORD_KEPT_S
 
     @property
     def launches(self) -> str:
@@ -71,6 +75,11 @@ class Keys:
     def sessions(self) -> str:
         """Sorted set of all kept sessions by the time of their join (ms)."""
         return f"sessions:{{{self.tag}}}"
+
+    @property
+    def ended(self) -> str:
+        """Sorted set of sessions that have ended by when (ms), until their records go."""
+        return f"ended:{{{self.tag}}}"
 
     @property
     def runners(self) -> str:
@@ -115,8 +124,8 @@ class Keys:
         return f"room_keepalive:{{{self.tag}}}{room}"
 
     def room_epoch(self, room: str) -> str:
-        """Counter of the room's grants."""
-        return f"room_epoch:{{{self.tag}}}{room}"
+        """Counter of the room's grants; the name holds a hash, as it outlives what names the room."""
+        return f"room_epoch:{{{self.tag}}}{_hash(room) if room else ''}"
 
     def room_sessions(self, room: str) -> str:
         """Sorted set of a room's sessions by the time of their join (ms)."""
@@ -135,8 +144,15 @@ class Keys:
         return f"standby_sessions:{{{self.tag}}}{runner_id}"
 
     def session_shard(self, session_id: str) -> str:
-        """String, in the shard of the id: in which shard a session id lives, and by which claim."""
-        return f"session_shard:{{{self.tag}}}{session_id}"
+        """String, in the shard of the id: in which shard a session id lives, and by which claim.
+
+        The name holds a hash, as it outlives the session's record.
+        """
+        return f"session_shard:{{{self.tag}}}{_hash(session_id)}"
+
+    def live_of(self, name: str) -> str:
+        """Set of the live sessions of a user, a tenant or an address, by a name of `limits`."""
+        return f"live_of:{{{self.tag}}}{name}"
 
     def retired_claim(self, claim: str) -> str:
         """String: a claim of a session id by which nothing may be accepted here any more."""
@@ -156,8 +172,11 @@ class Keys:
         }
         periods = {
             "lease_ms": round(self.lease_s * 1000),
-            "record_kept_ms": RECORD_KEPT_S * 1000,
-            "index_kept_ms": INDEX_KEPT_S * 1000,
+            "record_kept_ms": round(self.record_kept_s * 1000),
+            "untidy_ms": UNTIDY_S * 1000,
+            "slots_kept_ms": SLOTS_KEPT_S * 1000,
+            "retired_kept_ms": RETIRED_KEPT_S * 1000,
+            "runs_max": RECOVERIES_MAX + 1,
             "epoch_kept_ms": EPOCH_KEPT_S * 1000,
             "runner_kept_ms": RUNNER_KEPT_S * 1000,
             "late_ms": LATE_S * 1000,
@@ -174,9 +193,11 @@ _PLAIN: Final = (
     "deadlines",
     "live",
     "sessions",
+    "ended",
     "parts",
     "runners",
     "runner_free",
+    "write_check",
     "changes",
 )
 _WITH_SUFFIX: Final = (
@@ -188,8 +209,14 @@ _WITH_SUFFIX: Final = (
     "user_sessions",
     "runner",
     "runner_sessions",
+    "live_of",
     "retired_claim",
 )
+
+
+def _hash(text: str) -> str:
+    """Return what the scripts' ``redis.sha1hex`` returns: a name for a key, no secret."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def shard_tags(shards: int) -> tuple[str, ...]:

@@ -267,6 +267,21 @@ class Launches(Sessions):
                 if not item["pending"] and item["idle"] > idle_ms:
                     await self._client.xgroup_delconsumer(self.keys.launches, GROUP, item["name"])
 
+    async def tidy(self, limit: int = 200, rounds: int = 10) -> int:
+        """Remove sessions whose records are kept no more, and all that names them.
+
+        Args:
+            limit: How many in one script, which keeps Redis from other work for so long.
+            rounds: How many scripts at most; what is left is due the next time.
+        """
+        removed = 0
+        for _ in range(rounds):
+            count = int(await self._run("tidy", self.keys.ended, limit))
+            removed += count
+            if count < limit:
+                break
+        return removed
+
     async def expire_overdue(self, limit: int = 100) -> list[Expired]:
         """End the sessions that did not run by their deadline."""
         with self._errors():

@@ -1,8 +1,9 @@
 """The grant of a room: accept, running, renew, finish, leave."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from cordboard.contract.errors import (
     ConflictError,
@@ -10,21 +11,33 @@ from cordboard.contract.errors import (
     NotHolderError,
     QueueFullError,
     StaleEpochError,
+    TooManySessionsError,
 )
 from cordboard.contract.launch import Launch, decode, encode
 from cordboard.contract.lease import RenewalVerdict
 from cordboard.contract.state import REASONS
 from cordboard.store.connection import token
-from cordboard.store.index import WITHOUT, Claim, in_use
+from cordboard.store.index import WITHOUT, Claim, in_use, used
+from cordboard.store.limits import UNLIMITED, Count, Limits, counts
 from cordboard.store.sessions import Sessions
 from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo
+
+TOO_MANY_RETRY_S: Final = (
+    10  # a caller's own session has to end first: no sooner than a call is short
+)
+_OF: Final = {"user": "This user", "tenant": "This tenant", "address": "This address"}
 
 
 class Rooms(Sessions):
     """Who may be a room's bot; each method is one script."""
 
     async def accept(
-        self, launch: Launch, *, queue_max: int, runner: RunnerInfo | None = None
+        self,
+        launch: Launch,
+        *,
+        queue_max: int,
+        runner: RunnerInfo | None = None,
+        limits: Limits = UNLIMITED,
     ) -> Accepted:
         """Decide one join (contract, section 4): a new session, or the live one that it met.
 
@@ -32,12 +45,21 @@ class Rooms(Sessions):
             launch: What was asked for; its epoch is not looked at, the store draws it.
             queue_max: How many accepted joins may wait for a runner.
             runner: The runner that starts it itself, at once; by default it is queued.
+            limits: How many live sessions its caller may have; a live one that it meets is none more.
 
         Raises:
             SessionInUseError: The session id is live in another room.
+            SessionUsedError: The session id has been another user's.
+            TooManySessionsError: The caller has as many live sessions as it may.
             QueueFullError: The queue is at its bound.
         """
-        answer = await self.ask_accept(launch, token(), queue_max=queue_max, runner=runner)
+        answer = await self.ask_accept(
+            launch,
+            token(),
+            queue_max=queue_max,
+            runner=runner,
+            counted=list(counts(launch, limits)),
+        )
         return accepted(launch, answer)
 
     async def ask_accept(
@@ -46,6 +68,7 @@ class Rooms(Sessions):
         by: str,
         *,
         queue_max: int,
+        counted: Sequence[Count],
         runner: RunnerInfo | None = None,
         claim: Claim = WITHOUT,
     ) -> list[Any]:
@@ -64,9 +87,18 @@ class Rooms(Sessions):
             claim.token,
             "1" if claim.fresh else "",
             claim.above,
+            json.dumps([[count.name, count.most, count.elsewhere] for count in counted]),
             *_record_fields(launch),
         )
         return answer
+
+    async def count_live(self, names: Sequence[str]) -> list[int]:
+        """Return how many live sessions of this shard are in each of some sets."""
+        with self._errors():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.scard(self.keys.live_of(name))
+                return [int(found) for found in await pipe.execute()]
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
@@ -194,6 +226,7 @@ class Rooms(Sessions):
             holder.runner_url,
             holder.type,
             holder.pid,
+            " ".join(count.name for count in counts(launch)),
             *_record_fields(launch),
         )
         return cast("RenewalVerdict", answer)
@@ -256,6 +289,15 @@ def accepted(launch: Launch, answer: Sequence[Any]) -> Accepted:
             )
         case ["in_use", room]:
             raise in_use(launch.session_id, room)
+        case ["used"]:
+            raise used(launch.session_id)
+        case ["too_many", whose, most, _]:
+            raise TooManySessionsError(
+                f"{_OF[whose]} has {most} live sessions, as many as it may.",
+                hint="End one of them, or come back later.",
+                extra={"limit": whose, "most": most},
+                retry_after_s=TOO_MANY_RETRY_S,
+            )
         case _:
             raise QueueFullError(
                 f"{answer[1]} accepted joins wait for a runner already.",

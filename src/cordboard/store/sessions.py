@@ -30,7 +30,7 @@ class Sessions(Shard):
             room: Its room, where it is known: spares a sharded store the look into the index.
 
         Raises:
-            NotFoundError: There is none; it ended more than 24 h ago, or never was.
+            NotFoundError: There is none; it ended longer ago than records are kept, or never was.
         """
         records = await self._records([session_id])
         if session_id not in records:
@@ -121,7 +121,8 @@ def no_session(session_id: str) -> NotFoundError:
     """Return the error for a session that there is none of."""
     return NotFoundError(
         f"There is no session {session_id}.",
-        hint="Records are kept for 24 h after the end; its log lines may be kept longer.",
+        hint="Records are kept for a while after the end (record_kept_hours); its log lines may be "
+        "kept longer.",
     )
 
 

@@ -4,13 +4,12 @@ A connection each, so that a primary that is away holds up its own shard alone.
 """
 
 import asyncio
-import itertools
-import time
+import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from cordboard.contract.errors import NotFoundError, SessionInUseError, StoreUnavailableError
 from cordboard.contract.launch import Launch
@@ -19,49 +18,38 @@ from cordboard.contract.state import State
 from cordboard.contract.urls import redacted_url
 from cordboard.store.client import Store
 from cordboard.store.connection import token
+from cordboard.store.gather import all_values, ask_all, some_value
 from cordboard.store.hints import Hints
 from cordboard.store.index import Claim
 from cordboard.store.keys import Keys, shard_of, shard_tags
+from cordboard.store.lending import Lending
+from cordboard.store.limits import UNLIMITED, Count, Limits, counts
 from cordboard.store.refusals import RETRY_AFTER_S
 from cordboard.store.rooms import accepted
 from cordboard.store.sessions import no_session
-from cordboard.store.slots import LOOKS_A_SECOND, Seen, are_ill_shared, homes, shares
-from cordboard.store.values import (
-    Accepted,
-    Holder,
-    Leave,
-    Renewal,
-    RunnerInfo,
-    SessionRecord,
-)
+from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo, SessionRecord
 
 CLAIMS_MAX: Final = 8  # tries, each of which another gateway's join for the same id has undone
 UNCLAIMED: Final = "?"  # the id is yet to be claimed, once its room has turned out to be free
 
-_T = TypeVar("_T")
 
-
-class ShardedStore(Store):
+class ShardedStore(Lending):
     """What gateways and runners see of all shards; an operator works on each shard by itself.
 
     Args:
         url: Where Redis is.
         shards: How many shards there are; the same for all who open it.
         lease_s: Seconds that a lease lasts.
+        record_kept_s: Seconds for which a session's record is kept after its end.
     """
 
-    def __init__(self, url: str, shards: int, lease_s: float) -> None:
-        # Not that of Store: what a caller asks of no certain shard has to fail.
+    def __init__(self, url: str, shards: int, lease_s: float, record_kept_s: float) -> None:
+        of_one = (Store(url, Keys(tag, lease_s, record_kept_s)) for tag in shard_tags(shards))
+        super().__init__(tuple(of_one))
         self.url = url
-        self._shards = tuple(Store(url, Keys(tag, lease_s)) for tag in shard_tags(shards))
         self.periods = self._shards[0].periods
-        self._shares: dict[str, list[int]] = {}
         self._hints = Hints()
-        self._moving = asyncio.Lock()
-        self._turns = itertools.count(1)
-        self._runners = 0  # alive in all, as far as is known
-        self._is_wanted = False  # by a shard that is no home, or while one of those is away
-        self._looks_at = 0.0
+        self._joining: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def shards(self) -> tuple[Store, ...]:
@@ -74,25 +62,63 @@ class ShardedStore(Store):
 
     async def ping(self) -> None:
         """Ask for a sign of life; one shard's is enough, as its rooms can be served."""
-        _some_value(await _all(shard.ping() for shard in self._shards))
+        some_value(await ask_all(shard.ping() for shard in self._shards))
 
     async def check_writable(self) -> None:
         """Write one small key in each shard; one that takes it is enough, as its rooms can be served."""
-        _some_value(await _all(shard.check_writable() for shard in self._shards))
+        some_value(await ask_all(shard.check_writable() for shard in self._shards))
 
     async def check_permitted(self) -> None:
         """Try every command and every kind of key, in each shard that answers."""
-        _some_value(await _all(shard.check_permitted() for shard in self._shards))
+        some_value(await ask_all(shard.check_permitted() for shard in self._shards))
 
     async def evicting_policy(self) -> str | None:
         """Return the first policy by which a server of a shard gives keys away; None for none."""
-        found = await _all(shard.evicting_policy() for shard in self._shards)
+        found = await ask_all(shard.evicting_policy() for shard in self._shards)
         return next((policy for policy in found if isinstance(policy, str)), None)
 
     # --- Joining and leaving.
 
     async def accept(
-        self, launch: Launch, *, queue_max: int, runner: RunnerInfo | None = None
+        self,
+        launch: Launch,
+        *,
+        queue_max: int,
+        runner: RunnerInfo | None = None,
+        limits: Limits = UNLIMITED,
+    ) -> Accepted:
+        """Decide one join; one at a time of those that have to keep the same bound."""
+        counted = list(counts(launch, limits))
+        bounded = [count.name for count in counted if count.most]
+        async with self._one_at_a_time(bounded):
+            elsewhere = await self._elsewhere(self._number(launch.room_url), bounded)
+            counted = [replace(one, elsewhere=elsewhere.get(one.name, 0)) for one in counted]
+            return await self._decide(launch, counted, queue_max, runner)
+
+    @contextlib.asynccontextmanager
+    async def _one_at_a_time(self, names: Sequence[str]) -> AsyncIterator[None]:
+        """Wait for the joins that count in one of these sets."""
+        locks = [self._joining.setdefault(name, asyncio.Lock()) for name in sorted(names)]
+        async with contextlib.AsyncExitStack() as held:
+            for lock in locks:
+                await held.enter_async_context(lock)
+            yield
+
+    async def _elsewhere(self, number: int, names: Sequence[str]) -> dict[str, int]:
+        """Count live sessions in all shards but one; a shard that is away counts as having none."""
+        if not names:
+            return {}
+        others = [shard for one, shard in enumerate(self._shards) if one != number]
+        found = await ask_all(shard.count_live(names) for shard in others)
+        answers = [one for one in found if not isinstance(one, BaseException)]
+        return {name: sum(one[place] for one in answers) for place, name in enumerate(names)}
+
+    async def _decide(
+        self,
+        launch: Launch,
+        counted: Sequence[Count],
+        queue_max: int,
+        runner: RunnerInfo | None,
     ) -> Accepted:
         """Decide one join. The id is claimed first, unless the room is likely to refuse it."""
         number, by = self._number(launch.room_url), token()
@@ -100,7 +126,7 @@ class ShardedStore(Store):
         claim = await self._first_claim(launch, number)
         for _ in range(CLAIMS_MAX):
             answer = await shard.ask_accept(
-                launch, by, queue_max=queue_max, runner=runner, claim=claim
+                launch, by, queue_max=queue_max, counted=counted, runner=runner, claim=claim
             )
             if answer[0] not in {"claim", "retired"}:
                 return await self._accepted(launch, answer, claim, moved_from)
@@ -123,23 +149,24 @@ class ShardedStore(Store):
 
         Raises:
             SessionInUseError: The id is live in another room.
+            SessionUsedError: The id has been another user's.
         """
-        home, sid = self._home(launch.session_id), launch.session_id
+        home = self._home(launch.session_id)
         self._hints.free(launch.room_url)
         for _ in range(CLAIMS_MAX):
             found = await home.claim(launch, number)
             if found.shard == number and found.token != refused:
                 return found, None
             try:
-                epoch = await self._shards[found.shard].retire(sid, found.token)
+                epoch = await self._shards[found.shard].retire(launch, found.token)
             except SessionInUseError as error:
                 if error.extra["room_url"] != launch.room_url:
                     raise
                 break  # it lives since a moment ago where it is asked for: the room says so
+            is_moved = found.shard != number
             ours = Claim(number, token(), max(found.above, epoch))
             if await home.move(launch, found.token, ours):
-                old = Claim(found.shard, found.token, epoch)
-                return ours, old if found.shard != number else None
+                return ours, Claim(found.shard, found.token, epoch) if is_moved else None
         return Claim(number, UNCLAIMED), None
 
     async def _accepted(
@@ -151,8 +178,11 @@ class ShardedStore(Store):
             self._hints.full(number)
         elif answer[0] in {"new", "reused"}:
             self._hints.busy(launch.room_url)
-        with suppress(StoreUnavailableError):  # not needed for what was decided
-            if answer[0] in {"full", "reused"} and answer[-1]:
+        with contextlib.suppress(StoreUnavailableError):  # not needed for what was decided
+            is_refused = answer[0] in {"full", "reused", "too_many"}
+            if is_refused and moved_from:
+                await self._move_back(launch, claim, moved_from)
+            elif is_refused and answer[-1]:
                 await self._home(launch.session_id).give_back(launch.session_id, claim)
             elif answer[:2] == ["reused", launch.session_id] and claim.token == UNCLAIMED:
                 await self._tell_index(launch)
@@ -161,10 +191,23 @@ class ShardedStore(Store):
                 await other.forget(launch.session_id, moved_from.above)
         return accepted(launch, answer)
 
+    async def _move_back(self, launch: Launch, claim: Claim, moved_from: Claim) -> None:
+        """Give an id back to the shard that has its record: it was moved for nothing."""
+        with contextlib.suppress(SessionInUseError):  # somebody else's join has brought it to life
+            await self._shards[claim.shard].retire(launch, claim.token)
+            back = Claim(moved_from.shard, token(), claim.above)
+            await self._home(launch.session_id).move(launch, claim.token, back)
+
     async def _tell_index(self, launch: Launch) -> None:
         """Name a live session's shard: a failover may have lost the entry."""
         claim = Claim(self._number(launch.room_url), token())
         await self._home(launch.session_id).tell(launch, claim)
+
+    async def slots(self) -> int | None:
+        """Return the slots of all shards that answer; None where no warm runner lives in any."""
+        found = await ask_all(shard.slots() for shard in self._shards)
+        known = [one for one in found if isinstance(one, int)]
+        return sum(known) if known else None
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
@@ -181,8 +224,8 @@ class ShardedStore(Store):
 
     async def oldest_wait_s(self) -> float:
         """Return for how long the oldest entry of all queues that answer has waited."""
-        waits = await _all(shard.oldest_wait_s() for shard in self._shards)
-        _some_value(waits)
+        waits = await ask_all(shard.oldest_wait_s() for shard in self._shards)
+        some_value(waits)
         return max(wait for wait in waits if not isinstance(wait, BaseException))
 
     # --- Looking.
@@ -203,8 +246,8 @@ class ShardedStore(Store):
     ) -> tuple[list[SessionRecord], str | None]:
         """Return a page of all shards' sessions, newest first: each shard's page, merged."""
         shards = [self._by_room(room)] if room is not None else self._shards
-        pages = _values(
-            await _all(
+        pages = all_values(
+            await ask_all(
                 shard.sessions(state=state, room=room, user_id=user_id, limit=limit, cursor=cursor)
                 for shard in shards
             )
@@ -238,7 +281,7 @@ class ShardedStore(Store):
             places[self._number(item.room)].append(place)
 
         async def of_one(number: int) -> None:
-            with suppress(StoreUnavailableError):
+            with contextlib.suppress(StoreUnavailableError):
                 items = [renewals[place] for place in places[number]]
                 answers = await self._shards[number].renew(items)
                 for place, verdict in zip(places[number], answers, strict=True):
@@ -251,7 +294,7 @@ class ShardedStore(Store):
         """Tell a shard, and the index, of a session that they have forgotten."""
         verdict = await self._by_room(launch.room_url).adopt(launch, holder)
         if verdict == "held":
-            with suppress(StoreUnavailableError):
+            with contextlib.suppress(StoreUnavailableError):
                 await self._tell_index(launch)
         return verdict
 
@@ -268,94 +311,6 @@ class ShardedStore(Store):
         """Bring a session to the terminal state of ``reason``; True when the caller ended it."""
         shard = self._by_room(room) if room else await self._find(session_id)
         return await shard.finish(session_id, epoch, reason, detail, by=by)
-
-    # --- Warm runners.
-
-    async def register(self, runner: RunnerInfo) -> int:
-        """Tell all shards that a warm runner lives, and share its free slots out among them.
-
-        Raises:
-            StoreUnavailableError: No shard answers.
-        """
-        async with self._moving:
-            held = self._shares.setdefault(runner.runner_id, [0] * len(self._shards))
-            first = shard_of(runner.runner_id, len(held))
-            home = homes(len(held), self._runners, first)
-            asked = [
-                number
-                for number, share in enumerate(held)
-                if share or number in home or self._is_wanted or runner.draining
-            ]
-            answers = await _all(self._set_share(number, runner, held[number]) for number in asked)
-            if not runner.draining:
-                seen: list[Seen | None] = [None] * len(held)
-                for number, one in zip(asked, answers, strict=True):
-                    seen[number] = one if isinstance(one, Seen) else None
-                self._count(seen, len(home))
-                self._is_wanted = len(asked) > sum(one is not None for one in seen)
-                wanted = shares(runner.capacity, seen, held, first, home)
-                lowered = [number for number, share in enumerate(held) if wanted[number] < share]
-                await self._set_shares(runner, lowered, wanted)
-                await self._raise_shares(runner, wanted, seen)
-            _some_value(answers)
-        if runner.draining:
-            return 0
-        return runner.capacity - sum(one.used for one in answers if isinstance(one, Seen))
-
-    def _count(self, seen: Sequence[Seen | None], homes_each: int) -> None:
-        """Reckon how many runners there are: each is counted in the shards of its home."""
-        most = max((one.runners for one in seen if one), default=0)
-        self._runners = most * len(seen) // homes_each
-
-    async def _raise_shares(
-        self, runner: RunnerInfo, wanted: list[int], seen: Sequence[Seen | None]
-    ) -> None:
-        """Raise shares by no more than lowering has brought: a slot may have been taken meanwhile."""
-        held = self._shares[runner.runner_id]
-        spare = runner.capacity - sum(held)
-        raised = []
-        for number, share in enumerate(held):
-            more = min(wanted[number] - share, spare) if seen[number] else 0
-            if more > 0:
-                wanted[number] = share + more
-                spare -= more
-                raised.append(number)
-        await self._set_shares(runner, raised, wanted)
-
-    async def _set_shares(
-        self, runner: RunnerInfo, numbers: Iterable[int], wanted: Sequence[int]
-    ) -> None:
-        await _all(self._set_share(number, runner, wanted[number]) for number in numbers)
-
-    async def _set_share(self, number: int, runner: RunnerInfo, share: int) -> Seen:
-        """Tell one shard its share; what it may believe is never more than what is noted here."""
-        held = self._shares[runner.runner_id]
-        held[number] = max(held[number], share)  # until it has answered: the answer may be lost
-        offered, turn = replace(runner, capacity=share), next(self._turns)
-        free, waiting, runners = await self._shards[number].offer(offered, turn)
-        used = 0 if runner.draining else share - free
-        held[number] = max(share, used)  # those in use cannot be taken away
-        return Seen(used, waiting, runners)
-
-    async def lacks_slots(self, runner_id: str) -> bool:
-        """Say whether a runner's slots are in one shard while joins wait in another.
-
-        The more runners there are, the more rarely each one looks.
-        """
-        now = time.monotonic()
-        if now < self._looks_at:
-            return False
-        self._looks_at = now + self._runners / LOOKS_A_SECOND
-        seen = await _all(shard.pressure(runner_id) for shard in self._shards)
-        self._is_wanted = are_ill_shared(
-            [one for one in seen if not isinstance(one, BaseException)]
-        )
-        return self._is_wanted
-
-    async def unregister(self, runner_id: str) -> None:
-        """Forget a warm runner that stops, in all shards."""
-        self._shares.pop(runner_id, None)
-        _values(await _all(shard.unregister(runner_id) for shard in self._shards))
 
     # --- Which shard.
 
@@ -378,31 +333,6 @@ class ShardedStore(Store):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({redacted_url(self.url)}, {len(self._shards)} shards)"
-
-
-async def _all(
-    works: Iterable[Awaitable[_T] | Coroutine[Any, Any, _T]],
-) -> list[_T | BaseException]:
-    """Do all; where a shard is away its error stands for its answer, all else is raised."""
-    answers = await asyncio.gather(*works, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailableError):
-            raise answer
-    return answers
-
-
-def _values(answers: Sequence[_T | BaseException]) -> list[_T]:
-    """Return the answers; raises the first error among them."""
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
-
-
-def _some_value(answers: Sequence[_T | BaseException]) -> None:
-    """Raise the first error where there is no answer at all."""
-    if all(isinstance(answer, BaseException) for answer in answers):
-        _values(answers)
 
 
 def _at(record: SessionRecord) -> tuple[int, str]:

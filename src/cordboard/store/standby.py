@@ -54,6 +54,20 @@ class Standby(Shard):
             found = await self._client.zrange(self.keys.runner_free, 0, -1, withscores=True)
         return sum(max(int(score), 0) for _, score in found)
 
+    async def slots(self) -> int | None:
+        """Return all slots, taken and free, where warm runners live; None where none does."""
+        with self._errors():
+            since = await self._now_ms() - round(self.periods.lease_s * 1000)
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.zrange(self.keys.runners, since, "+inf", byscore=True)
+                pipe.zrange(self.keys.runner_free, 0, -1, withscores=True)
+                pipe.zcard(self.keys.leases)
+                alive, free, leased = await pipe.execute()
+        if not alive:
+            return None
+        of_living = set(alive)
+        return int(leased) + sum(max(int(count), 0) for one, count in free if one in of_living)
+
     async def runners_alive(self, within_ms: int) -> int:
         """Return how many warm runners have given a sign of life lately."""
         with self._errors():

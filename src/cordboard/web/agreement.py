@@ -12,7 +12,24 @@ log = get_logger("settings")
 
 def of(store: Store, part: str) -> Agreement:
     """Return what keeps a part's agreement with the others while it runs."""
-    return Agreement(store.url, part, shards=len(store.shards), lease_s=store.periods.lease_s)
+    keys = store.shards[0].keys
+    return Agreement(
+        store.url,
+        part,
+        shards=len(store.shards),
+        lease_s=keys.lease_s,
+        record_kept_s=keys.record_kept_s,
+    )
+
+
+def open_plane(settings: Settings) -> Store:
+    """Return the store as the settings that all parts share have it."""
+    return open_store(
+        settings.redis_url_or_default,
+        shards=settings.shards,
+        lease_s=settings.lease_s,
+        record_kept_s=settings.record_kept_s,
+    )
 
 
 def reach(settings: Settings, part: str) -> None:
@@ -31,14 +48,13 @@ def reach(settings: Settings, part: str) -> None:
 
 
 async def _reach(settings: Settings, part: str) -> None:
-    async with open_store(settings.redis_url_or_default, shards=settings.shards) as store:
+    async with open_plane(settings) as store:
         await store.check_permitted()
         policy = await store.evicting_policy()
     if policy is not None:
         log.warning("Redis gives keys away when its memory is full, and live calls end with them",
                     maxmemory_policy=policy, wanted="noeviction")  # fmt: skip
-    url = settings.redis_url_or_default
-    found = Agreement(url, part, shards=settings.shards, lease_s=settings.lease_s)
+    found = of(store, part)
     try:
         await found.reach()
     finally:

@@ -6,6 +6,13 @@ local function now_ms()
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
+-- Lets a script go on where Redis's memory is full. Redis refuses a script's first write there where
+-- that one may take memory, and no later one: half of a decision would be worse. So the first one
+-- removes something. All that frees memory or keeps calls alive begins with this; accepting does not.
+local function write_even_when_full()
+  redis.call('DEL', K.write_check)
+end
+
 local LIVE = { queued = true, starting = true, running = true }
 
 -- Returns a session's record as a table, or nil where there is none.
@@ -82,20 +89,42 @@ local function drop_entry(rec)
   end
 end
 
+-- A live session is counted in some sets, of which its record holds the names: those of its user, its
+-- tenant and its caller's address. Sets, so that it counts once, and so that none stays empty.
+local function count(sid, names)
+  for name in names:gmatch('%S+') do redis.call('SADD', K.live_of .. name, sid) end
+end
+
+local function uncount(rec)
+  for name in (rec.counted or ''):gmatch('%S+') do
+    redis.call('SREM', K.live_of .. name, rec.session_id)
+  end
+end
+
+-- Whose an ended session's id is: nobody else may join under it while its record is kept.
+local function is_owned_by(rec, user, tenant)
+  if not rec.user_id and not rec.tenant_id then return true end
+  return (rec.user_id or '') == user and (rec.tenant_id or '') == tenant
+end
+
 -- The only way into a terminal state.
 local function finish(rec, state, reason, detail, token, now)
+  uncount(rec)
   free_slot(rec)
   drop_lease(rec)
   drop_entry(rec)
   redis.call('ZREM', K.deadlines, rec.session_id)
   redis.call('ZREM', K.live, rec.session_id)
   set(rec, { state = state, reason = reason, detail = detail ~= '' and detail or false,
-    at_ended = now, ended_by = token, launch = false, stop = false })
+    at_ended = now, ended_by = token, launch = false, stop = false, counted = false })
   local holder = redis.call('GET', K.room_active .. rec.room_url)
   if holder and cjson.decode(holder).session_id == rec.session_id then
     redis.call('DEL', K.room_active .. rec.room_url)
   end
-  redis.call('PEXPIRE', K.session .. rec.session_id, T.record_kept_ms)
+  redis.call('ZADD', K.ended, now, rec.session_id)
+  -- An operator removes it in time, with all that names it; these are for when none runs.
+  redis.call('PEXPIRE', K.ended, T.record_kept_ms + T.untidy_ms)
+  redis.call('PEXPIRE', K.session .. rec.session_id, T.record_kept_ms + T.untidy_ms)
   publish(rec, now)
 end
 
@@ -105,9 +134,14 @@ local function enqueue(sid, fields, launch)
     'epoch', fields.epoch, 'attempt', fields.attempt, 'launch', launch)
 end
 
+-- The counter outlives the room's sessions, and so does not name the room.
+local function epoch_key(room)
+  return K.room_epoch .. redis.sha1hex(room)
+end
+
 -- Raises the room's epoch. It outlives the session, so that no grant ever repeats a number.
 local function raise_epoch(room, at_least)
-  local key = K.room_epoch .. room
+  local key = epoch_key(room)
   local epoch = math.max(tonumber(redis.call('GET', key) or '0'), at_least) + 1
   redis.call('SET', key, epoch, 'PX', T.epoch_kept_ms)
   return epoch
@@ -125,12 +159,25 @@ local function run(rec, runner, url, kind, pid, lag, now)
   publish(rec, now)
 end
 
--- Lets a session be found by time, room and user.
+-- Where a session is found by time, by room and by user.
+local function indexes(rec)
+  return { K.sessions, K.room_sessions .. rec.room_url,
+    rec.user_id and (K.user_sessions .. rec.user_id) or nil }
+end
+
+-- An operator takes the session out of them; they go by themselves where none runs.
 local function index(rec, now)
-  for _, name in ipairs({ K.sessions, K.room_sessions .. rec.room_url,
-    rec.user_id and (K.user_sessions .. rec.user_id) or nil }) do
+  local longest_ms = (rec.deadline_s + T.runs_max * (rec.max_duration_s or 0)) * 1000
+  for _, name in ipairs(indexes(rec)) do
     redis.call('ZADD', name, now, rec.session_id)
-    redis.call('ZREMRANGEBYSCORE', name, '-inf', now - T.index_kept_ms)
-    redis.call('PEXPIRE', name, T.index_kept_ms)
+    local kept_ms = longest_ms + T.record_kept_ms + T.untidy_ms
+    redis.call('PEXPIRE', name, math.max(redis.call('PTTL', name), kept_ms))
   end
+end
+
+-- Removes a session that has ended, and all that names it.
+local function remove(rec)
+  for _, name in ipairs(indexes(rec)) do redis.call('ZREM', name, rec.session_id) end
+  redis.call('ZREM', K.ended, rec.session_id)
+  redis.call('DEL', K.session .. rec.session_id)
 end

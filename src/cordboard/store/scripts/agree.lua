@@ -7,6 +7,7 @@
 --      | {'left', {name, their value, ...}} when no part runs by them any more.
 local part, forgotten_ms, kept_ms, replaces =
   ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+write_even_when_full()
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', K.parts, '-inf', now)
 local differing = {}

@@ -7,6 +7,7 @@
 local sid, epoch, kind, token, job, placement =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local now = now_ms()
+write_even_when_full()
 local rec = read(sid)
 local function assigned()
   return { 'assigned', rec.runner_id or '', rec.runner_url or '',

@@ -4,6 +4,7 @@
 -- Returns {'expired', epoch, runner url, job name} | {'early'} | {'gone'}.
 local sid, token = ARGV[1], ARGV[2]
 local now = now_ms()
+write_even_when_full()
 local rec = read(sid)
 
 -- Why no runner took it, as far as that can be seen: of a thousand runners one has the bot, or none.

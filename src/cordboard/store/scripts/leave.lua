@@ -5,6 +5,7 @@
 -- Returns {'absent'} | {'not_holder', holder} | {'cancelled', sid, room, epoch}
 --      | {'stopping', sid, room, epoch, runner url}.
 local sid, room, force, token = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
+write_even_when_full()
 if room ~= '' then
   local active = redis.call('GET', K.room_active .. room)
   if not active then return { 'absent' } end

@@ -10,6 +10,7 @@
 local sid, epoch, why, recoveries_max, refusals_max, token =
   ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = now_ms()
+write_even_when_full()
 local rec = read(sid)
 if rec and rec.recovered_by == token then
   return { 'queued', tonumber(rec.epoch), tonumber(rec.attempt) }

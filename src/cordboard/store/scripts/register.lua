@@ -8,6 +8,7 @@
 local id, url, capacity, draining = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local turn = tonumber(ARGV[5])
 local now = now_ms()
+write_even_when_full()
 local function answer(free)
   return { free, redis.call('XLEN', K.launches),
     redis.call('ZCOUNT', K.runners, now - T.lease_ms, '+inf') }
@@ -36,5 +37,5 @@ if draining then
 end
 redis.call('ZADD', K.runners, now, id)
 redis.call('ZADD', K.runner_free, free, id)
-redis.call('PEXPIRE', K.runner_sessions .. id, T.index_kept_ms)
+redis.call('PEXPIRE', K.runner_sessions .. id, T.slots_kept_ms)
 return answer(free)

@@ -6,6 +6,7 @@
 --      | 'unknown' (Redis knows nothing of it: it may have lost its memory).
 local sid, epoch, lag, runner, url, kind, pid =
   ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+write_even_when_full()
 local rec = read(sid)
 if not rec then return 'unknown' end
 if rec.epoch ~= epoch or not (rec.state == 'running' or rec.state == 'starting') then

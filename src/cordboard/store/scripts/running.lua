@@ -4,6 +4,7 @@
 -- Returns {'ok'} | {'stale', the room's epoch} | {'state', the session's state}.
 local sid, epoch, runner, url, kind, pid = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local now = now_ms()
+write_even_when_full()
 local rec = read(sid)
 if not rec then return { 'state', 'absent' } end
 if rec.epoch ~= epoch then return { 'stale', rec.epoch } end

@@ -1,0 +1,88 @@
+"""How many live sessions the caller of a join may have.
+
+Persons and addresses are bound where a join comes through a public door. Such a door (the interface)
+says from which address, in a header beside the control secret. A caller with the secret and without
+that header is trusted, and bound by its tenant's number alone.
+"""
+
+import hashlib
+import ipaddress
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from cordboard.settings import Settings
+from cordboard.store import Limits, Store
+
+ADDRESS_HEADER: Final = "X-Client-Address"
+SLOTS_KNOWN_S: Final = 1.0  # as old as that: one look a second, however many join
+IPV6_PERSON: Final = 64  # bits: a network that one subscriber has to itself
+
+
+@dataclass(slots=True)
+class Bounds:
+    """The bounds of one gateway."""
+
+    settings: Settings
+    store: Store
+    _slots: int | None = None
+    _looked_at: float = float("-inf")
+
+    async def of(self, address: str | None) -> Limits:
+        """Return the bounds of a join.
+
+        Args:
+            address: The address from which a public door was asked; None for a trusted caller.
+        """
+        settings = self.settings
+        per_tenant = settings.sessions_per_tenant
+        if not address:
+            return Limits(per_tenant=per_tenant)
+        slots = await self._count_slots()
+        return Limits(
+            per_user=share(settings.sessions_per_user, slots),
+            per_tenant=per_tenant,
+            per_address=share(settings.sessions_per_address, slots),
+            address=hashed(address, self.settings.control_secrets),
+        )
+
+    async def _count_slots(self) -> int | None:
+        if time.monotonic() - self._looked_at >= SLOTS_KNOWN_S:
+            self._looked_at = time.monotonic()
+            self._slots = await self.store.slots()
+        return self._slots
+
+
+def share(most: int, slots: int | None) -> int:
+    """Return how many sessions one caller may have, of so many slots: one is left for others.
+
+    Args:
+        most: As set; 0 is no bound.
+        slots: All slots of the plane, where it has warm runners.
+    """
+    return most if slots is None else min(most, max(slots - 1, 1))
+
+
+def hashed(address: str, secrets: tuple[str, ...]) -> str:
+    """Return what stands for an address in Redis.
+
+    All addresses could be tried, so the control secret is the key. When it changes, sessions of
+    before count apart from those of after.
+    """
+    key = hashlib.sha256(secrets[0].encode("utf-8", "surrogateescape")).digest() if secrets else b""
+    return hashlib.blake2b(
+        _network(address).encode("utf-8", "replace"), key=key, digest_size=10
+    ).hexdigest()
+
+
+def _network(address: str) -> str:
+    """Return what one subscriber has: an IPv4 address, or a network of IPv6."""
+    try:
+        found = ipaddress.ip_address(address.strip().partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return str(ipaddress.ip_network((found, IPV6_PERSON), strict=False))
+        return str(found.ipv4_mapped)
+    return str(found)

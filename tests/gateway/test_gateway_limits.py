@@ -1,0 +1,170 @@
+"""One caller does not take all: bounds on live sessions by person, tenant and address."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cordboard.contract.errors import SettingsError
+from cordboard.gateway.app import create_app
+from cordboard.gateway.limits import ADDRESS_HEADER, hashed, share
+from cordboard.settings import CONTROL_SECRET, Settings, load
+from cordboard.store import RunnerInfo, Store
+from tests_support import served
+
+SECRET = "a-secret-of-the-tests"
+SLOTS = 4
+HERE, ELSEWHERE = "192.0.2.7", "198.51.100.9"
+
+
+@dataclass
+class Gateway:
+    client: aiohttp.ClientSession
+    store: Store
+
+    async def join(self, number: int, address: str | None = HERE, **body: Any) -> tuple[int, Any]:
+        headers = {ADDRESS_HEADER: address} if address else {}
+        asked = {"room_url": f"webrtc:{number}", "sessionId": f"s{number}"} | body
+        async with self.client.post("/join", json=asked, headers=headers) as answer:
+            found = await answer.json()
+            if answer.status == 429:
+                assert int(answer.headers["Retry-After"]) > 0
+                assert found["type"] == "about:blank" or "too_many_sessions" in str(found)
+            return answer.status, found
+
+    async def start(self, number: int) -> None:
+        """Hand a join over to the runner, if a slot is free."""
+        await self.store.assign(f"s{number}", 1)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+async def gateway(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Gateway]:
+    """A gateway over a plane with one runner of four slots."""
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+    await store.register(RunnerInfo("r1", "http://127.0.0.1:9", capacity=SLOTS))
+    async with served(create_app(settings, store)) as url:
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        async with aiohttp.ClientSession(url, headers=headers) as client:
+            yield Gateway(client, store)
+
+
+@pytest.mark.parametrize("starts", [True, False], ids=["running", "waiting"])
+@pytest.mark.parametrize("made_up", [True, False], ids=["many names", "one person"])
+async def test_the_last_slot_is_for_others(gateway: Gateway, starts: bool, made_up: bool) -> None:
+    """One address, whatever names it makes up, and one person, wherever, leave a slot to others."""
+    taken = 0
+    for number in range(8):
+        user = f"u-{number}" if made_up else "u-ada"
+        address = HERE if made_up else f"192.0.2.{number}"
+        status, body = await gateway.join(number, address, sessionUserId=user)
+        if status == 202:
+            taken += 1
+            if starts:
+                await gateway.start(number)
+        else:
+            assert (status, body["code"]) == (429, "too_many_sessions")
+    assert taken == SLOTS - 1
+    assert (await gateway.join(9, ELSEWHERE, sessionUserId="u-bob"))[0] == 202
+    await gateway.start(9)
+    for number in range(10):
+        await gateway.start(number)
+    assert (await gateway.store.session("s9")).runner_id == "r1"
+
+
+async def test_an_end_makes_room(gateway: Gateway) -> None:
+    """Whoever is refused may join once a session of theirs has ended."""
+    for number in range(3):
+        await gateway.join(number, sessionUserId="u-ada")
+    assert (await gateway.join(3, sessionUserId="u-ada"))[0] == 429
+    assert (await gateway.join(1, sessionUserId="u-ada"))[0] == 200, "a reload is no new session"
+    await gateway.store.leave(session_id="s0")
+    assert (await gateway.join(3, sessionUserId="u-ada"))[0] == 202
+
+
+async def test_a_trusted_caller_is_not_bound(gateway: Gateway) -> None:
+    """Who has the secret and speaks for itself is bound by its tenant's number alone: by default none."""
+    for number in range(8):
+        assert (await gateway.join(number, None, sessionUserId="u", tenantId="t"))[0] == 202
+
+
+class TestTenants:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(sessions_per_tenant=2)
+
+    async def test_a_tenant_is_bound(self, gateway: Gateway) -> None:
+        """Through whichever door; another tenant is another."""
+        assert (await gateway.join(1, None, tenantId="t"))[0] == 202
+        assert (await gateway.join(2, HERE, tenantId="t"))[0] == 202
+        assert (await gateway.join(3, None, tenantId="t"))[0] == 429
+        assert (await gateway.join(4, None, tenantId="other"))[0] == 202
+        assert (await gateway.join(5, None))[0] == 202
+
+
+async def test_an_ended_id_of_another_user(gateway: Gateway) -> None:
+    """409, and its owner still reads the record."""
+    await gateway.join(1, sessionUserId="u-ada")
+    await gateway.store.leave(session_id="s1")
+    status, body = await gateway.join(2, sessionId="s1", sessionUserId="u-bob")
+    assert (status, body["code"]) == (409, "session_id_used")
+    async with gateway.client.get("/sessions/s1") as answer:
+        record = await answer.json()
+    assert (record["userId"], record["room_url"]) == ("u-ada", "webrtc:1")
+    assert "u-ada" not in str(body)
+    assert "webrtc:1" not in str(body)
+
+
+async def test_an_address_is_not_stored(gateway: Gateway) -> None:
+    """Redis gets a keyed hash of it; runners and records nothing."""
+    await gateway.join(1)
+    client, tag = gateway.store._client, gateway.store.keys.tag
+    held = str([key async for key in client.scan_iter(f"*{{{tag}}}*")])
+    held += str(await client.hgetall(gateway.store.keys.session("s1")))
+    held += str(await client.xrange(gateway.store.keys.launches))
+    assert HERE not in held
+    assert hashed(HERE, (SECRET,)) in held
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.7", "192.0.2.7", True),
+        ("192.0.2.7", "::ffff:192.0.2.7", True),
+        ("2001:db8::1", "2001:db8::ffff", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("192.0.2.7", "192.0.2.8", False),
+        ("unix", "unix", True),
+    ],
+)
+def test_one_subscriber_is_one(one: str, other: str, same: bool) -> None:
+    """An IPv4 address however it is written; a /64 of IPv6, of which a host may have all."""
+    assert (hashed(one, (SECRET,)) == hashed(other, (SECRET,))) is same
+    assert hashed(one, (SECRET,)) != hashed(one, ("another-secret",))
+
+
+@pytest.mark.parametrize(
+    ("most", "slots", "expected"),
+    [(3, None, 3), (3, 4, 3), (20, 4, 3), (3, 2, 1), (3, 1, 1), (3, 0, 1), (0, 4, 0), (20, 99, 20)],
+)
+def test_the_share(most: int, slots: int | None, expected: int) -> None:
+    """As set, but one less than all slots; 0 stays no bound."""
+    assert share(most, slots) == expected
+
+
+def test_a_bound_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 is a value of a bound, and of no other number."""
+    monkeypatch.setenv("CORDBOARD_SESSIONS_PER_USER", "0")
+    assert load().sessions_per_user == 0
+    monkeypatch.setenv("CORDBOARD_QUEUE_MAX", "0")
+    with pytest.raises(SettingsError, match="above 0"):
+        load()

@@ -1,0 +1,151 @@
+"""What stays in Redis of a session that has ended, and for how long."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from cordboard.contract.errors import NotFoundError, SettingsError
+from cordboard.contract.launch import Launch
+from cordboard.store import Entry, Limits, RunnerInfo, Store, open_store
+from cordboard.store.agreement import Agreement, DifferingError
+from cordboard.store.keys import UNTIDY_S, Keys
+
+SID, ROOM, USER = "call-of-mine", "webrtc:room-of-mine", "user-of-mine"
+LONGEST_S = 60 + 3 * 14_400  # its deadline, and its longest run three times
+
+
+async def dump(store: Store) -> dict[str, str]:
+    """Return all keys of a store, with all that they hold."""
+    found = {}
+    async for key in store._client.scan_iter(f"*{{{store.keys.tag}}}*", count=1000):
+        kind = await store._client.type(key)
+        read: Any = {
+            "string": ("GET", key),
+            "hash": ("HGETALL", key),
+            "set": ("SMEMBERS", key),
+            "zset": ("ZRANGE", key, 0, -1),
+            "stream": ("XRANGE", key, "-", "+"),
+        }[kind]
+        found[key] = str(await store._client.execute_command(*read))
+    return found
+
+
+def naming(found: dict[str, str]) -> list[str]:
+    """Return the keys that name the session, its room or its user."""
+    names = (SID, ROOM, USER)
+    return [key for key, held in found.items() if any(name in key + held for name in names)]
+
+
+async def lived(store: Store) -> None:
+    """Let a session live and end, and an entry that nobody could place be buried."""
+    launch = Launch(SID, ROOM, epoch=1, user_id=USER)
+    limits = Limits(per_user=2, per_address=2, address="a1")
+    accepted = await store.accept(launch, queue_max=9, limits=limits)
+    for shard in store.shards:
+        await shard.register(RunnerInfo("r1", "http://r1", capacity=4))
+        await shard.assign(SID, accepted.epoch)
+        await shard.bury(Entry("1-1", None, "problem", {"session_id": SID}))
+    await store.finish(SID, accepted.epoch, "left", room=ROOM)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_nothing_names_it_longer_than_its_record(redis_url: str, shards: int) -> None:
+    """When the record goes, all goes that names session, room or user; epochs and claims name none."""
+    url = f"{redis_url[:-1]}5"
+    async with open_store(url, shards=shards, record_kept_s=0.0) as store:
+        await store.shards[0]._client.flushdb()
+        await lived(store)
+        kept = await dump_all(store)
+        assert naming(kept)
+        for shard in store.shards:
+            await shard._client.time()  # a millisecond later
+            while await shard.tidy():
+                pass
+        after = await dump_all(store)
+        assert naming(after) == []
+        epoch = hashlib.sha1(ROOM.encode(), usedforsecurity=False).hexdigest()
+        assert [key for key in after if key.endswith(epoch)], "the room's epochs go on rising"
+        with pytest.raises(NotFoundError):
+            await store.session(SID)
+
+
+async def dump_all(store: Store) -> dict[str, str]:
+    return {key: held for shard in store.shards for key, held in (await dump(shard)).items()}
+
+
+async def test_while_it_is_kept(store: Store) -> None:
+    """A record whose time has not come stays, and is found by room and user."""
+    await lived(store)
+    assert await store.tidy() == 0
+    for wanted in ({"room": ROOM}, {"user_id": USER}, {}):
+        page, _ = await store.sessions(**wanted)  # type: ignore[arg-type]
+        assert [record.session_id for record in page] == [SID]
+
+
+async def test_where_no_operator_runs(store: Store) -> None:
+    """All that names the session has a time to live: its record's, and at most that of a longest call."""
+    await lived(store)
+    record_ms = await store._client.pttl(store.keys.session(SID))
+    assert 0 < record_ms <= (store.keys.record_kept_s + UNTIDY_S) * 1000
+    found = await dump(store)
+    for key in naming(found):
+        if key == store.keys.dead_letters:  # bounded by its length
+            continue
+        left_ms = await store._client.pttl(key)
+        assert 0 < left_ms <= (LONGEST_S + store.keys.record_kept_s + UNTIDY_S) * 1000, key
+
+
+async def test_a_long_call_stays_listed(store: Store) -> None:
+    """A session that may run for a week is found for a week, and while its record is kept."""
+    week_s = 7 * 86_400
+    await store.accept(Launch(SID, ROOM, 1, USER, max_duration_s=week_s), queue_max=9)
+    await store.accept(Launch("short", "webrtc:other", 1, USER), queue_max=9)
+    for key in (
+        store.keys.sessions,
+        store.keys.room_sessions(ROOM),
+        store.keys.user_sessions(USER),
+    ):
+        assert await store._client.pttl(key) > (week_s + store.keys.record_kept_s) * 1000
+
+
+async def test_a_bounded_piece_of_work(store: Store) -> None:
+    """A day's sessions that are due at once are removed in rounds, each of bounded size."""
+    for number in range(25):
+        await store.accept(Launch(f"s{number}", f"webrtc:{number}", 1), queue_max=99)
+        await store.finish(f"s{number}", 1, "left")
+    await store._client.zadd(store.keys.ended, {f"s{n}": n for n in range(25)}, xx=True)
+    assert await store.tidy(limit=10, rounds=2) == 20
+    assert await store.tidy(limit=10, rounds=2) == 5
+    assert await store.tidy(limit=10, rounds=2) == 0
+
+
+async def test_an_id_that_lives_again(store: Store) -> None:
+    """What ended long ago is forgotten; what its id does now is not."""
+    first = await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
+    await store.finish(SID, first.epoch, "left")
+    await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
+    await store._client.zadd(store.keys.ended, {SID: 1})  # as if it had not been taken out
+    await store.tidy()
+    assert (await store.session(SID)).live
+
+
+async def test_all_parts_keep_records_for_as_long(redis_url: str) -> None:
+    """A part with another time is refused while others run."""
+    url = f"{redis_url[:-1]}4"
+    first = Agreement(url, "gateway", shards=1, lease_s=15)
+    other = Agreement(url, "operator", shards=1, lease_s=15, record_kept_s=3600)
+    await first._client.flushdb()
+    await first._compare()
+    with pytest.raises(DifferingError, match="CORDBOARD_RECORD_KEPT_HOURS is 1 here, and 24"):
+        await other._compare()
+    await first.leave()
+    await other.leave()
+
+
+def test_names_as_the_scripts_have_them() -> None:
+    """The script's hash of a room is ours."""
+    assert Keys("t").room_epoch("webrtc:demo") == (
+        "room_epoch:{t}" + hashlib.sha1(b"webrtc:demo", usedforsecurity=False).hexdigest()
+    )
+    assert issubclass(DifferingError, SettingsError)

@@ -1,0 +1,243 @@
+"""How many live sessions a caller may have, and whose an ended session's id is."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cordboard.contract.errors import SessionUsedError, TooManySessionsError
+from cordboard.contract.launch import Launch
+from cordboard.store import Holder, Limits, RunnerInfo, Store, open_store
+from cordboard.store.keys import shard_of
+from cordboard.store.limits import UNLIMITED, counts
+from cordboard.store.shards import ShardedStore
+
+SHARDS = 3
+HOLDER = Holder("r1", "http://127.0.0.1:9", "warm", 7)
+ONE = Limits(per_user=1)
+_numbers = itertools.count()
+
+
+async def join(
+    store: Store, session_id: str, where: str, limits: Limits = UNLIMITED, **over: Any
+) -> Any:
+    launch = Launch(session_id, where, epoch=1, **over)
+    return await store.accept(launch, queue_max=100, limits=limits)
+
+
+async def live_keys(store: Store) -> list[str]:
+    """Return the sets in which sessions count."""
+    return [key async for key in store._client.scan_iter(f"live_of:{{{store.keys.tag}}}*")]
+
+
+@pytest.fixture
+async def three(redis_url: str) -> AsyncIterator[ShardedStore]:
+    """Three empty shards."""
+    async with open_store(f"{redis_url[:-1]}6", shards=SHARDS) as opened:
+        assert isinstance(opened, ShardedStore)
+        await opened.shards[0]._client.flushdb()
+        yield opened
+
+
+def room(shard: int) -> str:
+    """A room of a shard, another one each time."""
+    names = (f"webrtc:limit-{next(_numbers)}" for _ in itertools.count())
+    return next(name for name in names if shard_of(name, SHARDS) == shard)
+
+
+class TestOwner:
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ({"user_id": "ada"}, {"user_id": "bob"}),
+            ({"user_id": "ada"}, {}),
+            ({"user_id": "u", "tenant_id": "a"}, {"user_id": "u", "tenant_id": "b"}),
+            ({"user_id": "u", "tenant_id": "a"}, {"user_id": "u"}),
+            ({"tenant_id": "a"}, {"tenant_id": "b"}),
+        ],
+    )
+    @pytest.mark.parametrize("same_room", [True, False])
+    async def test_nobody_else_takes_an_ended_id(
+        self, store: Store, first: Any, second: Any, same_room: bool
+    ) -> None:
+        """Another user, another tenant's, or nobody: refused; the record stays as it was."""
+        accepted = await join(store, "a", "webrtc:x", **first)
+        await store.finish("a", accepted.epoch, "left")
+        before = await store.session("a")
+        with pytest.raises(SessionUsedError) as raised:
+            await join(store, "a", "webrtc:x" if same_room else "webrtc:y", **second)
+        assert (raised.value.status, raised.value.code) == (409, "session_id_used")
+        assert await store.session("a") == before
+        assert await store.depth() == 0
+
+    @pytest.mark.parametrize("second", [{"user_id": "bob"}, {}])
+    async def test_an_id_without_an_owner(self, store: Store, second: Any) -> None:
+        """A session without user and tenant belongs to nobody: its id is free when it has ended."""
+        await store.finish("a", (await join(store, "a", "webrtc:x")).epoch, "left")
+        assert not (await join(store, "a", "webrtc:y", **second)).reused
+
+    async def test_its_owner_may(self, store: Store) -> None:
+        """The same user joins anew, under a higher epoch; the old room does not name it any more."""
+        first = await join(store, "a", "webrtc:x", user_id="ada")
+        await store.finish("a", first.epoch, "left")
+        second = await join(store, "a", "webrtc:y", user_id="ada")
+        assert second.epoch > first.epoch
+        assert await store._client.zrange(store.keys.room_sessions("webrtc:x"), 0, -1) == []
+
+    async def test_over_shards(self, three: ShardedStore) -> None:
+        """It is the same wherever the two rooms are; the owner reads her record, and joins again."""
+        here, there = room(0), room(1)
+        first = await join(three, "a", here, user_id="ada")
+        await three.finish("a", first.epoch, "left")
+        before = await three.session("a")
+        for where in (there, room(2), here):
+            with pytest.raises(SessionUsedError):
+                await join(three, "a", where, user_id="bob")
+            assert await three.session("a") == before
+        assert (await join(three, "a", there, user_id="ada")).epoch > first.epoch
+
+    async def test_a_refused_move_leaves_it_where_it_was(self, three: ShardedStore) -> None:
+        """The owner's join elsewhere is refused after her id was moved: nobody takes it then."""
+        here, there = room(0), room(1)
+        first = await join(three, "a", here, user_id="ada")
+        await three.finish("a", first.epoch, "left")
+        launch = Launch("a", there, epoch=1, user_id="ada")
+        claim, moved_from = await three._claim(launch, 1, "?")
+        assert moved_from is not None
+        await join(three, "b", there, user_id="bob")  # the room is taken meanwhile
+        answer = await three.shards[1].ask_accept(
+            launch, "by", queue_max=9, counted=[], claim=claim
+        )
+        assert (await three._accepted(launch, answer, claim, moved_from)).reused
+        assert (await three.session("a")).room_url == here
+        with pytest.raises(SessionUsedError):
+            await join(three, "a", room(2), user_id="bob")
+        late = await three.shards[1].ask_accept(launch, "x", queue_max=9, counted=[], claim=claim)
+        assert late[0] == "reused"
+        await three.leave(room=there, force=True)
+        late = await three.shards[1].ask_accept(launch, "x", queue_max=9, counted=[], claim=claim)
+        assert late == ["retired"]
+
+
+class TestBounds:
+    @pytest.mark.parametrize(
+        ("limits", "over", "code"),
+        [
+            (Limits(per_user=2), {"user_id": "ada"}, "user"),
+            (Limits(per_tenant=2), {"tenant_id": "t"}, "tenant"),
+            (Limits(per_address=2, address="a1"), {}, "address"),
+        ],
+    )
+    async def test_one_too_many(self, store: Store, limits: Limits, over: Any, code: str) -> None:
+        """At the bound a new session is refused, waiting ones counted; one that ended makes room."""
+        for n in (1, 2):
+            await join(store, f"s{n}", f"webrtc:{n}", limits, **over)
+        with pytest.raises(TooManySessionsError) as raised:
+            await join(store, "s3", "webrtc:3", limits, **over)
+        error = raised.value
+        assert (error.status, error.code, error.extra["limit"]) == (429, "too_many_sessions", code)
+        assert error.retry_after_s
+        assert await store.depth() == 2
+        await store.leave(session_id="s1")
+        await join(store, "s3", "webrtc:3", limits, **over)
+
+    async def test_a_live_session_is_never_refused(self, store: Store) -> None:
+        """The same session, and a room that is busy, answer as ever."""
+        await join(store, "s1", "webrtc:1", ONE, user_id="ada")
+        assert (await join(store, "s1", "webrtc:1", ONE, user_id="ada")).reused
+        await join(store, "s2", "webrtc:2", user_id="bob")
+        assert (await join(store, "s3", "webrtc:2", ONE, user_id="ada")).session_id == "s2"
+
+    async def test_others_are_not_bound(self, store: Store) -> None:
+        """The same user id of another tenant is another user; one without a user is none."""
+        await join(store, "s1", "webrtc:1", ONE, user_id="u", tenant_id="a")
+        await join(store, "s2", "webrtc:2", ONE, user_id="u", tenant_id="b")
+        await join(store, "s3", "webrtc:3", ONE, tenant_id="a")
+        await join(store, "s4", "webrtc:4", ONE, user_id="au", tenant_id="")
+
+    async def test_all_ways_to_end(self, store: Store) -> None:
+        """Whatever ends a session, it counts no more, once; a recovery changes nothing."""
+        await store.register(RunnerInfo("r1", "http://r1", capacity=9))
+        limits = Limits(per_user=9, per_address=9, address="a1")
+
+        async def started(sid: str) -> int:
+            await join(store, sid, f"webrtc:{sid}", limits, user_id="ada", tenant_id="t")
+            await store.assign(sid, 1)
+            await store.running(sid, 1, HOLDER)
+            return 1
+
+        for sid in ("finished", "recovered", "lost"):
+            await started(sid)
+        for sid in ("cancelled", "expired"):
+            await join(store, sid, f"webrtc:{sid}", limits, user_id="ada", tenant_id="t")
+        assert len(await live_keys(store)) == 3
+        client, keys = store._client, store.keys
+        names = [count.name for count in counts(Launch("x", "webrtc:x", 1, "ada", tenant_id="t"))]
+        assert await store.count_live(names) == [5, 5]
+
+        await store.finish("finished", 1, "bot_finished")
+        await store.finish("finished", 1, "bot_finished")
+        await store.leave(session_id="cancelled")
+        await client.hset(keys.session("expired"), "deadline_ms", 1)
+        await client.zadd(keys.deadlines, {"expired": 1})
+        await store.expire_overdue()
+        assert await store.count_live(names) == [2, 2]
+        await client.zadd(keys.leases, {"recovered": 1})
+        assert (await store.recover("recovered", 1)).outcome == "queued"
+        assert await store.count_live(names) == [2, 2]
+        await client.hset(keys.session("lost"), "attempt", 9)
+        await client.zadd(keys.leases, {"lost": 1})
+        assert (await store.recover("lost", 1)).outcome == "failed"
+        assert await store.count_live(names) == [1, 1]
+        await store.leave(session_id="recovered")
+        assert await live_keys(store) == [], "no set outlives its last session"
+
+    async def test_a_session_that_is_told_anew_counts(self, store: Store) -> None:
+        """After Redis has lost its memory, users and tenants count what their runners still have."""
+        launch = Launch("s1", "webrtc:1", epoch=4, user_id="ada")
+        assert await store.adopt(launch, HOLDER) == "held"
+        with pytest.raises(TooManySessionsError):
+            await join(store, "s2", "webrtc:2", ONE, user_id="ada")
+        await store.finish("s1", 4, "left")
+        await join(store, "s2", "webrtc:2", ONE, user_id="ada")
+
+    async def test_joins_at_once(self, store: Store) -> None:
+        """Of many at once no more are accepted than the bound."""
+        works = (join(store, f"s{n}", f"webrtc:{n}", ONE, user_id="ada") for n in range(20))
+        answers = await asyncio.gather(*works, return_exceptions=True)
+        assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
+
+    async def test_over_shards(self, three: ShardedStore) -> None:
+        """Sessions of all shards count, for joins at once through one gateway, too."""
+        limits = Limits(per_user=2)
+        works = (join(three, f"s{n}", room(n % SHARDS), limits, user_id="ada") for n in range(12))
+        answers = await asyncio.gather(*works, return_exceptions=True)
+        assert sum(not isinstance(answer, BaseException) for answer in answers) == 2
+        assert all(
+            isinstance(answer, TooManySessionsError)
+            for answer in answers
+            if isinstance(answer, BaseException)
+        )
+        assert not three._joining, "nothing is kept of joins that were decided"
+
+    async def test_a_refused_join_leaves_no_claim(self, three: ShardedStore) -> None:
+        """Its id is in no shard, and somebody else may have it."""
+        await join(three, "s1", room(0), ONE, user_id="ada")
+        with pytest.raises(TooManySessionsError):
+            await join(three, "s2", room(1), ONE, user_id="ada")
+        assert await three._home("s2").shard_of("s2") is None
+        await join(three, "s2", room(2), user_id="bob")
+
+
+async def test_slots(store: Store) -> None:
+    """All slots are counted, taken or free, of runners that live."""
+    assert await store.slots() is None
+    await store.register(RunnerInfo("r1", "http://r1", capacity=4))
+    await store.register(RunnerInfo("dead", "http://dead", capacity=4))
+    await store._client.zadd(store.keys.runners, {"dead": 1})
+    await join(store, "s1", "webrtc:1")
+    assert await store.slots() == 4
+    await store.assign("s1", 1)
+    assert await store.slots() == 4
