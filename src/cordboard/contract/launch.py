@@ -12,6 +12,7 @@ VERSION: Final = 1
 DEADLINE_DEFAULT_S: Final = 60
 DEADLINE_MAX_S: Final = 600
 MAX_DURATION_DEFAULT_S: Final = 14_400
+MAX_DURATION_MAX_S: Final = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)

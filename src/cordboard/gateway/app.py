@@ -69,6 +69,7 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
         description=_DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would repeat whatever Host was sent
         docs_url=None,  # FastAPI's pages load their scripts from another site
         redoc_url=None,
     )

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from cordboard.contract.errors import InvalidValueError
@@ -12,9 +12,11 @@ from cordboard.contract.launch import (
     DEADLINE_DEFAULT_S,
     DEADLINE_MAX_S,
     MAX_DURATION_DEFAULT_S,
+    MAX_DURATION_MAX_S,
     Launch,
 )
 from cordboard.store import Accepted, SessionRecord
+from cordboard.web.bodies import StrictBody
 
 
 def _room(value: object) -> str:
@@ -46,7 +48,7 @@ SessionId = Annotated[str | None, BeforeValidator(_session_id)]
 Text = Annotated[str | None, Field(max_length=1024), AfterValidator(_absent)]
 
 
-class JoinBody(BaseModel):
+class JoinBody(StrictBody):
     """A join. Any other top-level field is kept and handed to the bot inside ``body``."""
 
     model_config = ConfigDict(
@@ -78,7 +80,7 @@ class JoinBody(BaseModel):
     bot: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Which bot.")
     body: dict[str, Any] = Field(default_factory=dict, description="Handed to the bot.")
     deadlineSeconds: int = Field(DEADLINE_DEFAULT_S, ge=1, le=DEADLINE_MAX_S)  # noqa: N815
-    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=7 * 86_400)  # noqa: N815
+    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)  # noqa: N815
 
     @model_validator(mode="before")
     @classmethod
@@ -105,7 +107,7 @@ class JoinBody(BaseModel):
         )
 
 
-class LeaveBody(BaseModel):
+class LeaveBody(StrictBody):
     """Which session is to end: its own id, or whoever holds a room (with ``force``)."""
 
     model_config = ConfigDict(

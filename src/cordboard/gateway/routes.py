@@ -69,7 +69,13 @@ async def join(
     body: JoinBody,
     svc: Deps,
     wait: Annotated[
-        float, Query(ge=0, le=WAIT_MAX_S, description="Seconds to wait for it to run.")
+        float,
+        Query(
+            ge=0,
+            le=WAIT_MAX_S,
+            allow_inf_nan=False,
+            description="Seconds to wait for it to run.",
+        ),
     ] = 0,
     address: Annotated[
         str | None,

@@ -68,6 +68,7 @@ def create_app(
         title="Cordboard operator",
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would repeat whatever Host was sent
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from cordboard import __version__
 from cordboard.context import bound_context, current
@@ -22,7 +22,7 @@ from cordboard.contract.errors import (
     NotReadyError,
 )
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7, with_token_of_room
-from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, Launch
+from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, MAX_DURATION_MAX_S, Launch
 from cordboard.emit import get_logger
 from cordboard.runner import metrics
 from cordboard.runner.heartbeat import Heartbeat
@@ -31,21 +31,24 @@ from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
 from cordboard.store import RunnerInfo, Store
 from cordboard.web import agreement, auth, guard, health, problems
+from cordboard.web.bodies import StrictBody
 
 LOAD_RETRY_S: Final = 5.0
 FINISH_LEAST_S: Final = 2.0  # for the last writes, where the grace is over
 
+EPOCH_MAX: Final = 2**53  # Lua and JavaScript know no larger number without loss
+
 log = get_logger("runner")
 
 
-class StartBody(BaseModel):
+class StartBody(StrictBody):
     """What ``POST /start`` takes."""
 
     model_config = ConfigDict(extra="ignore")
 
     room_url: str
     sessionId: str | None = None  # noqa: N815 - names of the contract
-    epoch: int | None = Field(None, ge=1)
+    epoch: int | None = Field(None, ge=1, le=EPOCH_MAX)
     token: str | None = None
     body: dict[str, Any] = Field(default_factory=dict)
     sessionUserId: str | None = None  # noqa: N815
@@ -53,8 +56,8 @@ class StartBody(BaseModel):
     sessionUserEmail: str | None = None  # noqa: N815
     tenantId: str | None = None  # noqa: N815
     bot: Annotated[str, AfterValidator(lambda name: name or "default")] = "default"
-    attempt: int = Field(1, ge=1)
-    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1)  # noqa: N815
+    attempt: int = Field(1, ge=1, le=EPOCH_MAX)
+    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)  # noqa: N815
 
     @model_validator(mode="before")
     @classmethod
@@ -80,6 +83,28 @@ class StartBody(BaseModel):
             max_duration_s=self.maxDurationSeconds,
             traceparent=current().traceparent,
         )
+
+
+class CandidateBody(StrictBody):
+    """One candidate, in Pipecat's spelling or in that of a browser's ``toJSON()``."""
+
+    candidate: str
+    sdp_mid: str | None = None
+    sdpMid: str | None = None  # noqa: N815
+    sdp_mline_index: int | None = None
+    sdpMLineIndex: int | None = None  # noqa: N815
+
+
+class OfferBody(StrictBody):
+    """What ``POST`` and ``PATCH /sessions/{id}/offer`` take; the bot's process looks at the rest."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sdp: str | None = None
+    type: str | None = None
+    pc_id: str | None = None
+    restart_pc: bool | None = None
+    candidates: list[CandidateBody] | None = None
 
 
 @dataclass(slots=True)
@@ -212,6 +237,7 @@ def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> Fas
         title="Cordboard runner",
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would repeat whatever Host was sent
         docs_url=None,  # FastAPI's pages load their scripts from another site
         redoc_url=None,
     )
@@ -281,12 +307,12 @@ def _add_routes(app: FastAPI) -> None:
     @app.post("/sessions/{session_id}/offer", summary="A WebRTC offer", operation_id="offer")
     @app.patch("/sessions/{session_id}/offer", summary="Candidates", operation_id="candidates")
     async def offer(
-        session_id: str, body: dict[str, Any], request: Request, runner: Deps
+        session_id: str, body: OfferBody, request: Request, runner: Deps
     ) -> JSONResponse:
         """Hand an offer or candidates to the bot's process; return its answer."""
         found = runner.registry.get(session_id)
         with bound_context(found.context):
-            status, answer = await found.ask(request.method, body)
+            status, answer = await found.ask(request.method, body.model_dump(exclude_unset=True))
         media = "application/json" if status < 400 else problems.MEDIA_TYPE  # noqa: PLR2004
         return JSONResponse(answer, status, media_type=media)
 

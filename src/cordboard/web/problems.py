@@ -1,5 +1,6 @@
 """Errors over HTTP: every one is ``application/problem+json`` (RFC 9457)."""
 
+import json
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,12 +15,24 @@ from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 
 MEDIA_TYPE: Final = "application/problem+json"
+ERRORS_MAX: Final = 20  # told of one body; a body of 64 KB may have thousands
 TYPE_PREFIX: Final = "urn:cordboard:problem:"
 
 log = get_logger("http")
 
 
-def problem(error: CordboardError) -> JSONResponse:
+class Problem(JSONResponse):
+    """An error's answer; what a caller sent may be in it, half characters too."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """Return JSON; half a character becomes the escape that it came as."""
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace")
+
+
+def problem(error: CordboardError) -> Problem:
     """Return the answer that tells of an error of ours, with the session's id where one is known."""
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + error.code,
@@ -36,7 +49,7 @@ def problem(error: CordboardError) -> JSONResponse:
         body.setdefault("sessionId", session_id)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    return JSONResponse(body, error.status, headers, MEDIA_TYPE)
+    return Problem(body, error.status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -52,17 +65,17 @@ def _known_session(error: CordboardError) -> str | None:
     return named if isinstance(named, str) else current().session_id
 
 
-async def _ours(_request: Request, error: Exception) -> JSONResponse:
+async def _ours(_request: Request, error: Exception) -> Problem:
     assert isinstance(error, CordboardError)  # noqa: S101 - registered for this class
     return problem(error)
 
 
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _invalid(_request: Request, error: Exception) -> Problem:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-    errors = [_field_error(item) for item in error.errors()]
+    errors = [_field_error(item) for item in error.errors()[:ERRORS_MAX]]
     first = errors[0] if errors else {"field": "", "message": "invalid"}
     field, message = first["field"] or "body", first["message"]
-    return JSONResponse(
+    return Problem(
         {
             "type": TYPE_PREFIX + "invalid",
             "title": "Invalid value",
@@ -72,7 +85,6 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
             "errors": errors,
         },
         422,
-        media_type=MEDIA_TYPE,
     )
 
 
@@ -83,10 +95,10 @@ def _field_error(item: dict[str, Any]) -> dict[str, str]:
     return {"field": ".".join(str(part) for part in place), "message": item["msg"]}
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(_request: Request, error: Exception) -> Problem:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     title = HTTPStatus(error.status_code).phrase
-    return JSONResponse(
+    return Problem(
         {
             "type": "about:blank",
             "title": title,
@@ -96,10 +108,9 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
         },
         error.status_code,
         error.headers,
-        MEDIA_TYPE,
     )
 
 
-async def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
+async def _unforeseen(_request: Request, error: Exception) -> Problem:
     log.error("A request failed for a reason that nobody foresaw", error=error)
     return problem(CordboardError("Something went wrong on our side; the log says what."))
