@@ -46,7 +46,7 @@ async def test_stages_are_printed_and_the_log_command_last(
         "joined", "running", "answered", "connected", "first_audio", "spoken", "heard_back", "left",
     ]  # fmt: skip
     assert f"into {wav}" in lines[9]
-    assert lines[-1].strip() == "cordboard logs --local -t 10m --session c-1"
+    assert lines[-1].strip() == "cordboard logs --local --session c-1"
     assert place.headers["authorization"] == "Bearer s3cret-of-the-test"
     assert "s3cret" not in out
 

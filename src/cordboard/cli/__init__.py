@@ -14,6 +14,7 @@ from functools import partial
 from importlib import import_module
 
 from cordboard import __version__
+from cordboard.contract import extras
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.typed import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -32,6 +33,15 @@ COMMANDS: Final[dict[str, str]] = {
     "interface": "run the web application in front of a person",
     "completion": "print the completion script of a shell",
 }
+# What a command needs beside the package itself: the extra that brings it.
+EXTRAS: Final[dict[str, str]] = {
+    "up": "local",
+    "call": "bots",
+    "gateway": "serve",
+    "operator": "serve",
+    "runner": "bots",
+    "interface": "serve",
+}
 # Commands that make no garbage and leave nothing to be done at the end (atexit).
 _SHORT: Final = ("logs", "completion")
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -41,7 +51,7 @@ _EPILOG: Final = """\
 examples:
   cordboard up                                  then open the address that it prints
   cordboard up --bot my_bot.py                  the same with your own Pipecat bot
-  cordboard logs --local -t 10m --session ID    all lines of one call
+  cordboard logs --local --session ID           all lines of one call
   cordboard call webrtc:demo                    a call without a browser
 
 `cordboard COMMAND --help` has more examples.
@@ -200,6 +210,14 @@ def _run(name: str, words: list[str]) -> int:
     args = parser.parse_args(words)
     if name not in _SHORT:
         gc.enable()
-    status = command.run(args)
+    if name in EXTRAS:
+        extras.require(EXTRAS[name], f"cordboard {name}")
+    try:
+        status = command.run(args)
+    except ModuleNotFoundError as error:
+        explained = extras.explained(error, EXTRAS.get(name, ""), f"cordboard {name}")
+        if explained is None:
+            raise
+        raise explained from error
     sys.stdout.flush()  # here an error of it is told in words
     return status

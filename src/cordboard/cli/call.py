@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.cli import _ask
 
     asked = _ask.gateway(args.gateway, args.config)
-    call = _imported()
+    from cordboard import call
+
     options = call.CallOptions(
         room=args.room,
         gateway_url=asked.url,
@@ -90,20 +91,6 @@ def run(args: argparse.Namespace) -> int:
     pretty = _Pretty(f"session {where.session_id} in {where.room}")
     result = _placed(call, options, _print_json if as_json else pretty.stage)
     return _finish(result, options, as_json=as_json)
-
-
-def _imported() -> Any:
-    """Return the module that makes calls; its libraries come with an extra."""
-    from cordboard.contract.errors import CordboardError
-
-    try:
-        import cordboard.call
-    except ModuleNotFoundError as error:
-        raise CordboardError(
-            f"{error.name} is not installed, and a call needs it.",
-            hint="pip install 'cordboard[bots]'",
-        ) from error
-    return cordboard.call
 
 
 def _placed(call: Any, options: "CallOptions", on_stage: Any) -> "CallResult | None":

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checks(args: argparse.Namespace) -> Iterator[Check]:
+    from cordboard.contract import extras
     from cordboard.contract.errors import CordboardError
 
     steps: list[tuple[str, Callable[[argparse.Namespace], str]]] = [
@@ -67,6 +68,11 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     for name, step in steps:
         try:
             yield Check(name, fine=True, words=step(args))
+        except ModuleNotFoundError as error:
+            missing = extras.explained(error, "local", "This check")
+            if missing is None:
+                raise
+            yield Check(name, fine=False, words=missing.message, hint=missing.hint)
         except CordboardError as error:
             # Without a configuration that can be read most checks fail alike: once is enough.
             if error.message not in told:
@@ -171,15 +177,18 @@ def _log_directory(args: argparse.Namespace) -> str:
 
 
 def _kubernetes(args: argparse.Namespace) -> str:
+    from cordboard.contract import extras
     from cordboard.settings import kubeconfig_files, load
 
     settings, files = load(args.config), kubeconfig_files()
     if not files and not settings.kubernetes_image:
         return "no kubeconfig here; only cold starts and logs of a cluster need one"
     try:
-        from cordboard.kube import merged, open_kube
-    except ModuleNotFoundError:
-        return "a kubeconfig is here; to use its cluster: pip install 'cordboard[kubernetes]'"
+        extras.require("kubernetes", "A cluster")
+    except extras.NotInstalledError as error:
+        return f"a kubeconfig is here; to use its cluster: {error.hint}"
+    from cordboard.kube import merged, open_kube
+
     context = settings.kubernetes_context
     if files and not context and not merged(files).get("current-context"):
         return "no current context"

@@ -91,18 +91,14 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
 
 
 def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]) -> "Launcher":
-    from cordboard.contract.errors import SettingsError
+    from cordboard.contract import extras
     from cordboard.settings import kubeconfig_files
 
-    try:
-        from cordboard.kube import open_kube
-        from cordboard.launchers.kubernetes_job import KubernetesLauncher
-        from cordboard.runner.botfile import named_bots
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"--launcher kubernetes: {error.name} is not installed.",
-            hint="pip install 'cordboard[serve,kubernetes]'",
-        ) from error
+    extras.require("serve,kubernetes", "--launcher kubernetes")
+    from cordboard.kube import open_kube
+    from cordboard.launchers.kubernetes_job import KubernetesLauncher
+    from cordboard.runner.botfile import named_bots
+
     template = _template(settings, words)
     kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)
     namespace = settings.kubernetes_namespace or kube.namespace

@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
+from cordboard.contract import extras
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.contract.typed import TYPE_CHECKING, Any, Final
 from cordboard.logs.patterns import pattern
@@ -101,10 +102,10 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
     try:
         opened: Source | Directory = import_module(module).open_source(options)
     except ModuleNotFoundError as error:
-        raise CordboardError(
-            f"Reading from {kind} needs {error.name}, which is not installed.",
-            hint=f"pip install 'cordboard[{kind}]'",
-        ) from error
+        missing = extras.explained(error, kind, f"Reading from {kind}")
+        if missing is None:
+            raise
+        raise missing from error
     return opened
 
 

