@@ -317,6 +317,13 @@ class Settings:
         "Seconds that a bot in a webrtc: room waits for the first offer; then it ends as "
         "user_absent. The same number for all runners.",
     )
+    user_absent_s: int = _setting(
+        60,
+        "CORDBOARD_USER_ABSENT_S",
+        "Seconds without a connected caller after which a session in a webrtc: room ends as "
+        "user_absent, whatever its bot does; 60 leave time for a page to connect anew. 0 leaves it "
+        "to the bot. A bot that works on after the call needs more.",
+    )
     bot_memory_mb: int = _setting(
         4096,
         "CORDBOARD_BOT_MEMORY_MB",

@@ -126,6 +126,7 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     from cordboard.runner.registry import Registry
     from cordboard.runner.session import Host
     from cordboard.settings import job_identity, runner_identity
+    from cordboard.web import auth
     from cordboard.web.agreement import open_plane
 
     name = runner_identity() or socket.gethostname()
@@ -140,6 +141,8 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
         daily_domains=settings.daily_domains,
         offer_timeout_s=settings.offer_timeout_s,
         bot_memory_mb=settings.bot_memory_mb,
+        user_absent_s=settings.user_absent_s,
+        local=auth.is_local(args.host),
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
     registry = Registry(host, capacity)

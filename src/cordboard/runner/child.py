@@ -172,6 +172,7 @@ class _Life:
     _stop: str | None = None
     _connection: asyncio.Future[Any] | None = None
     _signalling: Any = None
+    _presence: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Live; return the exit status."""
@@ -229,6 +230,10 @@ class _Life:
                     "Nobody came within the time for an offer", seconds=self.start.offer_timeout_s
                 )
                 return "user_absent"
+            if self.start.user_absent_s:
+                self._presence = asyncio.create_task(
+                    _tell_absence(connection, self.start.user_absent_s, writer), name="presence"
+                )
         arguments = runner_arguments(self.start.launch, connection, self.start.daily_domains)
         try:
             await bot(arguments)
@@ -260,7 +265,7 @@ class _Life:
             from cordboard.runner.signalling import Signalling  # noqa: PLC0415
 
             assert self._connection is not None  # noqa: S101 - made in run()
-            self._signalling = Signalling(self._connection)
+            self._signalling = Signalling(self._connection, local=self.start.local)
         status, body = await self._signalling.handle(message["method"], message["body"])
         await wire.send(writer, {"answer": message["ask"], "status": status, "body": body})
 
@@ -271,6 +276,15 @@ class _ExitedError(Exception):
     def __init__(self, error: SystemExit) -> None:
         super().__init__(error)
         self.error = error
+
+
+async def _tell_absence(connection: Any, seconds: float, writer: asyncio.StreamWriter) -> None:
+    """Tell when nobody has been connected for a while: the supervisor stops the bot then."""
+    from cordboard.runner.presence import wait_until_absent  # noqa: PLC0415
+
+    await wait_until_absent(connection, seconds)
+    log.info("Nobody has been connected for a while; the session ends", seconds=seconds)
+    await wire.send(writer, {"absent": True})
 
 
 async def _tell_lag(writer: asyncio.StreamWriter) -> None:

@@ -53,6 +53,8 @@ class Host:
     daily_domains: tuple[str, ...]
     offer_timeout_s: float = 60.0
     bot_memory_mb: int = 4096
+    user_absent_s: float = 60.0
+    local: bool = True  # whether it is on loopback
 
 
 @dataclass(slots=True)
@@ -218,6 +220,8 @@ class BotSession:
             self.host.offer_timeout_s,
             self.host.bot_memory_mb,
             self.host.store.periods.lease_s,
+            self.host.user_absent_s,
+            self.host.local,
         )
         self.permit = Permit()
         self.permit.renewed_at = steady()
@@ -255,6 +259,8 @@ class BotSession:
                     future.set_result(message)
             elif "loaded" in message:
                 self._loaded.set()
+            elif "absent" in message:
+                self._spawn(self._end_by(0, "user_absent"))
             elif "ended" in message:
                 self._told_end = message
                 self._spawn(self._kill_after(wire.EXIT_GRACE_S + TERM_GRACE_S))

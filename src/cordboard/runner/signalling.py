@@ -1,4 +1,7 @@
-"""WebRTC signalling inside the bot's process, by Pipecat's own request handler."""
+"""WebRTC signalling inside the bot's process, by Pipecat's own request handler.
+
+What is told here comes from a caller: how much of it is taken is bounded.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -14,6 +17,10 @@ from pipecat.transports.smallwebrtc.request_handler import (
 )
 
 from cordboard.emit import get_logger
+from cordboard.runner.ice import CANDIDATES_MAX, host_of, is_fit, take_candidates
+
+OFFERS_MAX: Final = 64
+"""Of one session: a call of four hours whose page connects anew every four minutes."""
 
 _OFFER_FIELDS: Final = ("sdp", "type", "pc_id", "restart_pc", "request_data", "requestData")
 # Pipecat's order of media in an offer: audio, camera, screen; and how it asks for the last two.
@@ -30,10 +37,15 @@ class Signalling:
 
     Args:
         connection: Gets the first connection.
+        local: Whether the runner is on loopback, so that callers may be there, too.
     """
 
-    def __init__(self, connection: asyncio.Future[Any]) -> None:
+    def __init__(self, connection: asyncio.Future[Any], *, local: bool = True) -> None:
         self._connection = connection
+        self._local = local
+        self._one_offer_at_a_time = asyncio.Lock()
+        self._offers = self._candidates_taken = 0
+        self._closed = False
         self._handler = SmallWebRTCRequestHandler(connection_mode=ConnectionMode.SINGLE)
 
     async def handle(self, method: str, body: Any) -> tuple[int, dict[str, Any]]:
@@ -44,24 +56,56 @@ class Signalling:
             return await self._offer(body)
         except HTTPException as error:
             return _problem(error.status_code, "webrtc", str(error.detail))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return _problem(422, "invalid", f"The offer cannot be used: {error}.")
+        except Exception as error:  # noqa: BLE001 - what aiortc makes of a stranger's bytes has no bound
+            words = f"{type(error).__name__}: {error}"[:200]
+            return _problem(422, "invalid", f"The offer cannot be used: {words}.")
 
     async def _offer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        async with (
+            self._one_offer_at_a_time
+        ):  # of several first ones the first makes the connection
+            refusal = self._refusal(body)
+            if refusal is not None:
+                return refusal
+            self._offers += 1
+            if not body.get("pc_id") or body.get("restart_pc"):
+                self._candidates_taken = 0
+            wanted = {name: body[name] for name in _OFFER_FIELDS if name in body}
+            wanted["sdp"] = take_candidates(body["sdp"], self._take)
+            answer = await self._handler.handle_web_request(
+                SmallWebRTCRequest.from_dict(wanted), self._connected
+            )
+            return 200, dict(answer or {})
+
+    def _refusal(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         if self._connection.done() and not body.get("pc_id"):
             return _problem(409, "connected", "Somebody is connected to this session already.")
-        wanted = {name: body[name] for name in _OFFER_FIELDS if name in body}
-        answer = await self._handler.handle_web_request(
-            SmallWebRTCRequest.from_dict(wanted), self._connected
-        )
-        return 200, dict(answer or {})
+        if self._closed:
+            return _problem(409, "closed", "The connection of this session has been closed.")
+        if self._offers >= OFFERS_MAX:
+            return _problem(429, "offers", f"A session takes no more than {OFFERS_MAX} offers.")
+        return None
 
     async def _candidates(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        candidates = [_candidate(item) for item in body["candidates"]]
+        candidates = [
+            _candidate(item)
+            for item in body["candidates"]
+            if not item["candidate"] or self._take(item["candidate"])  # the empty one ends the list
+        ]
         await self._handler.handle_patch_request(
             SmallWebRTCPatchRequest(pc_id=body["pc_id"], candidates=candidates)
         )
         return 200, {"status": "ok"}
+
+    def _take(self, candidate: str) -> bool:
+        """Return whether a candidate is taken; count it."""
+        if not is_fit(host_of(candidate), local=self._local):
+            log.debug("An ICE candidate of an unfit address is dropped")
+            return False
+        self._candidates_taken += 1
+        if self._candidates_taken == CANDIDATES_MAX + 1:
+            log.warning("More ICE candidates than a caller has are dropped", most=CANDIDATES_MAX)
+        return self._candidates_taken <= CANDIDATES_MAX
 
     async def _connected(self, connection: Any) -> None:
         _expect_no_video(connection)
@@ -69,6 +113,10 @@ class Signalling:
         @connection.event_handler("connected")  # type: ignore[untyped-decorator]
         async def connected(_connection: Any) -> None:
             log.info("Bot connected", event="bot.connected", transport="webrtc")
+
+        @connection.event_handler("closed")  # type: ignore[untyped-decorator]
+        async def closed(_connection: Any) -> None:
+            self._closed = True
 
         if not self._connection.done():
             self._connection.set_result(connection)

@@ -31,6 +31,8 @@ class BotStart:
     offer_timeout_s: float = 60.0
     memory_mb: int = 4096
     lease_s: float = LEASE_S
+    user_absent_s: float = 60.0
+    local: bool = True
 
 
 @dataclass(frozen=True, slots=True)

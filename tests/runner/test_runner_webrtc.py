@@ -1,0 +1,230 @@
+"""WebRTC at a runner: what is taken of a caller's candidates and offers, and callers who vanish."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from aiortc import RTCPeerConnection
+from pipecat.transports.smallwebrtc import request_handler
+
+from cordboard.emit import capture
+from cordboard.runner import ice
+from cordboard.runner.signalling import OFFERS_MAX, Signalling
+from cordboard.store import open_store
+from plane_support import SECRET, Processes, ready
+from runner.runner_support import Runner, client, processes, write_bot
+from tests_support import until
+
+pytestmark = pytest.mark.timeout(90)
+
+DEAF = """
+import asyncio, aioice.ice
+aioice.ice.CONSENT_INTERVAL = 0.3  # a vanished peer is noticed after 2 s instead of 30
+async def bot(args):
+    print("entered")
+    await asyncio.sleep(600)
+"""
+
+PEER = """
+import asyncio, json, sys
+import aiohttp
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack
+
+async def connect(http, url, **more):
+    pc, connected = RTCPeerConnection(), asyncio.Event()
+    pc.on("connectionstatechange", lambda: pc.connectionState == "connected" and connected.set())
+    pc.addTrack(AudioStreamTrack())
+    pc.createDataChannel("x")
+    await pc.setLocalDescription(await pc.createOffer())
+    body = {"sdp": pc.localDescription.sdp, "type": "offer", **more}
+    async with http.post(url, json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        told = await answer.json()
+    await pc.setRemoteDescription(RTCSessionDescription(told["sdp"], told["type"]))
+    await connected.wait()
+    print(json.dumps(told["pc_id"]), flush=True)
+
+async def main(url, secret, more):
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer " + secret}) as http:
+        await connect(http, url, **json.loads(more))
+        await asyncio.sleep(600)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextlib.asynccontextmanager
+async def peer(url: str, **more: Any) -> AsyncIterator[str]:
+    """A caller in a process of its own, that vanishes without a word at the end; gives its pc_id."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PEER, url, SECRET, json.dumps(more), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    yield json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
+    directory = tmp_path_factory.mktemp("webrtc")
+    for made in processes(directory, redis_url, 9):
+        made.over |= {"CORDBOARD_USER_ABSENT_S": "4"}
+        made.spawn("runner", "--bot", write_bot(directory, DEAF), "--capacity", "9")
+        yield made
+
+
+@pytest.fixture
+async def runner(plane: Processes) -> AsyncIterator[Runner]:
+    (part,) = plane.parts
+    await ready(part)
+    async with open_store(plane.redis_url) as store, client() as http:
+        yield Runner(part, store, http)
+
+
+class TestAbsence:
+    async def test_vanished(self, runner: Runner) -> None:
+        """A caller that vanishes ends the session, although its bot takes no notice."""
+        launch = await runner.run("", room_url="webrtc:vanished")
+        async with peer(f"{runner.part.url}/sessions/{launch.session_id}/offer"):
+            await asyncio.sleep(6)  # longer than the time of absence
+            assert (await runner.store.session(launch.session_id)).state == "running"
+        record = await runner.end(launch, 40)
+        assert (record.state, record.reason) == ("ended", "user_absent")
+        assert "entered" in str(runner.lines(launch))
+
+    async def test_comes_back(self, runner: Runner) -> None:
+        """A caller that connects anew in time goes on."""
+        launch = await runner.run("", room_url="webrtc:back")
+        url = f"{runner.part.url}/sessions/{launch.session_id}/offer"
+        async with peer(url) as pc_id:
+            pass
+        async with peer(url, pc_id=pc_id, restart_pc=True):
+            await asyncio.sleep(8)
+            assert (await runner.store.session(launch.session_id)).state == "running"
+        assert (await runner.end(launch, 40)).reason == "user_absent"
+
+
+async def an_offer() -> dict[str, Any]:
+    """An offer as a page makes it, without any candidate."""
+    pc = RTCPeerConnection()
+    pc.createDataChannel("x")
+    offer = await pc.createOffer()
+    await pc.close()
+    return {"sdp": offer.sdp, "type": offer.type}
+
+
+def line(host: str) -> str:
+    return f"candidate:1 1 udp 2130706431 {host} 40000 typ host"
+
+
+@pytest.fixture
+async def connections(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any]]:
+    """The peer connections that are made; closed afterwards."""
+    made: list[Any] = []
+
+    class Noted(request_handler.SmallWebRTCConnection):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.candidates: list[Any] = []
+            made.append(self)
+
+        async def add_ice_candidate(self, candidate: Any) -> None:
+            self.candidates.append(candidate and candidate.ip)
+
+    monkeypatch.setattr(request_handler, "SmallWebRTCConnection", Noted)
+    yield made
+    for connection in made:
+        await connection.disconnect()
+
+
+class TestOffers:
+    async def test_one_connection(self, connections: list[Any]) -> None:
+        """Of several first offers at once one makes a connection; the others are refused."""
+        signalling = Signalling(asyncio.get_running_loop().create_future())
+        offers = [await an_offer() for _ in range(5)]
+        answers = await asyncio.gather(*(signalling.handle("POST", offer) for offer in offers))
+        assert sorted(status for status, _ in answers) == [200, 409, 409, 409, 409]
+        assert len(connections) == 1
+
+    async def test_after_its_end(self, connections: list[Any]) -> None:
+        """A closed connection is not followed by another one, which no bot would use."""
+        signalling = Signalling(asyncio.get_running_loop().create_future())
+        _, answer = await signalling.handle("POST", await an_offer())
+        await connections[0].disconnect()
+        await until(lambda: signalling._closed)
+        again = await an_offer() | {"pc_id": answer["pc_id"]}
+        assert (await signalling.handle("POST", again))[0] == 409
+        assert len(connections) == 1
+
+    async def test_bounded(self, connections: list[Any]) -> None:
+        """A session takes so many offers and no more; unreadable ones count."""
+        signalling = Signalling(asyncio.get_running_loop().create_future())
+        for _ in range(OFFERS_MAX):
+            status, _ = await signalling.handle("POST", {"sdp": "v=0", "type": "answer"})
+            assert status == 422
+        assert (await signalling.handle("POST", await an_offer()))[0] == 429
+
+
+class TestCandidates:
+    @pytest.mark.parametrize(
+        ("host", "fit", "fit_locally"),
+        [
+            ("192.0.2.7", True, True),
+            ("10.1.2.3", True, True),
+            ("2a00:1450::7", True, True),
+            ("0ab1-2c.local", True, True),
+            ("127.0.0.1", False, True),
+            ("127.9.9.9", False, True),
+            ("::1", False, True),
+            ("::ffff:127.0.0.1", False, True),
+            ("169.254.169.254", False, True),
+            ("::ffff:169.254.169.254", False, True),
+            ("fe80::1%eth0", False, True),
+            ("fd00:ec2::254", False, True),
+            ("0.0.0.0", False, False),
+            ("224.0.0.1", False, False),
+            ("255.255.255.255", False, False),
+            ("redis", False, False),
+            ("", False, False),
+        ],
+    )
+    def test_fit(self, host: str, fit: bool, fit_locally: bool) -> None:
+        """A bot sends to no address of its own machine or link, unless the runner is on loopback."""
+        assert ice.is_fit(host, local=False) is fit
+        assert ice.is_fit(host, local=True) is fit_locally
+
+    @pytest.mark.parametrize("local", [False, True])
+    async def test_filtered(self, connections: list[Any], local: bool) -> None:
+        """Neither an offer nor what follows it brings an unfit candidate to the connection."""
+        signalling = Signalling(asyncio.get_running_loop().create_future(), local=local)
+        offer = await an_offer()
+        hosts = ["169.254.7.7", "192.0.2.7"]
+        offer["sdp"] += "".join(f"a={line(host)}\r\n" for host in hosts)
+        _, answer = await signalling.handle("POST", offer)
+        remote = connections[0].pc.remoteDescription.sdp
+        assert ("169.254.7.7" in remote, "192.0.2.7" in remote) == (local, True)
+        told = [{"candidate": line(host), "sdpMid": "0"} for host in ("127.0.0.1", "192.0.2.8")]
+        body = {"pc_id": answer["pc_id"], "candidates": [*told, {"candidate": ""}]}
+        assert (await signalling.handle("PATCH", body))[0] == 200
+        assert connections[0].candidates == ["127.0.0.1"] * local + ["192.0.2.8", None]
+
+    async def test_bounded(self, connections: list[Any]) -> None:
+        """Of one connection so many candidates are taken and no more, with one warning."""
+        signalling = Signalling(asyncio.get_running_loop().create_future())
+        offer = await an_offer()
+        offer["sdp"] += "".join(f"a={line(f'192.0.2.{n}')}\r\n" for n in range(1, 21))
+        _, answer = await signalling.handle("POST", offer)
+        with capture() as records:
+            for n in range(1, 101):
+                told = [{"candidate": line(f"198.51.100.{n}"), "sdpMid": "0"}]
+                await signalling.handle("PATCH", {"pc_id": answer["pc_id"], "candidates": told})
+        assert len(connections[0].candidates) == ice.CANDIDATES_MAX - 20
+        assert len([r for r in records if r["level"] == "warn"]) == 1
