@@ -39,3 +39,9 @@ def lines(tmp_path: Path) -> Iterator[Lines]:
     pipeline.output, pipeline.configured, pipeline.failed = None, False, False
     pipeline.redirect()
     show_from("debug")
+
+
+def configure_again(level: str = "debug") -> None:
+    """Configure once more, onto the file that ``lines`` reads."""
+    assert pipeline.output is not None
+    emit.configure("test", fd=pipeline.output._descriptor.fd, format="json", level=level)

@@ -16,7 +16,9 @@ import structlog
 from loguru import logger as loguru
 
 from cordboard import emit
+from cordboard.contract.record import LEVELS
 from cordboard.emit.bridges import structlog_bridge
+from lines_support import configure_again
 
 Lines = Callable[[], list[dict[str, Any]]]
 standard = logging.getLogger("uvicorn.error")  # noqa: TID251 - the bridge's own subject
@@ -212,6 +214,59 @@ def test_a_structlog_that_the_program_has_configured_stays(lines: Lines) -> None
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[])
     structlog_bridge.install(0)
     assert structlog.get_config()["processors"] == []
+
+
+NUMBERS = {1: "debug", 5: "debug", 15: "debug", 25: "info", 35: "warn", 55: "error"}
+
+
+def say_numbers() -> None:
+    """Say one line at each number of ``NUMBERS``, in each library."""
+    for number in NUMBERS:
+        standard.log(number, "standard")
+        logging.log(number, "root")  # noqa: LOG015 - the bridge's own subject
+        loguru.log(number, "loguru")
+        structlog.get_logger().log(number, "structlog")
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warn", "error"])
+def test_numbers_between_and_below_the_levels(lines: Lines, level: str) -> None:
+    """Any number counts as the level at or below it, those below DEBUG as debug, in all libraries."""
+    structlog.reset_defaults()
+    configure_again(level)
+    standard.setLevel(1)
+    try:
+        say_numbers()
+    finally:
+        standard.setLevel(logging.NOTSET)
+    shown = [wanted for wanted in NUMBERS.values() if LEVELS[wanted] >= LEVELS[level]]
+    for library in ("standard", "root", "loguru", "structlog"):
+        assert [r["level"] for r in lines() if r["message"] == library] == shown
+
+
+async def test_structlog_takes_any_number_in_a_coroutine(lines: Lines) -> None:
+    """The same holds for structlog's ``alog``."""
+    structlog.reset_defaults()
+    configure_again()
+    await structlog.get_logger().alog(35, "structlog", a=1)
+    (record,) = (record for record in lines() if record["tag"] == "structlog")
+    assert (record["level"], record["meta"]) == ("warn", {"a": 1})
+
+
+def test_uvicorn_is_kept_from_tracing() -> None:
+    """LOG_LEVEL=debug does not make uvicorn copy every message of ASGI into the log."""
+    records, _ = run(
+        """
+        import logging
+        from cordboard import emit
+        emit.configure("x", format="json", level="debug")
+        uvicorn = logging.getLogger("uvicorn.error")
+        assert uvicorn.getEffectiveLevel() == logging.DEBUG
+        assert logging.getLogger("other").isEnabledFor(5)
+        logging.getLogger("uvicorn").setLevel(5)  # what its --log-level trace does
+        uvicorn.log(5, "Traced")
+        """
+    )
+    assert [record["level"] for record in records] == ["debug"]
 
 
 def test_libraries_are_bridged_when_they_are_imported() -> None:

@@ -362,7 +362,7 @@ def test_a_failure_of_the_logger_is_told_once(
         raise MemoryError("broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr("cordboard.emit.render.body_json", lambda e, m, x: broken() if m else "")
+        patched.setattr("cordboard.emit.render.body_json", lambda e, m, *_: broken() if m else "")
         log.info("One", a=1)
         log.info("Two", a=1)
     records = lines()

@@ -62,7 +62,9 @@ _BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNOREC
 _extra_words: set[str] = set()
 _secret_names: dict[str, bool] = {}
 harmless_names: Final[set[str]] = set()
-"""Names that were looked at before and are none of a secret."""
+"""Names that were looked at before, are none of a secret, and mean nothing else to a writer."""
+never_harmless: Final[set[str]] = set()
+"""Names that a writer has to look at each time, though they are none of a secret."""
 
 
 def redact_also(names: tuple[str, ...]) -> None:
@@ -81,7 +83,7 @@ def is_secret_name(name: str) -> bool:
             _secret_names.clear()
             harmless_names.clear()
         _secret_names[name] = known
-        if not known:
+        if not known and name not in never_harmless:
             harmless_names.add(name)
     return known
 

@@ -9,8 +9,11 @@ import msgspec
 from cordboard.context import Context
 from cordboard.contract.record import KEYS, LEVELS, LINE_MAX_BYTES, REQUIRED_KEYS
 from cordboard.emit import render
+from cordboard.emit.cut import Cuts
+from cordboard.emit.encode import escape_controls
 from cordboard.emit.pipeline import pipeline
-from cordboard.emit.values import clean, clean_text
+from cordboard.emit.render import without_brackets
+from cordboard.emit.values import clean, clean_meta, clean_text
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _BOOT: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
@@ -77,19 +80,25 @@ def forward(record: Mapping[str, Any]) -> bool:
         pipeline.configure()
     if why_invalid(record) is not None:
         return False
-    ordered = {key: _cleaned(key, record[key]) for key in KEYS if key in record}
+    cuts = Cuts()
+    cleaned = {key: _cleaned(key, record[key], cuts) for key in record}
+    if cuts.made:
+        cleaned["truncated"] = True
+    ordered = {key: cleaned[key] for key in KEYS if key in cleaned}
     pipeline.put(render.encode_record(ordered), urgent=record["level"] == "error")
     return True
 
 
-def _cleaned(key: str, value: Any) -> Any:
-    if key == "message" and isinstance(value, str):
-        return clean_text(value)
-    return clean(value)
+def _cleaned(key: str, value: Any, cuts: Cuts) -> Any:
+    if isinstance(value, Mapping):
+        return clean_meta(value, cuts)
+    if key == "tag":
+        return without_brackets(value)
+    return clean_text(value, cuts=cuts) if isinstance(value, str) else clean(value)
 
 
 def forward_line(line: bytes, *, context: Context | None = None, service: str = "bot") -> bool:
-    """Write a line of a child that speaks this format, byte for byte.
+    """Write a line of a child that speaks this format, byte for byte but for controls.
 
     Args:
         line: One encoded record, with or without its newline.
@@ -106,10 +115,11 @@ def forward_line(line: bytes, *, context: Context | None = None, service: str = 
         record = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         record = None
-    if why_invalid(record) is not None or b"\n" in line or len(line) >= LINE_MAX_BYTES:
+    escaped = escape_controls(line)
+    if why_invalid(record) is not None or b"\n" in line or len(escaped) >= LINE_MAX_BYTES:
         raw(line.decode("utf-8", "replace"), service=service, context=context, tag="records")
         return False
-    pipeline.put(line + b"\n", urgent=record["level"] == "error")
+    pipeline.put(escaped + b"\n", urgent=record["level"] == "error")
     return True
 
 
@@ -125,7 +135,7 @@ def raw(text: str, *, service: str, context: Context | None = None, tag: str = "
     pipeline.write(
         "warn" if tag == "stderr" else "info",
         text.rstrip("\r\n"),
-        f',"tag":{render.name_json(tag)}',
+        render.tag_json(tag),
         context=context,
         service_json=f',"service":{render.name_json(service)}',
         rest=',"raw":true',

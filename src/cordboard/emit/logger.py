@@ -1,12 +1,12 @@
 """The logger: immutable, bound to a tag; a disabled level is a call that returns."""
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cordboard.contract.record import LEVELS
+from cordboard.emit.habits import EXC_INFO
 from cordboard.emit.pipeline import pipeline
-from cordboard.emit.render import name_json
+from cordboard.emit.render import tag_json
 from cordboard.emit.values import safe_text
 
 
@@ -14,14 +14,15 @@ class Logger:
     """Speaks under one tag, with the context of wherever it is called.
 
     The message comes first and is a constant sentence; everything that varies is a keyword.
-    ``event`` names an event of the contract, ``error`` takes an exception.
+    ``event`` names an event of the contract, ``error`` takes an exception. ``exc_info``,
+    ``stack_info`` and ``extra`` mean what they mean to the standard library.
     """
 
     __slots__ = ("_bound", "_tag_json", "tag")
 
     def __init__(self, tag: str, bound: Mapping[str, Any] | None = None) -> None:
         self.tag = tag
-        self._tag_json = f',"tag":{name_json(tag)}'
+        self._tag_json = tag_json(tag)
         self._bound = dict(bound or {})
 
     def bind(self, **meta: Any) -> "Logger":
@@ -78,8 +79,9 @@ class Logger:
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
         """Say what failed, with the exception that is being handled."""
-        handled = error if error is not None else sys.exc_info()[1]
-        self.error(message, event=event, error=handled, **meta)
+        if error is None:
+            meta.setdefault(EXC_INFO, True)
+        self.error(message, event=event, error=error, **meta)
 
     def __repr__(self) -> str:
         return f"get_logger({self.tag!r})" + (f".bind(**{self._bound!r})" if self._bound else "")

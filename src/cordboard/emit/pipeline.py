@@ -13,6 +13,8 @@ import msgspec
 from cordboard.context import EMPTY, Context, process_context, variable
 from cordboard.contract.record import LEVELS, LINE_MAX_BYTES
 from cordboard.emit import render
+from cordboard.emit.cut import shorten
+from cordboard.emit.encode import escape_controls
 from cordboard.emit.output import FORK_WAIT_S, Output
 
 DEFAULT_SERVICE: Final = "app"
@@ -111,20 +113,23 @@ class Pipeline:
             if _OTEL in _modules:
                 trace = render.span_json() or trace
             if meta or event is not None or error is not None:
-                rest = render.body_json(event, meta, error) + rest
+                rest = render.body_json(event, meta, error, rest)
             began_ns, prefix = render.clock[0]
             passed_ns = now_ns - began_ns
             if not 0 <= passed_ns < _NS:
                 began_ns, prefix = render.new_second(now_ns)
                 passed_ns = now_ns - began_ns
-            line = (
+            text = (
                 f'{{"timestamp":"{prefix}{passed_ns // 1000:06d}Z","level":"{level}",'
                 f'"message":{_messages.get(message) or render.message_json(message)}'
                 f"{service_json or self.service_json}{tag_json},{who_json}{trace}{rest}"
                 f"{self.tail}{next(self.sequence)}}}\n"
-            ).encode()
+            )
+            line = text.encode()
+            if not text.isascii():
+                line = escape_controls(line)
             if len(line) > LINE_MAX_BYTES:
-                line = render.shorten(line)
+                line = shorten(line)
             if self.diverted or level == "error":
                 self.put(line, urgent=level == "error")
             else:

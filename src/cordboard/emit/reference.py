@@ -21,7 +21,7 @@ MEANINGS: Final[dict[str, str]] = {
     "meta": "All keywords of the call. What JSON cannot say is its `repr`.",
     "error": "`type`, `message` and `stack` of an exception.",
     "raw": "true where a process that does not speak this format printed the line.",
-    "truncated": f"true where the record was cut to {LINE_MAX_BYTES // 1024} KiB.",
+    "truncated": f"true where something of the record was cut; it holds {LINE_MAX_BYTES // 1024} KiB at most.",
     "boot": "8 hex digits, drawn at process start and after a fork.",
     "seq": "Counts the lines of a boot from 1 without gaps: a gap is a lost line.",
 }

@@ -9,10 +9,11 @@ import sys
 from time import gmtime, strftime
 from typing import Any, Final
 
-import msgspec
-
 from cordboard.context import Context
 from cordboard.contract.record import LINE_MAX_BYTES, SERVER_PREFIX
+from cordboard.emit.cut import Cuts, middle_cut, shorten
+from cordboard.emit.encode import encode, encoded, json_text
+from cordboard.emit.habits import take_habits
 from cordboard.emit.values import (
     TEXT_MAX_CHARS,
     clean_meta,
@@ -24,26 +25,23 @@ from cordboard.emit.values import (
 
 _MESSAGES_MAX: Final = 2048
 _MESSAGE_CACHED_MAX_CHARS: Final = 256
+_BRACKETS: Final = str.maketrans("[]", "()")
+_ERROR_MESSAGE_MAX_CHARS: Final = 2000
 _NAME_MAX_CHARS: Final = 128
 _STACK_MAX_CHARS: Final = 6000
+_STACK_TEXT_MAX_CHARS: Final = 200_000
+_STACK_FRAMES_MAX: Final = 40
 _PLAIN_MAX: Final = TEXT_MAX_CHARS  # beyond it each text has to be looked at
 
 _TRACEPARENT: Final = re.compile(
     r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*", re.DOTALL
 )
 
-_encode: Final = msgspec.json.Encoder().encode
 clock: Final[list[tuple[int, str]]] = [(0, "")]
 """When the current second began, in nanoseconds, and its timestamp up to the dot."""
-_TEXT_LEAST: Final = 128  # a session id's length
 _NS: Final = 1_000_000_000
 messages: Final[dict[str, str]] = {}
 """Messages that were said before, encoded."""
-
-
-def json_text(text: str) -> str:
-    """Return ``text`` as a JSON string, with its quotes."""
-    return _encode(text).decode()
 
 
 def new_second(now_ns: int) -> tuple[int, str]:
@@ -64,9 +62,19 @@ def message_json(message: str) -> str:
     return encoded
 
 
-def name_json(name: object) -> str:
-    """Return a tag, a service or an event as a JSON string."""
-    return json_text(clean_text(safe_text(name), _NAME_MAX_CHARS))
+def name_json(name: object, cuts: Cuts | None = None) -> str:
+    """Return a service or an event as a JSON string."""
+    return json_text(clean_text(safe_text(name), _NAME_MAX_CHARS, cuts))
+
+
+def tag_json(tag: object) -> str:
+    """Return a tag as the key of a line, after a comma."""
+    return f',"tag":{name_json(without_brackets(safe_text(tag)))}'
+
+
+def without_brackets(tag: str) -> str:
+    """Return a tag with parentheses in the place of brackets, into which readers put tags."""
+    return tag.translate(_BRACKETS)
 
 
 def context_json(context: Context, machine: str) -> tuple[str, str]:
@@ -105,24 +113,38 @@ def span_json() -> str | None:
     return f',"traceId":"{span.trace_id:032x}","spanId":"{span.span_id:016x}"'
 
 
-def body_json(event: str | None, meta: dict[str, Any] | None, error: object) -> str:
-    """Return ``event``, ``meta`` and ``error`` as the keys of a line, each after a comma."""
-    said = "" if event is None else f',"event":{name_json(event)}'
+def body_json(event: str | None, meta: dict[str, Any] | None, error: object, rest: str = "") -> str:
+    """Return ``event``, ``meta``, ``error`` and ``rest`` as keys of a line, each after a comma."""
+    cuts = None
+    said = ""
+    if event is not None:
+        cuts = Cuts()
+        said = f',"event":{name_json(event, cuts)}'
     if meta:
         try:  # `suppress` would cost as much as the encoding
-            encoded = _encode(meta).decode() if is_plain(meta) else "="
+            text = encode(meta).decode() if is_plain(meta) else "="
         except Exception:  # noqa: BLE001 - a lone surrogate, or another thread changes it meanwhile
-            encoded = "="
+            text = "="
         # What a secret in a text cannot do without; see `redact`.
         if (
-            "=" in encoded or "@" in encoded or "earer " in encoded or "':" in encoded
-            or '\\":' in encoded or len(encoded) > _PLAIN_MAX
+            "=" in text or "@" in text or "earer " in text or "':" in text
+            or '\\":' in text or len(text) > _PLAIN_MAX
         ):  # fmt: skip
-            if error is None:
-                error, meta = split_error(meta)
-            encoded = _encode(clean_meta(meta)).decode() if meta else ""
-        said = f'{said},"meta":{encoded}' if encoded else said
-    return f'{said},"error":{error_json(error)}' if error is not None else said
+            cuts = cuts or Cuts()
+            text, error = _rebuilt(meta, error, cuts)
+        said = f'{said},"meta":{text}' if text else said
+    if error is not None:
+        cuts = cuts or Cuts()
+        said = f'{said},"error":{encode(error_value(error, cuts)).decode()}'
+    return f'{said}{rest},"truncated":true' if cuts and cuts.made else said + rest
+
+
+def _rebuilt(meta: dict[str, Any], error: object, cuts: Cuts) -> tuple[str, object]:
+    """Return ``meta`` as JSON, without secrets and exceptions, and the error of the record."""
+    meta, error = take_habits(meta, error)
+    if error is None:
+        error, meta = split_error(meta)
+    return encode(clean_meta(meta, cuts)).decode() if meta else "", error
 
 
 def split_error(meta: dict[str, Any]) -> tuple[object, dict[str, Any]]:
@@ -133,70 +155,40 @@ def split_error(meta: dict[str, Any]) -> tuple[object, dict[str, Any]]:
     return None, meta
 
 
-def error_json(error: object) -> str:
-    """Return an exception (or a text) as a JSON object."""
-    return _encode(error_value(error)).decode()
+def error_value(error: object, cuts: Cuts | None = None) -> dict[str, str]:
+    """Return an exception (or a text) as ``{"type","message","stack"}``.
 
-
-def error_value(error: object) -> dict[str, str]:
-    """Return an exception (or a text) as ``{"type","message","stack"}``."""
+    Args:
+        error: An exception, or anything.
+        cuts: Learns whether something was cut.
+    """
+    cuts = cuts or Cuts()
     if not issubclass(type(error), BaseException):
         text = safe_text(error) if issubclass(type(error), str) else safe_repr(error)
-        return {"type": "Error", "message": clean_text(text), "stack": ""}
+        return {"type": "Error", "message": clean_text(text, cuts=cuts), "stack": ""}
+    stack = clean_text(_stack(error, cuts), _STACK_TEXT_MAX_CHARS, cuts)
+    cuts.made |= len(stack) > _STACK_MAX_CHARS
     return {
         "type": type(error).__name__,
-        "message": clean_text(safe_text(error), 2000),
-        "stack": _middle_cut(clean_text(_stack(error), 200_000), _STACK_MAX_CHARS),
+        "message": clean_text(safe_text(error), _ERROR_MESSAGE_MAX_CHARS, cuts),
+        "stack": middle_cut(stack, _STACK_MAX_CHARS),
     }
 
 
-def _stack(error: Any) -> str:
+def _stack(error: Any, cuts: Cuts) -> str:
     if not getattr(type(error), "traced", True):  # of ours: the words say all
         return ""
     import traceback  # noqa: PLC0415 - 3 ms that a program without errors need not pay
 
     try:
-        return "".join(traceback.format_exception(error, limit=-40))
+        frames = sum(1 for _ in traceback.walk_tb(error.__traceback__))
+        cuts.made |= frames > _STACK_FRAMES_MAX
+        return "".join(traceback.format_exception(error, limit=-_STACK_FRAMES_MAX))
     except Exception:  # noqa: BLE001 - broken __str__, recursive causes
         return ""
 
 
-def _middle_cut(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    return f"{text[: limit // 3]}\n… ({len(text) - limit} characters)\n{text[-limit * 2 // 3 :]}"
-
-
 def encode_record(record: dict[str, Any]) -> bytes:
     """Return a record as one line, cut to the contract's limit; keys keep their order."""
-    line = _encode(record) + b"\n"
+    line = encoded(record)
     return line if len(line) <= LINE_MAX_BYTES else shorten(line)
-
-
-def shorten(line: bytes) -> bytes:
-    """Cut ``message``, ``meta`` and ``error`` of a line that is too long, and say so."""
-    record: dict[str, Any] = msgspec.json.decode(line)
-    record |= {"truncated": True, "boot": record.pop("boot"), "seq": record.pop("seq")}
-    for limit in (8000, 4000, 2000, 500, 100, 0):
-        record |= {
-            key: _shorter(record[key], limit) for key in ("message", "meta") if key in record
-        }
-        if "error" in record:
-            record["error"] = {key: _shorter(text, limit) for key, text in record["error"].items()}
-        line = _encode(record) + b"\n"
-        if len(line) <= LINE_MAX_BYTES:
-            return line
-    # A name or a room of control characters, six bytes each.
-    return _encode({key: _shorter(value, 0) for key, value in record.items()}) + b"\n"
-
-
-def _shorter(value: Any, limit: int) -> Any:
-    if isinstance(value, str):
-        keep = max(limit, _TEXT_LEAST)
-        return value if len(value) <= keep else f"{value[:keep]}…"
-    if isinstance(value, dict):
-        width = max(1, limit // 20)
-        return {_shorter(key, 0): _shorter(value[key], limit) for key in [*value][:width]}
-    if isinstance(value, list):
-        return [_shorter(item, limit) for item in value[: limit // 20]]
-    return value

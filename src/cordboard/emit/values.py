@@ -2,7 +2,7 @@
 
 The usual record (texts, numbers, short lists under harmless names) passes ``is_plain`` and goes to
 the encoder without a copy; everything else is rebuilt, up to a depth, and up to as much as a line
-can hold: what is cut here makes a line that is too long, so it says ``truncated`` as well.
+can hold. Where there is more, the longest texts and lists are cut first, all to the same length.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,14 @@ from reprlib import repr as short_repr
 from typing import Any, Final
 
 from cordboard.contract.record import LINE_MAX_BYTES
-from cordboard.contract.redaction import REDACTED, harmless_names, is_secret_name, redact
+from cordboard.contract.redaction import (
+    REDACTED,
+    harmless_names,
+    is_secret_name,
+    never_harmless,
+    redact,
+)
+from cordboard.emit.cut import LIMITS, Cuts
 
 TEXT_MAX_CHARS: Final = LINE_MAX_BYTES
 DEPTH_MAX: Final = 32
@@ -24,22 +31,34 @@ _INT_BITS_MAX: Final = 1024  # longer ones are no number to any reader
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
-class _Walk:
+class _Walk(Cuts):
     """What a rebuilding has met above, and how many bytes of a line it may still fill."""
 
-    __slots__ = ("above", "left")
+    __slots__ = ("above", "items", "left", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, text: int = TEXT_MAX_CHARS, items: int = TEXT_MAX_CHARS) -> None:
+        super().__init__()
         self.above: set[int] = set()
         self.left = LINE_MAX_BYTES
+        self.text = text
+        self.items = items
+
+    def full(self, items: int) -> bool:
+        """Return whether a container of so many items takes no more, and note that it is cut."""
+        if self.left > 0 and items < self.items:
+            return False
+        self.made = True
+        return True
 
 
-def clean_text(text: str, limit: int = TEXT_MAX_CHARS) -> str:
+def clean_text(text: str, limit: int = TEXT_MAX_CHARS, cuts: Cuts | None = None) -> str:
     """Return ``text`` without secrets and lone surrogates, cut to ``limit`` characters."""
     if type(text) is not str:
         text = str.__str__(text)  # a subclass may do anything
     if len(text) > limit:
         text = f"{text[:limit]}… (+{len(text) - limit} characters)"
+        if cuts is not None:
+            cuts.made = True
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode()
     return redact(text)
@@ -59,7 +78,9 @@ def is_plain(mapping: dict[str, Any], depth: int = 0) -> bool:
     Texts are not looked at: ``body_json`` looks at all of them at once, when they are encoded.
     """
     for name, value in mapping.items():
-        if name not in harmless_names and (type(name) is not str or is_secret_name(name)):
+        if name not in harmless_names and (
+            type(name) is not str or is_secret_name(name) or name in never_harmless
+        ):
             return False
         kind = type(value)
         if kind is str:
@@ -85,9 +106,21 @@ def _is_plain_list(items: list[Any]) -> bool:
     return len(items) <= _PLAIN_ITEMS and all(type(item) in _SCALARS for item in items)
 
 
-def clean_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``meta`` as JSON can say it, without secrets."""
-    return _clean_mapping(meta, 0, _Walk())
+def clean_meta(meta: Mapping[str, Any], cuts: Cuts | None = None) -> dict[str, Any]:
+    """Return ``meta`` as JSON can say it, without secrets, and about as long as a line at most.
+
+    Args:
+        meta: Any mapping.
+        cuts: Learns whether something was cut.
+    """
+    for text, items in LIMITS:
+        walk = _Walk(text, items)
+        cleaned = _clean_mapping(meta, 0, walk)
+        if walk.left > 0:
+            break
+    if cuts is not None and walk.made:
+        cuts.made = True
+    return cleaned
 
 
 def clean(value: Any, depth: int = 0, walk: _Walk | None = None) -> Any:
@@ -98,37 +131,37 @@ def clean(value: Any, depth: int = 0, walk: _Walk | None = None) -> Any:
         # By its type: what an object says of its class may be a lie, or an exception.
         if issubclass(type(value), (Mapping, list, tuple)):
             return _clean_container(value, depth, walk)
-        said = _clean_scalar(value)
+        said = _clean_scalar(value, walk)
     except Exception:  # noqa: BLE001 - a hostile subclass
-        said = safe_repr(value)
+        said = safe_repr(value, walk.text, walk)
     if type(said) is str:
         walk.left -= len(said)
     return said
 
 
-def _clean_scalar(value: Any) -> Any:
+def _clean_scalar(value: Any, walk: _Walk) -> Any:
     kind = type(value)
     if value is None or kind is bool:
         return value
     if issubclass(kind, str):
-        return clean_text(value)
+        return clean_text(value, walk.text, walk)
     if issubclass(kind, int):
-        return _clean_int(int.__int__(value))
+        return _clean_int(int.__int__(value), walk)
     if issubclass(kind, float):
         number = float.__float__(value)
         return number if isfinite(number) else repr(number)
     if kind.__module__ == "numpy" and hasattr(value, "item") and value.ndim == 0:
-        return _clean_scalar(value.item())
-    return safe_repr(value)
+        return _clean_scalar(value.item(), walk)
+    return safe_repr(value, walk.text, walk)
 
 
-def safe_repr(value: object) -> str:
+def safe_repr(value: object, limit: int = TEXT_MAX_CHARS, cuts: Cuts | None = None) -> str:
     """Return ``repr(value)`` cut and without secrets, whatever the object does."""
     try:
         text = repr(_beginning(value))
     except Exception as error:  # noqa: BLE001 - a broken repr is the object's fault
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
-    return clean_text(text)
+    return clean_text(text, limit, cuts)
 
 
 def _beginning(value: Any) -> Any:
@@ -141,19 +174,20 @@ def _beginning(value: Any) -> Any:
     return value
 
 
-def _clean_int(value: int) -> int | str:
+def _clean_int(value: int, walk: _Walk) -> int | str:
     bits = value.bit_length()
     if bits <= _INT_BITS_MAX:
         return value
     if bits > 4 * LINE_MAX_BYTES:
         return f"<int of {bits} bits>"
-    return clean_text(hex(value))
+    return clean_text(hex(value), walk.text, walk)
 
 
 def _clean_container(value: Any, depth: int, walk: _Walk) -> Any:
     if id(value) in walk.above:
         return "[recursive]"
     if depth >= DEPTH_MAX:
+        walk.made = True
         return clean_text(short_repr(value))
     walk.above.add(id(value))
     try:
@@ -167,7 +201,7 @@ def _clean_container(value: Any, depth: int, walk: _Walk) -> Any:
 def _clean_items(items: Any, depth: int, walk: _Walk) -> list[Any]:
     cleaned: list[Any] = []
     for item in items:
-        if walk.left <= 0:
+        if walk.full(len(cleaned)):
             cleaned.append(f"… (+{len(items) - len(cleaned)} items)")
             break
         cleaned.append(clean(item, depth + 1, walk))
@@ -177,16 +211,16 @@ def _clean_items(items: Any, depth: int, walk: _Walk) -> list[Any]:
 def _clean_mapping(mapping: Mapping[Any, Any], depth: int, walk: _Walk) -> dict[str, Any]:
     cleaned: dict[str, Any] = {}
     for key, value in mapping.items():
-        if walk.left <= 0:
+        if walk.full(len(cleaned)):
             cleaned["…"] = f"(+{len(mapping) - len(cleaned)} items)"
             break
-        name = _clean_name(key)
+        name = _clean_name(key, walk)
         walk.left -= len(name)
         cleaned[name] = REDACTED if is_secret_name(name) else clean(value, depth + 1, walk)
     return cleaned
 
 
-def _clean_name(key: object) -> str:
+def _clean_name(key: object, walk: _Walk) -> str:
     if issubclass(type(key), str):
-        return clean_text(key, _NAME_MAX_CHARS)  # type: ignore[arg-type]
-    return safe_repr(key)
+        return clean_text(key, _NAME_MAX_CHARS, walk)  # type: ignore[arg-type]
+    return safe_repr(key, _NAME_MAX_CHARS, walk)

@@ -42,9 +42,5 @@ def _installer(bridge: str) -> Callable[[], None]:
 
 
 def _lowest() -> int:
-    """Return the lowest number that loguru and structlog have to hand over: trace is debug to us.
-
-    Standard logging knows no trace; a library that looks whether its own is enabled (uvicorn, for
-    every message of ASGI) must not find it so.
-    """
+    """Return the lowest number that loguru and structlog have to hand over: trace is debug to us."""
     return 0 if pipeline.threshold <= LEVELS["debug"] else pipeline.threshold

@@ -36,7 +36,16 @@ def install(threshold: int) -> None:
     if logging.Logger.callHandlers is not _call_handlers:
         logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
         logging.captureWarnings(capture=True)
-    logging.root.setLevel(threshold)
+    # Numbers below DEBUG are debug to us, as loguru's TRACE is.
+    logging.root.setLevel(threshold if threshold > logging.DEBUG else logging.NOTSET)
+    _keep_from_trace("uvicorn")
+
+
+def _keep_from_trace(name: str) -> None:
+    """Give a logger a level of its own: uvicorn copies every message of ASGI where 5 is enabled."""
+    logger = logging.getLogger(name)  # noqa: TID251 - the bridge's own subject
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.DEBUG)
 
 
 def uninstall() -> None:
@@ -101,5 +110,5 @@ def _new_tag(name: str) -> str:
     if len(_tags) >= _TAGS_MAX:
         _tags.clear()
     tag = "warnings" if name == "py.warnings" else name.partition(".")[0]
-    _tags[name] = f',"tag":{render.name_json(tag)}'
+    _tags[name] = render.tag_json(tag)
     return _tags[name]

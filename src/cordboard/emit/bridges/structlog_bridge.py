@@ -3,12 +3,12 @@
 A program that has configured structlog itself puts ``processor`` last in its own list.
 """
 
-import sys
 from collections.abc import MutableMapping
 from typing import Any, NoReturn
 
-from cordboard.contract.record import LEVELS, level_from_name
+from cordboard.contract.record import LEVELS, Level, level_from_name, level_from_number
 from cordboard.emit import render
+from cordboard.emit.habits import EXC_INFO
 from cordboard.emit.pipeline import pipeline
 
 
@@ -20,10 +20,27 @@ def install(threshold: int) -> None:
         return
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, processor],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        wrapper_class=_bound_logger(threshold),
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _bound_logger(threshold: int) -> type[Any]:
+    """Return structlog's own class, except that ``log`` takes any number, as others' do."""
+    import structlog  # noqa: PLC0415 - an optional dependency
+
+    known: Any = structlog.make_filtering_bound_logger(threshold)
+
+    class BoundLogger(known):  # type: ignore[misc]
+        def log(self, level: float, event: str, *args: Any, **keywords: Any) -> Any:
+            return known.log(self, LEVELS[level_from_number(level)], event, *args, **keywords)
+
+        async def alog(self, level: float, event: str, *args: Any, **keywords: Any) -> Any:
+            number = LEVELS[level_from_number(level)]
+            return await known.alog(self, number, event, *args, **keywords)
+
+    return BoundLogger
 
 
 def processor(_logger: object, method: str, event: MutableMapping[str, Any]) -> NoReturn:
@@ -42,20 +59,18 @@ def processor(_logger: object, method: str, event: MutableMapping[str, Any]) -> 
 
 
 def _write(method: str, event: dict[str, Any]) -> None:
-    level = level_from_name(str(event.pop("level", method))) or "info"
+    level = _level(event.pop("level", method))
     if LEVELS[level] < pipeline.threshold:
         return
     message = str(event.pop("event", ""))
-    error = _exception(event.pop("exc_info", method == "exception"))
+    if method == "exception":
+        event.setdefault(EXC_INFO, True)
     tag = event.pop("tag", None) or str(event.pop("logger", "structlog")).partition(".")[0]
     event.pop("timestamp", None)
-    pipeline.write(level, message, f',"tag":{render.name_json(tag)}', None, event, error)
+    pipeline.write(level, message, render.tag_json(tag), None, event)
 
 
-def _exception(exc_info: object) -> BaseException | None:
-    if isinstance(exc_info, BaseException):
-        return exc_info
-    if isinstance(exc_info, tuple):
-        exc_info = exc_info[1]
-        return exc_info if isinstance(exc_info, BaseException) else None
-    return sys.exc_info()[1] if exc_info else None
+def _level(named: object) -> Level:
+    if isinstance(named, int):
+        return level_from_number(named)
+    return level_from_name(str(named)) or "info"
