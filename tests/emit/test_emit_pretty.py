@@ -54,6 +54,15 @@ def test_a_newline_in_a_message_is_indented() -> None:
     assert "\n    forged" in shown(message="one\nforged")
 
 
+@pytest.mark.parametrize("key", ["tag", "service", "sessionId", "event", "level", "timestamp"])
+def test_a_newline_elsewhere_is_no_line(key: str) -> None:
+    """A newline in a name, and in a key or a value of meta, is shown as an escape."""
+    changes: Any = {key: "one\n12:00:00 forged", "error": None}
+    text = shown(**changes, meta={"a\n12:00:00 forged": "b\n12:00:00", "c": ["d\n12:00:00"]})
+    assert text.count("\n") == 1
+    assert "\\x0a12:00:00" in text
+
+
 def test_sessions_have_colours_of_their_own() -> None:
     """The same session has the same colour; without colour there is no escape at all."""
     assert "\x1b[" in shown(color=True)

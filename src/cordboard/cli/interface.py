@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.settings import load
     from cordboard.web import auth, serve
 
-    configure(service="interface")
+    configure(service="interface", session_from_environment=False)
     settings = load(args.config)
     local = auth.is_local(args.host)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.settings import load
     from cordboard.web import agreement, auth, serve
 
-    configure(service="operator")
+    configure(service="operator", session_from_environment=False)
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     agreement.reach(settings, "operator")

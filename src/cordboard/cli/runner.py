@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.runner.zygote import Zygote
     from cordboard.settings import load
 
-    configure(service="runner")
+    configure(service="runner", session_from_environment=False)
     settings = load(args.config)
     if args.capacity is not None and args.capacity < 1:
         raise UsageError(f"--capacity {args.capacity}: a number above 0 is wanted.")

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.settings import load
     from cordboard.up.supervisor import Options, Supervisor
 
-    configure(service="up")
+    configure(service="up", session_from_environment=False)
     options = Options(
         gateway_port=args.gateway_port,
         runner_port=args.runner_port,

@@ -68,6 +68,9 @@ _TRACEPARENT = re.compile(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NO_MACHINE: Final = ("0.0.0.0", "localhost")  # noqa: S104 - names no machine, nothing listens
+_MACHINE_FOREIGN: Final = re.compile(r"[^A-Za-z0-9._~:@-]")  # not in the grammar of a session id
+_MACHINE_MAX_CHARS: Final = 121
+"""Of a session id's 128 characters ``server:`` takes 7."""
 _EPOCH_MAX_DIGITS: Final = 18  # fits 63 bits
 _VALUE_MAX_CHARS: Final = 1024
 _BAGGAGE_MAX_CHARS: Final = 8192  # W3C Baggage, section 3.3.2: the least that all must carry
@@ -88,7 +91,8 @@ class LogEnvironment:
     Attributes:
         level: ``LOG_LEVEL``, as it stands.
         format: ``LOG_FORMAT``, as it stands.
-        machine: ``POD_NAME``, ``JOB_ID``, the host's name, or ``server``.
+        machine: ``POD_NAME``, ``JOB_ID``, the host's name, or ``server``; what a session id cannot
+            hold is replaced by ``-``.
         color: Whether a terminal may get colours (``NO_COLOR``, ``TERM``).
     """
 
@@ -117,6 +121,11 @@ class Extracted:
 
     context: Context
     refused: tuple[str, ...] = ()
+
+    @property
+    def refused_variables(self) -> list[str]:
+        """The names of ``refused`` as an environment says them."""
+        return [_ENVIRONMENT[name] for name in self.refused]
 
 
 def inject_headers(context: Context, headers: MutableMapping[str, str]) -> None:
@@ -206,7 +215,7 @@ def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironm
     return LogEnvironment(
         level=source.get("LOG_LEVEL", "").strip() or None,
         format=source.get("LOG_FORMAT", "").strip() or None,
-        machine=next((name for name in known if name and name not in _NO_MACHINE), "server"),
+        machine=_fit_machine(next((n for n in known if n and n not in _NO_MACHINE), "server")),
         color=not source.get("NO_COLOR") and source.get("TERM") != "dumb",
     )
 
@@ -291,6 +300,10 @@ def _fit_epoch(value: object) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 <= value < 10**_EPOCH_MAX_DIGITS else None
+
+
+def _fit_machine(name: str) -> str:
+    return _MACHINE_FOREIGN.sub("-", name[:_MACHINE_MAX_CHARS])
 
 
 def _ascii(value: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
-from cordboard.context import threads
-from cordboard.context.carrier import log_environment
+from cordboard.context import EMPTY, bind_process, process_context, threads
+from cordboard.context.carrier import extract_environment, log_environment
 from cordboard.contract.record import LEVELS, level_from_name
 from cordboard.emit.logger import show_from
 from cordboard.emit.pipeline import LOG_TAG, pipeline
@@ -23,6 +23,8 @@ def configure(
     redact: tuple[str, ...] = (),
     bridges: bool = True,
     carry: bool = True,
+    capture_print: bool = False,
+    session_from_environment: bool = True,
 ) -> None:
     """Say once per process who speaks and where lines go.
 
@@ -34,6 +36,9 @@ def configure(
         redact: Further names whose values are written as ``[redacted]``.
         bridges: Whether records of logging, loguru and structlog come out in the same form.
         carry: Whether threads and executors carry the session that is bound where they start.
+        capture_print: Whether text on ``sys.stdout`` and ``sys.stderr`` becomes raw lines.
+        session_from_environment: Whether a process whose environment names a session
+            (``BOT_SESSION_ID`` and its companions) is bound to it, unless it is bound already.
     """
     environment = log_environment()
     wanted = level or environment.level or "info"
@@ -53,8 +58,25 @@ def configure(
         from cordboard.emit.bridges import install  # noqa: PLC0415 - imports logging
 
         install()
+    if session_from_environment:
+        _bind_from_environment()
+    if capture_print:
+        from cordboard.emit import printed  # noqa: PLC0415 - few need it
+
+        printed.install()
     if known is None:
         pipeline.write("warn", "LOG_LEVEL names no level", LOG_TAG, None, {"level": wanted})
+
+
+def _bind_from_environment() -> None:
+    if process_context[0] is not EMPTY:
+        return
+    found = extract_environment()
+    if found.context.session_id is not None:
+        bind_process(found.context)
+    if found.refused:
+        said = {"variables": found.refused_variables}
+        pipeline.write("warn", "The environment names a malformed session", LOG_TAG, None, said)
 
 
 def _set_level(level: str) -> None:

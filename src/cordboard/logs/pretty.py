@@ -15,7 +15,7 @@ from cordboard.contract.record import (
     TAG,
     TIMESTAMP,
 )
-from cordboard.contract.terminal import harmless
+from cordboard.contract.terminal import harmless, one_line
 from cordboard.contract.typed import Any, Final
 from cordboard.logs.codec import encode
 from cordboard.logs.line import Line
@@ -52,21 +52,21 @@ class Pretty:
         """Return a line, behind a line with the date where that is another than before."""
         record = line.record
         at = _local(str(record[TIMESTAMP]))
-        level, service = str(record[LEVEL]), str(record[SERVICE])
+        level, service = one_line(str(record[LEVEL])), str(record[SERVICE])
         who = f"{service}/{record.get(TAG)}" if record.get(TAG) else service
         parts = [
             self._paint(_DIM, at[11:]),
             self._paint(_LEVELS.get(level, ""), f"{level:<5}"),
-            self._paint(_color_of(service), f"{harmless(who):<{_WHO_CHARS}}"),
+            self._paint(_color_of(service), f"{one_line(who):<{_WHO_CHARS}}"),
         ]
         if self._sessions:
             parts.append(self._paint(_DIM, _session(record.get(SESSION_ID))))
         parts.append(harmless(str(record[MESSAGE])).replace("\n", "\n    "))
         if record.get(EVENT):
-            parts.append(self._paint("1", harmless(str(record[EVENT]))))
+            parts.append(self._paint("1", one_line(str(record[EVENT]))))
         parts += self._meta(record.get(META))
         if line.inferred_from:
-            parts.append(self._paint(_DIM, f"({line.attribution}: {harmless(line.inferred_from)})"))
+            parts.append(self._paint(_DIM, f"({line.attribution}: {one_line(line.inferred_from)})"))
         return f"{self._date(at)}{' '.join(parts)}{self._error(record.get(ERROR))}\n"
 
     def _date(self, at: str) -> str:
@@ -78,7 +78,7 @@ class Pretty:
     def _meta(self, meta: Any) -> list[str]:
         if not isinstance(meta, Mapping):
             return []
-        return [f"{self._paint(_DIM, harmless(str(k)) + '=')}{_value(v)}" for k, v in meta.items()]
+        return [f"{self._paint(_DIM, one_line(str(k)) + '=')}{_value(v)}" for k, v in meta.items()]
 
     def _error(self, error: Any) -> str:
         if not isinstance(error, Mapping):
@@ -95,12 +95,12 @@ def _local(timestamp: str) -> str:
     try:
         at = datetime.fromisoformat(timestamp).astimezone()
     except (ValueError, OverflowError):
-        return f"{'':11}{harmless(timestamp)}"
+        return f"{'':11}{one_line(timestamp)}"
     return at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def _session(session: Any) -> str:
-    text = harmless(session) if isinstance(session, str) else "-"
+    text = one_line(session) if isinstance(session, str) else "-"
     if len(text) > _SESSION_CHARS:
         text = f"…{text[-(_SESSION_CHARS - 1) :]}"
     return f"{text:<{_SESSION_CHARS}}"

@@ -62,7 +62,7 @@ def _load() -> None:
     runner = preload_runner() or os.getppid()
     die_with_parent(runner)
     adopt_orphans()  # what a bot file starts at import is ours, even when it has made itself a daemon
-    emit.configure(service="runner")
+    emit.configure(service="runner", session_from_environment=False)
     _import_pipecat()
     emit.quiesce()  # its thread must not be counted
     before = _threads()

@@ -1,0 +1,208 @@
+"""What ``configure`` takes from the environment, and what it does with printed text."""
+
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import msgspec
+import pytest
+
+from cordboard.context.carrier import ENVIRONMENT_NAMES
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SESSION = {
+    "BOT_SESSION_ID": "call-7",
+    "BOT_SESSION_USER_ID": "u-1",
+    "BOT_SESSION_USER_NAME": "Zo\u00eb",
+    "BOT_ROOM_URL": "webrtc:standup",
+    "BOT_SESSION_EPOCH": "3",
+    "TRACEPARENT": TRACE,
+}
+
+
+def run(code: str, environment: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    """Run a program in an environment of its own; return its records."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from cordboard import emit\n" + textwrap.dedent(code)],
+        env={"LOG_FORMAT": "json", "PYTHONUTF8": "1", **(environment or {})},
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    return [msgspec.json.decode(line) for line in done.stdout.splitlines()]
+
+
+def test_the_environment_binds_the_process() -> None:
+    """A process that a bot starts speaks for the bot's session, in every thread."""
+    records = run(
+        """
+        import threading
+        emit.configure("tool")
+        emit.get_logger("tool").info("Here")
+        thread = threading.Thread(target=emit.get_logger("tool").info, args=("There",))
+        thread.start(); thread.join()
+        """,
+        SESSION,
+    )
+    for record in records:
+        assert record["sessionId"] == "call-7"
+        assert (record["userId"], record["userName"]) == ("u-1", "Zo\u00eb")
+        assert (record["room"], record["epoch"]) == ("webrtc:standup", 3)
+        assert record["traceId"] == TRACE.split("-")[1]
+    assert [record["message"] for record in records] == ["Here", "There"]
+
+
+def test_the_environment_binds_a_process_that_does_not_configure() -> None:
+    """The same holds where the first line configures the logger."""
+    (record,) = run('emit.get_logger("tool").info("Here")', SESSION)
+    assert (record["service"], record["sessionId"]) == ("app", "call-7")
+
+
+@pytest.mark.parametrize(
+    ("said", "session"),
+    [
+        ('emit.configure("x", session_from_environment=False)', None),
+        ('emit.bind_process(emit.Context(session_id="own")); emit.configure("x")', "own"),
+        ('emit.configure("x"); emit.bind_process(emit.Context(session_id="own"))', "own"),
+    ],
+)
+def test_a_program_may_decide_itself(said: str, session: str | None) -> None:
+    """A keyword, or a binding of the program's own, comes before the environment."""
+    (record,) = run(f'{said}\nemit.get_logger("x").info("Here")', SESSION)
+    assert record["sessionId"].startswith("server:") if session is None else session == "own"
+    assert record["userId"] is None
+
+
+def test_a_block_comes_before_the_environment() -> None:
+    """Within session_context the block's session is the line's."""
+    (record,) = run(
+        'emit.configure("x")\n'
+        'with emit.session_context(session_id="block"): emit.get_logger("x").info("Here")',
+        SESSION,
+    )
+    assert record["sessionId"] == "block"
+
+
+@pytest.mark.parametrize("name", [name for name in ENVIRONMENT_NAMES if name != "BOT_ROOM_URL"])
+def test_a_malformed_value_is_ignored_with_a_warning(name: str) -> None:
+    """What does not fit its grammar is left out and named once, without its value."""
+    code = 'emit.configure("x")\nemit.get_logger("x").info("Here")'
+    warning, record = run(code, {**SESSION, name: "bad\nvalue \x9b" * 40})
+    assert (warning["level"], warning["meta"]) == ("warn", {"variables": [name]})
+    assert "bad" not in str(warning)
+    known = record["sessionId"] == "call-7"
+    assert known is (name != "BOT_SESSION_ID")
+    assert record["userName"] == (
+        None if name == "BOT_SESSION_USER_NAME" or not known else "Zo\u00eb"
+    )
+
+
+def test_without_a_session_the_others_bind_nothing() -> None:
+    """A user's name or a trace alone makes no session."""
+    companions = {name: SESSION[name] for name in SESSION if name != "BOT_SESSION_ID"}
+    (record,) = run('emit.configure("x")\nemit.get_logger("x").info("Here")', companions)
+    assert record["sessionId"].startswith("server:")
+    assert record["userId"] is None
+    assert "traceId" not in record
+
+
+def test_print_is_left_alone_unless_asked() -> None:
+    """A plain configure does not touch sys.stdout: what is printed stays as it is."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from cordboard import emit; emit.configure('x'); print('plain')"],
+        stdout=subprocess.PIPE, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == b"plain\n"
+
+
+def test_printed_text_becomes_raw_lines() -> None:
+    """With capture_print each printed line is a record with the session of its moment."""
+    records = run(
+        """
+        import sys
+        emit.configure("shop", capture_print=True)
+        with emit.session_context(session_id="call-7"):
+            print("One", 2, end=" ")
+            print("three\\nFour")
+            print("warned", file=sys.stderr)
+            sys.stdout.buffer.write(b"bytes \\xff\\n")
+            sys.stdout.write("rest")
+        """
+    )
+    assert [(r["message"], r["tag"], r["level"]) for r in records] == [
+        ("One 2 three", "stdout", "info"),
+        ("Four", "stdout", "info"),
+        ("warned", "stderr", "warn"),
+        ("bytes \ufffd", "stdout", "info"),
+        ("rest", "stdout", "info"),
+    ]
+    assert all(record["raw"] and record["service"] == "shop" for record in records)
+    assert [record["sessionId"] for record in records[:4]] == ["call-7"] * 4
+
+
+def test_threads_that_print_keep_their_lines_apart() -> None:
+    """Pieces that two threads print in turns make two lines, each with its own session."""
+    records = run(
+        """
+        import threading
+        emit.configure("shop", capture_print=True)
+        turn = threading.Barrier(2)
+        def work(name):
+            with emit.session_context(session_id=name):
+                for piece in range(50):
+                    turn.wait(); print(name, end="")
+                print()
+        threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        """
+    )
+    assert sorted((r["sessionId"], r["message"]) for r in records) == [
+        ("a", "a" * 50), ("b", "b" * 50),
+    ]  # fmt: skip
+
+
+FAILS = """
+import sys
+from cordboard import emit
+emit.configure("x", capture_print=True, format="json")
+emit.configure("x", capture_print=True, format="json")
+print("once")
+assert sys.stdout.fileno() == 1
+sys.stdout.reconfigure()
+1 / 0
+"""
+
+
+def test_a_traceback_is_raw_lines_and_a_second_configure_changes_nothing() -> None:
+    """What the interpreter writes to stderr at its end is caught; streams are wrapped once."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            FAILS,
+        ],
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    messages = [msgspec.json.decode(line)["message"] for line in done.stdout.splitlines()]
+    assert messages[0] == "once"
+    assert messages[-1] == "ZeroDivisionError: division by zero"
+    assert done.stderr == b""
+
+
+def test_a_forked_child_does_not_repeat_what_its_parent_began() -> None:
+    """Text without a newline at the fork is the parent's alone."""
+    records = run(
+        """
+        import os
+        emit.configure("shop", capture_print=True)
+        print("parent", end=" ")
+        pid = os.fork()
+        if pid == 0:
+            print("child"); emit.flush(); os._exit(0)
+        os.waitpid(pid, 0)
+        print("again")
+        """
+    )
+    assert sorted(record["message"] for record in records) == ["child", "parent again"]
