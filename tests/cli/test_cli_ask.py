@@ -33,7 +33,7 @@ def test_a_long_name_leaves_room_for_the_other_columns() -> None:
         (["--state", "runing"], "choose from 'queued', 'starting', 'running'"),
         (["--limit", "0"], "--limit 0: a number above 0 is wanted."),
         (["--room", "demo"], "'demo' is not a room"),
-        (["--gateway", "demo"], "an http:// or https:// URL is wanted"),
+        (["--gateway", "demo"], "--gateway demo: expected http://HOST:PORT"),
         (["-t", "1h"], "Add --local."),
     ],
 )

@@ -26,7 +26,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield running
 
 
-def run(directory: Path, words: list[str], redis_url: str) -> tuple[int, str]:
+def run(directory: Path, words: list[str], redis_url: str, **more: str) -> tuple[int, str]:
     """Run a command that is to end by itself; return its status and all that it says."""
     kept = {
         name: value
@@ -34,6 +34,7 @@ def run(directory: Path, words: list[str], redis_url: str) -> tuple[int, str]:
         if not name.startswith(("CORDBOARD_", "BOT_", "LOG_", "PIPECAT_", "PYTEST_"))
     }
     kept |= {"HOME": str(directory), "XDG_STATE_HOME": str(directory), "REDIS_URL": redis_url}
+    kept |= more
     done = subprocess.run(
         [sys.executable, "-m", "cordboard", *words],
         cwd=directory,
@@ -100,3 +101,29 @@ def test_doctor_names_an_evicting_policy(tmp_path: Path, server: Server) -> None
     assert status == 1
     assert "allkeys-lru" in said
     assert "noeviction" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [
+        (["sessions"], "CORDBOARD_GATEWAY_URL"),
+        (["call", "webrtc:x"], "CORDBOARD_GATEWAY_URL"),
+        (["interface", "--port", "0"], "CORDBOARD_GATEWAY_URL"),
+        (["sessions", "--gateway", "URL"], ""),
+        (["runner", "--port", "0", "--url", "URL"], ""),
+    ],
+)
+@pytest.mark.parametrize("url", ["http://u:se/cret@h:1", "http://u:secret@h:1", "http://se:cret"])
+def test_an_address_of_http_is_not_echoed(
+    tmp_path: Path,
+    server: Server,
+    words: list[str],
+    variable: str,
+    url: str,
+) -> None:
+    """Where a gateway or a runner is asked for by an address with a password, none of it is shown."""
+    named = [url if word == "URL" else word for word in words]
+    status, said = run(tmp_path, named, server.url, **({variable: url} if variable else {}))
+    assert status == 2, said
+    assert "cret" not in said
+    assert "Traceback" not in said

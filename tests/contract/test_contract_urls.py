@@ -5,7 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
-from cordboard.contract.urls import redacted_url
+from cordboard.contract.redaction import redact
+from cordboard.contract.urls import checked_http_url, redacted_url
 from cordboard.store import open_store
 
 SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster", "rediss+cluster", "unix", "http")
@@ -63,3 +64,27 @@ def test_a_password_that_must_be_written_otherwise(shape: str, password: str) ->
     with pytest.raises(SettingsError, match="%2F %3F %23") as raised:
         open_store(shape.format(password))
     assert password not in str(raised.value)
+
+
+@given(st.sampled_from(["http", "https", "ftp"]), PASSWORD, st.booleans())
+def test_no_address_of_http_is_echoed(scheme: str, password: str, may: bool) -> None:
+    """Gateways, runners, Kubernetes and its proxies: a refused address is shown without its secret."""
+    for rest in ("host.example:80/base", "[::1]", "host:nope"):
+        url = f"{scheme}://user:{password}@{rest}"
+        try:
+            said = ""
+            assert checked_http_url("X", url, may_have_user=may) == url.rstrip("/")
+            assert may
+        except SettingsError as error:
+            said = str(error)
+        assert "Zq" not in said
+        assert "xW9" not in said
+
+
+@pytest.mark.parametrize("password", ["hunter2", "se/cret", "se?cret", "se#cret", "a:b"])
+def test_a_line_shows_no_password_of_a_url(password: str) -> None:
+    """The writer of lines hides it, too, whatever is in it; a port and an address of mail stay."""
+    said = redact(f"Asking redis://user:{password}@host:6379/0 again")
+    assert said == "Asking redis://user:[redacted]@host:6379/0 again"
+    plain = "http://host:8080/invite?to=ada@example.org"
+    assert redact(plain) == plain

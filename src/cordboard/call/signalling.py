@@ -21,6 +21,7 @@ from cordboard.contract.errors import (
     UpstreamError,
 )
 from cordboard.contract.state import TERMINAL
+from cordboard.contract.urls import redacted_url
 
 ASK_TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
 RECONNECT_S: Final = 0.5
@@ -142,12 +143,12 @@ class Signalling:
                     return json.loads(content)
         except TimeoutError as error:
             raise UpstreamError(
-                f"The gateway at {where.gateway_url} did not answer within {ASK_TIMEOUT_S:.0f} s.",
+                f"The gateway at {redacted_url(where.gateway_url)} did not answer within {ASK_TIMEOUT_S:.0f} s.",
                 hint="Its lines: cordboard logs --local -t 10m --service gateway",
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError(
-                f"The gateway at {where.gateway_url} cannot be reached: {_cause(error)}.",
+                f"The gateway at {redacted_url(where.gateway_url)} cannot be reached: {_cause(error)}.",
                 hint="Start one with `cordboard up`, or name another with --gateway URL.",
             ) from error
         raise _refused(answer.status, content)

@@ -16,9 +16,9 @@ from cordboard.contract.errors import (
     TO_BE_LET_IN,
     CordboardError,
     UnauthorizedError,
-    UsageError,
 )
 from cordboard.contract.terminal import one_line
+from cordboard.contract.urls import checked_http_url, redacted_url
 from cordboard.settings import load, running_up
 
 TIMEOUT_S: Final = 10.0
@@ -50,13 +50,14 @@ class Gateway:
             raise _refused(error) from error
         except ValueError as error:
             raise CordboardError(
-                f"What answers at {self.url} is no gateway.",
+                f"What answers at {redacted_url(self.url)} is no gateway.",
                 hint="Name another with --gateway URL.",
             ) from error
         except OSError as error:
             why = getattr(error, "reason", error)
             raise CordboardError(
-                f"The gateway at {self.url} cannot be reached: {getattr(why, 'strerror', why)}.",
+                f"The gateway at {redacted_url(self.url)} cannot be reached: "
+                f"{getattr(why, 'strerror', why)}.",
                 hint="Start one with `cordboard up`, or name another with --gateway URL.",
             ) from error
 
@@ -74,10 +75,8 @@ def gateway(url: str | None, config: str | None) -> Gateway:
         return Gateway(running.gateway_url, secret or running.control_secret)
     if running is not None and url == running.gateway_url:
         secret = secret or running.control_secret
-    chosen = (url or settings.gateway_url).rstrip("/")
-    if not chosen.startswith(("http://", "https://")):
-        raise UsageError(f"--gateway {chosen}: an http:// or https:// URL is wanted.")
-    return Gateway(chosen, secret)
+    name = "--gateway" if url else "CORDBOARD_GATEWAY_URL"
+    return Gateway(checked_http_url(name, url or settings.gateway_url), secret)
 
 
 def write(text: str) -> None:
@@ -140,7 +139,7 @@ def _refused(error: urllib.error.HTTPError) -> CordboardError:
         problem = json.loads(error.read())
         if problem["type"] == "about:blank":  # of whatever it is, and not of a gateway's calls
             return CordboardError(
-                f"What answers at {error.url} says {problem['detail']}.",
+                f"What answers at {redacted_url(error.url)} says {problem['detail']}.",
                 hint="Is it a gateway? Name another by --gateway.",
             )
         if error.code == HTTPStatus.UNAUTHORIZED:

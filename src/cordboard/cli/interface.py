@@ -28,6 +28,7 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+    from cordboard.contract.urls import checked_http_url
     from cordboard.emit import configure
     from cordboard.interface.app import create_app, stop
     from cordboard.interface.identity import require_login
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="interface", session_from_environment=False)
     settings = load(args.config)
+    checked_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     local = auth.is_local(args.host)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     require_session_secret(args.host, settings.session_secrets)

@@ -159,6 +159,7 @@ def _checked(url: str | None) -> str | None:
     from urllib.parse import urlsplit
 
     from cordboard.contract.errors import UsageError
+    from cordboard.contract.urls import redacted_url
 
     if not url:
         return None
@@ -168,7 +169,9 @@ def _checked(url: str | None) -> str | None:
     except ValueError:
         fits = False
     if not fits or parts.query or parts.fragment or parts.username is not None:
-        raise UsageError(f"--url {url!a}: expected http://HOST:PORT or https://HOST:PORT.")
+        raise UsageError(
+            f"--url {redacted_url(url)}: expected http://HOST:PORT or https://HOST:PORT."
+        )
     return url.rstrip("/")
 
 

@@ -56,7 +56,9 @@ _SHORT_NAMES: Final = ("t", "sig", "auth", "key")
 _TOKEN_SHORT: Final = re.compile(
     rf"([?&](?:{'|'.join(_SHORT_NAMES)})=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
 )
-_USERINFO: Final = re.compile(r"(://[^/\s:@?#]*:)[^/\s@?#]+@")
+# A password may hold / ? #, where it ought not to: but a number before such is a port, as of a URL
+# whose path or query has an @. Its length is bounded, as what is looked at twice must be.
+_USERINFO: Final = re.compile(r"(://[^/\s:@?#]{0,256}:)(?![0-9]{1,5}[/?#])[^\s@\"'<>]{1,256}@")
 _BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 _extra_words: set[str] = set()

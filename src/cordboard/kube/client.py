@@ -23,6 +23,7 @@ from cordboard.contract.errors import (
     CordboardError,
     NotFoundError,
 )
+from cordboard.contract.redaction import redact
 
 Object = dict[str, Any]
 Kind = Literal["Job", "Pod", "Event", "Namespace"]
@@ -300,11 +301,11 @@ def _translated() -> Iterator[None]:
         raise ClusterUnavailableError("The Kubernetes API does not answer in time.") from error
     except (httpx2.HTTPError, ssl.SSLError, OSError) as error:
         raise ClusterUnavailableError(
-            f"The Kubernetes API cannot be reached: {error or type(error).__name__}."
+            f"The Kubernetes API cannot be reached: {redact(str(error)) or type(error).__name__}."
         ) from error
     except (ConfigError, KeyError) as error:  # KeyError: a login command printed no token
         raise ClusterError(
-            f"The kubeconfig's login does not work: {error}.",
+            f"The kubeconfig's login does not work: {redact(str(error))}.",
             hint="See whether `kubectl get pods` works for you.",
         ) from error
     except msgspec.DecodeError as error:

@@ -17,6 +17,8 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.core.generic_client import GenericAsyncClient
 
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.redaction import redact
+from cordboard.contract.urls import checked_http_url, is_odd_url, redacted_url
 from cordboard.kube.client import CONNECT_S, REQUEST_S, Kube
 
 _PATHS: Final = {
@@ -138,10 +140,14 @@ def _one(config: KubeConfig, context: str | None = None) -> SingleConfig:
 
 
 def _client(config: SingleConfig, namespace: str | None, proxy: str | None) -> GenericAsyncClient:
+    checked_http_url("The Kubernetes API's address", config.cluster.server, may_have_user=True)
+    proxy = proxy or _proxy(config.cluster.server)
+    if proxy:
+        _check_proxy(proxy)
     context = verify_cluster(config.cluster, config.user or User(), config.abs_file)
     transport = httpx2.AsyncHTTPTransport(
         verify=context,
-        proxy=proxy or _proxy(config.cluster.server),
+        proxy=proxy,
         # A followed log is a connection of its own: no bound on how many there are.
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
     )
@@ -159,5 +165,18 @@ def _proxy(server: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
+def _check_proxy(proxy: str) -> None:
+    """Refuse a proxy whose address cannot be read: the HTTP client's own message holds its password.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
+    if is_odd_url(proxy):
+        raise SettingsError(
+            f"The proxy {redacted_url(proxy)} of the Kubernetes API cannot be read.",
+            hint="Write / ? # @ in its password as %2F %3F %23 %40.",
+        )
+
+
 def _words(error: Exception) -> str:
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return f"{error} is missing" if isinstance(error, KeyError) else redact(str(error))
