@@ -135,11 +135,22 @@ async def test_an_offer_too_early_is_told_in_the_gateways_words(site: Site) -> N
 
 async def test_a_full_queue_says_when_to_come_back(site: Site) -> None:
     """429 keeps its Retry-After on the way to the page."""
-    browser = await site.browser().sign_in()
     for i in range(5):
-        await browser.join(f"s{i}", f"webrtc:{i}")
+        await (await site.browser().sign_in()).join(f"s{i}", f"webrtc:{i}")
+    browser = await site.browser().sign_in()
     status, body, headers = await browser.join("more", "webrtc:more")
     assert (status, body["code"]) == (429, "queue_full")
+    assert int(headers["Retry-After"]) > 0
+
+
+async def test_too_many_calls_at_once_are_told(site: Site) -> None:
+    """The gateway counts a person's live sessions; the page says what to do about it."""
+    browser = await site.browser().sign_in()
+    for i in range(3):
+        assert (await browser.join(f"s{i}", f"webrtc:{i}"))[0] == 202
+    status, body, headers = await browser.join("more", "webrtc:more")
+    assert (status, body["code"]) == (429, "too_many_sessions")
+    assert "End another call" in body["hint"]
     assert int(headers["Retry-After"]) > 0
 
 
