@@ -16,7 +16,7 @@ import pytest
 from cordboard.contract.launch import Launch
 from cordboard.processes import children_of
 from cordboard.store import Store, open_store
-from plane_support import Part, Processes, ask, gone_within, is_running, parent_of, ready
+from plane_support import Part, Processes, ask, free_port, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
 
@@ -329,6 +329,29 @@ class TestDrain:
         assert (await store.session(launch.session_id)).reason == "bot_finished"
         assert await store._client.zcard(store.keys.runners) == 0
 
+    async def test_repeated(self, plane: Processes, store: Store) -> None:
+        """SIGTERM again and again ends no live call within the grace."""
+        runner = await warm(plane, store)
+        launch = await runner.run("wait", seconds=3)
+        for _ in range(4):
+            runner.part.signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+        runner.part.signal(signal.SIGINT)  # the first of its kind
+        await asyncio.sleep(0.2)
+        assert is_running(await runner.pid(launch))
+        assert await asyncio.to_thread(runner.part.ended) == 0
+        assert (await store.session(launch.session_id)).reason == "bot_finished"
+
+    async def test_second_interrupt(self, plane: Processes, store: Store) -> None:
+        """A second SIGINT ends it at once, with what runs."""
+        runner = await warm(plane, store)
+        pid = await runner.pid(await runner.run("wait"))
+        for _ in range(2):
+            runner.part.signal(signal.SIGINT)
+            await until(lambda: [r for r in runner.part.records if r["message"] == "Draining"])
+        await asyncio.to_thread(runner.part.ended, 10)
+        assert gone_within(pid, 3.0)
+
     async def test_bounded(self, plane: Processes, store: Store) -> None:
         """What runs beyond the grace is stopped, with a true reason."""
         runner = await warm(plane, store, "--grace", "0.5")
@@ -348,7 +371,7 @@ class TestCold:
             f"https://rooms.example/{do}",
             epoch=1,
             bot=over.get("bot", "default"),
-            body={"do": do, "seconds": 0},
+            body={"do": do, "seconds": over.get("seconds", 0)},
         )
         accepted = await store.accept(launch, queue_max=100)
         await store.assign(sid, accepted.epoch, job_name=f"job-{do}")
@@ -369,6 +392,29 @@ class TestCold:
         record = await store.session(clean_sid)
         assert (record.reason, record.type) == ("bot_finished", "cold")
         assert (await store.session(crashed_sid)).reason == "bot_crashed"
+
+    async def test_repeated_term(self, plane: Processes, store: Store) -> None:
+        """SIGTERM again and again ends no call of a cold runner within the grace."""
+        part, sid = await self.once(plane, store, "wait", seconds=3)
+
+        async def runs() -> bool:
+            return (await store.session(sid)).state == "running"
+
+        await until(runs, 40)
+        for _ in range(4):
+            part.signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+        assert await asyncio.to_thread(part.ended) == 0
+        assert (await store.session(sid)).reason == "bot_finished"
+
+    async def test_term_while_it_waits(self, plane: Processes, store: Store) -> None:
+        """SIGTERM ends a cold runner that waits for Redis."""
+        env = {"BOT_SESSION_ID": "waits", "BOT_SESSION_EPOCH": "1", "BOT_ROOM_URL": "webrtc:x"}
+        env["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+        part = plane.spawn("runner", "--bot", "told.py", "--once", env=env)
+        await until(lambda: [r for r in part.records if "trying again until" in r["message"]], 40)
+        part.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(part.ended, 15) == 1
 
     async def test_not_to_be_run(self, plane: Processes, store: Store) -> None:
         """A cold runner whose session was granted anew or has ended exits 0, without a bot."""

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from typing import Any
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
@@ -11,6 +11,8 @@ from cordboard.context import Context
 from cordboard.runner.app import Runner
 from cordboard.runner.cold import run_once
 from cordboard.web import serve
+
+GIVE_UP_S: Final = 1.0
 
 
 def serve_once(app: ASGIApp, runner: Runner, context: Context, listener: socket.socket) -> int:
@@ -26,10 +28,17 @@ async def _serve(app: ASGIApp, runner: Runner, context: Context, listener: socke
     # uvicorn says that it has started by an attribute alone.
     while not server.started and not serving.done():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
-    status = await run_once(runner, context)
+    running = asyncio.create_task(run_once(runner, context), name="once")
+    await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving
-    return status
+    # A signal has stopped it: what run_once still waits for (Redis, most likely) is given up.
+    await asyncio.wait({running}, timeout=GIVE_UP_S)
+    if not running.done():
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return 1
+    return await running
 
 
 def _ignore(_number: int, _frame: Any) -> None:
