@@ -112,6 +112,8 @@ def connected(told: Told) -> Told:
     told.event(338, "bot", "user.connected")
     told.event(348, "bot", "bot.first_audio")
     told.event(402, "bot", "user.first_audio")
+    if any(record["service"] == "browser" for record in told.records):
+        told.say(410, "browser", "First audio of the bot heard", ms=410)
     return told
 
 

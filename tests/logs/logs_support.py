@@ -149,6 +149,93 @@ def ask(directory: Path, block_bytes: int | None = None, **wanted: Any) -> Answe
         reader.close()
 
 
+# --- files of all parts
+
+STEPS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("gateway", "join.received", {}),
+    ("gateway", "join.accepted", {}),
+    ("operator", "launch.claimed", {}),
+    ("runner", "start.received", {}),
+    ("runner", "bot.forked", {}),
+    ("runner", "bot.started", {}),
+    ("operator", "launch.assigned", {"runner": "r-1"}),
+    ("bot", "bot.connected", {}),
+    ("bot", "bot.finished", {}),
+    ("runner", "session.ended", {"state": "ended", "reason": "left"}),
+)
+BOOTS = {
+    "interface": "11111111",
+    "browser": "22222222",
+    "gateway": "33333333",
+    "operator": "44444444",
+    "runner": "55555555",
+    "bot": "66666666",
+}
+FILES = {"bot": "runner", "browser": "interface"}
+PAGE: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("browser", "page.opened", {}),
+    ("browser", "join.clicked", {}),
+    ("interface", "join.requested", {}),
+)
+
+
+class Plane:
+    """Log files of all parts, as `cordboard up` writes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, list[bytes]] = {
+            name: [] for name in ("gateway", "operator", "runner", "interface", "up")
+        }
+        self.counters = {service: itertools.count(1) for service in BOOTS}
+        self.boots = dict(BOOTS)
+        self.clock = 0.0
+        for service in ("gateway", "operator", "runner", "interface"):
+            self.say(service, message="Started")
+
+    def say(
+        self, service: str, *, skew: float = 0, raw: bytes | None = None, **more: Any
+    ) -> dict[str, Any]:
+        self.clock += 0.01
+        seq = next(self.counters[service])
+        line = record(self.clock + skew, boot=self.boots[service], seq=seq, service=service, **more)
+        self.files[FILES.get(service, service)].append(raw or encoded(line))
+        return line
+
+    def call(
+        self,
+        session: str,
+        *,
+        page: bool = False,
+        skews: dict[str, float] | None = None,
+        fork: bool = True,
+        **more: Any,
+    ) -> None:
+        """Say what a call says; without ``fork`` in a bot process that was there before."""
+        if fork:
+            self.counters["bot"] = itertools.count(1)
+        told = {"epoch": 1, "room": "webrtc:demo", **more}
+        for service, event, meta in (*(PAGE if page else ()), *STEPS):
+            self.say(
+                service, session=session, event=event, meta=meta,
+                skew=(skews or {}).get(service, 0), **told,
+            )  # fmt: skip
+        if page:
+            self.say("browser", session=session, message="Call ended", **told)
+
+    def write(self) -> "Plane":
+        for name, lines in self.files.items():
+            write_lines(self.folder / f"{name}.jsonl", lines)
+        return self
+
+    def lose(self, file: str, *places: int) -> None:
+        self.files[file] = [line for n, line in enumerate(self.files[file]) if n not in places]
+
+    def ask(self, session: str = "call-7", **more: Any) -> Answered:
+        self.write()
+        return ask(self.folder, session=session, **more)
+
+
 # --- reading, by an oracle that knows nothing of ours
 
 

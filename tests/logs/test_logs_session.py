@@ -1,6 +1,5 @@
 """What belongs to a session, what is missing of it, and how that is known."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,11 @@ from cordboard.logs.skew import corrections, skews
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.times import HIGHEST, LOWEST
 from logs.logs_support import (
+    BOOTS,
+    PAGE,
     START,
-    Answered,
+    STEPS,
+    Plane,
     ask,
     at,
     encoded,
@@ -31,79 +33,6 @@ from logs.logs_support import (
     record,
     write_lines,
 )
-
-STEPS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("gateway", "join.received", {}),
-    ("gateway", "join.accepted", {}),
-    ("operator", "launch.claimed", {}),
-    ("runner", "start.received", {}),
-    ("runner", "bot.forked", {}),
-    ("runner", "bot.started", {}),
-    ("operator", "launch.assigned", {"runner": "r-1"}),
-    ("bot", "bot.connected", {}),
-    ("bot", "bot.finished", {}),
-    ("runner", "session.ended", {"state": "ended", "reason": "left"}),
-)
-BOOTS = {
-    "interface": "11111111",
-    "browser": "22222222",
-    "gateway": "33333333",
-    "operator": "44444444",
-    "runner": "55555555",
-    "bot": "66666666",
-}
-FILES = {"bot": "runner", "browser": "interface"}
-PAGE: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("browser", "page.opened", {}),
-    ("browser", "join.clicked", {}),
-    ("interface", "join.requested", {}),
-)
-
-
-class Plane:
-    """Log files of all parts, as `cordboard up` writes them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.files: dict[str, list[bytes]] = {
-            name: [] for name in ("gateway", "operator", "runner", "interface", "up")
-        }
-        self.counters = {service: itertools.count(1) for service in BOOTS}
-        self.boots = dict(BOOTS)
-        self.clock = 0.0
-        for service in ("gateway", "operator", "runner", "interface"):
-            self.say(service, message="Started")
-
-    def say(
-        self, service: str, *, skew: float = 0, raw: bytes | None = None, **more: Any
-    ) -> dict[str, Any]:
-        self.clock += 0.01
-        seq = next(self.counters[service])
-        line = record(self.clock + skew, boot=self.boots[service], seq=seq, service=service, **more)
-        self.files[FILES.get(service, service)].append(raw or encoded(line))
-        return line
-
-    def call(
-        self, session: str, *, page: bool = False, skews: dict[str, float] | None = None
-    ) -> None:
-        self.counters["bot"] = itertools.count(1)
-        for service, event, meta in (*(PAGE if page else ()), *STEPS):
-            self.say(
-                service, session=session, event=event, meta=meta, epoch=1, room="webrtc:demo",
-                skew=(skews or {}).get(service, 0),
-            )  # fmt: skip
-
-    def write(self) -> "Plane":
-        for name, lines in self.files.items():
-            write_lines(self.folder / f"{name}.jsonl", lines)
-        return self
-
-    def lose(self, file: str, *places: int) -> None:
-        self.files[file] = [line for n, line in enumerate(self.files[file]) if n not in places]
-
-    def ask(self, session: str = "call-7", **more: Any) -> Answered:
-        self.write()
-        return ask(self.folder, session=session, **more)
 
 
 @pytest.fixture
@@ -371,7 +300,7 @@ def test_how_a_session_is_known(plane: Plane) -> None:
     how = {line.record["message"]: (line.attribution, line.inferred_from) for line in answer.lines}
     assert how["print"] == ("inherited", None)
     assert how["Not bound"] == (
-        "inferred", f"its process (boot {BOOTS['bot']}) serves this session alone",
+        "inferred", f"its process (boot {BOOTS['bot']}) is seen to speak of no other session",
     )  # fmt: skip
     assert how["By trace"] == ("inferred", f"its trace {'f' * 32} is the session's")
     assert "Another's" not in how
@@ -501,7 +430,7 @@ def test_clocks_that_differ(plane: Plane) -> None:
     ]
     assert "ahead: join.requested was logged before join.clicked, its cause" in told[0]
     assert "at least 2.490 s behind" in told[1]
-    assert [line.record["event"] for line in answer.lines] != [
+    assert [line.record.get("event") for line in answer.lines] != [
         event for _, event, _ in (*PAGE, *STEPS)
     ]
 
@@ -510,7 +439,7 @@ def test_clocks_are_corrected_when_asked(plane: Plane) -> None:
     """With `fix_skew` no effect is shown before its cause; the bytes stay as they were."""
     plane.call("call-7", page=True, skews={"runner": -2.5, "bot": -2.5, "browser": 30})
     answer = plane.ask(fix_skew=True)
-    events = [line.record["event"] for line in answer.lines]
+    events = [line.record.get("event") for line in answer.lines]
     for cause, effect in (
         ("join.clicked", "join.requested"), ("join.requested", "join.received"),
         ("launch.claimed", "start.received"), ("start.received", "bot.connected"),
@@ -550,6 +479,7 @@ def trail_of(*steps: tuple[str, str, int | None]) -> Trail:
     trail = Trail("call-7")
     for n, (service, event, epoch) in enumerate(steps):
         trail.note(record(n, service=service, event=event, epoch=epoch, session="call-7"))
+    trail.settle()
     return trail
 
 

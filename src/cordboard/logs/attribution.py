@@ -6,20 +6,29 @@ from cordboard.contract.record import (
     BOOT,
     EPOCH,
     EVENT,
+    MESSAGE,
     META,
     RAW,
     SERVER_PREFIX,
     SERVICE,
     SESSION_ID,
+    TAG,
     TIMESTAMP,
     TRACE_ID,
+    USER_ID,
+    USER_NAME,
 )
 from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.line import Attribution
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.page import BROWSER, CLOSED
+from cordboard.logs.times import HIGHEST, LOWEST, shifted
 
-_ALONE: Final = "bot"
-"""The service whose processes serve one session each."""
+_HOSTS_ONE: Final = "bot"
+"""The service whose processes may serve one session each; all others of ours serve many."""
+
+_SEEN_AGAIN_S: Final = 5.0
+"""A request that reads a session later than this after its end is somebody who looks at it. A page's
+last requests, and a slow client's, come within the second."""
 
 
 class Step(NamedTuple):
@@ -36,6 +45,10 @@ class Step(NamedTuple):
 class Trail:
     """What a session's own lines tell of it.
 
+    A browser's line is a claim of whoever is signed in there. It counts where that is who joined; lines
+    of other people's pages prove nothing, and are no lines of the session. Until `settle` is called, what
+    pages say is held back.
+
     Args:
         session: The session.
 
@@ -43,11 +56,15 @@ class Trail:
         first: When it is first mentioned.
         last: When it is mentioned last.
         boots: The processes that spoke of it, and as which service.
-        alone: Those of them that serve no other session.
         traces: Its traces.
         services: Lines of each service.
         steps: Its events.
         streams: Streams of a process that speaks of no other session.
+        people: The ids of all whom lines name, pages' apart.
+        joined: The id and the name of each person whose join was accepted, in the order of their lines.
+        clicked: Pages on which Join was pressed.
+        closed: Pages that said that the call had ended for them, or that they were closed.
+        ended: When its end was last told.
     """
 
     def __init__(self, session: str) -> None:
@@ -55,25 +72,79 @@ class Trail:
         self.first = HIGHEST
         self.last = LOWEST
         self.boots: dict[str, str] = {}
-        self.alone: set[str] = set()
         self.traces: set[str] = set()
         self.services: dict[str, int] = {}
         self.steps: list[Step] = []
         self.streams: set[str] = set()
+        self.joined: dict[str, str] = {}
+        self.clicked: set[str] = set()
+        self.closed: set[str] = set()
+        self.ended: bytes | None = None
+        self.people: set[str] = set()
+        self._hosts: set[str] = set()
+        self._shared: set[str] = set()
+        self._apart: dict[str, Trail] = {}
+        self._reads: Trail | None = None
+
+    @property
+    def alone(self) -> set[str]:
+        """Processes that may serve this session alone, and are seen to speak of no other."""
+        return self._hosts - self._shared
 
     def note(self, record: Mapping[str, Any]) -> bool:
-        """Learn from one of the session's own lines; say whether it is one."""
+        """Learn from a line that names a session; return whether it names this one."""
         if record.get(SESSION_ID) != self.session:
+            if attribution(record) != "absent" and (boot := _name(record, BOOT)):
+                self._shared.add(boot)
             return False
+        if record[SERVICE] == BROWSER:
+            user = _name(record, USER_ID)
+            known = (
+                self if user in self.joined else self._apart.setdefault(user, Trail(self.session))
+            )
+            known.add(record)
+        elif is_read(record):
+            self._reads = self._reads or Trail(self.session)
+            self._reads.add(record)
+        else:
+            self.add(record)
+        return True
+
+    def settle(self) -> None:
+        """Believe the pages of those who joined; all pages where no line tells who did."""
+        for user in [user for user in self._apart if self.believes(user)]:
+            self._absorb(self._apart.pop(user))
+        if self._reads is not None and not self.services:
+            self._absorb(self._reads)
+            self._reads = None
+
+    def is_strange(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a line that names the session is another person's claim, or a look at it later."""
+        if record[SERVICE] == BROWSER:
+            return not self.believes(_name(record, USER_ID))
+        if self.ended is None or not is_read(record):
+            return False
+        return str(record[TIMESTAMP]).encode() > shifted(self.ended, _SEEN_AGAIN_S)
+
+    def believes(self, user: str) -> bool:
+        """Return whether a page's lines count: of who joined, or where that, or whose they are, is not told."""
+        known = self.joined or self.people
+        return not known or not user or user in known
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Learn from a line that belongs to it."""
         at = str(record[TIMESTAMP]).encode()
         self.first, self.last = min(self.first, at), max(self.last, at)
         service = str(record[SERVICE])
         self.services[service] = self.services.get(service, 0) + 1
-        if boot := _name(record, BOOT):
+        boot, event = _name(record, BOOT), _name(record, EVENT)
+        if boot:
             self._note_process(boot, service, raw=record.get(RAW) is True)
-        if trace := _name(record, TRACE_ID):
+        if service == BROWSER:
+            self._note_page(boot, event, str(record[MESSAGE]))
+        elif trace := _name(record, TRACE_ID):
             self.traces.add(trace)
-        if isinstance(event := record.get(EVENT), str):
+        if event:
             epoch, meta = record.get(EPOCH), record.get(META)
             self.steps.append(
                 Step(
@@ -82,35 +153,67 @@ class Trail:
                     event,
                     epoch if isinstance(epoch, int) else None,
                     meta if isinstance(meta, Mapping) else {},
-                    str(record.get(BOOT, "")),
+                    boot,
                 )
             )
-        return True
+        if event == "session.ended":
+            self.ended = max(at, self.ended or at)
+        if service != BROWSER and (user := _name(record, USER_ID)):
+            self.people.add(user)
+            if event == "join.accepted":
+                self.joined[user] = _name(record, USER_NAME) or user
 
     def _note_process(self, boot: str, service: str, *, raw: bool) -> None:
         if raw:  # written by another process, on behalf of its child
             self.boots.setdefault(boot, service)
             return
         self.boots[boot] = service
-        if service == _ALONE:
-            self.alone.add(boot)
+        if service == _HOSTS_ONE:
+            self._hosts.add(boot)
+
+    def _note_page(self, boot: str, event: str, message: str) -> None:
+        if event == "join.clicked":
+            self.clicked.add(boot)
+        elif message in CLOSED:
+            self.closed.add(boot)
+
+    def _absorb(self, other: "Trail") -> None:
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.boots |= other.boots
+        self.steps += other.steps
+        self.traces |= other.traces
+        self.clicked |= other.clicked
+        self.closed |= other.closed
+        for service, lines in other.services.items():
+            self.services[service] = self.services.get(service, 0) + lines
 
     def attribute(
         self, record: Mapping[str, Any], stream: str
     ) -> tuple[Attribution, str | None] | None:
-        """Say how a line belongs to the session; None when it does not."""
+        """Return how a line belongs to the session; None when it does not."""
         own = attribution(record)
         if record.get(SESSION_ID) == self.session:
-            return own, None
+            return None if self.is_strange(record) else (own, None)
         if own != "absent":
             return None
         if (boot := _name(record, BOOT)) in self.alone:
-            return "inferred", f"its process (boot {boot}) serves this session alone"
-        if (trace := _name(record, TRACE_ID)) in self.traces:
+            return "inferred", f"its process (boot {boot}) is seen to speak of no other session"
+        if record[SERVICE] != BROWSER and (trace := _name(record, TRACE_ID)) in self.traces:
             return "inferred", f"its trace {trace} is the session's"
         if stream in self.streams and record.get(SESSION_ID) is None:
             return "inferred", "no other session speaks in its stream"
         return None
+
+
+def is_read(record: Mapping[str, Any]) -> bool:
+    """Return whether a line is the access line of a request that only reads."""
+    meta = record.get(META)
+    return (
+        record.get(TAG) == "http"
+        and isinstance(meta, Mapping)
+        and meta.get("method") in {"GET", "HEAD"}
+        and not record.get(EVENT)
+    )
 
 
 def _name(record: Mapping[str, Any], key: str) -> str:

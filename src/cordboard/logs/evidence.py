@@ -10,7 +10,7 @@ from cordboard.logs.attribution import Trail
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import Assembler
-from cordboard.logs.expected import began, over
+from cordboard.logs.expected import began, over, unclosed
 from cordboard.logs.ledger import Gap, Ledger
 from cordboard.logs.packed import PackedTape
 from cordboard.logs.prefilter import Prefilter
@@ -135,11 +135,14 @@ def _elsewhere(near: Iterable[Hole], tracks: Iterable[Track]) -> dict[tuple[str,
 
 
 def beginnings(tracks: Sequence[Track], boots: Iterable[str]) -> Iterator[Gap]:
-    """Yield what is missing before the first line of processes whose whole life was looked at."""
+    """Yield what is missing before the first line of processes that began for one session.
+
+    One whose earlier lines are there, long before the session, did not.
+    """
     ledger = _whole(tracks)
     for boot in sorted(boots):
         first = ledger.first(boot)
-        if first is not None and first > 1:
+        if first is not None and first > 1 and not _line(boot, first - 1, tracks, LOWEST, HIGHEST):
             yield Gap(boot, 1, first - 1)
 
 
@@ -276,6 +279,15 @@ def why_silent(
     if own and all(_knows_no_session(track, trail) for track in own):
         return Shortfall("no_session_id", reason)
     return Shortfall("silent", reason)
+
+
+def lost_ends(trail: Trail, until: bytes) -> Iterator[Shortfall]:
+    """Yield why the last lines of pages are missing, of a session that ended well before ``until``."""
+    if trail.ended is None or shifted(trail.ended, _SETTLED_S) >= until:
+        return
+    recent = seconds(trail.ended) > time.time() - _SETTLED_S
+    for reason in unclosed(trail):
+        yield Shortfall("not_settled" if recent else "silent", reason)
 
 
 def _knows_no_session(track: Track, trail: Trail) -> bool:

@@ -77,3 +77,17 @@ def _ended_before_next(step: Step, trail: Trail) -> bool:
         and other.epoch in {step.epoch, None}
         for other in trail.steps
     )
+
+
+def unclosed(trail: Trail) -> list[str]:
+    """Return, in words, which pages of a session that is over never said how the call ended for them.
+
+    A page that is closed says so with its last lines; one that was killed, or has lost its network, does
+    not, and its last lines are lost with it.
+    """
+    if trail.ended is None:
+        return []
+    return [
+        f"its page (boot {boot}) said join.clicked, and neither that the call had ended nor that it was closed"
+        for boot in sorted(trail.clicked - trail.closed)
+    ]

@@ -200,13 +200,17 @@ class Reader:
 
     def _learn(self, entry: Entry, track: Track) -> None:
         """Take note of an entry that has just come."""
-        if self.trail is not None and self.trail.session.encode() in entry.raw:
-            self.trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
+        if self.trail is not None:
+            telling = (self.trail.session, *self.trail.alone)
+            if any(text.encode() in entry.raw for text in telling):
+                self.trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
         track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset))
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""
         assert self._tracks is not None  # noqa: S101 - lines() has opened them
+        if self.trail is not None:
+            self.trail.settle()
         return self.tally.coverage(self.query, self._tracks, self.trail)
 
     def close(self) -> None:

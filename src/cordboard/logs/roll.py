@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 
 from cordboard.contract.record import (
     EVENT,
     LEVEL,
     ROOM,
+    SERVICE,
     USER_ID,
     USER_NAME,
 )
 from cordboard.logs.attribution import Trail
 from cordboard.logs.evidence import Hole
-from cordboard.logs.expected import silent
+from cordboard.logs.expected import silent, unclosed
 from cordboard.logs.line import Line
+from cordboard.logs.page import BROWSER
 from cordboard.logs.times import seconds
 
 _STATES: Final = {
@@ -30,14 +33,32 @@ _STATES: Final = {
 
 
 @dataclass(slots=True)
+class Page:
+    """What one person's pages told of a session.
+
+    Attributes:
+        lines: How many lines there are.
+        errors: Those of them at error.
+        name: Who, by name or else by id.
+        room: Where.
+    """
+
+    lines: int = 0
+    errors: int = 0
+    name: str | None = None
+    room: str | None = None
+
+
+@dataclass(slots=True)
 class Entry:
     """One session.
 
     Attributes:
         trail: Its events and processes.
-        user: Who, by name or else by id.
+        user: Who, by name or else by id; all of them where different people joined under one id.
+        user_ids: Their ids.
         room: Where.
-        state: The last one that was told.
+        state: The last one that was told; ``opened`` where a page was merely opened.
         reason: Why it ended.
         lines: Lines that are its own.
         errors: Those of them at error.
@@ -47,6 +68,7 @@ class Entry:
 
     trail: Trail
     user: str | None = None
+    user_ids: set[str] = field(default_factory=set)
     room: str | None = None
     state: str = ""
     reason: str = ""
@@ -54,6 +76,7 @@ class Entry:
     errors: int = 0
     missing: int = 0
     silent: list[str] = field(default_factory=list)
+    pages: dict[str, Page] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:
@@ -90,6 +113,8 @@ def roll(lines: Iterable[Line]) -> dict[str, Entry]:
             session = str(line.record["sessionId"])
             entry = found.get(session) or found.setdefault(session, Entry(Trail(session)))
             _note(entry, line)
+    for entry in found.values():
+        _settle(entry)
     return found
 
 
@@ -103,7 +128,9 @@ def add_missing(entries: Iterable[Entry], holes: Sequence[Hole], *, whole: bool)
     """
     for entry in entries:
         trail = entry.trail
-        entry.silent = list(dict.fromkeys(service for service, _ in silent(trail, whole=whole)))
+        names = [service for service, _ in silent(trail, whole=whole)]
+        names += [BROWSER for _ in unclosed(trail)]
+        entry.silent = list(dict.fromkeys(names))
         entry.missing = sum(
             hole.gap.last - hole.gap.first + 1
             for hole in holes
@@ -116,16 +143,44 @@ def add_missing(entries: Iterable[Entry], holes: Sequence[Hole], *, whole: bool)
 def _note(entry: Entry, line: Line) -> None:
     record = line.record
     entry.trail.note(record)
+    user, name, room = (_text(record.get(key)) for key in (USER_ID, USER_NAME, ROOM))
+    failed = record.get(LEVEL) == "error"
+    if record[SERVICE] == BROWSER:
+        page = entry.pages.setdefault(user or "", Page())
+        page.lines += 1
+        page.errors += failed
+        page.name, page.room = name or page.name or user, page.room or room
+        return
+    if entry.trail.is_strange(record):
+        return
     entry.lines += 1
-    entry.errors += record.get(LEVEL) == "error"
-    entry.room = entry.room or _text(record.get(ROOM))
-    entry.user = _text(record.get(USER_NAME)) or entry.user or _text(record.get(USER_ID))
+    entry.errors += failed
+    entry.room = entry.room or room
+    entry.user = name or entry.user or user
     event = record.get(EVENT)
     if event == "session.ended":
         meta = entry.trail.steps[-1].meta
         entry.state, entry.reason = str(meta.get("state", "ended")), str(meta.get("reason", ""))
     elif event in _STATES:
         entry.state, entry.reason = _STATES[event], ""
+
+
+def _settle(entry: Entry) -> None:
+    """Add what the pages of those who joined have told; other people's pages prove nothing."""
+    trail = entry.trail
+    trail.settle()
+    trail.steps.sort(key=attrgetter("at"))
+    believed = {user: page for user, page in entry.pages.items() if trail.believes(user)}
+    for page in believed.values():
+        entry.lines += page.lines
+        entry.errors += page.errors
+        entry.room = entry.room or page.room
+        entry.user = entry.user or page.name
+    entry.user_ids = trail.people | {user for user in believed if user}
+    if len(trail.joined) > 1:
+        entry.user = ", ".join(trail.joined.values())
+    if not entry.state and any(step.event == "page.opened" for step in trail.steps):
+        entry.state = "opened"
 
 
 def _text(value: Any) -> str | None:

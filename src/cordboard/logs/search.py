@@ -85,6 +85,7 @@ class Search:
     def lanes(self) -> list[Lane]:
         """Return the entries of each track that belong to the session, or mention it."""
         own = self._own()
+        self.trail.settle()
         around: list[list[Entry]] = [[] for _ in own]
         if self.trail.boots or self.trail.traces:
             self._count_quickly()
@@ -209,7 +210,16 @@ class Search:
         mention = mention_of(self.trail.session)
         found = [entry for entry in scan.entries() if not mention.search(entry.raw)]
         self._kept += sum(len(entry.raw) for entry in found)
+        self._note_others(found, track)
         return found
+
+    def _note_others(self, entries: list[Entry], track: Track) -> None:
+        """Note which processes that may serve this session alone speak of another one."""
+        for boot in self.trail.alone:
+            mark = boot.encode()
+            for entry in entries:
+                if mark in entry.raw and boot in self.trail.alone:
+                    self.trail.note(record_of(entry.raw, entry.key, track.service, track.formats))
 
     def _around_by_places(self) -> dict[Track, list[Entry]]:
         """Do the same for tracks that the C part can search; of the others, nothing is returned."""
@@ -232,6 +242,7 @@ class Search:
                 track.ledger.take(runs)
                 found[track] = [entry for entry in entries if not mention.search(entry.raw)]
                 self._kept += sum(len(entry.raw) for entry in found[track])
+                self._note_others(found[track], track)
         return found
 
     def _plain(self) -> list[Track]:

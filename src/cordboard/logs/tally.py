@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.contract.typed import Final
@@ -13,6 +14,7 @@ from cordboard.logs.evidence import (
     holes,
     latest,
     looked_at,
+    lost_ends,
     rotated,
     searched_whole,
     uncovered,
@@ -21,6 +23,7 @@ from cordboard.logs.evidence import (
 from cordboard.logs.expected import began, silent
 from cordboard.logs.glance import Glance, Summary
 from cordboard.logs.line import Line
+from cordboard.logs.page import BROWSER
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
 from cordboard.logs.times import shifted, timestamp
@@ -28,6 +31,7 @@ from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
 
 _HOW: Final = ("explicit", "inherited", "inferred", "absent")
+_REASONS_SHOWN: Final = 8
 _QUIET: Final = ("file",)
 """Kinds of which only those that returned something, or should have, are named."""
 
@@ -55,6 +59,7 @@ class Tally:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.attribution: Counter[str] = Counter()
+        self.inferred: Counter[str] = Counter()
         self.mentions = 0
         self.services: dict[str, Heard] = {}
         self.streams: dict[int, Heard] = {}
@@ -65,6 +70,8 @@ class Tally:
         """Count a line of a stream."""
         at = str(line.record[TIMESTAMP])
         self.attribution[line.attribution] += 1
+        if line.inferred_from is not None:
+            self.inferred[line.inferred_from] += 1
         service = str(line.record[SERVICE])
         if (heard := self.services.get(service)) is None:
             heard = self.services[service] = Heard()
@@ -143,6 +150,13 @@ class Tally:
             yield from _why_nothing(query, tracks)
         if trail is None:
             return
+        for reason, lines in self.inferred.most_common(_REASONS_SHOWN):
+            yield f"{count(lines, 'line is', 'lines are')} inferred to be the session's: {reason}."
+        if len(trail.joined) > 1:
+            yield (
+                "Different users joined under this id, one after the other: "
+                f"{', '.join(_named(trail.joined))}. Their calls are not one call."
+            )
         if self.mentions and not query.mentions:
             words = count(self.mentions, "further line mentions", "further lines mention")
             yield f"{words} the session; --mentions shows {'it' if self.mentions == 1 else 'them'}."
@@ -150,6 +164,12 @@ class Tally:
             yield from map(str, skews(trail.steps))
         if trail.services and query.since and not began(trail):
             yield "The session's beginning is not in the window; without one all of it is shown."
+
+
+def _named(people: Mapping[str, str]) -> Iterator[str]:
+    """Yield names with their ids."""
+    for user, name in islice(people.items(), _REASONS_SHOWN):
+        yield user if name == user else f"{name} ({user})"
 
 
 def _unheard(
@@ -185,6 +205,8 @@ def _missing_of_session(
     mute = list(silent(trail, whole=whole, cut_off=query.until is not None))
     for service, reason in mute:
         yield service, why_silent(service, reason, trail, tracks, heads)
+    for why in lost_ends(trail, query.end):
+        yield BROWSER, why
     for service, head in heads.items():
         cut_off = head.key >= trail.first or (whole and not began(trail))
         if service in trail.services and service not in dict(mute) and head.seq > 1 and cut_off:

@@ -90,7 +90,7 @@ def test_the_text_says_what_the_page_says() -> None:
         "INCOMPLETE",
         "MISSING  gap: lines are missing: their numbers have a gap (boot 9f31c2aa: seq 17 to 21)",
         "3 lines late",
-        "ALL LINES (25)",
+        "ALL LINES (26)",
         "Ask again: cordboard logs --local --session call-7",
     ):
         assert words in said

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any, Final
 
 from cordboard.contract.record import LEVELS, SERVER_PREFIX, level_from_name
+from cordboard.logs.attribution import is_read
 from cordboard.logs.report.units import microseconds
 from cordboard.logs.report.visible import as_text, pairs
 
@@ -21,6 +22,7 @@ class Entry:
         us: Microseconds since 1970; None where the line has no time.
         session_id: None where it names no session, or a machine only.
         error: Its error in words, and its stack; both empty without one.
+        read: It tells of a request that only read the session.
     """
 
     index: int
@@ -38,6 +40,7 @@ class Entry:
     meta: Mapping[str, Any]
     error: str
     stack: str
+    read: bool = False
 
     @property
     def bad(self) -> bool:
@@ -79,6 +82,7 @@ def entry(index: int, record: Mapping[str, Any], session_id: str | None = None) 
         meta=meta if isinstance(meta, Mapping) else _EMPTY,
         error=_error_words(error),
         stack=as_text(error.get("stack") or "") if isinstance(error, Mapping) else "",
+        read=is_read(record),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cordboard.logs.coverage import Coverage, count
+from cordboard.logs.page import BROWSER, HEARD
 from cordboard.logs.report.attempts import Attempt, attempts
 from cordboard.logs.report.bounded import HeadTail
 from cordboard.logs.report.entry import Entry, entry
@@ -13,10 +14,12 @@ from cordboard.logs.report.lanes import LaneMaker, Lanes
 from cordboard.logs.report.stages import Startup, startup
 from cordboard.logs.report.trouble import TroubleFinder, Troubles
 from cordboard.logs.report.turns import Latency, Turn, latency, turns
-from cordboard.logs.report.verdict import Story, Verdict, judge, seconds_told
+from cordboard.logs.report.verdict import WORDS_MAX, Story, Verdict, judge, seconds_told
+from cordboard.logs.report.visible import one_line
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000
+WHO: Final = ("user_id", "user_name", "room")
 _JOINS: Final = frozenset(
     {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
 )
@@ -29,7 +32,7 @@ class Session:
     Attributes:
         length_ms: From the bot's start to the end.
         state: Its terminal state and reason; empty where no line tells.
-        notes: What a reader should know before believing the rest.
+        people: The names of all whose joins under this id were accepted.
     """
 
     session_id: str
@@ -47,6 +50,7 @@ class Session:
     errors: int = 0
     warnings: int = 0
     stays: int = 1
+    people: tuple[str, ...] = ()
     startup: Startup = field(default_factory=Startup)
     turns: tuple[Turn, ...] = ()
     latency: Latency | None = None
@@ -77,29 +81,77 @@ class Model:
 
 @dataclass(slots=True)
 class _Told:
-    """What was told of one session so far."""
+    """What was told of one session so far; what pages told apart, for each person who is signed in there."""
 
     lines: int = 0
     errors: int = 0
     warnings: int = 0
     first_us: int | None = None
     last_us: int | None = None
+    heard_us: int | None = None
+    errors_us: list[int] = field(default_factory=list)
     who: dict[str, str] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
+    joined: dict[str, str] = field(default_factory=dict)
     events: HeadTail[Entry] = field(default_factory=lambda: HeadTail(EVENTS_MAX))
+    pages: "dict[str, _Told]" = field(default_factory=dict)
 
     def add(self, item: Entry) -> None:
+        if item.service == BROWSER:
+            self.pages.setdefault(item.user_id or "", _Told()).take(item)
+            return
+        self.take(item)
+        if item.user_id is not None:
+            name = item.user_name or item.user_id
+            self.people[item.user_id] = name
+            if item.event == "join.accepted":
+                self.joined[item.user_id] = name
+
+    def take(self, item: Entry) -> None:
         self.lines += 1
         self.errors += item.level == "error"
         self.warnings += item.level == "warn"
-        if item.us is not None:
-            self.first_us = item.us if self.first_us is None else min(self.first_us, item.us)
-            self.last_us = item.us if self.last_us is None else max(self.last_us, item.us)
-        for name in ("user_id", "user_name", "room"):
+        if item.us is not None and not item.read:
+            self.first_us = _least(self.first_us, item.us)
+            self.last_us = _most(self.last_us, item.us)
+            if item.level == "error" and len(self.errors_us) < EVENTS_MAX:
+                self.errors_us.append(item.us)
+            if item.message == HEARD:
+                self.heard_us = item.us
+        for name in WHO:
             value = getattr(item, name)
             if value:
                 self.who[name] = value
         if item.event:
             self.events.add(item)
+
+    def settle(self) -> None:
+        """Add what the pages of those who joined have told; other people's pages prove nothing."""
+        known = self.joined or self.people
+        for user, page in self.pages.items():
+            if not known or not user or user in known:
+                self._merge(page)
+        self.pages.clear()
+
+    def _merge(self, page: "_Told") -> None:
+        self.lines += page.lines
+        self.errors += page.errors
+        self.warnings += page.warnings
+        self.first_us = _least(self.first_us, page.first_us)
+        self.last_us = _most(self.last_us, page.last_us)
+        self.heard_us = _most(self.heard_us, page.heard_us)
+        self.errors_us += page.errors_us
+        self.who = {**page.who, **self.who}
+        for item in page.events:
+            self.events.add(item)
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((us for us in (one, other) if us is not None), default=None)
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return max((us for us in (one, other) if us is not None), default=None)
 
 
 class ModelMaker:
@@ -132,6 +184,8 @@ class ModelMaker:
 
     def model(self, coverage: Coverage) -> Model:
         """Return the model of all records so far."""
+        for told in self._told.values():
+            told.settle()
         sessions = tuple(
             sorted(
                 (_session(name, told) for name, told in self._told.items()),
@@ -161,13 +215,16 @@ def _session(name: str, told: _Told) -> Session:
     stays = _stays(ordered)
     events = stays[-1]
     path = startup(events)
-    story = Story(events, path)
+    began = min((item.us for item in events if item.us is not None), default=0)
+    heard = told.heard_us is not None and told.heard_us >= began
+    errors = told.errors if len(stays) == 1 else sum(us >= began for us in told.errors_us)
+    story = Story(events, path, page=_has_page(events), heard=heard)
     ended = story.last("session.ended")
     all_turns = turns(events)
     bot = next((item.meta["bot"] for item in events if isinstance(item.meta.get("bot"), str)), "")
     return Session(
         session_id=name,
-        verdict=judge(story, told.lines),
+        verdict=judge(story, told.lines, errors),
         bot=bot,
         first_us=told.first_us,
         last_us=told.last_us,
@@ -183,8 +240,24 @@ def _session(name: str, told: _Told) -> Session:
         latency=latency(all_turns),
         attempts=attempts(events),
         events=tuple(events),
-        **told.who,
+        people=tuple(told.joined.values()),
+        **_who(told, events),
     )
+
+
+def _who(told: _Told, events: Sequence[Entry]) -> dict[str, str]:
+    """Return whose stay it is, and where; of several stays under one id, of the last."""
+    said = [item for item in events if item.service != BROWSER]
+    found = {
+        name: value
+        for name in WHO
+        if (value := next((v for item in reversed(said) if (v := getattr(item, name))), None))
+    }
+    return found if "user_id" in found else {**told.who, **found}
+
+
+def _has_page(events: Sequence[Entry]) -> bool:
+    return any(item.event == "join.clicked" and item.service == BROWSER for item in events)
 
 
 def _stays(events: Sequence[Entry]) -> list[list[Entry]]:
@@ -261,4 +334,7 @@ def _about(session: Session) -> list[str]:
         said.append(
             f"The id was used for {session.stays} sessions one after the other; this is the last."
         )
+    if len(session.people) > 1:
+        names = one_line(", ".join(session.people), WORDS_MAX)
+        said.append(f"Different users joined under this id: {names}. Their lines are all below.")
     return said

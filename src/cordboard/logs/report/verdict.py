@@ -49,11 +49,27 @@ class Verdict:
 
 
 class Story:
-    """The events of one stay, to be asked for by name."""
+    """The events of one stay, to be asked for by name.
 
-    def __init__(self, events: Sequence[Entry], startup: Startup) -> None:
+    Args:
+        events: The events, in time order.
+        startup: The startup path.
+        page: Whether a page spoke: then its word counts on what was heard.
+        heard: Whether it heard the bot.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[Entry],
+        startup: Startup,
+        *,
+        page: bool = False,
+        heard: bool = False,
+    ) -> None:
         self.events = events
         self.startup = startup
+        self.page = page
+        self.heard = heard
         self._first: dict[str, Entry] = {}
         self._last: dict[str, Entry] = {}
         for item in events:
@@ -87,12 +103,13 @@ class Story:
         return PATH[names[-1]] if names else ""
 
 
-def judge(story: Story, lines: int) -> Verdict:
+def judge(story: Story, lines: int, errors: int = 0) -> Verdict:
     """Return the verdict on one stay.
 
     Args:
         story: Its events.
         lines: How many lines of the session there are.
+        errors: How many of them are at error.
     """
     ended = story.last("session.ended")
     if not lines:
@@ -105,28 +122,36 @@ def judge(story: Story, lines: int) -> Verdict:
     if reason == "user_absent":
         return _nobody(story)
     if reason in _ASKED_TO_END:
-        return _asked(story, reason)
+        return _asked(story, reason, errors)
     return _failed(story, ended, reason)
 
 
-def _asked(story: Story, reason: str) -> Verdict:
+def _asked(story: Story, reason: str, errors: int) -> Verdict:
     span = f" after {length(story.span_ms)}" if story.span_ms is not None else ""
     why = f"It ended{span}: {_ASKED_TO_END[reason]}."
-    if story.has("bot.first_audio"):
-        total = story.startup.total_ms
-        known = total is not None
-        heard = f"first audio {length(total)} after {_zero(story)}" if known else "the bot spoke"
-        recovery = _recovery(story)
-        if recovery is None:
-            return Verdict("ok", f"The call worked: {heard}.", (why,))
-        return Verdict(
-            "warn", f"The call worked, but changed its runner: {heard}.", (recovery, why)
-        )
+    if story.page and not story.heard and story.has("bot.first_audio"):
+        return Verdict("warn", "The bot spoke, and the page never heard it.", (why,))
+    if story.has("bot.first_audio") or story.heard:
+        return _worked(story, why, errors)
     if story.has("user.connected", "bot.connected"):
         return Verdict("warn", "Connected, but no line tells of any audio of the bot.", (why,))
     if not story.has("bot.started"):
         return Verdict("warn", "It ended, and no line tells that a bot had started.", (why,))
     return Verdict("warn", "The bot started, and no line tells that anybody connected.", (why,))
+
+
+def _worked(story: Story, why: str, errors: int) -> Verdict:
+    total = story.startup.total_ms
+    known = total is not None
+    heard = f"first audio {length(total)} after {_zero(story)}" if known else "the bot spoke"
+    recovery = _recovery(story)
+    if recovery is not None:
+        return Verdict(
+            "warn", f"The call worked, but changed its runner: {heard}.", (recovery, why)
+        )
+    if errors:
+        return Verdict("warn", f"The call worked, with {count(errors, 'error')}: {heard}.", (why,))
+    return Verdict("ok", f"The call worked: {heard}.", (why,))
 
 
 def _recovery(story: Story) -> str | None:
