@@ -32,7 +32,10 @@ def template(script: str = "sleep 60", **pod: Any) -> JobTemplate:
         "name": "runner", "image": pod.pop("image", IMAGE), "command": ["sh", "-c", script],
         "startupProbe": None, "livenessProbe": None,
     }  # fmt: skip
-    spec = {"terminationGracePeriodSeconds": 16, "containers": [container], **pod}
+    spec = {
+        "terminationGracePeriodSeconds": 16, "containers": [container],
+        "securityContext": {"runAsUser": 65534}, **pod,
+    }  # fmt: skip
     return JobTemplate(base={"spec": {"template": {"spec": spec}}}, cpu="10m", memory="32Mi")
 
 

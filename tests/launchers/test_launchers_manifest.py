@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.ids import canonical_room
 from cordboard.contract.launch import Launch
 from cordboard.launchers.kubernetes_manifest import (
     JobTemplate,
@@ -88,6 +89,33 @@ class TestManifest:
         assert env(job)["REDIS_URL"] == {"secretKeyRef": {"name": "mine", "key": "REDIS_URL"}}
         previous = env(job)["BOT_CONTROL_SHARED_SECRET_PREV"]["secretKeyRef"]
         assert previous["optional"] is True
+
+    @pytest.mark.parametrize("name", ["t", "token", "access_token", "API_KEY"])
+    def test_no_token_of_a_room(self, name: str) -> None:
+        """A token in the room's URL is in no part of a Job, as the room's one spelling has none."""
+        room = canonical_room(f"https://acme.daily.co/standup?{name}=room-token&lang=en")
+        job = json.dumps(job_manifest(launch(room_url=room), JobTemplate()))
+        assert "room-token" not in job
+        assert "https://acme.daily.co/standup" in job
+
+    def test_restricted(self) -> None:
+        """By default a Job fits PodSecurity's level "restricted"; a template may say otherwise."""
+        spec = job_manifest(launch(), JobTemplate())["spec"]["template"]["spec"]
+        assert spec["securityContext"] == {
+            "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"},
+        }  # fmt: skip
+        assert spec["containers"][0]["securityContext"] == {
+            "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
+        }  # fmt: skip
+        said = {"securityContext": {"runAsNonRoot": False, "runAsUser": 0}}
+        ours = {"name": "runner", "securityContext": {"readOnlyRootFilesystem": True}}
+        base = {"spec": {"template": {"spec": {**said, "containers": [ours]}}}}
+        spec = job_manifest(launch(), JobTemplate(base=base))["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is False
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        context = spec["containers"][0]["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
 
     def test_no_expansion(self) -> None:
         """A value from outside cannot ask for a variable's value."""

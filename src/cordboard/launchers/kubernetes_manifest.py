@@ -172,6 +172,8 @@ def _defaults(launch: Launch, template: JobTemplate) -> dict[str, Any]:
         "terminationGracePeriodSeconds": GRACE_S,
         # A Service named cordboard-x would put CORDBOARD_X_PORT into the environment: no setting.
         "enableServiceLinks": False,
+        # Together with the container's: what PodSecurity's level "restricted" demands.
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     }
     if not template.service_account:
         pod["automountServiceAccountToken"] = False
@@ -223,6 +225,10 @@ def _container(template: JobTemplate, grace_s: int) -> dict[str, Any]:
         "resources": {
             "requests": {"cpu": template.cpu, "memory": template.memory},
             "limits": {"memory": template.memory},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
         },
     }
 
