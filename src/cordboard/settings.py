@@ -246,6 +246,13 @@ class Settings:
         "for a proxy or a tunnel that hands its own name on; all others are refused, as a web page "
         "can have its own name lead to this machine (DNS rebinding).",
     )
+    wrong_secrets_per_minute: int = _setting(
+        60,
+        "CORDBOARD_WRONG_SECRETS_PER_MINUTE",
+        "Wrong control secrets that one address may send in a minute; further ones are answered with "
+        "429. A monitor with an old secret sends four. A right one is always let in, as callers may "
+        "share an address with whoever guesses.",
+    )
     log_dir: str | None = _setting(
         None,
         "CORDBOARD_LOG_DIR",

@@ -354,6 +354,7 @@ class TestLooking:
         await gateway.join(sessionId="a")
         async with gateway.client.get("/sessions/a/events") as answer:
             assert answer.content_type == "text/event-stream"
+            assert answer.headers["X-Accel-Buffering"] == "no"  # of proxies such as nginx
             first = await answer.content.readline()
             assert first == b"event: state\n"
             await gateway.run("a", 1)
@@ -400,11 +401,23 @@ class TestOffer:
         assert "wait" in body["hint"]
 
     async def test_unreachable(self, gateway: Gateway) -> None:
-        """A runner that cannot be reached: 502."""
+        """A runner that cannot be reached: 502, in our words and without its address."""
         await gateway.join(sessionId="a")
         await gateway.run("a", 1, "http://127.0.0.1:9")
-        status, _, _ = await gateway.ask("POST", "/sessions/a/offer", {})
-        assert status == 502
+        status, body, _ = await gateway.ask("POST", "/sessions/a/offer", {})
+        assert (status, body["code"]) == (502, "runner_unreachable")
+        assert "127.0.0.1" not in str(body)
+
+    @pytest.mark.parametrize("answer", [(401, {}), (403, {}), (302, {})])
+    async def test_answers_of_no_runner(
+        self, gateway: Gateway, stand_in: StandIn, answer: tuple[int, Any]
+    ) -> None:
+        """A runner that does not know us, or is none: 502; the caller is not told to sign in."""
+        await gateway.join(sessionId="a")
+        await gateway.run("a", 1, stand_in.url)
+        stand_in.answers["/offer"] = answer
+        status, body, _ = await gateway.ask("POST", "/sessions/a/offer", {})
+        assert (status, body["code"]) == (502, "runner_unreachable")
 
 
 async def test_redis_away() -> None:

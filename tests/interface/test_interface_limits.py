@@ -7,8 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cordboard.interface.limits import Buckets, Limits, Open, Sampler, TooManyError
+from cordboard.interface.limits import Limits, Open
 from cordboard.settings import Settings
+from cordboard.web.limits import Buckets, Sampler, TooManyError
 from interface.interface_support import Site, an_id
 from tests_support import until
 

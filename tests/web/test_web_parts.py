@@ -94,3 +94,18 @@ async def test_no_pages_from_elsewhere(part: str) -> None:
         for path in ("/docs", "/redoc"):
             answer = await asking.get(path, headers={"Authorization": f"Bearer {SECRET}"})
             assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
+async def test_readiness_tells_strangers_a_code_alone(part: str) -> None:
+    """Why a part is not ready, and where its Redis is, is for those with the secret."""
+    app = make(part)
+    app.state.services = None
+    async with client(app) as asking:
+        answer = await asking.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json().keys() == {"status", "code"}
+        assert answer.json()["status"] == "not ready"
+        full = await asking.get("/readyz", headers={"Authorization": f"Bearer {SECRET}"})
+        assert full.json()["code"] == answer.json()["code"]
+        assert full.json()["detail"]

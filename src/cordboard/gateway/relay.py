@@ -52,6 +52,6 @@ class Relay:
                 "The runner that holds the session does not know this gateway.",
                 hint="All parts need the same BOT_CONTROL_SHARED_SECRET.",
             )
-        if reply.media_type not in _JSON:
+        if reply.media_type not in _JSON or 300 <= reply.status < 400:  # noqa: PLR2004 - redirects
             raise UpstreamError("What answers for the runner is no runner.")
         return reply

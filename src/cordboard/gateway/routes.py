@@ -216,11 +216,13 @@ async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the argument
 @router.get(
     "/sessions/{session_id}", tags=["sessions"], summary="Show a session", responses={404: _PROBLEM}
 )
-async def session(session_id: str, svc: Deps, response: Response) -> dict[str, Any]:
-    """Return a session's record with its stages."""
-    record = await _session(svc, session_id)
-    response.headers[HEADER_SESSION_ID] = session_id
-    return session_answer(record)
+async def session(session_id: str, svc: Deps) -> dict[str, Any]:
+    """Return a session's record with its stages.
+
+    A look at a session is no part of it: the access line is the session's only where the request
+    itself carries its id.
+    """
+    return session_answer(await _record(svc, session_id))
 
 
 @router.get(
@@ -235,11 +237,12 @@ async def events(session_id: str, svc: Deps) -> StreamingResponse:
 
     A gateway that stops ends the stream without it: whoever follows asks again.
     """
-    record = await _session(svc, session_id)
+    record = await _record(svc, session_id)
     return StreamingResponse(
         _events(svc, session_id, record.room_url),
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", HEADER_SESSION_ID: session_id},
+        # nginx and others of its kind else hold a stream back until their buffer is full.
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
@@ -330,7 +333,7 @@ async def _session(svc: "Services", session_id: str, room: str = "") -> SessionR
     Raises:
         NotFoundError: There is none.
     """
-    record: SessionRecord = await svc.store.session(_known_id(session_id), room=room or None)
+    record = await _record(svc, session_id, room)
     adopt(
         session_id=session_id,
         room=record.room_url,
@@ -338,6 +341,12 @@ async def _session(svc: "Services", session_id: str, room: str = "") -> SessionR
         user_id=record.user_id,
         user_name=record.user_name,
     )
+    return record
+
+
+async def _record(svc: "Services", session_id: str, room: str = "") -> SessionRecord:
+    """Return a session's record; the request's lines stay as they are."""
+    record: SessionRecord = await svc.store.session(_known_id(session_id), room=room or None)
     return record
 
 

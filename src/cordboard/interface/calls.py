@@ -26,8 +26,8 @@ from cordboard.interface import words
 from cordboard.interface.gateway import Answer, no_such_session, session_path
 from cordboard.interface.identity import renew, required_person
 from cordboard.interface.intake import LINES_MAX
-from cordboard.interface.limits import TooManyError
 from cordboard.interface.login import Person
+from cordboard.web.limits import TooManyError
 from cordboard.web.proxies import client_address
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.interface.limits import Sampler
 from cordboard.interface.origin import Origin, host_of, parse
 from cordboard.web.auth import OPEN_PATHS, ControlSecretMiddleware, Secrets
 from cordboard.web.guard import UnknownHostError
+from cordboard.web.limits import Sampler
 from cordboard.web.problems import problem
 
 # What probes and Prometheus ask by a pod's address; metrics need the control secret.

@@ -19,11 +19,11 @@ from cordboard.context.carrier import HEADER_BAGGAGE, HEADER_SESSION_ID, OWN_HEA
 from cordboard.contract.errors import InvalidValueError, SettingsError, UnauthorizedError
 from cordboard.contract.ids import is_session_id
 from cordboard.emit import get_logger
-from cordboard.interface.limits import Sampler
 from cordboard.interface.login import ForgedError, Known, Login, Person, check_name
 from cordboard.interface.origin import Origin, is_secure
 from cordboard.secret_files import LENGTH_MIN
 from cordboard.settings import Settings
+from cordboard.web.limits import Sampler
 from cordboard.web.middleware import CLAIMED
 from cordboard.web.proxies import PROXIED
 

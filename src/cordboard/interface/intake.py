@@ -22,10 +22,11 @@ from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc
 from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
 from cordboard.emit import forward, get_logger
 from cordboard.emit.foreign import why_invalid
-from cordboard.interface.limits import Bucket, Clock, Quota, Sampler, take_all
+from cordboard.interface.limits import Quota
 from cordboard.interface.login import Person
 from cordboard.interface.owners import Known, Owners
 from cordboard.settings import Settings
+from cordboard.web.limits import Bucket, Clock, Sampler, take_all
 
 LINES_MAX: Final = 500
 BURST_S: Final = 20  # of lines: two of a page's fullest buffers, which is what an outage holds up

@@ -20,8 +20,8 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.record import SERVER_PREFIX
-from cordboard.interface.limits import Buckets, TooManyError, take_all
 from cordboard.interface.login import Person
+from cordboard.web.limits import Buckets, TooManyError, take_all
 
 KEPT_MAX: Final = 20_000
 """Answers that are kept, about 300 bytes each: those of the last ten thousand calls."""

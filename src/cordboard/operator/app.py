@@ -62,7 +62,7 @@ def create_app(
         if not working or any(task.done() for task in working):
             raise NotReadyError("The operator's loops do not run.")
         agreed.check()
-        await store.ping()
+        await store.check_writable()
 
     app = FastAPI(
         title="Cordboard operator",

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from cordboard import __version__
-from cordboard.context import bound_context, current
+from cordboard.context import adopt, bound_context, current
 from cordboard.contract.errors import (
     ConflictError,
     CordboardError,
@@ -119,12 +119,14 @@ class Runner:
     async def start(self, body: StartBody) -> BotSession:
         """Start the session that was asked for."""
         launch = body.launch()
+        _adopt(launch)
         known = body.sessionId is not None and body.epoch is not None
         if launch.bot not in self.registry.host.zygote.bots:
             raise InvalidValueError(f"This runner has no bot {launch.bot!r}.")
         if not known:
             self.registry.check_room()
             launch = await self._claim(launch)
+            _adopt(launch)
         session = BotSession(launch, self.registry.host)
         with bound_context(session.context):
             if body.sessionId is None:
@@ -299,6 +301,7 @@ def _add_routes(app: FastAPI) -> None:
     async def leave(session_id: str, runner: Deps) -> dict[str, Any]:
         """Stop the bot: cancel, SIGTERM, SIGKILL; answers when it is gone."""
         found = runner.registry.get(session_id)
+        _adopt(found.launch)
         with bound_context(found.context):
             await found.stop("left")
             await found.finished.wait()
@@ -311,10 +314,25 @@ def _add_routes(app: FastAPI) -> None:
     ) -> JSONResponse:
         """Hand an offer or candidates to the bot's process; return its answer."""
         found = runner.registry.get(session_id)
+        _adopt(found.launch)
         with bound_context(found.context):
             status, answer = await found.ask(request.method, body.model_dump(exclude_unset=True))
         media = "application/json" if status < 400 else problems.MEDIA_TYPE  # noqa: PLR2004
         return JSONResponse(answer, status, media_type=media)
+
+
+def _adopt(launch: Launch) -> None:
+    """Make the request's lines, its access line among them, those of the session that it is about.
+
+    Looking at a session is no part of it, and adopts nothing.
+    """
+    adopt(
+        session_id=launch.session_id,
+        user_id=launch.user_id,
+        user_name=launch.user_name,
+        room=launch.room_url,
+        epoch=launch.epoch,
+    )
 
 
 def _answer(session: BotSession) -> dict[str, Any]:

@@ -4,11 +4,15 @@ Pure ASGI, so that a caller without the secret is refused before its body is rea
 """
 
 import hmac
+import math
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cordboard.context import EMPTY, bound_context
 from cordboard.contract.credential import runner_credential
 from cordboard.contract.errors import (
     BodyTooLargeError,
@@ -17,13 +21,29 @@ from cordboard.contract.errors import (
     SettingsError,
     UnauthorizedError,
 )
+from cordboard.emit import get_logger
 from cordboard.secret_files import LENGTH_MIN
+from cordboard.web.limits import Buckets, Sampler, TooManyError, take_all
 from cordboard.web.problems import problem
+from cordboard.web.proxies import client_address
 
 HEADER: Final = "X-Bot-Secret"
 BODY_MAX_BYTES: Final = 64 * 1024
 OPEN_PATHS: Final = ("/healthz", "/readyz")
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+PROVEN: Final = "cordboard.proven"
+"""Key of a scope: whether a request to an open path came with the secret all the same."""
+
+WRONG_PER_MINUTE: Final = 60
+"""Wrong secrets of one address in a minute; a monitor with an old one sends four."""
+
+refusals = Counter(
+    "cordboard_auth_refused",
+    "Requests without the control secret, or with a wrong one.",
+    ["reason"],
+)
+log = get_logger("auth")
 
 Secrets = Callable[[], tuple[str, ...]]
 
@@ -92,49 +112,96 @@ class ControlSecretMiddleware:
         *,
         required: bool,
         open_paths: Iterable[str] = OPEN_PATHS,
+        wrong_per_minute: int = WRONG_PER_MINUTE,
     ) -> None:
         self._app = app
         self._secrets = secrets
         self._required = required
         self._open = frozenset(open_paths)
+        self._wrong = Buckets(wrong_per_minute / 60, wrong_per_minute)
+        self._sampler = Sampler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "lifespan" or self._is_open(scope) or not self._required:
+        if scope["type"] == "lifespan" or not self._required:
             await self._app(scope, receive, send)
-            return
-        error = self._refusal(scope)
-        if error is None:
-            await self._app(scope, receive, send)
-        else:
+        elif self._is_open(scope):
+            scope[PROVEN] = self._is_right(scope)
+            with bound_context(EMPTY):  # nobody has shown that the session is hers
+                await self._app(scope, receive, send)
+        elif error := self._refusal(scope):
             await refuse(error, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
         return scope["type"] == "http" and scope["path"] in self._open
 
-    def _refusal(self, scope: Scope) -> CordboardError | None:
-        try:
-            secrets = self._secrets()
-        except SettingsError:
-            secrets = ()
-        if not secrets:
-            return NotReadyError("This server has no control secret, and lets nobody in.")
+    def _is_right(self, scope: Scope) -> bool:
         given = _given(scope)
         # Every comparison is made, so that the time tells nothing of which one failed.
-        if sum(hmac.compare_digest(given, _bytes(secret)) for secret in secrets) > 0:
+        return sum(hmac.compare_digest(given, _bytes(secret)) for secret in self._known()) > 0
+
+    def _known(self) -> tuple[str, ...]:
+        try:
+            return self._secrets()
+        except SettingsError:
+            return ()
+
+    def _refusal(self, scope: Scope) -> CordboardError | None:
+        if not self._known():
+            return NotReadyError("This server has no control secret, and lets nobody in.")
+        if self._is_right(scope):
             return None
-        return UnauthorizedError(
+        given = _given(scope)
+        error = self._throttled(scope) if given else None
+        self._tell(scope, "throttled" if error else "wrong" if given else "missing")
+        return error or UnauthorizedError(
             "The control secret is missing or wrong.",
             hint="Send Authorization: Bearer SECRET, or X-Bot-Secret: SECRET.",
         )
 
+    def _throttled(self, scope: Scope) -> CordboardError | None:
+        """Count a wrong secret.
+
+        A right one is let in all the same: callers may share an address with whoever guesses, and
+        what cannot be guessed needs no lock-out that a stranger could bring about.
+        """
+        now = time.monotonic()
+        wait_s = take_all([(self._wrong.of(client_address(scope), now), 1)], now)
+        if wait_s == 0:
+            return None
+        return TooManyError(
+            "Too many wrong secrets came from this address.", retry_after_s=math.ceil(wait_s)
+        )
+
+    def _tell(self, scope: Scope, reason: str) -> None:
+        refusals.labels(reason).inc()
+        held = self._sampler.admit()
+        if held is None:
+            return
+        peer = (scope.get("client") or (None,))[0]
+        with bound_context(EMPTY):
+            log.warning(
+                "A caller was refused",
+                event="auth.refused",
+                reason=reason,
+                peer=peer,
+                path=scope["path"],
+                not_told=held,
+            )
+
 
 async def refuse(error: CordboardError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request with an error; a WebSocket is closed before it is open."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
-    else:
-        await problem(error)(scope, receive, send)
+    """Answer a request with an error; a WebSocket is closed before it is open.
+
+    Nothing that the request claims is bound while that is done.
+    """
+    with bound_context(EMPTY):
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+        else:
+            await problem(error)(scope, receive, send)
 
 
 def _given(scope: Scope) -> bytes:

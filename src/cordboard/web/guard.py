@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cordboard.context import EMPTY, bound_context
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
@@ -20,7 +21,9 @@ from cordboard.web.auth import (
     Secrets,
     refuse,
 )
+from cordboard.web.limits import Sampler
 from cordboard.web.middleware import SessionMiddleware
+from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 
 HINT: Final = (
     "Use http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name the "
@@ -54,6 +57,7 @@ class LocalHostsMiddleware:
         self._app = app
         self._more = frozenset(name.lower() for name in more)
         self._hint = hint
+        self._sampler = Sampler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -64,7 +68,12 @@ class LocalHostsMiddleware:
             "This server listens on its own machine only, and was asked under another name.",
             hint=self._hint,
         )
-        log.warning("A request for an unknown host was refused", path=scope["path"])
+        held = self._sampler.admit()
+        if held is not None:
+            with bound_context(EMPTY):
+                log.warning(
+                    "A request for an unknown host was refused", path=scope["path"], not_told=held
+                )
         await refuse(error, scope, receive, send)
 
     def _known(self, scope: Scope) -> bool:
@@ -99,12 +108,15 @@ def protect(
         hosts: Names under which it answers on loopback, beside those of the settings.
         body_max_bytes: The most that is read of a body.
     """
+    required = bool(settings.control_secrets) or not local
     app.add_middleware(BodyLimitMiddleware, limit_bytes=body_max_bytes)
     app.add_middleware(
         ControlSecretMiddleware,
         secrets=secrets or (lambda: settings.control_secrets),
-        required=bool(settings.control_secrets) or not local,
+        required=required,
+        wrong_per_minute=settings.wrong_secrets_per_minute,
     )
     if local:
         app.add_middleware(LocalHostsMiddleware, more=(*settings.local_hosts, *hosts))
-    app.add_middleware(SessionMiddleware)
+    app.add_middleware(SessionMiddleware, trust_identity=required)
+    app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))

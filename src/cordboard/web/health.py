@@ -5,8 +5,12 @@ Liveness never asks Redis: a Redis outage must not become a mass killing by a cl
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from cordboard.contract.errors import CordboardError
+from cordboard.web.auth import PROVEN
 
 Readiness = Callable[[], Awaitable[None]]
 
@@ -25,10 +29,15 @@ def install(app: FastAPI, ready: Readiness) -> None:
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["health"], summary="Ready to take work")
-    async def readyz() -> dict[str, str]:
-        """Answer 200 when work can be taken, else 503 with the reason."""
-        await ready()
-        return {"status": "ready"}
+    async def readyz(request: Request) -> Response:
+        """Answer 200 when work can be taken, else 503; the reason is for those with the secret."""
+        try:
+            await ready()
+        except CordboardError as error:
+            if request.scope.get(PROVEN, True):
+                raise
+            return JSONResponse({"status": "not ready", "code": error.code}, error.status)
+        return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", tags=["health"], summary="Metrics for Prometheus")
     async def metrics() -> Response:

@@ -6,11 +6,11 @@ does not wait for background tasks; the server's own access line is muted.
 """
 
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from time import perf_counter_ns
 from typing import Any, Final
 
-from cordboard.context import Context, bound_context, current, merged
+from cordboard.context import EMPTY, Context, bound_context, current, merged
 from cordboard.context.carrier import HEADER_SESSION_ID, extract_headers
 from cordboard.contract.ids import is_session_id
 from cordboard.emit import get_logger
@@ -33,6 +33,7 @@ _SERVER_ERROR: Final = 500
 _CLIENT_WENT: Final = 499  # as nginx has it: the client closed the connection
 _SWITCHING: Final = 101
 _FORBIDDEN: Final = 403
+_REFUSED: Final = frozenset({401, 403, 421})
 log = get_logger("http")
 
 
@@ -43,7 +44,8 @@ class SessionMiddleware:
         app: Any ASGI application.
         silent_paths: Requests to these write no access line.
         trust_identity: Whether ``X-User-Id`` and ``X-User-Name`` are believed: behind our own
-            services yes, before a browser no.
+            services yes, before a browser no. Of a request that ends as 401, 403 or 421 nothing is
+            believed: its access line is the server's own, with the claims in ``meta.claimed``.
     """
 
     def __init__(
@@ -67,10 +69,9 @@ class SessionMiddleware:
         context = found.context
         if not self.trust_identity:
             context = Context(session_id=context.session_id, traceparent=context.traceparent)
-        exchange = _Exchange(scope, send, context, silent=scope["path"] in self.silent_paths)
+        silent = scope["path"] in self.silent_paths
+        exchange = _Exchange(scope, send, context, found.refused, silent=silent)
         with bound_context(context):
-            if found.refused:
-                log.warning("Malformed session headers ignored", names=list(found.refused))
             try:
                 await self.app(scope, receive, exchange.send)
             except BaseException as error:
@@ -83,12 +84,31 @@ class SessionMiddleware:
 class _Exchange:
     """Watches what is sent, adds the session's header, and says how it went, once."""
 
-    __slots__ = ("_began_ns", "_context", "_said", "_scope", "_send", "_silent", "size", "status")
+    __slots__ = (
+        "_began_ns",
+        "_context",
+        "_malformed",
+        "_said",
+        "_scope",
+        "_send",
+        "_silent",
+        "size",
+        "status",
+    )
 
-    def __init__(self, scope: Scope, send: Send, context: Context, *, silent: bool) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        send: Send,
+        context: Context,
+        malformed: Sequence[str],
+        *,
+        silent: bool,
+    ) -> None:
         self._scope = scope
         self._send = send
         self._context = context
+        self._malformed = malformed
         self._silent = silent
         self._said = False
         self._began_ns = perf_counter_ns()
@@ -110,6 +130,7 @@ class _Exchange:
             self.size += len(message.get("bytes") or (message.get("text") or "").encode())
         elif kind == "websocket.close" and self.status is None:
             self.status = _FORBIDDEN
+            self._disown()
         await self._send(message)
         if kind == "http.response.body" and not message.get("more_body", False):
             self.say()
@@ -132,6 +153,8 @@ class _Exchange:
         self._said = True
         status = self.status or _SERVER_ERROR
         with bound_context(self._context):
+            if self._malformed:
+                log.warning("Malformed session headers ignored", names=list(self._malformed))
             (log.warning if status >= _SERVER_ERROR else log.info)(
                 "Request served",
                 method=self._scope.get("method", "WEBSOCKET"),
@@ -141,6 +164,21 @@ class _Exchange:
                 bytes=self.size,
                 **self._sender(),
             )
+
+    def _disown(self) -> None:
+        """Make the access line the server's own: a stranger writes into nobody's session."""
+        claimed = {
+            key: value
+            for key, value in (
+                ("sessionId", self._context.session_id),
+                ("userId", self._context.user_id),
+                ("userName", self._context.user_name),
+            )
+            if value
+        }
+        if claimed:
+            self._scope[CLAIMED] = {**self._scope.get(CLAIMED, {}), "claimed": claimed}
+        self._context = EMPTY
 
     def _sender(self) -> dict[str, Any]:
         """Return who sent the request, by address, and what of it was not believed."""
@@ -152,9 +190,14 @@ class _Exchange:
         """Echo the session, unless the application names one: then that is this exchange's.
 
         What is bound where the answer begins, beyond the request's own headers, was learnt of it
-        on the way (``context.adopt``): it belongs to the access line too.
+        on the way (``context.adopt``): it belongs to the access line too. Where nothing is bound any
+        more, or the request was refused, what it claimed is not believed.
         """
-        self._context = current()
+        learnt = current()
+        if self.status in _REFUSED or (learnt == EMPTY and self._context != EMPTY):
+            self._disown()
+            return
+        self._context = learnt
         headers = list(message.get("headers") or ())
         for name, value in headers:
             if name.lower() == _SESSION_HEADER:
