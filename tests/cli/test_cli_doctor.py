@@ -1,10 +1,13 @@
 """`cordboard doctor`."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from cordboard.cli import main
+from cordboard.contract.errors import BotFileError
+from cordboard.runner.trial import try_bot
 
 
 def test_a_configuration_that_cannot_be_read_is_told_once(
@@ -74,3 +77,59 @@ def test_a_directory_is_no_bot_file(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main(["doctor", "--bot", str(tmp_path)]) == 1
     assert f"Bot file {tmp_path}: this is a directory." in capfd.readouterr().out
+
+
+def checked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
+) -> str:
+    """What doctor says of a bot file."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("BOT_CONTROL_SHARED_SECRET", "a secret of the plane")
+    (tmp_path / "my_bot.py").write_text(text)
+    main(["doctor", "--bot", str(tmp_path / "my_bot.py")])
+    lines = capfd.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line[6:].startswith("bot file"))
+    return "\n".join(lines[at : at + 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import os\nimport not_there.sub\n", ", line 2, cannot be imported: ModuleNotFoundError"),
+        ("import os\nimport not_there.sub\n", f"{sys.executable} -m pip install not_there"),
+        (
+            "from pipecat.services.deepgram.stt import DeepgramSTTService\n",
+            f"Install it: {sys.executable} -m pip install 'pipecat-ai[deepgram]'",
+        ),
+        ("import os\n1 / 0\n", ", line 2, cannot be imported: ZeroDivisionError"),
+        ("import sys\nsys.exit('no key')\n", "cannot be imported: SystemExit: no key"),
+        ("def bot(arguments): ...\n", "has no `async def bot(runner_args)`"),
+        (
+            "from pipecat.no_such_part import some\n",
+            "Correct the file, or install what it imports.",
+        ),
+        ("bot = 1\n", "has no `async def bot(runner_args)`"),
+        ("import os\nprint('so long')\nos._exit(3)\n", "ended the process that imported it"),
+        (
+            "import os\nassert 'BOT_CONTROL_SHARED_SECRET' not in os.environ\nasync def bot(_): ...\n",
+            "ok    bot file       default: ",
+        ),
+    ],
+)
+def test_a_bot_file_is_imported(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    said: str,
+) -> None:
+    """What a runner would find is found: by the same words, with the line, and what to install."""
+    assert said in checked(tmp_path, capfd, monkeypatch, text)
+
+
+def test_a_bot_file_that_takes_too_long(tmp_path: Path) -> None:
+    """The check ends, and so does the process that imports."""
+    file = tmp_path / "my_bot.py"
+    file.write_text("import time\ntime.sleep(1000)\n")
+    with pytest.raises(BotFileError, match="was still being imported after 2 s"):
+        try_bot("default", str(file), within_s=2)

@@ -30,7 +30,11 @@ examples:
 
 Exit status: 0 when everything is fine, else 1.
 """
-    parser.add_argument("--bot", metavar="FILE", help="check this bot file")
+    parser.add_argument(
+        "--bot",
+        metavar="[NAME=]FILE",
+        help="check this bot file: it is imported, as a runner would",
+    )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
 
 
@@ -216,43 +220,20 @@ def _ask_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
 
 
 def _bot(args: argparse.Namespace) -> str:
+    from cordboard.contract import extras
     from cordboard.settings import load
 
-    bots = dict(load(args.config).bots) | ({"default": args.bot} if args.bot else {})
-    if not bots:
+    configured = load(args.config).bots
+    if not args.bot and not configured:
         return "none named: the built-in parrot"
-    return ", ".join(f"{name}: {_looks_like_a_bot(file)}" for name, file in bots.items())
+    extras.require("bots", "Importing a bot file")
+    from cordboard.runner.botfile import named_bots
+    from cordboard.runner.trial import try_bot
 
-
-def _looks_like_a_bot(file: str) -> str:
-    import ast
-    from pathlib import Path
-
-    from cordboard.contract.errors import BotFileError
-
-    try:
-        tree = ast.parse(Path(file).read_bytes(), file)
-    except IsADirectoryError as error:
-        raise BotFileError(
-            f"Bot file {file}: this is a directory.", hint="Name the Python file in it."
-        ) from error
-    except OSError as error:
-        raise BotFileError(f"Bot file {file}: {error.strerror}.", hint="Check the path.") from error
-    except (SyntaxError, ValueError) as error:
-        raise BotFileError(f"Bot file {file} is not Python: {error}.") from error
-    names = {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
-    imported = {
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    if "bot" not in names | imported:
-        raise BotFileError(
-            f"Bot file {file} has no `async def bot(runner_args)`.",
-            hint="Add one; it is the convention of Pipecat's runner.",
-        )
-    return file
+    bots = named_bots([args.bot] if args.bot else [], configured)
+    for name, file in bots.items():
+        try_bot(name, file)
+    return ", ".join(f"{name}: {file}" for name, file in bots.items())
 
 
 def _up(_args: argparse.Namespace) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, UsageError
+from cordboard.runner.missing import way_out
 
 Bot = Callable[[Any], Awaitable[Any]]
 
@@ -80,7 +81,7 @@ def _imported(name: str, path: Path) -> Any:
 def _not_imported(path: Path, error: BaseException) -> BotFileError:
     return BotFileError(
         f"Bot file {path}{_line(error, path)} cannot be imported: {type(error).__name__}: {error}.",
-        hint="Correct the file, or install what it imports.",
+        hint=way_out(error),
     )
 
 

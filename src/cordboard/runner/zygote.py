@@ -37,6 +37,7 @@ FORKED_S: Final = (
 LOOK_S: Final = 0.002
 WATCH_S: Final = 0.25
 GONE: Final = "The fork server of this runner has ended; another one is being started."
+TOO_SLOW: Final = "Do what takes long in bot(), not at import; a runner waits no longer."
 _PRELOAD: Final = "cordboard.runner.preload"
 
 log = get_logger("zygote")
@@ -281,7 +282,13 @@ class Zygote:
         try:
             process.start()
             theirs.close()
-            return ours.recv() if ours.poll(LOAD_TIMEOUT_S) else None
+            if not ours.poll(LOAD_TIMEOUT_S):
+                raise BotFileError(
+                    f"Bot file {', '.join(self.bots.values())} was still being imported after "
+                    f"{LOAD_TIMEOUT_S:.0f} s.",
+                    hint=TOO_SLOW,
+                )
+            return ours.recv()
         except (EOFError, ConnectionError):  # the fork server ended: a bot file can make it
             return None
         finally:
