@@ -15,9 +15,10 @@ from cordboard.contract.errors import (
     SessionInUseError,
     SettingsError,
     StoreUnavailableError,
+    TooManySessionsError,
 )
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
+from cordboard.store import Holder, Limits, Renewal, RunnerInfo, Store, open_store
 from cordboard.store.index import Claim
 from cordboard.store.keys import Keys, shard_of, shard_tags
 from cordboard.store.shards import ShardedStore
@@ -532,3 +533,32 @@ async def test_behind_a_sentinel() -> None:
                     await asyncio.sleep(0.1)
             assert (again.reused, again.session_id, again.epoch) == (True, "a", first.epoch)
             assert not (await join(store, "b", "webrtc:t")).reused
+
+
+async def test_what_the_server_can_do(plane: ShardedStore) -> None:
+    """It is asked of each shard's own server, of a cluster's primaries, too."""
+    await plane.check_permitted()
+    await plane.check_writable()
+    assert await plane.evicting_policy() is None
+    for shard in plane.shards:
+        assert (await shard._info("memory"))["maxmemory_policy"] == "noeviction"
+        assert await shard.tidy() == 0
+    assert await plane.slots() is None
+    await plane.register(RunnerInfo("r1", "http://r1", capacity=7))
+    assert await plane.slots() == 7
+
+
+async def test_a_bound_over_shards(plane: ShardedStore) -> None:
+    """A user's sessions of all shards count, and so does each end."""
+    limits = Limits(per_user=3)
+
+    async def ask(number: int) -> Any:
+        launch = Launch(f"s{number}", room(number % SHARDS), epoch=1, user_id="ada")
+        return await plane.accept(launch, queue_max=9, limits=limits)
+
+    for number in range(3):
+        await ask(number)
+    with pytest.raises(TooManySessionsError):
+        await ask(3)
+    await plane.leave(session_id="s1")
+    await ask(3)
