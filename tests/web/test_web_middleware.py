@@ -71,6 +71,22 @@ async def test_without_a_session_none_is_invented(records: Records) -> None:
     assert all(record["sessionId"].startswith("server:") for record in records)
 
 
+@pytest.mark.parametrize(("asked", "said"), [({"x_session_id": "mine"}, "mine"), ({}, "theirs")])
+async def test_an_answer_puts_no_line_into_the_session_that_it_names(
+    records: Records, asked: dict[str, str], said: str
+) -> None:
+    """A join that met another's session stays its own; a request without an id gets the answer's."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"x-session-id", b"theirs")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent = await ask(app, scope(**asked))
+    assert sent[0]["headers"] == [(b"x-session-id", b"theirs")]
+    assert [record["sessionId"] for record in records] == [said]
+
+
 async def test_a_malformed_header_is_one_warning(records: Records) -> None:
     """A malformed id is never an error for the caller: one warning line, and it is ignored."""
     sent = await ask(plain, scope(x_session_id="a b", x_session_epoch="x"))

@@ -187,7 +187,7 @@ class _Exchange:
         return {**peer, **self._scope.get(CLAIMED, {})}
 
     def _meet_header(self, message: Message) -> None:
-        """Echo the session, unless the application names one: then that is this exchange's.
+        """Echo the session, unless the application names one; of a request without, that is its own.
 
         What is bound where the answer begins, beyond the request's own headers, was learnt of it
         on the way (``context.adopt``): it belongs to the access line too. Where nothing is bound any
@@ -211,10 +211,9 @@ class _Exchange:
 
 
 def _of_session(context: Context, named: str) -> Context:
-    """Return the context of a session that an answer names.
+    """Return the context of a request whose answer names a session.
 
-    One that the request did not ask for is perhaps another user's: nothing else of the context fits.
+    One that the request did not ask for is perhaps another user's, as where a room is busy: who asks
+    puts no line into it.
     """
-    if context.session_id in {None, named}:
-        return merged(context, session_id=named)
-    return Context(session_id=named, traceparent=context.traceparent)
+    return merged(context, session_id=context.session_id or named)

@@ -1,0 +1,151 @@
+"""No sequence of requests by a stranger changes what the log says of somebody else's session."""
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from cordboard.contract.ids import uuid7
+from interface.interface_support import Browser
+from tests_support import until
+from up_support import Up, ready
+
+_CHANGING = re.compile(r"mention|[Mm]ade |Generated|cordboard logs|searched|read in")
+_SIZES = re.compile(r"\b\d+ (more )?bytes|\d+(\.\d+)? [kM]B")
+
+
+@contextlib.asynccontextmanager
+async def people(up: Up, *names: str) -> AsyncIterator[list[Browser]]:
+    """Return browsers in which these people have signed in; an empty name has not."""
+    async with contextlib.AsyncExitStack() as stack:
+        found = []
+        for name in names:
+            jar = aiohttp.CookieJar(unsafe=True)
+            client = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=jar))
+            browser = Browser(client, up.addresses["interface"])
+            found.append(await browser.sign_in(name) if name else browser)
+        yield found
+
+
+def a_line(session_id: str, seq: int, **over: Any) -> str:
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+    record = {
+        "timestamp": now, "level": "info", "message": "Page opened", "service": "browser",
+        "tag": "room", "sessionId": session_id, "userId": None, "userName": None,
+        "room": "webrtc:hers", "boot": "deadbee0", "seq": seq,
+    }  # fmt: skip
+    return json.dumps(record | over)
+
+
+async def said(up: Up, session_id: str, file: Path) -> tuple[Any, ...]:
+    """Return what a reader learns of a session: status, lines, coverage and the report's header."""
+
+    def read() -> tuple[Any, ...]:
+        words = ("logs", "--local", "--session", session_id)
+        lines = up.cordboard(*words, "-o", "json")
+        file.unlink(missing_ok=True)
+        report = up.cordboard(*words, "--report", str(file))
+        text = file.read_text()
+        return lines.returncode, sorted(lines.stdout.splitlines()), report.returncode, _proven(text)
+
+    return await asyncio.to_thread(read)
+
+
+def _proven(report: str) -> list[str]:
+    """Return a report's lines without when it was made, and without lines that merely name the id.
+
+    A stranger may be named as one who claimed it: those lines are counted as mentions, apart.
+    """
+    kept = [line for line in report.splitlines() if not _CHANGING.search(line)]
+    return [_SIZES.sub("N", line) for line in kept]
+
+
+def same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
+    """Return whether two looks are the same; show what is not."""
+    for old, new in zip(before, after, strict=True):
+        if isinstance(old, list):
+            assert [line for line in new if line not in old] == []
+            assert [line for line in old if line not in new] == []
+    return before == after
+
+
+async def attack(up: Up, eve: Browser, nobody: Browser, hers: str) -> None:
+    """Do all that a stranger who knows an id can do with it."""
+    claims = {
+        "X-Session-Id": hers, "X-User-Id": "u-boss", "X-User-Name": "Boss", "X-Session-Epoch": "9",
+        "baggage": f"session.id={hers},user.id=u-boss",
+        "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+    }  # fmt: skip
+    for browser in (eve, nobody):
+        for method, path in (
+            ("GET", "/rooms/The%20bot%20was%20hacked"),
+            ("GET", "/login"),
+            ("GET", f"/api/sessions/{hers}"),
+            ("GET", f"/api/sessions/{hers}/events"),
+            ("POST", f"/api/sessions/{hers}/leave"),
+            ("POST", f"/api/sessions/{hers}/offer"),
+            ("PATCH", f"/api/sessions/{hers}/offer"),
+            ("POST", "/api/logs"),
+        ):
+            await browser.ask(method, path, headers=claims, json={})
+        for room in ("webrtc:hers", "webrtc:another"):
+            body = {"sessionId": hers, "room": room}
+            status, _, _ = await browser.ask("POST", "/api/sessions", json=body, headers=claims)
+            assert status in {401, 409}
+    lies = [
+        a_line(hers, 1, event="page.opened"),
+        a_line(hers, 500, event="join.clicked", level="error", error={"type": "Lie"}),
+        a_line(hers, 501, epoch=7, traceId="c" * 32, spanId="d" * 16),
+        a_line(hers, 502, event="session.ended", room="webrtc:eves", meta={"state": "failed"}),
+    ]
+    status, told, _ = await eve.ask("POST", "/api/logs", data="\n".join(lies), headers=claims)
+    assert (status, told["written"] + told["repeated"]) == (202, 4)
+    for path in ("/sessions", f"/sessions/{hers}", "/join", "/leave"):
+        async with eve.client.post(up.addresses["gateway"] + path, headers=claims, json={}) as got:
+            assert got.status == 401
+
+
+async def settled(up: Up, session_id: str, file: Path) -> tuple[Any, ...]:
+    """Return what is said of a session once two looks give the same."""
+    seen = [await said(up, session_id, file)]
+
+    async def again() -> bool:
+        await asyncio.sleep(0.3)
+        seen.append(await said(up, session_id, file))
+        return seen[-1] == seen[-2]
+
+    await until(again, 60)
+    return seen[-1]
+
+
+async def test_a_stranger_changes_nothing_of_a_session(tmp_path: Path) -> None:
+    """Neither while it lives nor after its end: not its lines, its coverage, its report."""
+    hers = uuid7(time.time_ns() // 1_000_000, b"hers567890")
+    file = tmp_path / "report.txt"
+    async with ready(tmp_path) as up, people(up, "Ada", "Eve", "") as (ada, eve, nobody):
+        await ada.ask("POST", "/api/logs", data=a_line(hers, 1, boot="ada00001"))
+        body = {"sessionId": hers, "room": "webrtc:hers"}
+        assert (await ada.ask("POST", "/api/sessions", json=body))[0] == 202
+        await until(lambda: "bot.started" in up.events(hers))
+        before = await settled(up, hers, file)
+        assert before[1]
+        await attack(up, eve, nobody, hers)
+        free = uuid7(time.time_ns() // 1_000_000, b"eves567890")
+        status, told, _ = await eve.ask(
+            "POST", "/api/sessions", json={"sessionId": free, "room": "webrtc:hers"}
+        )
+        assert (status, told["yours"], hers in json.dumps(told)) == (200, False, False)
+        assert same(before, await settled(up, hers, file))
+        assert (await ada.ask("POST", f"/api/sessions/{hers}/leave"))[0] in {200, 202}
+        await until(lambda: "session.ended" in up.events(hers))
+        before = await settled(up, hers, file)
+        await attack(up, eve, nobody, hers)
+        assert same(before, await settled(up, hers, file))
+        status, record, _ = await ada.ask("GET", f"/api/sessions/{hers}")
+        assert (status, record["status"]) == (200, "ended")
