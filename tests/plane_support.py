@@ -150,6 +150,7 @@ class Processes:
             "REDIS_URL": self.redis_url,
             "BOT_CONTROL_SHARED_SECRET": SECRET,
             "LOG_FORMAT": "json",
+            "CORDBOARD_OVERLOAD_LAG_MS": "0",  # whatever else this machine does
         }
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         return kept | self.over

@@ -40,7 +40,8 @@ def environment(state: Path, **over: str) -> dict[str, str]:
         if not name.startswith(("CORDBOARD_", "BOT_", "LOG_", "OTEL_", "KUBE"))
         and name not in {"REDIS_URL", "PYTHONDONTWRITEBYTECODE"}
     }
-    return {**kept, "XDG_STATE_HOME": str(state), **over}
+    # Whatever else this machine does, runners take calls.
+    return {**kept, "XDG_STATE_HOME": str(state), "CORDBOARD_OVERLOAD_LAG_MS": "0", **over}
 
 
 @dataclass

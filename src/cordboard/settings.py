@@ -306,6 +306,13 @@ class Settings:
         "CORDBOARD_RUNNER_CAPACITY",
         "Sessions that one warm runner takes at once; 4 spoken ones keep two cores below half.",
     )
+    overload_lag_ms: int = _setting(
+        20,
+        "CORDBOARD_OVERLOAD_LAG_MS",
+        "Milliseconds that event loops run late, on average over 10 s and on busy processors, from "
+        "which a runner takes no more sessions until it keeps up again; 20 is one frame of sound. "
+        "0: never.",
+    )
     placement: str = _setting(
         "spread",
         "CORDBOARD_PLACEMENT",

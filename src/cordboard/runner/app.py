@@ -24,7 +24,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7, with_token_of_room
 from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, MAX_DURATION_MAX_S, Launch
 from cordboard.emit import get_logger
-from cordboard.runner import metrics
+from cordboard.runner import load, metrics
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
@@ -167,11 +167,11 @@ class Runner:
             await zygote.ended()
             self.registry.loading = True
             log.error("The fork server has ended, and all bots with it; starting another one")
-            await self._tell()
+            await self.tell()
             await self._load_again()
             self.registry.loading = False
             log.info("The bots are loaded again")
-            await self._tell()
+            await self.tell()
 
     async def _load_again(self) -> None:
         while True:
@@ -181,7 +181,7 @@ class Runner:
                 log.error("The bots cannot be loaded again; trying later", error=error)
                 await asyncio.sleep(LOAD_RETRY_S)
 
-    async def _tell(self) -> None:
+    async def tell(self) -> None:
         """Tell the store at once what this runner takes; while Redis is away a later beat does."""
         with contextlib.suppress(Exception):
             await self.heartbeat.beat()
@@ -191,7 +191,7 @@ class Runner:
         self.registry.draining = True
         live = self.registry.live
         log.info("Draining", sessions=len(live), grace_s=self.grace_s)
-        await self._tell()
+        await self.tell()
         deadline = time.monotonic() + self.grace_s
         waits = [session.gone.wait() for session in live]
         with contextlib.suppress(TimeoutError):
@@ -222,6 +222,8 @@ def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> Fas
             tasks = [asyncio.create_task(runner.heartbeat.run(), name="heartbeat")]
             if runner.registry.host.type == "warm":  # a cold one ends with its session
                 tasks.append(asyncio.create_task(runner.keep_loaded(), name="fork server"))
+            watching = load.watch(runner.registry, settings.overload_lag_ms, runner.tell)
+            tasks.append(asyncio.create_task(watching, name="load"))
             yield
             for task in tasks:
                 task.cancel()
@@ -260,7 +262,7 @@ def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> Fas
 
 def _measure(registry: Registry) -> None:
     metrics.sessions_live.set_function(lambda: len(registry.live))
-    metrics.free_slots.set_function(lambda: max(registry.capacity - len(registry.live), 0))
+    metrics.free_slots.set_function(lambda: registry.free)
     metrics.bot_lag.set_function(
         lambda: max((session.loop_lag_ms for session in registry.live), default=0.0) / 1000
     )
@@ -287,8 +289,9 @@ def _add_routes(app: FastAPI) -> None:
         registry = runner.registry
         return {
             "capacity": registry.capacity,
-            "free": max(registry.capacity - len(registry.live), 0),
+            "free": registry.free,
             "draining": registry.draining,
+            "overloaded": registry.overloaded,
             "sessions": [_answer(session) for session in registry.all],
         }
 

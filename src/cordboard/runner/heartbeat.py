@@ -145,7 +145,7 @@ class Heartbeat:
             RunnerInfo(
                 host.runner_id,
                 host.url,
-                self.registry.capacity,
+                self.registry.offered,
                 self.bots,
                 self.registry.draining or self.registry.loading,
                 tuple((s.launch.session_id, s.launch.epoch) for s in self.registry.live),

@@ -11,6 +11,7 @@ free_slots = Gauge("cordboard_runner_free_slots", "Sessions that this runner cou
 renewals_late = Counter("cordboard_lease_renewals_late", "Rounds of renewals that came late.")
 loop_lag = Gauge("cordboard_runner_loop_lag_seconds", "How late the last round of renewals began.")
 bot_lag = Gauge("cordboard_bot_loop_lag_seconds", "The worst lag of a bot's event loop.")
+overloaded = Gauge("cordboard_runner_overloaded", "1 while it cannot keep up with its calls.")
 stages = Histogram(
     "cordboard_runner_stage_seconds",
     "How long sessions stay in a stage.",

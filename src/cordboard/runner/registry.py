@@ -26,12 +26,14 @@ class Registry:
         capacity: Sessions at once.
         draining: Takes no more sessions.
         loading: Takes none until the bots are loaded anew.
+        overloaded: Takes none until it keeps up with those that it has.
     """
 
     host: Host
     capacity: int
     draining: bool = False
     loading: bool = False
+    overloaded: bool = False
     _sessions: dict[str, BotSession] = field(default_factory=dict)
     _ended: deque[str] = field(default_factory=deque)
     # A room's lock lives as long as someone waits for it.
@@ -41,6 +43,16 @@ class Registry:
     def live(self) -> list[BotSession]:
         """The sessions whose process may still be there."""
         return [session for session in self._sessions.values() if session.live]
+
+    @property
+    def offered(self) -> int:
+        """Its sessions at once as others are told: no more than there are while it cannot keep up."""
+        return min(len(self.live), self.capacity) if self.overloaded else self.capacity
+
+    @property
+    def free(self) -> int:
+        """Sessions that it could take now."""
+        return max(self.offered - len(self.live), 0)
 
     @property
     def all(self) -> list[BotSession]:
@@ -77,6 +89,8 @@ class Registry:
             NotReadyError: As ``check_open``.
         """
         self.check_open()
+        if self.overloaded:
+            raise BusyError("This runner cannot keep up with the calls it has.", retry_after_s=5)
         if len(self.live) >= self.capacity:
             raise BusyError(f"All {self.capacity} slots of this runner are taken.", retry_after_s=1)
 
