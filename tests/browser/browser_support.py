@@ -213,9 +213,13 @@ class Room:
         return record["status"], record.get("reason")
 
 
-async def open_room(context: BrowserContext, url: str, name: str | None) -> Room:
-    """Open the room page in a profile; sign in where a name is given."""
+async def open_room(
+    context: BrowserContext, url: str, name: str | None, *, script: str = ""
+) -> Room:
+    """Open the room page in a profile; sign in where a name is given; run a script before the page."""
     page = await context.new_page()
+    if script:
+        await page.add_init_script(script)
     room = Room(page)
     page.on("pageerror", lambda error: room.faults.append(str(error)))
     page.on("console", lambda line: room.said(line.type, line.text))

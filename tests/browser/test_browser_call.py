@@ -190,6 +190,18 @@ async def test_a_killed_browser_leaves_nothing_behind(up: Up, microphone: Path) 
     assert not lives(bot_process(up, session_id))
 
 
+async def test_a_browser_with_a_wrong_clock_can_call(up: Up, microphone: Path) -> None:
+    """Its ids hold the server's time, and its lines stand where they belong."""
+    wrong = "const now = Date.now; Date.now = () => now() - 400 * 86400e3;"
+    async with chromium(microphone) as browser:
+        context = await browser.new_context()
+        room = await open_room(context, up.addresses["interface"], "Ada", script=wrong)
+        session_id = await room.call()
+        await room.leave()
+        assert await room.ended_as(session_id) == ("ended", "left")
+        await until(lambda: "Call ended" in messages(up, session_id))
+
+
 async def test_a_bot_that_dies_is_told(up: Up, microphone: Path) -> None:
     """The page says that the bot failed, no word of how, and is ready for another call."""
     async with chromium(microphone) as browser:

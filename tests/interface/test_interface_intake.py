@@ -193,6 +193,19 @@ async def test_an_id_that_no_page_made_lately_is_nobodys(session_id: str) -> Non
     assert record["sessionId"] == SERVER
 
 
+async def test_an_id_is_free_no_longer_than_its_record_would_be_kept() -> None:
+    """Where records go after an hour, an id of two hours ago may have been somebody's."""
+
+    async def ask(_: str) -> dict[str, Any]:
+        raise NotFoundError("No such session.")
+
+    old = line(sessionId=uuid7(int((NOW - 7200) * 1000), bytes(10)))
+    for kept_s, session_id in ((3600, SERVER), (10_000, old["sessionId"])):
+        intake = Intake(Owners(ask, kept_s, wall=lambda: NOW), wall=lambda: NOW)
+        _, (record,) = await take(old, intake=intake)
+        assert record["sessionId"] == session_id
+
+
 async def test_what_a_page_says_before_it_has_an_id() -> None:
     """It is the server's line, and claims nothing."""
     _, (record,) = await take(line(sessionId="server:browser", event=None, room=None))

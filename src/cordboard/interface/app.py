@@ -91,7 +91,7 @@ def _services(settings: Settings, client: aiohttp.ClientSession, limits: Limits)
     gateway = Gateway(
         client, settings.gateway_url, lambda: auth.authorization(settings.control_secrets)
     )
-    owners = Owners(gateway.record)
+    owners = Owners(gateway.record, settings.record_kept_s)
     return Services(
         gateway=gateway,
         owners=owners,

@@ -29,7 +29,7 @@ HELD_FOR_S: Final = 60.0  # a record keeps its user until it goes, so this answe
 FREE_FOR_S: Final = 1.0  # a page's lines come once a second, and its join at any moment
 ASKED_A_SECOND: Final = 5.0  # of the gateway for one person; a page needs one for each call
 ASKED_BURST: Final = 50.0
-FRESH_S: Final = 86_400.0  # as long as a record is kept, and longer than most pages stay open
+FRESH_S: Final = 86_400.0  # longer than most pages stay open; never longer than a record is kept
 _UUID7_CHARS: Final = 36
 _UUID7_TIME: Final = 13  # hex digits of milliseconds, with a dash in them
 _UUID7_VERSION: Final = "7"
@@ -59,6 +59,7 @@ class Owners:
 
     Args:
         ask: Gives a session's record; raises ``NotFoundError``, or an error of the gateway.
+        kept_s: How long a record is kept after its session.
         clock: Seconds that never go back.
         wall: Seconds since the epoch.
     """
@@ -66,10 +67,12 @@ class Owners:
     def __init__(
         self,
         ask: Ask,
+        kept_s: float = FRESH_S,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._ask = ask
+        self._fresh_s = min(kept_s, FRESH_S)
         self._clock = clock
         self._wall = wall
         self._known: OrderedDict[str, Known] = OrderedDict()
@@ -131,7 +134,7 @@ class Owners:
 
     def _is_fresh(self, session_id: str) -> bool:
         made = _made_at(session_id)
-        return made is not None and abs(self._wall() - made) < FRESH_S
+        return made is not None and abs(self._wall() - made) < self._fresh_s
 
 
 def _made_at(session_id: str) -> float | None:

@@ -1,5 +1,6 @@
 """The pages: sign in, the room, and what went wrong."""
 
+import time
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -107,7 +108,15 @@ async def room_page(request: Request, name: str) -> Response:
     person = person_of(request)
     if person is None:
         return _see(f"/login?{urlencode({'room': name})}")
-    response = page("room.html", room=room, name=name, person=person, signs_out=_by_name(request))
+    response = page(
+        "room.html",
+        room=room,
+        name=name,
+        person=person,
+        signs_out=_by_name(request),
+        # Session ids hold the time, and only those of the last day are taken: by our clock, then.
+        now_ms=time.time_ns() // 1_000_000,
+    )
     renew(request, response)
     return response
 

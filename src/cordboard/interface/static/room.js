@@ -31,6 +31,9 @@ const log = getClientLogger("room");
 const el = (id) => document.getElementById(id);
 const room = el("room");
 
+// The server takes ids of the last day alone, and some browsers' clocks are off by more.
+const clockBehind = Number(room.dataset.now) - Date.now();
+
 let nextId = "";
 let call = null;
 let connectedAt = null;
@@ -42,7 +45,7 @@ let noteEnd = null;
 // --- session ids
 
 function newSessionId() {
-  nextId = uuid7();
+  nextId = uuid7(Date.now() + clockBehind);
   room.dataset.next = nextId;
   setLogContext({ sessionId: nextId });
 }
