@@ -17,6 +17,7 @@ END_S: Final = 1.0  # for one that the kernel holds up (a dead network disk) nob
 _LOOK_S: Final = 0.002
 _SIGNAL_NAMES: Final = {item.value: item.name for item in signal.Signals}
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -36,6 +37,17 @@ def die_with_parent(parent_pid: int | None = None, *, number: int = signal.SIGKI
     _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if parent_pid is not None and os.getppid() != parent_pid:
         os.kill(os.getpid(), number)
+
+
+def refuse_inspection() -> None:
+    """Let no other process of this user read our memory, environment or open files.
+
+    A program that is executed begins without this, so each process of ours calls it first. Forked
+    children inherit it. Root with CAP_SYS_PTRACE can still look. Elsewhere than on Linux it does
+    nothing.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def status_in_words(status: int) -> str:
@@ -65,6 +77,16 @@ def children_of(pid: int) -> set[int]:
     return found
 
 
+def descendants_of(pid: int, most: int) -> set[int]:
+    """Return the processes below one; no more than ``most`` and those of one generation above it."""
+    found: set[int] = set()
+    newest = {pid}
+    while newest and len(found) <= most:
+        newest = {child for parent in newest for child in children_of(parent)} - found
+        found |= newest
+    return found
+
+
 def started_at(pid: int) -> int:
     """Return when a process started, in ticks since boot, which tells it from a later one of its id.
 
@@ -74,6 +96,19 @@ def started_at(pid: int) -> int:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return int(told.rpartition(")")[2].split()[19])
     return 0
+
+
+def descends_from(pid: int, ancestor: int) -> bool:
+    """Return whether a process is ``ancestor`` or below it; one that has gone counts as below it."""
+    while pid != ancestor:
+        if pid <= 1:
+            return False
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return True
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return True
 
 
 def kill(pid: int) -> None:

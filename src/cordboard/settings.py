@@ -26,6 +26,8 @@ PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
 
 PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
 PRELOAD_RUNNER: Final = "CORDBOARD_PRELOAD_RUNNER"
+PRELOAD_LANDLOCK: Final = "CORDBOARD_PRELOAD_LANDLOCK"
+DUMPABLE: Final = "CORDBOARD_DUMPABLE"
 FAULTS: Final = "CORDBOARD_FAULTS"
 
 _SECRET_NAMES: Final = (
@@ -40,7 +42,13 @@ SECRET_VARIABLES: Final = (
     "REDIS_URL",
 )
 """Every variable that holds a secret of ours, or says where one is; no bot gets any of them."""
+SESSION_SECRETS: Final = tuple(
+    name + end for name in (SESSION_SECRET, SESSION_SECRET_PREV) for end in ("", "_FILE")
+)
 PLACEMENTS: Final = ("spread", "pack")
+SECRET_SOCKET: Final = "up.sock"  # noqa: S105 - a file's name
+SECRET_TIMEOUT_S: Final = 5.0
+_CHOICES: Final = (PLACEMENTS, ("auto", "off"))
 _TABLES: Final = ("bots", "environments", "logs")
 # Settings, by the beginning of their names, that mean nothing to a runner elsewhere.
 _OF_THIS_MACHINE: Final = (
@@ -52,7 +60,7 @@ _OF_THIS_MACHINE: Final = (
     "kubernetes_",
 )
 # Set by our own processes for each other; no user sets them.
-_INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, FAULTS)
+_INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, PRELOAD_LANDLOCK, FAULTS)
 
 
 class Most(int):
@@ -342,7 +350,28 @@ class Settings:
         4096,
         "CORDBOARD_BOT_MEMORY_MB",
         "Megabytes of data that one bot's process may hold, so that one that leaks ends alone; a "
-        "bot over WebRTC with voice detection holds about 200.",
+        "bot over WebRTC with voice detection holds about 200. Each process that a bot starts may "
+        "hold as much again.",
+    )
+    bot_file_mb: int = _setting(
+        4096,
+        "CORDBOARD_BOT_FILE_MB",
+        "Megabytes that one file written by a bot may have, so that a bot that writes without end "
+        "does not fill the disk at once. A stereo recording of the longest session (4 hours of 16 "
+        "bits at 48 kHz) has 2800.",
+    )
+    bot_processes: int = _setting(
+        64,
+        "CORDBOARD_BOT_PROCESSES",
+        "Processes that one bot may have started at a time; a bot with more is ended as crashed. A "
+        "browser that a bot drives is about 20.",
+    )
+    bot_landlock: str = _setting(
+        "auto",
+        "CORDBOARD_BOT_LANDLOCK",
+        "`auto` confines bots by Landlock where the kernel has it (Linux 5.19): a bot can inspect "
+        "no process but its own and, from Linux 6.12 on, signal no other one. `off` is for bots "
+        "that need setuid programs such as sudo.",
     )
     lease_s: int = _setting(
         15,
@@ -454,15 +483,20 @@ SETTINGS: Final = tuple(item for item in vars(Settings).values() if isinstance(i
 
 
 class RunningUp(NamedTuple):
-    """A `cordboard up` that runs on this machine, as its private state file tells."""
+    """A `cordboard up` that runs on this machine, as its state file tells."""
 
     pid: int
     addresses: Mapping[str, str]
-    control_secret: str
 
-    def __repr__(self) -> str:
-        """Leave the secret out."""
-        return f"RunningUp(pid={self.pid}, addresses={self.addresses})"
+    def secrets(self) -> Mapping[str, str]:
+        """Return its secrets: ``control_secret`` and ``redis_url``.
+
+        It tells them over a socket, to processes of its own user that no bot has started.
+
+        Raises:
+            SettingsError: It did not tell them.
+        """
+        return ask_secrets(state_dir() / SECRET_SOCKET)
 
     @property
     def gateway_url(self) -> str:
@@ -570,18 +604,29 @@ def preload_bare() -> bool:
     return os.environ.get(PRELOAD_BARE) == "1"
 
 
+def preload_landlock() -> bool:
+    """Return whether a fork server and its bots are confined by Landlock."""
+    return os.environ.get(PRELOAD_LANDLOCK) == "1"
+
+
+def may_be_inspected() -> bool:
+    """Return whether the user lets debuggers and profilers attach: ``CORDBOARD_DUMPABLE=1``."""
+    return os.environ.get(DUMPABLE) == "1"
+
+
 def preload_runner() -> int | None:
     """Return the process that started this fork server, which may have ended since."""
     pid = os.environ.get(PRELOAD_RUNNER)
     return int(pid) if pid else None
 
 
-def tell_preload(bots: Mapping[str, str]) -> None:
+def tell_preload(bots: Mapping[str, str], *, landlock: bool) -> None:
     """Tell a fork server that this process starts which bots it is to load, and for whom."""
     import json  # noqa: PLC0415 - most processes do without
 
     os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
     os.environ[PRELOAD_RUNNER] = str(os.getpid())
+    os.environ[PRELOAD_LANDLOCK] = "1" if landlock else "0"
     os.environ.pop(PRELOAD_BARE, None)
     # ONNX Runtime, which finds voices for Pipecat, else reports its use to its maker from each bot.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -623,8 +668,13 @@ def child_environment(**over: str | None) -> dict[str, str]:
     return merged
 
 
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without secrets of ours."""
+    return child_environment(**dict.fromkeys(SECRET_VARIABLES))
+
+
 def up_state_file() -> "Path":
-    """Return the private file in which `cordboard up` says what runs where."""
+    """Return the private file in which `cordboard up` says what runs where; no secret is in it."""
     return state_dir() / "up.json"
 
 
@@ -640,9 +690,38 @@ def running_up() -> RunningUp | None:
             if not _is_locked(file.fileno()):
                 return None
             state = json.load(file)
-        return RunningUp(state["pid"], state["addresses"], state["control_secret"])
+        return RunningUp(state["pid"], state["addresses"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def ask_secrets(path: "Path") -> Mapping[str, str]:
+    """Return what a `cordboard up` tells at its socket.
+
+    Raises:
+        SettingsError: It tells this process nothing, or does not run.
+    """
+    import json  # noqa: PLC0415 - most processes do without
+    import socket  # noqa: PLC0415 - as above
+
+    answer = b""
+    directory = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(SECRET_TIMEOUT_S)
+            # By the descriptor: a socket's name may have 107 bytes, and this directory's more.
+            asked.connect(f"/proc/self/fd/{directory}/{path.name}")
+            while more := asked.recv(4096):
+                answer += more
+        found: Mapping[str, str] = json.loads(answer)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            "The running `cordboard up` did not tell its secret to this process.",
+            hint="It tells it to processes of its user that no bot has started, while it runs.",
+        ) from error
+    finally:
+        os.close(directory)
+    return found
 
 
 def documented() -> Iterable[tuple[str, str, object, str]]:
@@ -717,8 +796,9 @@ def _typed(where: str, value: Any, default: Any) -> Any:
 
 
 def _chosen(where: str, value: str, default: Any) -> str:
-    if default in PLACEMENTS and value not in PLACEMENTS:
-        raise SettingsError(f"{where}: {' or '.join(PLACEMENTS)} is wanted, not {value!r}.")
+    for choices in _CHOICES:
+        if default in choices and value not in choices:
+            raise SettingsError(f"{where}: {' or '.join(choices)} is wanted, not {value!r}.")
     return value
 
 
@@ -741,7 +821,7 @@ def _bots(table: Mapping[str, Any], path: "Path | None") -> dict[str, str]:
 
 def _refuse_unknown_environment() -> None:
     known = [item.env for item in SETTINGS]
-    known += SECRET_VARIABLES
+    known += [*SECRET_VARIABLES, DUMPABLE]
     for name in os.environ:
         if name.startswith("CORDBOARD_") and name not in known and name not in _INTERNAL:
             raise SettingsError(f"Environment: {name}: no such setting.{_nearest(name, known)}")

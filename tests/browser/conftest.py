@@ -15,8 +15,12 @@ async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
     """Everything, on free ports, with shorter patience; nothing of it is left afterwards."""
     chromium_path()
     state = tmp_path_factory.mktemp("state")
-    over = {"CORDBOARD_INTERFACE_HOSTS": "insecure.test", "CORDBOARD_LEASE_S": "5"}
-    async with ready(state, "--bot", write_parrot(state), **over) as running:
+    async with ready(
+        state,
+        *("--bot", write_parrot(state)),
+        CORDBOARD_INTERFACE_HOSTS="insecure.test",
+        CORDBOARD_LEASE_S="5",
+    ) as running:
         yield running
     assert processes_of(state) == []
 

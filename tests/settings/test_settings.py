@@ -7,7 +7,7 @@ import pytest
 
 from cordboard import settings
 from cordboard.contract.errors import SettingsError
-from cordboard.up.state import StateFile, kept_secret
+from cordboard.up.state import StateFile
 
 
 @pytest.fixture(autouse=True)
@@ -100,11 +100,12 @@ def test_running_up(tmp_path: Path) -> None:
     """A running `up` is found while it lives, and never afterwards, even when its file stayed."""
     assert settings.running_up() is None
     with StateFile() as state:
-        state.write({"pid": 1, "addresses": {"gateway": "http://g"}, "control_secret": "s"})
+        state.write({"pid": 1, "addresses": {"gateway": "http://g"}})
         found = settings.running_up()
         assert found is not None
-        assert (found.gateway_url, found.control_secret) == ("http://g", "s")
-        assert "'s'" not in repr(found)
+        assert found.gateway_url == "http://g"
+        with pytest.raises(SettingsError, match="did not tell its secret"):
+            found.secrets()
         assert state.path.stat().st_mode & 0o777 == 0o600
         text = state.path.read_text()
     assert settings.running_up() is None
@@ -117,17 +118,10 @@ def test_second_up() -> None:
     from cordboard.contract.errors import CordboardError
 
     with StateFile() as state:
-        state.write({"pid": 7, "addresses": {"gateway": "http://g"}, "control_secret": "s"})
+        state.write({"pid": 7, "addresses": {"gateway": "http://g"}})
         with pytest.raises(CordboardError, match=r"process 7(?s:.*)http://g") as caught:
             StateFile()
         assert "kill 7" in caught.value.hint
-
-
-def test_kept_secret(tmp_path: Path) -> None:
-    """The cookies' secret stays the same, in a private file."""
-    first = kept_secret(tmp_path)
-    assert kept_secret(tmp_path) == first
-    assert (tmp_path / "session-secret").stat().st_mode & 0o777 == 0o600
 
 
 def test_every_setting_is_documented() -> None:

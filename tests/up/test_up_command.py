@@ -9,7 +9,6 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -24,7 +23,8 @@ PARTS = ("gateway", "runner", "operator", "interface")
 def left_behind(state: Path) -> list[str]:
     """Whatever `up` should have taken away: processes, its state file, Valkey's data."""
     folder = state / "cordboard"
-    files = [str(folder / name) for name in ("up.json", "redis") if (folder / name).exists()]
+    names = ("up.json", "up.sock", "redis")
+    files = [str(folder / name) for name in names if (folder / name).exists()]
     return processes_of(state) + files
 
 
@@ -267,7 +267,7 @@ async def test_a_part_that_dies_is_started_again_aloud(tmp_path: Path) -> None:
 async def test_redis_killed_while_up_runs(tmp_path: Path) -> None:
     """The embedded server comes back aloud, with what it had written; joins work again."""
     async with ready(tmp_path) as up:
-        os.kill(pid_of(up, f"127.0.0.1:{urlsplit(up.addresses['redis']).port}"), signal.SIGKILL)
+        os.kill(pid_of(up, up.addresses["redis"].replace("unix://", "unixsocket:")), signal.SIGKILL)
         await until(lambda: any("embedded Redis ended" in line for line in up.lines))
         await until(lambda: listens(up.addresses["redis"]))
 

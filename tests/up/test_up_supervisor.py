@@ -27,5 +27,23 @@ async def test_two_signals_around_a_pause_are_one(monkeypatch: pytest.MonkeyPatc
     up._signalled(signal.SIGTERM)
     assert killed == []
     await asyncio.sleep(0.1)
-    up._signalled(signal.SIGTERM)
+    up._signalled(signal.SIGINT)
+    assert killed == [signal.SIGKILL]
+
+
+async def test_only_ctrl_c_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends SIGTERM twice, as supervisors do, kills no live call; a person's Ctrl-C does."""
+    monkeypatch.setattr(supervisor, "SAME_SIGNAL_S", 0.0)
+    killed: list[signal.Signals] = []
+
+    class Part:
+        def signal(self, number: signal.Signals, *, group: bool) -> None:
+            killed.append(number)
+
+    up = Supervisor(Settings(), Options(), parts={"runner": Part()})  # type: ignore[dict-item]
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+        up._signalled(number)
+        await asyncio.sleep(0.01)
+    assert killed == []
+    up._signalled(signal.SIGINT)
     assert killed == [signal.SIGKILL]

@@ -209,6 +209,7 @@ def _run(name: str, words: list[str]) -> int:
     command.add_arguments(parser)
     args = parser.parse_args(words)
     if name not in _SHORT:
+        _refuse_inspection()
         gc.enable()
     if name in EXTRAS:
         extras.require(EXTRAS[name], f"cordboard {name}")
@@ -221,3 +222,12 @@ def _run(name: str, words: list[str]) -> int:
         raise explained from error
     sys.stdout.flush()  # here an error of it is told in words
     return status
+
+
+def _refuse_inspection() -> None:
+    """Keep the secrets in our memory and environment from other processes of this user."""
+    from cordboard.processes import refuse_inspection
+    from cordboard.settings import may_be_inspected
+
+    if not may_be_inspected():
+        refuse_inspection()

@@ -72,9 +72,9 @@ def gateway(url: str | None, config: str | None) -> Gateway:
     running = running_up()
     secret = settings.control_secrets[0] if settings.control_secrets else None
     if url is None and running is not None:
-        return Gateway(running.gateway_url, secret or running.control_secret)
+        return Gateway(running.gateway_url, secret or running.secrets()["control_secret"])
     if running is not None and url == running.gateway_url:
-        secret = secret or running.control_secret
+        secret = secret or running.secrets()["control_secret"]
     name = "--gateway" if url else "CORDBOARD_GATEWAY_URL"
     return Gateway(checked_http_url(name, url or settings.gateway_url), secret)
 

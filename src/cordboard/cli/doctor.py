@@ -133,7 +133,7 @@ def _redis(args: argparse.Namespace) -> str:
 
     settings = load(args.config)
     running = running_up()
-    url = settings.redis_url or (running.addresses["redis"] if running else None)
+    url = settings.redis_url or (running.secrets()["redis_url"] if running else None)
     if url is None:
         return f"REDIS_URL is not set; `cordboard up` will start {find_server()}"
 

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     bots = named_bots(args.bot, settings.bots)
     for file in bots.values():
         check_file(file)
-    zygote = Zygote(bots)
+    zygote = Zygote(bots, landlock=settings.bot_landlock == "auto")
     with _undisturbed():
         zygote.begin()
     return _serve(args, settings, zygote)
@@ -143,6 +143,8 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
         bot_memory_mb=settings.bot_memory_mb,
         user_absent_s=settings.user_absent_s,
         local=auth.is_local(args.host),
+        bot_file_mb=settings.bot_file_mb,
+        bot_processes=settings.bot_processes,
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
     registry = Registry(host, capacity)

@@ -29,14 +29,13 @@ Open the address that it prints. Ctrl-C stops everything in order; a second one 
         ("runner", 7860),
         ("operator", 4445),
         ("interface", 3000),
-        ("redis", 6379),
     ):
         parser.add_argument(
             f"--{name}-port",
             type=int,
             default=port,
             metavar="PORT",
-            help=f"port of {'Redis' if name == 'redis' else f'the {name}'}; 0: any free one (default {port})",
+            help=f"port of the {name}; 0: any free one (default {port})",
         )
 
 
@@ -54,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
         runner_port=args.runner_port,
         operator_port=args.operator_port,
         interface_port=args.interface_port,
-        redis_port=args.redis_port,
         bots=tuple(args.bot),
         config=args.config,
     )

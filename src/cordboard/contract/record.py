@@ -85,6 +85,9 @@ SERVICES: Final[tuple[str, ...]] = (
 )
 """Our own services, in the order in which a join passes them."""
 
+PLANE_SERVICES: Final[frozenset[str]] = frozenset({*SERVICES, "edge", "up", "redis"} - {"bot"})
+"""Services whose lines come from our own processes alone; no bot may speak as one of them."""
+
 EVENTS: Final[dict[str, str]] = {
     "page.opened": "The room page has loaded and made its session id.",
     "join.clicked": "The person pressed Join.",
@@ -116,6 +119,21 @@ EVENTS: Final[dict[str, str]] = {
     "up.ready": "All parts answer; meta holds their addresses.",
 }
 """Every event, with its meaning; each is logged once, by the process that did it."""
+
+BOT_EVENTS: Final[frozenset[str]] = frozenset(
+    {
+        "bot.connected",
+        "user.connected",
+        "user.first_audio",
+        "bot.first_audio",
+        "turn.started",
+        "turn.ended",
+        "bot.finished",
+        "bot.crashed",
+        "lease.lost",
+    }
+)
+"""The events that a bot's process says itself; the others are those of our own processes."""
 
 _LEVEL_BY_FOREIGN_NAME: Final[dict[str, Level]] = {
     "trace": "debug",

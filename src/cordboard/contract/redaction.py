@@ -61,6 +61,14 @@ _TOKEN_SHORT: Final = re.compile(
 _USERINFO: Final = re.compile(r"(://[^/\s:@?#]{0,256}:)(?![0-9]{1,5}[/?#])[^\s@\"'<>]{1,256}@")
 _BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
+# Keys that their makers have given a form of their own: OpenAI, Anthropic, Stripe; GitHub; Slack;
+# AWS; Google; JSON Web Tokens.
+_KEY_SHAPES: Final = re.compile(
+    r"\b(?:[sprw]k[-_][A-Za-z0-9_-]{12,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
+    r"|xox[a-z]-[A-Za-z0-9-]{10,}|A[KS]IA[0-9A-Z]{16}\b|AIza[A-Za-z0-9_-]{30,}"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+)"
+)
+
 _extra_words: set[str] = set()
 _secret_names: dict[str, bool] = {}
 harmless_names: Final[set[str]] = set()
@@ -126,6 +134,11 @@ def redact(text: str) -> str:
     if "earer " in text:
         text = _BEARER.sub(rf"\1\2{REDACTED}", text)
     return text
+
+
+def redact_keys(text: str) -> str:
+    """Return ``text`` as ``redact`` does, also without what has the form of a well-known key."""
+    return _KEY_SHAPES.sub(REDACTED, redact(text))
 
 
 def _without_secrets(text: str, names: re.Pattern[str]) -> str:

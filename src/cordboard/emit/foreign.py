@@ -1,7 +1,7 @@
 """Lines of other processes: records of a browser or a child as they are, raw output as a record."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,9 @@ _BOOT: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
 _TEXTS: Final = ("level", "message", "service", "tag", "sessionId")
 _OPTIONAL_TEXTS: Final = ("userId", "userName", "room", "traceId", "spanId", "event")
 _INT_MAX: Final = 2**63
+_CLAIMS: Final = ("service", "sessionId", "userId", "userName", "event", "boot", "seq")
+
+Accept = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 def why_invalid(record: object) -> str | None:
@@ -97,33 +100,58 @@ def _cleaned(key: str, value: Any, cuts: Cuts) -> Any:
     return clean_text(value, cuts=cuts) if isinstance(value, str) else clean(value)
 
 
-def forward_line(line: bytes, *, context: Context | None = None, service: str = "bot") -> bool:
+def forward_line(
+    line: bytes,
+    *,
+    context: Context | None = None,
+    service: str = "bot",
+    accept: Accept | None = None,
+) -> bool:
     """Write a line of a child that speaks this format, byte for byte but for controls.
 
     Args:
         line: One encoded record, with or without its newline.
         context: Whose line it is, should it turn out to be none of the contract.
         service: Who said it, likewise.
+        accept: Decides what is believed: it returns the record, one with other values, or None for
+            a record that this child must not write. That one becomes a raw line, and what it said
+            of itself goes to ``meta.claimed``.
 
     Returns:
-        False when it was no record of the contract; it is then written as a raw line.
+        False when it was no record of the contract, or not accepted; it is then written as a raw
+        line.
     """
     if not pipeline.configured:
         pipeline.configure()
     line = line.strip()
+    record: Any
     try:
         record = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         record = None
     escaped = escape_controls(line)
-    if why_invalid(record) is not None or b"\n" in line or len(escaped) >= LINE_MAX_BYTES:
-        raw(line.decode("utf-8", "replace"), service=service, context=context, tag="records")
-        return False
-    pipeline.put(escaped + b"\n", urgent=record["level"] == "error")
-    return True
+    meta: dict[str, Any] | None = None
+    if why_invalid(record) is None and b"\n" not in line and len(escaped) < LINE_MAX_BYTES:
+        accepted: dict[str, Any] | None = record if accept is None else accept(record)
+        if accepted is not None and accepted is record:
+            pipeline.put(escaped + b"\n", urgent=accepted["level"] == "error")
+            return True
+        if accepted is not None:
+            return forward(accepted)
+        meta = {"claimed": {key: record[key] for key in _CLAIMS if record.get(key) is not None}}
+    text = line.decode("utf-8", "replace")
+    raw(text, service=service, context=context, tag="records", meta=meta)
+    return False
 
 
-def raw(text: str, *, service: str, context: Context | None = None, tag: str = "stdout") -> None:
+def raw(
+    text: str,
+    *,
+    service: str,
+    context: Context | None = None,
+    tag: str = "stdout",
+    meta: dict[str, Any] | None = None,
+) -> None:
     """Write a line of a process that does not speak this format, as a record with ``"raw":true``.
 
     Args:
@@ -131,11 +159,13 @@ def raw(text: str, *, service: str, context: Context | None = None, tag: str = "
         service: The service that printed it.
         context: The session it belongs to; by default what is bound here.
         tag: ``stdout`` or ``stderr``.
+        meta: What else is known of it.
     """
     pipeline.write(
         "warn" if tag == "stderr" else "info",
         text.rstrip("\r\n"),
         render.tag_json(tag),
+        meta=meta,
         context=context,
         service_json=f',"service":{render.name_json(service)}',
         rest=',"raw":true',

@@ -69,9 +69,9 @@ class Pipeline:
         self.machine = machine
         self.empty = render.context_json(EMPTY, machine)
 
-    def reboot(self) -> None:
-        """Draw a new boot and count from 1: at process start and in a forked child."""
-        self.boot = os.urandom(4).hex()
+    def reboot(self, boot: str | None = None) -> None:
+        """Count from 1 under a new boot, by default a drawn one: at process start, after a fork."""
+        self.boot = boot or os.urandom(4).hex()
         self.sequence: Iterator[int] = count(1)
         self.tail = f',"boot":"{self.boot}","seq":'
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from cordboard.contract.redaction import redact_keys
 from cordboard.runner import wire
 
 HEADROOM_MB: Final = 32
@@ -85,7 +86,7 @@ class LastWords:
             return self._no_memory
         if isinstance(error, TooLargeError):
             return _ended(str(error))
-        return _ended(f"The bot's process failed: {type(error).__name__}: {error}")
+        return _ended(redact_keys(f"The bot's process failed: {type(error).__name__}: {error}"))
 
 
 def _ended(detail: str) -> bytes:

@@ -1,10 +1,11 @@
 """Loading a bot file: a Python file with ``async def bot(runner_args)``, Pipecat's convention."""
 
+import contextlib
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -71,11 +72,31 @@ def _imported(name: str, path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        with _as_main(path):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise _not_imported(path, error) from error
     return module
+
+
+@contextlib.contextmanager
+def _as_main(path: Path) -> Iterator[None]:
+    """Let ``__main__`` have the bot's file while it is imported, as when Python runs it.
+
+    `load_dotenv` looks for ``.env`` beside the file of its caller only in such a process. Not for
+    longer: what the bot starts by `multiprocessing` would import it again.
+    """
+    main = sys.modules["__main__"]
+    if hasattr(main, "__file__"):
+        yield
+        return
+    main.__file__ = str(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(AttributeError):
+            del main.__file__
 
 
 def _not_imported(path: Path, error: BaseException) -> BotFileError:

@@ -16,8 +16,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from cordboard import emit
 from cordboard.context import Context, bind_process
@@ -25,14 +24,15 @@ from cordboard.context.carrier import inject_environment
 from cordboard.contract.ids import is_webrtc
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import Periods
+from cordboard.contract.redaction import redact_keys
+from cordboard.emit.pipeline import pipeline
 from cordboard.processes import adopt_orphans, die_with_parent
 from cordboard.runner import wire
 from cordboard.runner.birth import LastWords, limit_in_words, limit_memory
+from cordboard.runner.confine import confine
 from cordboard.runner.fence import Fence, Permit
 from cordboard.runner.wire import BotStart
-from cordboard.settings import SECRET_VARIABLES
-
-OOM_SCORE: Final = "500"  # a machine without memory ends a bot, not the runner of all of them
+from cordboard.settings import SECRET_VARIABLES, preload_landlock
 
 log = emit.get_logger("bot")
 
@@ -83,12 +83,14 @@ def _set_up(
     signal.signal(wire.RUNNER_ENDED, signal.SIG_DFL)
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text on a descriptor
-    _set_limits(start.memory_mb)
+    _write_by_lines()
+    _set_limits(start)
+    if preload_landlock():
+        confine()  # in a domain of its own, so that the other bots are out of reach
     context = _context(start.launch)
     _set_environment(context)
     bind_process(context)
+    pipeline.reboot(start.boot)
     emit.configure(service="bot", fd=records.fileno(), format="json")
     fence = Fence(Permit(permit.fileno()), Periods(start.lease_s))
     fence.install()
@@ -100,13 +102,25 @@ class _Loop(asyncio.SelectorEventLoop):
         """Wait for no thread: one that the bot has left behind must not keep its process."""
 
 
-def _set_limits(memory_mb: int) -> None:
-    """Let a bot that leaks or crashes end alone, without filling the disk."""
-    limit_memory(memory_mb)
+def _write_by_lines() -> None:
+    """Let a print be read at once, also through a stream that the bot file has put in place."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _set_limits(start: BotStart) -> None:
+    """Let a bot that leaks, writes without end or crashes end alone, without filling the disk.
+
+    RLIMIT_NPROC is not among them: it counts all threads of the user, those of other bots too, and
+    does not hold for root. The runner counts the processes of each bot.
+    """
+    limit_memory(start.memory_mb)
+    most = start.file_mb * 1024 * 1024
+    with contextlib.suppress(OSError, ValueError):  # one that is set lower already stays
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 
 
 def _take_leave(status: int) -> NoReturn:
@@ -153,7 +167,9 @@ def _context(launch: Launch) -> Context:
 
 def _set_environment(context: Context) -> None:
     for name in SECRET_VARIABLES:
-        os.environ.pop(name, None)
+        # The fork server has never had our REDIS_URL: one that is here was set by the bot file.
+        if name != "REDIS_URL":
+            os.environ.pop(name, None)
     inject_environment(context, os.environ)
     from cordboard.runner import observers  # noqa: PLC0415 - imports Pipecat
 
@@ -208,7 +224,7 @@ class _Life:
 
     def _crashed(self, error: BaseException) -> tuple[str, str]:
         log.error("Bot crashed", event="bot.crashed", error=error)
-        detail = f"{type(error).__name__}: {error}"[:400]
+        detail = redact_keys(f"{type(error).__name__}: {error}")[:400]
         if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
             detail += f" ({limit_in_words(self.start.memory_mb)})"
         return "bot_crashed", detail

@@ -10,10 +10,12 @@ for example, which all bots use. It forks once: its child serves, and has no chi
 what bots have left behind.
 """
 
+import contextlib
 import functools
 import gc
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -24,12 +26,26 @@ from typing import Final, NoReturn
 
 from cordboard import emit
 from cordboard.contract.errors import BotFileError
-from cordboard.processes import adopt_orphans, die_with_parent, end_children
+from cordboard.processes import (
+    adopt_orphans,
+    die_with_parent,
+    end_children,
+    refuse_inspection,
+)
 from cordboard.runner.botfile import Bot, load_bot
+from cordboard.runner.confine import confine
 from cordboard.runner.wire import RUNNER_ENDED, Report
-from cordboard.settings import PRELOAD_BARE, preload_bare, preload_bots, preload_runner
+from cordboard.settings import (
+    PRELOAD_BARE,
+    may_be_inspected,
+    preload_bare,
+    preload_bots,
+    preload_landlock,
+    preload_runner,
+)
 
 MOST_FILES: Final = 65_536
+OOM_SCORE: Final = 500  # a machine without memory ends a bot, not the runner of all of them
 SETTLE_S: Final = 0.005  # a thread that was joined is still being taken down by the kernel
 
 BOTS: Final[dict[str, Bot]] = {}
@@ -62,7 +78,10 @@ def _load() -> None:
     runner = preload_runner() or os.getppid()
     die_with_parent(runner)
     adopt_orphans()  # what a bot file starts at import is ours, even when it has made itself a daemon
-    emit.configure(service="runner", session_from_environment=False)
+    _take_output()
+    if preload_landlock():
+        confine()
+    emit.configure(service="bot", format="json", session_from_environment=False)
     _import_pipecat()
     emit.quiesce()  # its thread must not be counted
     before = _threads()
@@ -85,6 +104,48 @@ def _load() -> None:
     _serve_in_a_child()
 
 
+def _take_output() -> None:
+    """Write to the pipe that we were given as standard input, for which the runner speaks.
+
+    The runner's own output is not for bots: whoever could write there could speak as the runner.
+    """
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        os.dup2(0, 1)
+        os.dup2(0, 2)
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+
+
+def _offer_children_first() -> None:
+    """Let each child be born with the score by which a machine without memory ends it first.
+
+    Neither a child nor the runner could write it later: what may not be inspected belongs to root
+    there. Where it cannot be written at all, a child has our score.
+    """
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        ours = int(os.read(descriptor, 16))
+    except OSError:
+        return
+    held = [descriptor]
+
+    def score(value: int) -> None:
+        with contextlib.suppress(OSError):
+            for file in held:
+                os.pwrite(file, str(value).encode(), 0)
+
+    def forget() -> None:
+        while held:
+            os.close(held.pop())
+
+    os.register_at_fork(
+        before=functools.partial(score, max(OOM_SCORE, ours)),
+        after_in_parent=functools.partial(score, ours),
+        after_in_child=forget,
+    )
+
+
 def _inherit(runner: int) -> None:
     """Be the one to whom a bot that ends leaves what it had started, and who ends that with us.
 
@@ -104,6 +165,10 @@ def _serve_in_a_child() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of idle pools, see above
         server = os.fork()
+    if not server:
+        _offer_children_first()  # before the next step, which forbids it
+    if not may_be_inspected():
+        refuse_inspection()
     if server:
         _wait_for(server)
     signal.signal(RUNNER_ENDED, signal.SIG_DFL)

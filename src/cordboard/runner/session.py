@@ -19,7 +19,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
-from cordboard.processes import status_in_words
+from cordboard.processes import descendants_of, status_in_words
 from cordboard.runner import metrics, wire
 from cordboard.runner.capture import Capture
 from cordboard.runner.fence import Permit, steady
@@ -31,6 +31,7 @@ CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 12.0
 FINISH_RETRY_S: Final = 1.0
+COUNT_PERIOD_S: Final = 2.0  # a look at a bot of 20 threads takes 0.5 ms
 FINISH_KEPT_S: Final = 86_400.0  # as long as the store keeps the record of an ended session
 
 FORK_SERVER_ENDED: Final = "the fork server of its runner ended"
@@ -55,6 +56,8 @@ class Host:
     bot_memory_mb: int = 4096
     user_absent_s: float = 60.0
     local: bool = True  # whether it is on loopback
+    bot_file_mb: int = 4096
+    bot_processes: int = 64
 
 
 @dataclass(slots=True)
@@ -156,6 +159,7 @@ class BotSession:
         faults.point("runner.go")
         self._spawn(self._load_within(self.host.zygote.load_within_s))
         self._spawn(self._end_by(self.launch.max_duration_s, "max_duration"))
+        self._spawn(self._watch_processes())
 
     async def stop(self, reason: str) -> None:
         """Stop the bot: cancel, SIGTERM, SIGKILL, each bounded; return when it is gone."""
@@ -219,6 +223,7 @@ class BotSession:
             self.host.daily_domains,
             self.host.offer_timeout_s,
             self.host.bot_memory_mb,
+            self.host.bot_file_mb,
             self.host.store.periods.lease_s,
             self.host.user_absent_s,
             self.host.local,
@@ -233,7 +238,7 @@ class BotSession:
             pid=child.pid,
             ms=round((time.monotonic() - began) * 1000, 1),
         )
-        capture = Capture(child, self.context)
+        capture = Capture(child, self.context, start.boot)
         listening = self._spawn(self._listen(child))
         self._spawn(self._to_its_end(child, capture, listening))
         return child
@@ -372,6 +377,17 @@ class BotSession:
         await asyncio.sleep(seconds)
         self._tasks.discard(asyncio.current_task())
         await self.stop(reason)
+
+    async def _watch_processes(self) -> None:
+        """End a bot that has started too many processes, and them with it."""
+        most = self.host.bot_processes
+        while self.live:
+            await asyncio.sleep(COUNT_PERIOD_S)
+            if len(descendants_of(self.pid, most)) > most:
+                self.detail = f"It had started more than {most} processes."
+                log.error("The bot starts too many processes; ending it", most=most)
+                self._tasks.discard(asyncio.current_task())
+                await self.kill("bot_crashed")
 
     async def _gone_within(self, seconds: float) -> bool:
         try:

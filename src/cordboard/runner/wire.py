@@ -1,8 +1,10 @@
 """What the supervisor and a bot's process say to each other: one JSON object a line."""
 
 import asyncio
+import hashlib
+import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +19,8 @@ EXIT_GRACE_S: Final = 5.0
 long as a bot may take to heed its cancellation; Sentry's own bound is 2 s."""
 LAG_PERIOD_S: Final = 1.0  # how often a bot's event loop tells how late it is
 
+_BOOT_KEY: Final = os.urandom(16)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -30,9 +34,11 @@ class BotStart:
     daily_domains: tuple[str, ...]
     offer_timeout_s: float = 60.0
     memory_mb: int = 4096
+    file_mb: int = 4096
     lease_s: float = LEASE_S
     user_absent_s: float = 60.0
     local: bool = True
+    boot: str = field(default_factory=lambda: os.urandom(4).hex())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,11 @@ class Report:
 def encode(message: dict[str, Any]) -> bytes:
     """Return a message as it is sent."""
     return _encode(message) + b"\n"
+
+
+def other_boot(boot: str, claimed: str) -> str:
+    """Return the boot under which lines are written that a process says under a boot not its own."""
+    return hashlib.blake2b(f"{boot}{claimed}".encode(), digest_size=4, key=_BOOT_KEY).hexdigest()
 
 
 async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

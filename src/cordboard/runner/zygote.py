@@ -27,6 +27,7 @@ from cordboard.contract.errors import BotFileError, CordboardError, NotReadyErro
 from cordboard.emit import get_logger, quiesce
 from cordboard.processes import END_S, adopt_orphans, children_of, kill, started_at
 from cordboard.runner import wire
+from cordboard.runner.imports import Imports
 from cordboard.runner.wire import BotStart
 from cordboard.settings import preload_bots, tell_preload, without_secrets
 
@@ -88,13 +89,16 @@ class Zygote:
 
     Args:
         bots: Bot files by name.
+        landlock: Whether the kernel is asked to confine them.
 
     Attributes:
         load_within_s: How long a bot's process may take until it has its bot.
     """
 
-    def __init__(self, bots: Mapping[str, str]) -> None:
+    def __init__(self, bots: Mapping[str, str], *, landlock: bool = True) -> None:
         self.bots = dict(bots)
+        self._landlock = landlock
+        self._imports: Imports | None = None
         self._context = multiprocessing.get_context("forkserver")
         self._one_at_a_time = threading.Lock()
         self._bots: set[int] = set()
@@ -107,7 +111,7 @@ class Zygote:
         """Start the fork server; it loads the bots while we do other things."""
         adopt_orphans()
         self._not_theirs = {(pid, started_at(pid)) for pid in children_of(os.getpid())}
-        tell_preload(self.bots)
+        tell_preload(self.bots, landlock=self._landlock)
         self._context.set_forkserver_preload([_PRELOAD])
         self._launch()
 
@@ -121,6 +125,8 @@ class Zygote:
         report = self._ask_report()
         self._server = report.server
         self.load_within_s = LOAD_TIMEOUT_S if report.threaded else FORKED_S
+        if report.failures:
+            self._settle()
         for message, hint in report.failures.values():
             raise BotFileError(message, hint=hint)
         if report.threaded:
@@ -190,6 +196,11 @@ class Zygote:
             self._server = 0
             self._ensure_running()
 
+    def _settle(self) -> None:
+        """Have what the fork server said before what we say of its end."""
+        if self._imports is not None:
+            self._imports.settle()
+
     def _ensure_running(self) -> None:
         """Start the fork server unless it runs, so that it leaves nothing on the disk however we end.
 
@@ -205,8 +216,10 @@ class Zygote:
         options: Any = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
         with _short_directory() as directory:
             options["tempdir"] = directory
+            self._imports = Imports()
             try:
-                forkserver.ensure_running()
+                with self._imports.as_standard_input():
+                    forkserver.ensure_running()
             finally:
                 del options["tempdir"]
             if self._door >= 0:
@@ -262,6 +275,7 @@ class Zygote:
     def _ask_report(self) -> Any:
         found = self._call(_report)
         if found is None:
+            self._settle()
             raise CordboardError(
                 "The fork server ended before it had loaded the bot.",
                 hint="A bot file that ends its process at import (os._exit, a crash in C) does that: "
@@ -272,6 +286,7 @@ class Zygote:
     def _check_in_a_child(self) -> None:
         failure = self._call(_try_bots)
         if failure:
+            self._settle()
             raise BotFileError(failure[0], hint=failure[1])
 
     def _call(self, function: Any) -> Any:

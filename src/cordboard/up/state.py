@@ -3,8 +3,6 @@
 import fcntl
 import json
 import os
-import secrets
-from pathlib import Path
 from typing import Any, Self
 
 from cordboard.contract.errors import CordboardError
@@ -51,21 +49,6 @@ class StateFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def kept_secret(directory: Path) -> str:
-    """Return the secret of the login cookies, kept so that a login outlives a restart."""
-    path = directory / "session-secret"
-    try:
-        found = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        found = ""
-    if not found:
-        found = secrets.token_urlsafe(32)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.write(fd, found.encode())
-        os.close(fd)
-    return found
 
 
 def _already_up() -> CordboardError:

@@ -11,25 +11,36 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cordboard.contract.errors import CordboardError, UsageError
-from cordboard.emit import flush, forward_line, get_logger
-from cordboard.emit.pipeline import pipeline
-from cordboard.processes import status_in_words
-from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings, child_environment
+from cordboard.contract.urls import redacted_url
+from cordboard.emit import flush, get_logger
+from cordboard.processes import adopt_orphans, status_in_words
+from cordboard.settings import (
+    CONTROL_SECRET,
+    SECRET_SOCKET,
+    SESSION_SECRET,
+    SESSION_SECRETS,
+    Settings,
+    child_environment,
+    clean_environment,
+    may_be_inspected,
+)
 from cordboard.store import open_store
 from cordboard.store.embedded import EmbeddedServer
-from cordboard.up.files import LogFile
+from cordboard.up.lines import Lines
 from cordboard.up.part import Part
-from cordboard.up.state import StateFile, kept_secret
+from cordboard.up.secret_socket import Orphans, SecretSocket
+from cordboard.up.state import StateFile
 from cordboard.up.valkey import ValkeyLines
 
 HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.02
+ORPHANS_S: Final = 1.0
 # Longer than each part's own: a gateway answers joins that wait for up to 12 s, an operator its hand-over.
 GRACE_S: Final = {"interface": 6.0, "gateway": 15.0, "runner": 20.0, "operator": 18.0}
 STOP_ORDER: Final = ("interface", "gateway", "runner", "operator")
@@ -49,7 +60,6 @@ class Options:
     runner_port: int = 7860
     operator_port: int = 4445
     interface_port: int = 3000
-    redis_port: int = 6379
     bots: tuple[str, ...] = ()
     config: str | None = None
 
@@ -60,18 +70,18 @@ class Supervisor:
 
     settings: Settings
     options: Options
-    files: dict[str, LogFile] = field(default_factory=dict)
+    lines: Lines = field(init=False)
     parts: dict[str, Part] = field(default_factory=dict)
     redis: EmbeddedServer | None = None
     addresses: dict[str, str] = field(default_factory=dict)
     control: str = field(default="", repr=False)
+    session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    redis_url: str = field(default="", repr=False)
     was_ready: bool = False
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
-    _signals: int = 0
+    _hurried: bool = False
     _deaf: bool = False
     _restarts: dict[str, list[float]] = field(default_factory=dict)
-    _speaker: str = "up"
-    _unwritten: dict[str, int] = field(default_factory=dict)
 
     async def run(self) -> int:
         """Run until a signal, or until a part cannot be kept alive; return the exit status.
@@ -80,27 +90,23 @@ class Supervisor:
             CordboardError: A port is taken, another `up` runs, Redis does not answer, or a part did
             not start.
         """
+        adopt_orphans()  # so that what a bot leaves behind stays below us: see secret_socket
         with StateFile() as state:
-            self._open_files()
+            self.lines = Lines(self.settings)
             self._listen_for_signals()
             try:
                 self._prepare()
                 await self._check_redis()
                 await self._start()
-                state.write(
-                    {
-                        "pid": os.getpid(),
-                        "addresses": self.addresses,
-                        "control_secret": self.control,
-                    }
-                )
-                if not self._stop.is_set():
-                    self._tell_ready()
-                    await self._watch()
+                with self._telling_secrets():
+                    state.write({"pid": os.getpid(), "addresses": self.addresses})
+                    if not self._stop.is_set():
+                        self._tell_ready()
+                        await self._watch()
                 return 0
             finally:
                 await self._stop_all()
-                self._close_files()
+                self.lines.close()
 
     # --- starting
 
@@ -110,34 +116,41 @@ class Supervisor:
         self.control = (self.settings.control_secrets or (secrets.token_urlsafe(32),))[0]
         if not self.settings.redis_url:
             self.redis = EmbeddedServer(
-                ports["redis"],
                 self.settings.state_dir / "redis",
-                ValkeyLines(functools.partial(self._write, "redis")),
+                ValkeyLines(functools.partial(self.lines.write, "redis")),
+                private=True,
+                environment=clean_environment(),
+                readable=may_be_inspected(),
             )
-        redis_url = self.settings.redis_url or (self.redis.url if self.redis else "")
+        self.redis_url = self.settings.redis_url or (self.redis.url if self.redis else "")
         urls = {name: f"http://{HOST}:{ports[name]}" for name in STOP_ORDER}
         self.addresses = {
             "interface": urls["interface"],
             "gateway": urls["gateway"],
             "runner": urls["runner"],
             "operator": urls["operator"],
-            "redis": redis_url,
+            "redis": self.redis.address if self.redis else redacted_url(self.redis_url),
             "logs": str(self.settings.log_path),
         }
-        environment = child_environment(
-            **{
-                CONTROL_SECRET: self.control,
-                SESSION_SECRET: self.settings.session_secret
-                or kept_secret(self.settings.state_dir),
-                "REDIS_URL": redis_url,
-                "CORDBOARD_GATEWAY_URL": urls["gateway"],
-                "LOG_FORMAT": "json",
-                "PYTHONUNBUFFERED": "1",
-            }
-        )
         self.parts = {
-            name: Part(name, words, urls[name], environment, self._speak)
+            name: Part(name, words, urls[name], self._environment(name), self.lines.speak)
             for name, words in self._commands(ports).items()
+        }
+
+    def _environment(self, part: str) -> dict[str, str]:
+        """Return what a part inherits; the secret of the login cookies is for the interface alone."""
+        if part == "interface":
+            found = child_environment()
+            if not self.settings.session_secret:
+                found[SESSION_SECRET] = self.session
+        else:
+            found = child_environment(**dict.fromkeys(SESSION_SECRETS))
+        return found | {
+            CONTROL_SECRET: self.control,
+            "REDIS_URL": self.redis_url,
+            "CORDBOARD_GATEWAY_URL": self.addresses["gateway"],
+            "LOG_FORMAT": "json",
+            "PYTHONUNBUFFERED": "1",
         }
 
     def _commands(self, ports: Mapping[str, int]) -> dict[str, list[str]]:
@@ -163,8 +176,6 @@ class Supervisor:
             "operator": self.options.operator_port,
             "interface": self.options.interface_port,
         }
-        if not self.settings.redis_url:
-            wanted["redis"] = self.options.redis_port
         named: dict[int, str] = {}
         for name, port in wanted.items():
             if port and port in named:
@@ -218,6 +229,7 @@ class Supervisor:
     async def _watch(self) -> None:
         """Look after the parts until a signal comes."""
         watchers = [asyncio.create_task(self._keep(part)) for part in self.parts.values()]
+        watchers.append(asyncio.create_task(self._reap_orphans()))
         if self.redis is not None:
             watchers.append(asyncio.create_task(self._keep_redis(self.redis)))
         stopping = asyncio.create_task(self._stop.wait())
@@ -229,6 +241,26 @@ class Supervisor:
             for task in (*watchers, stopping):
                 task.cancel()
             await asyncio.gather(*watchers, stopping, return_exceptions=True)
+
+    @contextlib.contextmanager
+    def _telling_secrets(self) -> Iterator[None]:
+        """Tell commands of this user the secrets, as long as the block runs."""
+        told = {"control_secret": self.control, "redis_url": self.redis_url}
+        door = SecretSocket(self.settings.state_dir / SECRET_SOCKET, told)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(door, door.answer)
+        try:
+            yield
+        finally:
+            loop.remove_reader(door)
+            door.close()
+
+    async def _reap_orphans(self) -> None:
+        orphans = Orphans()
+        while True:
+            await asyncio.sleep(ORPHANS_S)
+            started = {part.process.pid for part in self.parts.values() if part.process}
+            orphans.reap(started | {self.redis.pid if self.redis else 0})
 
     async def _keep(self, part: Part) -> None:
         """Start a part again when it ends, and say so; give up when it does so often."""
@@ -280,11 +312,12 @@ class Supervisor:
         self._deaf = True
         # A timer, not a look at the clock: where the loop was held up, both signals come before it.
         asyncio.get_running_loop().call_later(SAME_SIGNAL_S, self._hear_again)
-        self._signals += 1
+        first = not self._stop.is_set()
         self._stop.set()
-        if self._signals == 1:
+        if first:
             log.info("Stopping all parts in order", signal=number.name)
-        else:
+        elif number is signal.SIGINT:  # a person at a keyboard; whoever else repeats one can wait
+            self._hurried = True
             log.warning("Stopping at once", signal=number.name)
             for part in self.parts.values():
                 part.signal(signal.SIGKILL, group=True)
@@ -304,8 +337,13 @@ class Supervisor:
         flush()
 
     async def _leave_all(self) -> None:
-        """End the live sessions while the parts that can do it are there; a second signal skips it."""
-        if self._signals != 1 or not self.was_ready or not self.parts["gateway"].alive:
+        """End the live sessions while the parts that can do it are there; a second Ctrl-C skips it."""
+        if (
+            self._hurried
+            or not self._stop.is_set()
+            or not self.was_ready
+            or not self.parts["gateway"].alive
+        ):
             return
         from cordboard.up.farewell import leave_all  # noqa: PLC0415 - starting must not wait for it
 
@@ -316,61 +354,6 @@ class Supervisor:
             return
         if left:
             log.info("Live sessions were left", sessions=left)
-
-    # --- lines
-
-    def _open_files(self) -> None:
-        directory = self.settings.log_path
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name in ("up", *STOP_ORDER, *(() if self.settings.redis_url else ("redis",))):
-                self.files[name] = LogFile(
-                    directory / f"{name}.jsonl",
-                    max_mb=self.settings.log_file_max_mb,
-                    kept=self.settings.log_files_kept,
-                )
-        except OSError as error:
-            raise CordboardError(
-                f"Cannot write into the log directory {directory}: {error.strerror}.",
-                hint="Name another one with CORDBOARD_LOG_DIR.",
-            ) from error
-        pipeline.watchers.append(self._file_line)
-        pipeline.redirect()
-
-    def _close_files(self) -> None:
-        pipeline.watchers.remove(self._file_line)
-        pipeline.redirect()
-        for file in self.files.values():
-            file.close()
-
-    def _speak(self, name: str, line: bytes) -> None:
-        """Write a part's line to its file and to our output."""
-        self._speaker = name
-        try:
-            forward_line(line, service=name)
-        finally:
-            self._speaker = "up"
-
-    def _file_line(self, line: bytes) -> None:
-        self._write(self._speaker, line)
-
-    def _write(self, speaker: str, line: bytes) -> None:
-        """Write a line into a part's file; say once where that fails, and where it works again."""
-        try:
-            self.files[speaker].write(line)
-        except OSError as error:
-            if speaker not in self._unwritten:
-                sys.stderr.write(
-                    f"cordboard up: cannot write the log of {speaker}: {error.strerror}. "
-                    "Its lines are shown here only, until that has been put right.\n"
-                )
-            self._unwritten[speaker] = self._unwritten.get(speaker, 0) + 1
-        else:
-            if lost := self._unwritten.pop(speaker, 0):
-                sys.stderr.write(
-                    f"cordboard up: the log of {speaker} is written again; {lost} lines are "
-                    "missing in it.\n"
-                )
 
 
 def _reserve(name: str, port: int, held: contextlib.ExitStack) -> int:
@@ -387,7 +370,7 @@ def _reserve(name: str, port: int, held: contextlib.ExitStack) -> int:
 
 def _no_port(name: str, port: int, error: Exception) -> CordboardError:
     another = f"choose another with --{name}-port (0: any free one)."
-    whose = "Redis" if name == "redis" else f"the {name}"
+    whose = f"the {name}"
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         return CordboardError(
             f"Port {port} for {whose} is taken.", hint=f"Stop what listens there, or {another}"

