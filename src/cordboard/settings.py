@@ -315,7 +315,7 @@ class Settings:
         "Sessions that one warm runner takes at once; 4 spoken ones keep two cores below half.",
     )
     overload_lag_ms: int = _setting(
-        20,
+        Most(20),
         "CORDBOARD_OVERLOAD_LAG_MS",
         "Milliseconds that event loops run late, on average over 10 s and on busy processors, from "
         "which a runner takes no more sessions until it keeps up again; 20 is one frame of sound. "
@@ -340,7 +340,7 @@ class Settings:
         "user_absent. The same number for all runners.",
     )
     user_absent_s: int = _setting(
-        60,
+        Most(60),
         "CORDBOARD_USER_ABSENT_S",
         "Seconds without a connected caller after which a session in a webrtc: room ends as "
         "user_absent, whatever its bot does; 60 leave time for a page to connect anew. 0 leaves it "
