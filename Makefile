@@ -19,7 +19,7 @@ up: install ## run everything on this machine; ARGS="--bot my_bot.py" are handed
 test: dev ## run all tests; ARGS="tests/store -x" chooses
 	@scripts/test.sh $(ARGS)
 
-lint: dev ## ruff, mypy, import-linter
+lint: dev ## ruff, mypy, import-linter, and pip-audit where its data can be reached
 	@scripts/lint.sh
 
 bench: dev ## run the benchmarks; ARGS=startup chooses

@@ -1,5 +1,5 @@
 #!/bin/sh
-# All static checks, and whether the generated pages are current; runs each, so that one look shows all.
+# All static checks, known advisories of what is locked, and whether the generated pages are current; runs each, so that one look shows all.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -17,5 +17,6 @@ check "ruff" ruff check
 check "format" ruff format --check
 check "mypy" mypy
 check "imports" lint-imports
+check "advisories" scripts/audit.sh
 check "docs" python scripts/docs.py --check
 [ -z "$failed" ] || fail "Not clean:$failed." "Most of it is repaired by .venv/bin/ruff check --fix && .venv/bin/ruff format"

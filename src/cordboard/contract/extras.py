@@ -14,6 +14,7 @@ _SERVE: Final = (
     "pydantic",
     "python_multipart",
     "redis",
+    "starlette",
     "uvicorn",
     "uvloop",
 )

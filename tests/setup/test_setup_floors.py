@@ -1,0 +1,47 @@
+"""What may be installed has no vulnerability that was known when the floors were set."""
+
+import re
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# The first release without the advisory that decides about the floor.
+FIXED = {
+    "aiohttp": ("3.13.4", "CVE-2026-34525"),
+    "jinja2": ("3.1.6", "CVE-2025-27516"),
+    "python-multipart": ("0.0.22", "CVE-2026-24486"),
+    "starlette": ("1.3.1", "CVE-2026-54283"),
+}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def floors() -> dict[str, str]:
+    """Return the lowest version of each requirement of the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    found = (re.match(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_no_release_below_the_fixed_one_is_allowed(name: str) -> None:
+    """`pip install cordboard[serve]` in an old environment brings it up to date."""
+    fixed, advisory = FIXED[name]
+    assert numbers(floors()[name]) >= numbers(fixed), advisory
+
+
+@pytest.mark.parametrize("file", ["up.txt", "dev.txt"])
+def test_what_is_locked_is_allowed(file: str) -> None:
+    """The lock is not below a floor: it was made anew when the floor rose."""
+    text = (ROOT / "requirements" / file).read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([\w.-]+)==([\d.]+)\s", text, re.MULTILINE))
+    lowest = floors()
+    assert {name for name in FIXED if name not in locked} == set()
+    for name in set(locked) & set(lowest):
+        assert numbers(locked[name]) >= numbers(lowest[name]), name
