@@ -15,9 +15,11 @@ from cordboard.logs.report.model import Model, ModelMaker
 from cordboard.logs.roll import Entry, roll
 from logs.logs_support import (
     BOOTS,
+    STEPS,
     Answered,
     Plane,
     ask,
+    at,
     encoded,
     only_compiled,
     record,
@@ -25,8 +27,8 @@ from logs.logs_support import (
 )
 
 STATIC = Path(__file__).parents[2] / "src/cordboard/interface/static"
-ADA = {"userId": "u-1", "userName": "Ada"}
-EVE = {"userId": "u-2", "userName": "Eve"}
+ADA: dict[str, Any] = {"userId": "u-1", "userName": "Ada"}
+EVE: dict[str, Any] = {"userId": "u-2", "userName": "Eve"}
 
 
 @pytest.fixture
@@ -331,3 +333,40 @@ def test_a_session_of_which_only_a_look_is_kept(tmp_path: Path) -> None:
     line = record(1, session="call-7", message="Request served", tag="http", meta={"method": "GET"})
     write_lines(tmp_path / "gateway.jsonl", [encoded(line)])
     assert ask(tmp_path, session="call-7").messages == ["Request served"]
+
+
+# --- what a window hides
+
+
+@pytest.mark.parametrize("window", [{"since": at(1000)}, {"until": at(-1000)}], ids=str)
+def test_a_window_without_the_session_says_where_it_is(
+    plane: Plane, window: dict[str, str]
+) -> None:
+    """Lines outside of the window are counted, and a session that is there is not called silent."""
+    plane.call("call-7")
+    plane.clock += 1001
+    plane.say("gateway", message="Served")
+    plane.files["gateway"].insert(0, encoded(record(-2000, seq=1, boot="99999999")))
+    answer = plane.ask(**window)
+    assert answer.lines == []
+    (note,) = (note for note in answer.coverage.notes if "outside the window" in note)
+    assert note.startswith(f"{len(STEPS)} lines of this session are outside the window: cordboard")
+    assert not any("session" in who for who, _, _ in answer.shortfalls)
+
+
+def test_a_window_without_a_session_that_nobody_knows(plane: Plane) -> None:
+    """A session that is nowhere is silent, and the window is named."""
+    plane.call("call-7")
+    answer = plane.ask("call-9", since=at(-10))
+    assert answer.shortfalls == [
+        ("session call-9", "silent", "no line of the window has this session id")
+    ]
+    assert any(note.startswith("Only the window was looked at") for note in answer.coverage.notes)
+
+
+def test_a_window_that_cuts_a_session_names_the_command(plane: Plane) -> None:
+    """Where a window hides beginning or end, the command that shows all of it is named."""
+    plane.call("call-7")
+    for window, part in (({"since": at(0.085)}, "beginning"), ({"until": at(0.065)}, "end")):
+        notes = plane.ask(**window).coverage.notes
+        assert any(f"The session's {part} is not in the window; all of it:" in n for n in notes)

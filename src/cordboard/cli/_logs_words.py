@@ -3,6 +3,7 @@
 import argparse
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room, check_session_id
@@ -11,7 +12,7 @@ from cordboard.logs import environments
 from cordboard.logs.formats import formats_from
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
-from cordboard.logs.sources.directory import Directory
+from cordboard.logs.sources.directory import Directory, readable
 from cordboard.logs.times import duration_s, moment, timestamp
 from cordboard.settings import Settings, kubeconfig_files, load
 
@@ -140,7 +141,20 @@ def reader_of(args: argparse.Namespace, query: Query) -> Reader:
         reader.sources = [Directory(args.dir)]
     else:
         _add_environment(reader, args.env or "local", settings)
+    if query.session is not None:
+        reader.tally.command = partial(lines_of, args, query.session)
     return reader
+
+
+def lines_of(args: argparse.Namespace, session: str) -> str:
+    """Return the command that shows all lines of a session, from the same place."""
+    import shlex
+
+    where = ["--dir", args.dir] if args.dir else ["--env", args.env]
+    if where[1] in {None, "local"}:
+        where = ["--local"]
+    config = ["--config", args.config] if args.config else []
+    return readable(shlex.join(["cordboard", "logs", *where, *config, "--session", session]))
 
 
 def _add_environment(reader: Reader, name: str, settings: Settings) -> None:

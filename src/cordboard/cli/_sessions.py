@@ -1,10 +1,9 @@
 """``cordboard sessions --local``: what the log files tell of sessions."""
 
 import argparse
-import shlex
 
 from cordboard.cli import _ask, logs
-from cordboard.cli._logs_words import reader_of, window
+from cordboard.cli._logs_words import lines_of, reader_of, window
 from cordboard.contract.errors import NotFoundError
 from cordboard.contract.ids import check_session_id
 from cordboard.logs.coverage import count
@@ -29,21 +28,13 @@ def run(args: argparse.Namespace) -> int:
     if session is not None and not entries:
         raise NotFoundError(
             f"The logs know no session {session}.",
-            hint=f"Lines that mention it: {_its_lines(args, session)} --mentions",
+            hint=f"Lines that mention it: {lines_of(args, session)} --mentions",
         )
     _show(entries, args)
     if coverage.complete:
         return logs.EXIT_COMPLETE
     logs.write_coverage(coverage)
     return logs.EXIT_INCOMPLETE
-
-
-def _its_lines(args: argparse.Namespace, session: str) -> str:
-    """Return the command that shows a session's lines, from the same place."""
-    where = ["--dir", args.dir] if args.dir else ["--env", args.env]
-    if where == ["--env", "local"]:
-        where = ["--local"]
-    return shlex.join(["cordboard", "logs", *where, "--session", session])
 
 
 def _read(reader: Reader) -> list[Entry]:
@@ -69,7 +60,7 @@ def _show(entries: list[Entry], args: argparse.Namespace) -> None:
         for entry in shown:
             _ask.write(_ask.as_json(entry.as_dict()))
     elif args.session is not None:
-        _ask.write(f"{_one(shown[0])}\n\nIts lines: {_its_lines(args, args.session)}")
+        _ask.write(f"{_one(shown[0])}\n\nIts lines: {lines_of(args, args.session)}")
     else:
         _ask.write(_table(shown) if shown else "No sessions.")
         if len(entries) > len(shown):

@@ -84,8 +84,7 @@ class Search:
 
     def lanes(self) -> list[Lane]:
         """Return the entries of each track that belong to the session, or mention it."""
-        own = self._own()
-        self.trail.settle()
+        own = self.learn()
         around: list[list[Entry]] = [[] for _ in own]
         if self.trail.boots or self.trail.traces:
             self._count_quickly()
@@ -102,6 +101,12 @@ class Search:
         ]
 
     # --- the first step
+
+    def learn(self) -> list[list[Entry]]:
+        """Return the entries of each track in which the id occurs; the trail then knows the session's own."""
+        own = self._own()
+        self.trail.settle()
+        return own
 
     def _own(self) -> list[list[Entry]]:
         """Return all entries in which the id occurs; learn from the session's own."""

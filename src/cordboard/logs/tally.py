@@ -1,7 +1,7 @@
 """What was returned, counted while it passes; at the end, the coverage."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
@@ -54,13 +54,19 @@ class Heard:
 
 
 class Tally:
-    """Counts of lines."""
+    """Counts of lines.
+
+    Attributes:
+        command: Gives the command that shows all of the session, told where a window hides some of it.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.attribution: Counter[str] = Counter()
         self.inferred: Counter[str] = Counter()
         self.mentions = 0
+        self.outside = 0
+        self.command: Callable[[], str] = lambda: "cordboard logs --session ID"
         self.services: dict[str, Heard] = {}
         self.streams: dict[int, Heard] = {}
         self.notes: list[str] = []
@@ -134,7 +140,10 @@ class Tally:
         since, until = query.first, query.end
         if trail is not None:
             if not trail.services:
-                yield f"session {trail.session}", Shortfall("silent", "no line has this session id")
+                if not self._is_elsewhere(query, tracks):
+                    where = " of the window" if query.since or query.until else ""
+                    why = Shortfall("silent", f"no line{where} has this session id")
+                    yield f"session {trail.session}", why
                 yield from uncovered(tracks, since, until, query.services)
                 return
             yield from _missing_of_session(query, tracks, trail)
@@ -144,6 +153,28 @@ class Tally:
             yield from uncovered(tracks, since, until, query.services)
         for hole in holes(tracks, since, until, query.services, exact=query.exact):
             yield hole.service or "unknown", hole.shortfall()
+
+    def _is_elsewhere(self, query: Query, tracks: Sequence[Track]) -> bool:
+        """Return whether lines of a session that the window does not show are outside of it."""
+        if query.session is None or query.follow or not (query.since or query.until):
+            return False
+        from cordboard.logs.outside import lines_outside  # noqa: PLC0415 - most queries do without
+
+        self.outside = lines_outside(query.session, tracks)
+        return self.outside > 0
+
+    def _window(self, query: Query, trail: Trail) -> Iterator[str]:
+        """Yield what the window hides of the session, with the command that shows it."""
+        whole = self.command()
+        if self.outside:
+            lines = count(self.outside, "line of this session is", "lines of this session are")
+            yield f"{lines} outside the window: {whole}"
+        elif not trail.services and (query.since or query.until):
+            yield f"Only the window was looked at; without one: {whole}"
+        elif trail.services and query.since and not began(trail):
+            yield f"The session's beginning is not in the window; all of it: {whole}"
+        elif trail.services and query.until and trail.ended is None:
+            yield f"The session's end is not in the window; all of it: {whole}"
 
     def _remarks(self, query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
         if not self.attribution:
@@ -162,8 +193,7 @@ class Tally:
             yield f"{words} the session; --mentions shows {'it' if self.mentions == 1 else 'them'}."
         if not query.fix_skew:
             yield from map(str, skews(trail.steps))
-        if trail.services and query.since and not began(trail):
-            yield "The session's beginning is not in the window; without one all of it is shown."
+        yield from self._window(query, trail)
 
 
 def _named(people: Mapping[str, str]) -> Iterator[str]:

@@ -1,0 +1,43 @@
+"""Whether a session that a window does not show has lines elsewhere: asked only where nothing was found."""
+
+from collections.abc import Iterator, Sequence
+
+from cordboard.contract.typed import Final
+from cordboard.logs.attribution import Trail
+from cordboard.logs.packed import PackedTape
+from cordboard.logs.query import Query
+from cordboard.logs.scan import Scan
+from cordboard.logs.search import Search
+from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.track import Track
+
+_LOOK_BYTES: Final = 2 << 30  # a second at most without the compiled part, a sixth of it with
+
+
+def lines_outside(session: str, tracks: Sequence[Track]) -> int:
+    """Return how many lines of a session there are at any time, as far as that is soon told.
+
+    The newest files are looked at; compressed ones, which would have to be unpacked, are not.
+    """
+    trail = Trail(session)
+    search = Search(
+        Query(session=session),
+        trail,
+        list(_soon_read(tracks)),
+        lambda track, wanted: Scan(track, wanted, LOWEST, HIGHEST),
+        lambda _: None,
+        by_two=None,
+    )
+    search.learn()
+    return sum(trail.services.values())
+
+
+def _soon_read(tracks: Sequence[Track]) -> Iterator[Track]:
+    left = _LOOK_BYTES
+    for track in sorted(tracks, key=lambda track: track.modified, reverse=True):
+        if isinstance(track.tape, PackedTape):
+            continue
+        left -= track.size
+        if left < 0:
+            return
+        yield track
