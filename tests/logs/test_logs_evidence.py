@@ -201,7 +201,7 @@ def test_two_people_under_one_id_are_told_apart(plane: Plane) -> None:
     assert any("Different users joined" in words for words in model.verdict.details)
     assert any("Ada, Eve" in words for words in model.verdict.details)
     (entry,) = (e for e in roll(iter(answer.lines)).values() if e.trail.session == "call-7")
-    assert (entry.user, entry.user_ids) == ("Ada, Eve", {"u-1", "u-2"})
+    assert (entry.user, entry.people) == ("Ada, Eve", {"u-1", "u-2", "Ada", "Eve"})
 
 
 # --- pages that were lost

@@ -17,7 +17,7 @@ from cordboard.contract.errors import (
     CordboardError,
     UnauthorizedError,
 )
-from cordboard.contract.terminal import one_line
+from cordboard.contract.terminal import harmless_json, one_line
 from cordboard.contract.urls import checked_http_url, redacted_url
 from cordboard.settings import load, running_up
 
@@ -86,7 +86,7 @@ def write(text: str) -> None:
 
 def as_json(value: object) -> str:
     """Return a value as one line of JSON."""
-    return json.dumps(value, ensure_ascii=False)
+    return harmless_json(json.dumps(value, ensure_ascii=False))
 
 
 def quoted(text: str) -> str:

@@ -6,7 +6,7 @@ from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from cordboard.contract.terminal import one_line
+from cordboard.contract.terminal import harmless, harmless_json, one_line
 from cordboard.contract.typed import IO, TYPE_CHECKING, Final, NoReturn
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 from cordboard.settings import pager_command
@@ -143,6 +143,14 @@ class Tee:
                 sys.stdout.buffer.flush()
         except OSError as error:
             self._gone = error
+
+
+def shown(piece: bytes, form: str) -> bytes:
+    """Return lines for a terminal: what could steer it is made visible; in JSON by its own escapes."""
+    if form == "pretty":
+        return piece
+    text = piece.decode("utf-8", "surrogateescape")
+    return (harmless_json if form == "json" else harmless)(text).encode()
 
 
 def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:

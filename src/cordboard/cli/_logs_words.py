@@ -54,7 +54,7 @@ def query_of(args: argparse.Namespace) -> Query:
 def _refuse_empty(args: argparse.Namespace) -> None:
     """Refuse a name that is none: a variable of a script that was not set asks for nothing."""
     for name in ("env", "dir", "user", "report", "collect", "bundle", "coverage"):
-        if getattr(args, name) == "":
+        if getattr(args, name) in ("", [""]):
             raise UsageError(f"--{name} '': a name is wanted.")
     if any(not words.strip(", ") for words in args.service or ()):
         raise UsageError("--service '': a name is wanted.")

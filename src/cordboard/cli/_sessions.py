@@ -16,7 +16,7 @@ from cordboard.logs.times import seconds
 
 def run(args: argparse.Namespace) -> int:
     """List the sessions of a window, or show one; return the exit status."""
-    since, until = window(args.time, args.since, args.until)
+    since, until = window(args.time, args.since, args.until, around=args.around)
     session = None if args.session is None else check_session_id(args.session)
     reader = reader_of(args, Query(since=since, until=until, session=session))
     try:
@@ -26,8 +26,9 @@ def run(args: argparse.Namespace) -> int:
         reader.close()
     entries = [entry for entry in found if _is_wanted(entry, args)]
     if session is not None and not entries:
+        where = " of this window" if since or until else ""
         raise NotFoundError(
-            f"The logs know no session {session}.",
+            f"The logs{where} know no session {session}.",
             hint=f"Lines that mention it: {lines_of(args, session)} --mentions",
         )
     _show(entries, args)
@@ -50,7 +51,7 @@ def _is_wanted(entry: Entry, args: argparse.Namespace) -> bool:
     return (
         (args.state is None or entry.state == args.state)
         and (args.room is None or entry.room == args.room)
-        and (args.user is None or entry.user == args.user)
+        and (args.user is None or args.user in entry.people)
     )
 
 

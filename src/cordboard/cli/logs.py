@@ -3,13 +3,15 @@
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from cordboard.cli._once import once
 from cordboard.contract.errors import CordboardError, UsageError
-from cordboard.contract.typed import IO, TYPE_CHECKING, Final, Literal
+from cordboard.contract.typed import IO, TYPE_CHECKING, Final, Literal, NoReturn
 
 if TYPE_CHECKING:
     from cordboard.cli._logs import Progress
@@ -56,6 +58,8 @@ exit status: 0 the answer is complete, 3 something is missing and named, 2 the c
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = _EPILOG
+    once(parser)
+    _explain_case(parser)
     where = parser.add_argument_group("where (default: --local)").add_mutually_exclusive_group()
     where.add_argument(
         "--local",
@@ -73,6 +77,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_when(parser.add_argument_group("when (default: everything there is)"))
     _add_what(parser.add_argument_group("what"))
     _add_how(parser.add_argument_group("how"))
+
+
+def _explain_case(parser: argparse.ArgumentParser) -> None:
+    """Have an error of `-i`, which grep has, name what does the same here."""
+    plain = parser.error
+
+    def error(message: str) -> NoReturn:
+        if "--grep: expected" in message or re.search(r"unrecognized .*(^|\s)-i\b", message):
+            message += "; to ignore case write --grep '(?i)PATTERN'"
+        plain(message)
+
+    parser.error = error  # type: ignore[method-assign]  # a subclass for one hint is more
 
 
 def _add_when(when: "argparse._ArgumentGroup") -> None:
@@ -112,7 +128,13 @@ def _add_how(how: "argparse._ArgumentGroup") -> None:
         choices=("pretty", "json", "raw"),
         help="form: pretty (on a terminal), json (one record a line), raw (as it was found)",
     )
-    how.add_argument("--report", metavar="FILE", help="write a report: FILE.html or FILE.txt")
+    how.add_argument(
+        "--report",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="write a report: FILE.html or FILE.txt; may be repeated",
+    )
     how.add_argument("--collect", metavar="DIR", help="write a file for each source into a new DIR")
     how.add_argument("--bundle", metavar="FILE", help="write lines and report into FILE.zip")
     how.add_argument("--coverage", metavar="FILE", help="write the coverage as JSON")
@@ -173,6 +195,8 @@ def _written(args: argparse.Namespace, query: "Query", limit: int | None) -> "Co
 
     reader = reader_of(args, query)
     reader.limit = limit
+    if args.collect or args.bundle:
+        _confine(reader)
     reader.progress = progress = _progress(args)
     reader.warn = partial(_say, args)
     try:
@@ -185,6 +209,15 @@ def _written(args: argparse.Namespace, query: "Query", limit: int | None) -> "Co
         return coverage
     finally:
         reader.close()
+
+
+def _confine(reader: "Reader") -> None:
+    """Have nothing read that stands outside of the folders: what is collected goes to somebody else."""
+    from cordboard.logs.sources.directory import Directory
+
+    for source in reader.sources:
+        if isinstance(source, Directory):
+            source.confined = True
 
 
 # --- lines on stdout
@@ -200,7 +233,7 @@ def _print(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]
         try:
             for piece in _pieces(args, reader, form):
                 begin()
-                out.write(piece)
+                out.write(_logs.shown(piece, form) if at_terminal else piece)
                 if args.follow:
                     out.flush()
         except BrokenPipeError:
@@ -223,7 +256,12 @@ def _render(args: argparse.Namespace) -> Callable[["Line"], bytes]:
 
     if args.output == "pretty":
         return _pretty(args)
-    return raw_line if args.output == "raw" else json_line
+    plain = raw_line if args.output == "raw" else json_line
+    if not sys.stdout.isatty():
+        return plain
+    from cordboard.cli._logs import shown
+
+    return lambda line: shown(plain(line), args.output)
 
 
 def _pretty(args: argparse.Namespace) -> Callable[["Line"], bytes]:
@@ -253,8 +291,9 @@ def _check_targets(args: argparse.Namespace) -> None:
         UsageError: A file cannot be written there.
     """
     for name in ("coverage", "report", "collect", "bundle"):
-        if getattr(args, name) == "-":
+        if getattr(args, name) in ("-", ["-"]):
             raise UsageError(f"--{name} -: stdout has the lines; a name is wanted.")
+    args.report = list(dict.fromkeys(args.report))
     if args.coverage:
         _check_coverage_path(args.coverage)
     if not (args.report or args.collect or args.bundle):
@@ -267,8 +306,8 @@ def _check_targets(args: argparse.Namespace) -> None:
 
     if args.collect:
         report.check_collect_path(Path(args.collect))
-    if args.report:
-        report.check_report_path(Path(args.report))
+    for path in args.report:
+        report.check_report_path(Path(path))
     if args.bundle:
         report.check_bundle_path(Path(args.bundle))
 
@@ -290,12 +329,12 @@ def _hand_over(args: argparse.Namespace, reader: "Reader", begin: Callable[[], N
             tee.lines(reader.lines()) if args.output else reader.lines(),
             coverage,
             _header(args, reader.query),
-            report=args.report,
+            reports=args.report,
             directory=args.collect,
             zip_path=args.bundle,
         )
     begin()
-    for name in filter(None, (args.collect, args.report, args.bundle)):
+    for name in filter(None, (args.collect, *args.report, args.bundle)):
         _say(args, f"{name}: written")
     tee.end()
     return coverage()

@@ -1,23 +1,33 @@
 """``cordboard sessions``: what the gateway knows of sessions, or what the log files tell."""
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
+from cordboard.cli._once import once
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room
-from cordboard.contract.state import TRANSITIONS
+from cordboard.contract.state import TERMINAL, TRANSITIONS
+
+if TYPE_CHECKING:
+    from cordboard.cli import _ask
+
+PAGE: Final = 500  # as many as the gateway gives at once
 
 SUMMARY = "list sessions, or show one with its stages"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    once(parser)
     parser.epilog = """\
 examples:
   cordboard sessions                        the newest sessions, as the gateway knows them
   cordboard sessions call-7                 one session with its stages
   cordboard sessions --state running        live calls
   cordboard sessions --room webrtc:demo -o json
+  cordboard sessions --user Ada --around 15:00 -t 30m
   cordboard sessions --local -t 1h          what the log files tell of the last hour's sessions
   cordboard sessions --local call-7         one session's events, from the log files
 """
@@ -31,7 +41,7 @@ examples:
         help="only sessions in this state: %(choices)s",
     )
     parser.add_argument("--room", metavar="R", help="only sessions of this room")
-    parser.add_argument("--user", metavar="ID", help="only sessions of this user")
+    parser.add_argument("--user", metavar="ID", help="only sessions of this user (id or name)")
     parser.add_argument(
         "--limit", type=int, default=20, metavar="N", help="how many (default %(default)s)"
     )
@@ -49,9 +59,13 @@ examples:
     )
     where.add_argument("--env", metavar="NAME", dest="env", help="of an environment")
     where.add_argument("--dir", metavar="DIR", help="of a directory")
-    logs.add_argument("-t", "--time", metavar="DURATION", help="of the last DURATION")
-    logs.add_argument("--since", metavar="T", help="from this time on")
-    logs.add_argument("--until", metavar="T", help="up to this time")
+    when = parser.add_argument_group("when (default: everything there is)")
+    when.add_argument("-t", "--time", metavar="DURATION", help="in the last DURATION")
+    when.add_argument("--since", metavar="T", help="from this time on")
+    when.add_argument("--until", metavar="T", help="up to this time")
+    when.add_argument(
+        "--around", metavar="T", help="one minute before and after this time, or -t DURATION"
+    )
     parser.add_argument("--gateway", metavar="URL", help="the gateway (default: of `cordboard up`)")
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
 
@@ -67,24 +81,71 @@ def run(args: argparse.Namespace) -> int:
         from cordboard.cli import _sessions
 
         return _sessions.run(args)
-    if args.time or args.since or args.until:
-        raise UsageError("-t, --since and --until are for log files.", hint="Add --local.")
-
     asked = _ask.gateway(args.gateway, args.config)
     if args.session:
         found = asked.get(f"/sessions/{_ask.quoted(args.session)}")
         _ask.write(_ask.as_json(found) if args.output == "json" else _one(found))
         return 0
-    query = {"state": args.state, "room_url": args.room, "userId": args.user, "limit": args.limit}
-    page = asked.get("/sessions", query)
-    sessions = page["sessions"]
+    sessions, more = _listed(asked, args)
     if args.output == "json":
         _ask.write("\n".join(_ask.as_json(item) for item in sessions))
         return 0
     _ask.write(_table(sessions) if sessions else "No sessions.")
-    if page["nextCursor"]:
+    if more:
         _ask.write(f"… more than {len(sessions)}; --limit shows further ones.")
     return 0
+
+
+def _listed(asked: "_ask.Gateway", args: argparse.Namespace) -> tuple[list[dict[str, Any]], bool]:
+    """Return the newest sessions that are wanted, and whether there are more.
+
+    The gateway finds users by their ids alone, and knows no window: by name and by time its sessions are
+    looked through here.
+    """
+    since, until = _window(args)
+    query = {"state": args.state, "room_url": args.room, "limit": args.limit}
+    if since is None and until is None:
+        page = asked.get("/sessions", {**query, "userId": args.user})
+        if page["sessions"] or args.user is None:
+            return page["sessions"], page["nextCursor"] is not None
+    wanted = (item for item in _all(asked, query) if _is_wanted(item, args.user, since, until))
+    found = list(islice(wanted, args.limit + 1))
+    return found[: args.limit], len(found) > args.limit
+
+
+def _window(args: argparse.Namespace) -> tuple[str | None, str | None]:
+    if not (args.time or args.since or args.until or args.around):
+        return None, None
+    from cordboard.cli._logs_words import window
+
+    return window(args.time, args.since, args.until, around=args.around)
+
+
+def _all(asked: "_ask.Gateway", query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield all sessions, the newest first."""
+    cursor: str | None = None
+    while True:
+        page = asked.get("/sessions", {**query, "limit": PAGE, "cursor": cursor})
+        yield from page["sessions"]
+        cursor = page["nextCursor"]
+        if cursor is None:
+            return
+
+
+def _is_wanted(
+    item: dict[str, Any], user: str | None, since: str | None, until: str | None
+) -> bool:
+    """Return whether a session is a user's, by id or by name, and was there at some time of a window."""
+    from cordboard.cli import _ask
+
+    over = item["status"] in TERMINAL
+    begin = _ask.moment(item["createdAt"])
+    end = max(map(_ask.moment, item["stages"].values()), default=begin)
+    return (
+        (user is None or user in {item.get("userId"), item.get("userName")})
+        and (until is None or begin < _ask.moment(until))
+        and (since is None or not over or end >= _ask.moment(since))
+    )
 
 
 def _table(sessions: list[dict[str, Any]]) -> str:

@@ -15,6 +15,11 @@ def harmless(text: str) -> str:
     return text if text.isprintable() else _control().sub(_shown, text)
 
 
+def harmless_json(text: str) -> str:
+    """Return JSON with the same made visible by its own escapes; newlines and tabs stay."""
+    return text if text.isprintable() else _control().sub(_escaped, text)
+
+
 @cache
 def _control() -> re.Pattern[str]:
     """Return the pattern, compiled when it is first needed: nearly all texts are printable."""
@@ -29,3 +34,7 @@ def one_line(text: str) -> str:
 def _shown(found: re.Match[str]) -> str:
     number = ord(found.group())
     return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}"  # noqa: PLR2004 - a byte
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found.group()):04x}"

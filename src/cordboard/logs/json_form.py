@@ -1,10 +1,17 @@
 """A line as bytes: as it was found, or as JSON, which is the same where it is a record of ours."""
 
+import re
+
 from cordboard.contract.record import TIMESTAMP
+from cordboard.contract.typed import Final
 from cordboard.logs.codec import decode, encode
 from cordboard.logs.line import Line
+from cordboard.logs.patterns import pattern
 from cordboard.logs.records import is_own, is_text
 from cordboard.logs.stamps import own_key
+
+_C1: Final = pattern(rb"\xc2[\x80-\x9f]")
+_SEPARATORS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 
 
 def raw_line(line: Line) -> bytes:
@@ -33,10 +40,29 @@ def json_line(line: Line) -> bytes:
     key = own_key(line.raw)
     unchanged = key is not None and key.decode() == line.record[TIMESTAMP]
     if unchanged and is_own(line.record) and _is_whole(line.raw):
-        return line.raw + b"\n"
-    return encode(line.record) + b"\n"
+        return escaped(line.raw) + b"\n"
+    return escaped(encode(line.record)) + b"\n"
 
 
 def _is_whole(raw: bytes) -> bool:
     """Say whether the bytes are one line of valid text: nothing joined to it, nothing damaged."""
     return b"\n" not in raw and is_text(raw)
+
+
+def escaped(data: bytes) -> bytes:
+    """Return JSON without the controls that a terminal obeys, or that part lines, though JSON allows them.
+
+    U+0080 to U+009F, U+2028 and U+2029 become escapes of JSON.
+    """
+    if data.isascii():
+        return data
+    if b"\xc2" in data:
+        data = _C1.sub(_as_escape, data)
+    for raw, escape in _SEPARATORS:
+        if raw in data:
+            data = data.replace(raw, escape)
+    return data
+
+
+def _as_escape(found: "re.Match[bytes]") -> bytes:
+    return b"\\u%04x" % found.group()[1]

@@ -10,7 +10,7 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry
 from cordboard.logs.formats import Formats
 from cordboard.logs.glance import glance
-from cordboard.logs.json_form import json_line, raw_line
+from cordboard.logs.json_form import escaped, json_line, raw_line
 from cordboard.logs.ledger import Ledger
 from cordboard.logs.line import Line
 from cordboard.logs.lines import Listed
@@ -127,22 +127,25 @@ class Reader:
             render = json_line
         self._passing = self.limit is None and not filters(self.query)
         if self._passing:
+            as_it_is = escaped if form == "json" else bytes
             for found in self.items():
-                yield from self._passed(found, render)
+                yield from self._passed(found, render, as_it_is)
         else:
             yield from map(render, self.lines())
 
-    def _passed(self, found: Found, render: Callable[[Line], bytes]) -> Iterator[bytes]:
+    def _passed(
+        self, found: Found, render: Callable[[Line], bytes], as_it_is: Callable[[bytes], bytes]
+    ) -> Iterator[bytes]:
         """Yield what every line of a window is handed on as; few of them need decoding."""
         if isinstance(found, Whole):
-            yield found.data
+            yield as_it_is(found.data)
             return
         for key, raw, number, told in found:
             if told:
-                yield raw + b"\n"
+                yield as_it_is(raw) + b"\n"
             elif (seen := glance(raw)) is not None:
                 self.tally.note_glance(seen, key, number)
-                yield raw + b"\n"
+                yield as_it_is(raw) + b"\n"
             elif (line := self._line(key, raw, self.tracks[number])) is not None:
                 self.tally.note(line, number)
                 yield render(line)

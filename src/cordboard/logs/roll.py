@@ -56,7 +56,7 @@ class Entry:
     Attributes:
         trail: Its events and processes.
         user: Who, by name or else by id; all of them where different people joined under one id.
-        user_ids: Their ids.
+        people: Their ids and names.
         room: Where.
         state: The last one that was told; ``opened`` where a page was merely opened.
         reason: Why it ended.
@@ -68,7 +68,7 @@ class Entry:
 
     trail: Trail
     user: str | None = None
-    user_ids: set[str] = field(default_factory=set)
+    people: set[str] = field(default_factory=set)
     room: str | None = None
     state: str = ""
     reason: str = ""
@@ -157,6 +157,8 @@ def _note(entry: Entry, line: Line) -> None:
     entry.errors += failed
     entry.room = entry.room or room
     entry.user = name or entry.user or user
+    if name:
+        entry.people.add(name)
     event = record.get(EVENT)
     if event == "session.ended":
         meta = entry.trail.steps[-1].meta
@@ -176,7 +178,8 @@ def _settle(entry: Entry) -> None:
         entry.errors += page.errors
         entry.room = entry.room or page.room
         entry.user = entry.user or page.name
-    entry.user_ids = trail.people | {user for user in believed if user}
+    entry.people |= trail.people | {user for user in believed if user}
+    entry.people |= {page.name for page in believed.values() if page.name}
     if len(trail.joined) > 1:
         entry.user = ", ".join(trail.joined.values())
     if not entry.state and any(step.event == "page.opened" for step in trail.steps):

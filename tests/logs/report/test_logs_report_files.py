@@ -276,7 +276,7 @@ def test_several_are_written_from_one_reading(tmp_path: Path) -> None:
         lines,
         COMPLETE,
         HEADER,
-        report=tmp_path / "call.html",
+        reports=[tmp_path / "call.html"],
         directory=tmp_path / "calls",
         zip_path=tmp_path / "call.zip",
     )
@@ -284,7 +284,7 @@ def test_several_are_written_from_one_reading(tmp_path: Path) -> None:
     assert list(lines) == []
     with pytest.raises(UsageError, match="never overwritten"):
         hand_over(
-            unread(), COMPLETE, HEADER, report=tmp_path / "b.txt", directory=tmp_path / "calls"
+            unread(), COMPLETE, HEADER, reports=[tmp_path / "b.txt"], directory=tmp_path / "calls"
         )
     assert not (tmp_path / "b.txt").exists()
 

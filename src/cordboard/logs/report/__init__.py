@@ -5,7 +5,7 @@ bounded part of them; ``hand_over`` serves several at once. ``coverage`` may be 
 when the lines have ended, because it is often known only then.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -105,7 +105,7 @@ def write_report(
         UsageError: The path will not do; no line has been read.
         CordboardError: It could not be written.
     """
-    hand_over(lines, coverage, header, report=path)
+    hand_over(lines, coverage, header, reports=[path])
 
 
 def collect(directory: Path | str, lines: Iterable[Line], coverage: CoverageOrLater) -> None:
@@ -135,7 +135,7 @@ def hand_over(
     coverage: CoverageOrLater,
     header: Header,
     *,
-    report: Path | str | None = None,
+    reports: Sequence[Path | str] = (),
     directory: Path | str | None = None,
     zip_path: Path | str | None = None,
 ) -> None:
@@ -146,7 +146,7 @@ def hand_over(
         CordboardError: Something could not be written.
     """
     wanted = [
-        _report(check_report_path(Path(report)), header) if report is not None else None,
+        *(_report(check_report_path(Path(report)), header) for report in reports),
         _collection(check_collect_path(Path(directory))) if directory is not None else None,
         _bundle(check_bundle_path(Path(zip_path)), header) if zip_path is not None else None,
     ]

@@ -70,10 +70,14 @@ class Directory:
     Args:
         path: The directory or file.
         hint: What to do where it does not exist.
+
+    Attributes:
+        confined: Links that lead out of the directory are left out, and named.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, hint: str = "") -> None:
         self.name = _plain(os.fspath(path))
+        self.confined = False
         self._hint = hint
         self._known: set[tuple[int, int]] = set()
         self._answers: dict[str, Answer] = {}
@@ -158,8 +162,19 @@ class Directory:
             if file.identity in self._known:
                 file.close()
                 continue
+            if self.confined and (target := self._outside(fd)) is not None:
+                file.close()
+                why = Shortfall("left_out", f"it is a link to {readable(target)}")
+                self._answers[path] = Answer(readable(path), "file", shortfalls=(why,))
+                continue
             self._known.add(file.identity)
             yield file
+
+    def _outside(self, fd: int) -> str | None:
+        """Return where an open file really is, if that is outside of the directory."""
+        root = os.path.realpath(self.name)
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        return None if path == root or path.startswith(f"{root.rstrip('/')}/") else path
 
     def _refused(self, name: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):

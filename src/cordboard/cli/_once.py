@@ -1,0 +1,36 @@
+"""Options that take one value: given twice with different ones, the first would be lost without a word."""
+
+import argparse
+
+from cordboard.contract.errors import UsageError
+from cordboard.contract.typed import Any
+
+
+class Once(argparse.Action):
+    """Stores a value, and refuses a second one that differs."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the value.
+
+        Raises:
+            UsageError: It was given before, and was another.
+        """
+        given = vars(namespace).setdefault("given", {})
+        if option_string is not None and given.setdefault(self.dest, values) != values:
+            raise UsageError(
+                f"{option_string} is given twice: {given[self.dest]} and {values}.",
+                hint="Leave one of them out.",
+            )
+        setattr(namespace, self.dest, values)
+
+
+def once(parser: argparse.ArgumentParser) -> None:
+    """Have all options of a parser that are declared from now on, and take one value, do so."""
+    parser.register("action", None, Once)
+    parser.register("action", "store", Once)
