@@ -261,6 +261,18 @@ class Settings:
         "429. A monitor with an old secret sends four. A right one is always let in, as callers may "
         "share an address with whoever guesses.",
     )
+    streams_per_gateway: int = _setting(
+        500,
+        "CORDBOARD_STREAMS_PER_GATEWAY",
+        "Streams of events that one gateway has open at once; each takes a descriptor, of which most "
+        "systems give a process 1024.",
+    )
+    streams_per_session: int = _setting(
+        16,
+        "CORDBOARD_STREAMS_PER_SESSION",
+        "Streams of events of one session that one gateway has open at once: two for each window of "
+        "a person with several, while one is opened anew.",
+    )
     log_dir: str | None = _setting(
         None,
         "CORDBOARD_LOG_DIR",

@@ -14,6 +14,7 @@ from cordboard.gateway.hub import DRAIN_S, Hub
 from cordboard.gateway.limits import Bounds
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
+from cordboard.gateway.streams import Streams
 from cordboard.settings import Settings
 from cordboard.store import Agreement, Store
 from cordboard.web import agreement, guard, health, problems, serve
@@ -39,6 +40,7 @@ class Services:
     relay: Relay
     agreed: Agreement
     bounds: Bounds
+    streams: Streams
 
 
 def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastAPI:
@@ -56,9 +58,8 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
         async with store, agreed, aiohttp.ClientSession() as client:
             hub = Hub(store)
             relay = Relay(RunnerClient(client, lambda: settings.control_secrets))
-            app.state.services = Services(
-                settings, store, hub, relay, agreed, Bounds(settings, store)
-            )
+            bounds, streams = Bounds(settings, store), Streams(settings)
+            app.state.services = Services(settings, store, hub, relay, agreed, bounds, streams)
             listening = asyncio.create_task(hub.run(), name="hub")
             yield
             listening.cancel()

@@ -3,10 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
@@ -22,12 +20,14 @@ from cordboard.contract.errors import (
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
 from cordboard.contract.state import TERMINAL, State
 from cordboard.emit import get_logger
-from cordboard.gateway.bodies import JoinBody, LeaveBody, iso, join_answer, session_answer
+from cordboard.gateway.bodies import JoinBody, LeaveBody, join_answer, session_answer
 from cordboard.gateway.hub import Waiter, told
 from cordboard.gateway.joins import accept
 from cordboard.gateway.limits import ADDRESS_HEADER
+from cordboard.gateway.streams import changes
 from cordboard.store import Accepted, Leave, SessionRecord
 from cordboard.web.runners import session_path
+from cordboard.web.streams import EventStream
 
 if TYPE_CHECKING:
     from cordboard.gateway.app import Services
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 LEAVE_CONFIRM_S: Final = 10.0
 WAIT_MAX_S: Final = 60
 RETRY_MAX_S: Final = 60
-PING_S: Final = 15.0
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 
 log = get_logger("gateway")
@@ -230,66 +229,16 @@ async def session(session_id: str, svc: Deps) -> dict[str, Any]:
     tags=["sessions"],
     summary="Follow a session",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, 404: _PROBLEM},
+    responses={200: {"content": {"text/event-stream": {}}}, 404: _PROBLEM, 429: _PROBLEM},
 )
-async def events(session_id: str, svc: Deps) -> StreamingResponse:
+async def events(session_id: str, svc: Deps) -> EventStream:
     """Send every change of state as it happens; the terminal one is the last.
 
     A gateway that stops ends the stream without it: whoever follows asks again.
     """
     record = await _record(svc, session_id)
-    return StreamingResponse(
-        _events(svc, session_id, record.room_url),
-        media_type="text/event-stream",
-        # nginx and others of its kind else hold a stream back until their buffer is full.
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
-
-
-async def _events(svc: "Services", session_id: str, room: str) -> AsyncIterator[bytes]:
-    with svc.hub.waiting(session_id) as waiter:
-        record: SessionRecord = await svc.store.session(session_id, room=room)
-        seen = (record.epoch, record.state)
-        yield _event(_snapshot(record))
-        while seen[1] not in TERMINAL and not svc.hub.draining:
-            try:
-                change = await asyncio.wait_for(waiter.get(), PING_S)
-            except TimeoutError:
-                yield b": still here\n\n"
-                continue
-            if change is None:
-                record = await svc.store.session(session_id, room=room)
-                data, now = _snapshot(record), (record.epoch, record.state)
-            else:
-                data = {
-                    "sessionId": session_id,
-                    "status": change.state,
-                    "epoch": change.epoch,
-                    "attempt": change.attempt,
-                    "reason": change.reason,
-                    "at": iso(change.at_ms),
-                }
-                now = (change.epoch, change.state)
-            if now != seen:
-                seen = now
-                yield _event(data)
-
-
-def _snapshot(record: SessionRecord) -> dict[str, Any]:
-    at = max(record.stages.values(), default=record.created_ms)
-    return {
-        "sessionId": record.session_id,
-        "status": record.state,
-        "epoch": record.epoch,
-        "attempt": record.attempt,
-        "reason": record.reason,
-        "at": iso(at),
-    }
-
-
-def _event(data: dict[str, Any]) -> bytes:
-    present = {name: value for name, value in data.items() if value is not None}
-    return b"event: state\ndata: " + msgspec.json.encode(present) + b"\n\n"
+    ended = svc.streams.begin(session_id)
+    return EventStream(changes(svc, session_id, record.room_url), ended)
 
 
 @router.post(

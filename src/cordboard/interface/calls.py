@@ -6,16 +6,15 @@ or in a log, entitles nobody to anything.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import aiohttp
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
-from starlette.types import Receive, Scope, Send
 
 from cordboard.context import bound
 from cordboard.context.carrier import HEADER_SESSION_ID
@@ -29,6 +28,7 @@ from cordboard.interface.intake import LINES_MAX
 from cordboard.interface.login import Person
 from cordboard.web.limits import TooManyError
 from cordboard.web.proxies import client_address
+from cordboard.web.streams import EventStream
 
 if TYPE_CHECKING:
     from cordboard.interface.app import Services
@@ -163,32 +163,14 @@ async def offer(session_id: str, request: Request, svc: Deps, person: Who) -> Re
 
 
 @router.get("/sessions/{session_id}/events")
-async def events(session_id: str, request: Request, svc: Deps, person: Who) -> StreamingResponse:
+async def events(session_id: str, request: Request, svc: Deps, person: Who) -> EventStream:
     """Relay a session's changes of state, as server-sent events."""
     await _own(svc, session_id, person)
-    return _EventsResponse(
+    return EventStream(
         _relayed(svc, session_id),
         svc.limits.streams.enter(person.user_id, client_address(request.scope)),
-        # X-Accel-Buffering: a proxy that collects what it passes on would make events late.
-        {HEADER_SESSION_ID: session_id, "X-Accel-Buffering": "no"},
+        {HEADER_SESSION_ID: session_id},
     )
-
-
-class _EventsResponse(StreamingResponse):
-    """A stream of events that is counted off when it ends, also where it never began."""
-
-    def __init__(
-        self, content: AsyncIterator[bytes], leave: Callable[[], None], headers: dict[str, str]
-    ) -> None:
-        super().__init__(content, headers=headers, media_type="text/event-stream")
-        self._leave = leave
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._leave()
 
 
 async def _relayed(svc: "Services", session_id: str) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
+from cordboard.web.protocol import BoundedProtocol
 
 GRACE_S: Final = 5
 
@@ -103,6 +104,8 @@ def config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
+        http=BoundedProtocol,
+        ws="none",
         log_config=None,
         log_level="warning",
         access_log=False,
