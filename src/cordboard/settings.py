@@ -824,10 +824,17 @@ def _parse(name: str, env: str, text: str, default: Any) -> Any:
 
 
 def _bots(table: Mapping[str, Any], path: "Path | None") -> dict[str, str]:
+    from cordboard.contract.ids import is_bot_name  # noqa: PLC0415 - most processes do without
+
     base = path.parent if path else _path(".")
     for name, file in table.items():
         if not isinstance(file, str):
             raise SettingsError(f"{path}: [bots] {name}: a file name is wanted, not {file!r}.")
+        if not is_bot_name(name):
+            raise SettingsError(
+                f"{path}: [bots] {name!r}: no join could name it.",
+                hint="Expected 1 to 64 of A-Z a-z 0-9 . _ -",
+            )
     return {name: str(base / file) for name, file in table.items()}
 
 

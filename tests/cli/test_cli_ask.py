@@ -2,8 +2,17 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+import threading
 import urllib.error
+from collections.abc import Callable
 from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -79,3 +88,153 @@ def test_a_refusal_says_what_the_user_of_a_command_can_do(
     body = io.BytesIO(json.dumps(problem).encode() if problem else b"<html>")
     error = urllib.error.HTTPError("http://here/", status, "", Message(), body)
     assert str(_ask._refused(error)) == said
+
+
+class Answers:
+    """A server on loopback that answers each request as a function says, and notes its headers."""
+
+    def __init__(self, answer: Callable[[str], tuple[int, dict[str, str], object]]) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        notes = self.asked
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                notes.append((self.path, self.headers.get("Authorization")))
+                status, headers, content = answer(self.path)
+                body = json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder in which no `up` runs, with a secret in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("BOT_CONTROL_SHARED_SECRET", "a-secret-of-the-plane")
+    return tmp_path
+
+
+def test_a_redirection_gets_no_secret(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What answers may not send the secret elsewhere; where it points to is said."""
+    with Answers(lambda _: (200, {}, {"sessions": [], "nextCursor": None})) as other:
+        location = {"Location": f"{other.url}/sessions"}
+        with Answers(lambda _: (302, location, None)) as first:
+            assert main(["sessions", "--gateway", first.url]) == 1
+            assert len(first.asked) == 1
+        assert other.asked == []
+    said = capfd.readouterr().err
+    assert f"sends on to {other.url}/sessions" in said
+
+
+def test_many_sessions_are_asked_for_page_by_page(
+    alone: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A gateway gives 500 at once; --limit may be any number."""
+    asked: list[dict[str, list[str]]] = []
+
+    def answer(path: str) -> tuple[int, dict[str, str], object]:
+        query = parse_qs(urlsplit(path).query)
+        asked.append(query)
+        at = int(query.get("cursor", ["0"])[0])
+        size = min(int(query["limit"][0]), 1234 - at)
+        page = [{"sessionId": f"c-{at + i}"} for i in range(size)]
+        return (
+            200,
+            {},
+            {"sessions": page, "nextCursor": str(at + size) if at + size < 1234 else None},
+        )
+
+    with Answers(answer) as gateway:
+        assert main(["sessions", "--gateway", gateway.url, "--limit", "10000", "-o", "json"]) == 0
+        lines = capfd.readouterr().out.splitlines()
+        assert [json.loads(line)["sessionId"] for line in lines] == [f"c-{i}" for i in range(1234)]
+        assert [query["limit"] for query in asked] == [["500"]] * 3
+        asked.clear()
+        assert main(["sessions", "--gateway", gateway.url, "--limit", "501", "-o", "json"]) == 0
+        assert [query["limit"] for query in asked] == [["500"]] * 2
+
+
+def test_a_room_of_a_long_name_is_cut_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a person the other columns stay on the screen; another program gets all of it."""
+    room = "webrtc:" + "r" * 1500
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert _ask.fitting(room) == room
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert _ask.fitting(room) == room[:47] + "…"
+    assert _ask.fitting(room[:48]) == room[:48]
+
+
+@pytest.mark.parametrize(
+    ("mode_and_owner", "sent"),
+    [
+        ((0o644, None), True),
+        ((0o600, None), True),
+        ((0o646, None), False),
+        ((0o644, 54321), False),
+    ],
+)
+def test_a_file_of_somebody_else_gets_no_secret(
+    alone: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    mode_and_owner: tuple[int, int | None],
+    sent: bool,
+) -> None:
+    """A cordboard.toml that another user may have written names no receiver of the control secret."""
+    mode, owner = mode_and_owner
+    file = alone / "cordboard.toml"
+    file.write_text('gateway_url = "http://gateway.invalid"\n')
+    file.chmod(mode)
+    if owner is not None:
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        os.chown(file, owner, -1)
+    status = main(["sessions"])
+    said = capfd.readouterr().err
+    assert ("cannot be reached" in said) == sent
+    assert ("the control secret is not sent there" in said) == (not sent)
+    assert status == (1 if sent else 2)
+    assert "a-secret" not in said
+    assert main(["sessions", "--gateway", "http://gateway.invalid"]) == 1
+    monkeypatch.delenv("BOT_CONTROL_SHARED_SECRET")
+    assert main(["sessions"]) == 1
+
+
+def test_loopback_may_be_named_by_any_file(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """On this machine it is the other user who would have to listen there first."""
+    with Answers(lambda _: (200, {}, {"sessions": [], "nextCursor": None})) as gateway:
+        (alone / "cordboard.toml").write_text(f'gateway_url = "{gateway.url}"\n')
+        (alone / "cordboard.toml").chmod(0o666)
+        assert main(["sessions"]) == 0
+        assert gateway.asked[0][1] == "Bearer a-secret-of-the-plane"
+
+
+def test_a_bot_that_no_join_could_name(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its name is refused where it is given, before anything starts."""
+    (alone / "b.py").write_text("async def bot(arguments): ...\n")
+    for command in ("up", "runner"):
+        words = [sys.executable, "-m", "cordboard", command, "--bot", "голос=b.py"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert "no join could name the bot 'голос'" in done.stderr
+    (alone / "cordboard.toml").write_text('[bots]\n"my bot" = "b.py"\n')
+    assert main(["doctor"]) == 1
+    assert "[bots] 'my bot': no join could name it." in capfd.readouterr().out

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from cordboard.contract.errors import CordboardError
+from cordboard.runner.botfile import LOAD_TIMEOUT_S
 from cordboard.settings import Settings
 from cordboard.up import supervisor
 from cordboard.up.supervisor import Options, Supervisor
@@ -47,3 +49,13 @@ async def test_only_ctrl_c_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
     assert killed == []
     up._signalled(signal.SIGINT)
     assert killed == [signal.SIGKILL]
+
+
+def test_a_bot_file_may_take_as_long_as_its_runner_allows() -> None:
+    """The runner ends first, and says why; the other parts import nothing of a user's."""
+    up = Supervisor(Settings(), Options())
+    up._look_at_time(["runner"], LOAD_TIMEOUT_S + 10)
+    with pytest.raises(CordboardError, match="runner did not get ready within 140 s"):
+        up._look_at_time(["runner"], 141)
+    with pytest.raises(CordboardError, match="gateway, runner did not get ready within 60 s"):
+        up._look_at_time(["gateway", "runner"], 61)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -121,7 +122,7 @@ class Signalling:
     async def _events(self) -> AsyncIterator[dict[str, Any]]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ASK_TIMEOUT_S)
         url = f"{self._where.gateway_url}{self._path}/events"
-        async with self._client.get(url, timeout=timeout) as answer:
+        async with self._client.get(url, timeout=timeout, allow_redirects=False) as answer:
             if answer.status != 200:  # noqa: PLR2004 - HTTP's OK
                 raise _refused(answer.status, await answer.read())
             async for line in answer.content:
@@ -135,11 +136,12 @@ class Signalling:
                 method,
                 f"{where.gateway_url}{path}",
                 json=body,
+                allow_redirects=False,  # the secret goes where the user said
                 timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S),
             ) as answer:
                 content = await answer.read()
                 self.answered = True
-                if answer.ok:
+                if answer.status < HTTPStatus.MULTIPLE_CHOICES:
                     return json.loads(content)
         except TimeoutError as error:
             raise UpstreamError(

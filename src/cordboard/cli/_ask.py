@@ -1,6 +1,8 @@
 """What the commands that ask a gateway share: where it is, asking it, tables."""
 
 import json
+import os
+import stat
 import sys
 import unicodedata
 import urllib.error
@@ -16,13 +18,27 @@ from cordboard.contract.errors import (
     TO_BE_LET_IN,
     CordboardError,
     UnauthorizedError,
+    UsageError,
 )
 from cordboard.contract.terminal import harmless_json, one_line
 from cordboard.contract.urls import checked_http_url, redacted_url
-from cordboard.settings import load, running_up
+from cordboard.settings import Settings, load, running_up
 
 TIMEOUT_S: Final = 10.0
 NAME_MAX: Final = 32
+ROOM_MAX: Final = 48
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+GATEWAY_URL: Final = "CORDBOARD_GATEWAY_URL"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the secret goes where the user said, and nowhere else."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Return no further request: the answer is an error then."""
+
+
+_OPENER: Final = urllib.request.build_opener(_NoRedirects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,7 @@ class Gateway:
         if self.secret:
             request.add_header("Authorization", f"Bearer {self.secret}")
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise _refused(error) from error
@@ -66,7 +82,7 @@ def gateway(url: str | None, config: str | None) -> Gateway:
     """Return the gateway that the user means: as named, else of a running `up`, else as set.
 
     Raises:
-        UsageError: The URL is none of http or https.
+        UsageError: The URL is none of http or https, or was chosen by who knows whom.
     """
     settings = load(config)
     running = running_up()
@@ -76,7 +92,35 @@ def gateway(url: str | None, config: str | None) -> Gateway:
     if running is not None and url == running.gateway_url:
         secret = secret or running.secrets()["control_secret"]
     name = "--gateway" if url else "CORDBOARD_GATEWAY_URL"
-    return Gateway(checked_http_url(name, url or settings.gateway_url), secret)
+    chosen = checked_http_url(name, url or settings.gateway_url)
+    if secret and not url:
+        _check_who_chose(settings, chosen)
+    return Gateway(chosen, secret)
+
+
+def _check_who_chose(settings: Settings, url: str) -> None:
+    """Refuse to send the secret to where a file of somebody else says.
+
+    Raises:
+        UsageError: The file may have been written by another user, and names another machine.
+    """
+    file = settings.config_file
+    if file is None or "gateway_url" not in settings.found or os.environ.get(GATEWAY_URL):
+        return
+    if urllib.parse.urlsplit(url).hostname in LOOPBACK or _is_ours(file.stat()):
+        return
+    raise UsageError(
+        f"{file} can be written by others, and names the gateway {redacted_url(url)}: the control "
+        "secret is not sent there.",
+        hint="If that is the gateway, name it yourself: --gateway URL. Else look who wrote the file.",
+    )
+
+
+def _is_ours(file: os.stat_result) -> bool:
+    """Return whether this user or root alone writes the file; a group of one's own may."""
+    by_others = file.st_mode & stat.S_IWOTH
+    by_group = file.st_mode & stat.S_IWGRP and file.st_gid not in {os.getegid(), 0}
+    return file.st_uid in {os.geteuid(), 0} and not by_others and not by_group
 
 
 def write(text: str) -> None:
@@ -121,6 +165,12 @@ def shortened(text: str) -> str:
     return text if len(text) <= NAME_MAX else text[: NAME_MAX - 1] + "…"
 
 
+def fitting(text: str) -> str:
+    """Return a room's name for a column: whole for another program, cut for a person's terminal."""
+    fits = len(text) <= ROOM_MAX or not sys.stdout.isatty()
+    return text if fits else text[: ROOM_MAX - 1] + "…"
+
+
 def _width(text: str) -> int:
     """Return how many columns of a terminal a text takes."""
     if text.isascii():
@@ -135,6 +185,12 @@ def harmless(text: str) -> str:
 
 
 def _refused(error: urllib.error.HTTPError) -> CordboardError:
+    if error.code in range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST):
+        where = redacted_url(urllib.parse.urljoin(error.url, error.headers.get("Location", "")))
+        return CordboardError(
+            f"What answers at {redacted_url(error.url)} sends on to {where}.",
+            hint="Name the gateway itself by --gateway; redirections are not followed.",
+        )
     try:
         problem = json.loads(error.read())
         if problem["type"] == "about:blank":  # of whatever it is, and not of a gateway's calls

@@ -89,7 +89,7 @@ def _table(entries: list[Entry]) -> str:
             entry.trail.session,
             entry.state,
             entry.reason,
-            entry.room or "",
+            _ask.fitting(entry.room or ""),
             _ask.shortened(entry.user or ""),
             _ask.local_time(entry.trail.first.decode()),
             _length(entry.seconds),

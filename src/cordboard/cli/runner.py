@@ -32,7 +32,9 @@ On SIGTERM it takes no more sessions, lets those that run end within the grace, 
         help="where to listen; 0: any free port (default %(default)s)",
     )
     parser.add_argument(
-        "--url", help="where gateways and operators reach this runner (default http://HOST:PORT)"
+        "--url",
+        help="where gateways and operators reach this runner (default http://HOST:PORT; with --host "
+        "0.0.0.0 or ::, this machine's address on the way out)",
     )
     parser.add_argument(
         "--capacity", type=int, metavar="N", help="sessions at once (default: as set, else 4)"
@@ -98,6 +100,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
     from cordboard.runner.app import create_app
     from cordboard.runner.cold import check_context
     from cordboard.web import agreement, auth, serve
+    from cordboard.web.reachable import reachable_url
 
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     context = extract_environment().context
@@ -105,7 +108,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
         check_context(context)
     agreement.reach(settings, "runner")
     listener = serve.bind(args.host, args.port)
-    url = _checked(args.url) or f"http://{_reachable(args.host)}:{listener.getsockname()[1]}"
+    url = _checked(args.url) or reachable_url(args.host, listener.getsockname()[1])
     runner = _runner(args, settings, zygote, url)
     zygote.wait()
     app = create_app(settings, runner, local=auth.is_local(args.host))
@@ -175,12 +178,3 @@ def _checked(url: str | None) -> str | None:
             f"--url {redacted_url(url)}: expected http://HOST:PORT or https://HOST:PORT."
         )
     return url.rstrip("/")
-
-
-def _reachable(host: str) -> str:
-    """Return a name under which others reach a host that listens everywhere."""
-    import socket
-
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        return socket.gethostbyname(socket.gethostname())
-    return f"[{host}]" if ":" in host else host

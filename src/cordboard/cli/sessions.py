@@ -103,13 +103,14 @@ def _listed(asked: "_ask.Gateway", args: argparse.Namespace) -> tuple[list[dict[
     looked through here.
     """
     since, until = _window(args)
-    query = {"state": args.state, "room_url": args.room, "limit": args.limit}
+    query = {"state": args.state, "room_url": args.room}
+    found: list[dict[str, Any]] = []
     if since is None and until is None:
-        page = asked.get("/sessions", {**query, "userId": args.user})
-        if page["sessions"] or args.user is None:
-            return page["sessions"], page["nextCursor"] is not None
-    wanted = (item for item in _all(asked, query) if _is_wanted(item, args.user, since, until))
-    found = list(islice(wanted, args.limit + 1))
+        all_of_user = _all(asked, {**query, "userId": args.user}, min(args.limit + 1, PAGE))
+        found = list(islice(all_of_user, args.limit + 1))
+    if not found and (args.user or since or until):
+        wanted = (item for item in _all(asked, query) if _is_wanted(item, args.user, since, until))
+        found = list(islice(wanted, args.limit + 1))
     return found[: args.limit], len(found) > args.limit
 
 
@@ -121,11 +122,13 @@ def _window(args: argparse.Namespace) -> tuple[str | None, str | None]:
     return window(args.time, args.since, args.until, around=args.around)
 
 
-def _all(asked: "_ask.Gateway", query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _all(
+    asked: "_ask.Gateway", query: dict[str, Any], size: int = PAGE
+) -> Iterator[dict[str, Any]]:
     """Yield all sessions, the newest first."""
     cursor: str | None = None
     while True:
-        page = asked.get("/sessions", {**query, "limit": PAGE, "cursor": cursor})
+        page = asked.get("/sessions", {**query, "limit": size, "cursor": cursor})
         yield from page["sessions"]
         cursor = page["nextCursor"]
         if cursor is None:
@@ -157,7 +160,7 @@ def _table(sessions: list[dict[str, Any]]) -> str:
             item["sessionId"],
             item["status"],
             item.get("reason", ""),
-            item["room_url"],
+            _ask.fitting(item["room_url"]),
             _ask.shortened(item.get("userName") or item.get("userId", "")),
             item.get("type", ""),
             _ask.local_time(item["createdAt"]),

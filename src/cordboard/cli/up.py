@@ -44,10 +44,14 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from cordboard.emit import configure, shutdown
+    from cordboard.runner.botfile import check_file, named_bots
     from cordboard.settings import load
     from cordboard.up.supervisor import Options, Supervisor
 
     configure(service="up", session_from_environment=False)
+    settings = load(args.config)
+    for file in named_bots(args.bot, settings.bots).values():
+        check_file(file)
     options = Options(
         gateway_port=args.gateway_port,
         runner_port=args.runner_port,
@@ -57,6 +61,6 @@ def run(args: argparse.Namespace) -> int:
         config=args.config,
     )
     try:
-        return asyncio.run(Supervisor(load(args.config), options).run())
+        return asyncio.run(Supervisor(settings, options).run())
     finally:
         shutdown()

@@ -6,6 +6,7 @@ from cordboard.contract.errors import InvalidValueError
 
 SESSION_ID_MAX_CHARS = 128
 ROOM_URL_MAX_CHARS = 2048
+BOT_NAME = r"[A-Za-z0-9._-]{1,64}"
 
 # Compiled, and kept, by `re` when they are first used: a command that needs one starts sooner.
 # Dots alone are refused: as a part of a path they would name another one.
@@ -24,6 +25,11 @@ _UUID_VARIANT = 0b10
 def is_session_id(value: object) -> bool:
     """Return whether ``value`` is 1 to 128 of ``A-Z a-z 0-9 . _ ~ : @ -``, and not dots alone."""
     return isinstance(value, str) and re.fullmatch(_SESSION_ID, value) is not None
+
+
+def is_bot_name(value: str) -> bool:
+    """Return whether a join can name a bot so: 1 to 64 of ``A-Z a-z 0-9 . _ -``."""
+    return re.fullmatch(BOT_NAME, value) is not None
 
 
 def check_session_id(value: object) -> str:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from pydantic_core import PydanticCustomError
 
 from cordboard.contract.errors import InvalidValueError
-from cordboard.contract.ids import canonical_room, check_session_id, with_token_of_room
+from cordboard.contract.ids import BOT_NAME, canonical_room, check_session_id, with_token_of_room
 from cordboard.contract.launch import (
     DEADLINE_DEFAULT_S,
     DEADLINE_MAX_S,
@@ -77,7 +77,7 @@ class JoinBody(StrictBody):
     token: Annotated[str | None, Field(max_length=8192), AfterValidator(_absent)] = Field(
         None, description="The room's token for the bot; a secret."
     )
-    bot: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Which bot.")
+    bot: str = Field("default", pattern=f"^{BOT_NAME}$", description="Which bot.")
     body: dict[str, Any] = Field(default_factory=dict, description="Handed to the bot.")
     deadlineSeconds: int = Field(DEADLINE_DEFAULT_S, ge=1, le=DEADLINE_MAX_S)  # noqa: N815
     maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)  # noqa: N815

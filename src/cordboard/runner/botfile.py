@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, UsageError
+from cordboard.contract.ids import is_bot_name
 from cordboard.runner.missing import way_out
 
 Bot = Callable[[Any], Awaitable[Any]]
 
+LOAD_TIMEOUT_S: Final = 120.0
+"""How long a runner waits for its bot files to be imported; models are loaded there."""
 PARROT: Final = str(files("cordboard.bots").joinpath("parrot.py"))
 
 
@@ -122,7 +125,7 @@ def named_bots(words: Sequence[str], configured: Mapping[str, str]) -> dict[str,
     """Return the bots by name: as configured, ``--bot [NAME=]FILE`` over them, else the parrot.
 
     Raises:
-        UsageError: A name is empty or given twice.
+        UsageError: A name is empty, given twice, or one that no join could have.
     """
     bots = dict(configured)
     seen: set[str] = set()
@@ -132,6 +135,11 @@ def named_bots(words: Sequence[str], configured: Mapping[str, str]) -> dict[str,
             name, file = "default", word
         if not name or not file or name in seen:
             raise UsageError(f"--bot {word}: [NAME=]FILE is wanted, each NAME once.")
+        if not is_bot_name(name):
+            raise UsageError(
+                f"--bot {word}: no join could name the bot {name!r}.",
+                hint="Expected 1 to 64 of A-Z a-z 0-9 . _ - before the `=`.",
+            )
         seen.add(name)
         bots[name] = file
     bots.setdefault("default", PARROT) if not bots else None

@@ -10,8 +10,8 @@ import sys
 from typing import Final
 
 from cordboard.contract.errors import BotFileError, CordboardError
-from cordboard.runner.botfile import check_file
-from cordboard.runner.zygote import LOAD_TIMEOUT_S, TOO_SLOW, Zygote
+from cordboard.runner.botfile import LOAD_TIMEOUT_S, check_file
+from cordboard.runner.zygote import TOO_SLOW, Zygote
 
 MARGIN_S: Final = 10.0  # the fork server's own start, before it loads the file
 

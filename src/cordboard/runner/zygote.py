@@ -27,11 +27,11 @@ from cordboard.contract.errors import BotFileError, CordboardError, NotReadyErro
 from cordboard.emit import get_logger, quiesce
 from cordboard.processes import END_S, adopt_orphans, children_of, kill, started_at
 from cordboard.runner import wire
+from cordboard.runner.botfile import LOAD_TIMEOUT_S
 from cordboard.runner.imports import Imports
 from cordboard.runner.wire import BotStart
 from cordboard.settings import preload_bots, tell_preload, without_secrets
 
-LOAD_TIMEOUT_S: Final = 120.0
 FORKED_S: Final = (
     20.0  # for a child that has its bot already: it takes milliseconds, on a busy machine seconds
 )

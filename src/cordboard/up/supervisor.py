@@ -19,6 +19,7 @@ from cordboard.contract.errors import CordboardError, UsageError
 from cordboard.contract.urls import redacted_url
 from cordboard.emit import flush, get_logger
 from cordboard.processes import adopt_orphans, status_in_words
+from cordboard.runner.botfile import LOAD_TIMEOUT_S
 from cordboard.settings import (
     CONTROL_SECRET,
     SECRET_SOCKET,
@@ -39,6 +40,10 @@ from cordboard.up.valkey import ValkeyLines
 
 HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0
+# The runner ends by itself, with the reason, when a bot file takes longer than it allows.
+RUNNER_READY_S: Final = LOAD_TIMEOUT_S + 20.0
+# From when on the wait is explained; a bot that loads no model is imported in half of it.
+TELL_IMPORT_S: Final = 5.0
 POLL_S: Final = 0.02
 ORPHANS_S: Final = 1.0
 # Longer than each part's own: a gateway answers joins that wait for up to 12 s, an operator its hand-over.
@@ -81,6 +86,7 @@ class Supervisor:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _hurried: bool = False
     _deaf: bool = False
+    _told_import: bool = False
     _restarts: dict[str, list[float]] = field(default_factory=dict)
 
     async def run(self) -> int:
@@ -208,13 +214,25 @@ class Supervisor:
                     raise await _did_not_start(part)
                 if await part.ready():
                     del waiting[name]
-            if time.monotonic() - began > READY_TIMEOUT_S:
-                raise CordboardError(
-                    f"{', '.join(waiting)} did not get ready within {READY_TIMEOUT_S:.0f} s.",
-                    hint=f"Their lines are in {self.settings.log_path}.",
-                )
+            self._look_at_time(list(waiting), time.monotonic() - began)
             await asyncio.sleep(POLL_S)
         log.debug("All parts answer", seconds=round(time.monotonic() - began, 2))
+
+    def _look_at_time(self, waiting: list[str], passed_s: float) -> None:
+        """Explain a wait for the bot file; end one that lasts too long."""
+        within_s = RUNNER_READY_S if waiting == ["runner"] else READY_TIMEOUT_S
+        if waiting == ["runner"] and passed_s > TELL_IMPORT_S and not self._told_import:
+            self._told_import = True
+            log.info(
+                "The bot file is still being imported",
+                bots=list(self.options.bots),
+                within_s=within_s,
+            )
+        if passed_s > within_s:
+            raise CordboardError(
+                f"{', '.join(waiting)} did not get ready within {within_s:.0f} s.",
+                hint=f"Their lines are in {self.settings.log_path}.",
+            )
 
     def _tell_ready(self) -> None:
         self.was_ready = True
