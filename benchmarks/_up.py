@@ -42,7 +42,9 @@ def environment(directory: str, secret: str) -> dict[str, str]:
         and name not in {"REDIS_URL", "PYTHONDONTWRITEBYTECODE"}
     }
     ours = {"XDG_STATE_HOME": directory, "BOT_CONTROL_SHARED_SECRET": secret}
-    return kept | ours | {"CORDBOARD_OVERLOAD_LAG_MS": "0"}  # it is overloaded on purpose
+    # It is overloaded on purpose, by callers who call again at once.
+    bounds = {"CORDBOARD_OVERLOAD_LAG_MS": "0", "CORDBOARD_INTERFACE_JOINS_PER_MINUTE": "1000"}
+    return kept | ours | bounds
 
 
 @contextlib.contextmanager

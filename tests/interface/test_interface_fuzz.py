@@ -42,7 +42,7 @@ NASTY = [
     "a" * 4000, "server:x", "-1", "nan", "1e400", "Infinity", "2026-02-31T00:00:00.000000Z",
     "9999-12-31T23:59:59.999999Z", MINE, THEIRS, FREE,
 ]  # fmt: skip
-RECORD = {
+RECORD: dict[str, Any] = {
     "timestamp": "2026-11-23T10:11:12.123456Z", "level": "info", "message": "x", "service": "browser",
     "tag": "room", "sessionId": MINE, "userId": None, "userName": None, "room": "webrtc:demo",
     "event": "page.opened", "boot": "9f31c2aa", "seq": 1, "meta": {}, "error": {}, "epoch": 1,
@@ -156,7 +156,7 @@ class Here:
 
     def __init__(self, **over: Any) -> None:
         self.loop = asyncio.new_event_loop()
-        wide = dict.fromkeys(
+        wide: dict[str, Any] = dict.fromkeys(
             (f"interface_{what}_per_minute" for what in ("joins", "offers", "logins")), 10**9
         )
         self.app = create_app(Settings(**wide, interface_streams_per_user=10**6, **over))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from cordboard import emit
@@ -140,6 +141,17 @@ async def test_a_request_carries_no_session_of_somebody_else(site: Site) -> None
         assert access["meta"]["claimed_session"] == an_id("s")
         assert "traceId" not in access
     assert access["meta"]["peer"] == "127.0.0.1"
+
+
+async def test_a_websocket_carries_no_session_either(site: Site) -> None:
+    """There is none to talk to, and its refusal has an access line like any other."""
+    await (await site.browser().sign_in("Ada")).join("s")
+    claims = {"X-Session-Id": an_id("s"), "X-User-Id": "u-boss", "X-User-Name": "Boss"}
+    with emit.capture() as records, pytest.raises(aiohttp.WSServerHandshakeError):
+        await site.browser().client.ws_connect(f"{site.url}/rooms/demo", headers=claims)
+    (access,) = [r for r in records if r.get("meta", {}).get("path") == "/rooms/demo"]
+    assert access["sessionId"].startswith("server:")
+    assert (access["userId"], access["meta"]["claimed_session"]) == (None, an_id("s"))
 
 
 async def test_what_is_refused_to_a_stranger_is_not_in_the_session(site: Site) -> None:

@@ -222,8 +222,6 @@ async def _own(svc: "Services", session_id: str, person: Person) -> dict[str, An
         NotFoundError: It is not, or there is none: who asks does not learn which.
     """
     if not is_session_id(session_id) or await svc.owners.known(session_id, person) is None:
-        # No session is bound yet: this line must not be in the other's log.
-        log.warning("A session of somebody else was asked for", claimed_session=session_id)
         raise no_such_session()
     with bound(session_id=session_id):
         record: dict[str, Any] = await svc.gateway.record(session_id)

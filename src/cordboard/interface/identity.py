@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -70,7 +70,7 @@ class ByName:
         """Return whose cookie a request carries."""
         secure = is_secure(scope, self._origin)
         try:
-            known = self.login.known(Request(scope).cookies, secure=secure)
+            known = self.login.known(HTTPConnection(scope).cookies, secure=secure)
         except ForgedError:
             _tell(self._forged, scope, "a login cookie that this server did not sign")
             return None
@@ -156,7 +156,7 @@ class IdentityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http":
+        if scope["type"] in {"http", "websocket"}:  # nobody serves one, and its refusal is a line
             scope = {**scope}
             found = scope[_SCOPE_KEY] = self._identity.person(scope)
             await self._bind(scope, found)

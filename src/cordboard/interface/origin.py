@@ -83,4 +83,4 @@ def is_this_machine(host: str) -> bool:
 def is_secure(scope: Scope, origin: Origin | None) -> bool:
     """Return whether the person's browser came over TLS."""
     scheme: Any = origin.scheme if origin else scope.get("scheme")
-    return bool(scheme == "https")
+    return scheme in {"https", "wss"}
