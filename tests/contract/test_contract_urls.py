@@ -66,6 +66,11 @@ def test_a_password_that_must_be_written_otherwise(shape: str, password: str) ->
     assert password not in str(raised.value)
 
 
+def test_a_socket_in_a_folder_with_an_at_sign() -> None:
+    """A path of a socket may hold what a URL of hosts may not."""
+    assert "Store" in repr(open_store("unix:///home/ada@example/redis.sock?db=1"))
+
+
 @given(st.sampled_from(["http", "https", "ftp"]), PASSWORD, st.booleans())
 def test_no_address_of_http_is_echoed(scheme: str, password: str, may: bool) -> None:
     """Gateways, runners, Kubernetes and its proxies: a refused address is shown without its secret."""

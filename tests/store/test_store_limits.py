@@ -231,6 +231,28 @@ class TestBounds:
         await join(three, "s2", room(2), user_id="bob")
 
 
+async def test_a_shard_that_is_away_holds_up_no_other(
+    three: ShardedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has is not counted then, and a join that waits for it does not keep others waiting."""
+
+    async def never(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    away = three.shards[2]
+    monkeypatch.setattr(away, "count_live", never)
+    monkeypatch.setattr(away, "slots", never)
+    monkeypatch.setattr(away, "ask_accept", never)
+    monkeypatch.setattr(away, "check_writable", never)
+    await three.check_writable()  # as other rooms can be served
+    await three.register(RunnerInfo("r1", "http://r1", capacity=6))
+    assert await three.slots() == 4
+    waits = asyncio.create_task(join(three, "s1", room(2), ONE, user_id="ada"))
+    await asyncio.sleep(0)
+    assert not (await join(three, "s2", room(0), ONE, user_id="ada")).reused
+    waits.cancel()
+
+
 async def test_slots(store: Store) -> None:
     """All slots are counted, taken or free, of runners that live."""
     assert await store.slots() is None

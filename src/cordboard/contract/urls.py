@@ -36,6 +36,8 @@ def is_odd_url(url: str) -> bool:
             _ = urlsplit(f"//{host}").port
     except ValueError:
         return True
+    if parts.scheme == "unix" and not parts.netloc:  # then the path may hold an @
+        return bool(parts.fragment)
     return bool(parts.fragment) or "@" in parts.path + parts.query
 
 

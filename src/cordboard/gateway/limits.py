@@ -5,10 +5,11 @@ says from which address, in a header beside the control secret. A caller with th
 that header is trusted, and bound by its tenant's number alone.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cordboard.settings import Settings
@@ -27,6 +28,7 @@ class Bounds:
     store: Store
     _slots: int | None = None
     _looked_at: float = float("-inf")
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def of(self, address: str | None) -> Limits:
         """Return the bounds of a join.
@@ -47,10 +49,11 @@ class Bounds:
         )
 
     async def _count_slots(self) -> int | None:
-        if time.monotonic() - self._looked_at >= SLOTS_KNOWN_S:
-            self._looked_at = time.monotonic()
-            self._slots = await self.store.slots()
-        return self._slots
+        async with self._looking:
+            if time.monotonic() - self._looked_at >= SLOTS_KNOWN_S:
+                self._slots = await self.store.slots()
+                self._looked_at = time.monotonic()
+            return self._slots
 
 
 def share(most: int, slots: int | None) -> int:

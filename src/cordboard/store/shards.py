@@ -18,7 +18,7 @@ from cordboard.contract.state import State
 from cordboard.contract.urls import redacted_url
 from cordboard.store.client import Store
 from cordboard.store.connection import token
-from cordboard.store.gather import all_values, ask_all, some_value
+from cordboard.store.gather import all_values, ask_all, ask_all_soon, some_value, wait_for_some
 from cordboard.store.hints import Hints
 from cordboard.store.index import Claim
 from cordboard.store.keys import Keys, shard_of, shard_tags
@@ -30,6 +30,7 @@ from cordboard.store.sessions import no_session
 from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo, SessionRecord
 
 CLAIMS_MAX: Final = 8  # tries, each of which another gateway's join for the same id has undone
+TURN_S: Final = 1.0  # far longer than a join takes where its shards are well
 UNCLAIMED: Final = "?"  # the id is yet to be claimed, once its room has turned out to be free
 
 
@@ -62,11 +63,11 @@ class ShardedStore(Lending):
 
     async def ping(self) -> None:
         """Ask for a sign of life; one shard's is enough, as its rooms can be served."""
-        some_value(await ask_all(shard.ping() for shard in self._shards))
+        await wait_for_some(shard.ping() for shard in self._shards)
 
     async def check_writable(self) -> None:
         """Write one small key in each shard; one that takes it is enough, as its rooms can be served."""
-        some_value(await ask_all(shard.check_writable() for shard in self._shards))
+        await wait_for_some(shard.check_writable() for shard in self._shards)
 
     async def check_permitted(self) -> None:
         """Try every command and every kind of key, in each shard that answers."""
@@ -97,11 +98,13 @@ class ShardedStore(Lending):
 
     @contextlib.asynccontextmanager
     async def _one_at_a_time(self, names: Sequence[str]) -> AsyncIterator[None]:
-        """Wait for the joins that count in one of these sets."""
+        """Wait for the joins that count in one of these sets, but not long for a shard that is away."""
         locks = [self._joining.setdefault(name, asyncio.Lock()) for name in sorted(names)]
         async with contextlib.AsyncExitStack() as held:
-            for lock in locks:
-                await held.enter_async_context(lock)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S):
+                    for lock in locks:
+                        await held.enter_async_context(lock)
             yield
 
     async def _elsewhere(self, number: int, names: Sequence[str]) -> dict[str, int]:
@@ -109,7 +112,7 @@ class ShardedStore(Lending):
         if not names:
             return {}
         others = [shard for one, shard in enumerate(self._shards) if one != number]
-        found = await ask_all(shard.count_live(names) for shard in others)
+        found = await ask_all_soon(shard.count_live(names) for shard in others)
         answers = [one for one in found if not isinstance(one, BaseException)]
         return {name: sum(one[place] for one in answers) for place, name in enumerate(names)}
 
@@ -205,7 +208,8 @@ class ShardedStore(Lending):
 
     async def slots(self) -> int | None:
         """Return the slots of all shards that answer; None where no warm runner lives in any."""
-        found = await ask_all(shard.slots() for shard in self._shards)
+        found = await ask_all_soon(shard.slots() for shard in self._shards)
+        some_value(found)
         known = [one for one in found if isinstance(one, int)]
         return sum(known) if known else None
 
