@@ -1,11 +1,15 @@
 """What a bot cannot do to others: speak as them, use up the machine, show their keys."""
 
+import contextlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from cordboard.processes import children_of
 from cordboard.store import open_store
 from plane_support import Processes, gone_within, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
@@ -215,3 +219,21 @@ async def test_processes_without_end(runner: Runner) -> None:
     assert record.reason == "bot_crashed"
     assert "more than 5 processes" in (record.detail or "")
     assert all(gone_within(pid, 5) for pid in started)
+
+
+def of_process(pid: int, what: str) -> bytes:
+    with contextlib.suppress(ProcessLookupError):  # one that has ended
+        return Path(f"/proc/{pid}/{what}").read_bytes()
+    return b""
+
+
+async def test_a_helper_that_is_killed(runner: Runner, tmp_path: Path) -> None:
+    """The resource tracker, which a bot can kill, is not started again with the runner's secrets."""
+    children = children_of(runner.part.pid)
+    trackers = [pid for pid in children if b"resource_tracker" in of_process(pid, "cmdline")]
+    os.kill(trackers[0], signal.SIGKILL)
+    assert gone_within(trackers[0], 5)
+    launch = await runner.run("tell", file=str(tmp_path / "told.json"))
+    await runner.end(launch)
+    for pid in children_of(runner.part.pid):
+        assert b"BOT_CONTROL_SHARED_SECRET" not in of_process(pid, "environ")

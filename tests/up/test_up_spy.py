@@ -213,15 +213,30 @@ async def test_no_secret_is_on_the_disk_or_on_a_command_line(tmp_path: Path) -> 
             assert not [text for text in texts if secret.encode() in text]
 
 
-async def test_the_secret_of_the_cookies_is_the_interfaces_alone(tmp_path: Path) -> None:
-    """No other part has it; it is drawn at each start."""
+async def test_each_part_has_the_secrets_that_it_needs(tmp_path: Path) -> None:
+    """That of the cookies is the interface's alone, Redis is not its; no other process has any."""
+    names = ("BOT_CONTROL_SHARED_SECRET", "REDIS_URL", "CORDBOARD_SESSION_SECRET")
     async with ready(tmp_path, CORDBOARD_SESSION_SECRET_PREV="p" * 40) as up:
         has = {
-            name: b"CORDBOARD_SESSION_SECRET" in of_process(pid, "environ")
-            for name, pid in processes(up).items()
-            if name != "up"
+            process: [name for name in names if name.encode() in of_process(pid, "environ")]
+            for process, pid in (processes(up) | helpers(up)).items()
+            if process != "up"
         }
-    assert [name for name, it_has in has.items() if it_has] == ["interface"]
+    assert has.pop("interface") == ["BOT_CONTROL_SHARED_SECRET", "CORDBOARD_SESSION_SECRET"]
+    for part in ("gateway", "operator", "runner"):
+        assert has.pop(part) == ["BOT_CONTROL_SHARED_SECRET", "REDIS_URL"]
+    assert len(has) >= 4
+    assert not any(has.values()), has
+
+
+def helpers(up: Up) -> dict[str, int]:
+    """What a runner has started beside its bots."""
+    runner = next(
+        r["meta"]["pid"]
+        for r in up.records
+        if r["service"] == "runner" and r["message"] == "Listening"
+    )
+    return {f"child {pid} of the runner": pid for pid in children_of(runner)}
 
 
 def as_another_user(act: Callable[[], Any]) -> Any:

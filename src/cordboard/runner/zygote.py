@@ -195,6 +195,7 @@ class Zygote:
         with self._one_at_a_time, without_secrets():
             self._server = 0
             self._ensure_running()
+            _keep_from_starting()
 
     def _settle(self) -> None:
         """Have what the fork server said before what we say of its end."""
@@ -321,6 +322,15 @@ def _short_directory() -> Iterator[str]:
             yield f"/proc/self/fd/{descriptor}"
         finally:
             os.close(descriptor)
+
+
+def _keep_from_starting() -> None:
+    """Let the standard library not start its processes again by itself.
+
+    It does so before each fork when one has been killed, and that one would have our environment.
+    """
+    for helper in (forkserver._forkserver, resource_tracker._resource_tracker):  # type: ignore[attr-defined]  # noqa: SLF001
+        helper.ensure_running = lambda: None
 
 
 def _helpers() -> tuple[int, int]:

@@ -144,20 +144,20 @@ class Supervisor:
         }
 
     def _environment(self, part: str) -> dict[str, str]:
-        """Return what a part inherits; the secret of the login cookies is for the interface alone."""
-        if part == "interface":
-            found = child_environment()
-            if not self.settings.session_secret:
-                found[SESSION_SECRET] = self.session
-        else:
-            found = child_environment(**dict.fromkeys(SESSION_SECRETS))
-        return found | {
+        """Return what a part inherits: of our secrets those alone that it needs."""
+        shared = {
             CONTROL_SECRET: self.control,
-            "REDIS_URL": self.redis_url,
             "CORDBOARD_GATEWAY_URL": self.addresses["gateway"],
             "LOG_FORMAT": "json",
             "PYTHONUNBUFFERED": "1",
         }
+        if part != "interface":
+            logins = dict.fromkeys(SESSION_SECRETS)
+            return child_environment(**logins, **shared, REDIS_URL=self.redis_url)
+        found = child_environment(**shared, REDIS_URL=None)
+        if not self.settings.session_secret:
+            found[SESSION_SECRET] = self.session
+        return found
 
     def _commands(self, ports: Mapping[str, int]) -> dict[str, list[str]]:
         shared = ["--config", self.options.config] if self.options.config else []
