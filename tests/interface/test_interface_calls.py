@@ -3,16 +3,20 @@
 import asyncio
 import contextlib
 import re
+import time
 from typing import Any
 
 import aiohttp
 import pytest
 
 from cordboard import emit
+from cordboard.contract.ids import uuid7
+from cordboard.gateway.app import create_app as create_gateway
 from cordboard.interface.app import stop
 from cordboard.settings import CONTROL_SECRET, Settings
+from cordboard.store import open_store
 from interface.interface_support import SECRET, Site, an_id, open_site
-from tests_support import StandIn, until
+from tests_support import StandIn, served, until
 
 
 async def test_a_join_is_in_the_name_of_the_login(site: Site) -> None:
@@ -292,3 +296,75 @@ async def test_a_lost_stream_of_the_gateway_ends_the_relay(
         _, text, _ = await browser.ask("GET", f"/api/sessions/{an_id('s')}/events")
     assert text == "retry: 1000\n\n"
     assert any(r["message"] == "Lost the gateway's events of a session" for r in records)
+
+
+INSIDE = re.compile(r"redis|127\.0\.0\.1|://|hunter2|sk-live", re.IGNORECASE)
+
+
+async def test_a_bots_words_are_not_for_a_person(site: Site) -> None:
+    """Why a call failed is told by its reason; what a bot has raised stays with its operators."""
+    browser = await site.browser().sign_in()
+    await browser.join("s")
+    await site.run("s")
+    said = "ValueError: postgres://app:hunter2@db.internal/x refused sk-live-0123456789"
+    await site.store.finish(an_id("s"), 1, "bot_crashed", said)
+    status, record, _ = await browser.ask("GET", f"/api/sessions/{an_id('s')}")
+    assert (status, record["status"], record["reason"]) == (200, "failed", "bot_crashed")
+    assert not INSIDE.search(str(record))
+    _, events, _ = await browser.ask("GET", f"/api/sessions/{an_id('s')}/events")
+    assert "bot_crashed" in events
+    assert not INSIDE.search(events)
+
+
+async def test_no_address_of_the_inside_is_told(site: Site) -> None:
+    """A runner that is away: 502 in our own words."""
+    browser = await site.browser().sign_in()
+    await browser.join("s")
+    await site.run("s", "http://127.0.0.1:9")
+    status, body, _ = await browser.ask("POST", f"/api/sessions/{an_id('s')}/offer", json={})
+    assert (status, body["code"]) == (502, "runner_unreachable")
+    assert not INSIDE.search(str(body["detail"] + body["hint"]))
+
+
+async def test_no_redis_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis that is away: 503 with the seconds to wait, and no word of where it is."""
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+    away = open_store("redis://:hunter2@127.0.0.1:1/0")
+    async with (
+        served(create_gateway(Settings(), away)) as gateway,
+        open_site(None, Settings(gateway_url=gateway)) as site,
+    ):
+        browser = await site.browser().sign_in()
+        path = f"/api/sessions/{an_id('s')}"
+        for method, where in (("GET", path), ("POST", f"{path}/leave"), ("GET", f"{path}/events")):
+            status, body, headers = await browser.ask(method, where)
+            assert (status, body["code"]) == (503, "store_unavailable")
+            assert not INSIDE.search(body["detail"] + body.get("hint", ""))
+            assert int(headers["Retry-After"]) > 0
+        status, body, _ = await browser.join("s")
+        assert (status, body["code"]) == (503, "store_unavailable")
+        assert not INSIDE.search(body["detail"] + body.get("hint", ""))
+
+
+async def test_a_page_that_was_open_for_long_gets_another_id(site: Site) -> None:
+    """An id that nobody made lately may have been somebody's: 409, and the next one is taken."""
+    browser = await site.browser().sign_in()
+    old = uuid7(time.time_ns() // 1_000_000 - 25 * 3_600_000, bytes(10))
+    for session_id in (old, "call-7", "server:gateway-1"):
+        body = {"sessionId": session_id, "room": "webrtc:demo"}
+        status, told, headers = await browser.ask("POST", "/api/sessions", json=body)
+        assert (status, told["code"]) == (409, "session_id_used")
+        assert headers["Content-Type"] == "application/problem+json"
+    assert (await browser.join("new"))[0] == 202
+
+
+async def test_an_ended_id_is_its_users(site: Site) -> None:
+    """While its record is kept nobody else joins with it, and its user still sees it."""
+    ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
+    await ada.join("s")
+    await site.run("s")
+    await site.store.finish(an_id("s"), 1, "left", None)
+    for room in ("webrtc:demo", "webrtc:another"):
+        status, told, _ = await eve.join("s", room)
+        assert (status, told["code"]) == (409, "session_id_used")
+    assert (await ada.ask("GET", f"/api/sessions/{an_id('s')}"))[1]["status"] == "ended"
