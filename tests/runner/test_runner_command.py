@@ -121,6 +121,15 @@ class TestStart:
         assert "Traceback" not in "".join(part.other) + str(part.records)
         assert files_in(tmp_path) == []
 
+    async def test_a_tenant_is_bound(self, plane: Processes, store: Store) -> None:
+        """A session that is started here, without a gateway, counts for its tenant as any other."""
+        runner = await warm(plane, store, CORDBOARD_SESSIONS_PER_TENANT="1")
+        asked_for = {"tenantId": "t", "body": {"do": "wait"}}
+        status, _ = await runner.ask_start(asked_for | {"room_url": "https://r.example/1"})
+        assert status == 200
+        status, said = await runner.ask_start(asked_for | {"room_url": "https://r.example/2"})
+        assert (status, said["code"]) == (429, "too_many_sessions")
+
 
 class TestDeath:
     @pytest.mark.parametrize("victim", ["supervisor", "fork server", "its parent", "group"])

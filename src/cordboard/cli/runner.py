@@ -129,6 +129,7 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     from cordboard.runner.registry import Registry
     from cordboard.runner.session import Host
     from cordboard.settings import job_identity, runner_identity
+    from cordboard.store import Limits
     from cordboard.web import auth
     from cordboard.web.agreement import open_plane
 
@@ -152,7 +153,8 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
     registry = Registry(host, capacity)
     bots = () if args.once else tuple(zygote.bots)
-    return Runner(store, registry, Heartbeat(store, registry, bots), args.grace)
+    limits = Limits(per_tenant=settings.sessions_per_tenant)
+    return Runner(store, registry, Heartbeat(store, registry, bots), args.grace, limits)
 
 
 def _checked(url: str | None) -> str | None:

@@ -29,7 +29,8 @@ from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
-from cordboard.store import RunnerInfo, Store
+from cordboard.store import Limits, RunnerInfo, Store
+from cordboard.store.limits import UNLIMITED
 from cordboard.web import agreement, auth, guard, health, problems
 from cordboard.web.bodies import StrictBody
 
@@ -109,12 +110,17 @@ class OfferBody(StrictBody):
 
 @dataclass(slots=True)
 class Runner:
-    """A runner's parts, and what they do together."""
+    """A runner's parts, and what they do together.
+
+    Attributes:
+        limits: What holds for a session that somebody starts here, without a gateway.
+    """
 
     store: Store
     registry: Registry
     heartbeat: Heartbeat
     grace_s: float
+    limits: Limits = UNLIMITED
 
     async def start(self, body: StartBody) -> BotSession:
         """Start the session that was asked for."""
@@ -149,7 +155,9 @@ class Runner:
         """Take the room for a start that no gateway has accepted, as someone asked us directly."""
         host = self.registry.host
         info = RunnerInfo(host.runner_id, host.url, self.registry.capacity)
-        accepted = await self.store.accept(launch, queue_max=1_000_000, runner=info)
+        accepted = await self.store.accept(
+            launch, queue_max=1_000_000, runner=info, limits=self.limits
+        )
         if accepted.reused:
             raise ConflictError(
                 "The room has a bot already.",
