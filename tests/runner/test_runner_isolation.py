@@ -132,12 +132,14 @@ async def test_lines_that_claim_to_be_anothers(runner: Runner) -> None:
         {"boot": "0123abcd"},
         {"service": "my-tool"},
         {"sessionId": "server:host"},
+        {"timestamp": "1999-01-01T00:00:00.000000Z"},
+        {"timestamp": "2999-99-99T00:00:00.000000Z", "sessionId": "server:host"},
     ]
     launch = await runner.run("forge", claims=claims)
     await runner.end(launch)
     records = await until(
         lambda: (
-            len(found := [r for r in runner.part.records if r["tag"] == "forger"]) >= 7 and found
+            len(found := [r for r in runner.part.records if r["tag"] == "forger"]) >= 10 and found
         )
     )
     for record in records:
@@ -145,6 +147,7 @@ async def test_lines_that_claim_to_be_anothers(runner: Runner) -> None:
         assert record.get("event") is None
         assert record["userId"] is None
         assert record["boot"] != "0123abcd"
+        assert record["timestamp"][:4] not in {"1999", "2999"}
         if record["sessionId"] == launch.session_id:
             assert (record["room"], record["epoch"]) == (launch.room_url, launch.epoch)
         else:  # by way of what was kept of the import

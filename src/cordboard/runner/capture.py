@@ -1,8 +1,4 @@
-"""What a bot's process says, as records of its session: its own records, prints, C output.
-
-Nothing that a record says of itself is believed but its level, time, tag and words: its session,
-user, room and epoch are the process's own, and its service and event may be none of the plane's.
-"""
+"""What a bot's process says, as records of its session: its own records, prints, C output."""
 
 import asyncio
 import contextlib
@@ -11,16 +7,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cordboard.context import Context
-from cordboard.contract.record import BOT_EVENTS, EVENTS, PLANE_SERVICES, SERVER_PREFIX
 from cordboard.emit import forward_line, raw
-from cordboard.runner import wire
+from cordboard.runner import claims
 from cordboard.runner.zygote import Child
 
 CHUNK_BYTES: Final = 64 * 1024
 LINE_MAX_BYTES: Final = 256 * 1024  # a longer line is told in pieces
 DRAIN_S: Final = 1.0
-
-_NULLS: Final = ("userId", "userName")
 
 Speak = Callable[[bytes], None]
 
@@ -36,7 +29,7 @@ class Capture:
 
     def __init__(self, child: Child, context: Context, boot: str) -> None:
         def accept(record: dict[str, Any]) -> dict[str, Any] | None:
-            return believed(record, context, boot)
+            return claims.of_session(record, context, boot)
 
         def record(line: bytes) -> None:
             forward_line(line, context=context, service="bot", accept=accept)
@@ -63,28 +56,6 @@ class Capture:
         for reader in late:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
-
-
-def believed(record: dict[str, Any], context: Context, boot: str) -> dict[str, Any] | None:
-    """Return a bot's record as a line of its own session; None when it says to be another's.
-
-    A process that the bot forks draws a boot of its own. It gets another one here, which the bot
-    cannot choose: lines under the boot of another process would stand for that one's lines.
-    """
-    session, event = record["sessionId"], record.get("event")
-    if session != context.session_id and not session.startswith(SERVER_PREFIX):
-        return None
-    if record["service"] in PLANE_SERVICES or (event in EVENTS and event not in BOT_EVENTS):
-        return None
-    theirs = record | {
-        "sessionId": context.session_id,
-        "userId": context.user_id,
-        "userName": context.user_name,
-        "room": context.room,
-        "epoch": context.epoch,
-        "boot": boot if record["boot"] == boot else wire.other_boot(boot, record["boot"]),
-    }
-    return {key: value for key, value in theirs.items() if value is not None or key in _NULLS}
 
 
 async def _read(descriptor: int, speak: Speak) -> None:

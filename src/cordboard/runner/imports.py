@@ -10,12 +10,11 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from cordboard.context import EMPTY
-from cordboard.contract.record import EVENTS, PLANE_SERVICES, SERVER_PREFIX
 from cordboard.emit import forward_line, raw
-from cordboard.runner import wire
+from cordboard.runner import claims, wire
 
 SETTLE_S: Final = 1.0
 _PAUSE_S: Final = 0.02
@@ -52,17 +51,6 @@ class Imports:
         with os.fdopen(self._read, "rb") as lines:
             while line := lines.readline(wire.LINE_MAX_BYTES):
                 if line.startswith(b"{"):
-                    forward_line(line, service="bot", context=EMPTY, accept=believed)
+                    forward_line(line, service="bot", context=EMPTY, accept=claims.of_no_session)
                 elif line.strip():
                     raw(line.decode("utf-8", "replace"), service="bot", context=EMPTY)
-
-
-def believed(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a record as a line of no session; None when it says to be one of the plane's."""
-    if not record["sessionId"].startswith(SERVER_PREFIX) or record.get("event") in EVENTS:
-        return None
-    if record["service"] in PLANE_SERVICES:
-        return None
-    kept = {key: value for key, value in record.items() if key not in {"room", "epoch"}}
-    boot = wire.other_boot("", record["boot"])
-    return kept | {"userId": None, "userName": None, "boot": boot}

@@ -1,7 +1,6 @@
 """What the supervisor and a bot's process say to each other: one JSON object a line."""
 
 import asyncio
-import hashlib
 import os
 import signal
 from dataclasses import dataclass, field
@@ -18,8 +17,6 @@ EXIT_GRACE_S: Final = 5.0
 """How long a bot's process may take from the end of ``bot()`` to its own: exporters flush in it. As
 long as a bot may take to heed its cancellation; Sentry's own bound is 2 s."""
 LAG_PERIOD_S: Final = 1.0  # how often a bot's event loop tells how late it is
-
-_BOOT_KEY: Final = os.urandom(16)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -59,11 +56,6 @@ class Report:
 def encode(message: dict[str, Any]) -> bytes:
     """Return a message as it is sent."""
     return _encode(message) + b"\n"
-
-
-def other_boot(boot: str, claimed: str) -> str:
-    """Return the boot under which lines are written that a process says under a boot not its own."""
-    return hashlib.blake2b(f"{boot}{claimed}".encode(), digest_size=4, key=_BOOT_KEY).hexdigest()
 
 
 async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
