@@ -76,6 +76,19 @@ async def crash(args):
         "sk-proj-abcdefghijkl0123 and postgres://app:hunter2@db.internal:5432/x"
     )
 
+async def babble(args):
+    links = {n: link(n) for n in os.listdir("/proc/self/fd")}
+    sockets = [int(n) for n, target in links.items() if target.startswith("socket:")]
+    for number in sockets:
+        for words in args.body["words"]:
+            with contextlib.suppress(OSError):
+                os.write(number, words.encode() + b"\\n")
+
+def link(name):
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{name}")
+    return ""
+
 async def forge(args):
     from cordboard.emit.pipeline import pipeline
     record = json.loads(pipeline_line())
@@ -158,6 +171,21 @@ async def test_lines_that_claim_to_be_anothers(runner: Runner) -> None:
     assert [c["sessionId"] for c in claimed] == [launch.session_id, "victim", launch.session_id]
     assert claimed[2]["event"] == "session.ended"
     assert not [r for r in runner.part.records if r["sessionId"] == "victim"]
+
+
+async def test_what_no_process_says(runner: Runner) -> None:
+    """Whatever a bot writes to the line between its process and the runner, its session ends once."""
+    words = (
+        *('{"ended":[]}', '{"lag_ms":"x"}', '{"answer":{}}', '{"answer":1}', "[]", "1"),
+        *(
+            '{"ended":"bot_crashed","detail":{}}',
+            '{"ended":"not a reason","detail":"' + "x" * 9999 + '"}',
+        ),
+    )
+    launch = await runner.run("babble", words=words)
+    record = await runner.end(launch)
+    assert record.reason == "bot_finished"
+    assert len(record.detail or "") <= 500
 
 
 async def test_crash_shows_no_key(runner: Runner) -> None:

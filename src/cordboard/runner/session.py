@@ -31,6 +31,7 @@ CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 12.0
 FINISH_RETRY_S: Final = 1.0
+DETAIL_CHARS: Final = 500
 COUNT_PERIOD_S: Final = 2.0  # a look at a bot of 20 threads takes 0.5 ms
 FINISH_KEPT_S: Final = 86_400.0  # as long as the store keeps the record of an ended session
 
@@ -256,7 +257,9 @@ class BotSession:
 
     async def _listen(self, child: Child) -> None:
         while (message := await wire.receive(child.reader)) is not None:
-            if "lag_ms" in message:
+            if not wire.is_sound(message):
+                log.warning("The bot's process says what no such process says; it is ignored")
+            elif "lag_ms" in message:
                 self._lag_ms, self._lag_told_at = float(message["lag_ms"]), time.monotonic()
             elif "answer" in message:
                 future = self._asked.get(message["answer"])
@@ -303,7 +306,10 @@ class BotSession:
         elif self.permit is not None and self.permit.closed:
             self.reason = "lease_lost"
         elif told:
-            self.reason, self.detail = told["ended"], told.get("detail")
+            self.reason, self.detail = (
+                told["ended"],
+                (told.get("detail") or "")[:DETAIL_CHARS] or None,
+            )
         elif status is None:
             self.reason, self.detail, self.lost = "runner_lost", FORK_SERVER_ENDED, True
         elif status == 0:

@@ -67,6 +67,27 @@ async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
         return
 
 
+def is_sound(message: Any) -> bool:
+    """Return whether a message of a bot's process is of the right types.
+
+    The bot has that end of the line, too, and may write to it what it likes.
+    """
+    if not isinstance(message, dict):
+        return False
+    status = message.get("status")
+    return (
+        isinstance(message.get("lag_ms", 0.0), float | int)
+        and isinstance(message.get("ended", ""), str)
+        and isinstance(message.get("detail", ""), str | None)
+        and (
+            "answer" not in message
+            or (
+                isinstance(message["answer"], int) and isinstance(status, int) and "body" in message
+            )
+        )
+    )
+
+
 async def receive(reader: asyncio.StreamReader) -> dict[str, Any] | None:
     """Return what was said next; None when the other side has gone."""
     try:
