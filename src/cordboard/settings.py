@@ -791,26 +791,32 @@ def _from_file(table: Mapping[str, Any], path: "Path | None") -> dict[str, Any]:
     return values
 
 
+def _shown(value: Any) -> str:
+    from cordboard.contract.redaction import redact  # noqa: PLC0415 - for mistakes alone
+
+    return redact(repr(value))
+
+
 def _typed(where: str, value: Any, default: Any) -> Any:
     if isinstance(default, tuple):
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        raise SettingsError(f"{where}: a list of texts is wanted, not {value!r}.")
+        raise SettingsError(f"{where}: a list of texts is wanted, not {_shown(value)}.")
     if isinstance(default, int):
         least = 0 if isinstance(default, Most) else 1
         if isinstance(value, int) and not isinstance(value, bool) and value >= least:
             return value
         wanted = "a number above 0" if least else "0 or a number above it"
-        raise SettingsError(f"{where}: {wanted} is wanted, not {value!r}.")
+        raise SettingsError(f"{where}: {wanted} is wanted, not {_shown(value)}.")
     if isinstance(value, str):
         return _chosen(where, value, default)
-    raise SettingsError(f"{where}: a text is wanted, not {value!r}.")
+    raise SettingsError(f"{where}: a text is wanted, not {_shown(value)}.")
 
 
 def _chosen(where: str, value: str, default: Any) -> str:
     for choices in _CHOICES:
         if default in choices and value not in choices:
-            raise SettingsError(f"{where}: {' or '.join(choices)} is wanted, not {value!r}.")
+            raise SettingsError(f"{where}: {' or '.join(choices)} is wanted, not {_shown(value)}.")
     return value
 
 

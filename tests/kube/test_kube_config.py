@@ -98,3 +98,23 @@ def test_nothing() -> None:
     with pytest.raises(SettingsError, match="no kubeconfig") as caught:
         open_kube([])
     assert "KUBECONFIG" in caught.value.hint
+
+
+@pytest.mark.parametrize("password", ["se/cret", "se?cret", "se#cret", "se[cret"])
+def test_no_address_is_echoed_with_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """The API's address, and a proxy's of the file or the environment: what is odd is told without."""
+    address = f"http://user:{password}@proxy.invalid:1"
+    plain = config("a")
+    server, proxy = config("a"), config("a")
+    server["clusters"][0]["cluster"]["server"] = address
+    proxy["clusters"][0]["cluster"]["proxy-url"] = address
+    for table, variable in ((server, {}), (proxy, {}), (plain, {"http_proxy": address})):
+        for name, value in variable.items():
+            monkeypatch.setenv(name, value)
+        file = write(tmp_path / "config", **table, **{"current-context": "a"})
+        with pytest.raises(SettingsError) as raised:
+            open_kube([file])
+        assert "cret" not in str(raised.value)
+        assert "%2F %3F %23" in str(raised.value)

@@ -11,7 +11,7 @@ import pytest
 
 from cordboard import emit
 from cordboard.contract.credential import runner_credential
-from cordboard.contract.errors import LaunchError
+from cordboard.contract.errors import LaunchError, StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.launchers import Status
 from cordboard.operator import loop as loop_module
@@ -331,6 +331,27 @@ class TestSweep:
         assert record.epoch > 1
         assert record.attempt == 2
         assert "lease.expired" in plane.events("a")
+
+    async def test_an_expiry_is_told_once(
+        self, plane: Plane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While Redis takes no writes it is tried at each look, and told of when it is done."""
+        tried: list[str] = []
+        recover = Store.recover
+
+        async def refused(self: Store, session_id: str, *args: Any) -> Any:
+            tried.append(session_id)
+            if len(tried) < 4:
+                raise StoreUnavailableError("Redis takes no writes: NOREPLICAS.")
+            return await recover(self, session_id, *args)
+
+        monkeypatch.setattr(Store, "recover", refused)
+        await self.run(plane)
+        plane.stand_in.answers["/sessions/a"] = (404, {})
+        await self.overdue(plane, 1)
+        await until(lambda: "session.recovered" in plane.events("a"))
+        assert len(tried) >= 4
+        assert plane.events("a").count("lease.expired") == 1
 
     async def test_an_end_that_was_not_written(self, plane: Plane) -> None:
         """A lease has run out and the runner tells an end: that end is written; nothing runs again."""

@@ -166,3 +166,11 @@ def test_what_was_loaded_stays() -> None:
         found.queue_max = 6  # type: ignore[misc]  # that is the point
     with pytest.raises(TypeError, match="no such settings: queue_maxx"):
         settings.Settings(queue_maxx=5)
+
+
+def test_a_value_of_the_wrong_kind_shows_no_password(tmp_path: Path) -> None:
+    """What is not wanted is shown, but for the password of a URL in it."""
+    file = write(tmp_path / "cordboard.toml", 'redis_url = ["redis://:hunter/2@host"]\n')
+    with pytest.raises(settings.SettingsError, match="a text is wanted") as raised:
+        settings.load(file)
+    assert "hunter" not in str(raised.value)

@@ -6,6 +6,7 @@ import os
 from typing import Any, Self
 
 from cordboard.contract.errors import CordboardError
+from cordboard.contract.urls import redacted_url
 from cordboard.settings import running_up, up_state_file
 
 
@@ -55,7 +56,9 @@ def _already_up() -> CordboardError:
     running = running_up()
     if running is None:
         return CordboardError("Another `cordboard up` is just starting on this machine.")
-    where = "\n".join(f"  {name:<10} {url}" for name, url in running.addresses.items())
+    where = "\n".join(
+        f"  {name:<10} {redacted_url(url)}" for name, url in running.addresses.items()
+    )
     return CordboardError(
         f"`cordboard up` runs already (process {running.pid}):\n{where}",
         hint=f"Use it, or stop it first: kill {running.pid}",
