@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 CORDBOARD = str(Path(sys.executable).with_name("cordboard"))
 FREE_PORTS = [
     part
-    for name in ("gateway", "runner", "operator", "interface", "redis")
+    for name in ("gateway", "runner", "operator", "interface")
     for part in (f"--{name}-port", "0")
 ]
 STOP_TIMEOUT_S = 30
