@@ -104,6 +104,10 @@ async def test_logins_and_offers_over_http(site: Site) -> None:
         await site.browser().sign_in()
     status, _, headers = await site.browser().ask("POST", "/login", data={"name": "Ada"})
     assert (status, int(headers["Retry-After"]) > 0) == (429, True)
+    asked = {"data": {"name": "Ada"}, "headers": {"Accept": "text/html"}}
+    status, page, headers = await site.browser().ask("POST", "/login", **asked)
+    assert (status, int(headers["Retry-After"]) > 0) == (429, True)
+    assert "Too many people sign in" in page
     path = f"/api/sessions/{an_id('s')}/offer"
     assert [(await browser.ask("POST", path, json={}))[0] for _ in range(3)] == [404, 404, 429]
 

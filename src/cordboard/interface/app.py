@@ -172,7 +172,10 @@ def _tell_people_in_pages(app: FastAPI) -> None:
             if request.scope["path"].startswith("/api/") or not _wants_page(request):
                 return answer
             message, hint = _words(error)
-            return pages.error_page(answer.status_code, message, hint)
+            page = pages.error_page(answer.status_code, message, hint)
+            if "Retry-After" in answer.headers:
+                page.headers["Retry-After"] = answer.headers["Retry-After"]
+            return page
 
         app.add_exception_handler(kind, told)
 
