@@ -13,7 +13,7 @@ from typing import Final
 
 from cordboard.logs.coverage import REASONS, Answer, count
 from cordboard.logs.report import html_call
-from cordboard.logs.report.markup import Markup, el
+from cordboard.logs.report.markup import Markup, el, scrolled
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.rows import RowMaker
 from cordboard.logs.report.units import clock, day_and_clock, length, microseconds
@@ -95,7 +95,7 @@ def _sections(model: Model) -> list[tuple[str, str, Markup]]:
 def _bar(links: list[tuple[str, str]]) -> Markup:
     nav = [el("a", label, href=f"#{name}") for name, label in [*links, ("lines", "Lines")]]
     return el(
-        "div",
+        "header",
         el(
             "div",
             el("div", _LOGO, el("span", "Cordboard"), class_="brand"),
@@ -226,7 +226,7 @@ def _coverage(model: Model) -> Markup:
     return el(
         "section",
         el("h2", "Coverage", chip, el("small", "what should have answered, and what it returned")),
-        el("div", table, class_="scroll")
+        scrolled(table, "What answered")
         if coverage.answers
         else el("p", "Nothing was asked.", class_="dim"),
         [el("p", note, class_="dim wrap") for note in notes],

@@ -8,7 +8,7 @@ from cordboard.logs.coverage import count
 from cordboard.logs.report.attempts import Attempt
 from cordboard.logs.report.entry import Entry
 from cordboard.logs.report.lanes import BUCKETS, Lane, Mark
-from cordboard.logs.report.markup import Markup, el
+from cordboard.logs.report.markup import Markup, el, scrolled
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.stages import Stage, Startup
 from cordboard.logs.report.trouble import Block, Troubles
@@ -172,7 +172,7 @@ def turns(session: Session) -> Markup | None:
         el("th", "Began"),
         el("th", "Lasted", class_="num"),
         el("th", "User to bot", class_="num"),
-        el("th", ""),
+        el("th", el("span", "As a bar", class_="sr")),
         el("th", "Its parts"),
     )
     rows = [_turn(turn, names, longest or 1.0) for turn in shown]
@@ -186,7 +186,7 @@ def turns(session: Session) -> Markup | None:
     return el(
         "section",
         el("h2", "Turns", el("small", about)),
-        el("div", el("table", el("thead", head), el("tbody", rows)), class_="scroll tall"),
+        scrolled(el("table", el("thead", head), el("tbody", rows)), "Turns", "scroll tall"),
         el("p", f"{count(more, 'more turn')} in the lines below.", class_="dim") if more else None,
         id="turns",
     )
@@ -281,7 +281,7 @@ def _lane(lane: Lane) -> Markup:
             [_mark(mark, most) for mark in lane.marks],
             width=BUCKETS * 4,
             height=22,
-            role="img",
+            role="group",
             aria_label=f"{one_line(lane.service, 40)}: {count(lane.lines, 'line')}, {count(lane.warnings, 'warning')}, {count(lane.errors, 'error')}",
         ),
         el("span", f"{lane.lines:,}", class_="num dim"),
@@ -301,7 +301,10 @@ def _mark(mark: Mark, most: int) -> Markup:
         height=f"{tall:.1f}",
         class_=mark.worst or "some",
     )
-    return el("a", shape, href=f"#L{mark.index + 1}") if mark.index >= 0 else shape
+    if mark.index < 0:
+        return shape
+    # The keyboard has the same lines below; hundreds of marks would stand in its way.
+    return el("a", shape, href=f"#L{mark.index + 1}", tabindex="-1", aria_label=words or "Its line")
 
 
 # --- attempts
@@ -315,14 +318,13 @@ def attempts(all_attempts: Sequence[Attempt]) -> Markup | None:
     return el(
         "section",
         el("h2", "Attempts", el("small", "each grant of the room, and how it ended")),
-        el(
-            "div",
+        scrolled(
             el(
                 "table",
                 el("thead", el("tr", [el("th", name) for name in names])),
                 el("tbody", [_attempt(item) for item in all_attempts]),
             ),
-            class_="scroll",
+            "Attempts",
         ),
         id="attempts",
     )
@@ -454,14 +456,13 @@ def sessions(model: Model) -> Markup | None:
     return el(
         "section",
         el("h2", "Sessions", el("small", "ask with --session ID for one's own report")),
-        el(
-            "div",
+        scrolled(
             el(
                 "table",
                 el("thead", el("tr", [el("th", name) for name in names])),
                 el("tbody", [_session(item) for item in model.sessions]),
             ),
-            class_="scroll",
+            "Sessions",
         ),
         el("p", more, class_="dim") if more else None,
         id="sessions",

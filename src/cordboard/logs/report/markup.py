@@ -28,6 +28,11 @@ def el(tag: str, *children: Any, **attributes: Any) -> Markup:
     return Markup(f"<{tag}{said}>{join(*children)}</{tag}>")
 
 
+def scrolled(content: Markup, label: str, css: str = "scroll") -> Markup:
+    """Return content in a box that scrolls, by the keyboard as well."""
+    return el("div", content, class_=css, tabindex="0", role="region", aria_label=label)
+
+
 def join(*children: Any) -> Markup:
     """Return children one after the other, each escaped unless it is ``Markup``."""
     return Markup("".join(_child(child) for child in children if child is not None))
