@@ -58,6 +58,7 @@ _OF_THIS_MACHINE: Final = (
     "trusted_",
     "log_",
     "kubernetes_",
+    "tls_",
 )
 # Set by our own processes for each other; no user sets them.
 _INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, PRELOAD_LANDLOCK, FAULTS)
@@ -253,6 +254,23 @@ class Settings:
         "Host names beside localhost under which a gateway, operator or runner on loopback answers, "
         "for a proxy or a tunnel that hands its own name on; all others are refused, as a web page "
         "can have its own name lead to this machine (DNS rebinding).",
+    )
+    tls_cert: str | None = _setting(
+        None,
+        "CORDBOARD_TLS_CERT",
+        "The certificate, in PEM with its chain, with which a part serves https. Unset, it serves http, "
+        "and its network has to be private. A new certificate is read at the next start.",
+    )
+    tls_key: str | None = _setting(
+        None,
+        "CORDBOARD_TLS_KEY",
+        "The key of that certificate, in PEM; unset, it is in the same file.",
+    )
+    tls_ca: str | None = _setting(
+        None,
+        "CORDBOARD_TLS_CA",
+        "A file of authorities in PEM by which gateways, operators, interfaces and commands check "
+        "the certificates of runners and gateways. Unset, the system's are trusted.",
     )
     wrong_secrets_per_minute: int = _setting(
         60,

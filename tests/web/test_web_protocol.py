@@ -202,6 +202,6 @@ def test_bound_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol._connections_max.cache_clear()
     for most, expected in ((1024, 924), (-1, 4096), (1_000_000, 4096), (50, 1)):
         limits: Any = (most, most)
-        monkeypatch.setattr(protocol.resource, "getrlimit", lambda _, limits=limits: limits)
+        monkeypatch.setattr("resource.getrlimit", lambda _, limits=limits: limits)
         assert protocol._connections_max() == expected
         protocol._connections_max.cache_clear()

@@ -42,6 +42,7 @@ class CallOptions:
         room: A ``webrtc:`` room.
         gateway_url: The gateway, http or https.
         control_secret: Its secret; None where it asks for none.
+        tls_ca: A file of authorities for its certificate; None for those of the system.
         session_id: Kept byte for byte; None makes one.
         user_name: Who calls.
         say: A sound file to speak after the bot's greeting.
@@ -52,6 +53,7 @@ class CallOptions:
     room: str
     gateway_url: str
     control_secret: str | None = None
+    tls_ca: str | None = None
     session_id: str | None = None
     user_name: str | None = None
     bot: str | None = None
@@ -126,6 +128,7 @@ def checked(options: CallOptions) -> Where:
     return Where(
         gateway_url=options.gateway_url.rstrip("/"),
         control_secret=options.control_secret,
+        tls_ca=options.tls_ca,
         room=room,
         session_id=check_session_id(options.session_id or new_session_id()),
         user_name=options.user_name,

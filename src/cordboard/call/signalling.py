@@ -23,6 +23,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.state import TERMINAL
 from cordboard.contract.urls import redacted_url
+from cordboard.web.tls import trust
 
 ASK_TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
 RECONNECT_S: Final = 0.5
@@ -34,6 +35,7 @@ class Where:
 
     gateway_url: str
     control_secret: str | None
+    tls_ca: str | None
     room: str
     session_id: str
     user_name: str | None = None
@@ -61,7 +63,9 @@ class Signalling:
         inject_headers(Context(session_id=self._where.session_id), headers)
         if self._where.control_secret:
             headers["Authorization"] = f"Bearer {self._where.control_secret}"
-        self._client = aiohttp.ClientSession(headers=headers)
+        self._client = aiohttp.ClientSession(
+            headers=headers, connector=aiohttp.TCPConnector(ssl=trust(self._where.tls_ca))
+        )
         return self
 
     async def __aexit__(

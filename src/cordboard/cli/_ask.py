@@ -38,15 +38,19 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Return no further request: the answer is an error then."""
 
 
-_OPENER: Final = urllib.request.build_opener(_NoRedirects)
-
-
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that can be asked."""
+    """A gateway that can be asked.
+
+    Attributes:
+        url: Where it is.
+        secret: What lets us in.
+        tls_ca: The authorities of its certificate, as ``tls_ca`` names them.
+    """
 
     url: str
     secret: str | None
+    tls_ca: str | None = None
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """Return what the gateway answers, decoded.
@@ -60,7 +64,7 @@ class Gateway:
         if self.secret:
             request.add_header("Authorization", f"Bearer {self.secret}")
         try:
-            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
+            with _opener(self.url, self.tls_ca).open(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise _refused(error) from error
@@ -76,6 +80,14 @@ class Gateway:
                 f"{getattr(why, 'strerror', why)}.",
                 hint="Start one with `cordboard up`, or name another with --gateway URL.",
             ) from error
+
+
+def _opener(url: str, ca: str | None) -> urllib.request.OpenerDirector:
+    if not url.startswith("https:"):
+        return urllib.request.build_opener(_NoRedirects)
+    from cordboard.web.tls import trust
+
+    return urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=trust(ca)))
 
 
 def gateway(url: str | None, config: str | None) -> Gateway:
@@ -95,7 +107,7 @@ def gateway(url: str | None, config: str | None) -> Gateway:
     chosen = checked_http_url(name, url or settings.gateway_url)
     if secret and not url:
         _check_who_chose(settings, chosen)
-    return Gateway(chosen, secret)
+    return Gateway(chosen, secret, settings.tls_ca)
 
 
 def _check_who_chose(settings: Settings, url: str) -> None:

@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         room=args.room,
         gateway_url=asked.url,
         control_secret=asked.secret,
+        tls_ca=asked.tls_ca,
         session_id=args.session,
         user_name=args.user,
         bot=args.bot,

@@ -2,6 +2,8 @@
 
 import argparse
 
+from cordboard.cli import _tls
+
 SUMMARY = "run a gateway: accepts joins over HTTP"
 
 
@@ -21,6 +23,7 @@ examples:
         help="where to listen; 0: any free port (default %(default)s)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _tls.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,5 +42,8 @@ def run(args: argparse.Namespace) -> int:
         agreement.open_plane(settings),
         local=auth.is_local(args.host),
     )
+    certificate = _tls.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
-    return serve.run(app, listener=listener, grace_s=GRACE_S, drain=drain(app))
+    return serve.run(
+        app, listener=listener, grace_s=GRACE_S, drain=drain(app), certificate=certificate
+    )

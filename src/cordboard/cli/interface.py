@@ -2,6 +2,8 @@
 
 import argparse
 
+from cordboard.cli import _tls
+
 SUMMARY = "run the web application in front of a person"
 
 
@@ -24,6 +26,7 @@ examples:
         help="where to listen; 0: any free port (default %(default)s)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _tls.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,5 +47,6 @@ def run(args: argparse.Namespace) -> int:
     require_session_secret(args.host, settings.session_secrets)
     require_login(args.host, local, settings)
     app = create_app(settings, local=local)
+    certificate = _tls.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
-    return serve.run(app, listener=listener, drain=lambda: stop(app))
+    return serve.run(app, listener=listener, drain=lambda: stop(app), certificate=certificate)

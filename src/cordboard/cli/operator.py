@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from cordboard.cli import _tls
+
 if TYPE_CHECKING:
     from cordboard.launchers import Launcher
     from cordboard.launchers.kubernetes_job import JobTemplate
@@ -50,6 +52,7 @@ examples:
         help="the bot of cold runners (on Kubernetes: its path in the image)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _tls.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
         launcher,
         local=auth.is_local(args.host),
     )
-    return serve.run(app, listener=serve.bind(args.host, args.port), grace_s=15)
+    certificate = _tls.certificate(args, settings)
+    listener = serve.bind(args.host, args.port)
+    return serve.run(app, listener=listener, grace_s=15, certificate=certificate)
 
 
 def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | None":

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cordboard.cli import _tls
+
 if TYPE_CHECKING:
     from cordboard.runner.app import Runner
     from cordboard.runner.zygote import Zygote
@@ -55,6 +57,7 @@ On SIGTERM it takes no more sessions, lets those that run end within the grace, 
         help="seconds that running sessions have after SIGTERM (default %(default)s)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _tls.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,17 +109,19 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
     context = extract_environment().context
     if args.once:
         check_context(context)
+    certificate = _tls.certificate(args, settings)
     agreement.reach(settings, "runner")
     listener = serve.bind(args.host, args.port)
-    url = _checked(args.url) or reachable_url(args.host, listener.getsockname()[1])
+    port, tls = listener.getsockname()[1], certificate is not None
+    url = _checked(args.url) or reachable_url(args.host, port, tls=tls)
     runner = _runner(args, settings, zygote, url)
     zygote.wait()
     app = create_app(settings, runner, local=auth.is_local(args.host))
     if args.once:
         from cordboard.runner.once import serve_once
 
-        return serve_once(app, runner, context, listener)
-    return serve.run(app, listener=listener, grace_s=2, drain=runner.drain)
+        return serve_once(app, runner, context, listener, certificate)
+    return serve.run(app, listener=listener, grace_s=2, drain=runner.drain, certificate=certificate)
 
 
 def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", url: str) -> "Runner":

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 from fastapi import FastAPI
 
 from cordboard import __version__
@@ -18,7 +17,7 @@ from cordboard.gateway.streams import Streams
 from cordboard.settings import Settings
 from cordboard.store import Agreement, Store
 from cordboard.web import agreement, guard, health, problems, serve
-from cordboard.web.runners import RunnerClient
+from cordboard.web.runners import RunnerClient, runner_session
 
 GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
 
@@ -55,7 +54,7 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with store, agreed, aiohttp.ClientSession() as client:
+        async with store, agreed, runner_session(settings.tls_ca) as client:
             hub = Hub(store)
             relay = Relay(RunnerClient(client, lambda: settings.control_secrets))
             bounds, streams = Bounds(settings, store), Streams(settings)

@@ -28,6 +28,7 @@ from cordboard.web import SessionMiddleware, auth, health, problems
 from cordboard.web.guard import LocalHostsMiddleware
 from cordboard.web.middleware import SILENT_PATHS
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
+from cordboard.web.tls import trust
 
 _ANOTHER_HOST: Final = (
     "Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name "
@@ -61,7 +62,9 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Each open page keeps a stream of events: a bound on connections would be one on calls.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=trust(settings.tls_ca))
+        ) as client:
             app.state.services = _services(settings, client, app.state.limits)
             yield
 

@@ -7,7 +7,6 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 
-import aiohttp
 from fastapi import FastAPI
 
 from cordboard import __version__
@@ -22,7 +21,7 @@ from cordboard.operator.sweep import Sweeper
 from cordboard.settings import Settings
 from cordboard.store import Store
 from cordboard.web import agreement, guard, health, problems
-from cordboard.web.runners import RunnerClient
+from cordboard.web.runners import RunnerClient, runner_session
 
 
 def create_app(
@@ -34,7 +33,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with store, agreed, aiohttp.ClientSession() as client:
+        async with store, agreed, runner_session(settings.tls_ca) as client:
             runners = Runners(RunnerClient(client, lambda: settings.control_secrets))
             name, turn, figures = consumer_name(launcher), ColdTurn(), dict[str, Figures]()
             # Loops for each shard, rather than shards shared out among operators: a cluster lets

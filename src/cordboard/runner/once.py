@@ -11,19 +11,30 @@ from cordboard.context import Context
 from cordboard.runner.app import Runner
 from cordboard.runner.cold import run_once
 from cordboard.web import serve
+from cordboard.web.tls import Certificate
 
 GIVE_UP_S: Final = 1.0
 
 
-def serve_once(app: ASGIApp, runner: Runner, context: Context, listener: socket.socket) -> int:
+def serve_once(
+    app: ASGIApp,
+    runner: Runner,
+    context: Context,
+    listener: socket.socket,
+    certificate: Certificate | None = None,
+) -> int:
     """Serve until the session has ended; return its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
-    return asyncio.run(_serve(app, runner, context, listener))
+    server = serve.DrainingServer(
+        serve.config(app, grace_s=2, certificate=certificate), runner.drain
+    )
+    return asyncio.run(_serve(server, runner, context, listener))
 
 
-async def _serve(app: ASGIApp, runner: Runner, context: Context, listener: socket.socket) -> int:
-    server = serve.DrainingServer(serve.config(app, grace_s=2), runner.drain)
+async def _serve(
+    server: serve.DrainingServer, runner: Runner, context: Context, listener: socket.socket
+) -> int:
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     # uvicorn says that it has started by an attribute alone.
     while not server.started and not serving.done():  # noqa: ASYNC110

@@ -160,7 +160,9 @@ class Supervisor:
         return found
 
     def _commands(self, ports: Mapping[str, int]) -> dict[str, list[str]]:
-        shared = ["--config", self.options.config] if self.options.config else []
+        # On loopback nobody else listens in, and the parts' own calls are plain HTTP.
+        shared = ["--tls-cert", ""]
+        shared += ["--config", self.options.config] if self.options.config else []
         bots = [word for bot in self.options.bots for word in ("--bot", bot)]
         capacity = str(self.settings.runner_capacity)
         commands = {

@@ -15,14 +15,15 @@ _EVERYWHERE: Final = {
 }
 
 
-def reachable_url(host: str, port: int) -> str:
+def reachable_url(host: str, port: int, *, tls: bool = False) -> str:
     """Return the URL of a server, for others.
 
     Raises:
         UsageError: It listens everywhere, and this machine has no address that others could know.
     """
     address = _reachable(host)
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
 
 
 def _reachable(host: str) -> str:

@@ -10,6 +10,7 @@ from yarl import URL
 from cordboard.context import current
 from cordboard.context.carrier import inject_headers
 from cordboard.contract.credential import runner_credential
+from cordboard.web.tls import trust
 
 ANSWER_MAX_BYTES: Final = 256 * 1024
 """The largest answer is that to a WebRTC offer, which has about 10 KB."""
@@ -18,6 +19,15 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 Failures: Final = (TimeoutError, aiohttp.ClientError, OSError)
 """What a call may raise."""
+
+
+def runner_session(ca: str | None) -> aiohttp.ClientSession:
+    """Return the connections to runners.
+
+    Args:
+        ca: The authorities of their certificates, as ``tls_ca`` names them.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust(ca)))
 
 
 class Reply(NamedTuple):

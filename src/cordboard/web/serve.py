@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.web.protocol import BoundedProtocol
+from cordboard.web.tls import Certificate
 
 GRACE_S: Final = 5
 
@@ -30,6 +31,7 @@ def run(
     listener: socket.socket,
     grace_s: int = GRACE_S,
     drain: Drain | None = None,
+    certificate: Certificate | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, let requests finish, return the exit status.
 
@@ -39,11 +41,12 @@ def run(
         grace_s: Seconds that open requests have after the signal.
         drain: Awaited after the first signal, while requests are still served; a second SIGINT
             does not wait for it.
+        certificate: What to serve https with; without one it is http.
     """
     # uvicorn raises the signal again once it has stopped; the end it asked for is a clean one.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_stopping)
-    server = DrainingServer(config(app, grace_s=grace_s), drain)
+    server = DrainingServer(config(app, grace_s=grace_s, certificate=certificate), drain)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -68,11 +71,11 @@ class DrainingServer(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
-            log.info("Listening", url=_url(sockets or []), pid=os.getpid())
+            log.info("Listening", url=self._url(sockets), pid=os.getpid())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop to serve, and say so."""
-        url = _url(sockets or [])  # while they are open
+        url = self._url(sockets)  # while they are open
         await super().shutdown(sockets)
         log.info("Stopped", url=url, pid=os.getpid())
 
@@ -90,6 +93,14 @@ class DrainingServer(uvicorn.Server):
         self._draining = self._loop.create_task(self._drain_then_stop(self._drain))
         self._loop.call_soon_threadsafe(lambda: None)  # wakes the loop
 
+    def _url(self, sockets: Sequence[socket.socket] | None) -> str | None:
+        """Return where a listening socket is reached from this machine."""
+        scheme = "https" if self.config.is_ssl else "http"
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return None
+
     async def _drain_then_stop(self, drain: Drain) -> None:
         try:
             await drain()
@@ -97,7 +108,9 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
 
 
-def config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
+def config(
+    app: ASGIApp, *, grace_s: int = GRACE_S, certificate: Certificate | None = None
+) -> uvicorn.Config:
     """Return how we run uvicorn: quiet, as the middleware writes the access lines.
 
     Of its own lines only those that warn are left: start and end are told in one of ours each.
@@ -114,6 +127,8 @@ def config(app: ASGIApp, *, grace_s: int = GRACE_S) -> uvicorn.Config:
         proxy_headers=False,  # ForwardedMiddleware reads them, of the proxies that are trusted
         timeout_graceful_shutdown=grace_s,
         timeout_keep_alive=75,
+        ssl_certfile=certificate.cert if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
     )
 
 
@@ -134,14 +149,6 @@ def bind(host: str, port: int) -> socket.socket:
         raise _cannot_listen(host, port, error) from error
     listener.setblocking(False)
     return listener
-
-
-def _url(sockets: Sequence[socket.socket]) -> str | None:
-    """Return where a listening socket is reached from this machine."""
-    for listener in sockets:
-        host, port = listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return None
 
 
 def _cannot_listen(host: str, port: int, error: Exception) -> CordboardError:

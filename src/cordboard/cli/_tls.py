@@ -1,0 +1,38 @@
+"""What the commands of the parts share: the certificate with which they serve."""
+
+import argparse
+
+from cordboard.contract.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cordboard.settings import Settings
+    from cordboard.web.tls import Certificate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        help="serve https with this certificate, in PEM with its chain (default: as set, else http)",
+    )
+    parser.add_argument(
+        "--tls-key", metavar="FILE", help="its key (default: as set, else in the same file)"
+    )
+
+
+def certificate(args: argparse.Namespace, settings: "Settings") -> "Certificate | None":
+    """Return the certificate to serve with; None for plain HTTP, as an empty --tls-cert asks for.
+
+    Raises:
+        UsageError: A key is named without a certificate.
+        SettingsError: The files cannot be used.
+    """
+    from cordboard.contract.errors import UsageError
+    from cordboard.web.tls import checked
+
+    if args.tls_cert is None:
+        return checked(settings.tls_cert, args.tls_key or settings.tls_key)
+    if args.tls_key and not args.tls_cert:
+        raise UsageError("--tls-key: expected a certificate beside it, --tls-cert FILE.")
+    return checked(args.tls_cert, args.tls_key)

@@ -1,0 +1,217 @@
+"""Gateway, operator and runner over TLS, by the real commands, with an authority of the test's own."""
+
+import argparse
+import asyncio
+import datetime as dt
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from cordboard.cli import _tls
+from cordboard.cli._ask import Gateway
+from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.operator.plan import Sign
+from cordboard.operator.runners import Runners
+from cordboard.settings import Settings
+from cordboard.store import Store, open_store
+from cordboard.up.supervisor import Options, Supervisor
+from cordboard.web import tls
+from cordboard.web.runners import RunnerClient, runner_session
+from parts_support import make
+from plane_support import SECRET, Part, Processes, free_port
+from tests_support import until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """An authority and a certificate of it for this machine, as files."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+def authority(folder: Path) -> Authority:
+    folder.mkdir(exist_ok=True)
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"CA of {folder.name}")])
+    ca = _signed(name, name, ca_key, ca_key, ca=True)
+    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "this machine")])
+    cert = _signed(own, name, key, ca_key, ca=False)
+    files = Authority(*(str(folder / file) for file in ("ca.pem", "cert.pem", "key.pem")))
+    pem = serialization.Encoding.PEM
+    Path(files.ca).write_bytes(ca.public_bytes(pem))
+    Path(files.cert).write_bytes(cert.public_bytes(pem) + ca.public_bytes(pem))
+    private = serialization.PrivateFormat.PKCS8
+    Path(files.key).write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+    return files
+
+
+def _signed(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    signer: ec.EllipticCurvePrivateKey,
+    *,
+    ca: bool,
+) -> x509.Certificate:
+    now = dt.datetime.now(dt.UTC)
+    names: list[x509.GeneralName] = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                key_cert_sign=ca,
+                crl_sign=ca,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        .sign(signer, hashes.SHA256())
+    )
+
+
+@pytest.fixture
+async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[tuple[Processes, Authority]]:
+    ours = authority(tmp_path / "ours")
+    processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/9")
+    processes.over["CORDBOARD_TLS_CA"] = ours.ca
+    async with open_store(processes.redis_url) as store:
+        await store._client.flushdb()
+    try:
+        yield processes, ours
+    finally:
+        processes.stop()
+
+
+async def ask(
+    ours: Authority, method: str, url: str, body: object = None
+) -> tuple[int, dict[str, object]]:
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ours.ca))
+    async with (
+        aiohttp.ClientSession(headers=headers, connector=connector) as client,
+        client.request(method, url, json=body) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def listens(part: Part) -> None:
+    await until(lambda: [r for r in part.records if r["message"] == "Listening"], 60)
+
+
+async def test_a_session_over_tls(plane: tuple[Processes, Authority]) -> None:
+    """Join, start, look, offer and leave: every hop is https, and checked by the authority."""
+    processes, ours = plane
+    words = ("--tls-cert", ours.cert, "--tls-key", ours.key)
+    runner = processes.spawn("runner", *words)
+    gateway = processes.spawn("gateway", *words)
+    operator = processes.spawn("operator", "--launcher", "none", *words)
+    for part in (runner, gateway, operator):
+        await listens(part)
+        (said,) = (r["meta"]["url"] for r in part.records if r["message"] == "Listening")
+        assert said == part.url.replace("http:", "https:")
+    url = gateway.url.replace("http:", "https:")
+    status, answer = await ask(ours, "POST", f"{url}/join?wait=60", {"room_url": "webrtc:tls"})
+    assert (status, answer["status"]) == (202, "running")
+    path = f"{url}/sessions/{answer['sessionId']}"
+    _, record = await ask(ours, "GET", path)
+    assert record["status"] == "running"
+    status, relayed = await ask(ours, "POST", f"{path}/offer", {"sdp": "v=0", "type": "offer"})
+    assert status == 200, relayed
+    assert "pc_id" in relayed  # the answer of the bot's process
+    status, left = await ask(ours, "POST", f"{url}/leave", {"sessionId": answer["sessionId"]})
+    assert (status, left["status"]) == (200, "ended")
+    command = await asyncio.to_thread(Gateway(url, SECRET, ours.ca).get, "/sessions")
+    assert [one["sessionId"] for one in command["sessions"]] == [answer["sessionId"]]
+    with pytest.raises(CordboardError, match="cannot be reached"):
+        await asyncio.to_thread(Gateway(url, SECRET).get, "/sessions")
+
+
+async def test_a_certificate_of_another_authority(
+    plane: tuple[Processes, Authority], tmp_path: Path
+) -> None:
+    """A runner whose certificate is not of our authority is no runner: silent, and sent nothing."""
+    processes, _ = plane
+    theirs = authority(tmp_path / "theirs")
+    gateway = processes.spawn("gateway", "--tls-cert", theirs.cert, "--tls-key", theirs.key)
+    await listens(gateway)
+    async with runner_session(str(tmp_path / "ours" / "ca.pem")) as client:
+        runners = Runners(RunnerClient(client, lambda: (SECRET,)))
+        url = gateway.url.replace("http:", "https:")
+        assert (await runners.holds(url, "a", 1)).sign is Sign.SILENT
+        assert (
+            await runners.holds(f"https://127.0.0.1:{free_port()}", "a", 1)
+        ).sign is Sign.REFUSED
+    assert not [r for r in gateway.records if r["message"] == "Request served"]
+
+
+def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
+    """A missing file, a foreign key, a text: one sentence and the way out, exit status 2."""
+    ours, theirs = authority(tmp_path / "ours"), authority(tmp_path / "theirs")
+    assert tls.checked(ours.cert, ours.key) == (ours.cert, ours.key)
+    assert tls.checked(None, None) is None
+    assert tls.checked("", None) is None
+    text = tmp_path / "text"
+    text.write_text("no certificate")
+    for cert, key in (
+        (ours.cert, theirs.key),
+        (ours.cert, None),
+        (str(text), ours.key),
+        (str(tmp_path / "none"), ours.key),
+    ):
+        with pytest.raises(SettingsError, match="TLS certificate") as caught:
+            tls.checked(cert, key)
+        assert (caught.value.exit_code, bool(caught.value.hint)) == (2, True)
+
+
+@pytest.mark.parametrize("part", ["gateway", "operator", "interface"])
+async def test_authorities_that_cannot_be_used(part: str, store: Store) -> None:
+    """A file of authorities that is not there ends a part at its start."""
+    app = make(part, store, tls_ca="/none/ca.pem")
+    with pytest.raises(SettingsError, match="CORDBOARD_TLS_CA"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+def test_up_stays_on_http() -> None:
+    """Its parts talk to each other on loopback: a certificate in the settings changes nothing."""
+    up = Supervisor(Settings(), Options())
+    for words in up._commands(
+        dict.fromkeys(("gateway", "runner", "operator", "interface"), 0)
+    ).values():
+        assert words[words.index("--tls-cert") + 1] == ""
+    given = argparse.Namespace(tls_cert="", tls_key=None)
+    assert _tls.certificate(given, Settings(tls_cert="/c.pem", tls_key="/k.pem")) is None
