@@ -416,6 +416,18 @@ class TestCold:
         assert await asyncio.to_thread(part.ended) == 0
         assert (await store.session(sid)).reason == "bot_finished"
 
+    async def test_lost_with_its_fork_server(self, plane: Processes, store: Store) -> None:
+        """A cold runner whose fork server is killed ends with 1 and leaves the session to recovery."""
+        part, sid = await self.once(plane, store, "wait", seconds=600)
+
+        async def runs() -> int | None:
+            record = await store.session(sid)
+            return record.pid if record.state == "running" else None
+
+        os.kill(parent_of(await until(runs, 40)), signal.SIGKILL)
+        assert await asyncio.to_thread(part.ended) == 1
+        assert (await store.session(sid)).state == "running"
+
     async def test_term_while_it_waits(self, plane: Processes, store: Store) -> None:
         """SIGTERM ends a cold runner that waits for Redis."""
         env = {"BOT_SESSION_ID": "waits", "BOT_SESSION_EPOCH": "1", "BOT_ROOM_URL": "webrtc:x"}

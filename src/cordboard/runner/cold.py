@@ -63,7 +63,7 @@ async def run_once(runner: Runner, context: Context) -> int:
         await session.gone.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(session.finished.wait(), FINISH_WAIT_S)
-        return 1 if session.reason in {"bot_crashed", "lease_lost"} else 0
+        return 1 if session.lost or session.reason in {"bot_crashed", "lease_lost"} else 0
 
 
 async def _has_no_such_bot(runner: Runner, launch: Launch) -> int:

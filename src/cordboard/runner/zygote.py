@@ -32,9 +32,8 @@ from cordboard.runner.imports import Imports
 from cordboard.runner.wire import BotStart
 from cordboard.settings import preload_bots, tell_preload, without_secrets
 
-FORKED_S: Final = (
-    20.0  # for a child that has its bot already: it takes milliseconds, on a busy machine seconds
-)
+FORKED_S: Final = 20.0
+"""For a child that has its bot already: it takes milliseconds, on a busy machine seconds."""
 LOOK_S: Final = 0.002
 WATCH_S: Final = 0.25
 GONE: Final = "The fork server of this runner has ended; another one is being started."
@@ -123,7 +122,6 @@ class Zygote:
             CordboardError: The fork server did not start.
         """
         report = self._ask_report()
-        self._server = report.server
         self.load_within_s = LOAD_TIMEOUT_S if report.threaded else FORKED_S
         if report.failures:
             self._settle()
@@ -136,7 +134,8 @@ class Zygote:
                 bots=list(self.bots),
             )
             self._check_in_a_child()
-            self._end_orphans()
+        self._server = report.server  # from here on what is its child and no bot is an orphan
+        self._end_orphans()
 
     async def ended(self) -> None:
         """Wait until the fork server has ended, and with it all of its bots."""
