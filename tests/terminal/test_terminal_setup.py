@@ -124,6 +124,7 @@ def set_up(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def held(set_up: Clone) -> Iterator[Clone]:
     """The same; the index answers nothing while the test runs."""
     set_up.index.hold()
+    set_up.index.asked.clear()
     yield set_up
     set_up.index.let_go()
     set_up.index.failing = False
@@ -205,6 +206,26 @@ def test_whatever_ends_make_ends_pip(held: Clone, end: Callable[[Terminal, Clone
     assert terminal.process.wait(10) != 0
     assert is_untouched(held)
     terminal.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_without_a_terminal_too(held: Clone, number: int) -> None:
+    """Where no terminal tells the script of make's end, it notices by itself."""
+    with subprocess.Popen(
+        ["make", "dev"],
+        cwd=held.folder,
+        env={"PATH": os.environ["PATH"], **held.env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as make:
+        held.index.pages.set()
+        until(lambda: any("/files/" in path for path in held.index.asked), lambda: "pip's fetching")
+        make.send_signal(number)
+        until(lambda: not processes_in(held.folder), lambda: f"an end of {held.pips()}")
+        assert make.wait(10) != 0
+    assert is_untouched(held)
 
 
 def test_an_error_within_the_script_ends_pip(held: Clone) -> None:
