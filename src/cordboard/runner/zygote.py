@@ -328,7 +328,8 @@ def _keep_from_starting() -> None:
 
     It does so before each fork when one has been killed, and that one would have our environment.
     """
-    for helper in (forkserver._forkserver, resource_tracker._resource_tracker):  # type: ignore[attr-defined]  # noqa: SLF001
+    helpers: tuple[Any, ...] = (forkserver._forkserver, resource_tracker._resource_tracker)  # noqa: SLF001
+    for helper in helpers:
         helper.ensure_running = lambda: None
 
 
