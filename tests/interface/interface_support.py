@@ -44,7 +44,11 @@ class Browser:
         ) as answer:
             text = await answer.text()
             kind = answer.content_type
-            return answer.status, json.loads(text) if "json" in kind else text, answer.headers
+            return (
+                answer.status,
+                json.loads(text) if text and "json" in kind else text,
+                answer.headers,
+            )
 
     async def sign_in(self, name: str = "Ada") -> "Browser":
         status, _, _ = await self.ask("POST", "/login", data={"name": name})

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 import re
 import time
 from collections.abc import AsyncIterator
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
+from cordboard import emit
 from cordboard.contract.ids import uuid7
-from interface.interface_support import Browser
+from interface.interface_support import Browser, Site, an_id
 from tests_support import until
 from up_support import Up, ready
 
@@ -143,3 +146,54 @@ async def test_a_stranger_changes_nothing_of_a_session(tmp_path: Path) -> None:
         assert same(before, await settled(up, hers, file))
         status, record, _ = await ada.ask("GET", f"/api/sessions/{hers}")
         assert (status, record["status"]) == (200, "ended")
+
+
+METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
+
+
+def a_request(dice: random.Random, hers: str) -> tuple[str, str, dict[str, Any]]:
+    """Return any request that has another's id somewhere, or nowhere."""
+    pick = dice.choice
+    path = pick(
+        ["/", "/login", f"/rooms/{hers}", "/rooms/hers", "/static/room.js", "/api/sessions",
+         f"/api/sessions/{hers}", f"/api/sessions/{hers}/offer", f"/api/sessions/{hers}/leave",
+         f"/api/sessions/{hers}/events", "/api/logs", f"/{hers}", f"/api/sessions?x={hers}"]
+    )  # fmt: skip
+    claims = {
+        "X-Session-Id": hers, "x-session-id": hers.upper(), "X-User-Id": "u-boss", "X-User-Name": "Boss",
+        "X-Session-Epoch": "7", "baggage": f"session.id={hers}", "Accept": "text/html",
+        "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "X-Forwarded-For": "203.0.113.7",
+    }  # fmt: skip
+    headers = {name: claims[name] for name in dice.sample(sorted(claims), dice.randint(0, 5))}
+    seq = dice.randint(1, 10**6)
+    said = {"event": pick(["page.opened", "join.clicked", "session.ended"]), "epoch": 7}
+    bodies: list[Any] = [
+        {"json": {"sessionId": hers, "room": pick(["webrtc:hers", "webrtc:another"])}},
+        {"data": a_line(hers, seq, **said)},
+        {"data": {"name": hers, "room": "hers"}},
+        {},
+    ]
+    return pick(METHODS), path, {"headers": headers, **pick(bodies)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("ended", [False, True])
+async def test_no_sequence_of_requests_writes_into_a_session(
+    site: Site, seed: int, ended: bool
+) -> None:
+    """Whatever a stranger sends, no part says a line of the session; its record stays as it is."""
+    ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
+    hers = an_id("hers")
+    await ada.join("hers", "webrtc:hers")
+    await site.run("hers")
+    if ended:
+        await site.store.finish(hers, 1, "left", None)
+    before = await site.store.session(hers)
+    dice = random.Random(seed)
+    with emit.capture() as records:
+        for _ in range(60):
+            method, path, more = a_request(dice, hers)
+            await dice.choice([eve, site.browser()]).ask(method, path, **more)
+    assert len(records) > 20
+    assert [record for record in records if record["sessionId"] == hers] == []
+    assert await site.store.session(hers) == before
