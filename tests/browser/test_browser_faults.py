@@ -32,7 +32,6 @@ async def answered(room: Room, path: str, status: int, body: Any, **headers: str
     [
         (502, {"code": "gateway_unreachable", "detail": "The gateway cannot be reached.", "hint": "Try again."}, "gateway cannot be reached. Try again."),
         (409, {"code": "session_in_use", "detail": "It is live elsewhere."}, "live elsewhere. Press Join"),
-        (401, {"code": "unauthorized", "detail": "No."}, "You are signed out."),
         (500, {}, "HTTP 500"),
         (200, {"reused": True, "sessionId": "other", "yours": False}, "Somebody else"),
     ],

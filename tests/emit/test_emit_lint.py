@@ -1,5 +1,6 @@
 """In our own sources nobody prints, and nobody takes a logger that is not ours."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,18 @@ def test_lint_refuses_it(code: str, rule: str) -> None:
     )
     assert rule in done.stdout
     assert done.returncode == 1
+
+
+def test_our_services_ignore_a_session_in_the_environment() -> None:
+    """Each service of ours says no to BOT_SESSION_ID; only a bot's process is of one session."""
+    source = ROOT / "src" / "cordboard"
+    texts = {file.relative_to(source): file.read_text("utf-8") for file in source.rglob("*.py")}
+    calls = {
+        str(name): call
+        for name, text in texts.items()
+        if name.parts[0] != "emit"
+        for call in re.findall(r"\bconfigure\(service=.*\)", text)
+    }
+    assert len(calls) >= 7, calls
+    said = {name for name, call in calls.items() if "session_from_environment=False" in call}
+    assert calls.keys() - said == {"runner/child.py"}

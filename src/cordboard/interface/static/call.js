@@ -9,12 +9,15 @@ import { Problem, ask, sessionUrl } from "/static/api.js";
 import { getClientLogger } from "/static/log.js";
 import { Loudness, closeMicrophone, isAllowedAlready, openMicrophone } from "/static/microphone.js";
 import { Peer } from "/static/peer.js";
-import { microphoneWords, problemWords, reasonWords } from "/static/words.js";
+import { Watch } from "/static/watch.js";
+import { isNormalEnd, microphoneWords, problemWords, reasonWords } from "/static/words.js";
 
 const CONNECT_MS = 15_000;
 const LOST_MS = 5000; // after ICE has given up: time for the session to be handed to another runner
 const HEAD_START_MS = 100; // for the farewell of a page; three times what it takes on loopback
 const LISTEN_MS = 20;
+const SILENT_MS = 8000; // a model that answers by voice needs 1 to 3 s, its first time twice that
+const BOT_ERRORS_LOGGED = 20; // of a call: a bot may say hundreds
 const AUDIBLE = 0.2; // about -48 dB
 const TERMINAL = new Set(["ended", "failed", "cancelled", "expired"]);
 const STAGES = {
@@ -42,15 +45,18 @@ export class Call {
   #microphone = null;
   #peer = null;
   #epoch = null;
-  #events = null;
+  #watch = null;
+  #news = ""; // the last state that was told: who asks again hears it again
   #timers = new Map();
+  #listening = null;
+  #botErrors = 0;
 
   you = null;
   bot = null;
 
   /**
    * @param options { sessionId, room, audio }: audio is the element that plays the bot
-   * @param tell { state(name), stage(name, ms), note(text), ended({ title, todo, ... }) }
+   * @param tell { state(name), stage(name, ms), note(text, { todo, tone }), ended({ title, todo, ... }) }
    */
   constructor(options, tell) {
     this.#options = options;
@@ -71,7 +77,7 @@ export class Call {
       this.#opened = this.#openMicrophone();
       if (!(await this.#opened)) return;
       await (this.#joining ?? this.#join());
-      if (this.#over) return;
+      if (this.#isEnding()) return;
       if (this.#epoch === null) this.#tell.state("waiting");
     } catch (error) {
       this.#fail(error);
@@ -80,7 +86,7 @@ export class Call {
 
   /** End the call, as the person wishes. */
   async leave() {
-    if (this.#over || this.#leaving) return;
+    if (this.#isEnding()) return;
     this.#leaving = true;
     log.info("Leave clicked");
     this.#tell.state("leaving");
@@ -121,13 +127,13 @@ export class Call {
       await this.#giveUp(title, todo); // the session's end, told meanwhile, is what we asked for
       return false;
     }
-    if (this.#over || this.#leaving) {
+    if (this.#isEnding()) {
       closeMicrophone(this.#microphone);
       return false;
     }
     const [track] = this.#microphone.getAudioTracks();
     this.#reach("microphone", { label: track.label });
-    track.onended = () => this.#tell.note("The microphone has gone. Plug it in, leave, and join again.");
+    track.onended = () => this.#note("The microphone has gone. Plug it in, leave, and join again.");
     this.#peer = this.#newPeer(); // its offer is made while the bot starts
     this.you = new Loudness(this.#microphone);
     return true;
@@ -147,57 +153,50 @@ export class Call {
     }
     this.#joined = true;
     this.#reach("joined");
-    if (!this.#over && !this.#leaving) this.#follow();
+    if (!this.#isEnding()) this.#follow();
   }
 
   // --- the session's states
 
   #follow() {
-    this.#events = new EventSource(sessionUrl(this.sessionId, "/events"));
-    this.#events.addEventListener("state", (event) => this.#changed(JSON.parse(event.data)));
-    this.#events.onopen = () => this.#tell.note("");
-    this.#events.onerror = () => this.#lostTouch();
+    this.#watch = new Watch(this.sessionId, {
+      state: (told) => this.#changed(told),
+      touch: (isIn) => this.#touch(isIn),
+      refused: (error) => this.#fail(error),
+    });
   }
 
   #changed({ status, epoch, reason }) {
-    if (this.#over) return;
+    const news = `${status} ${epoch}`;
+    if (this.#over || news === this.#news) return;
+    this.#news = news;
     if (status === "running" && epoch !== this.#epoch) {
-      this.#connect(epoch).catch((error) => this.#fail(error));
+      if (!this.#leaving) this.#connect(epoch).catch((error) => this.#fail(error));
     } else if (TERMINAL.has(status)) {
-      this.#events.close();
+      this.#watch.close();
       this.#hasEnded(status, reason);
-    } else if (status !== "running") {
+    } else if (status !== "running" && !this.#leaving) {
       this.#tell.state("waiting");
       if (this.#epoch !== null && status === "queued") {
         log.warn("The bot is replaced", { epoch });
-        this.#tell.note("The bot’s machine was lost; another one takes over.");
+        this.#note("The bot’s machine was lost; another one takes over.");
       }
     }
   }
 
-  async #hasEnded(status, reason) {
-    if (this.#leaving) return; // that is what we asked for
-    this.#stopMedia();
-    const record = await ask("GET", sessionUrl(this.sessionId), this.sessionId).catch(() => ({}));
-    const [title, todo] = reasonWords(status, reason ?? record.reason);
-    this.#finish({ title, todo, reason: reason ?? record.reason });
+  #touch(isIn) {
+    if (isIn) this.#note("", { of: "touch" });
+    else this.#note("Out of touch with the server; the call itself goes on. Trying again …", { of: "touch" });
   }
 
-  async #lostTouch() {
-    if (this.#over || this.#leaving) return;
-    if (this.#events.readyState !== EventSource.CLOSED) {
-      this.#tell.note("Out of touch with the server; the call itself goes on. Trying again …");
-      return;
-    }
-    // The server said no: its record tells why.
-    try {
-      const record = await ask("GET", sessionUrl(this.sessionId), this.sessionId);
-      if (TERMINAL.has(record.status)) await this.#hasEnded(record.status, record.reason);
-      else this.#after("follow", 1000, () => this.#follow());
-    } catch (error) {
-      if (error.status === 404 || error.status === 401) this.#fail(error);
-      else this.#after("follow", 1000, () => this.#follow());
-    }
+  async #hasEnded(status, reason) {
+    if (this.#leaving) return; // that is what we asked for
+    this.#leaving = true;
+    this.#stopMedia();
+    const record = await ask("GET", sessionUrl(this.sessionId), this.sessionId).catch(() => ({}));
+    const why = reason ?? record.reason;
+    const [title, todo] = reasonWords(status, why);
+    this.#finish({ title, todo, reason: why, tone: isNormalEnd(status, why) ? "info" : "bad" });
   }
 
   // --- media
@@ -206,6 +205,7 @@ export class Call {
     return new Peer(this.#microphone, {
       onState: (state) => this.#connectionIs(state),
       onStream: (stream) => this.#hear(stream),
+      onBotError: (text, fatal) => this.#botFailed(text, fatal),
     });
   }
 
@@ -214,7 +214,7 @@ export class Call {
     this.#epoch = epoch;
     this.#reach("running");
     this.#tell.state("connecting");
-    if (!(await this.#opened)) return;
+    if (!(await this.#opened) || this.#isEnding()) return;
     if (again) {
       log.info("Bot running again", { epoch });
       this.#peer.close();
@@ -222,8 +222,10 @@ export class Call {
     }
     const peer = this.#peer;
     const url = sessionUrl(this.sessionId, "/offer");
-    const answer = await ask("POST", url, this.sessionId, await peer.offer);
-    if (this.#over || peer !== this.#peer) return;
+    const offer = await peer.offer;
+    if (this.#isEnding() || peer !== this.#peer) return;
+    const answer = await ask("POST", url, this.sessionId, offer);
+    if (this.#isEnding() || peer !== this.#peer) return;
     this.#reach("answered");
     this.#after("connect", CONNECT_MS, () => this.#noPath());
     await peer.accept(answer, (candidates) => {
@@ -234,15 +236,20 @@ export class Call {
   }
 
   #connectionIs(state) {
-    if (this.#over) return;
+    if (this.#isEnding()) return;
     if (state === "connected") {
       this.#cancel("connect");
       this.#cancel("lost");
       this.#reach("connected");
       this.#tell.state("connected");
-      this.#tell.note("");
+      this.#note("");
+      this.#watch?.settle();
+      this.#after("silent", SILENT_MS, () => this.#isSilent());
       this.#peer.path().then((path) => log.info("Media path", path), () => {});
-    } else if (state === "disconnected") {
+      return;
+    }
+    this.#watch?.look(); // the bot may have ended the call
+    if (state === "disconnected") {
       this.#tell.state("interrupted");
     } else if (state === "failed") {
       if (this.#reached.has("connected")) this.#after("lost", LOST_MS, () => this.#lost());
@@ -251,20 +258,47 @@ export class Call {
   }
 
   #hear(stream) {
+    if (this.#isEnding()) return;
     const { audio } = this.#options;
     audio.srcObject = stream;
-    audio.play().catch((error) => {
-      log.warn("The browser does not play", { error });
-      this.#tell.note("The browser keeps the sound back: press any key, or click on the page.");
-      addEventListener("pointerdown", () => audio.play(), { once: true });
-      addEventListener("keydown", () => audio.play(), { once: true });
-    });
+    audio.play().catch((error) => this.#doesNotPlay(audio, error));
     this.bot?.close();
-    this.bot = new Loudness(stream);
-    const listening = setInterval(() => {
-      if (this.#over || this.#reached.has("first_audio")) clearInterval(listening);
-      else if (this.bot.level() > AUDIBLE) this.#reach("first_audio");
+    const bot = (this.bot = new Loudness(stream));
+    clearInterval(this.#listening);
+    this.#listening = setInterval(() => {
+      if (bot.level() <= AUDIBLE) return;
+      clearInterval(this.#listening);
+      this.#reach("first_audio");
+      this.#cancel("silent");
+      this.#note("", { of: "silence" });
     }, LISTEN_MS);
+  }
+
+  #doesNotPlay(audio, error) {
+    if (this.#isEnding()) return; // it was stopped before it began
+    log.warn("The browser does not play", { error });
+    this.#note("The browser keeps the sound back: press any key, or click on the page.");
+    const again = () => !this.#isEnding() && audio.play().catch(() => {});
+    addEventListener("pointerdown", again, { once: true });
+    addEventListener("keydown", again, { once: true });
+  }
+
+  #isSilent() {
+    if (this.#isEnding() || this.#reached.has("first_audio")) return;
+    log.warn("Nothing was heard from the bot", { after_s: SILENT_MS / 1000, errors: this.#botErrors });
+    if (this.#botErrors > 0) return; // what it said is shown already, and says more
+    this.#note("The bot is connected, and has not been heard yet.", {
+      todo: "It may wait for you to speak. If it stays silent, the command below shows what it does.",
+      tone: "info",
+      of: "silence",
+    });
+  }
+
+  #botFailed(text, fatal) {
+    if (this.#isEnding()) return;
+    this.#botErrors += 1;
+    if (this.#botErrors <= BOT_ERRORS_LOGGED) log.warn("The bot reported an error", { text, fatal });
+    this.#note("The bot reports an error.", { todo: text });
   }
 
   #noPath() {
@@ -283,7 +317,7 @@ export class Call {
   // --- on the way out
 
   async #giveUp(title, todo) {
-    if (this.#over || this.#leaving) return;
+    if (this.#isEnding()) return;
     this.#leaving = true;
     this.#hush();
     await this.#takeBack();
@@ -291,7 +325,7 @@ export class Call {
   }
 
   async #fail(error) {
-    if (this.#over || this.#leaving) return;
+    if (this.#isEnding()) return;
     if (error instanceof Problem) log.warn("Call failed", { code: error.code, why: error.message });
     else log.error("Call failed", { error });
     this.#leaving = true;
@@ -319,11 +353,13 @@ export class Call {
     this.#stopMedia();
     this.#stopListening();
     log.info("Call ended", { seconds: Math.round((performance.now() - this.#began) / 100) / 10, reason: how.reason });
-    this.#tell.ended(how);
+    this.#tell.ended({ tone: "bad", ...how, joined: this.#joined });
   }
 
   /** Be silent and deaf at once; the connection stays until the server knows that we leave. */
   #hush() {
+    clearInterval(this.#listening);
+    this.#cancel("silent");
     closeMicrophone(this.#microphone);
     this.you?.close();
     this.bot?.close();
@@ -338,11 +374,20 @@ export class Call {
   }
 
   #stopListening() {
-    this.#events?.close();
+    this.#watch?.close();
     for (const timer of this.#timers.values()) clearTimeout(timer);
   }
 
   // --- small change
+
+  #isEnding() {
+    return this.#over || this.#leaving;
+  }
+
+  /** Tell a note, or take one back; what outlives the call tells nothing. */
+  #note(text, more = {}) {
+    if (!this.#isEnding()) this.#tell.note(text, more);
+  }
 
   #reach(stage, meta = {}) {
     if (this.#reached.has(stage) || this.#over) return;

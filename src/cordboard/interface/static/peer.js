@@ -7,6 +7,9 @@ import { getClientLogger } from "/static/log.js";
 const GATHER_QUIET_MS = 20;
 const GATHER_MAX_MS = 300;
 const PING_MS = 1000;
+const ERRORS = new Set(["error", "error-response"]);
+const MESSAGE_MAX_CHARS = 64 * 1024;
+const BOT_ERROR_CHARS = 300; // a sentence or two; the bot's own log has the rest
 // What Pipecat's own client says first; bots that greet on RTVI's client-ready wait for it.
 const CLIENT_READY = {
   label: "rtvi-ai",
@@ -20,6 +23,7 @@ const log = getClientLogger("webrtc");
 export class Peer {
   #pc;
   #ping = null;
+  #closed = false;
   #late = [];
   #sendLate = null;
 
@@ -30,8 +34,9 @@ export class Peer {
    * @param stream the microphone
    * @param onState told of each state of the connection
    * @param onStream given the bot's sound
+   * @param onBotError told of each error that the bot reports, and whether it is fatal
    */
-  constructor(stream, { onState, onStream }) {
+  constructor(stream, { onState, onStream, onBotError }) {
     // Without servers of others: nothing leaves this network, and gathering waits for nobody.
     this.#pc = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" });
     const [track] = stream.getAudioTracks();
@@ -49,7 +54,7 @@ export class Peer {
       log.warn("ICE candidate error", { code: event.errorCode, text: event.errorText });
     };
     this.#pc.onicecandidate = ({ candidate }) => candidate?.protocol === "udp" && this.#candidate(candidate);
-    this.#talk(this.#pc.createDataChannel("cordboard"));
+    this.#talk(this.#pc.createDataChannel("cordboard"), onBotError);
     this.offer = this.#makeOffer();
     this.offer.catch(() => {}); // whoever awaits it, hears of it
   }
@@ -97,6 +102,9 @@ export class Peer {
 
   close() {
     clearInterval(this.#ping);
+    this.#closed = true;
+    this.#pc.ontrack = null;
+    this.#pc.onicecandidate = null;
     this.#pc.onconnectionstatechange = null;
     this.#pc.oniceconnectionstatechange = null;
     this.#pc.close();
@@ -135,12 +143,32 @@ export class Peer {
   }
 
   // Pipecat takes a peer whose pings have stopped for gone, long before ICE would.
-  #talk(channel) {
+  #talk(channel, onBotError) {
+    channel.onmessage = ({ data }) => {
+      const told = this.#closed ? null : botError(data);
+      if (told) onBotError(told.text, told.fatal);
+    };
     channel.onopen = () => {
+      if (this.#closed) return;
       channel.send(JSON.stringify(CLIENT_READY));
       this.#ping = setInterval(() => {
         if (channel.readyState === "open") channel.send(`ping: ${Date.now()}`);
       }, PING_MS);
     };
   }
+}
+
+// RTVI's "error" and "error-response", as Pipecat sends them; whatever else comes is not for us.
+function botError(data) {
+  if (typeof data !== "string" || data.length > MESSAGE_MAX_CHARS) return null;
+  let message;
+  try {
+    message = JSON.parse(data);
+  } catch {
+    return null; // a bot may say what it likes
+  }
+  if (message?.label !== "rtvi-ai" || !ERRORS.has(message.type)) return null;
+  const said = message.data?.error ?? message.data?.message ?? message.data;
+  const text = typeof said === "string" ? said : JSON.stringify(said ?? "");
+  return { text: text.slice(0, BOT_ERROR_CHARS), fatal: message.data?.fatal === true };
 }

@@ -41,6 +41,9 @@ let reached = [];
 let countdown = null;
 let notedAt = -Infinity;
 let noteEnd = null;
+let notedOf = ""; // what the note is about, so that nothing else takes it back
+let renewed = false; // a join was sent again under a new id
+let frame = null;
 
 // --- session ids
 
@@ -54,7 +57,7 @@ function showSession(id, title, note) {
   el("session-title").textContent = title;
   el("session-note").textContent = note;
   el("session-id").textContent = id;
-  el("log-command").textContent = `cordboard logs --local -t 10m --session ${id}`;
+  el("log-command").textContent = `cordboard logs --local --session ${id}`;
 }
 
 async function copy(button) {
@@ -89,13 +92,14 @@ const tell = {
     reached.push({ name, ms });
     drawTimeline();
   },
-  note(text) {
-    clearTimeout(noteEnd);
+  note(text, { todo = "", tone = "bad", of = "" } = {}) {
     if (text) {
-      alertOf({ title: text });
+      alertOf({ title: text, todo, tone });
+      notedOf = of;
       notedAt = performance.now();
-    } else {
+    } else if (!of || of === notedOf) {
       // What was over in a moment is still worth being read.
+      clearTimeout(noteEnd);
       noteEnd = setTimeout(hideAlert, Math.max(0, notedAt + NOTE_MS - performance.now()));
     }
   },
@@ -104,14 +108,15 @@ const tell = {
     call = null;
     connectedAt = null;
     tell.state("idle");
-    el("state").textContent = "Call ended";
     showButtons();
     el("mute").setAttribute("aria-pressed", "false");
     el("mute").textContent = "Mute";
-    // Whoever has just hung up wants this call's id: it stays, until the next Join.
-    showSession(sessionId, "The last call’s log", "Your next call gets an ID of its own.");
+    showEnd(sessionId, how);
     newSessionId();
     log.info("Ready for another call", { last: sessionId });
+    if (how.code === "unauthorized") return location.reload(); // which leads to the login page
+    if (how.code === "session_id_used" && !renewed) return joinAgain();
+    renewed = false;
     if (how.code === "room_busy") alertOf(busy(how));
     else if (how.title) alertOf({ ...how, button: buttonFor(how) });
     else hideAlert();
@@ -119,6 +124,22 @@ const tell = {
     el("join").focus();
   },
 };
+
+// Whoever has just hung up wants this call's id: it stays, until the next Join.
+function showEnd(sessionId, { joined }) {
+  if (joined) {
+    el("state").textContent = "Call ended";
+    showSession(sessionId, "The last call’s log", "Your next call gets an ID of its own.");
+  } else {
+    showSession(sessionId, "The last attempt’s log", "Your next attempt gets an ID of its own.");
+  }
+}
+
+// The id was somebody's already: a new one is all that is needed.
+function joinAgain() {
+  renewed = true;
+  join();
+}
 
 function busy({ holder, yours }) {
   if (yours) {
@@ -136,7 +157,6 @@ function busy({ holder, yours }) {
 }
 
 function buttonFor({ code, retryAfterS }) {
-  if (code === "unauthorized") return { label: "Sign in", run: () => location.reload() };
   if (code === "session_id_used" || code === "session_in_use") return { label: "Join", run: join }; // with the next id
   if (retryAfterS) return { label: "Try again", run: join, waitS: retryAfterS };
   return null;
@@ -155,12 +175,18 @@ async function takeOver(holder) {
 function hideAlert() {
   clearTimeout(noteEnd);
   clearInterval(countdown);
+  notedOf = "";
+  el("join").disabled = false;
   el("alert").hidden = true;
 }
 
-function alertOf({ title, todo = "", button = null }) {
+function alertOf({ title, todo = "", button = null, tone = "bad" }) {
   clearTimeout(noteEnd);
   clearInterval(countdown);
+  notedOf = "";
+  el("join").disabled = false;
+  el("alert").dataset.tone = tone;
+  el("alert").setAttribute("role", tone === "bad" ? "alert" : "status");
   el("alert-title").textContent = title;
   el("alert-todo").textContent = todo;
   el("alert-todo").hidden = !todo;
@@ -226,7 +252,7 @@ function drawMeters() {
   const seconds = connectedAt === null ? null : Math.floor((performance.now() - connectedAt) / 1000);
   const text = seconds === null ? "" : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   if (el("elapsed").textContent !== text) el("elapsed").textContent = text;
-  if (call) requestAnimationFrame(drawMeters);
+  if (call) frame = requestAnimationFrame(drawMeters);
 }
 
 function drawMeter(meter, level) {
@@ -251,8 +277,19 @@ function join() {
   call = new Call({ sessionId: nextId, room: room.dataset.room, audio: el("bot-audio") }, tell);
   showButtons();
   el("leave").focus();
+  cancelAnimationFrame(frame);
   drawMeters();
   call.start();
+}
+
+// The second click of a double click was meant for the button that was there before.
+function once(work) {
+  return (event) => event.detail > 1 || work();
+}
+
+// A key that is held presses a button once, and not what has taken its place.
+function refuseRepeats(event) {
+  if (event.repeat && event.target.closest?.("button")) event.preventDefault();
 }
 
 function mute() {
@@ -269,8 +306,9 @@ function open() {
   showSession(nextId, "This call’s log", "Each line about this call, from every part, will carry this ID.");
   log.info("Page opened", { event: "page.opened", agent: navigator.userAgent, secure: isSecureContext });
   drawTimeline();
-  el("join").onclick = join;
-  el("leave").onclick = () => call?.leave();
+  el("join").onclick = once(join);
+  el("leave").onclick = once(() => call?.leave());
+  addEventListener("keydown", refuseRepeats, { capture: true });
   el("mute").onclick = mute;
   for (const button of document.querySelectorAll("[data-copy]")) button.onclick = () => copy(button);
   // Before the logger's own listener for the page's end, which sends all lines.

@@ -26,9 +26,13 @@ const REASONS = {
   cancelled: ["The call has been cancelled.", "Press Join to call again."],
 };
 
+// Ends that nobody need be alarmed about.
+const NORMAL = new Set(["bot_finished", "left", "max_duration"]);
+
 const PROBLEMS = {
   queue_full: ["All bots are busy.", "Try again when the button allows it."],
   store_unavailable: ["The service is interrupted.", "Try again when the button allows it."],
+  too_many_sessions: ["Too many calls at once.", "End another call, or wait until one has ended."],
   too_many_requests: ["That was too often in a short time.", "Try again when the button allows it."],
   unauthorized: ["You are signed out.", "Sign in again with your name."],
 };
@@ -45,6 +49,10 @@ export function microphoneWords(error) {
 
 export function reasonWords(status, reason) {
   return REASONS[reason] ?? [`The call has ended (${reason ?? status}).`, "Press Join to call again."];
+}
+
+export function isNormalEnd(status, reason) {
+  return status === "ended" && NORMAL.has(reason);
 }
 
 export function problemWords(problem) {
