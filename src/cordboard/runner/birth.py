@@ -78,6 +78,8 @@ class LastWords:
         with contextlib.suppress(BaseException):
             self.control.settimeout(_SEND_S)
             self.control.sendall(self._words(error))
+        if isinstance(error, TooLargeError):  # its words say all
+            return
         with contextlib.suppress(BaseException):
             traceback.print_exception(error)
 

@@ -17,23 +17,21 @@ from cordboard.contract.errors import (
     UpstreamTimeoutError,
 )
 from cordboard.contract.launch import Launch
-from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
 from cordboard.processes import descendants_of, status_in_words
 from cordboard.runner import metrics, wire
 from cordboard.runner.capture import Capture
+from cordboard.runner.ending import write_end
 from cordboard.runner.fence import Permit, steady
 from cordboard.runner.wire import BotStart
 from cordboard.runner.zygote import Child, Zygote
-from cordboard.store import Holder, Store, token
+from cordboard.store import Holder, Store
 
 CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 12.0
-FINISH_RETRY_S: Final = 1.0
 DETAIL_CHARS: Final = 500
 COUNT_PERIOD_S: Final = 2.0  # a look at a bot of 20 threads takes 0.5 ms
-FINISH_KEPT_S: Final = 86_400.0  # as long as the store keeps the record of an ended session
 
 FORK_SERVER_ENDED: Final = "the fork server of its runner ended"
 
@@ -293,7 +291,9 @@ class BotSession:
         self.gone.set()
         if self._stop_reason != "refused" and not self.lost:
             with bound_context(self.context):
-                await self._finish()
+                await write_end(
+                    self.host.store, self.launch, self.reason, self.detail, self.started_at
+                )
         self.finished.set()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
@@ -325,42 +325,6 @@ class BotSession:
         if self.permit is not None:
             self.permit.release()
             self.permit = None
-
-    async def _finish(self) -> None:
-        """Write the end into the store; while that fails, try again for as long as a record is kept.
-
-        Until then the registry keeps this session, and an operator that asks is told its end.
-        """
-        reason = self.reason if self.reason in REASONS else "bot_crashed"
-        told, by, give_up_at = False, token(), time.monotonic() + FINISH_KEPT_S
-        ours = None
-        while ours is None and time.monotonic() < give_up_at:
-            try:
-                ours = await self.host.store.finish(
-                    self.launch.session_id,
-                    self.launch.epoch,
-                    reason,
-                    self.detail,
-                    by=by,
-                    room=self.launch.room_url,
-                )
-            except Exception as error:  # noqa: BLE001 - an end that is not written is run again
-                if not told:
-                    log.warning("The end cannot be written yet; trying again", error=error)
-                told = True
-                await asyncio.sleep(FINISH_RETRY_S)
-        if ours:
-            metrics.ends.labels(reason).inc()
-            metrics.stages.labels("running").observe(time.monotonic() - self.started_at)
-            level = log.error if REASONS[reason] == "failed" else log.info
-            level(
-                "Session ended",
-                event="session.ended",
-                state=REASONS[reason],
-                reason=reason,
-                detail=self.detail,
-                seconds=round(time.monotonic() - self.started_at, 1),
-            )
 
     async def _kill_after(self, seconds: float) -> None:
         """End a process that does not end by itself, once it has told its end."""
