@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -205,3 +207,33 @@ def test_bound_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("resource.getrlimit", lambda _, limits=limits: limits)
         assert protocol._connections_max() == expected
         protocol._connections_max.cache_clear()
+
+
+async def test_no_bytes_break_the_server(address: tuple[str, int]) -> None:
+    """Mutated requests, seed 20261129: nothing is raised inside, and the server goes on."""
+    raised: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: raised.append(context))
+    chance = random.Random(20261129)
+    post = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123456789"
+    chunked = (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    )
+    upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    for _ in range(120):
+        whole = bytearray(
+            b"".join(chance.choices([head(40), post, chunked, upgrade, head(20_000)], k=3))
+        )
+        for _ in range(chance.randrange(6)):
+            whole[chance.randrange(len(whole))] = chance.randrange(256)
+        cut = sorted(chance.choices(range(len(whole)), k=chance.randrange(4)))
+        pieces = [whole[a:b] for a, b in itertools.pairwise([0, *cut, len(whole)])]
+        _, writer = await asyncio.open_connection(*address)
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+        await asyncio.sleep(0.003)
+        writer.close()
+    assert status(await sent(address, head(9))) == 200
+    assert not raised
