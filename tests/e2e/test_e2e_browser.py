@@ -23,6 +23,15 @@ async def logs(up: Up, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+async def last_lines(up: Up, session: str) -> None:
+    """Wait for the page's last lines: with a browser that is killed they would be lost, and missed."""
+    words = ("logs", "--local", "--session", session, "--grep", "^Call ended$", "-o", "raw", "-q")
+    for _ in range(100):
+        if (await asyncio.to_thread(up.cordboard, *words)).stdout:
+            return
+    raise AssertionError("The page's last lines have not come.")
+
+
 async def test_every_line_of_a_call_in_the_browser(tmp_path: Path) -> None:
     """All six services under one id, in time order, from page.opened to session.ended; none warns."""
     chromium_path()
@@ -36,8 +45,8 @@ async def test_every_line_of_a_call_in_the_browser(tmp_path: Path) -> None:
             command = await room.text("log-command")
             await room.leave()
             assert await room.ended_as(session) == ("ended", "left")
+            await last_lines(up, session)
         assert command == f"cordboard logs --local --session {session}"
-        await asyncio.sleep(1)  # the browser's last batch
         lines = await logs(up, "--session", session)
         everything = await logs(up)
     assert {line["service"] for line in lines} == SERVICES
