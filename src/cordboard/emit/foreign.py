@@ -133,7 +133,11 @@ def forward_line(
     meta: dict[str, Any] | None = None
     if why_invalid(record) is None and b"\n" not in line and len(escaped) < LINE_MAX_BYTES:
         accepted: dict[str, Any] | None = record if accept is None else accept(record)
-        if accepted is not None and accepted is record:
+        if (
+            accepted is not None
+            and accepted is record
+            and (accept is None or _is_plain(line, record))
+        ):
             pipeline.put(escaped + b"\n", urgent=accepted["level"] == "error")
             return True
         if accepted is not None:
@@ -142,6 +146,14 @@ def forward_line(
     text = line.decode("utf-8", "replace")
     raw(text, service=service, context=context, tag="records", meta=meta)
     return False
+
+
+def _is_plain(line: bytes, record: dict[str, Any]) -> bool:
+    """Return whether a line says what its record holds and nothing else: a key twice, for example.
+
+    Of two values of one key a reader may take the one that was not looked at.
+    """
+    return msgspec.json.encode(record) == line
 
 
 def raw(

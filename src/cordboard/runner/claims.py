@@ -34,7 +34,8 @@ def of_session(record: dict[str, Any], context: Context, boot: str) -> dict[str,
         return None
     if record["service"] in PLANE_SERVICES or (event in EVENTS and event not in BOT_EVENTS):
         return None
-    theirs = _in_time(record) | {
+    dated = _in_time(record)
+    own = {
         "sessionId": context.session_id,
         "userId": context.user_id,
         "userName": context.user_name,
@@ -42,6 +43,9 @@ def of_session(record: dict[str, Any], context: Context, boot: str) -> dict[str,
         "epoch": context.epoch,
         "boot": boot if record["boot"] == boot else _other_boot(boot, record["boot"]),
     }
+    if all(dated.get(key) == value for key, value in own.items()):
+        return dated
+    theirs = dated | own
     return {key: value for key, value in theirs.items() if value is not None or key in _NULLS}
 
 
