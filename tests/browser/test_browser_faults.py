@@ -150,8 +150,11 @@ async def test_what_nobody_caught_is_a_line(up: Up, microphone: Path) -> None:
               const { getClientLogger } = await import("/static/log.js");
               const loop = {}; loop.self = loop;
               getClientLogger("odd").info("Odd", {
-                loop, big: 10n, nan: NaN, half: "\\ud83d", token: "abc", long: "x".repeat(20000),
+                long: "x".repeat(20000), loop, big: 10n, nan: NaN, half: "\\ud83d", token: "abc",
+                many: [...Array(5000).keys()],
+                wide: Object.fromEntries([...Array(5000).keys()].map((n) => [`k${n}`, n])),
               });
+              getClientLogger("odd").warn("Odd error", { error: new Error("m".repeat(3000)) });
               getClientLogger("odd").info("Odd too", { big: 10n, half: "\\ud83d", token: "abc" });
             }"""
         )
@@ -163,13 +166,28 @@ async def test_what_nobody_caught_is_a_line(up: Up, microphone: Path) -> None:
             }  # fmt: skip
 
         await until(
-            lambda: {"Uncaught error", "Unhandled rejection", "Odd", "Odd too"} <= set(mine())
+            lambda: (
+                {"Uncaught error", "Unhandled rejection", "Odd", "Odd error", "Odd too"}
+                <= set(mine())
+            )
         )
     found = mine()
     assert found["Uncaught error"]["error"]["type"] == "TypeError"
     assert "thrown by the test" in found["Uncaught error"]["error"]["stack"]
     assert found["Unhandled rejection"]["error"]["message"] == "rejected by the test"
-    assert found["Odd"]["truncated"] is True
+    odd = found["Odd"]
+    assert odd["truncated"] is True
+    assert (odd["meta"]["big"], odd["meta"]["nan"], odd["meta"]["loop"]) == (
+        "10",
+        "NaN",
+        {"self": "[seen above]"},
+    )
+    assert len(odd["meta"]["long"]) == 2001
+    assert (len(odd["meta"]["many"]), len(odd["meta"]["wide"])) == (100, 100)
+    failed = found["Odd error"]
+    assert failed["truncated"] is True
+    assert failed["error"]["message"] == "m" * 2000 + "…"
+    assert "truncated" not in found["Odd too"]
     assert found["Odd too"]["meta"] == {"big": "10", "half": "\ufffd", "token": "[redacted]"}
 
 

@@ -29,8 +29,13 @@ async def acting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
     """Everything, with the bot that does as its room says."""
     chromium_path()
     state = tmp_path_factory.mktemp("acting")
-    over = {"CORDBOARD_RUNNER_CAPACITY": "10", "CORDBOARD_SESSIONS_PER_USER": "20"}
-    async with ready(state, "--bot", str(BOT), **over) as running:
+    async with ready(
+        state,
+        "--bot",
+        str(BOT),
+        CORDBOARD_RUNNER_CAPACITY="10",
+        CORDBOARD_SESSIONS_PER_USER="20",
+    ) as running:
         yield running
     assert processes_of(state) == []
 

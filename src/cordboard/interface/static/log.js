@@ -16,6 +16,7 @@ const BATCH_BYTES = 48 * 1024; // browsers carry 64 KiB at most beyond a page's 
 const KEPT_LINES = 2000;
 const KEPT_BYTES = 1024 * 1024;
 const LINE_CHARS = 8000; // of a line's message and meta; the server cuts at 16 KiB
+const CUTS = [LINE_CHARS, 2000, 500, 100, 20]; // of each text; of lists and objects a twentieth, or 5
 const RETRIES = 10;
 const RETRY_MAX_MS = 30_000;
 const GIVEN_UP = new Set([400, 401, 403, 404, 413, 422]);
@@ -70,40 +71,67 @@ function record(level, tag, message, meta) {
   };
   if (context.room) line.room = context.room;
   if (event) line.event = event;
-  if (Object.keys(rest).length) line.meta = plain(rest);
-  if (error !== undefined) line.error = described(error);
-  if (message.length > LINE_CHARS || line.meta?.cut) line.truncated = true;
+  const cuts = { made: message.length > LINE_CHARS };
+  if (Object.keys(rest).length) line.meta = plain(rest, cuts);
+  if (error !== undefined) line.error = described(error, cuts);
+  if (cuts.made) line.truncated = true;
   return { ...line, boot, seq: (seq += 1) };
 }
 
-function described(error) {
+function described(error, cuts) {
   return {
     type: String(error?.name ?? typeof error),
-    message: String(error?.message ?? error).slice(0, LINE_CHARS / 4),
-    stack: String(error?.stack ?? "").slice(0, LINE_CHARS / 2),
+    message: cut(String(error?.message ?? error), LINE_CHARS / 4, cuts),
+    stack: cut(String(error?.stack ?? ""), LINE_CHARS / 2, cuts),
   };
 }
 
-// What JSON cannot say is written as its text: no value may cost the line.
-function plain(meta) {
+function cut(text, limit, cuts) {
+  if (text.length <= limit) return text;
+  cuts.made = true;
+  return `${text.slice(0, limit)}…`;
+}
+
+// What JSON cannot say is written as its text: no value may cost the line. Of what is too long the
+// longest values are cut first, all to the same length, so that none costs its siblings.
+function plain(meta, cuts) {
+  try {
+    for (const limit of CUTS) {
+      const mine = { made: false };
+      const text = JSON.stringify(meta, replacer(limit, mine));
+      if (text.length > LINE_CHARS) continue;
+      cuts.made ||= mine.made;
+      return JSON.parse(text);
+    }
+  } catch (error) {
+    return { unsayable: String(error) };
+  }
+  cuts.made = true;
+  return { unsayable: "too long" };
+}
+
+function replacer(limit, cuts) {
   const seen = new WeakSet();
-  const replace = (_key, value) => {
-    if (value instanceof Error) return described(value);
-    if (typeof value === "bigint" || typeof value === "function") return String(value);
+  return (_key, value) => {
+    if (value instanceof Error) return described(value, cuts);
+    if (typeof value === "string") return cut(value, limit, cuts);
+    if (typeof value === "bigint" || typeof value === "function") return cut(String(value), limit, cuts);
     if (typeof value === "number" && !Number.isFinite(value)) return String(value);
     if (typeof value === "object" && value !== null) {
       if (seen.has(value)) return "[seen above]";
       seen.add(value);
+      return fewer(value, Math.max(5, limit / 20), cuts);
     }
     return value;
   };
-  let text;
-  try {
-    text = JSON.stringify(meta, replace);
-  } catch (error) {
-    return { unsayable: String(error) };
-  }
-  return text.length > LINE_CHARS ? { cut: text.slice(0, LINE_CHARS) } : JSON.parse(text);
+}
+
+function fewer(value, most, cuts) {
+  const names = Object.keys(value);
+  if (names.length <= most) return value;
+  cuts.made = true;
+  if (Array.isArray(value)) return value.slice(0, most);
+  return Object.fromEntries(names.slice(0, most).map((name) => [name, value[name]]));
 }
 
 function keep(line) {
