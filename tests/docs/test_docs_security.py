@@ -8,7 +8,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
 
 
-def test_each_test_that_the_page_names_exists():
+def test_each_test_that_the_page_names_exists() -> None:
     """A guarantee whose test was renamed or removed is no longer shown to hold."""
     missing = [
         f"{file}::{name}"

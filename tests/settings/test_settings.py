@@ -171,6 +171,6 @@ def test_what_was_loaded_stays() -> None:
 def test_a_value_of_the_wrong_kind_shows_no_password(tmp_path: Path) -> None:
     """What is not wanted is shown, but for the password of a URL in it."""
     file = write(tmp_path / "cordboard.toml", 'redis_url = ["redis://:hunter/2@host"]\n')
-    with pytest.raises(settings.SettingsError, match="a text is wanted") as raised:
+    with pytest.raises(SettingsError, match="a text is wanted") as raised:
         settings.load(file)
     assert "hunter" not in str(raised.value)
