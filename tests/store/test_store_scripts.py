@@ -567,3 +567,29 @@ class TestLooking:
                 await gone.ping()
         assert "127.0.0.1:1" in str(caught.value)
         assert "hush" not in str(caught.value)
+
+
+class TestAnEndThatWasNotWritten:
+    async def test_it_is_written_once_its_lease_has_run_out(self, store: Store) -> None:
+        """The end of a call counts, however late it is written, as long as nobody took the session."""
+        epoch = await run(store)
+        await expire_lease(store)
+        assert await store.finish("call-7", epoch, "bot_finished", by="of-the-runner")
+        assert (await store.recover("call-7", epoch)).outcome == "gone"
+        assert (await store.session("call-7")).reason == "bot_finished"
+
+    async def test_by_the_same_token_it_is_the_same_end(self, store: Store) -> None:
+        """A runner that did not hear the answer asks again, and hears that it was its end."""
+        epoch = await run(store)
+        for _ in range(2):
+            assert await store.finish("call-7", epoch, "bot_finished", by="of-the-runner")
+        assert not await store.finish("call-7", epoch, "bot_crashed", by="of-an-operator")
+        assert (await store.session("call-7")).reason == "bot_finished"
+
+    async def test_it_comes_too_late(self, store: Store) -> None:
+        """Once the session was handed to another runner, the old one's end changes nothing."""
+        epoch = await run(store)
+        await expire_lease(store)
+        assert (await store.recover("call-7", epoch)).outcome == "queued"
+        assert not await store.finish("call-7", epoch, "bot_finished", by="of-the-runner")
+        assert (await store.session("call-7")).state == "queued"

@@ -103,7 +103,8 @@ def program(request: pytest.FixtureRequest, certificates: Certificates) -> str:
     words = [request.param, "--port", "0", "--tls-port", str(free_port()), *certificates.arguments]
     with contextlib.suppress(subprocess.TimeoutExpired):
         done = subprocess.run(words, capture_output=True, timeout=1, check=False)
-        pytest.skip(f"{name_of(request.param)} has no TLS: {done.stdout.decode()[-200:]}")
+        said = done.stdout.decode().strip().rpartition("# ")[2]
+        pytest.skip(f"{name_of(request.param)} has no TLS: {said}")
     return str(request.param)
 
 
