@@ -2,20 +2,18 @@
 
 import asyncio
 import contextlib
-import errno
 import functools
 import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cordboard.contract.errors import CordboardError, UsageError
+from cordboard.contract.errors import CordboardError
 from cordboard.contract.urls import redacted_url
 from cordboard.emit import flush, get_logger
 from cordboard.processes import adopt_orphans, status_in_words
@@ -34,11 +32,11 @@ from cordboard.store import open_store
 from cordboard.store.embedded import EmbeddedServer
 from cordboard.up.lines import Lines
 from cordboard.up.part import Part
+from cordboard.up.ports import HOST, free_ports
 from cordboard.up.secret_socket import Orphans, SecretSocket
 from cordboard.up.state import StateFile
 from cordboard.up.valkey import ValkeyLines
 
-HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0
 # The runner ends by itself, with the reason, when a bot file takes longer than it allows.
 RUNNER_READY_S: Final = LOAD_TIMEOUT_S + 20.0
@@ -178,22 +176,14 @@ class Supervisor:
 
     def _ports(self) -> dict[str, int]:
         """Return the port of each part; the one that the user named must be free."""
-        wanted = {
-            "gateway": self.options.gateway_port,
-            "runner": self.options.runner_port,
-            "operator": self.options.operator_port,
-            "interface": self.options.interface_port,
-        }
-        named: dict[int, str] = {}
-        for name, port in wanted.items():
-            if port and port in named:
-                raise UsageError(
-                    f"Port {port} cannot be both that of {named[port]} and of {name}.",
-                    hint=f"Choose another with --{name}-port (0: any free one).",
-                )
-            named[port] = name
-        with contextlib.ExitStack() as held:
-            return {name: _reserve(name, port, held) for name, port in wanted.items()}
+        return free_ports(
+            {
+                "gateway": self.options.gateway_port,
+                "runner": self.options.runner_port,
+                "operator": self.options.operator_port,
+                "interface": self.options.interface_port,
+            }
+        )
 
     async def _check_redis(self) -> None:
         """See that the user's own Redis answers: without it, no part would ever get ready."""
@@ -374,29 +364,6 @@ class Supervisor:
             return
         if left:
             log.info("Live sessions were left", sessions=left)
-
-
-def _reserve(name: str, port: int, held: contextlib.ExitStack) -> int:
-    """Return a port that is free now; ``held`` keeps it until all are chosen."""
-    probe = held.enter_context(socket.socket())
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        probe.bind((HOST, port))
-    except (OSError, OverflowError) as error:
-        raise _no_port(name, port, error) from error
-    chosen: int = probe.getsockname()[1]
-    return chosen
-
-
-def _no_port(name: str, port: int, error: Exception) -> CordboardError:
-    another = f"choose another with --{name}-port (0: any free one)."
-    whose = f"the {name}"
-    if getattr(error, "errno", None) == errno.EADDRINUSE:
-        return CordboardError(
-            f"Port {port} for {whose} is taken.", hint=f"Stop what listens there, or {another}"
-        )
-    why = getattr(error, "strerror", None) or "ports are 0 to 65535"
-    return UsageError(f"Port {port} for {whose} cannot be used: {why}.", hint=another.capitalize())
 
 
 async def _did_not_start(part: Part) -> CordboardError:
