@@ -193,7 +193,7 @@ async def test_eight_tabs_of_one_browser(acting: Up, microphone: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("too_many_sessions", "Too many calls at once."),
+        ("too_many_sessions", "too many calls at once."),
         ("too_many_requests", "too often"),
         ("queue_full", "All bots are busy."),
     ],

@@ -22,7 +22,7 @@ from cordboard.context.carrier import (
 )
 
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-SESSION = st.from_regex(r"[A-Za-z0-9._~:@-]{1,128}", fullmatch=True)
+SESSION = st.from_regex(r"(?!\.+$)[A-Za-z0-9._~:@-]{1,128}", fullmatch=True)
 SAFE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=200)
 ASCII_ID = st.from_regex(r"[!-~]([ -~]{0,40}[!-~])?", fullmatch=True)
 TRACE = st.just("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

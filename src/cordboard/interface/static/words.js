@@ -32,7 +32,7 @@ const NORMAL = new Set(["bot_finished", "left", "max_duration"]);
 const PROBLEMS = {
   queue_full: ["All bots are busy.", "Try again when the button allows it."],
   store_unavailable: ["The service is interrupted.", "Try again when the button allows it."],
-  too_many_sessions: ["Too many calls at once.", "End another call, or wait until one has ended."],
+  too_many_sessions: ["You, or people in your network, have too many calls at once.", "End another call, or wait until one has ended."],
   too_many_requests: ["That was too often in a short time.", "Try again when the button allows it."],
   unauthorized: ["You are signed out.", "Sign in again with your name."],
 };
