@@ -96,7 +96,7 @@ async def test_a_wrong_secret_names_the_variable(place: Place) -> None:
     [
         (["--say", __file__], "no sound file that can be read: Invalid data"),
         (["--record", "/nonexistent/x.wav"], "cannot be written: No such file or directory."),
-        (["--gateway", "nonsense"], "an http:// or https:// URL is wanted."),
+        (["--gateway", "nonsense"], "expected http://HOST:PORT or https://HOST:PORT."),
     ],
 )
 async def test_an_unusable_argument_is_all_that_is_said(
