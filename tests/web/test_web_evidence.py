@@ -127,7 +127,8 @@ async def test_looking_at_a_session_is_no_part_of_it(store: Store, lines: Lines)
     """A look by others is the server's line; one that carries the id is the session's."""
     app = make("gateway", store)
     async with app.router.lifespan_context(app), client(app, headers=OURS) as asking:
-        await store.accept(Launch(session_id="call-1", room_url="webrtc:r", epoch=1), queue_max=9)
+        launch = Launch(session_id="call-1", room_url="webrtc:r", epoch=1, user_name="Ada")
+        await store.accept(launch, queue_max=9)
         for path in ("/sessions/call-1", "/sessions", "/sessions?room_url=webrtc:r"):
             assert (await asking.get(path)).status_code == 200
         await store.leave(session_id="call-1")
@@ -139,6 +140,7 @@ async def test_looking_at_a_session_is_no_part_of_it(store: Store, lines: Lines)
     served = [r for r in said(lines) if r["message"] == "Request served"]
     assert [r["sessionId"].partition(":")[0] for r in served] == [*["server"] * 4, "call-1"]
     assert served[0]["meta"]["path"] == "/sessions/call-1"
+    assert (served[0]["userName"], served[-1]["userName"]) == (None, "Ada")
 
 
 async def test_what_changes_a_session_is_part_of_it(store: Store, lines: Lines) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cordboard import faults
-from cordboard.context import adopt
+from cordboard.context import adopt, current
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import (
     ConflictError,
@@ -221,7 +221,7 @@ async def session(session_id: str, svc: Deps) -> dict[str, Any]:
     A look at a session is no part of it: the access line is the session's only where the request
     itself carries its id.
     """
-    return session_answer(await _record(svc, session_id))
+    return session_answer(await _looked_at(svc, session_id))
 
 
 @router.get(
@@ -236,7 +236,7 @@ async def events(session_id: str, svc: Deps) -> EventStream:
 
     A gateway that stops ends the stream without it: whoever follows asks again.
     """
-    record = await _record(svc, session_id)
+    record = await _looked_at(svc, session_id)
     ended = svc.streams.begin(session_id)
     return EventStream(changes(svc, session_id, record.room_url), ended)
 
@@ -282,7 +282,7 @@ async def _session(svc: "Services", session_id: str, room: str = "") -> SessionR
     Raises:
         NotFoundError: There is none.
     """
-    record = await _record(svc, session_id, room)
+    record: SessionRecord = await svc.store.session(_known_id(session_id), room=room or None)
     adopt(
         session_id=session_id,
         room=record.room_url,
@@ -293,9 +293,15 @@ async def _session(svc: "Services", session_id: str, room: str = "") -> SessionR
     return record
 
 
-async def _record(svc: "Services", session_id: str, room: str = "") -> SessionRecord:
-    """Return a session's record; the request's lines stay as they are."""
-    record: SessionRecord = await svc.store.session(_known_id(session_id), room=room or None)
+async def _looked_at(svc: "Services", session_id: str) -> SessionRecord:
+    """Return a session's record; the request is a part of the session only if it carries its id.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if current().session_id == session_id:
+        return await _session(svc, session_id)
+    record: SessionRecord = await svc.store.session(_known_id(session_id))
     return record
 
 
