@@ -20,7 +20,7 @@ JSON = st.recursive(
 
 
 @given(
-    st.from_regex(r"[A-Za-z0-9._~:@-]{1,128}", fullmatch=True),
+    st.from_regex(r"(?!\.+$)[A-Za-z0-9._~:@-]{1,128}", fullmatch=True),
     st.integers(1, 10**12),
     st.none() | TEXT,
     st.dictionaries(TEXT, JSON, max_size=4),

@@ -19,7 +19,7 @@ from cordboard.launchers.kubernetes_manifest import (
     read_template,
 )
 
-IDS = st.from_regex(r"[A-Za-z0-9._~:@-]{1,128}", fullmatch=True)
+IDS = st.from_regex(r"(?!\.+$)[A-Za-z0-9._~:@-]{1,128}", fullmatch=True)
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
