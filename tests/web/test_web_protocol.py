@@ -16,6 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from cordboard.web import protocol
+from cordboard.web.limits import Sampler
+from lines_support import Lines
 from tests_support import served, until
 
 
@@ -237,3 +239,16 @@ async def test_no_bytes_break_the_server(address: tuple[str, int]) -> None:
         writer.close()
     assert status(await sent(address, head(9))) == 200
     assert not raised
+
+
+async def test_garbage_fills_no_log(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, lines: Lines
+) -> None:
+    """What is no HTTP, or asks for a WebSocket, is told of a few times, however often it comes."""
+    monkeypatch.setattr(protocol, "_strange", Sampler())
+    upgrade = b"GET / HTTP/1.1\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+    for _ in range(60):
+        await sent(address, b"garbage\r\n\r\n")
+        await sent(address, upgrade)
+    warnings = [record for record in lines() if record["level"] == "warn"]
+    assert 0 < len(warnings) < 40

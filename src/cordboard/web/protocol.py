@@ -7,6 +7,7 @@ before all else, as a connection costs memory and a descriptor before it has ask
 import asyncio
 import functools
 import json
+import logging
 import resource
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,6 +30,19 @@ _PIECE_BYTES: Final = 16 * 1024  # how exactly a head is counted; its last piece
 
 log = get_logger("http")
 _sampler = Sampler()
+_strange = Sampler()
+
+
+class _FewOfStrangers(logging.Filter):
+    """Lets a few of uvicorn's lines through that any stranger can cause before she has shown anything."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is written."""
+        known = str(record.msg).startswith(("Invalid HTTP", "Unsupported upgrade", "No supported"))
+        return not known or _strange.admit() is not None
+
+
+logging.getLogger("uvicorn.error").addFilter(_FewOfStrangers())  # noqa: TID251 - uvicorn's
 
 
 class BoundedProtocol(HttpToolsProtocol):
