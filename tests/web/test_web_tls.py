@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cordboard.cli import _tls
+from cordboard.cli import _tls, operator
 from cordboard.cli._ask import Gateway
 from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.launchers.process import ProcessLauncher
 from cordboard.operator.plan import Sign
 from cordboard.operator.runners import Runners
 from cordboard.settings import Settings
@@ -215,3 +216,13 @@ def test_up_stays_on_http() -> None:
         assert words[words.index("--tls-cert") + 1] == ""
     given = argparse.Namespace(tls_cert="", tls_key=None)
     assert _tls.certificate(given, Settings(tls_cert="/c.pem", tls_key="/k.pem")) is None
+
+
+@pytest.mark.parametrize("words", [[], ["--tls-cert", ""], ["--tls-cert", "/c", "--tls-key", "/k"]])
+def test_cold_runners_serve_as_their_operator(words: list[str]) -> None:
+    """A cold runner on the same machine gets the operator's certificate, or none as it."""
+    parser = argparse.ArgumentParser()
+    operator.add_arguments(parser)
+    launcher = operator._launcher(parser.parse_args(words), Settings())
+    assert isinstance(launcher, ProcessLauncher)
+    assert list(launcher._arguments) == words

@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def words(args: argparse.Namespace) -> list[str]:
+    """Return the same arguments for a process that is to serve alike."""
+    given = {"--tls-cert": args.tls_cert, "--tls-key": args.tls_key}
+    return [word for name, value in given.items() if value is not None for word in (name, value)]
+
+
 def certificate(args: argparse.Namespace, settings: "Settings") -> "Certificate | None":
     """Return the certificate to serve with; None for plain HTTP, as an empty --tls-cert asks for.
 

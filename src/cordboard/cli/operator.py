@@ -89,7 +89,7 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
         return ProcessLauncher(
             child_environment,
             most=args.most,
-            arguments=[*words, *config],
+            arguments=[*words, *config, *_tls.words(args)],
             bots=named_bots(args.bot, settings.bots),
         )
     return _kubernetes(args, settings, words) if args.launcher == "kubernetes" else None
