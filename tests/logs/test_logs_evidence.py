@@ -78,13 +78,13 @@ def test_a_process_that_serves_one_tells_from_what(plane: Plane) -> None:
 
 def test_a_process_that_lived_before_has_lost_no_beginning(plane: Plane) -> None:
     """A bot process whose earlier lines stand long before the session began is not short of them."""
-    for _ in range(5):
-        plane.say("bot", message="Waiting")
+    for _ in range(400):  # more than is read around a session anyhow
+        plane.say("bot", message=f"Waiting {'x' * 300}")
     plane.clock += 600
     plane.call("call-7", fork=False)
     assert plane.ask().coverage.complete
     plane.files["runner"] = [line for line in plane.files["runner"] if b"Waiting" not in line]
-    assert plane.ask().shortfalls == [("bot", "gap", f"boot {BOOTS['bot']}: seq 1 to 5")]
+    assert plane.ask().shortfalls == [("bot", "gap", f"boot {BOOTS['bot']}: seq 1 to 400")]
 
 
 # --- pages of other people
