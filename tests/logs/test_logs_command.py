@@ -221,6 +221,20 @@ def test_files(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     assert folder.exists()
 
 
+def test_a_report_in_place_of_an_older_file_is_told(
+    folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    """A report replaces the file of its name, and the command says which one it has replaced."""
+    words = ("--dir", str(folder), "--session", "call-7")
+    first, second = str(tmp_path / "a.html"), str(tmp_path / "b.txt")
+    run(*words, "--report", first)
+    assert f"{first}: written\n" in capsys.readouterr().err
+    run(*words, "--report", first, "--report", second)
+    said = capsys.readouterr().err
+    assert f"{first}: written in place of an older file\n" in said
+    assert f"{second}: written\n" in said
+
+
 def everything(out: Path) -> tuple[tuple[str, ...], ...]:
     """The words for each thing that can be made of one query."""
     return (

@@ -323,6 +323,7 @@ def _hand_over(args: argparse.Namespace, reader: "Reader", begin: Callable[[], N
         known[:] = known or [reader.coverage()]
         return known[0]
 
+    replaced = {name for name in args.report if os.path.lexists(name)}
     tee = _logs.Tee(_render(args), begin, flushed=sys.stdout.isatty())
     with _logs.left_clean():
         report.hand_over(
@@ -335,7 +336,8 @@ def _hand_over(args: argparse.Namespace, reader: "Reader", begin: Callable[[], N
         )
     begin()
     for name in filter(None, (args.collect, *args.report, args.bundle)):
-        _say(args, f"{name}: written")
+        how = "written in place of an older file" if name in replaced else "written"
+        _say(args, f"{name}: {how}")
     tee.end()
     return coverage()
 
