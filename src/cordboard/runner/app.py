@@ -185,7 +185,7 @@ class Runner:
         while True:
             try:
                 return await self.registry.host.zygote.begin_again()
-            except CordboardError as error:
+            except Exception as error:  # noqa: BLE001 - a full disk, no memory: it may pass
                 log.error("The bots cannot be loaded again; trying later", error=error)
                 await asyncio.sleep(LOAD_RETRY_S)
 

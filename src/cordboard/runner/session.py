@@ -254,22 +254,32 @@ class BotSession:
         self.finished.set()
 
     async def _listen(self, child: Child) -> None:
+        is_told = False
         while (message := await wire.receive(child.reader)) is not None:
-            if not wire.is_sound(message):
+            if wire.is_sound(message):
+                self._hear(message)
+            elif not is_told:
+                is_told = True
                 log.warning("The bot's process says what no such process says; it is ignored")
-            elif "lag_ms" in message:
-                self._lag_ms, self._lag_told_at = float(message["lag_ms"]), time.monotonic()
-            elif "answer" in message:
-                future = self._asked.get(message["answer"])
-                if future is not None and not future.done():
-                    future.set_result(message)
-            elif "loaded" in message:
-                self._loaded.set()
-            elif "absent" in message:
+            await asyncio.sleep(0)  # a bot that floods must leave the loop to the others
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        """Take what the bot's process says; however often it says so, it ends once."""
+        if "lag_ms" in message:
+            self._lag_ms, self._lag_told_at = float(message["lag_ms"]), time.monotonic()
+        elif "answer" in message:
+            future = self._asked.get(message["answer"])
+            if future is not None and not future.done():
+                future.set_result(message)
+        elif "loaded" in message:
+            self._loaded.set()
+        elif "absent" in message:
+            if self._stop_reason is None:
                 self._spawn(self._end_by(0, "user_absent"))
-            elif "ended" in message:
-                self._told_end = message
+        elif "ended" in message:
+            if self._told_end is None:
                 self._spawn(self._kill_after(wire.EXIT_GRACE_S + TERM_GRACE_S))
+            self._told_end = message
 
     async def _to_its_end(
         self, child: Child, capture: Capture, listening: asyncio.Task[None]
