@@ -1,5 +1,6 @@
 """One caller does not take all: bounds on live sessions by person, tenant and address."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cordboard.contract.errors import SettingsError
+from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.gateway.app import create_app
-from cordboard.gateway.limits import ADDRESS_HEADER, hashed, share
+from cordboard.gateway.limits import ADDRESS_HEADER, Bounds, hashed, share
 from cordboard.settings import CONTROL_SECRET, Settings, load
 from cordboard.store import RunnerInfo, Store
-from tests_support import served
+from tests_support import served, until
 
 SECRET = "a-secret-of-the-tests"
 SLOTS = 4
@@ -78,6 +79,36 @@ async def test_the_last_slot_is_for_others(gateway: Gateway, starts: bool, made_
     for number in range(10):
         await gateway.start(number)
     assert (await gateway.store.session("s9")).runner_id == "r1"
+
+
+class Silent:
+    """A store that does not answer until it is told to fail."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.fails = asyncio.Event()
+
+    async def slots(self) -> int:
+        self.asked += 1
+        await self.fails.wait()
+        raise StoreUnavailableError("away")
+
+
+async def test_joins_wait_together_for_a_silent_store() -> None:
+    """While Redis is silent each join waits once for it to fail, and not behind all the others."""
+    store: Any = Silent()
+    bounds = Bounds(Settings(), store)
+    joins = [asyncio.create_task(bounds.of(HERE)) for _ in range(20)]
+    await asyncio.sleep(0)
+    joins[0].cancel()
+    await until(lambda: store.asked)
+    store.fails.set()
+    ends = await asyncio.gather(*joins, return_exceptions=True)
+    assert [type(end) for end in ends[1:]] == [StoreUnavailableError] * 19
+    assert store.asked == 1
+    with pytest.raises(StoreUnavailableError):
+        await bounds.of(HERE)
+    assert store.asked == 2
 
 
 async def test_an_end_makes_room(gateway: Gateway) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import ipaddress
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from cordboard.settings import Settings
@@ -28,7 +28,7 @@ class Bounds:
     store: Store
     _slots: int | None = None
     _looked_at: float = float("-inf")
-    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _looking: asyncio.Task[int | None] | None = None
 
     async def of(self, address: str | None) -> Limits:
         """Return the bounds of a join.
@@ -49,11 +49,20 @@ class Bounds:
         )
 
     async def _count_slots(self) -> int | None:
-        async with self._looking:
-            if time.monotonic() - self._looked_at >= SLOTS_KNOWN_S:
-                self._slots = await self.store.slots()
-                self._looked_at = time.monotonic()
+        """Return the slots. Joins that come during a look share its answer, and its failure."""
+        if self._looking is None:
+            if time.monotonic() - self._looked_at < SLOTS_KNOWN_S:
+                return self._slots
+            self._looking = asyncio.create_task(self._look(), name="slots")
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> int | None:
+        try:
+            self._slots = await self.store.slots()
+            self._looked_at = time.monotonic()
             return self._slots
+        finally:
+            self._looking = None
 
 
 def share(most: int, slots: int | None) -> int:
