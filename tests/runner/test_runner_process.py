@@ -95,6 +95,16 @@ class TestStart:
         status, answer = await runner.start(launch)
         assert (status, answer["status"]) == (200, "ended")
 
+    async def test_an_id_of_long_ago(self, runner: Runner) -> None:
+        """An id whose record is kept no more may live again in another room: its first epoch is new."""
+        old = await runner.run("wait", seconds=0)
+        await runner.end(old)
+        await runner.store._client.delete(runner.store.keys.session(old.session_id))
+        new = await runner.grant(session_id=old.session_id, room=f"{old.room_url}/other")
+        assert (new.session_id, new.epoch) == (old.session_id, old.epoch)
+        status, answer = await runner.start(new)
+        assert (status, answer["status"]) == (200, "running")
+
     async def test_stale_epoch(self, runner: Runner) -> None:
         """A lower epoch than is known here is refused, and the bot goes on."""
         launch = await runner.run("wait")

@@ -108,7 +108,7 @@ class Registry:
 
     async def _start(self, launch: Launch) -> BotSession:
         known = self._sessions.get(launch.session_id)
-        if known is not None and known.launch.epoch == launch.epoch:
+        if known is not None and _is_same(known.launch, launch):
             return known
         await self._fence(launch, known)
         self.check_room()
@@ -160,6 +160,14 @@ class Registry:
         task = asyncio.create_task(wait())
         _kept.add(task)
         task.add_done_callback(_kept.discard)
+
+
+def _is_same(one: Launch, other: Launch) -> bool:
+    """Return whether two starts of an id are one that was repeated.
+
+    Epochs are counted by room, and begin anew for an id whose record is kept no more.
+    """
+    return (one.epoch, one.room_url) == (other.epoch, other.room_url)
 
 
 _kept: set[asyncio.Task[None]] = set()
