@@ -47,6 +47,17 @@ class TestLoad:
         assert not any(fed(load, 500, 1.0, WINDOW - 1))
         assert fed(load, 500, 1.0, 1) == [True]
 
+    def test_one_hang(self) -> None:
+        """One late second counts for what it is, however late it was: no overload, and no delay."""
+        load = Load(20)
+        fed(load, 5, 0.95, WINDOW - 1)
+        assert load.sample(9000, 0.95) is False
+        fed(load, 25, 0.95)
+        assert load.overloaded
+        load.begin_window()
+        fed(load, 1, 0.95, WINDOW - 1)
+        assert load.sample(9000, 0.95) is True
+
     def test_hysteresis(self) -> None:
         """It recovers at half the lag or on idle processors, and not between."""
         for lag_ms, busy, recovers in ((12, 0.9, False), (9, 0.9, True), (25, 0.6, True)):

@@ -25,6 +25,9 @@ BUSY: Final = 0.85
 """Share of the processors' time from which late loops are laid to them, and not to the bots' code."""
 BUSY_RECOVERED: Final = 0.70
 LAG_RECOVERED: Final = 0.5  # of the limit
+LAG_COUNTED: Final = (
+    4.0  # of the limit: a tenth of the window then adds 0.4, less than either bound
+)
 
 log = get_logger("load")
 
@@ -53,7 +56,7 @@ class Load:
 
     def sample(self, lag_ms: float, busy: float) -> bool:
         """Take a sample; return whether ``overloaded`` has changed by it."""
-        self._samples.append((lag_ms, busy))
+        self._samples.append((min(lag_ms, self.limit_ms * LAG_COUNTED), busy))
         if not self.limit_ms or len(self._samples) < WINDOW:
             return False
         if self.overloaded:
