@@ -96,6 +96,19 @@ async def test_where_no_operator_runs(store: Store) -> None:
         assert 0 < left_ms <= (LONGEST_S + store.keys.record_kept_s + UNTIDY_S) * 1000, key
 
 
+async def test_what_went_by_itself_is_not_listed_for_ever(store: Store) -> None:
+    """Records that went while no operator ran are named no longer than the longest session lasts."""
+    lists = (store.keys.sessions, store.keys.room_sessions(ROOM), store.keys.user_sessions(USER))
+    longest_s = 3 * (600 + 7 * 86_400) + store.keys.record_kept_s + UNTIDY_S
+    seconds, _ = await store._client.time()
+    for key in lists:
+        for name, age_s in (("gone", longest_s + 60), ("kept", longest_s - 60)):
+            await store._client.zadd(key, {name: (seconds - age_s) * 1000})
+    await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
+    for key in lists:
+        assert await store._client.zrange(key, 0, -1) == ["kept", SID]
+
+
 async def test_a_long_call_stays_listed(store: Store) -> None:
     """A session that may run for a week is found for a week, and while its record is kept."""
     week_s = 7 * 86_400

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from cordboard.contract.launch import DEADLINE_MAX_S, MAX_DURATION_MAX_S
 from cordboard.contract.lease import LEASE_S
 from cordboard.contract.state import RECOVERIES_MAX
 
@@ -28,6 +29,7 @@ SLOTS_KEPT_S: Final = 72 * 3600  # which sessions a runner has, after its last h
 CLAIM_KEPT_S: Final = 24 * 3600  # beyond the record of its session, which it has to outlive
 RETIRED_KEPT_S: Final = 24 * 3600  # far longer than an accept can be on its way
 
+LONGEST_S: Final = (RECOVERIES_MAX + 1) * (DEADLINE_MAX_S + MAX_DURATION_MAX_S)  # of any session
 WRITE_CHECK_KEPT_S: Final = 60  # nobody reads it: long enough not to be made anew at each probe
 LATE_S: Final = 600  # far longer than the network may hold a command that was sent a second time
 
@@ -177,6 +179,7 @@ class Keys:
             "slots_kept_ms": SLOTS_KEPT_S * 1000,
             "retired_kept_ms": RETIRED_KEPT_S * 1000,
             "runs_max": RECOVERIES_MAX + 1,
+            "listed_ms": round((LONGEST_S + self.record_kept_s + UNTIDY_S) * 1000),
             "epoch_kept_ms": EPOCH_KEPT_S * 1000,
             "runner_kept_ms": RUNNER_KEPT_S * 1000,
             "late_ms": LATE_S * 1000,

@@ -170,6 +170,8 @@ local function index(rec, now)
   local longest_ms = (rec.deadline_s + T.runs_max * (rec.max_duration_s or 0)) * 1000
   for _, name in ipairs(indexes(rec)) do
     redis.call('ZADD', name, now, rec.session_id)
+    -- Those whose records went by themselves: nobody knows any more what had named them.
+    redis.call('ZREMRANGEBYSCORE', name, '-inf', now - T.listed_ms)
     local kept_ms = longest_ms + T.record_kept_ms + T.untidy_ms
     redis.call('PEXPIRE', name, math.max(redis.call('PTTL', name), kept_ms))
   end
