@@ -102,16 +102,23 @@ def _webrtc_name(value: str, rest: str) -> str:
 
 
 def room_token(value: object) -> str | None:
-    """Return the token that a provider's URL carries in its query, as Daily's do; None without one."""
+    """Return the secret that a provider's URL carries in its query; None without one.
+
+    It is under any name that ``canonical_room`` leaves out, so that none is lost. Daily's name, ``t``,
+    comes first, then ``token``, then the others in their order.
+    """
     from urllib.parse import parse_qsl, urlsplit  # noqa: PLC0415 - most commands meet no such room
+
+    from cordboard.contract.redaction import is_secret_parameter  # noqa: PLC0415 - as above
 
     if not isinstance(value, str) or "?" not in value:
         return None
     try:
-        found = dict(parse_qsl(urlsplit(value).query, max_num_fields=100))
+        pairs = parse_qsl(urlsplit(value).query, max_num_fields=100)
     except ValueError:
         return None
-    return found.get("t") or found.get("token")
+    found = {name.lower(): value for name, value in pairs if is_secret_parameter(name)}
+    return found.get("t") or found.get("token") or next(iter(found.values()), None)
 
 
 def with_token_of_room(body: object) -> object:
