@@ -1,6 +1,7 @@
 """A call through a real peer connection: what it needs to succeed, and what a failure says."""
 
 import asyncio
+import re
 import wave
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,20 @@ async def test_an_unreachable_gateway_says_so() -> None:
     assert result.failed == "joined"
     assert "http://127.0.0.1:9 cannot be reached: Connection refused." in result.reason
     assert "cordboard up" in result.hint
+
+
+async def test_a_silent_gateway_names_lines_that_are_found_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command names the time of the fault: the last minutes are others, minutes later."""
+    monkeypatch.setattr("cordboard.call.signalling.ASK_TIMEOUT_S", 0.2)
+    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    async with silent:
+        url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+        result = await place_call(calls.CallOptions(room="webrtc:demo", gateway_url=url))
+    assert "did not answer" in result.reason
+    assert re.search(r" --around \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ --service gateway", result.hint)
+    assert "-t " not in result.hint
 
 
 async def test_a_cancelled_call_leaves(place: Place) -> None:

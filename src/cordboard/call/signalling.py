@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -150,7 +151,7 @@ class Signalling:
         except TimeoutError as error:
             raise UpstreamError(
                 f"The gateway at {redacted_url(where.gateway_url)} did not answer within {ASK_TIMEOUT_S:.0f} s.",
-                hint="Its lines: cordboard logs --local -t 10m --service gateway",
+                hint=f"Its lines: cordboard logs --local --around {_now()} --service gateway",
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError(
@@ -166,6 +167,11 @@ def _cause(error: Exception) -> str:
     if isinstance(inner, OSError) and inner.errno:
         return os.strerror(inner.errno) if inner.errno > 0 else str(inner.strerror)
     return str(error) or type(error).__name__
+
+
+def _now() -> str:
+    """Return the time as a command takes it: unlike "the last minutes" it finds the same lines later."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _refused(status: int, content: bytes) -> CordboardError:
