@@ -289,27 +289,46 @@ class Zygote:
             self._settle()
             raise BotFileError(failure[0], hint=failure[1])
 
+    def _too_slow(self) -> BotFileError:
+        files = ", ".join(self.bots.values())
+        return BotFileError(
+            f"Bot file {files} was still being imported after {LOAD_TIMEOUT_S:.0f} s.",
+            hint=TOO_SLOW,
+        )
+
     def _call(self, function: Any) -> Any:
         """Return what a function gives in a process of its own, forked like a bot's."""
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=function, args=(theirs,), daemon=True)
         quiesce()
+        give_up_at = time.monotonic() + LOAD_TIMEOUT_S
         try:
-            process.start()
+            with _ending_a_server_that_hangs():
+                process.start()
             theirs.close()
-            if not ours.poll(LOAD_TIMEOUT_S):
-                raise BotFileError(
-                    f"Bot file {', '.join(self.bots.values())} was still being imported after "
-                    f"{LOAD_TIMEOUT_S:.0f} s.",
-                    hint=TOO_SLOW,
-                )
+            if not ours.poll(max(give_up_at - time.monotonic(), 0)):
+                raise self._too_slow()
             return ours.recv()
         except (EOFError, ConnectionError):  # the fork server ended: a bot file can make it
+            if time.monotonic() >= give_up_at:
+                raise self._too_slow() from None
             return None
         finally:
             ours.close()
             if process.ident is not None:
                 process.join(1)
+
+
+@contextlib.contextmanager
+def _ending_a_server_that_hangs() -> Iterator[None]:
+    """End the fork server where the block lasts too long: it forks nothing before it has the bots."""
+    timer = threading.Timer(LOAD_TIMEOUT_S, lambda: kill(_helpers()[0]))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
