@@ -18,11 +18,13 @@ ROOT = Path(__file__).parents[2]
 # Generous: the tests wait for what must happen, and are slow only where it does not.
 PATIENCE_S = 60.0
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-# Becomes the program, once the terminal is the controlling one of its session.
+# Becomes the program, once the terminal is the controlling one of its session. A test run in the
+# background ignores SIGINT and SIGQUIT, and a shell cannot trap what is ignored when it starts.
 _TAKE_TERMINAL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
+    signal.signal(number, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 _CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
