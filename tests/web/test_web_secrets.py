@@ -199,6 +199,14 @@ def test_last_good_secret_is_kept_and_told_once(file: Path, lines: Lines) -> Non
     ]
 
 
+@pytest.mark.parametrize("length", range(1, len(FIRST)))
+def test_a_beginning_of_the_last_secret_does_not_count(file: Path, length: int) -> None:
+    """A file that is written anew and stops half-way keeps the whole secret, of any length."""
+    assert settings.secret(CONTROL_SECRET) == FIRST
+    write(file, FIRST[:length])
+    assert settings.secret(CONTROL_SECRET) == FIRST
+
+
 @pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), (" \n", "is empty")])
 def test_no_secret_at_the_first_look(file: Path, content: str | None, words: str) -> None:
     """A file that is named and has no secret when a part starts is an error, not an open door."""
