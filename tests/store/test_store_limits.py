@@ -253,6 +253,24 @@ async def test_a_shard_that_is_away_holds_up_no_other(
     waits.cancel()
 
 
+@pytest.mark.parametrize("gone", ["ended", "no record"])
+async def test_what_was_not_counted_off(store: Store, gone: str) -> None:
+    """A session that does not live is no reason to refuse one, whoever has ended it and how."""
+    bound = Limits(per_user=2)
+    for number in range(2):
+        await join(store, f"s{number}", room(0), bound, user_id="ada")
+    with pytest.raises(TooManySessionsError):
+        await join(store, "s2", room(0), bound, user_id="ada")
+    key = store.keys.session("s0")
+    if gone == "ended":  # as a release does that knows nothing of these sets
+        await store._client.hset(key, "state", "ended")
+    else:
+        await store._client.delete(key)
+    assert not (await join(store, "s2", room(0), bound, user_id="ada")).reused
+    with pytest.raises(TooManySessionsError):
+        await join(store, "s3", room(0), bound, user_id="ada")
+
+
 async def test_slots(store: Store) -> None:
     """All slots are counted, taken or free, of runners that live."""
     assert await store.slots() is None

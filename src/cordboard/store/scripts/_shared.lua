@@ -95,6 +95,19 @@ local function count(sid, names)
   for name in names:gmatch('%S+') do redis.call('SADD', K.live_of .. name, sid) end
 end
 
+-- Returns how many live sessions a set has. Where they are as many as may be, some are looked at first:
+-- what an older release has ended, or whose record is gone, was not counted off.
+local function count_live(name, most)
+  local key = K.live_of .. name
+  local found = redis.call('SCARD', key)
+  if found < most then return found end
+  for _, sid in ipairs(redis.call('SRANDMEMBER', key, 100)) do
+    local state = redis.call('HGET', K.session .. sid, 'state')
+    if not LIVE[state or ''] then found = found - redis.call('SREM', key, sid) end
+  end
+  return found
+end
+
 local function uncount(rec)
   for name in (rec.counted or ''):gmatch('%S+') do
     redis.call('SREM', K.live_of .. name, rec.session_id)

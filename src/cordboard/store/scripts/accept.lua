@@ -45,7 +45,7 @@ end
 local names = {}
 for i, counted in ipairs(counts) do
   local name, most, elsewhere = counted[1], counted[2], counted[3]
-  if most > 0 and redis.call('SCARD', K.live_of .. name) + elsewhere >= most then
+  if most > 0 and count_live(name, most - elsewhere) + elsewhere >= most then
     return { 'too_many', name:match('^%a+'), most, void() }
   end
   names[i] = name
