@@ -140,7 +140,7 @@ pip() {
 
 # --- a child that ends with this script: guarded PYTHON MODULE ARGUMENT ...
 
-# Its noise goes to the log; on a terminal, one line tells how far it is.
+# Its output goes to the log; on a terminal, one line shows the progress.
 guarded() {
     interpreter=$1
     shift
@@ -173,7 +173,7 @@ step() {
     fi
 }
 
-# Packages of other systems are locked too; pip says first which ones it leaves out.
+# Packages of other systems are locked too; pip first says which ones it skips.
 fetching() {
     if [ "$1" = 0 ]; then
         echo "installing: asking for the first of $count packages"
@@ -199,7 +199,7 @@ interrupted() {
     trap '' HUP INT QUIT TERM
     end_child
     printf '\n' >&2 || true
-    say "interrupted; the next make takes the set-up up again" || true
+    say "interrupted; the next make continues the set-up" || true
     exit "$1"
 }
 

@@ -40,10 +40,10 @@ def die_with_parent(parent_pid: int | None = None, *, number: int = signal.SIGKI
 
 
 def refuse_inspection() -> None:
-    """Let no other process of this user read our memory, environment or open files.
+    """Let no other process of this user read this process's memory, environment or open files.
 
-    A program that is executed begins without this, so each process of ours calls it first. Forked
-    children inherit it. Root with CAP_SYS_PTRACE can still look. Elsewhere than on Linux it does
+    An executed program starts without it, so each process of Cordboard calls this first. Forked
+    children inherit it. Root with CAP_SYS_PTRACE can still read. On other systems than Linux it does
     nothing.
     """
     if _LIBC is not None:
@@ -78,7 +78,7 @@ def children_of(pid: int) -> set[int]:
 
 
 def descendants_of(pid: int, most: int) -> set[int]:
-    """Return the processes below one; no more than ``most`` and those of one generation above it."""
+    """Return the descendants of a process: at most ``most``, completed to a whole generation."""
     found: set[int] = set()
     newest = {pid}
     while newest and len(found) <= most:
@@ -88,9 +88,9 @@ def descendants_of(pid: int, most: int) -> set[int]:
 
 
 def started_at(pid: int) -> int:
-    """Return when a process started, in ticks since boot, which tells it from a later one of its id.
+    """Return when a process started, in ticks since boot: a later one of its id started later.
 
-    0 where there is no such process, or the kernel does not tell.
+    0 if there is no such process, or if the kernel does not say.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -99,7 +99,7 @@ def started_at(pid: int) -> int:
 
 
 def descends_from(pid: int, ancestor: int) -> bool:
-    """Return whether a process is ``ancestor`` or below it; one that has gone counts as below it."""
+    """Return whether a process is ``ancestor`` or its descendant; one that has ended counts as one."""
     while pid != ancestor:
         if pid <= 1:
             return False

@@ -1,7 +1,7 @@
-"""Secrets in files: read at every look, so that a new one needs no restart.
+"""Secrets in files: read again at each use, so that a new one needs no restart.
 
-A file that is being replaced is empty, missing or half-written for a moment, or for hours where a
-disk is full. None of that may end the need for a secret: the last good one is kept, and one error
+A file that is being replaced is empty, missing or half-written for a moment, or for hours if a
+disk is full. A server must go on asking for a secret: the last good one is kept, and one error
 line says so.
 """
 
@@ -9,13 +9,13 @@ from cordboard.contract.errors import SettingsError
 from cordboard.contract.typed import Final, NamedTuple
 
 LENGTH_MIN: Final = 16
-"""Characters; 16 random ones of 64 kinds are 96 bits, which nobody guesses."""
+"""Characters; 16 random ones of 64 kinds have 96 bits, which nobody can guess."""
 
 PREVIOUS: Final = "_PREV"
 
 
 class _Look(NamedTuple):
-    """What was found: a value, or a fault in words."""
+    """What was found: a value, or the text of a fault."""
 
     value: str | None
     fault: str = ""
@@ -26,18 +26,18 @@ _told: dict[tuple[str, str], str] = {}
 
 
 def read(name: str, file: str) -> str | None:
-    """Return the secret in a file, or the last good one where the file has none.
+    """Return the secret in a file, or the last good one if the file has none.
 
     An emptied or missing file of a previous secret (``..._PREV_FILE``) means that there is none any
-    more: so a secret that is known to others can be refused without a restart. It opens nothing, as
-    the current secret is still asked for.
+    more, so that a secret that others know can be refused without a restart. This is safe, because
+    the current secret is still required.
 
     Args:
-        name: The variable that the secret would have; it is in the messages.
+        name: The environment variable of the secret, for messages.
         file: The file's name.
 
     Raises:
-        SettingsError: The file has no secret at the first look.
+        SettingsError: The file has no secret when it is read for the first time.
     """
     key = (name, file)
     look = _look(name, file)
@@ -50,7 +50,7 @@ def read(name: str, file: str) -> str | None:
     if key not in _last_good:
         raise SettingsError(
             f"{name}_FILE: {file} {look.fault}.",
-            hint="Let it name a file with the secret that this user may read.",
+            hint="Set it to the name of a file that has the secret and that this user can read.",
         )
     _tell(key, look.fault)
     return _last_good[key]
@@ -73,7 +73,7 @@ def _look(name: str, file: str) -> _Look:
 
 
 def _half_written(value: str, last: str) -> str:
-    """Return why a value cannot follow the last good one; empty where it can.
+    """Return why a value cannot follow the last good one; an empty text if it can.
 
     A writer that stops half-way leaves the beginning of a secret. A short beginning could be guessed.
     """
@@ -85,7 +85,7 @@ def _half_written(value: str, last: str) -> str:
 
 
 def _tell(key: tuple[str, str], fault: str) -> None:
-    """Write one line at each change: to a fault, to another fault, and back."""
+    """Log one line at each change: to a fault, to another fault, and back."""
     if _told.get(key, "") == fault:
         return
     _told[key] = fault
@@ -99,7 +99,7 @@ def _tell(key: tuple[str, str], fault: str) -> None:
             variable=f"{name}_FILE",
             file=file,
             fault=fault,
-            hint="Write the secret to another file, and rename it to this name.",
+            hint="Write the secret to another file, and rename that file to this name.",
         )
     else:
         log.info("The file has a usable secret again", variable=f"{name}_FILE", file=file)

@@ -41,7 +41,7 @@ SECRET_VARIABLES: Final = (
     *(name + end for name in _SECRET_NAMES for end in ("", "_FILE")),
     "REDIS_URL",
 )
-"""Every variable that holds a secret of ours, or says where one is; no bot gets any of them."""
+"""Every variable that holds a secret of Cordboard or the path of one; no bot gets any of them."""
 SESSION_SECRETS: Final = tuple(
     name + end for name in (SESSION_SECRET, SESSION_SECRET_PREV) for end in ("", "_FILE")
 )
@@ -65,7 +65,7 @@ _INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, PRELOAD_LANDLOCK
 
 
 class Most(int):
-    """A bound as a setting's default: its value may be 0, for none."""
+    """A limit as a setting's default: its value may be 0, for no limit."""
 
 
 class Setting:
@@ -145,10 +145,11 @@ class Settings:
     redis_url: str | None = _setting(
         None,
         "REDIS_URL",
-        "Where Redis or Valkey is: redis://, rediss://, unix://, redis+sentinel://HOST:PORT,.../"
-        "MASTER/DB or redis+cluster://HOST:PORT,...; with TLS rediss+sentinel:// and rediss+cluster://, "
-        "with ?ssl_ca_certs=FILE for an authority of one's own. Unset, `cordboard up` starts an embedded one, and "
-        "the other commands use redis://127.0.0.1:6379/0.",
+        "Where Redis or Valkey is: redis://, rediss://, unix://, "
+        "redis+sentinel://HOST:PORT,.../MASTER/DB or redis+cluster://HOST:PORT,...; with TLS "
+        "rediss+sentinel:// and rediss+cluster://, with ?ssl_ca_certs=FILE for your own "
+        "certificate authority. If unset, `cordboard up` starts an embedded one, and the "
+        "other commands use redis://127.0.0.1:6379/0.",
     )
     shards: int = _setting(
         1,
@@ -165,131 +166,140 @@ class Settings:
     interface_url: str | None = _setting(
         None,
         "CORDBOARD_INTERFACE_URL",
-        "The address under which people open the interface, such as https://voice.example.org. With "
-        "https the login's cookie is sent over TLS only, and browsers are told to use nothing else "
-        "(HSTS); requests for other hosts get 421. Set it wherever a proxy stands in front.",
+        "The address under which people open the interface, such as "
+        "https://voice.example.org. With https the login's cookie is sent over TLS only, "
+        "browsers are told to use TLS only (HSTS), and requests for other hosts get 421. Set "
+        "it if a proxy stands in front of the interface.",
     )
     interface_login: str | None = _setting(
         None,
         "CORDBOARD_INTERFACE_LOGIN",
-        "How people sign in: `name` lets everybody in who types a name, which is no authentication; "
-        "`header` takes the name from a proxy that has authenticated them. No default beyond "
-        "loopback, so that nobody lets everybody in by mistake; on loopback it is `name`.",
+        "How people sign in: `name` lets everybody in who types a name, which is not "
+        "authentication; `header` takes the name from a proxy that has authenticated the "
+        "person. It has no default beyond loopback, so that nobody opens an interface to "
+        "everybody by mistake; on loopback it is `name`.",
     )
     interface_login_header: str = _setting(
         "X-Forwarded-User",
         "CORDBOARD_INTERFACE_LOGIN_HEADER",
-        "With the login `header`: the request header that holds the user's name; the default is the "
-        "one that oauth2-proxy and most others send.",
+        "With the login `header`: the request header that holds the user's name. The default "
+        "is the one that oauth2-proxy and most other proxies send.",
     )
     trusted_proxies: tuple[str, ...] = _setting(
         (),
         "CORDBOARD_TRUSTED_PROXIES",
-        "Addresses and networks (10.0.0.7, 10.0.0.0/8) of the proxies whose X-Forwarded-For and "
-        "X-Forwarded-Proto are believed, separated by commas in the environment; by default those of "
-        "loopback, as anybody else can send such a header.",
+        "Addresses and networks (10.0.0.7, 10.0.0.0/8) of the proxies whose X-Forwarded-For "
+        "and X-Forwarded-Proto are trusted, separated by commas in the environment; by "
+        "default those of loopback, because anybody else can send such a header.",
     )
     interface_people_per_address: int = _setting(
         10,
         "CORDBOARD_INTERFACE_PEOPLE_PER_ADDRESS",
-        "How many people's share of joins, offers, streams and log lines one client address has: "
-        "an office shares an address, and a login by name costs nothing.",
+        "Factor by which the limits of one client address on joins, offers, streams and log "
+        "lines exceed those of one person: an office shares an address, and a login by name "
+        "costs nothing.",
     )
     interface_joins_per_minute: int = _setting(
         10,
         "CORDBOARD_INTERFACE_JOINS_PER_MINUTE",
-        "Joins of one person in a minute; a person who tries again after each failure makes six.",
+        "Joins of one person per minute; a person who tries again after each failure sends "
+        "about six.",
     )
     interface_offers_per_minute: int = _setting(
         60,
         "CORDBOARD_INTERFACE_OFFERS_PER_MINUTE",
-        "WebRTC offers and batches of candidates of one person in a minute; a call sends one offer and "
-        "about five batches.",
+        "WebRTC offers and batches of candidates of one person per minute; a call sends one "
+        "offer and about five batches.",
     )
     interface_logins_per_minute: int = _setting(
         30,
         "CORDBOARD_INTERFACE_LOGINS_PER_MINUTE",
-        "Attempts to sign in from one client address in a minute: a class that begins together "
-        "passes, a program that makes names by the thousand does not.",
+        "Attempts to sign in from one client address per minute: enough for a class that "
+        "starts at the same time, too few for a program that makes up names by the thousand.",
     )
     interface_streams_per_user: int = _setting(
         8,
         "CORDBOARD_INTERFACE_STREAMS_PER_USER",
-        "Streams of events that one person may have open at once; a page has one during a call, and "
-        "browsers open no more than six over HTTP/1.1.",
+        "Event streams that one person may have open at once; a page has one during a call, "
+        "and browsers open at most six over HTTP/1.1.",
     )
     interface_log_lines_per_s: int = _setting(
         200,
         "CORDBOARD_INTERFACE_LOG_LINES_PER_S",
-        "Log lines a second of one person's browsers, 20 s' worth at once: what a page keeps through "
-        "an outage passes twice. A call sends about 40 lines in all.",
+        "Log lines per second of one person's browsers, with a burst of 20 s' worth: twice "
+        "what a page keeps through an outage. A call sends about 40 lines in all.",
     )
     interface_log_bytes_per_s: int = _setting(
         65_536,
         "CORDBOARD_INTERFACE_LOG_BYTES_PER_S",
-        "Bytes of log lines a second of one person's browsers, 32 s' worth (2 MiB) at once, which is "
-        "twice what a page keeps through an outage.",
+        "Bytes of log lines per second of one person's browsers, with a burst of 32 s' worth "
+        "(2 MiB): twice what a page keeps through an outage.",
     )
     interface_log_total_bytes_per_s: int = _setting(
         1_048_576,
         "CORDBOARD_INTERFACE_LOG_TOTAL_BYTES_PER_S",
-        "Bytes of log lines a second of all browsers together, so that the log files of `up` "
-        "(384 MB of each part) hold six minutes at the worst, and days in use.",
+        "Bytes of log lines per second of all browsers together, so that the log files of "
+        "`up` (384 MB for each part) hold at least six minutes, and days in normal use.",
     )
     interface_max_duration_s: int = _setting(
         1800,
         "CORDBOARD_INTERFACE_MAX_DURATION_S",
-        "Seconds after which a call that began at the interface ends; a page that is left open must "
-        "not hold a bot for hours. The gateway's own default is 4 h.",
+        "Seconds after which a call that was started in the interface ends; a page that is "
+        "left open must not occupy a bot for hours. The gateway's own default is 4 h.",
     )
     interface_hosts: tuple[str, ...] = _setting(
         (),
         "CORDBOARD_INTERFACE_HOSTS",
-        "Host names beside localhost under which an interface on loopback answers, for a proxy or "
-        "a tunnel that hands its own name on; all others are refused (DNS rebinding).",
+        "Host names besides localhost that an interface on loopback accepts in requests, for "
+        "a proxy or a tunnel that forwards its own host name; all others are refused (DNS "
+        "rebinding).",
     )
     local_hosts: tuple[str, ...] = _setting(
         (),
         "CORDBOARD_LOCAL_HOSTS",
-        "Host names beside localhost under which a gateway, operator or runner on loopback answers, "
-        "for a proxy or a tunnel that hands its own name on; all others are refused, as a web page "
-        "can have its own name lead to this machine (DNS rebinding).",
+        "Host names besides localhost that a gateway, operator or runner on loopback accepts "
+        "in requests, for a proxy or a tunnel that forwards its own host name; all others are "
+        "refused, because a web page can make its own name resolve to this machine (DNS "
+        "rebinding).",
     )
     tls_cert: str | None = _setting(
         None,
         "CORDBOARD_TLS_CERT",
-        "The certificate, in PEM with its chain, with which a part serves https. Unset, it serves http, "
-        "and its network has to be private. A new certificate is read at the next start.",
+        "The certificate (PEM, with its chain) with which a part serves https. If unset, the "
+        "part serves http, and its network has to be private. A new certificate is read at "
+        "the next start.",
     )
     tls_key: str | None = _setting(
         None,
         "CORDBOARD_TLS_KEY",
-        "The key of that certificate, in PEM; unset, it is in the same file.",
+        "The private key of that certificate (PEM); if unset, it is in the same file.",
     )
     tls_ca: str | None = _setting(
         None,
         "CORDBOARD_TLS_CA",
-        "A file of authorities in PEM by which gateways, operators, interfaces and commands check "
-        "the certificates of runners and gateways. Unset, the system's are trusted.",
+        "A file of certificate authorities (PEM) with which gateways, operators, interfaces "
+        "and commands verify the certificates of runners and gateways. If unset, the system's "
+        "authorities are trusted.",
     )
     wrong_secrets_per_minute: int = _setting(
         60,
         "CORDBOARD_WRONG_SECRETS_PER_MINUTE",
-        "Wrong control secrets that one address may send in a minute; further ones are answered with "
-        "429. A monitor with an old secret sends four. A right one is always let in, as callers may "
-        "share an address with whoever guesses.",
+        "Wrong control secrets that one address may send per minute; further ones are "
+        "answered with 429. A monitor with an old secret sends four. A right secret is always "
+        "accepted, because callers may share an address with somebody who guesses.",
     )
     streams_per_gateway: int = _setting(
         500,
         "CORDBOARD_STREAMS_PER_GATEWAY",
-        "Streams of events that one gateway has open at once; each takes a descriptor, of which most "
-        "systems give a process 1024.",
+        "Event streams that one gateway has open at once; each takes a file descriptor, of "
+        "which most systems give a process 1024.",
     )
     streams_per_session: int = _setting(
         16,
         "CORDBOARD_STREAMS_PER_SESSION",
-        "Streams of events of one session that one gateway has open at once: two for each window of "
-        "a person with several, while one is opened anew.",
+        "Event streams of one session that one gateway has open at once: two for each window "
+        "of a person with several windows, because a reconnecting window has two for a "
+        "moment.",
     )
     log_dir: str | None = _setting(
         None,
@@ -316,28 +326,31 @@ class Settings:
     sessions_per_user: int = _setting(
         Most(3),
         "CORDBOARD_SESSIONS_PER_USER",
-        "Live sessions, waiting ones among them, that one person may have who joins through a public "
-        "door (the interface): one call, one that ends, and one in another tab. More are refused with "
-        "429; 0 is no bound. Where the runners have fewer slots, one is always left for others.",
+        "Live sessions, including waiting ones, of one person who joins through a public "
+        "entrance (the interface): one call, one that is ending, and one in another tab. "
+        "Further joins are refused with 429; 0 means no limit. If the runners have no more "
+        "slots than this, one is always left for others.",
     )
     sessions_per_address: int = _setting(
         Most(20),
         "CORDBOARD_SESSIONS_PER_ADDRESS",
-        "The same for all persons of one network address (of IPv6: one /64) together: an office "
-        "behind one address has several, and whoever makes up names has no more. 0 is no bound.",
+        "The same for all persons of one network address (with IPv6 one /64) together: an "
+        "office behind one address needs several, and somebody who makes up names gets no "
+        "more. 0 means no limit.",
     )
     sessions_per_tenant: int = _setting(
         Most(0),
         "CORDBOARD_SESSIONS_PER_TENANT",
-        "Live sessions of one tenantId, whoever joins; 0 is no bound, because only you know what a "
-        "tenant has paid for.",
+        "Live sessions of one tenantId, whoever joins; 0 means no limit, because only you "
+        "know what a tenant has paid for.",
     )
     record_kept_hours: int = _setting(
         24,
         "CORDBOARD_RECORD_KEPT_HOURS",
-        "Hours for which a session's record is kept after its end, and with it all in Redis that "
-        "names the session, its room and its user: long enough to look into yesterday's call, and a "
-        "bound of memory (2 KB each). The same number for gateway, operators and runners.",
+        "Hours for which a session's record is kept after its end, and with it everything in "
+        "Redis that names the session, its room and its user: long enough to look into "
+        "yesterday's call, short enough to limit the memory (2 KB each). The same number for "
+        "gateway, operators and runners.",
     )
     runner_capacity: int = _setting(
         4,
@@ -347,9 +360,9 @@ class Settings:
     overload_lag_ms: int = _setting(
         Most(20),
         "CORDBOARD_OVERLOAD_LAG_MS",
-        "Milliseconds that event loops run late, on average over 10 s and on busy processors, from "
-        "which a runner takes no more sessions until it keeps up again; 20 is one frame of sound. "
-        "0: never.",
+        "Milliseconds by which event loops run late, on average over 10 s and while the "
+        "processors are busy, from which a runner takes no more sessions until it keeps up "
+        "again; 20 is one frame of audio. 0 turns this off.",
     )
     placement: str = _setting(
         "spread",
@@ -373,35 +386,35 @@ class Settings:
         Most(60),
         "CORDBOARD_USER_ABSENT_S",
         "Seconds without a connected caller after which a session in a webrtc: room ends as "
-        "user_absent, whatever its bot does; 60 leave time for a page to connect anew. 0 leaves it "
-        "to the bot. A bot that works on after the call needs more.",
+        "user_absent, whatever its bot does; 60 give a page time to reconnect. 0 leaves it to "
+        "the bot. Set more for a bot that works on after the call.",
     )
     bot_memory_mb: int = _setting(
         4096,
         "CORDBOARD_BOT_MEMORY_MB",
-        "Megabytes of data that one bot's process may hold, so that one that leaks ends alone; a "
-        "bot over WebRTC with voice detection holds about 200. Each process that a bot starts may "
-        "hold as much again.",
+        "Megabytes of data that one bot's process may hold, so that a bot that leaks fails "
+        "alone; a bot over WebRTC with voice detection holds about 200. The limit applies to "
+        "each process that a bot starts as well.",
     )
     bot_file_mb: int = _setting(
         4096,
         "CORDBOARD_BOT_FILE_MB",
-        "Megabytes that one file written by a bot may have, so that a bot that writes without end "
-        "does not fill the disk at once. A stereo recording of the longest session (4 hours of 16 "
-        "bits at 48 kHz) has 2800.",
+        "Megabytes that one file written by a bot may have, so that a bot that writes without "
+        "end does not fill the disk at once. A stereo recording of the longest session (4 "
+        "hours of 16 bits at 48 kHz) takes 2800.",
     )
     bot_processes: int = _setting(
         64,
         "CORDBOARD_BOT_PROCESSES",
-        "Processes that one bot may have started at a time; a bot with more is ended as crashed. A "
-        "browser that a bot drives is about 20.",
+        "Processes that one bot may have running at a time; a bot with more is killed as "
+        "crashed. A browser that a bot controls has about 20.",
     )
     bot_landlock: str = _setting(
         "auto",
         "CORDBOARD_BOT_LANDLOCK",
-        "`auto` confines bots by Landlock where the kernel has it (Linux 5.19): a bot can inspect "
-        "no process but its own and, from Linux 6.12 on, signal no other one. `off` is for bots "
-        "that need setuid programs such as sudo.",
+        "`auto` confines bots with Landlock where the kernel supports it (Linux 5.19): a bot "
+        "can inspect only its own processes and, from Linux 6.12 on, send signals only to "
+        "them. `off` is for bots that need setuid programs such as sudo.",
     )
     lease_s: int = _setting(
         15,
@@ -500,12 +513,12 @@ class Settings:
 
     @property
     def session_secrets(self) -> tuple[str, ...]:
-        """The same and its predecessor, whose cookies still count; the first one signs."""
+        """The same and its predecessor, whose cookies are still valid; the first one signs."""
         return _present(SESSION_SECRET, SESSION_SECRET_PREV)
 
     @property
     def interface_login_secret(self) -> str | None:
-        """What a proxy sends to be believed about who its users are; None where none is set."""
+        """What a proxy sends so that its user names are trusted; None if unset."""
         return secret(LOGIN_SECRET)
 
 
@@ -513,7 +526,7 @@ SETTINGS: Final = tuple(item for item in vars(Settings).values() if isinstance(i
 
 
 class RunningUp(NamedTuple):
-    """A `cordboard up` that runs on this machine, as its state file tells."""
+    """A `cordboard up` that runs on this machine, from its state file."""
 
     pid: int
     addresses: Mapping[str, str]
@@ -521,10 +534,10 @@ class RunningUp(NamedTuple):
     def secrets(self) -> Mapping[str, str]:
         """Return its secrets: ``control_secret`` and ``redis_url``.
 
-        It tells them over a socket, to processes of its own user that no bot has started.
+        It sends them over a socket, to processes of its own user that no bot has started.
 
         Raises:
-            SettingsError: It did not tell them.
+            SettingsError: It did not send them.
         """
         return ask_secrets(state_dir() / SECRET_SOCKET)
 
@@ -560,10 +573,10 @@ def load(config_file: "str | Path | None" = None) -> Settings:
 def secret(name: str) -> str | None:
     """Read a secret from the variable ``name`` or from the file that ``name_FILE`` names.
 
-    A file is read at every call (``secret_files.py``), so that a new secret needs no restart.
+    The file is read again at each call (``secret_files.py``), so that a new secret needs no restart.
 
     Raises:
-        SettingsError: The file has no secret at the first look.
+        SettingsError: The file has no secret when it is read for the first time.
     """
     value = os.environ.get(name)
     if value:
@@ -640,7 +653,7 @@ def preload_landlock() -> bool:
 
 
 def may_be_inspected() -> bool:
-    """Return whether the user lets debuggers and profilers attach: ``CORDBOARD_DUMPABLE=1``."""
+    """Return whether debuggers and profilers may attach: ``CORDBOARD_DUMPABLE=1``."""
     return os.environ.get(DUMPABLE) == "1"
 
 
@@ -699,12 +712,12 @@ def child_environment(**over: str | None) -> dict[str, str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without secrets of ours."""
+    """Return this process's environment without the secrets of Cordboard."""
     return child_environment(**dict.fromkeys(SECRET_VARIABLES))
 
 
 def up_state_file() -> "Path":
-    """Return the private file in which `cordboard up` says what runs where; no secret is in it."""
+    """Return the private file in which `cordboard up` says what runs where, without secrets."""
     return state_dir() / "up.json"
 
 
@@ -726,10 +739,10 @@ def running_up() -> RunningUp | None:
 
 
 def ask_secrets(path: "Path") -> Mapping[str, str]:
-    """Return what a `cordboard up` tells at its socket.
+    """Return what a `cordboard up` answers at its socket.
 
     Raises:
-        SettingsError: It tells this process nothing, or does not run.
+        SettingsError: It answers this process nothing, or does not run.
     """
     import json  # noqa: PLC0415 - most processes do without
     import socket  # noqa: PLC0415 - as above
@@ -739,15 +752,15 @@ def ask_secrets(path: "Path") -> Mapping[str, str]:
     try:
         with socket.socket(socket.AF_UNIX) as asked:
             asked.settimeout(SECRET_TIMEOUT_S)
-            # By the descriptor: a socket's name may have 107 bytes, and this directory's more.
+            # Through the descriptor: the name of a socket is limited to 107 bytes, a directory's is not.
             asked.connect(f"/proc/self/fd/{directory}/{path.name}")
             while more := asked.recv(4096):
                 answer += more
         found: Mapping[str, str] = json.loads(answer)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            "The running `cordboard up` did not tell its secret to this process.",
-            hint="It tells it to processes of its user that no bot has started, while it runs.",
+            "The running `cordboard up` did not give its secret to this process.",
+            hint="While it runs, it gives the secret to processes of its user, except bots and what they start.",
         ) from error
     finally:
         os.close(directory)
@@ -819,22 +832,22 @@ def _typed(where: str, value: Any, default: Any) -> Any:
     if isinstance(default, tuple):
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        raise SettingsError(f"{where}: a list of texts is wanted, not {_shown(value)}.")
+        raise SettingsError(f"{where}: expected a list of strings, got {_shown(value)}.")
     if isinstance(default, int):
         least = 0 if isinstance(default, Most) else 1
         if isinstance(value, int) and not isinstance(value, bool) and value >= least:
             return value
-        wanted = "a number above 0" if least else "0 or a number above it"
-        raise SettingsError(f"{where}: {wanted} is wanted, not {_shown(value)}.")
+        wanted = "a number above 0" if least else "a number, 0 or more"
+        raise SettingsError(f"{where}: expected {wanted}, got {_shown(value)}.")
     if isinstance(value, str):
         return _chosen(where, value, default)
-    raise SettingsError(f"{where}: a text is wanted, not {_shown(value)}.")
+    raise SettingsError(f"{where}: expected a string, got {_shown(value)}.")
 
 
 def _chosen(where: str, value: str, default: Any) -> str:
     for choices in _CHOICES:
         if default in choices and value not in choices:
-            raise SettingsError(f"{where}: {' or '.join(choices)} is wanted, not {_shown(value)}.")
+            raise SettingsError(f"{where}: expected {' or '.join(choices)}, got {_shown(value)}.")
     return value
 
 
@@ -853,10 +866,10 @@ def _bots(table: Mapping[str, Any], path: "Path | None") -> dict[str, str]:
     base = path.parent if path else _path(".")
     for name, file in table.items():
         if not isinstance(file, str):
-            raise SettingsError(f"{path}: [bots] {name}: a file name is wanted, not {file!r}.")
+            raise SettingsError(f"{path}: [bots] {name}: expected a file name, got {file!r}.")
         if not is_bot_name(name):
             raise SettingsError(
-                f"{path}: [bots] {name!r}: no join could name it.",
+                f"{path}: [bots] {name!r}: this is not a valid bot name.",
                 hint="Expected 1 to 64 of A-Z a-z 0-9 . _ -",
             )
     return {name: str(base / file) for name, file in table.items()}

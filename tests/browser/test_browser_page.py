@@ -97,7 +97,7 @@ async def test_a_silent_bot_is_said_in_words(acting: Up, microphone: Path) -> No
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, "silent-words"))
         session_id = await connected(room)
-        assert "has not been heard yet" in await room.alert()
+        assert "no sound has come from it yet" in await room.alert()
         assert await room.page.get_attribute("#alert", "data-tone") == "info"
         await room.leave()
         await until(lambda: told(acting, "silent-words", "Nothing was heard from the bot"))
@@ -193,7 +193,7 @@ async def test_eight_tabs_of_one_browser(acting: Up, microphone: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("too_many_sessions", "too many calls at once."),
+        ("too_many_sessions", "too many calls at the same time."),
         ("too_many_requests", "too often"),
         ("queue_full", "All bots are busy."),
     ],

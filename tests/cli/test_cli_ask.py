@@ -141,7 +141,7 @@ def test_a_redirection_gets_no_secret(alone: Path, capfd: pytest.CaptureFixture[
             assert len(first.asked) == 1
         assert other.asked == []
     said = capfd.readouterr().err
-    assert f"sends on to {other.url}/sessions" in said
+    assert f"redirects to {other.url}/sessions" in said
 
 
 def test_many_sessions_are_asked_for_page_by_page(
@@ -234,7 +234,7 @@ def test_a_bot_that_no_join_could_name(alone: Path, capfd: pytest.CaptureFixture
         words = [sys.executable, "-m", "cordboard", command, "--bot", "голос=b.py"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2
-        assert "no join could name the bot 'голос'" in done.stderr
+        assert "not a valid name of a bot: 'голос'" in done.stderr
     (alone / "cordboard.toml").write_text('[bots]\n"my bot" = "b.py"\n')
     assert main(["doctor"]) == 1
-    assert "[bots] 'my bot': no join could name it." in capfd.readouterr().out
+    assert "[bots] 'my bot': this is not a valid bot name." in capfd.readouterr().out

@@ -78,7 +78,7 @@ def test_a_url_that_cannot_be_read(tmp_path: Path, command: str, url: str) -> No
 def test_doctor_tries_a_write(tmp_path: Path, server: Server) -> None:
     """A server that answers and takes no writes is no fine one."""
     url = server.url
-    assert "ok    redis          answers, takes writes" in run(tmp_path, ["doctor"], url)[1]
+    assert "ok    redis          answers, accepts writes" in run(tmp_path, ["doctor"], url)[1]
     server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
     try:
         status, said = run(tmp_path, ["doctor"], url)

@@ -73,9 +73,9 @@ async def test_a_line_is_written_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (b"{", "no JSON"),
+        (b"{", "not JSON"),
         (b"[]", "no object"),
-        (b"\xff", "no JSON"),
+        (b"\xff", "not JSON"),
         (line(level="loud"), "level"),
         (line(seq=0), "seq"),
         (line(boot="x"), "boot"),

@@ -370,7 +370,7 @@ def test_sessions_from_files(folder: Path, capsys: Captured) -> None:
     assert main(["sessions", "--local", "-o", "json", "--user", "u-1"]) == 0
     assert json.loads(capsys.readouterr().out)["sessionId"] == "call-7"
     assert main(["sessions", "--local", "nobody"]) == 1
-    assert "The logs know no session nobody." in capsys.readouterr().err
+    assert "The logs have no session nobody." in capsys.readouterr().err
     assert main(["sessions", "-t", "1h", "--gateway", "http://127.0.0.1:9"]) == 1
     assert capsys.readouterr().out == ""
     assert main(["sessions", "--dir", str(folder), "call-7"]) == 0

@@ -72,7 +72,7 @@ def test_a_process_that_serves_one_tells_from_what(plane: Plane) -> None:
     answer = plane.ask()
     assert "Not bound" in answer.messages
     assert answer.coverage.attribution["inferred"] == 1
-    words = f"its process (boot {BOOTS['bot']}) is seen to speak of no other session"
+    words = f"its process (boot {BOOTS['bot']}) names no other session"
     assert f"1 line is inferred to be the session's: {words}." in answer.coverage.notes
 
 
@@ -219,7 +219,7 @@ def test_a_page_that_was_killed_is_not_complete(plane: Plane) -> None:
     unclosed(plane)
     ((service, reason, detail),) = plane.ask().shortfalls
     assert (service, reason) == ("browser", "silent")
-    assert detail.startswith(f"its page (boot {BOOTS['browser']}) said join.clicked")
+    assert detail.startswith(f"its page (boot {BOOTS['browser']}) logged join.clicked")
     (entry,) = roll(iter(plane.ask().lines)).values()
     from cordboard.logs.roll import add_missing
 
@@ -288,7 +288,7 @@ def test_the_pages_word_counts_on_what_was_heard(tmp_path: Path) -> None:
     """A call is green where the page heard the bot, amber where it did not, or where lines are errors."""
     assert heard_call(Plane(tmp_path / "a")).verdict.tone == "ok"
     deaf = heard_call(Plane(tmp_path / "b"), heard=False).verdict
-    assert (deaf.tone, deaf.headline) == ("warn", "The bot spoke, and the page never heard it.")
+    assert (deaf.tone, deaf.headline) == ("warn", "The bot spoke, but the page never heard it.")
     alone = heard_call(Plane(tmp_path / "c"), page=False, heard=False).verdict
     assert alone.tone == "ok"
     failed = heard_call(Plane(tmp_path / "d"), level="error", message="No key").verdict
@@ -361,7 +361,7 @@ def test_a_window_without_a_session_that_nobody_knows(plane: Plane) -> None:
     assert answer.shortfalls == [
         ("session call-9", "silent", "no line of the window has this session id")
     ]
-    assert any(note.startswith("Only the window was looked at") for note in answer.coverage.notes)
+    assert any(note.startswith("Only the window was read") for note in answer.coverage.notes)
 
 
 def test_a_window_that_cuts_a_session_names_the_command(plane: Plane) -> None:

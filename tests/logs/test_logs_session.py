@@ -300,7 +300,7 @@ def test_how_a_session_is_known(plane: Plane) -> None:
     how = {line.record["message"]: (line.attribution, line.inferred_from) for line in answer.lines}
     assert how["print"] == ("inherited", None)
     assert how["Not bound"] == (
-        "inferred", f"its process (boot {BOOTS['bot']}) is seen to speak of no other session",
+        "inferred", f"its process (boot {BOOTS['bot']}) names no other session",
     )  # fmt: skip
     assert how["By trace"] == ("inferred", f"its trace {'f' * 32} is the session's")
     assert "Another's" not in how

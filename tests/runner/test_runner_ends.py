@@ -229,7 +229,7 @@ class TestBirth:
     async def test_more_than_may_be_held(self, alone: Processes) -> None:
         """A bot file that holds more than a bot may fails each session at once, naming the limit."""
         detail = await self.failed(alone, LARGE, CORDBOARD_BOT_MEMORY_MB="400")
-        assert "The bot file holds" in detail
+        assert "The bot file takes" in detail
         assert "(CORDBOARD_BOT_MEMORY_MB) is 400 MB" in detail
 
     async def test_no_memory_in_the_child(self, alone: Processes) -> None:

@@ -51,7 +51,7 @@ def test_file_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("redis_ur = 'x'", "Did you mean redis_url?"),
         ("queue_max = 'x'", "a number above 0"),
         ("queue_max = true", "a number above 0"),
-        ("redis_url = 7", "a text is wanted"),
+        ("redis_url = 7", "expected a string"),
         ("bot_control_shared_secret = 'x'", "is a secret"),
         ("bots = 'x'", r"write \[bots\]"),
         ("[bots]\ndefault = 7", "a file name"),
@@ -104,7 +104,7 @@ def test_running_up(tmp_path: Path) -> None:
         found = settings.running_up()
         assert found is not None
         assert found.gateway_url == "http://g"
-        with pytest.raises(SettingsError, match="did not tell its secret"):
+        with pytest.raises(SettingsError, match="did not give its secret"):
             found.secrets()
         assert state.path.stat().st_mode & 0o777 == 0o600
         text = state.path.read_text()
@@ -171,6 +171,6 @@ def test_what_was_loaded_stays() -> None:
 def test_a_value_of_the_wrong_kind_shows_no_password(tmp_path: Path) -> None:
     """What is not wanted is shown, but for the password of a URL in it."""
     file = write(tmp_path / "cordboard.toml", 'redis_url = ["redis://:hunter/2@host"]\n')
-    with pytest.raises(SettingsError, match="a text is wanted") as raised:
+    with pytest.raises(SettingsError, match="expected a string") as raised:
         settings.load(file)
     assert "hunter" not in str(raised.value)

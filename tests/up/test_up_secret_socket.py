@@ -56,7 +56,7 @@ except SettingsError as error:
 
 async def test_what_is_below_us_is_told_nothing(asked: SecretSocket) -> None:
     """A process that we have started, as the parts and the bots are, hears that it may not know."""
-    assert "did not tell its secret" in await ask(asked, ASK)
+    assert "did not give its secret" in await ask(asked, ASK)
 
 
 async def test_others_of_this_user_are_told(
@@ -121,6 +121,6 @@ def test_no_secret_where_nothing_runs(tmp_path: Path) -> None:
     """Where no `up` answers, the error says what to do."""
     from cordboard.contract.errors import SettingsError
 
-    with pytest.raises(SettingsError, match="did not tell") as caught:
+    with pytest.raises(SettingsError, match="did not give") as caught:
         ask_secrets(tmp_path / "up.sock")
-    assert "no bot has started" in caught.value.hint
+    assert "except bots" in caught.value.hint

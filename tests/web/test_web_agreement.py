@@ -27,7 +27,7 @@ def test_an_evicting_policy_is_warned_of(
         agreement.reach(Settings(redis_url=server.url), part)
         flush()
         said = capfd.readouterr()
-        assert ("Redis gives keys away" in said.out + said.err) is warns
+        assert ("Redis evicts keys" in said.out + said.err) is warns
         assert (policy in said.out + said.err) is warns
 
 

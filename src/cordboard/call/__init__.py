@@ -41,8 +41,8 @@ class CallOptions:
     Args:
         room: A ``webrtc:`` room.
         gateway_url: The gateway, http or https.
-        control_secret: Its secret; None where it asks for none.
-        tls_ca: A file of authorities for its certificate; None for those of the system.
+        control_secret: Its control secret; None if it needs none.
+        tls_ca: A file of certificate authorities for it; None for those of the system.
         session_id: Kept byte for byte; None makes one.
         user_name: Who calls.
         say: A sound file to speak after the bot's greeting.

@@ -141,7 +141,7 @@ class Signalling:
                 method,
                 f"{where.gateway_url}{path}",
                 json=body,
-                allow_redirects=False,  # the secret goes where the user said
+                allow_redirects=False,  # the secret goes only to the URL that the user gave
                 timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S),
             ) as answer:
                 content = await answer.read()

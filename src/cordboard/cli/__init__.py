@@ -33,7 +33,7 @@ COMMANDS: Final[dict[str, str]] = {
     "interface": "run the web application in front of a person",
     "completion": "print the completion script of a shell",
 }
-# What a command needs beside the package itself: the extra that brings it.
+# The extra that a command needs.
 EXTRAS: Final[dict[str, str]] = {
     "up": "local",
     "call": "bots",
@@ -100,7 +100,7 @@ def console() -> int:
     """
     gc.disable()
     _fill_closed_streams()
-    # What is printed may name a file whose name is not UTF-8.
+    # The output may contain the name of a file that is not UTF-8.
     cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="surrogateescape")
     status = main()
     gc.freeze()
@@ -225,7 +225,7 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _refuse_inspection() -> None:
-    """Keep the secrets in our memory and environment from other processes of this user."""
+    """Hide the secrets in this process's memory and environment from other processes of this user."""
     from cordboard.processes import refuse_inspection
     from cordboard.settings import may_be_inspected
 

@@ -32,10 +32,10 @@ GATEWAY_URL: Final = "CORDBOARD_GATEWAY_URL"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: the secret goes where the user said, and nowhere else."""
+    """Follows no redirect: the secret goes only to the URL that the user gave."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Return no further request: the answer is an error then."""
+        """Return no further request, so that the answer is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Gateway:
     Attributes:
         url: Where it is.
         secret: What lets us in.
-        tls_ca: The authorities of its certificate, as ``tls_ca`` names them.
+        tls_ca: The file of certificate authorities for it, as in the setting ``tls_ca``.
     """
 
     url: str
@@ -70,7 +70,7 @@ class Gateway:
             raise _refused(error) from error
         except ValueError as error:
             raise CordboardError(
-                f"What answers at {redacted_url(self.url)} is no gateway.",
+                f"What answers at {redacted_url(self.url)} is not a gateway.",
                 hint="Name another with --gateway URL.",
             ) from error
         except OSError as error:
@@ -94,7 +94,7 @@ def gateway(url: str | None, config: str | None) -> Gateway:
     """Return the gateway that the user means: as named, else of a running `up`, else as set.
 
     Raises:
-        UsageError: The URL is none of http or https, or was chosen by who knows whom.
+        UsageError: The URL is not http or https, or may have been chosen by another user.
     """
     settings = load(config)
     running = running_up()
@@ -111,7 +111,7 @@ def gateway(url: str | None, config: str | None) -> Gateway:
 
 
 def _check_who_chose(settings: Settings, url: str) -> None:
-    """Refuse to send the secret to where a file of somebody else says.
+    """Refuse to send the secret to a gateway that a file of another user names.
 
     Raises:
         UsageError: The file may have been written by another user, and names another machine.
@@ -124,12 +124,12 @@ def _check_who_chose(settings: Settings, url: str) -> None:
     raise UsageError(
         f"{file} can be written by others, and names the gateway {redacted_url(url)}: the control "
         "secret is not sent there.",
-        hint="If that is the gateway, name it yourself: --gateway URL. Else look who wrote the file.",
+        hint="If this is your gateway, name it with --gateway URL. If not, check who wrote the file.",
     )
 
 
 def _is_ours(file: os.stat_result) -> bool:
-    """Return whether this user or root alone writes the file; a group of one's own may."""
+    """Return whether only this user, this user's private group and root can write to the file."""
     by_others = file.st_mode & stat.S_IWOTH
     by_group = file.st_mode & stat.S_IWGRP and file.st_gid not in {os.getegid(), 0}
     return file.st_uid in {os.geteuid(), 0} and not by_others and not by_group
@@ -178,7 +178,7 @@ def shortened(text: str) -> str:
 
 
 def fitting(text: str) -> str:
-    """Return a room's name for a column: whole for another program, cut for a person's terminal."""
+    """Return a room's name for a column: whole for another program, truncated for a terminal."""
     fits = len(text) <= ROOM_MAX or not sys.stdout.isatty()
     return text if fits else text[: ROOM_MAX - 1] + "…"
 
@@ -200,8 +200,8 @@ def _refused(error: urllib.error.HTTPError) -> CordboardError:
     if error.code in range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST):
         where = redacted_url(urllib.parse.urljoin(error.url, error.headers.get("Location", "")))
         return CordboardError(
-            f"What answers at {redacted_url(error.url)} sends on to {where}.",
-            hint="Name the gateway itself by --gateway; redirections are not followed.",
+            f"What answers at {redacted_url(error.url)} redirects to {where}.",
+            hint="Name the gateway itself with --gateway; redirects are not followed.",
         )
     try:
         problem = json.loads(error.read())

@@ -146,7 +146,7 @@ class Tee:
 
 
 def shown(piece: bytes, form: str) -> bytes:
-    """Return lines for a terminal: what could steer it is made visible; in JSON by its own escapes."""
+    """Return lines for a terminal with control characters made visible; in JSON as its escapes."""
     if form == "pretty":
         return piece
     text = piece.decode("utf-8", "surrogateescape")

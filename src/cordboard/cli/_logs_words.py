@@ -147,7 +147,7 @@ def reader_of(args: argparse.Namespace, query: Query) -> Reader:
 
 
 def lines_of(args: argparse.Namespace, session: str) -> str:
-    """Return the command that shows all lines of a session, from the same place."""
+    """Return the command that shows all lines of a session, from the same source."""
     import shlex
 
     where = ["--dir", args.dir] if args.dir else ["--env", args.env]

@@ -1,4 +1,4 @@
-"""Options that take one value: given twice with different ones, the first would be lost without a word."""
+"""Options that take one value: a second, different value is an error and replaces nothing."""
 
 import argparse
 
@@ -19,7 +19,7 @@ class Once(argparse.Action):
         """Take the value.
 
         Raises:
-            UsageError: It was given before, and was another.
+            UsageError: It was given before with another value.
         """
         given = vars(namespace).setdefault("given", {})
         if option_string is not None and given.setdefault(self.dest, values) != values:
@@ -31,6 +31,6 @@ class Once(argparse.Action):
 
 
 def once(parser: argparse.ArgumentParser) -> None:
-    """Have all options of a parser that are declared from now on, and take one value, do so."""
+    """Let all options of a parser that take one value and are declared from now on do so."""
     parser.register("action", None, Once)
     parser.register("action", "store", Once)

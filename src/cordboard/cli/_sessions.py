@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if session is not None and not entries:
         where = " of this window" if since or until else ""
         raise NotFoundError(
-            f"The logs{where} know no session {session}.",
+            f"The logs{where} have no session {session}.",
             hint=f"Lines that mention it: {lines_of(args, session)} --mentions",
         )
     _show(entries, args)

@@ -1,4 +1,4 @@
-"""What the commands of the parts share: the certificate with which they serve."""
+"""The options for TLS that the commands of all parts share."""
 
 import argparse
 
@@ -14,15 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-cert",
         metavar="FILE",
-        help="serve https with this certificate, in PEM with its chain (default: as set, else http)",
+        help="serve https with this certificate, in PEM with its chain (default: tls_cert, else http)",
     )
     parser.add_argument(
-        "--tls-key", metavar="FILE", help="its key (default: as set, else in the same file)"
+        "--tls-key", metavar="FILE", help="its key (default: tls_key, else in the same file)"
     )
 
 
 def words(args: argparse.Namespace) -> list[str]:
-    """Return the same arguments for a process that is to serve alike."""
+    """Return these arguments for another process that is to serve in the same way."""
     given = {"--tls-cert": args.tls_cert, "--tls-key": args.tls_key}
     return [word for name, value in given.items() if value is not None for word in (name, value)]
 
@@ -31,7 +31,7 @@ def certificate(args: argparse.Namespace, settings: "Settings") -> "Certificate 
     """Return the certificate to serve with; None for plain HTTP, as an empty --tls-cert asks for.
 
     Raises:
-        UsageError: A key is named without a certificate.
+        UsageError: A key is given without a certificate.
         SettingsError: The files cannot be used.
     """
     from cordboard.contract.errors import UsageError
@@ -40,5 +40,5 @@ def certificate(args: argparse.Namespace, settings: "Settings") -> "Certificate 
     if args.tls_cert is None:
         return checked(settings.tls_cert, args.tls_key or settings.tls_key)
     if args.tls_key and not args.tls_cert:
-        raise UsageError("--tls-key: expected a certificate beside it, --tls-cert FILE.")
+        raise UsageError("--tls-key: expected a certificate as well, --tls-cert FILE.")
     return checked(args.tls_cert, args.tls_key)

@@ -33,7 +33,7 @@ Exit status: 0 when everything is fine, else 1.
     parser.add_argument(
         "--bot",
         metavar="[NAME=]FILE",
-        help="check this bot file: it is imported, as a runner would",
+        help="check this bot file by importing it as a runner would",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
 
@@ -139,7 +139,7 @@ def _redis(args: argparse.Namespace) -> str:
 
     async def ask() -> str | None:
         async with open_store(url, shards=settings.shards) as store:
-            for shard in store.shards:  # a part goes on while one answers; here each is looked at
+            for shard in store.shards:  # a part works while one shard answers; here each is checked
                 await shard.ping()
                 await shard.check_permitted()
                 await shard.check_writable()
@@ -148,11 +148,11 @@ def _redis(args: argparse.Namespace) -> str:
     policy = asyncio.run(ask())
     if policy is not None:
         raise CordboardError(
-            f"Redis at {redacted_url(url)} gives keys away when its memory is full "
-            f"(maxmemory-policy {policy}): live calls would end with them.",
-            hint="Set maxmemory-policy noeviction: it alone keeps what the plane holds.",
+            f"Redis at {redacted_url(url)} evicts keys when its memory is full "
+            f"(maxmemory-policy {policy}): this would end live calls.",
+            hint="Set maxmemory-policy noeviction, the only policy that keeps all keys.",
         )
-    return "answers, takes writes, and permits all that is needed"
+    return "answers, accepts writes, and permits all commands that are needed"
 
 
 def _log_directory(args: argparse.Namespace) -> str:
@@ -190,7 +190,7 @@ def _kubernetes(args: argparse.Namespace) -> str:
     try:
         extras.require("kubernetes", "A cluster")
     except extras.NotInstalledError as error:
-        return f"a kubeconfig is here; to use its cluster: {error.hint}"
+        return f"found a kubeconfig; to use its cluster: {error.hint}"
     from cordboard.kube import merged, open_kube
 
     context = settings.kubernetes_context

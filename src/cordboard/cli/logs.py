@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain_case(parser: argparse.ArgumentParser) -> None:
-    """Have an error of `-i`, which grep has, name what does the same here."""
+    """Add a hint to the error for `-i`, which grep has."""
     plain = parser.error
 
     def error(message: str) -> NoReturn:
@@ -212,7 +212,7 @@ def _written(args: argparse.Namespace, query: "Query", limit: int | None) -> "Co
 
 
 def _confine(reader: "Reader") -> None:
-    """Have nothing read that stands outside of the folders: what is collected goes to somebody else."""
+    """Read nothing outside of the folders, because a collection is often given to somebody else."""
     from cordboard.logs.sources.directory import Directory
 
     for source in reader.sources:

@@ -107,7 +107,7 @@ def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]
     template = _template(settings, words)
     kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)
     namespace = settings.kubernetes_namespace or kube.namespace
-    # Without --bot it is the image that names its bots.
+    # Without --bot the bots are those of the image.
     bots = named_bots(args.bot, {}) if args.bot else None
     return KubernetesLauncher(kube, template, namespace=namespace, most=args.most, bots=bots)
 

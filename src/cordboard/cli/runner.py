@@ -36,7 +36,7 @@ On SIGTERM it takes no more sessions, lets those that run end within the grace, 
     parser.add_argument(
         "--url",
         help="where gateways and operators reach this runner (default http://HOST:PORT; with --host "
-        "0.0.0.0 or ::, this machine's address on the way out)",
+        "0.0.0.0 or ::, this machine's address on the default route)",
     )
     parser.add_argument(
         "--capacity", type=int, metavar="N", help="sessions at once (default: as set, else 4)"
@@ -166,7 +166,7 @@ def _checked(url: str | None) -> str | None:
     """Return the address that the user named, without a trailing slash.
 
     Raises:
-        UsageError: It is no http or https address, or has more than a host, a port and a path.
+        UsageError: It is not an http or https URL, or has more than a host, a port and a path.
     """
     from urllib.parse import urlsplit
 

@@ -13,7 +13,7 @@ from cordboard.contract.state import TERMINAL, TRANSITIONS
 if TYPE_CHECKING:
     from cordboard.cli import _ask
 
-PAGE: Final = 500  # as many as the gateway gives at once
+PAGE: Final = 500  # the gateway's largest page
 
 SUMMARY = "list sessions, or show one with its stages"
 
@@ -28,7 +28,7 @@ examples:
   cordboard sessions --state running        live calls
   cordboard sessions --room webrtc:demo -o json
   cordboard sessions --user Ada --around 15:00 -t 30m
-  cordboard sessions --local -t 1h          what the log files tell of the last hour's sessions
+  cordboard sessions --local -t 1h          the last hour's sessions, from the log files
   cordboard sessions --local call-7         one session's events, from the log files
 """
     parser.add_argument(
@@ -97,10 +97,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listed(asked: "_ask.Gateway", args: argparse.Namespace) -> tuple[list[dict[str, Any]], bool]:
-    """Return the newest sessions that are wanted, and whether there are more.
+    """Return the newest sessions that match, and whether there are more.
 
-    The gateway finds users by their ids alone, and knows no window: by name and by time its sessions are
-    looked through here.
+    The gateway filters by user id only. By user name and by time its sessions are filtered here.
     """
     since, until = _window(args)
     query = {"state": args.state, "room_url": args.room}
@@ -138,7 +137,7 @@ def _all(
 def _is_wanted(
     item: dict[str, Any], user: str | None, since: str | None, until: str | None
 ) -> bool:
-    """Return whether a session is a user's, by id or by name, and was there at some time of a window."""
+    """Return whether a session has a user (by id or name) and existed at some time of a window."""
     from cordboard.cli import _ask
 
     over = item["status"] in TERMINAL

@@ -68,9 +68,9 @@ _TRACEPARENT = re.compile(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NO_MACHINE: Final = ("0.0.0.0", "localhost")  # noqa: S104 - names no machine, nothing listens
-_MACHINE_FOREIGN: Final = re.compile(r"[^A-Za-z0-9._~:@-]")  # not in the grammar of a session id
+_MACHINE_FOREIGN: Final = re.compile(r"[^A-Za-z0-9._~:@-]")  # not allowed in a session id
 _MACHINE_MAX_CHARS: Final = 121
-"""Of a session id's 128 characters ``server:`` takes 7."""
+"""A session id has at most 128 characters, of which ``server:`` takes 7."""
 _EPOCH_MAX_DIGITS: Final = 18  # fits 63 bits
 _VALUE_MAX_CHARS: Final = 1024
 _BAGGAGE_MAX_CHARS: Final = 8192  # W3C Baggage, section 3.3.2: the least that all must carry
@@ -124,7 +124,7 @@ class Extracted:
 
     @property
     def refused_variables(self) -> list[str]:
-        """The names of ``refused`` as an environment says them."""
+        """The names of ``refused`` as environment variables."""
         return [_ENVIRONMENT[name] for name in self.refused]
 
 

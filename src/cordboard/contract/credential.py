@@ -1,7 +1,7 @@
-"""What a runner is called with: a credential that is good for that runner alone.
+"""The credential for calls to a runner, which only that runner accepts.
 
-Where a runner is comes from Redis. Whoever can write there may name an address of their own; what
-arrives there must open no other door.
+A runner's address comes from Redis. Whoever can write there may put in their own address; the
+credential that arrives there must not be valid anywhere else.
 """
 
 import hashlib

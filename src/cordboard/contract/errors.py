@@ -103,10 +103,10 @@ class SessionInUseError(ConflictError):
 
 
 class SessionUsedError(ConflictError):
-    """The session id has been another user's, and its record is kept."""
+    """The session id belonged to another user, and its record is still kept."""
 
     code = "session_id_used"
-    title = "Session id has been another user's"
+    title = "Session id belonged to another user"
 
 
 class NotHolderError(ConflictError):
@@ -149,7 +149,7 @@ class QueueFullError(CordboardError):
 
 
 class TooManySessionsError(CordboardError):
-    """The caller has as many live sessions as it may."""
+    """The caller has reached its limit of live sessions."""
 
     status = 429
     retryable = True
@@ -168,7 +168,7 @@ class StoreUnavailableError(CordboardError):
 
 
 class StoreForbiddenError(StoreUnavailableError):
-    """Redis does not let us in, or does not permit what we need."""
+    """Redis refuses the login, or does not permit a command that Cordboard needs."""
 
     code = "store_forbidden"
     title = "Redis does not permit it"

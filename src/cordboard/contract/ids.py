@@ -9,7 +9,7 @@ ROOM_URL_MAX_CHARS = 2048
 BOT_NAME = r"[A-Za-z0-9._-]{1,64}"
 
 # Compiled, and kept, by `re` when they are first used: a command that needs one starts sooner.
-# Dots alone are refused: as a part of a path they would name another one.
+# A name of dots only is refused: in a path it would name another resource.
 _SESSION_ID = r"(?!\.+\Z)[A-Za-z0-9._~:@-]{1,128}"
 _WEBRTC_NAME = r"(?!\.+\Z)[A-Za-z0-9._~@-]{1,128}"
 _UNFIT = r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]"
@@ -23,12 +23,12 @@ _UUID_VARIANT = 0b10
 
 
 def is_session_id(value: object) -> bool:
-    """Return whether ``value`` is 1 to 128 of ``A-Z a-z 0-9 . _ ~ : @ -``, and not dots alone."""
+    """Return whether ``value`` is 1 to 128 of ``A-Z a-z 0-9 . _ ~ : @ -``, and not only dots."""
     return isinstance(value, str) and re.fullmatch(_SESSION_ID, value) is not None
 
 
 def is_bot_name(value: str) -> bool:
-    """Return whether a join can name a bot so: 1 to 64 of ``A-Z a-z 0-9 . _ -``."""
+    """Return whether this is a valid name of a bot: 1 to 64 of ``A-Z a-z 0-9 . _ -``."""
     return re.fullmatch(BOT_NAME, value) is not None
 
 
@@ -42,7 +42,7 @@ def check_session_id(value: object) -> str:
         return value
     raise InvalidValueError(
         f"sessionId {_shown(value)} is not a session id.",
-        hint="Use 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -, not dots alone, or leave it out.",
+        hint="Use 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -, not only dots, or leave it out.",
         extra={"field": "sessionId"},
     )
 
@@ -68,8 +68,8 @@ def canonical_room(value: object) -> str:
     A built-in peer-to-peer room is ``webrtc:NAME``; any other room is the ``http`` or ``https`` URL
     of its provider, in one spelling (RFC 3986, section 6.2): scheme and host in lower case, no
     default port, no trailing dot of the host, no dot segments, no needless percent-encoding, no
-    trailing slash, no fragment. A token in the query is left out: it is a secret of one caller, and
-    no part of the room's name (``room_token``).
+    trailing slash, no fragment. A token in the query is removed: it is a secret of one caller, and
+    not part of the room's name (``room_token``).
 
     Raises:
         InvalidValueError: The value names no room.
@@ -79,7 +79,7 @@ def canonical_room(value: object) -> str:
     if len(value) > ROOM_URL_MAX_CHARS:
         raise _no_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
     if re.search(_UNFIT, value):
-        raise _no_room(value, "it holds blanks, control characters or halves of characters")
+        raise _no_room(value, "it contains blanks, control characters or lone surrogates")
     scheme, colon, rest = value.partition(":")
     scheme = scheme.lower()
     if colon and scheme == "webrtc":
@@ -96,15 +96,15 @@ def _webrtc_name(value: str, rest: str) -> str:
     name = rest.partition("#")[0].rstrip("/")
     if re.fullmatch(_WEBRTC_NAME, name) is None:
         raise _no_room(
-            value, "a webrtc: room has a name of 1 to 128 of A-Z a-z 0-9 . _ ~ @ -, not dots alone"
+            value, "a webrtc: room has a name of 1 to 128 of A-Z a-z 0-9 . _ ~ @ -, not only dots"
         )
     return name
 
 
 def room_token(value: object) -> str | None:
-    """Return the secret that a provider's URL carries in its query; None without one.
+    """Return the secret in the query of a provider's URL; None without one.
 
-    It is under any name that ``canonical_room`` leaves out, so that none is lost. Daily's name, ``t``,
+    It has one of the names that ``canonical_room`` removes, so that none is lost. Daily's name, ``t``,
     comes first, then ``token``, then the others in their order.
     """
     from urllib.parse import parse_qsl, urlsplit  # noqa: PLC0415 - most commands meet no such room
@@ -122,7 +122,7 @@ def room_token(value: object) -> str | None:
 
 
 def with_token_of_room(body: object) -> object:
-    """Return a request's body with the token of its room's URL as ``token``, if it has none."""
+    """Return a request's body with the token of its room's URL as ``token``, unless it has one."""
     if not isinstance(body, dict) or body.get("token"):
         return body
     token = room_token(body.get("room_url"))
@@ -156,7 +156,7 @@ def _host(name: str) -> str:
 
 
 def _normal(text: str) -> str:
-    """Return a part of a URL with percent-encoding where it is needed, and nowhere else."""
+    """Return a part of a URL with percent-encoding only where it is needed."""
     from urllib.parse import quote  # noqa: PLC0415 - most commands meet no such room
 
     def decoded(found: re.Match[str]) -> str:

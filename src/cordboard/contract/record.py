@@ -86,7 +86,7 @@ SERVICES: Final[tuple[str, ...]] = (
 """Our own services, in the order in which a join passes them."""
 
 PLANE_SERVICES: Final[frozenset[str]] = frozenset({*SERVICES, "edge", "up", "redis"} - {"bot"})
-"""Services whose lines come from our own processes alone; no bot may speak as one of them."""
+"""Services whose lines only Cordboard's own processes write; no bot may write lines of theirs."""
 
 EVENTS: Final[dict[str, str]] = {
     "page.opened": "The room page has loaded and made its session id.",
@@ -133,7 +133,7 @@ BOT_EVENTS: Final[frozenset[str]] = frozenset(
         "lease.lost",
     }
 )
-"""The events that a bot's process says itself; the others are those of our own processes."""
+"""The events that a bot's process writes itself; Cordboard's own processes write the others."""
 
 _LEVEL_BY_FOREIGN_NAME: Final[dict[str, Level]] = {
     "trace": "debug",

@@ -56,12 +56,12 @@ _SHORT_NAMES: Final = ("t", "sig", "auth", "key")
 _TOKEN_SHORT: Final = re.compile(
     rf"([?&](?:{'|'.join(_SHORT_NAMES)})=)(?!\[redacted\])[^&#\s\"'<>]+", re.IGNORECASE
 )
-# A password may hold / ? #, where it ought not to: but a number before such is a port, as of a URL
-# whose path or query has an @. Its length is bounded, as what is looked at twice must be.
+# A password may wrongly contain / ? #; but a number before one of these is a port, as in a URL
+# whose path or query has an @. Its length is limited, because the pattern may scan it twice.
 _USERINFO: Final = re.compile(r"(://[^/\s:@?#]{0,256}:)(?![0-9]{1,5}[/?#])[^\s@\"'<>]{1,256}@")
 _BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
-# Keys that their makers have given a form of their own: OpenAI, Anthropic, Stripe; GitHub; Slack;
+# API keys of a known format: OpenAI, Anthropic, Stripe; GitHub; Slack;
 # AWS; Google; JSON Web Tokens.
 _KEY_SHAPES: Final = re.compile(
     r"\b(?:[sprw]k[-_][A-Za-z0-9_-]{12,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
@@ -72,9 +72,9 @@ _KEY_SHAPES: Final = re.compile(
 _extra_words: set[str] = set()
 _secret_names: dict[str, bool] = {}
 harmless_names: Final[set[str]] = set()
-"""Names that were looked at before, are none of a secret, and mean nothing else to a writer."""
+"""Names that were checked before, are not those of secrets, and have no other special meaning."""
 never_harmless: Final[set[str]] = set()
-"""Names that a writer has to look at each time, though they are none of a secret."""
+"""Names that a writer has to check each time, although they are not those of secrets."""
 
 
 def redact_also(names: tuple[str, ...]) -> None:
@@ -101,7 +101,7 @@ def is_secret_name(name: str) -> bool:
 def is_secret_parameter(name: str) -> bool:
     """Return whether a parameter of a URL's query is a secret: short names such as Daily's ``t``, too.
 
-    It is so in every process alike: names that one process adds do not count.
+    The result is the same in every process: names that one process adds do not count.
     """
     return name.lower() in _SHORT_NAMES or _holds_secret_word(_words(name))
 
@@ -137,7 +137,7 @@ def redact(text: str) -> str:
 
 
 def redact_keys(text: str) -> str:
-    """Return ``text`` as ``redact`` does, also without what has the form of a well-known key."""
+    """Return ``text`` as ``redact`` does, also without API keys of a well-known format."""
     return _KEY_SHAPES.sub(REDACTED, redact(text))
 
 

@@ -16,7 +16,7 @@ def harmless(text: str) -> str:
 
 
 def harmless_json(text: str) -> str:
-    """Return JSON with the same made visible by its own escapes; newlines and tabs stay."""
+    """Return JSON with the same characters as JSON escapes; newlines and tabs stay."""
     return text if text.isprintable() else _control().sub(_escaped, text)
 
 

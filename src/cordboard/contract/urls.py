@@ -1,4 +1,4 @@
-"""How a URL is shown: never with its user, its password or its query."""
+"""How URLs are shown: never with a user, a password or a query."""
 
 import re
 
@@ -11,11 +11,11 @@ _PLACE: Final = re.compile(rf"{_HOST}(?:,{_HOST})*(?:/[^?#\s]*)?")
 
 
 def redacted_url(url: str) -> str:
-    """Return a URL as it may be shown to anybody who reads a message or a log.
+    """Return a URL in a form that anybody who reads a message or a log may see.
 
-    A password may hold any character, allowed there or not. So all that stands before the last ``@``
-    is left out, the query and the fragment are left out, and what does not look like hosts and a
-    path is left out, too: it may be a password whose host is missing, or the end of one in a query.
+    A password may contain any character, allowed there or not. So everything before the last ``@``
+    is removed, the query and the fragment are removed, and what does not look like hosts and a
+    path is removed, too: it may be a password without a host, or the end of one in a query.
     """
     found = _SCHEME.match(url)
     scheme = found[0] if found else ""
@@ -27,7 +27,7 @@ def redacted_url(url: str) -> str:
 
 
 def is_odd_url(url: str) -> bool:
-    """Return whether a URL has a port that is none, or ends its hosts within its password."""
+    """Return whether a URL has an invalid port, or its hosts end within its password."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - most commands meet no such URL
 
     try:
@@ -42,20 +42,20 @@ def is_odd_url(url: str) -> bool:
 
 
 def checked_http_url(name: str, url: str, *, may_have_user: bool = False) -> str:
-    """Return an address of HTTP, without a slash at its end.
+    """Return an HTTP URL without a slash at its end.
 
     Args:
-        name: What it is called in a message.
+        name: Its name in a message.
         url: The address.
-        may_have_user: Whether a user and a password may stand in it, as in a proxy's.
+        may_have_user: Whether it may contain a user and a password, as that of a proxy.
 
     Raises:
-        SettingsError: It is none; the message holds no part of a password.
+        SettingsError: It is not valid; the message contains no part of a password.
     """
     is_http = url.startswith(("http://", "https://"))
     has_user = "@" in url
     if not is_http or is_odd_url(url) or (has_user and not may_have_user):
-        hint = "A user and a password have no place in it."
+        hint = "Remove the user and the password."
         if may_have_user:
             hint = "Write / ? # @ in a password as %2F %3F %23 %40."
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""What does not fit into a line: the longest texts and lists are cut first, all to the same length."""
+"""Cuts what does not fit into a line: the longest texts and lists first, all to the same length."""
 
 from typing import Any, Final
 

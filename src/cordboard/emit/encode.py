@@ -1,4 +1,4 @@
-r"""JSON that no terminal and no reader of lines can take for anything else.
+r"""JSON that neither a terminal nor a reader of lines can misinterpret.
 
 msgspec escapes the controls of ASCII. U+0080 to U+009F steer a terminal as well, and U+2028 and
 U+2029 end a line for some readers: they are written as escapes such as ``\u009b``.

@@ -1,4 +1,4 @@
-"""What the program prints, as raw lines with the session of the moment.
+"""The output of the program as raw lines with the session that is bound at the time.
 
 ``sys.stdout`` and ``sys.stderr`` are replaced; what writes to the descriptors themselves (a C
 library, a child process) is not caught.

@@ -85,7 +85,7 @@ class JoinBody(StrictBody):
     @model_validator(mode="before")
     @classmethod
     def _token_of_room(cls, data: Any) -> Any:
-        """Take the token out of the room's URL, where nobody else would look for it."""
+        """Move the token from the room's URL to where readers expect it."""
         return with_token_of_room(data)
 
     def launch(self, session_id: str, traceparent: str | None) -> Launch:

@@ -1,4 +1,4 @@
-"""Accepting a join: within the caller's bounds, and once the room's last bot has left."""
+"""Accepting a join: within the caller's limits, and after the room's last bot has left."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,10 @@ log = get_logger("gateway")
 
 
 async def accept(svc: "Services", body: JoinBody, session_id: str, address: str | None) -> Accepted:
-    """Accept a join, and tell of it.
+    """Accept a join, and log it.
 
     Args:
-        svc: What the routes work with.
+        svc: The services of the routes.
         body: The join.
         session_id: The id that it asked for, or that was made for it.
         address: The address from which a public door was asked; None for a trusted caller.
@@ -57,7 +57,7 @@ async def accept(svc: "Services", body: JoinBody, session_id: str, address: str 
 
 
 async def _accept_after_leave(svc: "Services", launch: Launch, address: str | None) -> Accepted:
-    """Accept; where the room's bot is about to leave, wait for that: its caller wants a new one."""
+    """Accept; if the room's bot is about to leave, wait for that: the caller wants a new one."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + LEAVE_CONFIRM_S
     svc.agreed.check()
@@ -71,7 +71,7 @@ async def _accept_after_leave(svc: "Services", launch: Launch, address: str | No
 
 
 async def _accept_or_say_when(svc: "Services", launch: Launch, limits: Limits) -> Accepted:
-    """Accept; where the queue is full, say when about half of it will have been handed over.
+    """Accept; if the queue is full, say when about half of it will have been handed over.
 
     The oldest entry's wait is the queue's depth over the rate at which it is handed over.
     """

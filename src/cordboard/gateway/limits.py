@@ -1,8 +1,8 @@
 """How many live sessions the caller of a join may have.
 
-Persons and addresses are bound where a join comes through a public door. Such a door (the interface)
-says from which address, in a header beside the control secret. A caller with the secret and without
-that header is trusted, and bound by its tenant's number alone.
+Persons and addresses are limited if a join comes through a public entrance. This (the interface)
+sends the client's address in a header, with the control secret. A caller with the secret and without
+that header is trusted, and limited by its tenant only.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ IPV6_PERSON: Final = 64  # bits: a network that one subscriber has to itself
 
 @dataclass(slots=True)
 class Bounds:
-    """The bounds of one gateway."""
+    """The limits of one gateway."""
 
     settings: Settings
     store: Store
@@ -31,7 +31,7 @@ class Bounds:
     _looking: asyncio.Task[int | None] | None = None
 
     async def of(self, address: str | None) -> Limits:
-        """Return the bounds of a join.
+        """Return the limits of a join.
 
         Args:
             address: The address from which a public door was asked; None for a trusted caller.
@@ -69,16 +69,16 @@ def share(most: int, slots: int | None) -> int:
     """Return how many sessions one caller may have, of so many slots: one is left for others.
 
     Args:
-        most: As set; 0 is no bound.
+        most: The setting; 0 means no limit.
         slots: All slots of the plane, where it has warm runners.
     """
     return most if slots is None else min(most, max(slots - 1, 1))
 
 
 def hashed(address: str, secrets: tuple[str, ...]) -> str:
-    """Return what stands for an address in Redis.
+    """Return the name of an address in Redis.
 
-    All addresses could be tried, so the control secret is the key. When it changes, sessions of
+    The hash is keyed with the control secret, as all addresses could be tried. When it changes, sessions of
     before count apart from those of after.
     """
     key = hashlib.sha256(secrets[0].encode("utf-8", "surrogateescape")).digest() if secrets else b""

@@ -14,7 +14,7 @@ log = get_logger("gateway")
 
 
 class Relay:
-    """Asks runners; what a caller is told of a failure is ours, and names no address.
+    """Asks runners; the text of a failure is the gateway's own, and contains no address.
 
     Args:
         runners: Calls them.
@@ -36,7 +36,7 @@ class Relay:
 
         Raises:
             UpstreamTimeoutError: It did not answer in time.
-            UpstreamError: It cannot be reached, or answers as no runner does.
+            UpstreamError: It cannot be reached, or its answer is not that of a runner.
         """
         try:
             reply = await self._runners.ask(method, base, path, body, timeout_s=timeout_s)
@@ -53,5 +53,5 @@ class Relay:
                 hint="All parts need the same BOT_CONTROL_SHARED_SECRET.",
             )
         if reply.media_type not in _JSON or 300 <= reply.status < 400:  # noqa: PLR2004 - redirects
-            raise UpstreamError("What answers for the runner is no runner.")
+            raise UpstreamError("The answer is not that of a runner.")
         return reply

@@ -218,7 +218,7 @@ async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the argument
 async def session(session_id: str, svc: Deps) -> dict[str, Any]:
     """Return a session's record with its stages.
 
-    A look at a session is no part of it: the access line is the session's only where the request
+    Reading a session is not part of it: the access line belongs to the session only if the request
     itself carries its id.
     """
     return session_answer(await _looked_at(svc, session_id))

@@ -1,4 +1,4 @@
-"""Streams of events: every change of a session's state, and how many are open at once."""
+"""Streams of events: every change of a session's state, and the limits on open streams."""
 
 import asyncio
 from collections import Counter
@@ -33,15 +33,15 @@ class Streams:
         self._open: Counter[str] = Counter()
 
     def begin(self, session_id: str) -> Callable[[], None]:
-        """Count one more; return what counts it off.
+        """Count one more; return a function that ends its count.
 
         Raises:
-            TooManyError: As many are open as may be, of this session or in all.
+            TooManyError: The limit of this session, or of all sessions, is reached.
         """
         if self._open[session_id] >= self._most_of_one or self._open.total() >= self._most:
             raise TooManyError(
                 "Too many streams of events are open.",
-                hint="Ask for the session's record instead, or another gateway.",
+                hint="Request the session's record instead, or use another gateway.",
                 retry_after_s=RETRY_S,
             )
         self._open[session_id] += 1

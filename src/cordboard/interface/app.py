@@ -74,7 +74,7 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        redirect_slashes=False,  # it would name the Host of the request, which may be anybody's
+        redirect_slashes=False,  # it would repeat the Host header, which anybody can choose
     )
     app.state.origin = public(settings.interface_url)
     app.state.login = Login(_session_secrets(settings))
@@ -147,9 +147,9 @@ async def _ready() -> None:
 
 
 def _session_secrets(settings: Settings) -> Callable[[], tuple[str, ...]]:
-    """Return what gives the secrets of the logins, never none: the first signs.
+    """Return a function that gives the secrets of the logins, at least one: the first one signs.
 
-    Whether there is a secret is decided here, once.
+    This function decides once whether there is a secret.
     """
     if settings.session_secret:
         first = settings.session_secrets

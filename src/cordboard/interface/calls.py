@@ -89,7 +89,7 @@ async def join(body: JoinCall, request: Request, svc: Deps, person: Who) -> Resp
     address = client_address(request.scope)
     svc.limits.join(person.user_id, address)
     if await svc.owners.known(body.sessionId, person) is None:
-        # Before a line is written or the gateway asked: both would be in the other's log.
+        # Before a line is written or the gateway asked: both would appear in the other person's log.
         log.warning("A join with another's session id was refused", claimed_session=body.sessionId)
         return words.problem(409, "session_id_used")
     with bound(session_id=body.sessionId, room=body.room):
@@ -117,7 +117,7 @@ def _asked(body: JoinCall, person: Person, max_duration_s: int) -> dict[str, Any
 async def _told(
     svc: "Services", body: JoinCall, person: Person, told: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what a page learns of its join; of another person's call, only that there is one."""
+    """Return what a page may know of its join; of another person's call, only that there is one."""
     if told["sessionId"] == body.sessionId:
         svc.owners.joined(body.sessionId, person, body.room)
         return told | ({"yours": True} if told["reused"] else {})

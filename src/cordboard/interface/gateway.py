@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def retry_after_s(self) -> int:
-        """The seconds after which it wants to be asked again."""
+        """The seconds of its Retry-After."""
         text = self.retry_after or ""
         return int(text) if text.isascii() and text.isdigit() else _RETRY_S
 
@@ -51,7 +51,7 @@ class Answer:
         return found
 
     def handed_on(self) -> Response:
-        """Return the same answer for the browser; an error in our own words."""
+        """Return the same answer for the browser; an error with our own text."""
         headers = {"Retry-After": self.retry_after} if self.retry_after else {}
         session_id = current().session_id
         if session_id:
@@ -96,7 +96,7 @@ class Gateway:
             path: The path at the gateway.
             body: JSON.
             timeout_s: How long to wait.
-            client_address: Who came through our door; the gateway bounds live sessions by it.
+            client_address: The address of the client; the gateway limits its live sessions.
         """
         limits = aiohttp.ClientTimeout(total=timeout_s)
         more = {HEADER_CLIENT_ADDRESS: client_address} if client_address else {}
@@ -175,4 +175,4 @@ def session_path(session_id: str) -> str:
 
 def no_such_session() -> NotFoundError:
     """Return the error for a session that is not there, or not this person's."""
-    return NotFoundError("There is no such session of yours.", hint="Join again.")
+    return NotFoundError("You have no such session.", hint="Join again.")

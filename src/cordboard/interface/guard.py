@@ -17,7 +17,7 @@ from cordboard.web.guard import UnknownHostError
 from cordboard.web.limits import Sampler
 from cordboard.web.problems import problem
 
-# What probes and Prometheus ask by a pod's address; metrics need the control secret.
+# Probes and Prometheus request these at a pod's address; metrics need the control secret.
 _BY_ADDRESS: Final = frozenset({*OPEN_PATHS, "/metrics"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Scripts and styles from our own files alone: text that came from outside can never become code.
@@ -36,7 +36,7 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# A year, as is usual. Not includeSubDomains: other hosts of the domain are not ours to decide about.
+# A year, as is usual. Not includeSubDomains: that would decide for other hosts of the domain.
 _ONLY_TLS: Final = {"Strict-Transport-Security": "max-age=31536000"}
 
 log = get_logger("guard")
@@ -51,11 +51,11 @@ class ForeignRequestError(CordboardError):
 
 
 class SecurityHeadersMiddleware:
-    """Adds the headers that keep a page to itself.
+    """Adds the headers that isolate a page from other sites.
 
     Args:
         app: The application behind it.
-        only_tls: Whether browsers are to reach this host over TLS alone (HSTS).
+        only_tls: Whether browsers must use TLS for this host (HSTS).
     """
 
     def __init__(self, app: ASGIApp, *, only_tls: bool = False) -> None:
@@ -82,17 +82,17 @@ class SecurityHeadersMiddleware:
 
 
 class SameOriginMiddleware:
-    """Lets a request that changes something in only when a page of ours sent it.
+    """Accepts a request that changes something only if a page of this interface sent it.
 
-    A browser sends the login's cookie along with whatever request another site's page makes it
-    send (CSRF). ``SameSite=Lax`` stops most of that; this stops it all, without a token in each
+    A browser sends the login's cookie with every request that a page of another site makes it
+    send (CSRF). ``SameSite=Lax`` stops most of these; this stops all of them, without a token in each
     form: browsers say with ``Sec-Fetch-Site``, or before that existed and without https with
     ``Origin``, whose page asks, and no script can change either. A request without both is from
-    no browser that we know, and is refused as well.
+    no known browser, and is refused as well.
 
     Args:
         app: The application behind it.
-        origin: The public address, where one is set.
+        origin: The public address, if one is set.
     """
 
     def __init__(self, app: ASGIApp, origin: Origin | None = None) -> None:
@@ -133,9 +133,9 @@ def _is_ours(scope: Scope, public: Origin | None) -> bool:
 
 
 class PublicHostsMiddleware:
-    """Answers, beyond loopback, only to the names that the operator has set.
+    """Accepts, beyond loopback, only the host names that are set.
 
-    A page or a cache that has us under another name could be told to keep our answers under it.
+    A page or a cache that reached the interface by another name could store its answers under it.
 
     Args:
         app: The application behind it.
@@ -155,7 +155,7 @@ class PublicHostsMiddleware:
             return
         error = UnknownHostError(
             "This server has another name.",
-            hint="Whoever runs it: name the host in CORDBOARD_INTERFACE_URL, or a further one in "
+            hint="For its operator: set the host in CORDBOARD_INTERFACE_URL, or a further one in "
             "CORDBOARD_INTERFACE_HOSTS; let the proxy hand the Host header on.",
         )
         held = self._refused.admit()
@@ -167,7 +167,7 @@ class PublicHostsMiddleware:
 
 
 class MetricsGuard:
-    """Asks for the control secret before it shows metrics: a browser's server is everybody's.
+    """Requires the control secret for metrics, because everybody can reach a server for browsers.
 
     Args:
         app: The application behind it.

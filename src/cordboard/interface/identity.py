@@ -1,6 +1,6 @@
-"""Who sent a request: by the login's cookie, or by the proxy that has authenticated the person.
+"""Who sent a request: from the login's cookie, or from the proxy that has authenticated the person.
 
-Whatever else a request claims of an identity is taken out of it before anything reads it; so is a
+Any other claim of an identity is removed from a request before anything reads it; so is a
 session id that belongs to somebody else.
 """
 
@@ -32,7 +32,7 @@ _SCOPE_KEY: Final = "cordboard.person"
 _KNOWN_KEY: Final = "cordboard.login"
 _SESSION: Final = HEADER_SESSION_ID.lower().encode()
 _TRACEPARENT: Final = b"traceparent"
-# Of an identity, what a browser must not claim; its trace is only correlation.
+# The headers of an identity that a browser must not claim; its trace is only correlation.
 _CLAIMS: Final = frozenset(
     name.lower().encode() for name in (*OWN_HEADERS, HEADER_BAGGAGE) if name != "traceparent"
 )
@@ -42,17 +42,17 @@ MayBind = Callable[[str, Person], Awaitable[bool]]
 
 
 class Identity(Protocol):
-    """A way to know who sent a request."""
+    """A way to identify who sent a request."""
 
     by_name: bool
-    """Whether people sign in, and out, at our own page."""
+    """Whether people sign in and out on a page of the interface."""
 
     def person(self, scope: Scope) -> Person | None:
-        """Return who sent a request; None when nobody known did."""
+        """Return who sent a request; None if the person is not known."""
 
 
 class ByName:
-    """Knows people by the cookie of a login by name.
+    """Identifies people by the cookie of a login by name.
 
     Args:
         login: Signs and reads the cookies.
@@ -81,8 +81,8 @@ class ByName:
 class ByHeader:
     """Takes people's names from a proxy that has authenticated them.
 
-    Anybody can send a header. It is believed when the request has the shared secret; where there is
-    no such secret, when one of the trusted proxies sent it.
+    Anybody can send a header. It is trusted if the request has the shared secret or, if there is
+    no such secret, if one of the trusted proxies sent it.
 
     Args:
         settings: The header's name, the proxies and the secret.
@@ -97,8 +97,8 @@ class ByHeader:
         secret = settings.interface_login_secret
         if not secret and not settings.trusted_proxies:
             raise SettingsError(
-                "interface_login is header, and nothing says whose header is believed.",
-                hint="Name your proxy in CORDBOARD_TRUSTED_PROXIES, or set "
+                "interface_login is header, and nothing says whose header is trusted.",
+                hint="List your proxy in CORDBOARD_TRUSTED_PROXIES, or set "
                 f"CORDBOARD_INTERFACE_LOGIN_SECRET and let it send {SECRET_HEADER}.",
             )
         if secret and len(secret) < LENGTH_MIN:
@@ -119,12 +119,12 @@ class ByHeader:
         if not said:
             return None
         if not self._is_believed(scope, headers) or len(said) != 1:
-            _tell(self._refused, scope, f"{self._header} from a sender that is not believed")
+            _tell(self._refused, scope, f"{self._header} from a sender that is not trusted")
             return None
         try:
             name = check_name(said[0].encode("latin-1").decode("utf-8"))
         except (InvalidValueError, UnicodeError):
-            _tell(self._refused, scope, f"{self._header} holds no name")
+            _tell(self._refused, scope, f"{self._header} contains no name")
             return None
         return Person(f"u-{hashlib.sha256(name.encode()).hexdigest()[:32]}", name)
 
@@ -138,14 +138,14 @@ class ByHeader:
 
 
 class IdentityMiddleware:
-    """Puts who sent a request in place of whatever identity it claims.
+    """Replaces the identity that a request claims by that of its sender.
 
-    Stands before the session middleware, so that every line of the request has the right user, and
-    none the session of somebody else.
+    Runs before the session middleware, so that every line of the request has the right user, and
+    none has the session of somebody else.
 
     Args:
         app: The application behind it.
-        identity: Knows who sent a request.
+        identity: Identifies who sent a request.
         may_bind: Returns whether a person's request may carry a session's id.
     """
 
@@ -156,14 +156,14 @@ class IdentityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] in {"http", "websocket"}:  # nobody serves one, and its refusal is a line
+        if scope["type"] in {"http", "websocket"}:  # there are none, and the refusal writes a line
             scope = {**scope}
             found = scope[_SCOPE_KEY] = self._identity.person(scope)
             await self._bind(scope, found)
         await self._app(scope, receive, send)
 
     async def _bind(self, scope: Scope, person: Person | None) -> None:
-        """Leave of the request's headers what it may say of identity and session."""
+        """Keep only the headers of identity and session that the request may have."""
         claimed = [value.decode("latin-1") for name, value in scope["headers"] if name == _SESSION]
         kept = [pair for pair in scope["headers"] if pair[0] not in _CLAIMS]
         headers: dict[str, str] = {}
@@ -174,7 +174,7 @@ class IdentityMiddleware:
             if person is not None and await self._may_bind(claimed[-1], person):
                 headers[HEADER_SESSION_ID] = claimed[-1]
             else:
-                # Its trace goes, too: lines of one trace may be taken for lines of one session.
+                # Its trace is removed, too: lines of one trace may be attributed to one session.
                 kept = [pair for pair in kept if pair[0] != _TRACEPARENT]
                 scope[CLAIMED] = {"claimed_session": claimed[-1]}
         inject_headers(context, headers)
@@ -183,10 +183,10 @@ class IdentityMiddleware:
 
 
 def identity_of(settings: Settings, login: Login, origin: Origin | None) -> Identity:
-    """Return the way in which people are known.
+    """Return the way in which people are identified.
 
     Raises:
-        SettingsError: ``interface_login`` is none of those that there are.
+        SettingsError: ``interface_login`` has an unknown value.
     """
     kind = settings.interface_login or "name"
     if kind == "name":
@@ -195,21 +195,21 @@ def identity_of(settings: Settings, login: Login, origin: Origin | None) -> Iden
         return ByHeader(settings)
     if kind == "oidc":
         raise SettingsError(
-            "interface_login: oidc is not there yet.",
+            "interface_login: oidc is not supported yet.",
             hint="Put an OIDC proxy such as oauth2-proxy in front, and set it to header.",
         )
     raise SettingsError(f"interface_login: expected name or header, got {kind!r}.")
 
 
 def require_login(host: str, local: bool, settings: Settings) -> None:
-    """Refuse to listen for others before somebody has said how they sign in.
+    """Refuse to listen beyond loopback before it is set how people sign in.
 
     Raises:
         SettingsError: ``host`` is not loopback, and ``interface_login`` is not set.
     """
     if not local and not settings.interface_login:
         raise SettingsError(
-            f"--host {host}: nothing says how people sign in.",
+            f"--host {host}: it is not set how people sign in.",
             hint="Set CORDBOARD_INTERFACE_LOGIN=name to let in everybody who types a name, or "
             "=header where a proxy authenticates them.",
         )
@@ -222,9 +222,9 @@ def person_of(request: Request) -> Person | None:
 
 
 def renew(request: Request, response: Response) -> None:
-    """Make a login by name last: with a page or a join, which a person asks for.
+    """Extend a login by name with a page or a join, which a person requests.
 
-    Not with any answer: one that is on its way during a sign-out would bring the login back.
+    Not with every answer: one that is under way during a sign-out would restore the login.
     """
     known: Known | None = request.scope.get(_KNOWN_KEY)
     if known is not None:
@@ -236,7 +236,7 @@ def required_person(request: Request) -> Person:
     """Return who sent a request.
 
     Raises:
-        UnauthorizedError: Nobody known did.
+        UnauthorizedError: The person is not known.
     """
     found = person_of(request)
     if found is None:

@@ -1,9 +1,9 @@
-"""Lines of browsers: checked one by one, made theirs by the login, written among our own.
+"""Lines of browsers: checked one by one, and written with the identity of the login.
 
-A browser is a stranger with a clock of its own. Nothing of it is believed but what it says about
+A browser is a stranger with a clock of its own. It is trusted only in what it says about
 itself: its identity comes from the login, its service is ``browser``, its events are the two that
-only a browser can see, and its clock may put no line where nobody would look for it. It may write
-into the log of its own session alone (``owners.py``); any other line is kept as the server's, with
+only a browser can see, and its clock cannot put a line where nobody would look for it. It may write
+into the log of its own session only (``owners.py``); any other line becomes the server's, with
 what it claimed in ``meta``.
 """
 
@@ -29,12 +29,12 @@ from cordboard.settings import Settings
 from cordboard.web.limits import Bucket, Clock, Sampler, take_all
 
 LINES_MAX: Final = 500
-BURST_S: Final = 20  # of lines: two of a page's fullest buffers, which is what an outage holds up
+BURST_S: Final = 20  # of lines: two full buffers of a page, as after an outage
 BURST_BYTES_S: Final = 32  # of bytes: the same two buffers
-TOTAL_PEOPLE: Final = 10  # whose share of lines all browsers together have
+TOTAL_PEOPLE: Final = 10  # all browsers together may write as many lines as this many people
 BOOTS_MAX: Final = 10_000
 EVENTS: Final = frozenset({"page.opened", "join.clicked"})
-NO_SESSION: Final = f"{SERVER_PREFIX}browser"  # what a page says before it has made an id
+NO_SESSION: Final = f"{SERVER_PREFIX}browser"  # what a page sends before it has made an id
 SKEW_IGNORED_S: Final = 2.0  # what a slow network makes of two equal clocks
 ADRIFT_S: Final = 600.0
 _NOT_FOR_BROWSERS: Final = frozenset({"epoch", "traceId", "spanId"})
@@ -59,7 +59,7 @@ class Taken:
 
 
 class Rates:
-    """Bounds lines and bytes: of a person, of a client address, and of all browsers together.
+    """Limits lines and bytes: of a person, of a client address, and of all browsers together.
 
     Args:
         settings: The bounds.
@@ -125,7 +125,7 @@ class Intake:
         return taken
 
     def _theirs(self, record: Mapping[str, Any], person: Person, found: Found) -> dict[str, Any]:
-        """Return a record that says no more than its sender may say."""
+        """Return a record with only what its sender may say."""
         kept = {
             key: value
             for key, value in record.items()
@@ -173,7 +173,7 @@ def _decoded(line: bytes, taken: Taken) -> dict[str, Any] | None:
     try:
         record = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        taken.refuse("it is no JSON")
+        taken.refuse("it is not JSON")
         return None
     reason = why_invalid(record) or _why_not_a_browsers(record)
     if reason:
@@ -192,7 +192,7 @@ def _why_not_a_browsers(record: Mapping[str, Any]) -> str | None:
 
 
 def _may_say(room: str, known: Known | None) -> bool:
-    """Return whether a line may name this room: its session's, or where it has none yet, any."""
+    """Return whether a line may name this room: its session's, or any if it has none yet."""
     if known is None:
         return False
     if known.room is not None:

@@ -1,8 +1,8 @@
-"""How much one person, and one client address, may ask for.
+"""Limits on the requests of one person and of one client address.
 
-A person is whoever holds a login, and a login by name costs nothing: the bound by address is the one
+A person is whoever has a login, and a login by name costs nothing: the limit by address is the one
 that holds. Several people share an address (an office, a mobile network), so it is a multiple of the
-bound by person. All of it is kept in this process: each replica counts for itself.
+limit by person. The counts are kept in this process: each replica counts for itself.
 """
 
 import math
@@ -19,7 +19,7 @@ class Quota:
     Args:
         rate: What a person may have a second.
         burst: What a person may have at once.
-        people: How many people's share an address has.
+        people: By how much an address may exceed a person's limit.
     """
 
     def __init__(self, rate: float, burst: float, people: int) -> None:
@@ -33,11 +33,11 @@ class Quota:
 
 
 class Open:
-    """Counts what is open at once, by person and by client address.
+    """Counts what is open at the same time, by person and by client address.
 
     Args:
         most: What a person may have open.
-        people: How many people's share an address has.
+        people: By how much an address may exceed a person's limit.
     """
 
     def __init__(self, most: int, people: int) -> None:
@@ -48,7 +48,7 @@ class Open:
         """Count one more; return what counts it off again.
 
         Raises:
-            TooManyError: As many are open as may be.
+            TooManyError: The limit is reached.
         """
         keys = [("person", user_id), ("address", address)]
         if any(self._open.get(key, 0) >= self._most[key[0]] for key in keys):
@@ -69,7 +69,7 @@ class Open:
 
 
 class Limits:
-    """All bounds of the interface on what its callers ask for.
+    """All limits of the interface on the requests of its callers.
 
     Args:
         settings: The bounds.

@@ -1,6 +1,6 @@
-"""Login by name: a signed cookie says who somebody is, and nothing that a browser claims does.
+"""Login by name: only a signed cookie says who somebody is, not what a browser claims.
 
-It is no authentication: whoever types a name is let in, as a user of his own. Where that will not do,
+This is not authentication: everybody who types a name is let in, as a new user. If that is not enough,
 a proxy authenticates people and ``identity.py`` takes their names from it.
 """
 
@@ -20,7 +20,7 @@ from cordboard.contract.errors import InvalidValueError, SettingsError
 from cordboard.web.auth import is_local, refuse_short
 
 NAME_MAX_CHARS: Final = 64
-AGE_MAX_S: Final = 30 * 86_400  # a month: then a browser asks for the name again
+AGE_MAX_S: Final = 30 * 86_400  # a month: then the page asks for the name again
 IDLE_MAX_S: Final = 12 * 3600  # a night: a machine that was left signed in is signed out next day
 RENEWED_AFTER_S: Final = 600  # a cookie is not signed anew for each request
 SKEW_MAX_S: Final = 60.0  # clocks of two replicas; without NTP they drift by seconds a day
@@ -61,7 +61,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A login that holds.
+    """A valid login.
 
     Attributes:
         person: Whose it is.
@@ -75,14 +75,14 @@ class Known:
 
 
 class ForgedError(Exception):
-    """A cookie that we did not sign."""
+    """A cookie that this server did not sign."""
 
 
 class Login:
-    """Signs people in and out, and knows them again.
+    """Signs people in and out, and recognizes them.
 
     A login ends after 30 days, or after 12 hours without a page. A sign-out ends it for this process,
-    which remembers that; another replica, or this one after a restart, still takes a copy of
+    which remembers that; another replica, or this one after a restart, still accepts a copy of
     the cookie until it is 12 hours old.
 
     Args:
@@ -98,12 +98,12 @@ class Login:
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     def known(self, cookies: Mapping[str, str], *, secure: bool) -> Known | None:
-        """Return who holds these cookies; None when nobody known does.
+        """Return whose login these cookies have; None without a valid one.
 
         Raises:
-            ForgedError: There is a cookie that none of our secrets has signed.
+            ForgedError: There is a cookie that none of the secrets has signed.
         """
-        # Over https only the cookie that nobody but this host could set; a plain one is nobody's.
+        # Over https only the cookie that no other host can set; one without the prefix is ignored.
         value = cookies.get(SECURE_COOKIE if secure else COOKIE)
         if not value:
             return None
@@ -154,10 +154,10 @@ class Login:
         )
 
     def _signer(self) -> URLSafeSerializer:
-        """Return what signs with the first secret.
+        """Return the signer with the first secret.
 
         Raises:
-            SettingsError: There is none: nothing is signed or believed by an empty key.
+            SettingsError: There is none: nothing is signed or verified with an empty key.
         """
         found = self._secrets()
         if not found or not all(found):

@@ -1,4 +1,4 @@
-"""The address under which people open the interface, as its operator has set it."""
+"""The address under which people open the interface, from its setting."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of a page: what a browser compares to know whose page it has.
+    """The origin of a page, which browsers compare to separate sites.
 
     Attributes:
         scheme: ``http`` or ``https``.
@@ -28,12 +28,12 @@ class Origin:
 
     @property
     def secure(self) -> bool:
-        """Whether it is reached over TLS alone."""
+        """Whether it is reached over TLS only."""
         return self.scheme == "https"
 
 
 def parse(url: str) -> Origin | None:
-    """Return the origin of a URL; None when it has none, whatever the text is."""
+    """Return the origin of a URL; None if the text has none."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -45,10 +45,10 @@ def parse(url: str) -> Origin | None:
 
 
 def public(url: str | None) -> Origin | None:
-    """Return the public address that is set; None where none is.
+    """Return the public address that is set; None if none is set.
 
     Raises:
-        SettingsError: It is no address of a whole host.
+        SettingsError: It is not the address of a whole host.
     """
     if url is None:
         return None
@@ -62,7 +62,7 @@ def public(url: str | None) -> Origin | None:
 
 
 def host_of(scope: Scope) -> str | None:
-    """Return the host that a request asks for, without its port; None when it is malformed."""
+    """Return the host of a request, without its port; None if it is malformed."""
     named = [value for name, value in scope["headers"] if name == b"host"]
     if len(named) != 1:
         return None

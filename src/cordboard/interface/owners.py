@@ -1,9 +1,9 @@
-"""Whose a session is: what a person may write into its log, and which id a person may join with.
+"""The owner of a session: what a person may write into its log, and which id a person may join with.
 
 A session belongs to the user of its record. An id without a record belongs to the first person of
-this interface who uses it: a page makes its id, and says its first lines, before the first click.
-An id that nobody holds must be one that a page could have made lately: the lines of a session
-outlive its record, and nobody may add to them once that has gone.
+this interface who uses it: a page makes its id, and sends its first lines, before the first click.
+An id that nobody owns must be one that a page could have made lately: the lines of a session
+outlive its record, and nobody may add to them after that is removed.
 """
 
 import time
@@ -25,9 +25,11 @@ from cordboard.web.limits import Buckets, TooManyError, take_all
 
 KEPT_MAX: Final = 20_000
 """Answers that are kept, about 300 bytes each: those of the last ten thousand calls."""
-HELD_FOR_S: Final = 60.0  # a record keeps its user until it goes, so this answer stays right
+HELD_FOR_S: Final = 60.0  # a record keeps its user until it is removed, so this answer stays right
 FREE_FOR_S: Final = 1.0  # a page's lines come once a second, and its join at any moment
-ASKED_A_SECOND: Final = 5.0  # of the gateway for one person; a page needs one for each call
+ASKED_A_SECOND: Final = (
+    5.0  # questions to the gateway for one person; a page needs one for each call
+)
 ASKED_BURST: Final = 50.0
 FRESH_S: Final = 86_400.0  # longer than most pages stay open; never longer than a record is kept
 _UUID7_CHARS: Final = 36
@@ -55,7 +57,7 @@ class Known:
 
 
 class Owners:
-    """Knows whose a session is, and remembers it for a while.
+    """Finds the owner of a session, and remembers it for a while.
 
     Args:
         ask: Gives a session's record; raises ``NotFoundError``, or an error of the gateway.
@@ -79,7 +81,7 @@ class Owners:
         self._asked = Buckets(ASKED_A_SECOND, ASKED_BURST)
 
     async def known(self, session_id: str, person: Person) -> Known | None:
-        """Return what is known of an id that a person may use; None when it is another's.
+        """Return what is known of an id that a person may use; None if it belongs to another.
 
         Raises:
             CordboardError: It is not known, and the gateway cannot be asked.
@@ -93,7 +95,7 @@ class Owners:
         return known if owner == person.user_id else None
 
     async def may_speak(self, session_id: str, person: Person) -> Known | None:
-        """Return the same; None as well when it is not known now."""
+        """Return the same; also None if the owner cannot be found now."""
         try:
             return await self.known(session_id, person)
         except CordboardError:
@@ -110,7 +112,7 @@ class Owners:
         if old is not None and now < old.until:
             return old
         if take_all([(self._asked.of(person.user_id, now), 1)], now) > 0:
-            raise TooManyError("Too many sessions were asked for.", retry_after_s=1)
+            raise TooManyError("Too many sessions were requested.", retry_after_s=1)
         try:
             record = await self._ask(session_id)
         except NotFoundError:

@@ -114,7 +114,7 @@ async def room_page(request: Request, name: str) -> Response:
         name=name,
         person=person,
         signs_out=_by_name(request),
-        # Session ids hold the time, and only those of the last day are taken: by our clock, then.
+        # Session ids contain the time, and only those of the last day are accepted: by our clock, then.
         now_ms=time.time_ns() // 1_000_000,
     )
     renew(request, response)
@@ -165,13 +165,13 @@ def _by_name(request: Request) -> bool:
 
 
 def _signs_in_here(request: Request) -> None:
-    """Refuse who comes past the proxy that signs people in.
+    """Refuse people who did not come through the proxy that signs them in.
 
     Raises:
-        UnauthorizedError: People are not known by name here.
+        UnauthorizedError: People do not sign in here.
     """
     if not _by_name(request):
         raise UnauthorizedError(
             "You are not signed in.",
-            hint="Open this site under its usual address, and sign in there.",
+            hint="Open this site at its usual address, and sign in there.",
         )

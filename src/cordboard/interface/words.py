@@ -1,6 +1,6 @@
-"""What a person is told when something was refused or failed: our own words, by the error's code.
+"""The texts that people see when something was refused or failed, by the code of the error.
 
-The words of the parts behind us are for who runs them. They may hold another's room, an address
+The messages of the other parts are for their operators. They may contain another's room, an address
 inside the network, or what a bot has printed, so none of them goes to a browser.
 """
 
@@ -18,28 +18,28 @@ _AGAIN: Final = "Try again in a moment."
 _NEW_ID: Final = ("The ID of this call cannot be used.", "Press Join to call with a new one.")
 _WORDS: Final[dict[str, tuple[str, str]]] = {
     "busy": ("All bots are busy.", _AGAIN),
-    "conflict": ("The bot does not wait for a connection now.", _AGAIN),
+    "conflict": ("The bot is not waiting for a connection now.", _AGAIN),
     "connected": (
-        "Somebody is connected to this call already.",
+        "Somebody is already connected to this call.",
         "Close other windows of this site.",
     ),
     "gateway_unreachable": ("The service cannot be reached.", _AGAIN),
-    "invalid": ("What was sent does not fit.", "Reload this page and try again."),
-    "not_found": ("There is no such session of yours.", "Join again."),
+    "invalid": ("The server did not understand the request.", "Reload this page and try again."),
+    "not_found": ("You have no such session.", "Join again."),
     "not_holder": ("Another call is in this room.", "Join again."),
-    "not_ready": ("The service is being started or stopped.", _AGAIN),
+    "not_ready": ("The service is starting or stopping.", _AGAIN),
     "queue_full": ("All bots are busy.", _AGAIN),
-    "runner_timeout": ("The machine of the bot does not answer.", _AGAIN),
-    "runner_unreachable": ("The machine of the bot does not answer.", _AGAIN),
+    "runner_timeout": ("The bot's machine does not answer.", _AGAIN),
+    "runner_unreachable": ("The bot's machine does not answer.", _AGAIN),
     "session_id_used": _NEW_ID,
     "session_in_use": _NEW_ID,
     "store_unavailable": ("The service is interrupted.", _AGAIN),
     "too_large": ("Too much was sent at once.", "Reload this page and try again."),
     "too_many_sessions": (
-        "You, or people in your network, have too many calls at once.",
+        "You, or other people in your network, have too many calls at the same time.",
         "End another call, or wait until one has ended.",
     ),
-    "webrtc": ("The connection could not be made.", _AGAIN),
+    "webrtc": ("The connection could not be established.", _AGAIN),
 }
 _REFUSED: Final = ("This was refused.", _AGAIN)
 _FAILED: Final = ("Something went wrong on our side.", _AGAIN)
@@ -56,7 +56,7 @@ def problem(
 
     Args:
         status: Its HTTP status.
-        code: Its code; an unknown one gets words that fit any.
+        code: Its code; an unknown one gets a general text.
         headers: Headers of the answer.
         extra: Members that a page looks at.
     """
@@ -74,7 +74,7 @@ def problem(
 
 
 def retold(status: int, content: bytes, headers: Mapping[str, str]) -> JSONResponse:
-    """Return an error of the gateway in our own words; of its members, only the session's state."""
+    """Return an error of the gateway with our own text; of its members, only the session's state."""
     try:
         told = json.loads(content)
     except (ValueError, RecursionError):

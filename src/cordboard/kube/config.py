@@ -166,7 +166,7 @@ def _proxy(server: str) -> str | None:
 
 
 def _check_proxy(proxy: str) -> None:
-    """Refuse a proxy whose address cannot be read: the HTTP client's own message holds its password.
+    """Refuse a proxy whose URL is not valid: the HTTP client's own message contains its password.
 
     Raises:
         SettingsError: It cannot be read.

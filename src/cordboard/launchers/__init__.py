@@ -16,7 +16,7 @@ class Launcher(Protocol):
 
     @property
     def bots(self) -> frozenset[str] | None:
-        """The bots that its runners have; None when that is not known here."""
+        """The bots that its runners have; None if they are not known here."""
 
     def name(self, launch: Launch) -> str:
         """Return the name of this launch's start; the same for the same session and epoch."""
@@ -42,5 +42,5 @@ class Launcher(Protocol):
 
 
 def has_bot(launcher: Launcher | None, bot: str) -> bool:
-    """Return whether a launcher can start a runner for a bot, as far as is known here."""
+    """Return whether a launcher can start a runner for a bot, as far as this is known here."""
     return launcher is not None and (launcher.bots is None or bot in launcher.bots)

@@ -75,7 +75,7 @@ class KubernetesLauncher:
         template: What all Jobs have in common.
         namespace: Where they are.
         most: How many may live at once, whoever started them.
-        bots: The bots that the image has; None when that is not known here.
+        bots: The bots that the image has; None if they are not known here.
     """
 
     def __init__(

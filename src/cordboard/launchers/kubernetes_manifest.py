@@ -172,7 +172,7 @@ def _defaults(launch: Launch, template: JobTemplate) -> dict[str, Any]:
         "terminationGracePeriodSeconds": GRACE_S,
         # A Service named cordboard-x would put CORDBOARD_X_PORT into the environment: no setting.
         "enableServiceLinks": False,
-        # Together with the container's: what PodSecurity's level "restricted" demands.
+        # With that of the container, this satisfies PodSecurity's level "restricted".
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     }
     if not template.service_account:

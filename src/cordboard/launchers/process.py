@@ -30,7 +30,7 @@ class ProcessLauncher:
         environment: What the processes inherit; called at each start.
         most: How many may live at once.
         arguments: Further arguments of ``cordboard runner``.
-        bots: The bots that these runners have; None when that is not known.
+        bots: The bots that these runners have; None if they are not known.
     """
 
     def __init__(

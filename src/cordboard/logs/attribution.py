@@ -197,7 +197,7 @@ class Trail:
         if own != "absent":
             return None
         if (boot := _name(record, BOOT)) in self.alone:
-            return "inferred", f"its process (boot {boot}) is seen to speak of no other session"
+            return "inferred", f"its process (boot {boot}) names no other session"
         if record[SERVICE] != BROWSER and (trace := _name(record, TRACE_ID)) in self.traces:
             return "inferred", f"its trace {trace} is the session's"
         if stream in self.streams and record.get(SESSION_ID) is None:

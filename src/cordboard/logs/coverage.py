@@ -19,7 +19,7 @@ REASONS: Final[dict[str, str]] = {
     "unreachable": "it does not answer",
     "gap": "lines are missing: their numbers have a gap",
     "out_of_order": "lines stand far from where their time belongs; --exact shows them",
-    "left_out": "it stands outside of the folder, and was not taken along",
+    "left_out": "it is outside of the folder, and was left out",
     "no_session_id": "lines have no session id",
     "silent": "it should have spoken of this session and did not",
     "no_source": "there is nothing to read it from",

@@ -88,6 +88,6 @@ def unclosed(trail: Trail) -> list[str]:
     if trail.ended is None:
         return []
     return [
-        f"its page (boot {boot}) said join.clicked, and neither that the call had ended nor that it was closed"
+        f"its page (boot {boot}) logged join.clicked, but neither the end of the call nor that it was closed"
         for boot in sorted(trail.clicked - trail.closed)
     ]

@@ -170,7 +170,7 @@ class Tally:
             lines = count(self.outside, "line of this session is", "lines of this session are")
             yield f"{lines} outside the window: {whole}"
         elif not trail.services and (query.since or query.until):
-            yield f"Only the window was looked at; without one: {whole}"
+            yield f"Only the window was read; without it: {whole}"
         elif trail.services and query.since and not began(trail):
             yield f"The session's beginning is not in the window; all of it: {whole}"
         elif trail.services and query.until and trail.ended is None:
@@ -186,7 +186,7 @@ class Tally:
         if len(trail.joined) > 1:
             yield (
                 "Different users joined under this id, one after the other: "
-                f"{', '.join(_named(trail.joined))}. Their calls are not one call."
+                f"{', '.join(_named(trail.joined))}. These are separate calls."
             )
         if self.mentions and not query.mentions:
             words = count(self.mentions, "further line mentions", "further lines mention")

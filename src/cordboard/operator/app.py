@@ -79,6 +79,6 @@ def create_app(
 
 
 def consumer_name(launcher: Launcher | None = None) -> str:
-    """Return a name that no other operator has, and that says where this one is and what it starts."""
+    """Return a unique name of this operator, with its machine and what it can start."""
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     return name + cold_bots_of(launcher)

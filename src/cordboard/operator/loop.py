@@ -55,7 +55,7 @@ class Loop:
     )
 
     def __post_init__(self) -> None:
-        """Know what this operator can start."""
+        """Set what this operator can start."""
         self._passing = PassOn(self.placer.launcher)
 
     async def run(self) -> None:
@@ -189,7 +189,7 @@ class Loop:
         await self.store.forget_dead_consumers(CONSUMER_KEPT_MS)
 
     async def _pass_on(self) -> None:
-        """Give what this operator cannot start to those that can."""
+        """Pass on joins that this operator cannot start to operators that can."""
         async with self._claiming:
             stuck = self._passing.stuck(self._waiting.values())
             if not stuck:

@@ -1,8 +1,8 @@
 """Joins that this operator cannot start a runner for, but another one can.
 
 Each operator reads joins from one queue, and keeps what it has read. One that has no launcher, or whose
-runners lack the bot, places a join on a warm runner alone; so it passes the join on to an operator
-that can start a cold one. What an operator can start stands in its name in the consumer group.
+runners do not have the bot, can only use a warm runner; so it passes the join on to an operator
+that can start a cold one. An operator's name in the consumer group says what it can start.
 """
 
 import time
@@ -70,6 +70,6 @@ class PassOn:
         return passed
 
     def was_passed_on(self, entry: Entry) -> bool:
-        """Return whether an entry that comes back was meant for others a moment ago."""
+        """Return whether an entry that comes back was passed on to others a moment ago."""
         at = self._passed.get(entry.entry_id)
         return at is not None and time.monotonic() - at < KEEP_OFF_S

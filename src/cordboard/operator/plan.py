@@ -39,7 +39,7 @@ class Action(Enum):
     WAIT = "wait"
     RECOVER = "its runner is lost: hand it to another"
     START_ANEW = "its hand-over was lost: hand it over again"
-    WRITE_END = "its end was not written: write it"
+    WRITE_END = "its end was not written and is written now"
 
 
 @dataclass(frozen=True, slots=True)

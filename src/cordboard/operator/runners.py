@@ -16,7 +16,7 @@ from cordboard.web.runners import Failures, RunnerClient, session_path
 START_TIMEOUT_S: Final = 10.0
 ASK_TIMEOUT_S: Final = 2.0
 NOT_AN_END: Final = frozenset({"lease_lost", "runner_lost"})
-"""Reasons by which a runner has lost a session that may go on elsewhere."""
+"""Reasons why a runner lost a session that may go on elsewhere."""
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
@@ -52,12 +52,12 @@ def start_body(launch: Launch) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What could be learnt of a session's holder.
+    """What is known of a session's holder.
 
     Attributes:
         sign: What it means.
         reason: Why the session ended there, when the holder could not write its end.
-        detail: The same in words.
+        detail: The same as text.
     """
 
     sign: Sign
@@ -110,7 +110,7 @@ def _object(content: bytes) -> Mapping[str, Any] | None:
 
 
 def _holds(record: Mapping[str, Any], epoch: int) -> Told:
-    """Read what a runner says of a session; one that it is stopping is still in its hands."""
+    """Read what a runner says of a session; one that it is stopping is still held."""
     if record.get("epoch") != epoch:
         return Told(Sign.DOES_NOT_HOLD)
     if str(record.get("status")) in {"starting", "running", "stopping"}:

@@ -210,7 +210,7 @@ class Sweeper:
     ) -> str:
         recovery = await self.store.recover(record.session_id, record.epoch, why)
         metrics.recoveries.labels(recovery.outcome).inc()
-        # Once: not at each look while Redis takes no writes, nor by each operator.
+        # Once: not at each pass while Redis accepts no writes, nor by each operator.
         if finding is not None and recovery.outcome in {"queued", "failed"}:
             log.warning(
                 "Lease expired",

@@ -35,9 +35,9 @@ from cordboard.web import agreement, auth, guard, health, problems
 from cordboard.web.bodies import StrictBody
 
 LOAD_RETRY_S: Final = 5.0
-FINISH_LEAST_S: Final = 2.0  # for the last writes, where the grace is over
+FINISH_LEAST_S: Final = 2.0  # for the last writes, if the grace period is over
 
-EPOCH_MAX: Final = 2**53  # Lua and JavaScript know no larger number without loss
+EPOCH_MAX: Final = 2**53  # Lua and JavaScript cannot represent larger integers exactly
 
 log = get_logger("runner")
 
@@ -63,7 +63,7 @@ class StartBody(StrictBody):
     @model_validator(mode="before")
     @classmethod
     def _token_of_room(cls, data: Any) -> Any:
-        """Take the token out of the room's URL, where nobody else would look for it."""
+        """Move the token from the room's URL to where readers expect it."""
         return with_token_of_room(data)
 
     def launch(self) -> Launch:
@@ -113,7 +113,7 @@ class Runner:
     """A runner's parts, and what they do together.
 
     Attributes:
-        limits: What holds for a session that somebody starts here, without a gateway.
+        limits: The limits of a session that is started here without a gateway.
     """
 
     store: Store
@@ -190,7 +190,7 @@ class Runner:
                 await asyncio.sleep(LOAD_RETRY_S)
 
     async def tell(self) -> None:
-        """Tell the store at once what this runner takes; while Redis is away a later beat does."""
+        """Register at once what this runner accepts; if Redis is unreachable, a later heartbeat does it."""
         with contextlib.suppress(Exception):
             await self.heartbeat.beat()
 
@@ -207,7 +207,7 @@ class Runner:
         await asyncio.gather(*(_stop(session) for session in self.registry.live))
         late = [session for session in self.registry.all if not session.finished.is_set()]
         with contextlib.suppress(TimeoutError):
-            # An end that is not written when we go is taken for our death, and run again.
+            # An end that is not written when the runner exits looks like its death: the session runs again.
             async with asyncio.timeout(max(deadline - time.monotonic(), FINISH_LEAST_S)):
                 await asyncio.gather(*(session.finished.wait() for session in late))
 
@@ -333,9 +333,9 @@ def _add_routes(app: FastAPI) -> None:
 
 
 def _adopt(launch: Launch) -> None:
-    """Make the request's lines, its access line among them, those of the session that it is about.
+    """Attribute the request's lines, including its access line, to the session that it is about.
 
-    Looking at a session is no part of it, and adopts nothing.
+    Reading a session is not part of it, and adopts nothing.
     """
     adopt(
         session_id=launch.session_id,

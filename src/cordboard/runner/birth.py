@@ -1,4 +1,4 @@
-"""What can go wrong in a bot's process outside of ``bot()``, told to the supervisor in words."""
+"""What can go wrong in a bot's process outside of ``bot()``, reported to the supervisor."""
 
 import contextlib
 import re
@@ -21,19 +21,19 @@ _DATA: Final = re.compile(rb"^VmData:\s+(\d+) kB", re.MULTILINE)
 
 
 class TooLargeError(Exception):
-    """The process holds more memory than its bot may, before the bot runs."""
+    """The process uses more memory than the limit before the bot runs."""
 
 
 def limit_memory(most_mb: int) -> None:
-    """Let a bot that leaks end alone.
+    """Limit the memory of this process, so that a bot that leaks fails alone.
 
     Raises:
-        TooLargeError: What the bot file holds leaves no room below the limit.
+        TooLargeError: The memory of the bot file leaves no room below the limit.
     """
     held_mb = data_mb()
     if held_mb + HEADROOM_MB > most_mb:
         raise TooLargeError(
-            f"The bot file holds {held_mb} MB when it is loaded; {limit_in_words(most_mb)}. "
+            f"The bot file takes {held_mb} MB when it is loaded; {limit_in_words(most_mb)}. "
             "Raise the limit, or load less at import."
         )
     most = most_mb * 1024 * 1024
@@ -47,7 +47,7 @@ def limit_in_words(most_mb: int) -> str:
 
 
 def data_mb() -> int:
-    """Return what counts against the limit of this process; 0 where the kernel does not tell."""
+    """Return what counts against the limit of this process; 0 if the kernel does not say."""
     with contextlib.suppress(OSError):
         found = _DATA.search(Path("/proc/self/status").read_bytes())
         return int(found[1]) // 1024 if found else 0
@@ -78,7 +78,7 @@ class LastWords:
         with contextlib.suppress(BaseException):
             self.control.settimeout(_SEND_S)
             self.control.sendall(self._words(error))
-        if isinstance(error, TooLargeError):  # its words say all
+        if isinstance(error, TooLargeError):  # its text is complete
             return
         with contextlib.suppress(BaseException):
             traceback.print_exception(error)

@@ -85,7 +85,7 @@ def _imported(name: str, path: Path) -> Any:
 
 @contextlib.contextmanager
 def _as_main(path: Path) -> Iterator[None]:
-    """Let ``__main__`` have the bot's file while it is imported, as when Python runs it.
+    """Set the file of ``__main__`` to the bot's file during its import, as when Python runs it.
 
     `load_dotenv` looks for ``.env`` beside the file of its caller only in such a process. Not for
     longer: what the bot starts by `multiprocessing` would import it again.
@@ -125,7 +125,7 @@ def named_bots(words: Sequence[str], configured: Mapping[str, str]) -> dict[str,
     """Return the bots by name: as configured, ``--bot [NAME=]FILE`` over them, else the parrot.
 
     Raises:
-        UsageError: A name is empty, given twice, or one that no join could have.
+        UsageError: A name is empty, given twice, or not valid.
     """
     bots = dict(configured)
     seen: set[str] = set()
@@ -137,7 +137,7 @@ def named_bots(words: Sequence[str], configured: Mapping[str, str]) -> dict[str,
             raise UsageError(f"--bot {word}: [NAME=]FILE is wanted, each NAME once.")
         if not is_bot_name(name):
             raise UsageError(
-                f"--bot {word}: no join could name the bot {name!r}.",
+                f"--bot {word}: not a valid name of a bot: {name!r}.",
                 hint="Expected 1 to 64 of A-Z a-z 0-9 . _ - before the `=`.",
             )
         seen.add(name)

@@ -76,7 +76,7 @@ def main(  # noqa: PLR0917 - what a process is given at its birth
 def _set_up(
     start: BotStart, out: Connection, err: Connection, records: Connection, permit: Connection
 ) -> Fence:
-    """Make this process the session's own, before any word of its bot."""
+    """Bind this process to the session before any code of its bot runs."""
     os.setsid()
     die_with_parent(os.getppid())
     adopt_orphans()  # so that what we leave behind is known to be of a session that has ended
@@ -99,18 +99,18 @@ def _set_up(
 
 class _Loop(asyncio.SelectorEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Wait for no thread: one that the bot has left behind must not keep its process."""
+        """Do not wait for threads: one that the bot has left behind must not keep its process alive."""
 
 
 def _write_by_lines() -> None:
-    """Let a print be read at once, also through a stream that the bot file has put in place."""
+    """Make each print visible at once, also through a stream that the bot file has set."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
 def _set_limits(start: BotStart) -> None:
-    """Let a bot that leaks, writes without end or crashes end alone, without filling the disk.
+    """Set limits, so that a bot that leaks, writes without end or crashes fails alone.
 
     RLIMIT_NPROC is not among them: it counts all threads of the user, those of other bots too, and
     does not hold for root. The runner counts the processes of each bot.
@@ -124,9 +124,9 @@ def _set_limits(start: BotStart) -> None:
 
 
 def _take_leave(status: int) -> NoReturn:
-    """End as Python does, with what was registered by ``atexit``: exporters flush there.
+    """Exit as Python does, with the handlers of ``atexit``: exporters flush there.
 
-    Only without waiting for threads that the bot has left behind.
+    But do not wait for threads that the bot has left behind.
     """
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, in _leave, does not run them
@@ -134,7 +134,7 @@ def _take_leave(status: int) -> NoReturn:
 
 
 def _end_within(seconds: float, status: int) -> None:
-    """See that whatever the end of the event loop and the exit handlers wait for is waited for no longer."""
+    """Limit the time that the end of the event loop and the exit handlers may take."""
 
     def end() -> None:
         log.warning("The exit handlers did not end in time; ending without them", seconds=seconds)
@@ -295,7 +295,7 @@ class _ExitedError(Exception):
 
 
 async def _tell_absence(connection: Any, seconds: float, writer: asyncio.StreamWriter) -> None:
-    """Tell when nobody has been connected for a while: the supervisor stops the bot then."""
+    """Report when nobody has been connected for a while; the supervisor then stops the bot."""
     from cordboard.runner.presence import wait_until_absent  # noqa: PLC0415
 
     await wait_until_absent(connection, seconds)

@@ -1,7 +1,7 @@
-"""What is believed of a record that a bot wrote: its level, tag and words, and its time within bounds.
+"""What is trusted in a record that a bot wrote: its level, tag and text, and its time within limits.
 
 Its session, user, room and epoch are those of its process, whatever it says; its service and event
-may be none of the plane's.
+may not be Cordboard's own.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from cordboard.context import Context
 from cordboard.contract.record import BOT_EVENTS, EVENTS, PLANE_SERVICES, SERVER_PREFIX
 
 ADRIFT_S: Final = 600.0
-"""Further from now no line may say to be: files are searched by time, so a line of last year among
+"""The time of a line may not be further from now: files are searched by time, so a line of last year among
 today's would hide those of others. A bot that was frozen, or waits for a full pipe, is late by less."""
 
 _NULLS: Final = ("userId", "userName")
@@ -22,7 +22,7 @@ _BOOT_KEY: Final = os.urandom(16)
 
 
 def of_session(record: dict[str, Any], context: Context, boot: str) -> dict[str, Any] | None:
-    """Return a bot's record as a line of its own session; None when it says to be another's.
+    """Return a bot's record as a line of its own session; None if it claims another's.
 
     Args:
         record: What it wrote.
@@ -50,7 +50,7 @@ def of_session(record: dict[str, Any], context: Context, boot: str) -> dict[str,
 
 
 def of_no_session(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a record of the import of bot files; None when it says to be of a session or the plane."""
+    """Return a record of the import of bot files; None if it claims a session or a service of ours."""
     if not record["sessionId"].startswith(SERVER_PREFIX) or record.get("event") in EVENTS:
         return None
     if record["service"] in PLANE_SERVICES:

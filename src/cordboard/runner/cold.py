@@ -18,7 +18,9 @@ from cordboard.runner.app import Runner
 from cordboard.store import Outage
 
 RETRY_S: Final = 0.5
-FINISH_WAIT_S: Final = 900.0  # a full disk takes longer to notice than a failover; then we go
+FINISH_WAIT_S: Final = (
+    900.0  # a full disk takes longer to notice than a failover; then the runner exits
+)
 
 log = get_logger("runner")
 

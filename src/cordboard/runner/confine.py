@@ -6,7 +6,7 @@ and ``/proc/PID/mem``, ``environ`` and ``fd`` of every process that is not below
 first instruction on; since Linux 6.12 it refuses signals too. Unlike ``PR_SET_DUMPABLE`` this also
 covers a process that was executed a moment ago.
 
-No file is put out of reach. ``setuid`` programs give no rights inside a domain.
+All files stay accessible. ``setuid`` programs give no rights inside a domain.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else
 
 
 def landlock_version() -> int:
-    """Return the kernel's version of Landlock; 0 where there is none that we can use."""
+    """Return the kernel's version of Landlock; 0 if there is none that can be used."""
     if _LIBC is None:
         return 0
     version: int = _LIBC.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)
@@ -39,7 +39,7 @@ def landlock_version() -> int:
 
 
 def confine(version: int | None = None) -> bool:
-    """Enter a domain of our own; return whether the kernel has done so.
+    """Enter a new domain; return whether the kernel has done so.
 
     Args:
         version: Use no more than this version of Landlock; by default all that is there.
@@ -62,7 +62,7 @@ def _signal_rules() -> int:
 
 
 def _file_rules() -> int:
-    """Return a ruleset that forbids as good as nothing: the domain is what we want.
+    """Return a ruleset that forbids almost nothing: only its domain is needed.
 
     It forbids to make block devices, as it must forbid something, and allows to move files between
     directories, which Landlock otherwise forbids.

@@ -1,4 +1,4 @@
-"""Writing a session's end into the store, however long that takes."""
+"""Writes a session's end into the store, however long that takes."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ log = get_logger("session")
 async def write_end(
     store: Store, launch: Launch, reason: str | None, detail: str | None, began_at: float
 ) -> None:
-    """Write an end, and say so if it was ours to write; try again for as long as a record is kept.
+    """Write an end, and log it if this runner wrote it; retry for as long as a record is kept.
 
     Until then the registry keeps the session, and an operator that asks is told its end: one that
     was not written would be taken for the runner's death, and the call would run again.
@@ -28,7 +28,7 @@ async def write_end(
         store: Where the end is written.
         launch: The session.
         reason: Why it ended.
-        detail: The same in words.
+        detail: The same as text.
         began_at: When it began, by ``time.monotonic``.
     """
     known = reason if reason in REASONS else "bot_crashed"

@@ -1,7 +1,7 @@
 """Which of a caller's ICE candidates a bot may send to: pure functions.
 
-A candidate is an address that a stranger names and that we then send packets to. Those of this machine
-and of its link, the cloud's metadata service among them, are dropped; how many there may be is bounded.
+A candidate is an address that a stranger sends and that the bot sends packets to. Those of this machine
+and of its link, including the cloud's metadata service, are dropped; their number is limited.
 """
 
 import ipaddress
@@ -41,11 +41,11 @@ def host_of(candidate: str) -> str:
 
 
 def take_candidates(sdp: str, take: Callable[[str], bool]) -> str:
-    """Return a description without the candidates that are not taken.
+    """Return a description without the candidates that are not accepted.
 
     Args:
         sdp: The session description.
-        take: Says of each candidate's line whether it stays.
+        take: Returns for each candidate's line whether it stays.
     """
     lines = sdp.splitlines(keepends=True)
     return "".join(

@@ -1,6 +1,6 @@
-"""What the fork server and the bot files that it imports say, as lines of no session.
+"""The output of the fork server and the bot files that it imports, as lines without a session.
 
-The fork server must not have our own standard output: a bot file that kept it could speak as the
+The fork server must not have the runner's standard output: a bot file could write there as the
 runner. It gets a pipe in the place of its standard input, which it puts where its output goes.
 """
 

@@ -1,4 +1,4 @@
-"""Whether this runner keeps up with its calls, by how late event loops are and how busy processors.
+"""Whether this runner keeps up with its calls: how late event loops run, how busy processors are.
 
 Measured with ``examples/echo.py`` on two cores, callers on the same machine: with two calls an event
 loop ran 6 ms late on average, with four 10 ms, with six 20 ms and with eight 27 ms; from six on a
@@ -22,7 +22,7 @@ from cordboard.runner.registry import Registry
 SAMPLE_S: Final = 1.0
 WINDOW: Final = 10  # samples; one late second, at the start of a call for example, is no overload
 BUSY: Final = 0.85
-"""Share of the processors' time from which late loops are laid to them, and not to the bots' code."""
+"""Use of the processors from which they, and not the bots' code, are taken as the cause of late loops."""
 BUSY_RECOVERED: Final = 0.70
 LAG_RECOVERED: Final = 0.5  # of the limit
 LAG_COUNTED: Final = (
@@ -73,7 +73,7 @@ class Load:
 
 
 class Processors:
-    """How much of what this process may use of the processors is used, by whomever.
+    """The use, by all processes, of the processors that this process may use.
 
     The machine's use counts, and where there is a limit (a cgroup's, a container's) the use below it.
     """
@@ -83,7 +83,7 @@ class Processors:
         self._last = self._read()
 
     def busy(self) -> float:
-        """Return the use since the last question, from 0 to 1; 0 where the system does not tell."""
+        """Return the use since the last call, from 0 to 1; 0 if the system does not say."""
         before, self._last = self._last, self._read()
         shares = [
             (used - used_before) / (might - might_before)
@@ -132,7 +132,7 @@ def lag_of_bots(registry: Registry) -> float:
 
 
 async def watch(registry: Registry, limit_ms: float, tell: Callable[[], Awaitable[None]]) -> None:
-    """Look at the load for ever; keep ``registry.overloaded``, and tell the store when it changes.
+    """Measure the load forever; keep ``registry.overloaded``, and tell the store when it changes.
 
     Args:
         registry: The sessions.

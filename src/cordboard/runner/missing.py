@@ -1,4 +1,4 @@
-"""What to install for a bot file that imports what is not there."""
+"""What to install for a bot file that imports a missing module."""
 
 import shlex
 import sys

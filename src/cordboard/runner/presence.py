@@ -1,4 +1,4 @@
-"""Whether somebody is there, as far as the host of a webrtc: room can see."""
+"""Whether a caller is connected in a webrtc: room."""
 
 import asyncio
 import time
@@ -8,9 +8,9 @@ _LOOK_S: Final = 1.0
 
 
 async def wait_until_absent(connection: Any, seconds: float) -> None:
-    """Return when a peer connection has not been connected for so long.
+    """Return when a peer connection has been disconnected for a number of seconds.
 
-    A peer that vanishes without a word is noticed by the missing answers to ICE's checks of consent,
+    A peer that vanishes is noticed by the missing answers to ICE's consent checks,
     after 30 s (aioice); from then on the time counts. A connection that is made anew in it is the
     same object.
 

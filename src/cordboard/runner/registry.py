@@ -26,7 +26,7 @@ class Registry:
         capacity: Sessions at once.
         draining: Takes no more sessions.
         loading: Takes none until the bots are loaded anew.
-        overloaded: Takes none until it keeps up with those that it has.
+        overloaded: Takes none until it keeps up with its sessions.
     """
 
     host: Host
@@ -46,7 +46,7 @@ class Registry:
 
     @property
     def offered(self) -> int:
-        """Its sessions at once as others are told: no more than there are while it cannot keep up."""
+        """The capacity that others are told: the number of its sessions while it cannot keep up."""
         return min(len(self.live), self.capacity) if self.overloaded else self.capacity
 
     @property
@@ -77,9 +77,11 @@ class Registry:
             NotReadyError: The runner drains, or loads its bots anew.
         """
         if self.draining:
-            raise NotReadyError("This runner takes no more sessions: it drains.", retry_after_s=5)
+            raise NotReadyError(
+                "This runner accepts no more sessions: it is draining.", retry_after_s=5
+            )
         if self.loading:
-            raise NotReadyError("This runner is loading its bots anew.", retry_after_s=5)
+            raise NotReadyError("This runner is loading its bots again.", retry_after_s=5)
 
     def check_room(self) -> None:
         """Refuse what cannot be taken now.
@@ -90,7 +92,7 @@ class Registry:
         """
         self.check_open()
         if self.overloaded:
-            raise BusyError("This runner cannot keep up with the calls it has.", retry_after_s=5)
+            raise BusyError("This runner cannot keep up with its present calls.", retry_after_s=5)
         if len(self.live) >= self.capacity:
             raise BusyError(f"All {self.capacity} slots of this runner are taken.", retry_after_s=1)
 

@@ -66,7 +66,7 @@ class BotSession:
     Attributes:
         permit: Says to the bot's process, too, when the lease was last renewed.
         reason: Why it ended, once it has.
-        lost: Whether the fork server took it down: no end is written, as it goes on elsewhere.
+        lost: Whether it died with the fork server: no end is written, as it goes on elsewhere.
     """
 
     launch: Launch
@@ -174,7 +174,9 @@ class BotSession:
                 if self._told_end is None:
                     log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
                 else:
-                    log.warning("The bot's exit handlers go on; sending SIGTERM", pid=self.pid)
+                    log.warning(
+                        "The bot's exit handlers are still running; sending SIGTERM", pid=self.pid
+                    )
                 self._signal(signal.SIGTERM)
             if not await self._gone_within(TERM_GRACE_S):
                 log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=self.pid)
@@ -260,7 +262,7 @@ class BotSession:
                 self._hear(message)
             elif not is_told:
                 is_told = True
-                log.warning("The bot's process says what no such process says; it is ignored")
+                log.warning("The bot's process sent an unknown message, which is ignored")
             await asyncio.sleep(0)  # a bot that floods must leave the loop to the others
 
     def _hear(self, message: dict[str, Any]) -> None:
@@ -326,7 +328,7 @@ class BotSession:
             self.reason = "bot_finished"
         else:
             self.reason, self.detail = "bot_crashed", status_in_words(status)
-        silent = not told or "early" in told  # nobody but us says it
+        silent = not told or "early" in told  # only the runner writes this event
         if self.lost or (silent and self.reason == "bot_crashed"):
             with bound_context(self.context):
                 log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
@@ -337,12 +339,12 @@ class BotSession:
             self.permit = None
 
     async def _kill_after(self, seconds: float) -> None:
-        """End a process that does not end by itself, once it has told its end."""
+        """End a process that has reported its end but does not exit."""
         await asyncio.sleep(seconds)
         self._signal(signal.SIGKILL)
 
     async def _load_within(self, seconds: float) -> None:
-        """End a bot's process that never gets as far as its bot."""
+        """End a bot's process that never calls its bot."""
         try:
             await asyncio.wait_for(self._loaded.wait(), seconds)
         except TimeoutError:

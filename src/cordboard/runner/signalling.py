@@ -1,6 +1,6 @@
 """WebRTC signalling inside the bot's process, by Pipecat's own request handler.
 
-What is told here comes from a caller: how much of it is taken is bounded.
+The messages come from a caller, so their number and size are limited.
 """
 
 import asyncio
@@ -100,11 +100,11 @@ class Signalling:
     def _take(self, candidate: str) -> bool:
         """Return whether a candidate is taken; count it."""
         if not is_fit(host_of(candidate), local=self._local):
-            log.debug("An ICE candidate of an unfit address is dropped")
+            log.debug("An ICE candidate with a forbidden address is dropped")
             return False
         self._candidates_taken += 1
         if self._candidates_taken == CANDIDATES_MAX + 1:
-            log.warning("More ICE candidates than a caller has are dropped", most=CANDIDATES_MAX)
+            log.warning("Too many ICE candidates; further ones are dropped", most=CANDIDATES_MAX)
         return self._candidates_taken <= CANDIDATES_MAX
 
     async def _connected(self, connection: Any) -> None:

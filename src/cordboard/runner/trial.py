@@ -1,4 +1,4 @@
-"""Loading a bot file as the runner would, to see whether it can be: for `cordboard doctor`.
+"""Loads a bot file as the runner would, to check it: for `cordboard doctor`.
 
 ``python -m cordboard.runner.trial FD NAME FILE`` loads it and writes what was wrong to the descriptor.
 """
@@ -20,7 +20,7 @@ def try_bot(name: str, file: str, within_s: float = LOAD_TIMEOUT_S + MARGIN_S) -
     """Load a bot file in a process of its own, which ends then; what it prints is not shown.
 
     Raises:
-        BotFileError: It cannot be loaded, in the runner's words; or not within the time.
+        BotFileError: It cannot be loaded (with the runner's message), or not within the time.
     """
     check_file(file)
     ours, theirs = os.pipe()
@@ -33,7 +33,7 @@ def try_bot(name: str, file: str, within_s: float = LOAD_TIMEOUT_S + MARGIN_S) -
     if not written:
         raise BotFileError(
             f"Bot file {file} ended the process that imported it.",
-            hint=f"It said last: {said.strip().splitlines()[-1]}" if said.strip() else "",
+            hint=f"Its last output was: {said.strip().splitlines()[-1]}" if said.strip() else "",
         )
     wrong = json.loads(written)
     if wrong:

@@ -14,7 +14,7 @@ from cordboard.contract.lease import LEASE_S
 RUNNER_ENDED: Final = signal.SIGUSR1  # what the kernel sends the fork server when the runner ends
 LINE_MAX_BYTES: Final = 1024 * 1024  # an offer is some kilobytes
 EXIT_GRACE_S: Final = 5.0
-"""How long a bot's process may take from the end of ``bot()`` to its own: exporters flush in it. As
+"""How long a bot's process may take from the end of ``bot()`` to its exit: exporters flush in it. As
 long as a bot may take to heed its cancellation; Sentry's own bound is 2 s."""
 LAG_PERIOD_S: Final = 1.0  # how often a bot's event loop tells how late it is
 

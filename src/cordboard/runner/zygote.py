@@ -1,7 +1,7 @@
-"""The fork server's owner: starts it, asks it what it loaded, forks a bot's process from it.
+"""The owner of the fork server: starts it, asks what it loaded, forks bots' processes from it.
 
 Uses the standard library's fork server; a process that it forks has Pipecat and the bot imported.
-The fork server ends when we end, and each bot when the fork server ends, whatever killed us.
+The fork server ends when the runner ends, and each bot when the fork server ends, however they end.
 
 What a bot had started and left behind becomes the fork server's child: whatever is a child there and
 no bot is an orphan, and is ended. Not so what a bot file had started at import (see ``preload``), nor

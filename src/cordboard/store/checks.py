@@ -41,7 +41,7 @@ class Checks(Shard):
             )
 
     async def evicting_policy(self) -> str | None:
-        """Return the policy by which the server gives keys away when its memory is full.
+        """Return the policy with which the server evicts keys when its memory is full.
 
         None where it gives none away, or does not tell.
         """

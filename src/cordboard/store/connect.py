@@ -36,7 +36,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
 class UrlError(ValueError):
-    """What is wrong with a URL, in words that hold nothing of it."""
+    """What is wrong with a URL, in a text that contains no part of it."""
 
 
 def connect(url: str) -> Any:
@@ -46,7 +46,7 @@ def connect(url: str) -> Any:
     the same when it is sent twice, so a retry is never a second decision.
 
     Raises:
-        SettingsError: The URL is none that this release reads.
+        SettingsError: The URL is not supported.
     """
     parts = _parts(url)
     try:
@@ -70,7 +70,7 @@ def connect(url: str) -> Any:
         raise SettingsError(f"REDIS_URL {redacted_url(url)}: {error}.") from error
     except (ValueError, TypeError) as error:  # its words may hold the value
         raise SettingsError(
-            f"REDIS_URL {redacted_url(url)}: an option of it has a value that cannot be used."
+            f"REDIS_URL {redacted_url(url)}: one of its options has an invalid value."
         ) from error
 
 
@@ -93,7 +93,7 @@ def _parts(url: str) -> SplitResult:
     """
     if url.partition("://")[0].lower() not in _SCHEMES:
         raise SettingsError(
-            f"REDIS_URL {redacted_url(url)}: its scheme is none of {', '.join(_SCHEMES)}.",
+            f"REDIS_URL {redacted_url(url)}: expected one of the schemes {', '.join(_SCHEMES)}.",
             hint="For example redis://127.0.0.1:6379/0 or redis+sentinel://HOST:26379/MASTER/0.",
         )
     if is_odd_url(url):
@@ -170,7 +170,7 @@ def _tls(parts: SplitResult) -> dict[str, Any]:
     found: dict[str, Any] = {"ssl": True} if is_tls else {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if not is_tls:
-            raise UrlError("its options are for rediss+cluster:// and rediss+sentinel:// alone")
+            raise UrlError("options are only for rediss+cluster:// and rediss+sentinel://")
         if name in _TEXTS:
             found[name] = value
         elif name == "ssl_check_hostname" and value.lower() in _TRUE | _FALSE:

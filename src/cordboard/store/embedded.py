@@ -42,7 +42,7 @@ class EmbeddedServer:
 
     Args:
         directory: Its private directory, emptied first; by default a temporary one.
-        tell: Takes each line that it prints, in a thread; by default they go into a file there.
+        tell: Called with each line that it prints, in a thread; by default they go into a file there.
         private: Listen on a socket there with a password, and not on a port of 127.0.0.1.
         environment: What the server inherits; by default all.
         readable: Let others of this user read the server's memory, for a debugger.

@@ -1,4 +1,4 @@
-"""Asking several shards at once, of which some may be away."""
+"""Asks several shards at once, some of which may be unreachable."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence

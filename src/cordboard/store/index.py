@@ -78,7 +78,7 @@ class Index(Shard):
 
         Raises:
             SessionInUseError: The id lives here.
-            SessionUsedError: The id has been another user's here.
+            SessionUsedError: The id belonged to another user here.
         """
         sid, owner = launch.session_id, (launch.user_id or "", launch.tenant_id or "")
         match await self._run("retire", self.keys.session(sid), sid, token, *owner):
@@ -113,7 +113,7 @@ def in_use(session_id: str, room: str) -> SessionInUseError:
 def used(session_id: str) -> SessionUsedError:
     """Return the error of a join whose id belongs to somebody else."""
     return SessionUsedError(
-        f"Session {session_id} has been another user's.",
+        f"Session id {session_id} belonged to another user.",
         hint="Join under another sessionId.",
         extra={"sessionId": session_id},
     )

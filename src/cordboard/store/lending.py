@@ -14,7 +14,7 @@ from cordboard.store.values import RunnerInfo
 
 
 class Lending(Store):
-    """What a runner sees of all shards.
+    """A runner's view of all shards.
 
     Args:
         shards: The shards.
@@ -64,7 +64,7 @@ class Lending(Store):
         return runner.capacity - sum(one.used for one in answers if isinstance(one, Seen))
 
     def _count(self, seen: Sequence[Seen | None], homes_each: int) -> None:
-        """Reckon how many runners there are: each is counted in the shards of its home."""
+        """Estimate how many runners there are: each is counted in the shards of its home."""
         most = max((one.runners for one in seen if one), default=0)
         self._runners = most * len(seen) // homes_each
 

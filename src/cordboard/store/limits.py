@@ -14,7 +14,7 @@ from cordboard.contract.launch import Launch
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds that one join has to keep; 0 is no bound.
+    """The limits for one join; 0 means no limit.
 
     Attributes:
         per_user: Live sessions of one user of one tenant.

@@ -1,4 +1,4 @@
-"""Redis being away, or refusing: its client's errors as ours.
+"""Redis is unreachable or refuses: its client's errors become those of the store.
 
 A server that lives may refuse all the same: it is full, fails over, lacks replicas, cannot save, or
 does not permit it. Its word for that stands at the beginning of an error, inside the error of a
@@ -54,12 +54,12 @@ _NOT_PERMITTED: Final = ("NOPERM", "user executing the script can't")  # the lat
 
 @contextmanager
 def our_errors(url: str) -> Iterator[None]:
-    """Turn Redis being away, or refusing, into ``StoreUnavailableError``."""
+    """Turn errors of a Redis that is unreachable or refuses into ``StoreUnavailableError``."""
     try:
         yield
     except AuthenticationError as error:
         raise StoreForbiddenError(
-            f"Redis at {redacted_url(url)} refuses us: {error}.",
+            f"Redis at {redacted_url(url)} refuses the login: {error}.",
             hint="Check the user and the password in REDIS_URL.",
             retry_after_s=RETRY_AFTER_S,
         ) from error
@@ -92,15 +92,15 @@ def refusal(url: str, error: ResponseError) -> StoreUnavailableError | None:
     if is_forbidden(error):
         return StoreForbiddenError(
             f"Redis at {redacted_url(url)} does not permit it: {_cause(error)}.",
-            hint="Permit its user what docs/operations.md lists; `cordboard doctor` names what lacks.",
+            hint="Give its user the rights in docs/operations.md; `cordboard doctor` names those that are missing.",
             retry_after_s=RETRY_AFTER_S,
         )
     found = set(_WORD.findall(_words(error)))
     if not isinstance(error, _REFUSALS) and found <= _OURS:
         return None
     return StoreUnavailableError(
-        f"Redis at {redacted_url(url)} takes no writes: {_cause(error)}.",
-        hint="See its log, its memory, its disk and its replicas.",
+        f"Redis at {redacted_url(url)} accepts no writes: {_cause(error)}.",
+        hint="Check its log, its memory, its disk and its replicas.",
         retry_after_s=RETRY_AFTER_S,
     )
 

@@ -49,8 +49,8 @@ class Rooms(Sessions):
 
         Raises:
             SessionInUseError: The session id is live in another room.
-            SessionUsedError: The session id has been another user's.
-            TooManySessionsError: The caller has as many live sessions as it may.
+            SessionUsedError: The session id belonged to another user.
+            TooManySessionsError: The caller has reached its limit of live sessions.
             QueueFullError: The queue is at its bound.
         """
         answer = await self.ask_accept(
@@ -293,7 +293,7 @@ def accepted(launch: Launch, answer: Sequence[Any]) -> Accepted:
             raise used(launch.session_id)
         case ["too_many", whose, most, _]:
             raise TooManySessionsError(
-                f"{_OF[whose]} has {most} live sessions, as many as it may.",
+                f"{_OF[whose]} has {most} live sessions, which is the limit.",
                 hint="End one of them, or come back later.",
                 extra={"limit": whose, "most": most},
                 retry_after_s=TOO_MANY_RETRY_S,

@@ -74,7 +74,7 @@ class ShardedStore(Lending):
         some_value(await ask_all(shard.check_permitted() for shard in self._shards))
 
     async def evicting_policy(self) -> str | None:
-        """Return the first policy by which a server of a shard gives keys away; None for none."""
+        """Return the first policy with which a server of a shard evicts keys; None for none."""
         found = await ask_all(shard.evicting_policy() for shard in self._shards)
         return next((policy for policy in found if isinstance(policy, str)), None)
 
@@ -152,7 +152,7 @@ class ShardedStore(Lending):
 
         Raises:
             SessionInUseError: The id is live in another room.
-            SessionUsedError: The id has been another user's.
+            SessionUsedError: The id belonged to another user.
         """
         home = self._home(launch.session_id)
         self._hints.free(launch.room_url)

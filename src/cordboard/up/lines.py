@@ -1,4 +1,4 @@
-"""The lines of all parts: each into the file of who said it, and all of them to our output."""
+"""The lines of all parts: each into the file of its writer, and all to the output of `up`."""
 
 import sys
 from typing import Any, Final
@@ -11,14 +11,14 @@ from cordboard.settings import Settings
 from cordboard.up.files import LogFile
 
 PARTS: Final = ("interface", "gateway", "runner", "operator")
-# Whose lines a part hands on beside its own and those of bots.
+# The service whose lines a part writes besides its own and those of bots.
 _HANDS_ON: Final = {"interface": frozenset({"browser"}), "operator": frozenset({"runner"})}
 
 
 class Lines:
     """The log files, open as long as `up` runs.
 
-    Lines of browsers have a file of their own: strangers write them, and what they write must not
+    Lines of browsers have a file of their own: strangers write them, and their lines must not
     push the interface's own lines out of the files that are kept.
 
     Raises:
@@ -41,7 +41,7 @@ class Lines:
             file.close()
 
     def speak(self, part: str, line: bytes) -> None:
-        """Write a part's line to its file and to our output."""
+        """Write a part's line to its file and to the output of `up`."""
 
         def accept(record: dict[str, Any]) -> dict[str, Any] | None:
             service = record["service"]
@@ -58,7 +58,7 @@ class Lines:
             self._speaker = "up"
 
     def write(self, speaker: str, line: bytes) -> None:
-        """Write a line into a file; say once where that fails, and where it works again."""
+        """Write a line into a file; report once when that fails, and once when it works again."""
         try:
             self._files[speaker].write(line)
         except OSError as error:
@@ -91,5 +91,5 @@ class Lines:
         except OSError as error:
             raise CordboardError(
                 f"Cannot write into the log directory {directory}: {error.strerror}.",
-                hint="Name another one with CORDBOARD_LOG_DIR.",
+                hint="Set another one with CORDBOARD_LOG_DIR.",
             ) from error

@@ -1,4 +1,4 @@
-"""Tells the secrets of a running `up` to commands of its user, and to no bot.
+"""Gives the secrets of a running `up` to commands of its user, and to no bot.
 
 Bots are processes of the same user, so permissions of files do not keep them out. The kernel says
 which process asks (SO_PEERCRED), and that one is told nothing when it is below us: the parts, the
@@ -25,11 +25,11 @@ log = get_logger("up")
 
 
 class SecretSocket:
-    """A socket in the private directory; an event loop calls ``answer`` when somebody connects.
+    """A socket in the private directory; an event loop calls ``answer`` when a process connects.
 
     Args:
         path: Its name.
-        secrets: What is told.
+        secrets: The answer.
     """
 
     def __init__(self, path: Path, secrets: Mapping[str, str]) -> None:
@@ -38,11 +38,11 @@ class SecretSocket:
         self._listener = _bound(path)
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when somebody connects."""
+        """Return the descriptor that becomes readable when a process connects."""
         return self._listener.fileno()
 
     def answer(self) -> None:
-        """Tell the next one who has connected, if it may know."""
+        """Answer the next process that has connected, if it may know the secrets."""
         with contextlib.suppress(OSError), self._listener.accept()[0] as peer:
             if _may_know(peer):
                 peer.setblocking(False)  # it fits into the socket's buffer
@@ -57,11 +57,11 @@ class SecretSocket:
 
 
 def _bound(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)  # of one that was killed: the lock of the state file is ours
+    path.unlink(missing_ok=True)  # left by a killed `up`: this one holds the lock of the state file
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     directory = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
     try:
-        # By the descriptor: a socket's name may have 107 bytes, and this directory's more.
+        # Through the descriptor: a socket's name is limited to 107 bytes, a directory's is not.
         listener.bind(f"/proc/self/fd/{directory}/{path.name}")
     finally:
         os.close(directory)
@@ -80,7 +80,7 @@ def _may_know(peer: socket.socket) -> bool:
 
 
 def _has_ended(peer: socket.socket) -> bool:
-    """Return whether the process that connected has ended: its number may be another's by now."""
+    """Return whether the process that connected has ended: another may have its id by now."""
     try:
         descriptor = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError:  # an older kernel
@@ -92,16 +92,16 @@ def _has_ended(peer: socket.socket) -> bool:
 
 
 class Orphans:
-    """Reaps what comes to us when the process that had started it has ended."""
+    """Reaps orphans that this process has adopted."""
 
     def __init__(self) -> None:
-        self._ours = children_of(os.getpid())  # of a shell that has executed us
+        self._ours = children_of(os.getpid())  # children of a shell that executed this process
         self._seen: set[int] = set()
 
     def reap(self, started: set[int]) -> None:
         """Reap those that have ended and are not among ``started``.
 
-        One that is met for the first time is left for the next call: it may be one that has just
+        One that is seen for the first time is left for the next call: it may be one that has just
         been started and is not known yet.
         """
         found = children_of(os.getpid()) - started - self._ours

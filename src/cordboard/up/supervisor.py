@@ -38,9 +38,9 @@ from cordboard.up.state import StateFile
 from cordboard.up.valkey import ValkeyLines
 
 READY_TIMEOUT_S: Final = 60.0
-# The runner ends by itself, with the reason, when a bot file takes longer than it allows.
+# The runner exits by itself, with the reason, when a bot file takes longer than it allows.
 RUNNER_READY_S: Final = LOAD_TIMEOUT_S + 20.0
-# From when on the wait is explained; a bot that loads no model is imported in half of it.
+# When the wait is explained; a bot that loads no model is imported in half of this time.
 TELL_IMPORT_S: Final = 5.0
 POLL_S: Final = 0.02
 ORPHANS_S: Final = 1.0
@@ -94,7 +94,7 @@ class Supervisor:
             CordboardError: A port is taken, another `up` runs, Redis does not answer, or a part did
             not start.
         """
-        adopt_orphans()  # so that what a bot leaves behind stays below us: see secret_socket
+        adopt_orphans()  # so that a bot's orphans stay our descendants: see secret_socket
         with StateFile() as state:
             self.lines = Lines(self.settings)
             self._listen_for_signals()
@@ -142,7 +142,7 @@ class Supervisor:
         }
 
     def _environment(self, part: str) -> dict[str, str]:
-        """Return what a part inherits: of our secrets those alone that it needs."""
+        """Return the environment of a part: of the secrets only those that it needs."""
         shared = {
             CONTROL_SECRET: self.control,
             "CORDBOARD_GATEWAY_URL": self.addresses["gateway"],
@@ -158,7 +158,7 @@ class Supervisor:
         return found
 
     def _commands(self, ports: Mapping[str, int]) -> dict[str, list[str]]:
-        # On loopback nobody else listens in, and the parts' own calls are plain HTTP.
+        # On loopback nobody can intercept, and the parts' own calls are plain HTTP.
         shared = ["--tls-cert", ""]
         shared += ["--config", self.options.config] if self.options.config else []
         bots = [word for bot in self.options.bots for word in ("--bot", bot)]
@@ -254,7 +254,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _telling_secrets(self) -> Iterator[None]:
-        """Tell commands of this user the secrets, as long as the block runs."""
+        """Give commands of this user the secrets, as long as the block runs."""
         told = {"control_secret": self.control, "redis_url": self.redis_url}
         door = SecretSocket(self.settings.state_dir / SECRET_SOCKET, told)
         loop = asyncio.get_running_loop()
@@ -326,7 +326,9 @@ class Supervisor:
         self._stop.set()
         if first:
             log.info("Stopping all parts in order", signal=number.name)
-        elif number is signal.SIGINT:  # a person at a keyboard; whoever else repeats one can wait
+        elif (
+            number is signal.SIGINT
+        ):  # a person at a keyboard; other senders that repeat a signal can wait
             self._hurried = True
             log.warning("Stopping at once", signal=number.name)
             for part in self.parts.values():

@@ -23,7 +23,7 @@ def of(store: Store, part: str) -> Agreement:
 
 
 def open_plane(settings: Settings) -> Store:
-    """Return the store as the settings that all parts share have it."""
+    """Return the store with the settings that all parts share."""
     return open_store(
         settings.redis_url_or_default,
         shards=settings.shards,
@@ -33,11 +33,11 @@ def open_plane(settings: Settings) -> Store:
 
 
 def reach(settings: Settings, part: str) -> None:
-    """Compare before the part serves; where Redis is away it is done once it is back.
+    """Compare before the part serves; if Redis is unreachable, compare when it is back.
 
     Raises:
-        DifferingError: Other parts run by other settings, and go on to.
-        StoreForbiddenError: Redis does not let this part in, or does not permit what it needs.
+        DifferingError: Other parts run with other settings, and do not end.
+        StoreForbiddenError: Redis refuses the login, or does not permit a command that this part needs.
     """
     try:
         asyncio.run(_reach(settings, part))
@@ -52,7 +52,7 @@ async def _reach(settings: Settings, part: str) -> None:
         await store.check_permitted()
         policy = await store.evicting_policy()
     if policy is not None:
-        log.warning("Redis gives keys away when its memory is full, and live calls end with them",
+        log.warning("Redis evicts keys when its memory is full, which ends live calls",
                     maxmemory_policy=policy, wanted="noeviction")  # fmt: skip
     found = of(store, part)
     try:

@@ -33,7 +33,7 @@ OPEN_PATHS: Final = ("/healthz", "/readyz")
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 PROVEN: Final = "cordboard.proven"
-"""Key of a scope: whether a request to an open path came with the secret all the same."""
+"""Key of a scope: whether a request to an open path had the secret nevertheless."""
 
 WRONG_PER_MINUTE: Final = 60
 """Wrong secrets of one address in a minute; a monitor with an old one sends four."""
@@ -54,17 +54,17 @@ def authorization(secrets: tuple[str, ...]) -> dict[str, str]:
 
 
 def of_runner(secrets: tuple[str, ...], url: str) -> tuple[str, ...]:
-    """Return what lets a caller into the runner at ``url``: its own credentials, or a secret."""
+    """Return what the runner at ``url`` accepts: its own credentials, or a control secret."""
     return (*secrets, *(runner_credential(secret, url) for secret in secrets))
 
 
 def is_local(host: str) -> bool:
-    """Return whether a server that listens on ``host`` is reached from this machine alone."""
+    """Return whether a server that listens on ``host`` is reachable from this machine only."""
     return host in LOOPBACK
 
 
 def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
-    """Refuse to listen for others without a secret, or with one that can be guessed.
+    """Refuse to listen beyond loopback without a secret, or with one that can be guessed.
 
     Raises:
         SettingsError: ``host`` is not loopback, and there is no secret or a short one.
@@ -80,7 +80,7 @@ def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
 
 
 def refuse_short(host: str, name: str, secrets: Iterable[str]) -> None:
-    """Refuse secrets that can be guessed, where others reach this server.
+    """Refuse secrets that can be guessed if others can reach this server.
 
     Raises:
         SettingsError: ``host`` is not loopback, and a secret is shorter than 16 characters.
@@ -101,8 +101,8 @@ class ControlSecretMiddleware:
         app: The application behind it.
         secrets: Gives the secrets as they are now.
         required: Whether a secret is needed. It is decided once, at the start: a server that
-            started with a secret is never open later, whatever becomes of the secret.
-        open_paths: Paths that anybody may ask.
+            started with a secret never serves without one later, whatever happens to the secret.
+        open_paths: Paths that anybody may request.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class ControlSecretMiddleware:
             await self._app(scope, receive, send)
         elif self._is_open(scope):
             scope[PROVEN] = self._is_right(scope)
-            with bound_context(EMPTY):  # nobody has shown that the session is hers
+            with bound_context(EMPTY):  # the caller has not shown that it may use the session
                 await self._app(scope, receive, send)
         elif error := self._refusal(scope):
             await refuse(error, scope, receive, send)
@@ -139,7 +139,7 @@ class ControlSecretMiddleware:
 
     def _is_right(self, scope: Scope) -> bool:
         given = _given(scope)
-        # Every comparison is made, so that the time tells nothing of which one failed.
+        # Every comparison is made, so that the time does not reveal which one failed.
         return sum(hmac.compare_digest(given, _bytes(secret)) for secret in self._known()) > 0
 
     def _known(self) -> tuple[str, ...]:
@@ -150,7 +150,9 @@ class ControlSecretMiddleware:
 
     def _refusal(self, scope: Scope) -> CordboardError | None:
         if not self._known():
-            return NotReadyError("This server has no control secret, and lets nobody in.")
+            return NotReadyError(
+                "This server has no control secret, and therefore refuses all callers."
+            )
         if self._is_right(scope):
             return None
         given = _given(scope)
@@ -164,8 +166,8 @@ class ControlSecretMiddleware:
     def _throttled(self, scope: Scope) -> CordboardError | None:
         """Count a wrong secret.
 
-        A right one is let in all the same: callers may share an address with whoever guesses, and
-        what cannot be guessed needs no lock-out that a stranger could bring about.
+        A right one is accepted nevertheless: callers may share an address with somebody who guesses, and
+        a secret that cannot be guessed needs no lock-out, which a stranger could cause.
         """
         now = time.monotonic()
         wait_s = take_all([(self._wrong.of(client_address(scope), now), 1)], now)

@@ -1,4 +1,4 @@
-"""Bodies of requests: strict types, and only values that every part can carry."""
+"""Bodies of requests: strict types, and only values that every part can encode."""
 
 import math
 from typing import Any, Final
@@ -14,7 +14,7 @@ _INTEGER_MAX: Final = 2**64 - 1
 
 
 class StrictBody(BaseModel):
-    """A JSON object whose types are taken as they are: ``"60"`` is no number, ``1`` no boolean."""
+    """A JSON object with strict types: ``"60"`` is not a number, and ``1`` is not a boolean."""
 
     model_config = ConfigDict(strict=True)
 
@@ -27,10 +27,10 @@ class StrictBody(BaseModel):
 
 
 def unfit(value: object) -> str:
-    """Return why a JSON value cannot be handed on as it is; empty where it can.
+    """Return why a JSON value cannot be forwarded as it is; an empty text if it can.
 
-    Half a character of UTF-16, NaN, infinity and numbers of more than 64 bits are read by Python's
-    decoder, and refused by what stores them or hands them to a bot.
+    Lone surrogates, NaN, infinity and numbers of more than 64 bits are read by Python's
+    decoder, but refused by the encoders on the way to a bot.
     """
     waiting = [(value, 0)]
     while waiting:
@@ -42,15 +42,15 @@ def unfit(value: object) -> str:
         elif fault := _unfit_plain(item):
             return fault
         if depth > DEPTH_MAX:
-            return f"JSON of more than {DEPTH_MAX} levels is not taken"
+            return f"JSON of more than {DEPTH_MAX} levels is not accepted"
     return ""
 
 
 def _unfit_plain(item: object) -> str:
     if isinstance(item, str):
-        return "" if item.isascii() or _is_whole(item) else "a text holds half a character"
+        return "" if item.isascii() or _is_whole(item) else "a string contains a lone surrogate"
     if isinstance(item, float):
-        return "" if math.isfinite(item) else "NaN and infinity are no JSON numbers"
+        return "" if math.isfinite(item) else "NaN and infinity are not JSON numbers"
     if isinstance(item, int) and not _INTEGER_MIN <= item <= _INTEGER_MAX:
         return "a whole number has more than 64 bits"
     return ""

@@ -1,4 +1,4 @@
-"""What stands before every part's routes: who asks, under which name, and how much is read."""
+"""The checks before every part's routes: the caller, the host name and the size of a request."""
 
 import ipaddress
 from collections.abc import Collection
@@ -42,14 +42,14 @@ class UnknownHostError(CordboardError):
 
 
 class LocalHostsMiddleware:
-    """Answers, on loopback, only to names of this machine.
+    """Accepts, on loopback, only host names of this machine.
 
     A page of another site can have its own name resolve to 127.0.0.1 (DNS rebinding), and then be
     of the same origin as we are. The name that the browser asks for gives it away.
 
     Args:
         app: The application behind it.
-        more: Further names, of a proxy or a tunnel that hands its own name on.
+        more: Further names, of a proxy or a tunnel that forwards its own name.
         hint: What to do about it.
     """
 
@@ -98,7 +98,7 @@ def protect(
     hosts: Collection[str] = (),
     body_max_bytes: int = BODY_MAX_BYTES,
 ) -> None:
-    """Put what every part of the plane needs before an application, the innermost first.
+    """Add the middleware that every part except the interface needs, the innermost first.
 
     Args:
         app: The application.

@@ -30,7 +30,7 @@ def install(app: FastAPI, ready: Readiness) -> None:
 
     @app.get("/readyz", tags=["health"], summary="Ready to take work")
     async def readyz(request: Request) -> Response:
-        """Answer 200 when work can be taken, else 503; the reason is for those with the secret."""
+        """Answer 200 if work can be accepted, else 503; only callers with the secret get the reason."""
         try:
             await ready()
         except CordboardError as error:

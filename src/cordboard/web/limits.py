@@ -1,4 +1,4 @@
-"""Token buckets: how much one caller may ask for, and how many lines of a kind are written."""
+"""Token buckets: they limit the requests of one caller and the lines of one kind."""
 
 import time
 from collections import OrderedDict
@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 
 
 class TooManyError(CordboardError):
-    """A person or an address asks for more than its share."""
+    """A person or an address has exceeded its limit."""
 
     status = 429
     retryable = True
@@ -30,7 +30,7 @@ class TooManyError(CordboardError):
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket: lets ``burst`` pass at once, and ``rate`` a second."""
+    """A token bucket: lets ``burst`` pass at once, and ``rate`` per second."""
 
     rate: float
     burst: float
@@ -89,9 +89,9 @@ def take_all(wanted: Iterable[tuple[Bucket, float]], now: float) -> float:
 
 @dataclass(slots=True)
 class Sampler:
-    """Lets a few lines of a kind through, and counts the others.
+    """Passes a few lines of a kind, and counts the others.
 
-    A line that every stranger can cause must not fill the log: that would drive out older lines.
+    A line that every stranger can cause must not fill the log and so push out older lines.
 
     Attributes:
         clock: Seconds that never go back.

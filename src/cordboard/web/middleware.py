@@ -26,7 +26,7 @@ SILENT_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/livez", "/
 """Asked every few seconds by machines: nobody wants a line about each."""
 
 CLAIMED: Final = "cordboard.claimed"
-"""Key of a scope: what a request said of itself and was not believed. It is in the access line."""
+"""Key of a scope: what a request claimed and is not trusted. The access line contains it."""
 
 _SESSION_HEADER: Final = HEADER_SESSION_ID.lower().encode()
 _SERVER_ERROR: Final = 500
@@ -166,7 +166,7 @@ class _Exchange:
             )
 
     def _disown(self) -> None:
-        """Make the access line the server's own: a stranger writes into nobody's session."""
+        """Make the access line the server's own: a stranger must not write into a session."""
         claimed = {
             key: value
             for key, value in (
@@ -181,7 +181,7 @@ class _Exchange:
         self._context = EMPTY
 
     def _sender(self) -> dict[str, Any]:
-        """Return who sent the request, by address, and what of it was not believed."""
+        """Return the address that sent the request, and what it claimed without being trusted."""
         client = self._scope.get("client")
         peer = {"peer": client[0]} if client and client[0] else {}
         return {**peer, **self._scope.get(CLAIMED, {})}

@@ -1,7 +1,7 @@
-"""HTTP/1.1 with bounds: on a request's head, on the time that it takes to arrive, on connections.
+"""HTTP/1.1 with limits: on a request's head, on the time in which it arrives, on connections.
 
-uvicorn's parser takes a header of any size, and waits for one for any time. These bounds stand
-before all else, as a connection costs memory and a descriptor before it has asked anything.
+uvicorn's parser accepts a header of any size, and waits for one for any time. These limits apply
+before all else, because a connection costs memory and a descriptor before it sends a request.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from cordboard.web.limits import Sampler
 HEAD_MAX_BYTES: Final = 32 * 1024
 """As large as Node's and nginx's bounds together; ours with a trace and a cookie have about 2 KB."""
 HEAD_MAX_S: Final = 10.0
-"""A head is one packet; a telephone in a tunnel needs seconds."""
+"""A head is one packet; a telephone with a bad connection needs seconds."""
 BODY_MAX_S: Final = 30.0
 """64 KB, at the 20 kbit/s of a bad mobile network."""
 CONNECTIONS_MAX: Final = 4096
@@ -34,7 +34,7 @@ _strange = Sampler()
 
 
 class _FewOfStrangers(logging.Filter):
-    """Lets a few of uvicorn's lines through that any stranger can cause before she has shown anything."""
+    """Passes a few of those lines of uvicorn that any stranger can cause without a secret."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line is written."""
@@ -57,7 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or close it where there are too many."""
+        """Accept a connection, or close it if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > _connections_max():
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")

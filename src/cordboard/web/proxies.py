@@ -1,7 +1,7 @@
-"""The proxies in front of us: who asked, and how, when a request came through one.
+"""The proxies in front of a server: the client and the scheme of a request that came through one.
 
-``X-Forwarded-For`` and ``X-Forwarded-Proto`` are headers that anybody can send. They are believed of
-the addresses in ``trusted_proxies`` alone. ``X-Forwarded-Host`` and ``Forwarded`` are never read.
+``X-Forwarded-For`` and ``X-Forwarded-Proto`` are headers that anybody can send. They are trusted from
+the addresses in ``trusted_proxies`` only. ``X-Forwarded-Host`` and ``Forwarded`` are never read.
 """
 
 import ipaddress
@@ -28,13 +28,13 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class TrustedProxies:
-    """The addresses whose headers are believed.
+    """The addresses whose headers are trusted.
 
     Args:
         names: Addresses and networks; none means loopback.
 
     Raises:
-        SettingsError: One is neither.
+        SettingsError: One is neither an address nor a network.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -46,12 +46,12 @@ class TrustedProxies:
         return found is not None and any(found in network for network in self._networks)
 
     def client(self, peer: str, forwarded: Iterable[str]) -> str:
-        """Return who asked: the last address that is no proxy of ours.
+        """Return the client: the last address that is not a trusted proxy.
 
         Args:
             peer: Who connected to us.
             forwarded: The values of X-Forwarded-For, as they came. Each proxy appends the address
-                that connected to it, so what stands left of the first foreign address is hearsay.
+                that connected to it, so anybody can have sent what is left of the first foreign address.
         """
         found = peer
         for text in reversed([part for value in forwarded for part in value.split(",")]):
@@ -67,11 +67,11 @@ class TrustedProxies:
 class ForwardedMiddleware:
     """Puts the client's address and scheme, as a trusted proxy tells them, into the scope.
 
-    The headers themselves go no further: nothing behind this reads them by mistake.
+    The headers themselves are removed, so that nothing after this reads them by mistake.
 
     Args:
         app: The application behind it.
-        proxies: Whom to believe.
+        proxies: The trusted proxies.
     """
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
@@ -109,9 +109,9 @@ class ForwardedMiddleware:
             return
         self._warned = True
         log.warning(
-            "X-Forwarded-For or -Proto was ignored: the sender is none of the trusted proxies",
+            "X-Forwarded-For or -Proto was ignored: the sender is not a trusted proxy",
             peer=peer,
-            hint="If it is your proxy, name its address or network in CORDBOARD_TRUSTED_PROXIES.",
+            hint="If it is your proxy, add its address or network to CORDBOARD_TRUSTED_PROXIES.",
         )
 
 

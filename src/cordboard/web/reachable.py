@@ -19,7 +19,7 @@ def reachable_url(host: str, port: int, *, tls: bool = False) -> str:
     """Return the URL of a server, for others.
 
     Raises:
-        UsageError: It listens everywhere, and this machine has no address that others could know.
+        UsageError: It listens on all addresses, and this machine has none that others could use.
     """
     address = _reachable(host)
     scheme = "https" if tls else "http"
@@ -36,8 +36,8 @@ def _reachable(host: str) -> str:
             if address and _is_of_others_use(address):
                 return address
     raise UsageError(
-        f"--host {host}: this machine has no route by which others would reach it.",
-        hint="Say under which address they do: --url http://ADDRESS:PORT",
+        f"--host {host}: this machine has no default route, so its address for others is not known.",
+        hint="Set the address at which they reach it: --url http://ADDRESS:PORT",
     )
 
 
@@ -51,7 +51,7 @@ def _by_route(family: socket.AddressFamily) -> str | None:
 
 
 def _by_name(family: socket.AddressFamily) -> str | None:
-    """Look this machine's name up: in a network without a way out it may have an address there."""
+    """Look up this machine's name: in a network without a default route it may have an address."""
     try:
         found = socket.getaddrinfo(socket.gethostname(), None, family)
     except OSError:

@@ -1,4 +1,4 @@
-"""Calling a runner, at an address that Redis named."""
+"""Calls to a runner, at an address from Redis."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ def runner_session(ca: str | None) -> aiohttp.ClientSession:
     """Return the connections to runners.
 
     Args:
-        ca: The authorities of their certificates, as ``tls_ca`` names them.
+        ca: The file of certificate authorities for them, as in ``tls_ca``.
     """
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust(ca)))
 
@@ -39,7 +39,7 @@ class Reply(NamedTuple):
 
 
 class TooLongError(aiohttp.ClientError):
-    """The answer is longer than any that a runner gives."""
+    """The answer is longer than any answer of a runner."""
 
 
 class RunnerClient:
@@ -59,7 +59,7 @@ class RunnerClient:
     async def ask(
         self, method: str, base: str, path: str, body: bytes | None = None, *, timeout_s: float
     ) -> Reply:
-        """Return the answer of the runner at ``base``, whatever it says.
+        """Return the answer of the runner at ``base``, whatever its status.
 
         Args:
             method: HTTP's.
@@ -98,14 +98,14 @@ def session_path(session_id: str, call: str = "") -> str:
 
 
 def _url(base: str, path: str) -> URL:
-    """Return the URL as it was written: what is called is what the credential is for."""
+    """Return the URL as it was written: the credential is for exactly this URL."""
     try:
         url = URL(base + path, encoded=True)
         fits = url.scheme in {"http", "https"} and url.host and url.raw_user is None
     except ValueError:
         fits = None
     if not fits:
-        raise aiohttp.InvalidURL(base, "no http or https address of a runner")
+        raise aiohttp.InvalidURL(base, "not an http or https URL of a runner")
     return url
 
 

@@ -8,13 +8,13 @@ from starlette.types import Receive, Scope, Send
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",
-    # nginx and others of its kind else hold a stream back until their buffer is full.
+    # nginx and similar proxies otherwise delay a stream until their buffer is full.
     "X-Accel-Buffering": "no",
 }
 
 
 class EventStream(StreamingResponse):
-    """A stream of events that is counted off when it ends, also where it never began.
+    """A stream of events that calls ``ended`` when it ends, also if it never began.
 
     Args:
         content: The events, encoded.

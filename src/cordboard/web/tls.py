@@ -14,7 +14,7 @@ class Certificate(NamedTuple):
 
 
 def checked(cert: str | None, key: str | None) -> Certificate | None:
-    """Return a certificate that can be served with; None where no file is named.
+    """Return a certificate that is checked to be usable; None if no file is given.
 
     Args:
         cert: Its file, in PEM with its chain.
@@ -30,7 +30,7 @@ def checked(cert: str | None, key: str | None) -> Certificate | None:
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(
             f"TLS certificate {cert} with key {key or cert}: {_words(error)}.",
-            hint="Name a certificate and its key, in PEM and without a passphrase.",
+            hint="Use a certificate and its key, in PEM and without a passphrase.",
         ) from error
     return Certificate(cert, key)
 
@@ -39,17 +39,17 @@ def trust(ca: str | None) -> ssl.SSLContext:
     """Return how the certificates of others are checked.
 
     Args:
-        ca: A file of authorities in PEM, which alone are trusted; None for those of the system.
+        ca: A file of authorities in PEM, the only ones to trust; None for those of the system.
 
     Raises:
-        SettingsError: The file cannot be read, or holds no authority.
+        SettingsError: The file cannot be read, or contains no authority.
     """
     try:
         return ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise SettingsError(
             f"CORDBOARD_TLS_CA: {ca}: {_words(error)}.",
-            hint="Let it name a file of certificates in PEM.",
+            hint="Set it to the name of a file of certificates in PEM.",
         ) from error
 
 

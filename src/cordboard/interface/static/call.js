@@ -133,7 +133,7 @@ export class Call {
     }
     const [track] = this.#microphone.getAudioTracks();
     this.#reach("microphone", { label: track.label });
-    track.onended = () => this.#note("The microphone has gone. Plug it in, leave, and join again.");
+    track.onended = () => this.#note("The microphone was disconnected. Plug it in, leave, and join again.");
     this.#peer = this.#newPeer(); // its offer is made while the bot starts
     this.you = new Loudness(this.#microphone);
     return true;
@@ -186,7 +186,7 @@ export class Call {
 
   #touch(isIn) {
     if (isIn) this.#note("", { of: "touch" });
-    else this.#note("Out of touch with the server; the call itself goes on. Trying again …", { of: "touch" });
+    else this.#note("No connection to the server; the call itself goes on. Trying again …", { of: "touch" });
   }
 
   async #hasEnded(status, reason) {
@@ -277,7 +277,7 @@ export class Call {
   #doesNotPlay(audio, error) {
     if (this.#isEnding()) return; // it was stopped before it began
     log.warn("The browser does not play", { error });
-    this.#note("The browser keeps the sound back: press any key, or click on the page.");
+    this.#note("The browser blocks the sound: press any key, or click on the page.");
     const again = () => !this.#isEnding() && audio.play().catch(() => {});
     addEventListener("pointerdown", again, { once: true });
     addEventListener("keydown", again, { once: true });
@@ -287,8 +287,8 @@ export class Call {
     if (this.#isEnding() || this.#reached.has("first_audio")) return;
     log.warn("Nothing was heard from the bot", { after_s: SILENT_MS / 1000, errors: this.#botErrors });
     if (this.#botErrors > 0) return; // what it said is shown already, and says more
-    this.#note("The bot is connected, and has not been heard yet.", {
-      todo: "It may wait for you to speak. If it stays silent, the command below shows what it does.",
+    this.#note("The bot is connected, but no sound has come from it yet.", {
+      todo: "It may be waiting for you to speak. If it stays silent, the command below shows what it is doing.",
       tone: "info",
       of: "silence",
     });

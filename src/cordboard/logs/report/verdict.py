@@ -130,7 +130,7 @@ def _asked(story: Story, reason: str, errors: int) -> Verdict:
     span = f" after {length(story.span_ms)}" if story.span_ms is not None else ""
     why = f"It ended{span}: {_ASKED_TO_END[reason]}."
     if story.page and not story.heard and story.has("bot.first_audio"):
-        return Verdict("warn", "The bot spoke, and the page never heard it.", (why,))
+        return Verdict("warn", "The bot spoke, but the page never heard it.", (why,))
     if story.has("bot.first_audio") or story.heard:
         return _worked(story, why, errors)
     if story.has("user.connected", "bot.connected"):
