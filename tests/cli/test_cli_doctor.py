@@ -48,7 +48,7 @@ def test_the_log_directory_is_tried(
 @pytest.mark.parametrize(
     ("compiled", "said"),
     [
-        (True, "ok    reading logs   with the parts that are in C"),
+        (True, "ok    reading logs   with the C extensions"),
         (
             False,
             "ok    reading logs   in Python alone, up to four times slower: with a C compiler and",

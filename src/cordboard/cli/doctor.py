@@ -94,7 +94,7 @@ def _configuration(args: argparse.Namespace) -> str:
     from cordboard.settings import load
 
     settings = load(args.config)
-    return f"{settings.config_file or 'no cordboard.toml here'}; every name is known"
+    return f"{settings.config_file or 'no cordboard.toml here'}; all settings are known"
 
 
 def _pipecat(_args: argparse.Namespace) -> str:
@@ -115,7 +115,7 @@ def _reading_logs(_args: argparse.Namespace) -> str:
     from cordboard.logs import compiled
 
     if compiled.are_here():
-        return "with the parts that are in C"
+        return "with the C extensions"
     return (
         "in Python alone, up to four times slower: with a C compiler and Python.h here (Debian: "
         "apt-get install gcc python3-dev), install cordboard again"

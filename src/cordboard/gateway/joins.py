@@ -30,7 +30,7 @@ async def accept(svc: "Services", body: JoinBody, session_id: str, address: str 
         svc: The services of the routes.
         body: The join.
         session_id: The id that it asked for, or that was made for it.
-        address: The address from which a public door was asked; None for a trusted caller.
+        address: The address of a public entrance's client; None for a trusted caller.
     """
     launch = body.launch(session_id, current().traceparent)
     try:

@@ -34,7 +34,7 @@ class Bounds:
         """Return the limits of a join.
 
         Args:
-            address: The address from which a public door was asked; None for a trusted caller.
+            address: The address of a public entrance's client; None for a trusted caller.
         """
         settings = self.settings
         per_tenant = settings.sessions_per_tenant

@@ -81,8 +81,8 @@ async def join(
         Header(
             alias=ADDRESS_HEADER,
             max_length=256,
-            description="Said by a public door alone: from where it was asked. The bounds of "
-            "persons and addresses hold then.",
+            description="Sent by a public entrance only: the address of its client. The limits of "
+            "persons and addresses apply then.",
         ),
     ] = None,
 ) -> JSONResponse:
