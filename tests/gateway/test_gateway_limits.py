@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from cordboard.contract.errors import SettingsError, StoreUnavailableError
+from cordboard.contract.operator_name import cold_ending
 from cordboard.gateway.app import create_app
 from cordboard.gateway.limits import ADDRESS_HEADER, Bounds, hashed, share
 from cordboard.settings import CONTROL_SECRET, Settings, load
@@ -79,6 +80,18 @@ async def test_the_last_slot_is_for_others(gateway: Gateway, starts: bool, made_
     for number in range(10):
         await gateway.start(number)
     assert (await gateway.store.session("s9")).runner_id == "r1"
+
+
+async def test_cold_runners_are_slots_too(gateway: Gateway) -> None:
+    """Where an operator starts cold runners, an office behind one address gets more than warm slots."""
+    operator = "op-1" + cold_ending(4, None)
+    await gateway.store.entries(operator, count=1, block_ms=1)  # makes the group
+    await gateway.store.announce(operator)
+    taken = [
+        (await gateway.join(number, HERE, sessionUserId=f"u-{number}"))[0] for number in range(9)
+    ]
+    assert taken == [202] * (SLOTS + 4 - 1) + [429] * 2
+    assert (await gateway.join(9, ELSEWHERE, sessionUserId="u-bob"))[0] == 202
 
 
 class Silent:
@@ -185,9 +198,9 @@ def test_one_subscriber_is_one(one: str, other: str, same: bool) -> None:
 
 @pytest.mark.parametrize(
     ("most", "slots", "expected"),
-    [(3, None, 3), (3, 4, 3), (20, 4, 3), (3, 2, 1), (3, 1, 1), (3, 0, 1), (0, 4, 0), (20, 99, 20)],
+    [(3, 0, 3), (3, 4, 3), (20, 4, 3), (3, 2, 1), (3, 1, 1), (0, 4, 0), (20, 99, 20)],
 )
-def test_the_share(most: int, slots: int | None, expected: int) -> None:
+def test_the_share(most: int, slots: int, expected: int) -> None:
     """As set, but one less than all slots; 0 stays no bound."""
     assert share(most, slots) == expected
 

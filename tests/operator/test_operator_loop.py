@@ -16,7 +16,7 @@ from cordboard.contract.launch import Launch
 from cordboard.launchers import Status
 from cordboard.operator import loop as loop_module
 from cordboard.operator.loop import Loop
-from cordboard.operator.pass_on import cold_bots_of
+from cordboard.operator.pass_on import cold_ending_of
 from cordboard.operator.place import Placer
 from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
@@ -33,6 +33,7 @@ class NotedLauncher:
     fails: bool = False
     states: dict[str, Status] = field(default_factory=dict)
     bots: frozenset[str] | None = None
+    most: int = 9
 
     def name(self, launch: Launch) -> str:
         return f"cold-{launch.session_id}-{launch.epoch}"
@@ -272,7 +273,7 @@ class TestBots:
         await plane.join(bot="other")
         await until(lambda: "launch.claimed" in plane.events("a"))
         able = NotedLauncher(bots=bots)
-        async with plane.operator("op-2" + cold_bots_of(able), able):
+        async with plane.operator("op-2" + cold_ending_of(able), able):
             record = await plane.state("a", "starting")
         assert (record.type, list(able.states)) == ("cold", ["cold-a-1"])
         assert plane.launcher.states == {}

@@ -26,9 +26,9 @@ class Bounds:
 
     settings: Settings
     store: Store
-    _slots: int | None = None
+    _slots: int = 0
     _looked_at: float = float("-inf")
-    _looking: asyncio.Task[int | None] | None = None
+    _looking: asyncio.Task[int] | None = None
 
     async def of(self, address: str | None) -> Limits:
         """Return the limits of a join.
@@ -48,7 +48,7 @@ class Bounds:
             address=hashed(address, self.settings.control_secrets),
         )
 
-    async def _count_slots(self) -> int | None:
+    async def _count_slots(self) -> int:
         """Return the slots. Joins that come during a look share its answer, and its failure."""
         if self._looking is None:
             if time.monotonic() - self._looked_at < SLOTS_KNOWN_S:
@@ -56,23 +56,23 @@ class Bounds:
             self._looking = asyncio.create_task(self._look(), name="slots")
         return await asyncio.shield(self._looking)
 
-    async def _look(self) -> int | None:
+    async def _look(self) -> int:
         try:
-            self._slots = await self.store.slots()
+            self._slots = await self.store.slots() + await self.store.cold_slots()
             self._looked_at = time.monotonic()
             return self._slots
         finally:
             self._looking = None
 
 
-def share(most: int, slots: int | None) -> int:
+def share(most: int, slots: int) -> int:
     """Return how many sessions one caller may have, of so many slots: one is left for others.
 
     Args:
         most: The setting; 0 means no limit.
-        slots: All slots of the plane, where it has warm runners.
+        slots: All slots of warm runners, and all cold runners that may run at once; 0 if unknown.
     """
-    return most if slots is None else min(most, max(slots - 1, 1))
+    return min(most, max(slots - 1, 1)) if slots else most
 
 
 def hashed(address: str, secrets: tuple[str, ...]) -> str:

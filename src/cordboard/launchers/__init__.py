@@ -15,6 +15,10 @@ class Launcher(Protocol):
     """
 
     @property
+    def most(self) -> int:
+        """How many of its runners may live at once."""
+
+    @property
     def bots(self) -> frozenset[str] | None:
         """The bots that its runners have; None if they are not known here."""
 

@@ -91,7 +91,7 @@ class KubernetesLauncher:
         self._kube = kube
         self._template = template
         self._namespace = namespace
-        self._most = most
+        self.most = most
         self._pods: dict[str, _Pod] = {}
         self._unseen: dict[str, float] = {}
         self._told_unseen: set[str] = set()
@@ -160,7 +160,7 @@ class KubernetesLauncher:
         self._promised = [at for at in self._promised if at > now - PROMISE_S]
         self._unseen = {job: at for job, at in self._unseen.items() if at > now - UNSEEN_S}
         live = {pod.job for pod in self._pods.values()} | self._unseen.keys()
-        if len(live) + len(self._promised) >= self._most:
+        if len(live) + len(self._promised) >= self.most:
             return False
         self._promised.append(now)
         return True

@@ -42,7 +42,7 @@ class ProcessLauncher:
         bots: Collection[str] | None = None,
     ) -> None:
         self._environment = environment
-        self._most = most
+        self.most = most
         self._arguments = tuple(arguments)
         self.bots = None if bots is None else frozenset(bots)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
@@ -100,7 +100,7 @@ class ProcessLauncher:
 
     async def room_for_more(self) -> bool:
         """Say whether one more may be started now."""
-        return sum(item.returncode is None for item in self._processes.values()) < self._most
+        return sum(item.returncode is None for item in self._processes.values()) < self.most
 
     async def close(self) -> None:
         """Stop reading what the processes print; they go on."""

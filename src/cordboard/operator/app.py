@@ -14,7 +14,7 @@ from cordboard.contract.errors import NotReadyError
 from cordboard.launchers import Launcher
 from cordboard.operator.loop import Loop
 from cordboard.operator.metrics import Figures
-from cordboard.operator.pass_on import cold_bots_of
+from cordboard.operator.pass_on import cold_ending_of
 from cordboard.operator.place import ColdTurn, Placer
 from cordboard.operator.runners import Runners
 from cordboard.operator.sweep import Sweeper
@@ -81,4 +81,4 @@ def create_app(
 def consumer_name(launcher: Launcher | None = None) -> str:
     """Return a unique name of this operator, with its machine and what it can start."""
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-    return name + cold_bots_of(launcher)
+    return name + cold_ending_of(launcher)

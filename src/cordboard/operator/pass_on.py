@@ -10,26 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from cordboard.contract.operator_name import cold_ending, starts
 from cordboard.launchers import Launcher, has_bot
 from cordboard.store import Entry
 
 WAIT_S: Final = 1.0  # a warm runner may be free in a moment
 KEEP_OFF_S: Final = 5.0  # the others look every second
-_COLD: Final = "/cold="
-_ALL: Final = "*"
 
 
-def cold_bots_of(launcher: Launcher | None) -> str:
-    """Return what an operator's name says of its launcher: the end of the name."""
-    if launcher is None:
-        return ""
-    return _COLD + (_ALL if launcher.bots is None else ",".join(sorted(launcher.bots)))
-
-
-def starts(operator: str, bot: str) -> bool:
-    """Return whether the operator of this name can start a cold runner for a bot."""
-    bots = operator.partition(_COLD)[2].split(",")
-    return bot in bots or _ALL in bots
+def cold_ending_of(launcher: Launcher | None) -> str:
+    """Return the end of an operator's name: what its launcher can start."""
+    return "" if launcher is None else cold_ending(launcher.most, launcher.bots)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 from cordboard import faults
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.launch import Launch, decode
+from cordboard.contract.operator_name import cold_runners
 from cordboard.contract.state import RECOVERIES_MAX
 from cordboard.store.connection import token
 from cordboard.store.keys import GROUP
@@ -18,6 +19,7 @@ from cordboard.store.values import Assignment, Entry, Expired, Recovery, Suspect
 
 REFUSALS_MAX: Final = 50  # a backstop: long before, the deadline ends a session nobody takes
 DEAD_LETTERS_MAX: Final = 1000
+OPERATOR_LIVES_MS: Final = 30_000  # it announces itself each second; a restart takes some
 RELEASED_IDLE_MS: Final = 3_600_000
 _LAST_ID: Final = "18446744073709551615-0"  # the greatest of a stream
 
@@ -253,6 +255,10 @@ class Launches(Sessions):
                     raise
                 return []
         return [str(item["name"]) for item in found if item["idle"] <= within_ms]
+
+    async def cold_slots(self) -> int:
+        """Return how many cold runners the operators that live may have at once."""
+        return sum(cold_runners(name) for name in await self.consumers(OPERATOR_LIVES_MS))
 
     async def forget_dead_consumers(self, idle_ms: int) -> None:
         """Remove consumers that have nothing left and have not been heard of for long."""

@@ -206,12 +206,17 @@ class ShardedStore(Lending):
         claim = Claim(self._number(launch.room_url), token())
         await self._home(launch.session_id).tell(launch, claim)
 
-    async def slots(self) -> int | None:
-        """Return the slots of all shards that answer; None where no warm runner lives in any."""
+    async def slots(self) -> int:
+        """Return the slots of all shards that answer."""
         found = await ask_all_soon(shard.slots() for shard in self._shards)
         some_value(found)
-        known = [one for one in found if isinstance(one, int)]
-        return sum(known) if known else None
+        return sum(one for one in found if isinstance(one, int))
+
+    async def cold_slots(self) -> int:
+        """Return the cold runners of all operators, each of which reads the queues of all shards."""
+        found = await ask_all_soon(shard.cold_slots() for shard in self._shards)
+        some_value(found)
+        return max(one for one in found if isinstance(one, int))
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False

@@ -54,19 +54,15 @@ class Standby(Shard):
             found = await self._client.zrange(self.keys.runner_free, 0, -1, withscores=True)
         return sum(max(int(score), 0) for _, score in found)
 
-    async def slots(self) -> int | None:
-        """Return all slots, taken and free, where warm runners live; None where none does."""
+    async def slots(self) -> int:
+        """Return all slots of the warm runners that live, taken and free."""
         with self._errors():
             since = await self._now_ms() - round(self.periods.lease_s * 1000)
+            alive = await self._client.zrange(self.keys.runners, since, "+inf", byscore=True)
             async with self._client.pipeline(transaction=False) as pipe:
-                pipe.zrange(self.keys.runners, since, "+inf", byscore=True)
-                pipe.zrange(self.keys.runner_free, 0, -1, withscores=True)
-                pipe.zcard(self.keys.leases)
-                alive, free, leased = await pipe.execute()
-        if not alive:
-            return None
-        of_living = set(alive)
-        return int(leased) + sum(max(int(count), 0) for one, count in free if one in of_living)
+                for runner_id in alive:
+                    pipe.hget(self.keys.runner(runner_id), "capacity")
+                return sum(int(capacity or 0) for capacity in await pipe.execute())
 
     async def runners_alive(self, within_ms: int) -> int:
         """Return how many warm runners have given a sign of life lately."""

@@ -1,0 +1,29 @@
+"""What an operator's name says of its cold runners."""
+
+import pytest
+
+from cordboard.contract.operator_name import cold_ending, cold_runners, starts
+
+
+@pytest.mark.parametrize(
+    ("bots", "bot", "expected"),
+    [
+        (None, "any", True),
+        ({"default", "sales"}, "sales", True),
+        ({"default"}, "sales", False),
+        (set(), "", False),
+    ],
+)
+def test_a_name_says_what_its_operator_starts(
+    bots: set[str] | None, bot: str, *, expected: bool
+) -> None:
+    """Both sides of the name agree, whatever stands before its end."""
+    name = "host-1-ab" + cold_ending(8, bots)
+    assert cold_runners(name) == 8
+    assert starts(name, bot or "default") is expected
+
+
+@pytest.mark.parametrize("name", ["", "host-1-ab", "host/cold=", "host/cold=x:*", "host/cold=-3:*"])
+def test_other_names_start_nothing(name: str) -> None:
+    """An operator without a launcher, or of another release, is counted for no cold runner."""
+    assert cold_runners(name) == 0
