@@ -208,10 +208,12 @@ def test_from_a_name_and_a_time_to_the_lines(folder: Path, capfd: Captured) -> N
 def test_an_opened_page_is_shown_as_such(folder: Path, capfd: Captured) -> None:
     """A session of which a page was merely opened is neither queued nor blank."""
     opened = record(1, service="browser", session="call-9", event="page.opened", boot="99999999")
-    write_lines(folder / "interface.jsonl", [encoded(opened)])
+    following = record(1, service="browser", session="call-10", boot="99999998")  # after a call
+    write_lines(folder / "interface.jsonl", [encoded(opened), encoded(following)])
     main(["sessions", "--dir", str(folder), "-o", "json"])
     states = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert {s["sessionId"]: s["state"] for s in states} == {"call-7": "ended", "call-9": "opened"}
+    found = {state["sessionId"]: state["state"] for state in states}
+    assert found == {"call-7": "ended", "call-9": "opened", "call-10": "opened"}
 
 
 def test_a_window_names_the_command_that_shows_all(folder: Path, capfd: Captured) -> None:

@@ -58,7 +58,7 @@ class Entry:
         user: Who, by name or else by id; all of them where different people joined under one id.
         people: Their ids and names.
         room: Where.
-        state: The last one that was told; ``opened`` where a page was merely opened.
+        state: The last one that was told; ``opened`` if only a page has used the id.
         reason: Why it ended.
         lines: Lines that are its own.
         errors: Those of them at error.
@@ -182,7 +182,7 @@ def _settle(entry: Entry) -> None:
     entry.people |= {page.name for page in believed.values() if page.name}
     if len(trail.joined) > 1:
         entry.user = ", ".join(trail.joined.values())
-    if not entry.state and any(step.event == "page.opened" for step in trail.steps):
+    if not entry.state and (entry.pages or any(s.event == "page.opened" for s in trail.steps)):
         entry.state = "opened"
 
 
