@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,10 +67,10 @@ class Up:
         return found
 
     def events(self, session_id: str) -> list[str]:
-        """The events of a session so far."""
+        """The events of a session so far, by time: `up` reads its parts in no order."""
         return [
             record["event"]
-            for record in self.records
+            for record in sorted(self.records, key=itemgetter("timestamp"))
             if record["sessionId"] == session_id and "event" in record
         ]
 

@@ -38,6 +38,8 @@ README_COMMANDS = {
     "cordboard call webrtc:demo --say examples/hello.wav --record answer.wav",
     "cordboard up --bot examples/echo.py",
 }
+# What make and pytest have told this run: a command of the README runs under neither.
+OF_THIS_RUN = [n for n in os.environ if n.startswith(("MAKE", "MFLAGS", "PYTEST_"))] + ["ARGS"]
 SPEAK = ("--say", "examples/hello.wav")
 
 
@@ -50,7 +52,8 @@ class Clone:
         shutil.copytree(ROOT, self.folder, ignore=shutil.ignore_patterns(*NOT_OF_THE_TREE))
         (self.folder / ".make").mkdir()
         self.env = environment(folder / "state", HOME=str(folder), TERM="xterm-256color")
-        self.env.pop("NO_COLOR", None)
+        for name in ("NO_COLOR", *OF_THIS_RUN):
+            self.env.pop(name, None)
         self.lend()
 
     def lend(self) -> None:
@@ -139,7 +142,7 @@ def test_make_test_runs_tests(clone: Clone) -> None:
     words = ("make", "test", "ARGS=-n 0 tests/contract/test_contract_ids.py")
     status, terminal = clone.screen_of(*words)
     assert status == 0, terminal.screen
-    assert re.search(r"\d+ passed in", terminal.screen)
+    assert re.search(r"\d+ passed", terminal.screen)
     assert "cordboard:" not in terminal.screen
     done = clone.in_pipe(*words)
     assert done.returncode == 0
