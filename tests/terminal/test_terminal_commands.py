@@ -264,6 +264,19 @@ def test_doctor(clone: Clone, up: Terminal) -> None:
     assert re.search(r"^ok    up +runs \(process \d+\): http", screen, re.MULTILINE)
 
 
+def test_a_closed_window_stops_up(clone: Clone, tmp_path: Path) -> None:
+    """`up` stops in order even when make leads the session, and alone gets the signal."""
+    words = ["make", "up", f"ARGS={' '.join(FREE_PORTS)}"]
+    env = {**clone.env, "XDG_STATE_HOME": str(tmp_path)}
+    with Terminal(words, cwd=clone.folder, env=env) as terminal:
+        terminal.expect("Cordboard is up")
+        terminal.hang_up()
+        until(
+            lambda: terminal.process.poll() is not None, lambda: "an end of make, after its child's"
+        )
+    assert not (tmp_path / "cordboard" / "up.json").exists()
+
+
 def test_up_in_a_pipe(clone: Clone, tmp_path: Path) -> None:
     """Records instead of a banner; SIGTERM ends it."""
     env = {**clone.env, "XDG_STATE_HOME": str(tmp_path)}

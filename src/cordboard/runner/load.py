@@ -1,8 +1,8 @@
 """Whether this runner keeps up with its calls: how late event loops run, how busy processors are.
 
-Measured with ``examples/echo.py`` on two cores, callers on the same machine: with two calls an event
-loop ran 6 ms late on average, with four 10 ms, with six 20 ms and with eight 27 ms; from six on a
-fifth of the sound was lost. Sound comes in frames of 20 ms.
+Measured with ``examples/echo.py`` on two cores that other programs used too, callers on the same
+machine: with two, four, six and eight calls an event loop ran 6, 10, 20 and 27 ms late on average, and
+4, 8, 20 and 6 % of the sound was lost. Sound comes in frames of 20 ms, from which the default is.
 """
 
 import asyncio

@@ -35,6 +35,7 @@ from cordboard.up.part import Part
 from cordboard.up.ports import HOST, free_ports
 from cordboard.up.secret_socket import Orphans, SecretSocket
 from cordboard.up.state import StateFile
+from cordboard.up.terminal import hung_up
 from cordboard.up.valkey import ValkeyLines
 
 READY_TIMEOUT_S: Final = 60.0
@@ -242,6 +243,8 @@ class Supervisor:
         watchers.append(asyncio.create_task(self._reap_orphans()))
         if self.redis is not None:
             watchers.append(asyncio.create_task(self._keep_redis(self.redis)))
+        if sys.stdin is not None and sys.stdin.isatty():
+            watchers.append(asyncio.create_task(self._wait_for_hang_up()))
         stopping = asyncio.create_task(self._stop.wait())
         try:
             done, _ = await asyncio.wait([*watchers, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -251,6 +254,10 @@ class Supervisor:
             for task in (*watchers, stopping):
                 task.cancel()
             await asyncio.gather(*watchers, stopping, return_exceptions=True)
+
+    async def _wait_for_hang_up(self) -> None:
+        await hung_up(sys.stdin.fileno())
+        log.info("The terminal was closed; stopping all parts in order")
 
     @contextlib.contextmanager
     def _telling_secrets(self) -> Iterator[None]:
