@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from redis.exceptions import ResponseError
 
@@ -248,13 +248,20 @@ class Launches(Sessions):
     async def consumers(self, within_ms: int) -> list[str]:
         """Return the consumers that have announced themselves lately, or have read something."""
         with self._errors():
-            try:
-                found = await self._client.xinfo_consumers(self.keys.launches, GROUP)
-            except ResponseError as error:
-                if not is_missing_group(error) and "no such key" not in str(error):
-                    raise
-                return []
+            found = await self._consumer_rows()
         return [str(item["name"]) for item in found if item["idle"] <= within_ms]
+
+    async def _consumer_rows(self) -> list[dict[str, Any]]:
+        """Return what Redis knows of each consumer; nothing before the group is made."""
+        try:
+            rows: list[dict[str, Any]] = await self._client.xinfo_consumers(
+                self.keys.launches, GROUP
+            )
+        except ResponseError as error:
+            if not is_missing_group(error) and "no such key" not in str(error):
+                raise
+            return []
+        return rows
 
     async def cold_slots(self) -> int:
         """Return how many cold runners the operators that live may have at once."""
@@ -263,13 +270,7 @@ class Launches(Sessions):
     async def forget_dead_consumers(self, idle_ms: int) -> None:
         """Remove consumers that have nothing left and have not been heard of for long."""
         with self._errors():
-            try:
-                found = await self._client.xinfo_consumers(self.keys.launches, GROUP)
-            except ResponseError as error:
-                if not is_missing_group(error) and "no such key" not in str(error):
-                    raise
-                return
-            for item in found:
+            for item in await self._consumer_rows():
                 if not item["pending"] and item["idle"] > idle_ms:
                     await self._client.xgroup_delconsumer(self.keys.launches, GROUP, item["name"])
 
