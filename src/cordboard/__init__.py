@@ -3,7 +3,7 @@
 The names below are all that a user's own service needs; each is imported when it is first used.
 """
 
-from cordboard.contract.typed import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cordboard.emit import configure, current_session, get_logger, session_context
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from cordboard import emit  # noqa: PLC0415 - `cordboard logs --help` must not pay for it
+        from cordboard import emit
 
         return getattr(emit, name)
     raise AttributeError(f"module 'cordboard' has no attribute {name!r}")

@@ -7,9 +7,9 @@ costs one look into an empty dictionary.
 """
 
 import os
+from typing import Final
 
 from cordboard.contract.errors import SettingsError
-from cordboard.contract.typed import Final
 
 _SIGNALS: Final = {"kill": "SIGKILL", "stop": "SIGSTOP"}
 _armed: Final[dict[str, tuple[int, int]]] = {}
@@ -26,7 +26,7 @@ def arm(words: str) -> None:
     _passed.clear()
     if not words:
         return
-    import signal  # noqa: PLC0415 - for tests alone
+    import signal
 
     for word in filter(None, words.split(",")):
         name, _, what = word.partition("=")

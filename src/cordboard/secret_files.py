@@ -5,8 +5,9 @@ disk is full. A server must go on asking for a secret: the last good one is kept
 line says so.
 """
 
+from typing import Final, NamedTuple
+
 from cordboard.contract.errors import SettingsError
-from cordboard.contract.typed import Final, NamedTuple
 
 LENGTH_MIN: Final = 16
 """Characters; 16 random ones of 64 kinds have 96 bits, which nobody can guess."""
@@ -89,7 +90,7 @@ def _tell(key: tuple[str, str], fault: str) -> None:
     if _told.get(key, "") == fault:
         return
     _told[key] = fault
-    from cordboard.emit import get_logger  # noqa: PLC0415 - a command that only reads does without
+    from cordboard.emit import get_logger
 
     log = get_logger("settings")
     name, file = key

@@ -8,10 +8,10 @@ Secrets come from the environment or from files that it names, never from ``cord
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cordboard import faults, secret_files
 from cordboard.contract.errors import SettingsError
-from cordboard.contract.typed import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -600,7 +600,7 @@ def _state_folder() -> str:
 
 
 def _path(name: str) -> "Path":
-    from pathlib import Path  # noqa: PLC0415 - it takes 4 ms to load; a query does without
+    from pathlib import Path
 
     return Path(name)
 
@@ -636,7 +636,7 @@ def pager_command() -> str | None:
 
 def preload_bots() -> dict[str, str]:
     """Return the bots (name to file) that a fork server loads, as its runner told it."""
-    import json  # noqa: PLC0415 - most processes do without
+    import json
 
     found: dict[str, str] = json.loads(os.environ.get(PRELOAD_BOTS, "{}"))
     return found
@@ -665,7 +665,7 @@ def preload_runner() -> int | None:
 
 def tell_preload(bots: Mapping[str, str], *, landlock: bool) -> None:
     """Tell a fork server that this process starts which bots it is to load, and for whom."""
-    import json  # noqa: PLC0415 - most processes do without
+    import json
 
     os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
     os.environ[PRELOAD_RUNNER] = str(os.getpid())
@@ -726,7 +726,7 @@ def running_up() -> RunningUp | None:
 
     Its state file is locked while it lives (flock), so that a killed one is never taken for alive.
     """
-    import json  # noqa: PLC0415 - most processes do without
+    import json
 
     try:
         with up_state_file().open(encoding="utf-8") as file:
@@ -744,8 +744,8 @@ def ask_secrets(path: "Path") -> Mapping[str, str]:
     Raises:
         SettingsError: It answers this process nothing, or does not run.
     """
-    import json  # noqa: PLC0415 - most processes do without
-    import socket  # noqa: PLC0415 - as above
+    import json
+    import socket
 
     answer = b""
     directory = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
@@ -774,7 +774,7 @@ def documented() -> Iterable[tuple[str, str, object, str]]:
 
 
 def _is_locked(fd: int) -> bool:
-    import fcntl  # noqa: PLC0415 - most processes do without
+    import fcntl
 
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -791,7 +791,7 @@ def _config_path(config_file: "str | Path | None") -> "Path | None":
 
 
 def _read_toml(path: "Path") -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415 - where there is no file, a command starts sooner without
+    import tomllib
 
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -823,7 +823,7 @@ def _from_file(table: Mapping[str, Any], path: "Path | None") -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    from cordboard.contract.redaction import redact  # noqa: PLC0415 - for mistakes alone
+    from cordboard.contract.redaction import redact
 
     return redact(repr(value))
 
@@ -861,7 +861,7 @@ def _parse(name: str, env: str, text: str, default: Any) -> Any:
 
 
 def _bots(table: Mapping[str, Any], path: "Path | None") -> dict[str, str]:
-    from cordboard.contract.ids import is_bot_name  # noqa: PLC0415 - most processes do without
+    from cordboard.contract.ids import is_bot_name
 
     base = path.parent if path else _path(".")
     for name, file in table.items():
@@ -884,7 +884,7 @@ def _refuse_unknown_environment() -> None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+    from difflib import get_close_matches
 
     found = get_close_matches(name, list(known), n=1)
     return f" Did you mean {found[0]}?" if found else f" Known are {', '.join(sorted(known))}."

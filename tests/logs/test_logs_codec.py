@@ -61,7 +61,7 @@ def test_the_first_lines_and_the_others(tmp_path: Path) -> None:
 
 NEEDLESS = (
     *("asyncio", "boto3", "dataclasses", "inspect", "lightkube", "locale", "msgspec", "pathlib"),
-    *("redis", "shutil", "threading", "typing"),
+    *("redis", "shutil", "threading"),
 )
 
 

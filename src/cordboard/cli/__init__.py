@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from cordboard import __version__
 from cordboard.contract import extras
 from cordboard.contract.errors import CordboardError
-from cordboard.contract.typed import TYPE_CHECKING, Any, Final, Protocol, cast
 
 if TYPE_CHECKING:
     import io

@@ -5,9 +5,9 @@ import time
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Final, NoReturn
 
 from cordboard.contract.terminal import harmless, harmless_json, one_line
-from cordboard.contract.typed import IO, TYPE_CHECKING, Final, NoReturn
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 from cordboard.settings import pager_command
 

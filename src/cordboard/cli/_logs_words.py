@@ -4,10 +4,10 @@ import argparse
 import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room, check_session_id
-from cordboard.contract.typed import TYPE_CHECKING
 from cordboard.logs import environments
 from cordboard.logs.formats import formats_from
 from cordboard.logs.query import Query

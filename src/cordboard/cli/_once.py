@@ -1,9 +1,9 @@
 """Options that take one value: a second, different value is an error and replaces nothing."""
 
 import argparse
+from typing import Any
 
 from cordboard.contract.errors import UsageError
-from cordboard.contract.typed import Any
 
 
 class Once(argparse.Action):

@@ -1,8 +1,7 @@
 """The options for TLS that the commands of all parts share."""
 
 import argparse
-
-from cordboard.contract.typed import TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cordboard.settings import Settings

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import IO, TYPE_CHECKING, Final, Literal, NoReturn
 
 from cordboard.cli._once import once
 from cordboard.contract.errors import CordboardError, UsageError
-from cordboard.contract.typed import IO, TYPE_CHECKING, Final, Literal, NoReturn
 
 if TYPE_CHECKING:
     from cordboard.cli._logs import Progress

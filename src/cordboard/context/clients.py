@@ -63,7 +63,7 @@ def aiohttp_trace(hosts: Iterable[str]) -> Any:
     Args:
         hosts: Who may get the headers: names, or patterns with ``*``.
     """
-    from aiohttp import TraceConfig  # noqa: PLC0415 - an optional dependency
+    from aiohttp import TraceConfig
 
     is_allowed = allowed(hosts)
 

@@ -4,7 +4,7 @@ Each class carries its HTTP status, its exit code and whether trying again can h
 says what is wrong, and, where there is one, the way out.
 """
 
-from cordboard.contract.typed import ClassVar, Final
+from typing import ClassVar, Final
 
 TO_BE_LET_IN: Final = "Set BOT_CONTROL_SHARED_SECRET, or ..._FILE, to the secret of that gateway."
 """What a command says to its user when a gateway refuses it; HTTP's own hint names headers."""

@@ -1,7 +1,8 @@
 """The modules of the package's extras: a command whose extra is missing says what to install."""
 
+from typing import Final
+
 from cordboard.contract.errors import CordboardError
-from cordboard.contract.typed import Final
 
 # The modules that an extra of pyproject.toml installs; a test compares both.
 _SERVE: Final = (
@@ -45,7 +46,7 @@ def require(extra: str, what: str) -> None:
     Raises:
         NotInstalledError: One is missing; says how to install them.
     """
-    from importlib.util import find_spec  # noqa: PLC0415 - a query of logs does without
+    from importlib.util import find_spec
 
     for module in MODULES[extra]:
         try:

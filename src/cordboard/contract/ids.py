@@ -107,9 +107,9 @@ def room_token(value: object) -> str | None:
     It has one of the names that ``canonical_room`` removes, so that none is lost. Daily's name, ``t``,
     comes first, then ``token``, then the others in their order.
     """
-    from urllib.parse import parse_qsl, urlsplit  # noqa: PLC0415 - most commands meet no such room
+    from urllib.parse import parse_qsl, urlsplit
 
-    from cordboard.contract.redaction import is_secret_parameter  # noqa: PLC0415 - as above
+    from cordboard.contract.redaction import is_secret_parameter
 
     if not isinstance(value, str) or "?" not in value:
         return None
@@ -130,7 +130,7 @@ def with_token_of_room(body: object) -> object:
 
 
 def _provider_url(value: str) -> str:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - most commands meet no such room
+    from urllib.parse import urlsplit
 
     try:
         parts = urlsplit(value)
@@ -157,7 +157,7 @@ def _host(name: str) -> str:
 
 def _normal(text: str) -> str:
     """Return a part of a URL with percent-encoding only where it is needed."""
-    from urllib.parse import quote  # noqa: PLC0415 - most commands meet no such room
+    from urllib.parse import quote
 
     def decoded(found: re.Match[str]) -> str:
         if found[1] is None:
@@ -180,7 +180,7 @@ def _without_dot_segments(path: str) -> str:
 
 
 def _without_secrets(query: str) -> str:
-    from cordboard.contract.redaction import is_secret_parameter  # noqa: PLC0415 - as above
+    from cordboard.contract.redaction import is_secret_parameter
 
     kept = [
         pair
@@ -204,7 +204,7 @@ def _no_room(value: object, why: str) -> InvalidValueError:
 
 
 def _shown(value: object, limit: int = 80) -> str:
-    from cordboard.contract.redaction import redact  # noqa: PLC0415 - for mistakes alone
+    from cordboard.contract.redaction import redact
 
     text = ascii(redact(value) if isinstance(value, str) else value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

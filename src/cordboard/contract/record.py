@@ -3,7 +3,7 @@
 The writer (emit) and the reader (logs) meet here and nowhere else.
 """
 
-from cordboard.contract.typed import Final, Literal
+from typing import Final, Literal
 
 TIMESTAMP: Final = "timestamp"
 LEVEL: Final = "level"

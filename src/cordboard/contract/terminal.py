@@ -2,8 +2,7 @@
 
 import re
 from functools import cache
-
-from cordboard.contract.typed import Final
+from typing import Final
 
 _CONTROL: Final = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"

@@ -1,9 +1,9 @@
 """How URLs are shown: never with a user, a password or a query."""
 
 import re
+from typing import Final
 
 from cordboard.contract.errors import SettingsError
-from cordboard.contract.typed import Final
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9._-]*)(?::[0-9]{1,5})?"
@@ -28,7 +28,7 @@ def redacted_url(url: str) -> str:
 
 def is_odd_url(url: str) -> bool:
     """Return whether a URL has an invalid port, or its hosts end within its password."""
-    from urllib.parse import urlsplit  # noqa: PLC0415 - most commands meet no such URL
+    from urllib.parse import urlsplit
 
     try:
         parts = urlsplit(url)

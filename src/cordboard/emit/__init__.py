@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
     """Import the machinery (msgspec, 30 ms) when the first name of it is used."""
     if name not in __all__:
         raise AttributeError(f"module 'cordboard.emit' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - see above
+    from importlib import import_module
 
     value = getattr(import_module(f"cordboard.emit.{_HOMES.get(name, 'setup')}"), name)
     globals()[name] = value

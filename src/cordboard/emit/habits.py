@@ -83,7 +83,7 @@ def _take_extra(value: Any, kept: dict[str, Any]) -> None:
 
 def _call_stack() -> str:
     """Return the stack of whoever calls a logger, the innermost call last."""
-    import traceback  # noqa: PLC0415 - 3 ms that a program without stacks need not pay
+    import traceback
 
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the standard library's own way
     while frame is not None and _is_logger(frame):

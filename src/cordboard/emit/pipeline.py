@@ -184,7 +184,7 @@ class Pipeline:
 
 
 def _configure_by_environment() -> None:
-    from cordboard.emit.setup import configure  # noqa: PLC0415 - setup imports this module
+    from cordboard.emit.setup import configure
 
     configure(DEFAULT_SERVICE)
 

@@ -178,7 +178,7 @@ def error_value(error: object, cuts: Cuts | None = None) -> dict[str, str]:
 def _stack(error: Any, cuts: Cuts) -> str:
     if not getattr(type(error), "traced", True):  # of ours: the words say all
         return ""
-    import traceback  # noqa: PLC0415 - 3 ms that a program without errors need not pay
+    import traceback
 
     try:
         frames = sum(1 for _ in traceback.walk_tb(error.__traceback__))

@@ -49,19 +49,19 @@ def configure(
     pipeline.open(fd)
     _set_level(known or "info")
     if redact:
-        from cordboard.contract.redaction import redact_also  # noqa: PLC0415 - few need it
+        from cordboard.contract.redaction import redact_also
 
         redact_also(redact)
     if carry:
         threads.install()
     if bridges:
-        from cordboard.emit.bridges import install  # noqa: PLC0415 - imports logging
+        from cordboard.emit.bridges import install
 
         install()
     if session_from_environment:
         _bind_from_environment()
     if capture_print:
-        from cordboard.emit import printed  # noqa: PLC0415 - few need it
+        from cordboard.emit import printed
 
         printed.install()
     if known is None:
@@ -88,7 +88,7 @@ def _pretty_for(fd: int, form: str | None, *, color: bool) -> Callable[[bytes], 
     terminal = fd >= 0 and os.isatty(fd)
     if form == "json" or (form != "pretty" and not terminal):
         return None
-    from cordboard.emit.pretty import painter  # noqa: PLC0415 - people only
+    from cordboard.emit.pretty import painter
 
     return painter(color=color and terminal)
 

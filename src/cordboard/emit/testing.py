@@ -39,8 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Wake the kit when it is asked for."""
     config.addinivalue_line("markers", MARKER)
     if config.getoption("--cordboard-log"):
-        from cordboard.emit.children import Children  # noqa: PLC0415 - asleep otherwise
-        from cordboard.emit.conformance import Kit  # noqa: PLC0415 - likewise
+        from cordboard.emit.children import Children
+        from cordboard.emit.conformance import Kit
 
         root, report = str(config.rootpath), config.getoption("--cordboard-log-report")
         wanted = config.getoption("--cordboard-log-children") and not _only_shares_out(config)
@@ -63,7 +63,7 @@ def cordboard_canary() -> Callable[..., None]:
     message), with ``bind=False`` when the service itself has to bind it. A line that names one
     session's id and carries another's, or none, fails the test.
     """
-    from cordboard.emit.canary import canary  # noqa: PLC0415 - asleep otherwise
+    from cordboard.emit.canary import canary
 
     def run(work: Callable[[str], Any], *, bind: bool = True) -> None:
         _fail_for(canary(work, bind=bind))
@@ -74,7 +74,7 @@ def cordboard_canary() -> Callable[..., None]:
 @pytest.fixture
 def cordboard_async_canary() -> Callable[..., Coroutine[Any, Any, None]]:
     """Do what ``cordboard_canary`` does, awaited, in the loop of an asynchronous test."""
-    from cordboard.emit.canary import async_canary  # noqa: PLC0415 - asleep otherwise
+    from cordboard.emit.canary import async_canary
 
     async def run(work: Callable[[str], Coroutine[Any, Any, Any]], *, bind: bool = True) -> None:
         _fail_for(await async_canary(work, bind=bind))

@@ -1,6 +1,7 @@
 """Whose line it is: what it says itself, or what can be concluded, and from what."""
 
 from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import (
     BOOT,
@@ -18,7 +19,6 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.line import Attribution
 from cordboard.logs.page import BROWSER, CLOSED
 from cordboard.logs.times import HIGHEST, LOWEST, shifted

@@ -1,6 +1,7 @@
 """What carriers put around a line: CRI, ``kubectl --timestamps``, Docker's JSON."""
 
-from cordboard.contract.typed import Final, NamedTuple
+from typing import Final, NamedTuple
+
 from cordboard.logs.codec import decode
 from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import key_of_text, matched_key

@@ -5,8 +5,7 @@ Both read the same: where the standard library would be more tolerant, msgspec d
 """
 
 from collections.abc import Callable
-
-from cordboard.contract.typed import Any, Final
+from typing import Any, Final
 
 _FEW: Final = 1000
 _SURROGATES: Final = ("\\ud", "\\uD")  # one half alone is no text; json would take it
@@ -49,7 +48,7 @@ class Decoder:
         if any(mark in shown for mark in _SURROGATES):
             return self._by_msgspec(text)
         if self._plain is None:
-            from json import JSONDecoder  # noqa: PLC0415 - msgspec may have been loaded before
+            from json import JSONDecoder
 
             self._plain = JSONDecoder(parse_float=_finite, parse_constant=_refused).decode
         try:
@@ -62,7 +61,7 @@ class Decoder:
         return self(text)
 
     def _loaded(self) -> Callable[[bytes | str], Any]:
-        import msgspec  # noqa: PLC0415 - see above
+        import msgspec
 
         self._error = msgspec.DecodeError
         self._quick = msgspec.json.Decoder().decode
@@ -85,6 +84,6 @@ decode: Final = Decoder()
 
 def encode(value: Any) -> bytes:
     """Return a value as compact JSON."""
-    import msgspec  # noqa: PLC0415 - lines of ours are handed on as they are
+    import msgspec
 
     return msgspec.json.encode(value)

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-
-from cordboard.contract.typed import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 REASONS: Final[dict[str, str]] = {
     "no_such_pod": "there is no such pod",

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
-from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.carriers import Inner, unwrap
 from cordboard.logs.codec import decode
 from cordboard.logs.formats import Formats

@@ -16,10 +16,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.contract import extras
 from cordboard.contract.errors import CordboardError, SettingsError
-from cordboard.contract.typed import TYPE_CHECKING, Any, Final
 from cordboard.logs.patterns import pattern
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
@@ -91,7 +91,7 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
     Raises:
         CordboardError: This release, or this installation, has no such source.
     """
-    from importlib.util import find_spec  # noqa: PLC0415 - a folder's source is there
+    from importlib.util import find_spec
 
     module = f"{_ROOM}.{kind}"
     if find_spec(module) is None:

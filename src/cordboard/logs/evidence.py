@@ -3,9 +3,9 @@
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from cordboard.contract.record import SERVICE, SERVICES, SESSION_ID
-from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.attribution import Trail
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall

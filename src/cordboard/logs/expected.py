@@ -1,9 +1,9 @@
 """Who should have spoken of a session, concluded from what the others said of it."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from cordboard.contract.record import SERVICES
-from cordboard.contract.typed import Final
 from cordboard.logs.attribution import Step, Trail
 
 _BY_EVENT: Final[dict[str, tuple[str, ...]]] = {

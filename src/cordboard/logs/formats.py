@@ -1,6 +1,7 @@
 """How lines that are not ours are read: which of their keys mean what, and which clock they have."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.record import (
@@ -17,7 +18,6 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.contract.typed import Any, Final, NamedTuple
 
 DEFAULT_NAMES: Final[dict[str, tuple[str, ...]]] = {
     TIMESTAMP: ("timestamp", "time", "ts", "@timestamp", "datetime", "asctime", "date", "t"),

@@ -1,7 +1,8 @@
 """What a line of ours tells without being decoded: enough to count it and to hand it on as it is."""
 
+from typing import Final, NamedTuple
+
 from cordboard.contract.record import SERVER_PREFIX
-from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.line import Attribution
 from cordboard.logs.records import is_text
 from cordboard.logs.stamps import OWN_START, tail_at

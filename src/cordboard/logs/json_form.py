@@ -1,9 +1,9 @@
 """A line as bytes: as it was found, or as JSON, which is the same where it is a record of ours."""
 
 import re
+from typing import Final
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.contract.typed import Final
 from cordboard.logs.codec import decode, encode
 from cordboard.logs.line import Line
 from cordboard.logs.patterns import pattern

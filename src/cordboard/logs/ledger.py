@@ -5,8 +5,8 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from operator import lt
+from typing import Final, NamedTuple
 
-from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import tail_at

@@ -1,6 +1,6 @@
 """One line as it was read: what every stage after the decoding works with."""
 
-from cordboard.contract.typed import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Attribution = Literal["explicit", "inherited", "inferred", "absent"]
 """How a line's session is known: it says so; a raw line of a one-session process; concluded; not."""

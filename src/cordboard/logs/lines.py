@@ -7,8 +7,8 @@ splits.
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
 
-from cordboard.contract.typed import Any, NamedTuple, Protocol
 from cordboard.logs import compiled
 
 _key = itemgetter(0)

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, compress, count, repeat
 from operator import attrgetter, eq, itemgetter
+from typing import Final, NamedTuple
 
-from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.lines import Lines, Listed, merged_places, places
 from cordboard.logs.scan import Batch
 from cordboard.logs.stamps import tail_at

@@ -1,8 +1,8 @@
 """Whether a session that a window does not show has lines elsewhere: asked only where nothing was found."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from cordboard.contract.typed import Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.packed import PackedTape
 from cordboard.logs.query import Query

@@ -2,8 +2,8 @@
 
 import os
 import sys
+from typing import Any, Final
 
-from cordboard.contract.typed import Any, Final
 from cordboard.logs.coverage import Shortfall
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -99,7 +99,7 @@ class _Gzip:
     """The one interface of both kinds over zlib."""
 
     def __init__(self) -> None:
-        import zlib  # noqa: PLC0415 - for .gz files alone
+        import zlib
 
         self._engine = zlib.decompressobj(wbits=31)
 
@@ -121,7 +121,7 @@ class _Gzip:
 
 def _zstd() -> Any:
     if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415 - for .zst files alone
+        from compression import zstd
     else:
-        from backports import zstd  # noqa: PLC0415 - for .zst files alone
+        from backports import zstd
     return zstd.ZstdDecompressor()

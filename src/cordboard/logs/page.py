@@ -3,7 +3,7 @@
 A page's lines are in JavaScript (`interface/static/call.js`); a test compares them.
 """
 
-from cordboard.contract.typed import Final
+from typing import Final
 
 BROWSER: Final = "browser"
 """The service of a page's lines. Whoever is signed in can write some: they are a claim."""

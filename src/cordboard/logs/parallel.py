@@ -5,8 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-
-from cordboard.contract.typed import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +27,7 @@ def spread(
     waiting = list(items)
     if len(waiting) <= 1 or hands == 1:
         return [work(item) for item in waiting]
-    from threading import Thread  # noqa: PLC0415 - of one stream, a query does without
+    from threading import Thread
 
     results: list[Result | None] = [None] * len(waiting)
     errors: list[BaseException] = []
@@ -94,7 +93,7 @@ def shared(work: Callable[[int], Any], count: int, alone: Callable[[], None]) ->
         with os.fdopen(answers, "rb") as file:
             told = file.read()
     except BaseException:
-        from signal import SIGKILL  # noqa: PLC0415 - most queries do without
+        from signal import SIGKILL
 
         os.kill(child, SIGKILL)
         raise

@@ -5,8 +5,7 @@ session a tenth of its time.
 """
 
 import re
-
-from cordboard.contract.typed import Any, AnyStr, cast
+from typing import Any, AnyStr, cast
 
 
 class _Pattern:

@@ -1,8 +1,8 @@
 """Where some bytes stand in files, and which numbers lines have: by the C part, `cordboard.logs._search`."""
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
-from cordboard.contract.typed import Final
 from cordboard.logs import compiled
 from cordboard.logs.ledger import Run, joined
 from cordboard.logs.parallel import HANDS

@@ -6,9 +6,9 @@ alone (compact JSON, one spelling), the term is for lines in our own form, and a
 
 import re
 from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import LEVELS
-from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 
@@ -67,7 +67,7 @@ def _literal_of(pattern: re.Pattern[str]) -> list[bytes]:
     """Return the longest literal that whatever matches must hold; nothing where none is sure."""
     if pattern.flags & re.IGNORECASE:
         return []
-    import re._parser as parser  # type: ignore[import-not-found]  # noqa: PLC0415 - with --grep alone
+    import re._parser as parser  # type: ignore[import-not-found]
 
     runs = [""]
     for kind, value in parser.parse(pattern.pattern, pattern.flags):

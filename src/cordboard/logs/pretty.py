@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, Final
 from zlib import crc32
 
 from cordboard.contract.record import (
@@ -16,7 +17,6 @@ from cordboard.contract.record import (
     TIMESTAMP,
 )
 from cordboard.contract.terminal import harmless, one_line
-from cordboard.contract.typed import Any, Final
 from cordboard.logs.codec import encode
 from cordboard.logs.line import Line
 

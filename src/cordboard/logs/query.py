@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.ids import canonical_room
@@ -14,7 +15,6 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.contract.typed import Any, NamedTuple
 from cordboard.logs.times import HIGHEST, LOWEST
 
 Predicate = Callable[[Mapping[str, Any]], bool]

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, starmap
+from typing import Any, Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.contract.typed import Any, Final, Literal
 from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.entries import Entry
@@ -178,11 +178,11 @@ class Reader:
         if not self.query.follow:
             yield from self._what_is_there()
             return
-        from cordboard.logs.follow import Follower  # noqa: PLC0415 - most queries do without
+        from cordboard.logs.follow import Follower
 
         live = Follower(self._tracks, self._learn)
         if self.query.services:
-            from cordboard.logs.unheard import unheard_so_far  # noqa: PLC0415 - as above
+            from cordboard.logs.unheard import unheard_so_far
 
             for words in unheard_so_far(self.query, self.tracks):
                 self.warn(words)

@@ -6,6 +6,7 @@ What a line does not say is absent, not guessed.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any, Final
 
 from cordboard.contract.record import (
     BOOT,
@@ -34,7 +35,6 @@ from cordboard.contract.record import (
     level_from_name,
     level_from_number,
 )
-from cordboard.contract.typed import Any, Final
 from cordboard.logs.codec import decode, encode
 from cordboard.logs.formats import Formats
 from cordboard.logs.patterns import pattern

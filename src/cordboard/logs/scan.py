@@ -1,8 +1,8 @@
 """One stream in batches: search by bytes, then keys, then only what is in the window."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
-from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary

@@ -9,8 +9,8 @@ in it.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
+from typing import Any, Final
 
-from cordboard.contract.typed import Any, Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.entries import Entry
 from cordboard.logs.lines import Listed

@@ -5,8 +5,8 @@ further from it in the course of a join is moved, by no more than what its own s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
-from cordboard.contract.typed import Final, NamedTuple
 from cordboard.logs.attribution import Step
 from cordboard.logs.times import seconds
 

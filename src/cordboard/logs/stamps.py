@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any, Final
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.contract.typed import Any, Final
 from cordboard.logs.codec import decode
 from cordboard.logs.formats import Formats
 from cordboard.logs.patterns import pattern

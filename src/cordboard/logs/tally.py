@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
-from cordboard.contract.typed import Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
 from cordboard.logs.evidence import (
@@ -158,7 +158,7 @@ class Tally:
         """Return whether lines of a session that the window does not show are outside of it."""
         if query.session is None or query.follow or not (query.since or query.until):
             return False
-        from cordboard.logs.outside import lines_outside  # noqa: PLC0415 - most queries do without
+        from cordboard.logs.outside import lines_outside
 
         self.outside = lines_outside(query.session, tracks)
         return self.outside > 0
@@ -206,14 +206,14 @@ def _unheard(
     query: Query, returned: Iterable[str], tracks: Sequence[Track], trail: Trail | None
 ) -> Iterator[tuple[str, Shortfall]]:
     if set(query.services) - set(returned) and not query.follow:
-        from cordboard.logs.unheard import unheard_services  # noqa: PLC0415 - most queries do without
+        from cordboard.logs.unheard import unheard_services
 
         yield from unheard_services(query, returned, tracks, trail)
 
 
 def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
     """Yield what is known of why there is no line."""
-    from datetime import UTC, datetime  # noqa: PLC0415 - most queries do without
+    from datetime import UTC, datetime
 
     now = timestamp(datetime.now(UTC))
     last = latest(tracks) if query.since else None
@@ -222,7 +222,7 @@ def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
     elif last is not None and last < query.first:
         yield f"The last line that is kept is of {last.decode()}, before the window."
     elif query.user or query.room:
-        from cordboard.logs.unheard import unheard_people  # noqa: PLC0415 - most queries do without
+        from cordboard.logs.unheard import unheard_people
 
         yield from unheard_people(query, tracks)
 

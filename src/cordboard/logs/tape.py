@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from itertools import compress
 from itertools import count as count_up
 from operator import eq, itemgetter, lt
+from typing import Final, Protocol
 
 from stringzilla import count, find, rfind
 
-from cordboard.contract.typed import Final, Protocol
 from cordboard.logs import compiled
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import begins

@@ -6,9 +6,9 @@ A *key* is a timestamp of the contract as bytes: 27 of them, UTC, so that keys s
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 
 from cordboard.contract.errors import UsageError
-from cordboard.contract.typed import Final
 from cordboard.logs.patterns import pattern
 
 KEY_BYTES: Final = 27

@@ -5,8 +5,8 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from operator import le
+from typing import Any, Final, NamedTuple
 
-from cordboard.contract.typed import Any, Final, NamedTuple
 from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import parted

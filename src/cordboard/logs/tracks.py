@@ -3,9 +3,9 @@
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import IO, Final
 
 from cordboard.contract.errors import CordboardError, NotFoundError
-from cordboard.contract.typed import IO, Final
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.parallel import spread
@@ -122,7 +122,7 @@ class Tracks:
             self.found += spread(self._fetched, remote, _FETCHERS)
 
     def _fetched(self, stream: Stream) -> Track:
-        from tempfile import TemporaryFile  # noqa: PLC0415 - for remote streams alone
+        from tempfile import TemporaryFile
 
         spool: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed with all others
         with self._lock:

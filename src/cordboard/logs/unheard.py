@@ -124,7 +124,7 @@ def _is_behind(track: Track, block: Block, name: str, needle: str) -> bool:
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
     """Return the known name that is nearest, or else what there is, to be put behind a sentence."""
-    from difflib import get_close_matches  # noqa: PLC0415 - for a name that nobody bears
+    from difflib import get_close_matches
 
     heard = sorted(known)
     spelt = {each.lower(): each for each in (*SERVICES, *heard)}

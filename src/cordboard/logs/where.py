@@ -15,10 +15,10 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final, NoReturn
 
 from cordboard.contract.errors import UsageError
 from cordboard.contract.record import LEVEL, LEVELS
-from cordboard.contract.typed import Any, Final, NoReturn
 from cordboard.logs.prefilter import Term
 
 Predicate = Callable[[Mapping[str, Any]], bool]

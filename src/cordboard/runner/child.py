@@ -171,7 +171,7 @@ def _set_environment(context: Context) -> None:
         if name != "REDIS_URL":
             os.environ.pop(name, None)
     inject_environment(context, os.environ)
-    from cordboard.runner import observers  # noqa: PLC0415 - imports Pipecat
+    from cordboard.runner import observers
 
     already = os.environ.get("PIPECAT_SETUP_FILES", "")
     os.environ["PIPECAT_SETUP_FILES"] = os.pathsep.join(filter(None, [already, observers.__file__]))
@@ -230,8 +230,8 @@ class _Life:
         return "bot_crashed", detail
 
     async def _run_bot(self, writer: asyncio.StreamWriter) -> str:
-        from cordboard.runner.arguments import runner_arguments  # noqa: PLC0415
-        from cordboard.runner.preload import bot_named  # noqa: PLC0415
+        from cordboard.runner.arguments import runner_arguments
+        from cordboard.runner.preload import bot_named
 
         bot = bot_named(self.start.bot)
         await wire.send(writer, {"loaded": True})
@@ -278,7 +278,7 @@ class _Life:
 
     async def _answer(self, message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if self._signalling is None:
-            from cordboard.runner.signalling import Signalling  # noqa: PLC0415
+            from cordboard.runner.signalling import Signalling
 
             assert self._connection is not None  # noqa: S101 - made in run()
             self._signalling = Signalling(self._connection, local=self.start.local)
@@ -296,7 +296,7 @@ class _ExitedError(Exception):
 
 async def _tell_absence(connection: Any, seconds: float, writer: asyncio.StreamWriter) -> None:
     """Report when nobody has been connected for a while; the supervisor then stops the bot."""
-    from cordboard.runner.presence import wait_until_absent  # noqa: PLC0415
+    from cordboard.runner.presence import wait_until_absent
 
     await wait_until_absent(connection, seconds)
     log.info("Nobody has been connected for a while; the session ends", seconds=seconds)

@@ -80,7 +80,7 @@ class TurnLog:
 
 async def setup_pipeline_worker(worker: Any) -> None:
     """Add our observers to a pipeline."""
-    from pipecat.observers.user_bot_latency_observer import (  # noqa: PLC0415 - only with turns
+    from pipecat.observers.user_bot_latency_observer import (
         UserBotLatencyObserver,
     )
 

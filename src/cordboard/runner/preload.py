@@ -195,16 +195,16 @@ def _end_all(us: int, runner: int, _number: int, _frame: FrameType | None) -> No
 
 def _import_pipecat() -> None:
     """Import what every bot over WebRTC needs, whether or not its file names it."""
-    import aiortc  # noqa: F401, PLC0415
-    import pipecat.audio.vad.silero  # noqa: PLC0415
-    import pipecat.pipeline.worker  # noqa: PLC0415
-    import pipecat.runner.types  # noqa: PLC0415
-    import pipecat.transports.smallwebrtc.request_handler  # noqa: PLC0415
-    import pipecat.transports.smallwebrtc.transport  # noqa: PLC0415
-    import pipecat.workers.runner  # noqa: F401, PLC0415
+    import aiortc  # noqa: F401
+    import pipecat.audio.vad.silero
+    import pipecat.pipeline.worker
+    import pipecat.runner.types
+    import pipecat.transports.smallwebrtc.request_handler
+    import pipecat.transports.smallwebrtc.transport
+    import pipecat.workers.runner  # noqa: F401
 
-    import cordboard.runner.child  # noqa: PLC0415
-    import cordboard.runner.observers  # noqa: F401, PLC0415
+    import cordboard.runner.child
+    import cordboard.runner.observers  # noqa: F401
 
 
 def _threads() -> int:

@@ -254,7 +254,7 @@ class Zygote:
             return {pid for pid, _ in known - self._not_theirs}
 
     def _start(self, start: BotStart, control: socket.socket, *pipes: Connection) -> Any:
-        from cordboard.runner import child  # noqa: PLC0415 - the children's module
+        from cordboard.runner import child
 
         with self._one_at_a_time:
             if not self._server or _has_ended(_helpers()[0]):
@@ -367,13 +367,13 @@ def _has_ended(pid: int) -> bool:
 
 
 def _report(answer: Connection) -> None:
-    from cordboard.runner import preload  # noqa: PLC0415 - loaded by the fork server
+    from cordboard.runner import preload
 
     _tell(answer, preload.report())
 
 
 def _try_bots(answer: Connection) -> None:
-    from cordboard.runner import preload  # noqa: PLC0415 - loaded by the fork server
+    from cordboard.runner import preload
 
     failure = None
     try:

@@ -58,6 +58,6 @@ def open_store(
         raise SettingsError(f"CORDBOARD_SHARDS is {shards}: at least 1 is needed.")
     if shards == 1:
         return Store(url, Keys(shard_tags(1)[0], lease_s, record_kept_s))
-    from cordboard.store.shards import ShardedStore  # noqa: PLC0415 - it is made of stores
+    from cordboard.store.shards import ShardedStore
 
     return ShardedStore(url, shards, lease_s, record_kept_s)

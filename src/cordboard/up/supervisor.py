@@ -364,7 +364,7 @@ class Supervisor:
             or not self.parts["gateway"].alive
         ):
             return
-        from cordboard.up.farewell import leave_all  # noqa: PLC0415 - starting must not wait for it
+        from cordboard.up.farewell import leave_all
 
         try:
             left = await leave_all(self.addresses["gateway"], self.control)

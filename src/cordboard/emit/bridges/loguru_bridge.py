@@ -96,7 +96,7 @@ def _is_console(handler: Any) -> bool:
 
 def install(threshold: int) -> None:
     """Take over all records of loguru from ``threshold`` on."""
-    from loguru import logger  # noqa: PLC0415 - an optional dependency
+    from loguru import logger
 
     core: Any = vars(logger)["_core"]  # there is no public way to stay after remove()
     if isinstance(core.handlers, _Handlers):

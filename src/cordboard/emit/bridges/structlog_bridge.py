@@ -14,7 +14,7 @@ from cordboard.emit.pipeline import pipeline
 
 def install(threshold: int) -> None:
     """Make structlog speak through the pipeline, unless the program has configured it."""
-    import structlog  # noqa: PLC0415 - an optional dependency
+    import structlog
 
     if structlog.is_configured():
         return
@@ -28,7 +28,7 @@ def install(threshold: int) -> None:
 
 def _bound_logger(threshold: int) -> type[Any]:
     """Return structlog's own class, except that ``log`` takes any number, as others' do."""
-    import structlog  # noqa: PLC0415 - an optional dependency
+    import structlog
 
     known: Any = structlog.make_filtering_bound_logger(threshold)
 
@@ -49,7 +49,7 @@ def processor(_logger: object, method: str, event: MutableMapping[str, Any]) -> 
     Raises:
         structlog.DropEvent: Always; structlog takes it as: nothing left to do.
     """
-    from structlog import DropEvent  # noqa: PLC0415 - an optional dependency
+    from structlog import DropEvent
 
     try:
         _write(method, dict(event))

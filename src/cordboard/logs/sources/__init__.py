@@ -9,8 +9,8 @@ Each file of this package offers ``open_source(options) -> Source`` for one entr
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
-from cordboard.contract.typed import Protocol
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
 

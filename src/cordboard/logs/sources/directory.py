@@ -9,9 +9,9 @@ import resource
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any, Final
 
 from cordboard.contract.errors import NotFoundError, SettingsError
-from cordboard.contract.typed import Any, Final
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.packed import GZIP_MAGIC, ZSTD_MAGIC, PackedTape
 from cordboard.logs.query import Query
@@ -126,7 +126,7 @@ class Directory:
 
     def explain(self, query: Query) -> Sequence[str]:
         """Return what a shell would do."""
-        import shlex  # noqa: PLC0415 - for this alone
+        import shlex
 
         path = shlex.quote(self.name)
         found = f"grep -rhE '' {path}"
