@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from cordboard.emit import configure, current_session, get_logger, session_context
 
 __all__ = ["configure", "current_session", "get_logger", "session_context"]
-__version__ = "0.1.0"
+# The only place of the version: the build reads it here, and `--version` needs no metadata of the
+# installation, the look-up of which costs tens of milliseconds.
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
