@@ -333,6 +333,19 @@ class TestSweep:
         assert record.attempt == 2
         assert "lease.expired" in plane.events("a")
 
+    async def test_recovery_keeps_the_trace(self, plane: Plane) -> None:
+        """The lines of a recovery belong to the trace of the join, as all others do."""
+        trace_id = "0af7651916cd43dd8448eb211c80319c"
+        await plane.warm()
+        epoch = await plane.join(traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+        await plane.state("a", "starting")
+        await plane.store.running("a", epoch, Holder("r1", plane.stand_in.url, "warm", 42))
+        plane.stand_in.answers["/sessions/a"] = (404, {})
+        await self.overdue(plane, 1)
+        await until(lambda: "session.recovered" in plane.events("a"))
+        traces = {r["event"]: r.get("traceId") for r in plane.records if r["sessionId"] == "a"}
+        assert traces["lease.expired"] == traces["session.recovered"] == trace_id
+
     async def test_an_expiry_is_told_once(
         self, plane: Plane, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -11,9 +11,11 @@ from cordboard.contract.ids import BOT_NAME, canonical_room, check_session_id, w
 from cordboard.contract.launch import (
     DEADLINE_DEFAULT_S,
     DEADLINE_MAX_S,
+    JOIN_FIELDS,
     MAX_DURATION_DEFAULT_S,
     MAX_DURATION_MAX_S,
     Launch,
+    request_key,
 )
 from cordboard.store import Accepted, SessionRecord
 from cordboard.web.bodies import StrictBody
@@ -53,6 +55,7 @@ class JoinBody(StrictBody):
 
     model_config = ConfigDict(
         extra="allow",
+        alias_generator=request_key,  # a field that Launch does not declare fails here
         json_schema_extra={
             "examples": [
                 {
@@ -69,18 +72,18 @@ class JoinBody(StrictBody):
         description="The room: a provider's URL, or webrtc:NAME. A token in the URL's query is taken "
         "out; it becomes `token`, unless that is given."
     )
-    sessionId: SessionId = Field(None, description="1 to 128 of A-Z a-z 0-9 . _ ~ : @ -")  # noqa: N815
-    sessionUserId: Text = None  # noqa: N815 - names of the contract
-    sessionUserName: Text = None  # noqa: N815
-    sessionUserEmail: Text = None  # noqa: N815
-    tenantId: Text = None  # noqa: N815
+    session_id: SessionId = Field(None, description="1 to 128 of A-Z a-z 0-9 . _ ~ : @ -")
+    user_id: Text = None
+    user_name: Text = None
+    user_email: Text = None
+    tenant_id: Text = None
     token: Annotated[str | None, Field(max_length=8192), AfterValidator(_absent)] = Field(
         None, description="The room's token for the bot; a secret."
     )
     bot: str = Field("default", pattern=f"^{BOT_NAME}$", description="Which bot.")
     body: dict[str, Any] = Field(default_factory=dict, description="Handed to the bot.")
-    deadlineSeconds: int = Field(DEADLINE_DEFAULT_S, ge=1, le=DEADLINE_MAX_S)  # noqa: N815
-    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)  # noqa: N815
+    deadline_s: int = Field(DEADLINE_DEFAULT_S, ge=1, le=DEADLINE_MAX_S)
+    max_duration_s: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)
 
     @model_validator(mode="before")
     @classmethod
@@ -89,21 +92,20 @@ class JoinBody(StrictBody):
         return with_token_of_room(data)
 
     def launch(self, session_id: str, traceparent: str | None) -> Launch:
-        """Return the launch that this join asks for; the store draws its epoch."""
+        """Return the launch that this join requests; the store assigns its epoch.
+
+        Args:
+            session_id: The session's id, which the caller or the gateway chose.
+            traceparent: The W3C trace context of the request, if it has one.
+        """
         return Launch(
-            session_id=session_id,
-            room_url=self.room_url,
-            epoch=1,
-            user_id=self.sessionUserId,
-            user_name=self.sessionUserName,
-            user_email=self.sessionUserEmail,
-            tenant_id=self.tenantId,
-            bot=self.bot,
-            token=self.token,
-            body={**(self.model_extra or {}), **self.body},
-            deadline_s=self.deadlineSeconds,
-            max_duration_s=self.maxDurationSeconds,
-            traceparent=traceparent,
+            **{
+                **{name: getattr(self, name) for name in JOIN_FIELDS},
+                "session_id": session_id,
+                "epoch": 1,
+                "body": {**(self.model_extra or {}), **self.body},
+                "traceparent": traceparent,
+            }
         )
 
 
@@ -113,10 +115,10 @@ class LeaveBody(StrictBody):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"sessionId": "call-7"}, {"room_url": "webrtc:standup", "force": True}]
-        }
+        },
     )
 
-    sessionId: SessionId = None  # noqa: N815 - a name of the contract
+    session_id: SessionId = Field(None, alias="sessionId")
     room_url: Annotated[str | None, BeforeValidator(lambda value: value and _room(value))] = None
     force: bool = False
 

@@ -87,14 +87,14 @@ async def join(
     ] = None,
 ) -> JSONResponse:
     """Accept a join: 202 with a new session, 200 with the live one that it met."""
-    session_id = body.sessionId or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+    session_id = body.session_id or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
     adopt(
         session_id=session_id,
-        user_id=body.sessionUserId,
-        user_name=body.sessionUserName,
+        user_id=body.user_id,
+        user_name=body.user_name,
         room=body.room_url,
     )
-    if body.sessionId is None:
+    if body.session_id is None:
         log.warning("The join had no sessionId; made one")
     log.info("Join received", event="join.received", bot=body.bot)
     accepted = await accept(svc, body, session_id, address)
@@ -134,14 +134,14 @@ async def _until_runs(
 )
 async def leave(body: LeaveBody, svc: Deps) -> JSONResponse:
     """End a session, and say so only when its bot is gone."""
-    if body.sessionId is None and not (body.room_url and body.force):
+    if body.session_id is None and not (body.room_url and body.force):
         raise InvalidValueError(
             "Neither a sessionId nor a room_url with force was given.",
             hint='Send {"sessionId": ID}, or {"room_url": ROOM, "force": true}.',
         )
-    adopt(session_id=body.sessionId, room=body.room_url)
+    adopt(session_id=body.session_id, room=body.room_url)
     left: Leave = await svc.store.leave(
-        session_id=body.sessionId, room=body.room_url, force=body.force
+        session_id=body.session_id, room=body.room_url, force=body.force
     )
     faults.point("gateway.leave.decided")
     if left.session_id and left.outcome != "absent":

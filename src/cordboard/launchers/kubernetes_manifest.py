@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from cordboard.context.carrier import inject_environment
+from cordboard.context.launch import context_of
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.launch import Launch
 from cordboard.kube import load_yaml
-from cordboard.launchers.process import context_of
 
 PREFIX: Final = "cordboard"
 SESSION_ID: Final = f"{PREFIX}/session-id"

@@ -10,6 +10,7 @@ from typing import Final
 
 from cordboard.context import Context
 from cordboard.context.carrier import inject_environment
+from cordboard.context.launch import context_of
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
 from cordboard.emit import forward_line, get_logger
@@ -132,18 +133,6 @@ class ProcessLauncher:
         # Kept for a while: an operator that looks at its session must see that it ended.
         await asyncio.sleep(300)
         self._processes.pop(name, None)
-
-
-def context_of(launch: Launch) -> Context:
-    """Return the context of a launch."""
-    return Context(
-        session_id=launch.session_id,
-        user_id=launch.user_id,
-        user_name=launch.user_name,
-        room=launch.room_url,
-        epoch=launch.epoch,
-        traceparent=launch.traceparent,
-    )
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -9,9 +9,9 @@ from typing import Final
 
 from cordboard import faults
 from cordboard.context import bound_context
+from cordboard.context.launch import context_of
 from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.emit import get_logger
-from cordboard.launchers.process import context_of
 from cordboard.operator import metrics
 from cordboard.operator.pass_on import PassOn
 from cordboard.operator.place import HandOver, Placer

@@ -7,11 +7,11 @@ from typing import Final
 
 from cordboard import faults
 from cordboard.context import bound_context
+from cordboard.context.launch import context_of
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.launchers import Launcher, has_bot
-from cordboard.launchers.process import context_of
 from cordboard.operator import metrics
 from cordboard.operator.runners import Answer, Runners
 from cordboard.store import Assignment, Entry, Store

@@ -8,7 +8,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from cordboard.contract.launch import Launch
+from cordboard.contract.launch import Launch, start_body
 from cordboard.contract.state import REASONS
 from cordboard.operator.plan import Sign
 from cordboard.web.runners import Failures, RunnerClient, session_path
@@ -29,25 +29,6 @@ class Answer(Enum):
     GONE = "the session is not its any more"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
-
-
-def start_body(launch: Launch) -> dict[str, Any]:
-    """Return the body of ``POST /start`` (contract, section 6); absent values are not written."""
-    values = {
-        "sessionId": launch.session_id,
-        "epoch": launch.epoch,
-        "room_url": launch.room_url,
-        "token": launch.token,
-        "body": launch.body,
-        "sessionUserId": launch.user_id,
-        "sessionUserName": launch.user_name,
-        "sessionUserEmail": launch.user_email,
-        "tenantId": launch.tenant_id,
-        "bot": launch.bot,
-        "attempt": launch.attempt,
-        "maxDurationSeconds": launch.max_duration_s,
-    }
-    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

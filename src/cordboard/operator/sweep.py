@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cordboard import faults
-from cordboard.context import Context, bound_context
+from cordboard.context import bound_context
+from cordboard.context.launch import context_of
 from cordboard.contract.lease import LEASE_S
 from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
@@ -115,7 +116,7 @@ class Sweeper:
             return True
         if self.launcher is None or await self.launcher.status(job) != "ended":
             return False
-        with bound_context(_context(record)):
+        with bound_context(context_of(record)):
             log.warning(
                 "A cold runner ended before its session ran", event="launch.failed", job=job
             )
@@ -123,7 +124,7 @@ class Sweeper:
 
     async def _told_expired(self, expired: Expired) -> None:
         metrics.expiries.inc()
-        with bound_context(_context(expired.record)):
+        with bound_context(context_of(expired.record)):
             log.warning(
                 "Session ended",
                 event="session.ended",
@@ -144,7 +145,7 @@ class Sweeper:
             "starting" if record.state == "starting" else "running",
         )
         action = decide(finding, self.store.periods)
-        with bound_context(_context(record)):
+        with bound_context(context_of(record)):
             if action is Action.WAIT:
                 self._tell_waiting(finding, seen)
                 return
@@ -220,7 +221,7 @@ class Sweeper:
                 runner=record.runner_id,
             )
         if recovery.outcome == "queued":
-            with bound_context(_context(record, recovery.epoch)):
+            with bound_context(replace(context_of(record), epoch=recovery.epoch)):
                 log.warning(
                     "Session queued again",
                     event="session.recovered",
@@ -233,13 +234,3 @@ class Sweeper:
                 "Session ended", event="session.ended", state=ended.state, reason=recovery.reason
             )
         return recovery.outcome
-
-
-def _context(record: SessionRecord, epoch: int | None = None) -> Context:
-    return Context(
-        session_id=record.session_id,
-        user_id=record.user_id,
-        user_name=record.user_name,
-        room=record.room_url,
-        epoch=epoch or record.epoch,
-    )

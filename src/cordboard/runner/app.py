@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from cordboard import __version__
 from cordboard.context import adopt, bound_context, current
@@ -22,7 +22,13 @@ from cordboard.contract.errors import (
     NotReadyError,
 )
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7, with_token_of_room
-from cordboard.contract.launch import MAX_DURATION_DEFAULT_S, MAX_DURATION_MAX_S, Launch
+from cordboard.contract.launch import (
+    MAX_DURATION_DEFAULT_S,
+    MAX_DURATION_MAX_S,
+    START_FIELDS,
+    Launch,
+    request_key,
+)
 from cordboard.emit import get_logger
 from cordboard.runner import load, metrics
 from cordboard.runner.heartbeat import Heartbeat
@@ -43,22 +49,23 @@ log = get_logger("runner")
 
 
 class StartBody(StrictBody):
-    """What ``POST /start`` takes."""
+    """The body of ``POST /start``."""
 
-    model_config = ConfigDict(extra="ignore")
+    # A field that Launch does not declare fails here.
+    model_config = ConfigDict(extra="ignore", alias_generator=request_key)
 
     room_url: str
-    sessionId: str | None = None  # noqa: N815 - names of the contract
+    session_id: str | None = None
     epoch: int | None = Field(None, ge=1, le=EPOCH_MAX)
     token: str | None = None
     body: dict[str, Any] = Field(default_factory=dict)
-    sessionUserId: str | None = None  # noqa: N815
-    sessionUserName: str | None = None  # noqa: N815
-    sessionUserEmail: str | None = None  # noqa: N815
-    tenantId: str | None = None  # noqa: N815
-    bot: Annotated[str, AfterValidator(lambda name: name or "default")] = "default"
+    user_id: str | None = None
+    user_name: str | None = None
+    user_email: str | None = None
+    tenant_id: str | None = None
+    bot: str = "default"
     attempt: int = Field(1, ge=1, le=EPOCH_MAX)
-    maxDurationSeconds: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)  # noqa: N815
+    max_duration_s: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)
 
     @model_validator(mode="before")
     @classmethod
@@ -67,22 +74,21 @@ class StartBody(StrictBody):
         return with_token_of_room(data)
 
     def launch(self) -> Launch:
-        """Return the launch; raises ``InvalidValueError`` for what does not fit."""
-        session_id = self.sessionId or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+        """Return the launch; an empty text counts as absent.
+
+        Raises:
+            InvalidValueError: The session id or the room is malformed.
+        """
+        session_id = self.session_id or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+        values = {name: value for name in START_FIELDS if (value := getattr(self, name))}
         return Launch(
-            session_id=check_session_id(session_id),
-            room_url=canonical_room(self.room_url),
-            epoch=self.epoch or 1,
-            user_id=self.sessionUserId or None,
-            user_name=self.sessionUserName or None,
-            user_email=self.sessionUserEmail or None,
-            tenant_id=self.tenantId or None,
-            bot=self.bot,
-            token=self.token or None,
-            body=self.body,
-            attempt=self.attempt,
-            max_duration_s=self.maxDurationSeconds,
-            traceparent=current().traceparent,
+            **{
+                **values,
+                "session_id": check_session_id(session_id),
+                "room_url": canonical_room(self.room_url),
+                "epoch": self.epoch or 1,
+                "traceparent": current().traceparent,
+            }
         )
 
 
@@ -126,7 +132,7 @@ class Runner:
         """Start the session that was asked for."""
         launch = body.launch()
         _adopt(launch)
-        known = body.sessionId is not None and body.epoch is not None
+        known = body.session_id is not None and body.epoch is not None
         if launch.bot not in self.registry.host.zygote.bots:
             raise InvalidValueError(f"This runner has no bot {launch.bot!r}.")
         if not known:
@@ -135,7 +141,7 @@ class Runner:
             _adopt(launch)
         session = BotSession(launch, self.registry.host)
         with bound_context(session.context):
-            if body.sessionId is None:
+            if body.session_id is None:
                 log.warning("The start had no sessionId; made one")
             log.info("Start received", event="start.received", bot=launch.bot)
             try:

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 from cordboard import emit
 from cordboard.context import Context, bind_process
 from cordboard.context.carrier import inject_environment
+from cordboard.context.launch import context_of
 from cordboard.contract.ids import is_webrtc
-from cordboard.contract.launch import Launch
 from cordboard.contract.lease import Periods
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit.pipeline import pipeline
@@ -87,7 +87,7 @@ def _set_up(
     _set_limits(start)
     if preload_landlock():
         confine()  # in a domain of its own, so that the other bots are out of reach
-    context = _context(start.launch)
+    context = context_of(start.launch)
     _set_environment(context)
     bind_process(context)
     pipeline.reboot(start.boot)
@@ -152,17 +152,6 @@ def _leave(status: int) -> NoReturn:
         sys.stderr.flush()
     emit.shutdown()
     os._exit(status)
-
-
-def _context(launch: Launch) -> Context:
-    return Context(
-        session_id=launch.session_id,
-        user_id=launch.user_id,
-        user_name=launch.user_name,
-        room=launch.room_url,
-        epoch=launch.epoch,
-        traceparent=launch.traceparent,
-    )
 
 
 def _set_environment(context: Context) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from cordboard import faults
 from cordboard.context import Context, bound_context
+from cordboard.context.launch import context_of
 from cordboard.contract.errors import (
     ConflictError,
     UpstreamError,
@@ -93,14 +94,7 @@ class BotSession:
     @property
     def context(self) -> Context:
         """Who speaks in this session's lines."""
-        return Context(
-            session_id=self.launch.session_id,
-            user_id=self.launch.user_id,
-            user_name=self.launch.user_name,
-            room=self.launch.room_url,
-            epoch=self.launch.epoch,
-            traceparent=self.launch.traceparent,
-        )
+        return context_of(self.launch)
 
     @property
     def holder(self) -> Holder:

@@ -13,7 +13,7 @@ from cordboard.contract.errors import (
     StaleEpochError,
     TooManySessionsError,
 )
-from cordboard.contract.launch import Launch, decode, encode
+from cordboard.contract.launch import Launch, decode, encode, record_fields
 from cordboard.contract.lease import RenewalVerdict
 from cordboard.contract.state import REASONS
 from cordboard.store.connection import token
@@ -88,7 +88,7 @@ class Rooms(Sessions):
             "1" if claim.fresh else "",
             claim.above,
             json.dumps([[count.name, count.most, count.elsewhere] for count in counted]),
-            *_record_fields(launch),
+            *_record_pairs(launch),
         )
         return answer
 
@@ -227,7 +227,7 @@ class Rooms(Sessions):
             holder.type,
             holder.pid,
             " ".join(count.name for count in counts(launch)),
-            *_record_fields(launch),
+            *_record_pairs(launch),
         )
         return cast("RenewalVerdict", answer)
 
@@ -306,16 +306,9 @@ def accepted(launch: Launch, answer: Sequence[Any]) -> Accepted:
             )
 
 
-def _record_fields(launch: Launch) -> list[str]:
-    """Return names and values of what a record shows of its launch."""
-    fields = {
-        "bot": launch.bot,
-        "max_duration_s": str(launch.max_duration_s),
-        "user_id": launch.user_id,
-        "user_name": launch.user_name,
-        "tenant_id": launch.tenant_id,
-    }
-    return [part for name, value in fields.items() if value for part in (name, value)]
+def _record_pairs(launch: Launch) -> list[str]:
+    """Return the names and values of the record's fields that come from its launch."""
+    return [part for pair in record_fields(launch).items() for part in pair]
 
 
 def _stale(session_id: str, epoch: int, current: int) -> StaleEpochError:

@@ -157,6 +157,7 @@ class SessionRecord:
     user_id: str | None = None
     user_name: str | None = None
     tenant_id: str | None = None
+    traceparent: str | None = None
     type: Kind | None = None
     runner_id: str | None = None
     runner_url: str | None = None
@@ -177,6 +178,7 @@ _TEXTS = (
     "user_id",
     "user_name",
     "tenant_id",
+    "traceparent",
     "type",
     "runner_id",
     "runner_url",
