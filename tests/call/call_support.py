@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from cordboard.call import CallOptions
-from cordboard.call.sound import RATE, Ear, Microphone
+from cordboard.call.audio import RATE, Ear, Microphone
 from tests_support import served
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello.wav"

@@ -168,7 +168,7 @@ async def test_a_silent_gateway_names_lines_that_are_found_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The command names the time of the fault: the last minutes are others, minutes later."""
-    monkeypatch.setattr("cordboard.call.signalling.ASK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("cordboard.call.gateway.ASK_TIMEOUT_S", 0.2)
     silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     async with silent:
         url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.call.sound import FRAME, PAUSE_S, RATE, Ear, Recording, peak, read_speech
+from cordboard.call.audio import FRAME, PAUSE_S, RATE, Ear, Recording, peak, read_speech
 from cordboard.contract.errors import UsageError
 
 LOUD = (1000).to_bytes(2, "little") * FRAME

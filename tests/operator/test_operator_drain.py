@@ -16,9 +16,9 @@ from starlette.routing import Route
 
 from cordboard.contract.launch import Launch
 from cordboard.operator.loop import Loop
-from cordboard.operator.place import Placer
-from cordboard.operator.runners import Runners
-from cordboard.operator.sweep import Sweeper
+from cordboard.operator.placement import Placer
+from cordboard.operator.recovery import Sweeper
+from cordboard.operator.runner_client import Runners
 from cordboard.store import Assignment, RunnerInfo, Store, open_store
 from cordboard.web.runners import RunnerClient
 from plane_support import Processes, ready

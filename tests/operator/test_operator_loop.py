@@ -16,10 +16,10 @@ from cordboard.contract.launch import Launch
 from cordboard.launchers import Status
 from cordboard.operator import loop as loop_module
 from cordboard.operator.loop import Loop
-from cordboard.operator.pass_on import cold_ending_of
-from cordboard.operator.place import Placer
-from cordboard.operator.runners import Runners
-from cordboard.operator.sweep import Sweeper
+from cordboard.operator.placement import Placer
+from cordboard.operator.recovery import Sweeper
+from cordboard.operator.runner_client import Runners
+from cordboard.operator.transfer import cold_ending_of
 from cordboard.store import Holder, RunnerInfo, SessionRecord, Store
 from cordboard.web.runners import RunnerClient
 from tests_support import StandIn, until
@@ -268,7 +268,7 @@ class TestBots:
         self, plane: Plane, monkeypatch: pytest.MonkeyPatch, bots: frozenset[str] | None
     ) -> None:
         """What one operator cannot start goes to one that can, though the first had read it."""
-        monkeypatch.setattr("cordboard.operator.pass_on.WAIT_S", 0.1)
+        monkeypatch.setattr("cordboard.operator.transfer.WAIT_S", 0.1)
         plane.launcher.room, plane.launcher.bots = 9, frozenset({"default"})
         await plane.join(bot="other")
         await until(lambda: "launch.claimed" in plane.events("a"))
@@ -407,7 +407,7 @@ class TestSweep:
             epoch = await plane.join(sid)
             await plane.state(sid, "starting")
             await plane.store.running(sid, epoch, Holder("r1", plane.stand_in.url, "warm", 42))
-        monkeypatch.setattr("cordboard.operator.sweep.CROWD_WAIT_S", 60)
+        monkeypatch.setattr("cordboard.operator.recovery.CROWD_WAIT_S", 60)
         await self.overdue(plane, 1, "a", "b", "c")
         await until(lambda: [r for r in plane.records if "look dead at once" in r["message"]])
         await asyncio.sleep(0.2)

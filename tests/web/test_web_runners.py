@@ -17,7 +17,7 @@ from cordboard.contract.credential import runner_credential
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.launch import Launch
 from cordboard.operator.plan import Sign
-from cordboard.operator.runners import Answer, Runners
+from cordboard.operator.runner_client import Answer, Runners
 from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV
 from cordboard.store import Holder, RunnerInfo, Store
 from cordboard.web import runners as module

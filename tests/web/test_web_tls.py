@@ -21,7 +21,7 @@ from cordboard.cli._ask import Gateway
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.launchers.process import ProcessLauncher
 from cordboard.operator.plan import Sign
-from cordboard.operator.runners import Runners
+from cordboard.operator.runner_client import Runners
 from cordboard.settings import Settings
 from cordboard.store import Store, open_store
 from cordboard.up.supervisor import Options, Supervisor

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from cordboard.call.audio import FRAME_S, PAUSE_S, RATE, Ear, Microphone, Recording, read_speech
+from cordboard.call.gateway import Signalling, Where
 from cordboard.call.peer import Peer
-from cordboard.call.signalling import Signalling, Where
-from cordboard.call.sound import FRAME_S, PAUSE_S, RATE, Ear, Microphone, Recording, read_speech
 from cordboard.call.timeline import Stage, StageFailedError, Timeline, at_stage
 from cordboard.contract.errors import CordboardError, UsageError
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7

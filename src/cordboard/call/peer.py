@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from cordboard.call.sound import Ear, Microphone
+from cordboard.call.audio import Ear, Microphone
 from cordboard.contract.errors import CordboardError
 
 PING_S: Final = 1.0

@@ -30,7 +30,7 @@ from cordboard.launchers.kubernetes_manifest import (
     job_manifest,
     job_name,
 )
-from cordboard.launchers.kubernetes_pods import HOPELESS_AT_ONCE, Stuck, end_of, may_run, stuck
+from cordboard.launchers.pod_status import HOPELESS_AT_ONCE, Stuck, end_of, may_run, stuck
 
 __all__ = ["JobTemplate", "KubernetesLauncher", "job_manifest", "job_name"]
 

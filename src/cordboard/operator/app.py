@@ -14,10 +14,10 @@ from cordboard.contract.errors import NotReadyError
 from cordboard.launchers import Launcher
 from cordboard.operator.loop import Loop
 from cordboard.operator.metrics import Figures
-from cordboard.operator.pass_on import cold_ending_of
-from cordboard.operator.place import ColdTurn, Placer
-from cordboard.operator.runners import Runners
-from cordboard.operator.sweep import Sweeper
+from cordboard.operator.placement import ColdTurn, Placer
+from cordboard.operator.recovery import Sweeper
+from cordboard.operator.runner_client import Runners
+from cordboard.operator.transfer import cold_ending_of
 from cordboard.settings import Settings
 from cordboard.store import Store
 from cordboard.web import agreement, guard, health, problems

@@ -13,9 +13,9 @@ from cordboard.context.launch import context_of
 from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.operator import metrics
-from cordboard.operator.pass_on import PassOn
-from cordboard.operator.place import HandOver, Placer
-from cordboard.operator.sweep import Sweeper
+from cordboard.operator.placement import HandOver, Placer
+from cordboard.operator.recovery import Sweeper
+from cordboard.operator.transfer import PassOn
 from cordboard.store import Entry, Outage, Store
 
 READ_BLOCK_MS: Final = 1000

@@ -13,7 +13,7 @@ from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.launchers import Launcher, has_bot
 from cordboard.operator import metrics
-from cordboard.operator.runners import Answer, Runners
+from cordboard.operator.runner_client import Answer, Runners
 from cordboard.store import Assignment, Entry, Store
 
 REFUSAL_PAUSE_S: Final = 2.0  # a runner that refused has another idea of its capacity than we

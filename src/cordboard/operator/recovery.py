@@ -16,7 +16,7 @@ from cordboard.emit import get_logger
 from cordboard.launchers import Launcher
 from cordboard.operator import metrics
 from cordboard.operator.plan import CROWD_WAIT_S, Action, Finding, Sign, decide, is_crowd
-from cordboard.operator.runners import Runners, Told
+from cordboard.operator.runner_client import Runners, Told
 from cordboard.store import Expired, SessionRecord, Store, Suspect
 from cordboard.store.launches import RecoverWhy
 
