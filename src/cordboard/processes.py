@@ -39,7 +39,7 @@ def die_with_parent(parent_pid: int | None = None, *, number: int = signal.SIGKI
         os.kill(os.getpid(), number)
 
 
-def refuse_inspection() -> None:
+def disable_inspection() -> None:
     """Let no other process of this user read this process's memory, environment or open files.
 
     An executed program starts without it, so each process of Cordboard calls this first. Forked
@@ -50,7 +50,7 @@ def refuse_inspection() -> None:
         _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def status_in_words(status: int) -> str:
+def describe_exit_status(status: int) -> str:
     """Say how a process ended, from its exit status, which is negative for a signal."""
     if status >= 0:
         return f"exit status {status}"
@@ -87,7 +87,7 @@ def descendants_of(pid: int, most: int) -> set[int]:
     return found
 
 
-def started_at(pid: int) -> int:
+def start_ticks(pid: int) -> int:
     """Return when a process started, in ticks since boot: a later one of its id started later.
 
     0 if there is no such process, or if the kernel does not say.
@@ -98,7 +98,7 @@ def started_at(pid: int) -> int:
     return 0
 
 
-def descends_from(pid: int, ancestor: int) -> bool:
+def is_descendant_of(pid: int, ancestor: int) -> bool:
     """Return whether a process is ``ancestor`` or its descendant; one that has ended counts as one."""
     while pid != ancestor:
         if pid <= 1:
@@ -119,7 +119,7 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def end_children(within_s: float = END_S) -> None:
+def kill_children(within_s: float = END_S) -> None:
     """End all our children, and all that they leave behind, in a process that adopts orphans."""
     deadline = time.monotonic() + within_s
     while (found := children_of(os.getpid())) and time.monotonic() < deadline:

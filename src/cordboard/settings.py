@@ -539,7 +539,7 @@ class RunningUp(NamedTuple):
         Raises:
             SettingsError: It did not send them.
         """
-        return ask_secrets(state_dir() / SECRET_SOCKET)
+        return request_secrets(state_dir() / SECRET_SOCKET)
 
     @property
     def gateway_url(self) -> str:
@@ -623,7 +623,7 @@ def kubeconfig_files() -> "tuple[Path, ...]":
     return tuple(_path(file) for file in found if os.path.isfile(file))
 
 
-def plain_terminal() -> bool:
+def is_color_disabled() -> bool:
     """Say whether the user asked for no colours (https://no-color.org)."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
@@ -652,7 +652,7 @@ def preload_landlock() -> bool:
     return os.environ.get(PRELOAD_LANDLOCK) == "1"
 
 
-def may_be_inspected() -> bool:
+def is_inspection_allowed() -> bool:
     """Return whether debuggers and profilers may attach: ``CORDBOARD_DUMPABLE=1``."""
     return os.environ.get(DUMPABLE) == "1"
 
@@ -663,7 +663,7 @@ def preload_runner() -> int | None:
     return int(pid) if pid else None
 
 
-def tell_preload(bots: Mapping[str, str], *, landlock: bool) -> None:
+def set_preload_environment(bots: Mapping[str, str], *, landlock: bool) -> None:
     """Tell a fork server that this process starts which bots it is to load, and for whom."""
     import json
 
@@ -738,7 +738,7 @@ def running_up() -> RunningUp | None:
         return None
 
 
-def ask_secrets(path: "Path") -> Mapping[str, str]:
+def request_secrets(path: "Path") -> Mapping[str, str]:
     """Return what a `cordboard up` answers at its socket.
 
     Raises:

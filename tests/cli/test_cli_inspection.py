@@ -24,7 +24,7 @@ def test_every_command_that_holds_a_secret(
 
     stub = SimpleNamespace(add_arguments=lambda parser: None, run=run)
     monkeypatch.setattr(cli, "load", lambda name: stub)
-    monkeypatch.setattr("cordboard.processes.refuse_inspection", lambda: steps.append("refuse"))
+    monkeypatch.setattr("cordboard.processes.disable_inspection", lambda: steps.append("refuse"))
     monkeypatch.setenv("CORDBOARD_DUMPABLE", "1" if allowed else "0")
     assert cli.main([command]) == 0
     assert steps == (["run"] if allowed or command in READERS else ["refuse", "run"])

@@ -12,7 +12,7 @@ from cordboard.contract.ids import (
     check_session_id,
     is_session_id,
     uuid7,
-    with_token_of_room,
+    with_room_token,
 )
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:@-"
@@ -166,7 +166,7 @@ def test_equivalent_spellings_are_one_room(pair: tuple[str, str]) -> None:
 )
 def test_token_of_a_room(body: dict[str, object], token: str | None) -> None:
     """A token in the room's URL becomes the join's token, unless it has one."""
-    found = with_token_of_room(body)
+    found = with_room_token(body)
     assert isinstance(found, dict)
     assert found.get("token") == token
 
@@ -174,4 +174,4 @@ def test_token_of_a_room(body: dict[str, object], token: str | None) -> None:
 @pytest.mark.parametrize("body", [None, [], "text", 1])
 def test_token_of_no_room(body: object) -> None:
     """What is no object stays as it is, for the validation that follows."""
-    assert with_token_of_room(body) is body
+    assert with_room_token(body) is body

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cordboard.contract.operator_name import cold_ending, cold_runners, starts
+from cordboard.contract.operator_name import can_start_cold, cold_suffix, max_cold_runners
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,12 @@ def test_a_name_says_what_its_operator_starts(
     bots: set[str] | None, bot: str, *, expected: bool
 ) -> None:
     """Both sides of the name agree, whatever stands before its end."""
-    name = "host-1-ab" + cold_ending(8, bots)
-    assert cold_runners(name) == 8
-    assert starts(name, bot or "default") is expected
+    name = "host-1-ab" + cold_suffix(8, bots)
+    assert max_cold_runners(name) == 8
+    assert can_start_cold(name, bot or "default") is expected
 
 
 @pytest.mark.parametrize("name", ["", "host-1-ab", "host/cold=", "host/cold=x:*", "host/cold=-3:*"])
 def test_other_names_start_nothing(name: str) -> None:
     """An operator without a launcher, or of another release, is counted for no cold runner."""
-    assert cold_runners(name) == 0
+    assert max_cold_runners(name) == 0

@@ -124,10 +124,10 @@ def test_further_names_can_be_added(lines: Lines, monkeypatch: pytest.MonkeyPatc
     """A program adds its own names, in any spelling."""
     monkeypatch.setattr(redaction, "_extra_words", set())
     log.info("Before", social_security="1")
-    redaction.redact_also(("socialSecurity",))
+    redaction.add_secret_names(("socialSecurity",))
     log.info("After", social_security="1", nested={"SOCIAL-SECURITY": 2})
     first, second = lines()
-    redaction.redact_also(())
+    redaction.add_secret_names(())
     assert first["meta"] == {"social_security": "1"}
     assert second["meta"] == {
         "social_security": "[redacted]",

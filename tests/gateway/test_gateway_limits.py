@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from cordboard.contract.errors import SettingsError, StoreUnavailableError
-from cordboard.contract.operator_name import cold_ending
+from cordboard.contract.operator_name import cold_suffix
 from cordboard.gateway.app import create_app
 from cordboard.gateway.limits import ADDRESS_HEADER, Bounds, hashed, share
 from cordboard.settings import CONTROL_SECRET, Settings, load
@@ -84,7 +84,7 @@ async def test_the_last_slot_is_for_others(gateway: Gateway, starts: bool, made_
 
 async def test_cold_runners_are_slots_too(gateway: Gateway) -> None:
     """Where an operator starts cold runners, an office behind one address gets more than warm slots."""
-    operator = "op-1" + cold_ending(4, None)
+    operator = "op-1" + cold_suffix(4, None)
     await gateway.store.entries(operator, count=1, block_ms=1)  # makes the group
     await gateway.store.announce(operator)
     taken = [

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.cli import COMMANDS, _logs, main
+from cordboard.cli import COMMANDS, _logs_output, main
 from cordboard.cli.logs import EXIT_COMPLETE, EXIT_INCOMPLETE
 from cordboard.logs.tape import FileTape
 from logs.logs_support import at, encoded, record, write_lines
@@ -481,7 +481,7 @@ def test_ctrl_c_ends_following_at_once() -> None:
 
 STUCK = """
 import os, time
-from cordboard.cli import _logs_words, main
+from cordboard.cli import _logs_query, main
 from cordboard.logs.reader import Reader
 
 class Stuck:
@@ -499,7 +499,7 @@ class Stuck:
     def close(self):
         pass
 
-_logs_words.reader_of = lambda args, query: Reader(query, [Stuck()])
+_logs_query.reader_of = lambda args, query: Reader(query, [Stuck()])
 raise SystemExit(main(["logs"]))
 """
 
@@ -710,9 +710,9 @@ def test_progress_is_written_by_one_thread(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others count: one that held stderr when the interpreter ends would abort it."""
-    monkeypatch.setattr(_logs, "_PROGRESS_AFTER_S", 0.0)
-    monkeypatch.setattr(_logs, "_PROGRESS_EVERY_S", 0.0)
-    progress = _logs.Progress(shown=True)
+    monkeypatch.setattr(_logs_output, "_PROGRESS_AFTER_S", 0.0)
+    monkeypatch.setattr(_logs_output, "_PROGRESS_EVERY_S", 0.0)
+    progress = _logs_output.Progress(shown=True)
     other = threading.Thread(target=progress, args=(5_000_000,))
     other.start()
     other.join()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.processes import adopt_orphans, children_of, descends_from
-from cordboard.settings import ask_secrets
+from cordboard.processes import adopt_orphans, children_of, is_descendant_of
+from cordboard.settings import request_secrets
 from cordboard.up.secret_socket import Orphans, SecretSocket
 
 SECRETS = {"control_secret": "s3cret", "redis_url": "unix://:pw@/x"}
@@ -46,9 +46,9 @@ ASK = """
 import sys
 from pathlib import Path
 from cordboard.contract.errors import SettingsError
-from cordboard.settings import ask_secrets
+from cordboard.settings import request_secrets
 try:
-    print(ask_secrets(Path(sys.argv[1]))["control_secret"])
+    print(request_secrets(Path(sys.argv[1]))["control_secret"])
 except SettingsError as error:
     print(error)
 """
@@ -63,13 +63,13 @@ async def test_others_of_this_user_are_told(
     asked: SecretSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is not below us hears the secrets."""
-    monkeypatch.setattr("cordboard.up.secret_socket.descends_from", lambda pid, ancestor: False)
+    monkeypatch.setattr("cordboard.up.secret_socket.is_descendant_of", lambda pid, ancestor: False)
     assert await ask(asked, ASK) == "s3cret\n"
 
 
 def test_one_that_has_ended_meanwhile(asked: SecretSocket, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told nothing: its number may be another's, and what it held another's, too."""
-    monkeypatch.setattr("cordboard.up.secret_socket.descends_from", lambda pid, ancestor: False)
+    monkeypatch.setattr("cordboard.up.secret_socket.is_descendant_of", lambda pid, ancestor: False)
     sent: list[bytes] = []
     monkeypatch.setattr(socket.socket, "sendall", lambda _, data: sent.append(data))
     pid = os.fork()
@@ -86,12 +86,12 @@ def test_one_that_has_ended_meanwhile(asked: SecretSocket, monkeypatch: pytest.M
 def test_descent() -> None:
     """A process is below itself and its ancestors; one that has gone is taken to be below."""
     us, parent = os.getpid(), os.getppid()
-    assert descends_from(us, us)
-    assert descends_from(us, parent)
-    assert not descends_from(parent, us)
+    assert is_descendant_of(us, us)
+    assert is_descendant_of(us, parent)
+    assert not is_descendant_of(parent, us)
     gone = subprocess.Popen(["true"])
     gone.wait()
-    assert descends_from(gone.pid, us)
+    assert is_descendant_of(gone.pid, us)
 
 
 def test_orphans_are_reaped() -> None:
@@ -122,5 +122,5 @@ def test_no_secret_where_nothing_runs(tmp_path: Path) -> None:
     from cordboard.contract.errors import SettingsError
 
     with pytest.raises(SettingsError, match="did not give") as caught:
-        ask_secrets(tmp_path / "up.sock")
+        request_secrets(tmp_path / "up.sock")
     assert "except bots" in caught.value.hint

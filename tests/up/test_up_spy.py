@@ -20,7 +20,7 @@ import pytest
 
 from cordboard.processes import children_of
 from cordboard.runner.confine import landlock_version
-from cordboard.settings import ask_secrets
+from cordboard.settings import request_secrets
 from tests_support import until
 from up_support import Up, ready
 
@@ -146,7 +146,7 @@ def processes(up: Up) -> dict[str, int]:
 
 
 def secrets_of(up: Up) -> dict[str, str]:
-    return dict(ask_secrets(up.state / "cordboard" / "up.sock"))
+    return dict(request_secrets(up.state / "cordboard" / "up.sock"))
 
 
 @contextlib.asynccontextmanager

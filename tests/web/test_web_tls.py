@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cordboard.cli import _tls, operator
-from cordboard.cli._ask import Gateway
+from cordboard.cli import _tls_options, operator
+from cordboard.cli._gateway_client import GatewayClient
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.launchers.process import ProcessLauncher
 from cordboard.operator.plan import Sign
@@ -155,10 +155,10 @@ async def test_a_session_over_tls(plane: tuple[Processes, Authority]) -> None:
     assert "pc_id" in relayed  # the answer of the bot's process
     status, left = await ask(ours, "POST", f"{url}/leave", {"sessionId": answer["sessionId"]})
     assert (status, left["status"]) == (200, "ended")
-    command = await asyncio.to_thread(Gateway(url, SECRET, ours.ca).get, "/sessions")
+    command = await asyncio.to_thread(GatewayClient(url, SECRET, ours.ca).get, "/sessions")
     assert [one["sessionId"] for one in command["sessions"]] == [answer["sessionId"]]
     with pytest.raises(CordboardError, match="cannot be reached"):
-        await asyncio.to_thread(Gateway(url, SECRET).get, "/sessions")
+        await asyncio.to_thread(GatewayClient(url, SECRET).get, "/sessions")
 
 
 async def test_a_certificate_of_another_authority(
@@ -215,7 +215,7 @@ def test_up_stays_on_http() -> None:
     ).values():
         assert words[words.index("--tls-cert") + 1] == ""
     given = argparse.Namespace(tls_cert="", tls_key=None)
-    assert _tls.certificate(given, Settings(tls_cert="/c.pem", tls_key="/k.pem")) is None
+    assert _tls_options.certificate(given, Settings(tls_cert="/c.pem", tls_key="/k.pem")) is None
 
 
 @pytest.mark.parametrize("words", [[], ["--tls-cert", ""], ["--tls-cert", "/c", "--tls-key", "/k"]])

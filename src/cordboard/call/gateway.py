@@ -16,7 +16,7 @@ import aiohttp
 from cordboard.context import Context
 from cordboard.context.carrier import inject_headers
 from cordboard.contract.errors import (
-    TO_BE_LET_IN,
+    GATEWAY_AUTH_HINT,
     BusyError,
     CordboardError,
     UnauthorizedError,
@@ -179,7 +179,7 @@ def _refused(status: int, content: bytes) -> CordboardError:
     try:
         problem = json.loads(content)
         if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
-            return UnauthorizedError(str(problem["detail"]), hint=TO_BE_LET_IN)
+            return UnauthorizedError(str(problem["detail"]), hint=GATEWAY_AUTH_HINT)
         return CordboardError(str(problem["detail"]), hint=str(problem.get("hint") or ""))
     except (ValueError, KeyError, TypeError):
         return CordboardError(f"The gateway answered HTTP {status}.")

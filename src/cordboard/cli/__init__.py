@@ -216,7 +216,7 @@ def _run(name: str, words: list[str]) -> int:
     try:
         status = command.run(args)
     except ModuleNotFoundError as error:
-        explained = extras.explained(error, EXTRAS.get(name, ""), f"cordboard {name}")
+        explained = extras.missing_extra(error, EXTRAS.get(name, ""), f"cordboard {name}")
         if explained is None:
             raise
         raise explained from error
@@ -226,8 +226,8 @@ def _run(name: str, words: list[str]) -> int:
 
 def _refuse_inspection() -> None:
     """Hide the secrets in this process's memory and environment from other processes of this user."""
-    from cordboard.processes import refuse_inspection
-    from cordboard.settings import may_be_inspected
+    from cordboard.processes import disable_inspection
+    from cordboard.settings import is_inspection_allowed
 
-    if not may_be_inspected():
-        refuse_inspection()
+    if not is_inspection_allowed():
+        disable_inspection()

@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     """Make the call; print each stage as it is reached."""
     from dataclasses import replace
 
-    from cordboard.cli import _ask
+    from cordboard.cli import _gateway_client
 
-    asked = _ask.gateway(args.gateway, args.config)
+    asked = _gateway_client.open_gateway(args.gateway, args.config)
     from cordboard import call
 
     options = call.CallOptions(
@@ -114,7 +114,7 @@ def _placed(call: Any, options: "CallOptions", on_stage: Any) -> "CallResult | N
 
 def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: bool) -> int:
     from cordboard.cli import EXIT_INTERRUPTED
-    from cordboard.cli._ask import harmless
+    from cordboard.contract.terminal import escape_to_one_line
 
     logs = f"cordboard logs --local --session {options.session_id}"
     if as_json:
@@ -124,8 +124,10 @@ def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: boo
     if result is None:
         _complain("interrupted; left the call.")
     elif result.failed:
-        hint = f"\n  {harmless(result.hint)}" if result.hint else ""
-        _complain(f"the call failed at `{result.failed}`: {harmless(result.reason)}{hint}")
+        hint = f"\n  {escape_to_one_line(result.hint)}" if result.hint else ""
+        _complain(
+            f"the call failed at `{result.failed}`: {escape_to_one_line(result.reason)}{hint}"
+        )
     if not as_json and (result is None or result.met):
         _say(f"every line of this call:\n  {logs}")
     if result is None:

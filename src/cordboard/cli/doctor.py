@@ -40,16 +40,17 @@ Exit status: 0 when everything is fine, else 1.
 
 def run(args: argparse.Namespace) -> int:
     """Make all checks and print them."""
-    from cordboard.cli import _ask
+    from cordboard.cli import _output
+    from cordboard.contract.terminal import escape_to_one_line
 
     wrong = 0
     for check in _checks(args):
         wrong += not check.fine
-        _ask.write(
-            f"{'ok  ' if check.fine else 'FAIL'}  {check.name:<14} {_ask.harmless(check.words)}"
+        _output.print_line(
+            f"{'ok  ' if check.fine else 'FAIL'}  {check.name:<14} {escape_to_one_line(check.words)}"
         )
         if check.hint:
-            _ask.write(f"      {'':<14} {check.hint}")
+            _output.print_line(f"      {'':<14} {check.hint}")
     return 1 if wrong else 0
 
 
@@ -73,7 +74,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         try:
             yield Check(name, fine=True, words=step(args))
         except ModuleNotFoundError as error:
-            missing = extras.explained(error, "local", "This check")
+            missing = extras.missing_extra(error, "local", "This check")
             if missing is None:
                 raise
             yield Check(name, fine=False, words=missing.message, hint=missing.hint)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cordboard.cli import _tls
+from cordboard.cli import _tls_options
 
 SUMMARY = "run a gateway: accepts joins over HTTP"
 
@@ -23,7 +23,7 @@ examples:
         help="where to listen; 0: any free port (default %(default)s)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
-    _tls.add_arguments(parser)
+    _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         agreement.open_plane(settings),
         local=auth.is_local(args.host),
     )
-    certificate = _tls.certificate(args, settings)
+    certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
     return serve.run(
         app, listener=listener, grace_s=GRACE_S, drain=drain(app), certificate=certificate

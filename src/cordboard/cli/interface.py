@@ -2,7 +2,7 @@
 
 import argparse
 
-from cordboard.cli import _tls
+from cordboard.cli import _tls_options
 
 SUMMARY = "run the web application in front of a person"
 
@@ -26,12 +26,12 @@ examples:
         help="where to listen; 0: any free port (default %(default)s)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
-    _tls.add_arguments(parser)
+    _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    from cordboard.contract.urls import checked_http_url
+    from cordboard.contract.urls import check_http_url
     from cordboard.emit import configure
     from cordboard.interface.app import create_app, stop
     from cordboard.interface.identity import require_login
@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="interface", session_from_environment=False)
     settings = load(args.config)
-    checked_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
+    check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     local = auth.is_local(args.host)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     require_session_secret(args.host, settings.session_secrets)
     require_login(args.host, local, settings)
     app = create_app(settings, local=local)
-    certificate = _tls.certificate(args, settings)
+    certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
     return serve.run(app, listener=listener, drain=lambda: stop(app), certificate=certificate)

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, Final, Literal, NoReturn
 
-from cordboard.cli._once import once
+from cordboard.cli._options import reject_repeats
 from cordboard.contract.errors import CordboardError, UsageError
 
 if TYPE_CHECKING:
-    from cordboard.cli._logs import Progress
+    from cordboard.cli._logs_output import Progress
     from cordboard.logs.coverage import Coverage
     from cordboard.logs.line import Line
     from cordboard.logs.query import Query
@@ -58,7 +58,7 @@ exit status: 0 the answer is complete, 3 something is missing and named, 2 the c
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = _EPILOG
-    once(parser)
+    reject_repeats(parser)
     _explain_case(parser)
     where = parser.add_argument_group("where (default: --local)").add_mutually_exclusive_group()
     where.add_argument(
@@ -161,13 +161,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cordboard.cli import _logs_words
+    from cordboard.cli import _logs_query
 
-    query = _logs_words.query_of(args)
-    limit = _logs_words.limit_of(args.limit)
+    query = _logs_query.query_of(args)
+    limit = _logs_query.limit_of(args.limit)
     _check_targets(args)
     if args.explain:
-        return _explain(_logs_words.reader_of(args, query))
+        return _explain(_logs_query.reader_of(args, query))
     coverage = _written(args, query, limit)
     _tell(args, coverage)
     return EXIT_COMPLETE if coverage.complete else EXIT_INCOMPLETE
@@ -191,7 +191,7 @@ def _no_collection(*, unless: bool) -> Iterator[None]:
 
 def _written(args: argparse.Namespace, query: "Query", limit: int | None) -> "Coverage":
     """Read once, and write everything that was asked for: files, lines on stdout, or both."""
-    from cordboard.cli._logs_words import reader_of
+    from cordboard.cli._logs_query import reader_of
 
     reader = reader_of(args, query)
     reader.limit = limit
@@ -224,16 +224,16 @@ def _confine(reader: "Reader") -> None:
 
 
 def _print(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]) -> None:
-    from cordboard.cli import _logs
+    from cordboard.cli import _logs_output
 
     at_terminal = sys.stdout.isatty()
     form: Form | Literal["pretty"] = args.output or ("pretty" if at_terminal else "json")
     paged = at_terminal and not (args.follow or args.no_pager)
-    with _logs.output(paged=paged) as out:
+    with _logs_output.output(paged=paged) as out:
         try:
             for piece in _pieces(args, reader, form):
                 begin()
-                out.write(_logs.shown(piece, form) if at_terminal else piece)
+                out.write(_logs_output.shown(piece, form) if at_terminal else piece)
                 if args.follow:
                     out.flush()
         except BrokenPipeError:
@@ -259,7 +259,7 @@ def _render(args: argparse.Namespace) -> Callable[["Line"], bytes]:
     plain = raw_line if args.output == "raw" else json_line
     if not sys.stdout.isatty():
         return plain
-    from cordboard.cli._logs import shown
+    from cordboard.cli._logs_output import shown
 
     return lambda line: shown(plain(line), args.output)
 
@@ -314,7 +314,7 @@ def _check_targets(args: argparse.Namespace) -> None:
 
 def _hand_over(args: argparse.Namespace, reader: "Reader", begin: Callable[[], None]) -> "Coverage":
     """Write files; with ``-o`` the lines pass stdout on their way there."""
-    from cordboard.cli import _logs
+    from cordboard.cli import _logs_output
     from cordboard.logs import report
 
     known: list[Coverage] = []
@@ -324,8 +324,8 @@ def _hand_over(args: argparse.Namespace, reader: "Reader", begin: Callable[[], N
         return known[0]
 
     replaced = {name for name in args.report if os.path.lexists(name)}
-    tee = _logs.Tee(_render(args), begin, flushed=sys.stdout.isatty())
-    with _logs.left_clean():
+    tee = _logs_output.Tee(_render(args), begin, flushed=sys.stdout.isatty())
+    with _logs_output.left_clean():
         report.hand_over(
             tee.lines(reader.lines()) if args.output else reader.lines(),
             coverage,
@@ -371,7 +371,7 @@ def _header(args: argparse.Namespace, query: "Query") -> "Header":
 
 
 def _progress(args: argparse.Namespace) -> "Progress":
-    from cordboard.cli._logs import Progress
+    from cordboard.cli._logs_output import Progress
 
     return Progress(shown=sys.stderr.isatty() and not args.quiet)
 
@@ -387,12 +387,12 @@ def _tell(args: argparse.Namespace, coverage: "Coverage") -> None:
 
 def write_coverage(coverage: "Coverage") -> None:
     """Write a coverage on stderr, behind what is on stdout."""
-    from cordboard.cli import _logs
+    from cordboard.cli import _logs_output
 
     color = _colored(sys.stderr)
     sys.stdout.flush()
     sys.stderr.write(
-        _logs.coverage_table(
+        _logs_output.coverage_table(
             coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if color else text
         )
     )
@@ -414,9 +414,9 @@ def _explain(reader: "Reader") -> int:
 
 
 def _colored(stream: "IO[str]") -> bool:
-    from cordboard.settings import plain_terminal
+    from cordboard.settings import is_color_disabled
 
-    return stream.isatty() and not plain_terminal()
+    return stream.isatty() and not is_color_disabled()
 
 
 def _write(path: str, text: bytes) -> None:

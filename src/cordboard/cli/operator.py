@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from cordboard.cli import _tls
+from cordboard.cli import _tls_options
 
 if TYPE_CHECKING:
     from cordboard.launchers import Launcher
@@ -52,7 +52,7 @@ examples:
         help="the bot of cold runners (on Kubernetes: its path in the image)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
-    _tls.add_arguments(parser)
+    _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         launcher,
         local=auth.is_local(args.host),
     )
-    certificate = _tls.certificate(args, settings)
+    certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
     return serve.run(app, listener=listener, grace_s=15, certificate=certificate)
 
@@ -89,7 +89,7 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
         return ProcessLauncher(
             child_environment,
             most=args.most,
-            arguments=[*words, *config, *_tls.words(args)],
+            arguments=[*words, *config, *_tls_options.words(args)],
             bots=named_bots(args.bot, settings.bots),
         )
     return _kubernetes(args, settings, words) if args.launcher == "kubernetes" else None

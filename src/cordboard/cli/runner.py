@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cordboard.cli import _tls
+from cordboard.cli import _tls_options
 
 if TYPE_CHECKING:
     from cordboard.runner.app import Runner
@@ -57,7 +57,7 @@ On SIGTERM it takes no more sessions, lets those that run end within the grace, 
         help="seconds that running sessions have after SIGTERM (default %(default)s)",
     )
     parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
-    _tls.add_arguments(parser)
+    _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,7 +109,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
     context = extract_environment().context
     if args.once:
         check_context(context)
-    certificate = _tls.certificate(args, settings)
+    certificate = _tls_options.certificate(args, settings)
     agreement.reach(settings, "runner")
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.cli._once import once
+from cordboard.cli._options import reject_repeats
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room
 from cordboard.contract.state import TERMINAL, TRANSITIONS
 
 if TYPE_CHECKING:
-    from cordboard.cli import _ask
+    from cordboard.cli import _gateway_client
 
 PAGE: Final = 500  # the gateway's largest page
 
@@ -20,7 +20,7 @@ SUMMARY = "list sessions, or show one with its stages"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    once(parser)
+    reject_repeats(parser)
     parser.epilog = """\
 examples:
   cordboard sessions                        the newest sessions, as the gateway knows them
@@ -72,31 +72,33 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the gateway, or the logs, and print."""
-    from cordboard.cli import _ask
+    from cordboard.cli import _gateway_client, _output
 
     if args.limit < 1:
         raise UsageError(f"--limit {args.limit}: a number above 0 is wanted.")
     args.room = canonical_room(args.room) if args.room else None
     if args.env or args.dir:
-        from cordboard.cli import _sessions
+        from cordboard.cli import _local_sessions
 
-        return _sessions.run(args)
-    asked = _ask.gateway(args.gateway, args.config)
+        return _local_sessions.run(args)
+    asked = _gateway_client.open_gateway(args.gateway, args.config)
     if args.session:
-        found = asked.get(f"/sessions/{_ask.quoted(args.session)}")
-        _ask.write(_ask.as_json(found) if args.output == "json" else _one(found))
+        found = asked.get(f"/sessions/{_gateway_client.quote_segment(args.session)}")
+        _output.print_line(_output.to_json(found) if args.output == "json" else _one(found))
         return 0
     sessions, more = _listed(asked, args)
     if args.output == "json":
-        _ask.write("\n".join(_ask.as_json(item) for item in sessions))
+        _output.print_line("\n".join(_output.to_json(item) for item in sessions))
         return 0
-    _ask.write(_table(sessions) if sessions else "No sessions.")
+    _output.print_line(_table(sessions) if sessions else "No sessions.")
     if more:
-        _ask.write(f"… more than {len(sessions)}; --limit shows further ones.")
+        _output.print_line(f"… more than {len(sessions)}; --limit shows further ones.")
     return 0
 
 
-def _listed(asked: "_ask.Gateway", args: argparse.Namespace) -> tuple[list[dict[str, Any]], bool]:
+def _listed(
+    asked: "_gateway_client.GatewayClient", args: argparse.Namespace
+) -> tuple[list[dict[str, Any]], bool]:
     """Return the newest sessions that match, and whether there are more.
 
     The gateway filters by user id only. By user name and by time its sessions are filtered here.
@@ -116,13 +118,13 @@ def _listed(asked: "_ask.Gateway", args: argparse.Namespace) -> tuple[list[dict[
 def _window(args: argparse.Namespace) -> tuple[str | None, str | None]:
     if not (args.time or args.since or args.until or args.around):
         return None, None
-    from cordboard.cli._logs_words import window
+    from cordboard.cli._logs_query import window
 
     return window(args.time, args.since, args.until, around=args.around)
 
 
 def _all(
-    asked: "_ask.Gateway", query: dict[str, Any], size: int = PAGE
+    asked: "_gateway_client.GatewayClient", query: dict[str, Any], size: int = PAGE
 ) -> Iterator[dict[str, Any]]:
     """Yield all sessions, the newest first."""
     cursor: str | None = None
@@ -138,20 +140,20 @@ def _is_wanted(
     item: dict[str, Any], user: str | None, since: str | None, until: str | None
 ) -> bool:
     """Return whether a session has a user (by id or name) and existed at some time of a window."""
-    from cordboard.cli import _ask
+    from cordboard.cli import _output
 
     over = item["status"] in TERMINAL
-    begin = _ask.moment(item["createdAt"])
-    end = max(map(_ask.moment, item["stages"].values()), default=begin)
+    begin = _output.parse_time(item["createdAt"])
+    end = max(map(_output.parse_time, item["stages"].values()), default=begin)
     return (
         (user is None or user in {item.get("userId"), item.get("userName")})
-        and (until is None or begin < _ask.moment(until))
-        and (since is None or not over or end >= _ask.moment(since))
+        and (until is None or begin < _output.parse_time(until))
+        and (since is None or not over or end >= _output.parse_time(since))
     )
 
 
 def _table(sessions: list[dict[str, Any]]) -> str:
-    from cordboard.cli import _ask
+    from cordboard.cli import _output
 
     rows = [("SESSION", "STATE", "REASON", "ROOM", "USER", "RUNNER", "JOINED", "LASTED")]
     rows += [
@@ -159,37 +161,39 @@ def _table(sessions: list[dict[str, Any]]) -> str:
             item["sessionId"],
             item["status"],
             item.get("reason", ""),
-            _ask.fitting(item["room_url"]),
-            _ask.shortened(item.get("userName") or item.get("userId", "")),
+            _output.truncate_room(item["room_url"]),
+            _output.truncate_name(item.get("userName") or item.get("userId", "")),
             item.get("type", ""),
-            _ask.local_time(item["createdAt"]),
+            _output.format_local_time(item["createdAt"]),
             _lasted(item["stages"]),
         )
         for item in sessions
     ]
-    return _ask.table(rows)
+    return _output.format_table(rows)
 
 
 def _one(item: dict[str, Any]) -> str:
-    from cordboard.cli import _ask
+    from cordboard.cli import _output
 
     plain = [(name, str(value)) for name, value in item.items() if name != "stages"]
-    begin = _ask.moment(item["createdAt"])
+    begin = _output.parse_time(item["createdAt"])
     stages = [
         (
             f"  {name}",
-            f"{_ask.local_time(at)}  +{(_ask.moment(at) - begin).total_seconds() * 1000:.0f} ms",
+            f"{_output.format_local_time(at)}  +{(_output.parse_time(at) - begin).total_seconds() * 1000:.0f} ms",
         )
         for name, at in item["stages"].items()
     ]
-    lines = _ask.table([*plain, ("stages", ""), *stages])
+    lines = _output.format_table([*plain, ("stages", ""), *stages])
     return f"{lines}\n\nIts lines: cordboard logs --local --session {item['sessionId']}"
 
 
 def _lasted(stages: dict[str, str]) -> str:
-    from cordboard.cli import _ask
+    from cordboard.cli import _output
 
     if "running" not in stages or "ended" not in stages:
         return ""
-    seconds = (_ask.moment(stages["ended"]) - _ask.moment(stages["running"])).total_seconds()
+    seconds = (
+        _output.parse_time(stages["ended"]) - _output.parse_time(stages["running"])
+    ).total_seconds()
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

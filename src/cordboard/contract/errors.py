@@ -6,7 +6,9 @@ says what is wrong, and, where there is one, the way out.
 
 from typing import ClassVar, Final
 
-TO_BE_LET_IN: Final = "Set BOT_CONTROL_SHARED_SECRET, or ..._FILE, to the secret of that gateway."
+GATEWAY_AUTH_HINT: Final = (
+    "Set BOT_CONTROL_SHARED_SECRET, or ..._FILE, to the secret of that gateway."
+)
 """What a command says to its user when a gateway refuses it; HTTP's own hint names headers."""
 
 

@@ -57,7 +57,7 @@ def require(extra: str, what: str) -> None:
             raise _missing(module, extra, what)
 
 
-def explained(error: ModuleNotFoundError, extra: str, what: str) -> CordboardError | None:
+def missing_extra(error: ModuleNotFoundError, extra: str, what: str) -> CordboardError | None:
     """Return an error that names the extra of a missing module; None if no extra has it."""
     top = (error.name or "").partition(".")[0]
     brought_by = [name for name, modules in MODULES.items() if top in modules]

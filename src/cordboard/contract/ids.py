@@ -121,7 +121,7 @@ def room_token(value: object) -> str | None:
     return found.get("t") or found.get("token") or next(iter(found.values()), None)
 
 
-def with_token_of_room(body: object) -> object:
+def with_room_token(body: object) -> object:
     """Return a request's body with the token of its room's URL as ``token``, unless it has one."""
     if not isinstance(body, dict) or body.get("token"):
         return body
@@ -190,7 +190,7 @@ def _without_secrets(query: str) -> str:
     return "?" + "&".join(kept) if kept else ""
 
 
-def is_webrtc(room: str) -> bool:
+def is_webrtc_room(room: str) -> bool:
     """Return whether a canonical room is a built-in peer-to-peer one."""
     return room.startswith("webrtc:")
 

@@ -15,7 +15,7 @@ OUTAGE_TOLERANCE_S: Final = 75.0
 SILENCE_S: Final = 90.0
 """A suspect that nobody can confirm is given up only now: its holder must have stopped."""
 
-RenewalVerdict = Literal["held", "lost", "stop", "unknown", "away"]
+RenewalResult = Literal["held", "lost", "stop", "unknown", "away"]
 """``held``: go on. ``lost``: another's, stop at once. ``stop``: held, and someone asked to end it.
 ``unknown``: Redis knows nothing of the session and may have lost its memory; no renewal took place,
 but the room is not another's either. ``away``: the session's shard does not answer, others may."""

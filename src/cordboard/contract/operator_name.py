@@ -11,7 +11,7 @@ _COLD: Final = "/cold="
 _ALL: Final = "*"
 
 
-def cold_ending(most: int, bots: Collection[str] | None) -> str:
+def cold_suffix(most: int, bots: Collection[str] | None) -> str:
     """Return the end of the name of an operator that starts cold runners.
 
     Args:
@@ -21,13 +21,13 @@ def cold_ending(most: int, bots: Collection[str] | None) -> str:
     return f"{_COLD}{most}:{_ALL if bots is None else ','.join(sorted(bots))}"
 
 
-def starts(operator: str, bot: str) -> bool:
+def can_start_cold(operator: str, bot: str) -> bool:
     """Return whether the operator of this name can start a cold runner for a bot."""
     bots = operator.partition(_COLD)[2].partition(":")[2].split(",")
     return bot in bots or _ALL in bots
 
 
-def cold_runners(operator: str) -> int:
+def max_cold_runners(operator: str) -> int:
     """Return how many cold runners the operator of this name may have at once."""
     most = operator.partition(_COLD)[2].partition(":")[0]
     return int(most) if most.isdecimal() else 0

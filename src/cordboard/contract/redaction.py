@@ -71,17 +71,17 @@ _KEY_SHAPES: Final = re.compile(
 
 _extra_words: set[str] = set()
 _secret_names: dict[str, bool] = {}
-harmless_names: Final[set[str]] = set()
+plain_names: Final[set[str]] = set()
 """Names that were checked before, are not those of secrets, and have no other special meaning."""
-never_harmless: Final[set[str]] = set()
+reserved_names: Final[set[str]] = set()
 """Names that a writer has to check each time, although they are not those of secrets."""
 
 
-def redact_also(names: tuple[str, ...]) -> None:
+def add_secret_names(names: tuple[str, ...]) -> None:
     """Add names, of one word or several, that are written as ``[redacted]`` from now on."""
     _extra_words.update("".join(_words(name)) for name in names)
     _secret_names.clear()
-    harmless_names.clear()
+    plain_names.clear()
 
 
 def is_secret_name(name: str) -> bool:
@@ -91,10 +91,10 @@ def is_secret_name(name: str) -> bool:
         known = _looks_secret(name)
         if len(_secret_names) >= _NAMES_MAX:
             _secret_names.clear()
-            harmless_names.clear()
+            plain_names.clear()
         _secret_names[name] = known
-        if not known and name not in never_harmless:
-            harmless_names.add(name)
+        if not known and name not in reserved_names:
+            plain_names.add(name)
     return known
 
 

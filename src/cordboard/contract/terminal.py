@@ -9,12 +9,12 @@ _CONTROL: Final = (
 )
 
 
-def harmless(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return ``text`` with escape sequences and other controls made visible; newlines and tabs stay."""
     return text if text.isprintable() else _control().sub(_shown, text)
 
 
-def harmless_json(text: str) -> str:
+def escape_controls_in_json(text: str) -> str:
     """Return JSON with the same characters as JSON escapes; newlines and tabs stay."""
     return text if text.isprintable() else _control().sub(_escaped, text)
 
@@ -25,9 +25,9 @@ def _control() -> re.Pattern[str]:
     return re.compile(_CONTROL)
 
 
-def one_line(text: str) -> str:
+def escape_to_one_line(text: str) -> str:
     """Return ``text`` harmless and on one line."""
-    return harmless(text).replace("\n", "\\x0a").replace("\t", "\\x09")
+    return escape_controls(text).replace("\n", "\\x0a").replace("\t", "\\x09")
 
 
 def _shown(found: re.Match[str]) -> str:

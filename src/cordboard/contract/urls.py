@@ -26,7 +26,7 @@ def redacted_url(url: str) -> str:
     return f"{scheme}{'…@' if at else ''}{shown}{'?…' if cut else ''}"
 
 
-def is_odd_url(url: str) -> bool:
+def is_malformed_url(url: str) -> bool:
     """Return whether a URL has an invalid port, or its hosts end within its password."""
     from urllib.parse import urlsplit
 
@@ -41,7 +41,7 @@ def is_odd_url(url: str) -> bool:
     return bool(parts.fragment) or "@" in parts.path + parts.query
 
 
-def checked_http_url(name: str, url: str, *, may_have_user: bool = False) -> str:
+def check_http_url(name: str, url: str, *, may_have_user: bool = False) -> str:
     """Return an HTTP URL without a slash at its end.
 
     Args:
@@ -54,7 +54,7 @@ def checked_http_url(name: str, url: str, *, may_have_user: bool = False) -> str
     """
     is_http = url.startswith(("http://", "https://"))
     has_user = "@" in url
-    if not is_http or is_odd_url(url) or (has_user and not may_have_user):
+    if not is_http or is_malformed_url(url) or (has_user and not may_have_user):
         hint = "Remove the user and the password."
         if may_have_user:
             hint = "Write / ? # @ in a password as %2F %3F %23 %40."

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Final
 
-from cordboard.contract.redaction import never_harmless
+from cordboard.contract.redaction import reserved_names
 
 EXC_INFO: Final = "exc_info"
 STACK_INFO: Final = "stack_info"
@@ -19,7 +19,7 @@ _NAMES: Final = frozenset({EXC_INFO, STACK_INFO, _EXTRA, _STACKLEVEL})
 _STACK_FRAMES: Final = 40  # as many as of an exception
 _LOGGERS: Final = ("cordboard.emit", "logging", "loguru", "structlog")
 # The quick way of a record does not look for these names: it gives way to the slow one.
-never_harmless.update(_NAMES)
+reserved_names.update(_NAMES)
 
 
 def take_habits(meta: dict[str, Any], error: object) -> tuple[dict[str, Any], object]:

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import msgspec
 
-from cordboard.contract.terminal import harmless, one_line
+from cordboard.contract.terminal import escape_controls, escape_to_one_line
 
 _LEVEL_COLORS: Final = {"debug": "2", "info": "32", "warn": "33", "error": "1;31"}
 _SESSION_COLORS: Final = (36, 35, 34, 33, 32, 96, 95, 94, 93, 92)
@@ -29,18 +29,18 @@ def painter(*, color: bool) -> Callable[[bytes], bytes]:
 
 def _render(record: Mapping[str, Any], paint: Callable[[object, str], str]) -> str:
     session = str(record["sessionId"])
-    level = one_line(str(record["level"]))
+    level = escape_to_one_line(str(record["level"]))
     who = f"{record['service']}/{record['tag']}"
     parts = [
         paint(_DIM, _local_time(str(record["timestamp"]))),
         paint(_LEVEL_COLORS.get(level, "0"), f"{level:<5}"),
-        paint(_color_of(session), f"{one_line(_short(session)):<{_SESSION_CHARS}}"),
-        f"{one_line(who):<20}",
-        harmless(str(record["message"])).replace("\n", "\n    "),
+        paint(_color_of(session), f"{escape_to_one_line(_short(session)):<{_SESSION_CHARS}}"),
+        f"{escape_to_one_line(who):<20}",
+        escape_controls(str(record["message"])).replace("\n", "\n    "),
     ]
     if record.get("event"):
-        parts.append(paint("1", one_line(str(record["event"]))))
-    parts += [f"{paint(_DIM, one_line(k) + '=')}{_value(v)}" for k, v in _meta(record)]
+        parts.append(paint("1", escape_to_one_line(str(record["event"]))))
+    parts += [f"{paint(_DIM, escape_to_one_line(k) + '=')}{_value(v)}" for k, v in _meta(record)]
     return " ".join(parts) + _error(record.get("error"), paint)
 
 
@@ -53,14 +53,16 @@ def _error(error: Any, paint: Callable[[object, str], str]) -> str:
     if not isinstance(error, Mapping):
         return ""
     text = str(error.get("stack") or f"{error.get('type')}: {error.get('message')}").rstrip()
-    lines = harmless(text).split("\n")
+    lines = escape_controls(text).split("\n")
     return "".join(f"\n    {paint('31', line)}" for line in lines)
 
 
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     quoted = not text or " " in text or "=" in text
-    return one_line(msgspec.json.encode(text).decode() if quoted and text is value else text)
+    return escape_to_one_line(
+        msgspec.json.encode(text).decode() if quoted and text is value else text
+    )
 
 
 def _short(session: str) -> str:
@@ -77,4 +79,4 @@ def _local_time(timestamp: str) -> str:
     try:
         return datetime.fromisoformat(timestamp).astimezone().strftime("%H:%M:%S.%f")[:-3]
     except ValueError:
-        return one_line(timestamp)
+        return escape_to_one_line(timestamp)

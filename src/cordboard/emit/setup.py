@@ -49,9 +49,9 @@ def configure(
     pipeline.open(fd)
     _set_level(known or "info")
     if redact:
-        from cordboard.contract.redaction import redact_also
+        from cordboard.contract.redaction import add_secret_names
 
-        redact_also(redact)
+        add_secret_names(redact)
     if carry:
         threads.install()
     if bridges:

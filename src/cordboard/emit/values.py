@@ -14,10 +14,10 @@ from typing import Any, Final
 from cordboard.contract.record import LINE_MAX_BYTES
 from cordboard.contract.redaction import (
     REDACTED,
-    harmless_names,
     is_secret_name,
-    never_harmless,
+    plain_names,
     redact,
+    reserved_names,
 )
 from cordboard.emit.cut import LIMITS, Cuts
 
@@ -78,8 +78,8 @@ def is_plain(mapping: dict[str, Any], depth: int = 0) -> bool:
     Texts are not looked at: ``body_json`` looks at all of them at once, when they are encoded.
     """
     for name, value in mapping.items():
-        if name not in harmless_names and (
-            type(name) is not str or is_secret_name(name) or name in never_harmless
+        if name not in plain_names and (
+            type(name) is not str or is_secret_name(name) or name in reserved_names
         ):
             return False
         kind = type(value)

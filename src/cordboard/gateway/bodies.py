@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from pydantic_core import PydanticCustomError
 
 from cordboard.contract.errors import InvalidValueError
-from cordboard.contract.ids import BOT_NAME, canonical_room, check_session_id, with_token_of_room
+from cordboard.contract.ids import BOT_NAME, canonical_room, check_session_id, with_room_token
 from cordboard.contract.launch import (
     DEADLINE_DEFAULT_S,
     DEADLINE_MAX_S,
@@ -89,7 +89,7 @@ class JoinBody(StrictBody):
     @classmethod
     def _token_of_room(cls, data: Any) -> Any:
         """Move the token from the room's URL to where readers expect it."""
-        return with_token_of_room(data)
+        return with_room_token(data)
 
     def launch(self, session_id: str, traceparent: str | None) -> Launch:
         """Return the launch that this join requests; the store assigns its epoch.

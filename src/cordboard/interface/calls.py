@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from cordboard.context import bound
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import CordboardError, InvalidValueError
-from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, is_webrtc
+from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, is_webrtc_room
 from cordboard.emit import get_logger
 from cordboard.interface import words
 from cordboard.interface.gateway import Answer, no_such_session, session_path
@@ -62,7 +62,7 @@ class TooManyLinesError(TooManyError):
 def _room(value: str) -> str:
     try:
         room = canonical_room(value)
-        if not is_webrtc(room):
+        if not is_webrtc_room(room):
             raise PydanticCustomError("invalid", "This page enters webrtc: rooms only.")
     except InvalidValueError as error:
         raise PydanticCustomError("invalid", str(error)) from error

@@ -18,7 +18,7 @@ import msgspec
 
 from cordboard.context.carrier import log_environment
 from cordboard.contract.errors import InvalidValueError
-from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc
+from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc_room
 from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
 from cordboard.emit import forward, get_logger
 from cordboard.emit.foreign import why_invalid
@@ -198,7 +198,7 @@ def _may_say(room: str, known: Known | None) -> bool:
     if known.room is not None:
         return room == known.room
     try:
-        return canonical_room(room) == room and is_webrtc(room)
+        return canonical_room(room) == room and is_webrtc_room(room)
     except InvalidValueError:
         return False
 

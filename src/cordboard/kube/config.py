@@ -18,7 +18,7 @@ from lightkube.core.generic_client import GenericAsyncClient
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.redaction import redact
-from cordboard.contract.urls import checked_http_url, is_odd_url, redacted_url
+from cordboard.contract.urls import check_http_url, is_malformed_url, redacted_url
 from cordboard.kube.client import CONNECT_S, REQUEST_S, Kube
 
 _PATHS: Final = {
@@ -140,7 +140,7 @@ def _one(config: KubeConfig, context: str | None = None) -> SingleConfig:
 
 
 def _client(config: SingleConfig, namespace: str | None, proxy: str | None) -> GenericAsyncClient:
-    checked_http_url("The Kubernetes API's address", config.cluster.server, may_have_user=True)
+    check_http_url("The Kubernetes API's address", config.cluster.server, may_have_user=True)
     proxy = proxy or _proxy(config.cluster.server)
     if proxy:
         _check_proxy(proxy)
@@ -171,7 +171,7 @@ def _check_proxy(proxy: str) -> None:
     Raises:
         SettingsError: It cannot be read.
     """
-    if is_odd_url(proxy):
+    if is_malformed_url(proxy):
         raise SettingsError(
             f"The proxy {redacted_url(proxy)} of the Kubernetes API cannot be read.",
             hint="Write / ? # @ in its password as %2F %3F %23 %40.",

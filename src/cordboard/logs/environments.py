@@ -102,7 +102,7 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
     try:
         opened: Source | Directory = import_module(module).open_source(options)
     except ModuleNotFoundError as error:
-        missing = extras.explained(error, kind, f"Reading from {kind}")
+        missing = extras.missing_extra(error, kind, f"Reading from {kind}")
         if missing is None:
             raise
         raise missing from error

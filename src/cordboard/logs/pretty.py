@@ -16,7 +16,7 @@ from cordboard.contract.record import (
     TAG,
     TIMESTAMP,
 )
-from cordboard.contract.terminal import harmless, one_line
+from cordboard.contract.terminal import escape_controls, escape_to_one_line
 from cordboard.logs.codec import encode
 from cordboard.logs.line import Line
 
@@ -52,21 +52,23 @@ class Pretty:
         """Return a line, behind a line with the date where that is another than before."""
         record = line.record
         at = _local(str(record[TIMESTAMP]))
-        level, service = one_line(str(record[LEVEL])), str(record[SERVICE])
+        level, service = escape_to_one_line(str(record[LEVEL])), str(record[SERVICE])
         who = f"{service}/{record.get(TAG)}" if record.get(TAG) else service
         parts = [
             self._paint(_DIM, at[11:]),
             self._paint(_LEVELS.get(level, ""), f"{level:<5}"),
-            self._paint(_color_of(service), f"{one_line(who):<{_WHO_CHARS}}"),
+            self._paint(_color_of(service), f"{escape_to_one_line(who):<{_WHO_CHARS}}"),
         ]
         if self._sessions:
             parts.append(self._paint(_DIM, _session(record.get(SESSION_ID))))
-        parts.append(harmless(str(record[MESSAGE])).replace("\n", "\n    "))
+        parts.append(escape_controls(str(record[MESSAGE])).replace("\n", "\n    "))
         if record.get(EVENT):
-            parts.append(self._paint("1", one_line(str(record[EVENT]))))
+            parts.append(self._paint("1", escape_to_one_line(str(record[EVENT]))))
         parts += self._meta(record.get(META))
         if line.inferred_from:
-            parts.append(self._paint(_DIM, f"({line.attribution}: {one_line(line.inferred_from)})"))
+            parts.append(
+                self._paint(_DIM, f"({line.attribution}: {escape_to_one_line(line.inferred_from)})")
+            )
         return f"{self._date(at)}{' '.join(parts)}{self._error(record.get(ERROR))}\n"
 
     def _date(self, at: str) -> str:
@@ -78,13 +80,16 @@ class Pretty:
     def _meta(self, meta: Any) -> list[str]:
         if not isinstance(meta, Mapping):
             return []
-        return [f"{self._paint(_DIM, one_line(str(k)) + '=')}{_value(v)}" for k, v in meta.items()]
+        return [
+            f"{self._paint(_DIM, escape_to_one_line(str(k)) + '=')}{_value(v)}"
+            for k, v in meta.items()
+        ]
 
     def _error(self, error: Any) -> str:
         if not isinstance(error, Mapping):
             return ""
         text = str(error.get("stack") or f"{error.get('type')}: {error.get('message')}").rstrip()
-        lines = harmless(text).split("\n")
+        lines = escape_controls(text).split("\n")
         return "".join(f"\n    {self._paint('31', line)}" for line in lines)
 
     def _paint(self, code: str, text: str) -> str:
@@ -95,12 +100,12 @@ def _local(timestamp: str) -> str:
     try:
         at = datetime.fromisoformat(timestamp).astimezone()
     except (ValueError, OverflowError):
-        return f"{'':11}{one_line(timestamp)}"
+        return f"{'':11}{escape_to_one_line(timestamp)}"
     return at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def _session(session: Any) -> str:
-    text = one_line(session) if isinstance(session, str) else "-"
+    text = escape_to_one_line(session) if isinstance(session, str) else "-"
     if len(text) > _SESSION_CHARS:
         text = f"…{text[-(_SESSION_CHARS - 1) :]}"
     return f"{text:<{_SESSION_CHARS}}"
@@ -113,4 +118,4 @@ def _color_of(service: str) -> str:
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else encode(value).decode()
     quoted = text is value and (not text or " " in text or "=" in text)
-    return harmless(encode(text).decode() if quoted else text).replace("\n", "\\n")
+    return escape_controls(encode(text).decode() if quoted else text).replace("\n", "\\n")

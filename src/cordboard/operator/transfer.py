@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cordboard.contract.operator_name import cold_ending, starts
+from cordboard.contract.operator_name import can_start_cold, cold_suffix
 from cordboard.launchers import Launcher, has_bot
 from cordboard.store import Entry
 
@@ -20,7 +20,7 @@ KEEP_OFF_S: Final = 5.0  # the others look every second
 
 def cold_ending_of(launcher: Launcher | None) -> str:
     """Return the end of an operator's name: what its launcher can start."""
-    return "" if launcher is None else cold_ending(launcher.most, launcher.bots)
+    return "" if launcher is None else cold_suffix(launcher.most, launcher.bots)
 
 
 @dataclass(slots=True)
@@ -52,7 +52,8 @@ class PassOn:
         passed = [
             entry
             for entry in stuck
-            if entry.launch is not None and any(starts(name, entry.launch.bot) for name in names)
+            if entry.launch is not None
+            and any(can_start_cold(name, entry.launch.bot) for name in names)
         ]
         now = time.monotonic()
         self._passed = {

@@ -21,7 +21,7 @@ from cordboard.contract.errors import (
     InvalidValueError,
     NotReadyError,
 )
-from cordboard.contract.ids import canonical_room, check_session_id, uuid7, with_token_of_room
+from cordboard.contract.ids import canonical_room, check_session_id, uuid7, with_room_token
 from cordboard.contract.launch import (
     MAX_DURATION_DEFAULT_S,
     MAX_DURATION_MAX_S,
@@ -71,7 +71,7 @@ class StartBody(StrictBody):
     @classmethod
     def _token_of_room(cls, data: Any) -> Any:
         """Move the token from the room's URL to where readers expect it."""
-        return with_token_of_room(data)
+        return with_room_token(data)
 
     def launch(self) -> Launch:
         """Return the launch; an empty text counts as absent.

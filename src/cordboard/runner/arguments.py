@@ -9,7 +9,7 @@ from pipecat.runner.types import (
     SmallWebRTCRunnerArguments,
 )
 
-from cordboard.contract.ids import is_webrtc
+from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.launch import Launch
 
 DAILY: Final = "daily.co"
@@ -33,7 +33,7 @@ def runner_arguments(
         "attempt": launch.attempt,
     }
     shared: dict[str, Any] = {"body": body, "session_id": launch.session_id}
-    if is_webrtc(launch.room_url):
+    if is_webrtc_room(launch.room_url):
         return SmallWebRTCRunnerArguments(webrtc_connection=connection, **shared)
     if _is_daily(launch.room_url, daily_domains):
         return DailyRunnerArguments(room_url=launch.room_url, token=launch.token, **shared)

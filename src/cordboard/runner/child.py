@@ -22,7 +22,7 @@ from cordboard import emit
 from cordboard.context import Context, bind_process
 from cordboard.context.carrier import inject_environment
 from cordboard.context.launch import context_of
-from cordboard.contract.ids import is_webrtc
+from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.lease import Periods
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit.pipeline import pipeline
@@ -225,7 +225,7 @@ class _Life:
         bot = bot_named(self.start.bot)
         await wire.send(writer, {"loaded": True})
         connection = None
-        if is_webrtc(self.start.launch.room_url):
+        if is_webrtc_room(self.start.launch.room_url):
             try:
                 async with asyncio.timeout(self.start.offer_timeout_s):
                     assert self._connection is not None  # noqa: S101 - made in run()

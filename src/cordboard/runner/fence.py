@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from cordboard.contract.lease import Periods
 from cordboard.emit import get_logger
-from cordboard.processes import end_children
+from cordboard.processes import kill_children
 
 WATCH_S: Final = 0.25
 PAUSE_S: Final = 1.0  # what stands still for so long was frozen, not only busy
@@ -170,5 +170,5 @@ class AskingSelector(selectors.DefaultSelector):
 
 
 def _kill_group() -> None:
-    end_children()  # a supervisor that hangs would not
+    kill_children()  # a supervisor that hangs would not
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cordboard.context import bound_context
 from cordboard.contract.errors import StoreUnavailableError
-from cordboard.contract.lease import RenewalVerdict
+from cordboard.contract.lease import RenewalResult
 from cordboard.emit import get_logger
 from cordboard.runner import metrics
 from cordboard.runner.fence import steady
@@ -112,7 +112,7 @@ class Heartbeat:
                 self._obey(session, verdict, asked_at)
         return "away" not in verdicts
 
-    def _obey(self, session: BotSession, verdict: RenewalVerdict, asked_at: float) -> None:
+    def _obey(self, session: BotSession, verdict: RenewalResult, asked_at: float) -> None:
         with bound_context(session.context):
             if verdict in {"held", "stop"}:
                 session.renewed(asked_at)

@@ -29,15 +29,15 @@ from cordboard.contract.errors import BotFileError
 from cordboard.processes import (
     adopt_orphans,
     die_with_parent,
-    end_children,
-    refuse_inspection,
+    disable_inspection,
+    kill_children,
 )
 from cordboard.runner.botfile import Bot, load_bot
 from cordboard.runner.confine import confine
 from cordboard.runner.wire import RUNNER_ENDED, Report
 from cordboard.settings import (
     PRELOAD_BARE,
-    may_be_inspected,
+    is_inspection_allowed,
     preload_bare,
     preload_bots,
     preload_landlock,
@@ -94,7 +94,7 @@ def _load() -> None:
         emit.quiesce()
         if (_threads() > before or threading.active_count() > 1) and not FAILURES:
             os.environ[PRELOAD_BARE] = "1"
-            end_children()  # each bot's import starts its own
+            kill_children()  # each bot's import starts its own
             sys.stdout.flush()
             os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, from the beginning
     emit.quiesce()
@@ -167,8 +167,8 @@ def _serve_in_a_child() -> None:
         server = os.fork()
     if not server:
         _offer_children_first()  # before the next step, which forbids it
-    if not may_be_inspected():
-        refuse_inspection()
+    if not is_inspection_allowed():
+        disable_inspection()
     if server:
         _wait_for(server)
     signal.signal(RUNNER_ENDED, signal.SIG_DFL)
@@ -182,14 +182,14 @@ def _wait_for(server: int) -> NoReturn:
     ended, status = 0, 0
     while ended != server:
         ended, status = os.waitpid(-1, 0)
-    end_children()
+    kill_children()
     os._exit(0 if status == 0 else 1)
 
 
 def _end_all(us: int, runner: int, _number: int, _frame: FrameType | None) -> None:
     """End everything below us; not in a child, which is asked only before it has its own handlers."""
     if os.getpid() == us and os.getppid() != runner:
-        end_children()
+        kill_children()
         os._exit(1)
 
 

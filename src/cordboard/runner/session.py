@@ -19,7 +19,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
-from cordboard.processes import descendants_of, status_in_words
+from cordboard.processes import descendants_of, describe_exit_status
 from cordboard.runner import metrics, wire
 from cordboard.runner.capture import Capture
 from cordboard.runner.ending import write_end
@@ -321,7 +321,7 @@ class BotSession:
         elif status == 0:
             self.reason = "bot_finished"
         else:
-            self.reason, self.detail = "bot_crashed", status_in_words(status)
+            self.reason, self.detail = "bot_crashed", describe_exit_status(status)
         silent = not told or "early" in told  # only the runner writes this event
         if self.lost or (silent and self.reason == "bot_crashed"):
             with bound_context(self.context):

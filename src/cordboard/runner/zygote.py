@@ -25,12 +25,12 @@ from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, CordboardError, NotReadyError
 from cordboard.emit import get_logger, quiesce
-from cordboard.processes import END_S, adopt_orphans, children_of, kill, started_at
+from cordboard.processes import END_S, adopt_orphans, children_of, kill, start_ticks
 from cordboard.runner import wire
 from cordboard.runner.botfile import LOAD_TIMEOUT_S
 from cordboard.runner.imports import Imports
 from cordboard.runner.wire import BotStart
-from cordboard.settings import preload_bots, tell_preload, without_secrets
+from cordboard.settings import preload_bots, set_preload_environment, without_secrets
 
 FORKED_S: Final = 20.0
 """For a child that has its bot already: it takes milliseconds, on a busy machine seconds."""
@@ -109,8 +109,8 @@ class Zygote:
     def begin(self) -> None:
         """Start the fork server; it loads the bots while we do other things."""
         adopt_orphans()
-        self._not_theirs = {(pid, started_at(pid)) for pid in children_of(os.getpid())}
-        tell_preload(self.bots, landlock=self._landlock)
+        self._not_theirs = {(pid, start_ticks(pid)) for pid in children_of(os.getpid())}
+        set_preload_environment(self.bots, landlock=self._landlock)
         self._context.set_forkserver_preload([_PRELOAD])
         self._launch()
 
@@ -245,7 +245,7 @@ class Zygote:
             for pid in ours:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
-            known = {(pid, started_at(pid)) for pid in ours}
+            known = {(pid, start_ticks(pid)) for pid in ours}
             if not _has_ended(parent):  # now, and so when we looked
                 self._not_theirs = known
                 # Its number may be another's by now if it has ended.

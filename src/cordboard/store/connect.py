@@ -11,7 +11,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cordboard.contract.errors import SettingsError
-from cordboard.contract.urls import is_odd_url, redacted_url
+from cordboard.contract.urls import is_malformed_url, redacted_url
 
 CONNECTIONS_MAX: Final = 64  # of one process; Redis works on one command at a time
 CONNECTION_WAIT_S: Final = 10.0
@@ -96,7 +96,7 @@ def _parts(url: str) -> SplitResult:
             f"REDIS_URL {redacted_url(url)}: expected one of the schemes {', '.join(_SCHEMES)}.",
             hint="For example redis://127.0.0.1:6379/0 or redis+sentinel://HOST:26379/MASTER/0.",
         )
-    if is_odd_url(url):
+    if is_malformed_url(url):
         raise SettingsError(
             f"REDIS_URL {redacted_url(url)} cannot be read.",
             hint="Write / ? # @ [ ] in a password as %2F %3F %23 %40 %5B %5D; a port is a number.",

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from cordboard import faults
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.launch import Launch, decode
-from cordboard.contract.operator_name import cold_runners
+from cordboard.contract.operator_name import max_cold_runners
 from cordboard.contract.state import RECOVERIES_MAX
 from cordboard.store.connection import token
 from cordboard.store.keys import GROUP
@@ -265,7 +265,7 @@ class Launches(Sessions):
 
     async def cold_slots(self) -> int:
         """Return how many cold runners the operators that live may have at once."""
-        return sum(cold_runners(name) for name in await self.consumers(OPERATOR_LIVES_MS))
+        return sum(max_cold_runners(name) for name in await self.consumers(OPERATOR_LIVES_MS))
 
     async def forget_dead_consumers(self, idle_ms: int) -> None:
         """Remove consumers that have nothing left and have not been heard of for long."""

@@ -14,7 +14,7 @@ from cordboard.contract.errors import (
     TooManySessionsError,
 )
 from cordboard.contract.launch import Launch, decode, encode, record_fields
-from cordboard.contract.lease import RenewalVerdict
+from cordboard.contract.lease import RenewalResult
 from cordboard.contract.state import REASONS
 from cordboard.store.connection import token
 from cordboard.store.index import WITHOUT, Claim, in_use, used
@@ -189,7 +189,7 @@ class Rooms(Sessions):
                     extra={"sessionId": session_id, "state": answer[1]},
                 )
 
-    async def renew(self, renewals: Sequence[Renewal]) -> list[RenewalVerdict]:
+    async def renew(self, renewals: Sequence[Renewal]) -> list[RenewalResult]:
         """Prolong many leases in one round trip; one verdict each, in order."""
         if not renewals:
             return []
@@ -209,9 +209,9 @@ class Rooms(Sessions):
             for item in renewals
         ]
         with self._errors():
-            return cast("list[RenewalVerdict]", await self._scripts.run_many("renew", calls))
+            return cast("list[RenewalResult]", await self._scripts.run_many("renew", calls))
 
-    async def adopt(self, launch: Launch, holder: Holder) -> RenewalVerdict:
+    async def adopt(self, launch: Launch, holder: Holder) -> RenewalResult:
         """Tell a Redis that has lost its memory of a session that its bot lives; ``held`` or ``lost``."""
         answer = await self._run(
             "adopt",
@@ -229,7 +229,7 @@ class Rooms(Sessions):
             " ".join(count.name for count in counts(launch)),
             *_record_pairs(launch),
         )
-        return cast("RenewalVerdict", answer)
+        return cast("RenewalResult", answer)
 
     async def finish(
         self,

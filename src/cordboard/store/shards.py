@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from cordboard.contract.errors import NotFoundError, SessionInUseError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.contract.lease import RenewalVerdict
+from cordboard.contract.lease import RenewalResult
 from cordboard.contract.state import State
 from cordboard.contract.urls import redacted_url
 from cordboard.store.client import Store
@@ -282,9 +282,9 @@ class ShardedStore(Lending):
         shard = self._by_room(room) if room else await self._find(session_id)
         await shard.running(session_id, epoch, holder)
 
-    async def renew(self, renewals: Sequence[Renewal]) -> list[RenewalVerdict]:
+    async def renew(self, renewals: Sequence[Renewal]) -> list[RenewalResult]:
         """Prolong many leases, in one round trip a shard; ``away`` where a shard does not answer."""
-        verdicts: list[RenewalVerdict] = ["away"] * len(renewals)
+        verdicts: list[RenewalResult] = ["away"] * len(renewals)
         places: defaultdict[int, list[int]] = defaultdict(list)
         for place, item in enumerate(renewals):
             places[self._number(item.room)].append(place)
@@ -299,7 +299,7 @@ class ShardedStore(Lending):
         await asyncio.gather(*map(of_one, places))
         return verdicts
 
-    async def adopt(self, launch: Launch, holder: Holder) -> RenewalVerdict:
+    async def adopt(self, launch: Launch, holder: Holder) -> RenewalResult:
         """Tell a shard, and the index, of a session that they have forgotten."""
         verdict = await self._by_room(launch.room_url).adopt(launch, holder)
         if verdict == "held":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from cordboard.emit import get_logger
-from cordboard.processes import children_of, descends_from
+from cordboard.processes import children_of, is_descendant_of
 
 _CREDENTIALS: Final = struct.Struct("3i")  # ucred: pid, uid, gid
 _SO_PEERPIDFD: Final = 77  # since Linux 6.5
@@ -74,7 +74,7 @@ def _may_know(peer: socket.socket) -> bool:
     pid, uid, _ = _CREDENTIALS.unpack(
         peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     )
-    if uid != os.getuid() or descends_from(pid, os.getpid()):
+    if uid != os.getuid() or is_descendant_of(pid, os.getpid()):
         return False
     return not _has_ended(peer)
 

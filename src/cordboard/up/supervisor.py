@@ -16,7 +16,7 @@ from typing import Any, Final
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.urls import redacted_url
 from cordboard.emit import flush, get_logger
-from cordboard.processes import adopt_orphans, status_in_words
+from cordboard.processes import adopt_orphans, describe_exit_status
 from cordboard.runner.botfile import LOAD_TIMEOUT_S
 from cordboard.settings import (
     CONTROL_SECRET,
@@ -26,7 +26,7 @@ from cordboard.settings import (
     Settings,
     child_environment,
     clean_environment,
-    may_be_inspected,
+    is_inspection_allowed,
 )
 from cordboard.store import open_store
 from cordboard.store.embedded import EmbeddedServer
@@ -125,7 +125,7 @@ class Supervisor:
                 ValkeyLines(functools.partial(self.lines.write, "redis")),
                 private=True,
                 environment=clean_environment(),
-                readable=may_be_inspected(),
+                readable=is_inspection_allowed(),
             )
         self.redis_url = self.settings.redis_url or (self.redis.url if self.redis else "")
         urls = {name: f"http://{HOST}:{ports[name]}" for name in STOP_ORDER}
@@ -287,7 +287,7 @@ class Supervisor:
             log.error(
                 "A part ended unexpectedly; starting it again",
                 part=part.name,
-                status=status_in_words(status),
+                status=describe_exit_status(status),
                 **last,
             )
             self._count_restart(part.name)
@@ -301,7 +301,7 @@ class Supervisor:
                 continue
             log.error(
                 "The embedded Redis ended unexpectedly; starting it again with what it had written",
-                status=status_in_words(redis.process.returncode),
+                status=describe_exit_status(redis.process.returncode),
             )
             self._count_restart("redis")
             redis.spawn()
@@ -379,7 +379,7 @@ async def _did_not_start(part: Part) -> CordboardError:
     status = await part.ended()
     said = "\n".join(f"  {line.removeprefix('cordboard: ')}" for line in part.last_words)
     return CordboardError(
-        f"The {part.name} did not start ({status_in_words(status)}).\n{said}".rstrip()
+        f"The {part.name} did not start ({describe_exit_status(status)}).\n{said}".rstrip()
     )
 
 

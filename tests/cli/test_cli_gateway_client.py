@@ -16,13 +16,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cordboard.cli import _ask, main
+from cordboard.cli import _gateway_client, _output, main
 
 
 def test_columns_stay_aligned_whatever_the_letters() -> None:
     """A letter that takes two columns of a terminal, or none, counts as what it takes."""
     rows = [("USER", "STATE"), ("漢字", "ended"), ("e\u0301va", "ended"), ("a\x1b[31m", "ended")]
-    assert _ask.table(rows).splitlines() == [
+    assert _output.format_table(rows).splitlines() == [
         "USER       STATE",
         "漢字       ended",
         "e\u0301va        ended",
@@ -32,8 +32,8 @@ def test_columns_stay_aligned_whatever_the_letters() -> None:
 
 def test_a_long_name_leaves_room_for_the_other_columns() -> None:
     """It is cut where it stands beside others; 32 letters fit."""
-    assert _ask.shortened("n" * 32) == "n" * 32
-    assert _ask.shortened("n" * 1024) == "n" * 31 + "…"
+    assert _output.truncate_name("n" * 32) == "n" * 32
+    assert _output.truncate_name("n" * 1024) == "n" * 31 + "…"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_refusal_says_what_the_user_of_a_command_can_do(
     """The gateway's own words, with the way out of a command and not of an HTTP client."""
     body = io.BytesIO(json.dumps(problem).encode() if problem else b"<html>")
     error = urllib.error.HTTPError("http://here/", status, "", Message(), body)
-    assert str(_ask._refused(error)) == said
+    assert str(_gateway_client._refused(error)) == said
 
 
 class Answers:
@@ -176,10 +176,10 @@ def test_a_room_of_a_long_name_is_cut_on_a_terminal(monkeypatch: pytest.MonkeyPa
     """For a person the other columns stay on the screen; another program gets all of it."""
     room = "webrtc:" + "r" * 1500
     monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
-    assert _ask.fitting(room) == room
+    assert _output.truncate_room(room) == room
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert _ask.fitting(room) == room[:47] + "…"
-    assert _ask.fitting(room[:48]) == room[:48]
+    assert _output.truncate_room(room) == room[:47] + "…"
+    assert _output.truncate_room(room[:48]) == room[:48]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 from cordboard.contract.errors import UsageError
 
 
-class Once(argparse.Action):
+class SingleValue(argparse.Action):
     """Stores a value, and refuses a second one that differs."""
 
     def __call__(
@@ -30,7 +30,7 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def once(parser: argparse.ArgumentParser) -> None:
+def reject_repeats(parser: argparse.ArgumentParser) -> None:
     """Let all options of a parser that take one value and are declared from now on do so."""
-    parser.register("action", None, Once)
-    parser.register("action", "store", Once)
+    parser.register("action", None, SingleValue)
+    parser.register("action", "store", SingleValue)

@@ -2,8 +2,8 @@
 
 import argparse
 
-from cordboard.cli import _ask, logs
-from cordboard.cli._logs_words import lines_of, reader_of, window
+from cordboard.cli import _output, logs
+from cordboard.cli._logs_query import lines_of, reader_of, window
 from cordboard.contract.errors import NotFoundError
 from cordboard.contract.ids import check_session_id
 from cordboard.logs.coverage import count
@@ -59,14 +59,14 @@ def _show(entries: list[Entry], args: argparse.Namespace) -> None:
     shown = entries[: args.limit]
     if args.output == "json":
         for entry in shown:
-            _ask.write(_ask.as_json(entry.as_dict()))
+            _output.print_line(_output.to_json(entry.as_dict()))
     elif args.session is not None:
-        _ask.write(f"{_one(shown[0])}\n\nIts lines: {lines_of(args, args.session)}")
+        _output.print_line(f"{_one(shown[0])}\n\nIts lines: {lines_of(args, args.session)}")
     else:
-        _ask.write(_table(shown) if shown else "No sessions.")
+        _output.print_line(_table(shown) if shown else "No sessions.")
         if len(entries) > len(shown):
             more = len(entries) - len(shown)
-            _ask.write(f"… {more:,} more; --limit shows {'it' if more == 1 else 'them'}.")
+            _output.print_line(f"… {more:,} more; --limit shows {'it' if more == 1 else 'them'}.")
 
 
 def _table(entries: list[Entry]) -> str:
@@ -89,9 +89,9 @@ def _table(entries: list[Entry]) -> str:
             entry.trail.session,
             entry.state,
             entry.reason,
-            _ask.fitting(entry.room or ""),
-            _ask.shortened(entry.user or ""),
-            _ask.local_time(entry.trail.first.decode()),
+            _output.truncate_room(entry.room or ""),
+            _output.truncate_name(entry.user or ""),
+            _output.format_local_time(entry.trail.first.decode()),
             _length(entry.seconds),
             str(entry.lines),
             str(entry.errors or ""),
@@ -99,7 +99,7 @@ def _table(entries: list[Entry]) -> str:
         )
         for entry in entries
     ]
-    return _ask.table(rows)
+    return _output.format_table(rows)
 
 
 def _one(entry: Entry) -> str:
@@ -115,9 +115,9 @@ def _one(entry: Entry) -> str:
         )
         for step in entry.trail.steps
     ]
-    parts = [_ask.table(facts)]
+    parts = [_output.format_table(facts)]
     if events:
-        parts.append(f"events\n{_ask.table(events)}")
+        parts.append(f"events\n{_output.format_table(events)}")
     return "\n\n".join(parts)
 
 

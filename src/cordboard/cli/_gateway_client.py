@@ -3,30 +3,24 @@
 import json
 import os
 import stat
-import sys
-import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from cordboard.contract.errors import (
-    TO_BE_LET_IN,
+    GATEWAY_AUTH_HINT,
     CordboardError,
     UnauthorizedError,
     UsageError,
 )
-from cordboard.contract.terminal import harmless_json, one_line
-from cordboard.contract.urls import checked_http_url, redacted_url
+from cordboard.contract.urls import check_http_url, redacted_url
 from cordboard.settings import Settings, load, running_up
 
 TIMEOUT_S: Final = 10.0
-NAME_MAX: Final = 32
-ROOM_MAX: Final = 48
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 GATEWAY_URL: Final = "CORDBOARD_GATEWAY_URL"
 
@@ -39,7 +33,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class GatewayClient:
     """A gateway that can be asked.
 
     Attributes:
@@ -60,7 +54,7 @@ class Gateway:
         """
         words = {name: value for name, value in (query or {}).items() if value is not None}
         url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(words)}" if words else "")
-        request = urllib.request.Request(url)  # noqa: S310 - http or https, checked in gateway()
+        request = urllib.request.Request(url)  # noqa: S310 - http or https, checked in open_gateway()
         if self.secret:
             request.add_header("Authorization", f"Bearer {self.secret}")
         try:
@@ -90,7 +84,7 @@ def _opener(url: str, ca: str | None) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=trust(ca)))
 
 
-def gateway(url: str | None, config: str | None) -> Gateway:
+def open_gateway(url: str | None, config: str | None) -> GatewayClient:
     """Return the gateway that the user means: as named, else of a running `up`, else as set.
 
     Raises:
@@ -100,14 +94,14 @@ def gateway(url: str | None, config: str | None) -> Gateway:
     running = running_up()
     secret = settings.control_secrets[0] if settings.control_secrets else None
     if url is None and running is not None:
-        return Gateway(running.gateway_url, secret or running.secrets()["control_secret"])
+        return GatewayClient(running.gateway_url, secret or running.secrets()["control_secret"])
     if running is not None and url == running.gateway_url:
         secret = secret or running.secrets()["control_secret"]
     name = "--gateway" if url else "CORDBOARD_GATEWAY_URL"
-    chosen = checked_http_url(name, url or settings.gateway_url)
+    chosen = check_http_url(name, url or settings.gateway_url)
     if secret and not url:
         _check_who_chose(settings, chosen)
-    return Gateway(chosen, secret, settings.tls_ca)
+    return GatewayClient(chosen, secret, settings.tls_ca)
 
 
 def _check_who_chose(settings: Settings, url: str) -> None:
@@ -135,65 +129,9 @@ def _is_ours(file: os.stat_result) -> bool:
     return file.st_uid in {os.geteuid(), 0} and not by_others and not by_group
 
 
-def write(text: str) -> None:
-    """Print text."""
-    sys.stdout.write(text + "\n")
-
-
-def as_json(value: object) -> str:
-    """Return a value as one line of JSON."""
-    return harmless_json(json.dumps(value, ensure_ascii=False))
-
-
-def quoted(text: str) -> str:
+def quote_segment(text: str) -> str:
     """Return a text as one segment of a path."""
     return urllib.parse.quote(text, safe="")
-
-
-def moment(text: str) -> datetime:
-    """Return the time that an RFC 3339 text names."""
-    return datetime.fromisoformat(text)
-
-
-def local_time(text: str) -> str:
-    """Return a time as a person here would write it."""
-    return moment(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as aligned columns; what could steer a terminal is made visible."""
-    safe = [[harmless(cell) for cell in row] for row in rows]
-    widths = [max(_width(row[i]) for row in safe) for i in range(len(safe[0]))]
-    return "\n".join(
-        "  ".join(
-            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in safe
-    )
-
-
-def shortened(text: str) -> str:
-    """Return a name for a column: one of a thousand letters would push all others off the screen."""
-    return text if len(text) <= NAME_MAX else text[: NAME_MAX - 1] + "…"
-
-
-def fitting(text: str) -> str:
-    """Return a room's name for a column: whole for another program, truncated for a terminal."""
-    fits = len(text) <= ROOM_MAX or not sys.stdout.isatty()
-    return text if fits else text[: ROOM_MAX - 1] + "…"
-
-
-def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
-
-
-def harmless(text: str) -> str:
-    """Return ``text`` on one line, with escape sequences and other controls made visible."""
-    return one_line(text)
 
 
 def _refused(error: urllib.error.HTTPError) -> CordboardError:
@@ -211,7 +149,7 @@ def _refused(error: urllib.error.HTTPError) -> CordboardError:
                 hint="Is it a gateway? Name another by --gateway.",
             )
         if error.code == HTTPStatus.UNAUTHORIZED:
-            return UnauthorizedError(str(problem["detail"]), hint=TO_BE_LET_IN)
+            return UnauthorizedError(str(problem["detail"]), hint=GATEWAY_AUTH_HINT)
         return CordboardError(str(problem["detail"]), hint=str(problem.get("hint", "")))
     except (ValueError, KeyError, TypeError):
         return CordboardError(f"The gateway answered HTTP {error.code}.")

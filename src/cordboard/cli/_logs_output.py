@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final, NoReturn
 
-from cordboard.contract.terminal import harmless, harmless_json, one_line
+from cordboard.contract.terminal import escape_controls, escape_controls_in_json, escape_to_one_line
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 from cordboard.settings import pager_command
 
@@ -150,7 +150,7 @@ def shown(piece: bytes, form: str) -> bytes:
     if form == "pretty":
         return piece
     text = piece.decode("utf-8", "surrogateescape")
-    return (harmless_json if form == "json" else harmless)(text).encode()
+    return (escape_controls_in_json if form == "json" else escape_controls)(text).encode()
 
 
 def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
@@ -168,7 +168,7 @@ def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
         lines += [f"    {paint('33', words)}" for words in _shortfalls(answer)]
     if len(wanted) > len(shown):
         lines.append(f"  and {len(wanted) - len(shown)} more; --coverage FILE has all")
-    return "\n".join([*lines, *(f"  {one_line(note)}" for note in coverage.notes)]) + "\n"
+    return "\n".join([*lines, *(f"  {escape_to_one_line(note)}" for note in coverage.notes)]) + "\n"
 
 
 def _verdict(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
@@ -188,7 +188,7 @@ def _is_shown(answer: Answer) -> bool:
 
 def _row(answer: Answer) -> tuple[str, str, str]:
     span = f"{answer.first} to {answer.last}" if answer.first else ""
-    return one_line(answer.name), count(answer.lines, "line"), one_line(span)
+    return escape_to_one_line(answer.name), count(answer.lines, "line"), escape_to_one_line(span)
 
 
 def _shortfalls(answer: Answer) -> list[str]:
@@ -196,7 +196,7 @@ def _shortfalls(answer: Answer) -> list[str]:
         f"{item.reason}: {REASONS.get(item.reason, '')}{f' ({item.detail})' if item.detail else ''}"
         for item in answer.shortfalls
     ]
-    shown = [one_line(text) for text in words[:_SHORTFALLS_SHOWN]]
+    shown = [escape_to_one_line(text) for text in words[:_SHORTFALLS_SHOWN]]
     if len(words) > len(shown):
         shown.append(f"and {len(words) - len(shown)} more; --coverage FILE has all")
     return shown
