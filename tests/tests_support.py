@@ -20,7 +20,7 @@ from cordboard.web import serve
 async def served(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port of loopback, by the server that we ship with."""
     listener = serve.bind("127.0.0.1", 0)
-    server = uvicorn.Server(serve.config(app, grace_s=1))
+    server = uvicorn.Server(serve.uvicorn_config(app, grace_s=1))
     running = asyncio.create_task(server._serve([listener]))
     while not server.started:
         if running.done():

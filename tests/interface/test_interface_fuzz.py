@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from cordboard import emit
 from cordboard.contract.errors import NotFoundError
-from cordboard.interface import words
+from cordboard.interface import error_texts
 from cordboard.interface.app import create_app
+from cordboard.interface.browser_log import BrowserLog
 from cordboard.interface.gateway import Answer
-from cordboard.interface.intake import Intake
-from cordboard.interface.login import Login
-from cordboard.interface.owners import Owners
+from cordboard.interface.login import LoginCookies
+from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import SESSION_SECRET, Settings
 from interface.interface_support import an_id
 
@@ -165,16 +165,16 @@ class Here:
         self.cookie = self._sign_in()
 
     def _sign_in(self) -> bytes:
-        login: Login = self.app.state.login
-        response = words.problem(404, "not_found")
+        login: LoginCookies = self.app.state.login
+        response = error_texts.problem(404, "not_found")
         behind = Behind()
         behind.user_id = login.sign_in("Ada", response, secure=False).user_id
-        owners = Owners(behind.record)
+        owners = SessionOwners(behind.record)
         self.app.state.services = dataclasses.replace(
             self.app.state.services,
             gateway=behind,
             owners=owners,
-            intake=Intake(owners),
+            browser_log=BrowserLog(owners),
         )
         return response.headers["set-cookie"].partition(";")[0].encode()
 
@@ -287,11 +287,11 @@ def test_no_bytes_give_an_error_of_ours(  # noqa: PLR0917 - hypothesis names the
 )
 def test_no_words_of_others_reach_a_person(status: int, content: bytes) -> None:
     """Of whatever the gateway answers, a page gets the code if we know it, and words of ours."""
-    told = json.loads(bytes(words.retold(status, content, {}).body))
+    told = json.loads(bytes(error_texts.retold(status, content, {}).body))
     assert set(told) == {"type", "title", "status", "code", "detail", "hint"}
-    known = [*words._WORDS.values(), words._REFUSED, words._FAILED]
+    known = [*error_texts._WORDS.values(), error_texts._REFUSED, error_texts._FAILED]
     assert (told["detail"], told["hint"]) in known
-    assert told["code"] in {*words._WORDS, "refused", "failed"}
+    assert told["code"] in {*error_texts._WORDS, "refused", "failed"}
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
@@ -302,8 +302,10 @@ def test_no_line_breaks_the_log(line: bytes, sent_at: float) -> None:
     async def ask(_: str) -> dict[str, Any]:
         raise NotFoundError("There is none.")
 
-    intake = Intake(Owners(ask))
-    person = Login(lambda: ("x",)).sign_in("Ada", words.problem(404, "x"), secure=False)
+    intake = BrowserLog(SessionOwners(ask))
+    person = LoginCookies(lambda: ("x",)).sign_in(
+        "Ada", error_texts.problem(404, "x"), secure=False
+    )
     with emit.capture() as records:
         taken = asyncio.run(intake.take([line], person, sent_at))
     assert taken.written + taken.refused == 1

@@ -12,7 +12,7 @@ from cordboard.interface.login import (
     NAME_MAX_CHARS,
     SECURE_COOKIE,
     ForgedError,
-    Login,
+    LoginCookies,
     check_name,
     require_session_secret,
 )
@@ -179,7 +179,7 @@ def a_cookie(response: Response) -> dict[str, str]:
     return {name: rest.partition(";")[0]}
 
 
-def signed_in(login: Login, *, secure: bool = False) -> dict[str, str]:
+def signed_in(login: LoginCookies, *, secure: bool = False) -> dict[str, str]:
     response = Response()
     login.sign_in("Ada", response, secure=secure)
     return a_cookie(response)
@@ -195,27 +195,27 @@ def at(hours: float) -> Callable[[], float]:
 )
 def test_a_login_lasts_while_it_is_used(hours: float, known: bool) -> None:
     """12 h without a page end it; a replica whose clock is up to a minute behind takes it."""
-    cookies = signed_in(Login(lambda: ("a secret",), at(0)))
-    found = Login(lambda: ("a secret",), at(hours)).known(cookies, secure=False)
+    cookies = signed_in(LoginCookies(lambda: ("a secret",), at(0)))
+    found = LoginCookies(lambda: ("a secret",), at(hours)).known(cookies, secure=False)
     assert (found is not None) == known
 
 
 def test_a_login_that_is_used_ends_after_a_month() -> None:
     """Each page signs it anew, for the same person, until the thirtieth day."""
-    cookies = signed_in(Login(lambda: ("a secret",), at(0)))
+    cookies = signed_in(LoginCookies(lambda: ("a secret",), at(0)))
     for hours in range(6, 30 * 24 + 1, 6):
-        login = Login(lambda: ("a secret",), at(hours))
+        login = LoginCookies(lambda: ("a secret",), at(hours))
         known = login.known(cookies, secure=False)
         assert known is not None
         response = Response()
         login.renew(known, response, secure=False)
         cookies = a_cookie(response)
-    assert Login(lambda: ("a secret",), at(30 * 24 + 1)).known(cookies, secure=False) is None
+    assert LoginCookies(lambda: ("a secret",), at(30 * 24 + 1)).known(cookies, secure=False) is None
 
 
 def test_a_fresh_login_is_not_signed_anew() -> None:
     """Not each page sets a cookie."""
-    login = Login(lambda: ("a secret",), at(0))
+    login = LoginCookies(lambda: ("a secret",), at(0))
     known = login.known(signed_in(login), secure=False)
     assert known is not None
     response = Response()
@@ -225,22 +225,22 @@ def test_a_fresh_login_is_not_signed_anew() -> None:
 
 def test_a_new_secret_ends_no_login() -> None:
     """The old secret still counts as the previous one; without it, its cookies are forged ones."""
-    cookies = signed_in(Login(lambda: ("old",), at(0)))
-    both = Login(lambda: ("new", "old"), at(0))
+    cookies = signed_in(LoginCookies(lambda: ("old",), at(0)))
+    both = LoginCookies(lambda: ("new", "old"), at(0))
     known = both.known(cookies, secure=False)
     assert known is not None
     assert known.person.name == "Ada"
     with pytest.raises(ForgedError):
-        Login(lambda: ("new",), at(0)).known(cookies, secure=False)
+        LoginCookies(lambda: ("new",), at(0)).known(cookies, secure=False)
     with pytest.raises(ForgedError):
-        Login(lambda: ("old",), at(0)).known(signed_in(both), secure=False)
+        LoginCookies(lambda: ("old",), at(0)).known(signed_in(both), secure=False)
 
 
 @pytest.mark.parametrize("found", [(), ("",), ("", "old"), ("new", "")])
 def test_nothing_is_signed_with_an_empty_key(found: tuple[str, ...]) -> None:
     """Neither made nor read: an empty key is known to everybody."""
-    cookies = signed_in(Login(lambda: ("old",), at(0)))
-    login = Login(lambda: found, at(0))
+    cookies = signed_in(LoginCookies(lambda: ("old",), at(0)))
+    login = LoginCookies(lambda: found, at(0))
     with pytest.raises(SettingsError):
         login.sign_in("Ada", Response(), secure=False)
     with pytest.raises(SettingsError):
@@ -249,7 +249,7 @@ def test_nothing_is_signed_with_an_empty_key(found: tuple[str, ...]) -> None:
 
 def test_over_https_the_plain_cookie_is_nobodys() -> None:
     """Another host of the domain can set it, and would sign a person in as somebody else."""
-    login = Login(lambda: ("a secret",), at(0))
+    login = LoginCookies(lambda: ("a secret",), at(0))
     plain, secure = signed_in(login), signed_in(login, secure=True)
     assert (set(plain), set(secure)) == ({COOKIE}, {SECURE_COOKIE})
     assert login.known(plain, secure=True) is None

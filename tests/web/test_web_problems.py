@@ -29,7 +29,7 @@ class Body(BaseModel):
 def client() -> TestClient:
     """An application with one call."""
     app = FastAPI()
-    problems.install(app)
+    problems.add_problem_handlers(app)
 
     @app.post("/")
     async def _take(body: Body) -> int:

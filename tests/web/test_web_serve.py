@@ -16,7 +16,7 @@ async def draining(with_drain: bool) -> tuple[serve.DrainingServer, asyncio.Even
     async def drain() -> None:
         await go_on.wait()
 
-    server = serve.DrainingServer(serve.config(Starlette()), drain if with_drain else None)
+    server = serve.DrainingServer(serve.uvicorn_config(Starlette()), drain if with_drain else None)
     server._loop = asyncio.get_running_loop()
     return server, go_on
 

@@ -182,9 +182,9 @@ async def test_a_certificate_of_another_authority(
 def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     """A missing file, a foreign key, a text: one sentence and the way out, exit status 2."""
     ours, theirs = authority(tmp_path / "ours"), authority(tmp_path / "theirs")
-    assert tls.checked(ours.cert, ours.key) == (ours.cert, ours.key)
-    assert tls.checked(None, None) is None
-    assert tls.checked("", None) is None
+    assert tls.load_certificate(ours.cert, ours.key) == (ours.cert, ours.key)
+    assert tls.load_certificate(None, None) is None
+    assert tls.load_certificate("", None) is None
     text = tmp_path / "text"
     text.write_text("no certificate")
     for cert, key in (
@@ -194,7 +194,7 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
         (str(tmp_path / "none"), ours.key),
     ):
         with pytest.raises(SettingsError, match="TLS certificate") as caught:
-            tls.checked(cert, key)
+            tls.load_certificate(cert, key)
         assert (caught.value.exit_code, bool(caught.value.hint)) == (2, True)
 
 

@@ -24,7 +24,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.state import TERMINAL
 from cordboard.contract.urls import redacted_url
-from cordboard.web.tls import trust
+from cordboard.web.tls import client_context
 
 ASK_TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
 RECONNECT_S: Final = 0.5
@@ -65,7 +65,7 @@ class Signalling:
         if self._where.control_secret:
             headers["Authorization"] = f"Bearer {self._where.control_secret}"
         self._client = aiohttp.ClientSession(
-            headers=headers, connector=aiohttp.TCPConnector(ssl=trust(self._where.tls_ca))
+            headers=headers, connector=aiohttp.TCPConnector(ssl=client_context(self._where.tls_ca))
         )
         return self
 

@@ -79,9 +79,11 @@ class GatewayClient:
 def _opener(url: str, ca: str | None) -> urllib.request.OpenerDirector:
     if not url.startswith("https:"):
         return urllib.request.build_opener(_NoRedirects)
-    from cordboard.web.tls import trust
+    from cordboard.web.tls import client_context
 
-    return urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=trust(ca)))
+    return urllib.request.build_opener(
+        _NoRedirects, urllib.request.HTTPSHandler(context=client_context(ca))
+    )
 
 
 def open_gateway(url: str | None, config: str | None) -> GatewayClient:

@@ -34,10 +34,10 @@ def certificate(args: argparse.Namespace, settings: "Settings") -> "Certificate 
         SettingsError: The files cannot be used.
     """
     from cordboard.contract.errors import UsageError
-    from cordboard.web.tls import checked
+    from cordboard.web.tls import load_certificate
 
     if args.tls_cert is None:
-        return checked(settings.tls_cert, args.tls_key or settings.tls_key)
+        return load_certificate(settings.tls_cert, args.tls_key or settings.tls_key)
     if args.tls_key and not args.tls_cert:
         raise UsageError("--tls-key: expected a certificate as well, --tls-cert FILE.")
-    return checked(args.tls_cert, args.tls_key)
+    return load_certificate(args.tls_cert, args.tls_key)

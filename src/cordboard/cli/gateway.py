@@ -31,19 +31,23 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.emit import configure
     from cordboard.gateway.app import GRACE_S, create_app, drain
     from cordboard.settings import load
-    from cordboard.web import agreement, auth, serve
+    from cordboard.web import auth, serve, shared_settings
 
     configure(service="gateway", session_from_environment=False)
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
-    agreement.reach(settings, "gateway")
+    shared_settings.compare_before_serving(settings, "gateway")
     app = create_app(
         settings,
-        agreement.open_plane(settings),
+        shared_settings.open_shared_store(settings),
         local=auth.is_local(args.host),
     )
     certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
     return serve.run(
-        app, listener=listener, grace_s=GRACE_S, drain=drain(app), certificate=certificate
+        app,
+        listener=listener,
+        grace_s=GRACE_S,
+        drain=lambda: drain(app),
+        certificate=certificate,
     )

@@ -102,15 +102,15 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
     from cordboard.context.carrier import extract_environment
     from cordboard.runner.app import create_app
     from cordboard.runner.cold import check_context
-    from cordboard.web import agreement, auth, serve
-    from cordboard.web.reachable import reachable_url
+    from cordboard.web import auth, serve, shared_settings
+    from cordboard.web.advertised_url import reachable_url
 
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     context = extract_environment().context
     if args.once:
         check_context(context)
     certificate = _tls_options.certificate(args, settings)
-    agreement.reach(settings, "runner")
+    shared_settings.compare_before_serving(settings, "runner")
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None
     url = _checked(args.url) or reachable_url(args.host, port, tls=tls)
@@ -136,10 +136,10 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     from cordboard.settings import job_identity, runner_identity
     from cordboard.store import Limits
     from cordboard.web import auth
-    from cordboard.web.agreement import open_plane
+    from cordboard.web.shared_settings import open_shared_store
 
     name = runner_identity() or socket.gethostname()
-    store = open_plane(settings)
+    store = open_shared_store(settings)
     host = Host(
         store=store,
         zygote=zygote,

@@ -3,20 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final
 
 from fastapi import FastAPI
 
 from cordboard import __version__
 from cordboard.gateway.hub import DRAIN_S, Hub
-from cordboard.gateway.limits import Bounds
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
-from cordboard.gateway.streams import Streams
+from cordboard.gateway.services import GatewayServices
+from cordboard.gateway.session_events import StreamCounter
+from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
-from cordboard.store import Agreement, Store
-from cordboard.web import agreement, guard, health, problems, serve
+from cordboard.store import Store
+from cordboard.web import health, problems, protection, shared_settings
 from cordboard.web.runners import RunnerClient, runner_session
 
 GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
@@ -29,19 +29,6 @@ Errors are `application/problem+json` (RFC 9457).
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the routes work with."""
-
-    settings: Settings
-    store: Store
-    hub: Hub
-    relay: Relay
-    agreed: Agreement
-    bounds: Bounds
-    streams: Streams
-
-
 def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastAPI:
     """Return the gateway over a store, which it closes when it stops.
 
@@ -50,15 +37,22 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
         store: Where the sessions are.
         local: Whether it listens on loopback.
     """
-    agreed = agreement.of(store, "gateway")
+    agreement = shared_settings.agreement_of(store, "gateway")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with store, agreed, runner_session(settings.tls_ca) as client:
+        async with store, agreement, runner_session(settings.tls_ca) as client:
             hub = Hub(store)
             relay = Relay(RunnerClient(client, lambda: settings.control_secrets))
-            bounds, streams = Bounds(settings, store), Streams(settings)
-            app.state.services = Services(settings, store, hub, relay, agreed, bounds, streams)
+            app.state.services = GatewayServices(
+                settings=settings,
+                store=store,
+                hub=hub,
+                relay=relay,
+                agreement=agreement,
+                session_limits=SessionLimits(settings, store),
+                streams=StreamCounter(settings),
+            )
             listening = asyncio.create_task(hub.run(), name="hub")
             yield
             listening.cancel()
@@ -76,21 +70,17 @@ def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastA
     app.include_router(router)
 
     async def ready() -> None:
-        agreed.check()
+        agreement.check()
         await store.check_writable()
 
-    health.install(app, ready)
-    problems.install(app)
-    guard.protect(app, settings, local=local)
+    health.add_health_routes(app, ready)
+    problems.add_problem_handlers(app)
+    protection.add_protection(app, settings, local=local)
     return app
 
 
-def drain(app: FastAPI) -> serve.Drain:
-    """Return what lets a gateway's requests finish: streams end, and waits become short."""
-
-    async def begin() -> None:
-        found: Services | None = getattr(app.state, "services", None)
-        if found is not None:
-            found.hub.drain()
-
-    return begin
+async def drain(app: FastAPI) -> None:
+    """Let the requests of `app` finish: end the event streams and limit how long requests wait."""
+    services: GatewayServices | None = getattr(app.state, "services", None)
+    if services is not None:  # None if the signal came before the application had started
+        services.hub.drain()

@@ -3,19 +3,17 @@
 import asyncio
 import contextlib
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cordboard.context import bound, current
 from cordboard.contract.errors import CordboardError, QueueFullError, StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.gateway import metrics
-from cordboard.gateway.bodies import JoinBody
 from cordboard.gateway.hub import told
+from cordboard.gateway.schemas import JoinBody
+from cordboard.gateway.services import GatewayServices
 from cordboard.store import Accepted, Limits
-
-if TYPE_CHECKING:
-    from cordboard.gateway.app import Services
 
 LEAVE_CONFIRM_S: Final = 10.0
 RETRY_MAX_S: Final = 60
@@ -23,11 +21,13 @@ RETRY_MAX_S: Final = 60
 log = get_logger("gateway")
 
 
-async def accept(svc: "Services", body: JoinBody, session_id: str, address: str | None) -> Accepted:
+async def accept(
+    services: GatewayServices, body: JoinBody, session_id: str, address: str | None
+) -> Accepted:
     """Accept a join, and log it.
 
     Args:
-        svc: The services of the routes.
+        services: The services of the routes.
         body: The join.
         session_id: The id that it asked for, or that was made for it.
         address: The address of a public entrance's client; None for a trusted caller.
@@ -35,7 +35,7 @@ async def accept(svc: "Services", body: JoinBody, session_id: str, address: str 
     launch = body.launch(session_id, current().traceparent)
     try:
         with metrics.accepts.time():
-            accepted = await _accept_after_leave(svc, launch, address)
+            accepted = await _accept_after_leave(services, launch, address)
     except CordboardError as error:
         error.extra.setdefault("sessionId", session_id)
         metrics.joins.labels(error.code).inc()
@@ -56,33 +56,37 @@ async def accept(svc: "Services", body: JoinBody, session_id: str, address: str 
     return accepted
 
 
-async def _accept_after_leave(svc: "Services", launch: Launch, address: str | None) -> Accepted:
+async def _accept_after_leave(
+    services: GatewayServices, launch: Launch, address: str | None
+) -> Accepted:
     """Accept; if the room's bot is about to leave, wait for that: the caller wants a new one."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + LEAVE_CONFIRM_S
-    svc.agreed.check()
-    limits = await svc.bounds.of(address)
-    accepted = await _accept_or_say_when(svc, launch, limits)
+    services.agreement.check()
+    limits = await services.session_limits.of(address)
+    accepted = await _accept_or_say_when(services, launch, limits)
     while accepted.stopping and loop.time() < give_up_at:
-        with svc.hub.waiting(accepted.session_id) as waiter:
+        with services.hub.waiting(accepted.session_id) as waiter:
             await told(waiter, 0.5)
-        accepted = await _accept_or_say_when(svc, launch, limits)
+        accepted = await _accept_or_say_when(services, launch, limits)
     return accepted
 
 
-async def _accept_or_say_when(svc: "Services", launch: Launch, limits: Limits) -> Accepted:
+async def _accept_or_say_when(
+    services: GatewayServices, launch: Launch, limits: Limits
+) -> Accepted:
     """Accept; if the queue is full, say when about half of it will have been handed over.
 
     The oldest entry's wait is the queue's depth over the rate at which it is handed over.
     """
     try:
-        svc.agreed.check()
-        accepted: Accepted = await svc.store.accept(
-            launch, queue_max=svc.settings.queue_max, limits=limits
+        services.agreement.check()
+        accepted: Accepted = await services.store.accept(
+            launch, queue_max=services.settings.queue_max, limits=limits
         )
     except QueueFullError as error:
         with contextlib.suppress(StoreUnavailableError):
-            half_s = await svc.store.oldest_wait_s() / 2
+            half_s = await services.store.oldest_wait_s() / 2
             error.retry_after_s = min(max(math.ceil(half_s), 1), RETRY_MAX_S)
         raise
     return accepted

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cordboard import faults
@@ -20,17 +20,15 @@ from cordboard.contract.errors import (
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
 from cordboard.contract.state import TERMINAL, State
 from cordboard.emit import get_logger
-from cordboard.gateway.bodies import JoinBody, LeaveBody, join_answer, session_answer
 from cordboard.gateway.hub import Waiter, told
 from cordboard.gateway.joins import accept
-from cordboard.gateway.limits import ADDRESS_HEADER
-from cordboard.gateway.streams import changes
+from cordboard.gateway.schemas import JoinBody, LeaveBody, join_answer, session_answer
+from cordboard.gateway.services import GatewayServices, Services
+from cordboard.gateway.session_events import changes
+from cordboard.gateway.session_limits import ADDRESS_HEADER
 from cordboard.store import Accepted, Leave, SessionRecord
+from cordboard.web.event_stream import EventStream
 from cordboard.web.runners import session_path
-from cordboard.web.streams import EventStream
-
-if TYPE_CHECKING:
-    from cordboard.gateway.app import Services
 
 LEAVE_CONFIRM_S: Final = 10.0
 WAIT_MAX_S: Final = 60
@@ -39,15 +37,6 @@ _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 
 log = get_logger("gateway")
 router = APIRouter()
-
-
-def services(request: Request) -> "Services":
-    """Return what the application's lifespan made."""
-    found: Services = request.app.state.services
-    return found
-
-
-Deps = Annotated[Any, Depends(services)]
 
 
 @router.post(
@@ -66,7 +55,7 @@ Deps = Annotated[Any, Depends(services)]
 @router.post("/start", status_code=202, include_in_schema=False)
 async def join(
     body: JoinBody,
-    svc: Deps,
+    services: Services,
     wait: Annotated[
         float,
         Query(
@@ -97,11 +86,11 @@ async def join(
     if body.session_id is None:
         log.warning("The join had no sessionId; made one")
     log.info("Join received", event="join.received", bot=body.bot)
-    accepted = await accept(svc, body, session_id, address)
-    with svc.hub.waiting(accepted.session_id) as waiter:
+    accepted = await accept(services, body, session_id, address)
+    with services.hub.waiting(accepted.session_id) as waiter:
         answer = join_answer(accepted, session_id)
         if wait and accepted.status not in {"running", *TERMINAL}:
-            answer |= await _until_runs(svc, accepted, waiter, wait)
+            answer |= await _until_runs(services, accepted, waiter, wait)
     return JSONResponse(
         answer,
         200 if accepted.reused else 202,
@@ -110,18 +99,18 @@ async def join(
 
 
 async def _until_runs(
-    svc: "Services", accepted: Accepted, waiter: Waiter, wait_s: float
+    services: GatewayServices, accepted: Accepted, waiter: Waiter, wait_s: float
 ) -> dict[str, Any]:
     """Wait until the session runs or has ended; return what has changed in the answer."""
     deadline = asyncio.get_running_loop().time() + wait_s
     session_id, room = accepted.session_id, accepted.room_url
-    record: SessionRecord = await svc.store.session(session_id, room=room)
+    record: SessionRecord = await services.store.session(session_id, room=room)
     while record.state not in {"running", *TERMINAL}:
-        left = min(deadline, svc.hub.closes_at) - asyncio.get_running_loop().time()
+        left = min(deadline, services.hub.closes_at) - asyncio.get_running_loop().time()
         if left <= 0:
             break
         await told(waiter, min(left, 1.0))
-        record = await svc.store.session(session_id, room=room)
+        record = await services.store.session(session_id, room=room)
     changed: dict[str, Any] = {"status": record.state, "epoch": record.epoch}
     return changed | ({"reason": record.reason} if record.reason else {})
 
@@ -132,7 +121,7 @@ async def _until_runs(
     summary="End a session",
     responses={202: {"description": "Stopping"}, 409: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
 )
-async def leave(body: LeaveBody, svc: Deps) -> JSONResponse:
+async def leave(body: LeaveBody, services: Services) -> JSONResponse:
     """End a session, and say so only when its bot is gone."""
     if body.session_id is None and not (body.room_url and body.force):
         raise InvalidValueError(
@@ -140,21 +129,21 @@ async def leave(body: LeaveBody, svc: Deps) -> JSONResponse:
             hint='Send {"sessionId": ID}, or {"room_url": ROOM, "force": true}.',
         )
     adopt(session_id=body.session_id, room=body.room_url)
-    left: Leave = await svc.store.leave(
+    left: Leave = await services.store.leave(
         session_id=body.session_id, room=body.room_url, force=body.force
     )
     faults.point("gateway.leave.decided")
     if left.session_id and left.outcome != "absent":
-        await _session(svc, left.session_id, left.room_url)
-    return await _left(svc, left)
+        await _session(services, left.session_id, left.room_url)
+    return await _left(services, left)
 
 
-async def _left(svc: "Services", left: Leave) -> JSONResponse:
+async def _left(services: GatewayServices, left: Leave) -> JSONResponse:
     status: str = left.outcome
     if left.outcome == "cancelled":
         log.info("Session ended", event="session.ended", state="cancelled", reason="cancelled")
     elif left.outcome == "stopping":
-        status = "ended" if await _stopped(svc, left) else "stopping"
+        status = "ended" if await _stopped(services, left) else "stopping"
         log.info("Leave answered", status=status)
     answer = {
         "sessionId": left.session_id or None,
@@ -165,13 +154,13 @@ async def _left(svc: "Services", left: Leave) -> JSONResponse:
     return JSONResponse(answer, 202 if status == "stopping" else 200, headers)
 
 
-async def _stopped(svc: "Services", left: Leave) -> bool:
+async def _stopped(services: GatewayServices, left: Leave) -> bool:
     """Ask the runner to stop the bot; wait, bounded, until the session has ended."""
-    with svc.hub.waiting(left.session_id) as waiter:
-        asked = asyncio.create_task(_ask_to_stop(svc, left))
+    with services.hub.waiting(left.session_id) as waiter:
+        asked = asyncio.create_task(_ask_to_stop(services, left))
         try:
             async with asyncio.timeout(LEAVE_CONFIRM_S):
-                while (await svc.store.session(left.session_id, room=left.room_url)).live:
+                while (await services.store.session(left.session_id, room=left.room_url)).live:
                     await told(waiter, 1.0)
         except TimeoutError:
             return False
@@ -181,10 +170,10 @@ async def _stopped(svc: "Services", left: Leave) -> bool:
     return True
 
 
-async def _ask_to_stop(svc: "Services", left: Leave) -> None:
+async def _ask_to_stop(services: GatewayServices, left: Leave) -> None:
     path = session_path(left.session_id, "leave")
     try:
-        await svc.relay.ask("POST", left.runner_url, path, b"{}", timeout_s=LEAVE_CONFIRM_S)
+        await services.relay.ask("POST", left.runner_url, path, b"{}", timeout_s=LEAVE_CONFIRM_S)
     except UpstreamError as error:
         # The runner reads the wish at its next renewal; a dead one is swept by an operator.
         log.warning("The runner could not be asked to stop the bot", error=error)
@@ -194,7 +183,7 @@ async def _ask_to_stop(svc: "Services", left: Leave) -> None:
     "/sessions", tags=["sessions"], summary="List sessions, newest first", responses={422: _PROBLEM}
 )
 async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the arguments
-    svc: Deps,
+    services: Services,
     state: State | None = None,
     room_url: str | None = None,
     userId: str | None = None,  # noqa: N803 - a name of the contract
@@ -202,7 +191,7 @@ async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the argument
     cursor: str | None = None,
 ) -> dict[str, Any]:
     """Return a page of sessions; hand ``nextCursor`` back for the next one."""
-    page, following = await svc.store.sessions(
+    page, following = await services.store.sessions(
         state=state,
         room=canonical_room(room_url) if room_url else None,
         user_id=userId,
@@ -215,13 +204,13 @@ async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the argument
 @router.get(
     "/sessions/{session_id}", tags=["sessions"], summary="Show a session", responses={404: _PROBLEM}
 )
-async def session(session_id: str, svc: Deps) -> dict[str, Any]:
+async def session(session_id: str, services: Services) -> dict[str, Any]:
     """Return a session's record with its stages.
 
     Reading a session is not part of it: the access line belongs to the session only if the request
     itself carries its id.
     """
-    return session_answer(await _looked_at(svc, session_id))
+    return session_answer(await _looked_at(services, session_id))
 
 
 @router.get(
@@ -231,14 +220,14 @@ async def session(session_id: str, svc: Deps) -> dict[str, Any]:
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}}, 404: _PROBLEM, 429: _PROBLEM},
 )
-async def events(session_id: str, svc: Deps) -> EventStream:
+async def events(session_id: str, services: Services) -> EventStream:
     """Send every change of state as it happens; the terminal one is the last.
 
     A gateway that stops ends the stream without it: whoever follows asks again.
     """
-    record = await _looked_at(svc, session_id)
-    ended = svc.streams.begin(session_id)
-    return EventStream(changes(svc, session_id, record.room_url), ended)
+    record = await _looked_at(services, session_id)
+    ended = services.streams.begin(session_id)
+    return EventStream(changes(services.hub, services.store, session_id, record.room_url), ended)
 
 
 @router.post(
@@ -255,9 +244,9 @@ async def events(session_id: str, svc: Deps) -> EventStream:
     operation_id="candidates",
     responses={404: _PROBLEM, 409: _PROBLEM, 502: _PROBLEM, 504: _PROBLEM},
 )
-async def offer(session_id: str, request: Request, svc: Deps) -> Response:
+async def offer(session_id: str, request: Request, services: Services) -> Response:
     """Hand an offer (POST) or candidates (PATCH) to the runner that holds the session."""
-    record = await _session(svc, session_id)
+    record = await _session(services, session_id)
     if record.state != "running" or not record.runner_url:
         raise ConflictError(
             f"Session {session_id} is {record.state}: no bot waits for an offer.",
@@ -265,24 +254,24 @@ async def offer(session_id: str, request: Request, svc: Deps) -> Response:
             extra={"sessionId": session_id, "status": record.state},
         )
     body = await request.body()
-    status, answer, media_type = await svc.relay.ask(
+    status, answer, media_type = await services.relay.ask(
         request.method, record.runner_url, session_path(session_id, "offer"), body
     )
     return Response(answer, status, {HEADER_SESSION_ID: session_id}, media_type)
 
 
-async def _session(svc: "Services", session_id: str, room: str = "") -> SessionRecord:
+async def _session(services: GatewayServices, session_id: str, room: str = "") -> SessionRecord:
     """Return a session's record; from here on the request's lines are of its user and room.
 
     Args:
-        svc: What the routes work with.
+        services: What the routes work with.
         session_id: The session.
         room: Its room, where it is known.
 
     Raises:
         NotFoundError: There is none.
     """
-    record: SessionRecord = await svc.store.session(_known_id(session_id), room=room or None)
+    record: SessionRecord = await services.store.session(_known_id(session_id), room=room or None)
     adopt(
         session_id=session_id,
         room=record.room_url,
@@ -293,15 +282,15 @@ async def _session(svc: "Services", session_id: str, room: str = "") -> SessionR
     return record
 
 
-async def _looked_at(svc: "Services", session_id: str) -> SessionRecord:
+async def _looked_at(services: GatewayServices, session_id: str) -> SessionRecord:
     """Return a session's record; the request is a part of the session only if it carries its id.
 
     Raises:
         NotFoundError: There is none.
     """
     if current().session_id == session_id:
-        return await _session(svc, session_id)
-    record: SessionRecord = await svc.store.session(_known_id(session_id))
+        return await _session(services, session_id)
+    record: SessionRecord = await services.store.session(_known_id(session_id))
     return record
 
 

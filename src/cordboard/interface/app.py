@@ -1,10 +1,8 @@
 """The interface's application: its resources, its middleware, its pages."""
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -15,20 +13,21 @@ from starlette.staticfiles import StaticFiles
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.interface import calls, guard, pages
+from cordboard.interface import api, browser_security, pages
+from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
 from cordboard.interface.gateway import Gateway
 from cordboard.interface.identity import IdentityMiddleware, identity_of
-from cordboard.interface.intake import Intake, Rates
-from cordboard.interface.limits import Limits
-from cordboard.interface.login import Login, Person
+from cordboard.interface.login import LoginCookies, Person
 from cordboard.interface.origin import Origin, public
-from cordboard.interface.owners import Owners
+from cordboard.interface.request_limits import RequestLimits
+from cordboard.interface.services import InterfaceServices
+from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, auth, health, problems
-from cordboard.web.guard import LocalHostsMiddleware
-from cordboard.web.middleware import SILENT_PATHS
+from cordboard.web.protection import LocalHostsMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
-from cordboard.web.tls import trust
+from cordboard.web.session_middleware import SILENT_PATHS
+from cordboard.web.tls import client_context
 
 _ANOTHER_HOST: Final = (
     "Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name "
@@ -36,19 +35,6 @@ _ANOTHER_HOST: Final = (
 )
 
 log = get_logger("interface")
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the routes work with."""
-
-    gateway: Gateway
-    owners: Owners
-    intake: Intake
-    rates: Rates
-    limits: Limits
-    max_duration_s: int
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
@@ -63,9 +49,9 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Each open page keeps a stream of events: a bound on connections would be one on calls.
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=trust(settings.tls_ca))
+            connector=aiohttp.TCPConnector(limit=0, ssl=client_context(settings.tls_ca))
         ) as client:
-            app.state.services = _services(settings, client, app.state.limits)
+            app.state.services = _services(settings, client, app.state.request_limits)
             yield
 
     app = FastAPI(
@@ -77,30 +63,32 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
         redirect_slashes=False,  # it would repeat the Host header, which anybody can choose
     )
     app.state.origin = public(settings.interface_url)
-    app.state.login = Login(_session_secrets(settings))
+    app.state.login = LoginCookies(_session_secrets(settings))
     app.state.identity = identity_of(settings, app.state.login, app.state.origin)
-    app.state.limits = Limits(settings)
+    app.state.request_limits = RequestLimits(settings)
     app.include_router(pages.router)
-    app.include_router(calls.router)
+    app.include_router(api.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
-    health.install(app, _ready)
-    problems.install(app)
+    health.add_health_routes(app, _ready)
+    problems.add_problem_handlers(app)
     _tell_people_in_pages(app)
     _add_middleware(app, settings, local=local)
     return app
 
 
-def _services(settings: Settings, client: aiohttp.ClientSession, limits: Limits) -> Services:
+def _services(
+    settings: Settings, client: aiohttp.ClientSession, limits: RequestLimits
+) -> InterfaceServices:
     gateway = Gateway(
-        client, settings.gateway_url, lambda: auth.authorization(settings.control_secrets)
+        client, settings.gateway_url, lambda: auth.authorization_headers(settings.control_secrets)
     )
-    owners = Owners(gateway.record, settings.record_kept_s)
-    return Services(
+    owners = SessionOwners(gateway.record, settings.record_kept_s)
+    return InterfaceServices(
         gateway=gateway,
         owners=owners,
-        intake=Intake(owners),
-        rates=Rates(settings),
-        limits=limits,
+        browser_log=BrowserLog(owners),
+        browser_log_limits=BrowserLogLimits(settings),
+        request_limits=limits,
         max_duration_s=settings.interface_max_duration_s,
     )
 
@@ -110,26 +98,26 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     origin: Origin | None = app.state.origin
     app.add_middleware(auth.BodyLimitMiddleware)
     app.add_middleware(
-        guard.MetricsGuard,
+        browser_security.MetricsGuard,
         secrets=lambda: settings.control_secrets,
         required=bool(settings.control_secrets) or not local,
     )
-    app.add_middleware(guard.SameOriginMiddleware, origin=origin)
+    app.add_middleware(browser_security.SameOriginMiddleware, origin=origin)
     hosts = (*settings.interface_hosts, *([origin.host] if origin else []))
     if local:
         app.add_middleware(LocalHostsMiddleware, more=hosts, hint=_ANOTHER_HOST)
     elif origin is not None:
-        app.add_middleware(guard.PublicHostsMiddleware, hosts=hosts)
+        app.add_middleware(browser_security.PublicHostsMiddleware, hosts=hosts)
     app.add_middleware(SessionMiddleware, silent_paths=_silent_paths())
 
     async def may_bind(session_id: str, person: Person) -> bool:
-        owners: Owners = app.state.services.owners
+        owners: SessionOwners = app.state.services.owners
         return await owners.may_speak(session_id, person) is not None
 
     app.add_middleware(IdentityMiddleware, identity=app.state.identity, may_bind=may_bind)
     app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
     app.add_middleware(
-        guard.SecurityHeadersMiddleware, only_tls=origin is not None and origin.secure
+        browser_security.SecurityHeadersMiddleware, only_tls=origin is not None and origin.secure
     )
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from cordboard.context import current
 from cordboard.context.carrier import HEADER_SESSION_ID, inject_headers
 from cordboard.contract.errors import GatewayError, NotFoundError, StoreUnavailableError
-from cordboard.interface import words
+from cordboard.interface import error_texts
 
 HEADER_CLIENT_ADDRESS: Final = "X-Client-Address"
 TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
@@ -57,7 +57,7 @@ class Answer:
         if session_id:
             headers[HEADER_SESSION_ID] = session_id
         if self.status >= _ERRORS:
-            return words.retold(self.status, self.content, headers)
+            return error_texts.retold(self.status, self.content, headers)
         return Response(self.content, self.status, headers, self.media_type)
 
 

@@ -19,13 +19,13 @@ from cordboard.context.carrier import HEADER_BAGGAGE, HEADER_SESSION_ID, OWN_HEA
 from cordboard.contract.errors import InvalidValueError, SettingsError, UnauthorizedError
 from cordboard.contract.ids import is_session_id
 from cordboard.emit import get_logger
-from cordboard.interface.login import ForgedError, Known, Login, Person, check_name
+from cordboard.interface.login import ForgedError, LoginCookies, Person, ValidLogin, check_name
 from cordboard.interface.origin import Origin, is_secure
 from cordboard.secret_files import LENGTH_MIN
 from cordboard.settings import Settings
-from cordboard.web.limits import Sampler
-from cordboard.web.middleware import CLAIMED
 from cordboard.web.proxies import PROXIED
+from cordboard.web.rate_limits import Sampler
+from cordboard.web.session_middleware import CLAIMED
 
 SECRET_HEADER: Final = "X-Login-Secret"  # noqa: S105 - a header's name
 _SCOPE_KEY: Final = "cordboard.person"
@@ -61,7 +61,7 @@ class ByName:
 
     by_name = True
 
-    def __init__(self, login: Login, origin: Origin | None) -> None:
+    def __init__(self, login: LoginCookies, origin: Origin | None) -> None:
         self.login = login
         self._origin = origin
         self._forged = Sampler()
@@ -182,7 +182,7 @@ class IdentityMiddleware:
         scope["headers"] = kept + ours
 
 
-def identity_of(settings: Settings, login: Login, origin: Origin | None) -> Identity:
+def identity_of(settings: Settings, login: LoginCookies, origin: Origin | None) -> Identity:
     """Return the way in which people are identified.
 
     Raises:
@@ -226,9 +226,9 @@ def renew(request: Request, response: Response) -> None:
 
     Not with every answer: one that is under way during a sign-out would restore the login.
     """
-    known: Known | None = request.scope.get(_KNOWN_KEY)
+    known: ValidLogin | None = request.scope.get(_KNOWN_KEY)
     if known is not None:
-        login: Login = request.app.state.login
+        login: LoginCookies = request.app.state.login
         login.renew(known, response, secure=is_secure(request.scope, request.app.state.origin))
 
 

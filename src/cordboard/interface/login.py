@@ -60,7 +60,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ValidLogin:
     """A valid login.
 
     Attributes:
@@ -78,7 +78,7 @@ class ForgedError(Exception):
     """A cookie that this server did not sign."""
 
 
-class Login:
+class LoginCookies:
     """Signs people in and out, and recognizes them.
 
     A login ends after 30 days, or after 12 hours without a page. A sign-out ends it for this process,
@@ -97,7 +97,7 @@ class Login:
         self._wall = wall
         self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def known(self, cookies: Mapping[str, str], *, secure: bool) -> Known | None:
+    def known(self, cookies: Mapping[str, str], *, secure: bool) -> ValidLogin | None:
         """Return whose login these cookies have; None without a valid one.
 
         Raises:
@@ -121,7 +121,7 @@ class Login:
         self._set_cookie(response, person, int(self._wall()), secure=secure)
         return person
 
-    def renew(self, known: Known, response: Response, *, secure: bool) -> None:
+    def renew(self, known: ValidLogin, response: Response, *, secure: bool) -> None:
         """Sign a login anew, so that it lasts as long as it is used."""
         if self._wall() - known.signed > RENEWED_AFTER_S:
             self._set_cookie(response, known.person, known.since, secure=secure)
@@ -135,12 +135,12 @@ class Login:
         name = SECURE_COOKIE if secure else COOKIE
         response.delete_cookie(name, httponly=True, samesite="lax", secure=secure)
 
-    def _lasting(self, kept: _Kept) -> Known | None:
+    def _lasting(self, kept: _Kept) -> ValidLogin | None:
         now = self._wall()
         fresh = -SKEW_MAX_S <= now - kept.signed <= IDLE_MAX_S
         if not fresh or now - kept.since > AGE_MAX_S or kept.user_id in self._ended:
             return None
-        return Known(Person(kept.user_id, kept.name), kept.since, kept.signed)
+        return ValidLogin(Person(kept.user_id, kept.name), kept.since, kept.signed)
 
     def _set_cookie(self, response: Response, person: Person, since: int, *, secure: bool) -> None:
         kept = _Kept(person.user_id, person.name, since, int(self._wall()))

@@ -21,9 +21,9 @@ from cordboard.contract.errors import (
 from cordboard.contract.ids import canonical_room
 from cordboard.emit import get_logger
 from cordboard.interface.identity import Identity, person_of, renew
-from cordboard.interface.limits import Limits
-from cordboard.interface.login import NAME_MAX_CHARS, Login, check_name
+from cordboard.interface.login import NAME_MAX_CHARS, LoginCookies, check_name
 from cordboard.interface.origin import is_secure
+from cordboard.interface.request_limits import RequestLimits
 from cordboard.web.proxies import client_address
 
 DEFAULT_ROOM: Final = "demo"
@@ -80,7 +80,7 @@ async def login(
 ) -> Response:
     """Sign in, and lead to the room."""
     _signs_in_here(request)
-    limits: Limits = request.app.state.limits
+    limits: RequestLimits = request.app.state.request_limits
     limits.login(client_address(request.scope))
     _checked_room(room)
     try:
@@ -150,8 +150,8 @@ def _see(path: str) -> RedirectResponse:
     return RedirectResponse(path, 303)
 
 
-def _login(request: Request) -> Login:
-    found: Login = request.app.state.login
+def _login(request: Request) -> LoginCookies:
+    found: LoginCookies = request.app.state.login
     return found
 
 

@@ -20,7 +20,7 @@ from cordboard.operator.runner_client import Runners
 from cordboard.operator.transfer import cold_ending_of
 from cordboard.settings import Settings
 from cordboard.store import Store
-from cordboard.web import agreement, guard, health, problems
+from cordboard.web import health, problems, protection, shared_settings
 from cordboard.web.runners import RunnerClient, runner_session
 
 
@@ -29,7 +29,7 @@ def create_app(
 ) -> FastAPI:
     """Return the operator: its loops run as long as the application does."""
     working: list[asyncio.Task[None]] = []
-    agreed = agreement.of(store, "operator")
+    agreed = shared_settings.agreement_of(store, "operator")
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -72,9 +72,9 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
     )
-    health.install(app, ready)
-    problems.install(app)
-    guard.protect(app, settings, local=local)
+    health.add_health_routes(app, ready)
+    problems.add_problem_handlers(app)
+    protection.add_protection(app, settings, local=local)
     return app
 
 

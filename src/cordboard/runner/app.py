@@ -37,8 +37,8 @@ from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
 from cordboard.store import Limits, RunnerInfo, Store
 from cordboard.store.limits import UNLIMITED
-from cordboard.web import agreement, auth, guard, health, problems
-from cordboard.web.bodies import StrictBody
+from cordboard.web import auth, health, problems, protection, shared_settings
+from cordboard.web.strict_body import StrictBody
 
 LOAD_RETRY_S: Final = 5.0
 FINISH_LEAST_S: Final = 2.0  # for the last writes, if the grace period is over
@@ -227,7 +227,7 @@ async def _stop(session: BotSession) -> None:
 def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> FastAPI:
     """Return the runner's application; the heartbeat beats as long as it lives."""
     _measure(runner.registry)
-    agreed = agreement.of(runner.store, "runner")
+    agreed = shared_settings.agreement_of(runner.store, "runner")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -260,14 +260,14 @@ def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> Fas
         redoc_url=None,
     )
     _add_routes(app)
-    health.install(app, ready)
-    problems.install(app)
+    health.add_health_routes(app, ready)
+    problems.add_problem_handlers(app)
     url = runner.registry.host.url
-    guard.protect(
+    protection.add_protection(
         app,
         settings,
         local=local,
-        secrets=lambda: auth.of_runner(settings.control_secrets, url),
+        secrets=lambda: auth.runner_secrets(settings.control_secrets, url),
         hosts=[urlsplit(url).hostname or "localhost"],
         body_max_bytes=1024 * 1024,
     )

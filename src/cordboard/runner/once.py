@@ -27,7 +27,7 @@ def serve_once(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     server = serve.DrainingServer(
-        serve.config(app, grace_s=2, certificate=certificate), runner.drain
+        serve.uvicorn_config(app, grace_s=2, certificate=certificate), runner.drain
     )
     return asyncio.run(_serve(server, runner, context, listener))
 

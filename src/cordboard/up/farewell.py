@@ -22,7 +22,7 @@ async def leave_all(gateway_url: str, control_secret: str) -> int:
     Raises:
         CordboardError: The gateway did not answer; the runner's own grace ends what is left.
     """
-    headers = auth.authorization((control_secret,))
+    headers = auth.authorization_headers((control_secret,))
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(gateway_url, headers=headers, timeout=timeout) as client:

@@ -1,5 +1,5 @@
 """What every HTTP service shares: middleware, authentication, problems, health, serving."""
 
-from cordboard.web.middleware import SessionMiddleware
+from cordboard.web.session_middleware import SessionMiddleware
 
 __all__ = ["SessionMiddleware"]

@@ -23,9 +23,9 @@ from cordboard.contract.errors import (
 )
 from cordboard.emit import get_logger
 from cordboard.secret_files import LENGTH_MIN
-from cordboard.web.limits import Buckets, Sampler, TooManyError, take_all
 from cordboard.web.problems import problem
 from cordboard.web.proxies import client_address
+from cordboard.web.rate_limits import Buckets, Sampler, TooManyRequestsError, take_all
 
 HEADER: Final = "X-Bot-Secret"
 BODY_MAX_BYTES: Final = 64 * 1024
@@ -48,12 +48,12 @@ log = get_logger("auth")
 Secrets = Callable[[], tuple[str, ...]]
 
 
-def authorization(secrets: tuple[str, ...]) -> dict[str, str]:
+def authorization_headers(secrets: tuple[str, ...]) -> dict[str, str]:
     """Return the headers with which an interface authenticates at its gateway."""
     return {"Authorization": f"Bearer {secrets[0]}"} if secrets else {}
 
 
-def of_runner(secrets: tuple[str, ...], url: str) -> tuple[str, ...]:
+def runner_secrets(secrets: tuple[str, ...], url: str) -> tuple[str, ...]:
     """Return what the runner at ``url`` accepts: its own credentials, or a control secret."""
     return (*secrets, *(runner_credential(secret, url) for secret in secrets))
 
@@ -173,7 +173,7 @@ class ControlSecretMiddleware:
         wait_s = take_all([(self._wrong.of(client_address(scope), now), 1)], now)
         if wait_s == 0:
             return None
-        return TooManyError(
+        return TooManyRequestsError(
             "Too many wrong secrets came from this address.", retry_after_s=math.ceil(wait_s)
         )
 

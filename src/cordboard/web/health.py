@@ -15,7 +15,7 @@ from cordboard.web.auth import PROVEN
 Readiness = Callable[[], Awaitable[None]]
 
 
-def install(app: FastAPI, ready: Readiness) -> None:
+def add_health_routes(app: FastAPI, ready: Readiness) -> None:
     """Add ``/healthz``, ``/readyz`` and ``/metrics``.
 
     Args:

@@ -52,7 +52,7 @@ def problem(error: CordboardError) -> Problem:
     return Problem(body, error.status, headers)
 
 
-def install(app: FastAPI) -> None:
+def add_problem_handlers(app: FastAPI) -> None:
     """Make an application tell every error in this form."""
     app.add_exception_handler(CordboardError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -10,7 +10,7 @@ from yarl import URL
 from cordboard.context import current
 from cordboard.context.carrier import inject_headers
 from cordboard.contract.credential import runner_credential
-from cordboard.web.tls import trust
+from cordboard.web.tls import client_context
 
 ANSWER_MAX_BYTES: Final = 256 * 1024
 """The largest answer is that to a WebRTC offer, which has about 10 KB."""
@@ -27,7 +27,7 @@ def runner_session(ca: str | None) -> aiohttp.ClientSession:
     Args:
         ca: The file of certificate authorities for them, as in ``tls_ca``.
     """
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust(ca)))
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context(ca)))
 
 
 class Reply(NamedTuple):

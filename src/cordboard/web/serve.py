@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.web.protocol import BoundedProtocol
+from cordboard.web.http_protocol import BoundedProtocol
 from cordboard.web.tls import Certificate
 
 GRACE_S: Final = 5
@@ -46,7 +46,7 @@ def run(
     # uvicorn raises the signal again once it has stopped; the end it asked for is a clean one.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_stopping)
-    server = DrainingServer(config(app, grace_s=grace_s, certificate=certificate), drain)
+    server = DrainingServer(uvicorn_config(app, grace_s=grace_s, certificate=certificate), drain)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -108,7 +108,7 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
 
 
-def config(
+def uvicorn_config(
     app: ASGIApp, *, grace_s: int = GRACE_S, certificate: Certificate | None = None
 ) -> uvicorn.Config:
     """Return how we run uvicorn: quiet, as the middleware writes the access lines.

@@ -13,7 +13,7 @@ class Certificate(NamedTuple):
     key: str | None
 
 
-def checked(cert: str | None, key: str | None) -> Certificate | None:
+def load_certificate(cert: str | None, key: str | None) -> Certificate | None:
     """Return a certificate that is checked to be usable; None if no file is given.
 
     Args:
@@ -35,7 +35,7 @@ def checked(cert: str | None, key: str | None) -> Certificate | None:
     return Certificate(cert, key)
 
 
-def trust(ca: str | None) -> ssl.SSLContext:
+def client_context(ca: str | None) -> ssl.SSLContext:
     """Return how the certificates of others are checked.
 
     Args:

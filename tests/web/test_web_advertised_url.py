@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from cordboard.contract.errors import UsageError
-from cordboard.web import reachable, serve
-from cordboard.web.reachable import reachable_url
+from cordboard.web import advertised_url, serve
+from cordboard.web.advertised_url import reachable_url
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 Look = Callable[[socket.AddressFamily], str | None]
@@ -18,8 +18,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Say which addresses a machine has by its routes, and by its name."""
 
     def set_up(route: dict[int, str], name: dict[int, str]) -> None:
-        monkeypatch.setattr(reachable, "_by_route", route.get)
-        monkeypatch.setattr(reachable, "_by_name", name.get)
+        monkeypatch.setattr(advertised_url, "_by_route", route.get)
+        monkeypatch.setattr(advertised_url, "_by_name", name.get)
 
     return set_up
 
@@ -60,7 +60,7 @@ def test_without_such_an_address_it_is_asked_for(
 
 def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look-up of a machine's own name may fail; that is no error by itself."""
-    monkeypatch.setattr(reachable, "_by_route", {}.get)
+    monkeypatch.setattr(advertised_url, "_by_route", {}.get)
     monkeypatch.setattr("socket.gethostname", lambda: "no-such-host.invalid")
     with pytest.raises(UsageError):
         reachable_url("0.0.0.0", 1)

@@ -19,7 +19,7 @@ filled up meanwhile unless ten thousand others came within a minute."""
 Clock = Callable[[], float]
 
 
-class TooManyError(CordboardError):
+class TooManyRequestsError(CordboardError):
     """A person or an address has exceeded its limit."""
 
     status = 429

@@ -21,7 +21,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.record import SERVER_PREFIX
 from cordboard.interface.login import Person
-from cordboard.web.limits import Buckets, TooManyError, take_all
+from cordboard.web.rate_limits import Buckets, TooManyRequestsError, take_all
 
 KEPT_MAX: Final = 20_000
 """Answers that are kept, about 300 bytes each: those of the last ten thousand calls."""
@@ -40,7 +40,7 @@ Ask = Callable[[str], Awaitable[dict[str, Any]]]
 
 
 @dataclass(slots=True)
-class Known:
+class Ownership:
     """What is known of an id.
 
     Attributes:
@@ -56,7 +56,7 @@ class Known:
     until: float = 0.0
 
 
-class Owners:
+class SessionOwners:
     """Finds the owner of a session, and remembers it for a while.
 
     Args:
@@ -77,10 +77,10 @@ class Owners:
         self._fresh_s = min(kept_s, FRESH_S)
         self._clock = clock
         self._wall = wall
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._known: OrderedDict[str, Ownership] = OrderedDict()
         self._asked = Buckets(ASKED_A_SECOND, ASKED_BURST)
 
-    async def known(self, session_id: str, person: Person) -> Known | None:
+    async def known(self, session_id: str, person: Person) -> Ownership | None:
         """Return what is known of an id that a person may use; None if it belongs to another.
 
         Raises:
@@ -94,7 +94,7 @@ class Owners:
         owner = known.claimed_by if known.user_id is None else known.user_id
         return known if owner == person.user_id else None
 
-    async def may_speak(self, session_id: str, person: Person) -> Known | None:
+    async def may_speak(self, session_id: str, person: Person) -> Ownership | None:
         """Return the same; also None if the owner cannot be found now."""
         try:
             return await self.known(session_id, person)
@@ -104,30 +104,30 @@ class Owners:
     def joined(self, session_id: str, person: Person, room: str) -> None:
         """Remember that a person's join was accepted."""
         until = self._clock() + HELD_FOR_S
-        self._keep(session_id, Known(person.user_id, room, person.user_id, until))
+        self._keep(session_id, Ownership(person.user_id, room, person.user_id, until))
 
-    async def _look(self, session_id: str, person: Person) -> Known:
+    async def _look(self, session_id: str, person: Person) -> Ownership:
         now = self._clock()
         old = self._known.get(session_id)
         if old is not None and now < old.until:
             return old
         if take_all([(self._asked.of(person.user_id, now), 1)], now) > 0:
-            raise TooManyError("Too many sessions were requested.", retry_after_s=1)
+            raise TooManyRequestsError("Too many sessions were requested.", retry_after_s=1)
         try:
             record = await self._ask(session_id)
         except NotFoundError:
             old = self._known.get(session_id)  # somebody may have claimed it meanwhile
             claimed = old.claimed_by if old else None
-            return self._keep(session_id, Known(claimed_by=claimed, until=now + FREE_FOR_S))
+            return self._keep(session_id, Ownership(claimed_by=claimed, until=now + FREE_FOR_S))
         except (GatewayError, StoreUnavailableError):
             if old is None:
                 raise
             return old  # a person's own lines matter most when something is wrong
         user_id = record.get("userId") or ""
-        found = Known(user_id, record.get("room_url"), user_id, now + HELD_FOR_S)
+        found = Ownership(user_id, record.get("room_url"), user_id, now + HELD_FOR_S)
         return self._keep(session_id, found)
 
-    def _keep(self, session_id: str, known: Known) -> Known:
+    def _keep(self, session_id: str, known: Ownership) -> Ownership:
         self._known[session_id] = known
         self._known.move_to_end(session_id)
         if len(self._known) > KEPT_MAX:

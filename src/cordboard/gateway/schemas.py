@@ -18,7 +18,7 @@ from cordboard.contract.launch import (
     request_key,
 )
 from cordboard.store import Accepted, SessionRecord
-from cordboard.web.bodies import StrictBody
+from cordboard.web.strict_body import StrictBody
 
 
 def _room(value: object) -> str:

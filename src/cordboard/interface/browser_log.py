@@ -22,11 +22,11 @@ from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc_room
 from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
 from cordboard.emit import forward, get_logger
 from cordboard.emit.foreign import why_invalid
-from cordboard.interface.limits import Quota
 from cordboard.interface.login import Person
-from cordboard.interface.owners import Known, Owners
+from cordboard.interface.request_limits import Quota
+from cordboard.interface.session_owners import Ownership, SessionOwners
 from cordboard.settings import Settings
-from cordboard.web.limits import Bucket, Clock, Sampler, take_all
+from cordboard.web.rate_limits import Bucket, Clock, Sampler, take_all
 
 LINES_MAX: Final = 500
 BURST_S: Final = 20  # of lines: two full buffers of a page, as after an outage
@@ -40,7 +40,7 @@ ADRIFT_S: Final = 600.0
 _NOT_FOR_BROWSERS: Final = frozenset({"epoch", "traceId", "spanId"})
 
 log = get_logger("intake")
-Found = Mapping[str, Known | None]
+Found = Mapping[str, Ownership | None]
 
 
 @dataclass(slots=True)
@@ -58,8 +58,8 @@ class Taken:
         self.first_reason = self.first_reason or reason
 
 
-class Rates:
-    """Limits lines and bytes: of a person, of a client address, and of all browsers together.
+class BrowserLogLimits:
+    """RequestLimits lines and bytes: of a person, of a client address, and of all browsers together.
 
     Args:
         settings: The bounds.
@@ -87,7 +87,7 @@ class Rates:
         return take_all([*wanted, *((bucket, size) for bucket in by_byte)], now)
 
 
-class Intake:
+class BrowserLog:
     """Takes batches of lines.
 
     Args:
@@ -95,7 +95,7 @@ class Intake:
         wall: Seconds since the epoch.
     """
 
-    def __init__(self, owners: Owners, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, owners: SessionOwners, wall: Callable[[], float] = time.time) -> None:
         self._owners = owners
         self._wall = wall
         self._boots: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -191,7 +191,7 @@ def _why_not_a_browsers(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _may_say(room: str, known: Known | None) -> bool:
+def _may_say(room: str, known: Ownership | None) -> bool:
     """Return whether a line may name this room: its session's, or any if it has none yet."""
     if known is None:
         return False

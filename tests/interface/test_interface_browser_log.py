@@ -8,9 +8,9 @@ from cordboard import emit
 from cordboard.context.carrier import log_environment
 from cordboard.contract.errors import GatewayError, NotFoundError
 from cordboard.contract.ids import uuid7
-from cordboard.interface.intake import Intake, Rates
+from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
 from cordboard.interface.login import Person
-from cordboard.interface.owners import Owners
+from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
 from interface.interface_support import Site, an_id
 
@@ -42,7 +42,7 @@ def line(**over: Any) -> dict[str, Any]:
     } | over
 
 
-def new_intake(records: dict[str, dict[str, Any]] | None = None) -> Intake:
+def new_intake(records: dict[str, dict[str, Any]] | None = None) -> BrowserLog:
     """Return an intake before a gateway that knows these sessions."""
 
     async def ask(session_id: str) -> dict[str, Any]:
@@ -50,11 +50,11 @@ def new_intake(records: dict[str, dict[str, Any]] | None = None) -> Intake:
             raise NotFoundError("No such session.")
         return (records or {})[session_id]
 
-    return Intake(Owners(ask, wall=lambda: NOW), wall=lambda: NOW)
+    return BrowserLog(SessionOwners(ask, wall=lambda: NOW), wall=lambda: NOW)
 
 
 async def take(
-    *lines: Any, intake: Intake | None = None, sent_at: float | None = NOW, person: Person = ADA
+    *lines: Any, intake: BrowserLog | None = None, sent_at: float | None = NOW, person: Person = ADA
 ) -> tuple[Any, list[dict[str, Any]]]:
     """Hand lines in; return what became of them, and what was written."""
     encoded = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in lines]
@@ -201,7 +201,7 @@ async def test_an_id_is_free_no_longer_than_its_record_would_be_kept() -> None:
 
     old = line(sessionId=uuid7(int((NOW - 7200) * 1000), bytes(10)))
     for kept_s, session_id in ((3600, SERVER), (10_000, old["sessionId"])):
-        intake = Intake(Owners(ask, kept_s, wall=lambda: NOW), wall=lambda: NOW)
+        intake = BrowserLog(SessionOwners(ask, kept_s, wall=lambda: NOW), wall=lambda: NOW)
         _, (record,) = await take(old, intake=intake)
         assert record["sessionId"] == session_id
 
@@ -247,7 +247,7 @@ async def test_a_flood_of_ids_is_not_asked_for() -> None:
         asked.append(session_id)
         raise NotFoundError("No such session.")
 
-    intake = Intake(Owners(ask, clock=lambda: 0.0, wall=lambda: NOW), wall=lambda: NOW)
+    intake = BrowserLog(SessionOwners(ask, clock=lambda: 0.0, wall=lambda: NOW), wall=lambda: NOW)
     ids = [uuid7(int(NOW * 1000), i.to_bytes(2, "big") * 5) for i in range(300)]
     lines = [line(sessionId=one, seq=i) for i, one in enumerate(ids, 1)]
     taken, _ = await take(*lines, intake=intake)
@@ -264,9 +264,9 @@ async def test_refusals_are_not_told_without_end() -> None:
     assert told <= 22
 
 
-def rates(**over: Any) -> tuple[Rates, list[float]]:
+def rates(**over: Any) -> tuple[BrowserLogLimits, list[float]]:
     now = [0.0]
-    return Rates(Settings(**over), clock=lambda: now[0]), now
+    return BrowserLogLimits(Settings(**over), clock=lambda: now[0]), now
 
 
 def test_the_rate_is_bounded_by_person() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cordboard.emit.setup import flush
 from cordboard.settings import Settings
-from cordboard.web import agreement
+from cordboard.web import shared_settings
 from server_support import Server, name_of, programs, serving
 
 
@@ -24,7 +24,7 @@ def test_an_evicting_policy_is_warned_of(
     server.ask("CONFIG", "SET", "maxmemory", "200mb")
     server.ask("CONFIG", "SET", "maxmemory-policy", policy)
     for part in ("gateway", "operator"):
-        agreement.reach(Settings(redis_url=server.url), part)
+        shared_settings.compare_before_serving(Settings(redis_url=server.url), part)
         flush()
         said = capfd.readouterr()
         assert ("Redis evicts keys" in said.out + said.err) is warns
@@ -33,5 +33,5 @@ def test_an_evicting_policy_is_warned_of(
 
 def test_a_redis_that_is_away_is_waited_for(server: Server) -> None:
     """It is compared once it is back: nothing is raised."""
-    agreement.reach(Settings(redis_url="redis://127.0.0.1:1/0"), "gateway")
-    agreement.reach(Settings(redis_url=server.url), "gateway")
+    shared_settings.compare_before_serving(Settings(redis_url="redis://127.0.0.1:1/0"), "gateway")
+    shared_settings.compare_before_serving(Settings(redis_url=server.url), "gateway")

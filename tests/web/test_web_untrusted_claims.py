@@ -8,7 +8,7 @@ from cordboard.contract.launch import Launch
 from cordboard.settings import CONTROL_SECRET
 from cordboard.store import Store
 from cordboard.web import auth
-from cordboard.web.middleware import SessionMiddleware
+from cordboard.web.session_middleware import SessionMiddleware
 from lines_support import Lines
 from parts_support import client, make
 

@@ -3,24 +3,22 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from cordboard.contract.state import TERMINAL
-from cordboard.gateway.bodies import iso
+from cordboard.gateway.hub import Hub
+from cordboard.gateway.schemas import iso
 from cordboard.settings import Settings
-from cordboard.store import SessionRecord
-from cordboard.web.limits import TooManyError
-
-if TYPE_CHECKING:
-    from cordboard.gateway.app import Services
+from cordboard.store import SessionRecord, Store
+from cordboard.web.rate_limits import TooManyRequestsError
 
 PING_S: Final = 15.0
 RETRY_S: Final = 10
 
 
-class Streams:
+class StreamCounter:
     """Counts the open streams of one gateway.
 
     Args:
@@ -36,10 +34,10 @@ class Streams:
         """Count one more; return a function that ends its count.
 
         Raises:
-            TooManyError: The limit of this session, or of all sessions, is reached.
+            TooManyRequestsError: The limit of this session, or of all sessions, is reached.
         """
         if self._open[session_id] >= self._most_of_one or self._open.total() >= self._most:
-            raise TooManyError(
+            raise TooManyRequestsError(
                 "Too many streams of events are open.",
                 hint="Request the session's record instead, or use another gateway.",
                 retry_after_s=RETRY_S,
@@ -53,20 +51,20 @@ class Streams:
             del self._open[session_id]
 
 
-async def changes(svc: "Services", session_id: str, room: str) -> AsyncIterator[bytes]:
+async def changes(hub: Hub, store: Store, session_id: str, room: str) -> AsyncIterator[bytes]:
     """Yield the session's state, and each change of it until it ends or we are to stop."""
-    with svc.hub.waiting(session_id) as waiter:
-        record: SessionRecord = await svc.store.session(session_id, room=room)
+    with hub.waiting(session_id) as waiter:
+        record: SessionRecord = await store.session(session_id, room=room)
         seen = (record.epoch, record.state)
         yield _event(_snapshot(record))
-        while seen[1] not in TERMINAL and not svc.hub.draining:
+        while seen[1] not in TERMINAL and not hub.draining:
             try:
                 change = await asyncio.wait_for(waiter.get(), PING_S)
             except TimeoutError:
                 yield b": still here\n\n"
                 continue
             if change is None:
-                record = await svc.store.session(session_id, room=room)
+                record = await store.session(session_id, room=room)
                 data, now = _snapshot(record), (record.epoch, record.state)
             else:
                 data = {

@@ -7,9 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cordboard.interface.limits import Limits, Open
+from cordboard.interface.request_limits import OpenStreams, RequestLimits
 from cordboard.settings import Settings
-from cordboard.web.limits import Buckets, Sampler, TooManyError
+from cordboard.web.rate_limits import Buckets, Sampler, TooManyRequestsError
 from interface.interface_support import Site, an_id
 from tests_support import until
 
@@ -26,7 +26,7 @@ def refused(spend: Any, *who: str) -> int:
     """Return after how many seconds a caller may come again; 0 when it may now."""
     try:
         spend(*who)
-    except TooManyError as error:
+    except TooManyRequestsError as error:
         return error.retry_after_s or 0
     return 0
 
@@ -35,7 +35,7 @@ def refused(spend: Any, *who: str) -> int:
 def test_a_person_and_an_address_have_their_share(kind: str) -> None:
     """A person's share is one's own; an address has that of two people; time gives more."""
     now = [0.0]
-    spend = getattr(Limits(NARROW, lambda: now[0]), kind)
+    spend = getattr(RequestLimits(NARROW, lambda: now[0]), kind)
     assert [refused(spend, "ada", "a") for _ in range(3)] == [0, 0, 30]
     assert [refused(spend, "eve", "a") for _ in range(2)] == [0, 0]
     assert refused(spend, "bob", "a") == 15
@@ -46,14 +46,14 @@ def test_a_person_and_an_address_have_their_share(kind: str) -> None:
 
 def test_logins_are_counted_by_address() -> None:
     """Before a login there is no person to count by."""
-    limits = Limits(NARROW, lambda: 0.0)
+    limits = RequestLimits(NARROW, lambda: 0.0)
     assert [refused(limits.login, "a") for _ in range(4)] == [0, 0, 0, 20]
     assert refused(limits.login, "b") == 0
 
 
 def test_what_is_open_is_counted_until_it_closes() -> None:
     """By person and by address; what has closed makes room, and leaves nothing behind."""
-    bound = Open(1, 2)
+    bound = OpenStreams(1, 2)
     leave = bound.enter("ada", "a")
     assert refused(bound.enter, "ada", "b") > 0
     other = bound.enter("eve", "a")
@@ -84,7 +84,7 @@ def test_a_sampler_counts_what_it_holds_back() -> None:
 
 async def test_joins_over_http(site: Site) -> None:
     """429 with the seconds to wait; another person goes on; no join reaches the gateway."""
-    site.app.state.services.limits._joins = Limits(NARROW)._joins
+    site.app.state.services.request_limits._joins = RequestLimits(NARROW)._joins
     ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
     assert [(await ada.join(f"a{i}", f"webrtc:a{i}"))[0] for i in (1, 2)] == [202, 202]
     status, body, headers = await ada.join("a3", "webrtc:a3")
@@ -97,8 +97,8 @@ async def test_joins_over_http(site: Site) -> None:
 
 async def test_logins_and_offers_over_http(site: Site) -> None:
     """Each has its bound, and says when to come back."""
-    site.app.state.limits._logins = Limits(NARROW)._logins
-    site.app.state.limits._offers = Limits(NARROW)._offers
+    site.app.state.request_limits._logins = RequestLimits(NARROW)._logins
+    site.app.state.request_limits._offers = RequestLimits(NARROW)._offers
     browser = await site.browser().sign_in()
     for _ in range(2):
         await site.browser().sign_in()
@@ -114,7 +114,7 @@ async def test_logins_and_offers_over_http(site: Site) -> None:
 
 async def test_streams_over_http(site: Site) -> None:
     """A person's streams are bounded; one that is closed makes room for another."""
-    site.app.state.limits.streams = Open(2, 10)
+    site.app.state.request_limits.streams = OpenStreams(2, 10)
     browser = await site.browser().sign_in()
     await browser.join("s")
     url = f"{site.url}/api/sessions/{an_id('s')}/events"
@@ -128,14 +128,14 @@ async def test_streams_over_http(site: Site) -> None:
         status, body, headers = await browser.ask("GET", url.removeprefix(site.url))
         assert (status, body["code"], headers["Retry-After"]) == (429, "too_many_requests", "10")
         answer.close()
-        await until(lambda: len(site.app.state.limits.streams._open) == 2 and _one(site))
+        await until(lambda: len(site.app.state.request_limits.streams._open) == 2 and _one(site))
         async with client.get(url) as again:
             assert again.status == 200
-    await until(lambda: not site.app.state.limits.streams._open)
+    await until(lambda: not site.app.state.request_limits.streams._open)
 
 
 def _one(site: Site) -> bool:
-    return set(site.app.state.limits.streams._open.values()) == {1}
+    return set(site.app.state.request_limits.streams._open.values()) == {1}
 
 
 @pytest.fixture

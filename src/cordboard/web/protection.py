@@ -21,9 +21,9 @@ from cordboard.web.auth import (
     Secrets,
     refuse,
 )
-from cordboard.web.limits import Sampler
-from cordboard.web.middleware import SessionMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
+from cordboard.web.rate_limits import Sampler
+from cordboard.web.session_middleware import SessionMiddleware
 
 HINT: Final = (
     "Use http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name the "
@@ -89,7 +89,7 @@ class LocalHostsMiddleware:
             return False
 
 
-def protect(
+def add_protection(
     app: FastAPI,
     settings: Settings,
     *,

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from cordboard.web import protocol
-from cordboard.web.limits import Sampler
+from cordboard.web import http_protocol
+from cordboard.web.rate_limits import Sampler
 from lines_support import Lines
 from tests_support import served, until
 
@@ -135,8 +135,8 @@ async def test_slow_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What does not arrive in time is given up; with 408, where something had begun."""
-    monkeypatch.setattr(protocol, "HEAD_MAX_S", 0.2)
-    monkeypatch.setattr(protocol, "BODY_MAX_S", 0.2)
+    monkeypatch.setattr(http_protocol, "HEAD_MAX_S", 0.2)
+    monkeypatch.setattr(http_protocol, "BODY_MAX_S", 0.2)
     answer = await sent(address, *pieces)
     if expected is None:
         assert answer == b""
@@ -148,7 +148,7 @@ async def test_drops_do_not_extend_the_time(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A letter now and then does not keep a connection."""
-    monkeypatch.setattr(protocol, "HEAD_MAX_S", 0.3)
+    monkeypatch.setattr(http_protocol, "HEAD_MAX_S", 0.3)
     letters = [bytes([letter]) for letter in head(300)]
     answer = await sent(address, *letters)
     assert not answer or status(answer) == 408
@@ -158,8 +158,8 @@ async def test_a_served_request_has_no_deadline(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that takes longer than all bounds is sent: streams and waits last."""
-    monkeypatch.setattr(protocol, "HEAD_MAX_S", 0.1)
-    monkeypatch.setattr(protocol, "BODY_MAX_S", 0.1)
+    monkeypatch.setattr(http_protocol, "HEAD_MAX_S", 0.1)
+    monkeypatch.setattr(http_protocol, "BODY_MAX_S", 0.1)
 
     async def late(_request: Request) -> PlainTextResponse:
         await asyncio.sleep(0.5)
@@ -175,7 +175,7 @@ async def test_connections_are_bounded(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One connection more than the bound is told so and closed; when one goes, another comes in."""
-    monkeypatch.setattr(protocol, "_connections_max", lambda: 3)
+    monkeypatch.setattr(http_protocol, "_connections_max", lambda: 3)
     held = [await asyncio.open_connection(*address) for _ in range(3)]
 
     async def answer() -> int:
@@ -194,7 +194,7 @@ async def test_connections_are_bounded(
 
 async def test_early_answers(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that was answered before its body came keeps no connection either."""
-    monkeypatch.setattr(protocol, "BODY_MAX_S", 0.2)
+    monkeypatch.setattr(http_protocol, "BODY_MAX_S", 0.2)
     post = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
     answer = await sent(address, post)
     assert answer.count(b"HTTP/1.1") == 1
@@ -203,12 +203,12 @@ async def test_early_answers(address: tuple[str, int], monkeypatch: pytest.Monke
 
 def test_bound_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some descriptors are left for what is not a caller's."""
-    protocol._connections_max.cache_clear()
+    http_protocol._connections_max.cache_clear()
     for most, expected in ((1024, 924), (-1, 4096), (1_000_000, 4096), (50, 1)):
         limits: Any = (most, most)
         monkeypatch.setattr("resource.getrlimit", lambda _, limits=limits: limits)
-        assert protocol._connections_max() == expected
-        protocol._connections_max.cache_clear()
+        assert http_protocol._connections_max() == expected
+        http_protocol._connections_max.cache_clear()
 
 
 async def test_no_bytes_break_the_server(address: tuple[str, int]) -> None:
@@ -245,7 +245,7 @@ async def test_garbage_fills_no_log(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, lines: Lines
 ) -> None:
     """What is no HTTP, or asks for a WebSocket, is told of a few times, however often it comes."""
-    monkeypatch.setattr(protocol, "_strange", Sampler())
+    monkeypatch.setattr(http_protocol, "_strange", Sampler())
     upgrade = b"GET / HTTP/1.1\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
     for _ in range(60):
         await sent(address, b"garbage\r\n\r\n")

@@ -11,7 +11,7 @@ import pytest
 from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.contract.operator_name import cold_suffix
 from cordboard.gateway.app import create_app
-from cordboard.gateway.limits import ADDRESS_HEADER, Bounds, hashed, share
+from cordboard.gateway.session_limits import ADDRESS_HEADER, SessionLimits, hashed, share
 from cordboard.settings import CONTROL_SECRET, Settings, load
 from cordboard.store import RunnerInfo, Store
 from tests_support import served, until
@@ -110,7 +110,7 @@ class Silent:
 async def test_joins_wait_together_for_a_silent_store() -> None:
     """While Redis is silent each join waits once for it to fail, and not behind all the others."""
     store: Any = Silent()
-    bounds = Bounds(Settings(), store)
+    bounds = SessionLimits(Settings(), store)
     joins = [asyncio.create_task(bounds.of(HERE)) for _ in range(20)]
     await asyncio.sleep(0)
     joins[0].cancel()

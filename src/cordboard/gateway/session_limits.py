@@ -21,7 +21,7 @@ IPV6_PERSON: Final = 64  # bits: a network that one subscriber has to itself
 
 
 @dataclass(slots=True)
-class Bounds:
+class SessionLimits:
     """The limits of one gateway."""
 
     settings: Settings

@@ -1,4 +1,4 @@
-"""Limits on the requests of one person and of one client address.
+"""RequestLimits on the requests of one person and of one client address.
 
 A person is whoever has a login, and a login by name costs nothing: the limit by address is the one
 that holds. Several people share an address (an office, a mobile network), so it is a multiple of the
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from cordboard.settings import Settings
-from cordboard.web.limits import Bucket, Buckets, Clock, TooManyError, take_all
+from cordboard.web.rate_limits import Bucket, Buckets, Clock, TooManyRequestsError, take_all
 
 
 class Quota:
@@ -32,7 +32,7 @@ class Quota:
         return [by_address] if user_id is None else [self._people.of(user_id, now), by_address]
 
 
-class Open:
+class OpenStreams:
     """Counts what is open at the same time, by person and by client address.
 
     Args:
@@ -48,11 +48,11 @@ class Open:
         """Count one more; return what counts it off again.
 
         Raises:
-            TooManyError: The limit is reached.
+            TooManyRequestsError: The limit is reached.
         """
         keys = [("person", user_id), ("address", address)]
         if any(self._open.get(key, 0) >= self._most[key[0]] for key in keys):
-            raise TooManyError(
+            raise TooManyRequestsError(
                 "Too many calls are being followed at once.",
                 hint="Close other windows of this site.",
                 retry_after_s=10,
@@ -68,7 +68,7 @@ class Open:
                 del self._open[key]
 
 
-class Limits:
+class RequestLimits:
     """All limits of the interface on the requests of its callers.
 
     Args:
@@ -82,13 +82,13 @@ class Limits:
         self._joins = _per_minute(settings.interface_joins_per_minute, people)
         self._offers = _per_minute(settings.interface_offers_per_minute, people)
         self._logins = _per_minute(settings.interface_logins_per_minute, 1)
-        self.streams = Open(settings.interface_streams_per_user, people)
+        self.streams = OpenStreams(settings.interface_streams_per_user, people)
 
     def join(self, user_id: str, address: str) -> None:
         """Count a join.
 
         Raises:
-            TooManyError: There were too many, by person or address.
+            TooManyRequestsError: There were too many, by person or address.
         """
         self._spend(self._joins, "You have joined too often in a short time.", user_id, address)
 
@@ -96,7 +96,7 @@ class Limits:
         """Count an offer, or a batch of candidates.
 
         Raises:
-            TooManyError: There were too many, by person or address.
+            TooManyRequestsError: There were too many, by person or address.
         """
         self._spend(self._offers, "Too many attempts to connect.", user_id, address)
 
@@ -104,7 +104,7 @@ class Limits:
         """Count an attempt to sign in.
 
         Raises:
-            TooManyError: There were too many from this address.
+            TooManyRequestsError: There were too many from this address.
         """
         self._spend(self._logins, "Too many people sign in from your network.", None, address)
 
@@ -112,7 +112,7 @@ class Limits:
         now = self._clock()
         wait_s = take_all(((bucket, 1) for bucket in quota.buckets(user_id, address, now)), now)
         if wait_s > 0:
-            raise TooManyError(
+            raise TooManyRequestsError(
                 words, hint="Try again in a moment.", retry_after_s=math.ceil(wait_s)
             )
 

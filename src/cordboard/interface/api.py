@@ -7,7 +7,7 @@ or in a log, entitles nobody to anything.
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import aiohttp
 import msgspec
@@ -21,17 +21,15 @@ from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import CordboardError, InvalidValueError
 from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, is_webrtc_room
 from cordboard.emit import get_logger
-from cordboard.interface import words
+from cordboard.interface import error_texts
+from cordboard.interface.browser_log import LINES_MAX
 from cordboard.interface.gateway import Answer, no_such_session, session_path
 from cordboard.interface.identity import renew, required_person
-from cordboard.interface.intake import LINES_MAX
 from cordboard.interface.login import Person
-from cordboard.web.limits import TooManyError
+from cordboard.interface.services import InterfaceServices, Services
+from cordboard.web.event_stream import EventStream
 from cordboard.web.proxies import client_address
-from cordboard.web.streams import EventStream
-
-if TYPE_CHECKING:
-    from cordboard.interface.app import Services
+from cordboard.web.rate_limits import TooManyRequestsError
 
 RETRY_MS: Final = 1000
 _SHOWN: Final = (
@@ -42,17 +40,10 @@ log = get_logger("interface")
 router = APIRouter(prefix="/api")
 
 
-def services(request: Request) -> "Services":
-    """Return what the application's lifespan made."""
-    found: Services = request.app.state.services
-    return found
-
-
-Deps = Annotated[Any, Depends(services)]
 Who = Annotated[Person, Depends(required_person)]
 
 
-class TooManyLinesError(TooManyError):
+class TooManyLinesError(TooManyRequestsError):
     """A browser sends more lines than anyone would read."""
 
     code = "too_many_lines"
@@ -84,21 +75,21 @@ class JoinCall(BaseModel):
 
 
 @router.post("/sessions")
-async def join(body: JoinCall, request: Request, svc: Deps, person: Who) -> Response:
+async def join(body: JoinCall, request: Request, services: Services, person: Who) -> Response:
     """Ask the gateway for a bot in the room, in the name of who is signed in."""
     address = client_address(request.scope)
-    svc.limits.join(person.user_id, address)
-    if await svc.owners.known(body.sessionId, person) is None:
+    services.request_limits.join(person.user_id, address)
+    if await services.owners.known(body.sessionId, person) is None:
         # Before a line is written or the gateway asked: both would appear in the other person's log.
         log.warning("A join with another's session id was refused", claimed_session=body.sessionId)
-        return words.problem(409, "session_id_used")
+        return error_texts.problem(409, "session_id_used")
     with bound(session_id=body.sessionId, room=body.room):
         log.info("Join requested", event="join.requested")
-        asked = msgspec.json.encode(_asked(body, person, svc.max_duration_s))
-        answer: Answer = await svc.gateway.ask("POST", "/join", asked, client_address=address)
+        asked = msgspec.json.encode(_asked(body, person, services.max_duration_s))
+        answer: Answer = await services.gateway.ask("POST", "/join", asked, client_address=address)
         if not answer.ok:
             return answer.handed_on()
-        told = await _told(svc, body, person, answer.json())
+        told = await _told(services, body, person, answer.json())
         response = JSONResponse(told, answer.status, {HEADER_SESSION_ID: body.sessionId})
         renew(request, response)
         return response
@@ -115,13 +106,13 @@ def _asked(body: JoinCall, person: Person, max_duration_s: int) -> dict[str, Any
 
 
 async def _told(
-    svc: "Services", body: JoinCall, person: Person, told: dict[str, Any]
+    services: InterfaceServices, body: JoinCall, person: Person, told: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what a page may know of its join; of another person's call, only that there is one."""
     if told["sessionId"] == body.sessionId:
-        svc.owners.joined(body.sessionId, person, body.room)
+        services.owners.joined(body.sessionId, person, body.room)
         return told | ({"yours": True} if told["reused"] else {})
-    if await svc.owners.may_speak(told["sessionId"], person) is not None:
+    if await services.owners.may_speak(told["sessionId"], person) is not None:
         return told | {"yours": True}
     return {
         "reused": True,
@@ -132,53 +123,53 @@ async def _told(
 
 
 @router.post("/sessions/{session_id}/leave")
-async def leave(session_id: str, svc: Deps, person: Who) -> Response:
+async def leave(session_id: str, services: Services, person: Who) -> Response:
     """End a session of one's own; also what a page sends with its last breath."""
-    await _own(svc, session_id, person)
+    await _own(services, session_id, person)
     with bound(session_id=session_id):
         body = msgspec.json.encode({"sessionId": session_id})
-        answer: Answer = await svc.gateway.ask("POST", "/leave", body)
+        answer: Answer = await services.gateway.ask("POST", "/leave", body)
         return answer.handed_on()
 
 
 @router.get("/sessions/{session_id}")
-async def show(session_id: str, svc: Deps, person: Who) -> JSONResponse:
+async def show(session_id: str, services: Services, person: Who) -> JSONResponse:
     """Show a session of one's own, without what only its operators need."""
-    record = await _own(svc, session_id, person)
+    record = await _own(services, session_id, person)
     shown = {name: record[name] for name in _SHOWN if name in record}
     return JSONResponse(shown, headers={HEADER_SESSION_ID: session_id})
 
 
 @router.post("/sessions/{session_id}/offer", operation_id="offer")
 @router.patch("/sessions/{session_id}/offer", operation_id="candidates")
-async def offer(session_id: str, request: Request, svc: Deps, person: Who) -> Response:
+async def offer(session_id: str, request: Request, services: Services, person: Who) -> Response:
     """Hand an offer (POST) or candidates (PATCH) on to a session of one's own."""
-    svc.limits.offer(person.user_id, client_address(request.scope))
-    await _own(svc, session_id, person)
+    services.request_limits.offer(person.user_id, client_address(request.scope))
+    await _own(services, session_id, person)
     with bound(session_id=session_id):
         path = f"{session_path(session_id)}/offer"
         body = await request.body()
-        answer: Answer = await svc.gateway.ask(request.method, path, body)
+        answer: Answer = await services.gateway.ask(request.method, path, body)
         return answer.handed_on()
 
 
 @router.get("/sessions/{session_id}/events")
-async def events(session_id: str, request: Request, svc: Deps, person: Who) -> EventStream:
+async def events(session_id: str, request: Request, services: Services, person: Who) -> EventStream:
     """Relay a session's changes of state, as server-sent events."""
-    await _own(svc, session_id, person)
+    await _own(services, session_id, person)
     return EventStream(
-        _relayed(svc, session_id),
-        svc.limits.streams.enter(person.user_id, client_address(request.scope)),
+        _relayed(services, session_id),
+        services.request_limits.streams.enter(person.user_id, client_address(request.scope)),
         {HEADER_SESSION_ID: session_id},
     )
 
 
-async def _relayed(svc: "Services", session_id: str) -> AsyncIterator[bytes]:
+async def _relayed(services: InterfaceServices, session_id: str) -> AsyncIterator[bytes]:
     """Yield the gateway's stream; the browser comes back by itself when it breaks."""
     yield f"retry: {RETRY_MS}\n\n".encode()
-    stopping = asyncio.create_task(svc.stopping.wait())
+    stopping = asyncio.create_task(services.stopping.wait())
     try:
-        async with svc.gateway.events(session_id) as stream:
+        async with services.gateway.events(session_id) as stream:
             while chunk := await _before(stopping, stream):
                 yield chunk
     except (aiohttp.ClientError, CordboardError) as error:
@@ -200,7 +191,7 @@ async def _before(stopping: "asyncio.Task[bool]", stream: aiohttp.StreamReader) 
 @router.post("/logs", status_code=202)
 async def logs(
     request: Request,
-    svc: Deps,
+    services: Services,
     person: Who,
     sent: Annotated[float | None, Query(description="When, in ms by the browser's clock.")] = None,
 ) -> dict[str, int]:
@@ -208,23 +199,25 @@ async def logs(
     body = await request.body()
     lines = [line for line in body.split(b"\n") if line.strip()]
     address = client_address(request.scope)
-    wait_s = svc.rates.wait_s(person, address, len(lines), len(body))
+    wait_s = services.browser_log_limits.wait_s(person, address, len(lines), len(body))
     if len(lines) > LINES_MAX or wait_s > 0:
         raise TooManyLinesError("Too many lines at once.", retry_after_s=math.ceil(wait_s) or 5)
-    taken = await svc.intake.take(lines, person, sent / 1000 if sent is not None else None)
+    taken = await services.browser_log.take(
+        lines, person, sent / 1000 if sent is not None else None
+    )
     return {"written": taken.written, "repeated": taken.repeated, "refused": taken.refused}
 
 
-async def _own(svc: "Services", session_id: str, person: Person) -> dict[str, Any]:
+async def _own(services: InterfaceServices, session_id: str, person: Person) -> dict[str, Any]:
     """Return a session's record if it is this person's.
 
     Raises:
         NotFoundError: It is not, or there is none: who asks does not learn which.
     """
-    if not is_session_id(session_id) or await svc.owners.known(session_id, person) is None:
+    if not is_session_id(session_id) or await services.owners.known(session_id, person) is None:
         raise no_such_session()
     with bound(session_id=session_id):
-        record: dict[str, Any] = await svc.gateway.record(session_id)
+        record: dict[str, Any] = await services.gateway.record(session_id)
     if record.get("userId") != person.user_id:
         raise no_such_session()
     return record

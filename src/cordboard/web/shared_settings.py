@@ -10,7 +10,7 @@ from cordboard.store import Agreement, Store, open_store
 log = get_logger("settings")
 
 
-def of(store: Store, part: str) -> Agreement:
+def agreement_of(store: Store, part: str) -> Agreement:
     """Return what keeps a part's agreement with the others while it runs."""
     keys = store.shards[0].keys
     return Agreement(
@@ -22,7 +22,7 @@ def of(store: Store, part: str) -> Agreement:
     )
 
 
-def open_plane(settings: Settings) -> Store:
+def open_shared_store(settings: Settings) -> Store:
     """Return the store with the settings that all parts share."""
     return open_store(
         settings.redis_url_or_default,
@@ -32,7 +32,7 @@ def open_plane(settings: Settings) -> Store:
     )
 
 
-def reach(settings: Settings, part: str) -> None:
+def compare_before_serving(settings: Settings, part: str) -> None:
     """Compare before the part serves; if Redis is unreachable, compare when it is back.
 
     Raises:
@@ -40,21 +40,21 @@ def reach(settings: Settings, part: str) -> None:
         StoreForbiddenError: Redis refuses the login, or does not permit a command that this part needs.
     """
     try:
-        asyncio.run(_reach(settings, part))
+        asyncio.run(_compare(settings, part))
     except StoreForbiddenError:
         raise
     except StoreUnavailableError:
         pass
 
 
-async def _reach(settings: Settings, part: str) -> None:
-    async with open_plane(settings) as store:
+async def _compare(settings: Settings, part: str) -> None:
+    async with open_shared_store(settings) as store:
         await store.check_permitted()
         policy = await store.evicting_policy()
     if policy is not None:
         log.warning("Redis evicts keys when its memory is full, which ends live calls",
                     maxmemory_policy=policy, wanted="noeviction")  # fmt: skip
-    found = of(store, part)
+    found = agreement_of(store, part)
     try:
         await found.reach()
     finally:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cordboard.emit import get_logger
-from cordboard.web.limits import Sampler
+from cordboard.web.rate_limits import Sampler
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 """As large as Node's and nginx's bounds together; ours with a trace and a cookie have about 2 KB."""
