@@ -21,7 +21,7 @@ from cordboard.contract.launch import (
     request_key,
     start_body,
 )
-from cordboard.gateway.bodies import JoinBody
+from cordboard.gateway.schemas import JoinBody
 from cordboard.runner.app import StartBody
 from cordboard.store import SessionRecord
 from cordboard.store.values import record_from_hash
