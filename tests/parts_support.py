@@ -11,9 +11,9 @@ from cordboard.interface.app import create_app as interface
 from cordboard.operator.app import create_app as operator
 from cordboard.runner.app import Runner
 from cordboard.runner.app import create_app as runner
+from cordboard.runner.bot_session import Host
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
-from cordboard.runner.session import Host
 from cordboard.settings import Settings
 from cordboard.store import Store, open_store
 
@@ -39,8 +39,8 @@ def make(part: str, store: Store | None = None, *, local: bool = True, **over: A
 
 def bare_runner(store: Store, url: str = RUNNER_URL) -> Runner:
     """Return a runner without a fork server: it can be asked, and starts nothing."""
-    zygote: Any = SimpleNamespace(bots={"default": "bot.py"})
-    host = Host(store, zygote, "runner-1", url, "warm", None, ())
+    fork_server: Any = SimpleNamespace(bots={"default": "bot.py"})
+    host = Host(store, fork_server, "runner-1", url, "warm", None, ())
     registry = Registry(host, capacity=0)
     return Runner(store, registry, Heartbeat(store, registry, ("default",)), 1.0)
 

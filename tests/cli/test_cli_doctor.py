@@ -7,7 +7,7 @@ import pytest
 
 from cordboard.cli import main
 from cordboard.contract.errors import BotFileError
-from cordboard.runner.trial import try_bot
+from cordboard.runner.bot_check import try_bot
 
 
 def test_a_configuration_that_cannot_be_read_is_told_once(

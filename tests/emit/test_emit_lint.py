@@ -43,4 +43,4 @@ def test_our_services_ignore_a_session_in_the_environment() -> None:
     }
     assert len(calls) >= 7, calls
     said = {name for name, call in calls.items() if "session_from_environment=False" in call}
-    assert calls.keys() - said == {"runner/child.py"}
+    assert calls.keys() - said == {"runner/bot_process.py"}

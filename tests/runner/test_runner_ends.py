@@ -186,8 +186,8 @@ HANGS = UNFIT.replace('raise OSError("as told")', "import time; time.sleep(600)"
 IMPATIENT = """
 import sys
 from cordboard.cli import main
-from cordboard.runner import zygote
-zygote.FORKED_S = 2.0
+from cordboard.runner import forkserver
+forkserver.FORKED_S = 2.0
 sys.exit(main())
 """
 EXPLODES = (

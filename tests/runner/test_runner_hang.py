@@ -9,9 +9,9 @@ import pytest
 SCRIPT = """
 import asyncio, sys
 from cordboard.contract.errors import BotFileError
-from cordboard.runner import zygote
-zygote.LOAD_TIMEOUT_S = 2.0
-found = zygote.Zygote({"default": sys.argv[1]})
+from cordboard.runner import forkserver
+forkserver.LOAD_TIMEOUT_S = 2.0
+found = forkserver.ForkServer({"default": sys.argv[1]})
 found.begin()
 for wait in (found.wait, lambda: asyncio.run(found.begin_again())):
     try:

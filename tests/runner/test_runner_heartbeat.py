@@ -11,8 +11,8 @@ from cordboard.contract.errors import BotFileError, StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import Periods
 from cordboard.runner import app
+from cordboard.runner.bot_session import BotSession
 from cordboard.runner.heartbeat import Heartbeat
-from cordboard.runner.session import BotSession
 from cordboard.store.refusals import our_errors
 
 
@@ -57,8 +57,8 @@ async def test_loads_again_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> No
         if failures:
             raise failures.pop()
 
-    registry: Any = SimpleNamespace(host=SimpleNamespace(zygote=SimpleNamespace()))
-    registry.host.zygote.begin_again = begin_again
+    registry: Any = SimpleNamespace(host=SimpleNamespace(fork_server=SimpleNamespace()))
+    registry.host.fork_server.begin_again = begin_again
     unused: Any = None
     await app.Runner(unused, registry, unused, 0.0)._load_again()
     assert failures == []

@@ -221,7 +221,7 @@ async def test_what_a_bot_is_born_with(runner: Runner, tmp_path: Path) -> None:
         "pipe",  # output, records, the fork server's two and the resource tracker's
         "socket",
         "anon_inode",  # of an event loop
-        "/memfd:cordboard-permit (deleted)",
+        "/memfd:cordboard-lease (deleted)",
     }
     assert len(sockets) <= 3, found["files"]  # the line to the runner, and the event loop's two
 

@@ -14,7 +14,7 @@ from aiortc import RTCPeerConnection
 from pipecat.transports.smallwebrtc import request_handler
 
 from cordboard.emit import capture
-from cordboard.runner import ice
+from cordboard.runner import ice_candidates
 from cordboard.runner.signalling import OFFERS_MAX, Signalling
 from cordboard.store import open_store
 from plane_support import SECRET, Processes, ready
@@ -198,8 +198,8 @@ class TestCandidates:
     )
     def test_fit(self, host: str, fit: bool, fit_locally: bool) -> None:
         """A bot sends to no address of its own machine or link, unless the runner is on loopback."""
-        assert ice.is_fit(host, local=False) is fit
-        assert ice.is_fit(host, local=True) is fit_locally
+        assert ice_candidates.is_fit(host, local=False) is fit
+        assert ice_candidates.is_fit(host, local=True) is fit_locally
 
     @pytest.mark.parametrize("local", [False, True])
     async def test_filtered(self, connections: list[Any], local: bool) -> None:
@@ -226,5 +226,5 @@ class TestCandidates:
             for n in range(1, 101):
                 told = [{"candidate": line(f"198.51.100.{n}"), "sdpMid": "0"}]
                 await signalling.handle("PATCH", {"pc_id": answer["pc_id"], "candidates": told})
-        assert len(connections[0].candidates) == ice.CANDIDATES_MAX - 20
+        assert len(connections[0].candidates) == ice_candidates.CANDIDATES_MAX - 20
         assert len([r for r in records if r["level"] == "warn"]) == 1

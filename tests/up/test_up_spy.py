@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from cordboard.processes import children_of
-from cordboard.runner.confine import landlock_version
+from cordboard.runner.landlock import landlock_version
 from cordboard.settings import request_secrets
 from tests_support import until
 from up_support import Up, ready

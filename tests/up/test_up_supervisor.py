@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cordboard.contract.errors import CordboardError
-from cordboard.runner.botfile import LOAD_TIMEOUT_S
+from cordboard.runner.bot_file import LOAD_TIMEOUT_S
 from cordboard.settings import Settings
 from cordboard.up import supervisor
 from cordboard.up.supervisor import Options, Supervisor

@@ -228,8 +228,8 @@ def _bot(args: argparse.Namespace) -> str:
     if not args.bot and not configured:
         return "none named: the built-in parrot"
     extras.require("bots", "Importing a bot file")
-    from cordboard.runner.botfile import named_bots
-    from cordboard.runner.trial import try_bot
+    from cordboard.runner.bot_check import try_bot
+    from cordboard.runner.bot_file import named_bots
 
     bots = named_bots([args.bot] if args.bot else [], configured)
     for name, file in bots.items():

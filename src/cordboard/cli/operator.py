@@ -82,7 +82,7 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
     words = [word for bot in args.bot for word in ("--bot", bot)]
     if args.launcher == "process":
         from cordboard.launchers.process import ProcessLauncher
-        from cordboard.runner.botfile import named_bots
+        from cordboard.runner.bot_file import named_bots
         from cordboard.settings import child_environment
 
         config = ["--config", args.config] if args.config else []
@@ -102,7 +102,7 @@ def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]
     extras.require("serve,kubernetes", "--launcher kubernetes")
     from cordboard.kube import open_kube
     from cordboard.launchers.kubernetes_job import KubernetesLauncher
-    from cordboard.runner.botfile import named_bots
+    from cordboard.runner.bot_file import named_bots
 
     template = _template(settings, words)
     kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)

@@ -9,7 +9,7 @@ from cordboard.cli import _tls_options
 
 if TYPE_CHECKING:
     from cordboard.runner.app import Runner
-    from cordboard.runner.zygote import Zygote
+    from cordboard.runner.forkserver import ForkServer
     from cordboard.settings import Settings
 
 SUMMARY = "run a runner: hosts sessions, each in a process of its own"
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, or until the one session has ended."""
     from cordboard.contract.errors import UsageError
     from cordboard.emit import configure
-    from cordboard.runner.botfile import check_file, named_bots
-    from cordboard.runner.zygote import Zygote
+    from cordboard.runner.bot_file import check_file, named_bots
+    from cordboard.runner.forkserver import ForkServer
     from cordboard.settings import load
 
     configure(service="runner", session_from_environment=False)
@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
     bots = named_bots(args.bot, settings.bots)
     for file in bots.values():
         check_file(file)
-    zygote = Zygote(bots, landlock=settings.bot_landlock == "auto")
+    fork_server = ForkServer(bots, landlock=settings.bot_landlock == "auto")
     with _undisturbed():
-        zygote.begin()
-    return _serve(args, settings, zygote)
+        fork_server.begin()
+    return _serve(args, settings, fork_server)
 
 
 @contextmanager
@@ -97,11 +97,11 @@ def _undisturbed() -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> int:
+def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkServer") -> int:
     # These take as long to import as the fork server needs for the bots: both at once.
     from cordboard.context.carrier import extract_environment
     from cordboard.runner.app import create_app
-    from cordboard.runner.cold import check_context
+    from cordboard.runner.single_session import check_context
     from cordboard.web import auth, serve, shared_settings
     from cordboard.web.advertised_url import reachable_url
 
@@ -114,25 +114,27 @@ def _serve(args: argparse.Namespace, settings: "Settings", zygote: "Zygote") -> 
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None
     url = _checked(args.url) or reachable_url(args.host, port, tls=tls)
-    runner = _runner(args, settings, zygote, url)
-    zygote.wait()
+    runner = _runner(args, settings, fork_server, url)
+    fork_server.wait()
     app = create_app(settings, runner, local=auth.is_local(args.host))
     if args.once:
-        from cordboard.runner.once import serve_once
+        from cordboard.runner.single_session import serve_once
 
         return serve_once(app, runner, context, listener, certificate)
     return serve.run(app, listener=listener, grace_s=2, drain=runner.drain, certificate=certificate)
 
 
-def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", url: str) -> "Runner":
+def _runner(
+    args: argparse.Namespace, settings: "Settings", fork_server: "ForkServer", url: str
+) -> "Runner":
     import os
     import secrets
     import socket
 
     from cordboard.runner.app import Runner
+    from cordboard.runner.bot_session import Host
     from cordboard.runner.heartbeat import Heartbeat
     from cordboard.runner.registry import Registry
-    from cordboard.runner.session import Host
     from cordboard.settings import job_identity, runner_identity
     from cordboard.store import Limits
     from cordboard.web import auth
@@ -142,7 +144,7 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     store = open_shared_store(settings)
     host = Host(
         store=store,
-        zygote=zygote,
+        fork_server=fork_server,
         runner_id=f"{name}-{os.getpid()}-{secrets.token_hex(2)}",
         url=url,
         type="cold" if args.once else "warm",
@@ -157,7 +159,7 @@ def _runner(args: argparse.Namespace, settings: "Settings", zygote: "Zygote", ur
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
     registry = Registry(host, capacity)
-    bots = () if args.once else tuple(zygote.bots)
+    bots = () if args.once else tuple(fork_server.bots)
     limits = Limits(per_tenant=settings.sessions_per_tenant)
     return Runner(store, registry, Heartbeat(store, registry, bots), args.grace, limits)
 

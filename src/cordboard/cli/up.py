@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from cordboard.emit import configure, shutdown
-    from cordboard.runner.botfile import check_file, named_bots
+    from cordboard.runner.bot_file import check_file, named_bots
     from cordboard.settings import load
     from cordboard.up.supervisor import Options, Supervisor
 

@@ -30,10 +30,10 @@ from cordboard.contract.launch import (
     request_key,
 )
 from cordboard.emit import get_logger
-from cordboard.runner import load, metrics
+from cordboard.runner import metrics, overload
+from cordboard.runner.bot_session import BotSession
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
-from cordboard.runner.session import BotSession
 from cordboard.settings import Settings
 from cordboard.store import Limits, RunnerInfo, Store
 from cordboard.store.limits import UNLIMITED
@@ -133,7 +133,7 @@ class Runner:
         launch = body.launch()
         _adopt(launch)
         known = body.session_id is not None and body.epoch is not None
-        if launch.bot not in self.registry.host.zygote.bots:
+        if launch.bot not in self.registry.host.fork_server.bots:
             raise InvalidValueError(f"This runner has no bot {launch.bot!r}.")
         if not known:
             self.registry.check_room()
@@ -176,9 +176,9 @@ class Runner:
 
         Its sessions are lost: an operator hands them to other runners.
         """
-        zygote = self.registry.host.zygote
+        fork_server = self.registry.host.fork_server
         while True:
-            await zygote.ended()
+            await fork_server.ended()
             self.registry.loading = True
             log.error("The fork server has ended, and all bots with it; starting another one")
             await self.tell()
@@ -190,7 +190,7 @@ class Runner:
     async def _load_again(self) -> None:
         while True:
             try:
-                return await self.registry.host.zygote.begin_again()
+                return await self.registry.host.fork_server.begin_again()
             except Exception as error:  # noqa: BLE001 - a full disk, no memory: it may pass
                 log.error("The bots cannot be loaded again; trying later", error=error)
                 await asyncio.sleep(LOAD_RETRY_S)
@@ -236,7 +236,7 @@ def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> Fas
             tasks = [asyncio.create_task(runner.heartbeat.run(), name="heartbeat")]
             if runner.registry.host.type == "warm":  # a cold one ends with its session
                 tasks.append(asyncio.create_task(runner.keep_loaded(), name="fork server"))
-            watching = load.watch(runner.registry, settings.overload_lag_ms, runner.tell)
+            watching = overload.watch(runner.registry, settings.overload_lag_ms, runner.tell)
             tasks.append(asyncio.create_task(watching, name="load"))
             yield
             for task in tasks:

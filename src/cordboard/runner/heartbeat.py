@@ -11,9 +11,9 @@ from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.lease import RenewalResult
 from cordboard.emit import get_logger
 from cordboard.runner import metrics
-from cordboard.runner.fence import steady
+from cordboard.runner.bot_session import BotSession
+from cordboard.runner.lease_guard import steady
 from cordboard.runner.registry import Registry
-from cordboard.runner.session import BotSession
 from cordboard.store import Outage, Renewal, RunnerInfo, Store
 
 RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short

@@ -32,9 +32,9 @@ from cordboard.processes import (
     disable_inspection,
     kill_children,
 )
-from cordboard.runner.botfile import Bot, load_bot
-from cordboard.runner.confine import confine
-from cordboard.runner.wire import RUNNER_ENDED, Report
+from cordboard.runner.bot_file import Bot, load_bot
+from cordboard.runner.landlock import confine
+from cordboard.runner.pipes import RUNNER_ENDED, Report
 from cordboard.settings import (
     PRELOAD_BARE,
     is_inspection_allowed,
@@ -203,8 +203,8 @@ def _import_pipecat() -> None:
     import pipecat.transports.smallwebrtc.transport
     import pipecat.workers.runner  # noqa: F401
 
-    import cordboard.runner.child
-    import cordboard.runner.observers  # noqa: F401
+    import cordboard.runner.bot_process
+    import cordboard.runner.pipeline_observers  # noqa: F401
 
 
 def _threads() -> int:

@@ -10,7 +10,7 @@ from cordboard.context import bound_context
 from cordboard.contract.errors import BusyError, NotFoundError, NotReadyError, StaleEpochError
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
-from cordboard.runner.session import BotSession, Host
+from cordboard.runner.bot_session import BotSession, Host
 
 ENDED_KEPT: Final = 200  # so that a repeated start and a late question get an answer
 

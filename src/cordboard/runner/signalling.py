@@ -17,7 +17,7 @@ from pipecat.transports.smallwebrtc.request_handler import (
 )
 
 from cordboard.emit import get_logger
-from cordboard.runner.ice import CANDIDATES_MAX, host_of, is_fit, take_candidates
+from cordboard.runner.ice_candidates import CANDIDATES_MAX, host_of, is_fit, take_candidates
 
 OFFERS_MAX: Final = 64
 """Of one session: a call of four hours whose page connects anew every four minutes."""

@@ -17,7 +17,7 @@ from cordboard.contract.errors import CordboardError
 from cordboard.contract.urls import redacted_url
 from cordboard.emit import flush, get_logger
 from cordboard.processes import adopt_orphans, describe_exit_status
-from cordboard.runner.botfile import LOAD_TIMEOUT_S
+from cordboard.runner.bot_file import LOAD_TIMEOUT_S
 from cordboard.settings import (
     CONTROL_SECRET,
     SECRET_SOCKET,

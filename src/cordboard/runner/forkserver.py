@@ -26,10 +26,9 @@ from typing import Any, Final
 from cordboard.contract.errors import BotFileError, CordboardError, NotReadyError
 from cordboard.emit import get_logger, quiesce
 from cordboard.processes import END_S, adopt_orphans, children_of, kill, start_ticks
-from cordboard.runner import wire
-from cordboard.runner.botfile import LOAD_TIMEOUT_S
-from cordboard.runner.imports import Imports
-from cordboard.runner.wire import BotStart
+from cordboard.runner.bot_file import LOAD_TIMEOUT_S
+from cordboard.runner.forkserver_output import ForkServerOutput
+from cordboard.runner.pipes import LINE_MAX_BYTES, BotStart
 from cordboard.settings import preload_bots, set_preload_environment, without_secrets
 
 FORKED_S: Final = 20.0
@@ -40,7 +39,7 @@ GONE: Final = "The fork server of this runner has ended; another one is being st
 TOO_SLOW: Final = "Do what takes long in bot(), not at import; a runner waits no longer."
 _PRELOAD: Final = "cordboard.runner.preload"
 
-log = get_logger("zygote")
+log = get_logger("forkserver")
 
 
 @dataclass(slots=True)
@@ -83,7 +82,7 @@ class Child:
         return status
 
 
-class Zygote:
+class ForkServer:
     """The fork server with the bots loaded.
 
     Args:
@@ -97,7 +96,7 @@ class Zygote:
     def __init__(self, bots: Mapping[str, str], *, landlock: bool = True) -> None:
         self.bots = dict(bots)
         self._landlock = landlock
-        self._imports: Imports | None = None
+        self._imports: ForkServerOutput | None = None
         self._context = multiprocessing.get_context("forkserver")
         self._one_at_a_time = threading.Lock()
         self._bots: set[int] = set()
@@ -155,25 +154,25 @@ class Zygote:
         self._launch()
         await asyncio.to_thread(self.wait)
 
-    async def fork(self, start: BotStart, permit: int) -> Child:
+    async def fork(self, start: BotStart, lease_page: int) -> Child:
         """Fork a process for one session; it waits for its ``go``.
 
         Args:
             start: Which session, which bot.
-            permit: The descriptor of the page that its fence looks at.
+            lease_page: The descriptor of the page that its fence looks at.
 
         Raises:
             NotReadyError: The fork server has ended.
         """
         ours, theirs = socket.socketpair()
-        pipes = [os.pipe() for _ in range(3)]
-        writers = [Connection(write, readable=False) for _, write in pipes]
-        writers.append(Connection(os.dup(permit)))
+        outputs = [os.pipe() for _ in range(3)]
+        writers = [Connection(write, readable=False) for _, write in outputs]
+        writers.append(Connection(os.dup(lease_page)))
         try:
             process = await asyncio.to_thread(self._start, start, theirs, *writers)
         except BaseException:
             ours.close()
-            for read, _ in pipes:
+            for read, _ in outputs:
                 os.close(read)
             raise
         finally:
@@ -181,8 +180,8 @@ class Zygote:
             for writer in writers:
                 writer.close()
         ours.setblocking(False)
-        reader, writer_stream = await asyncio.open_connection(sock=ours, limit=wire.LINE_MAX_BYTES)
-        out, err, records = (read for read, _ in pipes)
+        reader, writer_stream = await asyncio.open_connection(sock=ours, limit=LINE_MAX_BYTES)
+        out, err, records = (read for read, _ in outputs)
         return Child(process, reader, writer_stream, out, err, records, self._bots.discard)
 
     async def end_orphans(self) -> None:
@@ -216,7 +215,7 @@ class Zygote:
         options: Any = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
         with _short_directory() as directory:
             options["tempdir"] = directory
-            self._imports = Imports()
+            self._imports = ForkServerOutput()
             try:
                 with self._imports.as_standard_input():
                     forkserver.ensure_running()
@@ -253,14 +252,17 @@ class Zygote:
                 return children_of(self._server) - self._bots if serves else set()
             return {pid for pid, _ in known - self._not_theirs}
 
-    def _start(self, start: BotStart, control: socket.socket, *pipes: Connection) -> Any:
-        from cordboard.runner import child
+    def _start(self, start: BotStart, control: socket.socket, *outputs: Connection) -> Any:
+        from cordboard.runner import bot_process
 
         with self._one_at_a_time:
             if not self._server or _has_ended(_helpers()[0]):
                 raise NotReadyError(GONE, retry_after_s=1)
             process = self._context.Process(
-                target=child.main, args=(start, control, *pipes), name="cordboard-bot", daemon=False
+                target=bot_process.main,
+                args=(start, control, *outputs),
+                name="cordboard-bot",
+                daemon=False,
             )
             try:
                 process.start()

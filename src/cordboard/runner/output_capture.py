@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from cordboard.context import Context
 from cordboard.emit import forward_line, raw
-from cordboard.runner import claims
-from cordboard.runner.zygote import Child
+from cordboard.runner import record_filter
+from cordboard.runner.forkserver import Child
 
 CHUNK_BYTES: Final = 64 * 1024
 LINE_MAX_BYTES: Final = 256 * 1024  # a longer line is told in pieces
@@ -18,7 +18,7 @@ DRAIN_S: Final = 1.0
 Speak = Callable[[bytes], None]
 
 
-class Capture:
+class OutputCapture:
     """Reads the three pipes of a bot's process until they end.
 
     Args:
@@ -29,7 +29,7 @@ class Capture:
 
     def __init__(self, child: Child, context: Context, boot: str) -> None:
         def accept(record: dict[str, Any]) -> dict[str, Any] | None:
-            return claims.of_session(record, context, boot)
+            return record_filter.of_session(record, context, boot)
 
         def record(line: bytes) -> None:
             forward_line(line, context=context, service="bot", accept=accept)

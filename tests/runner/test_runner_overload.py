@@ -9,9 +9,9 @@ import pytest
 
 from cordboard.contract.errors import BusyError
 from cordboard.contract.launch import Launch
-from cordboard.runner import load
+from cordboard.runner import overload
 from cordboard.runner.heartbeat import Heartbeat
-from cordboard.runner.load import WINDOW, Load, Processors, lag_of_bots
+from cordboard.runner.overload import WINDOW, Load, Processors, lag_of_bots
 from cordboard.runner.registry import Registry
 from cordboard.store import Store, open_store
 from plane_support import Processes, ask, ready
@@ -85,12 +85,12 @@ class TestLoad:
         (tmp_path / "cpu.max").write_text("50000 100000\n")  # half a processor
         used = tmp_path / "cpu.stat"
         used.write_text("usage_usec 1000000\nuser_usec 1\n")
-        monkeypatch.setattr(load, "_cgroup", lambda: tmp_path)
-        monkeypatch.setattr(load, "_of_machine", lambda: (0.0, 0.0))
-        monkeypatch.setattr("cordboard.runner.load.time.monotonic", lambda: 100.0)
+        monkeypatch.setattr(overload, "_cgroup", lambda: tmp_path)
+        monkeypatch.setattr(overload, "_of_machine", lambda: (0.0, 0.0))
+        monkeypatch.setattr("cordboard.runner.overload.time.monotonic", lambda: 100.0)
         processors = Processors()
         used.write_text("usage_usec 5500000\nuser_usec 1\n")  # 4.5 s in 10 s, of 5 s
-        monkeypatch.setattr("cordboard.runner.load.time.monotonic", lambda: 110.0)
+        monkeypatch.setattr("cordboard.runner.overload.time.monotonic", lambda: 110.0)
         assert processors.busy() == pytest.approx(0.9)
 
     def test_this_machine(self) -> None:
@@ -128,12 +128,12 @@ async def test_a_runner_that_cannot_keep_up(tmp_path: Path, redis_url: str) -> N
     try:
         await ready(part)
         async with open_store(made.redis_url) as store, client() as http:
-            await overload(Runner(part, store, http))
+            await make_overloaded(Runner(part, store, http))
     finally:
         made.stop()
 
 
-async def overload(runner: Runner) -> None:
+async def make_overloaded(runner: Runner) -> None:
     def said(words: str) -> list[dict[str, Any]]:
         return [r for r in list(runner.part.records) if words in r["message"]]
 

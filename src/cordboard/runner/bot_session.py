@@ -20,12 +20,12 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.processes import descendants_of, describe_exit_status
-from cordboard.runner import metrics, wire
-from cordboard.runner.capture import Capture
-from cordboard.runner.ending import write_end
-from cordboard.runner.fence import Permit, steady
-from cordboard.runner.wire import BotStart
-from cordboard.runner.zygote import Child, Zygote
+from cordboard.runner import metrics, pipes
+from cordboard.runner.forkserver import Child, ForkServer
+from cordboard.runner.lease_guard import LeasePage, steady
+from cordboard.runner.output_capture import OutputCapture
+from cordboard.runner.pipes import BotStart
+from cordboard.runner.session_end import write_end
 from cordboard.store import Holder, Store
 
 CANCEL_GRACE_S: Final = 5.0
@@ -46,7 +46,7 @@ class Host:
     """What a session needs of its runner."""
 
     store: Store
-    zygote: Zygote
+    fork_server: ForkServer
     runner_id: str
     url: str
     type: Literal["warm", "cold"]
@@ -65,7 +65,7 @@ class BotSession:
     """A session's bot, supervised.
 
     Attributes:
-        permit: Says to the bot's process, too, when the lease was last renewed.
+        lease_page: Says to the bot's process, too, when the lease was last renewed.
         reason: Why it ended, once it has.
         lost: Whether it died with the fork server: no end is written, as it goes on elsewhere.
     """
@@ -78,7 +78,7 @@ class BotSession:
     lost: bool = False
     pid: int = 0
     started_at: float = field(default_factory=time.monotonic)
-    permit: Permit | None = None
+    lease_page: LeasePage | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     _lag_ms: float = 0.0
@@ -107,7 +107,7 @@ class BotSession:
         """How late the bot's event loop is: as it last told, or as it should have told by now."""
         if self._told_end is not None:  # its event loop has ended, too
             return self._lag_ms
-        silent_s = time.monotonic() - self._lag_told_at - wire.LAG_PERIOD_S
+        silent_s = time.monotonic() - self._lag_told_at - pipes.LAG_PERIOD_S
         return max(self._lag_ms, round(silent_s * 1000, 1))
 
     @property
@@ -118,12 +118,12 @@ class BotSession:
     @property
     def renewed_at(self) -> float:
         """``steady`` time from before the last confirmed renewal was asked for."""
-        return self.permit.renewed_at if self.permit is not None else steady()
+        return self.lease_page.renewed_at if self.lease_page is not None else steady()
 
     def renewed(self, asked_at: float) -> None:
         """Note that a renewal that was asked for at ``asked_at`` has been confirmed."""
-        if self.permit is not None:
-            self.permit.renewed_at = asked_at
+        if self.lease_page is not None:
+            self.lease_page.renewed_at = asked_at
 
     async def start(self) -> None:
         """Fork the process, have the store confirm, and only then let the bot in.
@@ -148,9 +148,9 @@ class BotSession:
         self.status = "running"
         metrics.stages.labels("starting").observe(time.monotonic() - self.started_at)
         log.info("Bot started", event="bot.started", pid=child.pid, attempt=self.launch.attempt)
-        await wire.send(child.writer, {"go": True})
+        await pipes.send(child.writer, {"go": True})
         faults.point("runner.go")
-        self._spawn(self._load_within(self.host.zygote.load_within_s))
+        self._spawn(self._load_within(self.host.fork_server.load_within_s))
         self._spawn(self._end_by(self.launch.max_duration_s, "max_duration"))
         self._spawn(self._watch_processes())
 
@@ -163,7 +163,7 @@ class BotSession:
             self.status = "stopping"
             log.info("Stopping the bot", reason=reason)
             faults.point("runner.stop")
-            await wire.send(self._child.writer, {"stop": reason})
+            await pipes.send(self._child.writer, {"stop": reason})
             if not await self._gone_within(CANCEL_GRACE_S):
                 if self._told_end is None:
                     log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
@@ -200,7 +200,7 @@ class BotSession:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
-            await wire.send(self._child.writer, {"ask": number, "method": method, "body": body})
+            await pipes.send(self._child.writer, {"ask": number, "method": method, "body": body})
             answer = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
         except TimeoutError as error:
             raise UpstreamTimeoutError("The bot's process did not answer the offer.") from error
@@ -223,9 +223,9 @@ class BotSession:
             self.host.user_absent_s,
             self.host.local,
         )
-        self.permit = Permit()
-        self.permit.renewed_at = steady()
-        child = await self.host.zygote.fork(start, self.permit.descriptor)
+        self.lease_page = LeasePage()
+        self.lease_page.renewed_at = steady()
+        child = await self.host.fork_server.fork(start, self.lease_page.descriptor)
         self._child, self.pid = child, child.pid
         log.info(
             "Bot forked",
@@ -233,7 +233,7 @@ class BotSession:
             pid=child.pid,
             ms=round((time.monotonic() - began) * 1000, 1),
         )
-        capture = Capture(child, self.context, start.boot)
+        capture = OutputCapture(child, self.context, start.boot)
         listening = self._spawn(self._listen(child))
         self._spawn(self._to_its_end(child, capture, listening))
         return child
@@ -251,8 +251,8 @@ class BotSession:
 
     async def _listen(self, child: Child) -> None:
         is_told = False
-        while (message := await wire.receive(child.reader)) is not None:
-            if wire.is_sound(message):
+        while (message := await pipes.receive(child.reader)) is not None:
+            if pipes.is_sound(message):
                 self._hear(message)
             elif not is_told:
                 is_told = True
@@ -274,18 +274,18 @@ class BotSession:
                 self._spawn(self._end_by(0, "user_absent"))
         elif "ended" in message:
             if self._told_end is None:
-                self._spawn(self._kill_after(wire.EXIT_GRACE_S + TERM_GRACE_S))
+                self._spawn(self._kill_after(pipes.EXIT_GRACE_S + TERM_GRACE_S))
             self._told_end = message
 
     async def _to_its_end(
-        self, child: Child, capture: Capture, listening: asyncio.Task[None]
+        self, child: Child, capture: OutputCapture, listening: asyncio.Task[None]
     ) -> None:
         status = await child.ended()
         faults.point("runner.ended")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(listening), 1.0)
         self._signal(signal.SIGKILL)  # what the bot itself had started
-        await self.host.zygote.end_orphans()  # even what has left its group
+        await self.host.fork_server.end_orphans()  # even what has left its group
         await capture.ended()
         child.writer.close()
         for future in self._asked.values():
@@ -309,7 +309,7 @@ class BotSession:
         told = self._told_end or {}
         if self._stop_reason is not None:
             self.reason = self._stop_reason
-        elif self.permit is not None and self.permit.closed:
+        elif self.lease_page is not None and self.lease_page.closed:
             self.reason = "lease_lost"
         elif told:
             self.reason, self.detail = (
@@ -328,9 +328,9 @@ class BotSession:
                 log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
 
     def _release_permit(self) -> None:
-        if self.permit is not None:
-            self.permit.release()
-            self.permit = None
+        if self.lease_page is not None:
+            self.lease_page.release()
+            self.lease_page = None
 
     async def _kill_after(self, seconds: float) -> None:
         """End a process that has reported its end but does not exit."""

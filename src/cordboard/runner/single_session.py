@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
-from typing import Final
+import signal
+import socket
+from typing import Any, Final
+
+from starlette.types import ASGIApp
 
 from cordboard.context import Context, bound_context
 from cordboard.contract.errors import (
@@ -16,7 +20,10 @@ from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.runner.app import Runner
 from cordboard.store import Outage
+from cordboard.web import serve
+from cordboard.web.tls import Certificate
 
+GIVE_UP_S: Final = 1.0
 RETRY_S: Final = 0.5
 FINISH_WAIT_S: Final = (
     900.0  # a full disk takes longer to notice than a failover; then the runner exits
@@ -53,7 +60,7 @@ async def run_once(runner: Runner, context: Context) -> int:
         try:
             launch = await _launch(runner, context)
             log.info("Start received", event="start.received", bot=launch.bot, cold=True)
-            if launch.bot not in runner.registry.host.zygote.bots:
+            if launch.bot not in runner.registry.host.fork_server.bots:
                 return await _has_no_such_bot(runner, launch)
             session = await runner.registry.start(launch)
         except (ConflictError, NotFoundError) as error:
@@ -70,7 +77,7 @@ async def run_once(runner: Runner, context: Context) -> int:
 
 async def _has_no_such_bot(runner: Runner, launch: Launch) -> int:
     """End the session: another cold start of this kind would have no other bots."""
-    bots = ", ".join(runner.registry.host.zygote.bots)
+    bots = ", ".join(runner.registry.host.fork_server.bots)
     detail = f"There is no bot {launch.bot!r}; there are: {bots}."
     log.error("The bot that was asked for is not here", bot=launch.bot, bots=bots)
     ended = await runner.store.finish(launch.session_id, launch.epoch, "launch_failed", detail)
@@ -99,3 +106,43 @@ async def _launch(runner: Runner, context: Context) -> Launch:
         else:
             outage.over()
             return launch
+
+
+def serve_once(
+    app: ASGIApp,
+    runner: Runner,
+    context: Context,
+    listener: socket.socket,
+    certificate: Certificate | None = None,
+) -> int:
+    """Serve until the session has ended; return its exit status."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    server = serve.DrainingServer(
+        serve.uvicorn_config(app, grace_s=2, certificate=certificate), runner.drain
+    )
+    return asyncio.run(_serve(server, runner, context, listener))
+
+
+async def _serve(
+    server: serve.DrainingServer, runner: Runner, context: Context, listener: socket.socket
+) -> int:
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    # uvicorn says that it has started by an attribute alone.
+    while not server.started and not serving.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    running = asyncio.create_task(run_once(runner, context), name="once")
+    await asyncio.wait({running, serving}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    # A signal has stopped it: what run_once still waits for (Redis, most likely) is given up.
+    await asyncio.wait({running}, timeout=GIVE_UP_S)
+    if not running.done():
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return 1
+    return await running
+
+
+def _ignore(_number: int, _frame: Any) -> None:
+    """Take the signal that uvicorn hands on once it has stopped."""

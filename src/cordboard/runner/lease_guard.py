@@ -31,7 +31,7 @@ ASK_S: Final = 0.01
 _PAGE: Final = struct.Struct("dd")  # when it was renewed; 1.0 once the fence has closed
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-log = get_logger("fence")
+log = get_logger("lease_guard")
 
 
 def steady() -> float:
@@ -39,7 +39,7 @@ def steady() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class Permit:
+class LeasePage:
     """The shared page of one session.
 
     Args:
@@ -78,7 +78,7 @@ class Permit:
 
 def _new_page() -> int:
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("cordboard-permit")
+        descriptor = os.memfd_create("cordboard-lease")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
@@ -86,19 +86,19 @@ def _new_page() -> int:
     return descriptor
 
 
-class Fence:
-    """Watches a permit from within the bot's process.
+class LeaseGuard:
+    """Watches a lease_page from within the bot's process.
 
     Args:
-        permit: The page.
+        lease_page: The page.
         periods: How long a lease lasts, and how long its holder may go on without a renewal.
         die: Ends this process and all that it started.
     """
 
     def __init__(
-        self, permit: Permit, periods: Periods, die: Callable[[], None] | None = None
+        self, lease_page: LeasePage, periods: Periods, die: Callable[[], None] | None = None
     ) -> None:
-        self._permit = permit
+        self._permit = lease_page
         self._lease_s = periods.lease_s
         # The supervisor stops its bots after `tolerance_s`; a little later we do without it.
         self._limit_s = periods.tolerance_s + periods.lease_s / 15

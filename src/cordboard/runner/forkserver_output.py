@@ -14,13 +14,13 @@ from typing import Final
 
 from cordboard.context import EMPTY
 from cordboard.emit import forward_line, raw
-from cordboard.runner import claims, wire
+from cordboard.runner import pipes, record_filter
 
 SETTLE_S: Final = 1.0
 _PAUSE_S: Final = 0.02
 
 
-class Imports:
+class ForkServerOutput:
     """The pipe that one fork server writes to, and the thread that reads it to its end."""
 
     def __init__(self) -> None:
@@ -49,8 +49,10 @@ class Imports:
 
     def _follow(self) -> None:
         with os.fdopen(self._read, "rb") as lines:
-            while line := lines.readline(wire.LINE_MAX_BYTES):
+            while line := lines.readline(pipes.LINE_MAX_BYTES):
                 if line.startswith(b"{"):
-                    forward_line(line, service="bot", context=EMPTY, accept=claims.of_no_session)
+                    forward_line(
+                        line, service="bot", context=EMPTY, accept=record_filter.of_no_session
+                    )
                 elif line.strip():
                     raw(line.decode("utf-8", "replace"), service="bot", context=EMPTY)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.runner.confine import confine, landlock_version
+from cordboard.runner.landlock import confine, landlock_version
 
 pytestmark = pytest.mark.skipif(not landlock_version(), reason="the kernel has no Landlock")
 

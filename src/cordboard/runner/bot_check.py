@@ -1,6 +1,6 @@
 """Loads a bot file as the runner would, to check it: for `cordboard doctor`.
 
-``python -m cordboard.runner.trial FD NAME FILE`` loads it and writes what was wrong to the descriptor.
+``python -m cordboard.runner.bot_check FD NAME FILE`` loads it and writes what was wrong to the descriptor.
 """
 
 import json
@@ -10,8 +10,8 @@ import sys
 from typing import Final
 
 from cordboard.contract.errors import BotFileError, CordboardError
-from cordboard.runner.botfile import LOAD_TIMEOUT_S, check_file
-from cordboard.runner.zygote import TOO_SLOW, Zygote
+from cordboard.runner.bot_file import LOAD_TIMEOUT_S, check_file
+from cordboard.runner.forkserver import TOO_SLOW, ForkServer
 
 MARGIN_S: Final = 10.0  # the fork server's own start, before it loads the file
 
@@ -41,7 +41,7 @@ def try_bot(name: str, file: str, within_s: float = LOAD_TIMEOUT_S + MARGIN_S) -
 
 
 def _run(answer: int, name: str, file: str, within_s: float) -> str:
-    command = [sys.executable, "-m", "cordboard.runner.trial", str(answer), name, file]
+    command = [sys.executable, "-m", "cordboard.runner.bot_check", str(answer), name, file]
     try:
         done = subprocess.run(
             command,
@@ -65,10 +65,10 @@ def main() -> None:
     answer, name, file = sys.argv[1:]
     wrong = None
     os.set_inheritable(int(answer), False)
-    zygote = Zygote({name: file})
+    fork_server = ForkServer({name: file})
     try:
-        zygote.begin()
-        zygote.wait()
+        fork_server.begin()
+        fork_server.wait()
     except BotFileError as error:
         wrong = {"message": error.message, "hint": error.hint}
     except CordboardError:  # the fork server has ended: our silence tells it

@@ -27,11 +27,11 @@ from cordboard.contract.lease import Periods
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit.pipeline import pipeline
 from cordboard.processes import adopt_orphans, die_with_parent
-from cordboard.runner import wire
-from cordboard.runner.birth import LastWords, limit_in_words, limit_memory
-from cordboard.runner.confine import confine
-from cordboard.runner.fence import Fence, Permit
-from cordboard.runner.wire import BotStart
+from cordboard.runner import pipes
+from cordboard.runner.landlock import confine
+from cordboard.runner.lease_guard import LeaseGuard, LeasePage
+from cordboard.runner.pipes import BotStart
+from cordboard.runner.startup_errors import StartupErrorReporter, limit_in_words, limit_memory
 from cordboard.settings import SECRET_VARIABLES, preload_landlock
 
 log = emit.get_logger("bot")
@@ -43,7 +43,7 @@ def main(  # noqa: PLR0917 - what a process is given at its birth
     out: Connection,
     err: Connection,
     records: Connection,
-    permit: Connection,
+    lease_page: Connection,
 ) -> None:
     """Be the bot's process; never returns.
 
@@ -53,11 +53,11 @@ def main(  # noqa: PLR0917 - what a process is given at its birth
         out: Where our standard output goes.
         err: Where our standard error goes.
         records: Where our log records go.
-        permit: The page that says when our lease was last renewed.
+        lease_page: The page that says when our lease was last renewed.
     """
-    last_words = LastWords(control, start.memory_mb)
+    last_words = StartupErrorReporter(control, start.memory_mb)
     try:
-        fence = _set_up(start, out, err, records, permit)
+        fence = _set_up(start, out, err, records, lease_page)
     except BaseException as error:  # noqa: BLE001 - whatever it was, it is told
         last_words.tell(error)
         _leave(1)
@@ -65,22 +65,22 @@ def main(  # noqa: PLR0917 - what a process is given at its birth
     try:
         with asyncio.Runner(loop_factory=lambda: _Loop(fence.selector())) as loop:
             status = loop.run(_Life(start, control).run())
-            _end_within(wire.EXIT_GRACE_S, status)
+            _end_within(pipes.EXIT_GRACE_S, status)
     except BaseException as error:  # noqa: BLE001 - whatever it was, it is told
         last_words.tell(error)
-        _end_within(wire.EXIT_GRACE_S, status)
+        _end_within(pipes.EXIT_GRACE_S, status)
     finally:
         _take_leave(status)
 
 
 def _set_up(
-    start: BotStart, out: Connection, err: Connection, records: Connection, permit: Connection
-) -> Fence:
+    start: BotStart, out: Connection, err: Connection, records: Connection, lease_page: Connection
+) -> LeaseGuard:
     """Bind this process to the session before any code of its bot runs."""
     os.setsid()
     die_with_parent(os.getppid())
     adopt_orphans()  # so that what we leave behind is known to be of a session that has ended
-    signal.signal(wire.RUNNER_ENDED, signal.SIG_DFL)
+    signal.signal(pipes.RUNNER_ENDED, signal.SIG_DFL)
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     _write_by_lines()
@@ -92,7 +92,7 @@ def _set_up(
     bind_process(context)
     pipeline.reboot(start.boot)
     emit.configure(service="bot", fd=records.fileno(), format="json")
-    fence = Fence(Permit(permit.fileno()), Periods(start.lease_s))
+    fence = LeaseGuard(LeasePage(lease_page.fileno()), Periods(start.lease_s))
     fence.install()
     return fence
 
@@ -160,10 +160,12 @@ def _set_environment(context: Context) -> None:
         if name != "REDIS_URL":
             os.environ.pop(name, None)
     inject_environment(context, os.environ)
-    from cordboard.runner import observers
+    from cordboard.runner import pipeline_observers
 
     already = os.environ.get("PIPECAT_SETUP_FILES", "")
-    os.environ["PIPECAT_SETUP_FILES"] = os.pathsep.join(filter(None, [already, observers.__file__]))
+    os.environ["PIPECAT_SETUP_FILES"] = os.pathsep.join(
+        filter(None, [already, pipeline_observers.__file__])
+    )
 
 
 @dataclass(slots=True)
@@ -182,13 +184,15 @@ class _Life:
     async def run(self) -> int:
         """Live; return the exit status."""
         self.control.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=self.control, limit=wire.LINE_MAX_BYTES)
+        reader, writer = await asyncio.open_connection(
+            sock=self.control, limit=pipes.LINE_MAX_BYTES
+        )
         self._connection = asyncio.get_running_loop().create_future()
         listening = asyncio.create_task(self._listen(reader, writer), name="cordboard control")
         lag = asyncio.create_task(_tell_lag(writer), name="cordboard lag")
         await self._go.wait()
         reason, detail = await self._bot_to_its_end(writer)
-        await wire.send(writer, {"ended": reason, "detail": detail})
+        await pipes.send(writer, {"ended": reason, "detail": detail})
         for task in (listening, lag):
             task.cancel()
         return 1 if reason == "bot_crashed" else 0
@@ -219,11 +223,11 @@ class _Life:
         return "bot_crashed", detail
 
     async def _run_bot(self, writer: asyncio.StreamWriter) -> str:
-        from cordboard.runner.arguments import runner_arguments
+        from cordboard.runner.bot_arguments import runner_arguments
         from cordboard.runner.preload import bot_named
 
         bot = bot_named(self.start.bot)
-        await wire.send(writer, {"loaded": True})
+        await pipes.send(writer, {"loaded": True})
         connection = None
         if is_webrtc_room(self.start.launch.room_url):
             try:
@@ -251,7 +255,7 @@ class _Life:
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Do what the supervisor says; end when it has gone."""
         answers: set[asyncio.Task[None]] = set()
-        while (message := await wire.receive(reader)) is not None:
+        while (message := await pipes.receive(reader)) is not None:
             if "go" in message:
                 self._go.set()
             elif "stop" in message:
@@ -272,7 +276,7 @@ class _Life:
             assert self._connection is not None  # noqa: S101 - made in run()
             self._signalling = Signalling(self._connection, local=self.start.local)
         status, body = await self._signalling.handle(message["method"], message["body"])
-        await wire.send(writer, {"answer": message["ask"], "status": status, "body": body})
+        await pipes.send(writer, {"answer": message["ask"], "status": status, "body": body})
 
 
 class _ExitedError(Exception):
@@ -285,17 +289,17 @@ class _ExitedError(Exception):
 
 async def _tell_absence(connection: Any, seconds: float, writer: asyncio.StreamWriter) -> None:
     """Report when nobody has been connected for a while; the supervisor then stops the bot."""
-    from cordboard.runner.presence import wait_until_absent
+    from cordboard.runner.user_absence import wait_until_absent
 
     await wait_until_absent(connection, seconds)
     log.info("Nobody has been connected for a while; the session ends", seconds=seconds)
-    await wire.send(writer, {"absent": True})
+    await pipes.send(writer, {"absent": True})
 
 
 async def _tell_lag(writer: asyncio.StreamWriter) -> None:
     """Tell how late this event loop runs: a supervisor's heartbeat would hide a hung bot."""
     while True:
         began = time.monotonic()
-        await asyncio.sleep(wire.LAG_PERIOD_S)
-        lag_s = time.monotonic() - began - wire.LAG_PERIOD_S
-        await wire.send(writer, {"lag_ms": round(max(lag_s, 0.0) * 1000, 1)})
+        await asyncio.sleep(pipes.LAG_PERIOD_S)
+        lag_s = time.monotonic() - began - pipes.LAG_PERIOD_S
+        await pipes.send(writer, {"lag_ms": round(max(lag_s, 0.0) * 1000, 1)})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from cordboard.contract.redaction import redact_keys
-from cordboard.runner import wire
+from cordboard.runner import pipes
 
 HEADROOM_MB: Final = 32
 """What must be free at the fork. Until ``bot()`` is entered under 1 MB was taken (measured, the
@@ -55,7 +55,7 @@ def data_mb() -> int:
 
 
 @dataclass(slots=True)
-class LastWords:
+class StartupErrorReporter:
     """Tells the supervisor why this process ends before its bot; prepared while there is memory.
 
     Attributes:
@@ -92,4 +92,4 @@ class LastWords:
 
 
 def _ended(detail: str) -> bytes:
-    return wire.encode({"ended": "bot_crashed", "detail": detail[:500], "early": True})
+    return pipes.encode({"ended": "bot_crashed", "detail": detail[:500], "early": True})

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, UsageError
 from cordboard.contract.ids import is_bot_name
-from cordboard.runner.missing import way_out
+from cordboard.runner.install_hints import way_out
 
 Bot = Callable[[Any], Awaitable[Any]]
 
