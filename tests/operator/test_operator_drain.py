@@ -48,10 +48,10 @@ async def test_hand_over_is_finished(tmp_path: Path, redis_url: str) -> None:
         async with open_store(processes.redis_url) as store, slow_runner(answers, asked) as url:
             await store._client.flushdb()
             await store.register(RunnerInfo("r1", url, capacity=1))
+            for sid in ("a", "b"):  # before it starts, so that its first read returns both
+                await store.accept(Launch(sid, f"webrtc:{sid}", epoch=1), queue_max=9)
             operator = processes.spawn("operator", "--launcher", "none")
             await ready(operator)
-            for sid in ("a", "b"):
-                await store.accept(Launch(sid, f"webrtc:{sid}", epoch=1), queue_max=9)
             await until(lambda: asked)
             stopping = asyncio.create_task(asyncio.to_thread(operator.stop))
             for _ in range(3):  # a kubelet sends it more than once
