@@ -15,8 +15,8 @@ from pathlib import Path
 
 from cordboard import settings
 from cordboard.cli import COMMANDS, build_parser
-from cordboard.emit.checklist import with_logger
 from cordboard.emit.reference import events_table, keys_table
+from cordboard.pytest_plugin.logger_coverage import modules_with_logger
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- generated: {} -->"
@@ -96,7 +96,7 @@ def _lacking_coverage() -> Iterator[str]:
     """Compare the modules of docs/coverage.md with those that have a logger."""
     page = COVERAGE.read_text(encoding="utf-8") if COVERAGE.exists() else ""
     listed = set(re.findall(r"^\| `(cordboard[.\w]*)`", page, re.MULTILINE))
-    for module in sorted({*with_logger(ROOT / "src" / "cordboard")} - listed):
+    for module in sorted({*modules_with_logger(ROOT / "src" / "cordboard")} - listed):
         yield f"docs/coverage.md: {module} is not there: make docs"
     for module in sorted(listed):
         path = (ROOT / "src").joinpath(*module.split("."))

@@ -12,7 +12,7 @@ import pytest
 from cordboard import emit
 from cordboard.context import EMPTY, bind_process
 from cordboard.emit.bridges import standard
-from cordboard.emit.logger import show_from
+from cordboard.emit.logger import enable_levels_from
 from cordboard.emit.pipeline import pipeline
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -38,7 +38,7 @@ def lines(tmp_path: Path) -> Iterator[Lines]:
     bind_process(EMPTY)
     pipeline.output, pipeline.configured, pipeline.failed = None, False, False
     pipeline.redirect()
-    show_from("debug")
+    enable_levels_from("debug")
 
 
 def configure_again(level: str = "debug") -> None:

@@ -83,15 +83,14 @@ def cordboard_pretty() -> Made:
 def cordboard_watched() -> Made:
     """With ``--cordboard-log``, as the tests run."""
     from cordboard.emit.pipeline import pipeline
-    from cordboard.emit.witness import caller, faults
+    from cordboard.pytest_plugin.line_check import call_site, schema_violations
 
     def watch(line: bytes) -> None:
-        caller()
-        assert not [*faults(line)]
+        call_site()
+        assert not [*schema_violations(line)]
 
     made = cordboard()
-    pipeline.watchers.append(watch)
-    pipeline.redirect()
+    pipeline.add_observer(watch)
     return made
 
 

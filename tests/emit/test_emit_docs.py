@@ -116,8 +116,10 @@ async def test_three_lines_in_a_pipecat_cloud_bot(unconfigured: Lines) -> None:
     assert (record["sessionId"], record["service"]) == ("call-7", "bot")
 
 
-def test_the_canary_of_the_page(cordboard_canary: Callable[..., None], unconfigured: Lines) -> None:
-    """The canary that is shown passes for a service that binds, and fails for one that does not."""
+def test_interleaved_sessions_of_the_page(
+    cordboard_interleaved_sessions: Callable[..., None], unconfigured: Lines
+) -> None:
+    """The example passes for a service that binds the session, and fails for one that does not."""
     log = emit.get_logger("svc")
 
     def good(message: dict[str, str]) -> None:
@@ -126,16 +128,16 @@ def test_the_canary_of_the_page(cordboard_canary: Callable[..., None], unconfigu
 
     names: dict[str, Any] = {"handle": good}
     exec(block("Conformance: `pytest --cordboard-log`"), names)
-    names["test_sessions_keep_apart"](cordboard_canary)
+    names["test_sessions_are_separate"](cordboard_interleaved_sessions)
     names["handle"] = lambda message: log.info("Handled", message=message)
-    with pytest.raises(pytest.fail.Exception, match="has no session"):
-        names["test_sessions_keep_apart"](cordboard_canary)
+    with pytest.raises(pytest.fail.Exception, match="expected interleaved-"):
+        names["test_sessions_are_separate"](cordboard_interleaved_sessions)
 
 
 def test_otlp_as_the_page_shows(unconfigured: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The export that is shown is installed by one call."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-    before = list(pipeline.watchers)
+    before = list(pipeline.observers)
     exec(block("OpenTelemetry"), {})
-    (take,) = [watcher for watcher in pipeline.watchers if watcher not in before]
+    (take,) = [item for item in pipeline.observers if item not in before]
     otel.uninstall(take.__self__)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cordboard.emit.descriptor import Descriptor
+from cordboard.emit.descriptor_writer import Descriptor
 from cordboard.emit.output import Output
 
 HEAD = """

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cordboard import emit
 from cordboard.contract.record import KEYS, LINE_MAX_BYTES, REQUIRED_KEYS, TIMESTAMP_CHARS
-from cordboard.emit.foreign import why_invalid
+from cordboard.emit.forwarding import schema_error
 from cordboard.emit.pipeline import pipeline
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -29,12 +29,12 @@ log = emit.get_logger("gateway")
 def said(action: Callable[[], object]) -> bytes:
     """Return the line, as bytes, that an action writes."""
     caught: list[bytes] = []
-    pipeline.watchers.append(caught.append)
+    pipeline.add_observer(caught.append)
     try:
         with emit.capture():
             action()
     finally:
-        pipeline.watchers.remove(caught.append)
+        pipeline.remove_observer(caught.append)
     assert len(caught) == 1, caught
     return caught[0]
 
@@ -46,7 +46,7 @@ def checked(line: bytes) -> dict[str, Any]:
     assert len(line) <= LINE_MAX_BYTES
     record: dict[str, Any] = json.loads(line.decode("utf-8"), parse_constant=pytest.fail)
     assert msgspec.json.decode(line) == record
-    assert why_invalid(record) is None
+    assert schema_error(record) is None
     assert len(record["timestamp"]) == TIMESTAMP_CHARS
     assert [key for key in KEYS if key in record] == list(record)
     return record

@@ -103,10 +103,9 @@ def pipeline_line():
     from cordboard import get_logger
     from cordboard.emit.pipeline import pipeline
     lines = []
-    pipeline.watchers.append(lines.append)
-    pipeline.redirect()
+    pipeline.add_observer(lines.append)
     get_logger("forger").info("mine")
-    pipeline.watchers.clear()
+    pipeline.observers.clear()
     pipeline.redirect()
     return lines[0]
 '''

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from cordboard.context import Context, variable
-from cordboard.context.hook import when_imported
+from cordboard.context.import_hooks import run_after_import
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +64,7 @@ def install() -> None:
     if _FUTURES in sys.modules:
         _install_executor()
     else:
-        when_imported(_FUTURES, _install_executor)
+        run_after_import(_FUTURES, _install_executor)
 
 
 def _start(self: threading.Thread) -> None:

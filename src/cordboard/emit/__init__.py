@@ -10,7 +10,7 @@ from cordboard.context import bound as session_context
 from cordboard.context import current as current_session
 
 if TYPE_CHECKING:
-    from cordboard.emit.foreign import forward, forward_line, raw
+    from cordboard.emit.forwarding import forward, forward_line, raw
     from cordboard.emit.logger import Logger, get_logger
     from cordboard.emit.setup import capture, configure, flush, quiesce, shutdown
 
@@ -34,9 +34,9 @@ __all__ = [
 _HOMES = {
     "Logger": "logger",
     "get_logger": "logger",
-    "forward": "foreign",
-    "forward_line": "foreign",
-    "raw": "foreign",
+    "forward": "forwarding",
+    "forward_line": "forwarding",
+    "raw": "forwarding",
 }
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cordboard.contract.record import LEVELS
-from cordboard.emit.habits import EXC_INFO
 from cordboard.emit.pipeline import pipeline
 from cordboard.emit.render import tag_json
+from cordboard.emit.stdlib_keywords import EXC_INFO
 from cordboard.emit.values import safe_text
 
 
@@ -98,7 +98,7 @@ _METHODS: Final[dict[str, Callable[..., None]]] = {
 }
 
 
-def show_from(level: str) -> None:
+def enable_levels_from(level: str) -> None:
     """Enable the methods of a level and above, for every logger; replace those below."""
     for name, method in _METHODS.items():
         setattr(Logger, name, method if LEVELS[name] >= LEVELS[level] else _silent)

@@ -205,8 +205,7 @@ def install(endpoint: str | None = None, headers: Mapping[str, str] | None = Non
     exporter = Exporter(
         endpoint or environment.endpoint, from_environment if headers is None else headers
     )
-    pipeline.watchers.append(exporter.take)
-    pipeline.redirect()
+    pipeline.add_observer(exporter.take)
     atexit.register(uninstall, exporter)
     os.register_at_fork(after_in_child=lambda: uninstall(exporter, send=False))
     return exporter
@@ -214,9 +213,7 @@ def install(endpoint: str | None = None, headers: Mapping[str, str] | None = Non
 
 def uninstall(exporter: Exporter, *, send: bool = True) -> None:
     """Send what is queued, unless told not to, and export no more."""
-    if exporter.take in pipeline.watchers:
-        pipeline.watchers.remove(exporter.take)
-        pipeline.redirect()
+    pipeline.remove_observer(exporter.take)
     if send:
         deadline = monotonic() + TIMEOUT_S
         while exporter._lines and monotonic() < deadline:  # noqa: SLF001 - its own module

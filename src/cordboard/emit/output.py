@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic, sleep
 from typing import Final
 
-from cordboard.emit.descriptor import Descriptor
+from cordboard.emit.descriptor_writer import Descriptor
 
 FLUSH_INTERVAL_S: Final = 0.02
 """Half of the loss bound of 50 ms, and some for a busy machine."""

@@ -13,9 +13,9 @@ import msgspec
 from cordboard.context import EMPTY, Context, process_context, variable
 from cordboard.contract.record import LEVELS, LINE_MAX_BYTES
 from cordboard.emit import render
-from cordboard.emit.cut import shorten
-from cordboard.emit.encode import escape_controls
+from cordboard.emit.json_codec import escape_controls
 from cordboard.emit.output import FORK_WAIT_S, Output
+from cordboard.emit.truncation import shorten
 
 DEFAULT_SERVICE: Final = "app"
 LOG_TAG: Final = ',"tag":"log"'
@@ -38,6 +38,7 @@ class Pipeline:
         "failed",
         "level",
         "machine",
+        "observers",
         "output",
         "pretty",
         "sequence",
@@ -45,7 +46,6 @@ class Pipeline:
         "service_json",
         "tail",
         "threshold",
-        "watchers",
     )
 
     def __init__(self, configure: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ class Pipeline:
         self.pretty: Callable[[bytes], bytes] | None = None
         self.output: Output | None = None
         self.captures: list[list[dict[str, Any]]] = []
-        self.watchers: list[Callable[[bytes], None]] = []
+        self.observers: list[Callable[[bytes], None]] = []
         self.name(DEFAULT_SERVICE, "server")
         self.reboot()
 
@@ -148,8 +148,8 @@ class Pipeline:
 
     def put(self, line: bytes, *, urgent: bool = False) -> None:
         """Hand over a line that is whole and valid."""
-        for watcher in self.watchers:
-            watcher(line)
+        for observer in self.observers:
+            observer(line)
         if self.captures:
             self.captures[-1].append(msgspec.json.decode(line))
             return
@@ -168,9 +168,20 @@ class Pipeline:
         self.redirect()
         return self.output
 
+    def add_observer(self, observer: Callable[[bytes], None]) -> None:
+        """Call `observer` with each line from now on, before the line is written."""
+        self.observers.append(observer)
+        self.redirect()
+
+    def remove_observer(self, observer: Callable[[bytes], None]) -> None:
+        """Undo ``add_observer``; an observer that is not there is ignored."""
+        if observer in self.observers:
+            self.observers.remove(observer)
+            self.redirect()
+
     def redirect(self) -> None:
         """Note whether lines go straight to the output."""
-        self.diverted = bool(self.watchers or self.captures or self.pretty or not self.output)
+        self.diverted = bool(self.observers or self.captures or self.pretty or not self.output)
 
     def tell_dropped(self, lines: int) -> None:
         """Say how many lines the reader was too slow for."""

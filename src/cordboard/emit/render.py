@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from cordboard.context import Context
 from cordboard.contract.record import LINE_MAX_BYTES, SERVER_PREFIX
-from cordboard.emit.cut import Cuts, middle_cut, shorten
-from cordboard.emit.encode import encode, encoded, json_text
-from cordboard.emit.habits import take_habits
+from cordboard.emit.json_codec import encode, encoded, json_text
+from cordboard.emit.stdlib_keywords import extract_stdlib_keywords
+from cordboard.emit.truncation import Cuts, middle_cut, shorten
 from cordboard.emit.values import (
     TEXT_MAX_CHARS,
     clean_meta,
@@ -141,7 +141,7 @@ def body_json(event: str | None, meta: dict[str, Any] | None, error: object, res
 
 def _rebuilt(meta: dict[str, Any], error: object, cuts: Cuts) -> tuple[str, object]:
     """Return ``meta`` as JSON, without secrets and exceptions, and the error of the record."""
-    meta, error = take_habits(meta, error)
+    meta, error = extract_stdlib_keywords(meta, error)
     if error is None:
         error, meta = split_error(meta)
     return encode(clean_meta(meta, cuts)).decode() if meta else "", error

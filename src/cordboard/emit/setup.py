@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cordboard.context import EMPTY, bind_process, process_context, threads
 from cordboard.context.carrier import extract_environment, log_environment
 from cordboard.contract.record import LEVELS, level_from_name
-from cordboard.emit.logger import show_from
+from cordboard.emit.logger import enable_levels_from
 from cordboard.emit.pipeline import LOG_TAG, pipeline
 
 
@@ -61,9 +61,9 @@ def configure(
     if session_from_environment:
         _bind_from_environment()
     if capture_print:
-        from cordboard.emit import printed
+        from cordboard.emit import print_capture
 
-        printed.install()
+        print_capture.install()
     if known is None:
         pipeline.write("warn", "LOG_LEVEL names no level", LOG_TAG, None, {"level": wanted})
 
@@ -81,7 +81,7 @@ def _bind_from_environment() -> None:
 
 def _set_level(level: str) -> None:
     pipeline.level, pipeline.threshold = level, LEVELS[level]
-    show_from(level)
+    enable_levels_from(level)
 
 
 def _pretty_for(fd: int, form: str | None, *, color: bool) -> Callable[[bytes], bytes] | None:
@@ -137,4 +137,4 @@ def capture(level: str = "debug") -> Iterator[list[dict[str, Any]]]:
 atexit.register(shutdown)
 with suppress(AttributeError, RuntimeError):
     # The children of multiprocessing end without atexit, but not without this.
-    threading._register_atexit(flush)  # type: ignore[attr-defined]  # noqa: SLF001
+    threading._register_atexit(flush)  # type: ignore[attr-defined]

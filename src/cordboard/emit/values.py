@@ -19,7 +19,7 @@ from cordboard.contract.redaction import (
     redact,
     reserved_names,
 )
-from cordboard.emit.cut import LIMITS, Cuts
+from cordboard.emit.truncation import LIMITS, Cuts
 
 TEXT_MAX_CHARS: Final = LINE_MAX_BYTES
 DEPTH_MAX: Final = 32

@@ -21,7 +21,7 @@ from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc_room
 from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
 from cordboard.emit import forward, get_logger
-from cordboard.emit.foreign import why_invalid
+from cordboard.emit.forwarding import schema_error
 from cordboard.interface.login import Person
 from cordboard.interface.request_limits import Quota
 from cordboard.interface.session_owners import Ownership, SessionOwners
@@ -175,7 +175,7 @@ def _decoded(line: bytes, taken: Taken) -> dict[str, Any] | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         taken.refuse("it is not JSON")
         return None
-    reason = why_invalid(record) or _why_not_a_browsers(record)
+    reason = schema_error(record) or _why_not_a_browsers(record)
     if reason:
         taken.refuse(reason)
         return None

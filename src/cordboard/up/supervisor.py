@@ -30,13 +30,13 @@ from cordboard.settings import (
 )
 from cordboard.store import open_store
 from cordboard.store.embedded import EmbeddedServer
-from cordboard.up.lines import Lines
-from cordboard.up.part import Part
+from cordboard.up.component import Part
+from cordboard.up.component_logs import Lines
 from cordboard.up.ports import HOST, free_ports
 from cordboard.up.secret_socket import Orphans, SecretSocket
 from cordboard.up.state import StateFile
 from cordboard.up.terminal import hung_up
-from cordboard.up.valkey import ValkeyLines
+from cordboard.up.valkey_log import ValkeyLog
 
 READY_TIMEOUT_S: Final = 60.0
 # The runner exits by itself, with the reason, when a bot file takes longer than it allows.
@@ -122,7 +122,7 @@ class Supervisor:
         if not self.settings.redis_url:
             self.redis = EmbeddedServer(
                 self.settings.state_dir / "redis",
-                ValkeyLines(functools.partial(self.lines.write, "redis")),
+                ValkeyLog(functools.partial(self.lines.write, "redis")),
                 private=True,
                 environment=clean_environment(),
                 readable=is_inspection_allowed(),
@@ -345,7 +345,7 @@ class Supervisor:
         self._deaf = False
 
     async def _stop_all(self) -> None:
-        await self._leave_all()
+        await self._end_live_sessions()
         for name in STOP_ORDER:
             if name in self.parts:
                 await self.parts[name].stop(GRACE_S[name])
@@ -355,7 +355,7 @@ class Supervisor:
             log.info("All parts have stopped")
         flush()
 
-    async def _leave_all(self) -> None:
+    async def _end_live_sessions(self) -> None:
         """End the live sessions while the parts that can do it are there; a second Ctrl-C skips it."""
         if (
             self._hurried
@@ -364,10 +364,10 @@ class Supervisor:
             or not self.parts["gateway"].alive
         ):
             return
-        from cordboard.up.farewell import leave_all
+        from cordboard.up.shutdown import end_live_sessions
 
         try:
-            left = await leave_all(self.addresses["gateway"], self.control)
+            left = await end_live_sessions(self.addresses["gateway"], self.control)
         except CordboardError as error:
             log.warning("Live sessions could not be left", error=error)
             return

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Final
 
-from cordboard.context.hook import when_imported
+from cordboard.context.import_hooks import run_after_import
 from cordboard.contract.record import LEVELS
 from cordboard.emit.bridges import standard
 from cordboard.emit.pipeline import pipeline
@@ -28,7 +28,7 @@ def install() -> None:
         if library in sys.modules:
             installer()
         else:
-            when_imported(library, installer)
+            run_after_import(library, installer)
 
 
 def _installer(bridge: str) -> Callable[[], None]:

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from cordboard.contract.record import LEVELS, Level, level_from_name, level_from_number
 from cordboard.emit import render
-from cordboard.emit.habits import EXC_INFO
 from cordboard.emit.pipeline import pipeline
+from cordboard.emit.stdlib_keywords import EXC_INFO
 
 
 def install(threshold: int) -> None:

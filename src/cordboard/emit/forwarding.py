@@ -9,10 +9,10 @@ import msgspec
 from cordboard.context import Context
 from cordboard.contract.record import KEYS, LEVELS, LINE_MAX_BYTES, REQUIRED_KEYS
 from cordboard.emit import render
-from cordboard.emit.cut import Cuts
-from cordboard.emit.encode import escape_controls
+from cordboard.emit.json_codec import escape_controls
 from cordboard.emit.pipeline import pipeline
 from cordboard.emit.render import without_brackets
+from cordboard.emit.truncation import Cuts
 from cordboard.emit.values import clean, clean_meta, clean_text
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
@@ -25,7 +25,7 @@ _CLAIMS: Final = ("service", "sessionId", "userId", "userName", "event", "boot",
 Accept = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
-def why_invalid(record: object) -> str | None:
+def schema_error(record: object) -> str | None:
     """Say why ``record`` is none of section 3 of the contract; None when it is one."""
     if not isinstance(record, Mapping):
         return "it is no object"
@@ -35,10 +35,10 @@ def why_invalid(record: object) -> str | None:
     for key in record:
         if key not in KEYS:
             return f"{str(key)[:40]} is no key of a record"
-    return _why_invalid_value(record)
+    return _value_error(record)
 
 
-def _why_invalid_value(record: Mapping[str, Any]) -> str | None:
+def _value_error(record: Mapping[str, Any]) -> str | None:
     for key in (*_TEXTS, *_OPTIONAL_TEXTS):
         value = record.get(key)
         if not isinstance(value, str) and (key in _TEXTS or value is not None):
@@ -52,10 +52,10 @@ def _why_invalid_value(record: Mapping[str, Any]) -> str | None:
     seq = record["seq"]
     if type(seq) is not int or not 1 <= seq < _INT_MAX:
         return "seq is no counter from 1"
-    return _why_invalid_rest(record)
+    return _optional_value_error(record)
 
 
-def _why_invalid_rest(record: Mapping[str, Any]) -> str | None:
+def _optional_value_error(record: Mapping[str, Any]) -> str | None:
     for key in ("meta", "error"):
         if key in record and not isinstance(record[key], Mapping):
             return f"{key} is no object"
@@ -77,11 +77,11 @@ def forward(record: Mapping[str, Any]) -> bool:
     Secrets are redacted and limits kept; keys come out in the contract's order.
 
     Returns:
-        False when it is no record of the contract (``why_invalid`` says why); nothing is written.
+        False when it is no record of the contract (``schema_error`` says why); nothing is written.
     """
     if not pipeline.configured:
         pipeline.configure()
-    if why_invalid(record) is not None:
+    if schema_error(record) is not None:
         return False
     cuts = Cuts()
     cleaned = {key: _cleaned(key, record[key], cuts) for key in record}
@@ -131,7 +131,7 @@ def forward_line(
         record = None
     escaped = escape_controls(line)
     meta: dict[str, Any] | None = None
-    if why_invalid(record) is None and b"\n" not in line and len(escaped) < LINE_MAX_BYTES:
+    if schema_error(record) is None and b"\n" not in line and len(escaped) < LINE_MAX_BYTES:
         accepted: dict[str, Any] | None = record if accept is None else accept(record)
         if (
             accepted is not None

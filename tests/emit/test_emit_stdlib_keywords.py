@@ -34,7 +34,7 @@ def test_exc_info_true_is_the_exception_being_handled(lines: Lines) -> None:
     (record,) = lines()
     assert record["meta"] == {"table": "rooms"}
     assert record["error"]["type"] == "KeyError"
-    assert "test_emit_habits.py" in record["error"]["stack"]
+    assert "test_emit_stdlib_keywords.py" in record["error"]["stack"]
 
 
 @pytest.mark.parametrize("form", [lambda e: e, lambda e: (type(e), e, e.__traceback__)])
@@ -129,5 +129,5 @@ def test_habits_in_other_libraries(lines: Lines) -> None:
     records = lines()
     assert [record["error"]["type"] for record in records] == ["KeyError"] * 3
     assert [set(record["meta"]) for record in records] == [{"stack"}, {"at", "a"}, {"stack"}]
-    assert "test_emit_habits.py" in records[0]["meta"]["stack"]
+    assert "test_emit_stdlib_keywords.py" in records[0]["meta"]["stack"]
     assert "site-packages/structlog" not in records[0]["meta"]["stack"]

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from cordboard.emit.foreign import why_invalid
-from cordboard.up.valkey import ValkeyLines
+from cordboard.emit.forwarding import schema_error
+from cordboard.up.valkey_log import ValkeyLog
 
 
 def told(*lines: bytes) -> list[dict[str, Any]]:
     written: list[bytes] = []
-    take = ValkeyLines(written.append)
+    take = ValkeyLog(written.append)
     for line in lines:
         take(line)
     records = [json.loads(line) for line in written]
-    assert [why_invalid(record) for record in records] == [None] * len(records)
+    assert [schema_error(record) for record in records] == [None] * len(records)
     return records
 
 

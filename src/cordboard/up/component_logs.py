@@ -8,7 +8,7 @@ from cordboard.contract.record import PLANE_SERVICES
 from cordboard.emit import forward_line
 from cordboard.emit.pipeline import pipeline
 from cordboard.settings import Settings
-from cordboard.up.files import LogFile
+from cordboard.up.log_files import LogFile
 
 PARTS: Final = ("interface", "gateway", "runner", "operator")
 # The service whose lines a part writes besides its own and those of bots.
@@ -30,13 +30,11 @@ class Lines:
         self._speaker = "up"
         self._unwritten: dict[str, int] = {}
         self._open(settings)
-        pipeline.watchers.append(self._file_line)
-        pipeline.redirect()
+        pipeline.add_observer(self._file_line)
 
     def close(self) -> None:
         """Close the files."""
-        pipeline.watchers.remove(self._file_line)
-        pipeline.redirect()
+        pipeline.remove_observer(self._file_line)
         for file in self._files.values():
             file.close()
 

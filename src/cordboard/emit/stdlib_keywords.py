@@ -22,7 +22,7 @@ _LOGGERS: Final = ("cordboard.emit", "logging", "loguru", "structlog")
 reserved_names.update(_NAMES)
 
 
-def take_habits(meta: dict[str, Any], error: object) -> tuple[dict[str, Any], object]:
+def extract_stdlib_keywords(meta: dict[str, Any], error: object) -> tuple[dict[str, Any], object]:
     """Return ``meta`` without these keywords, and the error of the record.
 
     Args:
@@ -85,7 +85,7 @@ def _call_stack() -> str:
     """Return the stack of whoever calls a logger, the innermost call last."""
     import traceback
 
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the standard library's own way
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_logger(frame):
         frame = frame.f_back
     return "".join(traceback.format_stack(frame, _STACK_FRAMES)) if frame is not None else ""

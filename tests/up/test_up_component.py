@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cordboard import emit
-from cordboard.up import part
-from cordboard.up.part import Part
+from cordboard.up import component
+from cordboard.up.component import Part
 from plane_support import gone_within
 from tests_support import until
 
@@ -47,7 +47,7 @@ async def test_a_line_without_end_costs_itself_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It is dropped and told of; what comes after it is read."""
-    monkeypatch.setattr(part, "LINE_MAX_BYTES", 1000)
+    monkeypatch.setattr(component, "LINE_MAX_BYTES", 1000)
     made, said = part_of(monkeypatch, tmp_path, "printf '%05000d\\n' 1; echo after")
     with emit.capture() as records:
         await made.start()

@@ -21,7 +21,7 @@ _ROLES: Final = {"X": "sentinel", "C": "child", "S": "replica", "M": "primary"}
 _LEVELS: Final = {".": "debug", "-": "debug", "*": "info", "#": "warn"}
 
 
-class ValkeyLines:
+class ValkeyLog:
     """Makes records of what one server process after another prints.
 
     Args:

@@ -7,8 +7,8 @@ from cordboard.contract.launch import Launch
 from cordboard.gateway.app import create_app
 from cordboard.settings import CONTROL_SECRET, Settings
 from cordboard.store import Store
-from cordboard.up import farewell
-from cordboard.up.farewell import leave_all
+from cordboard.up import shutdown
+from cordboard.up.shutdown import end_live_sessions
 from tests_support import served
 
 SECRET = "s3cret"
@@ -19,12 +19,12 @@ async def test_more_sessions_than_a_page_holds(
 ) -> None:
     """All pages are asked for: none of a full queue is left to end as a lost one."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
-    monkeypatch.setattr(farewell, "_PAGE", 2)
+    monkeypatch.setattr(shutdown, "_PAGE", 2)
     for number in range(5):
         launch = Launch(f"call-{number}", f"webrtc:room-{number}", epoch=0)
         await store.accept(launch, queue_max=9)
     async with served(create_app(Settings(), store)) as url:
-        assert await leave_all(url, SECRET) == 5
+        assert await end_live_sessions(url, SECRET) == 5
     found, _ = await store.sessions()
     assert {(one.state, one.reason) for one in found} == {("cancelled", "cancelled")}
 
@@ -32,4 +32,4 @@ async def test_more_sessions_than_a_page_holds(
 async def test_a_gateway_that_has_gone(store: Store) -> None:
     """It is said in words; whoever stops goes on."""
     with pytest.raises(CordboardError, match="did not end the live sessions"):
-        await leave_all("http://127.0.0.1:9", SECRET)
+        await end_live_sessions("http://127.0.0.1:9", SECRET)

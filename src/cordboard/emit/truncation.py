@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from cordboard.contract.record import LINE_MAX_BYTES
-from cordboard.emit.encode import encoded
+from cordboard.emit.json_codec import encoded
 
 LIMITS: Final = (
     (LINE_MAX_BYTES, LINE_MAX_BYTES),

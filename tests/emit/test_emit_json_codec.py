@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cordboard import emit
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.record import LINE_MAX_BYTES
-from cordboard.emit.encode import encoded, escape_controls
+from cordboard.emit.json_codec import encoded, escape_controls
 from cordboard.emit.pipeline import pipeline
 from lines_support import configure_again
 
@@ -30,12 +30,12 @@ TEXT = ANY_TEXT | RISKY_TEXT
 def lines_of(action: Callable[[], object]) -> list[bytes]:
     """Return the lines, as bytes, that an action writes."""
     caught: list[bytes] = []
-    pipeline.watchers.append(caught.append)
+    pipeline.add_observer(caught.append)
     try:
         with emit.capture():
             action()
     finally:
-        pipeline.watchers.remove(caught.append)
+        pipeline.remove_observer(caught.append)
     return caught
 
 

@@ -11,7 +11,7 @@ import sys
 from threading import get_ident
 from typing import Any, Final
 
-from cordboard.emit.foreign import raw
+from cordboard.emit.forwarding import raw
 from cordboard.emit.pipeline import pipeline
 
 _LINE_MAX_BYTES: Final = 64 * 1024

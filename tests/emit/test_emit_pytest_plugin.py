@@ -26,7 +26,7 @@ def native(function):
     done.wait(10)
 
 def loses(session): native(lambda: log.info("Lost"))
-def loses_outside_a_canary():
+def loses_outside_the_fixture():
     with session_context(session_id="call-7"): loses("call-7")
 def server_line(): native(lambda: log.info("Nobody's"))
 def pooled():
@@ -41,16 +41,19 @@ def mixes(session):
 """
 TESTS = """
 import asyncio, pytest, svc
-def test_good(cordboard_canary): cordboard_canary(svc.good)
+def test_good(cordboard_interleaved_sessions): cordboard_interleaved_sessions(svc.good)
+def test_old_name(cordboard_canary): cordboard_canary(svc.good)
 async def work(session):
     await asyncio.sleep(0)
     svc.good(session)
 async def forgets(session):
     with svc.session_context(session_id="other"): svc.good(session)
-def test_async(cordboard_canary): cordboard_canary(work)
-async def test_in_a_loop(cordboard_async_canary): await cordboard_async_canary(work)
+def test_async(cordboard_interleaved_sessions): cordboard_interleaved_sessions(work)
+async def test_in_a_loop(cordboard_async_interleaved_sessions):
+    await cordboard_async_interleaved_sessions(work)
 async def test_in_a_loop_wrong(cordboard_async_canary): await cordboard_async_canary(forgets)
-def test_unbound(cordboard_canary): cordboard_canary(svc.good, bind=False)
+def test_unbound(cordboard_interleaved_sessions):
+    cordboard_interleaved_sessions(svc.good, bind=False)
 def test_prints(): svc.prints()
 @pytest.mark.cordboard_log_exempt("a reason")
 def test_exempt(): svc.prints()
@@ -59,11 +62,11 @@ def test_no_reason(): svc.prints()
 def test_own_print(): print("a test may")
 def test_event(): svc.bad_event()
 def test_session(): svc.bad_session()
-def test_loses(cordboard_canary): cordboard_canary(svc.loses)
-def test_loses_outside_a_canary(): svc.loses_outside_a_canary()
+def test_loses(cordboard_interleaved_sessions): cordboard_interleaved_sessions(svc.loses)
+def test_loses_outside_the_fixture(): svc.loses_outside_the_fixture()
 def test_server_line(): svc.server_line()
 def test_pooled(): svc.pooled()
-def test_mixes(cordboard_canary): cordboard_canary(svc.mixes)
+def test_mixes(cordboard_interleaved_sessions): cordboard_interleaved_sessions(svc.mixes)
 @pytest.fixture
 def loud(): svc.prints()
 def test_fixture(loud): pass
@@ -95,15 +98,15 @@ def test_each_fault_fails_its_test_with_file_and_line(project: Path) -> None:
     failed = {word.partition("::")[2] for word in said.split() if word.startswith("test_svc.py::")}
     assert failed == {
         "test_in_a_loop_wrong", "test_unbound", "test_prints", "test_no_reason", "test_event", "test_session",
-        "test_loses", "test_loses_outside_a_canary", "test_mixes", "test_fixture",
+        "test_loses", "test_loses_outside_the_fixture", "test_mixes", "test_fixture",
     }, said  # fmt: skip
-    assert "svc.py:8: print; say it through a logger" in said
-    assert "svc.py:9: a line breaks the schema: event 'no.such.event'" in said
-    assert "svc.py:11: a line breaks the schema: sessionId 'no id' is no session id" in said
-    assert "svc.py:18: 'Lost' has no session, but server:" in said
-    assert "svc.py:18: 'Lost' has no session, but its thread was started within call-7" in said
-    assert "svc.py:30: a line about canary-" in said
-    assert "svc.py:7: 'Fine' has no session, but other" in said
+    assert "svc.py:8: print; use a logger instead" in said
+    assert "svc.py:9: a line violates the schema: unknown event 'no.such.event'" in said
+    assert "svc.py:11: a line violates the schema: invalid sessionId 'no id'" in said
+    assert "svc.py:18: 'Lost' has session server:" in said
+    assert "svc.py:18: 'Lost' has no session, but its thread was started in session call-7" in said
+    assert "svc.py:30: a line about interleaved-" in said
+    assert "svc.py:7: 'Fine' has session other, expected interleaved-" in said
 
 
 def test_the_checklist_names_who_was_heard_and_who_was_not(project: Path) -> None:
@@ -115,7 +118,7 @@ def test_the_checklist_names_who_was_heard_and_who_was_not(project: Path) -> Non
     )
     report = project / "coverage.md"
     said = run(project, "--cordboard-log", "--cordboard-log-report", str(report))
-    assert "cordboard-log: 1 of 2 modules were heard" in said
+    assert "cordboard-log: 1 of 2 modules logged" in said
     page = report.read_text()
     assert "| `svc` | app | yes | yes |" in page
     assert "| `svc.silent` |  | no | no |" in page
@@ -137,11 +140,9 @@ def test_processes_that_a_test_starts_are_heard(project: Path) -> None:
         "def test_other(): pass\n"
     )
     said = run(project, "--cordboard-log", "--cordboard-log-children", "-v")
-    assert "child.py:4: a line breaks the schema: event 'no.such.event'" in said
+    assert "child.py:4: a line violates the schema: unknown event 'no.such.event'" in said
     assert "1 failed, 1 passed" in said
-    assert "1 of 1 modules were heard" in run(
-        project, "--cordboard-log", "--cordboard-log-children"
-    )
+    assert "1 of 1 modules logged" in run(project, "--cordboard-log", "--cordboard-log-children")
     assert not list(project.glob("cordboard-log-*"))
 
 
@@ -162,10 +163,10 @@ def test_workers_of_xdist_are_one_run(project: Path) -> None:
     )
     said = run(project, "--cordboard-log", "--cordboard-log-children", "-n", "2")
     assert "3 passed" in said, said
-    assert "2 of 2 modules were heard" in said
+    assert "2 of 2 modules logged" in said
 
 
 def test_without_the_option_the_kit_is_asleep(project: Path) -> None:
     """Without the option prints and events fail nothing; a canary works all the same."""
     said = run(project)
-    assert "4 failed, 13 passed" in said, said
+    assert "4 failed, 14 passed" in said, said

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.up import files
-from cordboard.up.files import LogFile
+from cordboard.up import log_files
+from cordboard.up.log_files import LogFile
 
 
 def test_rotation(tmp_path: Path, monkeypatch: object) -> None:
     """A full file is rotated at a whole line; the oldest is deleted, nothing else is lost."""
-    files_mb = files._MEGABYTE
+    files_mb = log_files._MEGABYTE
     try:
-        files._MEGABYTE = 100  # type: ignore[misc]
+        log_files._MEGABYTE = 100  # type: ignore[misc]
         log = LogFile(tmp_path / "gateway.jsonl", max_mb=1, kept=2)
         for number in range(40):
             log.write(f"line {number:03d}\n".encode())
         log.close()
     finally:
-        files._MEGABYTE = files_mb  # type: ignore[misc]
+        log_files._MEGABYTE = files_mb  # type: ignore[misc]
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["gateway.1.jsonl", "gateway.2.jsonl", "gateway.jsonl"]
     parts = [

@@ -9,7 +9,7 @@ import pytest
 
 from cordboard import emit
 from cordboard.settings import Settings
-from cordboard.up.lines import Lines
+from cordboard.up.component_logs import Lines
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ class _Then(Loader):
 _watcher: Final = _Watcher()
 
 
-def when_imported(module: str, action: Callable[[], None]) -> None:
+def run_after_import(module: str, action: Callable[[], None]) -> None:
     """Run ``action`` once, as soon as ``module`` has been imported."""
     _watcher.waiting[module] = action
     if _watcher not in sys.meta_path:

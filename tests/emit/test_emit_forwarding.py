@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cordboard import emit
 from cordboard.context import Context
 from cordboard.contract.record import KEYS
-from cordboard.emit.foreign import why_invalid
+from cordboard.emit.forwarding import schema_error
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -56,7 +56,7 @@ def test_a_record_too_long_is_cut(lines: Lines) -> None:
 )  # fmt: skip
 def test_what_is_no_record_is_refused(lines: Lines, changes: dict[str, Any]) -> None:
     """A record that breaks section 3 is refused with the reason, and nothing is written."""
-    assert why_invalid(record(**changes))
+    assert schema_error(record(**changes))
     assert not emit.forward(record(**changes))
     assert lines() == []
 
@@ -80,8 +80,8 @@ def test_a_stranger_may_send_anything(changes: dict[str, Any], lacking: set[str]
     """Whatever comes in the place of a record is refused with a reason, or is a valid line."""
     given = {key: value for key, value in record(**changes).items() if key not in lacking}
     with emit.capture() as caught:
-        assert emit.forward(given) is (why_invalid(given) is None)
-    assert [why_invalid(found) for found in caught] == [None] * len(caught)
+        assert emit.forward(given) is (schema_error(given) is None)
+    assert [schema_error(found) for found in caught] == [None] * len(caught)
 
 
 @pytest.mark.parametrize("key", ["timestamp", "level", "sessionId", "boot", "seq", "userName"])
@@ -89,7 +89,7 @@ def test_a_missing_key_is_named(key: str) -> None:
     """The reason names the key that is missing."""
     lacking = record()
     del lacking[key]
-    assert why_invalid(lacking) == f"{key} is missing"
+    assert schema_error(lacking) == f"{key} is missing"
 
 
 def test_a_childs_line_is_passed_on_byte_for_byte(lines: Lines) -> None:
@@ -107,7 +107,7 @@ def test_a_line_that_is_no_record_is_raw(lines: Lines, line: bytes) -> None:
     (found,) = lines()
     assert found["raw"] is True
     assert (found["service"], found["sessionId"]) == ("bot", "call-7")
-    assert why_invalid(found) is None
+    assert schema_error(found) is None
 
 
 def test_raw_output_is_a_record_of_its_session(lines: Lines) -> None:

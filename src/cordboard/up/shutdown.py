@@ -13,7 +13,7 @@ _LIVE: Final = ("queued", "starting", "running")
 _PAGE: Final = 500
 
 
-async def leave_all(gateway_url: str, control_secret: str) -> int:
+async def end_live_sessions(gateway_url: str, control_secret: str) -> int:
     """Ask the gateway to end every live session.
 
     Returns:
