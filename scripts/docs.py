@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from cordboard import settings
+import docs_contract
+
 from cordboard.cli import COMMANDS, build_parser
 from cordboard.emit.reference import events_table, keys_table
 from cordboard.pytest_plugin.logger_coverage import modules_with_logger
@@ -56,17 +57,23 @@ def _outdated(*, write: bool) -> Iterator[str]:
 
 def pages() -> dict[Path, str]:
     """Return each generated page's path and text."""
-    operations = ROOT / "docs" / "operations.md"
     logging = ROOT / "docs" / "logging.md"
     found = {ROOT / "docs" / "cli.md": cli_page(), logging: logging_page(logging)}
-    if operations.exists():
-        old = operations.read_text(encoding="utf-8")
-        found[operations] = _filled(old, "settings", settings_table())
+    for name, tables in docs_contract.tables().items():
+        path = ROOT / "docs" / "contract" / name
+        page = path.read_text(encoding="utf-8")
+        for marker, text in tables.items():
+            page = _filled(page, marker, text)
+        found[path] = page
+    log_line = ROOT / "docs" / "contract" / "log-line.md"
+    found[log_line] = _filled(log_line.read_text(encoding="utf-8"), "keys", keys_table())
     return found
 
 
 def _filled(page: str, name: str, text: str) -> str:
     begin = BEGIN.format(name)
+    if begin not in page:
+        raise LookupError(f"there is no {begin}")
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)
     return pattern.sub(lambda _: f"{begin}\n{text}\n{END}", page)
 
@@ -147,25 +154,6 @@ def _epilog(parser: argparse.ArgumentParser) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-# --- settings
-
-
-def settings_table() -> str:
-    """Return the table of all settings, from their declarations."""
-    rows = ["| in `cordboard.toml` | in the environment | default | meaning |", "|---|---|---|---|"]
-    rows += [
-        f"| `{name}` | `{env}` | {_default(default)} | {_cell(doc)} |"
-        for name, env, default, doc in settings.documented()
-    ]
-    return "\n".join(rows)
-
-
-def _default(value: object) -> str:
-    if value is None or value == ():
-        return ""
-    return f"`{value}`"
 
 
 # --- links

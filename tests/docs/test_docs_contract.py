@@ -1,0 +1,416 @@
+"""docs/contract/ describes what the code does: nothing is missing there, nothing is invented."""
+
+import ast
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from typing import Any
+
+import docs_contract
+import httpx
+import pytest
+
+import docs
+from cordboard.context import Context
+from cordboard.context.carrier import (
+    inject_baggage,
+    inject_environment,
+    inject_headers,
+    inject_message,
+)
+from cordboard.contract import errors
+from cordboard.contract.ids import canonical_room, is_session_id
+from cordboard.contract.launch import Launch, encode
+from cordboard.contract.record import EVENTS, KEYS, LEVELS, SERVICES
+from cordboard.contract.state import REASONS, TRANSITIONS
+from cordboard.settings import SECRET_VARIABLES
+from cordboard.store import Holder, Renewal, RunnerInfo, Store
+from docs_support import SOURCE, codes, docs, docs_contract, first_codes, page, rows, section
+from parts_support import client, make
+
+FULL = Context(
+    session_id="call-7",
+    user_id="u-1",
+    user_name="Ada",
+    room="webrtc:standup",
+    epoch=3,
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+_VARIABLE = re.compile(r"(?:[A-Z][A-Z0-9]*_[A-Z0-9_]+|TRACEPARENT|PAGER|KUBECONFIG)")
+_HEADER = re.compile(r"X-[A-Z][A-Za-z-]+")
+
+
+@cache
+def literals() -> frozenset[str]:
+    """Every string of the package's Python source."""
+    return frozenset(
+        node.value
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def words_of_source() -> set[str]:
+    """Every word of the package's Python, Lua and JavaScript source."""
+    found: set[str] = set()
+    for path in SOURCE.rglob("*"):
+        if path.suffix in {".py", ".lua", ".js"}:
+            found |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    return found
+
+
+# --- generated parts
+
+
+def test_generated_parts_are_current() -> None:
+    """Each generated table is what `make docs` would write."""
+    outdated = [
+        str(path) for path, text in docs.pages().items() if path.read_text(encoding="utf-8") != text
+    ]
+    assert outdated == []
+
+
+@pytest.mark.parametrize("part", docs_contract.PARTS)
+def test_every_route_is_in_the_page(part: str) -> None:
+    """The tables of http.md list each route of each application, and no other."""
+    table = section(page("http.md"), f"## {part.capitalize()}")
+    listed = first_codes(table, "call")
+    app = make(part)
+    described = {
+        f"{method.upper()} {path.replace('{session_id}', '{id}')}"
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+    }
+    assert described <= listed
+    assert listed == {f"{method} {path}" for method, path, _ in docs_contract.routes(part)}
+
+
+def test_every_error_code_is_in_the_page() -> None:
+    """The table of http.md has each error class of the package, with its status and exit status."""
+    import cordboard.gateway.app
+    import cordboard.interface.app
+    import cordboard.runner.app
+
+    assert cordboard.gateway.app
+    assert cordboard.interface.app
+    assert cordboard.runner.app
+    listed = {codes(cells[0])[0]: cells[1:3] for cells in rows(page("http.md"), "code")}
+    for kind in subclasses(errors.CordboardError):
+        assert listed[kind.code][0] == str(kind.status), kind
+        if kind.__module__.startswith("cordboard.contract"):
+            assert listed[kind.code][1] == str(kind.exit_code), kind
+
+
+def subclasses(kind: type[errors.CordboardError]) -> Iterator[type[errors.CordboardError]]:
+    """Yield a class and all that derive from it."""
+    yield kind
+    for derived in kind.__subclasses__():
+        if derived.__module__.startswith("cordboard."):
+            yield from subclasses(derived)
+
+
+def test_error_codes_without_a_class_are_in_the_page() -> None:
+    """A code that is written beside its status, as in WebRTC signalling, is described, too."""
+    listed = first_codes(page("http.md"), "code")
+    written = {
+        call.args[1].value
+        for path in SOURCE.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and len(call.args) > 1
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[1], ast.Constant)
+        and isinstance(call.args[0].value, int)
+        and 400 <= call.args[0].value < 600
+        and isinstance(call.args[1].value, str)
+        and call.args[1].value.islower()
+    }
+    assert written
+    assert written <= listed
+    further = listed - docs_contract.errors().keys()
+    assert further <= literals()
+
+
+def test_every_event_is_in_the_page() -> None:
+    """The table has each event; each service that it names writes the event."""
+    listed = {
+        codes(cells[0])[0]: cells[1]
+        for cells in rows(page("events.md"), "event")
+        if len(cells) == 3
+    }
+    assert listed.keys() == EVENTS.keys()
+    rooms = {"browser": "interface", "bot": "runner"}
+    for event, services in listed.items():
+        for service in services.split(", "):
+            folder = SOURCE / ("web" if service == "all" else rooms.get(service, service))
+            sources = [*folder.rglob("*.py"), *folder.rglob("*.js")]
+            assert any(f'"{event}"' in path.read_text(encoding="utf-8") for path in sources), event
+
+
+def test_members_of_meta_belong_to_events() -> None:
+    """The second table of events.md names events and words that the code has."""
+    listed = {
+        codes(cells[0])[0]: cells[1]
+        for cells in rows(page("events.md"), "event")
+        if len(cells) == 2
+    }
+    assert listed.keys() <= EVENTS.keys()
+    words = words_of_source()
+    for meta in listed.values():
+        assert set(codes(meta)) <= words
+
+
+def test_every_state_and_reason_is_in_the_page() -> None:
+    """The tables of states.md are those of the code."""
+    text = page("states.md")
+    assert {codes(cells[0])[0]: set(codes(cells[2])) for cells in rows(text, "state")} == {
+        state: set(after) for state, after in TRANSITIONS.items()
+    }
+    assert {codes(cells[0])[0]: codes(cells[1])[0] for cells in rows(text, "reason")} == REASONS
+
+
+def test_every_key_of_a_line_is_in_the_page() -> None:
+    """log-line.md lists each key; its example has no other, in the order of the code."""
+    text = page("log-line.md")
+    assert first_codes(text, "key") == set(KEYS)
+    example = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert [*example] == [key for key in KEYS if key in example]
+    assert {*LEVELS, *SERVICES} <= set(codes(text))
+
+
+def test_every_exit_status_is_in_the_page() -> None:
+    """commands.md lists the exit statuses of errors and of commands, and no other."""
+    listed = {int(cells[0]) for cells in rows(page("commands.md"), "status")}
+    of_errors = {values["exit_code"] for values in docs_contract.errors().values()}
+    of_commands = {
+        node.value.value
+        for path in (SOURCE / "cli").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and node.target.id.startswith("EXIT_")
+        and isinstance(node.value, ast.Constant)
+    }
+    assert listed == of_errors | of_commands
+
+
+def test_every_field_of_a_page_is_in_the_source() -> None:
+    """No page describes a field that the code has no word for."""
+    words = words_of_source()
+    for name in ("http.md", "redis.md"):
+        for column in ("field", "field of the answer", "field of a session"):
+            assert first_codes(page(name), column) <= words
+
+
+# --- ids
+
+
+def test_examples_of_session_ids() -> None:
+    """Each id of the table is valid, or not, as the page says."""
+    listed = {codes(cells[0])[0]: cells[1] for cells in rows(page("ids.md"), "id")}
+    assert listed
+    assert listed == {name: "yes" if is_session_id(name) else "no" for name in listed}
+
+
+def test_examples_of_rooms() -> None:
+    """Each URL of the table has the canonical form that stands beside it."""
+    listed = {codes(cells[0])[0]: codes(cells[1])[0] for cells in rows(page("ids.md"), "given")}
+    assert listed
+    assert listed == {given: canonical_room(given) for given in listed}
+
+
+# --- carriers, variables, headers
+
+
+def test_carriers_are_those_of_the_page() -> None:
+    """Each carrier writes the names of its column, and no other."""
+    message: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    baggage: dict[str, str] = {}
+    inject_message(FULL, message)
+    inject_headers(FULL, headers)
+    inject_environment(FULL, environment)
+    inject_baggage(FULL, baggage)
+    columns: list[set[str]] = [set(), set(), set(), set()]
+    for cells in rows(page("environment.md"), "value"):
+        for column, cell in zip(columns, cells[1:], strict=True):
+            column.update(codes(cell))
+    members = {member.partition("=")[0] for member in baggage["baggage"].split(",")}
+    assert columns == [set(message), set(headers), set(environment), members]
+
+
+def test_every_variable_is_in_a_page() -> None:
+    """Each environment variable of the source is described; none is described that it lacks."""
+    described = first_codes(page("environment.md"), "variable") | first_codes(
+        page("settings.md"), "variable"
+    )
+    described |= {codes(cells[1])[0] for cells in rows(page("settings.md"), "in `cordboard.toml`")}
+    described |= {
+        name for cells in rows(page("environment.md"), "value") for name in codes(cells[3])
+    }
+    in_source = {text for text in literals() if _VARIABLE.fullmatch(text)}
+    constants = {"CLOCK_BOOTTIME", "O_PATH"}  # of the kernel
+    in_source = {name for name in in_source if name not in constants and "__" not in name}
+    assert in_source - {"POD_IP"} <= described | {"$(POD_IP)"}
+    assert described <= {*in_source, *_mentioned(described)}
+
+
+def _mentioned(names: set[str]) -> set[str]:
+    source = "\n".join(literals())
+    return {name for name in names if name in source}
+
+
+def test_every_secret_is_in_the_page() -> None:
+    """settings.md lists the secrets, environment.md the variables that no bot gets."""
+    named = {name for name in SECRET_VARIABLES if not name.endswith("_FILE")} - {"REDIS_URL"}
+    assert first_codes(page("settings.md"), "variable") == named
+    sentence = page("environment.md").partition("No bot process gets")[2].partition("\n\n")[0]
+    assert named <= set(codes(sentence))
+
+
+def test_every_header_is_in_the_page() -> None:
+    """Each X- header of the source is described; none is described that it lacks."""
+    text = page("environment.md")
+    described = first_codes(text, "header")
+    described |= {name for cells in rows(text, "value") for name in codes(cells[2])}
+    in_source = {name for name in literals() if _HEADER.fullmatch(name)}
+    assert in_source <= described
+    source = "\n".join(literals())
+    assert {name for name in described if name.lower() not in source.lower()} == set()
+
+
+# --- bodies and answers
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "method", "heading"),
+    [
+        ("gateway", "/join", "post", "### POST /join"),
+        ("gateway", "/leave", "post", "### POST /leave"),
+        ("runner", "/start", "post", "### POST /start"),
+        (
+            "runner",
+            "/sessions/{session_id}/offer",
+            "post",
+            "### POST and PATCH /sessions/{id}/offer",
+        ),
+    ],
+)
+def test_every_field_of_a_body_is_in_the_page(
+    part: str, path: str, method: str, heading: str
+) -> None:
+    """The table of a body lists the fields that the application reads, and which are required."""
+    schema = make(part).openapi()
+    body = schema["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
+    model = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    of_part = section(page("http.md"), f"## {part.capitalize()}")
+    table = section(of_part, heading)
+    listed = {codes(cells[0])[0]: cells[1] for cells in rows(table, "field")}
+    assert listed.keys() == model["properties"].keys()
+    required = {name for name, kind in listed.items() if "required" in kind}
+    assert required == set(model.get("required", []))
+
+
+@pytest.fixture
+async def gateway(store: Store) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway over a real store."""
+    app = make("gateway", store)
+    async with app.router.lifespan_context(app), client(app) as asking:
+        yield asking
+
+
+JOIN = {
+    "room_url": "webrtc:standup",
+    "sessionId": "call-7",
+    "sessionUserId": "u-1",
+    "sessionUserName": "Ada",
+    "tenantId": "t-1",
+    "token": "secret",
+}
+HOLDER = Holder("r-1", "http://127.0.0.1:9", "warm", 42, "job-1")
+
+
+async def live(store: Store, session_id: str, epoch: int) -> None:
+    """Bring a session to running, as an operator and a runner do."""
+    await store.register(RunnerInfo("r-1", HOLDER.runner_url, capacity=4))
+    await store.assign(session_id, epoch)
+    await store.running(session_id, epoch, HOLDER)
+
+
+async def test_every_field_of_an_answer_is_in_the_page(
+    gateway: httpx.AsyncClient, store: Store
+) -> None:
+    """What the gateway answers to joins, leaves and looks has the fields that the page lists."""
+    text = page("http.md")
+    joined = (await gateway.post("/join", json=JOIN)).json()
+    met = (await gateway.post("/join", json={**JOIN, "sessionId": "other"})).json()
+    waited = (await gateway.post("/join?wait=0.1", json=JOIN)).json()
+    listed = first_codes(section(text, "### POST /join"), "field of the answer")
+    assert {*joined, *met, *waited} == listed - {"reason"}
+    await live(store, "call-7", joined["epoch"])
+    await store.finish("call-7", joined["epoch"], "bot_crashed", "a detail")
+    record = (await gateway.get("/sessions/call-7")).json()
+    listed = first_codes(section(text, "### GET /sessions/{id}"), "field of the answer")
+    assert set(record) == listed - {"jobName"}  # of a cold start
+    assert {*record["stages"]} <= set(codes(section(text, "### GET /sessions/{id}")))
+    absent = (await gateway.post("/leave", json={"sessionId": "call-7"})).json()
+    assert set(absent) == {"sessionId", "room_url", "status"}
+    assert "errors" in (await gateway.post("/join", json={})).json()
+
+
+# --- Redis
+
+
+async def test_every_field_in_redis_is_in_the_page(store: Store) -> None:
+    """Records, holders, keepalives, queue entries and registrations have the fields of the page."""
+    seen = await fields_in_redis(store)
+    text = page("redis.md")
+    record = first_codes(section(text, "## Session record"), "field")
+    assert seen["record"] <= record
+    assert record - seen["record"] <= {
+        "job_name",
+        "stop",
+        "detail",
+        "recovered_by",
+        "refusals",
+        "counted",
+    }
+    assert seen["room_active"] | {"job_name"} == first_codes(text, "field of `room_active`")
+    assert seen["room_keepalive"] == first_codes(text, "field of `room_keepalive`")
+    assert seen["entry"] <= set(codes(section(text, "## Launch queue and dead letters")))
+    assert seen["runner"] <= {*codes(section(text, "## Runners")), "bot:default"}
+    assert record <= words_of_source()
+
+
+async def fields_in_redis(store: Store) -> dict[str, set[str]]:
+    """Let a session live, and return the fields that were met in each kind of value."""
+    launch = Launch(
+        "call-7", "webrtc:standup", 1, "u-1", "Ada", "ada@example.org", "t-1", token="secret",
+        traceparent=FULL.traceparent,
+    )  # fmt: skip
+    redis, keys = store._client, store.keys
+    accepted = await store.accept(launch, queue_max=9)
+    seen: dict[str, set[str]] = {"record": set(await redis.hgetall(keys.session("call-7")))}
+    ((_, entry),) = await redis.xrange(keys.launches)
+    seen["entry"] = {*entry, *json.loads(entry["launch"])}
+    await live(store, "call-7", accepted.epoch)
+    await store.renew([Renewal("call-7", accepted.epoch, HOLDER, 1.5)])
+    seen["record"] |= set(await redis.hgetall(keys.session("call-7")))
+    seen["runner"] = set(await redis.hgetall(keys.runner("r-1")))
+    for name in ("room_active", "room_keepalive"):
+        seen[name] = set(json.loads(await redis.get(getattr(keys, name)("webrtc:standup"))))
+    await store.finish("call-7", accepted.epoch, "left")
+    seen["record"] |= set(await redis.hgetall(keys.session("call-7")))
+    return seen
+
+
+def test_every_field_of_a_launch_is_in_the_page() -> None:
+    """redis.md lists the fields of a launch message."""
+    full = Launch(
+        "s", "webrtc:r", 1, "u", "n", "e", "t", "default", "token", {}, 1, 60, 60, FULL.traceparent
+    )
+    table = section(page("redis.md"), "## Launch queue and dead letters")
+    assert first_codes(table, "field of `launch`") == {*json.loads(encode(full))}
