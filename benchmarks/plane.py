@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import TERMINAL
-from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
-from cordboard.store.embedded import EmbeddedServer
+from cordboard.store import Holder, RedisStore, Registration, Renewal, open_store
+from cordboard.up.embedded import EmbeddedServer
 from cordboard.web import serve
 from plane_support import HEADERS, Part, Processes, ready
 
@@ -72,7 +72,7 @@ class Plane:
     """The plane's processes, two of each."""
 
     processes: Processes
-    store: Store
+    store: RedisStore
     parts: dict[str, Part] = field(default_factory=dict)
     rng: random.Random = field(default_factory=lambda: random.Random(7))
 
@@ -202,7 +202,7 @@ async def _join(
             await asyncio.sleep(wait_s)
 
 
-async def _ended(store: Store, sids: list[str]) -> dict[str, Any]:
+async def _ended(store: RedisStore, sids: list[str]) -> dict[str, Any]:
     """Wait until every session has ended; give up when nothing moves for long."""
     waiting, moved = set(sids), time.monotonic()
     records: dict[str, Any] = {}
@@ -301,7 +301,9 @@ async def _hand_overs(processes: Processes, options: argparse.Namespace) -> None
     )
 
 
-async def _rate(processes: Processes, store: Store, joins: int, peer: str, *, hop: bool) -> float:
+async def _rate(
+    processes: Processes, store: RedisStore, joins: int, peer: str, *, hop: bool
+) -> float:
     served: Counter[str] = Counter()
     async with _runners(store, served) as url:
         if not peer:
@@ -311,7 +313,9 @@ async def _rate(processes: Processes, store: Store, joins: int, peer: str, *, ho
         return await plane_peers.rate(peer, processes.redis_url, file, joins, target)
 
 
-async def _our_rate(processes: Processes, store: Store, joins: int, served: Counter[str]) -> float:
+async def _our_rate(
+    processes: Processes, store: RedisStore, joins: int, served: Counter[str]
+) -> float:
     """Queue joins, then let two operators hand them to runners that answer at once."""
     for i in range(joins):
         await store.accept(Launch(f"s{i}", f"webrtc:{i}", epoch=1), queue_max=joins + 1)
@@ -320,7 +324,7 @@ async def _our_rate(processes: Processes, store: Store, joins: int, served: Coun
     while not served:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     began, first = time.perf_counter(), served.total()
-    while await store.depth():  # noqa: ASYNC110
+    while await store.queue_depth():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     seconds = time.perf_counter() - began
     for part in operators:
@@ -369,7 +373,7 @@ async def _idle(processes: Processes, count: int) -> None:
     show(f"{count} idle sessions, each one's share", ("", "% of a core", "private KB"), rows)
 
 
-async def _bot_pids(store: Store, count: int) -> list[int]:
+async def _bot_pids(store: RedisStore, count: int) -> list[int]:
     records = await store._records([f"i{i}" for i in range(count)])  # noqa: SLF001
     return [record.pid for record in records.values() if record.state == "running" and record.pid]
 
@@ -400,7 +404,7 @@ async def _store(processes: Processes, ended: int) -> None:
     show(f"one Redis, {SAMPLE} sessions at a time, one client", ("", *columns), rows)
 
 
-async def _spent(store: Store, prefix: str, spent: dict[str, float]) -> dict[str, float]:
+async def _spent(store: RedisStore, prefix: str, spent: dict[str, float]) -> dict[str, float]:
     launches = [
         Launch(f"{prefix}-{i}", f"https://r.example/{prefix}-{i}", epoch=1) for i in range(SAMPLE)
     ]
@@ -415,7 +419,7 @@ async def _spent(store: Store, prefix: str, spent: dict[str, float]) -> dict[str
 
     await each("accept", lambda one: store.accept(one, queue_max=10_000_000))
     await each("assign", lambda one: store.assign(one.session_id, 1, job_name="job"))
-    await each("running", lambda one: store.running(one.session_id, 1, holder))
+    await each("running", lambda one: store.confirm_running(one.session_id, 1, holder))
     spent["memory of a live session, bytes"] = (await _memory(store) - before) / SAMPLE
     renewals = [Renewal(one.session_id, 1, holder) for one in launches]
     cpu = await _redis_cpu_s(store)
@@ -425,23 +429,23 @@ async def _spent(store: Store, prefix: str, spent: dict[str, float]) -> dict[str
     cpu = await _redis_cpu_s(store)
     for _ in range(50):
         await store.suspect_count(), await store.expire_overdue()
-        await store.tidy(), await store.depth()
+        await store.tidy(), await store.queue_depth()
     spent["an operator's look, us of Redis's core"] = (await _redis_cpu_s(store) - cpu) / 50 * 1e6
     await each("finish", lambda one: store.finish(one.session_id, 1, "left"))
     spent["memory of an ended session, bytes"] = (await _memory(store) - before) / SAMPLE
     return spent
 
 
-async def _memory(store: Store) -> int:
+async def _memory(store: RedisStore) -> int:
     return int((await store._client.info("memory"))["used_memory"])  # noqa: SLF001
 
 
-async def _redis_cpu_s(store: Store) -> float:
+async def _redis_cpu_s(store: RedisStore) -> float:
     info = await store._client.info("cpu")  # noqa: SLF001
     return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
-async def _fill(store: Store, count: int) -> None:
+async def _fill(store: RedisStore, count: int) -> None:
     """Let so many sessions have ended, by the same scripts."""
     at_once = 32
 
@@ -455,7 +459,7 @@ async def _fill(store: Store, count: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _runners(store: Store, served: Counter[str]) -> AsyncIterator[str]:
+async def _runners(store: RedisStore, served: Counter[str]) -> AsyncIterator[str]:
     """A runner in this process that says yes, by the smallest HTTP there is; no framework's time."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -474,7 +478,7 @@ async def _runners(store: Store, served: Counter[str]) -> AsyncIterator[str]:
 
     async def beat() -> None:
         while True:
-            await store.register(RunnerInfo("yes", url, capacity=1_000_000))
+            await store.register(Registration("yes", url, capacity=1_000_000))
             await asyncio.sleep(3)
 
     beating = asyncio.create_task(beat())

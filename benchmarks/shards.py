@@ -29,14 +29,14 @@ from _table import show
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, RunnerInfo, Store, open_store
+from cordboard.store import Holder, RedisStore, Registration, open_store
 from cordboard.store.keys import shard_of
 from redis_support import Node, Primaries, primaries
 
 AT_ONCE = 32
 A_PRIMARY = 64  # joins at once for each primary: enough that none runs dry
 LEASE_S = 600.0  # the runner beats once, before
-RUNNER = RunnerInfo("r", "http://127.0.0.1:9", capacity=10_000)
+RUNNER = Registration("r", "http://127.0.0.1:9", capacity=10_000)
 HOLDER = Holder("r", "http://127.0.0.1:9", "warm", 1)
 ANSWERS: dict[str, Any] = {
     "accept": ["new", 1, 0],
@@ -216,11 +216,11 @@ def _names(name: str, shards: int, number: int) -> tuple[str, str]:
     return f"{name}-{shards}-{number}", f"https://r.example/{name}-{shards}-{number}"
 
 
-async def _join(store: Store, sid: str, room: str) -> None:
+async def _join(store: RedisStore, sid: str, room: str) -> None:
     shard = store.shards[shard_of(room, len(store.shards))]
     epoch = (await store.accept(Launch(sid, room, epoch=1), queue_max=1_000_000)).epoch
     assert (await shard.assign(sid, epoch)).outcome == "assigned"
-    await store.running(sid, epoch, HOLDER, room=room)
+    await store.confirm_running(sid, epoch, HOLDER, room=room)
     await store.finish(sid, epoch, "left", room=room)
 
 

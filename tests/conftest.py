@@ -13,9 +13,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from cordboard.store import Store
-from cordboard.store.embedded import EmbeddedServer
+from cordboard.store import RedisStore
 from cordboard.store.keys import Keys
+from cordboard.up.embedded import EmbeddedServer
 from tests_support import StandIn, served
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
     """A store whose keys no other test touches."""
-    async with Store(redis_url, Keys(f"t{os.getpid()}-{next(_numbers)}")) as opened:
+    async with RedisStore(redis_url, Keys(f"t{os.getpid()}-{next(_numbers)}")) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from cordboard.store.embedded import EmbeddedServer
+from cordboard.up.embedded import EmbeddedServer
 from plane_support import free_port
 
 SLOTS = 16384

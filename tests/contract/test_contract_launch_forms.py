@@ -24,7 +24,7 @@ from cordboard.contract.launch import (
 from cordboard.gateway.schemas import JoinBody
 from cordboard.runner.app import StartBody
 from cordboard.store import SessionRecord
-from cordboard.store.values import record_from_hash
+from cordboard.store.records import record_from_hash
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20)

@@ -25,7 +25,7 @@ from cordboard.contract.launch import Launch, encode
 from cordboard.contract.record import EVENTS, KEYS, LEVELS, SERVICES
 from cordboard.contract.state import REASONS, TRANSITIONS
 from cordboard.settings import SECRET_VARIABLES
-from cordboard.store import Holder, Renewal, RunnerInfo, Store
+from cordboard.store import Holder, RedisStore, Registration, Renewal
 from docs_support import SOURCE, codes, docs, docs_contract, first_codes, page, rows, section
 from parts_support import client, make
 
@@ -315,7 +315,7 @@ def test_every_field_of_a_body_is_in_the_page(
 
 
 @pytest.fixture
-async def gateway(store: Store) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(store: RedisStore) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway over a real store."""
     app = make("gateway", store)
     async with app.router.lifespan_context(app), client(app) as asking:
@@ -333,15 +333,15 @@ JOIN = {
 HOLDER = Holder("r-1", "http://127.0.0.1:9", "warm", 42, "job-1")
 
 
-async def live(store: Store, session_id: str, epoch: int) -> None:
+async def live(store: RedisStore, session_id: str, epoch: int) -> None:
     """Bring a session to running, as an operator and a runner do."""
-    await store.register(RunnerInfo("r-1", HOLDER.runner_url, capacity=4))
+    await store.register(Registration("r-1", HOLDER.runner_url, capacity=4))
     await store.assign(session_id, epoch)
-    await store.running(session_id, epoch, HOLDER)
+    await store.confirm_running(session_id, epoch, HOLDER)
 
 
 async def test_every_field_of_an_answer_is_in_the_page(
-    gateway: httpx.AsyncClient, store: Store
+    gateway: httpx.AsyncClient, store: RedisStore
 ) -> None:
     """What the gateway answers to joins, leaves and looks has the fields that the page lists."""
     text = page("http.md")
@@ -364,7 +364,7 @@ async def test_every_field_of_an_answer_is_in_the_page(
 # --- Redis
 
 
-async def test_every_field_in_redis_is_in_the_page(store: Store) -> None:
+async def test_every_field_in_redis_is_in_the_page(store: RedisStore) -> None:
     """Records, holders, keepalives, queue entries and registrations have the fields of the page."""
     seen = await fields_in_redis(store)
     text = page("redis.md")
@@ -385,7 +385,7 @@ async def test_every_field_in_redis_is_in_the_page(store: Store) -> None:
     assert record <= words_of_source()
 
 
-async def fields_in_redis(store: Store) -> dict[str, set[str]]:
+async def fields_in_redis(store: RedisStore) -> dict[str, set[str]]:
     """Let a session live, and return the fields that were met in each kind of value."""
     launch = Launch(
         "call-7", "webrtc:standup", 1, "u-1", "Ada", "ada@example.org", "t-1", token="secret",

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from cordboard.contract.errors import NotFoundError, StoreUnavailableError
-from cordboard.store import Store, open_store
+from cordboard.store import RedisStore, open_store
 from faults.history import Event, Violation, judge
 from plane_support import HEADERS, Part, Processes, ready
 from tests_support import until
@@ -60,7 +60,7 @@ class Plane:
     """A plane under test: the processes that stay healthy, and what everybody writes down."""
 
     processes: Processes
-    store: Store
+    store: RedisStore
     client: aiohttp.ClientSession
     file: Path
     gateways: list[str] = field(default_factory=list)
@@ -148,13 +148,13 @@ class Plane:
         """Write down every change of state that the store tells."""
         await asyncio.gather(*map(self._follow, self.store.shards))
 
-    async def _follow(self, shard: Store) -> None:
+    async def _follow(self, shard: RedisStore) -> None:
         while True:
             with contextlib.suppress(StoreUnavailableError):
                 await self._listen(shard)
             await asyncio.sleep(0.1)
 
-    async def _listen(self, shard: Store) -> None:
+    async def _listen(self, shard: RedisStore) -> None:
         async with shard.changes() as changes:
             async for change in changes:
                 self.events.append(

@@ -16,7 +16,7 @@ import pytest
 import redis.asyncio as redis
 
 from cordboard.contract.errors import NotFoundError
-from cordboard.store.embedded import EmbeddedServer
+from cordboard.up.embedded import EmbeddedServer
 from faults.faults_support import LEASE_S, Plane, plane_of
 from plane_support import Processes, ask
 from tests_support import until

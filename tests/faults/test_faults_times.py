@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.store.embedded import EmbeddedServer
+from cordboard.up.embedded import EmbeddedServer
 from faults.faults_support import Plane, now, plane_of
 from plane_support import Part, Processes, ready
 from tests_support import until

@@ -10,8 +10,8 @@ import pytest
 import redis.asyncio as redis
 
 from cordboard.contract.launch import Launch
-from cordboard.store import Store, open_store
-from cordboard.store.embedded import EmbeddedServer
+from cordboard.store import RedisStore, open_store
+from cordboard.up.embedded import EmbeddedServer
 from plane_support import Part, Processes, parent_of, ready
 from runner.runner_support import write_bot
 from tests_support import until
@@ -46,7 +46,7 @@ async def refuse_writes(server: EmbeddedServer, refused: bool) -> None:
         await client.config_set("min-replicas-to-write", int(refused))
 
 
-async def run_calls(store: Store, seconds: float = 2) -> None:
+async def run_calls(store: RedisStore, seconds: float = 2) -> None:
     for sid in CALLS:
         body = {"do": "wait", "seconds": seconds}
         await store.accept(

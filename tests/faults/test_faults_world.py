@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cordboard.store.embedded import EmbeddedServer
+from cordboard.up.embedded import EmbeddedServer
 from faults.faults_support import LEASE_S, Plane, plane_of
 from plane_support import HEADERS, Part, Processes, ask, gone_within, ready
 from tests_support import until
@@ -323,7 +323,7 @@ class TestNetwork:
 
 def _empty(plane: Plane) -> Any:
     async def empty() -> bool:
-        return await plane.store.depth() == 0
+        return await plane.store.queue_depth() == 0
 
     return empty
 

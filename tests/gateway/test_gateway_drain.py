@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cordboard.store import Holder, RunnerInfo, Store, open_store
+from cordboard.store import Holder, RedisStore, Registration, open_store
 from plane_support import HEADERS, Part, Processes, ask, ready
 from tests_support import StandIn, until
 
@@ -22,14 +22,14 @@ class Draining:
     """A gateway's process, and what talks to it."""
 
     part: Part
-    store: Store
+    store: RedisStore
     client: aiohttp.ClientSession
 
     async def run(self, session_id: str, url: str) -> None:
         """Bring a joined session to running, as an operator and a runner would."""
-        await self.store.register(RunnerInfo("r1", url, capacity=9))
+        await self.store.register(Registration("r1", url, capacity=9))
         await self.store.assign(session_id, 1)
-        await self.store.running(session_id, 1, Holder("r1", url, "warm", 42))
+        await self.store.confirm_running(session_id, 1, Holder("r1", url, "warm", 42))
 
     async def join(self, session_id: str, wait: float = 0) -> tuple[int, dict[str, object]]:
         body = {"room_url": f"https://rooms.example/{session_id}", "sessionId": session_id}

@@ -13,7 +13,7 @@ from cordboard import emit
 from cordboard.contract.credential import runner_credential
 from cordboard.gateway.app import create_app
 from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV, Settings
-from cordboard.store import Holder, RunnerInfo, Store
+from cordboard.store import Holder, RedisStore, Registration
 from tests_support import StandIn, served, until
 
 SECRET = "s3cret"
@@ -24,7 +24,7 @@ class Gateway:
     """A gateway that is served, and a client that has its secret."""
 
     client: aiohttp.ClientSession
-    store: Store
+    store: RedisStore
 
     async def ask(
         self, method: str, path: str, body: Any = None, **more: Any
@@ -38,13 +38,13 @@ class Gateway:
 
     async def run(self, session_id: str, epoch: int, url: str = "http://127.0.0.1:9") -> None:
         """Bring a joined session to running, as an operator and a runner would."""
-        await self.store.register(RunnerInfo("r1", url, capacity=9))
+        await self.store.register(Registration("r1", url, capacity=9))
         await self.store.assign(session_id, epoch)
-        await self.store.running(session_id, epoch, Holder("r1", url, "warm", 42))
+        await self.store.confirm_running(session_id, epoch, Holder("r1", url, "warm", 42))
 
 
 @pytest.fixture
-async def gateway(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+async def gateway(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     app = create_app(Settings(queue_max=5), store)
     async with served(app) as url:
@@ -164,7 +164,7 @@ class TestJoin:
         waiting = asyncio.create_task(
             gateway.ask("POST", "/join?wait=10", {"room_url": "webrtc:w", "sessionId": "w"})
         )
-        await until(gateway.store.depth)
+        await until(gateway.store.queue_depth)
         await gateway.run("w", 1)
         _, body, _ = await waiting
         assert body["status"] == "running"

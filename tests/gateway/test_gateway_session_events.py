@@ -7,13 +7,13 @@ import aiohttp
 import pytest
 
 from cordboard.contract.launch import Launch
-from cordboard.store import Store
+from cordboard.store import RedisStore
 from parts_support import make
 from tests_support import served, until
 
 
 @pytest.fixture
-async def gateway(store: Store) -> AsyncIterator[aiohttp.ClientSession]:
+async def gateway(store: RedisStore) -> AsyncIterator[aiohttp.ClientSession]:
     """A gateway of three streams, two of a session; with the sessions a and b."""
     for name in "ab":
         launch = Launch(session_id=name, room_url=f"webrtc:{name}", epoch=1)

@@ -13,7 +13,7 @@ from cordboard.contract.operator_name import cold_suffix
 from cordboard.gateway.app import create_app
 from cordboard.gateway.session_limits import ADDRESS_HEADER, SessionLimits, hashed, share
 from cordboard.settings import CONTROL_SECRET, Settings, load
-from cordboard.store import RunnerInfo, Store
+from cordboard.store import RedisStore, Registration
 from tests_support import served, until
 
 SECRET = "a-secret-of-the-tests"
@@ -24,7 +24,7 @@ HERE, ELSEWHERE = "192.0.2.7", "198.51.100.9"
 @dataclass
 class Gateway:
     client: aiohttp.ClientSession
-    store: Store
+    store: RedisStore
 
     async def join(self, number: int, address: str | None = HERE, **body: Any) -> tuple[int, Any]:
         headers = {ADDRESS_HEADER: address} if address else {}
@@ -48,11 +48,11 @@ def settings() -> Settings:
 
 @pytest.fixture
 async def gateway(
-    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Gateway]:
     """A gateway over a plane with one runner of four slots."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
-    await store.register(RunnerInfo("r1", "http://127.0.0.1:9", capacity=SLOTS))
+    await store.register(Registration("r1", "http://127.0.0.1:9", capacity=SLOTS))
     async with served(create_app(settings, store)) as url:
         headers = {"Authorization": f"Bearer {SECRET}"}
         async with aiohttp.ClientSession(url, headers=headers) as client:
@@ -85,7 +85,7 @@ async def test_the_last_slot_is_for_others(gateway: Gateway, starts: bool, made_
 async def test_cold_runners_are_slots_too(gateway: Gateway) -> None:
     """Where an operator starts cold runners, an office behind one address gets more than warm slots."""
     operator = "op-1" + cold_suffix(4, None)
-    await gateway.store.entries(operator, count=1, block_ms=1)  # makes the group
+    await gateway.store.read_entries(operator, count=1, block_ms=1)  # makes the group
     await gateway.store.announce(operator)
     taken = [
         (await gateway.join(number, HERE, sessionUserId=f"u-{number}"))[0] for number in range(9)
@@ -101,7 +101,7 @@ class Silent:
         self.asked = 0
         self.fails = asyncio.Event()
 
-    async def slots(self) -> int:
+    async def warm_slots(self) -> int:
         self.asked += 1
         await self.fails.wait()
         raise StoreUnavailableError("away")

@@ -15,14 +15,14 @@ import pytest
 from cordboard.cli import sessions
 from cordboard.gateway.app import create_app
 from cordboard.settings import CONTROL_SECRET, Settings
-from cordboard.store import Store
+from cordboard.store import RedisStore
 from tests_support import served
 
 SECRET = "a secret of sixteen"
 
 
 @pytest.fixture
-async def url(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+async def url(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """A gateway with four sessions: two of Ada, one of Eve, one of nobody."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     headers = {"Authorization": f"Bearer {SECRET}"}

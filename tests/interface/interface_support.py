@@ -15,7 +15,7 @@ from cordboard.contract.ids import uuid7
 from cordboard.gateway.app import create_app as create_gateway
 from cordboard.interface import app as interface
 from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings
-from cordboard.store import Holder, RunnerInfo, Store
+from cordboard.store import Holder, RedisStore, Registration
 from tests_support import served
 
 SECRET = "s3cret-of-the-gateway"
@@ -66,7 +66,7 @@ class Site:
     """An interface, the gateway behind it, and the store behind that."""
 
     url: str
-    store: Store
+    store: RedisStore
     app: Any
     settings: Settings
     _clients: list[aiohttp.ClientSession] = field(default_factory=list)
@@ -81,9 +81,9 @@ class Site:
     async def run(self, session_id: str, url: str = "http://127.0.0.1:9") -> None:
         """Bring a joined session to running, as an operator and a runner would."""
         session_id = an_id(session_id)
-        await self.store.register(RunnerInfo("r1", url, capacity=9))
+        await self.store.register(Registration("r1", url, capacity=9))
         await self.store.assign(session_id, 1)
-        await self.store.running(session_id, 1, Holder("r1", url, "warm", 42))
+        await self.store.confirm_running(session_id, 1, Holder("r1", url, "warm", 42))
 
     async def close(self) -> None:
         for client in self._clients:
@@ -92,7 +92,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site(
-    store: Store | None, settings: Settings, *, local: bool = True
+    store: RedisStore | None, settings: Settings, *, local: bool = True
 ) -> AsyncIterator[Site]:
     """Serve an interface."""
     app = interface.create_app(settings, local=local)
@@ -105,7 +105,7 @@ async def open_site(
 
 
 @pytest.fixture
-async def site(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+async def site(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """An interface with a gateway that takes five joins into its queue."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")

@@ -16,7 +16,7 @@ from cluster_support import Cluster, cluster_config, lose_node_of
 from cordboard.contract.launch import Launch
 from cordboard.kube import open_kube
 from cordboard.launchers.kubernetes_job import job_name
-from cordboard.store import SessionRecord, Store, open_store
+from cordboard.store import RedisStore, SessionRecord, open_store
 from tests_support import until
 from up_support import environment
 
@@ -28,7 +28,7 @@ class Plane:
     """An operator that starts Jobs, and the store that it looks at."""
 
     cluster: Cluster
-    store: Store
+    store: RedisStore
     lines: list[str]
 
     async def state(self, session_id: str, *wanted: str, epoch: int = 1) -> SessionRecord:

@@ -19,7 +19,7 @@ from cordboard.operator.loop import Loop
 from cordboard.operator.placement import Placer
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import Runners
-from cordboard.store import Assignment, RunnerInfo, Store, open_store
+from cordboard.store import Assignment, RedisStore, Registration, open_store
 from cordboard.web.runners import RunnerClient
 from plane_support import Processes, ready
 from tests_support import StandIn, served, until
@@ -47,7 +47,7 @@ async def test_hand_over_is_finished(tmp_path: Path, redis_url: str) -> None:
     try:
         async with open_store(processes.redis_url) as store, slow_runner(answers, asked) as url:
             await store._client.flushdb()
-            await store.register(RunnerInfo("r1", url, capacity=1))
+            await store.register(Registration("r1", url, capacity=1))
             for sid in ("a", "b"):  # before it starts, so that its first read returns both
                 await store.accept(Launch(sid, f"webrtc:{sid}", epoch=1), queue_max=9)
             operator = processes.spawn("operator", "--launcher", "none")
@@ -64,28 +64,28 @@ async def test_hand_over_is_finished(tmp_path: Path, redis_url: str) -> None:
             assert "launch.assigned" in operator.events(first)
             assert (await store.session(first)).epoch == 1
             # What it had no runner for is whole, in the queue, and free to be taken at once.
-            entries = await store.abandoned("next", idle_ms=5000, count=9)
+            entries = await store.claim_abandoned("next", idle_ms=5000, count=9)
             assert [entry.launch.session_id for entry in entries if entry.launch] == [second]
     finally:
         processes.stop()
 
 
 async def test_assigned_is_asked_for(
-    store: Store, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drain that begins while the store assigns: the runner is asked all the same."""
     stand_in.answers["/start"] = (200, {"status": "running"})
-    await store.register(RunnerInfo("r1", stand_in.url, capacity=1))
+    await store.register(Registration("r1", stand_in.url, capacity=1))
     await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
-    assigned, assign = asyncio.Event(), Store.assign
+    assigned, assign = asyncio.Event(), RedisStore.assign
 
-    async def slow(self: Store, *args: object, **more: object) -> Assignment:
+    async def slow(self: RedisStore, *args: object, **more: object) -> Assignment:
         given = await assign(self, *args, **more)  # type: ignore[arg-type]
         assigned.set()
         await asyncio.sleep(0.3)
         return given
 
-    monkeypatch.setattr(Store, "assign", slow)
+    monkeypatch.setattr(RedisStore, "assign", slow)
     async with aiohttp.ClientSession() as client:
         runners = Runners(RunnerClient(client, lambda: ("s",)))
         loop = Loop("op", store, Placer(store, runners, None), Sweeper(store, runners, None))
@@ -95,4 +95,4 @@ async def test_assigned_is_asked_for(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert [path for _, path, _, _ in stand_in.asked] == ["/start"]
-    assert await store.depth() == 0
+    assert await store.queue_depth() == 0

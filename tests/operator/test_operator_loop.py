@@ -20,7 +20,7 @@ from cordboard.operator.placement import Placer
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import Runners
 from cordboard.operator.transfer import cold_ending_of
-from cordboard.store import Holder, RunnerInfo, SessionRecord, Store
+from cordboard.store import Holder, RedisStore, Registration, SessionRecord
 from cordboard.web.runners import RunnerClient
 from tests_support import StandIn, until
 
@@ -60,7 +60,7 @@ class NotedLauncher:
 class Plane:
     """A running operator and what it works with."""
 
-    store: Store
+    store: RedisStore
     stand_in: StandIn
     launcher: NotedLauncher
     records: list[dict[str, Any]]
@@ -83,7 +83,7 @@ class Plane:
         return (await self.store.accept(launch, queue_max=100)).epoch
 
     async def warm(self, runner_id: str = "r1", capacity: int = 4, url: str | None = None) -> None:
-        await self.store.register(RunnerInfo(runner_id, url or self.stand_in.url, capacity))
+        await self.store.register(Registration(runner_id, url or self.stand_in.url, capacity))
 
     async def state(self, session_id: str, *wanted: str) -> SessionRecord:
         async def there() -> SessionRecord | None:
@@ -99,7 +99,7 @@ class Plane:
 
 @pytest.fixture
 async def plane(
-    store: Store, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Plane]:
     monkeypatch.setattr(loop_module, "SWEEP_S", 0.05)
     monkeypatch.setattr(loop_module, "HOLD_S", 0.05)
@@ -138,7 +138,7 @@ class TestPlacing:
         }  # fmt: skip
         assert headers["authorization"] == f"Bearer {runner_credential('s', plane.stand_in.url)}"
         assert headers["x-session-id"] == "a"
-        assert await plane.store.depth() == 0
+        assert await plane.store.queue_depth() == 0
         assert plane.events("a") == ["launch.claimed", "launch.assigned"]
 
     async def test_waits_for_a_runner(self, plane: Plane) -> None:
@@ -175,7 +175,7 @@ class TestPlacing:
         record = await plane.state("a", "starting")
         assert (record.type, record.job_name) == ("cold", "cold-a-1")
         await until(lambda: "launch.job_created" in plane.events("a"))
-        assert await plane.store.depth() == 0
+        assert await plane.store.queue_depth() == 0
 
     async def test_cold_that_cannot_start(self, plane: Plane) -> None:
         """A cold start that fails is taken back, and tried again until the deadline."""
@@ -216,7 +216,7 @@ class TestPlacing:
         await plane.store._client.xadd(plane.store.keys.launches, {"v": "2"})
         await until(lambda: [r for r in plane.records if r["level"] == "error"])
         await until(lambda: plane.store._client.xlen(plane.store.keys.dead_letters))
-        assert await plane.store.depth() == 0
+        assert await plane.store.queue_depth() == 0
 
     async def test_oldest_first(self, plane: Plane) -> None:
         """Joins that wait are handed over in the order in which they were accepted."""
@@ -244,7 +244,7 @@ class TestPlacing:
         monkeypatch.setattr(Loop, "_read", lambda _self: asyncio.sleep(0.01))
         await asyncio.sleep(0.1)
         await plane.join()
-        await plane.store.entries("dead", count=10, block_ms=1)
+        await plane.store.read_entries("dead", count=10, block_ms=1)
         await plane.warm()
         await plane.state("a", "starting")
 
@@ -260,7 +260,7 @@ class TestBots:
         await asyncio.sleep(0.2)
         assert (await plane.store.session("a")).state == "queued"
         assert plane.launcher.states == {}
-        await plane.store.register(RunnerInfo("r1", plane.stand_in.url, 4, ("other",)))
+        await plane.store.register(Registration("r1", plane.stand_in.url, 4, ("other",)))
         assert (await plane.state("a", "starting")).type == "warm"
 
     @pytest.mark.parametrize("bots", [frozenset({"other"}), None])
@@ -302,7 +302,7 @@ class TestSweep:
         epoch = await plane.join()
         await plane.state("a", "starting")
         holder = Holder("r1", url or plane.stand_in.url, "warm", 42)
-        await plane.store.running("a", epoch, holder)
+        await plane.store.confirm_running("a", epoch, holder)
         await plane.store._client.zadd(plane.store.keys.leases, {"a": 1e13})
 
     async def overdue(self, plane: Plane, ms: int, *sids: str) -> None:
@@ -339,7 +339,7 @@ class TestSweep:
         await plane.warm()
         epoch = await plane.join(traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
         await plane.state("a", "starting")
-        await plane.store.running("a", epoch, Holder("r1", plane.stand_in.url, "warm", 42))
+        await plane.store.confirm_running("a", epoch, Holder("r1", plane.stand_in.url, "warm", 42))
         plane.stand_in.answers["/sessions/a"] = (404, {})
         await self.overdue(plane, 1)
         await until(lambda: "session.recovered" in plane.events("a"))
@@ -351,15 +351,15 @@ class TestSweep:
     ) -> None:
         """While Redis takes no writes it is tried at each look, and told of when it is done."""
         tried: list[str] = []
-        recover = Store.recover
+        recover = RedisStore.recover
 
-        async def refused(self: Store, session_id: str, *args: Any) -> Any:
+        async def refused(self: RedisStore, session_id: str, *args: Any) -> Any:
             tried.append(session_id)
             if len(tried) < 4:
                 raise StoreUnavailableError("Redis takes no writes: NOREPLICAS.")
             return await recover(self, session_id, *args)
 
-        monkeypatch.setattr(Store, "recover", refused)
+        monkeypatch.setattr(RedisStore, "recover", refused)
         await self.run(plane)
         plane.stand_in.answers["/sessions/a"] = (404, {})
         await self.overdue(plane, 1)
@@ -406,7 +406,9 @@ class TestSweep:
             await plane.warm(capacity=9)
             epoch = await plane.join(sid)
             await plane.state(sid, "starting")
-            await plane.store.running(sid, epoch, Holder("r1", plane.stand_in.url, "warm", 42))
+            await plane.store.confirm_running(
+                sid, epoch, Holder("r1", plane.stand_in.url, "warm", 42)
+            )
         monkeypatch.setattr("cordboard.operator.recovery.CROWD_WAIT_S", 60)
         await self.overdue(plane, 1, "a", "b", "c")
         await until(lambda: [r for r in plane.records if "look dead at once" in r["message"]])

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from cordboard.contract.launch import Launch
-from cordboard.store import RunnerInfo, SessionRecord, Store
+from cordboard.store import RedisStore, Registration, SessionRecord
 from plane_support import HEADERS, Part, Processes, ask
 from tests_support import until
 
@@ -116,7 +116,7 @@ class Runner:
     """A warm runner and its store."""
 
     part: Part
-    store: Store
+    store: RedisStore
     client: aiohttp.ClientSession
     runner_id: str = ""
 
@@ -156,7 +156,7 @@ class Runner:
         number = next(_numbers)
         launch = Launch(f"s-{number}", f"https://rooms.example/{number}", epoch=1)
         runner_id = (await self.store.session(other.session_id)).runner_id or ""
-        info = RunnerInfo(runner_id, self.part.url, 99)
+        info = Registration(runner_id, self.part.url, 99)
         accepted = await self.store.accept(launch, queue_max=10_000, runner=info)
         return Launch(launch.session_id, launch.room_url, epoch=accepted.epoch)
 
@@ -217,7 +217,7 @@ def processes(directory: Path, redis_url: str, database: int) -> Iterator[Proces
     made.stop()
 
 
-async def registered(store: Store) -> RunnerInfo:
+async def registered(store: RedisStore) -> Registration:
     """Wait for the one runner to be in the pool."""
     found = await until(lambda: store._client.zrange(store.keys.runners, 0, -1))
-    return RunnerInfo(found[0], "", 0)
+    return Registration(found[0], "", 0)

@@ -15,7 +15,7 @@ import pytest
 
 from cordboard.contract.launch import Launch
 from cordboard.processes import children_of
-from cordboard.store import Store, open_store
+from cordboard.store import RedisStore, open_store
 from plane_support import Part, Processes, ask, free_port, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
@@ -38,7 +38,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 
 
 @pytest.fixture
-async def store(plane: Processes) -> AsyncIterator[Store]:
+async def store(plane: Processes) -> AsyncIterator[RedisStore]:
     async with open_store(plane.redis_url) as opened:
         await opened._client.flushdb()
         yield opened
@@ -59,7 +59,7 @@ def files_in(directory: Path) -> list[Path]:
     return list(directory.iterdir())
 
 
-async def warm(plane: Processes, store: Store, *words: str, **env: str) -> Runner:
+async def warm(plane: Processes, store: RedisStore, *words: str, **env: str) -> Runner:
     part = plane.spawn("runner", "--bot", "told.py", *words, env=env)
     await ready(part)
     return Runner(part, store, asked())
@@ -86,7 +86,7 @@ class TestBotFile:
             said = "".join(part.other) + str(part.records)
             assert (status, name in said, words in said) == (1, True, True), said
 
-    async def test_threads_at_import(self, plane: Processes, store: Store) -> None:
+    async def test_threads_at_import(self, plane: Processes, store: RedisStore) -> None:
         """A bot file that starts threads when imported is imported in each child, with a warning."""
         text = "import threading, time\n"
         text += "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
@@ -121,7 +121,7 @@ class TestStart:
         assert "Traceback" not in "".join(part.other) + str(part.records)
         assert files_in(tmp_path) == []
 
-    async def test_a_tenant_is_bound(self, plane: Processes, store: Store) -> None:
+    async def test_a_tenant_is_bound(self, plane: Processes, store: RedisStore) -> None:
         """A session that is started here, without a gateway, counts for its tenant as any other."""
         runner = await warm(plane, store, CORDBOARD_SESSIONS_PER_TENANT="1")
         asked_for = {"tenantId": "t", "body": {"do": "wait"}}
@@ -134,7 +134,7 @@ class TestStart:
 class TestDeath:
     @pytest.mark.parametrize("victim", ["supervisor", "fork server", "its parent", "group"])
     async def test_bots_die_with_their_runner(
-        self, plane: Processes, store: Store, victim: str
+        self, plane: Processes, store: RedisStore, victim: str
     ) -> None:
         """Whatever kills the runner, no bot outlives it by more than a moment, nor what a bot started."""
         runner = await warm(plane, store)
@@ -152,7 +152,7 @@ class TestDeath:
 
     @pytest.mark.parametrize("generations", [1, 2])
     async def test_another_fork_server(
-        self, plane: Processes, store: Store, generations: int
+        self, plane: Processes, store: RedisStore, generations: int
     ) -> None:
         """A runner whose fork server is killed gives its sessions up, makes another one and goes on."""
         runner = await warm(plane, store)
@@ -175,7 +175,7 @@ class TestDeath:
         assert b"SECRET" not in environment_of(server)
 
     async def test_nothing_is_left_on_the_disk(
-        self, plane: Processes, store: Store, tmp_path: Path
+        self, plane: Processes, store: RedisStore, tmp_path: Path
     ) -> None:
         """A killed runner leaves no file in the directory of temporary ones, however long its name."""
         directory = tmp_path / ("long" * 30)
@@ -186,7 +186,7 @@ class TestDeath:
         assert gone_within(pid, 3.0)
         assert files_in(directory) == []
 
-    async def test_frozen_supervisor(self, plane: Processes, store: Store) -> None:
+    async def test_frozen_supervisor(self, plane: Processes, store: RedisStore) -> None:
         """A bot whose runner does not renew ends by itself before its room is granted again."""
         async with open_store(plane.redis_url, lease_s=1) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
@@ -202,7 +202,7 @@ class TestDeath:
             runner.part.signal(signal.SIGCONT)
             assert (await runner.end(launch)).reason == "lease_lost"
 
-    async def test_hung_bot_is_told_of(self, plane: Processes, store: Store) -> None:
+    async def test_hung_bot_is_told_of(self, plane: Processes, store: RedisStore) -> None:
         """A bot that blocks its event loop cannot tell so itself: its silence is taken for the lag."""
         async with open_store(plane.redis_url, lease_s=3) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="3")
@@ -219,7 +219,7 @@ class TestDeath:
             assert max(await until(told)) > 1000
             await runner.leave(launch)
 
-    async def test_thawed_bot_asks_first(self, plane: Processes, store: Store) -> None:
+    async def test_thawed_bot_asks_first(self, plane: Processes, store: RedisStore) -> None:
         """A frozen runner and bot that thaw: the bot says nothing before the store was asked."""
         ticks = plane.directory / "ticks"
         text = "import asyncio, time\nasync def bot(args):\n"
@@ -248,7 +248,7 @@ class TestDeath:
             assert max(spoken) < thawed_at
             await until(lambda: "lease.lost" in part.events(launch.session_id))
 
-    async def test_thawed_holder_goes_on(self, plane: Processes, store: Store) -> None:
+    async def test_thawed_holder_goes_on(self, plane: Processes, store: RedisStore) -> None:
         """A frozen runner and bot that thaw before anybody took the room go on."""
         async with open_store(plane.redis_url, lease_s=1) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
@@ -279,7 +279,7 @@ async def bot(args):
 class TestOthers:
     """What no session has started is nobody's to end, while the runner lives."""
 
-    async def test_helpers_of_a_bot_file(self, plane: Processes, store: Store) -> None:
+    async def test_helpers_of_a_bot_file(self, plane: Processes, store: RedisStore) -> None:
         """What a bot file starts at import serves all sessions, and ends with the runner."""
         write_bot(plane.directory, HELPED, "helped.py")
         part = plane.spawn("runner", "--bot", "helped.py")
@@ -300,7 +300,7 @@ class TestOthers:
 
     @pytest.mark.parametrize("fork_server", ["lives", "is killed"])
     async def test_sidecars(
-        self, plane: Processes, store: Store, tmp_path: Path, fork_server: str
+        self, plane: Processes, store: RedisStore, tmp_path: Path, fork_server: str
     ) -> None:
         """A process that was there before the runner's ``exec`` outlives each session, with its own."""
         file = tmp_path / "pids"
@@ -322,7 +322,7 @@ class TestOthers:
 
 
 class TestDrain:
-    async def test_lets_them_end(self, plane: Processes, store: Store) -> None:
+    async def test_lets_them_end(self, plane: Processes, store: RedisStore) -> None:
         """On SIGTERM, however often, it takes no more, lets what runs end, and exits 0."""
         runner = await warm(plane, store)
         launch = await runner.run("wait", seconds=1.5)
@@ -338,7 +338,7 @@ class TestDrain:
         assert (await store.session(launch.session_id)).reason == "bot_finished"
         assert await store._client.zcard(store.keys.runners) == 0
 
-    async def test_repeated(self, plane: Processes, store: Store) -> None:
+    async def test_repeated(self, plane: Processes, store: RedisStore) -> None:
         """SIGTERM again and again ends no live call within the grace."""
         runner = await warm(plane, store)
         launch = await runner.run("wait", seconds=3)
@@ -351,7 +351,7 @@ class TestDrain:
         assert await asyncio.to_thread(runner.part.ended) == 0
         assert (await store.session(launch.session_id)).reason == "bot_finished"
 
-    async def test_second_interrupt(self, plane: Processes, store: Store) -> None:
+    async def test_second_interrupt(self, plane: Processes, store: RedisStore) -> None:
         """A second SIGINT ends it at once, with what runs."""
         runner = await warm(plane, store)
         pid = await runner.pid(await runner.run("wait"))
@@ -361,7 +361,7 @@ class TestDrain:
         await asyncio.to_thread(runner.part.ended, 10)
         assert gone_within(pid, 3.0)
 
-    async def test_bounded(self, plane: Processes, store: Store) -> None:
+    async def test_bounded(self, plane: Processes, store: RedisStore) -> None:
         """What runs beyond the grace is stopped, with a true reason."""
         runner = await warm(plane, store, "--grace", "0.5")
         launch = await runner.run("wait")
@@ -372,7 +372,9 @@ class TestDrain:
 
 
 class TestCold:
-    async def once(self, plane: Processes, store: Store, do: str, **over: Any) -> tuple[Part, str]:
+    async def once(
+        self, plane: Processes, store: RedisStore, do: str, **over: Any
+    ) -> tuple[Part, str]:
         """Start a cold runner for a session whose bot does something."""
         sid = f"cold-{do}"
         launch = Launch(
@@ -392,7 +394,7 @@ class TestCold:
         }
         return plane.spawn("runner", "--bot", "told.py", "--once", env=env), sid
 
-    async def test_exit_status(self, plane: Processes, store: Store) -> None:
+    async def test_exit_status(self, plane: Processes, store: RedisStore) -> None:
         """A cold runner ends with its session: 0 for a clean end, 1 for a crash."""
         clean, clean_sid = await self.once(plane, store, "wait")
         crashed, crashed_sid = await self.once(plane, store, "crash")
@@ -402,7 +404,7 @@ class TestCold:
         assert (record.reason, record.type) == ("bot_finished", "cold")
         assert (await store.session(crashed_sid)).reason == "bot_crashed"
 
-    async def test_repeated_term(self, plane: Processes, store: Store) -> None:
+    async def test_repeated_term(self, plane: Processes, store: RedisStore) -> None:
         """SIGTERM again and again ends no call of a cold runner within the grace."""
         part, sid = await self.once(plane, store, "wait", seconds=3)
 
@@ -416,7 +418,7 @@ class TestCold:
         assert await asyncio.to_thread(part.ended) == 0
         assert (await store.session(sid)).reason == "bot_finished"
 
-    async def test_lost_with_its_fork_server(self, plane: Processes, store: Store) -> None:
+    async def test_lost_with_its_fork_server(self, plane: Processes, store: RedisStore) -> None:
         """A cold runner whose fork server is killed ends with 1 and leaves the session to recovery."""
         part, sid = await self.once(plane, store, "wait", seconds=600)
 
@@ -428,7 +430,7 @@ class TestCold:
         assert await asyncio.to_thread(part.ended) == 1
         assert (await store.session(sid)).state == "running"
 
-    async def test_term_while_it_waits(self, plane: Processes, store: Store) -> None:
+    async def test_term_while_it_waits(self, plane: Processes, store: RedisStore) -> None:
         """SIGTERM ends a cold runner that waits for Redis."""
         env = {"BOT_SESSION_ID": "waits", "BOT_SESSION_EPOCH": "1", "BOT_ROOM_URL": "webrtc:x"}
         env["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
@@ -437,13 +439,13 @@ class TestCold:
         part.signal(signal.SIGTERM)
         assert await asyncio.to_thread(part.ended, 15) == 1
 
-    async def test_not_to_be_run(self, plane: Processes, store: Store) -> None:
+    async def test_not_to_be_run(self, plane: Processes, store: RedisStore) -> None:
         """A cold runner whose session was granted anew or has ended exits 0, without a bot."""
         stale, sid = await self.once(plane, store, "speak", epoch=7)
         assert await asyncio.to_thread(stale.ended, 40) == 0
         assert "bot.started" not in stale.events(sid)
 
-    async def test_no_such_bot(self, plane: Processes, store: Store) -> None:
+    async def test_no_such_bot(self, plane: Processes, store: RedisStore) -> None:
         """A bot that is not there ends the session at once, before anything runs; it says which are."""
         part, sid = await self.once(plane, store, "wait", bot="nosuch")
         assert await asyncio.to_thread(part.ended, 40) == 1
@@ -458,7 +460,7 @@ class TestCold:
         assert await asyncio.to_thread(part.ended, 40) == 2
         assert "BOT_SESSION_ID" in "".join(part.other)
 
-    async def test_leave(self, plane: Processes, store: Store) -> None:
+    async def test_leave(self, plane: Processes, store: RedisStore) -> None:
         """A cold session's bot can be asked to leave like a warm one's."""
         part, sid = await self.once(plane, store, "deaf")
 

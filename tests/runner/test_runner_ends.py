@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cordboard.store import Store, open_store
+from cordboard.store import RedisStore, open_store
 from plane_support import Processes, ready
 from runner.runner_support import Runner, client, processes, write_bot
 from tests_support import until
@@ -85,14 +85,14 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 
 
 @pytest.fixture
-async def store(plane: Processes) -> AsyncIterator[Store]:
+async def store(plane: Processes) -> AsyncIterator[RedisStore]:
     async with open_store(plane.redis_url) as opened:
         await opened._client.flushdb()
         yield opened
 
 
 @pytest.fixture
-async def runner(plane: Processes, store: Store) -> AsyncIterator[Runner]:
+async def runner(plane: Processes, store: RedisStore) -> AsyncIterator[Runner]:
     part = plane.parts[0]
     await ready(part)
     async with client() as http_client:

@@ -13,7 +13,7 @@ from cordboard.contract.lease import Periods
 from cordboard.runner import app
 from cordboard.runner.bot_session import BotSession
 from cordboard.runner.heartbeat import Heartbeat
-from cordboard.store.refusals import our_errors
+from cordboard.store.errors import mapped_errors
 
 
 class Breaking:
@@ -42,9 +42,9 @@ async def test_survives() -> None:
 def test_a_closed_connection() -> None:
     """What uvloop raises for a connection that has gone means that Redis is away; nothing else does."""
     gone = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
-    with pytest.raises(StoreUnavailableError), our_errors("redis://h"):
+    with pytest.raises(StoreUnavailableError), mapped_errors("redis://h"):
         raise RuntimeError(gone)
-    with pytest.raises(RuntimeError), our_errors("redis://h"):
+    with pytest.raises(RuntimeError), mapped_errors("redis://h"):
         raise RuntimeError("a bug")
 
 

@@ -13,7 +13,7 @@ from cordboard.runner import overload
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.overload import WINDOW, Load, Processors, lag_of_bots
 from cordboard.runner.registry import Registry
-from cordboard.store import Store, open_store
+from cordboard.store import RedisStore, open_store
 from plane_support import Processes, ask, ready
 from runner.runner_support import Runner, client, write_bot
 from tests_support import until
@@ -100,7 +100,7 @@ class TestLoad:
         assert 0 < processors.busy() <= 1
 
 
-async def test_offers_nothing(store: Store) -> None:
+async def test_offers_nothing(store: RedisStore) -> None:
     """While it is overloaded the store gives it nothing, and a start is refused; then it does again."""
     host: Any = SimpleNamespace(runner_id="r", url="http://x")
     registry = Registry(host, 4)

@@ -7,11 +7,11 @@ import pytest
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.runner import session_end
-from cordboard.store import Store
+from cordboard.store import RedisStore
 
 
 async def test_an_end_is_written_when_the_store_takes_it_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runner retries by itself, with one token, and does not need an operator to ask."""
     tokens: list[str] = []

@@ -12,11 +12,11 @@ import pytest
 
 from cordboard.contract.errors import CordboardError, QueueFullError, SessionInUseError
 from cordboard.contract.launch import Launch
-from cordboard.store import Store, open_store
+from cordboard.store import RedisStore, open_store
 from cordboard.store.connection import Scripts
-from cordboard.store.hints import ROOMS_MAX, Hints
 from cordboard.store.keys import LATE_S, shard_of
-from cordboard.store.shards import ShardedStore
+from cordboard.store.sharding.hints import ROOMS_MAX, Hints
+from cordboard.store.sharding.store import ShardedStore
 
 SHARDS = 3
 IDS = "abcd"
@@ -95,12 +95,12 @@ def rooms_of(shard: int) -> Iterator[str]:
 ROOMS = [room for shard in range(SHARDS) for room, _ in zip(rooms_of(shard), "ab", strict=False)]
 
 
-async def join(store: Store, sid: str, room: str, fate: Fate | None = None) -> Any:
+async def join(store: RedisStore, sid: str, room: str, fate: Fate | None = None) -> Any:
     _fate.set(fate)
     return await store.accept(Launch(sid, room, epoch=1), queue_max=1000)
 
 
-async def attempt(store: Store, sid: str, room: str, fate: Fate | None) -> None:
+async def attempt(store: RedisStore, sid: str, room: str, fate: Fate | None) -> None:
     """Join, whatever becomes of it."""
     with contextlib.suppress(CordboardError, Died):
         await join(store, sid, room, fate)
@@ -321,7 +321,7 @@ class TestNothingIsLeft:
         assert (await gateways[2].session("a")).state == "cancelled"
 
 
-async def _frozen(store: Store, sid: str, room: str, fate: Fate) -> asyncio.Task[None]:
+async def _frozen(store: RedisStore, sid: str, room: str, fate: Fate) -> asyncio.Task[None]:
     """Return a call that stands still by now."""
     calling = asyncio.create_task(attempt(store, sid, room, fate))
     while not fate.stands_still:  # noqa: ASYNC110 - short

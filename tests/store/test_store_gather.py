@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cordboard.contract.errors import StoreUnavailableError
-from cordboard.store.gather import ask_all_soon, wait_for_some
+from cordboard.store.sharding.gather import ask_all_soon, wait_for_some
 
 
 async def fine() -> None:

@@ -7,15 +7,15 @@ import pytest
 
 from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.contract.launch import Launch
-from cordboard.store import Entry, Limits, RunnerInfo, Store, open_store
-from cordboard.store.agreement import Agreement, DifferingError
+from cordboard.store import JoinLimits, QueueEntry, RedisStore, Registration, open_store
 from cordboard.store.keys import UNTIDY_S, Keys
+from cordboard.store.shared_settings import SettingsMismatchError, SharedSettings
 
 SID, ROOM, USER = "call-of-mine", "webrtc:room-of-mine", "user-of-mine"
 LONGEST_S = 60 + 3 * 14_400  # its deadline, and its longest run three times
 
 
-async def dump(store: Store) -> dict[str, str]:
+async def dump(store: RedisStore) -> dict[str, str]:
     """Return all keys of a store, with all that they hold."""
     found = {}
     async for key in store._client.scan_iter(f"*{{{store.keys.tag}}}*", count=1000):
@@ -37,15 +37,15 @@ def naming(found: dict[str, str]) -> list[str]:
     return [key for key, held in found.items() if any(name in key + held for name in names)]
 
 
-async def lived(store: Store) -> None:
+async def lived(store: RedisStore) -> None:
     """Let a session live and end, and an entry that nobody could place be buried."""
     launch = Launch(SID, ROOM, epoch=1, user_id=USER)
-    limits = Limits(per_user=2, per_address=2, address="a1")
+    limits = JoinLimits(per_user=2, per_address=2, address="a1")
     accepted = await store.accept(launch, queue_max=9, limits=limits)
     for shard in store.shards:
-        await shard.register(RunnerInfo("r1", "http://r1", capacity=4))
+        await shard.register(Registration("r1", "http://r1", capacity=4))
         await shard.assign(SID, accepted.epoch)
-        await shard.bury(Entry("1-1", None, "problem", {"session_id": SID}))
+        await shard.dead_letter(QueueEntry("1-1", None, "problem", {"session_id": SID}))
     await store.finish(SID, accepted.epoch, "left", room=ROOM)
 
 
@@ -70,11 +70,11 @@ async def test_nothing_names_it_longer_than_its_record(redis_url: str, shards: i
             await store.session(SID)
 
 
-async def dump_all(store: Store) -> dict[str, str]:
+async def dump_all(store: RedisStore) -> dict[str, str]:
     return {key: held for shard in store.shards for key, held in (await dump(shard)).items()}
 
 
-async def test_while_it_is_kept(store: Store) -> None:
+async def test_while_it_is_kept(store: RedisStore) -> None:
     """A record whose time has not come stays, and is found by room and user."""
     await lived(store)
     assert await store.tidy() == 0
@@ -83,7 +83,7 @@ async def test_while_it_is_kept(store: Store) -> None:
         assert [record.session_id for record in page] == [SID]
 
 
-async def test_where_no_operator_runs(store: Store) -> None:
+async def test_where_no_operator_runs(store: RedisStore) -> None:
     """All that names the session has a time to live: its record's, and at most that of a longest call."""
     await lived(store)
     record_ms = await store._client.pttl(store.keys.session(SID))
@@ -96,7 +96,7 @@ async def test_where_no_operator_runs(store: Store) -> None:
         assert 0 < left_ms <= (LONGEST_S + store.keys.record_kept_s + UNTIDY_S) * 1000, key
 
 
-async def test_what_went_by_itself_is_not_listed_for_ever(store: Store) -> None:
+async def test_what_went_by_itself_is_not_listed_for_ever(store: RedisStore) -> None:
     """Records that went while no operator ran are named no longer than the longest session lasts."""
     lists = (store.keys.sessions, store.keys.room_sessions(ROOM), store.keys.user_sessions(USER))
     longest_s = 3 * (600 + 7 * 86_400) + store.keys.record_kept_s + UNTIDY_S
@@ -109,7 +109,7 @@ async def test_what_went_by_itself_is_not_listed_for_ever(store: Store) -> None:
         assert await store._client.zrange(key, 0, -1) == ["kept", SID]
 
 
-async def test_a_long_call_stays_listed(store: Store) -> None:
+async def test_a_long_call_stays_listed(store: RedisStore) -> None:
     """A session that may run for a week is found for a week, and while its record is kept."""
     week_s = 7 * 86_400
     await store.accept(Launch(SID, ROOM, 1, USER, max_duration_s=week_s), queue_max=9)
@@ -122,7 +122,7 @@ async def test_a_long_call_stays_listed(store: Store) -> None:
         assert await store._client.pttl(key) > (week_s + store.keys.record_kept_s) * 1000
 
 
-async def test_a_bounded_piece_of_work(store: Store) -> None:
+async def test_a_bounded_piece_of_work(store: RedisStore) -> None:
     """A day's sessions that are due at once are removed in rounds, each of bounded size."""
     for number in range(25):
         await store.accept(Launch(f"s{number}", f"webrtc:{number}", 1), queue_max=99)
@@ -133,7 +133,7 @@ async def test_a_bounded_piece_of_work(store: Store) -> None:
     assert await store.tidy(limit=10, rounds=2) == 0
 
 
-async def test_an_id_that_lives_again(store: Store) -> None:
+async def test_an_id_that_lives_again(store: RedisStore) -> None:
     """What ended long ago is forgotten; what its id does now is not."""
     first = await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
     await store.finish(SID, first.epoch, "left")
@@ -146,11 +146,13 @@ async def test_an_id_that_lives_again(store: Store) -> None:
 async def test_all_parts_keep_records_for_as_long(redis_url: str) -> None:
     """A part with another time is refused while others run."""
     url = f"{redis_url[:-1]}4"
-    first = Agreement(url, "gateway", shards=1, lease_s=15)
-    other = Agreement(url, "operator", shards=1, lease_s=15, record_kept_s=3600)
+    first = SharedSettings(url, "gateway", shards=1, lease_s=15)
+    other = SharedSettings(url, "operator", shards=1, lease_s=15, record_kept_s=3600)
     await first._client.flushdb()
     await first._compare()
-    with pytest.raises(DifferingError, match="CORDBOARD_RECORD_KEPT_HOURS is 1 here, and 24"):
+    with pytest.raises(
+        SettingsMismatchError, match="CORDBOARD_RECORD_KEPT_HOURS is 1 here, and 24"
+    ):
         await other._compare()
     await first.leave()
     await other.leave()
@@ -161,4 +163,4 @@ def test_names_as_the_scripts_have_them() -> None:
     assert Keys("t").room_epoch("webrtc:demo") == (
         "room_epoch:{t}" + hashlib.sha1(b"webrtc:demo", usedforsecurity=False).hexdigest()
     )
-    assert issubclass(DifferingError, SettingsError)
+    assert issubclass(SettingsMismatchError, SettingsError)

@@ -9,25 +9,25 @@ import pytest
 
 from cordboard.contract.errors import SessionUsedError, TooManySessionsError
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, Limits, RunnerInfo, Store, open_store
+from cordboard.store import Holder, JoinLimits, RedisStore, Registration, open_store
 from cordboard.store.keys import shard_of
 from cordboard.store.limits import UNLIMITED, counts
-from cordboard.store.shards import ShardedStore
+from cordboard.store.sharding.store import ShardedStore
 
 SHARDS = 3
 HOLDER = Holder("r1", "http://127.0.0.1:9", "warm", 7)
-ONE = Limits(per_user=1)
+ONE = JoinLimits(per_user=1)
 _numbers = itertools.count()
 
 
 async def join(
-    store: Store, session_id: str, where: str, limits: Limits = UNLIMITED, **over: Any
+    store: RedisStore, session_id: str, where: str, limits: JoinLimits = UNLIMITED, **over: Any
 ) -> Any:
     launch = Launch(session_id, where, epoch=1, **over)
     return await store.accept(launch, queue_max=100, limits=limits)
 
 
-async def live_keys(store: Store) -> list[str]:
+async def live_keys(store: RedisStore) -> list[str]:
     """Return the sets in which sessions count."""
     return [key async for key in store._client.scan_iter(f"live_of:{{{store.keys.tag}}}*")]
 
@@ -60,7 +60,7 @@ class TestOwner:
     )
     @pytest.mark.parametrize("same_room", [True, False])
     async def test_nobody_else_takes_an_ended_id(
-        self, store: Store, first: Any, second: Any, same_room: bool
+        self, store: RedisStore, first: Any, second: Any, same_room: bool
     ) -> None:
         """Another user, another tenant's, or nobody: refused; the record stays as it was."""
         accepted = await join(store, "a", "webrtc:x", **first)
@@ -70,15 +70,15 @@ class TestOwner:
             await join(store, "a", "webrtc:x" if same_room else "webrtc:y", **second)
         assert (raised.value.status, raised.value.code) == (409, "session_id_used")
         assert await store.session("a") == before
-        assert await store.depth() == 0
+        assert await store.queue_depth() == 0
 
     @pytest.mark.parametrize("second", [{"user_id": "bob"}, {}])
-    async def test_an_id_without_an_owner(self, store: Store, second: Any) -> None:
+    async def test_an_id_without_an_owner(self, store: RedisStore, second: Any) -> None:
         """A session without user and tenant belongs to nobody: its id is free when it has ended."""
         await store.finish("a", (await join(store, "a", "webrtc:x")).epoch, "left")
         assert not (await join(store, "a", "webrtc:y", **second)).reused
 
-    async def test_its_owner_may(self, store: Store) -> None:
+    async def test_its_owner_may(self, store: RedisStore) -> None:
         """The same user joins anew, under a higher epoch; the old room does not name it any more."""
         first = await join(store, "a", "webrtc:x", user_id="ada")
         await store.finish("a", first.epoch, "left")
@@ -125,12 +125,14 @@ class TestBounds:
     @pytest.mark.parametrize(
         ("limits", "over", "code"),
         [
-            (Limits(per_user=2), {"user_id": "ada"}, "user"),
-            (Limits(per_tenant=2), {"tenant_id": "t"}, "tenant"),
-            (Limits(per_address=2, address="a1"), {}, "address"),
+            (JoinLimits(per_user=2), {"user_id": "ada"}, "user"),
+            (JoinLimits(per_tenant=2), {"tenant_id": "t"}, "tenant"),
+            (JoinLimits(per_address=2, address="a1"), {}, "address"),
         ],
     )
-    async def test_one_too_many(self, store: Store, limits: Limits, over: Any, code: str) -> None:
+    async def test_one_too_many(
+        self, store: RedisStore, limits: JoinLimits, over: Any, code: str
+    ) -> None:
         """At the bound a new session is refused, waiting ones counted; one that ended makes room."""
         for n in (1, 2):
             await join(store, f"s{n}", f"webrtc:{n}", limits, **over)
@@ -139,33 +141,33 @@ class TestBounds:
         error = raised.value
         assert (error.status, error.code, error.extra["limit"]) == (429, "too_many_sessions", code)
         assert error.retry_after_s
-        assert await store.depth() == 2
+        assert await store.queue_depth() == 2
         await store.leave(session_id="s1")
         await join(store, "s3", "webrtc:3", limits, **over)
 
-    async def test_a_live_session_is_never_refused(self, store: Store) -> None:
+    async def test_a_live_session_is_never_refused(self, store: RedisStore) -> None:
         """The same session, and a room that is busy, answer as ever."""
         await join(store, "s1", "webrtc:1", ONE, user_id="ada")
         assert (await join(store, "s1", "webrtc:1", ONE, user_id="ada")).reused
         await join(store, "s2", "webrtc:2", user_id="bob")
         assert (await join(store, "s3", "webrtc:2", ONE, user_id="ada")).session_id == "s2"
 
-    async def test_others_are_not_bound(self, store: Store) -> None:
+    async def test_others_are_not_bound(self, store: RedisStore) -> None:
         """The same user id of another tenant is another user; one without a user is none."""
         await join(store, "s1", "webrtc:1", ONE, user_id="u", tenant_id="a")
         await join(store, "s2", "webrtc:2", ONE, user_id="u", tenant_id="b")
         await join(store, "s3", "webrtc:3", ONE, tenant_id="a")
         await join(store, "s4", "webrtc:4", ONE, user_id="au", tenant_id="")
 
-    async def test_all_ways_to_end(self, store: Store) -> None:
+    async def test_all_ways_to_end(self, store: RedisStore) -> None:
         """Whatever ends a session, it counts no more, once; a recovery changes nothing."""
-        await store.register(RunnerInfo("r1", "http://r1", capacity=9))
-        limits = Limits(per_user=9, per_address=9, address="a1")
+        await store.register(Registration("r1", "http://r1", capacity=9))
+        limits = JoinLimits(per_user=9, per_address=9, address="a1")
 
         async def started(sid: str) -> int:
             await join(store, sid, f"webrtc:{sid}", limits, user_id="ada", tenant_id="t")
             await store.assign(sid, 1)
-            await store.running(sid, 1, HOLDER)
+            await store.confirm_running(sid, 1, HOLDER)
             return 1
 
         for sid in ("finished", "recovered", "lost"):
@@ -194,7 +196,7 @@ class TestBounds:
         await store.leave(session_id="recovered")
         assert await live_keys(store) == [], "no set outlives its last session"
 
-    async def test_a_session_that_is_told_anew_counts(self, store: Store) -> None:
+    async def test_a_session_that_is_told_anew_counts(self, store: RedisStore) -> None:
         """After Redis has lost its memory, users and tenants count what their runners still have."""
         launch = Launch("s1", "webrtc:1", epoch=4, user_id="ada")
         assert await store.adopt(launch, HOLDER) == "held"
@@ -203,7 +205,7 @@ class TestBounds:
         await store.finish("s1", 4, "left")
         await join(store, "s2", "webrtc:2", ONE, user_id="ada")
 
-    async def test_joins_at_once(self, store: Store) -> None:
+    async def test_joins_at_once(self, store: RedisStore) -> None:
         """Of many at once no more are accepted than the bound."""
         works = (join(store, f"s{n}", f"webrtc:{n}", ONE, user_id="ada") for n in range(20))
         answers = await asyncio.gather(*works, return_exceptions=True)
@@ -211,7 +213,7 @@ class TestBounds:
 
     async def test_over_shards(self, three: ShardedStore) -> None:
         """Sessions of all shards count, for joins at once through one gateway, too."""
-        limits = Limits(per_user=2)
+        limits = JoinLimits(per_user=2)
         works = (join(three, f"s{n}", room(n % SHARDS), limits, user_id="ada") for n in range(12))
         answers = await asyncio.gather(*works, return_exceptions=True)
         assert sum(not isinstance(answer, BaseException) for answer in answers) == 2
@@ -245,8 +247,8 @@ async def test_a_shard_that_is_away_holds_up_no_other(
     monkeypatch.setattr(away, "ask_accept", never)
     monkeypatch.setattr(away, "check_writable", never)
     await three.check_writable()  # as other rooms can be served
-    await three.register(RunnerInfo("r1", "http://r1", capacity=6))
-    assert await three.slots() == 4
+    await three.register(Registration("r1", "http://r1", capacity=6))
+    assert await three.warm_slots() == 4
     waits = asyncio.create_task(join(three, "s1", room(2), ONE, user_id="ada"))
     await asyncio.sleep(0)
     assert not (await join(three, "s2", room(0), ONE, user_id="ada")).reused
@@ -254,9 +256,9 @@ async def test_a_shard_that_is_away_holds_up_no_other(
 
 
 @pytest.mark.parametrize("gone", ["ended", "no record"])
-async def test_what_was_not_counted_off(store: Store, gone: str) -> None:
+async def test_what_was_not_counted_off(store: RedisStore, gone: str) -> None:
     """A session that does not live is no reason to refuse one, whoever has ended it and how."""
-    bound = Limits(per_user=2)
+    bound = JoinLimits(per_user=2)
     for number in range(2):
         await join(store, f"s{number}", room(0), bound, user_id="ada")
     with pytest.raises(TooManySessionsError):
@@ -271,13 +273,13 @@ async def test_what_was_not_counted_off(store: Store, gone: str) -> None:
         await join(store, "s3", room(0), bound, user_id="ada")
 
 
-async def test_slots(store: Store) -> None:
+async def test_slots(store: RedisStore) -> None:
     """All slots are counted, taken or free, of runners that live."""
-    assert await store.slots() == 0
-    await store.register(RunnerInfo("r1", "http://r1", capacity=4))
-    await store.register(RunnerInfo("dead", "http://dead", capacity=4))
+    assert await store.warm_slots() == 0
+    await store.register(Registration("r1", "http://r1", capacity=4))
+    await store.register(Registration("dead", "http://dead", capacity=4))
     await store._client.zadd(store.keys.runners, {"dead": 1})
     await join(store, "s1", "webrtc:1")
-    assert await store.slots() == 4
+    assert await store.warm_slots() == 4
     await store.assign("s1", 1)
-    assert await store.slots() == 4
+    assert await store.warm_slots() == 4

@@ -25,7 +25,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import LIVE, REASONS, RECOVERIES_MAX, TERMINAL, next_state
-from cordboard.store import Holder, Limits, Renewal, RunnerInfo, Store
+from cordboard.store import Holder, JoinLimits, RedisStore, Registration, Renewal
 from cordboard.store.keys import Keys
 from cordboard.store.limits import counts
 
@@ -72,12 +72,12 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.store = Store(self.url, Keys(f"m{next(_numbers)}"))
+        self.store = RedisStore(self.url, Keys(f"m{next(_numbers)}"))
         self.sessions: dict[str, Model] = {}
         self.epochs: dict[str, int] = {}
         self.grants: set[tuple[str, int]] = set()
         for runner in ("r1", "r2"):
-            self.do(self.store.register(RunnerInfo(runner, f"http://{runner}", CAPACITY)))
+            self.do(self.store.register(Registration(runner, f"http://{runner}", CAPACITY)))
 
     def teardown(self) -> None:
         self.do(self.store.close())
@@ -109,7 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
         launch = Launch(sid, room, epoch=1, user_id=user)
         try:
             accepted = self.do(
-                self.store.accept(launch, queue_max=QUEUE_MAX, limits=Limits(per_user=per_user))
+                self.store.accept(launch, queue_max=QUEUE_MAX, limits=JoinLimits(per_user=per_user))
             )
         except SessionInUseError:
             assert holder is None
@@ -185,7 +185,7 @@ class StoreMachine(RuleBasedStateMachine):
             and (model.runner in {None, runner, f"cold {runner}"})
         )
         try:
-            self.do(self.store.running(sid, epoch, holder))
+            self.do(self.store.confirm_running(sid, epoch, holder))
         except ConflictError:
             assert not fits
             return
@@ -330,7 +330,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(self.do(client.zrange(keys.live, 0, -1))) == live
         waiting = {sid for sid in live if self.sessions[sid].state in {"queued", "starting"}}
         assert set(self.do(client.zrange(keys.deadlines, 0, -1))) == waiting
-        assert self.do(self.store.depth()) == len(waiting)
+        assert self.do(self.store.queue_depth()) == len(waiting)
         leased = {sid for sid in live if self.sessions[sid].state in {"starting", "running"}}
         assert set(self.do(client.zrange(keys.leases, 0, -1))) == leased
         ended = set(self.sessions) - live

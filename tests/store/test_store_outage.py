@@ -31,12 +31,12 @@ def test_many_who_meet_it_say_it_once(said: list[str]) -> None:
     """It is back when all that had met it were answered, not when some other one was."""
     met = Outage(get_logger("test"), "Redis is away")
     for task in ("read", "sweep", "read"):
-        met.met(away(), task)
-    met.over("cold")
-    met.over("read")
+        met.record_failure(away(), task)
+    met.record_success("cold")
+    met.record_success("read")
     assert said == ["Redis is away"]
-    met.over("sweep")
-    met.over("read")
+    met.record_success("sweep")
+    met.record_success("read")
     assert said == ["Redis is away", "Redis is back"]
 
 
@@ -44,10 +44,10 @@ def test_a_long_one_is_told_of_again(said: list[str], monkeypatch: pytest.Monkey
     """Once in a while, however often it is met."""
     monkeypatch.setattr(outage, "REMIND_S", 0)
     met = Outage(get_logger("test"), "Redis is away")
-    met.met(away())
-    met.met(away())
+    met.record_failure(away())
+    met.record_failure(away())
     monkeypatch.setattr(outage, "REMIND_S", 60)
-    met.met(away())
+    met.record_failure(away())
     assert said == ["Redis is away", "Redis is still away"]
 
 

@@ -8,12 +8,12 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
-from cordboard.store.refusals import our_errors
+from cordboard.store import Holder, RedisStore, Registration, Renewal, open_store
+from cordboard.store.errors import mapped_errors
 from server_support import Server, name_of, programs, serving
 
 HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
-RUNNER = RunnerInfo("r1", "http://127.0.0.1:7860", capacity=4)
+RUNNER = Registration("r1", "http://127.0.0.1:7860", capacity=4)
 SECRET = "the-room-s-token"
 PIPELINE = "Command # 2 (EVALSHA abc 1 key {}) of pipeline caused error: ('{}',)"
 
@@ -22,14 +22,14 @@ def launch(number: int = 1) -> Launch:
     return Launch(f"call-{number}", f"webrtc:room-{number}", epoch=1, token=SECRET)
 
 
-CALLS: dict[str, Callable[[Store], Awaitable[Any]]] = {
+CALLS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "a script": lambda store: store.accept(launch(9), queue_max=10),
     "a pipeline of scripts": lambda store: store.renew(
         [Renewal(f"call-{n}", 1, HOLDER) for n in (1, 2)]
     ),
     "a transaction": lambda store: store.unregister("r1"),
-    "a stream's reader": lambda store: store.entries("op", count=1, block_ms=1),
-    "the operator's look": lambda store: store.abandoned("op", idle_ms=0, count=1),
+    "a stream's reader": lambda store: store.read_entries("op", count=1, block_ms=1),
+    "the operator's look": lambda store: store.claim_abandoned("op", idle_ms=0, count=1),
     "the readiness": lambda store: store.check_writable(),
 }
 
@@ -41,19 +41,19 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def store(server: Server) -> AsyncIterator[Store]:
+async def store(server: Server) -> AsyncIterator[RedisStore]:
     server.ask("FLUSHALL")
     async with open_store(server.url) as opened:
         await opened.register(RUNNER)
         for number in (1, 2):
             await opened.accept(launch(number), queue_max=10)
             await opened.assign(f"call-{number}", 1)
-            await opened.running(f"call-{number}", 1, HOLDER)
+            await opened.confirm_running(f"call-{number}", 1, HOLDER)
         yield opened
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_no_replicas(server: Server, store: Store, call: str) -> None:
+async def test_no_replicas(server: Server, store: RedisStore, call: str) -> None:
     """A server that waits for replicas is away, for scripts, pipelines, transactions and streams."""
     server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
     try:
@@ -67,7 +67,7 @@ async def test_no_replicas(server: Server, store: Store, call: str) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_a_replica(server: Server, store: Store, call: str) -> None:
+async def test_a_replica(server: Server, store: RedisStore, call: str) -> None:
     """A server that has become a replica is away."""
     server.ask("REPLICAOF", "127.0.0.1", 1)
     try:
@@ -100,7 +100,7 @@ async def test_a_replica(server: Server, store: Store, call: str) -> None:
 )
 def test_words_of_a_refusal(error: ResponseError) -> None:
     """Whatever word it begins with, wherever that stands, the server refuses."""
-    with pytest.raises(StoreUnavailableError) as raised, our_errors("redis://:pw@host/0"):
+    with pytest.raises(StoreUnavailableError) as raised, mapped_errors("redis://:pw@host/0"):
         raise error
     assert SECRET not in str(raised.value)
 
@@ -119,12 +119,12 @@ def test_words_of_a_refusal(error: ResponseError) -> None:
 )
 def test_our_own_mistakes_stay_visible(error: ResponseError) -> None:
     """What is wrong about the command itself is no outage."""
-    with pytest.raises(ResponseError), our_errors("redis://host/0"):
+    with pytest.raises(ResponseError), mapped_errors("redis://host/0"):
         raise error
 
 
 class TestPermissions:
-    async def test_all_is_permitted(self, store: Store) -> None:
+    async def test_all_is_permitted(self, store: RedisStore) -> None:
         """A usual user may do everything, and nothing stays behind."""
         before = set(await store._client.keys("*"))
         await store.check_permitted()
@@ -178,13 +178,13 @@ def _documented_rules() -> list[str]:
     return words[words.index(">PASSWORD") + 1 :]
 
 
-async def test_an_evicting_policy(server: Server, store: Store) -> None:
+async def test_an_evicting_policy(server: Server, store: RedisStore) -> None:
     """A policy counts where there is a bound of memory."""
     server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
-        assert await store.evicting_policy() is None
+        assert await store.eviction_policy() is None
         server.ask("CONFIG", "SET", "maxmemory", "200mb")
-        assert await store.evicting_policy() == "allkeys-lru"
+        assert await store.eviction_policy() == "allkeys-lru"
     finally:
         server.ask("CONFIG", "SET", "maxmemory", 0)
         server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")

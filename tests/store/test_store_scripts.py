@@ -17,10 +17,10 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS, TERMINAL
-from cordboard.store import Holder, Renewal, RunnerInfo, Store, open_store
-from cordboard.store.launches import RecoverWhy
+from cordboard.store import Holder, RedisStore, Registration, Renewal, open_store
+from cordboard.store.queue import RecoveryCause
 
-RUNNER = RunnerInfo("r1", "http://127.0.0.1:7860", capacity=2)
+RUNNER = Registration("r1", "http://127.0.0.1:7860", capacity=2)
 HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
 
 
@@ -29,32 +29,32 @@ def launch(session_id: str = "call-7", room: str = "webrtc:demo", **over: Any) -
 
 
 async def accept(
-    store: Store, session_id: str = "call-7", room: str = "webrtc:demo", **over: Any
+    store: RedisStore, session_id: str = "call-7", room: str = "webrtc:demo", **over: Any
 ) -> Any:
     return await store.accept(launch(session_id, room, **over), queue_max=100)
 
 
-async def run(store: Store, session_id: str = "call-7", room: str = "webrtc:demo") -> int:
+async def run(store: RedisStore, session_id: str = "call-7", room: str = "webrtc:demo") -> int:
     """Bring a session to running; return its epoch."""
     accepted = await accept(store, session_id, room)
     await store.register(RUNNER)
     await store.assign(session_id, accepted.epoch)
-    await store.running(session_id, accepted.epoch, HOLDER)
+    await store.confirm_running(session_id, accepted.epoch, HOLDER)
     return int(accepted.epoch)
 
 
-async def expire_lease(store: Store, session_id: str = "call-7") -> None:
+async def expire_lease(store: RedisStore, session_id: str = "call-7") -> None:
     """Let the lease run out without the wait: its deadline moves into the past."""
     await store._client.zadd(store.keys.leases, {session_id: 1})
 
 
-async def raw(store: Store, key: str) -> Any:
+async def raw(store: RedisStore, key: str) -> Any:
     text = await store._client.get(key)
     return json.loads(text) if text else None
 
 
 class TestAccept:
-    async def test_new(self, store: Store) -> None:
+    async def test_new(self, store: RedisStore) -> None:
         """A first join is a new session, and holds the room."""
         accepted = await accept(store, user_id="u-1", user_name="Ada")
         assert (accepted.status, accepted.reused, accepted.epoch) == ("queued", False, 1)
@@ -62,28 +62,28 @@ class TestAccept:
         assert active["session_id"] == "call-7"
         assert (active["status"], active["epoch"], active["user_name"]) == ("queued", 1, "Ada")
 
-    async def test_same_id_same_room(self, store: Store) -> None:
+    async def test_same_id_same_room(self, store: RedisStore) -> None:
         """The same sessionId twice is the same session."""
         first = await accept(store)
         second = await accept(store)
         assert second.reused
         assert (second.session_id, second.epoch) == (first.session_id, first.epoch)
-        assert await store.depth() == 1
+        assert await store.queue_depth() == 1
 
-    async def test_room_busy(self, store: Store) -> None:
+    async def test_room_busy(self, store: RedisStore) -> None:
         """A busy room answers with its holder."""
         await accept(store)
         second = await accept(store, "other")
         assert (second.session_id, second.reused) == ("call-7", True)
 
-    async def test_id_live_elsewhere(self, store: Store) -> None:
+    async def test_id_live_elsewhere(self, store: RedisStore) -> None:
         """An id that is live in another room is refused, naming that room."""
         await accept(store)
         with pytest.raises(SessionInUseError) as caught:
             await accept(store, room="webrtc:else")
         assert caught.value.extra["room_url"] == "webrtc:demo"
 
-    async def test_again_after_end(self, store: Store) -> None:
+    async def test_again_after_end(self, store: RedisStore) -> None:
         """An id that has ended is a new session with a higher epoch, in any room."""
         epoch = await run(store)
         await store.finish("call-7", epoch, "left")
@@ -91,7 +91,7 @@ class TestAccept:
         assert not again.reused
         assert again.epoch > epoch
 
-    async def test_queue_bound(self, store: Store) -> None:
+    async def test_queue_bound(self, store: RedisStore) -> None:
         """The queue refuses what is over its bound, and leaves nothing of it behind."""
         await accept(store)
         with pytest.raises(QueueFullError):
@@ -100,89 +100,89 @@ class TestAccept:
             await store.session("b")
         assert await raw(store, store.keys.room_active("webrtc:b")) is None
 
-    async def test_race(self, store: Store) -> None:
+    async def test_race(self, store: RedisStore) -> None:
         """Of many concurrent joins for one room exactly one is new."""
         answers = await asyncio.gather(*(accept(store, f"s{i}") for i in range(50)))
         assert sum(not answer.reused for answer in answers) == 1
         assert len({answer.session_id for answer in answers}) == 1
 
-    async def test_sent_twice(self, store: Store) -> None:
+    async def test_sent_twice(self, store: RedisStore) -> None:
         """A join whose answer was lost and which is sent again is still new, once."""
         args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "", "", "", 0, "[]")
         key = store.keys.session("call-7")
         first = await store._run("accept", key, *args)
         assert await store._run("accept", key, *args) == first
-        assert await store.depth() == 1
+        assert await store.queue_depth() == 1
 
-    async def test_sent_twice_after_its_end(self, store: Store) -> None:
+    async def test_sent_twice_after_its_end(self, store: RedisStore) -> None:
         """A join that is sent again after the session has run and ended starts no second one."""
         args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "", "", "", 0, "[]")
         key = store.keys.session("call-7")
         first = await store._run("accept", key, *args)
         await store.finish("call-7", 1, "cancelled")
         assert await store._run("accept", key, *args) == first
-        assert await store.depth() == 0
+        assert await store.queue_depth() == 0
 
-    async def test_stopping(self, store: Store) -> None:
+    async def test_stopping(self, store: RedisStore) -> None:
         """A join that meets a session which was asked to end is told so."""
         await run(store)
         assert not (await accept(store)).stopping
         await store.leave(session_id="call-7")
         assert (await accept(store, "other")).stopping
 
-    async def test_by_a_runner_itself(self, store: Store) -> None:
+    async def test_by_a_runner_itself(self, store: RedisStore) -> None:
         """A runner that was asked directly takes the room without the queue."""
         accepted = await store.accept(launch(), queue_max=1, runner=RUNNER)
-        assert await store.depth() == 0
-        await store.running("call-7", accepted.epoch, HOLDER)
+        assert await store.queue_depth() == 0
+        await store.confirm_running("call-7", accepted.epoch, HOLDER)
         assert (await store.session("call-7")).state == "running"
 
 
 class TestQueue:
-    async def test_entry_carries_the_launch(self, store: Store) -> None:
+    async def test_entry_carries_the_launch(self, store: RedisStore) -> None:
         """An operator reads the launch as it was asked for, with its epoch."""
         await accept(store, user_name="Ada", body={"empty": [], "n": 12345678901234567890})
-        assert await store.entries("op", count=10, block_ms=1) == []  # makes the group
-        (entry,) = await store.entries("op", count=10, block_ms=1)
+        assert await store.read_entries("op", count=10, block_ms=1) == []  # makes the group
+        (entry,) = await store.read_entries("op", count=10, block_ms=1)
         assert entry.launch is not None
         assert entry.launch.epoch == 1
         assert entry.launch.user_name == "Ada"
         assert entry.launch.body == {"empty": [], "n": 12345678901234567890}
 
-    async def test_unknown_version_is_buried(self, store: Store) -> None:
+    async def test_unknown_version_is_buried(self, store: RedisStore) -> None:
         """A message of an unknown version goes to the dead letters, with the reason."""
-        await store.entries("op", count=1, block_ms=1)
+        await store.read_entries("op", count=1, block_ms=1)
         await store._client.xadd(
             store.keys.launches, {"v": "9", "epoch": "1", "attempt": "1", "launch": '{"v":9}'}
         )
-        (entry,) = await store.entries("op", count=1, block_ms=1)
+        (entry,) = await store.read_entries("op", count=1, block_ms=1)
         assert entry.launch is None
-        await store.bury(entry)
-        assert await store.depth() == 0
+        await store.dead_letter(entry)
+        assert await store.queue_depth() == 0
         ((_, letter),) = await store._client.xrange(store.keys.dead_letters)
         assert "version 9" in letter["problem"]
 
-    async def test_abandoned(self, store: Store) -> None:
+    async def test_abandoned(self, store: RedisStore) -> None:
         """What one operator read and never finished, another takes over; held entries are not."""
         await accept(store)
         await accept(store, "b", "webrtc:b")
-        await store.entries("one", count=1, block_ms=1)
-        held, _ = await store.entries("one", count=10, block_ms=1)
+        await store.read_entries("one", count=1, block_ms=1)
+        held, _ = await store.read_entries("one", count=10, block_ms=1)
         await asyncio.sleep(0.05)
-        await store.hold("one", [held.entry_id])
-        taken = await store.abandoned("two", idle_ms=40, count=10)
+        await store.hold_entries("one", [held.entry_id])
+        taken = await store.claim_abandoned("two", idle_ms=40, count=10)
         assert [entry.launch.session_id for entry in taken if entry.launch] == ["b"]
 
 
 class TestAssign:
-    async def test_freest_runner(self, store: Store) -> None:
+    async def test_freest_runner(self, store: RedisStore) -> None:
         """The session goes to the live runner with most free capacity."""
         await store.register(RUNNER)
-        await store.register(RunnerInfo("r2", "http://127.0.0.1:2", capacity=5))
+        await store.register(Registration("r2", "http://127.0.0.1:2", capacity=5))
         await accept(store)
         assert (await store.assign("call-7", 1)).runner_id == "r2"
 
-    async def test_capacity(self, store: Store) -> None:
+    async def test_capacity(self, store: RedisStore) -> None:
         """No runner gets more sessions than it has slots."""
         await store.register(RUNNER)
         outcomes = []
@@ -191,7 +191,7 @@ class TestAssign:
             outcomes.append((await store.assign(f"s{i}", accepted.epoch)).outcome)
         assert outcomes == ["assigned", "assigned", "none", "none"]
 
-    async def test_slot_returns_once(self, store: Store) -> None:
+    async def test_slot_returns_once(self, store: RedisStore) -> None:
         """A slot comes back once, however often the end is told."""
         epoch = await run(store)
         assert await store.register(RUNNER) == 1
@@ -203,21 +203,21 @@ class TestAssign:
     @pytest.mark.parametrize(
         "info",
         [
-            RunnerInfo("r1", "http://127.0.0.1:1", capacity=2, bots=("other",)),
-            RunnerInfo("r1", "http://127.0.0.1:1", capacity=2, draining=True),
-            RunnerInfo("r1", "http://127.0.0.1:1", capacity=0),
+            Registration("r1", "http://127.0.0.1:1", capacity=2, bots=("other",)),
+            Registration("r1", "http://127.0.0.1:1", capacity=2, draining=True),
+            Registration("r1", "http://127.0.0.1:1", capacity=0),
         ],
     )
-    async def test_unfit_runner(self, store: Store, info: RunnerInfo) -> None:
+    async def test_unfit_runner(self, store: RedisStore, info: Registration) -> None:
         """A runner without the bot, without a slot, or that drains is not chosen."""
         await store.register(info)
         await accept(store)
         assert (await store.assign("call-7", 1)).outcome == "none"
 
-    async def test_pack(self, store: Store) -> None:
+    async def test_pack(self, store: RedisStore) -> None:
         """To pack is to choose the fullest runner that has a slot."""
         await store.register(RUNNER)
-        await store.register(RunnerInfo("r2", "http://127.0.0.1:2", capacity=5))
+        await store.register(Registration("r2", "http://127.0.0.1:2", capacity=5))
         chosen = []
         for i in range(3):
             accepted = await accept(store, f"s{i}", f"webrtc:{i}")
@@ -225,38 +225,40 @@ class TestAssign:
             chosen.append(given.runner_id)
         assert chosen == ["r1", "r1", "r2"]
 
-    async def test_many_unfit_runners(self, store: Store) -> None:
+    async def test_many_unfit_runners(self, store: RedisStore) -> None:
         """The one runner that has the bot is found behind many that have not."""
         for i in range(70):
-            info = RunnerInfo(f"x{i}", "http://127.0.0.1:1", capacity=9, bots=("other",))
+            info = Registration(f"x{i}", "http://127.0.0.1:1", capacity=9, bots=("other",))
             await store.register(info)
         await store.register(RUNNER)
         await accept(store)
         assert (await store.assign("call-7", 1)).runner_id == "r1"
 
-    async def test_cold_start_again(self, store: Store) -> None:
+    async def test_cold_start_again(self, store: RedisStore) -> None:
         """A cold start whose operator died is made again under its name, and under no other."""
         await accept(store)
         for _ in range(2):
             assert (await store.assign("call-7", 1, job_name="job-1")).outcome == "assigned"
         assert (await store.assign("call-7", 1, job_name="job-2")).outcome == "gone"
-        await store.running("call-7", 1, Holder("c", "http://127.0.0.1:3", "cold", 1, "job-1"))
+        await store.confirm_running(
+            "call-7", 1, Holder("c", "http://127.0.0.1:3", "cold", 1, "job-1")
+        )
         assert (await store.assign("call-7", 1, job_name="job-1")).outcome == "gone"
 
-    async def test_silent_runner(self, store: Store) -> None:
+    async def test_silent_runner(self, store: RedisStore) -> None:
         """A runner without a recent heartbeat is not chosen."""
         await store.register(RUNNER)
         await store._client.zadd(store.keys.runners, {"r1": 1})
         await accept(store)
         assert (await store.assign("call-7", 1)).outcome == "none"
 
-    async def test_not_to(self, store: Store) -> None:
+    async def test_not_to(self, store: RedisStore) -> None:
         """A runner that has refused is not asked again."""
         await store.register(RUNNER)
         await accept(store)
         assert (await store.assign("call-7", 1, not_to=["r1"])).outcome == "none"
 
-    async def test_stale(self, store: Store) -> None:
+    async def test_stale(self, store: RedisStore) -> None:
         """A lower epoch than the session's assigns nothing."""
         await store.register(RUNNER)
         await accept(store)
@@ -266,7 +268,7 @@ class TestAssign:
 
 
 class TestHolder:
-    async def test_running(self, store: Store) -> None:
+    async def test_running(self, store: RedisStore) -> None:
         """Running writes who holds the room and its keepalive."""
         await run(store)
         active = await raw(store, store.keys.room_active("webrtc:demo"))
@@ -275,42 +277,42 @@ class TestHolder:
         assert (keepalive["session_id"], keepalive["epoch"]) == ("call-7", 1)
         assert 0 < await store._client.pttl(store.keys.room_keepalive("webrtc:demo")) <= 15_000
 
-    async def test_running_needs_the_epoch(self, store: Store) -> None:
+    async def test_running_needs_the_epoch(self, store: RedisStore) -> None:
         """A runner that was replaced is refused before its bot enters."""
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
         await store.recover("call-7", 1, "refused")
         with pytest.raises(StaleEpochError):
-            await store.running("call-7", 1, HOLDER)
+            await store.confirm_running("call-7", 1, HOLDER)
 
-    async def test_running_after_cancel(self, store: Store) -> None:
+    async def test_running_after_cancel(self, store: RedisStore) -> None:
         """A join that was cancelled while its runner started never gets a bot."""
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
         assert (await store.leave(session_id="call-7")).outcome == "cancelled"
         with pytest.raises(ConflictError):
-            await store.running("call-7", 1, HOLDER)
+            await store.confirm_running("call-7", 1, HOLDER)
 
-    async def test_running_elsewhere(self, store: Store) -> None:
+    async def test_running_elsewhere(self, store: RedisStore) -> None:
         """Another runner than the assigned one is refused."""
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
         with pytest.raises(ConflictError):
-            await store.running("call-7", 1, Holder("r9", "http://127.0.0.1:9", "warm", 1))
+            await store.confirm_running("call-7", 1, Holder("r9", "http://127.0.0.1:9", "warm", 1))
 
-    async def test_running_too_late(self, store: Store) -> None:
+    async def test_running_too_late(self, store: RedisStore) -> None:
         """What would run after its deadline does not: its caller is told that it has expired."""
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
         await store._client.hset(store.keys.session("call-7"), "deadline_ms", 1)
         with pytest.raises(ConflictError):
-            await store.running("call-7", 1, HOLDER)
+            await store.confirm_running("call-7", 1, HOLDER)
 
-    async def test_a_failover_that_lost_running(self, store: Store) -> None:
+    async def test_a_failover_that_lost_running(self, store: RedisStore) -> None:
         """A renewal of what a failover has thrown back to starting makes it run again."""
         await run(store)
         await store._client.hset(store.keys.session("call-7"), "state", "starting")
@@ -319,7 +321,7 @@ class TestHolder:
         assert (await store.session("call-7")).state == "running"
         assert await store.expire_overdue() == []
 
-    async def test_adopted(self, store: Store) -> None:
+    async def test_adopted(self, store: RedisStore) -> None:
         """A Redis that has lost its memory takes a session from its holder, as it was."""
         told = Launch("call-7", "webrtc:demo", epoch=5, user_id="u-1", attempt=2)
         assert await store.adopt(told, HOLDER) == "held"
@@ -331,7 +333,7 @@ class TestHolder:
         assert (await store.recover("call-7", 5)).epoch == 6
         assert await store.adopt(told, HOLDER) == "lost"
 
-    async def test_not_adopted(self, store: Store) -> None:
+    async def test_not_adopted(self, store: RedisStore) -> None:
         """A room that was granted to another meanwhile is not given back."""
         await accept(store, "other")
         assert await store.adopt(Launch("call-7", "webrtc:demo", epoch=5), HOLDER) == "lost"
@@ -341,7 +343,7 @@ class TestHolder:
         await store.finish("third", 2, "cancelled")
         assert await store.adopt(told, HOLDER) == "lost"
 
-    async def test_renew(self, store: Store) -> None:
+    async def test_renew(self, store: RedisStore) -> None:
         """Each verdict is about one lease, in the order asked."""
         await run(store)
         await run(store, "b", "webrtc:b")
@@ -357,7 +359,7 @@ class TestHolder:
         )
         assert verdicts == ["held", "lost", "stop", "unknown", "lost"]
 
-    async def test_finish_needs_the_epoch(self, store: Store) -> None:
+    async def test_finish_needs_the_epoch(self, store: RedisStore) -> None:
         """A holder that was replaced ends nothing."""
         epoch = await run(store)
         await expire_lease(store)
@@ -366,7 +368,7 @@ class TestHolder:
         assert (await store.session("call-7")).state == "queued"
 
     @pytest.mark.parametrize("reason", sorted(REASONS))
-    async def test_finish_leaves_nothing(self, store: Store, reason: str) -> None:
+    async def test_finish_leaves_nothing(self, store: RedisStore, reason: str) -> None:
         """Every reason leads to its state and frees room, lease, keepalive and queue."""
         epoch = await run(store)
         assert await store.finish("call-7", epoch, reason, "why")
@@ -381,25 +383,25 @@ class TestHolder:
             assert not await store._client.exists(key)
         for key in (store.keys.leases, store.keys.deadlines, store.keys.live):
             assert await store._client.zcard(key) == 0
-        assert await store.depth() == 0
+        assert await store.queue_depth() == 0
         assert await store._client.hget(store.keys.session("call-7"), "launch") is None
         assert await store._client.pttl(store.keys.session("call-7")) > 0
 
 
 class TestLeave:
-    async def test_absent(self, store: Store) -> None:
+    async def test_absent(self, store: RedisStore) -> None:
         """Leaving what is not there is no error."""
         assert (await store.leave(session_id="never")).outcome == "absent"
         assert (await store.leave(room="webrtc:empty", force=True)).outcome == "absent"
 
-    async def test_queued(self, store: Store) -> None:
+    async def test_queued(self, store: RedisStore) -> None:
         """A queued session is cancelled at once, and its entry leaves the queue."""
         await accept(store)
         assert (await store.leave(session_id="call-7")).outcome == "cancelled"
         assert (await store.session("call-7")).reason == "cancelled"
-        assert await store.depth() == 0
+        assert await store.queue_depth() == 0
 
-    async def test_not_holder(self, store: Store) -> None:
+    async def test_not_holder(self, store: RedisStore) -> None:
         """Only the holder's session id ends what is in the room."""
         await run(store)
         with pytest.raises(NotHolderError):
@@ -409,18 +411,18 @@ class TestLeave:
 
 
 class TestRecover:
-    async def test_held(self, store: Store) -> None:
+    async def test_held(self, store: RedisStore) -> None:
         """A lease that has not run out is nobody's to take."""
         epoch = await run(store)
         assert (await store.recover("call-7", epoch)).outcome == "held"
 
-    async def test_refused_but_it_runs(self, store: Store) -> None:
+    async def test_refused_but_it_runs(self, store: RedisStore) -> None:
         """A start whose answer was lost after success is left alone: its bot is in the room."""
         epoch = await run(store)
         assert (await store.recover("call-7", epoch, "refused")).outcome == "held"
         assert (await store.session("call-7")).state == "running"
 
-    async def test_unstarted(self, store: Store) -> None:
+    async def test_unstarted(self, store: RedisStore) -> None:
         """A hand-over that was lost is made again, without counting as a death, in the same time."""
         await store.register(RUNNER)
         await accept(store)
@@ -432,7 +434,7 @@ class TestRecover:
         assert (again.outcome, again.epoch, again.attempt) == ("queued", 2, 1)
         assert (await store.session("call-7")).deadline_ms == deadline
 
-    async def test_twice_then_failed(self, store: Store) -> None:
+    async def test_twice_then_failed(self, store: RedisStore) -> None:
         """A session is handed on twice at most, each time under a higher epoch."""
         epoch = await run(store)
         for attempt in (2, 3):
@@ -442,19 +444,19 @@ class TestRecover:
             assert recovered.epoch > epoch
             epoch = recovered.epoch
             await store.assign("call-7", epoch)
-            await store.running("call-7", epoch, HOLDER)
+            await store.confirm_running("call-7", epoch, HOLDER)
         await expire_lease(store)
         assert (await store.recover("call-7", epoch)).reason == "runner_lost"
         assert (await store.session("call-7")).state == "failed"
 
     @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
-    async def test_frees_the_slot(self, store: Store, why: RecoverWhy) -> None:
+    async def test_frees_the_slot(self, store: RedisStore, why: RecoveryCause) -> None:
         """Whatever a session is taken from its runner for: the runner's slot returns, once."""
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
         if why == "died":
-            await store.running("call-7", 1, HOLDER)
+            await store.confirm_running("call-7", 1, HOLDER)
         assert await store.free_slots() == RUNNER.capacity - 1
         await expire_lease(store)
         for _ in range(2):
@@ -463,13 +465,13 @@ class TestRecover:
         assert await store._client.smembers(store.keys.runner_sessions("r1")) == set()
 
     @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
-    async def test_fences(self, store: Store, why: RecoverWhy) -> None:
+    async def test_fences(self, store: RedisStore, why: RecoveryCause) -> None:
         """What is taken from a runner has a new epoch everywhere; the old holder does nothing more."""
         await store.register(RUNNER)
         await accept(store)
         await store.assign("call-7", 1)
         if why == "died":
-            await store.running("call-7", 1, HOLDER)
+            await store.confirm_running("call-7", 1, HOLDER)
         await expire_lease(store)
         recovered = await store.recover("call-7", 1, why)
         assert (recovered.outcome, recovered.epoch) == ("queued", 2)
@@ -480,13 +482,13 @@ class TestRecover:
         assert entry[1]["epoch"] == "2"
         await store.assign("call-7", 2)
         with pytest.raises(StaleEpochError):
-            await store.running("call-7", 1, HOLDER)
+            await store.confirm_running("call-7", 1, HOLDER)
         assert await store.renew([Renewal("call-7", 1, HOLDER)]) == ["lost"]
         assert not await store.finish("call-7", 1, "left")
         assert (await store.recover("call-7", 1, why)).outcome == "gone"
         assert (await store.session("call-7")).state == "starting"
 
-    async def test_asked_to_stop(self, store: Store) -> None:
+    async def test_asked_to_stop(self, store: RedisStore) -> None:
         """A session that was asked to end is not handed on when its runner dies."""
         epoch = await run(store)
         await store.leave(session_id="call-7")
@@ -495,14 +497,14 @@ class TestRecover:
         record = await store.session("call-7")
         assert (record.state, record.reason) == ("ended", "left")
 
-    async def test_suspects(self, store: Store) -> None:
+    async def test_suspects(self, store: RedisStore) -> None:
         """Only sessions whose lease has run out are suspect."""
         await run(store)
         await run(store, "b", "webrtc:b")
         await expire_lease(store, "b")
         assert [item.record.session_id for item in await store.suspects()] == ["b"]
 
-    async def test_expire(self, store: Store) -> None:
+    async def test_expire(self, store: RedisStore) -> None:
         """What does not run by its deadline is expired; what runs is not."""
         await accept(store)
         await run(store, "b", "webrtc:b")
@@ -514,7 +516,7 @@ class TestRecover:
 
 
 class TestLooking:
-    async def test_pages(self, store: Store) -> None:
+    async def test_pages(self, store: RedisStore) -> None:
         """Pages go from the newest to the oldest, and hold each session once."""
         for i in range(7):
             await accept(store, f"s{i}", f"webrtc:{i}", user_id=f"u{i % 2}")
@@ -532,7 +534,7 @@ class TestLooking:
         assert {record.session_id for record in page} == {"s1", "s3", "s5"}
 
     @pytest.mark.parametrize("limit", [1, 2, 3])
-    async def test_pages_within_a_millisecond(self, store: Store, limit: int) -> None:
+    async def test_pages_within_a_millisecond(self, store: RedisStore, limit: int) -> None:
         """Sessions of one moment are paged through as all others are."""
         for i in range(9):
             await accept(store, f"s{i}", f"webrtc:{i}")
@@ -547,7 +549,7 @@ class TestLooking:
                 break
         assert seen == [f"s{i}" for i in reversed(range(9))]
 
-    async def test_changes(self, store: Store) -> None:
+    async def test_changes(self, store: RedisStore) -> None:
         """Every change of state is told, the last one with its reason."""
         async with store.changes() as changes:
             epoch = await run(store)
@@ -570,7 +572,7 @@ class TestLooking:
 
 
 class TestAnEndThatWasNotWritten:
-    async def test_it_is_written_once_its_lease_has_run_out(self, store: Store) -> None:
+    async def test_it_is_written_once_its_lease_has_run_out(self, store: RedisStore) -> None:
         """The end of a call counts, however late it is written, as long as nobody took the session."""
         epoch = await run(store)
         await expire_lease(store)
@@ -578,7 +580,7 @@ class TestAnEndThatWasNotWritten:
         assert (await store.recover("call-7", epoch)).outcome == "gone"
         assert (await store.session("call-7")).reason == "bot_finished"
 
-    async def test_by_the_same_token_it_is_the_same_end(self, store: Store) -> None:
+    async def test_by_the_same_token_it_is_the_same_end(self, store: RedisStore) -> None:
         """A runner that did not hear the answer asks again, and hears that it was its end."""
         epoch = await run(store)
         for _ in range(2):
@@ -586,7 +588,7 @@ class TestAnEndThatWasNotWritten:
         assert not await store.finish("call-7", epoch, "bot_crashed", by="of-an-operator")
         assert (await store.session("call-7")).reason == "bot_finished"
 
-    async def test_it_comes_too_late(self, store: Store) -> None:
+    async def test_it_comes_too_late(self, store: RedisStore) -> None:
         """Once the session was handed to another runner, the old one's end changes nothing."""
         epoch = await run(store)
         await expire_lease(store)

@@ -18,11 +18,11 @@ from cordboard.contract.errors import (
     TooManySessionsError,
 )
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, Limits, Renewal, RunnerInfo, Store, open_store
-from cordboard.store.index import Claim
+from cordboard.store import Holder, JoinLimits, RedisStore, Registration, Renewal, open_store
 from cordboard.store.keys import Keys, shard_of, shard_tags
-from cordboard.store.shards import ShardedStore
-from cordboard.store.slots import ENOUGH, Seen, homes, shares
+from cordboard.store.sharding.index import Claim
+from cordboard.store.sharding.slots import ENOUGH, Seen, homes, shares
+from cordboard.store.sharding.store import ShardedStore
 from redis_support import Primaries, primaries, watched
 
 SHARDS = 3
@@ -57,7 +57,7 @@ def room(shard: int) -> str:
     return next(name for name in names if shard_of(name, SHARDS) == shard)
 
 
-async def join(store: Store, session_id: str, where: str, **over: Any) -> Any:
+async def join(store: RedisStore, session_id: str, where: str, **over: Any) -> Any:
     return await store.accept(Launch(session_id, where, epoch=1, **over), queue_max=100)
 
 
@@ -66,7 +66,7 @@ async def run(store: ShardedStore, session_id: str, where: str) -> int:
     accepted = await join(store, session_id, where)
     shard = store.shards[shard_of(where, SHARDS)]
     await shard.assign(session_id, accepted.epoch, job_name="job")
-    await store.running(session_id, accepted.epoch, HOLDER, room=where)
+    await store.confirm_running(session_id, accepted.epoch, HOLDER, room=where)
     return int(accepted.epoch)
 
 
@@ -103,7 +103,7 @@ class TestTable:
         accepted = await join(plane, "call-7", where)
         assert (accepted.reused, accepted.epoch) == (False, 1)
         assert (await plane.session("call-7")).room_url == where
-        assert [await one.depth() for one in plane.shards] == [
+        assert [await one.queue_depth() for one in plane.shards] == [
             int(number == shard) for number in range(SHARDS)
         ]
 
@@ -168,7 +168,7 @@ class TestTable:
             assert all(
                 isinstance(one, SessionInUseError | StoreUnavailableError) for one in refused
             )
-            live = [await shard.live() for shard in plane.shards]
+            live = [await shard.live_count() for shard in plane.shards]
             assert sum(live) == 1
             assert (await plane.leave(session_id="a")).outcome == "cancelled"
 
@@ -356,21 +356,21 @@ class TestSlots:
 
     async def test_shared_out(self, plane: ShardedStore) -> None:
         """A runner's slots are shared out evenly; none is lost, none is there twice."""
-        assert await plane.register(RunnerInfo("r", "http://r", capacity=8)) == 8
+        assert await plane.register(Registration("r", "http://r", capacity=8)) == 8
         free = await self._free(plane, "r")
         assert sum(free) == 8
         assert max(free) - min(free) <= 1
 
     async def test_moved_to_where_joins_wait(self, plane: ShardedStore) -> None:
         """All slots of a runner can be had by the rooms of one shard, one after another."""
-        runner = RunnerInfo("r", "http://r", capacity=5)
+        runner = Registration("r", "http://r", capacity=5)
         await plane.register(runner)
         taken = 0
         for number in range(7):
             accepted = await join(plane, f"s{number}", room(1))
             shard = plane.shards[1]
             if (await shard.assign(f"s{number}", accepted.epoch)).outcome == "none":
-                assert await plane.lacks_slots("r") is (taken < 5)
+                assert await plane.needs_rebalancing("r") is (taken < 5)
                 await plane.register(runner)
                 await shard.assign(f"s{number}", accepted.epoch)
             taken += (await plane.session(f"s{number}")).state == "starting"
@@ -380,7 +380,7 @@ class TestSlots:
     async def test_never_claimed_twice(self, plane: ShardedStore) -> None:
         """Joins, ends and moves race: no more slots are taken than there are; in the end all are free."""
         capacity = 7
-        runner = RunnerInfo("r", "http://r", capacity=capacity)
+        runner = Registration("r", "http://r", capacity=capacity)
         await plane.register(runner)
         held: set[str] = set()
         most = 0
@@ -416,10 +416,10 @@ class TestSlots:
 
     async def test_many_runners(self, plane: ShardedStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """Many runners beat where they are at home alone; yet one shard's joins can have all slots."""
-        monkeypatch.setattr("cordboard.store.slots.ENOUGH", 1)
+        monkeypatch.setattr("cordboard.store.sharding.slots.ENOUGH", 1)
         async with contextlib.AsyncExitStack() as stack:
             runners = {
-                RunnerInfo(f"r{n}", f"http://r{n}", capacity=2): await stack.enter_async_context(
+                Registration(f"r{n}", f"http://r{n}", capacity=2): await stack.enter_async_context(
                     open_store(plane.url, shards=SHARDS)
                 )
                 for n in range(6)
@@ -444,22 +444,22 @@ class TestSlots:
                 epoch = (await join(plane, sid, where)).epoch
                 while (await plane.shards[1].assign(sid, epoch)).outcome == "none":
                     for runner, store in runners.items():
-                        if await store.lacks_slots(runner.runner_id):
+                        if await store.needs_rebalancing(runner.runner_id):
                             await store.register(runner)
                 taken += 1
             assert [await shard.free_slots() for shard in plane.shards] == [0, 0, 0]
 
-    async def test_the_dead_are_forgotten(self, store: Store) -> None:
+    async def test_the_dead_are_forgotten(self, store: RedisStore) -> None:
         """A runner that was killed leaves nothing in the pool, though none of its slots was free."""
-        await store.register(RunnerInfo("dead", "http://dead", capacity=0))
+        await store.register(Registration("dead", "http://dead", capacity=0))
         await store._client.zadd(store.keys.runners, {"dead": 1})  # its last beat is long ago
-        await store.register(RunnerInfo("r", "http://r", capacity=1))
+        await store.register(Registration("r", "http://r", capacity=1))
         for key in (store.keys.runners, store.keys.runner_free):
             assert await store._client.zrange(key, 0, -1) == ["r"]
 
     async def test_a_late_offer(self, plane: ShardedStore) -> None:
         """An offer that arrives after a later one gives no slot back that went elsewhere."""
-        runner = RunnerInfo("r", "http://r", capacity=6)
+        runner = Registration("r", "http://r", capacity=6)
         await plane.register(runner)
         (before, _) = await plane.shards[0].pressure("r")
         await plane.shards[0].offer(runner, turn=1)
@@ -467,8 +467,8 @@ class TestSlots:
 
     async def test_draining(self, plane: ShardedStore) -> None:
         """A runner that drains offers nothing in any shard, and one that stops is forgotten."""
-        await plane.register(RunnerInfo("r", "http://r", capacity=6))
-        await plane.register(RunnerInfo("r", "http://r", capacity=6, draining=True))
+        await plane.register(Registration("r", "http://r", capacity=6))
+        await plane.register(Registration("r", "http://r", capacity=6, draining=True))
         assert [await shard.free_slots() for shard in plane.shards] == [0] * SHARDS
         await plane.unregister("r")
 
@@ -507,10 +507,10 @@ async def test_one_shard_on_a_cluster(three: Primaries) -> None:
     async with open_store(three.url) as store:
         await store.ping()
         where = f"webrtc:{next(_numbers)}"
-        await store.register(RunnerInfo("r", "http://r", capacity=1))
+        await store.register(Registration("r", "http://r", capacity=1))
         epoch = (await join(store, "one", where)).epoch
         assert (await store.assign("one", epoch)).outcome == "assigned"
-        assert await store.leased() == 1
+        assert await store.leased_count() == 1
         assert await store.suspects() == []
         await store.finish("one", epoch, "left")
         await store.unregister("r")
@@ -539,18 +539,18 @@ async def test_what_the_server_can_do(plane: ShardedStore) -> None:
     """It is asked of each shard's own server, of a cluster's primaries, too."""
     await plane.check_permitted()
     await plane.check_writable()
-    assert await plane.evicting_policy() is None
+    assert await plane.eviction_policy() is None
     for shard in plane.shards:
         assert (await shard._info("memory"))["maxmemory_policy"] == "noeviction"
         assert await shard.tidy() == 0
-    assert await plane.slots() == 0
-    await plane.register(RunnerInfo("r1", "http://r1", capacity=7))
-    assert await plane.slots() == 7
+    assert await plane.warm_slots() == 0
+    await plane.register(Registration("r1", "http://r1", capacity=7))
+    assert await plane.warm_slots() == 7
 
 
 async def test_a_bound_over_shards(plane: ShardedStore) -> None:
     """A user's sessions of all shards count, and so does each end."""
-    limits = Limits(per_user=3)
+    limits = JoinLimits(per_user=3)
 
     async def ask(number: int) -> Any:
         launch = Launch(f"s{number}", room(number % SHARDS), epoch=1, user_id="ada")

@@ -226,7 +226,7 @@ def test_options_that_are_none(url: str) -> None:
 
 def test_how_far_a_server_is_believed() -> None:
     """By default its certificate and its name are looked at; both can be left."""
-    from cordboard.store.connect import _parts, _tls
+    from cordboard.store.redis_url import _parts, _tls
 
     assert _tls(_parts("rediss+cluster://a:1")) == {"ssl": True}
     off = _tls(_parts("rediss+cluster://a:1?ssl_check_hostname=false&ssl_cert_reqs=none"))

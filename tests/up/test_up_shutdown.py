@@ -6,7 +6,7 @@ from cordboard.contract.errors import CordboardError
 from cordboard.contract.launch import Launch
 from cordboard.gateway.app import create_app
 from cordboard.settings import CONTROL_SECRET, Settings
-from cordboard.store import Store
+from cordboard.store import RedisStore
 from cordboard.up import shutdown
 from cordboard.up.shutdown import end_live_sessions
 from tests_support import served
@@ -15,7 +15,7 @@ SECRET = "s3cret"
 
 
 async def test_more_sessions_than_a_page_holds(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All pages are asked for: none of a full queue is left to end as a lost one."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
@@ -29,7 +29,7 @@ async def test_more_sessions_than_a_page_holds(
     assert {(one.state, one.reason) for one in found} == {("cancelled", "cancelled")}
 
 
-async def test_a_gateway_that_has_gone(store: Store) -> None:
+async def test_a_gateway_that_has_gone(store: RedisStore) -> None:
     """It is said in words; whoever stops goes on."""
     with pytest.raises(CordboardError, match="did not end the live sessions"):
         await end_live_sessions("http://127.0.0.1:9", SECRET)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cordboard.contract.launch import Launch
 from cordboard.settings import CONTROL_SECRET
-from cordboard.store import Holder, RunnerInfo, Store
+from cordboard.store import Holder, RedisStore, Registration
 from cordboard.store.keys import Keys
 from parts_support import make
 
@@ -141,7 +141,7 @@ class Parts:
         self.stopping = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             for part in ROUTES:
-                store = Store(url, Keys(f"fuzz-{part}"))
+                store = RedisStore(url, Keys(f"fuzz-{part}"))
                 app = make(part, store, queue_max=10_000)
                 await stack.enter_async_context(app.router.lifespan_context(app))
                 self.apps[part] = app
@@ -150,11 +150,11 @@ class Parts:
             self.started.set()
             await self.stopping.wait()
 
-    async def _run_live(self, store: Store) -> None:
+    async def _run_live(self, store: RedisStore) -> None:
         await store.accept(Launch(session_id="live", room_url="webrtc:live", epoch=1), queue_max=9)
-        await store.register(RunnerInfo("r1", "http://127.0.0.1:9", capacity=9))
+        await store.register(Registration("r1", "http://127.0.0.1:9", capacity=9))
         await store.assign("live", 1)
-        await store.running("live", 1, Holder("r1", "http://127.0.0.1:9", "warm", 42))
+        await store.confirm_running("live", 1, Holder("r1", "http://127.0.0.1:9", "warm", 42))
 
     def ask(self, part: str, *words: Any) -> tuple[int, str, bytes]:
         asked = asyncio.run_coroutine_threadsafe(_ask(self.apps[part], *words), self.loop)

@@ -19,7 +19,7 @@ from cordboard.contract.launch import Launch
 from cordboard.operator.plan import Sign
 from cordboard.operator.runner_client import Answer, Runners
 from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV
-from cordboard.store import Holder, RunnerInfo, Store
+from cordboard.store import Holder, RedisStore, Registration
 from cordboard.web import runners as module
 from cordboard.web.runners import ANSWER_MAX_BYTES, RunnerClient, session_path
 from parts_support import RUNNER_URL, client, make
@@ -56,15 +56,15 @@ async def doors_opened(asked: list[Any]) -> list[tuple[str, str]]:
     return opened
 
 
-async def test_gateway_at_a_foreign_runner(store: Store, stand_in: StandIn) -> None:
+async def test_gateway_at_a_foreign_runner(store: RedisStore, stand_in: StandIn) -> None:
     """A record that names a foreign runner: offer, candidates and leave open no door elsewhere."""
     stand_in.answers = {"/offer": (200, {}), "/leave": (200, {})}
     headers = {"Authorization": f"Bearer {SECRET}"}
     async with served(make("gateway", store)) as url, aiohttp.ClientSession(url) as asking:
         await store.accept(Launch(session_id="a", room_url="webrtc:r", epoch=1), queue_max=9)
-        await store.register(RunnerInfo("r1", stand_in.url, capacity=9))
+        await store.register(Registration("r1", stand_in.url, capacity=9))
         await store.assign("a", 1)
-        await store.running("a", 1, Holder("r1", stand_in.url, "warm", 42))
+        await store.confirm_running("a", 1, Holder("r1", stand_in.url, "warm", 42))
         for method in ("POST", "PATCH"):
             await asking.request(method, "/sessions/a/offer", json={}, headers=headers)
         async with asking.get("/sessions/a/events", headers=headers) as events:

@@ -23,7 +23,7 @@ from cordboard.launchers.process import ProcessLauncher
 from cordboard.operator.plan import Sign
 from cordboard.operator.runner_client import Runners
 from cordboard.settings import Settings
-from cordboard.store import Store, open_store
+from cordboard.store import RedisStore, open_store
 from cordboard.up.supervisor import Options, Supervisor
 from cordboard.web import tls
 from cordboard.web.runners import RunnerClient, runner_session
@@ -199,7 +199,7 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["gateway", "operator", "interface"])
-async def test_authorities_that_cannot_be_used(part: str, store: Store) -> None:
+async def test_authorities_that_cannot_be_used(part: str, store: RedisStore) -> None:
     """A file of authorities that is not there ends a part at its start."""
     app = make(part, store, tls_ca="/none/ca.pem")
     with pytest.raises(SettingsError, match="CORDBOARD_TLS_CA"):

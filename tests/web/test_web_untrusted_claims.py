@@ -6,7 +6,7 @@ import pytest
 
 from cordboard.contract.launch import Launch
 from cordboard.settings import CONTROL_SECRET
-from cordboard.store import Store
+from cordboard.store import RedisStore
 from cordboard.web import auth
 from cordboard.web.session_middleware import SessionMiddleware
 from lines_support import Lines
@@ -123,7 +123,7 @@ async def test_refused_by_an_application(status: int, lines: Lines) -> None:
     assert access["meta"]["claimed"] == {"sessionId": "victim", "userId": "u-1", "userName": "Boss"}
 
 
-async def test_looking_at_a_session_is_no_part_of_it(store: Store, lines: Lines) -> None:
+async def test_looking_at_a_session_is_no_part_of_it(store: RedisStore, lines: Lines) -> None:
     """A look by others is the server's line; one that carries the id is the session's."""
     app = make("gateway", store)
     async with app.router.lifespan_context(app), client(app, headers=OURS) as asking:
@@ -143,7 +143,7 @@ async def test_looking_at_a_session_is_no_part_of_it(store: Store, lines: Lines)
     assert (served[0]["userName"], served[-1]["userName"]) == (None, "Ada")
 
 
-async def test_what_changes_a_session_is_part_of_it(store: Store, lines: Lines) -> None:
+async def test_what_changes_a_session_is_part_of_it(store: RedisStore, lines: Lines) -> None:
     """A leave, and a start at a runner, are lines of the session that their bodies name."""
     app = make("gateway", store)
     async with app.router.lifespan_context(app), client(app, headers=OURS) as asking:

@@ -130,7 +130,7 @@ def _redis(args: argparse.Namespace) -> str:
     from cordboard.contract.urls import redacted_url
     from cordboard.settings import load, running_up
     from cordboard.store import open_store
-    from cordboard.store.embedded import find_server
+    from cordboard.up.embedded import find_server
 
     settings = load(args.config)
     running = running_up()
@@ -144,7 +144,7 @@ def _redis(args: argparse.Namespace) -> str:
                 await shard.ping()
                 await shard.check_permitted()
                 await shard.check_writable()
-            return await store.evicting_policy()
+            return await store.eviction_policy()
 
     policy = asyncio.run(ask())
     if policy is not None:

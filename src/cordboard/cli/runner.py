@@ -136,7 +136,7 @@ def _runner(
     from cordboard.runner.heartbeat import Heartbeat
     from cordboard.runner.registry import Registry
     from cordboard.settings import job_identity, runner_identity
-    from cordboard.store import Limits
+    from cordboard.store import JoinLimits
     from cordboard.web import auth
     from cordboard.web.shared_settings import open_shared_store
 
@@ -160,7 +160,7 @@ def _runner(
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
     registry = Registry(host, capacity)
     bots = () if args.once else tuple(fork_server.bots)
-    limits = Limits(per_tenant=settings.sessions_per_tenant)
+    limits = JoinLimits(per_tenant=settings.sessions_per_tenant)
     return Runner(store, registry, Heartbeat(store, registry, bots), args.grace, limits)
 
 

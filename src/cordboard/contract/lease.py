@@ -47,12 +47,3 @@ class Periods:
     def silence_s(self) -> float:
         """Seconds without a renewal after which a silent holder is given up."""
         return self.lease_s * (SILENCE_S / LEASE_S)
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """One grant of one room."""
-
-    session_id: str
-    epoch: int
-    room: str

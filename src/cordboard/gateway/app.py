@@ -15,7 +15,7 @@ from cordboard.gateway.services import GatewayServices
 from cordboard.gateway.session_events import StreamCounter
 from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
-from cordboard.store import Store
+from cordboard.store import RedisStore
 from cordboard.web import health, problems, protection, shared_settings
 from cordboard.web.runners import RunnerClient, runner_session
 
@@ -29,7 +29,7 @@ Errors are `application/problem+json` (RFC 9457).
 """
 
 
-def create_app(settings: Settings, store: Store, *, local: bool = True) -> FastAPI:
+def create_app(settings: Settings, store: RedisStore, *, local: bool = True) -> FastAPI:
     """Return the gateway over a store, which it closes when it stops.
 
     Args:

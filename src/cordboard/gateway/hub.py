@@ -9,14 +9,14 @@ from typing import Final
 
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.emit import get_logger
-from cordboard.store import Change, Outage, Store
+from cordboard.store import Outage, RedisStore, StateChange
 
 RECONNECT_S: Final = 0.5
 DRAIN_S: Final = 10.0  # what waits for a session has so long, once we are asked to stop
 
 log = get_logger("hub")
 
-Waiter = asyncio.Queue[Change | None]
+Waiter = asyncio.Queue[StateChange | None]
 
 
 class Hub:
@@ -25,7 +25,7 @@ class Hub:
     A None in a queue means: look for yourself, as the connection was lost or we are asked to stop.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
         self.closes_at = math.inf  # by the loop's clock; no answer is to be waited for beyond it
@@ -58,18 +58,18 @@ class Hub:
             for shard in self._store.shards:
                 group.create_task(self._follow(shard))
 
-    async def _follow(self, shard: Store) -> None:
+    async def _follow(self, shard: RedisStore) -> None:
         outage = Outage(log, "Redis is away; joins are refused until it is back")
         while True:
             try:
                 await self._listen(shard, outage)
             except StoreUnavailableError as error:
-                outage.met(error)
+                outage.record_failure(error)
                 await asyncio.sleep(RECONNECT_S)
 
-    async def _listen(self, shard: Store, outage: Outage) -> None:
+    async def _listen(self, shard: RedisStore, outage: Outage) -> None:
         async with shard.changes() as changes:
-            outage.over()
+            outage.record_success()
             self._wake()
             async for change in changes:
                 for queue in self._waiters.get(change.session_id, ()):

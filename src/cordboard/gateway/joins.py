@@ -13,7 +13,7 @@ from cordboard.gateway import metrics
 from cordboard.gateway.hub import told
 from cordboard.gateway.schemas import JoinBody
 from cordboard.gateway.services import GatewayServices
-from cordboard.store import Accepted, Limits
+from cordboard.store import AcceptedJoin, JoinLimits
 
 LEAVE_CONFIRM_S: Final = 10.0
 RETRY_MAX_S: Final = 60
@@ -23,7 +23,7 @@ log = get_logger("gateway")
 
 async def accept(
     services: GatewayServices, body: JoinBody, session_id: str, address: str | None
-) -> Accepted:
+) -> AcceptedJoin:
     """Accept a join, and log it.
 
     Args:
@@ -58,7 +58,7 @@ async def accept(
 
 async def _accept_after_leave(
     services: GatewayServices, launch: Launch, address: str | None
-) -> Accepted:
+) -> AcceptedJoin:
     """Accept; if the room's bot is about to leave, wait for that: the caller wants a new one."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + LEAVE_CONFIRM_S
@@ -73,15 +73,15 @@ async def _accept_after_leave(
 
 
 async def _accept_or_say_when(
-    services: GatewayServices, launch: Launch, limits: Limits
-) -> Accepted:
+    services: GatewayServices, launch: Launch, limits: JoinLimits
+) -> AcceptedJoin:
     """Accept; if the queue is full, say when about half of it will have been handed over.
 
     The oldest entry's wait is the queue's depth over the rate at which it is handed over.
     """
     try:
         services.agreement.check()
-        accepted: Accepted = await services.store.accept(
+        accepted: AcceptedJoin = await services.store.accept(
             launch, queue_max=services.settings.queue_max, limits=limits
         )
     except QueueFullError as error:

@@ -26,7 +26,7 @@ from cordboard.gateway.schemas import JoinBody, LeaveBody, join_answer, session_
 from cordboard.gateway.services import GatewayServices, Services
 from cordboard.gateway.session_events import changes
 from cordboard.gateway.session_limits import ADDRESS_HEADER
-from cordboard.store import Accepted, Leave, SessionRecord
+from cordboard.store import AcceptedJoin, LeaveOutcome, SessionRecord
 from cordboard.web.event_stream import EventStream
 from cordboard.web.runners import session_path
 
@@ -99,7 +99,7 @@ async def join(
 
 
 async def _until_runs(
-    services: GatewayServices, accepted: Accepted, waiter: Waiter, wait_s: float
+    services: GatewayServices, accepted: AcceptedJoin, waiter: Waiter, wait_s: float
 ) -> dict[str, Any]:
     """Wait until the session runs or has ended; return what has changed in the answer."""
     deadline = asyncio.get_running_loop().time() + wait_s
@@ -129,7 +129,7 @@ async def leave(body: LeaveBody, services: Services) -> JSONResponse:
             hint='Send {"sessionId": ID}, or {"room_url": ROOM, "force": true}.',
         )
     adopt(session_id=body.session_id, room=body.room_url)
-    left: Leave = await services.store.leave(
+    left: LeaveOutcome = await services.store.leave(
         session_id=body.session_id, room=body.room_url, force=body.force
     )
     faults.point("gateway.leave.decided")
@@ -138,7 +138,7 @@ async def leave(body: LeaveBody, services: Services) -> JSONResponse:
     return await _left(services, left)
 
 
-async def _left(services: GatewayServices, left: Leave) -> JSONResponse:
+async def _left(services: GatewayServices, left: LeaveOutcome) -> JSONResponse:
     status: str = left.outcome
     if left.outcome == "cancelled":
         log.info("Session ended", event="session.ended", state="cancelled", reason="cancelled")
@@ -154,7 +154,7 @@ async def _left(services: GatewayServices, left: Leave) -> JSONResponse:
     return JSONResponse(answer, 202 if status == "stopping" else 200, headers)
 
 
-async def _stopped(services: GatewayServices, left: Leave) -> bool:
+async def _stopped(services: GatewayServices, left: LeaveOutcome) -> bool:
     """Ask the runner to stop the bot; wait, bounded, until the session has ended."""
     with services.hub.waiting(left.session_id) as waiter:
         asked = asyncio.create_task(_ask_to_stop(services, left))
@@ -170,7 +170,7 @@ async def _stopped(services: GatewayServices, left: Leave) -> bool:
     return True
 
 
-async def _ask_to_stop(services: GatewayServices, left: Leave) -> None:
+async def _ask_to_stop(services: GatewayServices, left: LeaveOutcome) -> None:
     path = session_path(left.session_id, "leave")
     try:
         await services.relay.ask("POST", left.runner_url, path, b"{}", timeout_s=LEAVE_CONFIRM_S)

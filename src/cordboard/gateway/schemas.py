@@ -17,7 +17,7 @@ from cordboard.contract.launch import (
     Launch,
     request_key,
 )
-from cordboard.store import Accepted, SessionRecord
+from cordboard.store import AcceptedJoin, SessionRecord
 from cordboard.web.strict_body import StrictBody
 
 
@@ -123,7 +123,7 @@ class LeaveBody(StrictBody):
     force: bool = False
 
 
-def join_answer(accepted: Accepted, requested: str) -> dict[str, Any]:
+def join_answer(accepted: AcceptedJoin, requested: str) -> dict[str, Any]:
     """Return the answer to a join."""
     answer = {
         "sessionId": accepted.session_id,

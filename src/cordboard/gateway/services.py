@@ -10,7 +10,7 @@ from cordboard.gateway.relay import Relay
 from cordboard.gateway.session_events import StreamCounter
 from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
-from cordboard.store import Agreement, Store
+from cordboard.store import RedisStore, SharedSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class GatewayServices:
     """
 
     settings: Settings
-    store: Store
+    store: RedisStore
     hub: Hub
     relay: Relay
-    agreement: Agreement
+    agreement: SharedSettings
     session_limits: SessionLimits
     streams: StreamCounter
 

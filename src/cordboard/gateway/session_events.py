@@ -11,7 +11,7 @@ from cordboard.contract.state import TERMINAL
 from cordboard.gateway.hub import Hub
 from cordboard.gateway.schemas import iso
 from cordboard.settings import Settings
-from cordboard.store import SessionRecord, Store
+from cordboard.store import RedisStore, SessionRecord
 from cordboard.web.rate_limits import TooManyRequestsError
 
 PING_S: Final = 15.0
@@ -51,7 +51,7 @@ class StreamCounter:
             del self._open[session_id]
 
 
-async def changes(hub: Hub, store: Store, session_id: str, room: str) -> AsyncIterator[bytes]:
+async def changes(hub: Hub, store: RedisStore, session_id: str, room: str) -> AsyncIterator[bytes]:
     """Yield the session's state, and each change of it until it ends or we are to stop."""
     with hub.waiting(session_id) as waiter:
         record: SessionRecord = await store.session(session_id, room=room)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cordboard.settings import Settings
-from cordboard.store import Limits, Store
+from cordboard.store import JoinLimits, RedisStore
 
 ADDRESS_HEADER: Final = "X-Client-Address"
 SLOTS_KNOWN_S: Final = 1.0  # as old as that: one look a second, however many join
@@ -25,12 +25,12 @@ class SessionLimits:
     """The limits of one gateway."""
 
     settings: Settings
-    store: Store
+    store: RedisStore
     _slots: int = 0
     _looked_at: float = float("-inf")
     _looking: asyncio.Task[int] | None = None
 
-    async def of(self, address: str | None) -> Limits:
+    async def of(self, address: str | None) -> JoinLimits:
         """Return the limits of a join.
 
         Args:
@@ -39,9 +39,9 @@ class SessionLimits:
         settings = self.settings
         per_tenant = settings.sessions_per_tenant
         if not address:
-            return Limits(per_tenant=per_tenant)
+            return JoinLimits(per_tenant=per_tenant)
         slots = await self._count_slots()
-        return Limits(
+        return JoinLimits(
             per_user=share(settings.sessions_per_user, slots),
             per_tenant=per_tenant,
             per_address=share(settings.sessions_per_address, slots),
@@ -58,7 +58,7 @@ class SessionLimits:
 
     async def _look(self) -> int:
         try:
-            self._slots = await self.store.slots() + await self.store.cold_slots()
+            self._slots = await self.store.warm_slots() + await self.store.cold_slots()
             self._looked_at = time.monotonic()
             return self._slots
         finally:

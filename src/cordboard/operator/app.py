@@ -19,13 +19,13 @@ from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import Runners
 from cordboard.operator.transfer import cold_ending_of
 from cordboard.settings import Settings
-from cordboard.store import Store
+from cordboard.store import RedisStore
 from cordboard.web import health, problems, protection, shared_settings
 from cordboard.web.runners import RunnerClient, runner_session
 
 
 def create_app(
-    settings: Settings, store: Store, launcher: Launcher | None, *, local: bool = True
+    settings: Settings, store: RedisStore, launcher: Launcher | None, *, local: bool = True
 ) -> FastAPI:
     """Return the operator: its loops run as long as the application does."""
     working: list[asyncio.Task[None]] = []

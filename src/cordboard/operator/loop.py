@@ -16,7 +16,7 @@ from cordboard.operator import metrics
 from cordboard.operator.placement import HandOver, Placer
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.transfer import PassOn
-from cordboard.store import Entry, Outage, Store
+from cordboard.store import Outage, QueueEntry, RedisStore
 
 READ_BLOCK_MS: Final = 1000
 READ_COUNT: Final = 64
@@ -41,11 +41,11 @@ class Loop:
     """
 
     consumer: str
-    store: Store
+    store: RedisStore
     placer: Placer
     sweeper: Sweeper
-    _waiting: dict[str, Entry] = field(default_factory=dict)
-    _busy: dict[asyncio.Task[None], Entry] = field(default_factory=dict)
+    _waiting: dict[str, QueueEntry] = field(default_factory=dict)
+    _busy: dict[asyncio.Task[None], QueueEntry] = field(default_factory=dict)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     _passing: PassOn = field(init=False)
@@ -78,18 +78,18 @@ class Loop:
         if self._busy:
             await asyncio.wait(self._busy, timeout=15)
         with contextlib.suppress(StoreUnavailableError):
-            await self.store.release(self.consumer, list(self._waiting))
-            await self.store.forget_consumer(self.consumer)
+            await self.store.release_entries(self.consumer, list(self._waiting))
+            await self.store.remove_consumer(self.consumer)
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         pause = 0.1
         while not self._stopping:
             try:
                 await step()
-                self._outage.over(name)
+                self._outage.record_success(name)
                 pause = 0.1
             except StoreUnavailableError as error:
-                self._outage.met(error, name)
+                self._outage.record_failure(error, name)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, PAUSE_MAX_S)
             except Exception:
@@ -102,12 +102,12 @@ class Loop:
         if room <= 0:
             await asyncio.sleep(RETRY_S)
             return
-        for entry in await self.store.entries(
+        for entry in await self.store.read_entries(
             self.consumer, count=min(room, READ_COUNT), block_ms=READ_BLOCK_MS
         ):
             self._claimed(entry)
 
-    def _claimed(self, entry: Entry) -> None:
+    def _claimed(self, entry: QueueEntry) -> None:
         if entry.entry_id in self._waiting or entry in self._busy.values():
             return
         faults.point("operator.claim")
@@ -144,7 +144,7 @@ class Loop:
             if handing_over is None:
                 full.add(bot)
 
-    async def _claim(self, entry: Entry) -> HandOver | None:
+    async def _claim(self, entry: QueueEntry) -> HandOver | None:
         try:
             return await self.placer.claim(entry)
         except StoreUnavailableError:
@@ -153,14 +153,14 @@ class Loop:
             log.exception("A join could not be placed", entry=entry.entry_id)
             return None
 
-    def _start(self, entry: Entry, handing_over: HandOver) -> None:
+    def _start(self, entry: QueueEntry, handing_over: HandOver) -> None:
         task = asyncio.create_task(
             self._hand_over(entry, handing_over), name=f"place {entry.entry_id}"
         )
         self._busy[task] = entry
         task.add_done_callback(self._busy.pop)
 
-    async def _hand_over(self, entry: Entry, handing_over: HandOver) -> None:
+    async def _hand_over(self, entry: QueueEntry, handing_over: HandOver) -> None:
         """Finish a hand-over. When it fails the entry is looked at again: the store knows best."""
         done = False
         try:
@@ -178,15 +178,15 @@ class Loop:
             await self.store.announce(self.consumer)
         await self._pass_on()
         ours = [*self._waiting, *(entry.entry_id for entry in self._busy.values())]
-        await self.store.hold(self.consumer, ours)
-        for entry in await self.store.abandoned(
+        await self.store.hold_entries(self.consumer, ours)
+        for entry in await self.store.claim_abandoned(
             self.consumer, idle_ms=ABANDONED_MS, count=READ_COUNT
         ):
             if self._passing.was_passed_on(entry):
-                await self.store.release(self.consumer, [entry.entry_id])
+                await self.store.release_entries(self.consumer, [entry.entry_id])
             else:
                 self._claimed(entry)
-        await self.store.forget_dead_consumers(CONSUMER_KEPT_MS)
+        await self.store.remove_dead_consumers(CONSUMER_KEPT_MS)
 
     async def _pass_on(self) -> None:
         """Pass on joins that this operator cannot start to operators that can."""
@@ -194,9 +194,9 @@ class Loop:
             stuck = self._passing.stuck(self._waiting.values())
             if not stuck:
                 return
-            others = set(await self.store.consumers(ABANDONED_MS)) - {self.consumer}
+            others = set(await self.store.active_consumers(ABANDONED_MS)) - {self.consumer}
             passed = [entry.entry_id for entry in self._passing.for_others(stuck, others)]
-            await self.store.release(self.consumer, passed)
+            await self.store.release_entries(self.consumer, passed)
             for entry_id in passed:
                 del self._waiting[entry_id]
 
@@ -221,7 +221,7 @@ class Loop:
             del self.placer.cold[session_id]
 
 
-def _age(entry: Entry) -> tuple[int, int]:
+def _age(entry: QueueEntry) -> tuple[int, int]:
     """The order in which joins were accepted."""
     at_ms, _, number = entry.entry_id.partition("-")
     return int(at_ms), int(number or 0)

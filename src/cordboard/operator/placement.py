@@ -14,7 +14,7 @@ from cordboard.emit import get_logger
 from cordboard.launchers import Launcher, has_bot
 from cordboard.operator import metrics
 from cordboard.operator.runner_client import Answer, Runners
-from cordboard.store import Assignment, Entry, Store
+from cordboard.store import Assignment, QueueEntry, RedisStore
 
 REFUSAL_PAUSE_S: Final = 2.0  # a runner that refused has another idea of its capacity than we
 COLD_PAUSE_S: Final = 0.25  # before a launcher without room is asked again
@@ -47,7 +47,7 @@ class Placer:
         cold: Cold starts of this operator that need looking at: session, epoch and name.
     """
 
-    store: Store
+    store: RedisStore
     runners: Runners
     launcher: Launcher | None
     placement: str = "spread"
@@ -55,7 +55,7 @@ class Placer:
     cold: dict[str, tuple[int, str]] = field(default_factory=dict)
     _refused_until: dict[str, float] = field(default_factory=dict)
 
-    async def claim(self, entry: Entry) -> HandOver | None:
+    async def claim(self, entry: QueueEntry) -> HandOver | None:
         """Decide where an entry goes; return what is left to do, or None when nothing is free.
 
         What is left (the runner's answer, a cold start) takes time, and others need not wait for it.
@@ -86,7 +86,7 @@ class Placer:
         """Say whether it may be a cold start whose operator died in the middle of it."""
         return given.state == "starting" and self.launcher is not None
 
-    async def _start(self, entry: Entry, launch: Launch, given: Assignment) -> bool:
+    async def _start(self, entry: QueueEntry, launch: Launch, given: Assignment) -> bool:
         with bound_context(context_of(launch)):
             faults.point("operator.start.before")
             answer, why = await self.runners.start(given.runner_url, launch)
@@ -97,7 +97,7 @@ class Placer:
                 log.info("Session handed over", event="launch.assigned", runner=given.runner_id)
         return True
 
-    def _cold(self, entry: Entry, launch: Launch) -> HandOver | None:
+    def _cold(self, entry: QueueEntry, launch: Launch) -> HandOver | None:
         """Return what starts a cold runner, when it is its turn."""
         launcher = self.launcher
         if launcher is None or not has_bot(launcher, launch.bot):
@@ -115,7 +115,7 @@ class Placer:
 
         return start
 
-    async def _start_cold(self, launcher: Launcher, entry: Entry, launch: Launch) -> bool:
+    async def _start_cold(self, launcher: Launcher, entry: QueueEntry, launch: Launch) -> bool:
         if not await launcher.room_for_more():
             self.turn.again_at = time.monotonic() + COLD_PAUSE_S
             return False
@@ -164,10 +164,10 @@ class Placer:
             )
         return recovery.outcome
 
-    async def _bury(self, entry: Entry) -> None:
+    async def _bury(self, entry: QueueEntry) -> None:
         """Put what cannot be read aside; the session that it names, if any, will not start."""
         log.error("An entry of the queue cannot be read", entry=entry.entry_id, why=entry.problem)
-        await self.store.bury(entry)
+        await self.store.dead_letter(entry)
         sid, epoch = entry.fields.get("session_id", ""), entry.fields.get("epoch", "")
         if (
             sid

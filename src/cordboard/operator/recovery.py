@@ -17,8 +17,8 @@ from cordboard.launchers import Launcher
 from cordboard.operator import metrics
 from cordboard.operator.plan import CROWD_WAIT_S, Action, Finding, Sign, decide, is_crowd
 from cordboard.operator.runner_client import Runners, Told
-from cordboard.store import Expired, SessionRecord, Store, Suspect
-from cordboard.store.launches import RecoverWhy
+from cordboard.store import ExpiredSession, RedisStore, SessionRecord, Suspect
+from cordboard.store.queue import RecoveryCause
 
 BATCH: Final = 500
 CROWD_PERCENT: Final = 50
@@ -44,7 +44,7 @@ class Sweeper:
         figures: What each shard was seen to hold, shared by this operator's sweepers.
     """
 
-    store: Store
+    store: RedisStore
     runners: Runners
     launcher: Launcher | None
     crowd_percent: int = CROWD_PERCENT
@@ -64,16 +64,16 @@ class Sweeper:
         suspects = await self.store.suspect_count()
         await self._look_at_suspects(suspects)
         self.figures[self.store.keys.tag] = metrics.Figures(
-            await self.store.depth(),
+            await self.store.queue_depth(),
             await self.store.oldest_wait_s(),
-            await self.store.live(),
+            await self.store.live_count(),
             await self.store.free_slots(),
             suspects,
         )
         metrics.show(self.figures.values())
 
     async def _look_at_suspects(self, suspects: int) -> None:
-        leased = await self.store.leased()
+        leased = await self.store.leased_count()
         if self._must_wait(suspects, leased):
             return
         found = await self._suspects() if suspects else []
@@ -122,7 +122,7 @@ class Sweeper:
             )
             return await self._recover(record, "died") != "held"
 
-    async def _told_expired(self, expired: Expired) -> None:
+    async def _told_expired(self, expired: ExpiredSession) -> None:
         metrics.expiries.inc()
         with bound_context(context_of(expired.record)):
             log.warning(
@@ -153,7 +153,7 @@ class Sweeper:
                 await self._write_end(record, told)
                 return
             faults.point("operator.recover")
-            why: RecoverWhy = "died" if action is Action.RECOVER else "unstarted"
+            why: RecoveryCause = "died" if action is Action.RECOVER else "unstarted"
             await self._recover(record, why, finding)
 
     async def _write_end(self, record: SessionRecord, told: Told) -> None:
@@ -207,7 +207,7 @@ class Sweeper:
         return Told(Sign.HOLDS if status == "alive" else Sign.SILENT)
 
     async def _recover(
-        self, record: SessionRecord, why: RecoverWhy, finding: Finding | None = None
+        self, record: SessionRecord, why: RecoveryCause, finding: Finding | None = None
     ) -> str:
         recovery = await self.store.recover(record.session_id, record.epoch, why)
         metrics.recoveries.labels(recovery.outcome).inc()

@@ -12,7 +12,7 @@ from typing import Final
 
 from cordboard.contract.operator_name import can_start_cold, cold_suffix
 from cordboard.launchers import Launcher, has_bot
-from cordboard.store import Entry
+from cordboard.store import QueueEntry
 
 WAIT_S: Final = 1.0  # a warm runner may be free in a moment
 KEEP_OFF_S: Final = 5.0  # the others look every second
@@ -35,7 +35,7 @@ class PassOn:
     _since: dict[str, float] = field(default_factory=dict)
     _passed: dict[str, float] = field(default_factory=dict)
 
-    def stuck(self, waiting: Iterable[Entry]) -> list[Entry]:
+    def stuck(self, waiting: Iterable[QueueEntry]) -> list[QueueEntry]:
         """Return what has waited here for a while and cannot be started cold by this operator."""
         now = time.monotonic()
         ours = [
@@ -46,7 +46,7 @@ class PassOn:
         self._since = {one.entry_id: self._since.get(one.entry_id, now) for one in ours}
         return [entry for entry in ours if now - self._since[entry.entry_id] >= WAIT_S]
 
-    def for_others(self, stuck: Iterable[Entry], operators: Iterable[str]) -> list[Entry]:
+    def for_others(self, stuck: Iterable[QueueEntry], operators: Iterable[str]) -> list[QueueEntry]:
         """Return what one of these operators can start, and note that it is passed on."""
         names = list(operators)
         passed = [
@@ -61,7 +61,7 @@ class PassOn:
         } | {entry.entry_id: now for entry in passed}
         return passed
 
-    def was_passed_on(self, entry: Entry) -> bool:
+    def was_passed_on(self, entry: QueueEntry) -> bool:
         """Return whether an entry that comes back was passed on to others a moment ago."""
         at = self._passed.get(entry.entry_id)
         return at is not None and time.monotonic() - at < KEEP_OFF_S

@@ -35,7 +35,7 @@ from cordboard.runner.bot_session import BotSession
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 from cordboard.settings import Settings
-from cordboard.store import Limits, RunnerInfo, Store
+from cordboard.store import JoinLimits, RedisStore, Registration
 from cordboard.store.limits import UNLIMITED
 from cordboard.web import auth, health, problems, protection, shared_settings
 from cordboard.web.strict_body import StrictBody
@@ -122,11 +122,11 @@ class Runner:
         limits: The limits of a session that is started here without a gateway.
     """
 
-    store: Store
+    store: RedisStore
     registry: Registry
     heartbeat: Heartbeat
     grace_s: float
-    limits: Limits = UNLIMITED
+    limits: JoinLimits = UNLIMITED
 
     async def start(self, body: StartBody) -> BotSession:
         """Start the session that was asked for."""
@@ -160,7 +160,7 @@ class Runner:
     async def _claim(self, launch: Launch) -> Launch:
         """Take the room for a start that no gateway has accepted, as someone asked us directly."""
         host = self.registry.host
-        info = RunnerInfo(host.runner_id, host.url, self.registry.capacity)
+        info = Registration(host.runner_id, host.url, self.registry.capacity)
         accepted = await self.store.accept(
             launch, queue_max=1_000_000, runner=info, limits=self.limits
         )

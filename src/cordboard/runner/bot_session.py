@@ -26,7 +26,7 @@ from cordboard.runner.lease_guard import LeasePage, steady
 from cordboard.runner.output_capture import OutputCapture
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.session_end import write_end
-from cordboard.store import Holder, Store
+from cordboard.store import Holder, RedisStore
 
 CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
@@ -45,7 +45,7 @@ Status = Literal["starting", "running", "stopping", "ended"]
 class Host:
     """What a session needs of its runner."""
 
-    store: Store
+    store: RedisStore
     fork_server: ForkServer
     runner_id: str
     url: str
@@ -138,7 +138,7 @@ class BotSession:
             child = await self._fork()
             faults.point("runner.fork.after")
             asked_at = steady()
-            await self.host.store.running(
+            await self.host.store.confirm_running(
                 self.launch.session_id, self.launch.epoch, self.holder, room=self.launch.room_url
             )
         except BaseException:

@@ -14,7 +14,7 @@ from cordboard.runner import metrics
 from cordboard.runner.bot_session import BotSession
 from cordboard.runner.lease_guard import steady
 from cordboard.runner.registry import Registry
-from cordboard.store import Outage, Renewal, RunnerInfo, Store
+from cordboard.store import Outage, RedisStore, Registration, Renewal
 
 RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short
 WATCH_S: Final = 0.5
@@ -33,7 +33,7 @@ class Heartbeat:
         registered: Set once the store has heard of this runner.
     """
 
-    store: Store
+    store: RedisStore
     registry: Registry
     bots: tuple[str, ...]
     registered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +77,7 @@ class Heartbeat:
         while True:
             await asyncio.sleep(LEND_S)
             with contextlib.suppress(Exception):  # a beat tells of it
-                if await self.store.lacks_slots(self.registry.host.runner_id):
+                if await self.store.needs_rebalancing(self.registry.host.runner_id):
                     await self._register()
 
     async def beat(self) -> bool:
@@ -86,14 +86,14 @@ class Heartbeat:
             all_renewed = await self._renew()
             await self._register()
         except StoreUnavailableError as error:
-            self._outage.met(error)
+            self._outage.record_failure(error)
             return False
         except Exception:  # whatever it is: without beats every bot here would end
             log.exception("A round of the heartbeat failed")
             return False
         if not all_renewed:
             return False
-        self._outage.over()
+        self._outage.record_success()
         return True
 
     async def _renew(self) -> bool:
@@ -142,7 +142,7 @@ class Heartbeat:
             return
         host = self.registry.host
         await self.store.register(
-            RunnerInfo(
+            Registration(
                 host.runner_id,
                 host.url,
                 self.registry.offered,

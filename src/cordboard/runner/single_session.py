@@ -101,10 +101,10 @@ async def _launch(runner: Runner, context: Context) -> Launch:
         try:
             launch = await runner.store.launch_record(context.session_id, context.epoch)
         except StoreUnavailableError as error:
-            outage.met(error)
+            outage.record_failure(error)
             await asyncio.sleep(RETRY_S)
         else:
-            outage.over()
+            outage.record_success()
             return launch
 
 

@@ -1,42 +1,42 @@
 """Redis: the only room that speaks it. One Lua script per decision, one method per script."""
 
-from cordboard.store.agreement import Agreement
-from cordboard.store.client import Store, open_store
-from cordboard.store.connection import token
-from cordboard.store.limits import Limits
+from cordboard.store.client import RedisStore, open_store
+from cordboard.store.connection import new_token
+from cordboard.store.limits import JoinLimits
 from cordboard.store.outage import Outage
-from cordboard.store.values import (
-    Accepted,
+from cordboard.store.records import (
+    AcceptedJoin,
     Assignment,
-    Change,
-    Entry,
-    Expired,
+    ExpiredSession,
     Holder,
-    Leave,
-    Recovery,
+    LeaveOutcome,
+    QueueEntry,
+    RecoveryOutcome,
+    Registration,
     Renewal,
-    RunnerInfo,
     SessionRecord,
+    StateChange,
     Suspect,
 )
+from cordboard.store.shared_settings import SharedSettings
 
 __all__ = [
-    "Accepted",
-    "Agreement",
+    "AcceptedJoin",
     "Assignment",
-    "Change",
-    "Entry",
-    "Expired",
+    "ExpiredSession",
     "Holder",
-    "Leave",
-    "Limits",
+    "JoinLimits",
+    "LeaveOutcome",
     "Outage",
-    "Recovery",
+    "QueueEntry",
+    "RecoveryOutcome",
+    "RedisStore",
+    "Registration",
     "Renewal",
-    "RunnerInfo",
     "SessionRecord",
-    "Store",
+    "SharedSettings",
+    "StateChange",
     "Suspect",
+    "new_token",
     "open_store",
-    "token",
 ]

@@ -5,15 +5,15 @@ from typing import Self
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.lease import LEASE_S
-from cordboard.store.checks import Checks
-from cordboard.store.index import Index
 from cordboard.store.keys import RECORD_KEPT_S, Keys, shard_tags
-from cordboard.store.launches import Launches
+from cordboard.store.queue import Launches
 from cordboard.store.rooms import Rooms
-from cordboard.store.standby import Standby
+from cordboard.store.runners import Standby
+from cordboard.store.server_checks import Checks
+from cordboard.store.sharding.index import Index
 
 
-class Store(Rooms, Launches, Standby, Index, Checks):
+class RedisStore(Rooms, Launches, Standby, Index, Checks):
     """One shard of the session plane in Redis; an asynchronous context manager.
 
     Every method raises ``StoreUnavailableError`` while Redis is away.
@@ -31,18 +31,18 @@ class Store(Rooms, Launches, Standby, Index, Checks):
         await self.close()
 
     @property
-    def shards(self) -> tuple["Store", ...]:
+    def shards(self) -> tuple["RedisStore", ...]:
         """The shards, each by itself; most planes have this one alone."""
         return (self,)
 
-    async def lacks_slots(self, runner_id: str) -> bool:  # noqa: ARG002 - for a sharded store
+    async def needs_rebalancing(self, runner_id: str) -> bool:  # noqa: ARG002 - for a sharded store
         """Say whether a runner's slots are in one shard while joins wait in another."""
         return False
 
 
 def open_store(
     url: str, *, shards: int = 1, lease_s: float = LEASE_S, record_kept_s: float = RECORD_KEPT_S
-) -> Store:
+) -> RedisStore:
     """Return the store at ``url``; it connects when it is first used.
 
     Args:
@@ -57,7 +57,7 @@ def open_store(
     if shards < 1:
         raise SettingsError(f"CORDBOARD_SHARDS is {shards}: at least 1 is needed.")
     if shards == 1:
-        return Store(url, Keys(shard_tags(1)[0], lease_s, record_kept_s))
-    from cordboard.store.shards import ShardedStore
+        return RedisStore(url, Keys(shard_tags(1)[0], lease_s, record_kept_s))
+    from cordboard.store.sharding.store import ShardedStore
 
     return ShardedStore(url, shards, lease_s, record_kept_s)

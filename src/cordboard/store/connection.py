@@ -16,15 +16,15 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from cordboard import faults
 from cordboard.contract.lease import Periods
 from cordboard.contract.urls import redacted_url
-from cordboard.store.connect import (
+from cordboard.store.errors import mapped_errors
+from cordboard.store.keys import Keys
+from cordboard.store.redis_url import (
     ANSWER_TIMEOUT_S,
     CONNECTIONS_MAX,
     connect,
     is_cluster,
     node_client,
 )
-from cordboard.store.keys import Keys
-from cordboard.store.refusals import our_errors
 
 SCRIPTS: Final = (
     "accept",
@@ -154,7 +154,7 @@ class Shard:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        with our_errors(self.url):
+        with mapped_errors(self.url):
             yield
 
     async def _run(self, script: str, key: str, *args: str | float) -> Any:
@@ -209,6 +209,6 @@ async def _has_sharded_channels(client: Any) -> bool:
     return bool(await client.eval("return redis.REDIS_VERSION_NUM and 1 or 0", 0))
 
 
-def token() -> str:
+def new_token() -> str:
     """Return a token of one call: a script that is sent twice answers the same to the same token."""
     return secrets.token_hex(8)

@@ -13,7 +13,7 @@ from cordboard.contract.launch import Launch
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class JoinLimits:
     """The limits for one join; 0 means no limit.
 
     Attributes:
@@ -29,7 +29,7 @@ class Limits:
     address: str = ""
 
 
-UNLIMITED = Limits()
+UNLIMITED = JoinLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Count:
     elsewhere: int = 0
 
 
-def counts(launch: Launch, limits: Limits = UNLIMITED) -> Iterator[Count]:
+def counts(launch: Launch, limits: JoinLimits = UNLIMITED) -> Iterator[Count]:
     """Yield the sets in which a launch counts."""
     tenant, user = launch.tenant_id or "", launch.user_id or ""
     if user:

@@ -23,7 +23,7 @@ class Outage:
         self._tasks: set[str] = set()
         self._since = self._said_at = 0.0
 
-    def met(self, error: StoreUnavailableError, task: str = "") -> None:
+    def record_failure(self, error: StoreUnavailableError, task: str = "") -> None:
         """Note that a task found Redis away."""
         now = time.monotonic()
         if not self._tasks:
@@ -34,7 +34,7 @@ class Outage:
             self._log.warning("Redis is still away", seconds=round(now - self._since), error=error)
         self._tasks.add(task)
 
-    def over(self, task: str = "") -> None:
+    def record_success(self, task: str = "") -> None:
         """Note that a task was answered; it is over when all that had met it were."""
         if task not in self._tasks:
             return

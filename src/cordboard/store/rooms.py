@@ -16,11 +16,11 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch, decode, encode, record_fields
 from cordboard.contract.lease import RenewalResult
 from cordboard.contract.state import REASONS
-from cordboard.store.connection import token
-from cordboard.store.index import WITHOUT, Claim, in_use, used
-from cordboard.store.limits import UNLIMITED, Count, Limits, counts
+from cordboard.store.connection import new_token
+from cordboard.store.limits import UNLIMITED, Count, JoinLimits, counts
+from cordboard.store.records import AcceptedJoin, Holder, LeaveOutcome, Registration, Renewal
 from cordboard.store.sessions import Sessions
-from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo
+from cordboard.store.sharding.index import WITHOUT, Claim, in_use, used
 
 TOO_MANY_RETRY_S: Final = (
     10  # a caller's own session has to end first: no sooner than a call is short
@@ -36,9 +36,9 @@ class Rooms(Sessions):
         launch: Launch,
         *,
         queue_max: int,
-        runner: RunnerInfo | None = None,
-        limits: Limits = UNLIMITED,
-    ) -> Accepted:
+        runner: Registration | None = None,
+        limits: JoinLimits = UNLIMITED,
+    ) -> AcceptedJoin:
         """Decide one join (contract, section 4): a new session, or the live one that it met.
 
         Args:
@@ -55,7 +55,7 @@ class Rooms(Sessions):
         """
         answer = await self.ask_accept(
             launch,
-            token(),
+            new_token(),
             queue_max=queue_max,
             runner=runner,
             counted=list(counts(launch, limits)),
@@ -69,7 +69,7 @@ class Rooms(Sessions):
         *,
         queue_max: int,
         counted: Sequence[Count],
-        runner: RunnerInfo | None = None,
+        runner: Registration | None = None,
         claim: Claim = WITHOUT,
     ) -> list[Any]:
         """Run the script; with a ``claim`` it may also answer that one is needed, or is no more."""
@@ -102,7 +102,7 @@ class Rooms(Sessions):
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
-    ) -> Leave:
+    ) -> LeaveOutcome:
         """End a session for its caller; a running bot is marked, anything else cancelled at once.
 
         Raises:
@@ -114,11 +114,11 @@ class Rooms(Sessions):
             session_id or "",
             room or "",
             "1" if force else "0",
-            token(),
+            new_token(),
         )
         match answer:
             case ["absent"]:
-                return Leave("absent", session_id or "", room or "")
+                return LeaveOutcome("absent", session_id or "", room or "")
             case ["not_holder", holder]:
                 raise NotHolderError(
                     f"Session {session_id} does not hold the room.",
@@ -126,9 +126,9 @@ class Rooms(Sessions):
                     extra={"room_url": room, "holder": holder},
                 )
             case [outcome, sid, its_room, epoch, url]:
-                return Leave(outcome, sid, its_room, epoch, url)
+                return LeaveOutcome(outcome, sid, its_room, epoch, url)
             case _:
-                return Leave("cancelled", answer[1], answer[2], answer[3])
+                return LeaveOutcome("cancelled", answer[1], answer[2], answer[3])
 
     async def launch_record(self, session_id: str, epoch: int) -> Launch:
         """Return what a cold runner is to run.
@@ -147,7 +147,7 @@ class Rooms(Sessions):
             raise _stale(session_id, epoch, int(current))
         return replace(decode(text), epoch=epoch, attempt=int(attempt or 1))
 
-    async def running(
+    async def confirm_running(
         self,
         session_id: str,
         epoch: int,
@@ -260,16 +260,16 @@ class Rooms(Sessions):
             state,
             reason,
             detail or "",
-            by or token(),
+            by or new_token(),
         )
         return bool(answer)
 
 
-def accepted(launch: Launch, answer: Sequence[Any]) -> Accepted:
+def accepted(launch: Launch, answer: Sequence[Any]) -> AcceptedJoin:
     """Return what the answer of ``accept`` means; raises as it does."""
     match answer:
         case ["new", epoch, created_ms]:
-            return Accepted(
+            return AcceptedJoin(
                 launch.session_id,
                 launch.room_url,
                 "queued",
@@ -278,7 +278,7 @@ def accepted(launch: Launch, answer: Sequence[Any]) -> Accepted:
                 created_ms=created_ms,
             )
         case ["reused", holder, state, epoch, created_ms, stopping, _]:
-            return Accepted(
+            return AcceptedJoin(
                 holder,
                 launch.room_url,
                 state,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from cordboard.contract.errors import InvalidValueError, NotFoundError, StoreUnavailableError
 from cordboard.contract.state import LIVE, State
 from cordboard.store.connection import Shard
-from cordboard.store.values import Change, SessionRecord, record_from_hash
+from cordboard.store.records import SessionRecord, StateChange, record_from_hash
 
 _PAGE_SCAN_MAX: Final = 1000  # records looked at for one page, however few of them match
 
@@ -82,13 +82,13 @@ class Sessions(Shard):
         return page, f"{after[0]}|{after[1]}"
 
     @asynccontextmanager
-    async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
+    async def changes(self) -> AsyncIterator[AsyncIterator[StateChange]]:
         """Listen to changes of state; those after the block is entered are all seen."""
         with self._errors():
             async with self._subscribed(self.keys.changes) as pubsub:
                 yield self._listen(pubsub)
 
-    async def _listen(self, pubsub: Any) -> AsyncIterator[Change]:
+    async def _listen(self, pubsub: Any) -> AsyncIterator[StateChange]:
         with self._errors():
             while True:
                 message = await pubsub.get_message(timeout=1.0)
@@ -126,8 +126,8 @@ def no_session(session_id: str) -> NotFoundError:
     )
 
 
-def _change(text: str) -> Change:
-    return Change(**json.loads(text))
+def _change(text: str) -> StateChange:
+    return StateChange(**json.loads(text))
 
 
 def _parse_cursor(cursor: str | None) -> tuple[str, tuple[float, str]]:

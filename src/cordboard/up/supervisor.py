@@ -29,9 +29,9 @@ from cordboard.settings import (
     is_inspection_allowed,
 )
 from cordboard.store import open_store
-from cordboard.store.embedded import EmbeddedServer
 from cordboard.up.component import Part
 from cordboard.up.component_logs import Lines
+from cordboard.up.embedded import EmbeddedServer
 from cordboard.up.ports import HOST, free_ports
 from cordboard.up.secret_socket import Orphans, SecretSocket
 from cordboard.up.state import StateFile

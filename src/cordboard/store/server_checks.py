@@ -40,7 +40,7 @@ class Checks(Shard):
                 "all.",
             )
 
-    async def evicting_policy(self) -> str | None:
+    async def eviction_policy(self) -> str | None:
         """Return the policy with which the server evicts keys when its memory is full.
 
         None where it gives none away, or does not tell.

@@ -16,7 +16,7 @@ from typing import Final
 from cordboard.contract.errors import SessionInUseError, SessionUsedError
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import RECOVERIES_MAX
-from cordboard.store.connection import Shard, token
+from cordboard.store.connection import Shard, new_token
 from cordboard.store.keys import CLAIM_KEPT_S
 
 
@@ -47,7 +47,7 @@ class Index(Shard):
 
     async def claim(self, launch: Launch, shard: int) -> Claim:
         """Claim an id for a shard; return whose it is."""
-        ours = Claim(shard, token(), fresh=True)
+        ours = Claim(shard, new_token(), fresh=True)
         if await self.tell(launch, ours):
             return ours
         key, kept = self.keys.session_shard(launch.session_id), self._kept_ms(launch)

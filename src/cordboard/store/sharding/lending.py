@@ -6,22 +6,22 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from cordboard.store.client import Store
-from cordboard.store.gather import all_values, ask_all, some_value
+from cordboard.store.client import RedisStore
 from cordboard.store.keys import shard_of
-from cordboard.store.slots import LOOKS_A_SECOND, Seen, are_ill_shared, homes, shares
-from cordboard.store.values import RunnerInfo
+from cordboard.store.records import Registration
+from cordboard.store.sharding.gather import all_values, ask_all, some_value
+from cordboard.store.sharding.slots import LOOKS_A_SECOND, Seen, are_ill_shared, homes, shares
 
 
-class Lending(Store):
+class Lending(RedisStore):
     """A runner's view of all shards.
 
     Args:
         shards: The shards.
     """
 
-    def __init__(self, shards: tuple[Store, ...]) -> None:
-        # Not that of Store: what a caller asks of no certain shard has to fail.
+    def __init__(self, shards: tuple[RedisStore, ...]) -> None:
+        # Not that of RedisStore: what a caller asks of no certain shard has to fail.
         self._shards = shards
         self._shares: dict[str, list[int]] = {}
         self._moving = asyncio.Lock()
@@ -30,7 +30,7 @@ class Lending(Store):
         self._is_wanted = False  # by a shard that is no home, or while one of those is away
         self._looks_at = 0.0
 
-    async def register(self, runner: RunnerInfo) -> int:
+    async def register(self, runner: Registration) -> int:
         """Tell all shards that a warm runner lives, and share its free slots out among them.
 
         Raises:
@@ -69,7 +69,7 @@ class Lending(Store):
         self._runners = most * len(seen) // homes_each
 
     async def _raise_shares(
-        self, runner: RunnerInfo, wanted: list[int], seen: Sequence[Seen | None]
+        self, runner: Registration, wanted: list[int], seen: Sequence[Seen | None]
     ) -> None:
         """Raise shares by no more than lowering has brought: a slot may have been taken meanwhile."""
         held = self._shares[runner.runner_id]
@@ -84,11 +84,11 @@ class Lending(Store):
         await self._set_shares(runner, raised, wanted)
 
     async def _set_shares(
-        self, runner: RunnerInfo, numbers: Iterable[int], wanted: Sequence[int]
+        self, runner: Registration, numbers: Iterable[int], wanted: Sequence[int]
     ) -> None:
         await ask_all(self._set_share(number, runner, wanted[number]) for number in numbers)
 
-    async def _set_share(self, number: int, runner: RunnerInfo, share: int) -> Seen:
+    async def _set_share(self, number: int, runner: Registration, share: int) -> Seen:
         """Tell one shard its share; what it may believe is never more than what is noted here."""
         held = self._shares[runner.runner_id]
         held[number] = max(held[number], share)  # until it has answered: the answer may be lost
@@ -98,7 +98,7 @@ class Lending(Store):
         held[number] = max(share, used)  # those in use cannot be taken away
         return Seen(used, waiting, runners)
 
-    async def lacks_slots(self, runner_id: str) -> bool:
+    async def needs_rebalancing(self, runner_id: str) -> bool:
         """Say whether a runner's slots are in one shard while joins wait in another.
 
         The more runners there are, the more rarely each one looks.

@@ -11,11 +11,11 @@ from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.launch import Launch, decode
 from cordboard.contract.operator_name import max_cold_runners
 from cordboard.contract.state import RECOVERIES_MAX
-from cordboard.store.connection import token
+from cordboard.store.connection import new_token
+from cordboard.store.errors import is_existing_group, is_missing_group
 from cordboard.store.keys import GROUP
-from cordboard.store.refusals import is_existing_group, is_missing_group
+from cordboard.store.records import Assignment, ExpiredSession, QueueEntry, RecoveryOutcome, Suspect
 from cordboard.store.sessions import Sessions
-from cordboard.store.values import Assignment, Entry, Expired, Recovery, Suspect
 
 REFUSALS_MAX: Final = 50  # a backstop: long before, the deadline ends a session nobody takes
 DEAD_LETTERS_MAX: Final = 1000
@@ -23,13 +23,13 @@ OPERATOR_LIVES_MS: Final = 30_000  # it announces itself each second; a restart 
 RELEASED_IDLE_MS: Final = 3_600_000
 _LAST_ID: Final = "18446744073709551615-0"  # the greatest of a stream
 
-RecoverWhy = Literal["died", "unstarted", "refused"]
+RecoveryCause = Literal["died", "unstarted", "refused"]
 
 
 class Launches(Sessions):
     """The queue by consumer group, and the operator's decisions."""
 
-    async def entries(self, consumer: str, *, count: int, block_ms: int) -> list[Entry]:
+    async def read_entries(self, consumer: str, *, count: int, block_ms: int) -> list[QueueEntry]:
         """Read new entries of the launch queue for one consumer of the group."""
         with self._errors():
             try:
@@ -45,7 +45,7 @@ class Launches(Sessions):
                 return []
         return [_entry(item) for _, items in found or [] for item in items]
 
-    async def abandoned(self, consumer: str, *, idle_ms: int, count: int) -> list[Entry]:
+    async def claim_abandoned(self, consumer: str, *, idle_ms: int, count: int) -> list[QueueEntry]:
         """Take over entries that another consumer read and never finished."""
         with self._errors():
             try:
@@ -59,7 +59,7 @@ class Launches(Sessions):
                 return []
         return [_entry(item) for item in answer[1] if item[1]]
 
-    async def hold(self, consumer: str, entry_ids: Sequence[str]) -> None:
+    async def hold_entries(self, consumer: str, entry_ids: Sequence[str]) -> None:
         """Say that this consumer still works on entries, so that nobody takes them over."""
         if entry_ids:
             with self._errors():
@@ -67,7 +67,7 @@ class Launches(Sessions):
                     self.keys.launches, GROUP, consumer, 0, list(entry_ids), justid=True
                 )
 
-    async def release(self, consumer: str, entry_ids: Sequence[str]) -> None:
+    async def release_entries(self, consumer: str, entry_ids: Sequence[str]) -> None:
         """Say that this consumer does not work on entries any more: whoever looks takes them over."""
         if entry_ids:
             with self._errors():
@@ -88,7 +88,7 @@ class Launches(Sessions):
             if not is_existing_group(error):
                 raise
 
-    async def forget_consumer(self, consumer: str) -> None:
+    async def remove_consumer(self, consumer: str) -> None:
         """Remove a consumer that stops and has nothing left to do."""
         with self._errors():
             try:
@@ -111,7 +111,7 @@ class Launches(Sessions):
                 await pipe.execute()
                 faults.point("acknowledge.after")
 
-    async def bury(self, entry: Entry) -> None:
+    async def dead_letter(self, entry: QueueEntry) -> None:
         """Move an entry that cannot be read to the dead letters, with the reason."""
         letter = {**entry.fields, "problem": entry.problem, "entry": entry.entry_id}
         with self._errors():
@@ -126,7 +126,7 @@ class Launches(Sessions):
                 pipe.xdel(self.keys.launches, entry.entry_id)
                 await pipe.execute()
 
-    async def depth(self) -> int:
+    async def queue_depth(self) -> int:
         """Return how many accepted joins wait for a runner."""
         with self._errors():
             return int(await self._client.xlen(self.keys.launches))
@@ -156,7 +156,7 @@ class Launches(Sessions):
             session_id,
             epoch,
             kind,
-            token(),
+            new_token(),
             job_name or "",
             placement,
             *not_to,
@@ -169,7 +169,9 @@ class Launches(Sessions):
             case _:
                 return Assignment("gone", state=answer[1])
 
-    async def recover(self, session_id: str, epoch: int, why: RecoverWhy = "died") -> Recovery:
+    async def recover(
+        self, session_id: str, epoch: int, why: RecoveryCause = "died"
+    ) -> RecoveryOutcome:
         """Take a session from a runner and queue it again, fenced by a higher epoch.
 
         Args:
@@ -186,15 +188,15 @@ class Launches(Sessions):
             why,
             RECOVERIES_MAX,
             REFUSALS_MAX,
-            token(),
+            new_token(),
         )
         match answer:
             case ["queued", new_epoch, attempt]:
-                return Recovery("queued", new_epoch, attempt)
+                return RecoveryOutcome("queued", new_epoch, attempt)
             case ["failed", reason]:
-                return Recovery("failed", reason=reason)
+                return RecoveryOutcome("failed", reason=reason)
             case _:
-                return Recovery(answer[0])
+                return RecoveryOutcome(answer[0])
 
     async def suspect_count(self) -> int:
         """Return how many sessions' leases have run out."""
@@ -211,12 +213,12 @@ class Launches(Sessions):
         records = await self._records([sid for sid, _ in found])
         return [Suspect(records[sid], now - int(score)) for sid, score in found if sid in records]
 
-    async def leased(self) -> int:
+    async def leased_count(self) -> int:
         """Return how many sessions have a lease, run out or not."""
         with self._errors():
             return int(await self._client.zcard(self.keys.leases))
 
-    async def live(self) -> int:
+    async def live_count(self) -> int:
         """Return how many sessions have not ended."""
         with self._errors():
             return int(await self._client.zcard(self.keys.live))
@@ -245,7 +247,7 @@ class Launches(Sessions):
                 if not is_missing_group(error):
                     raise
 
-    async def consumers(self, within_ms: int) -> list[str]:
+    async def active_consumers(self, within_ms: int) -> list[str]:
         """Return the consumers that have announced themselves lately, or have read something."""
         with self._errors():
             found = await self._consumer_rows()
@@ -265,9 +267,11 @@ class Launches(Sessions):
 
     async def cold_slots(self) -> int:
         """Return how many cold runners the operators that live may have at once."""
-        return sum(max_cold_runners(name) for name in await self.consumers(OPERATOR_LIVES_MS))
+        return sum(
+            max_cold_runners(name) for name in await self.active_consumers(OPERATOR_LIVES_MS)
+        )
 
-    async def forget_dead_consumers(self, idle_ms: int) -> None:
+    async def remove_dead_consumers(self, idle_ms: int) -> None:
         """Remove consumers that have nothing left and have not been heard of for long."""
         with self._errors():
             for item in await self._consumer_rows():
@@ -289,7 +293,7 @@ class Launches(Sessions):
                 break
         return removed
 
-    async def expire_overdue(self, limit: int = 100) -> list[Expired]:
+    async def expire_overdue(self, limit: int = 100) -> list[ExpiredSession]:
         """End the sessions that did not run by their deadline."""
         with self._errors():
             now = await self._now_ms()
@@ -298,18 +302,18 @@ class Launches(Sessions):
             )
         expired = []
         for sid in found:
-            answer = await self._run("expire", self.keys.session(sid), sid, token())
+            answer = await self._run("expire", self.keys.session(sid), sid, new_token())
             if answer[0] == "expired":
-                expired.append(Expired(await self.session(sid), answer[2], answer[3]))
+                expired.append(ExpiredSession(await self.session(sid), answer[2], answer[3]))
         return expired
 
 
-def _entry(item: tuple[str, Mapping[str, str]]) -> Entry:
+def _entry(item: tuple[str, Mapping[str, str]]) -> QueueEntry:
     entry_id, fields = item
     try:
-        return Entry(entry_id, _launch(fields))
+        return QueueEntry(entry_id, _launch(fields))
     except (InvalidValueError, KeyError, ValueError) as error:
-        return Entry(entry_id, None, f"{type(error).__name__}: {error}", fields)
+        return QueueEntry(entry_id, None, f"{type(error).__name__}: {error}", fields)
 
 
 def _launch(fields: Mapping[str, str]) -> Launch:

@@ -16,18 +16,31 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.lease import RenewalResult
 from cordboard.contract.state import State
 from cordboard.contract.urls import redacted_url
-from cordboard.store.client import Store
-from cordboard.store.connection import token
-from cordboard.store.gather import all_values, ask_all, ask_all_soon, some_value, wait_for_some
-from cordboard.store.hints import Hints
-from cordboard.store.index import Claim
+from cordboard.store.client import RedisStore
+from cordboard.store.connection import new_token
+from cordboard.store.errors import RETRY_AFTER_S
 from cordboard.store.keys import Keys, shard_of, shard_tags
-from cordboard.store.lending import Lending
-from cordboard.store.limits import UNLIMITED, Count, Limits, counts
-from cordboard.store.refusals import RETRY_AFTER_S
+from cordboard.store.limits import UNLIMITED, Count, JoinLimits, counts
+from cordboard.store.records import (
+    AcceptedJoin,
+    Holder,
+    LeaveOutcome,
+    Registration,
+    Renewal,
+    SessionRecord,
+)
 from cordboard.store.rooms import accepted
 from cordboard.store.sessions import no_session
-from cordboard.store.values import Accepted, Holder, Leave, Renewal, RunnerInfo, SessionRecord
+from cordboard.store.sharding.gather import (
+    all_values,
+    ask_all,
+    ask_all_soon,
+    some_value,
+    wait_for_some,
+)
+from cordboard.store.sharding.hints import Hints
+from cordboard.store.sharding.index import Claim
+from cordboard.store.sharding.lending import Lending
 
 CLAIMS_MAX: Final = 8  # tries, each of which another gateway's join for the same id has undone
 TURN_S: Final = 1.0  # far longer than a join takes where its shards are well
@@ -45,7 +58,7 @@ class ShardedStore(Lending):
     """
 
     def __init__(self, url: str, shards: int, lease_s: float, record_kept_s: float) -> None:
-        of_one = (Store(url, Keys(tag, lease_s, record_kept_s)) for tag in shard_tags(shards))
+        of_one = (RedisStore(url, Keys(tag, lease_s, record_kept_s)) for tag in shard_tags(shards))
         super().__init__(tuple(of_one))
         self.url = url
         self.periods = self._shards[0].periods
@@ -53,7 +66,7 @@ class ShardedStore(Lending):
         self._joining: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
-    def shards(self) -> tuple[Store, ...]:
+    def shards(self) -> tuple[RedisStore, ...]:
         """The shards, each by itself."""
         return self._shards
 
@@ -73,9 +86,9 @@ class ShardedStore(Lending):
         """Try every command and every kind of key, in each shard that answers."""
         some_value(await ask_all(shard.check_permitted() for shard in self._shards))
 
-    async def evicting_policy(self) -> str | None:
+    async def eviction_policy(self) -> str | None:
         """Return the first policy with which a server of a shard evicts keys; None for none."""
-        found = await ask_all(shard.evicting_policy() for shard in self._shards)
+        found = await ask_all(shard.eviction_policy() for shard in self._shards)
         return next((policy for policy in found if isinstance(policy, str)), None)
 
     # --- Joining and leaving.
@@ -85,9 +98,9 @@ class ShardedStore(Lending):
         launch: Launch,
         *,
         queue_max: int,
-        runner: RunnerInfo | None = None,
-        limits: Limits = UNLIMITED,
-    ) -> Accepted:
+        runner: Registration | None = None,
+        limits: JoinLimits = UNLIMITED,
+    ) -> AcceptedJoin:
         """Decide one join; one at a time of those that have to keep the same bound."""
         counted = list(counts(launch, limits))
         bounded = [count.name for count in counted if count.most]
@@ -121,10 +134,10 @@ class ShardedStore(Lending):
         launch: Launch,
         counted: Sequence[Count],
         queue_max: int,
-        runner: RunnerInfo | None,
-    ) -> Accepted:
+        runner: Registration | None,
+    ) -> AcceptedJoin:
         """Decide one join. The id is claimed first, unless the room is likely to refuse it."""
-        number, by = self._number(launch.room_url), token()
+        number, by = self._number(launch.room_url), new_token()
         shard, moved_from = self._shards[number], None
         claim = await self._first_claim(launch, number)
         for _ in range(CLAIMS_MAX):
@@ -167,14 +180,14 @@ class ShardedStore(Lending):
                     raise
                 break  # it lives since a moment ago where it is asked for: the room says so
             is_moved = found.shard != number
-            ours = Claim(number, token(), max(found.above, epoch))
+            ours = Claim(number, new_token(), max(found.above, epoch))
             if await home.move(launch, found.token, ours):
                 return ours, Claim(found.shard, found.token, epoch) if is_moved else None
         return Claim(number, UNCLAIMED), None
 
     async def _accepted(
         self, launch: Launch, answer: Sequence[Any], claim: Claim, moved_from: Claim | None
-    ) -> Accepted:
+    ) -> AcceptedJoin:
         """Say what was decided; put the index right after it where that is needed."""
         number = self._number(launch.room_url)
         if answer[0] == "full":
@@ -198,17 +211,17 @@ class ShardedStore(Lending):
         """Give an id back to the shard that has its record: it was moved for nothing."""
         with contextlib.suppress(SessionInUseError):  # somebody else's join has brought it to life
             await self._shards[claim.shard].retire(launch, claim.token)
-            back = Claim(moved_from.shard, token(), claim.above)
+            back = Claim(moved_from.shard, new_token(), claim.above)
             await self._home(launch.session_id).move(launch, claim.token, back)
 
     async def _tell_index(self, launch: Launch) -> None:
         """Name a live session's shard: a failover may have lost the entry."""
-        claim = Claim(self._number(launch.room_url), token())
+        claim = Claim(self._number(launch.room_url), new_token())
         await self._home(launch.session_id).tell(launch, claim)
 
-    async def slots(self) -> int:
+    async def warm_slots(self) -> int:
         """Return the slots of all shards that answer."""
-        found = await ask_all_soon(shard.slots() for shard in self._shards)
+        found = await ask_all_soon(shard.warm_slots() for shard in self._shards)
         some_value(found)
         return sum(one for one in found if isinstance(one, int))
 
@@ -220,7 +233,7 @@ class ShardedStore(Lending):
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
-    ) -> Leave:
+    ) -> LeaveOutcome:
         """End a session for its caller, in the shard of its room."""
         if room:
             shard = self._by_room(room)
@@ -228,7 +241,7 @@ class ShardedStore(Lending):
             try:
                 shard = await self._find(session_id or "")
             except NotFoundError:
-                return Leave("absent", session_id or "", "")
+                return LeaveOutcome("absent", session_id or "", "")
         return await shard.leave(session_id=session_id, room=room, force=force)
 
     async def oldest_wait_s(self) -> float:
@@ -275,12 +288,12 @@ class ShardedStore(Lending):
         """Return what a cold runner is to run."""
         return await (await self._find(session_id)).launch_record(session_id, epoch)
 
-    async def running(
+    async def confirm_running(
         self, session_id: str, epoch: int, holder: Holder, *, room: str | None = None
     ) -> None:
         """Confirm that the holder's bot may enter the room now."""
         shard = self._by_room(room) if room else await self._find(session_id)
-        await shard.running(session_id, epoch, holder)
+        await shard.confirm_running(session_id, epoch, holder)
 
     async def renew(self, renewals: Sequence[Renewal]) -> list[RenewalResult]:
         """Prolong many leases, in one round trip a shard; ``away`` where a shard does not answer."""
@@ -326,14 +339,14 @@ class ShardedStore(Lending):
     def _number(self, room: str) -> int:
         return shard_of(room, len(self._shards))
 
-    def _by_room(self, room: str) -> Store:
+    def _by_room(self, room: str) -> RedisStore:
         return self._shards[self._number(room)]
 
-    def _home(self, session_id: str) -> Store:
+    def _home(self, session_id: str) -> RedisStore:
         """The shard that has the id's entry of the index."""
         return self._shards[shard_of(session_id, len(self._shards))]
 
-    async def _find(self, session_id: str) -> Store:
+    async def _find(self, session_id: str) -> RedisStore:
         """The shard in which a session is; raises ``NotFoundError`` where there is none."""
         number = await self._home(session_id).shard_of(session_id)
         if number is None or number >= len(self._shards):

@@ -23,8 +23,8 @@ from cordboard.contract.errors import (
 )
 from cordboard.emit import get_logger
 from cordboard.store.connection import Shard
+from cordboard.store.errors import RETRY_AFTER_S
 from cordboard.store.keys import PLANE, RECORD_KEPT_S, SETTINGS_KEPT_S, Keys, shard_tags
-from cordboard.store.refusals import RETRY_AFTER_S
 
 SHARDS: Final = "CORDBOARD_SHARDS"
 LEASE: Final = "CORDBOARD_LEASE_S"
@@ -36,11 +36,11 @@ FIRST_S: Final = 1.0  # so long a part waits for the answer before it serves
 log = get_logger("settings")
 
 
-class DifferingError(SettingsError):
+class SettingsMismatchError(SettingsError):
     """Other parts run by other settings."""
 
 
-class Agreement(Shard):
+class SharedSettings(Shard):
     """What one part of a plane has agreed upon with the others, for as long as it runs.
 
     Args:
@@ -110,7 +110,7 @@ class Agreement(Shard):
         """Compare now; wait a while for parts with other settings to end.
 
         Raises:
-            DifferingError: They do not end.
+            SettingsMismatchError: They do not end.
             StoreUnavailableError: Redis is away.
         """
         loop = asyncio.get_running_loop()
@@ -118,7 +118,7 @@ class Agreement(Shard):
         while True:
             try:
                 return await self._compare()
-            except DifferingError as error:
+            except SettingsMismatchError as error:
                 if loop.time() >= give_up_at:
                     raise
                 if not is_told:
@@ -134,9 +134,9 @@ class Agreement(Shard):
                 await self._compare()
             except StoreUnavailableError:
                 pass  # what was agreed upon stays
-            except DifferingError as error:
+            except SettingsMismatchError as error:
                 self._problem = error
-                if not isinstance(was, DifferingError):
+                if not isinstance(was, SettingsMismatchError):
                     log.error("Other parts run by other settings; this one is not ready",
                               error=error.message, hint=error.hint)  # fmt: skip
             except Exception:
@@ -153,7 +153,7 @@ class Agreement(Shard):
             answer = await self._ask_all(replaces=True)
         if answer[0] == "differs":
             theirs = _pairs(answer[1])
-            raise DifferingError(
+            raise SettingsMismatchError(
                 f"{self._in_words(theirs)} ({', '.join(answer[2])}).",
                 hint="Set the same for all parts. To change it, stop all of them first: those with "
                 "another value start once the others have ended.",
@@ -177,7 +177,7 @@ class Agreement(Shard):
         """Other shards would hide what lives: it would never end.
 
         Raises:
-            DifferingError: Something does.
+            SettingsMismatchError: Something does.
         """
         if SHARDS not in theirs:
             return
@@ -186,7 +186,7 @@ class Agreement(Shard):
             for tag in shard_tags(int(theirs[SHARDS])):
                 live += await self._client.zcard(Keys(tag).live)
         if live:
-            raise DifferingError(
+            raise SettingsMismatchError(
                 f"{self._in_words(theirs)}, and {live} sessions of that plane have not ended.",
                 hint=f"Start all parts with {SHARDS}={theirs[SHARDS]} until they have, then change it.",
             )

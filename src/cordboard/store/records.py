@@ -11,7 +11,7 @@ Kind = Literal["warm", "cold"]
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedJoin:
     """The answer to a join: a new session, or the live one that it met.
 
     Attributes:
@@ -59,7 +59,7 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class RunnerInfo:
+class Registration:
     """What a warm runner says of itself every few seconds."""
 
     runner_id: str
@@ -71,7 +71,7 @@ class RunnerInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class QueueEntry:
     """An entry of the launch queue; ``launch`` is None where it could not be read."""
 
     entry_id: str
@@ -92,7 +92,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class LeaveOutcome:
     """What ``leave`` decided."""
 
     outcome: Literal["absent", "cancelled", "stopping"]
@@ -103,7 +103,7 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Recovery:
+class RecoveryOutcome:
     """What ``recover`` decided: queued again, failed for good, still held, or gone."""
 
     outcome: Literal["queued", "failed", "held", "gone"]
@@ -121,7 +121,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class ExpiredSession:
     """A session that did not run by its deadline, and who may still be about to start it."""
 
     record: "SessionRecord"
@@ -130,7 +130,7 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StateChange:
     """One change of state, as told to those who wait."""
 
     session_id: str

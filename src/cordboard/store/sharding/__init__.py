@@ -1,0 +1,1 @@
+"""Sharding: rooms spread over several shards, and one store that has them all."""
