@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from typing import Any
 
-import docs_contract
 import httpx
 import pytest
 
-import docs
 from cordboard.context import Context
 from cordboard.context.carrier import (
     inject_baggage,
