@@ -25,8 +25,8 @@ lint: dev ## ruff, mypy, import-linter, and pip-audit where its data can be reac
 bench: dev ## run the benchmarks; ARGS=startup chooses
 	@scripts/bench.sh $(ARGS)
 
-docs: dev ## write the generated pages of docs/, docs/coverage.md by running all tests, and check all links
-	@.venv/bin/python scripts/docs.py --coverage
+docs: dev ## write the generated pages of docs/ and build the site; ARGS=--coverage runs all tests for coverage.md
+	@scripts/docs.sh $(ARGS)
 
 lock: ## pin the newest allowed dependencies, with hashes
 	@requirements/lock.sh

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Pins every dependency with hashes: up.txt for `make up`, dev.txt for everything else beside it.
+# Pins every dependency with hashes: up.txt for `make up`, dev.txt for everything else beside it,
+# docs.txt for the documentation site.
 # Needs uv (https://docs.astral.sh/uv): on the PATH, in .venv, or named by UV.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,11 +16,15 @@ find_uv() {
 lock() {
     out=$1
     shift
+    compile pyproject.toml --extra local requirements/build.in "$@" -o "$out"
+}
+
+compile() {
     "$uv" pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-        --no-emit-find-links --custom-compile-command "make lock" --quiet \
-        pyproject.toml --extra local requirements/build.in "$@" -o "$out"
+        --no-emit-find-links --custom-compile-command "make lock" --quiet "$@"
 }
 
 uv=$(find_uv) || fail "uv is needed to lock the dependencies." ".venv/bin/pip install uv"
 lock requirements/up.txt
 lock requirements/dev.txt --extra kubernetes --extra otel requirements/dev.in -c requirements/up.txt
+compile requirements/docs.in -o requirements/docs.txt

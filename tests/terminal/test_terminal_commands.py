@@ -154,7 +154,7 @@ def test_make_test_runs_tests(clone: Clone) -> None:
     [
         (["make", "lint"], "All checks passed!"),
         (["make", "bench"], "== benchmarks/"),
-        (["make", "docs"], "bringing up nodes..."),
+        (["make", "docs"], "cordboard: installing"),
     ],
 )
 def test_long_verbs_begin(clone: Clone, words: list[str], seen: str) -> None:
