@@ -18,11 +18,12 @@ from unittest.mock import patch
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from cordboard import settings
 from cordboard.cli import COMMANDS
 from cordboard.contract.lease import Periods
 from cordboard.contract.record import EVENTS
 from cordboard.contract.state import LIVE, REASONS, TRANSITIONS
+from cordboard.environment import SESSION_SECRET
+from cordboard.settings.reference import setting_docs
 from cordboard.store.keys import Keys
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def make_app(part: str) -> FastAPI:
         sys.path.append(tests)
     from parts_support import make
 
-    with patch.dict(os.environ, {settings.SESSION_SECRET: "of no server"}):  # else it warns
+    with patch.dict(os.environ, {SESSION_SECRET: "of no server"}):  # else it warns
         return make(part)
 
 
@@ -326,8 +327,8 @@ def commands_table() -> str:
 def settings_table() -> str:
     """Return the table of all settings, from their declarations."""
     rows = (
-        [code(name), code(env), _default(default), doc]
-        for name, env, default, doc in settings.documented()
+        [code(doc.name), code(doc.variable), _default(doc.default), doc.meaning]
+        for doc in setting_docs()
     )
     return table(["in `cordboard.toml`", "in the environment", "default", "meaning"], rows)
 

@@ -237,4 +237,4 @@ def test_a_bot_that_no_join_could_name(alone: Path, capfd: pytest.CaptureFixture
         assert "not a valid name of a bot: 'голос'" in done.stderr
     (alone / "cordboard.toml").write_text('[bots]\n"my bot" = "b.py"\n')
     assert main(["doctor"]) == 1
-    assert "[bots] 'my bot': this is not a valid bot name." in capfd.readouterr().out
+    assert "[bots] 'my bot': invalid bot name." in capfd.readouterr().out

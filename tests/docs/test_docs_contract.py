@@ -22,7 +22,7 @@ from cordboard.contract.ids import canonical_room, is_session_id
 from cordboard.contract.launch import Launch, encode
 from cordboard.contract.record import EVENTS, KEYS, LEVELS, SERVICES
 from cordboard.contract.state import REASONS, TRANSITIONS
-from cordboard.settings import SECRET_VARIABLES
+from cordboard.environment import SECRET_VARIABLES
 from cordboard.store import Holder, RedisStore, Registration, Renewal
 from docs_support import SOURCE, codes, docs, docs_contract, first_codes, page, rows, section
 from parts_support import client, make

@@ -11,8 +11,9 @@ import pytest
 
 from cordboard import emit
 from cordboard.contract.credential import runner_credential
+from cordboard.environment import CONTROL_SECRET, CONTROL_SECRET_PREV
 from cordboard.gateway.app import create_app
-from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV, Settings
+from cordboard.settings import Settings
 from cordboard.store import Holder, RedisStore, Registration
 from tests_support import StandIn, served, until
 

@@ -10,9 +10,10 @@ import pytest
 
 from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.contract.operator_name import cold_suffix
+from cordboard.environment import CONTROL_SECRET
 from cordboard.gateway.app import create_app
 from cordboard.gateway.session_limits import ADDRESS_HEADER, SessionLimits, hashed, share
-from cordboard.settings import CONTROL_SECRET, Settings, load
+from cordboard.settings import Settings, load
 from cordboard.store import RedisStore, Registration
 from tests_support import served, until
 

@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 
 from cordboard.cli import sessions
+from cordboard.environment import CONTROL_SECRET
 from cordboard.gateway.app import create_app
-from cordboard.settings import CONTROL_SECRET, Settings
+from cordboard.settings import Settings
 from cordboard.store import RedisStore
 from tests_support import served
 

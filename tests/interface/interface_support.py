@@ -12,9 +12,10 @@ import aiohttp
 import pytest
 
 from cordboard.contract.ids import uuid7
+from cordboard.environment import CONTROL_SECRET, SESSION_SECRET
 from cordboard.gateway.app import create_app as create_gateway
 from cordboard.interface import app as interface
-from cordboard.settings import CONTROL_SECRET, SESSION_SECRET, Settings
+from cordboard.settings import Settings
 from cordboard.store import Holder, RedisStore, Registration
 from tests_support import served
 

@@ -11,9 +11,10 @@ import pytest
 
 from cordboard import emit
 from cordboard.contract.ids import uuid7
+from cordboard.environment import CONTROL_SECRET
 from cordboard.gateway.app import create_app as create_gateway
 from cordboard.interface.app import stop
-from cordboard.settings import CONTROL_SECRET, Settings
+from cordboard.settings import Settings
 from cordboard.store import open_store
 from interface.interface_support import SECRET, Site, an_id, open_site
 from tests_support import StandIn, served, until

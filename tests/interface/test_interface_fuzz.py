@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from cordboard import emit
 from cordboard.contract.errors import NotFoundError
+from cordboard.environment import SESSION_SECRET
 from cordboard.interface import error_texts
 from cordboard.interface.app import create_app
 from cordboard.interface.browser_log import BrowserLog
 from cordboard.interface.gateway import Answer
 from cordboard.interface.login import LoginCookies
 from cordboard.interface.session_owners import SessionOwners
-from cordboard.settings import SESSION_SECRET, Settings
+from cordboard.settings import Settings
 from interface.interface_support import an_id
 
 MINE, THEIRS, FREE = an_id("mine"), an_id("theirs"), an_id("free")

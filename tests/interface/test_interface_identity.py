@@ -8,9 +8,10 @@ import pytest
 
 from cordboard import emit
 from cordboard.contract.errors import SettingsError
+from cordboard.environment import LOGIN_SECRET
 from cordboard.interface.app import create_app
 from cordboard.interface.identity import SECRET_HEADER, require_login
-from cordboard.settings import LOGIN_SECRET, Settings
+from cordboard.settings import Settings
 from interface.interface_support import Site, an_id, open_site
 
 SECRET = "s3cret-of-the-proxy"

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from cordboard import emit
 from cordboard.contract.errors import InvalidValueError, SettingsError
+from cordboard.environment import SESSION_SECRET
 from cordboard.interface.login import (
     COOKIE,
     NAME_MAX_CHARS,
@@ -16,7 +17,6 @@ from cordboard.interface.login import (
     check_name,
     require_session_secret,
 )
-from cordboard.settings import SESSION_SECRET
 from interface.interface_support import Site, an_id
 
 FAMILY = "\U0001f469\u200d\U0001f467"

@@ -1,12 +1,16 @@
 """Settings: one file and the environment over it; unknown names are errors that help."""
 
 import os
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
-from cordboard import settings
-from cordboard.contract.errors import SettingsError
+from cordboard import environment, settings
+from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.settings.loading import FIELDS
+from cordboard.settings.reference import setting_docs
+from cordboard.settings.running import running_up
 from cordboard.up.state import StateFile
 
 
@@ -24,25 +28,27 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_defaults(tmp_path: Path) -> None:
+def test_every_setting_has_a_usable_default(tmp_path: Path) -> None:
     """Without a file and a variable there is a usable default for everything."""
-    found = settings.load()
-    assert found.redis_url is None
-    assert found.log_path == tmp_path / "state" / "cordboard" / "logs" / "local"
-    assert found.bots == {}
+    loaded = settings.load()
+    assert loaded.redis_url is None
+    assert loaded.log_path == tmp_path / "state" / "cordboard" / "logs" / "local"
+    assert loaded.bots == {}
 
 
-def test_file_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_takes_precedence_over_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file is read, bots are relative to it, and the environment wins."""
     path = write(
         tmp_path / "cordboard.toml",
         'redis_url = "redis://file"\nqueue_max = 7\ndaily_domains = ["meet.acme.org"]\n[bots]\ndefault = "bot.py"\n',
     )
     monkeypatch.setenv("REDIS_URL", "redis://env")
-    found = settings.load()
-    assert (found.redis_url, found.queue_max) == ("redis://env", 7)
-    assert found.daily_domains == ("meet.acme.org",)
-    assert found.bots == {"default": str(path.parent / "bot.py")}
+    loaded = settings.load()
+    assert (loaded.redis_url, loaded.queue_max) == ("redis://env", 7)
+    assert loaded.daily_domains == ("meet.acme.org",)
+    assert loaded.bots == {"default": str(path.parent / "bot.py")}
 
 
 @pytest.mark.parametrize(
@@ -51,14 +57,21 @@ def test_file_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("redis_ur = 'x'", "Did you mean redis_url?"),
         ("queue_max = 'x'", "a number above 0"),
         ("queue_max = true", "a number above 0"),
+        ("queue_max = 0", "a number above 0"),
+        ("queue_max = 5.0", "a number above 0"),
+        ("sessions_per_user = -1", "a number, 0 or more"),
+        ("placement = 'x'", "expected spread or pack"),
+        ("bot_landlock = 'on'", "expected auto or off"),
+        ("trusted_proxies = [1]", "expected a list of strings"),
+        ("trusted_proxies = 'x'", "expected a list of strings"),
         ("redis_url = 7", "expected a string"),
         ("bot_control_shared_secret = 'x'", "is a secret"),
         ("bots = 'x'", r"write \[bots\]"),
         ("[bots]\ndefault = 7", "a file name"),
-        ("nonsense", "not TOML"),
+        ("nonsense", "not valid TOML"),
     ],
 )
-def test_bad_file(tmp_path: Path, text: str, words: str) -> None:
+def test_invalid_file_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
     """A bad file is refused by its name, with what would do."""
     write(tmp_path / "cordboard.toml", text)
     with pytest.raises(SettingsError, match=words) as caught:
@@ -66,57 +79,57 @@ def test_bad_file(tmp_path: Path, text: str, words: str) -> None:
     assert "cordboard.toml" in str(caught.value)
 
 
-def test_missing_file() -> None:
+def test_named_file_must_exist() -> None:
     """A file that was named must be there."""
     with pytest.raises(SettingsError, match=r"Cannot read none\.toml"):
         settings.load("none.toml")
 
 
-def test_unknown_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_variable_suggests_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown variable of ours is an error that suggests the nearest."""
     monkeypatch.setenv("CORDBOARD_LOGDIR", "x")
     with pytest.raises(SettingsError, match="Did you mean CORDBOARD_LOG_DIR"):
         settings.load()
 
 
-def test_bad_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable's bad value is named with the variable."""
     monkeypatch.setenv("CORDBOARD_QUEUE_MAX", "-1")
     with pytest.raises(SettingsError, match="CORDBOARD_QUEUE_MAX"):
         settings.load()
 
 
-def test_secret_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_file_is_read_again_at_each_access(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A secret's file is read again at every look, so that rotation needs no restart."""
     path = write(tmp_path / "secret", "one\n")
-    monkeypatch.setenv(settings.CONTROL_SECRET + "_FILE", str(path))
-    found = settings.load()
-    assert found.control_secrets == ("one",)
+    monkeypatch.setenv(environment.CONTROL_SECRET + "_FILE", str(path))
+    loaded = settings.load()
+    assert loaded.control_secrets == ("one",)
     write(path, "two\n")
-    assert found.control_secrets == ("two",)
+    assert loaded.control_secrets == ("two",)
 
 
-def test_running_up(tmp_path: Path) -> None:
+def test_running_up_is_found_while_it_lives(tmp_path: Path) -> None:
     """A running `up` is found while it lives, and never afterwards, even when its file stayed."""
-    assert settings.running_up() is None
+    assert running_up() is None
     with StateFile() as state:
         state.write({"pid": 1, "addresses": {"gateway": "http://g"}})
-        found = settings.running_up()
-        assert found is not None
-        assert found.gateway_url == "http://g"
+        running = running_up()
+        assert running is not None
+        assert running.gateway_url == "http://g"
         with pytest.raises(SettingsError, match="did not give its secret"):
-            found.secrets()
+            running.secrets()
         assert state.path.stat().st_mode & 0o777 == 0o600
         text = state.path.read_text()
-    assert settings.running_up() is None
+    assert running_up() is None
     write(state.path, text)
-    assert settings.running_up() is None
+    assert running_up() is None
 
 
-def test_second_up() -> None:
+def test_second_up_names_the_first() -> None:
     """A second `up` says what already runs where."""
-    from cordboard.contract.errors import CordboardError
-
     with StateFile() as state:
         state.write({"pid": 7, "addresses": {"gateway": "http://g"}})
         with pytest.raises(CordboardError, match=r"process 7(?s:.*)http://g") as caught:
@@ -124,20 +137,22 @@ def test_second_up() -> None:
         assert "kill 7" in caught.value.hint
 
 
-def test_every_setting_is_documented() -> None:
-    """Each setting has its variable and its meaning."""
-    names = [name for name, _, _, _ in settings.documented()]
-    assert len(names) >= 8
-    assert all(doc.endswith(".") for _, _, _, doc in settings.documented())
+def test_each_setting_has_a_documentation() -> None:
+    """The string below each field is a sentence."""
+    docs = list(setting_docs())
+    assert [doc.name for doc in docs] == list(FIELDS)
+    assert all(doc.meaning.endswith(".") for doc in docs)
 
 
-def test_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_environment_has_no_secrets_and_no_local_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A runner elsewhere gets what it must share, from file and environment; no secret, no place."""
     write(
         tmp_path / "cordboard.toml", 'lease_s = 9\ndaily_domains = ["a.b", "c.d"]\nlog_dir = "x"\n'
     )
     monkeypatch.setenv("REDIS_URL", "redis://:secret@h")
-    monkeypatch.setenv(settings.CONTROL_SECRET, "secret")
+    monkeypatch.setenv(environment.CONTROL_SECRET, "secret")
     monkeypatch.setenv("CORDBOARD_KUBERNETES_IMAGE", "i")
     monkeypatch.setenv("LOG_LEVEL", "debug")
     assert settings.shared_environment(settings.load()) == {
@@ -145,32 +160,56 @@ def test_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }  # fmt: skip
 
 
-def test_kubeconfig_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubeconfig_files_are_the_existing_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All files of KUBECONFIG that are there; without it the one of the home directory."""
     one, two = (write(tmp_path / name, "") for name in ("one", "two"))
     monkeypatch.setenv("KUBECONFIG", f"{one}{os.pathsep}{tmp_path / 'none'}{os.pathsep}{two}")
-    assert settings.kubeconfig_files() == (one, two)
+    assert environment.kubeconfig_files() == (one, two)
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert settings.kubeconfig_files() == ()
+    assert environment.kubeconfig_files() == ()
     (tmp_path / ".kube").mkdir()
     home = write(tmp_path / ".kube" / "config", "")
-    assert settings.kubeconfig_files() == (home,)
+    assert environment.kubeconfig_files() == (home,)
 
 
-def test_what_was_loaded_stays() -> None:
-    """Settings are read once: no part changes another's, and none has a name that nobody knows."""
-    found = settings.Settings(queue_max=5)
-    assert found.queue_max == 5
-    with pytest.raises(AttributeError, match="queue_max is set by load"):
-        found.queue_max = 6  # type: ignore[misc]  # that is the point
-    with pytest.raises(TypeError, match="no such settings: queue_maxx"):
-        settings.Settings(queue_maxx=5)
+def test_settings_cannot_be_changed_or_misspelled() -> None:
+    """No component changes a setting of another one, and an unknown name is an error."""
+    loaded = settings.Settings(queue_max=5)
+    with pytest.raises(FrozenInstanceError):
+        loaded.queue_max = 6  # type: ignore[misc]  # that is the point
+    with pytest.raises(TypeError, match="queue_maxx"):
+        settings.Settings(queue_maxx=5)  # type: ignore[call-arg]  # that is the point
 
 
-def test_a_value_of_the_wrong_kind_shows_no_password(tmp_path: Path) -> None:
+def test_error_about_a_type_shows_no_password(tmp_path: Path) -> None:
     """What is not wanted is shown, but for the password of a URL in it."""
     file = write(tmp_path / "cordboard.toml", 'redis_url = ["redis://:hunter/2@host"]\n')
     with pytest.raises(SettingsError, match="expected a string") as raised:
         settings.load(file)
     assert "hunter" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["+5", "5.0", "1_0", " 5", "\u0665", "0", "-1", "x"])
+def test_number_in_a_variable_is_written_in_digits(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """No other form of a number is accepted."""
+    monkeypatch.setenv("CORDBOARD_QUEUE_MAX", text)
+    with pytest.raises(
+        SettingsError, match=r"CORDBOARD_QUEUE_MAX \(queue_max\): expected a number"
+    ):
+        settings.load()
+
+
+def test_list_in_a_variable_is_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blanks around a name, and empty names, do not count."""
+    monkeypatch.setenv("CORDBOARD_DAILY_DOMAINS", "a.b, c.d,,")
+    assert settings.load().daily_domains == ("a.b", "c.d")
+
+
+def test_settings_show_no_password() -> None:
+    """The URL of Redis may hold one."""
+    assert "hunter2" not in repr(settings.Settings(redis_url="redis://:hunter2@host"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.processes import adopt_orphans, children_of, is_descendant_of
-from cordboard.settings import request_secrets
+from cordboard.settings.running import request_secrets
 from cordboard.up.secret_socket import Orphans, SecretSocket
 
 SECRETS = {"control_secret": "s3cret", "redis_url": "unix://:pw@/x"}
@@ -46,7 +46,7 @@ ASK = """
 import sys
 from pathlib import Path
 from cordboard.contract.errors import SettingsError
-from cordboard.settings import request_secrets
+from cordboard.settings.running import request_secrets
 try:
     print(request_secrets(Path(sys.argv[1]))["control_secret"])
 except SettingsError as error:

@@ -4,8 +4,9 @@ import pytest
 
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.launch import Launch
+from cordboard.environment import CONTROL_SECRET
 from cordboard.gateway.app import create_app
-from cordboard.settings import CONTROL_SECRET, Settings
+from cordboard.settings import Settings
 from cordboard.store import RedisStore
 from cordboard.up import shutdown
 from cordboard.up.shutdown import end_live_sessions

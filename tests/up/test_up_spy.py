@@ -20,7 +20,7 @@ import pytest
 
 from cordboard.processes import children_of
 from cordboard.runner.landlock import landlock_version
-from cordboard.settings import request_secrets
+from cordboard.settings.running import request_secrets
 from tests_support import until
 from up_support import Up, ready
 

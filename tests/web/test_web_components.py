@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount, Route
 
-from cordboard.settings import CONTROL_SECRET
+from cordboard.environment import CONTROL_SECRET
 from cordboard.web.auth import OPEN_PATHS
 from parts_support import PARTS, client, make
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cordboard.contract.launch import Launch
-from cordboard.settings import CONTROL_SECRET
+from cordboard.environment import CONTROL_SECRET
 from cordboard.store import Holder, RedisStore, Registration
 from cordboard.store.keys import Keys
 from parts_support import make

@@ -16,9 +16,9 @@ from starlette.routing import Route
 from cordboard.contract.credential import runner_credential
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.launch import Launch
+from cordboard.environment import CONTROL_SECRET, CONTROL_SECRET_PREV
 from cordboard.operator.plan import Sign
 from cordboard.operator.runner_client import Answer, Runners
-from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV
 from cordboard.store import Holder, RedisStore, Registration
 from cordboard.web import runners as module
 from cordboard.web.runners import ANSWER_MAX_BYTES, RunnerClient, session_path

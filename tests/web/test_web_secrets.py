@@ -22,8 +22,13 @@ from itsdangerous import URLSafeSerializer
 
 from cordboard import secret_files, settings
 from cordboard.contract.errors import SettingsError
+from cordboard.environment import (
+    CONTROL_SECRET,
+    CONTROL_SECRET_PREV,
+    SECRET_VARIABLES,
+    SESSION_SECRET,
+)
 from cordboard.interface.login import ForgedError
-from cordboard.settings import CONTROL_SECRET, CONTROL_SECRET_PREV, SESSION_SECRET
 from cordboard.web import auth
 from lines_support import Lines
 from parts_support import PARTS, client, make
@@ -159,7 +164,7 @@ def _signed(key: str) -> str | bytes:
 @pytest.mark.parametrize("machine", [ControlFiles, CookieFiles])
 def test_no_file_state_opens_a_server(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Emptied, missing, half-written, renamed, a directory, unreadable: it stays closed."""
-    for name in settings.SECRET_VARIABLES:
+    for name in SECRET_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     run_state_machine_as_test(
         machine,
@@ -181,14 +186,14 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_last_good_secret_is_kept_and_told_once(file: Path, lines: Lines) -> None:
     """A fault of the file is one error line, however often it is read; then the new one counts."""
-    assert settings.secret(CONTROL_SECRET) == FIRST
+    assert settings.read_secret(CONTROL_SECRET) == FIRST
     for fault in ("", "short"):
         write(file, fault)
-        assert {settings.secret(CONTROL_SECRET) for _ in range(5)} == {FIRST}
+        assert {settings.read_secret(CONTROL_SECRET) for _ in range(5)} == {FIRST}
     file.unlink()
-    assert {settings.secret(CONTROL_SECRET) for _ in range(5)} == {FIRST}
+    assert {settings.read_secret(CONTROL_SECRET) for _ in range(5)} == {FIRST}
     write(file, "second-secret-of-24-chars")
-    assert settings.secret(CONTROL_SECRET) == "second-secret-of-24-chars"
+    assert settings.read_secret(CONTROL_SECRET) == "second-secret-of-24-chars"
     said = lines()
     assert [record["level"] for record in said] == ["error", "error", "error", "info"]
     assert FIRST not in str(said)
@@ -202,9 +207,9 @@ def test_last_good_secret_is_kept_and_told_once(file: Path, lines: Lines) -> Non
 @pytest.mark.parametrize("length", range(1, len(FIRST)))
 def test_a_beginning_of_the_last_secret_does_not_count(file: Path, length: int) -> None:
     """A file that is written anew and stops half-way keeps the whole secret, of any length."""
-    assert settings.secret(CONTROL_SECRET) == FIRST
+    assert settings.read_secret(CONTROL_SECRET) == FIRST
     write(file, FIRST[:length])
-    assert settings.secret(CONTROL_SECRET) == FIRST
+    assert settings.read_secret(CONTROL_SECRET) == FIRST
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), (" \n", "is empty")])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cordboard.contract.launch import Launch
-from cordboard.settings import CONTROL_SECRET
+from cordboard.environment import CONTROL_SECRET
 from cordboard.store import RedisStore
 from cordboard.web import auth
 from cordboard.web.session_middleware import SessionMiddleware

@@ -226,8 +226,8 @@ def _run(name: str, words: list[str]) -> int:
 
 def _refuse_inspection() -> None:
     """Hide the secrets in this process's memory and environment from other processes of this user."""
+    from cordboard.environment import is_inspection_allowed
     from cordboard.processes import disable_inspection
-    from cordboard.settings import is_inspection_allowed
 
     if not is_inspection_allowed():
         disable_inspection()

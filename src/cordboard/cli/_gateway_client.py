@@ -18,7 +18,8 @@ from cordboard.contract.errors import (
     UsageError,
 )
 from cordboard.contract.urls import check_http_url, redacted_url
-from cordboard.settings import Settings, load, running_up
+from cordboard.settings import Settings, load
+from cordboard.settings.running import running_up
 
 TIMEOUT_S: Final = 10.0
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -113,7 +114,7 @@ def _check_who_chose(settings: Settings, url: str) -> None:
         UsageError: The file may have been written by another user, and names another machine.
     """
     file = settings.config_file
-    if file is None or "gateway_url" not in settings.found or os.environ.get(GATEWAY_URL):
+    if file is None or "gateway_url" not in settings.from_file or os.environ.get(GATEWAY_URL):
         return
     if urllib.parse.urlsplit(url).hostname in LOOPBACK or _is_ours(file.stat()):
         return

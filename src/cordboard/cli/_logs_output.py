@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final, NoReturn
 
 from cordboard.contract.terminal import escape_controls, escape_controls_in_json, escape_to_one_line
+from cordboard.environment import pager_command
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
-from cordboard.settings import pager_command
 
 if TYPE_CHECKING:
     import subprocess

@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cordboard.cli._logs_settings import LogSettings, load_log_settings
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room, check_session_id
+from cordboard.environment import kubeconfig_files
 from cordboard.logs import environments
 from cordboard.logs.formats import formats_from
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources.directory import Directory, readable
 from cordboard.logs.times import duration_s, moment, timestamp
-from cordboard.settings import Settings, kubeconfig_files, load
 
 if TYPE_CHECKING:
     from cordboard.logs.where import Condition
@@ -135,8 +136,8 @@ def reader_of(args: argparse.Namespace, query: Query) -> Reader:
     Raises:
         CordboardError: There is no such environment, or a setting is off.
     """
-    settings = load(args.config)
-    reader = Reader(query, [], formats_from(settings.logs))
+    settings = load_log_settings(args.config)
+    reader = Reader(query, [], formats_from(settings.formats))
     if args.dir is not None:
         reader.sources = [Directory(args.dir)]
     else:
@@ -157,7 +158,7 @@ def lines_of(args: argparse.Namespace, session: str) -> str:
     return readable(shlex.join(["cordboard", "logs", *where, *config, "--session", session]))
 
 
-def _add_environment(reader: Reader, name: str, settings: Settings) -> None:
+def _add_environment(reader: Reader, name: str, settings: LogSettings) -> None:
     if name in settings.environments or name != environments.LOCAL:
         from pathlib import Path
 

@@ -128,7 +128,8 @@ def _redis(args: argparse.Namespace) -> str:
 
     from cordboard.contract.errors import CordboardError
     from cordboard.contract.urls import redacted_url
-    from cordboard.settings import load, running_up
+    from cordboard.settings import load
+    from cordboard.settings.running import running_up
     from cordboard.store import open_store
     from cordboard.up.embedded import find_server
 
@@ -183,7 +184,8 @@ def _log_directory(args: argparse.Namespace) -> str:
 
 def _kubernetes(args: argparse.Namespace) -> str:
     from cordboard.contract import extras
-    from cordboard.settings import kubeconfig_files, load
+    from cordboard.environment import kubeconfig_files
+    from cordboard.settings import load
 
     settings, files = load(args.config), kubeconfig_files()
     if not files and not settings.kubernetes_image:
@@ -238,7 +240,7 @@ def _bot(args: argparse.Namespace) -> str:
 
 
 def _up(_args: argparse.Namespace) -> str:
-    from cordboard.settings import running_up
+    from cordboard.settings.running import running_up
 
     running = running_up()
     if running is None:

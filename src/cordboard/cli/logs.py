@@ -414,7 +414,7 @@ def _explain(reader: "Reader") -> int:
 
 
 def _colored(stream: "IO[str]") -> bool:
-    from cordboard.settings import is_color_disabled
+    from cordboard.environment import is_color_disabled
 
     return stream.isatty() and not is_color_disabled()
 

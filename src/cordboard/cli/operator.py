@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
 def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | None":
     words = [word for bot in args.bot for word in ("--bot", bot)]
     if args.launcher == "process":
+        from cordboard.environment import child_environment
         from cordboard.launchers.process import ProcessLauncher
         from cordboard.runner.bot_file import named_bots
-        from cordboard.settings import child_environment
 
         config = ["--config", args.config] if args.config else []
         return ProcessLauncher(
@@ -97,7 +97,7 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
 
 def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]) -> "Launcher":
     from cordboard.contract import extras
-    from cordboard.settings import kubeconfig_files
+    from cordboard.environment import kubeconfig_files
 
     extras.require("serve,kubernetes", "--launcher kubernetes")
     from cordboard.kube import open_kube

@@ -131,11 +131,11 @@ def _runner(
     import secrets
     import socket
 
+    from cordboard.environment import job_identity, runner_identity
     from cordboard.runner.app import Runner
     from cordboard.runner.bot_session import Host
     from cordboard.runner.heartbeat import Heartbeat
     from cordboard.runner.registry import Registry
-    from cordboard.settings import job_identity, runner_identity
     from cordboard.store import JoinLimits
     from cordboard.web import auth
     from cordboard.web.shared_settings import open_shared_store

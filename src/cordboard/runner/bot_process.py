@@ -26,13 +26,13 @@ from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.lease import Periods
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit.pipeline import pipeline
+from cordboard.environment import SECRET_VARIABLES, preload_landlock
 from cordboard.processes import adopt_orphans, die_with_parent
 from cordboard.runner import pipes
 from cordboard.runner.landlock import confine
 from cordboard.runner.lease_guard import LeaseGuard, LeasePage
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.startup_errors import StartupErrorReporter, limit_in_words, limit_memory
-from cordboard.settings import SECRET_VARIABLES, preload_landlock
 
 log = emit.get_logger("bot")
 

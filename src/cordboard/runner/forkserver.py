@@ -25,11 +25,11 @@ from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, CordboardError, NotReadyError
 from cordboard.emit import get_logger, quiesce
+from cordboard.environment import preload_bots, set_preload_environment, without_secrets
 from cordboard.processes import END_S, adopt_orphans, children_of, kill, start_ticks
 from cordboard.runner.bot_file import LOAD_TIMEOUT_S
 from cordboard.runner.forkserver_output import ForkServerOutput
 from cordboard.runner.pipes import LINE_MAX_BYTES, BotStart
-from cordboard.settings import preload_bots, set_preload_environment, without_secrets
 
 FORKED_S: Final = 20.0
 """For a child that has its bot already: it takes milliseconds, on a busy machine seconds."""

@@ -26,6 +26,14 @@ from typing import Final, NoReturn
 
 from cordboard import emit
 from cordboard.contract.errors import BotFileError
+from cordboard.environment import (
+    PRELOAD_BARE,
+    is_inspection_allowed,
+    preload_bare,
+    preload_bots,
+    preload_landlock,
+    preload_runner,
+)
 from cordboard.processes import (
     adopt_orphans,
     die_with_parent,
@@ -35,14 +43,6 @@ from cordboard.processes import (
 from cordboard.runner.bot_file import Bot, load_bot
 from cordboard.runner.landlock import confine
 from cordboard.runner.pipes import RUNNER_ENDED, Report
-from cordboard.settings import (
-    PRELOAD_BARE,
-    is_inspection_allowed,
-    preload_bare,
-    preload_bots,
-    preload_landlock,
-    preload_runner,
-)
 
 MOST_FILES: Final = 65_536
 OOM_SCORE: Final = 500  # a machine without memory ends a bot, not the runner of all of them

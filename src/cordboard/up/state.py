@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.urls import redacted_url
-from cordboard.settings import running_up, up_state_file
+from cordboard.settings.running import running_up, up_state_file
 
 
 class StateFile:

@@ -16,18 +16,18 @@ from typing import Any, Final
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.urls import redacted_url
 from cordboard.emit import flush, get_logger
-from cordboard.processes import adopt_orphans, describe_exit_status
-from cordboard.runner.bot_file import LOAD_TIMEOUT_S
-from cordboard.settings import (
+from cordboard.environment import (
     CONTROL_SECRET,
-    SECRET_SOCKET,
     SESSION_SECRET,
     SESSION_SECRETS,
-    Settings,
     child_environment,
     clean_environment,
     is_inspection_allowed,
 )
+from cordboard.processes import adopt_orphans, describe_exit_status
+from cordboard.runner.bot_file import LOAD_TIMEOUT_S
+from cordboard.settings import Settings
+from cordboard.settings.running import UP_SOCKET_NAME
 from cordboard.store import open_store
 from cordboard.up.component import Part
 from cordboard.up.component_logs import Lines
@@ -263,7 +263,7 @@ class Supervisor:
     def _telling_secrets(self) -> Iterator[None]:
         """Give commands of this user the secrets, as long as the block runs."""
         told = {"control_secret": self.control, "redis_url": self.redis_url}
-        door = SecretSocket(self.settings.state_dir / SECRET_SOCKET, told)
+        door = SecretSocket(self.settings.state_dir / UP_SOCKET_NAME, told)
         loop = asyncio.get_running_loop()
         loop.add_reader(door, door.answer)
         try:

@@ -1,0 +1,64 @@
+"""Settings of the interface."""
+
+from dataclasses import dataclass
+
+from cordboard.settings.kinds import Positive
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class InterfaceSettings:
+    """The interface's address, its login, and the limits on one person's requests."""
+
+    interface_url: str | None = None
+    """The address under which people open the interface, such as https://voice.example.org. With
+    https the login's cookie is sent over TLS only, browsers are told to use TLS only (HSTS), and
+    requests for other hosts get 421. Set it if a proxy stands in front of the interface."""
+
+    interface_login: str | None = None
+    """How people sign in: `name` accepts everybody who types a name, which is not authentication;
+    `header` takes the name from a proxy that has authenticated the person. It has no default beyond
+    loopback, so that nobody opens an interface to everybody by mistake; on loopback it is `name`."""
+
+    interface_login_header: str = "X-Forwarded-User"
+    """With the login `header`: the request header that holds the user's name. The default is the one
+    that oauth2-proxy and most other proxies send."""
+
+    interface_people_per_address: Positive = 10
+    """Factor by which the limits of one client address on joins, offers, streams and log lines
+    exceed those of one person: an office shares an address, and a login by name costs nothing."""
+
+    interface_joins_per_minute: Positive = 10
+    """Joins of one person per minute. A person who tries again after each failure sends about
+    six."""
+
+    interface_offers_per_minute: Positive = 60
+    """WebRTC offers and batches of candidates of one person per minute. A call sends one offer and
+    about five batches."""
+
+    interface_logins_per_minute: Positive = 30
+    """Attempts to sign in from one client address per minute: enough for a class that starts at the
+    same time, too few for a program that makes up names by the thousand."""
+
+    interface_streams_per_user: Positive = 8
+    """Event streams that one person may have open at once. A page has one during a call, and
+    browsers open at most six over HTTP/1.1."""
+
+    interface_log_lines_per_s: Positive = 200
+    """Log lines per second of one person's browsers, with a burst of 20 s' worth: twice what a page
+    keeps through an outage. A call sends about 40 lines in all."""
+
+    interface_log_bytes_per_s: Positive = 65_536
+    """Bytes of log lines per second of one person's browsers, with a burst of 32 s' worth (2 MiB):
+    twice what a page keeps through an outage."""
+
+    interface_log_total_bytes_per_s: Positive = 1_048_576
+    """Bytes of log lines per second of all browsers together, so that the log files of `up` (384 MB
+    per component) hold at least six minutes, and days in normal use."""
+
+    interface_max_duration_s: Positive = 1800
+    """Seconds after which a call that was started in the interface ends; a page that is left open
+    must not occupy a bot for hours. The gateway's own default is 4 h."""
+
+    interface_hosts: tuple[str, ...] = ()
+    """Host names besides localhost that an interface on loopback accepts in requests, for a proxy or
+    a tunnel that forwards its own host name. All others are refused (DNS rebinding)."""

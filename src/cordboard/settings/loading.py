@@ -1,0 +1,180 @@
+"""Reads ``cordboard.toml`` and the environment, and checks every name and value."""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+import msgspec
+
+from cordboard import faults
+from cordboard.contract.errors import SettingsError
+from cordboard.contract.ids import is_bot_name
+from cordboard.contract.redaction import redact
+from cordboard.environment import (
+    DUMPABLE,
+    FAULTS,
+    INTERNAL,
+    SECRET_NAMES,
+    SECRET_VARIABLES,
+    config_path,
+)
+from cordboard.settings.kinds import AutoOrOff, Limit, Placement, Positive
+from cordboard.settings.model import SECTIONS, Settings
+
+FIELDS: Final[dict[str, Field[Any]]] = {
+    item.name: item for section in SECTIONS for item in fields(section)
+}
+"""Each setting's field by its name, in the order of the documentation."""
+
+_TYPES: Final = get_type_hints(Settings, include_extras=True)
+_EXPECTED: Final[dict[Any, str]] = {
+    Positive: "a number above 0",
+    Limit: "a number, 0 or more",
+    tuple[str, ...]: "a list of strings",
+    Placement: "spread or pack",
+    AutoOrOff: "auto or off",
+}
+_NUMBERS: Final = (Positive, Limit)
+_TABLES: Final = ("bots", "environments", "logs")
+# Prefixes of settings that mean nothing to a runner on another machine.
+_MACHINE_PREFIXES: Final = (
+    "redis_url",
+    "gateway_url",
+    "interface_",
+    "trusted_",
+    "log_",
+    "kubernetes_",
+    "tls_",
+)
+
+
+def load(config_file: str | Path | None = None) -> Settings:
+    """Return the settings of ``cordboard.toml`` and the environment, which takes precedence.
+
+    Args:
+        config_file: The file that the user named; None for ``cordboard.toml`` in the working directory.
+
+    Raises:
+        SettingsError: A name is unknown, a value is invalid, or the file cannot be read.
+    """
+    faults.arm(os.environ.get(FAULTS, ""))
+    path = config_path(config_file)
+    table = _read_toml(path) if path else {}
+    values = _from_file(table, path)
+    from_file = frozenset(values)
+    _reject_unknown_variables()
+    for name in FIELDS:
+        text = os.environ.get(variable(name))
+        if text:
+            values[name] = _from_text(name, text)
+    if "bots" in table:
+        values["bots"] = _bots(table["bots"], path)
+    tables = {name: table[name] for name in ("environments", "logs") if name in table}
+    return Settings(**values, **tables, config_file=path, from_file=from_file)
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of the setting ``name``."""
+    return "REDIS_URL" if name == "redis_url" else f"CORDBOARD_{name.upper()}"
+
+
+def shared_environment(settings: Settings) -> dict[str, str]:
+    """Return ``settings`` as the environment of a runner on another machine.
+
+    It contains the settings that differ from their defaults, no secrets, and no settings of this
+    machine alone.
+    """
+    variables = {
+        name: os.environ[name] for name in ("LOG_LEVEL", "LOG_FORMAT") if name in os.environ
+    }
+    for name, item in FIELDS.items():
+        value = getattr(settings, name)
+        if not name.startswith(_MACHINE_PREFIXES) and value != item.default:
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            variables[variable(name)] = text
+    return variables
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _from_file(table: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in _TABLES:
+            if not isinstance(value, dict):
+                raise SettingsError(f"{path}: {name} is a table: write [{name}].")
+            continue
+        if name.upper() in SECRET_NAMES:
+            raise SettingsError(
+                f"{path}: {name} is a secret and does not belong in this file.",
+                hint=f"Set {name.upper()} or {name.upper()}_FILE in the environment.",
+            )
+        if name not in FIELDS:
+            raise SettingsError(
+                f"{path}: {name}: unknown setting.{_nearest(name, [*FIELDS, *_TABLES])}"
+            )
+        values[name] = _converted(name, value, where=f"{path}: {name}")
+    return values
+
+
+def _from_text(name: str, text: str) -> Any:
+    """Return the value of a variable: lists are separated by commas, numbers have digits only."""
+    value: object = text
+    if _TYPES[name] in _NUMBERS and text.isascii() and text.isdigit():
+        value = int(text)
+    elif _TYPES[name] == tuple[str, ...]:
+        value = tuple(part.strip() for part in text.split(",") if part.strip())
+    return _converted(name, value, where=f"{variable(name)} ({name})")
+
+
+def _converted(name: str, value: object, *, where: str) -> Any:
+    """Return the value as the setting's type, without any conversion between texts and numbers."""
+    kind = _TYPES[name]
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        expected = _EXPECTED.get(kind, "a string")
+        shown = redact(repr(value))
+        raise SettingsError(f"{where}: expected {expected}, got {shown}.") from error
+
+
+def _bots(table: Mapping[str, object], path: Path | None) -> dict[str, str]:
+    folder = path.parent if path else Path()
+    bots: dict[str, str] = {}
+    for name, file in table.items():
+        if not isinstance(file, str):
+            raise SettingsError(f"{path}: [bots] {name}: expected a file name, got {file!r}.")
+        if not is_bot_name(name):
+            raise SettingsError(
+                f"{path}: [bots] {name!r}: invalid bot name.",
+                hint="Use 1 to 64 of A-Z a-z 0-9 . _ -",
+            )
+        bots[name] = str(folder / file)
+    return bots
+
+
+def _reject_unknown_variables() -> None:
+    known = [*map(variable, FIELDS), *SECRET_VARIABLES, DUMPABLE]
+    for name in os.environ:
+        if name.startswith("CORDBOARD_") and name not in known and name not in INTERNAL:
+            raise SettingsError(f"Environment: {name}: unknown setting.{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # used in errors only
+
+    names = sorted(known)
+    matches = get_close_matches(name, names, n=1)
+    if matches:
+        return f" Did you mean {matches[0]}?"
+    return f" Expected one of {', '.join(names)}."

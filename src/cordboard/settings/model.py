@@ -1,0 +1,115 @@
+"""`Settings`: all settings of a process, as `load` read them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cordboard.environment import (
+    CONTROL_SECRET,
+    CONTROL_SECRET_PREV,
+    LOGIN_SECRET,
+    SESSION_SECRET,
+    SESSION_SECRET_PREV,
+    default_log_folder,
+    state_dir,
+)
+from cordboard.settings.gateway import GatewaySettings
+from cordboard.settings.interface import InterfaceSettings
+from cordboard.settings.log_files import LogFileSettings
+from cordboard.settings.network import NetworkSettings
+from cordboard.settings.operator import KubernetesSettings, OperatorSettings
+from cordboard.settings.runner import RunnerSettings
+from cordboard.settings.secrets import read_secret
+from cordboard.settings.store import StoreSettings
+
+DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
+
+SECTIONS: Final = (
+    StoreSettings,
+    GatewaySettings,
+    OperatorSettings,
+    RunnerSettings,
+    KubernetesSettings,
+    InterfaceSettings,
+    NetworkSettings,
+    LogFileSettings,
+)
+"""The classes that declare settings, in the order of the documentation."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)  # the URL of Redis may hold a password
+class Settings(
+    StoreSettings,
+    GatewaySettings,
+    OperatorSettings,
+    RunnerSettings,
+    KubernetesSettings,
+    InterfaceSettings,
+    NetworkSettings,
+    LogFileSettings,
+):
+    """The settings of a process; the sections declare them, with their documentation.
+
+    Attributes:
+        bots: The bot files by bot name: ``[bots]``.
+        environments: The log sources by environment: ``[environments]``.
+        logs: The formats of foreign log lines: ``[logs]``.
+        config_file: The file that was read; None if there was none.
+        from_file: The names of the settings whose values come from that file.
+    """
+
+    bots: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, Any] = field(default_factory=dict)
+    logs: Mapping[str, Any] = field(default_factory=dict)
+    config_file: Path | None = None
+    from_file: frozenset[str] = frozenset()
+
+    @property
+    def state_dir(self) -> Path:
+        """The private folder of ``cordboard up`` on this machine."""
+        return state_dir()
+
+    @property
+    def log_folder(self) -> str:
+        """The folder of the local log files, as text."""
+        return self.log_dir or default_log_folder()
+
+    @property
+    def log_path(self) -> Path:
+        """The folder of the local log files."""
+        return Path(self.log_folder)
+
+    @property
+    def redis_url_or_default(self) -> str:
+        """The URL of Redis for components that are started one by one."""
+        return self.redis_url or DEFAULT_REDIS_URL
+
+    @property
+    def record_kept_s(self) -> int:
+        """Seconds for which a session's record is kept after its end."""
+        return self.record_kept_hours * 3600
+
+    @property
+    def control_secrets(self) -> tuple[str, ...]:
+        """The current control secret and its predecessor; files are read again at each access."""
+        return _read_existing(CONTROL_SECRET, CONTROL_SECRET_PREV)
+
+    @property
+    def session_secret(self) -> str | None:
+        """The secret that signs the interface's login cookie; None if unset."""
+        return read_secret(SESSION_SECRET)
+
+    @property
+    def session_secrets(self) -> tuple[str, ...]:
+        """That secret and its predecessor, whose cookies are still valid. The first one signs."""
+        return _read_existing(SESSION_SECRET, SESSION_SECRET_PREV)
+
+    @property
+    def interface_login_secret(self) -> str | None:
+        """The secret that a proxy sends so that its user names are trusted; None if unset."""
+        return read_secret(LOGIN_SECRET)
+
+
+def _read_existing(*names: str) -> tuple[str, ...]:
+    return tuple(secret for secret in map(read_secret, names) if secret)

@@ -1,0 +1,55 @@
+"""Settings of operators, and of the Jobs with which they start cold runners on Kubernetes."""
+
+from dataclasses import dataclass
+
+from cordboard.settings.kinds import Placement, Positive
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class OperatorSettings:
+    """How operators choose runners, and when they distrust the network."""
+
+    placement: Placement = "spread"
+    """Which warm runner gets a session: `spread` chooses the one with the most free slots, `pack` the
+    fullest one that has a free slot, which leaves others empty so that they can be removed."""
+
+    crowd_percent: Positive = 50
+    """When more than this share of the sessions looks dead at once, an operator suspects Redis or
+    the network first: it waits for two seconds and logs that it does."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class KubernetesSettings:
+    """The cluster, the namespace and the Job of a cold runner."""
+
+    kubernetes_context: str | None = None
+    """The kubeconfig's context in which cold runners start; by default the current one, and in a pod
+    the cluster that it runs in."""
+
+    kubernetes_namespace: str | None = None
+    """The namespace of the Jobs of cold runners; by default the context's, or the pod's own."""
+
+    kubernetes_image: str | None = None
+    """The image of cold runners: one with `cordboard[bots]` and your bot files in it. Required for
+    `--launcher kubernetes` unless the template names one."""
+
+    kubernetes_secret: str = "cordboard"  # noqa: S105 - the name of a Secret
+    """The Secret with the keys REDIS_URL and BOT_CONTROL_SHARED_SECRET (and, during a rotation,
+    BOT_CONTROL_SHARED_SECRET_PREV). A Job names it, and holds no secret itself."""
+
+    kubernetes_service_account: str | None = None
+    """The service account of cold runners. If unset, the namespace's default one without a token,
+    because a runner does not use the Kubernetes API."""
+
+    kubernetes_cpu: str = "500m"
+    """The CPU request of a cold runner. It has no limit, because a bot that is throttled at its
+    start is audibly late."""
+
+    kubernetes_memory: str = "1Gi"
+    """The memory request and limit of a cold runner. Pipecat with voice detection takes about
+    300 MiB; the rest is for your bot."""
+
+    kubernetes_template: str | None = None
+    """A YAML file with a Job, or parts of one, on which every Job is based: nodes, volumes,
+    security, further variables. Cordboard sets the fields that make it this session's Job over
+    it."""

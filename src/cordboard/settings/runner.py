@@ -1,0 +1,50 @@
+"""Settings of runners, and the limits on bots."""
+
+from dataclasses import dataclass
+
+from cordboard.settings.kinds import AutoOrOff, Limit, Positive
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class RunnerSettings:
+    """How many sessions a runner takes, when it ends them, and what a bot process may use."""
+
+    runner_capacity: Positive = 4
+    """Sessions that one warm runner takes at once. Four spoken ones load two cores by less than
+    half."""
+
+    overload_lag_ms: Limit = 20
+    """Milliseconds by which event loops run late, on average over 10 s and while the processors are
+    busy, from which a runner takes no more sessions until it keeps up again. 20 is one frame of
+    audio. 0 turns this off."""
+
+    offer_timeout_s: Positive = 60
+    """Seconds that a bot in a webrtc: room waits for the first offer; then it ends as user_absent.
+    All runners must have the same number."""
+
+    user_absent_s: Limit = 60
+    """Seconds without a connected caller after which a session in a webrtc: room ends as
+    user_absent, whatever its bot does. 60 give a page time to reconnect. 0 leaves it to the bot. Set
+    more for a bot that works on after the call."""
+
+    bot_memory_mb: Positive = 4096
+    """Megabytes of data that one bot process may hold, so that a bot that leaks fails alone; a bot
+    over WebRTC with voice detection holds about 200. The limit applies to each process that a bot
+    starts as well."""
+
+    bot_file_mb: Positive = 4096
+    """Megabytes that one file written by a bot may have, so that a bot that writes without end does
+    not fill the disk at once. A stereo recording of the longest session (4 hours of 16 bits at
+    48 kHz) takes 2800."""
+
+    bot_processes: Positive = 64
+    """Processes that one bot may have running at a time; a bot with more is killed as crashed. A
+    browser that a bot controls has about 20."""
+
+    bot_landlock: AutoOrOff = "auto"
+    """`auto` confines bots with Landlock where the kernel supports it (Linux 5.19): a bot can
+    inspect only its own processes and, from Linux 6.12 on, send signals only to them. `off` is for
+    bots that need setuid programs such as sudo."""
+
+    daily_domains: tuple[str, ...] = ()
+    """Hosts besides *.daily.co whose rooms are Daily's; separated by commas in the environment."""
