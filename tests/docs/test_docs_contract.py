@@ -23,6 +23,7 @@ from cordboard.contract.launch import Launch, encode
 from cordboard.contract.record import EVENTS, KEYS, LEVELS, SERVICES
 from cordboard.contract.state import REASONS, TRANSITIONS
 from cordboard.environment import SECRET_VARIABLES
+from cordboard.settings.reference import setting_docs
 from cordboard.store import Holder, RedisStore, Registration, Renewal
 from docs_support import SOURCE, codes, docs, docs_contract, first_codes, page, rows, section
 from parts_support import client, make
@@ -252,6 +253,7 @@ def test_every_variable_is_in_a_page() -> None:
     in_source = {text for text in literals() if _VARIABLE.fullmatch(text)}
     constants = {"CLOCK_BOOTTIME", "O_PATH"}  # of the kernel
     in_source = {name for name in in_source if name not in constants and "__" not in name}
+    in_source |= {doc.variable for doc in setting_docs()}  # these names follow from the settings'
     assert in_source - {"POD_IP"} <= described | {"$(POD_IP)"}
     assert described <= {*in_source, *_mentioned(described)}
 
