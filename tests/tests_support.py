@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from cordboard.web import serve
+from cordboard.web.http_protocol import ConnectionLimits
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
+async def served(app: Any, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port of loopback, by the server that we ship with."""
     listener = serve.bind("127.0.0.1", 0)
-    server = uvicorn.Server(serve.uvicorn_config(app, grace_s=1))
+    server = uvicorn.Server(serve.uvicorn_config(app, grace_s=1, limits=limits))
     running = asyncio.create_task(server._serve([listener]))
     while not server.started:
         if running.done():

@@ -66,7 +66,7 @@ def test_what_is_open_is_counted_until_it_closes() -> None:
 
 def test_memory_is_bounded() -> None:
     """However many keys come, so many are kept, and the youngest are among them."""
-    buckets = Buckets(1, 1, most=3)
+    buckets = Buckets(1, 1, keys_max=3)
     for i in range(9):
         buckets.of(str(i), 0.0)
     kept = buckets.of("8", 0.0)

@@ -1,27 +1,14 @@
-"""The address that a server which listens everywhere tells others."""
+"""The URL that a server on all addresses of its machine gives to others."""
 
 import socket
-from collections.abc import Callable
 
 import pytest
 
 from cordboard.contract.errors import UsageError
-from cordboard.web import advertised_url, serve
-from cordboard.web.advertised_url import reachable_url
+from cordboard.web import serve
+from cordboard.web.advertised_url import address_by_name, advertised_url
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
-Look = Callable[[socket.AddressFamily], str | None]
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Say which addresses a machine has by its routes, and by its name."""
-
-    def set_up(route: dict[int, str], name: dict[int, str]) -> None:
-        monkeypatch.setattr(advertised_url, "_by_route", route.get)
-        monkeypatch.setattr(advertised_url, "_by_name", name.get)
-
-    return set_up
 
 
 @pytest.mark.parametrize(
@@ -39,43 +26,38 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ("runner.internal", {}, {}, "http://runner.internal:7860"),
     ],
 )
-def test_others_get_an_address_that_reaches(
-    machine: Callable[..., None], host: str, route: dict[int, str], name: dict[int, str], url: str
+def test_url_has_an_address_that_others_can_use(
+    host: str, route: dict[int, str], name: dict[int, str], url: str
 ) -> None:
-    """The way out counts before the name, which Debian maps to 127.0.1.1; IPv6 stands in brackets."""
-    machine(route, name)
-    assert reachable_url(host, 7860) == url
+    """The default route precedes the host name, which Debian maps to 127.0.1.1; IPv6 is bracketed."""
+    assert advertised_url(host, 7860, lookups=(route.get, name.get)) == url
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 @pytest.mark.parametrize("name", [{}, {V4: "127.0.1.1", V6: "::1"}])
-def test_without_such_an_address_it_is_asked_for(
-    machine: Callable[..., None], host: str, name: dict[int, str]
-) -> None:
-    """No address that means another machine to others, and no traceback."""
-    machine({}, name)
-    with pytest.raises(UsageError, match="--url http://ADDRESS:PORT"):
-        reachable_url(host, 7860)
+def test_no_usable_address_is_a_usage_error_with_a_hint(host: str, name: dict[int, str]) -> None:
+    """A loopback address is never given to others; the hint names the option that helps."""
+    with pytest.raises(UsageError) as raised:
+        advertised_url(host, 7860, lookups=({}.get, name.get))
+    assert "--url http://ADDRESS:PORT" in raised.value.hint
 
 
-def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look-up of a machine's own name may fail; that is no error by itself."""
-    monkeypatch.setattr(advertised_url, "_by_route", {}.get)
+def test_unresolvable_host_name_gives_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host name that nothing resolves is not an error by itself."""
     monkeypatch.setattr("socket.gethostname", lambda: "no-such-host.invalid")
-    with pytest.raises(UsageError):
-        reachable_url("0.0.0.0", 1)
+    assert address_by_name(V4) is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_it_reaches(host: str) -> None:
-    """What this machine would tell leads to the server."""
+def test_url_of_this_machine_leads_to_the_server(host: str) -> None:
+    """A connection to the advertised address reaches the listening socket."""
     try:
         listener = serve.bind(host, 0)
     except Exception as error:  # noqa: BLE001
         pytest.skip(f"no {host} here: {error}")
     port = listener.getsockname()[1]
     try:
-        address = reachable_url(host, port).removeprefix("http://").rpartition(":")[0].strip("[]")
+        address = advertised_url(host, port).removeprefix("http://").rpartition(":")[0].strip("[]")
     except UsageError as error:
         pytest.skip(f"a machine without a network: {error}")
     with listener, socket.create_connection((address, port), timeout=10):

@@ -1,4 +1,4 @@
-"""What holds at each part alike: who is let in, and under which name."""
+"""Checks that hold for every component: callers and host names."""
 
 from typing import Any
 
@@ -11,8 +11,6 @@ from cordboard.web.auth import OPEN_PATHS
 from parts_support import PARTS, client, make
 
 SECRET = "the-secret-of-all-the-parts"
-# Of the interface only what tells of the server needs the secret: its pages are for people.
-OF_PEOPLE = ("/login", "/logout", "/rooms", "/api", "/static", "/favicon.ico")
 
 
 @pytest.fixture(autouse=True)
@@ -21,24 +19,24 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def paths_of(app: FastAPI, part: str) -> list[tuple[str, str]]:
-    """Every route's method and path; and some that are none."""
-    found = [
+    """Return the method and path of every route, and some paths without a route."""
+    paths = [
         ("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/metrics", "/no/where")
     ]
     for route in app.routes:
         if isinstance(route, Route):
             path = route.path.replace("{session_id}", "s-1").replace("{room:path}", "r")
-            found += [(method, path) for method in sorted(route.methods or ())]
+            paths += [(method, path) for method in sorted(route.methods or ())]
         elif isinstance(route, Mount):
-            found.append(("GET", f"{route.path}/x"))
-    if part == "interface":
+            paths.append(("GET", f"{route.path}/x"))
+    if part == "interface":  # its other pages are for people
         return [("GET", "/metrics")]
-    return [item for item in found if item[1] not in OPEN_PATHS]
+    return [item for item in paths if item[1] not in OPEN_PATHS]
 
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_every_path_needs_the_secret(part: str) -> None:
-    """401 without the secret at every path but health; so no page tells of a part to strangers."""
+    """401 without the secret at every path except the health checks."""
     app = make(part)
     async with client(app) as asking:
         for method, path in paths_of(app, part):
@@ -52,7 +50,7 @@ async def test_every_path_needs_the_secret(part: str) -> None:
 @pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
 @pytest.mark.parametrize("path", ["/", "/sessions", "/metrics", "/healthz"])
 async def test_websockets_need_the_secret(part: str, path: str) -> None:
-    """A WebSocket without the secret is closed before it is open."""
+    """A WebSocket without the secret is closed before it opens."""
     sent: list[dict[str, Any]] = []
     app: Any = make(part)
     scope = {"type": "websocket", "path": path, "headers": [(b"host", b"localhost")]}
@@ -70,7 +68,7 @@ async def test_websockets_need_the_secret(part: str, path: str) -> None:
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "[", "", "0.0.0.0"])
 async def test_foreign_hosts_are_refused_on_loopback(part: str, host: str) -> None:
-    """421 for every name but this machine's, with the secret as without (DNS rebinding)."""
+    """421 for every other host name, with or without the secret (DNS rebinding)."""
     async with client(make(part)) as asking:
         for headers in ({}, {"Authorization": f"Bearer {SECRET}"}):
             answer = await asking.get("/metrics", headers={"Host": host} | headers)
@@ -79,8 +77,8 @@ async def test_foreign_hosts_are_refused_on_loopback(part: str, host: str) -> No
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "127.8.8.8:80", "[::1]:80", "Proxy"])
-async def test_own_hosts_are_answered(part: str, host: str) -> None:
-    """Names of this machine, and those of a proxy that the settings name."""
+async def test_hosts_of_this_machine_and_of_the_settings_are_accepted(part: str, host: str) -> None:
+    """Host names of this machine, and of a proxy in the settings."""
     names: Any = {"interface_hosts": ("proxy",), "local_hosts": ("proxy",)}
     async with client(make(part, **names)) as asking:
         headers = {"Host": host, "Authorization": f"Bearer {SECRET}"}
@@ -88,8 +86,8 @@ async def test_own_hosts_are_answered(part: str, host: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
-async def test_no_pages_from_elsewhere(part: str) -> None:
-    """No page of ours loads scripts from another site: there is no /docs and no /redoc."""
+async def test_no_documentation_page_loads_scripts_of_another_site(part: str) -> None:
+    """FastAPI's pages would; there is no /docs and no /redoc."""
     async with client(make(part)) as asking:
         for path in ("/docs", "/redoc"):
             answer = await asking.get(path, headers={"Authorization": f"Bearer {SECRET}"})
@@ -97,8 +95,8 @@ async def test_no_pages_from_elsewhere(part: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
-async def test_readiness_tells_strangers_a_code_alone(part: str) -> None:
-    """Why a part is not ready, and where its Redis is, is for those with the secret."""
+async def test_readiness_shows_strangers_only_a_code(part: str) -> None:
+    """The reason, and the address of Redis, are for callers with the secret."""
     app = make(part)
     app.state.services = None
     async with client(app) as asking:

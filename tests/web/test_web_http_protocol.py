@@ -1,4 +1,4 @@
-"""The bounds of a connection: its head, the time for it, its body, and how many there are."""
+"""The limits of a connection: the size of its heads, slow requests, and the number of connections."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from cordboard.web import http_protocol
+from cordboard.web.http_protocol import ConnectionLimits, connections_for, malformed_requests
 from cordboard.web.rate_limits import Sampler
 from lines_support import Lines
 from tests_support import served, until
@@ -26,12 +27,19 @@ async def echo(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"{len(request.headers)} {len(body)}")
 
 
-@pytest.fixture
-async def address() -> AsyncIterator[tuple[str, int]]:
+@asynccontextmanager
+async def listening(limits: ConnectionLimits | None = None) -> AsyncIterator[tuple[str, int]]:
+    """Serve `echo`; give the server's address."""
     app = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])])
-    async with served(app) as url:
+    async with served(app, limits) as url:
         parts = urlsplit(url)
         yield str(parts.hostname), int(parts.port or 0)
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[tuple[str, int]]:
+    async with listening() as where:
+        yield where
 
 
 async def sent(address: tuple[str, int], *pieces: bytes) -> bytes:
@@ -57,8 +65,10 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
-async def test_usual_requests(address: tuple[str, int]) -> None:
-    """A head of 30 KB, bodies in pieces, several requests on one connection: all as ever."""
+async def test_large_and_pipelined_requests_within_the_limits_are_served(
+    address: tuple[str, int],
+) -> None:
+    """A head of 30 KB, bodies in pieces, several requests on one connection."""
     assert status(await sent(address, head(30_000))) == 200
     request = head(30_000)
     assert (
@@ -90,10 +100,10 @@ async def test_usual_requests(address: tuple[str, int]) -> None:
         [b"GET /" + b"p" * 60_000],
     ],
 )
-async def test_large_heads(address: tuple[str, int], pieces: list[bytes]) -> None:
-    """A head over 32 KiB is 431, whether its headers are many, or one that never ends."""
+async def test_head_over_the_limit_is_431(address: tuple[str, int], pieces: list[bytes]) -> None:
+    """The limit holds for many headers, and for one that never ends."""
     answer = await sent(address, *pieces)
-    if answer:  # who goes on sending is cut off, and may not get to read it
+    if answer:  # a client that keeps sending is cut off, and may not get to read it
         assert status(answer) == 431
         problem = json.loads(answer.partition(b"\r\n\r\n")[2])
         assert problem["code"] == "request_header_fields_too_large"
@@ -102,8 +112,8 @@ async def test_large_heads(address: tuple[str, int], pieces: list[bytes]) -> Non
     assert status(await sent(address, head(9))) == 200
 
 
-async def test_no_more_than_that_is_kept(address: tuple[str, int]) -> None:
-    """The server stops to read: 12 MB in one header are not held."""
+async def test_server_stops_reading_an_endless_header(address: tuple[str, int]) -> None:
+    """12 MB in one header are not kept in memory."""
     _, writer = await asyncio.open_connection(*address)
     writer.write(b"GET / HTTP/1.1\r\nA: ")
     taken = 0
@@ -128,91 +138,78 @@ async def test_no_more_than_that_is_kept(address: tuple[str, int]) -> None:
         ([head(9, more=""), b"GET /"], 408),
     ],
 )
-async def test_slow_requests(
-    address: tuple[str, int],
-    pieces: list[bytes],
-    expected: int | None,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_slow_request_is_closed_with_408_if_it_has_begun(
+    pieces: list[bytes], expected: int | None
 ) -> None:
-    """What does not arrive in time is given up; with 408, where something had begun."""
-    monkeypatch.setattr(http_protocol, "HEAD_MAX_S", 0.2)
-    monkeypatch.setattr(http_protocol, "BODY_MAX_S", 0.2)
-    answer = await sent(address, *pieces)
+    """A head or a body must arrive in time; a connection without a request is closed silently."""
+    async with listening(ConnectionLimits(head_s=0.2, body_s=0.2)) as address:
+        answer = await sent(address, *pieces)
     if expected is None:
         assert answer == b""
     else:
         assert status(answer[answer.rindex(b"HTTP/1.1") :]) == expected
 
 
-async def test_drops_do_not_extend_the_time(
-    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A letter now and then does not keep a connection."""
-    monkeypatch.setattr(http_protocol, "HEAD_MAX_S", 0.3)
-    letters = [bytes([letter]) for letter in head(300)]
-    answer = await sent(address, *letters)
+async def test_single_bytes_do_not_extend_the_deadline() -> None:
+    """A byte now and then does not keep a connection open."""
+    pieces = [bytes([byte]) for byte in head(300)]
+    async with listening(ConnectionLimits(head_s=0.3)) as address:
+        answer = await sent(address, *pieces)
     assert not answer or status(answer) == 408
 
 
-async def test_a_served_request_has_no_deadline(
-    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An answer that takes longer than all bounds is sent: streams and waits last."""
-    monkeypatch.setattr(http_protocol, "HEAD_MAX_S", 0.1)
-    monkeypatch.setattr(http_protocol, "BODY_MAX_S", 0.1)
+async def test_response_has_no_deadline() -> None:
+    """A response that takes longer than all limits is sent: event streams and waits last."""
 
     async def late(_request: Request) -> PlainTextResponse:
         await asyncio.sleep(0.5)
         return PlainTextResponse("late")
 
-    async with served(Starlette(routes=[Route("/", late)])) as url:
+    limits = ConnectionLimits(head_s=0.1, body_s=0.1)
+    async with served(Starlette(routes=[Route("/", late)]), limits) as url:
         parts = urlsplit(url)
         answer = await sent((str(parts.hostname), int(parts.port or 0)), head(9))
     assert status(answer) == 200
 
 
-async def test_connections_are_bounded(
-    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One connection more than the bound is told so and closed; when one goes, another comes in."""
-    monkeypatch.setattr(http_protocol, "_connections_max", lambda: 3)
-    held = [await asyncio.open_connection(*address) for _ in range(3)]
+async def test_connection_over_the_limit_is_503() -> None:
+    """One connection too many is refused; when another one closes, a new one is accepted."""
+    async with listening(ConnectionLimits(connections=3)) as address:
+        open_connections = [await asyncio.open_connection(*address) for _ in range(3)]
 
-    async def answer() -> int:
-        return status(await sent(address, head(9)))
+        async def answer() -> int:
+            return status(await sent(address, head(9)))
 
-    assert await answer() == 503
-    held[0][1].close()
+        assert await answer() == 503
+        open_connections[0][1].close()
 
-    async def is_let_in() -> bool:
-        return await answer() == 200
+        async def is_accepted() -> bool:
+            return await answer() == 200
 
-    await until(is_let_in)
-    for _, writer in held:
-        writer.close()
+        await until(is_accepted)
+        for _, writer in open_connections:
+            writer.close()
 
 
-async def test_early_answers(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that was answered before its body came keeps no connection either."""
-    monkeypatch.setattr(http_protocol, "BODY_MAX_S", 0.2)
+async def test_request_that_was_answered_before_its_body_keeps_no_connection() -> None:
+    """The body has a deadline even if the response was sent without waiting for it."""
     post = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
-    answer = await sent(address, post)
+    async with listening(ConnectionLimits(body_s=0.2)) as address:
+        answer = await sent(address, post)
     assert answer.count(b"HTTP/1.1") == 1
     assert status(answer) == 200
 
 
-def test_bound_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some descriptors are left for what is not a caller's."""
-    http_protocol._connections_max.cache_clear()
-    for most, expected in ((1024, 924), (-1, 4096), (1_000_000, 4096), (50, 1)):
-        limits: Any = (most, most)
-        monkeypatch.setattr("resource.getrlimit", lambda _, limits=limits: limits)
-        assert http_protocol._connections_max() == expected
-        http_protocol._connections_max.cache_clear()
+@pytest.mark.parametrize(
+    ("descriptors", "expected"), [(1024, 924), (-1, 4096), (1_000_000, 4096), (50, 1)]
+)
+def test_connections_leave_descriptors_for_other_files(descriptors: int, expected: int) -> None:
+    """Some descriptors remain for Redis, runners and files."""
+    assert connections_for(descriptors) == expected
 
 
 async def test_no_bytes_break_the_server(address: tuple[str, int]) -> None:
-    """Mutated requests, seed 20261129: nothing is raised inside, and the server goes on."""
+    """Mutated requests (seed 20261129) raise nothing inside the server, and it keeps serving."""
     raised: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: raised.append(context))
@@ -241,11 +238,11 @@ async def test_no_bytes_break_the_server(address: tuple[str, int]) -> None:
     assert not raised
 
 
-async def test_garbage_fills_no_log(
+async def test_malformed_requests_do_not_fill_the_log(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, lines: Lines
 ) -> None:
-    """What is no HTTP, or asks for a WebSocket, is told of a few times, however often it comes."""
-    monkeypatch.setattr(http_protocol, "_strange", Sampler())
+    """Bytes that are not HTTP and requests for a WebSocket write a few lines, however often they come."""
+    monkeypatch.setattr(malformed_requests, "sampler", Sampler())
     upgrade = b"GET / HTTP/1.1\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
     for _ in range(60):
         await sent(address, b"garbage\r\n\r\n")

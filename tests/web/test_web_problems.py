@@ -14,12 +14,12 @@ from cordboard.web import problems
 
 def _named(value: str) -> str:
     if value != "webrtc:a":
-        raise PydanticCustomError("ours", "{words}", {"words": f"room {value!r} is none."})
+        raise PydanticCustomError("ours", "{text}", {"text": f"room {value!r} is unknown."})
     return value
 
 
 class Body(BaseModel):
-    """A body with one field whose errors name it, and one of pydantic's."""
+    """One field whose errors name it themselves, and one with an error of pydantic."""
 
     room: Annotated[str, AfterValidator(_named)]
     number: int = 0
@@ -27,7 +27,7 @@ class Body(BaseModel):
 
 @pytest.fixture
 def client() -> TestClient:
-    """An application with one call."""
+    """A client of an application with two routes."""
     app = FastAPI()
     problems.add_problem_handlers(app)
 
@@ -46,14 +46,16 @@ def client() -> TestClient:
     ("body", "detail", "field"),
     [
         ('{"room":"webrtc:a","number":"x"}', "number: Input should be a valid integer", "number"),
-        ('{"room":"x"}', "room 'x' is none.", "room"),
+        ('{"room":"x"}', "room 'x' is unknown.", "room"),
         ("{}", "room: Field required", "room"),
-        ("nonsense", "body: not JSON: Expecting value, at letter 0", ""),
+        ("nonsense", "body: invalid JSON at character 0: Expecting value", ""),
         ("[]", "body: Input should be a valid dictionary", ""),
     ],
 )
-def test_what_does_not_fit_is_named(client: TestClient, body: str, detail: str, field: str) -> None:
-    """422 with the field and what was expected."""
+def test_invalid_body_is_422_and_names_the_field(
+    client: TestClient, body: str, detail: str, field: str
+) -> None:
+    """The detail says which field is wrong and what was expected."""
     answer = client.post("/", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
@@ -62,14 +64,14 @@ def test_what_does_not_fit_is_named(client: TestClient, body: str, detail: str, 
     assert problem["errors"][0]["field"] == field
 
 
-def test_what_nobody_foresaw_is_told_to_us_alone(client: TestClient) -> None:
-    """The caller learns that it is our fault and nothing of our inside; the log has it all."""
+def test_unexpected_error_is_logged_and_not_shown_to_the_caller(client: TestClient) -> None:
+    """The caller gets 500 without internal details; the log has all of them."""
     with emit.capture() as records, session_context(session_id="call-7"):
         answer = client.get("/broken")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
     assert "secret" not in answer.text
-    (line,) = [r for r in records if r["message"].startswith("A request failed for a reason")]
+    (line,) = [r for r in records if r["message"] == "A request failed unexpectedly"]
     assert line["level"] == "error"
     assert line["error"]["message"] == "the disk at /dev/secret is gone"
     assert "_break" in line["error"]["stack"]

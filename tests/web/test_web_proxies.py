@@ -1,4 +1,4 @@
-"""Who asked, where a proxy stands in front: only those that are named are believed."""
+"""The client behind a proxy: only headers of trusted proxies count."""
 
 from typing import Any
 
@@ -6,21 +6,26 @@ import pytest
 
 from cordboard import emit
 from cordboard.contract.errors import SettingsError
-from cordboard.web.proxies import PROXIED, ForwardedMiddleware, TrustedProxies, client_address
+from cordboard.web.proxies import (
+    FROM_TRUSTED_PROXY,
+    ForwardedMiddleware,
+    TrustedProxies,
+    client_address,
+)
 
 
 async def seen(trusted: tuple[str, ...], peer: str | None, *headers: tuple[str, str]) -> Any:
-    """Return the scope that an application behind the middleware sees."""
-    found: list[Any] = []
+    """Return the scope that an application behind the middleware receives."""
+    scopes: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        found.append(scope)
+        scopes.append(scope)
 
     pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
     scope = {"type": "http", "scheme": "http", "headers": pairs, "client": peer and (peer, 99)}
     with emit.capture():
         await ForwardedMiddleware(app, TrustedProxies(trusted))(scope, None, None)  # type: ignore[arg-type]
-    return found[0]
+    return scopes[0]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +36,7 @@ async def seen(trusted: tuple[str, ...], peer: str | None, *headers: tuple[str, 
         ((), "10.0.0.1", "203.0.113.7", "10.0.0.1"),
         (("10.0.0.0/8",), "10.0.0.1", "203.0.113.7", "203.0.113.7"),
         (("10.0.0.0/8",), "127.0.0.1", "203.0.113.7", "127.0.0.1"),
-        # What a client has put there itself stands left of what our proxies have appended.
+        # What the client itself wrote is to the left of what the proxies appended.
         (("10.0.0.0/8",), "10.0.0.1", "1.1.1.1, 203.0.113.7, 10.0.0.2", "203.0.113.7"),
         (("10.0.0.0/8",), "10.0.0.1", "1.1.1.1, garbage", "10.0.0.1"),
         (("10.0.0.0/8",), "10.0.0.1", "", "10.0.0.1"),
@@ -39,10 +44,10 @@ async def seen(trusted: tuple[str, ...], peer: str | None, *headers: tuple[str, 
         ((), None, "203.0.113.7", None),
     ],
 )
-async def test_the_client_is_the_first_that_is_no_proxy(
+async def test_client_is_the_last_address_that_is_not_a_trusted_proxy(
     trusted: tuple[str, ...], peer: str | None, said: str, address: str | None
 ) -> None:
-    """X-Forwarded-For counts from its end, and as far as each sender is trusted."""
+    """X-Forwarded-For is read from its end, as far as each sender is trusted."""
     scope = await seen(trusted, peer, ("X-Forwarded-For", said))
     assert (scope["client"] and scope["client"][0]) == address
     assert scope["headers"] == []
@@ -58,14 +63,16 @@ async def test_the_client_is_the_first_that_is_no_proxy(
         ("10.0.0.1", ["https"], "http"),
     ],
 )
-async def test_the_scheme_is_a_trusted_proxys(peer: str, values: list[str], scheme: str) -> None:
-    """X-Forwarded-Proto is believed of a trusted proxy, and only where it is one plain word."""
-    found = await seen((), peer, *(("X-Forwarded-Proto", value) for value in values))
-    assert (found["scheme"], found[PROXIED]) == (scheme, peer == "127.0.0.1")
+async def test_scheme_is_taken_from_a_trusted_proxy(
+    peer: str, values: list[str], scheme: str
+) -> None:
+    """X-Forwarded-Proto counts only from a trusted proxy, and only if it is one word."""
+    scope = await seen((), peer, *(("X-Forwarded-Proto", value) for value in values))
+    assert (scope["scheme"], scope[FROM_TRUSTED_PROXY]) == (scheme, peer == "127.0.0.1")
 
 
-async def test_an_untrusted_proxy_is_told_of_once() -> None:
-    """Whoever forgot to name the proxy learns which address to name; strangers fill no log."""
+async def test_untrusted_proxy_is_logged_once() -> None:
+    """The warning names the address to trust; repeated requests do not repeat it."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
@@ -92,12 +99,12 @@ async def test_an_untrusted_proxy_is_told_of_once() -> None:
         (None, "unknown"),
     ],
 )
-def test_a_client_of_ipv6_is_counted_by_its_network(client: Any, counted: str) -> None:
-    """One customer has 2**64 addresses: they are one client."""
+def test_ipv6_client_is_counted_by_its_network(client: Any, counted: str) -> None:
+    """One customer has 2**64 addresses, which count as one client."""
     assert client_address({"client": client}) == counted
 
 
-def test_a_list_that_is_none_is_refused() -> None:
-    """A typing error must not trust nobody, or everybody, in silence."""
+def test_invalid_list_of_proxies_is_a_settings_error() -> None:
+    """A typing error must not silently trust nobody, or everybody."""
     with pytest.raises(SettingsError, match="trusted_proxies"):
         TrustedProxies(["10.0.0.0/8", "proxy.example"])

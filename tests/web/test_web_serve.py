@@ -1,4 +1,4 @@
-"""How a server takes signals."""
+"""How a server handles signals."""
 
 import asyncio
 import signal
@@ -22,8 +22,8 @@ async def draining(with_drain: bool) -> tuple[serve.DrainingServer, asyncio.Even
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_sigterm_ends_nothing_sooner(first: signal.Signals) -> None:
-    """Kubelets and supervisors send SIGTERM twice: the drain goes on, as it does without."""
+async def test_second_sigterm_does_not_interrupt_the_drain(first: signal.Signals) -> None:
+    """Kubelets and supervisors repeat SIGTERM; the drain continues."""
     server, go_on = await draining(with_drain=True)
     for number in (first, signal.SIGTERM, signal.SIGTERM):
         server.handle_exit(number, None)
@@ -38,8 +38,8 @@ async def test_a_second_sigterm_ends_nothing_sooner(first: signal.Signals) -> No
     assert not server.force_exit
 
 
-async def test_a_second_sigint_ends_at_once() -> None:
-    """A person who presses Ctrl-C twice does not wait for the drain, and thrice not for requests."""
+async def test_second_sigint_stops_at_once() -> None:
+    """Two Ctrl-C do not wait for the drain, three do not wait for open requests."""
     server, _ = await draining(with_drain=True)
     server.handle_exit(signal.SIGTERM, None)
     server.handle_exit(signal.SIGINT, None)
@@ -50,8 +50,8 @@ async def test_a_second_sigint_ends_at_once() -> None:
     assert server.force_exit
 
 
-async def test_without_a_drain() -> None:
-    """A part that has nothing to drain stops in order, whatever number of SIGTERMs come."""
+async def test_server_without_a_drain_stops_in_order() -> None:
+    """Repeated SIGTERM does not force the stop of a server that has nothing to drain."""
     server, _ = await draining(with_drain=False)
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
         server.handle_exit(number, None)

@@ -1,4 +1,4 @@
-"""The session of a request is on all its lines, in any ASGI application, and on no other's."""
+"""All lines of a request carry its session, in any ASGI application, and no other lines do."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -49,8 +49,8 @@ async def plain(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"678"})
 
 
-async def test_lines_and_answer_carry_the_session(records: Records) -> None:
-    """Lines of the handler and the access line have the id; the answer echoes it."""
+async def test_lines_and_response_carry_the_session(records: Records) -> None:
+    """The lines of the handler and the access line have the id; the response echoes it."""
     sent = await ask(
         plain, scope("/join", x_session_id="call-7", x_user_id="u", x_user_name="A%20B")
     )
@@ -64,18 +64,18 @@ async def test_lines_and_answer_carry_the_session(records: Records) -> None:
     assert variable.get() is None
 
 
-async def test_without_a_session_none_is_invented(records: Records) -> None:
-    """A request without an id is served as the server's, with no header added."""
+async def test_request_without_a_session_belongs_to_the_server(records: Records) -> None:
+    """No id is invented, and no header is added."""
     sent = await ask(plain, scope())
     assert sent[0]["headers"] == [(b"a", b"b")]
     assert all(record["sessionId"].startswith("server:") for record in records)
 
 
 @pytest.mark.parametrize(("asked", "said"), [({"x_session_id": "mine"}, "mine"), ({}, "theirs")])
-async def test_an_answer_puts_no_line_into_the_session_that_it_names(
+async def test_request_with_a_session_keeps_it_if_the_response_names_another(
     records: Records, asked: dict[str, str], said: str
 ) -> None:
-    """A join that met another's session stays its own; a request without an id gets the answer's."""
+    """A request writes no line into another's session; one without an id gets that of the response."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"x-session-id", b"theirs")]
@@ -87,8 +87,8 @@ async def test_an_answer_puts_no_line_into_the_session_that_it_names(
     assert [record["sessionId"] for record in records] == [said]
 
 
-async def test_a_malformed_header_is_one_warning(records: Records) -> None:
-    """A malformed id is never an error for the caller: one warning line, and it is ignored."""
+async def test_malformed_header_is_ignored_with_one_warning(records: Records) -> None:
+    """A malformed id is never an error for the caller."""
     sent = await ask(plain, scope(x_session_id="a b", x_session_epoch="x"))
     assert sent[0]["status"] == 200
     (warning,) = (r for r in records if r["message"] == "Malformed session headers ignored")
@@ -96,15 +96,15 @@ async def test_a_malformed_header_is_one_warning(records: Records) -> None:
     assert len(records) == 3
 
 
-async def test_health_requests_are_silent(records: Records) -> None:
-    """Health, readiness and metrics write no access line."""
+async def test_health_requests_write_no_access_line(records: Records) -> None:
+    """Nor do readiness and metrics."""
     for path in ("/healthz", "/readyz", "/metrics"):
         await ask(plain, scope(path))
     assert {record["message"] for record in records} == {"Working"}
 
 
-async def test_an_exception_is_said_once_with_its_session(records: Records) -> None:
-    """What a handler raises is a line of its session and goes on; the server's own line is spared."""
+async def test_exception_is_logged_once_with_its_session(records: Records) -> None:
+    """A handler's exception is logged in its session and raised; the server does not log it again."""
     import logging
 
     from cordboard.emit.bridges import standard
@@ -122,8 +122,8 @@ async def test_an_exception_is_said_once_with_its_session(records: Records) -> N
     assert failed["sessionId"] == access["sessionId"] == "call-7"
 
 
-async def test_a_cancelled_request_is_no_error(records: Records) -> None:
-    """A client that goes away leaves an access line with status 499."""
+async def test_cancelled_request_is_499_and_not_an_error(records: Records) -> None:
+    """A client that disconnects leaves an access line with status 499."""
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(60)
@@ -136,8 +136,8 @@ async def test_a_cancelled_request_is_no_error(records: Records) -> None:
     assert [(record["level"], record["meta"]["status"]) for record in records] == [("info", 499)]
 
 
-async def test_the_access_line_does_not_wait_for_background_work(records: Records) -> None:
-    """The access line is written when the answer is complete; later lines keep the session."""
+async def test_access_line_does_not_wait_for_background_tasks(records: Records) -> None:
+    """It is written when the response is complete; later lines keep the session."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await plain(scope, receive, send)
@@ -149,8 +149,8 @@ async def test_the_access_line_does_not_wait_for_background_work(records: Record
     assert {r["sessionId"] for r in records} == {"call-7"}
 
 
-async def test_the_session_that_an_application_names_is_the_exchanges(records: Records) -> None:
-    """Where the id is in the body, the application's own header tells the access line."""
+async def test_session_header_of_the_application_is_kept(records: Records) -> None:
+    """If the id is in the body, the access line takes it from the application's own header."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"X-Session-Id", b"made-here")]
@@ -162,8 +162,8 @@ async def test_the_session_that_an_application_names_is_the_exchanges(records: R
     assert records[0]["sessionId"] == "made-here"
 
 
-async def test_identity_of_a_browser_is_not_believed(records: Records) -> None:
-    """With trust_identity off the headers name a session and no person."""
+async def test_identity_headers_are_ignored_without_trust_identity(records: Records) -> None:
+    """With ``trust_identity=False`` the headers name a session and no person."""
     seen: list[Context] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -174,8 +174,8 @@ async def test_identity_of_a_browser_is_not_believed(records: Records) -> None:
     assert seen == [Context(session_id="s")]
 
 
-async def test_a_websocket_is_one_exchange(records: Records) -> None:
-    """A connection's lines carry its session; its end is one access line."""
+async def test_websocket_connection_writes_one_access_line(records: Records) -> None:
+    """Its lines carry its session; its end writes the access line."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
@@ -193,8 +193,8 @@ async def test_a_websocket_is_one_exchange(records: Records) -> None:
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-async def test_what_breaks_in_the_middle_is_told(records: Records, kind: str) -> None:
-    """A handler that raises after its answer has begun leaves its error and its access line."""
+async def test_exception_after_the_response_started_is_logged(records: Records, kind: str) -> None:
+    """The error and the access line are written, with the status that was sent."""
     begin = {"http": "http.response.start", "websocket": "websocket.accept"}[kind]
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
@@ -211,8 +211,8 @@ async def test_what_breaks_in_the_middle_is_told(records: Records, kind: str) ->
     assert failed["sessionId"] == access["sessionId"] == "call-7"
 
 
-async def test_behind_a_real_server(lines: Lines) -> None:
-    """Under uvicorn there is one access line a request, one error line, and both have the session."""
+async def test_uvicorn_adds_no_lines_to_those_of_the_middleware(lines: Lines) -> None:
+    """There is one access line per request and one line per error, all with the session."""
     import aiohttp
     from starlette.applications import Starlette
     from starlette.routing import Mount
@@ -233,8 +233,8 @@ async def test_behind_a_real_server(lines: Lines) -> None:
     assert not [r for r in lines() if r["tag"] == "uvicorn" and r["level"] != "info"]
 
 
-def test_the_servers_own_access_line_is_spared(records: Records) -> None:
-    """Ours has the session and the time; uvicorn's would say the same again."""
+def test_access_line_of_uvicorn_is_muted(records: Records) -> None:
+    """The middleware's line has the session and the time; uvicorn's would repeat it."""
     import logging
 
     from cordboard.emit.bridges import standard
@@ -248,8 +248,8 @@ def test_the_servers_own_access_line_is_spared(records: Records) -> None:
     assert [record["message"] for record in records] == ["uvicorn.error"]
 
 
-async def test_lifespan_is_passed_through(records: Records) -> None:
-    """Messages that are no request are none of ours."""
+async def test_lifespan_is_passed_to_the_application(records: Records) -> None:
+    """Messages other than requests are not touched."""
     seen: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -260,8 +260,8 @@ async def test_lifespan_is_passed_through(records: Records) -> None:
     assert not records
 
 
-async def test_no_bleed_whatever_the_server_does_with_contexts(records: Records) -> None:
-    """One shared context for all requests, or a stale one, gives no request another's session."""
+async def test_shared_contexts_do_not_mix_sessions(records: Records) -> None:
+    """A context that the server shares among requests gives no request another's session."""
     shared = copy_context()
     loop = asyncio.get_running_loop()
 
@@ -283,8 +283,8 @@ async def test_no_bleed_whatever_the_server_does_with_contexts(records: Records)
     assert mine[0]["sessionId"].startswith("server:")
 
 
-async def test_thousands_of_concurrent_requests_keep_apart(records: Records) -> None:
-    """Interleaved requests never take each other's session."""
+async def test_concurrent_requests_do_not_mix_sessions(records: Records) -> None:
+    """A thousand interleaved requests keep their own sessions."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         for _ in range(3):
@@ -300,8 +300,8 @@ async def test_thousands_of_concurrent_requests_keep_apart(records: Records) -> 
     assert all(record["meta"]["mine"] == record["sessionId"] for record in mine)
 
 
-def test_in_fastapi(records: Records) -> None:
-    """In FastAPI: handlers in threads, streaming answers and background tasks keep the session."""
+def test_fastapi_threads_streams_and_background_tasks_keep_the_session(records: Records) -> None:
+    """The session reaches all places where FastAPI runs code."""
     from fastapi import BackgroundTasks, FastAPI
     from fastapi.responses import StreamingResponse
     from fastapi.testclient import TestClient

@@ -1,4 +1,4 @@
-"""What a part looks at before it serves."""
+"""The checks that a component makes before it serves."""
 
 from collections.abc import Iterator
 
@@ -17,21 +17,21 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize(("policy", "warns"), [("allkeys-lru", True), ("noeviction", False)])
-def test_an_evicting_policy_is_warned_of(
+def test_evicting_policy_of_redis_is_a_warning(
     server: Server, capfd: pytest.CaptureFixture[str], policy: str, warns: bool
 ) -> None:
-    """A gateway and an operator say so when they start."""
+    """A gateway and an operator log it when they start."""
     server.ask("CONFIG", "SET", "maxmemory", "200mb")
     server.ask("CONFIG", "SET", "maxmemory-policy", policy)
-    for part in ("gateway", "operator"):
-        shared_settings.compare_before_serving(Settings(redis_url=server.url), part)
+    for component in ("gateway", "operator"):
+        shared_settings.compare_before_serving(Settings(redis_url=server.url), component)
         flush()
         said = capfd.readouterr()
         assert ("Redis evicts keys" in said.out + said.err) is warns
         assert (policy in said.out + said.err) is warns
 
 
-def test_a_redis_that_is_away_is_waited_for(server: Server) -> None:
-    """It is compared once it is back: nothing is raised."""
+def test_unreachable_redis_does_not_prevent_the_start(server: Server) -> None:
+    """The settings are compared later, when Redis is back."""
     shared_settings.compare_before_serving(Settings(redis_url="redis://127.0.0.1:1/0"), "gateway")
     shared_settings.compare_before_serving(Settings(redis_url=server.url), "gateway")

@@ -182,7 +182,7 @@ async def test_a_certificate_of_another_authority(
 def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     """A missing file, a foreign key, a text: one sentence and the way out, exit status 2."""
     ours, theirs = authority(tmp_path / "ours"), authority(tmp_path / "theirs")
-    assert tls.load_certificate(ours.cert, ours.key) == (ours.cert, ours.key)
+    assert tls.load_certificate(ours.cert, ours.key) == tls.Certificate(ours.cert, ours.key)
     assert tls.load_certificate(None, None) is None
     assert tls.load_certificate("", None) is None
     text = tmp_path / "text"

@@ -1,8 +1,9 @@
-"""A stranger writes into nobody's session: what is said of a request that was refused, or looks."""
+"""A stranger cannot write into a session by naming it in a request."""
 
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from cordboard.contract.launch import Launch
 from cordboard.environment import CONTROL_SECRET
@@ -39,8 +40,10 @@ def said(lines: Lines) -> list[dict[str, Any]]:
         ({"X-Session-Epoch": "not a number"}, 401),
     ],
 )
-async def test_refused_requests(part: str, more: dict[str, str], status: int, lines: Lines) -> None:
-    """Every line about a refused request is the server's own; what it claims is in meta."""
+async def test_refused_request_writes_no_line_into_the_session_it_names(
+    part: str, more: dict[str, str], status: int, lines: Lines
+) -> None:
+    """Every line about a refused request belongs to the server; its claims are in ``meta``."""
     async with client(make(part)) as asking:
         answer = await asking.get("/sessions/victim", headers=CLAIMS | more)
     assert answer.status_code == status
@@ -53,8 +56,8 @@ async def test_refused_requests(part: str, more: dict[str, str], status: int, li
     assert access["meta"]["claimed"]["userId"] == "u-1"
 
 
-async def test_throttled_requests(lines: Lines) -> None:
-    """Wrong secrets beyond the bound get 429, the server's own lines, and few of them."""
+async def test_too_many_wrong_secrets_are_429_and_few_lines(lines: Lines) -> None:
+    """Wrong secrets over the limit get 429; few lines about them are written, all by the server."""
     async with client(make("gateway", wrong_secrets_per_minute=3)) as asking:
         wrong = CLAIMS | {"X-Bot-Secret": "wrong"}
         statuses = [(await asking.get("/sessions", headers=wrong)).status_code for _ in range(40)]
@@ -62,7 +65,7 @@ async def test_throttled_requests(lines: Lines) -> None:
         assert set(statuses[4:]) == {429}
         answer = await asking.get("/sessions", headers=wrong)
         assert int(answer.headers["Retry-After"]) >= 1
-        # Whoever has the secret is let in, and who sends none is no guess.
+        # The right secret is accepted all the same, and a request without a secret is not a guess.
         assert (await asking.get("/metrics", headers=OURS)).status_code == 200
         assert (await asking.get("/sessions")).status_code == 401
     records = said(lines)
@@ -74,25 +77,32 @@ async def test_throttled_requests(lines: Lines) -> None:
     assert len(told) < 30
 
 
-async def test_guesses_are_counted_in_bounded_memory() -> None:
+async def test_wrong_secrets_are_counted_in_limited_memory() -> None:
     """A million addresses take no more memory than ten thousand."""
+
+    async def send(_message: Any) -> None: ...
+
     guard = auth.ControlSecretMiddleware(_nothing, lambda: (SECRET,), required=True)
     for number in range(10_050):
-        guard._refusal(_scope(f"10.1.{number // 256}.{number % 256}", b"Bearer wrong"))
-    assert len(guard._wrong) == 10_000
+        scope = _scope(f"10.1.{number // 256}.{number % 256}", b"Bearer wrong")
+        await guard(scope, _nothing, send)
+    assert len(guard.wrong_secrets) == 10_000
 
 
 @pytest.mark.parametrize("header", [b"", b"Bearer ", b"Basic x"])
-async def test_refusals_are_counted(header: bytes) -> None:
-    """A metric tells how many callers were refused, and why."""
+async def test_metric_counts_refusals_by_reason(header: bytes) -> None:
+    """A header without a credential counts as a missing secret."""
+
+    async def send(_message: Any) -> None: ...
+
     guard = auth.ControlSecretMiddleware(_nothing, lambda: (SECRET,), required=True)
-    before = auth.refusals.labels("missing")._value.get()
-    assert guard._refusal(_scope("10.0.0.1", header)) is not None
-    assert auth.refusals.labels("missing")._value.get() == before + 1
+    before = _refusals("missing")
+    await guard(_scope("10.0.0.1", header), _nothing, send)
+    assert _refusals("missing") == before + 1
 
 
-async def test_identity_needs_the_secret(lines: Lines) -> None:
-    """A server without a secret believes no identity header; one with a secret does, behind it."""
+async def test_identity_headers_count_only_with_the_secret(lines: Lines) -> None:
+    """A server with a secret trusts identity headers behind it; a server without one trusts none."""
     async with client(make("runner")) as asking:
         await asking.get("/sessions", headers=CLAIMS | OURS)
     with pytest.MonkeyPatch.context() as patch:
@@ -106,8 +116,10 @@ async def test_identity_needs_the_secret(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_refused_by_an_application(status: int, lines: Lines) -> None:
-    """The same where any application behind the middleware refuses."""
+async def test_request_that_the_application_refuses_writes_no_line_into_its_session(
+    status: int, lines: Lines
+) -> None:
+    """The same holds if the application behind the middleware refuses."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": status, "headers": []})
@@ -123,8 +135,8 @@ async def test_refused_by_an_application(status: int, lines: Lines) -> None:
     assert access["meta"]["claimed"] == {"sessionId": "victim", "userId": "u-1", "userName": "Boss"}
 
 
-async def test_looking_at_a_session_is_no_part_of_it(store: RedisStore, lines: Lines) -> None:
-    """A look by others is the server's line; one that carries the id is the session's."""
+async def test_reading_a_session_writes_no_line_into_it(store: RedisStore, lines: Lines) -> None:
+    """Only a request that carries the session's id belongs to the session."""
     app = make("gateway", store)
     async with app.router.lifespan_context(app), client(app, headers=OURS) as asking:
         launch = Launch(session_id="call-1", room_url="webrtc:r", epoch=1, user_name="Ada")
@@ -143,8 +155,8 @@ async def test_looking_at_a_session_is_no_part_of_it(store: RedisStore, lines: L
     assert (served[0]["userName"], served[-1]["userName"]) == (None, "Ada")
 
 
-async def test_what_changes_a_session_is_part_of_it(store: RedisStore, lines: Lines) -> None:
-    """A leave, and a start at a runner, are lines of the session that their bodies name."""
+async def test_requests_that_change_a_session_belong_to_it(store: RedisStore, lines: Lines) -> None:
+    """The lines of a leave and of a start belong to the session in the body."""
     app = make("gateway", store)
     async with app.router.lifespan_context(app), client(app, headers=OURS) as asking:
         await store.accept(Launch(session_id="call-1", room_url="webrtc:r", epoch=1), queue_max=9)
@@ -152,11 +164,15 @@ async def test_what_changes_a_session_is_part_of_it(store: RedisStore, lines: Li
     async with client(make("runner", store), headers=OURS) as asking:
         body = {"room_url": "webrtc:r", "sessionId": "call-2", "epoch": 3, "sessionUserName": "Ada"}
         answer = await asking.post("/start", json=body)
-        assert answer.status_code == 409  # this one has no slot
+        assert answer.status_code == 409  # this runner has no slot
         assert answer.headers["X-Session-Id"] == "call-2"
     leave, start = (r for r in said(lines) if r["message"] == "Request served")
     assert leave["sessionId"] == "call-1"
     assert (start["sessionId"], start["userName"], start["epoch"]) == ("call-2", "Ada", 3)
+
+
+def _refusals(reason: str) -> float:
+    return REGISTRY.get_sample_value("cordboard_auth_refused_total", {"reason": reason}) or 0.0
 
 
 async def _nothing(*_: Any) -> Any: ...

@@ -103,7 +103,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     from cordboard.runner.app import create_app
     from cordboard.runner.single_session import check_context
     from cordboard.web import auth, serve, shared_settings
-    from cordboard.web.advertised_url import reachable_url
+    from cordboard.web.advertised_url import advertised_url
 
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     context = extract_environment().context
@@ -113,7 +113,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     shared_settings.compare_before_serving(settings, "runner")
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None
-    url = _checked(args.url) or reachable_url(args.host, port, tls=tls)
+    url = _checked(args.url) or advertised_url(args.host, port, tls=tls)
     runner = _runner(args, settings, fork_server, url)
     fork_server.wait()
     app = create_app(settings, runner, local=auth.is_local(args.host))

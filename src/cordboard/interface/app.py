@@ -24,7 +24,8 @@ from cordboard.interface.services import InterfaceServices
 from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, auth, health, problems
-from cordboard.web.protection import LocalHostsMiddleware
+from cordboard.web.body_limit import BodyLimitMiddleware
+from cordboard.web.host_check import LocalHostsMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 from cordboard.web.session_middleware import SILENT_PATHS
 from cordboard.web.tls import client_context
@@ -96,7 +97,7 @@ def _services(
 def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     """Add from the innermost to the outermost."""
     origin: Origin | None = app.state.origin
-    app.add_middleware(auth.BodyLimitMiddleware)
+    app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(
         browser_security.MetricsGuard,
         secrets=lambda: settings.control_secrets,

@@ -13,8 +13,8 @@ from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.interface.origin import Origin, host_of, parse
 from cordboard.web.auth import OPEN_PATHS, ControlSecretMiddleware, Secrets
+from cordboard.web.host_check import UnknownHostError
 from cordboard.web.problems import problem
-from cordboard.web.protection import UnknownHostError
 from cordboard.web.rate_limits import Sampler
 
 # Probes and Prometheus request these at a pod's address; metrics need the control secret.

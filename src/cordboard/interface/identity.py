@@ -23,7 +23,7 @@ from cordboard.interface.login import ForgedError, LoginCookies, Person, ValidLo
 from cordboard.interface.origin import Origin, is_secure
 from cordboard.secret_files import LENGTH_MIN
 from cordboard.settings import Settings
-from cordboard.web.proxies import PROXIED
+from cordboard.web.proxies import FROM_TRUSTED_PROXY
 from cordboard.web.rate_limits import Sampler
 from cordboard.web.session_middleware import CLAIMED
 
@@ -130,7 +130,7 @@ class ByHeader:
 
     def _is_believed(self, scope: Scope, headers: Headers) -> bool:
         if not self._with_secret:
-            return bool(scope.get(PROXIED))
+            return bool(scope.get(FROM_TRUSTED_PROXY))
         secret, given = self._secret(), headers.getlist(SECRET_HEADER)
         if not secret or len(given) != 1:
             return False

@@ -1,4 +1,4 @@
-"""What every HTTP service shares: middleware, authentication, problems, health, serving."""
+"""Shared parts of every HTTP service: middleware, authentication, errors, health checks, the server."""
 
 from cordboard.web.session_middleware import SessionMiddleware
 

@@ -1,66 +1,82 @@
-"""The address under which others reach a server that listens on every address of this machine."""
+"""The URL under which other machines reach a server that listens on all addresses of this one."""
 
 import ipaddress
 import socket
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cordboard.contract.errors import UsageError
 
-# Of networks for documentation (RFC 5737, RFC 3849): connecting a datagram socket sends nothing, and
-# the kernel chooses the address of this machine from which it would go there, by the default route.
-_ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
-_EVERYWHERE: Final = {
-    "0.0.0.0": (socket.AF_INET,),  # noqa: S104 - compared, not bound
-    "::": (socket.AF_INET6, socket.AF_INET),  # it takes IPv4 too
+# Addresses from the networks for documentation (RFC 5737, RFC 3849). Connecting a datagram socket sends
+# nothing; the kernel only chooses the local address of the route there, which is the default route.
+_REMOTE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+_ALL_ADDRESSES: Final = {
+    str(ipaddress.IPv4Address(0)): (socket.AF_INET,),
+    str(ipaddress.IPv6Address(0)): (socket.AF_INET6, socket.AF_INET),  # it accepts IPv4, too
 }
 
-
-def reachable_url(host: str, port: int, *, tls: bool = False) -> str:
-    """Return the URL of a server, for others.
-
-    Raises:
-        UsageError: It listens on all addresses, and this machine has none that others could use.
-    """
-    address = _reachable(host)
-    scheme = "https" if tls else "http"
-    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
+Lookup = Callable[[socket.AddressFamily], str | None]
+"""A function that returns an address of this machine in a family; None if it finds none."""
 
 
-def _reachable(host: str) -> str:
-    if host not in _EVERYWHERE:
-        return host
-    families = _EVERYWHERE[host]
-    for look in (_by_route, _by_name):
-        for family in families:
-            address = look(family)
-            if address and _is_of_others_use(address):
-                return address
-    raise UsageError(
-        f"--host {host}: this machine has no default route, so its address for others is not known.",
-        hint="Set the address at which they reach it: --url http://ADDRESS:PORT",
-    )
-
-
-def _by_route(family: socket.AddressFamily) -> str | None:
+def address_by_route(family: socket.AddressFamily) -> str | None:
+    """Return the local address of the default route for `family`; None without such a route."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((_ELSEWHERE[family], 9))
+            probe.connect((_REMOTE[family], 9))
             return str(probe.getsockname()[0])
     except OSError:
         return None
 
 
-def _by_name(family: socket.AddressFamily) -> str | None:
-    """Look up this machine's name: in a network without a default route it may have an address."""
+def address_by_name(family: socket.AddressFamily) -> str | None:
+    """Return the address in `family` to which this machine's host name resolves; None without one."""
     try:
-        found = socket.getaddrinfo(socket.gethostname(), None, family)
+        entries = socket.getaddrinfo(socket.gethostname(), None, family)
     except OSError:
         return None
-    addresses = [str(entry[4][0]) for entry in found]
-    return next(filter(_is_of_others_use, addresses), None)
+    addresses = [str(entry[4][0]) for entry in entries]
+    return next(filter(_is_usable_by_others, addresses), None)
 
 
-def _is_of_others_use(text: str) -> bool:
-    """Return whether it is none that stands for the own machine, or needs an interface's name."""
+# The name second: a network without a default route may still have an address for it.
+LOOKUPS: Final[tuple[Lookup, ...]] = (address_by_route, address_by_name)
+
+
+def advertised_url(
+    host: str, port: int, *, tls: bool = False, lookups: Sequence[Lookup] = LOOKUPS
+) -> str:
+    """Return the URL of a server for callers on other machines.
+
+    Args:
+        host: The address on which the server listens.
+        port: Its port.
+        tls: Whether it serves https.
+        lookups: How to find an address of this machine, in this order, if `host` means all addresses.
+
+    Raises:
+        UsageError: `host` means all addresses, and this machine has none that others can use.
+    """
+    address = _usable_address(host, lookups)
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
+
+
+def _usable_address(host: str, lookups: Sequence[Lookup]) -> str:
+    if host not in _ALL_ADDRESSES:
+        return host
+    for lookup in lookups:
+        for family in _ALL_ADDRESSES[host]:
+            address = lookup(family)
+            if address and _is_usable_by_others(address):
+                return address
+    raise UsageError(
+        f"--host {host}: cannot find an address of this machine that others can reach.",
+        hint="Give the address at which they reach it: --url http://ADDRESS:PORT",
+    )
+
+
+def _is_usable_by_others(text: str) -> bool:
+    # A link-local address is only valid together with the name of a network interface.
     address = ipaddress.ip_address(text.partition("%")[0])
     return not (address.is_loopback or address.is_unspecified or address.is_link_local)

@@ -1,6 +1,6 @@
-"""The control secret: who may tell a gateway or a runner what to do.
+"""The control secret, which authenticates callers at a gateway and a runner.
 
-Pure ASGI, so that a caller without the secret is refused before its body is read.
+Pure ASGI middleware, so that a caller without the secret is refused before its body is read.
 """
 
 import hmac
@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import Counter
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cordboard.context import EMPTY, bound_context
 from cordboard.contract.credential import runner_credential
 from cordboard.contract.errors import (
-    BodyTooLargeError,
     CordboardError,
     NotReadyError,
     SettingsError,
@@ -28,15 +27,14 @@ from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import Buckets, Sampler, TooManyRequestsError, take_all
 
 HEADER: Final = "X-Bot-Secret"
-BODY_MAX_BYTES: Final = 64 * 1024
 OPEN_PATHS: Final = ("/healthz", "/readyz")
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
-PROVEN: Final = "cordboard.proven"
-"""Key of a scope: whether a request to an open path had the secret nevertheless."""
+AUTHENTICATED: Final = "cordboard.authenticated"
+"""Key of an ASGI scope: whether a request to an open path carried the secret all the same."""
 
 WRONG_PER_MINUTE: Final = 60
-"""Wrong secrets of one address in a minute; a monitor with an old one sends four."""
+"""Wrong secrets per minute from one address. A monitoring system with an old secret sends four."""
 
 refusals = Counter(
     "cordboard_auth_refused",
@@ -46,63 +44,86 @@ refusals = Counter(
 log = get_logger("auth")
 
 Secrets = Callable[[], tuple[str, ...]]
+"""A function that returns the current secrets: settings reload a secret when its file changes."""
 
 
 def authorization_headers(secrets: tuple[str, ...]) -> dict[str, str]:
-    """Return the headers with which an interface authenticates at its gateway."""
+    """Return the headers that authenticate a caller at a gateway.
+
+    Args:
+        secrets: The control secrets; the first one is sent. No secrets give no headers.
+    """
     return {"Authorization": f"Bearer {secrets[0]}"} if secrets else {}
 
 
 def runner_secrets(secrets: tuple[str, ...], url: str) -> tuple[str, ...]:
-    """Return what the runner at ``url`` accepts: its own credentials, or a control secret."""
+    """Return the secrets that a runner accepts: the control secrets and the credentials for its URL.
+
+    Args:
+        secrets: The control secrets.
+        url: The URL under which the runner is registered.
+    """
     return (*secrets, *(runner_credential(secret, url) for secret in secrets))
 
 
 def is_local(host: str) -> bool:
-    """Return whether a server that listens on ``host`` is reachable from this machine only."""
+    """Return whether only this machine can reach a server that listens on `host`."""
     return host in LOOPBACK
 
 
 def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
-    """Refuse to listen beyond loopback without a secret, or with one that can be guessed.
+    """Refuse to listen beyond loopback without a secret that cannot be guessed.
+
+    Args:
+        host: The address to listen on.
+        secrets: The control secrets.
 
     Raises:
-        SettingsError: ``host`` is not loopback, and there is no secret or a short one.
+        SettingsError: `host` is not loopback, and there is no secret or a short one.
     """
     if is_local(host):
         return
     if not secrets:
         raise SettingsError(
-            f"--host {host}: without a control secret this listens on loopback only.",
+            f"--host {host}: a server without a control secret listens on loopback only.",
             hint="Set BOT_CONTROL_SHARED_SECRET (or BOT_CONTROL_SHARED_SECRET_FILE).",
         )
     refuse_short(host, "BOT_CONTROL_SHARED_SECRET", secrets)
 
 
 def refuse_short(host: str, name: str, secrets: Iterable[str]) -> None:
-    """Refuse secrets that can be guessed if others can reach this server.
+    """Refuse secrets that are short enough to guess, if other machines can reach the server.
+
+    Args:
+        host: The address to listen on.
+        name: The environment variable of the secrets, for the message.
+        secrets: The secret and its predecessor.
 
     Raises:
-        SettingsError: ``host`` is not loopback, and a secret is shorter than 16 characters.
+        SettingsError: `host` is not loopback, and a secret has fewer than 16 characters.
     """
     shortest = min((len(value) for value in secrets), default=LENGTH_MIN)
     if shortest < LENGTH_MIN and not is_local(host):
         raise SettingsError(
-            f"--host {host}: {name} or its _PREV has {shortest} characters; beyond loopback a secret "
-            f"has {LENGTH_MIN} or more.",
-            hint="Make one with `openssl rand -base64 24`.",
+            f"--host {host}: {name} or {name}_PREV has {shortest} characters; a server beyond "
+            f"loopback needs {LENGTH_MIN} or more.",
+            hint="Generate one with `openssl rand -base64 24`.",
         )
 
 
 class ControlSecretMiddleware:
-    """Lets a request through when it carries the current or the previous secret.
+    """Passes the requests that carry the current or the previous secret.
 
     Args:
-        app: The application behind it.
-        secrets: Gives the secrets as they are now.
-        required: Whether a secret is needed. It is decided once, at the start: a server that
-            started with a secret never serves without one later, whatever happens to the secret.
-        open_paths: Paths that anybody may request.
+        app: The wrapped application.
+        secrets: Returns the current secrets.
+        required: Whether requests need a secret. This is decided once, at the start: a server that
+            started with a secret never serves without one, whatever happens to its file.
+        open_paths: Paths that need no secret.
+        wrong_per_minute: How many wrong secrets one address may send per minute.
+
+    Attributes:
+        wrong_secrets: Counts the wrong secrets of each address.
     """
 
     def __init__(
@@ -117,8 +138,8 @@ class ControlSecretMiddleware:
         self._app = app
         self._secrets = secrets
         self._required = required
-        self._open = frozenset(open_paths)
-        self._wrong = Buckets(wrong_per_minute / 60, wrong_per_minute)
+        self._open_paths = frozenset(open_paths)
+        self.wrong_secrets = Buckets(wrong_per_minute / 60, wrong_per_minute)
         self._sampler = Sampler()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,8 +147,9 @@ class ControlSecretMiddleware:
         if scope["type"] == "lifespan" or not self._required:
             await self._app(scope, receive, send)
         elif self._is_open(scope):
-            scope[PROVEN] = self._is_right(scope)
-            with bound_context(EMPTY):  # the caller has not shown that it may use the session
+            scope[AUTHENTICATED] = self._has_secret(scope)
+            # The caller has not shown that it may write into the session that it names.
+            with bound_context(EMPTY):
                 await self._app(scope, receive, send)
         elif error := self._refusal(scope):
             await refuse(error, scope, receive, send)
@@ -135,52 +157,54 @@ class ControlSecretMiddleware:
             await self._app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and scope["path"] in self._open
+        return scope["type"] == "http" and scope["path"] in self._open_paths
 
-    def _is_right(self, scope: Scope) -> bool:
-        given = _given(scope)
-        # Every comparison is made, so that the time does not reveal which one failed.
-        return sum(hmac.compare_digest(given, _bytes(secret)) for secret in self._known()) > 0
+    def _has_secret(self, scope: Scope) -> bool:
+        given = _given_secret(scope)
+        # A list, not a generator: all secrets are compared, so that the time does not reveal which matched.
+        matches = [hmac.compare_digest(given, _encoded(one)) for one in self._current_secrets()]
+        return any(matches)
 
-    def _known(self) -> tuple[str, ...]:
+    def _current_secrets(self) -> tuple[str, ...]:
         try:
             return self._secrets()
         except SettingsError:
-            return ()
+            return ()  # _refusal() then refuses everybody
 
     def _refusal(self, scope: Scope) -> CordboardError | None:
-        if not self._known():
+        if not self._current_secrets():
             return NotReadyError(
-                "This server has no control secret, and therefore refuses all callers."
+                "This server has lost its control secret and refuses all callers.",
+                hint="Restore BOT_CONTROL_SHARED_SECRET, or the file that contains it.",
             )
-        if self._is_right(scope):
+        if self._has_secret(scope):
             return None
-        given = _given(scope)
-        error = self._throttled(scope) if given else None
-        self._tell(scope, "throttled" if error else "wrong" if given else "missing")
-        return error or UnauthorizedError(
+        given = _given_secret(scope)
+        throttled = self._throttled(scope) if given else None
+        self._log_refusal(scope, "throttled" if throttled else "wrong" if given else "missing")
+        return throttled or UnauthorizedError(
             "The control secret is missing or wrong.",
             hint="Send Authorization: Bearer SECRET, or X-Bot-Secret: SECRET.",
         )
 
     def _throttled(self, scope: Scope) -> CordboardError | None:
-        """Count a wrong secret.
+        """Count a wrong secret and return an error if its address has sent too many.
 
-        A right one is accepted nevertheless: callers may share an address with somebody who guesses, and
-        a secret that cannot be guessed needs no lock-out, which a stranger could cause.
+        The right secret is accepted even then. Callers may share an address with somebody who guesses,
+        and a lock-out, which a stranger could cause, protects nothing: secrets are too long to guess.
         """
         now = time.monotonic()
-        wait_s = take_all([(self._wrong.of(client_address(scope), now), 1)], now)
+        wait_s = take_all([(self.wrong_secrets.of(client_address(scope), now), 1)], now)
         if wait_s == 0:
             return None
         return TooManyRequestsError(
-            "Too many wrong secrets came from this address.", retry_after_s=math.ceil(wait_s)
+            "This address has sent too many wrong secrets.", retry_after_s=math.ceil(wait_s)
         )
 
-    def _tell(self, scope: Scope, reason: str) -> None:
+    def _log_refusal(self, scope: Scope, reason: str) -> None:
         refusals.labels(reason).inc()
-        held = self._sampler.admit()
-        if held is None:
+        suppressed = self._sampler.admit()
+        if suppressed is None:
             return
         peer = (scope.get("client") or (None,))[0]
         with bound_context(EMPTY):
@@ -190,14 +214,20 @@ class ControlSecretMiddleware:
                 reason=reason,
                 peer=peer,
                 path=scope["path"],
-                not_told=held,
+                suppressed=suppressed,
             )
 
 
 async def refuse(error: CordboardError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request with an error; a WebSocket is closed before it is open.
+    """Answer a request with an error; close a WebSocket before it opens.
 
-    Nothing that the request claims is bound while that is done.
+    Nothing that the request claims is bound meanwhile, so no line of the refusal gets into a session.
+
+    Args:
+        error: The error.
+        scope: The ASGI scope of the connection.
+        receive: The ASGI function that receives its messages.
+        send: The ASGI function that sends messages.
     """
     with bound_context(EMPTY):
         if scope["type"] == "websocket":
@@ -206,7 +236,7 @@ async def refuse(error: CordboardError, scope: Scope, receive: Receive, send: Se
             await problem(error)(scope, receive, send)
 
 
-def _given(scope: Scope) -> bytes:
+def _given_secret(scope: Scope) -> bytes:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
@@ -214,63 +244,6 @@ def _given(scope: Scope) -> bytes:
     return headers.get(HEADER.lower().encode(), b"")
 
 
-def _bytes(secret: str) -> bytes:
-    return secret.encode("utf-8", "surrogateescape")  # as os.environ has it
-
-
-class BodyLimitMiddleware:
-    """Refuses bodies over a limit: by their declared length at once, else while they are read.
-
-    Args:
-        app: The application behind it.
-        limit_bytes: The most that is read.
-    """
-
-    def __init__(self, app: ASGIApp, limit_bytes: int = BODY_MAX_BYTES) -> None:
-        self._app = app
-        self._limit = limit_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if _declared_length(scope) > self._limit:
-            await self._refuse(scope, receive, send)
-            return
-        read = 0
-        started = False
-
-        async def limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._limit:
-                raise _TooLongError
-            return message
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, limited, watched)
-        except _TooLongError:
-            if not started:
-                await self._refuse(scope, receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = BodyTooLargeError(f"The body is over {self._limit} bytes.")
-        await problem(error)(scope, receive, send)
-
-
-class _TooLongError(BaseException):
-    """Passes through the application's own handlers, which catch Exception."""
-
-
-def _declared_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+def _encoded(secret: str) -> bytes:
+    # os.environ decodes with surrogateescape; this restores the bytes that the caller sends.
+    return secret.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Server-sent events as an answer."""
+"""Responses with server-sent events."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
@@ -14,12 +14,12 @@ _HEADERS: Final = {
 
 
 class EventStream(StreamingResponse):
-    """A stream of events that calls ``ended`` when it ends, also if it never began.
+    """A response that streams events and calls ``on_end`` once, even if the stream never starts.
 
     Args:
-        content: The events, encoded.
-        ended: Called once, when the stream is over.
-        headers: Further headers.
+        content: The encoded events.
+        on_end: Called when the stream is over.
+        headers: Additional headers.
     """
 
     media_type = "text/event-stream"
@@ -27,15 +27,16 @@ class EventStream(StreamingResponse):
     def __init__(
         self,
         content: AsyncIterator[bytes],
-        ended: Callable[[], None],
+        on_end: Callable[[], None],
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(content, headers={**_HEADERS, **(headers or {})})
-        self._ended = ended
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Send the stream."""
+        # Not in the generator: its `finally` does not run if the client leaves before the first event.
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._ended()
+            self._on_end()

@@ -1,6 +1,7 @@
 """Liveness, readiness and metrics, the same for every service.
 
-Liveness never asks Redis: a Redis outage must not become a mass killing by a cluster's probes.
+The liveness check never asks Redis: during a Redis outage a cluster's probes would otherwise kill every
+pod.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,36 +11,37 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from cordboard.contract.errors import CordboardError
-from cordboard.web.auth import PROVEN
+from cordboard.web.auth import AUTHENTICATED
 
-Readiness = Callable[[], Awaitable[None]]
+ReadinessCheck = Callable[[], Awaitable[None]]
 
 
-def add_health_routes(app: FastAPI, ready: Readiness) -> None:
-    """Add ``/healthz``, ``/readyz`` and ``/metrics``.
+def add_health_routes(app: FastAPI, check_ready: ReadinessCheck) -> None:
+    """Add ``/healthz``, ``/readyz`` and ``/metrics`` to an application.
 
     Args:
         app: The application.
-        ready: Returns when the service can take work, and raises an error of ours when not.
+        check_ready: Raises a `CordboardError` if the service cannot accept work.
     """
 
     @app.get("/healthz", tags=["health"], summary="Alive")
     async def healthz() -> dict[str, str]:
-        """Answer as long as the process does; asks nobody else."""
+        """Answer while the process is alive, whatever the state of other services."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["health"], summary="Ready to take work")
     async def readyz(request: Request) -> Response:
-        """Answer 200 if work can be accepted, else 503; only callers with the secret get the reason."""
+        """Return 200 if the service accepts work, else 503; callers with the secret see the reason."""
         try:
-            await ready()
+            await check_ready()
         except CordboardError as error:
-            if request.scope.get(PROVEN, True):
+            # Without the key, this server requires no secret, so every caller may see the reason.
+            if request.scope.get(AUTHENTICATED, True):
                 raise
             return JSONResponse({"status": "not ready", "code": error.code}, error.status)
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", tags=["health"], summary="Metrics for Prometheus")
     async def metrics() -> Response:
-        """Return the metrics in Prometheus's text format."""
+        """Return the metrics in the text format of Prometheus."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

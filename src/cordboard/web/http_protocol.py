@@ -1,55 +1,110 @@
-"""HTTP/1.1 with limits: on a request's head, on the time in which it arrives, on connections.
+"""HTTP/1.1 with limits on the size of request heads, on slow requests, and on connections.
 
-uvicorn's parser accepts a header of any size, and waits for one for any time. These limits apply
-before all else, because a connection costs memory and a descriptor before it sends a request.
+uvicorn's parser accepts headers of any size and waits for them without a timeout. These limits apply
+before everything else, because a connection costs memory and a file descriptor before it sends a
+request.
 """
 
 import asyncio
-import functools
 import json
 import logging
 import resource
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cordboard.emit import get_logger
 from cordboard.web.rate_limits import Sampler
 
-HEAD_MAX_BYTES: Final = 32 * 1024
-"""As large as Node's and nginx's bounds together; ours with a trace and a cookie have about 2 KB."""
-HEAD_MAX_S: Final = 10.0
-"""A head is one packet; a telephone with a bad connection needs seconds."""
-BODY_MAX_S: Final = 30.0
-"""64 KB, at the 20 kbit/s of a bad mobile network."""
 CONNECTIONS_MAX: Final = 4096
-"""One takes about 20 KB. Most systems give a process fewer descriptors: then that is the bound."""
-_SPARE_DESCRIPTORS: Final = 100  # for Redis, for runners, for files
-_PIECE_BYTES: Final = 16 * 1024  # how exactly a head is counted; its last piece is not
+"""A connection takes about 20 KB, so these take 80 MB."""
+_SPARE_DESCRIPTORS: Final = 100  # for Redis, runners and files
+# A head is counted in pieces of this size, without its last one. Larger pieces make the limit less exact,
+# smaller ones cost more calls for each body.
+_PIECE_BYTES: Final = 16 * 1024
+_RETRY_AFTER_S: Final = 1
 
 log = get_logger("http")
-_sampler = Sampler()
-_strange = Sampler()
 
 
-class _FewOfStrangers(logging.Filter):
-    """Passes a few of those lines of uvicorn that any stranger can cause without a secret."""
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The limits of a server's connections.
+
+    Attributes:
+        head_bytes: The largest request head. As much as Node's and nginx's limits together; a head with a
+            trace and a login cookie has about 2 KB.
+        head_s: Seconds in which a head must arrive. A head is one packet; a telephone with a bad
+            connection needs seconds.
+        body_s: Seconds in which a body must arrive: 64 KB at the 20 kbit/s of a bad mobile network.
+        connections: Open connections at the same time.
+    """
+
+    head_bytes: int = 32 * 1024
+    head_s: float = 10.0
+    body_s: float = 30.0
+    connections: int = CONNECTIONS_MAX
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """Return the default limits, with as many connections as this process has descriptors for."""
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return cls(connections=connections_for(descriptors))
+
+
+def connections_for(descriptors: int) -> int:
+    """Return how many connections a process accepts.
+
+    Args:
+        descriptors: How many file descriptors the process may open; negative for no limit.
+    """
+    if descriptors < 0:
+        return CONNECTIONS_MAX
+    return max(min(CONNECTIONS_MAX, descriptors - _SPARE_DESCRIPTORS), 1)
+
+
+class MalformedRequestFilter(logging.Filter):
+    """Samples the log lines of uvicorn that any stranger can cause without a secret.
+
+    Attributes:
+        sampler: Decides which of these lines are logged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sampler = Sampler()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line is written."""
-        known = str(record.msg).startswith(("Invalid HTTP", "Unsupported upgrade", "No supported"))
-        return not known or _strange.admit() is not None
+        """Return whether `record` is logged."""
+        prefixes = ("Invalid HTTP", "Unsupported upgrade", "No supported")
+        return not str(record.msg).startswith(prefixes) or self.sampler.admit() is not None
 
 
-logging.getLogger("uvicorn.error").addFilter(_FewOfStrangers())  # noqa: TID251 - uvicorn's
+malformed_requests: Final = MalformedRequestFilter()
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection with limits.
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
+    Attributes:
+        limits: The limits of all connections of a server.
+        refusals: Samples the log lines about closed connections.
+    """
+
+    limits: ClassVar[ConnectionLimits] = ConnectionLimits()
+    refusals: ClassVar[Sampler] = Sampler()
+
+    @classmethod
+    def with_limits(cls, limits: ConnectionLimits) -> type[Self]:
+        """Return this class with other `limits`. uvicorn creates the connections, so it takes a class."""
+        return type(cls.__name__, (cls,), {"limits": limits, "refusals": Sampler()})
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Adding a filter that a logger already has does nothing.
+        self.logger.addFilter(malformed_requests)
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
@@ -57,21 +112,33 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection, or close it if there are too many."""
+        """Accept a connection, or close it if there are too many.
+
+        Args:
+            transport: The connection.
+        """
         super().connection_made(transport)
-        if len(self.connections) > _connections_max():
+        if len(self.connections) > self.limits.connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
             return
-        self._await(HEAD_MAX_S)
+        self._set_deadline(self.limits.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go."""
-        self._rest()
-        self._rearm()
+        """Release the timer of a closed connection.
+
+        Args:
+            exc: Why the connection was lost; None if it was closed.
+        """
+        self._clear_deadline()
+        self._restart_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and count what belongs to a head that is not complete."""
+        """Parse received bytes, and count those of an incomplete head.
+
+        Args:
+            data: The bytes.
+        """
         for start in range(0, len(data), _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES] if len(data) > _PIECE_BYTES else data
             super().data_received(piece)
@@ -80,108 +147,117 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._in_head:
                 self._head_bytes += len(piece)
                 self._check_head()
-        if self._idle and self._deadline is None:  # bytes that begin no request
-            self._await(HEAD_MAX_S)
+        # Bytes that do not begin a request, such as empty lines, must not keep a connection open.
+        if self._is_idle and self._deadline is None:
+            self._set_deadline(self.limits.head_s)
 
     @property
-    def _idle(self) -> bool:
+    def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def on_message_begin(self) -> None:
-        """Begin to count a head."""
+        """Start to measure a head."""
         super().on_message_begin()
         self._head_bytes, self._in_head = 0, True
-        self._await(HEAD_MAX_S)
+        self._set_deadline(self.limits.head_s)
 
     def on_headers_complete(self) -> None:
-        """Serve the request, and wait for its body."""
+        """Start to serve the request, and wait for its body."""
         if self.transport.is_closing():
             return
         self._in_head, self._in_body = False, True
         super().on_headers_complete()
-        self._await(BODY_MAX_S)
+        self._set_deadline(self.limits.body_s)
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
+        """Pass on a part of a `body`, unless the request was refused."""
         if self._in_body:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for nothing more, while the request is served."""
+        """Stop the timer: how long the response takes is not limited, as event streams stay open."""
         if self._in_body:
             super().on_message_complete()
         self._in_body = False
-        self._rest()
+        self._clear_deadline()
 
     def _check_head(self) -> None:
-        if self._head_bytes >= HEAD_MAX_BYTES:
+        if self._head_bytes >= self.limits.head_bytes:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            self._refuse(status, f"the request's head is over {HEAD_MAX_BYTES} bytes")
+            self._refuse(status, f"the request head is over {self.limits.head_bytes} bytes")
 
-    def _await(self, seconds: float) -> None:
-        """Give up the connection after so long. The timer runs on: one a request would cost more."""
+    def _set_deadline(self, seconds: float) -> None:
+        """Close the connection after this time, unless the deadline is moved or cleared.
+
+        A timer that expires too early is restarted for the rest of the time: cancelling and creating one
+        per request would cost more.
+        """
         self._deadline = self.loop.time() + seconds
         if self._timer is None or self._timer.when() > self._deadline:
-            self._rearm()
+            self._restart_timer()
 
-    def _rearm(self) -> None:
+    def _restart_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._deadline is not None:
-            self._timer = self.loop.call_at(self._deadline, self._look)
+            self._timer = self.loop.call_at(self._deadline, self._on_timer)
 
-    def _look(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         if self._deadline is not None and self._deadline <= self.loop.time():
-            self._late()
+            self._on_deadline()
         else:
-            self._rearm()
+            self._restart_timer()
 
-    def _rest(self) -> None:
+    def _clear_deadline(self) -> None:
         self._deadline = None
 
-    def _late(self) -> None:
+    def _on_deadline(self) -> None:
         self._deadline = None
         if self._in_head or self._in_body:
-            what = "body" if self._in_body else "head"
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request's {what} did not arrive in time")
+            part = "body" if self._in_body else "head"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request {part} did not arrive in time")
         else:
             self.transport.close()
 
-    def _refuse(self, status: HTTPStatus, why: str) -> None:
-        """Say why, unless another answer is under way, and close."""
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        """Send an error, unless a response has begun, and close the connection."""
         if self.transport.is_closing():
             return
-        silent = self.cycle.response_started if self._in_body else not self._idle
-        if not silent:
-            self.transport.write(_answer(status, why))
+        # A second response on the connection would be read as the answer to the next request.
+        is_answering = self.cycle.response_started if self._in_body else not self._is_idle
+        if not is_answering:
+            self.transport.write(_error_response(status, reason))
         self._in_body = False
-        self._rest()
-        self._tell(status, why)
+        self._clear_deadline()
+        self._log_refusal(status, reason)
         self.transport.close()
 
-    def _tell(self, status: HTTPStatus, why: str) -> None:
-        held = _sampler.admit()
-        if held is not None:
-            peer = self.client[0] if self.client else None
+    def _log_refusal(self, status: HTTPStatus, reason: str) -> None:
+        suppressed = self.refusals.admit()
+        if suppressed is not None:
             log.warning(
-                "A connection was closed", status=int(status), why=why, peer=peer, not_told=held
+                "A connection was closed",
+                status=int(status),
+                reason=reason,
+                peer=self.client[0] if self.client else None,
+                suppressed=suppressed,
             )
 
 
-@functools.cache
-def _connections_max() -> int:
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return CONNECTIONS_MAX if most < 0 else max(min(CONNECTIONS_MAX, most - _SPARE_DESCRIPTORS), 1)
-
-
-def _answer(status: HTTPStatus, why: str) -> bytes:
-    code = status.phrase.lower().replace(" ", "_")
-    problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "code": code}
-    body = json.dumps({**problem, "detail": f"{why[0].upper()}{why[1:]}."}).encode()
+def _error_response(status: HTTPStatus, reason: str) -> bytes:
+    body = json.dumps(
+        {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": int(status),
+            "code": status.phrase.lower().replace(" ", "_"),
+            "detail": f"{reason[0].upper()}{reason[1:]}.",
+        }
+    ).encode()
     head = (
         f"HTTP/1.1 {int(status)} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: {_RETRY_AFTER_S}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

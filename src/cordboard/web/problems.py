@@ -1,4 +1,4 @@
-"""Errors over HTTP: every one is ``application/problem+json`` (RFC 9457)."""
+"""Errors over HTTP, all of them ``application/problem+json`` (RFC 9457)."""
 
 import json
 from http import HTTPStatus
@@ -15,25 +15,27 @@ from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 
 MEDIA_TYPE: Final = "application/problem+json"
-ERRORS_MAX: Final = 20  # told of one body; a body of 64 KB may have thousands
 TYPE_PREFIX: Final = "urn:cordboard:problem:"
+ERRORS_MAX: Final = 20
+"""Errors that one response lists. A body of 64 KB can have thousands of wrong fields, and a response many
+times the size of its request would help somebody who wants to load the server."""
 
 log = get_logger("http")
 
 
 class Problem(JSONResponse):
-    """An error's answer; what a caller sent may be in it, half characters too."""
+    """The response for an error. It may quote the request, including lone surrogates."""
 
     media_type = MEDIA_TYPE
 
     def render(self, content: Any) -> bytes:
-        """Return JSON; half a character becomes the escape that it came as."""
+        """Return `content` as JSON; a lone surrogate stays the escape as which it came."""
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "backslashreplace")
 
 
 def problem(error: CordboardError) -> Problem:
-    """Return the answer that tells of an error of ours, with the session's id where one is known."""
+    """Return the response for `error`, with the id of the session if there is one."""
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + error.code,
         "title": error.title,
@@ -43,7 +45,7 @@ def problem(error: CordboardError) -> Problem:
         **({"hint": error.hint} if error.hint else {}),
         **error.extra,
     }
-    session_id = _known_session(error)
+    session_id = _session_of(error)
     headers = {HEADER_SESSION_ID: session_id} if session_id else {}
     if session_id:
         body.setdefault("sessionId", session_id)
@@ -53,25 +55,31 @@ def problem(error: CordboardError) -> Problem:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Make an application tell every error in this form."""
-    app.add_exception_handler(CordboardError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
+    """Make `app` answer every error in this form."""
+    app.add_exception_handler(CordboardError, _handle_cordboard_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
-def _known_session(error: CordboardError) -> str | None:
-    named = error.extra.get("sessionId")
-    return named if isinstance(named, str) else current().session_id
+def _session_of(error: CordboardError) -> str | None:
+    session_id = error.extra.get("sessionId")
+    return session_id if isinstance(session_id, str) else current().session_id
 
 
-async def _ours(_request: Request, error: Exception) -> Problem:
-    assert isinstance(error, CordboardError)  # noqa: S101 - registered for this class
+# Starlette's type of a handler takes any exception, hence the checks; it calls each handler only for the
+# class under which it is registered.
+
+
+async def _handle_cordboard_error(request: Request, error: Exception) -> Problem:
+    if not isinstance(error, CordboardError):
+        return await _handle_unexpected_error(request, error)
     return problem(error)
 
 
-async def _invalid(_request: Request, error: Exception) -> Problem:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+async def _handle_validation_error(request: Request, error: Exception) -> Problem:
+    if not isinstance(error, RequestValidationError):
+        return await _handle_unexpected_error(request, error)
     errors = [_field_error(item) for item in error.errors()[:ERRORS_MAX]]
     first = errors[0] if errors else {"field": "", "message": "invalid"}
     field, message = first["field"] or "body", first["message"]
@@ -89,14 +97,16 @@ async def _invalid(_request: Request, error: Exception) -> Problem:
 
 
 def _field_error(item: dict[str, Any]) -> dict[str, str]:
-    place = item["loc"][1:]
-    if item["type"] == "json_invalid":  # its place is a number of letters
-        return {"field": "", "message": f"not JSON: {item['ctx']['error']}, at letter {place[0]}"}
-    return {"field": ".".join(str(part) for part in place), "message": item["msg"]}
+    location = item["loc"][1:]  # without "body" or "query"
+    if item["type"] == "json_invalid":  # the location is an offset in the text
+        reason = item["ctx"]["error"]
+        return {"field": "", "message": f"invalid JSON at character {location[0]}: {reason}"}
+    return {"field": ".".join(str(part) for part in location), "message": item["msg"]}
 
 
-async def _http(_request: Request, error: Exception) -> Problem:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+async def _handle_http_error(request: Request, error: Exception) -> Problem:
+    if not isinstance(error, HTTPException):
+        return await _handle_unexpected_error(request, error)
     title = HTTPStatus(error.status_code).phrase
     return Problem(
         {
@@ -111,6 +121,7 @@ async def _http(_request: Request, error: Exception) -> Problem:
     )
 
 
-async def _unforeseen(_request: Request, error: Exception) -> Problem:
-    log.error("A request failed for a reason that nobody foresaw", error=error)
-    return problem(CordboardError("Something went wrong on our side; the log says what."))
+async def _handle_unexpected_error(_request: Request, error: Exception) -> Problem:
+    # The caller sees no text of the exception, which may contain secrets or paths.
+    log.error("A request failed unexpectedly", error=error)
+    return problem(CordboardError("The server failed to handle this request; see its log."))

@@ -1,7 +1,7 @@
-"""The proxies in front of a server: the client and the scheme of a request that came through one.
+"""The client address and the scheme of a request that came through a proxy.
 
-``X-Forwarded-For`` and ``X-Forwarded-Proto`` are headers that anybody can send. They are trusted from
-the addresses in ``trusted_proxies`` only. ``X-Forwarded-Host`` and ``Forwarded`` are never read.
+Anybody can send ``X-Forwarded-For`` and ``X-Forwarded-Proto``. Cordboard trusts them only from the
+addresses in ``trusted_proxies``, and never reads ``X-Forwarded-Host`` or ``Forwarded``.
 """
 
 import ipaddress
@@ -15,124 +15,129 @@ from cordboard.emit import get_logger
 
 UNKNOWN: Final = "unknown"
 _LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-_FOR: Final = b"x-forwarded-for"
-_PROTO: Final = b"x-forwarded-proto"
-_READ: Final = (_FOR, _PROTO)
-_V6_PREFIX: Final = 64  # what one customer gets: all its addresses are one client
+_FORWARDED_FOR: Final = b"x-forwarded-for"
+_FORWARDED_PROTO: Final = b"x-forwarded-proto"
+_FORWARDED_HEADERS: Final = (_FORWARDED_FOR, _FORWARDED_PROTO)
+# Providers assign an IPv6 customer a /64 network, so all its addresses count as one client.
+_IPV6_CLIENT_BITS: Final = 64
 
-PROXIED: Final = "cordboard.proxied"
-"""Key of a scope: whether one of the trusted proxies sent the request."""
+FROM_TRUSTED_PROXY: Final = "cordboard.from_trusted_proxy"
+"""Key of an ASGI scope: whether a trusted proxy sent the request."""
 
 log = get_logger("http")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class TrustedProxies:
-    """The addresses whose headers are trusted.
+    """The addresses of the proxies whose headers are trusted.
 
     Args:
         names: Addresses and networks; none means loopback.
 
     Raises:
-        SettingsError: One is neither an address nor a network.
+        SettingsError: A name is neither an address nor a network.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._networks = [_network(name) for name in tuple(names) or _LOOPBACK]
 
-    def trusts(self, address: str) -> bool:
-        """Return whether a proxy has this address."""
-        found = _address(address)
-        return found is not None and any(found in network for network in self._networks)
+    def is_trusted(self, address: str) -> bool:
+        """Return whether a trusted proxy has this `address`."""
+        parsed = _parse_address(address)
+        return parsed is not None and any(parsed in network for network in self._networks)
 
     def client(self, peer: str, forwarded: Iterable[str]) -> str:
-        """Return the client: the last address that is not a trusted proxy.
+        """Return the client's address: the last one in the chain that is not a trusted proxy.
 
         Args:
-            peer: Who connected to us.
-            forwarded: The values of X-Forwarded-For, as they came. Each proxy appends the address
-                that connected to it, so anybody can have sent what is left of the first foreign address.
+            peer: The address that connected to this server.
+            forwarded: The values of ``X-Forwarded-For``, in their order. Each proxy appends the address
+                that connected to it, so the client may have invented everything to the left of the
+                first address that is not trusted.
         """
-        found = peer
+        client = peer
         for text in reversed([part for value in forwarded for part in value.split(",")]):
-            if not self.trusts(found):
+            if not self.is_trusted(client):
                 break
-            address = _address(text.strip())
+            address = _parse_address(text.strip())
             if address is None:
                 break
-            found = str(address)
-        return found
+            client = str(address)
+        return client
 
 
 class ForwardedMiddleware:
-    """Puts the client's address and scheme, as a trusted proxy tells them, into the scope.
+    """Puts the client's address and scheme, as reported by a trusted proxy, into the scope.
 
-    The headers themselves are removed, so that nothing after this reads them by mistake.
+    Removes the headers themselves, so that no later code reads them by mistake.
 
     Args:
-        app: The application behind it.
+        app: The wrapped application.
         proxies: The trusted proxies.
     """
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
         self._app = app
         self._proxies = proxies
-        self._warned = False
+        self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] in {"http", "websocket"}:
-            scope = self._told(scope)
+            scope = self._with_client(scope)
         await self._app(scope, receive, send)
 
-    def _told(self, scope: Scope) -> Scope:
+    def _with_client(self, scope: Scope) -> Scope:
         peer = (scope.get("client") or ("", 0))[0]
-        sent = [pair for pair in scope["headers"] if pair[0] in _READ]
-        kept = [pair for pair in scope["headers"] if pair[0] not in _READ]
-        trusted = self._proxies.trusts(peer)
-        scope = {**scope, "headers": kept, PROXIED: trusted}
-        if sent and not trusted:
-            self._warn(peer)
-        elif sent:
-            self._believe(scope, sent, peer)
+        forwarded = [pair for pair in scope["headers"] if pair[0] in _FORWARDED_HEADERS]
+        others = [pair for pair in scope["headers"] if pair[0] not in _FORWARDED_HEADERS]
+        trusted = self._proxies.is_trusted(peer)
+        scope = {**scope, "headers": others, FROM_TRUSTED_PROXY: trusted}
+        if forwarded and not trusted:
+            self._warn_once(peer)
+        elif forwarded:
+            self._apply(scope, forwarded, peer)
         return scope
 
-    def _believe(self, scope: Scope, sent: list[tuple[bytes, bytes]], peer: str) -> None:
-        schemes = [value.strip() for name, value in sent if name == _PROTO]
+    def _apply(self, scope: Scope, forwarded: list[tuple[bytes, bytes]], peer: str) -> None:
+        schemes = [value.strip() for name, value in forwarded if name == _FORWARDED_PROTO]
+        # Several values would leave open which proxy wrote which; the connection's scheme stays then.
         if schemes in ([b"http"], [b"https"]):
             scope["scheme"] = schemes[0].decode()
-        values = [value.decode("latin-1") for name, value in sent if name == _FOR]
-        scope["client"] = (self._proxies.client(peer, values), 0)
+        chain = [value.decode("latin-1") for name, value in forwarded if name == _FORWARDED_FOR]
+        scope["client"] = (self._proxies.client(peer, chain), 0)
 
-    def _warn(self, peer: str) -> None:
-        if self._warned:
+    def _warn_once(self, peer: str) -> None:
+        if self._has_warned:
             return
-        self._warned = True
+        self._has_warned = True
         log.warning(
-            "X-Forwarded-For or -Proto was ignored: the sender is not a trusted proxy",
+            "X-Forwarded-For or X-Forwarded-Proto was ignored: the sender is not a trusted proxy",
             peer=peer,
             hint="If it is your proxy, add its address or network to CORDBOARD_TRUSTED_PROXIES.",
         )
 
 
 def client_address(scope: Scope) -> str:
-    """Return the address by which a client is counted; of IPv6 its network of 64 bits."""
-    found = _address((scope.get("client") or ("", 0))[0])
-    if found is None:
+    """Return the address under which the client of `scope` is counted; for IPv6, its /64 network."""
+    address = _parse_address((scope.get("client") or ("", 0))[0])
+    if address is None:
         return UNKNOWN
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    return str(ipaddress.ip_network((found, _V6_PREFIX), strict=False).network_address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.ip_network((address, _IPV6_CLIENT_BITS), strict=False).network_address)
 
 
-def _address(text: str) -> _Address | None:
-    for candidate in (text, text.rpartition(":")[0].strip("[]")):  # with a port, as some have it
+def _parse_address(text: str) -> _Address | None:
+    # Some proxies append the port: 192.0.2.1:4711, [2001:db8::1]:4711.
+    for candidate in (text, text.rpartition(":")[0].strip("[]")):
         try:
-            found = ipaddress.ip_address(candidate.partition("%")[0])
+            address = ipaddress.ip_address(candidate.partition("%")[0])
         except ValueError:
             continue
-        mapped: ipaddress.IPv4Address | None = getattr(found, "ipv4_mapped", None)
-        return mapped or found
+        # A dual-stack socket reports IPv4 clients as ::ffff:192.0.2.1, which no IPv4 network contains.
+        mapped: ipaddress.IPv4Address | None = getattr(address, "ipv4_mapped", None)
+        return mapped or address
     return None
 
 
@@ -141,6 +146,6 @@ def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(name, strict=False)
     except ValueError as error:
         raise SettingsError(
-            f"trusted_proxies: {name!r} is neither an address nor a network.",
-            hint="Write 10.0.0.7, or 10.0.0.0/8; separated by commas in the environment.",
+            f"trusted_proxies: expected an address or a network, got {name!r}.",
+            hint="Write 10.0.0.7 or 10.0.0.0/8, separated by commas in the environment variable.",
         ) from error

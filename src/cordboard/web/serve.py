@@ -1,4 +1,4 @@
-"""Serving an application: binding with clear words, and stopping in order."""
+"""The HTTP server: binding with clear error messages, and an orderly shutdown."""
 
 import asyncio
 import errno
@@ -8,17 +8,22 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.web.http_protocol import BoundedProtocol
+from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
 from cordboard.web.tls import Certificate
 
 GRACE_S: Final = 5
+# Connections that wait to be accepted; the kernel's own limit (net.core.somaxconn) is often 4096.
+_BACKLOG: Final = 512
+# Longer than the 60 s for which common load balancers keep a connection: the side that closes first must
+# be theirs, or a request that they send at that moment fails.
+_KEEP_ALIVE_S: Final = 75
 
 log = get_logger("http")
 
@@ -33,19 +38,19 @@ def run(
     drain: Drain | None = None,
     certificate: Certificate | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, let requests finish, return the exit status.
+    """Serve until SIGTERM or SIGINT, let requests finish, and return the exit status.
 
     Args:
         app: The application.
-        listener: Where to listen, from ``bind``.
-        grace_s: Seconds that open requests have after the signal.
-        drain: Awaited after the first signal, while requests are still served; a second SIGINT
-            does not wait for it.
-        certificate: What to serve https with; without one it is http.
+        listener: The socket to accept connections on, from `bind`.
+        grace_s: How long open requests may take after the signal, in seconds.
+        drain: Awaited after the first signal, while requests are still served. A second SIGINT does not
+            wait for it.
+        certificate: The certificate for https; None for http.
     """
-    # uvicorn raises the signal again once it has stopped; the end it asked for is a clean one.
+    # uvicorn raises the signal again when it has stopped; a requested stop is a success, however.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _already_stopping)
+        signal.signal(number, _ignore_signal)
     server = DrainingServer(uvicorn_config(app, grace_s=grace_s, certificate=certificate), drain)
     server.run(sockets=[listener])
     return 0 if server.started else 1
@@ -55,8 +60,8 @@ class DrainingServer(uvicorn.Server):
     """A server that drains before it stops.
 
     Args:
-        settings: How to run.
-        drain: What to await first.
+        settings: The configuration of uvicorn.
+        drain: Awaited after the first signal; None to stop at once.
     """
 
     def __init__(self, settings: uvicorn.Config, drain: Drain | None) -> None:
@@ -67,22 +72,26 @@ class DrainingServer(uvicorn.Server):
         self._signals: Counter[int] = Counter()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve, and say where."""
+        """Start to serve on `sockets` and log the address."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             log.info("Listening", url=self._url(sockets), pid=os.getpid())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to serve, and say so."""
-        url = self._url(sockets)  # while they are open
+        """Stop to serve on `sockets` and log that."""
+        url = self._url(sockets)  # before they are closed
         await super().shutdown(sockets)
         log.info("Stopped", url=url, pid=os.getpid())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal: the first begins to drain, a second SIGINT stops at once.
+        """Handle a signal: the first one starts to drain, a second SIGINT stops at once.
 
-        Kubelets and supervisors send SIGTERM more than once; that ends nothing sooner.
+        Kubelets and supervisors repeat SIGTERM; a repeated SIGTERM changes nothing.
+
+        Args:
+            sig: The number of the signal.
+            frame: The interrupted stack frame.
         """
         self._signals[sig] += 1
         if self._signals.total() > 1 and self._signals[signal.SIGINT] <= 1:
@@ -91,10 +100,11 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._draining = self._loop.create_task(self._drain_then_stop(self._drain))
-        self._loop.call_soon_threadsafe(lambda: None)  # wakes the loop
+        # A signal handler runs between two bytecodes of a loop that may be asleep; this wakes it.
+        self._loop.call_soon_threadsafe(lambda: None)
 
     def _url(self, sockets: Sequence[socket.socket] | None) -> str | None:
-        """Return where a listening socket is reached from this machine."""
+        """Return the URL of the first listening socket."""
         scheme = "https" if self.config.is_ssl else "http"
         for listener in sockets or ():
             host, port = listener.getsockname()[:2]
@@ -109,24 +119,35 @@ class DrainingServer(uvicorn.Server):
 
 
 def uvicorn_config(
-    app: ASGIApp, *, grace_s: int = GRACE_S, certificate: Certificate | None = None
+    app: ASGIApp,
+    *,
+    grace_s: int = GRACE_S,
+    certificate: Certificate | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> uvicorn.Config:
-    """Return how we run uvicorn: quiet, as the middleware writes the access lines.
+    """Return the configuration of uvicorn.
 
-    Of its own lines only those that warn are left: start and end are told in one of ours each.
+    uvicorn logs warnings only: the middleware writes the access lines, and `DrainingServer` logs the
+    start and the stop.
+
+    Args:
+        app: The application.
+        grace_s: How long open requests may take after a signal, in seconds.
+        certificate: The certificate for https; None for http.
+        limits: The limits of a connection; None for the defaults of this process.
     """
     return uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=BoundedProtocol.with_limits(limits or ConnectionLimits.of_this_process()),
         ws="none",
         log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
         server_header=False,
-        proxy_headers=False,  # ForwardedMiddleware reads them, of the proxies that are trusted
+        proxy_headers=False,  # ForwardedMiddleware reads them, from trusted proxies only
         timeout_graceful_shutdown=grace_s,
-        timeout_keep_alive=75,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         ssl_certfile=certificate.cert if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
     )
@@ -135,15 +156,20 @@ def uvicorn_config(
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
+    Args:
+        host: The address to listen on.
+        port: The port; 0 for any free port.
+
     Raises:
-        CordboardError: The port is taken, or the host is none of this machine's.
+        CordboardError: The port is in use, or this machine does not have the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
+    # Without this a restart fails for a minute, as long as old connections are in TIME_WAIT.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(512)
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         raise _cannot_listen(host, port, error) from error
@@ -154,12 +180,12 @@ def bind(host: str, port: int) -> socket.socket:
 def _cannot_listen(host: str, port: int, error: Exception) -> CordboardError:
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         return CordboardError(
-            f"Port {port} on {host} is taken.",
-            hint="Stop what listens there, or choose another port (0 means any free one).",
+            f"Port {port} on {host} is in use.",
+            hint="Stop the program that listens there, or choose another port (0 for any free one).",
         )
-    why = getattr(error, "strerror", None) or str(error)
-    return CordboardError(f"Cannot listen on {host} port {port}: {why}.")
+    reason = getattr(error, "strerror", None) or str(error)
+    return CordboardError(f"Cannot listen on {host} port {port}: {reason}.")
 
 
-def _already_stopping(_number: int, _frame: Any) -> None:
-    """Take the signal that uvicorn hands on."""
+def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing when uvicorn raises the signal again after its shutdown."""

@@ -1,8 +1,8 @@
-"""Binds the session of a request, in any ASGI application: extract, bind, echo, say, reset.
+"""Middleware that binds the session of a request, for any ASGI application.
 
 Pure ASGI: a ``BaseHTTPMiddleware`` runs the application in another task and loses what it binds.
-The access line is written here, when the answer is complete, so that it has the session's id and
-does not wait for background tasks; the server's own access line is muted.
+The access line is written here, when the response is complete, so that it has the session's id and does
+not wait for background tasks; the server's own access line is muted.
 """
 
 from asyncio import CancelledError
@@ -23,29 +23,30 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SILENT_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/livez", "/health"})
-"""Asked every few seconds by machines: nobody wants a line about each."""
+"""Probes and Prometheus request these every few seconds; access lines for them would hide the others."""
 
 CLAIMED: Final = "cordboard.claimed"
-"""Key of a scope: what a request claimed and is not trusted. The access line contains it."""
+"""Key of an ASGI scope: what a request claimed without being trusted, for the access line."""
 
 _SESSION_HEADER: Final = HEADER_SESSION_ID.lower().encode()
 _SERVER_ERROR: Final = 500
-_CLIENT_WENT: Final = 499  # as nginx has it: the client closed the connection
-_SWITCHING: Final = 101
+_CLIENT_CLOSED: Final = 499  # nginx's status for a client that closed the connection
+_SWITCHING_PROTOCOLS: Final = 101
 _FORBIDDEN: Final = 403
-_REFUSED: Final = frozenset({401, 403, 421})
+# 401 and 403: no valid secret or login; 421: a page of another site (DNS rebinding).
+_UNTRUSTED: Final = frozenset({401, 403, 421})
 log = get_logger("http")
 
 
 class SessionMiddleware:
-    """Gives every line of a request the session named in its headers.
+    """Binds the session that a request's headers name, for every line of that request.
 
     Args:
         app: Any ASGI application.
-        silent_paths: Requests to these write no access line.
-        trust_identity: Whether ``X-User-Id`` and ``X-User-Name`` are believed: behind our own
-            services yes, before a browser no. Of a request that ends as 401, 403 or 421 nothing is
-            believed: its access line is the server's own, with the claims in ``meta.claimed``.
+        silent_paths: Paths whose requests write no access line.
+        trust_identity: Whether ``X-User-Id`` and ``X-User-Name`` are trusted. Set it to False for a
+            server that browsers reach directly. Nothing is trusted in a request that ends as 401, 403
+            or 421: its access line belongs to the server, with the claims in ``meta.claimed``.
     """
 
     def __init__(
@@ -65,12 +66,12 @@ class SessionMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        found = extract_headers(scope["headers"])
-        context = found.context
+        extracted = extract_headers(scope["headers"])
+        context = extracted.context
         if not self.trust_identity:
             context = Context(session_id=context.session_id, traceparent=context.traceparent)
-        silent = scope["path"] in self.silent_paths
-        exchange = _Exchange(scope, send, context, found.refused, silent=silent)
+        is_silent = scope["path"] in self.silent_paths
+        exchange = _Exchange(scope, send, context, extracted.refused, is_silent=is_silent)
         with bound_context(context):
             try:
                 await self.app(scope, receive, exchange.send)
@@ -78,20 +79,20 @@ class SessionMiddleware:
                 exchange.fail(error)
                 raise
             finally:
-                exchange.say()
+                exchange.log_access()
 
 
 class _Exchange:
-    """Watches what is sent, adds the session's header, and says how it went, once."""
+    """A request and its response: adds the session header and writes the access line once."""
 
     __slots__ = (
-        "_began_ns",
         "_context",
+        "_is_logged",
+        "_is_silent",
         "_malformed",
-        "_said",
         "_scope",
         "_send",
-        "_silent",
+        "_started_ns",
         "size",
         "status",
     )
@@ -103,54 +104,55 @@ class _Exchange:
         context: Context,
         malformed: Sequence[str],
         *,
-        silent: bool,
+        is_silent: bool,
     ) -> None:
         self._scope = scope
         self._send = send
         self._context = context
         self._malformed = malformed
-        self._silent = silent
-        self._said = False
-        self._began_ns = perf_counter_ns()
+        self._is_silent = is_silent
+        self._is_logged = False
+        self._started_ns = perf_counter_ns()
         self.status: int | None = None
         self.size = 0
 
     async def send(self, message: Message) -> None:
-        """Pass a message of the application on."""
+        """Forward a `message` of the application."""
         kind = message["type"]
         if kind in {"http.response.start", "websocket.http.response.start"}:
             self.status = message["status"]
-            self._meet_header(message)
+            self._on_start(message)
         elif kind in {"http.response.body", "websocket.http.response.body"}:
             self.size += len(message.get("body", b""))
         elif kind == "websocket.accept":
-            self.status = _SWITCHING
-            self._meet_header(message)
+            self.status = _SWITCHING_PROTOCOLS
+            self._on_start(message)
         elif kind == "websocket.send":
             self.size += len(message.get("bytes") or (message.get("text") or "").encode())
         elif kind == "websocket.close" and self.status is None:
             self.status = _FORBIDDEN
-            self._disown()
+            self._distrust()
         await self._send(message)
+        # Here, not when the application returns: it may still run background tasks.
         if kind == "http.response.body" and not message.get("more_body", False):
-            self.say()
+            self.log_access()
 
     def fail(self, error: BaseException) -> None:
-        """Say what the application raised, while the session is known."""
+        """Log an `error` of the application while the session is known."""
         if isinstance(error, CancelledError):
-            self.status = self.status or _CLIENT_WENT
+            self.status = self.status or _CLIENT_CLOSED
             return
         self.status = self.status or _SERVER_ERROR
         if isinstance(error, Exception):
             with bound_context(self._context):
                 log.error("Request failed", error=error, path=self._scope["path"])
-            standard.mark_said(error)  # the server will say it again, without a session
+            standard.mark_said(error)  # the server logs it again, without a session
 
-    def say(self) -> None:
-        """Write the access line."""
-        if self._said or self._silent:
+    def log_access(self) -> None:
+        """Write the access line, unless it is written or the path is silent."""
+        if self._is_logged or self._is_silent:
             return
-        self._said = True
+        self._is_logged = True
         status = self.status or _SERVER_ERROR
         with bound_context(self._context):
             if self._malformed:
@@ -160,14 +162,14 @@ class _Exchange:
                 method=self._scope.get("method", "WEBSOCKET"),
                 path=self._scope["path"],
                 status=status,
-                ms=round((perf_counter_ns() - self._began_ns) / 1e6, 2),
+                ms=round((perf_counter_ns() - self._started_ns) / 1e6, 2),
                 bytes=self.size,
                 **self._sender(),
             )
 
-    def _disown(self) -> None:
+    def _distrust(self) -> None:
         """Make the access line the server's own: a stranger must not write into a session."""
-        claimed = {
+        claims = {
             key: value
             for key, value in (
                 ("sessionId", self._context.session_id),
@@ -176,44 +178,44 @@ class _Exchange:
             )
             if value
         }
-        if claimed:
-            self._scope[CLAIMED] = {**self._scope.get(CLAIMED, {}), "claimed": claimed}
+        if claims:
+            self._scope[CLAIMED] = {**self._scope.get(CLAIMED, {}), "claimed": claims}
         self._context = EMPTY
 
     def _sender(self) -> dict[str, Any]:
-        """Return the address that sent the request, and what it claimed without being trusted."""
+        """Return the address of the sender, and what it claimed without being trusted."""
         client = self._scope.get("client")
         peer = {"peer": client[0]} if client and client[0] else {}
         return {**peer, **self._scope.get(CLAIMED, {})}
 
-    def _meet_header(self, message: Message) -> None:
-        """Echo the session, unless the application names one; of a request without, that is its own.
+    def _on_start(self, message: Message) -> None:
+        """Add the session's id to the start of the response, and decide whose the access line is.
 
-        What is bound where the answer begins, beyond the request's own headers, was learnt of it
-        on the way (``context.adopt``): it belongs to the access line too. Where nothing is bound any
-        more, or the request was refused, what it claimed is not believed.
+        What the application has bound by now (``context.adopt``) belongs to the access line, too. If the
+        application has bound nothing, or refused the request, the request's own headers do not count.
         """
-        learnt = current()
-        if self.status in _REFUSED or (learnt == EMPTY and self._context != EMPTY):
-            self._disown()
+        context = current()
+        if self.status in _UNTRUSTED or (context == EMPTY and self._context != EMPTY):
+            self._distrust()
             return
-        self._context = learnt
+        self._context = context
         headers = list(message.get("headers") or ())
         for name, value in headers:
             if name.lower() == _SESSION_HEADER:
-                named = value.decode("latin-1")
-                if is_session_id(named):
-                    self._context = _of_session(self._context, named)
+                # The application has named a session itself; do not overrule it.
+                session_id = value.decode("latin-1")
+                if is_session_id(session_id):
+                    self._context = _with_session(self._context, session_id)
                 return
         if is_session_id(self._context.session_id):
             headers.append((_SESSION_HEADER, str(self._context.session_id).encode()))
             message["headers"] = headers
 
 
-def _of_session(context: Context, named: str) -> Context:
-    """Return the context of a request whose answer names a session.
+def _with_session(context: Context, answered: str) -> Context:
+    """Return the context of a request whose response names a session.
 
-    One that the request did not ask for is perhaps another user's, as where a room is busy: who asks
-    puts no line into it.
+    A request with a session id of its own keeps it: the session in the response may belong to another
+    user, for example the holder of a busy room, and the request must not write a line into it.
     """
-    return merged(context, session_id=context.session_id or named)
+    return merged(context, session_id=context.session_id or answered)

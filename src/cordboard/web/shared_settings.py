@@ -1,4 +1,4 @@
-"""Settings that all parts of a plane share, compared before one of them serves."""
+"""Settings that all components share, compared with the other components before one serves."""
 
 import asyncio
 
@@ -10,12 +10,17 @@ from cordboard.store import RedisStore, SharedSettings, open_store
 log = get_logger("settings")
 
 
-def agreement_of(store: RedisStore, part: str) -> SharedSettings:
-    """Return what keeps a part's agreement with the others while it runs."""
+def agreement_of(store: RedisStore, component: str) -> SharedSettings:
+    """Return the agreement of a component with the others about the settings that all share.
+
+    Args:
+        store: The session store, which was opened with these settings.
+        component: The name under which the component registers its settings in Redis.
+    """
     keys = store.shards[0].keys
     return SharedSettings(
         store.url,
-        part,
+        component,
         shards=len(store.shards),
         lease_s=keys.lease_s,
         record_kept_s=keys.record_kept_s,
@@ -23,7 +28,7 @@ def agreement_of(store: RedisStore, part: str) -> SharedSettings:
 
 
 def open_shared_store(settings: Settings) -> RedisStore:
-    """Return the store with the settings that all parts share."""
+    """Return the session store, opened with the shared values of `settings`."""
     return open_store(
         settings.redis_url_or_default,
         shards=settings.shards,
@@ -32,30 +37,37 @@ def open_shared_store(settings: Settings) -> RedisStore:
     )
 
 
-def compare_before_serving(settings: Settings, part: str) -> None:
-    """Compare before the part serves; if Redis is unreachable, compare when it is back.
+def compare_before_serving(settings: Settings, component: str) -> None:
+    """Compare the shared settings with those of the running components.
+
+    If Redis is unreachable, nothing is compared here: a Redis outage must not keep a component from
+    starting. Its agreement compares the settings as soon as Redis is back.
+
+    Args:
+        settings: The settings of this process.
+        component: The component's name.
 
     Raises:
-        DifferingError: Other parts run with other settings, and do not end.
-        StoreForbiddenError: Redis refuses the login, or does not permit a command that this part needs.
+        DifferingError: Other components run with other settings and do not stop.
+        StoreForbiddenError: Redis refuses the login or a command that the component needs.
     """
     try:
-        asyncio.run(_compare(settings, part))
+        asyncio.run(_compare(settings, component))
     except StoreForbiddenError:
         raise
     except StoreUnavailableError:
         pass
 
 
-async def _compare(settings: Settings, part: str) -> None:
+async def _compare(settings: Settings, component: str) -> None:
     async with open_shared_store(settings) as store:
         await store.check_permitted()
         policy = await store.eviction_policy()
     if policy is not None:
         log.warning("Redis evicts keys when its memory is full, which ends live calls",
-                    maxmemory_policy=policy, wanted="noeviction")  # fmt: skip
-    found = agreement_of(store, part)
+                    maxmemory_policy=policy, expected="noeviction")  # fmt: skip
+    agreement = agreement_of(store, component)
     try:
-        await found.reach()
+        await agreement.reach()
     finally:
-        await found.leave()
+        await agreement.leave()
