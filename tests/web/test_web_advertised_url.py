@@ -6,9 +6,18 @@ import pytest
 
 from cordboard.contract.errors import UsageError
 from cordboard.web import serve
-from cordboard.web.advertised_url import address_by_name, advertised_url
+from cordboard.web.advertised_url import Lookup, address_by_name, advertised_url
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
+
+
+def found_in(addresses: dict[int, str]) -> Lookup:
+    """Return a lookup that finds these addresses of the families."""
+
+    def lookup(family: socket.AddressFamily) -> str | None:
+        return addresses.get(family)
+
+    return lookup
 
 
 @pytest.mark.parametrize(
@@ -30,7 +39,7 @@ def test_url_has_an_address_that_others_can_use(
     host: str, route: dict[int, str], name: dict[int, str], url: str
 ) -> None:
     """The default route precedes the host name, which Debian maps to 127.0.1.1; IPv6 is bracketed."""
-    assert advertised_url(host, 7860, lookups=(route.get, name.get)) == url
+    assert advertised_url(host, 7860, lookups=(found_in(route), found_in(name))) == url
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -38,7 +47,7 @@ def test_url_has_an_address_that_others_can_use(
 def test_no_usable_address_is_a_usage_error_with_a_hint(host: str, name: dict[int, str]) -> None:
     """A loopback address is never given to others; the hint names the option that helps."""
     with pytest.raises(UsageError) as raised:
-        advertised_url(host, 7860, lookups=({}.get, name.get))
+        advertised_url(host, 7860, lookups=(found_in({}), found_in(name)))
     assert "--url http://ADDRESS:PORT" in raised.value.hint
 
 
