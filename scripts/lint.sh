@@ -1,5 +1,6 @@
 #!/bin/sh
-# All static checks, known advisories of what is locked, and whether the generated pages are current; runs each, so that one look shows all.
+# Runs all static checks: Python, JavaScript, advisories of locked packages, and whether generated pages are current.
+# A check that fails does not stop the others.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -17,6 +18,7 @@ check "ruff" ruff check
 check "format" ruff format --check
 check "mypy" mypy
 check "imports" lint-imports
+check "javascript" scripts/javascript.sh
 check "advisories" scripts/audit.sh
 check "docs" python scripts/docs.py --check
-[ -z "$failed" ] || fail "Not clean:$failed." "Most of it is repaired by .venv/bin/ruff check --fix && .venv/bin/ruff format"
+[ -z "$failed" ] || fail "These checks failed:$failed." "Fix most of ruff's and format's complaints with: .venv/bin/ruff check --fix && .venv/bin/ruff format"

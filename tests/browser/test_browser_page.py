@@ -161,8 +161,10 @@ async def test_a_double_click_joins_and_leaves_once(acting: Up, microphone: Path
 WATCH = """async (id) => {
   const { Watch } = await import("/static/watch.js");
   window.told = [];
-  const tell = { state: ({ status }) => told.push(status), touch() {}, refused() {} };
-  window.watch = new Watch(id, tell);
+  const handlers = {
+    onState: ({ status }) => told.push(status), onConnection() {}, onRefused() {},
+  };
+  window.watch = new Watch(id, handlers);
 }"""
 
 

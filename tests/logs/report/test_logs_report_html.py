@@ -225,7 +225,7 @@ def test_hostile_text_in_every_place(hostile: str) -> None:
         }
     page = Page(source_of(told.records, header=Header()))
     assert page.wrong == []
-    assert page.scripts["script"] == html._own("page.js")
+    assert page.scripts["script"] == html._script()
     assert one_line(hostile) in page.text
 
 
@@ -244,8 +244,8 @@ def test_the_policy_allows_only_our_own() -> None:
 def test_our_own_files_cannot_end_their_elements() -> None:
     """The page's script and style hold nothing that would end the element around them."""
     assert "</" not in html._own("page.css")
-    assert "</" not in html._own("page.js")
-    assert "<!--" not in html._own("page.js")
+    assert "</" not in html._script()
+    assert "<!--" not in html._script()
 
 
 def test_the_page_shows_what_there_is() -> None:
@@ -328,7 +328,7 @@ def test_attribution_is_embedded(tmp_path: Path) -> None:
 
 def test_page_and_python_make_the_same_visible() -> None:
     """The page's script names the same characters as the rest: a hidden one is hidden nowhere."""
-    ours = html._own("page.js")
+    ours = html._script()
     for first, last in re.findall(r"\\u([0-9a-f]{4})(?:-\\u([0-9a-f]{4}))?", ours):
         for mark in {chr(int(first, 16)), chr(int(last or first, 16))}:
             assert visible(mark) != mark

@@ -1,24 +1,58 @@
-// The page's calls to its own server; an error is always a Problem.
+// Requests of the page to its own server. Every failure is a Problem.
 
+// The interface answers a join within 20 s, or with an error; a longer wait means a lost connection.
 const TIMEOUT_MS = 25_000;
 
-/** What the server said, or why it could not be asked. */
+/**
+ * @typedef {object} ProblemDetails
+ * @property {number} [status] HTTP status
+ * @property {number} [retryAfterS] seconds after which a new attempt makes sense
+ * @property {string} [holder] session that holds the room
+ * @property {boolean} [yours] whether the room's session is the user's own
+ */
+
+/** An error that the server reported, or that kept the request from reaching it. */
 export class Problem extends Error {
-  constructor(code, message, hint = "", more = {}) {
+  /**
+   * @param {string} code stable error code, such as `room_busy`
+   * @param {string} message what happened, for the user
+   * @param {string} hint what the user can do, or ""
+   * @param {ProblemDetails} details
+   */
+  constructor(code, message, hint = "", details = {}) {
     super(message);
     this.name = "Problem";
-    Object.assign(this, { code, hint, ...more });
+    this.code = code;
+    this.hint = hint;
+    this.status = details.status;
+    this.retryAfterS = details.retryAfterS;
+    this.holder = details.holder;
+    this.yours = details.yours;
   }
 }
 
-export function sessionUrl(id, rest = "") {
-  return `/api/sessions/${encodeURIComponent(id)}${rest}`;
+/**
+ * Return the URL of a session, or of a resource below it.
+ * @param {string} id session id
+ * @param {string} path such as "/leave"
+ */
+export function sessionUrl(id, path = "") {
+  return `/api/sessions/${encodeURIComponent(id)}${path}`;
 }
 
-export async function ask(method, url, sessionId, body) {
-  let answer;
+/**
+ * Send a request and return the JSON object of the response.
+ * @param {string} method
+ * @param {string} url
+ * @param {string} sessionId session that the request belongs to, for the server's log lines
+ * @param {unknown} [body] sent as JSON
+ * @returns {Promise<any>}
+ * @throws {Problem}
+ */
+export async function request(method, url, sessionId, body) {
+  let response;
   try {
-    answer = await fetch(url, {
+    response = await fetch(url, {
       method,
       headers: { "Content-Type": "application/json", "X-Session-Id": sessionId },
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -28,13 +62,14 @@ export async function ask(method, url, sessionId, body) {
     throw new Problem(
       "interface_unreachable",
       "This page cannot reach its server.",
-      "Look whether you are online, and whether the server runs; then try again.",
+      "Check that you are online and that the server is running, then try again.",
     );
   }
-  const told = await answer.json().catch(() => ({}));
-  if (answer.ok) return told;
-  throw new Problem(told.code ?? "http", told.detail ?? `The server answered HTTP ${answer.status}.`, told.hint, {
-    status: answer.status,
-    retryAfterS: Number(answer.headers.get("Retry-After")) || 0,
+  // A proxy in between may answer with HTML.
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  throw new Problem(answer.code ?? "http", answer.detail ?? `The server answered HTTP ${response.status}.`, answer.hint, {
+    status: response.status,
+    retryAfterS: Number(response.headers.get("Retry-After")) || 0,
   });
 }

@@ -1,26 +1,41 @@
-// One call, from the click to its end. Knows nothing of the page: it tells, and the page shows.
+// One call, from the click on Join to its end. The page gets all it shows through a CallView.
 //
-// A microphone that is refused must not leave a bot behind that waits for nobody. Where the browser
-// will ask the person first, the join is sent only after the microphone is open; where it is
-// allowed already, both go at the same time, and a microphone that fails nevertheless (none there,
-// or busy) takes the join back.
+// If the microphone is refused, no bot may be left waiting in the room. So when the browser has to ask
+// the user, the join is sent after the microphone is open. When the microphone is already allowed, both
+// start at the same time, and if opening it fails nevertheless (none plugged in, or busy), the join is
+// withdrawn.
 
-import { Problem, ask, sessionUrl } from "/static/api.js";
-import { getClientLogger } from "/static/log.js";
-import { Loudness, closeMicrophone, isAllowedAlready, openMicrophone } from "/static/microphone.js";
-import { Peer } from "/static/peer.js";
-import { Watch } from "/static/watch.js";
-import { isNormalEnd, microphoneWords, problemWords, reasonWords } from "/static/words.js";
+import { Problem, request, sessionUrl } from "./api.js";
+import { getClientLogger } from "./log.js";
+import { BROWSER_MEDIA, Media } from "./media.js";
+import { endMessage, isExpectedEnd, microphoneMessage, problemMessage } from "./messages.js";
+import { closeMicrophone, isMicrophoneAllowed, openMicrophone } from "./microphone.js";
+import { SessionState } from "./session_state.js";
+import { Watch } from "./watch.js";
 
-const CONNECT_MS = 15_000;
-const LOST_MS = 5000; // after ICE has given up: time for the session to be handed to another runner
-const HEAD_START_MS = 100; // for the farewell of a page; three times what it takes on loopback
-const LISTEN_MS = 20;
-const SILENT_MS = 8000; // a model that answers by voice needs 1 to 3 s, its first time twice that
-const BOT_ERRORS_LOGGED = 20; // of a call: a bot may say hundreds
-const AUDIBLE = 0.2; // about -48 dB
-const TERMINAL = new Set(["ended", "failed", "cancelled", "expired"]);
-const STAGES = {
+const LEAVE_HEAD_START_MS = 100; // three times what a request takes on loopback
+
+/**
+ * @import { CallEnd, CallView, NoteOptions, Stage } from "./call_types.js"
+ * @import { Meta } from "./log_record.js"
+ * @import { MediaParts } from "./media.js"
+ * @import { SessionUpdate, WatchHandlers } from "./watch.js"
+ *
+ * @typedef {object} CallOptions
+ * @property {string} sessionId
+ * @property {string} room room URL
+ * @property {HTMLAudioElement} audio plays the bot
+ *
+ * @typedef {object} CallParts what a call is made of, besides its media; tests pass other parts
+ * @property {typeof isMicrophoneAllowed} isMicrophoneAllowed
+ * @property {typeof openMicrophone} openMicrophone
+ * @property {(sessionId: string, handlers: WatchHandlers) => Watch} newWatch
+ */
+
+// `cordboard logs` reads the message of first_audio, and the two messages with which a call closes, to find
+// out what the user heard: logs/page.py repeats their texts.
+/** @type {Record<Stage, string>} */
+const STAGE_MESSAGES = {
   clicked: "Join pressed",
   microphone: "Microphone opened",
   joined: "Join accepted",
@@ -30,379 +45,290 @@ const STAGES = {
   first_audio: "First audio of the bot heard",
 };
 
+/** @type {CallParts & MediaParts} */
+const BROWSER_PARTS = {
+  ...BROWSER_MEDIA,
+  request,
+  isMicrophoneAllowed,
+  openMicrophone,
+  newWatch: (sessionId, handlers) => new Watch(sessionId, handlers),
+};
+
 const log = getClientLogger("call");
 
+/** One call. It is made once, by start(). */
 export class Call {
   #options;
-  #tell;
-  #began = performance.now();
-  #reached = new Set();
-  #opened = null;
+  #view;
+  #parts;
+  #media;
+  #startedAt = performance.now();
+  /** @type {Set<Stage>} */
+  #stages = new Set();
+  /** @type {Promise<boolean> | null} */
+  #microphoneOpened = null; // whether it could be opened
+  /** @type {Promise<void> | null} */
   #joining = null;
   #joined = false;
-  #leaving = false;
+  #leaving = false; // the call is on its way to its end, for whatever reason
   #over = false;
-  #microphone = null;
-  #peer = null;
-  #epoch = null;
+  #session = new SessionState();
+  /** @type {Watch | null} */
   #watch = null;
-  #news = ""; // the last state that was told: who asks again hears it again
-  #timers = new Map();
-  #listening = null;
-  #botErrors = 0;
-
-  you = null;
-  bot = null;
 
   /**
-   * @param options { sessionId, room, audio }: audio is the element that plays the bot
-   * @param tell { state(name), stage(name, ms), note(text, { todo, tone }), ended({ title, todo, ... }) }
+   * @param {CallOptions} options
+   * @param {CallView} view
+   * @param {CallParts & MediaParts} parts
    */
-  constructor(options, tell) {
+  constructor(options, view, parts = BROWSER_PARTS) {
     this.#options = options;
-    this.#tell = tell;
+    this.#view = view;
+    this.#parts = parts;
+    this.#media = new Media(
+      options.sessionId,
+      options.audio,
+      {
+        onStage: (stage) => this.#reach(stage),
+        onConnection: (state) => this.#mediaConnection(state),
+        onNote: (text, noteOptions) => this.#note(text, noteOptions),
+        onEnd: (end) => this.#end(end),
+      },
+      parts,
+    );
   }
 
   get sessionId() {
     return this.#options.sessionId;
   }
 
-  /** Make the call. Never throws: how it ends is told. */
+  /** The loudness of the user and of the bot, from 0 to 1. */
+  get levels() {
+    return this.#media.levels;
+  }
+
+  /** @param {boolean} value */
+  set muted(value) {
+    this.#media.muted = value;
+    log.info(value ? "Muted" : "Unmuted");
+  }
+
+  /** Make the call. It never throws: view.ended() receives how the call ended. */
   async start() {
     log.info("Join clicked", { event: "join.clicked" });
     this.#reach("clicked");
-    this.#tell.state("microphone");
+    this.#view.state("microphone");
     try {
-      if (await isAllowedAlready()) this.#join();
-      this.#opened = this.#openMicrophone();
-      if (!(await this.#opened)) return;
+      if (await this.#parts.isMicrophoneAllowed()) this.#join();
+      this.#microphoneOpened = this.#openMicrophone();
+      if (!(await this.#microphoneOpened)) return;
       await (this.#joining ?? this.#join());
-      if (this.#isEnding()) return;
-      if (this.#epoch === null) this.#tell.state("waiting");
+      if (!this.#isEnding() && !this.#session.hasRun) this.#view.state("waiting");
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  /** End the call, as the person wishes. */
+  /** End the call at the user's wish. */
   async leave() {
     if (this.#isEnding()) return;
-    this.#leaving = true;
     log.info("Leave clicked");
-    this.#tell.state("leaving");
-    this.#hush();
-    await this.#takeBack();
-    this.#finish({ title: "", todo: "" });
+    this.#view.state("leaving");
+    await this.#end({ title: "", advice: "" });
   }
 
-  /** End the call now, without waiting for anything: the page is going away. */
+  /** End the call at once, without waiting for anything: the page is being closed. */
   abandon() {
     if (this.#over) return;
     this.#over = true;
     log.info("Page closed in the call");
-    this.#hush();
-    this.#stopListening();
+    this.#media.stopSound();
+    this.#watch?.close();
     if (!this.#joining) return;
     navigator.sendBeacon(sessionUrl(this.sessionId, "/leave"));
-    // When we return, the browser takes the connection down, and tells the bot. Were the bot to
-    // hear of it before the server hears from us, the session would have ended for the wrong
-    // reason. Nothing may be awaited here; so the page holds its breath.
-    const until = performance.now() + HEAD_START_MS;
+    // When this function returns, the browser closes the media connection. If the bot notices before the
+    // server has received the beacon, the session ends for the wrong reason. A page that is being closed
+    // cannot wait asynchronously, so it blocks.
+    const until = performance.now() + LEAVE_HEAD_START_MS;
     while (performance.now() < until);
   }
 
-  set muted(value) {
-    this.#microphone?.getAudioTracks().forEach((track) => (track.enabled = !value));
-    log.info(value ? "Muted" : "Unmuted");
-  }
+  // --- joining
 
-  // --- on the way in
-
+  /** Return whether the microphone is open. If it cannot be opened, end the call. */
   async #openMicrophone() {
+    let microphone;
     try {
-      this.#microphone = await openMicrophone();
+      microphone = await this.#parts.openMicrophone();
     } catch (error) {
       log.warn("Microphone refused", { error, joined: this.#joining !== null });
-      const [title, todo] = microphoneWords(error);
-      await this.#giveUp(title, todo); // the session's end, told meanwhile, is what we asked for
+      const [title, advice] = microphoneMessage(error);
+      await this.#end({ title, advice });
       return false;
     }
     if (this.#isEnding()) {
-      closeMicrophone(this.#microphone);
+      closeMicrophone(microphone);
       return false;
     }
-    const [track] = this.#microphone.getAudioTracks();
-    this.#reach("microphone", { label: track.label });
-    track.onended = () => this.#note("The microphone was disconnected. Plug it in, leave, and join again.");
-    this.#peer = this.#newPeer(); // its offer is made while the bot starts
-    this.you = new Loudness(this.#microphone);
+    this.#reach("microphone", { label: microphone.getAudioTracks()[0].label });
+    this.#media.open(microphone);
     return true;
   }
 
   #join() {
-    this.#tell.state("joining");
+    this.#view.state("joining");
     const { sessionId, room } = this.#options;
-    this.#joining = ask("POST", "/api/sessions", sessionId, { sessionId, room }).then((told) => this.#accepted(told));
-    this.#joining.catch(() => {}); // whoever awaits it, hears of it
+    this.#joining = this.#parts
+      .request("POST", "/api/sessions", sessionId, { sessionId, room })
+      .then((answer) => this.#accepted(answer));
+    this.#joining.catch(() => {}); // start() and #withdraw() await it and handle its error
     return this.#joining;
   }
 
-  #accepted(told) {
-    if (told.reused && !(told.yours && told.sessionId === this.sessionId)) {
-      throw new Problem("room_busy", "The room is in use.", "", { holder: told.sessionId, yours: told.yours });
+  /** @param {{ sessionId: string, reused: boolean, yours: boolean }} answer */
+  #accepted({ sessionId: holder, reused, yours }) {
+    if (reused && !(yours && holder === this.sessionId)) {
+      throw new Problem("room_busy", "The room is in use.", "", { holder, yours });
     }
     this.#joined = true;
     this.#reach("joined");
-    if (!this.#isEnding()) this.#follow();
-  }
-
-  // --- the session's states
-
-  #follow() {
-    this.#watch = new Watch(this.sessionId, {
-      state: (told) => this.#changed(told),
-      touch: (isIn) => this.#touch(isIn),
-      refused: (error) => this.#fail(error),
+    if (this.#isEnding()) return;
+    this.#watch = this.#parts.newWatch(this.sessionId, {
+      onState: (update) => this.#stateChanged(update),
+      onConnection: (isConnected) => this.#serverConnection(isConnected),
+      onRefused: (error) => this.#fail(error),
     });
   }
 
-  #changed({ status, epoch, reason }) {
-    const news = `${status} ${epoch}`;
-    if (this.#over || news === this.#news) return;
-    this.#news = news;
-    if (status === "running" && epoch !== this.#epoch) {
-      if (!this.#leaving) this.#connect(epoch).catch((error) => this.#fail(error));
-    } else if (TERMINAL.has(status)) {
-      this.#watch.close();
-      this.#hasEnded(status, reason);
-    } else if (status !== "running" && !this.#leaving) {
-      this.#tell.state("waiting");
-      if (this.#epoch !== null && status === "queued") {
-        log.warn("The bot is replaced", { epoch });
+  // --- the session
+
+  /** @param {SessionUpdate} update */
+  #stateChanged(update) {
+    if (this.#over) return;
+    const action = this.#session.next(update, this.#leaving);
+    if (action === "end") {
+      this.#sessionEnded(update);
+    } else if (action === "connect" || action === "reconnect") {
+      this.#connect(action === "reconnect").catch((error) => this.#fail(error));
+    } else if (action) {
+      this.#view.state("waiting");
+      if (action === "replaced") {
+        log.warn("The bot is replaced", { epoch: update.epoch });
         this.#note("The bot’s machine was lost; another one takes over.");
       }
     }
   }
 
-  #touch(isIn) {
-    if (isIn) this.#note("", { of: "touch" });
-    else this.#note("No connection to the server; the call itself goes on. Trying again …", { of: "touch" });
-  }
-
-  async #hasEnded(status, reason) {
-    if (this.#leaving) return; // that is what we asked for
-    this.#leaving = true;
-    this.#stopMedia();
-    const record = await ask("GET", sessionUrl(this.sessionId), this.sessionId).catch(() => ({}));
-    const why = reason ?? record.reason;
-    const [title, todo] = reasonWords(status, why);
-    this.#finish({ title, todo, reason: why, tone: isNormalEnd(status, why) ? "info" : "bad" });
-  }
-
-  // --- media
-
-  #newPeer() {
-    return new Peer(this.#microphone, {
-      onState: (state) => this.#connectionIs(state),
-      onStream: (stream) => this.#hear(stream),
-      onBotError: (text, fatal) => this.#botFailed(text, fatal),
-    });
-  }
-
-  async #connect(epoch) {
-    const again = this.#epoch !== null;
-    this.#epoch = epoch;
+  /** @param {boolean} isReplacement whether the bot is another one than before */
+  async #connect(isReplacement) {
     this.#reach("running");
-    this.#tell.state("connecting");
-    if (!(await this.#opened) || this.#isEnding()) return;
-    if (again) {
-      log.info("Bot running again", { epoch });
-      this.#peer.close();
-      this.#peer = this.#newPeer();
-    }
-    const peer = this.#peer;
-    const url = sessionUrl(this.sessionId, "/offer");
-    const offer = await peer.offer;
-    if (this.#isEnding() || peer !== this.#peer) return;
-    const answer = await ask("POST", url, this.sessionId, offer);
-    if (this.#isEnding() || peer !== this.#peer) return;
-    this.#reach("answered");
-    this.#after("connect", CONNECT_MS, () => this.#noPath());
-    await peer.accept(answer, (candidates) => {
-      ask("PATCH", url, this.sessionId, { pc_id: answer.pc_id, candidates }).catch((error) => {
-        log.warn("Late candidates could not be sent", { error });
-      });
-    });
+    if (isReplacement) log.info("Bot running again");
+    this.#view.state("connecting");
+    if ((await this.#microphoneOpened) && !this.#isEnding()) await this.#media.connect(isReplacement);
   }
 
-  #connectionIs(state) {
-    if (this.#isEnding()) return;
+  /** @param {"connected" | "interrupted" | "failed"} state */
+  #mediaConnection(state) {
     if (state === "connected") {
-      this.#cancel("connect");
-      this.#cancel("lost");
       this.#reach("connected");
-      this.#tell.state("connected");
+      this.#view.state("connected");
       this.#note("");
-      this.#watch?.settle();
-      this.#after("silent", SILENT_MS, () => this.#isSilent());
-      this.#peer.path().then((path) => log.info("Media path", path), () => {});
+      this.#watch?.slowDown();
       return;
     }
-    this.#watch?.look(); // the bot may have ended the call
-    if (state === "disconnected") {
-      this.#tell.state("interrupted");
-    } else if (state === "failed") {
-      if (this.#reached.has("connected")) this.#after("lost", LOST_MS, () => this.#lost());
-      else this.#noPath();
-    }
+    this.#watch?.poll(); // the bot may have ended the call
+    if (state === "interrupted") this.#view.state("interrupted");
   }
 
-  #hear(stream) {
-    if (this.#isEnding()) return;
-    const { audio } = this.#options;
-    audio.srcObject = stream;
-    audio.play().catch((error) => this.#doesNotPlay(audio, error));
-    this.bot?.close();
-    const bot = (this.bot = new Loudness(stream));
-    clearInterval(this.#listening);
-    this.#listening = setInterval(() => {
-      if (bot.level() <= AUDIBLE) return;
-      clearInterval(this.#listening);
-      this.#reach("first_audio");
-      this.#cancel("silent");
-      this.#note("", { of: "silence" });
-    }, LISTEN_MS);
+  /** @param {boolean} isConnected whether the server answers */
+  #serverConnection(isConnected) {
+    const text = isConnected ? "" : "No connection to the server; the call itself goes on. Trying again …";
+    this.#note(text, { topic: "connection" });
   }
 
-  #doesNotPlay(audio, error) {
-    if (this.#isEnding()) return; // it was stopped before it began
-    log.warn("The browser does not play", { error });
-    this.#note("The browser blocks the sound: press any key, or click on the page.");
-    const again = () => !this.#isEnding() && audio.play().catch(() => {});
-    addEventListener("pointerdown", again, { once: true });
-    addEventListener("keydown", again, { once: true });
-  }
-
-  #isSilent() {
-    if (this.#isEnding() || this.#reached.has("first_audio")) return;
-    log.warn("Nothing was heard from the bot", { after_s: SILENT_MS / 1000, errors: this.#botErrors });
-    if (this.#botErrors > 0) return; // what it said is shown already, and says more
-    this.#note("The bot is connected, but no sound has come from it yet.", {
-      todo: "It may be waiting for you to speak. If it stays silent, the command below shows what it is doing.",
-      tone: "info",
-      of: "silence",
-    });
-  }
-
-  #botFailed(text, fatal) {
-    if (this.#isEnding()) return;
-    this.#botErrors += 1;
-    if (this.#botErrors <= BOT_ERRORS_LOGGED) log.warn("The bot reported an error", { text, fatal });
-    this.#note("The bot reports an error.", { todo: text });
-  }
-
-  #noPath() {
-    log.warn("No path for media was found");
-    this.#giveUp(
-      "No path for sound to the bot was found.",
-      "A firewall or VPN may block UDP between this machine and the bot: try another network.",
-    );
-  }
-
-  #lost() {
-    log.warn("Connection lost");
-    this.#giveUp("The connection to the bot was lost.", "Look at your network, and press Join to call again.");
-  }
-
-  // --- on the way out
-
-  async #giveUp(title, todo) {
-    if (this.#isEnding()) return;
+  /** @param {SessionUpdate} update */
+  async #sessionEnded({ status, reason: reported }) {
+    this.#watch?.close();
+    if (this.#leaving) return; // the end that this page asked for
     this.#leaving = true;
-    this.#hush();
-    await this.#takeBack();
-    this.#finish({ title, todo });
+    this.#media.close();
+    // An event of the stream may lack the reason; the session's record has it.
+    const record = await this.#parts.request("GET", sessionUrl(this.sessionId), this.sessionId).catch(() => ({}));
+    const reason = reported ?? record.reason;
+    const [title, advice] = endMessage(status, reason);
+    this.#finish({ title, advice, reason, tone: isExpectedEnd(status, reason) ? "info" : "bad" });
   }
 
-  async #fail(error) {
+  // --- ending
+
+  /** @param {any} error */
+  #fail(error) {
     if (this.#isEnding()) return;
     if (error instanceof Problem) log.warn("Call failed", { code: error.code, why: error.message });
     else log.error("Call failed", { error });
-    this.#leaving = true;
-    this.#hush();
-    if (this.#joined) await this.#takeBack();
-    const [title, todo] = problemWords(error);
+    const [title, advice] = problemMessage(error);
     const { code, retryAfterS, holder, yours } = error;
-    this.#finish({ title, todo, code, retryAfterS, holder, yours });
+    this.#end({ title, advice, code, retryAfterS, holder, yours });
   }
 
-  /** End the session on the server, if there is one by now. */
-  async #takeBack() {
-    this.#peer?.quality().then((quality) => log.info("Media quality", quality), () => {});
-    if (!this.#joining) return;
-    await this.#joining.catch(() => {});
+  /**
+   * End the call: no sound at once, then leave the session, then close the connection.
+   *
+   * In this order the server knows the reason before the bot notices that the user is gone.
+   * @param {CallEnd} end
+   */
+  async #end(end) {
+    if (this.#isEnding()) return;
+    this.#leaving = true;
+    this.#media.stopSound();
+    await this.#withdraw();
+    this.#finish(end);
+  }
+
+  /** Leave the session on the server, if the join was accepted or still may be. */
+  async #withdraw() {
+    this.#media.logQuality();
+    await this.#joining?.catch(() => {});
     if (!this.#joined) return;
-    await ask("POST", sessionUrl(this.sessionId, "/leave"), this.sessionId).catch((error) => {
+    await this.#parts.request("POST", sessionUrl(this.sessionId, "/leave"), this.sessionId).catch((error) => {
       log.warn("Leave failed; the bot will notice by itself", { error });
     });
   }
 
-  #finish(how) {
+  /** @param {CallEnd} end */
+  #finish(end) {
     if (this.#over) return;
     this.#over = true;
-    this.#stopMedia();
-    this.#stopListening();
-    log.info("Call ended", { seconds: Math.round((performance.now() - this.#began) / 100) / 10, reason: how.reason });
-    this.#tell.ended({ tone: "bad", ...how, joined: this.#joined });
-  }
-
-  /** Be silent and deaf at once; the connection stays until the server knows that we leave. */
-  #hush() {
-    clearInterval(this.#listening);
-    this.#cancel("silent");
-    closeMicrophone(this.#microphone);
-    this.you?.close();
-    this.bot?.close();
-    this.you = this.bot = null;
-    this.#options.audio.srcObject = null;
-  }
-
-  #stopMedia() {
-    this.#hush();
-    this.#peer?.close();
-    this.#peer = null;
-  }
-
-  #stopListening() {
+    this.#media.close();
     this.#watch?.close();
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    const seconds = Math.round((performance.now() - this.#startedAt) / 100) / 10;
+    log.info("Call ended", { seconds, reason: end.reason });
+    this.#view.ended({ tone: "bad", ...end, joined: this.#joined });
   }
-
-  // --- small change
 
   #isEnding() {
     return this.#over || this.#leaving;
   }
 
-  /** Tell a note, or take one back; what outlives the call tells nothing. */
-  #note(text, more = {}) {
-    if (!this.#isEnding()) this.#tell.note(text, more);
+  /**
+   * Show a note, or remove one. Nothing is shown once the call is ending.
+   * @param {string} text
+   * @param {NoteOptions} options
+   */
+  #note(text, options = {}) {
+    if (!this.#isEnding()) this.#view.note(text, options);
   }
 
+  /**
+   * Record a stage the first time the call reaches it.
+   * @param {Stage} stage
+   * @param {Meta} meta
+   */
   #reach(stage, meta = {}) {
-    if (this.#reached.has(stage) || this.#over) return;
-    this.#reached.add(stage);
-    const ms = Math.round(performance.now() - this.#began);
-    if (stage !== "clicked") log.info(STAGES[stage], { ms, ...meta });
-    this.#tell.stage(stage, ms);
-  }
-
-  #after(name, ms, work) {
-    this.#cancel(name);
-    this.#timers.set(name, setTimeout(() => !this.#over && work(), ms));
-  }
-
-  #cancel(name) {
-    clearTimeout(this.#timers.get(name));
+    if (this.#stages.has(stage) || this.#over) return;
+    this.#stages.add(stage);
+    const ms = Math.round(performance.now() - this.#startedAt);
+    if (stage !== "clicked") log.info(STAGE_MESSAGES[stage], { ms, ...meta });
+    this.#view.stage(stage, ms);
   }
 }

@@ -1,37 +1,48 @@
-// The microphone, and how loud a sound is.
+// The microphone, and the loudness of a stream.
 
-const WANTED = { audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } };
-const QUIET_DB = -60;
+const CONSTRAINTS = { audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } };
+const SILENCE_DB = -60; // below the noise of a quiet room
 
-/** Open the microphone; the error's name says why it cannot be had. */
+/**
+ * Open the microphone. The name of the error says why it is not available (see messages.js).
+ * @returns {Promise<MediaStream>}
+ */
 export async function openMicrophone() {
+  // Browsers hide mediaDevices from pages that are neither https nor localhost.
   if (!navigator.mediaDevices?.getUserMedia) {
-    throw Object.assign(new Error("there is no navigator.mediaDevices"), { name: "InsecureContext" });
+    throw Object.assign(new Error("navigator.mediaDevices is missing"), { name: "InsecureContext" });
   }
-  return navigator.mediaDevices.getUserMedia(WANTED);
+  return await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
 }
 
-/** Whether the browser will open the microphone without asking: then nobody need wait for it. */
-export async function isAllowedAlready() {
+/** Return whether the browser opens the microphone without asking the user first. */
+export async function isMicrophoneAllowed() {
   try {
-    return (await navigator.permissions.query({ name: "microphone" })).state === "granted";
+    const permission = await navigator.permissions.query({ name: /** @type {PermissionName} */ ("microphone") });
+    return permission.state === "granted";
   } catch {
-    return false; // not every browser tells
+    return false; // some browsers do not know this permission
   }
 }
 
+/**
+ * Release the microphone.
+ * @param {MediaStream | null} stream
+ */
 export function closeMicrophone(stream) {
   stream?.getTracks().forEach((track) => track.stop());
 }
 
-/** Measures how loud a stream is; one audio context serves all of a page's. */
+/** Measures the loudness of a stream. All instances share one audio context. */
 export class Loudness {
+  /** @type {AudioContext | null} */
   static #context = null;
 
   #analyser;
   #source;
   #samples;
 
+  /** @param {MediaStream} stream */
   constructor(stream) {
     const context = (Loudness.#context ??= new AudioContext());
     context.resume().catch(() => {});
@@ -41,14 +52,23 @@ export class Loudness {
     this.#source.connect(this.#analyser);
   }
 
-  /** From 0 (silence) to 1 (as loud as it can be), in steps that ears take for equal. */
+  /** Return the loudness of the last 20 ms, from 0 (silence) to 1 (maximum), linear in decibels. */
   level() {
     this.#analyser.getFloatTimeDomainData(this.#samples);
-    const power = this.#samples.reduce((sum, sample) => sum + sample * sample, 0) / this.#samples.length;
-    return Math.max(0, 1 - (10 * Math.log10(power + 1e-12)) / QUIET_DB);
+    return levelOf(this.#samples);
   }
 
+  /** Stop measuring. */
   close() {
     this.#source.disconnect();
   }
+}
+
+/**
+ * Return the loudness of samples, from 0 (silence) to 1 (maximum), linear in decibels.
+ * @param {Float32Array} samples from -1 to 1
+ */
+export function levelOf(samples) {
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
+  return Math.max(0, 1 - (10 * Math.log10(power + 1e-12)) / SILENCE_DB);
 }

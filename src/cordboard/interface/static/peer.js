@@ -1,16 +1,17 @@
-// The media end of a call: one peer connection to the bot, audio both ways.
+// The media connection of a call: one WebRTC connection to the bot, with audio in both directions.
 
-import { getClientLogger } from "/static/log.js";
+import { getClientLogger } from "./log.js";
 
-// Addresses of this machine come within a few ms, one after the other; what comes later than that
-// (a browser looks 100 ms longer, for TCP, which the bots do not speak) is sent after the offer.
+// The host addresses of this machine arrive within a few milliseconds of each other. Browsers look
+// 100 ms longer, for TCP candidates that bots do not support. So the offer is sent after 20 ms without a
+// new candidate, and a candidate that comes later is sent separately.
 const GATHER_QUIET_MS = 20;
 const GATHER_MAX_MS = 300;
 const PING_MS = 1000;
-const ERRORS = new Set(["error", "error-response"]);
-const MESSAGE_MAX_CHARS = 64 * 1024;
-const BOT_ERROR_CHARS = 300; // a sentence or two; the bot's own log has the rest
-// What Pipecat's own client says first; bots that greet on RTVI's client-ready wait for it.
+const BOT_ERROR_TYPES = new Set(["error", "error-response"]);
+const BOT_MESSAGE_CHARS = 64 * 1024; // longer messages carry data, not errors
+const BOT_ERROR_CHARS = 300; // one or two sentences; the bot's log has the rest
+// The first message of Pipecat's own client. Bots that greet on RTVI's client-ready wait for it.
 const CLIENT_READY = {
   label: "rtvi-ai",
   type: "client-ready",
@@ -18,157 +19,195 @@ const CLIENT_READY = {
   data: { version: "1.0.0", about: { library: "cordboard" } },
 };
 
+/**
+ * @typedef {{ sdp: string, type: RTCSdpType }} SessionDescription
+ * @typedef {(candidates: RTCIceCandidateInit[]) => void} SendCandidates
+ * @typedef {{ text: string, isFatal: boolean }} BotError
+ * @typedef {object} PeerHandlers
+ * @property {(state: RTCPeerConnectionState) => void} onState receives each state of the connection
+ * @property {(stream: MediaStream) => void} onStream receives the bot's audio
+ * @property {(error: BotError) => void} onBotError receives each error that the bot reports
+ */
+
 const log = getClientLogger("webrtc");
 
+/** One connection to one bot process. */
 export class Peer {
-  #pc;
-  #ping = null;
+  #connection;
   #closed = false;
-  #late = [];
-  #sendLate = null;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #pings;
+  /** @type {RTCIceCandidateInit[]} */
+  #lateCandidates = [];
+  /** @type {SendCandidates | null} */
+  #sendCandidates = null;
 
-  /** An offer that is complete enough to be sent: { sdp, type }. */
+  /**
+   * The offer, complete enough to be sent.
+   * @type {Promise<SessionDescription>}
+   */
   offer;
 
   /**
-   * @param stream the microphone
-   * @param onState told of each state of the connection
-   * @param onStream given the bot's sound
-   * @param onBotError told of each error that the bot reports, and whether it is fatal
+   * @param {MediaStream} microphone
+   * @param {PeerHandlers} handlers
    */
-  constructor(stream, { onState, onStream, onBotError }) {
-    // Without servers of others: nothing leaves this network, and gathering waits for nobody.
-    this.#pc = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" });
-    const [track] = stream.getAudioTracks();
-    this.#pc.addTransceiver(track, { direction: "sendrecv", streams: [stream] });
-    this.#pc.ontrack = (event) => onStream(event.streams[0] ?? new MediaStream([event.track]));
-    this.#pc.onconnectionstatechange = () => {
-      const state = this.#pc.connectionState;
-      log.info("Connection state", { state });
-      onState(state);
+  constructor(microphone, { onState, onStream, onBotError }) {
+    // No STUN or TURN servers: the bot is reachable directly, and gathering does not wait for any.
+    const connection = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" });
+    this.#connection = connection;
+    const [track] = microphone.getAudioTracks();
+    connection.addTransceiver(track, { direction: "sendrecv", streams: [microphone] });
+    connection.ontrack = (event) => onStream(event.streams[0] ?? new MediaStream([event.track]));
+    connection.onconnectionstatechange = () => {
+      log.info("Connection state", { state: connection.connectionState });
+      onState(connection.connectionState);
     };
-    this.#pc.oniceconnectionstatechange = () => {
-      log.info("ICE state", { state: this.#pc.iceConnectionState });
+    connection.oniceconnectionstatechange = () => {
+      log.info("ICE state", { state: connection.iceConnectionState });
     };
-    this.#pc.onicecandidateerror = (event) => {
+    connection.onicecandidateerror = (event) => {
       log.warn("ICE candidate error", { code: event.errorCode, text: event.errorText });
     };
-    this.#pc.onicecandidate = ({ candidate }) => candidate?.protocol === "udp" && this.#candidate(candidate);
-    this.#talk(this.#pc.createDataChannel("cordboard"), onBotError);
+    connection.onicecandidate = ({ candidate }) => {
+      if (candidate?.protocol === "udp") this.#addCandidate(candidate);
+    };
+    this.#openChannel(connection.createDataChannel("cordboard"), onBotError);
     this.offer = this.#makeOffer();
-    this.offer.catch(() => {}); // whoever awaits it, hears of it
+    this.offer.catch(() => {}); // the code that awaits the offer handles its error
   }
 
-  /** Take the bot's answer; `sendLate(candidates)` sends what came after the offer. */
-  async accept(answer, sendLate) {
-    await this.#pc.setRemoteDescription({ sdp: answer.sdp, type: answer.type });
-    this.#sendLate = sendLate;
-    this.#flushLate();
+  /**
+   * Accept the bot's answer.
+   * @param {SessionDescription} answer
+   * @param {SendCandidates} sendCandidates sends candidates that are not in the offer
+   */
+  async accept(answer, sendCandidates) {
+    await this.#connection.setRemoteDescription({ sdp: answer.sdp, type: answer.type });
+    this.#sendCandidates = sendCandidates;
+    this.#flushCandidates();
   }
 
-  /** Which way the media goes, for the log. */
+  /** Return the network path of the media, for the log. */
   async path() {
-    const stats = await this.#pc.getStats();
-    for (const pair of stats.values()) {
-      if (pair.type === "candidate-pair" && pair.nominated && pair.state === "succeeded") {
-        const [local, remote] = [stats.get(pair.localCandidateId), stats.get(pair.remoteCandidateId)];
-        return {
-          local: local?.candidateType,
-          remote: remote?.candidateType,
-          protocol: local?.protocol,
-          round_trip_ms: Math.round((pair.currentRoundTripTime ?? 0) * 1000),
-        };
-      }
-    }
-    return {};
+    const stats = await this.#statistics();
+    const pair = [...stats.values()].find(
+      (item) => item.type === "candidate-pair" && item.nominated && item.state === "succeeded",
+    );
+    if (!pair) return {};
+    const [local, remote] = [stats.get(pair.localCandidateId), stats.get(pair.remoteCandidateId)];
+    return {
+      local: local?.candidateType,
+      remote: remote?.candidateType,
+      protocol: local?.protocol,
+      round_trip_ms: Math.round((pair.currentRoundTripTime ?? 0) * 1000),
+    };
   }
 
-  /** How the sound has travelled, for the log. */
+  /** Return the packets that were sent, received and lost, for the log. */
   async quality() {
-    const found = {};
-    for (const item of (await this.#pc.getStats()).values()) {
-      if (item.type === "inbound-rtp" && item.kind === "audio") {
-        Object.assign(found, {
-          received: item.packetsReceived,
-          lost: item.packetsLost,
-          jitter_ms: Math.round((item.jitter ?? 0) * 1000),
-        });
-      } else if (item.type === "outbound-rtp" && item.kind === "audio") {
-        found.sent = item.packetsSent;
-      }
-    }
-    return found;
+    const stats = [...(await this.#statistics()).values()].filter((item) => item.kind === "audio");
+    const received = stats.find((item) => item.type === "inbound-rtp");
+    const sent = stats.find((item) => item.type === "outbound-rtp");
+    return {
+      received: received?.packetsReceived,
+      lost: received?.packetsLost,
+      jitter_ms: received && Math.round((received.jitter ?? 0) * 1000),
+      sent: sent?.packetsSent,
+    };
   }
 
+  /** Close the connection. No handler is called afterwards. */
   close() {
-    clearInterval(this.#ping);
+    clearInterval(this.#pings);
     this.#closed = true;
-    this.#pc.ontrack = null;
-    this.#pc.onicecandidate = null;
-    this.#pc.onconnectionstatechange = null;
-    this.#pc.oniceconnectionstatechange = null;
-    this.#pc.close();
+    this.#connection.ontrack = null;
+    this.#connection.onicecandidate = null;
+    this.#connection.onconnectionstatechange = null;
+    this.#connection.oniceconnectionstatechange = null;
+    this.#connection.close();
   }
 
+  /** @returns {Promise<Map<string, any>>} */
+  async #statistics() {
+    return /** @type {Map<string, any>} */ (/** @type {unknown} */ (await this.#connection.getStats()));
+  }
+
+  /** @returns {Promise<SessionDescription>} */
   async #makeOffer() {
-    const gathered = this.#gathered();
-    await this.#pc.setLocalDescription(await this.#pc.createOffer());
+    const gathered = this.#gatherCandidates();
+    await this.#connection.setLocalDescription(await this.#connection.createOffer());
     await gathered;
-    const { sdp, type } = this.#pc.localDescription;
-    this.#late = []; // all that came so far is in the offer
-    return { sdp, type };
+    const description = this.#connection.localDescription;
+    if (!description) throw new Error("the connection was closed while the offer was made");
+    this.#lateCandidates = []; // the offer contains those that have arrived
+    return { sdp: description.sdp, type: description.type };
   }
 
-  #gathered() {
+  /** @returns {Promise<void>} */
+  #gatherCandidates() {
     return new Promise((resolve) => {
-      let quiet = null;
-      this.#pc.addEventListener("icecandidate", ({ candidate }) => {
-        clearTimeout(quiet);
-        quiet = setTimeout(resolve, candidate ? GATHER_QUIET_MS : 0);
+      /** @type {ReturnType<typeof setTimeout> | undefined} */
+      let quietTimer;
+      this.#connection.addEventListener("icecandidate", ({ candidate }) => {
+        clearTimeout(quietTimer);
+        // The event without a candidate is the last one.
+        quietTimer = setTimeout(resolve, candidate ? GATHER_QUIET_MS : 0);
       });
       setTimeout(resolve, GATHER_MAX_MS);
     });
   }
 
-  #candidate(candidate) {
-    this.#late.push(candidate.toJSON());
-    this.#flushLate();
+  /** @param {RTCIceCandidate} candidate */
+  #addCandidate(candidate) {
+    this.#lateCandidates.push(candidate.toJSON());
+    this.#flushCandidates();
   }
 
-  #flushLate() {
-    if (!this.#sendLate || this.#late.length === 0) return;
-    const candidates = this.#late;
-    this.#late = [];
-    this.#sendLate(candidates);
+  #flushCandidates() {
+    if (!this.#sendCandidates || this.#lateCandidates.length === 0) return;
+    const candidates = this.#lateCandidates;
+    this.#lateCandidates = [];
+    this.#sendCandidates(candidates);
   }
 
-  // Pipecat takes a peer whose pings have stopped for gone, long before ICE would.
-  #talk(channel, onBotError) {
+  /**
+   * Send pings, and listen for errors of the bot.
+   *
+   * Pipecat considers a peer gone when its pings stop, long before ICE does.
+   * @param {RTCDataChannel} channel
+   * @param {(error: BotError) => void} onBotError
+   */
+  #openChannel(channel, onBotError) {
     channel.onmessage = ({ data }) => {
-      const told = this.#closed ? null : botError(data);
-      if (told) onBotError(told.text, told.fatal);
+      const error = this.#closed ? null : parseBotError(data);
+      if (error) onBotError(error);
     };
     channel.onopen = () => {
       if (this.#closed) return;
       channel.send(JSON.stringify(CLIENT_READY));
-      this.#ping = setInterval(() => {
+      this.#pings = setInterval(() => {
         if (channel.readyState === "open") channel.send(`ping: ${Date.now()}`);
       }, PING_MS);
     };
   }
 }
 
-// RTVI's "error" and "error-response", as Pipecat sends them; whatever else comes is not for us.
-function botError(data) {
-  if (typeof data !== "string" || data.length > MESSAGE_MAX_CHARS) return null;
+/**
+ * Return the error in a message of the bot, or null if the message is none of RTVI's errors.
+ * @param {unknown} data message of the data channel
+ * @returns {BotError | null}
+ */
+export function parseBotError(data) {
+  if (typeof data !== "string" || data.length > BOT_MESSAGE_CHARS) return null;
   let message;
   try {
     message = JSON.parse(data);
   } catch {
-    return null; // a bot may say what it likes
+    return null; // a bot may send anything over the channel
   }
-  if (message?.label !== "rtvi-ai" || !ERRORS.has(message.type)) return null;
-  const said = message.data?.error ?? message.data?.message ?? message.data;
-  const text = typeof said === "string" ? said : JSON.stringify(said ?? "");
-  return { text: text.slice(0, BOT_ERROR_CHARS), fatal: message.data?.fatal === true };
+  if (message?.label !== "rtvi-ai" || !BOT_ERROR_TYPES.has(message.type)) return null;
+  const content = message.data?.error ?? message.data?.message ?? message.data;
+  const text = typeof content === "string" ? content : JSON.stringify(content ?? "");
+  return { text: text.slice(0, BOT_ERROR_CHARS), isFatal: message.data?.fatal === true };
 }

@@ -1,102 +1,137 @@
-// Follows the states of a session: by a stream of the server, or by asking again and again.
+// Follows the state of a session, by a stream of server-sent events or by polling.
 //
-// Over HTTP/1.1 a browser opens six connections to a server at most, and all its tabs share them:
-// with six open streams a seventh tab does not even load. So three tabs hold a stream, and the
-// others ask. The browser's locks say how many there are; they end with their tab.
+// Over HTTP/1.1 a browser opens at most six connections to a server, and all its tabs share them:
+// with six open streams a seventh tab does not even load. So only three tabs hold a stream, and the
+// others poll. Web locks count the streams; the browser releases a tab's lock when the tab closes.
 
-import { ask, sessionUrl } from "/static/api.js";
+import { Problem, request, sessionUrl } from "./api.js";
 
-const STREAMS = 3; // half of the six: the others are for pages, joins, offers and log lines
-const ASK_SOON_MS = 1000; // on the way in, where a person waits
-const ASK_MS = 10_000; // in the call, where the connection to the bot tells first
+const STREAMS = 3; // half of the six; pages, joins, offers and log lines need the others
+const POLL_JOINING_MS = 1000; // while the user waits for the bot
+const POLL_CONNECTED_MS = 10_000; // in the call, where the media connection reports changes first
 
+/**
+ * @typedef {{ status: string, epoch?: number, reason?: string | null }} SessionUpdate
+ * @typedef {object} WatchHandlers
+ * @property {(update: SessionUpdate) => void} onState receives each state, and may receive it again
+ * @property {(isConnected: boolean) => void} onConnection receives whether the server answers
+ * @property {(error: Problem) => void} onRefused receives the error when the session is not visible
+ */
+
+/** Follows one session until it is closed. */
 export class Watch {
-  #id;
-  #tell;
+  #sessionId;
+  #handlers;
   #closed = false;
+  /** @type {EventSource | null} */
   #stream = null;
-  #release = null;
-  #timer = null;
-  #everyMs = ASK_SOON_MS;
+  /** @type {(() => void) | null} */
+  #releaseLock = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #pollMs = POLL_JOINING_MS;
 
   /**
-   * @param sessionId whose states
-   * @param tell { state({ status, epoch, reason }), touch(isIn), refused(error) }
+   * @param {string} sessionId
+   * @param {WatchHandlers} handlers
    */
-  constructor(sessionId, tell) {
-    this.#id = sessionId;
-    this.#tell = tell;
+  constructor(sessionId, handlers) {
+    this.#sessionId = sessionId;
+    this.#handlers = handlers;
     this.#start();
   }
 
-  /** From now on the call itself tells of most changes: ask less often. */
-  settle() {
-    this.#everyMs = ASK_MS;
+  /** Poll less often: the media connection reports most changes from now on. */
+  slowDown() {
+    this.#pollMs = POLL_CONNECTED_MS;
   }
 
-  /** Ask now: something has happened that the server may know more about. */
-  async look() {
+  /** Ask for the state now, because something happened that the server may know about. */
+  async poll() {
     if (this.#closed) return;
     clearTimeout(this.#timer);
     try {
-      const told = await ask("GET", sessionUrl(this.#id), this.#id);
+      const update = await request("GET", sessionUrl(this.#sessionId), this.#sessionId);
       if (this.#closed) return;
-      this.#tell.touch(true);
-      this.#tell.state(told);
+      this.#handlers.onConnection(true);
+      this.#handlers.onState(update);
     } catch (error) {
       if (this.#closed) return;
-      if (error.status === 404 || error.status === 401) return this.#tell.refused(error);
-      this.#tell.touch(false);
+      if (error instanceof Problem && (error.status === 404 || error.status === 401)) {
+        this.#handlers.onRefused(error);
+        return;
+      }
+      this.#handlers.onConnection(false);
     }
     if (this.#stream) return;
-    clearTimeout(this.#timer); // of another look, which was asked meanwhile
-    this.#timer = setTimeout(() => this.look(), this.#everyMs);
+    clearTimeout(this.#timer); // of a second poll, started while this one waited
+    this.#timer = setTimeout(() => this.poll(), this.#pollMs);
   }
 
+  /** Stop following. */
   close() {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#stream?.close();
-    this.#release?.();
+    this.#releaseLock?.();
   }
 
   async #start() {
-    this.#release = await streamLock();
-    if (this.#closed) this.#release?.();
-    else if (this.#release) this.#listen();
-    else this.look();
+    this.#releaseLock = await acquireStreamLock();
+    if (this.#closed) this.#releaseLock?.();
+    else if (this.#releaseLock) this.#openStream();
+    else this.poll();
   }
 
-  #listen() {
-    this.#stream = new EventSource(sessionUrl(this.#id, "/events"));
-    this.#stream.addEventListener("state", (event) => this.#tell.state(JSON.parse(event.data)));
-    this.#stream.onopen = () => this.#tell.touch(true);
-    this.#stream.onerror = () => this.#broken();
+  #openStream() {
+    const stream = new EventSource(sessionUrl(this.#sessionId, "/events"));
+    stream.addEventListener("state", (event) => this.#handlers.onState(JSON.parse(event.data)));
+    stream.onopen = () => this.#handlers.onConnection(true);
+    stream.onerror = () => this.#streamFailed(stream);
+    this.#stream = stream;
   }
 
-  // The browser opens a broken stream again by itself, unless the server has said no.
-  #broken() {
+  /** @param {EventSource} stream */
+  #streamFailed(stream) {
     if (this.#closed) return;
-    if (this.#stream.readyState !== EventSource.CLOSED) return this.#tell.touch(false);
+    if (stream.readyState !== EventSource.CLOSED) {
+      this.#handlers.onConnection(false); // the browser reconnects by itself
+      return;
+    }
+    // The server refused the stream. Polling finds out why.
     this.#stream = null;
-    this.#release();
-    this.look();
+    this.#releaseLock?.();
+    this.poll();
   }
 }
 
-/** Return what gives the lock of a stream back, or null where all streams are taken. */
-async function streamLock() {
-  if (!navigator.locks) return () => {}; // not a secure page: there are no calls either
+/**
+ * Return a function that releases the lock of a stream, or null if all streams are taken.
+ * @returns {Promise<(() => void) | null>}
+ */
+async function acquireStreamLock() {
+  if (!navigator.locks) return () => {}; // an insecure page, which cannot make calls anyway
   for (let number = 0; number < STREAMS; number += 1) {
-    const release = await held(`cordboard-stream-${number}`);
+    const release = await tryLock(`cordboard-stream-${number}`);
     if (release) return release;
   }
   return null;
 }
 
-function held(name) {
+/**
+ * Return a function that releases the lock, or null if another tab holds it.
+ * @param {string} name
+ * @returns {Promise<(() => void) | null>}
+ */
+function tryLock(name) {
   return new Promise((resolve) => {
-    const keep = (lock) => lock && new Promise((release) => resolve(release));
-    navigator.locks.request(name, { ifAvailable: true }, keep).then(() => resolve(null), () => resolve(null));
+    // The browser holds the lock until the promise that `hold` returns is resolved.
+    /** @type {(lock: Lock | null) => Promise<void> | null} */
+    const hold = (lock) =>
+      lock && new Promise((release) => resolve(() => release()));
+    navigator.locks.request(name, { ifAvailable: true }, hold).then(
+      () => resolve(null),
+      () => resolve(null),
+    );
   });
 }

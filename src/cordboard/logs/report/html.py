@@ -29,7 +29,7 @@ _LOGO: Final = Markup(
 
 def page(model: Model, rows: RowMaker) -> Iterator[str]:
     """Give the page, piece by piece."""
-    style, script = _own("page.css"), _own("page.js")
+    style, script = _own("page.css"), _script()
     yield "<!doctype html>\n"
     yield '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script))
@@ -51,6 +51,10 @@ def page(model: Model, rows: RowMaker) -> Iterator[str]:
 @cache
 def _own(name: str) -> str:
     return files("cordboard.logs.report").joinpath(name).read_text("utf-8")
+
+
+def _script() -> str:
+    return _own("page_lines.js") + _own("page.js")
 
 
 def _policy(style: str, script: str) -> str:

@@ -1,0 +1,192 @@
+// The queue of log lines on their way to the server: batches, retries, and a bound on what waits.
+//
+// A line stays in the queue until the server has confirmed it, and the server ignores a line that it
+// receives again (same boot, sequence number not above the last). So a page that is being closed
+// can send everything once more without knowing what has arrived.
+
+import { replaceLoneSurrogates } from "./log_record.js";
+
+const FLUSH_MS = 1000;
+const FLUSH_LINES = 50;
+const BATCH_LINES = 200;
+// Browsers accept 64 KiB in all for requests that outlive their page (sendBeacon, keepalive).
+const BATCH_BYTES = 48 * 1024;
+// Beyond these bounds the oldest lines are dropped: a server that is away must not fill the memory
+// of a page that stays open for days.
+const QUEUE_LINES = 2000;
+const QUEUE_BYTES = 1024 * 1024;
+const RETRIES = 10;
+const RETRY_MAX_MS = 30_000;
+// Statuses for which the same batch would be refused again.
+const REFUSED = new Set([400, 401, 403, 404, 413, 422]);
+
+/**
+ * @typedef {{ text: string, bytes: number }} QueuedLine
+ * @typedef {"confirmed" | "refused" | "retry"} Outcome
+ * @typedef {{ end: number, body: string }} Batch lines up to `end`, joined
+ */
+
+/** Lines that wait for the server, oldest first. */
+export class LogQueue {
+  #url;
+  #onDropped;
+  #encoder = new TextEncoder();
+  /** @type {QueuedLine[]} */
+  #lines = [];
+  #bytes = 0;
+  #dropped = 0;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #timer = null;
+  #dueAt = 0;
+  #pauseUntil = 0; // after a failure, new lines do not start another attempt
+  #sending = false;
+  #failures = 0;
+
+  /**
+   * @param {string} url where batches are posted
+   * @param {(count: number) => void} onDropped receives the number of lines that were lost, once the
+   *   server answers again
+   */
+  constructor(url, onDropped) {
+    this.#url = url;
+    this.#onDropped = onDropped;
+  }
+
+  /** The number of lines that wait. */
+  get length() {
+    return this.#lines.length;
+  }
+
+  /**
+   * Add a line.
+   * @param {Record<string, unknown>} record
+   * @param {boolean} isUrgent send at once instead of with the next batch
+   */
+  add(record, isUrgent) {
+    const text = replaceLoneSurrogates(JSON.stringify(record));
+    const bytes = this.#encoder.encode(text).length + 1;
+    this.#lines.push({ text, bytes });
+    this.#bytes += bytes;
+    while (this.#lines.length > QUEUE_LINES || this.#bytes > QUEUE_BYTES) this.#drop(1);
+    this.#schedule(isUrgent || this.#lines.length >= FLUSH_LINES ? 0 : FLUSH_MS);
+  }
+
+  /** Send now, without waiting for the end of a pause: the network is back. */
+  resume() {
+    this.#pauseUntil = 0;
+    this.#schedule(0);
+  }
+
+  /** Send all lines by requests that outlive the page. They stay in the queue. */
+  sendBeacons() {
+    for (let start = 0; start < this.#lines.length; ) {
+      const { end, body } = this.#batch(start);
+      const url = this.#timedUrl();
+      if (!navigator.sendBeacon(url, body)) {
+        fetch(url, { method: "POST", body, keepalive: true }).catch(() => {});
+      }
+      start = end;
+    }
+  }
+
+  /** @param {number} delayMs */
+  #schedule(delayMs) {
+    if (this.#sending) return;
+    const now = performance.now();
+    const at = Math.max(now + delayMs, this.#pauseUntil);
+    if (this.#timer !== null) {
+      if (this.#dueAt <= at) return;
+      clearTimeout(this.#timer);
+    }
+    this.#dueAt = at;
+    this.#timer = setTimeout(() => this.#send(), at - now);
+  }
+
+  async #send() {
+    this.#timer = null;
+    if (this.#sending || this.#lines.length === 0) return;
+    this.#sending = true;
+    const { end, body } = this.#batch(0);
+    const last = this.#lines[end - 1];
+    const { outcome, retryAfterMs } = await this.#post(body);
+    this.#sending = false;
+    // The queue may have dropped lines meanwhile, so count up to the last line that was sent.
+    const sent = this.#lines.indexOf(last) + 1;
+    if (outcome === "retry") {
+      this.#failures += 1;
+      // A server that fails this often may fail because of these very lines.
+      const isHopeless = this.#failures > RETRIES;
+      if (isHopeless) {
+        this.#failures = 0;
+        this.#drop(sent);
+      }
+      this.#pauseUntil = performance.now() + this.#backoffMs(retryAfterMs);
+    } else {
+      this.#failures = 0;
+      this.#pauseUntil = 0;
+      if (outcome === "refused") this.#drop(sent);
+      else this.#remove(sent);
+      this.#reportDropped();
+    }
+    if (this.#lines.length) this.#schedule(0);
+  }
+
+  /**
+   * @param {string} body
+   * @returns {Promise<{ outcome: Outcome, retryAfterMs: number }>}
+   */
+  async #post(body) {
+    try {
+      const response = await fetch(this.#timedUrl(), { method: "POST", body });
+      if (response.ok) return { outcome: "confirmed", retryAfterMs: 0 };
+      const retryAfterMs = Number(response.headers.get("Retry-After")) * 1000 || 0;
+      return { outcome: REFUSED.has(response.status) ? "refused" : "retry", retryAfterMs };
+    } catch {
+      return { outcome: "retry", retryAfterMs: 0 }; // no connection
+    }
+  }
+
+  // The server compares `sent` with its own clock and corrects the lines' timestamps.
+  #timedUrl() {
+    return `${this.#url}?sent=${Date.now()}`;
+  }
+
+  /** @param {number} leastMs */
+  #backoffMs(leastMs) {
+    const delayMs = Math.min(RETRY_MAX_MS, FLUSH_MS * 2 ** this.#failures);
+    return Math.max(leastMs, delayMs * (0.5 + Math.random()));
+  }
+
+  /**
+   * @param {number} start
+   * @returns {Batch}
+   */
+  #batch(start) {
+    let bytes = 0;
+    let end = start;
+    while (end < this.#lines.length && end - start < BATCH_LINES) {
+      bytes += this.#lines[end].bytes;
+      if (bytes > BATCH_BYTES && end > start) break; // a batch has one line at least
+      end += 1;
+    }
+    return { end, body: this.#lines.slice(start, end).map(({ text }) => text).join("\n") };
+  }
+
+  /** @param {number} count */
+  #remove(count) {
+    for (const { bytes } of this.#lines.splice(0, count)) this.#bytes -= bytes;
+  }
+
+  /** @param {number} count */
+  #drop(count) {
+    this.#remove(count);
+    this.#dropped += count;
+  }
+
+  #reportDropped() {
+    if (!this.#dropped) return;
+    const count = this.#dropped;
+    this.#dropped = 0;
+    this.#onDropped(count);
+  }
+}

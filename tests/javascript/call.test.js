@@ -1,0 +1,319 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { Problem } from "../../src/cordboard/interface/static/api.js";
+import { Call } from "../../src/cordboard/interface/static/call.js";
+import { define, settle, silenceConsole } from "./support.js";
+
+silenceConsole();
+define(globalThis, "addEventListener", () => {});
+
+const ACCEPTED = { sessionId: "s1", reused: false, yours: true };
+
+/** Everything a call is made of, each part under the test's control. */
+class Stage {
+  /** @type {string[]} */
+  states = [];
+  /** @type {string[]} */
+  stages = [];
+  /** @type {string[]} */
+  notes = [];
+  /** @type {any} */
+  end = null;
+  /** @type {string[]} */
+  requests = [];
+  /** @type {Record<string, () => any>} */
+  answers = { "POST /api/sessions": () => ACCEPTED };
+  isAllowed = true;
+  /** @type {() => any} */
+  openMicrophone = () => this.microphone;
+  level = 0;
+  track = { label: "Built-in", enabled: true, stopped: false, stop: () => (this.track.stopped = true) };
+  microphone = /** @type {any} */ ({ getAudioTracks: () => [this.track], getTracks: () => [this.track] });
+  /** @type {any} */
+  watch = null;
+  /** @type {any[]} */
+  peers = [];
+  audio = /** @type {any} */ ({ srcObject: null, play: async () => await undefined });
+
+  /** @param {import("node:test").TestContext} t */
+  constructor(t) {
+    t.mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+    this.tick = async (/** @type {number} */ ms) => {
+      t.mock.timers.tick(ms);
+      await settle();
+    };
+    const view = {
+      state: (/** @type {string} */ state) => this.states.push(state),
+      stage: (/** @type {string} */ stage) => this.stages.push(stage),
+      note: (/** @type {string} */ text) => this.notes.push(text),
+      ended: (/** @type {any} */ end) => {
+        assert.equal(this.end, null, "a call ends once");
+        this.end = end;
+      },
+    };
+    this.call = new Call({ sessionId: "s1", room: "webrtc:demo", audio: this.audio }, view, this.#parts());
+  }
+
+  #parts() {
+    return /** @type {any} */ ({
+      request: async (/** @type {string} */ method, /** @type {string} */ url) => {
+        const name = `${method} ${url}`;
+        this.requests.push(name);
+        return await (this.answers[name] ?? (() => ({})))();
+      },
+      isMicrophoneAllowed: async () => await this.isAllowed,
+      openMicrophone: async () => await this.openMicrophone(),
+      newMeter: () => ({ level: () => this.level, close() {} }),
+      newPeer: (/** @type {any} */ _microphone, /** @type {any} */ handlers) => {
+        const peer = {
+          handlers, closed: false, accepted: false,
+          offer: Promise.resolve({ sdp: "offer", type: "offer" }),
+          accept: async () => (peer.accepted = await true),
+          path: async () => await {},
+          quality: async () => await {},
+          close: () => (peer.closed = true),
+        };
+        this.peers.push(peer);
+        return peer;
+      },
+      newWatch: (/** @type {any} */ _id, /** @type {any} */ handlers) => {
+        this.watch = { handlers, closed: false, polls: 0, poll: () => (this.watch.polls += 1), slowDown() {}, close: () => (this.watch.closed = true) };
+        return this.watch;
+      },
+    });
+  }
+
+  get endTitle() {
+    return String(this.end?.title);
+  }
+
+  /** Make a call whose bot is heard. */
+  async connect() {
+    await this.call.start();
+    this.watch.handlers.onState({ status: "running", epoch: 1 });
+    await settle();
+    this.peers[0].handlers.onState("connected");
+    this.peers[0].handlers.onStream("the bot's stream");
+    this.level = 0.5;
+    await this.tick(20);
+  }
+}
+
+test("a call passes all stages, and leaving tells the server before the connection closes", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  // The microphone was allowed already, so the join did not wait for it.
+  assert.deepEqual(stage.stages, ["clicked", "joined", "microphone", "running", "answered", "connected", "first_audio"]);
+  assert.equal(stage.states.at(-1), "connected");
+  stage.answers["POST /api/sessions/s1/leave"] = () => {
+    assert.equal(stage.track.stopped, true);
+    assert.equal(stage.peers[0].closed, false);
+    return {};
+  };
+  await stage.call.leave();
+  assert.equal(stage.requests.at(-1), "POST /api/sessions/s1/leave");
+  assert.equal(stage.peers[0].closed, true);
+  assert.equal(stage.watch.closed, true);
+  assert.deepEqual(stage.end, { title: "", advice: "", tone: "bad", joined: true });
+});
+
+test("where the user is asked for the microphone and refuses, no join is sent", async (t) => {
+  const stage = new Stage(t);
+  stage.isAllowed = false;
+  stage.openMicrophone = () => Promise.reject(Object.assign(new Error("no"), { name: "NotAllowedError" }));
+  await stage.call.start();
+  assert.deepEqual(stage.requests, []);
+  assert.equal(stage.end.title, "The microphone is not allowed.");
+  assert.equal(stage.end.joined, false);
+});
+
+test("where the microphone is allowed but missing, the join is withdrawn", async (t) => {
+  const stage = new Stage(t);
+  stage.openMicrophone = () => Promise.reject(Object.assign(new Error("no"), { name: "NotFoundError" }));
+  await stage.call.start();
+  assert.deepEqual(stage.requests, ["POST /api/sessions", "POST /api/sessions/s1/leave"]);
+  assert.equal(stage.end.title, "No microphone was found.");
+});
+
+test("leaving while the join is on its way waits for its answer, then leaves the session", async (t) => {
+  const stage = new Stage(t);
+  /** @type {(answer: object) => void} */
+  let answer = () => {};
+  stage.answers["POST /api/sessions"] = () => new Promise((resolve) => (answer = resolve));
+  const started = stage.call.start();
+  await settle();
+  const left = stage.call.leave();
+  await settle();
+  assert.deepEqual(stage.requests, ["POST /api/sessions"]);
+  answer(ACCEPTED);
+  await Promise.all([left, started]);
+  assert.deepEqual(stage.requests, ["POST /api/sessions", "POST /api/sessions/s1/leave"]);
+  assert.equal(stage.watch, null);
+});
+
+test("a room that another session holds is not joined, and that session is not ended", async (t) => {
+  const stage = new Stage(t);
+  stage.answers["POST /api/sessions"] = () => ({ sessionId: "s0", reused: true, yours: true });
+  await stage.call.start();
+  await settle();
+  assert.deepEqual(stage.requests, ["POST /api/sessions"]);
+  assert.deepEqual([stage.end.code, stage.end.holder, stage.end.yours], ["room_busy", "s0", true]);
+  assert.equal(stage.track.stopped, true);
+});
+
+test("a join that the server had accepted before goes on", async (t) => {
+  const stage = new Stage(t);
+  stage.answers["POST /api/sessions"] = () => ({ sessionId: "s1", reused: true, yours: true });
+  await stage.call.start();
+  assert.equal(stage.end, null);
+  assert.equal(stage.states.at(-1), "waiting");
+});
+
+test("a refused join is reported with its code and pause", async (t) => {
+  const stage = new Stage(t);
+  stage.answers["POST /api/sessions"] = () => Promise.reject(new Problem("queue_full", "429", "", { retryAfterS: 5 }));
+  await stage.call.start();
+  await settle();
+  assert.deepEqual([stage.end.code, stage.end.retryAfterS, stage.end.joined], ["queue_full", 5, false]);
+});
+
+test("when the bot is replaced, the call connects to the next one", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.watch.handlers.onState({ status: "queued", epoch: 2 });
+  assert.match(stage.notes.at(-1) ?? "", /another one takes over/);
+  stage.watch.handlers.onState({ status: "running", epoch: 2 });
+  await settle();
+  assert.equal(stage.peers.length, 2);
+  assert.equal(stage.peers[0].closed, true);
+  assert.equal(stage.peers[1].accepted, true);
+});
+
+test("the end of the session ends the call with its reason", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.watch.handlers.onState({ status: "ended", epoch: 1, reason: "bot_finished" });
+  await settle();
+  assert.deepEqual([stage.end.title, stage.end.tone], ["The bot has ended the call.", "info"]);
+  assert.equal(stage.requests.includes("POST /api/sessions/s1/leave"), false);
+});
+
+test("a reason that the stream did not bring is read from the session", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.answers["GET /api/sessions/s1"] = () => ({ reason: "bot_crashed" });
+  stage.watch.handlers.onState({ status: "failed", epoch: 1 });
+  await settle();
+  assert.deepEqual([stage.end.reason, stage.end.tone], ["bot_crashed", "bad"]);
+});
+
+test("a connection that fails before it was open ends the call", async (t) => {
+  const stage = new Stage(t);
+  await stage.call.start();
+  stage.watch.handlers.onState({ status: "running", epoch: 1 });
+  await settle();
+  stage.peers[0].handlers.onState("failed");
+  await settle();
+  assert.match(stage.endTitle, /No path for sound/);
+});
+
+test("without a connection after 15 s the call ends", async (t) => {
+  const stage = new Stage(t);
+  await stage.call.start();
+  stage.watch.handlers.onState({ status: "running", epoch: 1 });
+  await settle();
+  await stage.tick(14_999);
+  assert.equal(stage.end, null);
+  await stage.tick(1);
+  assert.match(stage.endTitle, /No path for sound/);
+});
+
+test("a lost connection gets 5 s in which another runner may take over", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.peers[0].handlers.onState("failed");
+  assert.equal(stage.watch.polls, 1);
+  await stage.tick(4999);
+  assert.equal(stage.end, null);
+  await stage.tick(1);
+  assert.match(stage.endTitle, /connection to the bot was lost/);
+});
+
+test("a connection that comes back within 5 s keeps the call", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.peers[0].handlers.onState("failed");
+  stage.peers[0].handlers.onState("connected");
+  await stage.tick(60_000);
+  assert.equal(stage.end, null);
+});
+
+test("a bot that says nothing for 8 s is noted, and the note goes when it speaks", async (t) => {
+  const stage = new Stage(t);
+  await stage.call.start();
+  stage.watch.handlers.onState({ status: "running", epoch: 1 });
+  await settle();
+  stage.peers[0].handlers.onState("connected");
+  stage.peers[0].handlers.onStream("the bot's stream");
+  await stage.tick(8000);
+  assert.match(stage.notes.at(-1) ?? "", /no sound has come from it yet/);
+  stage.level = 0.5;
+  await stage.tick(20);
+  assert.equal(stage.notes.at(-1), "");
+});
+
+test("an error of the bot is noted, and silence after it is not", async (t) => {
+  const stage = new Stage(t);
+  await stage.call.start();
+  stage.watch.handlers.onState({ status: "running", epoch: 1 });
+  await settle();
+  stage.peers[0].handlers.onState("connected");
+  stage.peers[0].handlers.onBotError({ text: "no key", isFatal: false });
+  await stage.tick(8000);
+  assert.equal(stage.notes.at(-1), "The bot reports an error.");
+});
+
+test("nothing is shown once the call is ending", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  const left = stage.call.leave();
+  const [states, notes] = [stage.states.length, stage.notes.length];
+  stage.peers[0].handlers.onState("failed");
+  stage.peers[0].handlers.onBotError({ text: "late", isFatal: false });
+  stage.watch.handlers.onConnection(false);
+  stage.watch.handlers.onState({ status: "running", epoch: 2 });
+  await left;
+  assert.deepEqual([stage.states.length, stage.notes.length, stage.peers.length], [states, notes, 1]);
+});
+
+test("a session that the server no longer shows ends the call", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.watch.handlers.onRefused(new Problem("unauthorized", "401"));
+  await settle();
+  assert.equal(stage.end.code, "unauthorized");
+});
+
+test("closing the page sends the leave as a beacon and ends nothing twice", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  /** @type {string[]} */
+  const beacons = [];
+  define(navigator, "sendBeacon", (/** @type {string} */ url) => beacons.push(url) > 0);
+  stage.call.abandon();
+  stage.call.abandon();
+  await stage.call.leave();
+  assert.deepEqual(beacons, ["/api/sessions/s1/leave"]);
+  assert.equal(stage.end, null);
+  assert.equal(stage.watch.closed, true);
+});
+
+test("muting disables the microphone's track", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.call.muted = true;
+  assert.equal(stage.track.enabled, false);
+  stage.call.muted = false;
+  assert.equal(stage.track.enabled, true);
+});

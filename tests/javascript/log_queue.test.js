@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import test, { beforeEach } from "node:test";
+
+import { LogQueue } from "../../src/cordboard/interface/static/log_queue.js";
+import { define, fakeFetch, settle } from "./support.js";
+
+/** @type {number[]} */
+let dropped = [];
+let now = 0;
+/** @type {(() => Response | Promise<Response>)} */
+let respond = () => new Response(null, { status: 204 });
+
+/** @param {import("node:test").TestContext} t */
+function open(t) {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  t.mock.method(performance, "now", () => now);
+  t.mock.method(Math, "random", () => 0.5); // the pauses are exact
+  const requests = fakeFetch(t, () => respond());
+  const queue = new LogQueue("/api/logs", (count) => dropped.push(count));
+  const pass = async (/** @type {number} */ ms) => {
+    now += ms;
+    t.mock.timers.tick(ms);
+    await settle();
+  };
+  return { queue, requests, pass };
+}
+
+/** @param {{ body: string }} request */
+const numbers = ({ body }) => body.split("\n").map((line) => JSON.parse(line).n);
+
+beforeEach(() => {
+  dropped = [];
+  now = 0;
+  respond = () => new Response(null, { status: 204 });
+});
+
+test("lines wait for a second and are sent together", async (t) => {
+  const { queue, requests, pass } = open(t);
+  queue.add({ n: 1 }, false);
+  queue.add({ n: 2 }, false);
+  await pass(999);
+  assert.equal(requests.length, 0);
+  await pass(1);
+  assert.deepEqual(requests.map(numbers), [[1, 2]]);
+  assert.match(requests[0].url, /^\/api\/logs\?sent=\d+$/);
+  assert.equal(queue.length, 0);
+});
+
+test("an urgent line is sent at once, with those that wait", async (t) => {
+  const { queue, requests, pass } = open(t);
+  queue.add({ n: 1 }, false);
+  queue.add({ n: 2 }, true);
+  await pass(0);
+  assert.deepEqual(requests.map(numbers), [[1, 2]]);
+});
+
+test("fifty lines are sent without waiting", async (t) => {
+  const { queue, requests, pass } = open(t);
+  for (let n = 0; n < 50; n += 1) queue.add({ n }, false);
+  await pass(0);
+  assert.equal(numbers(requests[0]).length, 50);
+});
+
+test("a batch has at most 200 lines and 48 KiB, but always one line", async (t) => {
+  const { queue, requests, pass } = open(t);
+  for (let n = 0; n < 250; n += 1) queue.add({ n }, false);
+  await pass(0);
+  await pass(0);
+  assert.deepEqual(requests.map((request) => numbers(request).length), [200, 50]);
+  const text = "x".repeat(60 * 1024);
+  queue.add({ n: 1, text }, false);
+  queue.add({ n: 2, text }, true);
+  await pass(0);
+  await pass(0);
+  assert.deepEqual(requests.slice(2).map(numbers), [[1], [2]]);
+});
+
+test("a line stays in the queue until the server has confirmed it", async (t) => {
+  const { queue, requests, pass } = open(t);
+  respond = () => new Response(null, { status: 503 });
+  queue.add({ n: 1 }, true);
+  await pass(0);
+  assert.equal(queue.length, 1);
+  respond = () => new Response(null, { status: 204 });
+  await pass(2000);
+  assert.deepEqual(requests.map(numbers), [[1], [1]]);
+  assert.equal(queue.length, 0);
+  assert.deepEqual(dropped, []);
+});
+
+test("the pause doubles with each failure, and new lines do not shorten it", async (t) => {
+  const { queue, requests, pass } = open(t);
+  respond = () => Promise.reject(new TypeError("fetch failed"));
+  queue.add({ n: 1 }, true);
+  await pass(0);
+  queue.add({ n: 2 }, true);
+  await pass(1999);
+  assert.equal(requests.length, 1);
+  await pass(1);
+  assert.equal(requests.length, 2);
+  await pass(3999);
+  assert.equal(requests.length, 2);
+  await pass(1);
+  assert.equal(requests.length, 3);
+});
+
+test("Retry-After lengthens the pause", async (t) => {
+  const { queue, requests, pass } = open(t);
+  respond = () => new Response(null, { status: 429, headers: { "Retry-After": "9" } });
+  queue.add({ n: 1 }, true);
+  await pass(0);
+  await pass(8999);
+  assert.equal(requests.length, 1);
+  await pass(1);
+  assert.equal(requests.length, 2);
+});
+
+test("resume ends the pause", async (t) => {
+  const { queue, requests, pass } = open(t);
+  respond = () => Promise.reject(new TypeError("fetch failed"));
+  queue.add({ n: 1 }, true);
+  await pass(0);
+  queue.resume();
+  await pass(0);
+  assert.equal(requests.length, 2);
+});
+
+test("lines that the server refuses are dropped and counted", async (t) => {
+  const { queue, pass } = open(t);
+  respond = () => new Response(null, { status: 422 });
+  queue.add({ n: 1 }, true);
+  await pass(0);
+  assert.equal(queue.length, 0);
+  assert.deepEqual(dropped, [1]);
+});
+
+test("after ten retries a batch is dropped, and counted once the server answers", async (t) => {
+  const { queue, requests, pass } = open(t);
+  respond = () => new Response(null, { status: 500 });
+  queue.add({ n: 1 }, true);
+  await pass(0);
+  for (let i = 0; i < 10; i += 1) await pass(60_000);
+  assert.equal(requests.length, 11);
+  assert.equal(queue.length, 0);
+  assert.deepEqual(dropped, []);
+  respond = () => new Response(null, { status: 204 });
+  queue.add({ n: 2 }, true);
+  await pass(60_000);
+  assert.deepEqual(dropped, [1]);
+});
+
+test("the oldest lines are dropped beyond 2000", async (t) => {
+  const { queue, pass } = open(t);
+  for (let n = 0; n < 2005; n += 1) queue.add({ n }, false);
+  assert.equal(queue.length, 2000);
+  for (let i = 0; i < 12; i += 1) await pass(0);
+  assert.deepEqual(dropped, [5]);
+});
+
+test("the oldest lines are dropped beyond 1 MiB", (t) => {
+  const { queue } = open(t);
+  const text = "x".repeat(100_000);
+  for (let n = 0; n < 11; n += 1) queue.add({ n, text }, false);
+  assert.equal(queue.length, 10);
+});
+
+test("lines that are dropped while a batch is on its way are not confirmed with it", async (t) => {
+  const { queue, pass } = open(t);
+  /** @type {(response: Response) => void} */
+  let answer = () => {};
+  respond = () => new Promise((resolve) => (answer = resolve));
+  queue.add({ n: 0 }, true);
+  await pass(0);
+  for (let n = 1; n <= 2000; n += 1) queue.add({ n }, false); // drops line 0
+  respond = () => new Response(null, { status: 204 });
+  answer(new Response(null, { status: 204 }));
+  await settle();
+  assert.equal(queue.length, 2000);
+});
+
+test("sendBeacons sends all batches and keeps the lines", (t) => {
+  const { queue } = open(t);
+  /** @type {string[]} */
+  const bodies = [];
+  define(navigator, "sendBeacon", (/** @type {string} */ _url, /** @type {string} */ body) => bodies.push(body) > 0);
+  for (let n = 0; n < 250; n += 1) queue.add({ n }, false);
+  queue.sendBeacons();
+  assert.deepEqual(bodies.map((body) => body.split("\n").length), [200, 50]);
+  assert.equal(queue.length, 250);
+});
+
+test("where a beacon is refused, a request that outlives the page is sent", (t) => {
+  const { queue, requests } = open(t);
+  define(navigator, "sendBeacon", () => false);
+  queue.add({ n: 1 }, false);
+  queue.sendBeacons();
+  assert.deepEqual(requests.map(numbers), [[1]]);
+});
