@@ -1,0 +1,95 @@
+"""The pages of the project: version, changelog, links, and the files that pages name."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import cordboard
+from docs_support import ROOT, SOURCE, docs
+
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+KINDS = ("Upgrading", "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+
+
+def test_newest_release_of_the_changelog_is_the_version() -> None:
+    """The first closed section is that of the package, has a date, and stands below Unreleased."""
+    sections = re.findall(r"^## \[(.+?)\](?: - (.+))?$", CHANGELOG, re.MULTILINE)
+    assert sections[0] == ("Unreleased", "")
+    assert sections[1][0] == cordboard.__version__
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", sections[1][1])
+
+
+def test_groups_of_the_changelog_are_known() -> None:
+    """Each group has one of the names of Keep a Changelog, or says how to upgrade."""
+    assert set(re.findall(r"^### (.+)$", CHANGELOG, re.MULTILINE)) <= {*KINDS}
+
+
+def test_no_link_is_broken() -> None:
+    """Each link of each page leads to a file, and to a heading of it."""
+    assert [*docs.broken_links()] == []
+
+
+def test_broken_links_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link to no file, and one to no heading, are reported."""
+    page = ROOT / "docs" / "glossary.md"
+    monkeypatch.setattr(docs, "written_pages", lambda: [page])
+    text = "[a](nowhere.md) [b](#nothing) [c](../README.md#cordboard) [d](https://example.org)"
+    monkeypatch.setattr(type(page), "read_text", lambda *_, **__: f"# Cordboard\n{text}")
+    docs.anchors.cache_clear()
+    found = [*docs.broken_links()]
+    docs.anchors.cache_clear()
+    assert [sentence.split(": ")[1] for sentence in found] == ["nowhere.md", "#nothing"]
+
+
+@pytest.mark.parametrize("page", docs.written_pages(), ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    """Each file that a page puts into code is in the repository, unless it is a user's own."""
+    text = page.read_text(encoding="utf-8")
+    names = re.findall(r"`([\w./-]+\.(?:py|lua|js|c|sh))(?:::\w+)?(?:: [^`]*)?`", text)
+    assert [name for name in names if not is_in_repository(name) and name not in OF_USERS] == []
+
+
+OF_USERS = {"my_bot.py", "bot.py"}
+
+
+def is_in_repository(name: str) -> bool:
+    """Return whether a path of the repository, of the package or of the store's scripts exists."""
+    if "/" in name:
+        return any((home / name).is_file() for home in (ROOT, SOURCE, ROOT / "docs"))
+    return name in names_of_files()
+
+
+@cache
+def names_of_files() -> frozenset[str]:
+    """Return the names of all files of the package, the tests and the scripts."""
+    folders = (SOURCE, ROOT / "tests", ROOT / "scripts", ROOT / "benchmarks")
+    return frozenset(path.name for folder in folders for path in folder.rglob("*.*"))
+
+
+def test_every_page_is_in_the_site() -> None:
+    """The navigation of the site lists each page of docs/, and no other."""
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"- ([\w./-]+\.md)$", config.partition("\nnav:")[2], re.MULTILINE))
+    of_root = {
+        "index.md",
+        "changelog.md",
+        "contributing.md",
+        "vulnerabilities.md",
+        "code-of-conduct.md",
+    }
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert listed == written | of_root
+
+
+def test_every_decision_is_in_the_list() -> None:
+    """The list of decisions links each record, and each record has the four parts."""
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(
+        r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")
+    )
+    assert listed == sorted(path.name for path in folder.glob("0*.md"))
+    for name in listed:
+        parts = re.findall(r"^## (.+)$", (folder / name).read_text(encoding="utf-8"), re.MULTILINE)
+        assert parts == ["Context", "Decision", "Consequences", "Alternatives"], name
