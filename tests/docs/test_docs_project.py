@@ -65,7 +65,8 @@ def is_in_repository(name: str) -> bool:
 def names_of_files() -> frozenset[str]:
     """Return the names of all files of the package, the tests and the scripts."""
     folders = (SOURCE, ROOT / "tests", ROOT / "scripts", ROOT / "benchmarks")
-    return frozenset(path.name for folder in folders for path in folder.rglob("*.*"))
+    files = [*ROOT.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    return frozenset(path.name for path in files)
 
 
 def test_every_page_is_in_the_site() -> None:
