@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from cordboard.call import CallOptions
-from cordboard.call.audio import RATE, Ear, Microphone
+from cordboard.call.audio import RATE, Microphone, SoundDetector
 from tests_support import served
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello.wav"
@@ -111,7 +111,7 @@ class Place:
             asyncio.get_running_loop().call_later(0.1, self.move, "failed")
             return JSONResponse({"detail": "It is ended."}, 409)
         body = await request.json()
-        voice, ear = Microphone(), Ear()
+        voice, ear = Microphone(), SoundDetector()
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.peers.append(peer)
         peer.addTrack(voice)
@@ -125,19 +125,19 @@ class Place:
     def _spawn(self, work: Any) -> None:
         self.tasks.append(asyncio.ensure_future(work))
 
-    async def _bot(self, track: Any, voice: Microphone, ear: Ear) -> None:
+    async def _bot(self, track: Any, voice: Microphone, ear: SoundDetector) -> None:
         """Greet; say something back whenever the other side has finished."""
         heard = 0
         if self.greets:
-            voice.say(tone())
+            voice.speak(tone())
         while True:
-            ear.hear(await track.recv())
-            if len(ear.onsets) > heard and ear.quiet(time.monotonic()):
+            ear.add_frame(await track.recv())
+            if len(ear.onsets) > heard and ear.is_quiet(time.monotonic()):
                 heard += 1
                 if self.ends_when == "spoken":
                     self.move("failed")
                 elif self.answers:
-                    voice.say(tone())
+                    voice.speak(tone())
 
     async def close(self) -> None:
         """End what still runs."""

@@ -94,7 +94,7 @@ async def test_a_wrong_secret_names_the_variable(place: Place) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--say", __file__], "no sound file that can be read: Invalid data"),
+        (["--say", __file__], "not a readable sound file: Invalid data"),
         (["--record", "/nonexistent/x.wav"], "cannot be written: No such file or directory."),
         (["--gateway", "nonsense"], "expected http://HOST:PORT or https://HOST:PORT."),
     ],

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import cordboard.call as calls
 from call.call_support import EXAMPLE, Place
-from cordboard.call import CallResult, place_call
+from cordboard.call import CallOptions, CallResult, CallTimeouts, place_call
+from cordboard.call.audio import peak_amplitude
 from cordboard.call.timeline import Stage
 from cordboard.contract.errors import CordboardError, InvalidValueError, UsageError
 from tests_support import until
@@ -53,7 +53,7 @@ async def test_a_spoken_call_passes_every_stage(place: Place, tmp_path: Path) ->
         assert heard.getframerate() == 48_000
         assert heard.getnframes() / 48_000 == pytest.approx(result.recorded_s)
         samples = heard.readframes(heard.getnframes())
-    assert calls.sound.peak(samples) > 2000
+    assert peak_amplitude(samples) > 2000
 
 
 async def test_without_speech_the_greeting_is_enough(place: Place) -> None:
@@ -63,34 +63,27 @@ async def test_without_speech_the_greeting_is_enough(place: Place) -> None:
     assert any("client-ready" in message for message in place.messages)
 
 
-async def test_silence_fails_at_first_audio(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_fails_at_first_audio(place: Place) -> None:
     """Packets are not audio: a connected bot that is silent is a failure, and the call is left."""
-    monkeypatch.setattr(calls, "AUDIO_TIMEOUT_S", 0.5)
     place.greets = False
-    result = await place_call(place.options())
+    result = await place_call(place.options(timeouts=CallTimeouts(audio=0.5)))
     assert (result.failed, result.ok) == ("first_audio", False)
     assert "nothing was heard" in result.reason
     assert place.asked[-1] == "leave"
 
 
-async def test_a_bot_that_never_answers_fails_at_heard_back(
-    place: Place, word: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_bot_that_never_answers_fails_at_heard_back(place: Place, word: Path) -> None:
     """A greeting alone does not pass for an answer."""
-    monkeypatch.setattr(calls, "AUDIO_TIMEOUT_S", 0.5)
     place.answers = False
-    result = await place_call(place.options(say=word))
+    result = await place_call(place.options(say=word, timeouts=CallTimeouts(audio=0.5)))
     assert result.failed == "heard_back"
     assert names(result)[-1] == "spoken"
 
 
-async def test_a_bot_that_does_not_greet_is_spoken_to(
-    place: Place, word: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_bot_that_does_not_greet_is_spoken_to(place: Place, word: Path) -> None:
     """Some bots wait for the user: with something to say, a missing greeting is no failure."""
-    monkeypatch.setattr(calls, "GREETING_WAIT_S", 0.3)
     place.greets = False
-    result = await place_call(place.options(say=word))
+    result = await place_call(place.options(say=word, timeouts=CallTimeouts(greeting=0.3)))
     assert result.ok
     assert "first_audio" not in names(result)
 
@@ -126,11 +119,10 @@ async def test_a_crash_after_the_first_audio_is_a_failure(place: Place) -> None:
     assert "failed (bot_crashed)" in result.reason
 
 
-async def test_no_runner_fails_at_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_runner_fails_at_running(place: Place) -> None:
     """A join that nobody takes up fails by name, and is withdrawn."""
-    monkeypatch.setattr(calls, "RUNNING_TIMEOUT_S", 0.3)
     place.runs = False
-    result = await place_call(place.options())
+    result = await place_call(place.options(timeouts=CallTimeouts(running=0.3)))
     assert result.failed == "running"
     assert place.asked == ["join", "leave"]
 
@@ -156,23 +148,20 @@ async def test_a_refused_join_leaves_nobodys_call(
 
 async def test_an_unreachable_gateway_says_so() -> None:
     """The way out is named: start one, or name another."""
-    result = await place_call(
-        calls.CallOptions(room="webrtc:demo", gateway_url="http://127.0.0.1:9")
-    )
+    result = await place_call(CallOptions(room="webrtc:demo", gateway_url="http://127.0.0.1:9"))
     assert result.failed == "joined"
     assert "http://127.0.0.1:9 cannot be reached: Connection refused." in result.reason
     assert "cordboard up" in result.hint
 
 
-async def test_a_silent_gateway_names_lines_that_are_found_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_silent_gateway_names_lines_that_are_found_later() -> None:
     """The command names the time of the fault: the last minutes are others, minutes later."""
-    monkeypatch.setattr("cordboard.call.gateway.ASK_TIMEOUT_S", 0.2)
     silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     async with silent:
         url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-        result = await place_call(calls.CallOptions(room="webrtc:demo", gateway_url=url))
+        result = await place_call(
+            CallOptions(room="webrtc:demo", gateway_url=url, timeouts=CallTimeouts(request=0.2))
+        )
     assert "did not answer" in result.reason
     assert re.search(r" --around \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ --service gateway", result.hint)
     assert "-t " not in result.hint
@@ -200,7 +189,7 @@ async def test_a_cancelled_call_leaves(place: Place) -> None:
         ({"session_id": "a b"}, InvalidValueError, "session"),
         ({"seconds": 0.0}, UsageError, "--seconds"),
         ({"say": Path("/nonexistent.wav")}, UsageError, "No such file"),
-        ({"say": Path(__file__)}, UsageError, "no sound file"),
+        ({"say": Path(__file__)}, UsageError, "not a readable sound file"),
         ({"record": Path("/nonexistent/out.wav")}, UsageError, "cannot be written"),
     ],
 )

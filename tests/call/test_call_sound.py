@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.call.audio import FRAME, PAUSE_S, RATE, Ear, Recording, peak, read_speech
+from cordboard.call.audio import (
+    FRAME,
+    PAUSE_S,
+    RATE,
+    SoundDetector,
+    WavRecording,
+    peak_amplitude,
+    read_speech,
+)
 from cordboard.contract.errors import UsageError
 
 LOUD = (1000).to_bytes(2, "little") * FRAME
@@ -42,26 +50,26 @@ def test_a_silent_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_onset_needs_a_pause_before_it() -> None:
     """Words are one sound; only after a pause does another begin."""
-    ear = Ear()
+    ear = SoundDetector()
     for now in (1.0, 1.2, 1.4, 1.4 + PAUSE_S, 9.0):
-        ear.take(LOUD, now)
-    ear.take(SILENT, 9.1)
+        ear.add_samples(LOUD, now)
+    ear.add_samples(SILENT, 9.1)
     assert ear.onsets == [1.0, 1.4 + PAUSE_S, 9.0]
     assert ear.onset_after(2.0) == 1.4 + PAUSE_S
     assert ear.onset_after(9.0) is None
-    assert not ear.quiet(9.2)
-    assert ear.quiet(9.0 + PAUSE_S)
+    assert not ear.is_quiet(9.2)
+    assert ear.is_quiet(9.0 + PAUSE_S)
 
 
 def test_the_peak_knows_both_signs() -> None:
     """The lowest amplitude counts as the highest does."""
-    assert peak((-32768).to_bytes(2, "little", signed=True)) == 32768
-    assert peak(b"") == 0
+    assert peak_amplitude((-32768).to_bytes(2, "little", signed=True)) == 32768
+    assert peak_amplitude(b"") == 0
 
 
 def test_a_recording_is_whole_before_it_is_closed(tmp_path: Path) -> None:
     """A call that is cut off leaves a wav file that plays."""
-    recording = Recording(tmp_path / "out.wav")
+    recording = WavRecording(tmp_path / "out.wav")
     recording.write(LOUD)
     with wave.open(str(tmp_path / "out.wav")) as file:
         assert file.getnframes() == FRAME

@@ -71,7 +71,7 @@ def test_unusable_words_of_sessions_ask_nobody(
         (
             404,
             {"type": "about:blank", "detail": "Not Found"},
-            "What answers at http://here/ says Not Found. Is it a gateway? Name another by --gateway.",
+            "The server at http://here/ answered: Not Found. Is it a gateway? Use --gateway to name another one.",
         ),
         (
             404,

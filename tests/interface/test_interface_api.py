@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from cordboard import emit
+from cordboard.contract.errors import GatewayError
 from cordboard.contract.ids import uuid7
 from cordboard.environment import CONTROL_SECRET
 from cordboard.gateway.app import create_app as create_gateway
@@ -290,7 +291,7 @@ async def test_a_lost_stream_of_the_gateway_ends_the_relay(
     gateway = site.app.state.services.gateway
 
     def broken(*_: Any) -> Any:
-        raise aiohttp.ClientPayloadError("broken off")
+        raise GatewayError("broken off")
 
     monkeypatch.setattr(gateway, "events", broken)
     with emit.capture() as records:

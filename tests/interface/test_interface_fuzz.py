@@ -22,10 +22,10 @@ from cordboard.environment import SESSION_SECRET
 from cordboard.interface import error_texts
 from cordboard.interface.app import create_app
 from cordboard.interface.browser_log import BrowserLog
-from cordboard.interface.gateway import Answer
 from cordboard.interface.login import LoginCookies
 from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
+from cordboard.web.http_client import Reply
 from interface.interface_support import an_id
 
 MINE, THEIRS, FREE = an_id("mine"), an_id("theirs"), an_id("free")
@@ -140,9 +140,9 @@ class Behind:
         user_id = self.user_id if session_id == MINE else "u-somebody"
         return {"userId": user_id, "room_url": "webrtc:demo", "status": "running"}
 
-    async def ask(self, *_: Any, **__: Any) -> Answer:
+    async def ask(self, *_: Any, **__: Any) -> Reply:
         told = {"sessionId": MINE, "reused": False, "status": "queued"}
-        return Answer(200, json.dumps(told).encode(), "application/json")
+        return Reply(200, json.dumps(told).encode(), "application/json")
 
     @asynccontextmanager
     async def events(self, _: str) -> AsyncIterator[asyncio.StreamReader]:

@@ -40,7 +40,7 @@ class Rules:
     waits_for_silence: bool = True
     """``plan.decide``: a suspect that nobody can confirm is given up after SILENCE only."""
     tells_its_end: bool = True
-    """``Runners.holds``: a runner that could not write an end tells it to the operator that asks."""
+    """``SessionRunners.status``: a runner that could not write an end tells it to the operator that asks."""
 
 
 @dataclass(frozen=True)

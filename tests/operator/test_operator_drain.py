@@ -18,9 +18,10 @@ from cordboard.contract.launch import Launch
 from cordboard.operator.loop import Loop
 from cordboard.operator.placement import Placer
 from cordboard.operator.recovery import Sweeper
-from cordboard.operator.runner_client import Runners
+from cordboard.operator.runner_client import SessionRunners
 from cordboard.store import Assignment, RedisStore, Registration, open_store
-from cordboard.web.runners import RunnerClient
+from cordboard.web.http_client import HttpClient
+from cordboard.web.runner_client import RunnerClient
 from plane_support import Processes, ready
 from tests_support import StandIn, served, until
 
@@ -87,7 +88,7 @@ async def test_assigned_is_asked_for(
 
     monkeypatch.setattr(RedisStore, "assign", slow)
     async with aiohttp.ClientSession() as client:
-        runners = Runners(RunnerClient(client, lambda: ("s",)))
+        runners = SessionRunners(RunnerClient(HttpClient(client), lambda: ("s",)))
         loop = Loop("op", store, Placer(store, runners, None), Sweeper(store, runners, None))
         running = asyncio.create_task(loop.run())
         await assigned.wait()

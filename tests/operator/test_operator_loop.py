@@ -18,10 +18,11 @@ from cordboard.operator import loop as loop_module
 from cordboard.operator.loop import Loop
 from cordboard.operator.placement import Placer
 from cordboard.operator.recovery import Sweeper
-from cordboard.operator.runner_client import Runners
+from cordboard.operator.runner_client import SessionRunners
 from cordboard.operator.transfer import cold_ending_of
 from cordboard.store import Holder, RedisStore, Registration, SessionRecord
-from cordboard.web.runners import RunnerClient
+from cordboard.web.http_client import HttpClient
+from cordboard.web.runner_client import RunnerClient
 from tests_support import StandIn, until
 
 
@@ -69,7 +70,7 @@ class Plane:
     async def operator(self, name: str, launcher: NotedLauncher) -> AsyncIterator[None]:
         """Run another operator."""
         async with aiohttp.ClientSession() as client:
-            runners = Runners(RunnerClient(client, lambda: ("s",)))
+            runners = SessionRunners(RunnerClient(HttpClient(client), lambda: ("s",)))
             placer = Placer(self.store, runners, launcher)
             working = Loop(name, self.store, placer, Sweeper(self.store, runners, launcher))
             task = asyncio.create_task(working.run())
@@ -109,7 +110,7 @@ async def plane(
     launcher = NotedLauncher(room=0)
     with emit.capture() as records:
         async with aiohttp.ClientSession() as client:
-            runners = Runners(RunnerClient(client, lambda: ("s",)))
+            runners = SessionRunners(RunnerClient(HttpClient(client), lambda: ("s",)))
             working = Loop(
                 "op-1",
                 store,

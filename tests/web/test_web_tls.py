@@ -21,12 +21,13 @@ from cordboard.cli._gateway_client import GatewayClient
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.launchers.process import ProcessLauncher
 from cordboard.operator.plan import Sign
-from cordboard.operator.runner_client import Runners
+from cordboard.operator.runner_client import SessionRunners
 from cordboard.settings import Settings
 from cordboard.store import RedisStore, open_store
 from cordboard.up.supervisor import Options, Supervisor
 from cordboard.web import tls
-from cordboard.web.runners import RunnerClient, runner_session
+from cordboard.web.http_client import HttpClient, open_connections
+from cordboard.web.runner_client import RunnerClient
 from parts_support import make
 from plane_support import SECRET, Part, Processes, free_port
 from tests_support import until
@@ -169,12 +170,12 @@ async def test_a_certificate_of_another_authority(
     theirs = authority(tmp_path / "theirs")
     gateway = processes.spawn("gateway", "--tls-cert", theirs.cert, "--tls-key", theirs.key)
     await listens(gateway)
-    async with runner_session(str(tmp_path / "ours" / "ca.pem")) as client:
-        runners = Runners(RunnerClient(client, lambda: (SECRET,)))
+    async with open_connections(str(tmp_path / "ours" / "ca.pem")) as client:
+        runners = SessionRunners(RunnerClient(HttpClient(client), lambda: (SECRET,)))
         url = gateway.url.replace("http:", "https:")
-        assert (await runners.holds(url, "a", 1)).sign is Sign.SILENT
+        assert (await runners.status(url, "a", 1)).sign is Sign.SILENT
         assert (
-            await runners.holds(f"https://127.0.0.1:{free_port()}", "a", 1)
+            await runners.status(f"https://127.0.0.1:{free_port()}", "a", 1)
         ).sign is Sign.REFUSED
     assert not [r for r in gateway.records if r["message"] == "Request served"]
 

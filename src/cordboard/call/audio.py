@@ -1,7 +1,7 @@
-"""A person's voice and ears, as samples: what is said, what is heard, what is recorded.
+"""The sound of a call: the speech to send, the detection of the bot's sound, the recording.
 
-All sound here is 48 kHz, mono, 16 bit, in frames of 20 ms: what WebRTC's Opus carries, so that
-nothing is resampled on the way.
+All samples are 48 kHz, mono, 16 bit, in frames of 20 ms. WebRTC's Opus carries this format, so nothing is
+resampled on the way.
 """
 
 import asyncio
@@ -21,11 +21,12 @@ from cordboard.contract.errors import UsageError
 RATE: Final = 48_000
 FRAME: Final = RATE // 50
 FRAME_S: Final = FRAME / RATE
-LOUD: Final = 500
-"""Peak, of 32767, from which a frame counts as sound (-36 dBFS); coded silence stays below 10."""
+SOUND_PEAK_MIN: Final = 500
+"""Amplitude of 32767 from which a frame counts as sound (-36 dBFS). Encoded silence stays below 10."""
 PAUSE_S: Final = 0.8
-"""Silence after which someone has finished; pauses between words are shorter."""
+"""Seconds of silence after which a speaker has finished. Pauses between words are shorter."""
 SPEECH_MAX_S: Final = 300
+"""The longest speech. Its samples are kept in memory: 29 MB for 5 minutes."""
 
 _SILENCE: Final = bytes(2 * FRAME)
 
@@ -33,22 +34,25 @@ _SILENCE: Final = bytes(2 * FRAME)
 def read_speech(path: Path) -> bytes:
     """Return the samples of a sound file, without the silence at its end.
 
-    The end of the speech is the moment from which the bot's answer is awaited.
+    The bot's reply is measured from the end of the speech, so silence there would count as the bot's.
+
+    Args:
+        path: A file in any format that FFmpeg reads.
 
     Raises:
-        UsageError: It cannot be read, is no sound file, is silent or too long.
+        UsageError: The file cannot be read, is not a sound file, is silent or too long.
     """
     try:
         samples = _decode(path)
     except OSError as error:
         raise UsageError(
-            f"--say {path}: {error.strerror or error}.", hint="Name a sound file that you may read."
+            f"--say {path}: {error.strerror or error}.", hint="Name a sound file that you can read."
         ) from error
     except (av.error.FFmpegError, ValueError, IndexError) as error:
         raise UsageError(
-            f"--say {path} is no sound file that can be read: "
+            f"--say {path} is not a readable sound file: "
             f"{getattr(error, 'strerror', None) or error}.",
-            hint="A wav file of any rate is wanted; examples/hello.wav is one.",
+            hint="Use a WAV file of any rate, such as examples/hello.wav.",
         ) from error
     spoken = _trimmed(samples)
     if not spoken:
@@ -59,23 +63,23 @@ def read_speech(path: Path) -> bytes:
 
 
 def _decode(path: Path) -> bytes:
-    path.open("rb").close()  # the system's own words for what cannot be opened
+    path.open("rb").close()  # PyAV's error would not name the system's reason
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-    found = bytearray()
+    decoded = bytearray()
     with av.open(str(path)) as container:
         for frame in container.decode(container.streams.audio[0]):
             for part in resampler.resample(frame):
-                found += _mono(part)
-            if len(found) > 2 * RATE * (SPEECH_MAX_S + 60):
+                decoded += _mono(part)
+            if len(decoded) > 2 * RATE * (SPEECH_MAX_S + 60):  # silence at its end may be cut
                 break
         for part in resampler.resample(None):
-            found += _mono(part)
-    return bytes(found)
+            decoded += _mono(part)
+    return bytes(decoded)
 
 
 def _trimmed(samples: bytes) -> bytes:
     end = len(samples)
-    while end > 0 and peak(samples[max(0, end - len(_SILENCE)) : end]) < LOUD:
+    while end > 0 and peak_amplitude(samples[max(0, end - len(_SILENCE)) : end]) < SOUND_PEAK_MIN:
         end -= len(_SILENCE)
     return samples[: max(0, end)]
 
@@ -87,14 +91,18 @@ def _mono(frame: Any) -> bytes:
     return packed[::channels].tobytes()
 
 
-def peak(samples: bytes) -> int:
-    """Return the largest amplitude, 0 to 32768."""
+def peak_amplitude(samples: bytes) -> int:
+    """Return the largest amplitude of ``samples``, 0 to 32768."""
     values = array("h", samples)
     return max(map(abs, (max(values), min(values)))) if values else 0
 
 
 class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes without types
-    """The track that we send: silence, and the speech once ``say`` is called."""
+    """The track that the call sends: silence, and speech after ``speak``.
+
+    Attributes:
+        spoken_at: When the last frame of the speech was sent, by the monotonic clock; None before.
+    """
 
     kind = "audio"
 
@@ -105,13 +113,13 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
         self._sent = 0
         self._began = 0.0
 
-    def say(self, samples: bytes) -> None:
-        """Begin to speak with the next frame."""
+    def speak(self, samples: bytes) -> None:
+        """Send ``samples``, beginning with the next frame."""
         self.spoken_at = None
         self._speech = memoryview(samples)
 
     async def recv(self) -> Any:
-        """Return the next frame, when its time has come."""
+        """Return the next frame at the time when it is due."""
         if self.readyState != "live":
             raise MediaStreamError
         await self._pace()
@@ -137,72 +145,77 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
         return part.tobytes().ljust(2 * FRAME, b"\0")
 
 
-class Ear:
-    """What was heard: when sound began, when it was last there.
+class SoundDetector:
+    """Detects in the bot's track when sound begins and when it was last present.
 
     Args:
-        recording: Gets every frame, where given.
+        recording: Records every frame; None for no recording.
+
+    Attributes:
+        onsets: The times at which sound began after a pause, by the monotonic clock.
     """
 
-    def __init__(self, recording: "Recording | None" = None) -> None:
+    def __init__(self, recording: "WavRecording | None" = None) -> None:
         self.onsets: list[float] = []
         self._last_loud = float("-inf")
         self._recording = recording
 
-    def hear(self, frame: Any) -> None:
-        """Take the next frame."""
-        self.take(_mono(frame), time.monotonic())
+    def add_frame(self, frame: Any) -> None:
+        """Process ``frame``, the track's next one."""
+        self.add_samples(_mono(frame), time.monotonic())
 
-    def take(self, samples: bytes, now: float) -> None:
-        """Take samples heard at ``now``, a monotonic time in seconds."""
+    def add_samples(self, samples: bytes, now: float) -> None:
+        """Process ``samples`` that arrived at ``now``, a monotonic time in seconds."""
         if self._recording:
             self._recording.write(samples)
-        if peak(samples) < LOUD:
+        if peak_amplitude(samples) < SOUND_PEAK_MIN:
             return
         if now - self._last_loud >= PAUSE_S:
             self.onsets.append(now)
         self._last_loud = now
 
     def onset_after(self, since: float) -> float | None:
-        """Return when sound first began after ``since``."""
-        return next((at for at in self.onsets if at > since), None)
+        """Return when sound first began after ``since``; None if it did not."""
+        return next((onset for onset in self.onsets if onset > since), None)
 
     def loud_after(self, since: float) -> float | None:
-        """Return when sound was last there, if that is after ``since``."""
+        """Return when sound was last present, if that is after ``since``; else None."""
         return self._last_loud if self._last_loud > since else None
 
-    def quiet(self, now: float) -> bool:
-        """Say whether the last sound was long enough ago for its speaker to have finished."""
+    def is_quiet(self, now: float) -> bool:
+        """Return whether the speaker has finished: the last sound is at least a pause before ``now``."""
         return now - self._last_loud >= PAUSE_S
 
 
-class Recording:
-    """A wav file that is whole at any moment, however the call ends.
+class WavRecording:
+    """A WAV file that is valid after each write, however the call ends.
+
+    Args:
+        path: The file, which is overwritten.
 
     Raises:
         UsageError: The file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._frames = 0
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise UsageError(
                 f"--record {path} cannot be written: {error.strerror}.",
-                hint="Name a file in a directory that is there and is yours.",
+                hint="Name a file in an existing directory that you can write to.",
             ) from error
-        self._wave = wave.open(self._file)  # noqa: SIM115 - closed by close()
+        self._wave = wave.Wave_write(self._file)
         self._wave.setparams((1, 2, RATE, 0, "NONE", ""))
 
     @property
     def seconds(self) -> float:
-        """How much has been written."""
+        """The seconds of sound written so far."""
         return self._frames / RATE
 
     def write(self, samples: bytes) -> None:
-        """Append samples."""
+        """Append ``samples``."""
         self._wave.writeframes(samples)
         self._frames += len(samples) // 2
 

@@ -1,38 +1,40 @@
-"""The gateway as a caller sees it: join, follow, offer, leave (contract, section 4)."""
+"""The gateway as a caller meets it: join, follow the session, exchange the WebRTC offer, leave."""
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote
-
-import aiohttp
 
 from cordboard.context import Context
-from cordboard.context.carrier import inject_headers
-from cordboard.contract.errors import (
-    GATEWAY_AUTH_HINT,
-    BusyError,
-    CordboardError,
-    UnauthorizedError,
-    UpstreamError,
-)
+from cordboard.contract.errors import BusyError, GatewayError
+from cordboard.contract.http_api import gateway_refusal, gateway_unreachable, session_path
 from cordboard.contract.state import TERMINAL
 from cordboard.contract.urls import redacted_url
-from cordboard.web.tls import client_context
+from cordboard.web.http_client import HttpClient, NoAnswerError, open_connections
 
-ASK_TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
+TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
 RECONNECT_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """A room behind a gateway, and under which id and name it is entered."""
+class CallTarget:
+    """A room behind a gateway, and the identity with which the caller enters it.
+
+    Attributes:
+        gateway_url: The base URL of the gateway.
+        control_secret: The gateway's control secret; None if it has none.
+        tls_ca: A file of certificate authorities for the gateway; None for the system's.
+        room: The room, in canonical form.
+        session_id: The id of the session.
+        user_name: The caller's name.
+        bot: The name of the bot; None for the default.
+        timeout_s: Seconds within which the gateway must answer.
+    """
 
     gateway_url: str
     control_secret: str | None
@@ -41,32 +43,32 @@ class Where:
     session_id: str
     user_name: str | None = None
     bot: str | None = None
+    timeout_s: float = TIMEOUT_S
 
 
-class Signalling:
-    """HTTP to the gateway for one session.
+class CallGateway:
+    """The requests of one call to its gateway; an asynchronous context manager.
+
+    Args:
+        target: The room and the gateway.
 
     Attributes:
-        answered: Whether the gateway has said anything at all.
+        has_answered: Whether the gateway has answered any request.
 
     Raises:
-        CordboardError: From each call: the gateway cannot be reached, or refuses, in its words.
+        CordboardError: From each request: the gateway cannot be reached, or refuses the request.
     """
 
-    def __init__(self, where: Where) -> None:
-        self.answered = False
-        self._where = where
-        self._path = f"/sessions/{quote(where.session_id, safe='')}"
-        self._client: aiohttp.ClientSession
+    def __init__(self, target: CallTarget) -> None:
+        self.has_answered = False
+        self._target = target
+        self._stack = AsyncExitStack()
+        self._http: HttpClient
 
     async def __aenter__(self) -> Self:
-        headers: dict[str, str] = {}
-        inject_headers(Context(session_id=self._where.session_id), headers)
-        if self._where.control_secret:
-            headers["Authorization"] = f"Bearer {self._where.control_secret}"
-        self._client = aiohttp.ClientSession(
-            headers=headers, connector=aiohttp.TCPConnector(ssl=client_context(self._where.tls_ca))
-        )
+        connections = await self._stack.enter_async_context(open_connections(self._target.tls_ca))
+        context = Context(session_id=self._target.session_id)
+        self._http = HttpClient(connections, lambda: context)
         return self
 
     async def __aexit__(
@@ -75,111 +77,95 @@ class Signalling:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._client.close()
+        await self._stack.aclose()
 
     async def join(self) -> dict[str, Any]:
-        """Ask for a bot in the room.
+        """Request a bot in the room; return the gateway's answer.
 
         Raises:
             BusyError: Another session holds the room.
         """
-        where = self._where
-        body = {"room_url": where.room, "sessionId": where.session_id}
-        if where.user_name:
-            body["sessionUserName"] = where.user_name
-        if where.bot:
-            body["bot"] = where.bot
-        answer: dict[str, Any] = await self._ask("POST", "/join", body)
-        if answer["sessionId"] != where.session_id:
+        target = self._target
+        body = {"room_url": target.room, "sessionId": target.session_id}
+        if target.user_name:
+            body["sessionUserName"] = target.user_name
+        if target.bot:
+            body["bot"] = target.bot
+        answer: dict[str, Any] = await self._request("POST", "/join", body)
+        if answer["sessionId"] != target.session_id:
             raise BusyError(
-                f"{where.room} is busy with session {answer['sessionId']}.",
-                hint=f"Call another room, e.g. {where.room}-2, or let that call end first.",
+                f"{target.room} is busy with session {answer['sessionId']}.",
+                hint=f"Call another room, e.g. {target.room}-2, or let that call end first.",
             )
         return answer
 
     async def states(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield each change of the session's state; the terminal one is the last."""
+        """Yield each change of the session's state; the last one is a final state."""
         while True:
             try:
                 async for change in self._events():
                     yield change
                     if change.get("status") in TERMINAL:
                         return
-            except (aiohttp.ClientError, OSError):
-                pass  # the gateway may be starting again; whoever waits has a bound
+            except NoAnswerError:
+                pass  # the gateway may be restarting; each stage of the call has its own timeout
             await asyncio.sleep(RECONNECT_S)
 
     async def offer(self, offer: Mapping[str, str]) -> dict[str, str]:
-        """Send a WebRTC offer to the bot; return its answer."""
-        answer: dict[str, str] = await self._ask("POST", f"{self._path}/offer", offer)
+        """Send the WebRTC ``offer`` to the bot; return the bot's answer."""
+        path = session_path(self._target.session_id, "offer")
+        answer: dict[str, str] = await self._request("POST", path, offer)
         return answer
 
     async def leave(self) -> str:
-        """End the session; return the gateway's word for it."""
-        answer = await self._ask("POST", "/leave", {"sessionId": self._where.session_id})
+        """End the session; return the status that the gateway reports."""
+        answer = await self._request("POST", "/leave", {"sessionId": self._target.session_id})
         return str(answer["status"])
 
     async def record(self) -> dict[str, Any]:
-        """Return the session's record."""
-        found: dict[str, Any] = await self._ask("GET", self._path)
-        return found
+        """Return the session record."""
+        record: dict[str, Any] = await self._request("GET", session_path(self._target.session_id))
+        return record
 
     async def _events(self) -> AsyncIterator[dict[str, Any]]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ASK_TIMEOUT_S)
-        url = f"{self._where.gateway_url}{self._path}/events"
-        async with self._client.get(url, timeout=timeout, allow_redirects=False) as answer:
-            if answer.status != 200:  # noqa: PLR2004 - HTTP's OK
-                raise _refused(answer.status, await answer.read())
+        target = self._target
+        url = f"{target.gateway_url}{session_path(target.session_id, 'events')}"
+        async with self._http.stream(
+            url, credential=target.control_secret, connect_timeout_s=target.timeout_s
+        ) as answer:
+            if answer.status != HTTPStatus.OK:
+                raise gateway_refusal(url, answer.status, await answer.read())
             async for line in answer.content:
                 if line.startswith(b"data:"):
                     yield json.loads(line[5:])
 
-    async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        where = self._where
+    async def _request(self, method: str, path: str, body: object = None) -> Any:
+        target = self._target
         try:
-            async with self._client.request(
+            reply = await self._http.request(
                 method,
-                f"{where.gateway_url}{path}",
-                json=body,
-                allow_redirects=False,  # the secret goes only to the URL that the user gave
-                timeout=aiohttp.ClientTimeout(total=ASK_TIMEOUT_S),
-            ) as answer:
-                content = await answer.read()
-                self.answered = True
-                if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-                    return json.loads(content)
-        except TimeoutError as error:
-            raise UpstreamError(
-                f"The gateway at {redacted_url(where.gateway_url)} did not answer within {ASK_TIMEOUT_S:.0f} s.",
-                hint=f"Its lines: cordboard logs --local --around {_now()} --service gateway",
-            ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamError(
-                f"The gateway at {redacted_url(where.gateway_url)} cannot be reached: {_cause(error)}.",
-                hint="Start one with `cordboard up`, or name another with --gateway URL.",
-            ) from error
-        raise _refused(answer.status, content)
+                f"{target.gateway_url}{path}",
+                None if body is None else json.dumps(body).encode(),
+                credential=target.control_secret,
+                timeout_s=target.timeout_s,
+            )
+            self.has_answered = True
+            if not reply.is_success:
+                raise gateway_refusal(target.gateway_url, reply.status, reply.content)
+            return reply.json()
+        except NoAnswerError as error:
+            if error.failure == "timeout":
+                raise self._timeout_error() from error
+            raise gateway_unreachable(target.gateway_url, error.reason) from error
+        except ValueError as error:
+            raise gateway_unreachable(target.gateway_url, str(error)) from error
 
-
-def _cause(error: Exception) -> str:
-    """Return why a connection failed, in the system's words; aiohttp's hold more than that."""
-    inner = getattr(error, "os_error", error)
-    if isinstance(inner, OSError) and inner.errno:
-        return os.strerror(inner.errno) if inner.errno > 0 else str(inner.strerror)
-    return str(error) or type(error).__name__
-
-
-def _now() -> str:
-    """Return the time as a command takes it: unlike "the last minutes" it finds the same lines later."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _refused(status: int, content: bytes) -> CordboardError:
-    """Return the gateway's problem+json as an error."""
-    try:
-        problem = json.loads(content)
-        if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
-            return UnauthorizedError(str(problem["detail"]), hint=GATEWAY_AUTH_HINT)
-        return CordboardError(str(problem["detail"]), hint=str(problem.get("hint") or ""))
-    except (ValueError, KeyError, TypeError):
-        return CordboardError(f"The gateway answered HTTP {status}.")
+    def _timeout_error(self) -> GatewayError:
+        target = self._target
+        # An absolute time: the hint's command finds the same lines when it is run later.
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return GatewayError(
+            f"The gateway at {redacted_url(target.gateway_url)} did not answer within "
+            f"{target.timeout_s:g} s.",
+            hint=f"Its lines: cordboard logs --local --around {now} --service gateway",
+        )

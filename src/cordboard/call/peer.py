@@ -1,4 +1,4 @@
-"""The media end of a call: one peer connection, as a browser would open it."""
+"""The media of a call: one peer connection, as a browser would open it."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,12 @@ from typing import Any, Final
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from cordboard.call.audio import Ear, Microphone
+from cordboard.call.audio import Microphone, SoundDetector
 from cordboard.contract.errors import CordboardError
 
-PING_S: Final = 1.0
+PING_S: Final = 1.0  # Pipecat's transport takes a client without a ping for 3 s as disconnected
 CLOSE_TIMEOUT_S: Final = 3.0
-# What Pipecat's own client says first; bots that greet on RTVI's client-ready wait for it.
+# The first message of Pipecat's own client. Bots that greet on RTVI's client-ready wait for it.
 _CLIENT_READY: Final = {
     "label": "rtvi-ai",
     "type": "client-ready",
@@ -23,18 +23,18 @@ _CLIENT_READY: Final = {
 
 
 class Peer:
-    """Sends a microphone's track, and lets an ear hear the bot's.
+    """A peer connection that sends the microphone's track and analyses the bot's.
 
     Args:
-        microphone: What we send.
-        ear: Gets every frame of the bot.
+        microphone: The track to send.
+        bot_sound: Processes every frame of the bot's track.
     """
 
-    def __init__(self, microphone: Microphone, ear: Ear) -> None:
-        self._ear = ear
+    def __init__(self, microphone: Microphone, bot_sound: SoundDetector) -> None:
+        self._bot_sound = bot_sound
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        # Without servers of others: nothing leaves this network, and gathering waits for nobody.
+        # Without STUN servers: nothing leaves this network, and gathering addresses takes no time.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._pc.addTrack(microphone)
         self._channel = self._pc.createDataChannel("cordboard")
@@ -43,7 +43,7 @@ class Peer:
         self._pc.on("connectionstatechange", self._changed.set)
 
     async def offer(self) -> dict[str, str]:
-        """Gather our addresses; return the offer that holds them.
+        """Return a WebRTC offer with this machine's addresses.
 
         Raises:
             CordboardError: This machine has no address for media.
@@ -52,29 +52,32 @@ class Peer:
         local = self._pc.localDescription
         if "a=candidate" not in local.sdp:
             raise CordboardError(
-                "This machine has no network address beside loopback, so no media can flow.",
-                hint="Bring a network interface up; WebRTC leaves 127.0.0.1 out.",
+                "This machine has no network address besides loopback, so no media can flow.",
+                hint="Bring a network interface up. WebRTC does not use 127.0.0.1.",
             )
         return {"sdp": local.sdp, "type": local.type}
 
     async def accept(self, answer: dict[str, str]) -> None:
-        """Take the bot's answer.
+        """Apply the bot's WebRTC answer.
+
+        Args:
+            answer: The answer, with ``sdp`` and ``type``.
 
         Raises:
-            CordboardError: It is none.
+            CordboardError: It is not a WebRTC answer.
         """
         try:
             await self._pc.setRemoteDescription(
                 RTCSessionDescription(sdp=answer["sdp"], type=answer["type"])
             )
         except (KeyError, ValueError, AttributeError) as error:
-            raise CordboardError(f"The bot's answer is no WebRTC answer: {error!r}.") from error
+            raise CordboardError(f"The bot's answer is not a WebRTC answer: {error!r}.") from error
 
     async def connected(self) -> None:
         """Wait until media can flow.
 
         Raises:
-            CordboardError: No path was found, or the bot hung up.
+            CordboardError: There is no path for media, or the bot closed the connection.
         """
         while self._pc.connectionState != "connected":
             if self._pc.connectionState in {"failed", "closed"}:
@@ -86,7 +89,7 @@ class Peer:
             await self._changed.wait()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -100,14 +103,14 @@ class Peer:
     async def _listen(self, track: Any) -> None:
         with contextlib.suppress(MediaStreamError):
             while True:
-                self._ear.hear(await track.recv())
+                self._bot_sound.add_frame(await track.recv())
 
     def _opened(self) -> None:
         self._channel.send(json.dumps(_CLIENT_READY))
         self._spawn(self._ping())
 
     async def _ping(self) -> None:
-        """Tell the bot that we are there, so that it need not wait for ICE to notice our end."""
+        """Send pings, so that the bot notices a lost caller sooner than ICE does."""
         while self._channel.readyState == "open":
             self._channel.send("ping")
             await asyncio.sleep(PING_S)

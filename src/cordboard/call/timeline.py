@@ -1,4 +1,4 @@
-"""The stages of a call: which were reached, when, and which one a failure belongs to."""
+"""The stages of a call: when each was reached, and to which one a failure belongs."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,13 @@ from cordboard.contract.errors import CordboardError
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage that was reached: ``ms`` after the click, ``step_ms`` after the one before."""
+    """A stage that was reached.
+
+    Attributes:
+        name: Its name, such as ``connected``.
+        ms: Milliseconds from the start of the call.
+        step_ms: Milliseconds from the stage before.
+    """
 
     name: str
     ms: float
@@ -19,7 +25,13 @@ class Stage:
 
 
 class StageFailedError(CordboardError):
-    """A stage of the call was not reached."""
+    """A stage of the call was not reached.
+
+    Args:
+        stage: The name of the stage.
+        message: Why.
+        hint: What to do about it.
+    """
 
     def __init__(self, stage: str, message: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -27,11 +39,19 @@ class StageFailedError(CordboardError):
 
 
 class Timeline:
-    """The stages so far, and the one we are on the way to."""
+    """The stages of one call, from its start.
+
+    Args:
+        on_stage: Called with each stage when it is reached.
+
+    Attributes:
+        stages: The stages that were reached.
+        next_stage: The name of the stage that comes next; a failure belongs to it.
+    """
 
     def __init__(self, on_stage: Callable[[Stage], None]) -> None:
         self.stages: list[Stage] = []
-        self.towards = ""
+        self.next_stage = ""
         self._on_stage = on_stage
         self._began = time.monotonic()
 
@@ -39,14 +59,17 @@ class Timeline:
     async def stage(
         self, name: str, timeout_s: float | None = None, late: tuple[str, str] = ("", "")
     ) -> AsyncIterator[None]:
-        """Do what leads to a stage; any error on the way names it.
+        """Reach a stage by the block's end. Any error in the block becomes a failure of the stage.
 
         Args:
-            name: The stage.
-            timeout_s: How long it may take.
-            late: Words and way out for when it takes longer.
+            name: The name of the stage.
+            timeout_s: Seconds for the block; None for no limit.
+            late: The message and the hint of the failure after ``timeout_s``.
+
+        Raises:
+            StageFailedError: The block failed or took too long.
         """
-        self.towards = name
+        self.next_stage = name
         try:
             async with asyncio.timeout(timeout_s):
                 yield
@@ -57,7 +80,7 @@ class Timeline:
         self.reach(name, time.monotonic())
 
     def reach(self, name: str, at: float) -> None:
-        """Note a stage that was reached at a monotonic time."""
+        """Record that the stage ``name`` was reached at ``at``, a monotonic time in seconds."""
         ms = (at - self._began) * 1000
         before = self.stages[-1].ms if self.stages else 0.0
         stage = Stage(name, round(ms, 1), round(ms - before, 1))
@@ -66,7 +89,7 @@ class Timeline:
 
 
 def at_stage(stage: str, error: CordboardError) -> StageFailedError:
-    """Return an error as the failure of a stage."""
+    """Return ``error`` as a failure of ``stage``; one that names its stage already is unchanged."""
     if isinstance(error, StageFailedError):
         return error
     return StageFailedError(stage, error.message, error.hint)

@@ -12,11 +12,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from cordboard.contract.errors import (
-    GATEWAY_AUTH_HINT,
     CordboardError,
-    UnauthorizedError,
     UsageError,
 )
+from cordboard.contract.http_api import bearer_headers, gateway_refusal, gateway_unreachable
 from cordboard.contract.urls import check_http_url, redacted_url
 from cordboard.settings import Settings, load
 from cordboard.settings.running import running_up
@@ -55,9 +54,8 @@ class GatewayClient:
         """
         words = {name: value for name, value in (query or {}).items() if value is not None}
         url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(words)}" if words else "")
-        request = urllib.request.Request(url)  # noqa: S310 - http or https, checked in open_gateway()
-        if self.secret:
-            request.add_header("Authorization", f"Bearer {self.secret}")
+        headers = bearer_headers(self.secret)
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https, checked in open_gateway()
         try:
             with _opener(self.url, self.tls_ca).open(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
@@ -70,11 +68,7 @@ class GatewayClient:
             ) from error
         except OSError as error:
             why = getattr(error, "reason", error)
-            raise CordboardError(
-                f"The gateway at {redacted_url(self.url)} cannot be reached: "
-                f"{getattr(why, 'strerror', why)}.",
-                hint="Start one with `cordboard up`, or name another with --gateway URL.",
-            ) from error
+            raise gateway_unreachable(self.url, str(getattr(why, "strerror", why))) from error
 
 
 def _opener(url: str, ca: str | None) -> urllib.request.OpenerDirector:
@@ -132,11 +126,6 @@ def _is_ours(file: os.stat_result) -> bool:
     return file.st_uid in {os.geteuid(), 0} and not by_others and not by_group
 
 
-def quote_segment(text: str) -> str:
-    """Return a text as one segment of a path."""
-    return urllib.parse.quote(text, safe="")
-
-
 def _refused(error: urllib.error.HTTPError) -> CordboardError:
     if error.code in range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST):
         where = redacted_url(urllib.parse.urljoin(error.url, error.headers.get("Location", "")))
@@ -144,15 +133,4 @@ def _refused(error: urllib.error.HTTPError) -> CordboardError:
             f"What answers at {redacted_url(error.url)} redirects to {where}.",
             hint="Name the gateway itself with --gateway; redirects are not followed.",
         )
-    try:
-        problem = json.loads(error.read())
-        if problem["type"] == "about:blank":  # of whatever it is, and not of a gateway's calls
-            return CordboardError(
-                f"What answers at {redacted_url(error.url)} says {problem['detail']}.",
-                hint="Is it a gateway? Name another by --gateway.",
-            )
-        if error.code == HTTPStatus.UNAUTHORIZED:
-            return UnauthorizedError(str(problem["detail"]), hint=GATEWAY_AUTH_HINT)
-        return CordboardError(str(problem["detail"]), hint=str(problem.get("hint", "")))
-    except (ValueError, KeyError, TypeError):
-        return CordboardError(f"The gateway answered HTTP {error.code}.")
+    return gateway_refusal(error.url, error.code, error.read())

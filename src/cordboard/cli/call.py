@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         record=args.record,
         seconds=args.seconds,
     )
-    where = call.checked(options)
+    where = call.target_of(options)
     options = replace(options, session_id=where.session_id)
     as_json = args.output == "json"
     pretty = _Pretty(f"session {where.session_id} in {where.room}")
@@ -128,7 +128,7 @@ def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: boo
         _complain(
             f"the call failed at `{result.failed}`: {escape_to_one_line(result.reason)}{hint}"
         )
-    if not as_json and (result is None or result.met):
+    if not as_json and (result is None or result.has_logs):
         _say(f"every line of this call:\n  {logs}")
     if result is None:
         return EXIT_INTERRUPTED
@@ -139,7 +139,7 @@ def _summary(result: "CallResult | None", options: "CallOptions", logs: str) -> 
     common: dict[str, object] = {
         "sessionId": options.session_id,
         "ok": bool(result and result.ok),
-        **({"logs": logs} if result is None or result.met else {}),
+        **({"logs": logs} if result is None or result.has_logs else {}),
     }
     if result is None:
         return {**common, "interrupted": True}

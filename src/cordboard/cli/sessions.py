@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cordboard.cli._options import reject_repeats
 from cordboard.contract.errors import UsageError
+from cordboard.contract.http_api import session_path
 from cordboard.contract.ids import canonical_room
 from cordboard.contract.state import TERMINAL, TRANSITIONS
 
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         return _local_sessions.run(args)
     asked = _gateway_client.open_gateway(args.gateway, args.config)
     if args.session:
-        found = asked.get(f"/sessions/{_gateway_client.quote_segment(args.session)}")
+        found = asked.get(session_path(args.session))
         _output.print_line(_output.to_json(found) if args.output == "json" else _one(found))
         return 0
     sessions, more = _listed(asked, args)

@@ -17,7 +17,8 @@ from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
 from cordboard.store import RedisStore
 from cordboard.web import health, problems, protection, shared_settings
-from cordboard.web.runners import RunnerClient, runner_session
+from cordboard.web.http_client import HttpClient, open_connections
+from cordboard.web.runner_client import RunnerClient
 
 GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
 
@@ -41,9 +42,9 @@ def create_app(settings: Settings, store: RedisStore, *, local: bool = True) -> 
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with store, agreement, runner_session(settings.tls_ca) as client:
+        async with store, agreement, open_connections(settings.tls_ca) as connections:
             hub = Hub(store)
-            relay = Relay(RunnerClient(client, lambda: settings.control_secrets))
+            relay = Relay(RunnerClient(HttpClient(connections), lambda: settings.control_secrets))
             app.state.services = GatewayServices(
                 settings=settings,
                 store=store,

@@ -1,23 +1,26 @@
-"""Asking the runner that holds a session, on behalf of a caller."""
+"""Forwards a caller's request to the runner that holds the session."""
 
+from http import HTTPStatus
 from typing import Final
 
 from cordboard.contract.errors import UpstreamError, UpstreamTimeoutError
 from cordboard.emit import get_logger
-from cordboard.web.runners import Failures, Reply, RunnerClient
+from cordboard.web.http_client import NoAnswerError, Reply
+from cordboard.web.runner_client import RunnerClient
 
 SIGNALLING_TIMEOUT_S: Final = 15.0
 _JSON: Final = ("application/json", "application/problem+json")
-_NOT_LET_IN: Final = (401, 403)
+_AUTHENTICATION_FAILED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_REDIRECTS: Final = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 
 log = get_logger("gateway")
 
 
 class Relay:
-    """Asks runners; the text of a failure is the gateway's own, and contains no address.
+    """Forwards requests to runners. Its error messages are the gateway's own and contain no address.
 
     Args:
-        runners: Calls them.
+        runners: Sends the requests.
     """
 
     def __init__(self, runners: RunnerClient) -> None:
@@ -34,24 +37,31 @@ class Relay:
     ) -> Reply:
         """Return the runner's answer.
 
+        Args:
+            method: The HTTP method.
+            base: The runner's base URL, from the session record.
+            path: The path at the runner, with quoted segments.
+            body: A JSON body.
+            timeout_s: Seconds until the complete answer must have arrived.
+
         Raises:
-            UpstreamTimeoutError: It did not answer in time.
-            UpstreamError: It cannot be reached, or its answer is not that of a runner.
+            UpstreamTimeoutError: The runner did not answer in time.
+            UpstreamError: The runner cannot be reached, or the answer is not that of a runner.
         """
         try:
             reply = await self._runners.ask(method, base, path, body, timeout_s=timeout_s)
-        except TimeoutError as error:
-            raise UpstreamTimeoutError(
-                f"The runner that holds the session did not answer within {timeout_s:g} s."
-            ) from error
-        except Failures as error:
+        except NoAnswerError as error:
+            if error.failure == "timeout":
+                raise UpstreamTimeoutError(
+                    f"The runner that holds the session did not answer within {timeout_s:g} s."
+                ) from error
             log.warning("A runner cannot be reached", runner_url=base, error=error)
             raise UpstreamError("The runner that holds the session cannot be reached.") from error
-        if reply.status in _NOT_LET_IN:
+        if reply.status in _AUTHENTICATION_FAILED:
             raise UpstreamError(
-                "The runner that holds the session does not know this gateway.",
-                hint="All parts need the same BOT_CONTROL_SHARED_SECRET.",
+                "The runner that holds the session rejected the gateway's credential.",
+                hint="All components need the same BOT_CONTROL_SHARED_SECRET.",
             )
-        if reply.media_type not in _JSON or 300 <= reply.status < 400:  # noqa: PLR2004 - redirects
+        if reply.media_type not in _JSON or reply.status in _REDIRECTS:
             raise UpstreamError("The answer is not that of a runner.")
         return reply

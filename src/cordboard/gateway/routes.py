@@ -17,6 +17,7 @@ from cordboard.contract.errors import (
     NotFoundError,
     UpstreamError,
 )
+from cordboard.contract.http_api import session_path
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
 from cordboard.contract.state import TERMINAL, State
 from cordboard.emit import get_logger
@@ -28,7 +29,6 @@ from cordboard.gateway.session_events import changes
 from cordboard.gateway.session_limits import ADDRESS_HEADER
 from cordboard.store import AcceptedJoin, LeaveOutcome, SessionRecord
 from cordboard.web.event_stream import EventStream
-from cordboard.web.runners import session_path
 
 LEAVE_CONFIRM_S: Final = 10.0
 WAIT_MAX_S: Final = 60
@@ -254,10 +254,11 @@ async def offer(session_id: str, request: Request, services: Services) -> Respon
             extra={"sessionId": session_id, "status": record.state},
         )
     body = await request.body()
-    status, answer, media_type = await services.relay.ask(
+    reply = await services.relay.ask(
         request.method, record.runner_url, session_path(session_id, "offer"), body
     )
-    return Response(answer, status, {HEADER_SESSION_ID: session_id}, media_type)
+    headers = {HEADER_SESSION_ID: session_id}
+    return Response(reply.content, reply.status, headers, reply.media_type)
 
 
 async def _session(services: GatewayServices, session_id: str, room: str = "") -> SessionRecord:

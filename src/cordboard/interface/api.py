@@ -19,11 +19,12 @@ from pydantic_core import PydanticCustomError
 from cordboard.context import bound
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import CordboardError, InvalidValueError
+from cordboard.contract.http_api import session_path
 from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, is_webrtc_room
 from cordboard.emit import get_logger
 from cordboard.interface import error_texts
 from cordboard.interface.browser_log import LINES_MAX
-from cordboard.interface.gateway import Answer, no_such_session, session_path
+from cordboard.interface.gateway import browser_response, no_such_session
 from cordboard.interface.identity import renew, required_person
 from cordboard.interface.login import Person
 from cordboard.interface.services import InterfaceServices, Services
@@ -86,9 +87,9 @@ async def join(body: JoinCall, request: Request, services: Services, person: Who
     with bound(session_id=body.sessionId, room=body.room):
         log.info("Join requested", event="join.requested")
         asked = msgspec.json.encode(_asked(body, person, services.max_duration_s))
-        answer: Answer = await services.gateway.ask("POST", "/join", asked, client_address=address)
-        if not answer.ok:
-            return answer.handed_on()
+        answer = await services.gateway.ask("POST", "/join", asked, client_address=address)
+        if not answer.is_success:
+            return browser_response(answer)
         told = await _told(services, body, person, answer.json())
         response = JSONResponse(told, answer.status, {HEADER_SESSION_ID: body.sessionId})
         renew(request, response)
@@ -128,8 +129,8 @@ async def leave(session_id: str, services: Services, person: Who) -> Response:
     await _own(services, session_id, person)
     with bound(session_id=session_id):
         body = msgspec.json.encode({"sessionId": session_id})
-        answer: Answer = await services.gateway.ask("POST", "/leave", body)
-        return answer.handed_on()
+        answer = await services.gateway.ask("POST", "/leave", body)
+        return browser_response(answer)
 
 
 @router.get("/sessions/{session_id}")
@@ -147,10 +148,10 @@ async def offer(session_id: str, request: Request, services: Services, person: W
     services.request_limits.offer(person.user_id, client_address(request.scope))
     await _own(services, session_id, person)
     with bound(session_id=session_id):
-        path = f"{session_path(session_id)}/offer"
+        path = session_path(session_id, "offer")
         body = await request.body()
-        answer: Answer = await services.gateway.ask(request.method, path, body)
-        return answer.handed_on()
+        answer = await services.gateway.ask(request.method, path, body)
+        return browser_response(answer)
 
 
 @router.get("/sessions/{session_id}/events")
@@ -172,7 +173,7 @@ async def _relayed(services: InterfaceServices, session_id: str) -> AsyncIterato
         async with services.gateway.events(session_id) as stream:
             while chunk := await _before(stopping, stream):
                 yield chunk
-    except (aiohttp.ClientError, CordboardError) as error:
+    except CordboardError as error:
         log.warning("Lost the gateway's events of a session", error=error)
     finally:
         stopping.cancel()

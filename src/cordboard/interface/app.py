@@ -15,7 +15,7 @@ from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.interface import api, browser_security, pages
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.gateway import Gateway
+from cordboard.interface.gateway import GatewayProxy
 from cordboard.interface.identity import IdentityMiddleware, identity_of
 from cordboard.interface.login import LoginCookies, Person
 from cordboard.interface.origin import Origin, public
@@ -23,12 +23,12 @@ from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.services import InterfaceServices
 from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
-from cordboard.web import SessionMiddleware, auth, health, problems
+from cordboard.web import SessionMiddleware, health, problems
 from cordboard.web.body_limit import BodyLimitMiddleware
 from cordboard.web.host_check import LocalHostsMiddleware
+from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 from cordboard.web.session_middleware import SILENT_PATHS
-from cordboard.web.tls import client_context
 
 _ANOTHER_HOST: Final = (
     "Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name "
@@ -49,10 +49,8 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Each open page keeps a stream of events: a bound on connections would be one on calls.
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=client_context(settings.tls_ca))
-        ) as client:
-            app.state.services = _services(settings, client, app.state.request_limits)
+        async with open_connections(settings.tls_ca, limit=0) as connections:
+            app.state.services = _services(settings, connections, app.state.request_limits)
             yield
 
     app = FastAPI(
@@ -78,10 +76,10 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
 
 
 def _services(
-    settings: Settings, client: aiohttp.ClientSession, limits: RequestLimits
+    settings: Settings, connections: aiohttp.ClientSession, limits: RequestLimits
 ) -> InterfaceServices:
-    gateway = Gateway(
-        client, settings.gateway_url, lambda: auth.authorization_headers(settings.control_secrets)
+    gateway = GatewayProxy(
+        HttpClient(connections), settings.gateway_url, lambda: settings.control_secrets
     )
     owners = SessionOwners(gateway.record, settings.record_kept_s)
     return InterfaceServices(

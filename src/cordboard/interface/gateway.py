@@ -1,84 +1,43 @@
-"""Asking the gateway on a person's behalf, with the control secret and the session's headers."""
+"""Requests to the gateway on a person's behalf, with the control secret and the session's headers."""
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
 
 import aiohttp
 from starlette.responses import Response
 
 from cordboard.context import current
-from cordboard.context.carrier import HEADER_SESSION_ID, inject_headers
+from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import GatewayError, NotFoundError, StoreUnavailableError
+from cordboard.contract.http_api import session_path
 from cordboard.interface import error_texts
+from cordboard.web.http_client import HttpClient, NoAnswerError, Reply
 
 HEADER_CLIENT_ADDRESS: Final = "X-Client-Address"
 TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
-_REFUSED: Final = (401, 403)
-_FOUND: Final = 200
-_UNKNOWN: Final = 404
-_ERRORS: Final = 400
-_AWAY: Final = 503
-_RETRY_S: Final = 5
+RETRY_DEFAULT_S: Final = 5
+_AUTHENTICATION_FAILED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_HINT: Final = "Try again in a moment. If you operate this service, run `cordboard doctor`."
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the gateway answered."""
-
-    status: int
-    content: bytes
-    media_type: str
-    retry_after: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether it did what was asked."""
-        return self.status < 300  # noqa: PLR2004 - HTTP's successes
-
-    @property
-    def retry_after_s(self) -> int:
-        """The seconds of its Retry-After."""
-        text = self.retry_after or ""
-        return int(text) if text.isascii() and text.isdigit() else _RETRY_S
-
-    def json(self) -> dict[str, Any]:
-        """Return its object."""
-        found: dict[str, Any] = json.loads(self.content)
-        return found
-
-    def handed_on(self) -> Response:
-        """Return the same answer for the browser; an error with our own text."""
-        headers = {"Retry-After": self.retry_after} if self.retry_after else {}
-        session_id = current().session_id
-        if session_id:
-            headers[HEADER_SESSION_ID] = session_id
-        if self.status >= _ERRORS:
-            return error_texts.retold(self.status, self.content, headers)
-        return Response(self.content, self.status, headers, self.media_type)
-
-
-class Gateway:
-    """HTTP to the gateway.
+class GatewayProxy:
+    """Sends the interface's requests to the gateway.
 
     Args:
-        client: The connections.
-        url: Where the gateway is.
-        headers: Gives the authentication as it is now.
+        http: Sends the requests.
+        url: The base URL of the gateway.
+        secrets: Returns the current control secrets, the newest first.
 
     Raises:
-        GatewayError: From each call: it cannot be reached, or does not know us.
+        GatewayError: From each request: the gateway cannot be reached, or rejects the control secret.
     """
 
-    def __init__(
-        self, client: aiohttp.ClientSession, url: str, headers: Callable[[], Mapping[str, str]]
-    ) -> None:
-        self._client = client
+    def __init__(self, http: HttpClient, url: str, secrets: Callable[[], tuple[str, ...]]) -> None:
+        self._http = http
         self._url = url.rstrip("/")
-        self._headers = headers
+        self._secrets = secrets
 
     async def ask(
         self,
@@ -88,91 +47,95 @@ class Gateway:
         *,
         timeout_s: float = TIMEOUT_S,
         client_address: str | None = None,
-    ) -> Answer:
-        """Return the gateway's answer, whatever it says.
+    ) -> Reply:
+        """Return the gateway's answer, whatever its status.
 
         Args:
             method: The HTTP method.
-            path: The path at the gateway.
-            body: JSON.
-            timeout_s: How long to wait.
-            client_address: The address of the client; the gateway limits its live sessions.
+            path: The path at the gateway, with quoted segments.
+            body: A JSON body.
+            timeout_s: Seconds until the complete answer must have arrived.
+            client_address: The address of the browser. The gateway limits its live sessions.
         """
-        limits = aiohttp.ClientTimeout(total=timeout_s)
-        more = {HEADER_CLIENT_ADDRESS: client_address} if client_address else {}
-        async with self._asked(method, path, body, limits, more) as answer:
-            return Answer(
-                answer.status,
-                await answer.read(),
-                answer.content_type,
-                answer.headers.get("Retry-After"),
+        headers = {HEADER_CLIENT_ADDRESS: client_address} if client_address else {}
+        with _gateway_errors():
+            reply = await self._http.request(
+                method,
+                f"{self._url}{path}",
+                body,
+                credential=self._credential(),
+                timeout_s=timeout_s,
+                headers=headers,
             )
+        _check_authenticated(reply.status)
+        return reply
 
     async def record(self, session_id: str) -> dict[str, Any]:
-        """Return a session's record.
+        """Return the record of session ``session_id``.
 
         Raises:
-            NotFoundError: There is none.
-            StoreUnavailableError: The gateway has no Redis now.
+            NotFoundError: There is no such session.
+            StoreUnavailableError: The gateway cannot reach Redis.
         """
-        answer = await self.ask("GET", session_path(session_id))
-        if answer.status == _UNKNOWN:
+        reply = await self.ask("GET", session_path(session_id))
+        if reply.status == HTTPStatus.NOT_FOUND:
             raise no_such_session()
-        if answer.status == _AWAY:
+        if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise StoreUnavailableError(
-                "The service is interrupted.", retry_after_s=answer.retry_after_s
+                "The service is interrupted.", retry_after_s=reply.retry_after_s(RETRY_DEFAULT_S)
             )
-        if not answer.ok:
-            raise GatewayError(f"The gateway answered HTTP {answer.status}.")
-        return answer.json()
+        if not reply.is_success:
+            raise GatewayError(f"The gateway answered HTTP {reply.status}.")
+        record: dict[str, Any] = reply.json()
+        return record
 
     @asynccontextmanager
     async def events(self, session_id: str) -> AsyncIterator[aiohttp.StreamReader]:
-        """Follow a session: the gateway's own stream of server-sent events."""
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S)
-        path = f"{session_path(session_id)}/events"
-        async with self._asked("GET", path, None, limits) as answer:
-            if answer.status != _FOUND:
-                raise GatewayError(f"The gateway answered HTTP {answer.status}.")
-            yield answer.content
-
-    @asynccontextmanager
-    async def _asked(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        limits: aiohttp.ClientTimeout,
-        more: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {**self._headers(), "Content-Type": "application/json", **(more or {})}
-        inject_headers(current(), headers)
-        try:
-            async with self._client.request(
-                method, f"{self._url}{path}", data=body, headers=headers, timeout=limits
+        """Open the gateway's server-sent events of session ``session_id``."""
+        url = f"{self._url}{session_path(session_id, 'events')}"
+        with _gateway_errors():
+            async with self._http.stream(
+                url, credential=self._credential(), connect_timeout_s=TIMEOUT_S
             ) as answer:
-                if answer.status in _REFUSED:
-                    raise GatewayError(
-                        "The gateway does not know this interface.",
-                        hint="Both need the same BOT_CONTROL_SHARED_SECRET.",
-                    )
-                yield answer
-        except TimeoutError as error:
-            raise GatewayError("The gateway did not answer in time.", hint=_WAY_OUT) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise GatewayError("The gateway cannot be reached.", hint=_WAY_OUT) from error
+                _check_authenticated(answer.status)
+                if answer.status != HTTPStatus.OK:
+                    raise GatewayError(f"The gateway answered HTTP {answer.status}.")
+                yield answer.content
+
+    def _credential(self) -> str | None:
+        return next(iter(self._secrets()), None)
 
 
-_WAY_OUT: Final = (
-    "Try again in a moment. Whoever runs this: `cordboard doctor` says what is the matter."
-)
-
-
-def session_path(session_id: str) -> str:
-    """Return the path of a session at the gateway."""
-    return f"/sessions/{quote(session_id, safe='')}"
+def browser_response(reply: Reply) -> Response:
+    """Return a gateway's answer for the browser. Errors get the interface's own texts."""
+    headers = {"Retry-After": reply.retry_after} if reply.retry_after else {}
+    session_id = current().session_id
+    if session_id:
+        headers[HEADER_SESSION_ID] = session_id
+    if reply.status >= HTTPStatus.BAD_REQUEST:
+        return error_texts.retold(reply.status, reply.content, headers)
+    return Response(reply.content, reply.status, headers, reply.media_type)
 
 
 def no_such_session() -> NotFoundError:
-    """Return the error for a session that is not there, or not this person's."""
+    """Return the error for a session that does not exist or belongs to another person."""
     return NotFoundError("You have no such session.", hint="Join again.")
+
+
+@contextmanager
+def _gateway_errors() -> Iterator[None]:
+    try:
+        yield
+    except NoAnswerError as error:
+        message = "The gateway cannot be reached."
+        if error.failure == "timeout":
+            message = "The gateway did not answer in time."
+        raise GatewayError(message, hint=_HINT) from error
+
+
+def _check_authenticated(status: int) -> None:
+    if status in _AUTHENTICATION_FAILED:
+        raise GatewayError(
+            "The gateway rejected the interface's control secret.",
+            hint="Both need the same BOT_CONTROL_SHARED_SECRET.",
+        )

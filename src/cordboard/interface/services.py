@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.gateway import Gateway
+from cordboard.interface.gateway import GatewayProxy
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.session_owners import SessionOwners
 
@@ -26,7 +26,7 @@ class InterfaceServices:
         stopping: Set when the server stops, so that event streams end.
     """
 
-    gateway: Gateway
+    gateway: GatewayProxy
     owners: SessionOwners
     browser_log: BrowserLog
     browser_log_limits: BrowserLogLimits

@@ -16,12 +16,13 @@ from cordboard.operator.loop import Loop
 from cordboard.operator.metrics import Figures
 from cordboard.operator.placement import ColdTurn, Placer
 from cordboard.operator.recovery import Sweeper
-from cordboard.operator.runner_client import Runners
+from cordboard.operator.runner_client import SessionRunners
 from cordboard.operator.transfer import cold_ending_of
 from cordboard.settings import Settings
 from cordboard.store import RedisStore
 from cordboard.web import health, problems, protection, shared_settings
-from cordboard.web.runners import RunnerClient, runner_session
+from cordboard.web.http_client import HttpClient, open_connections
+from cordboard.web.runner_client import RunnerClient
 
 
 def create_app(
@@ -33,8 +34,10 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with store, agreed, runner_session(settings.tls_ca) as client:
-            runners = Runners(RunnerClient(client, lambda: settings.control_secrets))
+        async with store, agreed, open_connections(settings.tls_ca) as connections:
+            runners = SessionRunners(
+                RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
+            )
             name, turn, figures = consumer_name(launcher), ColdTurn(), dict[str, Figures]()
             # Loops for each shard, rather than shards shared out among operators: a cluster lets
             # no command read two shards' streams, a shard that is away stops no other's loops, and

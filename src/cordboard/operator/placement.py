@@ -13,7 +13,7 @@ from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.launchers import Launcher, has_bot
 from cordboard.operator import metrics
-from cordboard.operator.runner_client import Answer, Runners
+from cordboard.operator.runner_client import SessionRunners, StartOutcome, StartResult
 from cordboard.store import Assignment, QueueEntry, RedisStore
 
 REFUSAL_PAUSE_S: Final = 2.0  # a runner that refused has another idea of its capacity than we
@@ -48,7 +48,7 @@ class Placer:
     """
 
     store: RedisStore
-    runners: Runners
+    runners: SessionRunners
     launcher: Launcher | None
     placement: str = "spread"
     turn: ColdTurn = field(default_factory=ColdTurn)
@@ -89,9 +89,10 @@ class Placer:
     async def _start(self, entry: QueueEntry, launch: Launch, given: Assignment) -> bool:
         with bound_context(context_of(launch)):
             faults.point("operator.start.before")
-            answer, why = await self.runners.start(given.runner_url, launch)
+            result = await self.runners.start(given.runner_url, launch)
             faults.point("operator.start.after")
-            if answer is Answer.STARTED or await self._runs_after_all(launch, answer, why, given):
+            started = result.outcome is StartOutcome.STARTED
+            if started or await self._runs_after_all(launch, result, given):
                 await self.store.acknowledge(entry.entry_id)
                 metrics.assignments.labels("warm").inc()
                 log.info("Session handed over", event="launch.assigned", runner=given.runner_id)
@@ -141,18 +142,20 @@ class Placer:
         metrics.assignments.labels("cold").inc()
         log.info("Cold runner started", event="launch.job_created", job=name)
 
-    async def _runs_after_all(
-        self, launch: Launch, answer: Answer, why: str, given: Assignment
-    ) -> bool:
+    async def _runs_after_all(self, launch: Launch, result: StartResult, given: Assignment) -> bool:
         """Fence whoever was asked by raising the epoch; True when its bot is in the room already."""
-        if answer is not Answer.GONE:
+        if result.outcome is not StartOutcome.GONE:
             pause_s = REFUSAL_PAUSE_S
-            if answer is Answer.UNREACHABLE:  # dead, most likely: until the store knows it too
+            if (
+                result.outcome is StartOutcome.UNREACHABLE
+            ):  # dead, most likely: until the store knows it too
                 pause_s = self.store.periods.lease_s
             self._refused_until[given.runner_id] = time.monotonic() + pause_s
         if await self._again(launch) == "held":
             return True
-        log.warning("Hand-over failed", event="launch.failed", runner=given.runner_id, why=why)
+        log.warning(
+            "Hand-over failed", event="launch.failed", runner=given.runner_id, why=result.reason
+        )
         metrics.assignments.labels("failed").inc()
         return False
 

@@ -16,7 +16,7 @@ from cordboard.emit import get_logger
 from cordboard.launchers import Launcher
 from cordboard.operator import metrics
 from cordboard.operator.plan import CROWD_WAIT_S, Action, Finding, Sign, decide, is_crowd
-from cordboard.operator.runner_client import Runners, Told
+from cordboard.operator.runner_client import HolderStatus, SessionRunners
 from cordboard.store import ExpiredSession, RedisStore, SessionRecord, Suspect
 from cordboard.store.queue import RecoveryCause
 
@@ -45,7 +45,7 @@ class Sweeper:
     """
 
     store: RedisStore
-    runners: Runners
+    runners: SessionRunners
     launcher: Launcher | None
     crowd_percent: int = CROWD_PERCENT
     figures: dict[str, metrics.Figures] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Sweeper:
         if expired.job_name and self.launcher is not None:
             await self.launcher.stop(expired.job_name)
 
-    async def _act(self, suspect: Suspect, told: Told) -> None:
+    async def _act(self, suspect: Suspect, told: HolderStatus) -> None:
         record, sign = suspect.record, told.sign
         seen = self._seen[record.session_id, record.epoch]
         finding = Finding(
@@ -156,7 +156,7 @@ class Sweeper:
             why: RecoveryCause = "died" if action is Action.RECOVER else "unstarted"
             await self._recover(record, why, finding)
 
-    async def _write_end(self, record: SessionRecord, told: Told) -> None:
+    async def _write_end(self, record: SessionRecord, told: HolderStatus) -> None:
         """Write the end that the runner could not write; a session that has ended stays so."""
         ended = await self.store.finish(
             record.session_id, record.epoch, told.reason, told.detail, room=record.room_url
@@ -180,31 +180,31 @@ class Sweeper:
                 sign=finding.sign.value,
             )
 
-    async def _signs(self, records: Sequence[SessionRecord]) -> dict[str, Told]:
+    async def _signs(self, records: Sequence[SessionRecord]) -> dict[str, HolderStatus]:
         """Ask all holders; a runner that does not answer for one session is not asked for the next."""
         by_runner: defaultdict[str, list[SessionRecord]] = defaultdict(list)
         for record in records:
             by_runner[record.runner_url or f"job {record.job_name}"].append(record)
-        signs: dict[str, Told] = {}
+        signs: dict[str, HolderStatus] = {}
         await asyncio.gather(*(self._ask(held, signs) for held in by_runner.values()))
         return signs
 
-    async def _ask(self, records: Sequence[SessionRecord], signs: dict[str, Told]) -> None:
+    async def _ask(self, records: Sequence[SessionRecord], signs: dict[str, HolderStatus]) -> None:
         told = None
         for record in records:
             if told is None or told.sign not in {Sign.SILENT, Sign.REFUSED}:
                 told = await self._sign(record)
             signs[record.session_id] = told
 
-    async def _sign(self, record: SessionRecord) -> Told:
+    async def _sign(self, record: SessionRecord) -> HolderStatus:
         status = "unknown"
         if record.job_name and self.launcher is not None:
             status = await self.launcher.status(record.job_name)
             if status == "ended":
-                return Told(Sign.ENDED)
+                return HolderStatus(Sign.ENDED)
         if record.runner_url:
-            return await self.runners.holds(record.runner_url, record.session_id, record.epoch)
-        return Told(Sign.HOLDS if status == "alive" else Sign.SILENT)
+            return await self.runners.status(record.runner_url, record.session_id, record.epoch)
+        return HolderStatus(Sign.HOLDS if status == "alive" else Sign.SILENT)
 
     async def _recover(
         self, record: SessionRecord, why: RecoveryCause, finding: Finding | None = None

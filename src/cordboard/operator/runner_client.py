@@ -1,44 +1,60 @@
-"""Talking to runners: handing a session over, and asking one whether it holds a session."""
+"""The operator's requests to runners: start a session, and ask whether a runner still holds one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from http import HTTPStatus
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 
+from cordboard.contract.http_api import read_problem, session_path
 from cordboard.contract.launch import Launch, start_body
 from cordboard.contract.state import REASONS
 from cordboard.operator.plan import Sign
-from cordboard.web.runners import Failures, RunnerClient, session_path
+from cordboard.web.http_client import NoAnswerError, Reply
+from cordboard.web.runner_client import RunnerClient
 
 START_TIMEOUT_S: Final = 10.0
-ASK_TIMEOUT_S: Final = 2.0
-NOT_AN_END: Final = frozenset({"lease_lost", "runner_lost"})
-"""Reasons why a runner lost a session that may go on elsewhere."""
-_OK: Final = 200
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
+"""A runner answers ``POST /start`` when the bot process runs. A longer wait would use up the session's deadline."""
+
+STATUS_TIMEOUT_S: Final = 2.0
+"""A runner answers from memory. A slower one counts as silent, and is asked again at the next sweep."""
+
+_NOT_FINAL: Final = frozenset({"lease_lost", "runner_lost"})
+"""Reasons why a runner stopped a session that may continue on another runner."""
 
 
-class Answer(Enum):
-    """How a runner answered to a start."""
+class StartOutcome(Enum):
+    """How ``POST /start`` ended."""
 
     STARTED = "started"
-    GONE = "the session is not its any more"
+    GONE = "the session is no longer assigned to this runner"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is known of a session's holder.
+class StartResult:
+    """The outcome of ``POST /start``.
 
     Attributes:
-        sign: What it means.
-        reason: Why the session ended there, when the holder could not write its end.
-        detail: The same as text.
+        outcome: How it ended.
+        reason: Why the session did not start; empty if it did.
+    """
+
+    outcome: StartOutcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HolderStatus:
+    """What a session's holder answered.
+
+    Attributes:
+        sign: What the answer says about the session.
+        reason: Why the session ended there, if the runner could not write its end to Redis.
+        detail: The reason in words.
     """
 
     sign: Sign
@@ -46,66 +62,76 @@ class Told:
     detail: str | None = None
 
 
-class Runners:
-    """Asks runners on the operator's behalf.
+class SessionRunners:
+    """Sends the operator's requests to runners.
 
     Args:
-        client: Calls them.
+        client: Sends the requests.
     """
 
     def __init__(self, client: RunnerClient) -> None:
         self._client = client
 
-    async def start(self, url: str, launch: Launch) -> tuple[Answer, str]:
-        """Ask a runner to start a session; return its answer and the reason in words."""
+    async def start(self, url: str, launch: Launch) -> StartResult:
+        """Ask a runner to start a session.
+
+        Args:
+            url: The runner's base URL, from its registration.
+            launch: The session.
+        """
         body = msgspec.json.encode(start_body(launch))
         try:
             reply = await self._client.ask("POST", url, "/start", body, timeout_s=START_TIMEOUT_S)
-        except Failures as error:
-            return Answer.UNREACHABLE, f"{type(error).__name__}: {error}"
-        return _read_answer(reply.status, reply.content)
+        except NoAnswerError as error:
+            return StartResult(StartOutcome.UNREACHABLE, str(error))
+        return _start_result(reply)
 
-    async def holds(self, url: str, session_id: str, epoch: int) -> Told:
-        """Ask a runner whether it holds a session under this epoch."""
+    async def status(self, url: str, session_id: str, epoch: int) -> HolderStatus:
+        """Ask a runner whether it holds a session.
+
+        Args:
+            url: The runner's base URL, from the session record.
+            session_id: The session.
+            epoch: The epoch under which the runner should hold it.
+        """
         path = session_path(session_id)
         try:
-            reply = await self._client.ask("GET", url, path, timeout_s=ASK_TIMEOUT_S)
-        except aiohttp.ClientConnectorError as error:
-            refused = isinstance(error.os_error, ConnectionRefusedError)
-            return Told(Sign.REFUSED if refused else Sign.SILENT)
-        except Failures:
-            return Told(Sign.SILENT)
-        if reply.status == _NOT_FOUND:
-            return Told(Sign.DOES_NOT_HOLD)
-        record = _object(reply.content) if reply.status == _OK else None
-        return Told(Sign.SILENT) if record is None else _holds(record, epoch)
+            reply = await self._client.ask("GET", url, path, timeout_s=STATUS_TIMEOUT_S)
+        except NoAnswerError as error:
+            return HolderStatus(Sign.REFUSED if error.failure == "refused" else Sign.SILENT)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return HolderStatus(Sign.DOES_NOT_HOLD)
+        session = _json_object(reply.content) if reply.status == HTTPStatus.OK else None
+        return HolderStatus(Sign.SILENT) if session is None else _holder_status(session, epoch)
 
 
-def _object(content: bytes) -> Mapping[str, Any] | None:
-    """Return a JSON object; None for anything else."""
+def _json_object(content: bytes) -> Mapping[str, Any] | None:
+    """Return the JSON object in the body of an answer; None for anything else."""
     try:
-        found = msgspec.json.decode(content)
+        value = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def _holds(record: Mapping[str, Any], epoch: int) -> Told:
-    """Read what a runner says of a session; one that it is stopping is still held."""
-    if record.get("epoch") != epoch:
-        return Told(Sign.DOES_NOT_HOLD)
-    if str(record.get("status")) in {"starting", "running", "stopping"}:
-        return Told(Sign.HOLDS)
-    reason, detail = str(record.get("reason")), record.get("detail")
-    if reason not in REASONS or reason in NOT_AN_END:
-        return Told(Sign.DOES_NOT_HOLD)
-    return Told(Sign.OVER, reason, detail if isinstance(detail, str) else None)
+def _holder_status(session: Mapping[str, Any], epoch: int) -> HolderStatus:
+    """Read a runner's answer about a session. A session that is stopping is still held."""
+    if session.get("epoch") != epoch:
+        return HolderStatus(Sign.DOES_NOT_HOLD)
+    if str(session.get("status")) in {"starting", "running", "stopping"}:
+        return HolderStatus(Sign.HOLDS)
+    reason, detail = str(session.get("reason")), session.get("detail")
+    if reason not in REASONS or reason in _NOT_FINAL:
+        return HolderStatus(Sign.DOES_NOT_HOLD)
+    return HolderStatus(Sign.OVER, reason, detail if isinstance(detail, str) else None)
 
 
-def _read_answer(status: int, body: bytes) -> tuple[Answer, str]:
-    if status == _OK:
-        return Answer.STARTED, ""
-    problem = _object(body) or {}
-    code, words = str(problem.get("code", "")), str(problem.get("detail", ""))
-    gone = status == _CONFLICT and code != "busy"
-    return Answer.GONE if gone else Answer.REFUSED, words or f"HTTP {status}"
+def _start_result(reply: Reply) -> StartResult:
+    if reply.status == HTTPStatus.OK:
+        return StartResult(StartOutcome.STARTED)
+    problem = read_problem(reply.content)
+    code = problem.code if problem else ""
+    reason = (problem.detail if problem else "") or f"HTTP {reply.status}"
+    if reply.status == HTTPStatus.CONFLICT and code != "busy":
+        return StartResult(StartOutcome.GONE, reason)
+    return StartResult(StartOutcome.REFUSED, reason)

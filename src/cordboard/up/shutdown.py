@@ -6,7 +6,7 @@ from typing import Final
 import aiohttp
 
 from cordboard.contract.errors import CordboardError
-from cordboard.web import auth
+from cordboard.contract.http_api import bearer_headers
 
 TIMEOUT_S: Final = 12.0  # the gateway answers a leave within 10 s
 _LIVE: Final = ("queued", "starting", "running")
@@ -22,7 +22,7 @@ async def end_live_sessions(gateway_url: str, control_secret: str) -> int:
     Raises:
         CordboardError: The gateway did not answer; the runner's own grace ends what is left.
     """
-    headers = auth.authorization_headers((control_secret,))
+    headers = bearer_headers(control_secret)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(gateway_url, headers=headers, timeout=timeout) as client:

@@ -47,15 +47,6 @@ Secrets = Callable[[], tuple[str, ...]]
 """A function that returns the current secrets: settings reload a secret when its file changes."""
 
 
-def authorization_headers(secrets: tuple[str, ...]) -> dict[str, str]:
-    """Return the headers that authenticate a caller at a gateway.
-
-    Args:
-        secrets: The control secrets; the first one is sent. No secrets give no headers.
-    """
-    return {"Authorization": f"Bearer {secrets[0]}"} if secrets else {}
-
-
 def runner_secrets(secrets: tuple[str, ...], url: str) -> tuple[str, ...]:
     """Return the secrets that a runner accepts: the control secrets and the credentials for its URL.
 

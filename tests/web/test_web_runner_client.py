@@ -14,14 +14,15 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cordboard.contract.credential import runner_credential
+from cordboard.contract.http_api import session_path
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.launch import Launch
 from cordboard.environment import CONTROL_SECRET, CONTROL_SECRET_PREV
 from cordboard.operator.plan import Sign
-from cordboard.operator.runner_client import Answer, Runners
+from cordboard.operator.runner_client import SessionRunners, StartOutcome
 from cordboard.store import Holder, RedisStore, Registration
-from cordboard.web import runners as module
-from cordboard.web.runners import ANSWER_MAX_BYTES, RunnerClient, session_path
+from cordboard.web.http_client import ANSWER_MAX_BYTES, HttpClient, NoAnswerError
+from cordboard.web.runner_client import RunnerClient, runner_url
 from parts_support import RUNNER_URL, client, make
 from tests_support import StandIn, served, until
 
@@ -37,7 +38,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def calls() -> AsyncIterator[RunnerClient]:
     async with aiohttp.ClientSession() as session:
-        yield RunnerClient(session, lambda: (SECRET, OLD))
+        yield RunnerClient(HttpClient(session), lambda: (SECRET, OLD))
 
 
 async def doors_opened(asked: list[Any]) -> list[tuple[str, str]]:
@@ -81,9 +82,9 @@ async def test_gateway_at_a_foreign_runner(store: RedisStore, stand_in: StandIn)
 
 async def test_operator_at_a_foreign_runner(calls: RunnerClient, stand_in: StandIn) -> None:
     """A registration that names a foreign runner: start and look open no door elsewhere."""
-    runners = Runners(calls)
+    runners = SessionRunners(calls)
     await runners.start(stand_in.url, Launch(session_id="a", room_url="webrtc:r", epoch=1))
-    await runners.holds(stand_in.url, "a", 1)
+    await runners.status(stand_in.url, "a", 1)
     assert [path for _, path, *_ in stand_in.asked] == ["/start", "/sessions/a"]
     assert SECRET not in str(stand_in.asked)
     assert OLD not in str(stand_in.asked)
@@ -121,9 +122,9 @@ async def test_no_redirect_is_followed(calls: RunnerClient, stand_in: StandIn) -
 
     routes = [Route("/{path:path}", away, methods=["GET", "POST"])]
     async with served(Starlette(routes=routes)) as url:
-        assert (await Runners(calls).holds(url, "a", 1)).sign is Sign.SILENT
+        assert (await SessionRunners(calls).status(url, "a", 1)).sign is Sign.SILENT
         launch = Launch(session_id="a", room_url="webrtc:r", epoch=1)
-        assert (await Runners(calls).start(url, launch))[0] is Answer.REFUSED
+        assert (await SessionRunners(calls).start(url, launch)).outcome is StartOutcome.REFUSED
     assert stand_in.asked == []
 
 
@@ -137,7 +138,7 @@ async def test_answers_of_no_runner(calls: RunnerClient, content: bytes) -> None
         return Response(content, media_type="application/json")
 
     async with served(Starlette(routes=[Route("/{path:path}", answer)])) as url:
-        found = await Runners(calls).holds(url, "a", 1)
+        found = await SessionRunners(calls).status(url, "a", 1)
     assert found.sign in {Sign.SILENT, Sign.DOES_NOT_HOLD}
 
 
@@ -148,7 +149,7 @@ async def test_answers_are_bounded(calls: RunnerClient) -> None:
         return Response(b" " * (ANSWER_MAX_BYTES + 1), media_type="application/json")
 
     async with served(Starlette(routes=[Route("/{path:path}", answer)])) as url:
-        with pytest.raises(module.TooLongError):
+        with pytest.raises(NoAnswerError, match="over"):
             await calls.ask("GET", url, "/sessions/a", timeout_s=10)
 
 
@@ -158,12 +159,12 @@ async def test_answers_are_bounded(calls: RunnerClient) -> None:
 )
 async def test_addresses_that_are_none(calls: RunnerClient, base: str) -> None:
     """An address of another kind is a runner that cannot be reached, not an error of ours."""
-    assert (await Runners(calls).holds(base, "a", 1)).sign is Sign.SILENT
+    assert (await SessionRunners(calls).status(base, "a", 1)).sign is Sign.SILENT
 
 
 @given(st.text("AZaz09._~:@-%/?#", min_size=1, max_size=12).filter(is_session_id))
 def test_the_path_that_arrives_is_the_one_that_was_meant(session_id: str) -> None:
     """No id changes which call of a runner is made."""
-    url = module._url("http://h:1/base", session_path(session_id, "leave"))
+    url = runner_url("http://h:1/base", session_path(session_id, "leave"))
     *_, first, name, last = url.raw_path.split("/")
     assert (first, unquote(name), last) == ("sessions", session_id, "leave")
