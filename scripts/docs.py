@@ -71,6 +71,9 @@ def pages() -> dict[Path, str]:
         texts[path] = filled(path.read_text(encoding="utf-8"), tables)
     log_line = DOCS / "contract" / "log-line.md"
     texts[log_line] = filled(log_line.read_text(encoding="utf-8"), {"keys": keys_table()})
+    architecture = DOCS / "architecture.md"
+    layers = {"layers": docs_contract.layers_table()}
+    texts[architecture] = filled(architecture.read_text(encoding="utf-8"), layers)
     return texts
 
 

@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -335,6 +336,14 @@ def settings_table() -> str:
 
 def _default(value: object) -> str:
     return "" if value is None or value == () else code(value)
+
+
+def layers_table() -> str:
+    """Return the rows of the import contract of pyproject.toml, the highest first."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = config["tool"]["importlinter"]["contracts"]
+    layers = next(item["layers"] for item in contracts if item["type"] == "layers")
+    return "\n".join(["```text", *layers, "```"])
 
 
 def tables() -> dict[str, dict[str, str]]:

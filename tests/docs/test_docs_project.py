@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cordboard
-from docs_support import ROOT, SOURCE, docs
+from docs_support import ROOT, SOURCE, codes, docs, rows
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 KINDS = ("Upgrading", "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
@@ -49,6 +49,24 @@ def test_files_that_pages_name_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     names = re.findall(r"`([\w./-]+\.(?:py|lua|js|c|sh))(?:::\w+)?(?:: [^`]*)?`", text)
     assert [name for name in names if not is_in_repository(name) and name not in OF_USERS] == []
+
+
+@pytest.mark.parametrize("page", docs.written_pages(), ids=lambda page: page.name)
+def test_names_beside_a_file_are_in_it(page: Path) -> None:
+    """What a page writes as `FILE: NAME` is in the file, as a whole word."""
+    text = page.read_text(encoding="utf-8")
+    for file, name in re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|lua|js)): (\w+)`", text):
+        source = (SOURCE / file).read_text(encoding="utf-8")
+        assert re.search(rf"(?<!\w){name}(?!\w)", source), f"{file} has no {name}"
+
+
+def test_each_room_is_in_the_architecture() -> None:
+    """The table of rooms has each folder and module of the package."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = {name for cells in rows(page, "room") for name in codes(cells[0])}
+    there = {f"{path.name}/" for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
+    there |= {path.name for path in SOURCE.glob("*.py")} - {"__main__.py"}
+    assert listed == there
 
 
 OF_USERS = {"my_bot.py", "bot.py"}
