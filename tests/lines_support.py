@@ -37,11 +37,11 @@ def lines(tmp_path: Path) -> Iterator[Lines]:
     logging.root.setLevel(level)
     bind_process(EMPTY)
     pipeline.output, pipeline.configured, pipeline.failed = None, False, False
-    pipeline.redirect()
+    pipeline.update_sink()
     enable_levels_from("debug")
 
 
 def configure_again(level: str = "debug") -> None:
     """Configure once more, onto the file that ``lines`` reads."""
     assert pipeline.output is not None
-    emit.configure("test", fd=pipeline.output._descriptor.fd, format="json", level=level)
+    emit.configure("test", fd=pipeline.output.fd, format="json", level=level)

@@ -37,9 +37,9 @@ def added(code: str) -> int:
 @pytest.fixture
 def unconfigured(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     """Let the page's own ``configure`` name the service, and nothing more."""
-    monkeypatch.setattr(emit, "configure", lambda service: pipeline.name(service, "m"))
+    monkeypatch.setattr(emit, "configure", lambda service: pipeline.set_identity(service, "m"))
     yield lines
-    pipeline.name("test", "m")
+    pipeline.set_identity("test", "m")
 
 
 def scripts_docs() -> types.ModuleType:

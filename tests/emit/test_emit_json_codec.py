@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cordboard import emit
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.record import LINE_MAX_BYTES
-from cordboard.emit.json_codec import encoded, escape_controls
+from cordboard.emit.json_codec import encode_line, escape_controls
 from cordboard.emit.pipeline import pipeline
 from lines_support import configure_again
 
@@ -43,7 +43,7 @@ def lines_of(action: Callable[[], object]) -> list[bytes]:
 @given(TEXT)
 def test_escaping_changes_no_text(text: str) -> None:
     """Any reader of JSON gets the same text back, and no control is left in the bytes."""
-    line = encoded({"text": text})
+    line = encode_line({"text": text})
     assert json.loads(line) == msgspec.json.decode(line) == {"text": text}
     assert not CONTROL.search(line.decode().rstrip("\n"))
     assert escape_controls(line) == line

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cordboard.emit.descriptor_writer import Descriptor
+from cordboard.emit.descriptor_writer import DescriptorWriter
 from cordboard.emit.output import Output
 
 HEAD = """
@@ -102,9 +102,9 @@ def test_a_child_leaves_to_its_parent_what_waits() -> None:
         except BlockingIOError:
             break
     output.put(b"line\n")
-    assert output._pending()
+    assert output.has_unwritten
     output.after_fork()
-    assert not output._pending()
+    assert not output.has_unwritten
     os.close(read)
     os.close(write)
 
@@ -116,7 +116,7 @@ def test_a_child_can_wait_for_a_pipe_that_a_thread_of_its_parent_waited_for() ->
     with suppress(BlockingIOError):
         while os.write(write, b"x" * 4096):
             pass
-    descriptor = Descriptor(write)
+    descriptor = DescriptorWriter(write)
     deadline = time.monotonic() + PATIENCE_S
     waiting = threading.Thread(target=descriptor.write, args=(lambda: b"line\n", deadline))
     waiting.start()
@@ -260,7 +260,7 @@ def test_an_older_kernel_writes_in_pieces(error: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "pwritev", refused)
     read, write = os.pipe()
     batch = b"".join(b"%d%s\n" % (i, b"x" * 500) for i in range(30))
-    assert Descriptor(write).write(lambda: batch, 0.0)
+    assert DescriptorWriter(write).write(lambda: batch, 0.0)
     assert os.read(read, 65536) == batch
     os.close(read)
     os.close(write)

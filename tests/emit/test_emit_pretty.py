@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cordboard.emit.pretty import painter
+from cordboard.emit.pretty import pretty_formatter
 
 RECORD = {
     "timestamp": "2026-11-23T10:11:12.123456Z",
@@ -25,7 +25,7 @@ RECORD = {
 
 
 def shown(*, color: bool = False, **changes: Any) -> str:
-    return painter(color=color)(msgspec.json.encode({**RECORD, **changes})).decode()
+    return pretty_formatter(color=color)(msgspec.json.encode({**RECORD, **changes})).decode()
 
 
 def test_a_line_for_people() -> None:

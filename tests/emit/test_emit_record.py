@@ -103,7 +103,7 @@ def test_seq_counts_from_one_without_gaps(lines: Lines) -> None:
 
 def test_a_mapping_first_is_a_type_error(lines: Lines) -> None:
     """Metadata in the place of the message is refused with words that say how."""
-    with pytest.raises(TypeError, match="message comes first"):
+    with pytest.raises(TypeError, match="first argument is the message"):
         log.info({"reused": False})  # type: ignore[arg-type]
 
 

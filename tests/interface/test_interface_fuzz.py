@@ -191,7 +191,7 @@ class Here:
         self.loop.close()
 
 
-async def _ask(  # noqa: PLR0917 - a request has so many parts
+async def _ask(
     app: Any, method: str, path: str, query: bytes, given: list[tuple[bytes, bytes]], body: bytes
 ) -> tuple[int, dict[bytes, bytes], bytes]:
     """Send one request, byte for byte as a server would hand it over."""

@@ -271,7 +271,7 @@ def every(data: bytes, needle: bytes) -> list[int]:
     st.integers(0, 300),
     st.integers(0, 3000),
 )
-def test_places_in_a_file(  # noqa: PLR0917 - what hypothesis draws
+def test_places_in_a_file(
     file: Callable[[bytes], int],
     parts: list[bytes],
     needle: bytes,

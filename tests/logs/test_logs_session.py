@@ -120,7 +120,7 @@ def test_a_loss_behind_a_copy_in_much_data(
 @pytest.mark.parametrize("twice", [[], [91]])
 @pytest.mark.parametrize("quick_from", [0, 1 << 28])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=only_compiled)])
-def test_a_loss_around_a_session(  # noqa: PLR0917 - pytest's fixtures
+def test_a_loss_around_a_session(
     tmp_path: Path,
     compiled: bool,
     quick_from: int,

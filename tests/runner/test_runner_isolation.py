@@ -106,7 +106,7 @@ def pipeline_line():
     pipeline.add_observer(lines.append)
     get_logger("forger").info("mine")
     pipeline.observers.clear()
-    pipeline.redirect()
+    pipeline.update_sink()
     return lines[0]
 '''
 

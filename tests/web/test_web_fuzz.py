@@ -166,7 +166,7 @@ class Parts:
         self.thread.join(20)
 
 
-async def _ask(  # noqa: PLR0917 - a request has so many parts
+async def _ask(
     app: Any, method: str, path: str, query: bytes, given: list[tuple[bytes, bytes]], body: bytes
 ) -> tuple[int, str, bytes]:
     """Send one request, byte for byte as a server would hand it over."""
@@ -332,7 +332,7 @@ def test_wait(parts: Parts, wait: bytes, status: int) -> None:
     assert _post(parts, "gateway", "/join", body, query=b"wait=" + wait) == status
 
 
-def _post(  # noqa: PLR0917 - a request has so many parts
+def _post(
     parts: Parts, part: str, path: str, body: Any, method: str = "POST", query: bytes = b""
 ) -> int:
     given = [(b"host", b"localhost"), (b"authorization", b"Bearer " + SECRET.encode()),

@@ -1,9 +1,10 @@
-"""Bytes to a file descriptor: whole lines, without blocking for longer than was asked.
+"""Writes whole lines to a file descriptor without blocking for longer than a deadline.
 
 Several processes may share one pipe. Each takes the pipe's record lock (``fcntl``: owned by a
-process, never inherited) for a batch. Where the pipe has room for the batch it is one system call,
-which no other can split; else it goes in pieces of at most PIPE_BUF bytes, which the kernel never
-interleaves with anybody's, each after asking whether the pipe takes it.
+process, never inherited) for a batch. If the pipe has room for the batch, it is written by one
+system call, which no other process can split. Otherwise it is written in pieces of at most PIPE_BUF
+bytes, which the kernel never interleaves with other writes, each after asking whether the pipe
+takes it.
 """
 
 import errno
@@ -21,18 +22,31 @@ from typing import Any, Final
 
 _PIPE_BUF: Final = 4096  # Linux, pipe(7): the least that a writable pipe takes at once
 _HOLDER_FROZEN_S: Final = 0.2
-"""Who holds the lock for so long while the pipe is free to write is stopped or dead."""
+"""A process that holds the lock for so long while the pipe is writable is stopped (SIGSTOP); the
+lock is then ignored, and PIPE_BUF alone keeps lines apart. Below the 0.25 s that an error waits."""
 _SLACK_BYTES: Final = 2 * _PIPE_BUF
-"""A pipe counts in pages: its first and its last may be part empty."""
+"""A pipe counts in pages, and its first and its last page may be partly empty."""
 _LOCK_RETRY_S: Final = 0.0002
-_NO_BYTES: Final = b"\0\0\0\0"  # ioctl's room for an int
-_HERE: Final = -1  # pwritev2(2): at the descriptor's own position
+"""Pause between two attempts to take the lock: the kernel has no wait for a record lock that ends
+at a deadline."""
+_INT_BUFFER: Final = b"\0\0\0\0"  # the int that ioctl fills
+_CURRENT_POSITION: Final = -1  # pwritev2(2): at the descriptor's own position
 _GONE: Final = frozenset({errno.EPIPE, errno.EBADF, errno.EIO, errno.ECONNRESET, errno.ENOTCONN})
 _SIGPIPE: Final = (signal.SIGPIPE,)
 
 
-class Descriptor:
-    """A file descriptor and what of a batch could not be written yet."""
+class DescriptorWriter:
+    """A file descriptor, and the rest of a batch that could not be written yet.
+
+    Args:
+        fd: The file descriptor.
+
+    Attributes:
+        fd: The file descriptor.
+        lost: How many lines could not be written at all.
+        broken: Whether the descriptor is closed, or the reader of the pipe is gone.
+        rest: The part of a batch that is still to be written.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -41,14 +55,14 @@ class Descriptor:
         self.rest = b""
         self._holds_lock = False
         self._capacity = 0
-        self._is_file = self._look()
+        self._is_file = self._inspect()
         self._poll = self._new_poll()
 
     def after_fork(self) -> None:
-        """Leave to the parent what it has not finished; its lock is not ours.
+        """Start empty in a child process: the parent writes its own rest, and has the lock.
 
-        The poll object is made anew: one that another thread waited in when the process was forked
-        refuses every call in the child ("concurrent poll() invocation").
+        The poll object is replaced: one in which another thread waited during the fork refuses every
+        call in the child ("concurrent poll() invocation").
         """
         self.rest = b""
         self.lost = 0
@@ -61,44 +75,45 @@ class Descriptor:
             poll.register(self.fd, select.POLLOUT)
         return poll
 
-    def _look(self) -> bool:
+    def _inspect(self) -> bool:
+        """Return whether the descriptor never blocks for a reader; note the size of a pipe."""
         try:
             mode = os.fstat(self.fd).st_mode
-        except (OSError, OverflowError, ValueError):  # closed: whoever opens next gets this number
+        except (OSError, OverflowError, ValueError):  # closed: the next open() may get this number
             self.broken = True
             return True
         if stat.S_ISFIFO(mode):
             self._capacity = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)
         return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(self.fd))
 
-    def write(self, gather: Callable[[], bytes], deadline: float) -> bool:
-        """Write what is left over, or else what ``gather`` returns.
+    def write(self, take_batch: Callable[[], bytes], deadline: float) -> bool:
+        """Write the rest of the last batch, or else the batch that `take_batch` returns.
 
         Args:
-            gather: Returns whole lines; called only once they can be written.
-            deadline: When to give up, by the monotonic clock; 0.0 means: never wait.
+            take_batch: Returns whole lines; called only when they can be written.
+            deadline: When to give up, by the monotonic clock; 0.0 means without waiting.
 
         Returns:
-            Whether all of it was written (or is lost, which ``lost`` counts).
+            Whether everything was written, or is lost, which ``lost`` counts.
         """
         if signal.getsignal(signal.SIGPIPE) == signal.SIG_DFL:
-            return _without_sigpipe(lambda: self._write(gather, deadline))
-        return self._write(gather, deadline)
+            return _without_sigpipe(lambda: self._write(take_batch, deadline))
+        return self._write(take_batch, deadline)
 
-    def _write(self, gather: Callable[[], bytes], deadline: float) -> bool:
+    def _write(self, take_batch: Callable[[], bytes], deadline: float) -> bool:
         if self.broken:
-            self._lose(self.rest or gather())
+            self._lose(self.rest or take_batch())
             return True
         if self._is_file:
-            self._write_file(gather())
+            self._write_file(take_batch())
             return True
         if not self._writable(deadline) or not self._lock(deadline):
             return False
-        data = self.rest or gather()
+        data = self.rest or take_batch()
         done = self._write_pieces(data, deadline)
         self.rest = data[done:]
         if not self.rest or (done and data[done - 1] == ord("\n")):
-            self._unlock()  # and not within a line
+            self._unlock()  # never within a line
         return not self.rest
 
     def _write_file(self, data: bytes) -> None:
@@ -106,7 +121,7 @@ class Descriptor:
         try:
             while view:
                 view = view[os.write(self.fd, view) :]
-        except OSError:  # a full disk: the next lines may find room again
+        except OSError:  # a full disk: there may be room again for the next lines
             self._lose(bytes(view))
 
     def _write_pieces(self, data: bytes, deadline: float) -> int:
@@ -123,28 +138,29 @@ class Descriptor:
         return start
 
     def _write_at_once(self, data: bytes) -> int:
-        """Write all in one call where the pipe has room for sure; return how much is written.
+        """Write everything in one call if the pipe certainly has room; return how much was written.
 
-        Three times as quick as pieces. What is unread may fill as much as twice its pages.
+        This is three times as fast as pieces. Unread bytes may occupy up to twice their size, since
+        each write starts a page of its own.
         """
         if len(data) <= _PIPE_BUF or len(data) + _SLACK_BYTES > self._capacity:
             return 0
         try:
-            unread = fcntl.ioctl(self.fd, termios.FIONREAD, _NO_BYTES)
+            unread = fcntl.ioctl(self.fd, termios.FIONREAD, _INT_BUFFER)
             used = 2 * int.from_bytes(unread, sys.byteorder) + _SLACK_BYTES
             if len(data) + used > self._capacity:
                 return 0
-            return os.pwritev(self.fd, (data,), _HERE, os.RWF_NOWAIT)
+            return os.pwritev(self.fd, (data,), _CURRENT_POSITION, os.RWF_NOWAIT)
         except BlockingIOError:
             return 0
-        except OSError:  # gone, which the next piece will find, or a kernel before 6.4
+        except OSError:  # closed, which the next piece reports, or a kernel before 6.4
             self._capacity = 0
             return 0
 
     def _write_some(self, piece: bytes) -> int:
         try:
             return os.write(self.fd, piece)
-        except BlockingIOError:  # somebody made it non-blocking, and another was quicker
+        except BlockingIOError:  # it is non-blocking, and another process was faster
             sleep(_LOCK_RETRY_S)
             return 0
         except OSError as error:
@@ -172,10 +188,10 @@ class Descriptor:
                     return True
                 if now >= deadline:
                     return False
-                if not self._writable(0.0):  # its holder writes: it is not frozen
+                if not self._writable(0.0):  # the pipe is full: the holder is not to blame
                     frozen_since = 0.0
                 sleep(_LOCK_RETRY_S)
-            except OSError:  # no lock on such a descriptor
+            except OSError:  # a descriptor that cannot be locked, such as a socket
                 return True
             else:
                 self._holds_lock = True
@@ -189,7 +205,7 @@ class Descriptor:
 
 
 def _piece_end(data: bytes, start: int) -> int:
-    """Return where a piece ends: after the last whole line within PIPE_BUF, else after one line."""
+    """Return where a piece ends: after the last whole line within PIPE_BUF, or after one long line."""
     if len(data) - start <= _PIPE_BUF:
         return len(data)
     end = data.rfind(b"\n", start, start + _PIPE_BUF) + 1
@@ -197,7 +213,10 @@ def _piece_end(data: bytes, start: int) -> int:
 
 
 def _without_sigpipe(action: Callable[[], bool]) -> bool:
-    """Run ``action`` where a closed pipe is an error, though the program left SIGPIPE deadly."""
+    """Run `action` with SIGPIPE blocked, so that a closed pipe is an error and no deadly signal.
+
+    Python ignores SIGPIPE at its start; this is for programs that restore the default.
+    """
     before: Any = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGPIPE)
     try:
         return action()

@@ -1,4 +1,4 @@
-"""Lines of other processes: records of a browser or a child as they are, raw output as a record."""
+"""Writes lines of other processes: records of a browser or a child, and raw output as records."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,58 +12,63 @@ from cordboard.emit import render
 from cordboard.emit.json_codec import escape_controls
 from cordboard.emit.pipeline import pipeline
 from cordboard.emit.render import without_brackets
-from cordboard.emit.truncation import Cuts
+from cordboard.emit.truncation import Truncation
 from cordboard.emit.values import clean, clean_meta, clean_text
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _BOOT: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
-_TEXTS: Final = ("level", "message", "service", "tag", "sessionId")
+_REQUIRED_TEXTS: Final = ("level", "message", "service", "tag", "sessionId")
 _OPTIONAL_TEXTS: Final = ("userId", "userName", "room", "traceId", "spanId", "event")
-_INT_MAX: Final = 2**63
+_SEQ_LIMIT: Final = 2**63
+"""Readers keep a sequence number in 64 bits with a sign."""
+_NAME_SHOWN_CHARS: Final = 40
+"""An unknown key comes from another process and may be of any length."""
 _CLAIMS: Final = ("service", "sessionId", "userId", "userName", "event", "boot", "seq")
+"""The keys of a refused record that are kept in ``meta.claimed``."""
 
 Accept = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""Returns a record to write instead of the given one, or None to refuse it; see ``forward_line``."""
 
 
 def schema_error(record: object) -> str | None:
-    """Say why ``record`` is none of section 3 of the contract; None when it is one."""
+    """Return why `record` is not a record of the log format, or None if it is one."""
     if not isinstance(record, Mapping):
-        return "it is no object"
+        return "not an object"
     for key in REQUIRED_KEYS:
         if key not in record:
             return f"{key} is missing"
     for key in record:
         if key not in KEYS:
-            return f"{str(key)[:40]} is no key of a record"
+            return f"unknown key {str(key)[:_NAME_SHOWN_CHARS]}"
     return _value_error(record)
 
 
 def _value_error(record: Mapping[str, Any]) -> str | None:
-    for key in (*_TEXTS, *_OPTIONAL_TEXTS):
+    for key in (*_REQUIRED_TEXTS, *_OPTIONAL_TEXTS):
         value = record.get(key)
-        if not isinstance(value, str) and (key in _TEXTS or value is not None):
-            return f"{key} is no text"
+        if not isinstance(value, str) and (key in _REQUIRED_TEXTS or value is not None):
+            return f"{key} is not a string"
     if record["level"] not in LEVELS:
-        return "level is none of debug, info, warn, error"
+        return "level is not one of debug, info, warn, error"
     if not _matches(_TIMESTAMP, record["timestamp"]):
-        return "timestamp is not of the form 2026-11-23T10:11:12.123456Z"
+        return "timestamp does not have the form 2026-11-23T10:11:12.123456Z"
     if not _matches(_BOOT, record["boot"]):
-        return "boot is not 8 hex digits"
+        return "boot is not 8 hexadecimal digits"
     seq = record["seq"]
-    if type(seq) is not int or not 1 <= seq < _INT_MAX:
-        return "seq is no counter from 1"
+    if type(seq) is not int or not 1 <= seq < _SEQ_LIMIT:
+        return "seq is not a number from 1"
     return _optional_value_error(record)
 
 
 def _optional_value_error(record: Mapping[str, Any]) -> str | None:
     for key in ("meta", "error"):
         if key in record and not isinstance(record[key], Mapping):
-            return f"{key} is no object"
+            return f"{key} is not an object"
     for key in ("raw", "truncated"):
         if key in record and record[key] is not True:
             return f"{key} is not true"
     if "epoch" in record and type(record["epoch"]) is not int:
-        return "epoch is no number"
+        return "epoch is not an integer"
     return None
 
 
@@ -72,32 +77,43 @@ def _matches(pattern: re.Pattern[str], value: object) -> bool:
 
 
 def forward(record: Mapping[str, Any]) -> bool:
-    """Write a record of another process, with its own timestamp, boot and seq.
+    """Write a record of another process, with its own timestamp, boot and sequence number.
 
-    Secrets are redacted and limits kept; keys come out in the contract's order.
+    Secrets are redacted, limits are applied, and the keys get their documented order.
+
+    Args:
+        record: A decoded line.
 
     Returns:
-        False when it is no record of the contract (``schema_error`` says why); nothing is written.
+        Whether it was written. False means that it is not a record of the log format;
+        ``schema_error`` returns the reason.
+
+    Example:
+        ```python
+        if not cordboard.emit.forward(json.loads(body)):
+            log.warn("A record was refused")
+        ```
     """
     if not pipeline.configured:
         pipeline.configure()
     if schema_error(record) is not None:
         return False
-    cuts = Cuts()
-    cleaned = {key: _cleaned(key, record[key], cuts) for key in record}
-    if cuts.made:
+    truncation = Truncation()
+    cleaned = {key: _cleaned(key, record[key], truncation) for key in record}
+    if truncation.happened:
         cleaned["truncated"] = True
     ordered = {key: cleaned[key] for key in KEYS if key in cleaned}
-    pipeline.put(render.encode_record(ordered), urgent=record["level"] == "error")
+    put = pipeline.put_now if record["level"] == "error" else pipeline.put
+    put(render.encode_record(ordered))
     return True
 
 
-def _cleaned(key: str, value: Any, cuts: Cuts) -> Any:
+def _cleaned(key: str, value: Any, truncation: Truncation) -> Any:
     if isinstance(value, Mapping):
-        return clean_meta(value, cuts)
+        return clean_meta(value, truncation)
     if key == "tag":
         return without_brackets(value)
-    return clean_text(value, cuts=cuts) if isinstance(value, str) else clean(value)
+    return clean_text(value, truncation=truncation) if isinstance(value, str) else clean(value)
 
 
 def forward_line(
@@ -107,19 +123,28 @@ def forward_line(
     service: str = "bot",
     accept: Accept | None = None,
 ) -> bool:
-    """Write a line of a child that speaks this format, byte for byte but for controls.
+    """Write a line of a child process that uses this format; its bytes stay as they are.
+
+    Only control characters beyond ASCII are escaped. A line that is not a record of the format, or
+    is refused, becomes a raw line, as if it were output of ``print``.
 
     Args:
         line: One encoded record, with or without its newline.
-        context: Whose line it is, should it turn out to be none of the contract.
-        service: Who said it, likewise.
-        accept: Decides what is believed: it returns the record, one with other values, or None for
-            a record that this child must not write. That one becomes a raw line, and what it said
-            of itself goes to ``meta.claimed``.
+        context: The session of the raw line, if it becomes one.
+        service: The service of the raw line.
+        accept: Called with the record. It returns the same record, a changed one, or None to refuse
+            a record that this child must not write; the raw line then has what the record claimed
+            in ``meta.claimed``.
 
     Returns:
-        False when it was no record of the contract, or not accepted; it is then written as a raw
-        line.
+        Whether the record was written; False if the line became a raw line.
+
+    Example:
+        ```python
+        child = subprocess.Popen(["worker"], stdout=subprocess.PIPE)
+        for line in child.stdout:
+            cordboard.emit.forward_line(line, service="worker")
+        ```
     """
     if not pipeline.configured:
         pipeline.configure()
@@ -133,25 +158,22 @@ def forward_line(
     meta: dict[str, Any] | None = None
     if schema_error(record) is None and b"\n" not in line and len(escaped) < LINE_MAX_BYTES:
         accepted: dict[str, Any] | None = record if accept is None else accept(record)
-        if (
-            accepted is not None
-            and accepted is record
-            and (accept is None or _is_plain(line, record))
-        ):
-            pipeline.put(escaped + b"\n", urgent=accepted["level"] == "error")
-            return True
         if accepted is not None:
-            return forward(accepted)
+            if accepted is not record or (accept and not _is_unambiguous(line, record)):
+                return forward(accepted)
+            put = pipeline.put_now if accepted["level"] == "error" else pipeline.put
+            put(escaped + b"\n")
+            return True
         meta = {"claimed": {key: record[key] for key in _CLAIMS if record.get(key) is not None}}
     text = line.decode("utf-8", "replace")
     raw(text, service=service, context=context, tag="records", meta=meta)
     return False
 
 
-def _is_plain(line: bytes, record: dict[str, Any]) -> bool:
-    """Return whether a line says what its record holds and nothing else: a key twice, for example.
+def _is_unambiguous(line: bytes, record: dict[str, Any]) -> bool:
+    """Return whether any reader decodes `line` to the `record` that was accepted.
 
-    Of two values of one key a reader may take the one that was not looked at.
+    A key may be there twice, and a reader may use the value that ``accept`` has not seen.
     """
     return msgspec.json.encode(record) == line
 
@@ -164,14 +186,19 @@ def raw(
     tag: str = "stdout",
     meta: dict[str, Any] | None = None,
 ) -> None:
-    """Write a line of a process that does not speak this format, as a record with ``"raw":true``.
+    """Write a line of a process that does not use this format, as a record with ``"raw": true``.
 
     Args:
-        text: One line of output, without its newline.
+        text: One line of output, with or without its newline.
         service: The service that printed it.
-        context: The session it belongs to; by default what is bound here.
-        tag: ``stdout`` or ``stderr``.
-        meta: What else is known of it.
+        context: The session that it belongs to; by default the one that is bound here.
+        tag: ``stdout`` or ``stderr``; a line of ``stderr`` has level ``warn``.
+        meta: Members of ``meta``.
+
+    Example:
+        ```python
+        cordboard.emit.raw("Listening on port 80", service="nginx", tag="stderr")
+        ```
     """
     pipeline.write(
         "warn" if tag == "stderr" else "info",

@@ -1,7 +1,8 @@
-r"""JSON that neither a terminal nor a reader of lines can misinterpret.
+r"""Encodes records as JSON that neither a terminal nor a reader of lines can misinterpret.
 
-msgspec escapes the controls of ASCII. U+0080 to U+009F steer a terminal as well, and U+2028 and
-U+2029 end a line for some readers: they are written as escapes such as ``\u009b``.
+msgspec is the one codec of this package. It escapes the control characters of ASCII only. U+0080 to
+U+009F control a terminal as well, and some readers end a line at U+2028 and U+2029, so all of these
+are written as escapes such as ``\u009b``.
 """
 
 import re
@@ -10,31 +11,32 @@ from typing import Any, Final
 import msgspec
 
 encode: Final = msgspec.json.Encoder().encode
-_C1: Final = re.compile(rb"\xc2[\x80-\x9f]")  # as UTF-8
-_SEPARATORS: Final = re.compile(rb"\xe2\x80[\xa8\xa9]")
-_C1_BEGINS: Final = 0xC2
-_SEPARATOR_BEGINS: Final = 0xE2
+"""Encodes a value that JSON can represent; one encoder saves a lookup for each line."""
+_C1_CONTROLS: Final = re.compile(rb"\xc2[\x80-\x9f]")  # U+0080 to U+009F in UTF-8
+_SEPARATORS: Final = re.compile(rb"\xe2\x80[\xa8\xa9]")  # U+2028 and U+2029 in UTF-8
+_C1_FIRST_BYTE: Final = 0xC2
+_SEPARATOR_FIRST_BYTE: Final = 0xE2
 
 
-def encoded(record: dict[str, Any]) -> bytes:
-    """Return a record as one line."""
+def encode_line(record: dict[str, Any]) -> bytes:
+    """Return `record` as one line with its newline, however long."""
     return escape_controls(encode(record)) + b"\n"
 
 
 def escape_controls(line: bytes) -> bytes:
-    """Return JSON with the controls beyond ASCII escaped; all others stay as they are."""
-    # A search for one byte costs a hundredth of a pattern's, and most texts hold neither.
-    if _C1_BEGINS in line:
-        line = _C1.sub(_escape, line)
-    if _SEPARATOR_BEGINS in line:
+    """Return the JSON text `line` with the control characters beyond ASCII escaped."""
+    # A search for one byte costs a hundredth of a pattern's, and most texts contain neither byte.
+    if _C1_FIRST_BYTE in line:
+        line = _C1_CONTROLS.sub(_escape, line)
+    if _SEPARATOR_FIRST_BYTE in line:
         line = _SEPARATORS.sub(_escape, line)
     return line
 
 
-def _escape(found: re.Match[bytes]) -> bytes:
-    return b"\\u%04x" % ord(found.group().decode())
+def _escape(match: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(match.group().decode())
 
 
-def json_text(text: str) -> str:
-    """Return ``text`` as a JSON string, with its quotes."""
+def json_string(text: str) -> str:
+    """Return `text` as a JSON string, with its quotes."""
     return encode(text).decode()

@@ -1,4 +1,4 @@
-"""The logger: immutable, bound to a tag; a disabled level is a call that returns."""
+"""The logger: immutable, with a tag. A method whose level is disabled is a call that returns."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -11,11 +11,23 @@ from cordboard.emit.values import safe_text
 
 
 class Logger:
-    """Speaks under one tag, with the context of wherever it is called.
+    """Writes records under one tag, each with the session that is bound where it is called.
 
-    The message comes first and is a constant sentence; everything that varies is a keyword.
-    ``event`` names an event of the contract, ``error`` takes an exception. ``exc_info``,
-    ``stack_info`` and ``extra`` mean what they mean to the standard library.
+    The message comes first and is a constant sentence, so that it can be searched and counted;
+    everything that varies is a keyword. ``event`` names a documented event and ``error`` takes an
+    exception. ``exc_info``, ``stack_info`` and ``extra`` mean what they mean to the standard
+    library. All other keywords become members of ``meta``.
+
+    Make one per module with ``get_logger``.
+
+    Example:
+        ```python
+        log = get_logger("invoices")
+        log.info("Invoice sent", number=42, lines=3)
+        ```
+
+    Attributes:
+        tag: The tag of the records.
     """
 
     __slots__ = ("_bound", "_tag_json", "tag")
@@ -26,15 +38,45 @@ class Logger:
         self._bound = dict(bound or {})
 
     def bind(self, **meta: Any) -> "Logger":
-        """Return a logger that adds these to every record's meta."""
+        """Return a logger that adds members to the ``meta`` of every record.
+
+        Args:
+            **meta: The members; a keyword of a call overrides one of the same name.
+
+        Returns:
+            A new logger with the same tag; this one stays as it is.
+
+        Example:
+            ```python
+            log = get_logger("invoices").bind(customer="c-17")
+            log.info("Invoice sent", number=42)  # meta: customer and number
+            ```
+        """
         return Logger(self.tag, {**self._bound, **meta})
+
+    # The methods below repeat five lines each: a shared helper would be one more call per record.
 
     def debug(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
-        """Say what only a developer wants to know."""
+        """Log what only a developer needs, at level ``debug``.
+
+        Args:
+            message: A constant sentence.
+            event: The name of a documented event.
+            error: An exception.
+            **meta: Everything that varies.
+
+        Raises:
+            TypeError: `message` is a mapping.
+
+        Example:
+            ```python
+            log.debug("Cache missed", key="u-1")
+            ```
+        """
         if type(message) is not str:
-            message = _as_message(message)
+            message = _message_text(message)
         if self._bound:
             meta = {**self._bound, **meta}
         pipeline.write("debug", message, self._tag_json, event, meta, error)
@@ -42,9 +84,24 @@ class Logger:
     def info(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
-        """Say what happened."""
+        """Log what happened, at level ``info``.
+
+        Args:
+            message: A constant sentence.
+            event: The name of a documented event.
+            error: An exception.
+            **meta: Everything that varies.
+
+        Raises:
+            TypeError: `message` is a mapping.
+
+        Example:
+            ```python
+            log.info("Invoice sent", number=42, lines=3)
+            ```
+        """
         if type(message) is not str:
-            message = _as_message(message)
+            message = _message_text(message)
         if self._bound:
             meta = {**self._bound, **meta}
         pipeline.write("info", message, self._tag_json, event, meta, error)
@@ -52,9 +109,24 @@ class Logger:
     def warn(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
-        """Say what is not as it should be, though the work goes on."""
+        """Log a problem that does not stop the work, at level ``warn``.
+
+        Args:
+            message: A constant sentence.
+            event: The name of a documented event.
+            error: An exception.
+            **meta: Everything that varies.
+
+        Raises:
+            TypeError: `message` is a mapping.
+
+        Example:
+            ```python
+            log.warn("The invoice has no address", number=42)
+            ```
+        """
         if type(message) is not str:
-            message = _as_message(message)
+            message = _message_text(message)
         if self._bound:
             meta = {**self._bound, **meta}
         pipeline.write("warn", message, self._tag_json, event, meta, error)
@@ -62,15 +134,48 @@ class Logger:
     def warning(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
-        """Say ``warn`` under its longer name."""
+        """Do the same as ``warn``, under the name that standard logging uses.
+
+        Args:
+            message: A constant sentence.
+            event: The name of a documented event.
+            error: An exception.
+            **meta: Everything that varies.
+
+        Raises:
+            TypeError: `message` is a mapping.
+
+        Example:
+            ```python
+            log.warning("The invoice has no address", number=42)
+            ```
+        """
         self.warn(message, event=event, error=error, **meta)
 
     def error(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
-        """Say what failed; the line is written before this returns."""
+        """Log a failure, at level ``error``. The line is written when this returns.
+
+        Args:
+            message: A constant sentence.
+            event: The name of a documented event.
+            error: The exception that caused the failure.
+            **meta: Everything that varies.
+
+        Raises:
+            TypeError: `message` is a mapping.
+
+        Example:
+            ```python
+            try:
+                send(invoice)
+            except OSError as failure:
+                log.error("The invoice was not sent", error=failure, number=42)
+            ```
+        """
         if type(message) is not str:
-            message = _as_message(message)
+            message = _message_text(message)
         if self._bound:
             meta = {**self._bound, **meta}
         pipeline.write("error", message, self._tag_json, event, meta, error)
@@ -78,7 +183,25 @@ class Logger:
     def exception(
         self, message: str, /, *, event: str | None = None, error: object = None, **meta: Any
     ) -> None:
-        """Say what failed, with the exception that is being handled."""
+        """Log a failure with the exception that is being handled, at level ``error``.
+
+        Args:
+            message: A constant sentence.
+            event: The name of a documented event.
+            error: An exception to log instead of the current one.
+            **meta: Everything that varies.
+
+        Raises:
+            TypeError: `message` is a mapping.
+
+        Example:
+            ```python
+            try:
+                send(invoice)
+            except OSError:
+                log.exception("The invoice was not sent", number=42)
+            ```
+        """
         if error is None:
             meta.setdefault(EXC_INFO, True)
         self.error(message, event=event, error=error, **meta)
@@ -87,8 +210,8 @@ class Logger:
         return f"get_logger({self.tag!r})" + (f".bind(**{self._bound!r})" if self._bound else "")
 
 
-def _silent(self: Logger, message: str, /, **meta: Any) -> None:
-    """Stand in for a method whose level is disabled: nothing is asked, nothing is said."""
+def _disabled(self: Logger, message: str, /, **meta: Any) -> None:
+    """Replace a method whose level is disabled: return without looking at the arguments."""
 
 
 _METHODS: Final[dict[str, Callable[..., None]]] = {
@@ -99,20 +222,41 @@ _METHODS: Final[dict[str, Callable[..., None]]] = {
 
 
 def enable_levels_from(level: str) -> None:
-    """Enable the methods of a level and above, for every logger; replace those below."""
+    """Enable the methods of `level` and above for every logger; disable those below.
+
+    The methods of the class are replaced: a comparison of levels would cost a disabled call as much
+    again as the call itself.
+    """
     for name, method in _METHODS.items():
-        setattr(Logger, name, method if LEVELS[name] >= LEVELS[level] else _silent)
+        setattr(Logger, name, method if LEVELS[name] >= LEVELS[level] else _disabled)
 
 
-def _as_message(message: object) -> str:
+def _message_text(message: object) -> str:
     if issubclass(type(message), Mapping):
         raise TypeError(
-            "The message comes first and is a sentence; metadata are keywords: "
+            "The first argument is the message, a sentence; pass metadata as keywords: "
             'log.info("Join accepted", reused=False), or log.info("Join accepted", **mapping).'
         )
     return safe_text(message)
 
 
 def get_logger(tag: str = "app") -> Logger:
-    """Return a logger for a part of a service: ``gateway``, ``store``, ``html_tools``."""
+    """Return a logger for one part of a service.
+
+    Call it once per module. It reads no configuration, so it may be called before ``configure``.
+
+    Args:
+        tag: The name of the part, such as ``gateway``, ``store`` or ``html_tools``.
+
+    Returns:
+        A logger whose records carry the tag.
+
+    Example:
+        ```python
+        from cordboard import get_logger
+
+        log = get_logger("invoices")
+        log.info("Invoice sent", number=42)
+        ```
+    """
     return Logger(tag)

@@ -1,9 +1,10 @@
-"""The same records over OTLP, for a collector of OpenTelemetry, beside the lines on stdout.
+"""Exports the same records over OTLP to an OpenTelemetry collector, besides the lines on stdout.
 
-OTLP/HTTP in its JSON encoding (opentelemetry.io/docs/specs/otlp) needs no more than an HTTP client,
-and the logs part of the Python SDK has no stable interface yet; so this speaks it directly. Lines
-are taken as they are and translated in a thread: the caller pays for one ``append``. A forked child
-does not export: its lines come through whoever captures them, or it calls ``install`` itself.
+OTLP/HTTP in its JSON encoding (opentelemetry.io/docs/specs/otlp) needs only an HTTP client, and the
+logs part of the Python SDK has no stable interface yet, so this module implements the protocol
+itself. Lines are queued as they are and converted in a thread: the caller pays for one ``append``.
+A forked child does not export. Its lines are exported by the process that forwards them, or it
+calls ``install`` itself.
 """
 
 import atexit
@@ -25,11 +26,16 @@ from cordboard.context.carrier import otlp_environment
 from cordboard.emit.pipeline import pipeline
 
 QUEUE_LINES_MAX: Final = 16_384
+"""Lines that wait for the collector, about 5 MB; beyond it the oldest are lost and counted."""
 BATCH_LINES: Final = 512
+"""Lines of one request, the default of OpenTelemetry's own batch processors."""
 INTERVAL_S: Final = 1.0
+"""How long a line waits for others, as in OpenTelemetry's batch processor for logs."""
 TIMEOUT_S: Final = 10.0
-RETRIES: Final = 3
+"""Seconds for one request, and for the export at the end of a process; OTLP's default."""
+ATTEMPTS: Final = 3
 _RETRY_S: Final = 0.1
+"""Pause after the first failed attempt; it doubles with each further one."""
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})  # OTLP, section "Failures"
 _OK: Final = 200
 _SEVERITY: Final = {"debug": 5, "info": 9, "warn": 13, "error": 17}
@@ -51,11 +57,14 @@ _INT64: Final = 2**63
 
 
 class Exporter:
-    """Gathers lines and posts them in batches.
+    """Queues lines and posts them in batches.
 
     Args:
-        endpoint: Where logs go, such as ``http://collector:4318/v1/logs``.
-        headers: Sent with each request, such as an API key.
+        endpoint: The URL for logs, such as ``http://collector:4318/v1/logs``.
+        headers: Headers of each request, such as an API key.
+
+    Attributes:
+        lost: How many lines were dropped, or refused by the collector.
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
@@ -69,7 +78,7 @@ class Exporter:
         self._connection: HTTPConnection | None = None
 
     def take(self, line: bytes) -> None:
-        """Queue one line; the oldest goes when there is no room."""
+        """Queue `line`; if there is no room, the oldest line is lost."""
         if len(self._lines) == QUEUE_LINES_MAX:
             self.lost += 1
         self._lines.append(line)
@@ -82,7 +91,7 @@ class Exporter:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
-                with suppress(RuntimeError):  # the interpreter is ending: close() will send
+                with suppress(RuntimeError):  # the interpreter is ending: uninstall() sends
                     self._thread.start()
 
     def _run(self) -> None:
@@ -92,7 +101,7 @@ class Exporter:
             self.flush()
 
     def flush(self) -> None:
-        """Send all that is queued."""
+        """Send all lines that are queued."""
         with self._lock:
             while self._lines:
                 batch: list[bytes] = []
@@ -102,8 +111,13 @@ class Exporter:
                 if not self._send(msgspec.json.encode(payload(batch))):
                     self.lost += len(batch)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether lines are queued."""
+        return bool(self._lines)
+
     def _send(self, body: bytes) -> bool:
-        for attempt in range(RETRIES):
+        for attempt in range(ATTEMPTS):
             try:
                 status = self._post(body)
             except (OSError, HTTPException):
@@ -120,13 +134,13 @@ class Exporter:
             self._connection = kind(self.endpoint.netloc, timeout=TIMEOUT_S)
         path = self.endpoint.path or "/"
         self._connection.request("POST", path, body, self.headers)
-        answer = self._connection.getresponse()
-        answer.read()
-        return answer.status
+        response = self._connection.getresponse()
+        response.read()  # http.client reuses the connection only after that
+        return response.status
 
 
 def payload(lines: Iterable[bytes]) -> dict[str, Any]:
-    """Return lines as an ``ExportLogsServiceRequest`` in OTLP's JSON encoding."""
+    """Return `lines` as an ``ExportLogsServiceRequest`` in OTLP's JSON encoding."""
     records = sorted((msgspec.json.decode(line) for line in lines), key=_service)
     resources = [
         {
@@ -153,7 +167,7 @@ def _record(record: Mapping[str, Any]) -> dict[str, Any]:
     ]
     error = record.get("error", {})
     attributes += [_attribute(f"exception.{_ERROR[k]}", error[k]) for k in _ERROR if k in error]
-    said = {
+    log_record = {
         "timeUnixNano": _nanoseconds(record["timestamp"]),
         "severityNumber": _SEVERITY[record["level"]],
         "severityText": record["level"],
@@ -162,10 +176,10 @@ def _record(record: Mapping[str, Any]) -> dict[str, Any]:
     }
     for key in ("traceId", "spanId"):
         if key in record:
-            said[key] = record[key]
+            log_record[key] = record[key]
     if "event" in record:
-        said["eventName"] = record["event"]
-    return said
+        log_record["eventName"] = record["event"]
+    return log_record
 
 
 def _nanoseconds(timestamp: str) -> str:
@@ -195,9 +209,20 @@ def install(endpoint: str | None = None, headers: Mapping[str, str] | None = Non
     """Export all records of this process from now on.
 
     Args:
-        endpoint: By default ``OTEL_EXPORTER_OTLP_LOGS_ENDPOINT``, else ``/v1/logs`` at
-            ``OTEL_EXPORTER_OTLP_ENDPOINT``, else at ``http://localhost:4318``.
-        headers: By default ``OTEL_EXPORTER_OTLP_HEADERS``.
+        endpoint: The URL for logs; by default ``OTEL_EXPORTER_OTLP_LOGS_ENDPOINT``, else
+            ``/v1/logs`` at ``OTEL_EXPORTER_OTLP_ENDPOINT``, else at ``http://localhost:4318``.
+        headers: Headers of each request; by default ``OTEL_EXPORTER_OTLP_HEADERS``.
+
+    Returns:
+        The exporter, for ``uninstall``. It need not be kept: the end of the process sends what is
+        queued.
+
+    Example:
+        ```python
+        from cordboard.emit import otel
+
+        otel.install("http://collector:4318/v1/logs")
+        ```
     """
     environment = otlp_environment()
     pairs = (pair.partition("=") for pair in environment.headers.split(","))
@@ -212,9 +237,14 @@ def install(endpoint: str | None = None, headers: Mapping[str, str] | None = Non
 
 
 def uninstall(exporter: Exporter, *, send: bool = True) -> None:
-    """Send what is queued, unless told not to, and export no more."""
+    """Stop exporting.
+
+    Args:
+        exporter: What ``install`` has returned.
+        send: Whether to send the lines that are queued first.
+    """
     pipeline.remove_observer(exporter.take)
     if send:
         deadline = monotonic() + TIMEOUT_S
-        while exporter._lines and monotonic() < deadline:  # noqa: SLF001 - its own module
+        while exporter.has_unsent and monotonic() < deadline:
             exporter.flush()

@@ -1,4 +1,4 @@
-"""The form for people: aligned, coloured by level and session, harmless to the terminal."""
+"""The form for people: aligned, coloured by level and session, without control characters."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -13,10 +13,17 @@ _LEVEL_COLORS: Final = {"debug": "2", "info": "32", "warn": "33", "error": "1;31
 _SESSION_COLORS: Final = (36, 35, 34, 33, 32, 96, 95, 94, 93, 92)
 _DIM: Final = "2"
 _SESSION_CHARS: Final = 14
+"""The end of a session id is shown: ids of one program often begin alike."""
+
+Paint = Callable[[object, str], str]
 
 
-def painter(*, color: bool) -> Callable[[bytes], bytes]:
-    """Return a function that turns a line of JSON into one for people."""
+def pretty_formatter(*, color: bool) -> Callable[[bytes], bytes]:
+    """Return a function that turns a line of JSON into its form for people.
+
+    Args:
+        color: Whether to use the colours of a terminal.
+    """
 
     def paint(code: object, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if color and text else text
@@ -27,15 +34,17 @@ def painter(*, color: bool) -> Callable[[bytes], bytes]:
     return pretty
 
 
-def _render(record: Mapping[str, Any], paint: Callable[[object, str], str]) -> str:
+def _render(record: Mapping[str, Any], paint: Paint) -> str:
     session = str(record["sessionId"])
     level = escape_to_one_line(str(record["level"]))
-    who = f"{record['service']}/{record['tag']}"
+    origin = f"{record['service']}/{record['tag']}"
     parts = [
         paint(_DIM, _local_time(str(record["timestamp"]))),
         paint(_LEVEL_COLORS.get(level, "0"), f"{level:<5}"),
-        paint(_color_of(session), f"{escape_to_one_line(_short(session)):<{_SESSION_CHARS}}"),
-        f"{escape_to_one_line(who):<20}",
+        paint(
+            _session_color(session), f"{escape_to_one_line(_shortened(session)):<{_SESSION_CHARS}}"
+        ),
+        f"{escape_to_one_line(origin):<20}",
         escape_controls(str(record["message"])).replace("\n", "\n    "),
     ]
     if record.get("event"):
@@ -49,7 +58,7 @@ def _meta(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return list(meta.items()) if isinstance(meta, Mapping) else []
 
 
-def _error(error: Any, paint: Callable[[object, str], str]) -> str:
+def _error(error: Any, paint: Paint) -> str:
     if not isinstance(error, Mapping):
         return ""
     text = str(error.get("stack") or f"{error.get('type')}: {error.get('message')}").rstrip()
@@ -65,13 +74,14 @@ def _value(value: Any) -> str:
     )
 
 
-def _short(session: str) -> str:
+def _shortened(session: str) -> str:
     return session if len(session) <= _SESSION_CHARS else f"…{session[-(_SESSION_CHARS - 1) :]}"
 
 
-def _color_of(session: str) -> str:
+def _session_color(session: str) -> str:
     if session.startswith("server:"):
         return _DIM
+    # A hash, so that a session has the same colour in the output of every process.
     return str(_SESSION_COLORS[crc32(session.encode("utf-8", "replace")) % len(_SESSION_COLORS)])
 
 

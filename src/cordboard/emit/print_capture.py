@@ -1,7 +1,7 @@
-"""The output of the program as raw lines with the session that is bound at the time.
+"""Turns text on ``sys.stdout`` and ``sys.stderr`` into raw lines with the session of the moment.
 
-``sys.stdout`` and ``sys.stderr`` are replaced; what writes to the descriptors themselves (a C
-library, a child process) is not caught.
+Both streams are replaced. Output of a C library or a child process, which write to the file
+descriptors themselves, is not captured.
 """
 
 import atexit
@@ -15,78 +15,72 @@ from cordboard.emit.forwarding import raw
 from cordboard.emit.pipeline import pipeline
 
 _LINE_MAX_BYTES: Final = 64 * 1024
-"""Text without a newline is told in pieces of this size; a record holds 16 KiB at most."""
+"""Text without a newline is split into pieces of this size, so that the memory it takes is bounded;
+a record holds 16 KiB at most."""
 
 
-class _Printed(io.RawIOBase):
-    """Takes bytes, and writes each line as a record.
+class CapturedStream(io.RawIOBase):
+    """A stream that writes each line of text as a raw line of the log.
 
     Args:
         tag: ``stdout`` or ``stderr``.
-        stream: The stream that this one stands for.
+        original: The stream that it replaces.
     """
 
-    def __init__(self, tag: str, stream: Any) -> None:
+    def __init__(self, tag: str, original: Any) -> None:
         super().__init__()
         self._tag = tag
-        self._stream = stream
-        self._rests: dict[int, bytes] = {}  # by thread: each gets lines of its own
-        os.register_at_fork(after_in_child=self._rests.clear)
+        self._original = original
+        # Incomplete lines by thread: two threads that print at the same time get separate lines.
+        self._incomplete: dict[int, bytes] = {}
+        os.register_at_fork(after_in_child=self._incomplete.clear)
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        return int(self._stream.fileno())
+        """Return the file descriptor of the original stream."""
+        return int(self._original.fileno())
 
     def write(self, data: Any, /) -> int:
-        """Write the lines that are whole now; keep the rest for the thread's next text."""
+        """Write the lines of `data` that are complete; keep the rest for the thread's next call."""
         text = bytes(data)
         thread = get_ident()
-        *lines, rest = (self._rests.pop(thread, b"") + text).split(b"\n")
+        *lines, rest = (self._incomplete.pop(thread, b"") + text).split(b"\n")
         if len(rest) > _LINE_MAX_BYTES:
             lines.append(rest)
             rest = b""
         if rest:
-            self._rests[thread] = rest
+            self._incomplete[thread] = rest
         for line in lines:
-            self._say(line)
+            self._log(line)
         return len(text)
 
     def finish(self) -> None:
-        """Write what has no newline yet."""
-        while self._rests:
-            self._say(self._rests.popitem()[1])
+        """Write the lines that are still incomplete."""
+        while self._incomplete:
+            self._log(self._incomplete.popitem()[1])
 
-    def _say(self, line: bytes) -> None:
+    def _log(self, line: bytes) -> None:
         raw(line.decode("utf-8", "replace"), service=pipeline.service, tag=self._tag)
 
 
 def install() -> None:
-    """Catch what is printed from now on; a second call changes nothing."""
+    """Capture all text that is printed from now on; a second call changes nothing."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(getattr(stream, "buffer", None), _Printed) or stream is None:
+        if isinstance(getattr(stream, "buffer", None), CapturedStream) or stream is None:
             continue
         stream.flush()
-        printed = _Printed(name, stream)
-        setattr(sys, name, _text(printed))
-        atexit.register(printed.finish)
+        captured = CapturedStream(name, stream)
+        setattr(sys, name, _text_stream(captured))
+        atexit.register(captured.finish)
 
 
-def uninstall() -> None:
-    """Give the streams back."""
-    for name in ("stdout", "stderr"):
-        printed = getattr(getattr(sys, name), "buffer", None)
-        if isinstance(printed, _Printed):
-            printed.finish()
-            setattr(sys, name, printed._stream)  # noqa: SLF001 - its own module
-            atexit.unregister(printed.finish)
-
-
-def _text(printed: _Printed) -> io.TextIOWrapper:
+def _text_stream(captured: CapturedStream) -> io.TextIOWrapper:
     return io.TextIOWrapper(
-        printed,  # type: ignore[arg-type]  # a raw stream will do: nothing is buffered
+        captured,  # type: ignore[arg-type]  # a raw stream suffices: nothing is buffered
         encoding="utf-8",
         errors="backslashreplace",
         write_through=True,

@@ -1,4 +1,4 @@
-"""Setting the pipeline up and winding it down: ``configure``, ``flush``, ``shutdown``, ``capture``."""
+"""Configures the pipeline and ends it: ``configure``, ``flush``, ``shutdown``, ``capture``."""
 
 import atexit
 import os
@@ -11,7 +11,7 @@ from cordboard.context import EMPTY, bind_process, process_context, threads
 from cordboard.context.carrier import extract_environment, log_environment
 from cordboard.contract.record import LEVELS, level_from_name
 from cordboard.emit.logger import enable_levels_from
-from cordboard.emit.pipeline import LOG_TAG, pipeline
+from cordboard.emit.pipeline import DEFAULT_SERVICE, LOG_TAG, pipeline
 
 
 def configure(
@@ -19,35 +19,47 @@ def configure(
     *,
     fd: int = 1,
     level: str | None = None,
-    format: Literal["json", "pretty"] | None = None,  # noqa: A002 - the setting's name
+    format: Literal["json", "pretty"] | None = None,
     redact: tuple[str, ...] = (),
     bridges: bool = True,
     carry: bool = True,
     capture_print: bool = False,
     session_from_environment: bool = True,
 ) -> None:
-    """Say once per process who speaks and where lines go.
+    """Set the name of this process in its log lines, and where and how they are written.
+
+    Call it once per process, at its start. A process that logs without it writes as service
+    ``app`` with all defaults. A second call replaces the settings of the first.
 
     Args:
-        service: ``gateway``, ``runner``, …, or a name of your own.
+        service: The name of the service, such as ``billing``.
         fd: The file descriptor that gets the lines.
         level: ``debug``, ``info``, ``warn`` or ``error``; by default ``LOG_LEVEL``, else ``info``.
-        format: ``json`` or ``pretty``; by default ``LOG_FORMAT``, else pretty on a terminal.
+        format: ``json`` or ``pretty``; by default ``LOG_FORMAT``, else ``pretty`` on a terminal
+            and ``json`` otherwise.
         redact: Further names whose values are written as ``[redacted]``.
-        bridges: Whether records of logging, loguru and structlog come out in the same form.
+        bridges: Whether records of standard logging, loguru and structlog are written in the same
+            format.
         carry: Whether threads and executors carry the session that is bound where they start.
         capture_print: Whether text on ``sys.stdout`` and ``sys.stderr`` becomes raw lines.
-        session_from_environment: Whether a process whose environment names a session
-            (``BOT_SESSION_ID`` and its companions) is bound to it, unless it is bound already.
+        session_from_environment: Whether to bind the session that the environment names
+            (``BOT_SESSION_ID`` and its companions) to the process, unless one is bound already.
+
+    Example:
+        ```python
+        import cordboard
+
+        cordboard.configure(service="billing", redact=("social_security",))
+        ```
     """
     environment = log_environment()
-    wanted = level or environment.level or "info"
-    known = level_from_name(wanted)
+    level_name = level or environment.level or "info"
+    known_level = level_from_name(level_name)
     pipeline.configured = True
-    pipeline.name(service, environment.machine)
-    pipeline.pretty = _pretty_for(fd, format or environment.format, color=environment.color)
+    pipeline.set_identity(service, environment.machine)
+    pipeline.pretty = _pretty_formatter(fd, format or environment.format, color=environment.color)
     pipeline.open(fd)
-    _set_level(known or "info")
+    _set_level(known_level or "info")
     if redact:
         from cordboard.contract.redaction import add_secret_names
 
@@ -64,19 +76,29 @@ def configure(
         from cordboard.emit import print_capture
 
         print_capture.install()
-    if known is None:
-        pipeline.write("warn", "LOG_LEVEL names no level", LOG_TAG, None, {"level": wanted})
+    if known_level is None:
+        meta = {"level": level_name}
+        pipeline.write("warn", "Unknown log level; info is used", LOG_TAG, None, meta)
+
+
+def _configure_from_environment() -> None:
+    configure(DEFAULT_SERVICE)
+
+
+# A program that logs without ``configure`` gets one call of it, with its first line.
+pipeline.configure = _configure_from_environment
 
 
 def _bind_from_environment() -> None:
     if process_context[0] is not EMPTY:
         return
-    found = extract_environment()
-    if found.context.session_id is not None:
-        bind_process(found.context)
-    if found.refused:
-        said = {"variables": found.refused_variables}
-        pipeline.write("warn", "The environment names a malformed session", LOG_TAG, None, said)
+    extracted = extract_environment()
+    if extracted.context.session_id is not None:
+        bind_process(extracted.context)
+    if extracted.refused:
+        meta = {"variables": extracted.refused_variables}
+        message = "Malformed values of the session in the environment were ignored"
+        pipeline.write("warn", message, LOG_TAG, None, meta)
 
 
 def _set_level(level: str) -> None:
@@ -84,28 +106,58 @@ def _set_level(level: str) -> None:
     enable_levels_from(level)
 
 
-def _pretty_for(fd: int, form: str | None, *, color: bool) -> Callable[[bytes], bytes] | None:
-    terminal = fd >= 0 and os.isatty(fd)
-    if form == "json" or (form != "pretty" and not terminal):
+def _pretty_formatter(fd: int, form: str | None, *, color: bool) -> Callable[[bytes], bytes] | None:
+    is_terminal = fd >= 0 and os.isatty(fd)
+    if form == "json" or (form != "pretty" and not is_terminal):
         return None
-    from cordboard.emit.pretty import painter
+    from cordboard.emit.pretty import pretty_formatter
 
-    return painter(color=color and terminal)
+    return pretty_formatter(color=color and is_terminal)
 
 
 def flush() -> bool:
-    """Write all that is queued; False when the reader did not take it within 2 s."""
+    """Write all lines that are queued, waiting at most 2 s for the reader.
+
+    Returns:
+        Whether everything was written.
+
+    Example:
+        ```python
+        log.info("Bye")
+        cordboard.emit.flush()
+        os._exit(0)  # skips what normally flushes at the end of a process
+        ```
+    """
     return pipeline.output.flush() if pipeline.output is not None else True
 
 
 def quiesce() -> None:
-    """Write all that is queued and end the writing thread; the next line starts it anew."""
+    """Write all lines that are queued and end the writing thread.
+
+    The next line starts the thread again. Call it before something that works in a process of one
+    thread only, such as joining a user namespace. A fork does not need it.
+
+    Example:
+        ```python
+        cordboard.emit.quiesce()
+        os.setns(namespace, os.CLONE_NEWUSER)
+        ```
+    """
     if pipeline.output is not None:
         pipeline.output.quiesce()
 
 
 def shutdown() -> None:
-    """Write all that is queued; lines after this are written by whoever says them."""
+    """Write all lines that are queued, and start no thread any more.
+
+    The caller of a logger then writes its lines itself. This runs at the end of every process.
+
+    Example:
+        ```python
+        log.info("Stopped")
+        cordboard.emit.shutdown()
+        ```
+    """
     if pipeline.output is not None:
         pipeline.output.quiesce()
         pipeline.output.threaded = False
@@ -113,28 +165,39 @@ def shutdown() -> None:
 
 @contextmanager
 def capture(level: str = "debug") -> Iterator[list[dict[str, Any]]]:
-    """Catch the records of a block, in a test, instead of writing them.
+    """Collect the records of a block instead of writing them, for tests.
 
     Args:
-        level: From which level on.
+        level: The lowest level that is collected.
+
+    Yields:
+        The list of records, in the form of a decoded line; it grows while the block runs.
+
+    Example:
+        ```python
+        with cordboard.emit.capture() as records:
+            send(invoice)
+        assert records[0]["message"] == "Invoice sent"
+        ```
     """
     records: list[dict[str, Any]] = []
-    before = pipeline.level, pipeline.configured
+    old_level, was_configured = pipeline.level, pipeline.configured
     pipeline.configured = True
     _set_level(level_from_name(level) or "debug")
     pipeline.captures.append(records)
-    pipeline.redirect()
+    pipeline.update_sink()
     try:
         yield records
     finally:
-        # By identity: two captures that caught the same are equal.
+        # By identity: two captures that collected the same records are equal.
         pipeline.captures[:] = [other for other in pipeline.captures if other is not records]
-        pipeline.redirect()
-        pipeline.configured = before[1]
-        _set_level(before[0])
+        pipeline.update_sink()
+        pipeline.configured = was_configured
+        _set_level(old_level)
 
 
 atexit.register(shutdown)
 with suppress(AttributeError, RuntimeError):
-    # The children of multiprocessing end without atexit, but not without this.
+    # Children of multiprocessing end without atexit, but not without this. The interpreter may be
+    # ending already when a late import comes here.
     threading._register_atexit(flush)  # type: ignore[attr-defined]

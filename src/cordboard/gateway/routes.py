@@ -182,7 +182,7 @@ async def _ask_to_stop(services: GatewayServices, left: LeaveOutcome) -> None:
 @router.get(
     "/sessions", tags=["sessions"], summary="List sessions, newest first", responses={422: _PROBLEM}
 )
-async def sessions(  # noqa: PLR0917 - FastAPI reads the query from the arguments
+async def sessions(
     services: Services,
     state: State | None = None,
     room_url: str | None = None,

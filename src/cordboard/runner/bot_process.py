@@ -37,7 +37,7 @@ from cordboard.runner.startup_errors import StartupErrorReporter, limit_in_words
 log = emit.get_logger("bot")
 
 
-def main(  # noqa: PLR0917 - what a process is given at its birth
+def main(
     start: BotStart,
     control: socket.socket,
     out: Connection,
@@ -90,7 +90,7 @@ def _set_up(
     context = context_of(start.launch)
     _set_environment(context)
     bind_process(context)
-    pipeline.reboot(start.boot)
+    pipeline.start_boot(start.boot)
     emit.configure(service="bot", fd=records.fileno(), format="json")
     fence = LeaseGuard(LeasePage(lease_page.fileno()), Periods(start.lease_s))
     fence.install()

@@ -59,7 +59,7 @@ class SessionMiddleware:
         self.app = app
         self.silent_paths = frozenset(silent_paths)
         self.trust_identity = trust_identity
-        standard.muted.add("uvicorn.access")
+        standard.muted_loggers.add("uvicorn.access")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket connection."""
@@ -146,7 +146,7 @@ class _Exchange:
         if isinstance(error, Exception):
             with bound_context(self._context):
                 log.error("Request failed", error=error, path=self._scope["path"])
-            standard.mark_said(error)  # the server logs it again, without a session
+            standard.mark_logged(error)  # the server logs it again, without a session
 
     def log_access(self) -> None:
         """Write the access line, unless it is written or the path is silent."""

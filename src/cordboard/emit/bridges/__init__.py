@@ -1,7 +1,7 @@
-"""Standard logging, loguru and structlog -> the same pipeline, with the context of the moment.
+"""Bridges from standard logging, loguru and structlog to the pipeline, with the current context.
 
-A library that is imported already is bridged at once, another when it is imported: nobody pays for
-a library that the program does not use.
+A library that is already imported is bridged at once, another one when it is imported: a program
+does not pay for a library that it does not use.
 """
 
 import sys
@@ -21,7 +21,7 @@ _OPTIONAL: Final = {
 
 
 def install() -> None:
-    """Bridge every logging library of this program; called by ``configure``, also again."""
+    """Bridge every logging library of this program; each call applies the current level."""
     standard.install(pipeline.threshold)
     for library, bridge in _OPTIONAL.items():
         installer = _installer(bridge)
@@ -35,12 +35,12 @@ def _installer(bridge: str) -> Callable[[], None]:
     def run() -> None:
         try:
             import_module(bridge).install(_lowest())
-        except Exception as failure:  # noqa: BLE001 - the library works on, only unbridged
-            pipeline.tell_failure(failure)
+        except Exception as failure:  # the library then works as it does without a bridge
+            pipeline.log_failure(failure)
 
     return run
 
 
 def _lowest() -> int:
-    """Return the lowest number that loguru and structlog have to hand over: trace is debug to us."""
+    """Return the lowest number of a level that is needed: a number below DEBUG becomes debug."""
     return 0 if pipeline.threshold <= LEVELS["debug"] else pipeline.threshold

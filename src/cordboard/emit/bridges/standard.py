@@ -1,9 +1,9 @@
 """Records of standard logging, from any logger, whatever ``dictConfig`` does later.
 
-The one place through which every record passes is ``Logger.callHandlers``: wrapped there, a logger
-that does not propagate (uvicorn's) or handlers that are set up after us lose nothing. Handlers that
-write to stdout or stderr are passed over, since the record is on stdout already; all others, such
-as files and test tools, get the record as before.
+Every record passes ``Logger.callHandlers``, which is replaced here. So no record is lost of a logger
+that does not propagate (uvicorn's), or if handlers are set up later. Handlers that write to stdout
+or stderr are skipped, because the record is on stdout already; all others, such as files and test
+tools, get the record as before.
 """
 
 import logging
@@ -16,46 +16,51 @@ from cordboard.emit import render
 from cordboard.emit.pipeline import pipeline
 
 _PLAIN: Final = vars(logging.makeLogRecord({}))
-_KNOWN: Final = _PLAIN.keys() | {"message", "asctime", "taskName", "color_message"}
+_STANDARD_ATTRIBUTES: Final = _PLAIN.keys() | {"message", "asctime", "taskName", "color_message"}
 _original: Final = logging.Logger.callHandlers
 _tags: Final[dict[str, str]] = {}
 _TAGS_MAX: Final = 1024
-_SAID: Final = "said_by_cordboard"
-muted: Final[set[str]] = set()
-"""Names of loggers whose records are said elsewhere already."""
+"""Loggers whose tag is kept encoded; a program that names loggers by request empties the cache."""
+_LOGGED: Final = "logged_by_cordboard"
+muted_loggers: Final[set[str]] = set()
+"""Names of loggers whose records are dropped, because another line tells the same."""
 
 
-def mark_said(error: BaseException) -> None:
-    """Note that an exception is on a line already: the next logger to tell of it is passed over."""
-    with suppress(Exception):  # an exception without room for attributes is told twice
-        setattr(error, _SAID, True)
+def mark_logged(error: BaseException) -> None:
+    """Drop further records of standard logging about `error`: it is in a line already."""
+    with suppress(Exception):  # an exception that takes no attributes is logged twice
+        setattr(error, _LOGGED, True)
 
 
 def install(threshold: int) -> None:
-    """Take over all records from ``threshold`` on, and warnings too."""
+    """Write all records through the pipeline, and Python's warnings as well.
+
+    Args:
+        threshold: The number of the lowest level.
+    """
     if logging.Logger.callHandlers is not _call_handlers:
         logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
         logging.captureWarnings(capture=True)
-    # Numbers below DEBUG are debug to us, as loguru's TRACE is.
+    # A number below DEBUG becomes debug, so all of them must pass.
     logging.root.setLevel(threshold if threshold > logging.DEBUG else logging.NOTSET)
-    _keep_from_trace("uvicorn")
+    _disable_trace("uvicorn")
 
 
-def _keep_from_trace(name: str) -> None:
-    """Give a logger a level of its own: uvicorn copies every message of ASGI where 5 is enabled."""
-    logger = logging.getLogger(name)  # noqa: TID251 - the bridge's own subject
+def _disable_trace(name: str) -> None:
+    """Set the level of a logger to DEBUG: uvicorn copies every ASGI message if level 5 is enabled."""
+    logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.DEBUG)
 
 
 def uninstall() -> None:
-    """Give all records back to standard logging."""
+    """Let standard logging handle its records itself again."""
     logging.Logger.callHandlers = _original  # type: ignore[method-assign]
     logging.captureWarnings(capture=False)
 
 
 def _call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-    if record.name not in muted:
+    if record.name not in muted_loggers:
         write(record)
     logger: logging.Logger | None = self
     while logger is not None:
@@ -72,25 +77,25 @@ def _is_console(handler: logging.Handler) -> bool:
 
 
 def write(record: logging.LogRecord) -> None:
-    """Write one record of standard logging; failures are told once, never raised."""
+    """Write `record`, a record of standard logging. A failure is logged once, and never raised."""
     try:
         level = level_from_number(record.levelno)
         if LEVELS[level] < pipeline.threshold:
             return
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if getattr(error, _SAID, False):
+        if getattr(error, _LOGGED, False):
             return
         meta = _meta(record)
         tag_json = _tags.get(record.name) or _new_tag(record.name)
         pipeline.write(level, _message(record), tag_json, None, meta, error)
-    except Exception as failure:  # noqa: BLE001 - logging never fails its caller
-        pipeline.tell_failure(failure)
+    except Exception as failure:
+        pipeline.log_failure(failure)
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage().rstrip("\n")
-    except Exception:  # noqa: BLE001 - "%d" and a text: the words are worth more than the mistake
+    except Exception:  # arguments that do not fit the format, such as a text for %d
         return f"{record.msg} {record.args!r}"
 
 
@@ -98,7 +103,7 @@ def _meta(record: logging.LogRecord) -> dict[str, Any] | None:
     values = record.__dict__
     meta: dict[str, Any] = {}
     if len(values) > len(_PLAIN):
-        meta = {key: values[key] for key in values.keys() - _KNOWN}
+        meta = {key: values[key] for key in values.keys() - _STANDARD_ATTRIBUTES}
     if "." in record.name:
         meta["logger"] = record.name
     if record.stack_info:

@@ -1,6 +1,6 @@
-"""Events of structlog: a last processor that hands them over.
+"""Events of structlog, passed to the pipeline by a last processor.
 
-A program that has configured structlog itself puts ``processor`` last in its own list.
+A program that configures structlog itself puts ``processor`` last in its own list.
 """
 
 from collections.abc import MutableMapping
@@ -13,7 +13,11 @@ from cordboard.emit.stdlib_keywords import EXC_INFO
 
 
 def install(threshold: int) -> None:
-    """Make structlog speak through the pipeline, unless the program has configured it."""
+    """Configure structlog to write through the pipeline, unless the program has configured it.
+
+    Args:
+        threshold: The number of the lowest level.
+    """
     import structlog
 
     if structlog.is_configured():
@@ -27,34 +31,44 @@ def install(threshold: int) -> None:
 
 
 def _bound_logger(threshold: int) -> type[Any]:
-    """Return structlog's own class, except that ``log`` takes any number, as others' do."""
+    """Return structlog's class, except that ``log`` takes any number, as in standard logging."""
     import structlog
 
-    known: Any = structlog.make_filtering_bound_logger(threshold)
+    base: Any = structlog.make_filtering_bound_logger(threshold)
 
-    class BoundLogger(known):  # type: ignore[misc]
+    class BoundLogger(base):  # type: ignore[misc]
         def log(self, level: float, event: str, *args: Any, **keywords: Any) -> Any:
-            return known.log(self, LEVELS[level_from_number(level)], event, *args, **keywords)
+            return base.log(self, LEVELS[level_from_number(level)], event, *args, **keywords)
 
         async def alog(self, level: float, event: str, *args: Any, **keywords: Any) -> Any:
             number = LEVELS[level_from_number(level)]
-            return await known.alog(self, number, event, *args, **keywords)
+            return await base.alog(self, number, event, *args, **keywords)
 
     return BoundLogger
 
 
 def processor(_logger: object, method: str, event: MutableMapping[str, Any]) -> NoReturn:
-    """Write an event and end its way through the processors.
+    """Write an event of structlog; put this last in the list of processors.
+
+    Args:
+        _logger: The wrapped logger, which is not used.
+        method: The method that was called, such as ``info``.
+        event: The event with all that is bound to it.
 
     Raises:
-        structlog.DropEvent: Always; structlog takes it as: nothing left to do.
+        structlog.DropEvent: Always: there is nothing left for structlog to do.
+
+    Example:
+        ```python
+        structlog.configure(processors=[structlog.contextvars.merge_contextvars, processor])
+        ```
     """
     from structlog import DropEvent
 
     try:
         _write(method, dict(event))
-    except Exception as failure:  # noqa: BLE001 - logging never fails its caller
-        pipeline.tell_failure(failure)
+    except Exception as failure:
+        pipeline.log_failure(failure)
     raise DropEvent
 
 
@@ -70,7 +84,7 @@ def _write(method: str, event: dict[str, Any]) -> None:
     pipeline.write(level, message, render.tag_json(tag), None, event)
 
 
-def _level(named: object) -> Level:
-    if isinstance(named, int):
-        return level_from_number(named)
-    return level_from_name(str(named)) or "info"
+def _level(name_or_number: object) -> Level:
+    if isinstance(name_or_number, int):
+        return level_from_number(name_or_number)
+    return level_from_name(str(name_or_number)) or "info"
