@@ -1,4 +1,4 @@
-"""A rollout of gateways: what is under way on SIGTERM is answered in full, by the real command."""
+"""A rolling update of gateways: the real command answers open requests after SIGTERM."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(90)
 
 @dataclass
 class Draining:
-    """A gateway's process, and what talks to it."""
+    """A gateway process, its store and a client."""
 
     part: Part
     store: RedisStore
@@ -35,11 +35,11 @@ class Draining:
         body = {"room_url": f"https://rooms.example/{session_id}", "sessionId": session_id}
         return await ask(self.client, "POST", f"{self.part.url}/join?wait={wait}", body)
 
-    async def known(self, session_id: str) -> None:
+    async def accepted(self, session_id: str) -> None:
         """Wait until a join is accepted."""
         await until(lambda: "join.accepted" in self.part.events(session_id))
 
-    async def takes_no_more(self) -> None:
+    async def accepts_no_connection(self) -> None:
         """Wait until new connections are refused."""
 
         async def refused() -> bool:
@@ -69,10 +69,12 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Draining]:
         processes.stop()
 
 
-async def test_requests_are_finished(gateway: Draining, stand_in: StandIn) -> None:
-    """A join that waits, a leave that waits, and a stream: all are answered, then it exits 0.
+async def test_open_requests_are_completed_before_the_gateway_stops(
+    gateway: Draining, stand_in: StandIn
+) -> None:
+    """A waiting join, a waiting leave and an event stream complete, and the exit status is 0.
 
-    SIGTERM again and again changes nothing.
+    Repeated SIGTERM changes nothing.
     """
     await gateway.join("left")
     await gateway.run("left", stand_in.url)
@@ -82,13 +84,13 @@ async def test_requests_are_finished(gateway: Draining, stand_in: StandIn) -> No
     )
     await until(lambda: stand_in.asked)
     joining = asyncio.create_task(gateway.join("joined", wait=60))
-    await gateway.known("joined")
+    await gateway.accepted("joined")
     url = f"{gateway.part.url}/sessions/joined/events"
     async with gateway.client.get(url) as stream:
         first = await stream.content.readuntil(b"\n\n")
         stopping = asyncio.create_task(asyncio.to_thread(gateway.part.stop))
-        assert await stream.content.read() == b""  # ends, and is not cut off
-    await gateway.takes_no_more()
+        assert await stream.content.read() == b""  # it ends properly, without a connection error
+    await gateway.accepts_no_connection()
     for _ in range(3):
         gateway.part.signal(signal.SIGTERM)  # as kubelets and supervisors do
     assert json.loads(first.partition(b"data: ")[2])["status"] == "queued"
@@ -102,10 +104,10 @@ async def test_requests_are_finished(gateway: Draining, stand_in: StandIn) -> No
     assert await stopping == 0
 
 
-async def test_waits_are_bounded(gateway: Draining) -> None:
-    """A join that would wait for longer than the grace is answered with what is there by then."""
+async def test_join_that_waits_longer_than_the_grace_period_is_answered(gateway: Draining) -> None:
+    """The response has the session's state at that time."""
     joining = asyncio.create_task(gateway.join("long", wait=60))
-    await gateway.known("long")
+    await gateway.accepted("long")
     assert await asyncio.to_thread(gateway.part.stop) == 0
     status, answer = await joining
     assert (status, answer["status"], answer["reused"]) == (202, "queued", False)

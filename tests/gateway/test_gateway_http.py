@@ -1,13 +1,15 @@
-"""The gateway's calls, over real HTTP and a real store."""
+"""The gateway's routes, over real HTTP and with a real store."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import pytest
+from fastapi import FastAPI
 
 from cordboard import emit
 from cordboard.contract.credential import runner_credential
@@ -22,8 +24,9 @@ SECRET = "s3cret"
 
 @dataclass
 class Gateway:
-    """A gateway that is served, and a client that has its secret."""
+    """A served gateway, and a client with its secret."""
 
+    url: str
     client: aiohttp.ClientSession
     store: RedisStore
 
@@ -44,19 +47,27 @@ class Gateway:
         await self.store.confirm_running(session_id, epoch, Holder("r1", url, "warm", 42))
 
 
-@pytest.fixture
-async def gateway(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
-    monkeypatch.setenv(CONTROL_SECRET, SECRET)
-    app = create_app(Settings(queue_max=5), store)
+SETTINGS = Settings(queue_max=5)
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, store: RedisStore) -> AsyncIterator[Gateway]:
     async with served(app) as url:
         headers = {"Authorization": f"Bearer {SECRET}"}
         async with aiohttp.ClientSession(url, headers=headers) as client:
-            yield Gateway(client, store)
+            yield Gateway(url, client, store)
+
+
+@pytest.fixture
+async def gateway(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+    async with serving(create_app(SETTINGS, store), store) as running:
+        yield running
 
 
 class TestJoin:
-    async def test_new(self, gateway: Gateway) -> None:
-        """A new session: 202, with the id byte for byte in body and header."""
+    async def test_join_in_free_room_returns_a_new_session(self, gateway: Gateway) -> None:
+        """202, with the id unchanged in the body and the header."""
         status, body, headers = await gateway.join(sessionId="Call~7:@x", room_url="webrtc:demo/")
         assert status == 202
         assert body["sessionId"] == headers["X-Session-Id"] == "Call~7:@x"
@@ -64,21 +75,23 @@ class TestJoin:
         assert (body["status"], body["reused"], body["epoch"]) == ("queued", False, 1)
         assert body["createdAt"].endswith("Z")
 
-    async def test_same_session(self, gateway: Gateway) -> None:
-        """The same id again: 200, the same session."""
+    async def test_join_with_the_id_of_a_live_session_returns_it(self, gateway: Gateway) -> None:
+        """A repeated join is answered with 200."""
         await gateway.join(sessionId="a")
         status, body, _ = await gateway.join(sessionId="a")
         assert (status, body["sessionId"], body["reused"]) == (200, "a", True)
         assert "requestedSessionId" not in body
 
-    async def test_busy_room(self, gateway: Gateway) -> None:
-        """A busy room: 200 with the holder's id, and the caller's beside it."""
+    async def test_join_in_busy_room_returns_the_holder(self, gateway: Gateway) -> None:
+        """200 with the holder's id, and the requested id as ``requestedSessionId``."""
         await gateway.join(sessionId="a")
         status, body, _ = await gateway.join(sessionId="b")
         assert (status, body["sessionId"], body["requestedSessionId"]) == (200, "a", "b")
 
-    async def test_in_use(self, gateway: Gateway) -> None:
-        """An id live in another room: 409 session_in_use."""
+    async def test_join_with_an_id_that_is_live_in_another_room_is_session_in_use(
+        self, gateway: Gateway
+    ) -> None:
+        """409, with the id in the header."""
         await gateway.join(sessionId="a")
         status, body, headers = await gateway.join(sessionId="a", room_url="webrtc:else")
         assert (status, body["code"]) == (409, "session_in_use")
@@ -86,8 +99,10 @@ class TestJoin:
         assert headers["X-Session-Id"] == "a"
 
     @pytest.mark.parametrize("absent", [{}, {"sessionId": ""}, {"sessionId": None}])
-    async def test_made_id(self, gateway: Gateway, absent: dict[str, Any]) -> None:
-        """An absent or empty id is made once, with a warning."""
+    async def test_join_without_an_id_gets_one(
+        self, gateway: Gateway, absent: dict[str, Any]
+    ) -> None:
+        """An absent or empty id is replaced by a new one, with one warning."""
         with emit.capture() as records:
             _, body, _ = await gateway.join(**absent)
         assert len(body["sessionId"]) == 36
@@ -106,8 +121,10 @@ class TestJoin:
             ({"body": []}, "body"),
         ],
     )
-    async def test_malformed(self, gateway: Gateway, over: dict[str, Any], field: str) -> None:
-        """What does not fit its grammar: 422 that names the field, and nothing is kept."""
+    async def test_malformed_join_is_422_and_names_the_field(
+        self, gateway: Gateway, over: dict[str, Any], field: str
+    ) -> None:
+        """Nothing is stored."""
         status, body, headers = await gateway.join(**over)
         assert status == 422
         assert headers["Content-Type"] == "application/problem+json"
@@ -115,14 +132,14 @@ class TestJoin:
         assert "Value error" not in body["detail"]
         assert (await gateway.store.sessions())[0] == []
 
-    async def test_no_json(self, gateway: Gateway) -> None:
-        """A body that is no JSON: 422."""
+    async def test_body_that_is_not_json_is_422(self, gateway: Gateway) -> None:
+        """A truncated JSON document is refused."""
         headers = {"Content-Type": "application/json"}
         async with gateway.client.post("/join", data=b"{", headers=headers) as answer:
             assert answer.status == 422
 
-    async def test_too_large(self, gateway: Gateway) -> None:
-        """A body over 64 KiB: 413, declared or streamed."""
+    async def test_body_over_the_limit_is_413(self, gateway: Gateway) -> None:
+        """Whether its length is declared or not."""
 
         async def stream() -> AsyncIterator[bytes]:
             for _ in range(70):
@@ -133,8 +150,8 @@ class TestJoin:
         async with gateway.client.post("/join", data=stream()) as answer:
             assert answer.status == 413
 
-    async def test_queue_full(self, gateway: Gateway) -> None:
-        """A full queue: 429 with Retry-After."""
+    async def test_join_with_a_full_queue_is_429_with_retry_after(self, gateway: Gateway) -> None:
+        """An empty wait gives the shortest ``Retry-After``."""
         for i in range(5):
             await gateway.join(sessionId=f"s{i}", room_url=f"webrtc:{i}")
         status, body, headers = await gateway.join(sessionId="more", room_url="webrtc:more")
@@ -142,8 +159,10 @@ class TestJoin:
         assert int(headers["Retry-After"]) == 1
 
     @pytest.mark.parametrize(("waited_s", "retry_s"), [(0, 1), (21, 11), (3600, 60)])
-    async def test_says_when(self, gateway: Gateway, waited_s: int, retry_s: int) -> None:
-        """Retry-After is half of what the oldest join has waited, within 1 to 60 s."""
+    async def test_retry_after_is_half_the_wait_of_the_oldest_join(
+        self, gateway: Gateway, waited_s: int, retry_s: int
+    ) -> None:
+        """It is between 1 and 60 s."""
         store = gateway.store
         at_ms = await store._now_ms() - waited_s * 1000
         for i in range(5):
@@ -153,15 +172,15 @@ class TestJoin:
         # The clock may go on to the next second meanwhile.
         assert int(headers["Retry-After"]) in {retry_s, min(retry_s + 1, 60)}
 
-    async def test_other_fields_go_to_the_bot(self, gateway: Gateway) -> None:
-        """Any other top-level field reaches the bot inside body."""
+    async def test_other_fields_of_a_join_reach_the_bot(self, gateway: Gateway) -> None:
+        """Other top-level fields are added to ``body``."""
         await gateway.join(sessionId="a", lang="cy", body={"x": 1}, sessionUserName="Ada Łovelace")
         launch = await gateway.store.launch_record("a", 1)
         assert launch.body == {"lang": "cy", "x": 1}
         assert launch.user_name == "Ada Łovelace"
 
-    async def test_wait(self, gateway: Gateway) -> None:
-        """?wait answers when the session runs."""
+    async def test_join_with_wait_is_answered_when_the_session_runs(self, gateway: Gateway) -> None:
+        """The status in the response is ``running``."""
         waiting = asyncio.create_task(
             gateway.ask("POST", "/join?wait=10", {"room_url": "webrtc:w", "sessionId": "w"})
         )
@@ -170,13 +189,13 @@ class TestJoin:
         _, body, _ = await waiting
         assert body["status"] == "running"
 
-    async def test_alias(self, gateway: Gateway) -> None:
-        """/start is another name of /join."""
+    async def test_start_is_an_alias_of_join(self, gateway: Gateway) -> None:
+        """``POST /start`` accepts a join."""
         status, _, _ = await gateway.ask("POST", "/start", {"room_url": "webrtc:demo"})
         assert status == 202
 
-    async def test_events(self, gateway: Gateway) -> None:
-        """The join's events are logged once each, with the session's id and user."""
+    async def test_events_of_joins_are_logged_with_the_session(self, gateway: Gateway) -> None:
+        """Each join logs one event when it arrives and one with its result."""
         with emit.capture() as records:
             await gateway.join(sessionId="a", sessionUserId="u-1", sessionUserName="Ada")
             await gateway.join(sessionId="a")
@@ -207,25 +226,25 @@ class TestAuthentication:
             ({"Authorization": "Bearer previous"}, 202),
         ],
     )
-    async def test_secret(
+    async def test_current_and_previous_secret_are_accepted(
         self,
         gateway: Gateway,
         monkeypatch: pytest.MonkeyPatch,
         headers: dict[str, str],
         status: int,
     ) -> None:
-        """The current and the previous secret open, nothing else; reloaded without restart."""
+        """Nothing else is; a new previous secret counts without a restart."""
         monkeypatch.setenv(CONTROL_SECRET_PREV, "previous")
         async with (
-            aiohttp.ClientSession(gateway.client._base_url) as client,
+            aiohttp.ClientSession(gateway.url) as client,
             client.post("/join", json={"room_url": "webrtc:demo"}, headers=headers) as answer,
         ):
             assert answer.status == status
 
-    async def test_before_the_body(self, gateway: Gateway) -> None:
-        """A caller without the secret is refused before the body is looked at."""
+    async def test_secret_is_checked_before_the_body(self, gateway: Gateway) -> None:
+        """A caller without the secret gets 401 even if its body is malformed."""
         async with (
-            aiohttp.ClientSession(gateway.client._base_url) as client,
+            aiohttp.ClientSession(gateway.url) as client,
             client.post("/join", data=b"{") as answer,
         ):
             assert answer.status == 401
@@ -233,18 +252,20 @@ class TestAuthentication:
     @pytest.mark.parametrize(
         ("path", "status"), [("/healthz", 200), ("/readyz", 200), ("/metrics", 401)]
     )
-    async def test_health_is_open(self, gateway: Gateway, path: str, status: int) -> None:
-        """Health needs no secret; the rest does."""
+    async def test_health_checks_need_no_secret(
+        self, gateway: Gateway, path: str, status: int
+    ) -> None:
+        """Metrics need it."""
         async with (
-            aiohttp.ClientSession(gateway.client._base_url) as client,
+            aiohttp.ClientSession(gateway.url) as client,
             client.get(path) as answer,
         ):
             assert answer.status == status
 
 
 class TestLeave:
-    async def test_queued(self, gateway: Gateway) -> None:
-        """A queued session is cancelled at once."""
+    async def test_leave_cancels_a_queued_session(self, gateway: Gateway) -> None:
+        """It is final at once."""
         await gateway.join(sessionId="a")
         status, body, _ = await gateway.ask("POST", "/leave", {"sessionId": "a"})
         assert (status, body) == (
@@ -252,26 +273,28 @@ class TestLeave:
             {"sessionId": "a", "room_url": "webrtc:demo", "status": "cancelled"},
         )
 
-    async def test_absent(self, gateway: Gateway) -> None:
-        """Nothing to end: 200 absent."""
+    async def test_leave_of_an_unknown_session_is_absent(self, gateway: Gateway) -> None:
+        """200: nothing is left to end."""
         status, body, _ = await gateway.ask("POST", "/leave", {"sessionId": "never"})
         assert (status, body["status"]) == (200, "absent")
 
-    async def test_not_holder(self, gateway: Gateway) -> None:
-        """Another's room: 409 not_holder."""
+    async def test_leave_of_a_room_of_another_session_is_not_holder(self, gateway: Gateway) -> None:
+        """409."""
         await gateway.join(sessionId="a")
         status, body, _ = await gateway.ask(
             "POST", "/leave", {"sessionId": "b", "room_url": "webrtc:demo"}
         )
         assert (status, body["code"]) == (409, "not_holder")
 
-    async def test_neither(self, gateway: Gateway) -> None:
-        """Neither id nor force: 422."""
+    async def test_leave_without_an_id_needs_force(self, gateway: Gateway) -> None:
+        """422 with a room alone."""
         status, _, _ = await gateway.ask("POST", "/leave", {"room_url": "webrtc:demo"})
         assert status == 422
 
-    async def test_confirmed(self, gateway: Gateway, stand_in: StandIn) -> None:
-        """A running bot: the runner is asked, and the answer comes when the session has ended."""
+    async def test_leave_is_answered_when_the_session_has_ended(
+        self, gateway: Gateway, stand_in: StandIn
+    ) -> None:
+        """The runner is asked to stop the bot, with the session's id and a credential for its address."""
         await gateway.join(sessionId="a")
         await gateway.run("a", 1, stand_in.url)
         stand_in.answers["/leave"] = (200, {})
@@ -288,8 +311,10 @@ class TestLeave:
         status, body, _ = await leaving
         assert (status, body["status"]) == (200, "ended")
 
-    async def test_join_after_leave(self, gateway: Gateway, stand_in: StandIn) -> None:
-        """A join that meets a bot which is about to leave waits for that, and gets a new one."""
+    async def test_join_waits_until_a_leaving_bot_is_gone(
+        self, gateway: Gateway, stand_in: StandIn
+    ) -> None:
+        """It then gets a new session with the next epoch."""
         await gateway.join(sessionId="a")
         await gateway.run("a", 1, stand_in.url)
         stand_in.answers["/leave"] = (200, {})
@@ -303,18 +328,21 @@ class TestLeave:
         assert (status, body["sessionId"], body["epoch"]) == (202, "b", 2)
         await leaving
 
-    async def test_unconfirmed(self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A bot that does not confirm in time: 202 stopping."""
-        monkeypatch.setattr("cordboard.gateway.routes.LEAVE_CONFIRM_S", 0.2)
-        await gateway.join(sessionId="a")
-        await gateway.run("a", 1, "http://127.0.0.1:9")
-        status, body, _ = await gateway.ask("POST", "/leave", {"sessionId": "a"})
+    async def test_leave_that_is_not_confirmed_in_time_is_stopping(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """202, and the session is still live."""
+        monkeypatch.setenv(CONTROL_SECRET, SECRET)
+        async with serving(create_app(SETTINGS, store, leave_timeout_s=0.2), store) as gateway:
+            await gateway.join(sessionId="a")
+            await gateway.run("a", 1, "http://127.0.0.1:9")
+            status, body, _ = await gateway.ask("POST", "/leave", {"sessionId": "a"})
         assert (status, body["status"]) == (202, "stopping")
 
 
-class TestLooking:
-    async def test_record(self, gateway: Gateway) -> None:
-        """A session's record has its stages, and no absent value."""
+class TestSessions:
+    async def test_record_has_its_stages_and_no_absent_value(self, gateway: Gateway) -> None:
+        """Nor does it have the room's token."""
         await gateway.join(sessionId="a", sessionUserName="Ada", token="hush")
         await gateway.run("a", 1)
         status, body, _ = await gateway.ask("GET", "/sessions/a")
@@ -327,13 +355,13 @@ class TestLooking:
     @pytest.mark.parametrize(
         "path", ["/sessions/never", "/sessions/%20bad", "/sessions/never/events"]
     )
-    async def test_unknown(self, gateway: Gateway, path: str) -> None:
-        """An unknown session: 404."""
+    async def test_unknown_session_is_404(self, gateway: Gateway, path: str) -> None:
+        """A malformed id is unknown, too."""
         status, body, _ = await gateway.ask("GET", path)
         assert (status, body["code"]) == (404, "not_found")
 
-    async def test_list(self, gateway: Gateway) -> None:
-        """Sessions are listed newest first, filtered and paged."""
+    async def test_sessions_are_listed_newest_first(self, gateway: Gateway) -> None:
+        """The list has pages and filters."""
         for i in range(3):
             await gateway.join(sessionId=f"s{i}", room_url=f"webrtc:{i}")
             await asyncio.sleep(0.002)
@@ -345,13 +373,13 @@ class TestLooking:
         assert [item["sessionId"] for item in found["sessions"]] == ["s1"]
 
     @pytest.mark.parametrize("query", ["state=odd", "limit=0", "cursor=odd", "room_url=odd"])
-    async def test_list_malformed(self, gateway: Gateway, query: str) -> None:
-        """A query that does not fit: 422."""
+    async def test_malformed_query_is_422(self, gateway: Gateway, query: str) -> None:
+        """Each parameter is checked."""
         status, _, _ = await gateway.ask("GET", f"/sessions?{query}")
         assert status == 422
 
-    async def test_events(self, gateway: Gateway) -> None:
-        """The stream tells every change of state and ends with the terminal one."""
+    async def test_event_stream_has_every_state_change(self, gateway: Gateway) -> None:
+        """The stream has every state change and ends with the final state."""
         await gateway.join(sessionId="a")
         async with gateway.client.get("/sessions/a/events") as answer:
             assert answer.content_type == "text/event-stream"
@@ -365,8 +393,8 @@ class TestLooking:
         assert [item["status"] for item in told] == ["queued", "starting", "running", "ended"]
         assert told[-1]["reason"] == "left"
 
-    async def test_pages(self, gateway: Gateway) -> None:
-        """The API pages name every call."""
+    async def test_openapi_document_has_every_route(self, gateway: Gateway) -> None:
+        """It describes the gateway to programs; parameters of the code are left out."""
         _, api, _ = await gateway.ask("GET", "/openapi.json")
         assert {
             "/join",
@@ -375,11 +403,14 @@ class TestLooking:
             "/sessions/{session_id}",
             "/sessions/{session_id}/offer",
         } <= set(api["paths"])
+        assert "Args:" not in json.dumps(api)
 
 
 class TestOffer:
-    async def test_relayed(self, gateway: Gateway, stand_in: StandIn) -> None:
-        """Offer and candidates go to the runner that holds the session; its answer comes back."""
+    async def test_offer_and_candidates_are_relayed_to_the_runner(
+        self, gateway: Gateway, stand_in: StandIn
+    ) -> None:
+        """The runner's response is returned."""
         await gateway.join(sessionId="a")
         await gateway.run("a", 1, stand_in.url)
         stand_in.answers["/offer"] = (200, {"sdp": "answer", "type": "answer", "pc_id": "p"})
@@ -394,15 +425,15 @@ class TestOffer:
         ]
         assert stand_in.asked[0][2] == {"sdp": "x", "type": "offer"}
 
-    async def test_not_running(self, gateway: Gateway) -> None:
-        """Before the bot runs: 409, with what to do."""
+    async def test_offer_before_the_session_runs_is_409(self, gateway: Gateway) -> None:
+        """The hint says how to wait."""
         await gateway.join(sessionId="a")
         status, body, _ = await gateway.ask("POST", "/sessions/a/offer", {})
-        assert status == 409
-        assert "wait" in body["hint"]
+        assert (status, body["code"]) == (409, "conflict")
+        assert body["hint"]
 
-    async def test_unreachable(self, gateway: Gateway) -> None:
-        """A runner that cannot be reached: 502, in our words and without its address."""
+    async def test_offer_to_an_unreachable_runner_is_502(self, gateway: Gateway) -> None:
+        """The error does not contain the runner's address."""
         await gateway.join(sessionId="a")
         await gateway.run("a", 1, "http://127.0.0.1:9")
         status, body, _ = await gateway.ask("POST", "/sessions/a/offer", {})
@@ -410,10 +441,10 @@ class TestOffer:
         assert "127.0.0.1" not in str(body)
 
     @pytest.mark.parametrize("answer", [(401, {}), (403, {}), (302, {})])
-    async def test_answers_of_no_runner(
+    async def test_response_that_is_not_a_runners_is_502(
         self, gateway: Gateway, stand_in: StandIn, answer: tuple[int, Any]
     ) -> None:
-        """A runner that does not know us, or is none: 502; the caller is not told to sign in."""
+        """A 401 or a redirect from the runner's address is not passed on to the caller."""
         await gateway.join(sessionId="a")
         await gateway.run("a", 1, stand_in.url)
         stand_in.answers["/offer"] = answer
@@ -421,8 +452,8 @@ class TestOffer:
         assert (status, body["code"]) == (502, "runner_unreachable")
 
 
-async def test_redis_away() -> None:
-    """Without Redis: joins get 503 with Retry-After, health goes on, readiness does not."""
+async def test_without_redis_joins_are_503_and_health_checks_pass() -> None:
+    """Joins get ``Retry-After``; readiness fails, liveness does not."""
     from cordboard.store import open_store
 
     async with (

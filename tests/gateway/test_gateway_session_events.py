@@ -1,4 +1,4 @@
-"""How many streams of events one gateway has open."""
+"""The limits on open event streams."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests_support import served, until
 
 @pytest.fixture
 async def gateway(store: RedisStore) -> AsyncIterator[aiohttp.ClientSession]:
-    """A gateway of three streams, two of a session; with the sessions a and b."""
+    """A gateway with at most three streams, two per session, and the sessions a and b."""
     for name in "ab":
         launch = Launch(session_id=name, room_url=f"webrtc:{name}", epoch=1)
         await store.accept(launch, queue_max=9)
@@ -23,8 +23,8 @@ async def gateway(store: RedisStore) -> AsyncIterator[aiohttp.ClientSession]:
         yield client
 
 
-async def test_streams_are_bounded(gateway: aiohttp.ClientSession) -> None:
-    """By session and by gateway: 429 with Retry-After; a stream that ends makes room for another."""
+async def test_event_streams_over_a_limit_are_429(gateway: aiohttp.ClientSession) -> None:
+    """The limits are by session and by gateway; a stream that ends makes room for another."""
 
     async def status(name: str) -> int:
         async with gateway.get(f"/sessions/{name}/events") as answer:
@@ -46,8 +46,8 @@ async def test_streams_are_bounded(gateway: aiohttp.ClientSession) -> None:
         await until(is_open)
 
 
-async def test_ended_streams_are_forgotten(gateway: aiohttp.ClientSession) -> None:
-    """Streams that were cut off leave no trace, however many there were."""
+async def test_closed_streams_do_not_count(gateway: aiohttp.ClientSession) -> None:
+    """Streams that the client closed free their places."""
     for _ in range(12):
         answer = await gateway.get("/sessions/a/events")
         answer.close()

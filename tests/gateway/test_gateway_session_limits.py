@@ -1,4 +1,4 @@
-"""One caller does not take all: bounds on live sessions by person, tenant and address."""
+"""Limits on live sessions by user, tenant and address."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from cordboard.contract.errors import SettingsError, StoreUnavailableError
 from cordboard.contract.operator_name import cold_suffix
 from cordboard.environment import CONTROL_SECRET
 from cordboard.gateway.app import create_app
-from cordboard.gateway.session_limits import ADDRESS_HEADER, SessionLimits, hashed, share
+from cordboard.gateway.session_limits import ADDRESS_HEADER, SessionLimits, hash_address, share
 from cordboard.settings import Settings, load
 from cordboard.store import RedisStore, Registration
 from tests_support import served, until
@@ -38,7 +38,7 @@ class Gateway:
             return answer.status, found
 
     async def start(self, number: int) -> None:
-        """Hand a join over to the runner, if a slot is free."""
+        """Hand over a join to the runner, if a slot is free."""
         await self.store.assign(f"s{number}", 1)
 
 
@@ -51,7 +51,7 @@ def settings() -> Settings:
 async def gateway(
     store: RedisStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Gateway]:
-    """A gateway over a plane with one runner of four slots."""
+    """A gateway with one runner of four slots."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     await store.register(Registration("r1", "http://127.0.0.1:9", capacity=SLOTS))
     async with served(create_app(settings, store)) as url:
@@ -61,13 +61,15 @@ async def gateway(
 
 
 @pytest.mark.parametrize("starts", [True, False], ids=["running", "waiting"])
-@pytest.mark.parametrize("made_up", [True, False], ids=["many names", "one person"])
-async def test_the_last_slot_is_for_others(gateway: Gateway, starts: bool, made_up: bool) -> None:
-    """One address, whatever names it makes up, and one person, wherever, leave a slot to others."""
+@pytest.mark.parametrize("by_address", [True, False], ids=["one address", "one user"])
+async def test_last_slot_is_left_to_others(
+    gateway: Gateway, starts: bool, by_address: bool
+) -> None:
+    """One address with many users, and one user at many addresses, leave a slot to others."""
     taken = 0
     for number in range(8):
-        user = f"u-{number}" if made_up else "u-ada"
-        address = HERE if made_up else f"192.0.2.{number}"
+        user = f"u-{number}" if by_address else "u-ada"
+        address = HERE if by_address else f"192.0.2.{number}"
         status, body = await gateway.join(number, address, sessionUserId=user)
         if status == 202:
             taken += 1
@@ -83,10 +85,10 @@ async def test_the_last_slot_is_for_others(gateway: Gateway, starts: bool, made_
     assert (await gateway.store.session("s9")).runner_id == "r1"
 
 
-async def test_cold_runners_are_slots_too(gateway: Gateway) -> None:
-    """Where an operator starts cold runners, an office behind one address gets more than warm slots."""
+async def test_cold_runners_count_as_slots(gateway: Gateway) -> None:
+    """With cold runners, an office behind one address gets more than the warm slots."""
     operator = "op-1" + cold_suffix(4, None)
-    await gateway.store.read_entries(operator, count=1, block_ms=1)  # makes the group
+    await gateway.store.read_entries(operator, count=1, block_ms=1)  # creates the consumer group
     await gateway.store.announce(operator)
     taken = [
         (await gateway.join(number, HERE, sessionUserId=f"u-{number}"))[0] for number in range(9)
@@ -95,48 +97,50 @@ async def test_cold_runners_are_slots_too(gateway: Gateway) -> None:
     assert (await gateway.join(9, ELSEWHERE, sessionUserId="u-bob"))[0] == 202
 
 
-class Silent:
-    """A store that does not answer until it is told to fail."""
+class SilentStore:
+    """A store that does not answer until `fails` is set."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.reads = 0
         self.fails = asyncio.Event()
 
     async def warm_slots(self) -> int:
-        self.asked += 1
+        self.reads += 1
         await self.fails.wait()
         raise StoreUnavailableError("away")
 
 
-async def test_joins_wait_together_for_a_silent_store() -> None:
-    """While Redis is silent each join waits once for it to fail, and not behind all the others."""
-    store: Any = Silent()
-    bounds = SessionLimits(Settings(), store)
-    joins = [asyncio.create_task(bounds.of(HERE)) for _ in range(20)]
+async def test_joins_share_one_read_of_the_slots() -> None:
+    """While Redis is silent all joins wait for the same read, even if one of them is cancelled."""
+    store: Any = SilentStore()
+    limits = SessionLimits(Settings(), store)
+    joins = [asyncio.create_task(limits.of(HERE)) for _ in range(20)]
     await asyncio.sleep(0)
     joins[0].cancel()
-    await until(lambda: store.asked)
+    await until(lambda: store.reads)
     store.fails.set()
     ends = await asyncio.gather(*joins, return_exceptions=True)
     assert [type(end) for end in ends[1:]] == [StoreUnavailableError] * 19
-    assert store.asked == 1
+    assert store.reads == 1
     with pytest.raises(StoreUnavailableError):
-        await bounds.of(HERE)
-    assert store.asked == 2
+        await limits.of(HERE)
+    assert store.reads == 2
 
 
-async def test_an_end_makes_room(gateway: Gateway) -> None:
-    """Whoever is refused may join once a session of theirs has ended."""
+async def test_ended_session_frees_its_place(gateway: Gateway) -> None:
+    """A refused user may join after one of their sessions has ended."""
     for number in range(3):
         await gateway.join(number, sessionUserId="u-ada")
     assert (await gateway.join(3, sessionUserId="u-ada"))[0] == 429
-    assert (await gateway.join(1, sessionUserId="u-ada"))[0] == 200, "a reload is no new session"
+    assert (await gateway.join(1, sessionUserId="u-ada"))[0] == 200, (
+        "a repeated join is not a new session"
+    )
     await gateway.store.leave(session_id="s0")
     assert (await gateway.join(3, sessionUserId="u-ada"))[0] == 202
 
 
-async def test_a_trusted_caller_is_not_bound(gateway: Gateway) -> None:
-    """Who has the secret and speaks for itself is bound by its tenant's number alone: by default none."""
+async def test_trusted_caller_is_limited_by_tenant_only(gateway: Gateway) -> None:
+    """By default a tenant has no limit."""
     for number in range(8):
         assert (await gateway.join(number, None, sessionUserId="u", tenantId="t"))[0] == 202
 
@@ -146,8 +150,8 @@ class TestTenants:
     def settings(self) -> Settings:
         return Settings(sessions_per_tenant=2)
 
-    async def test_a_tenant_is_bound(self, gateway: Gateway) -> None:
-        """Through whichever door; another tenant is another."""
+    async def test_tenant_has_its_own_limit(self, gateway: Gateway) -> None:
+        """It counts joins of trusted callers and of public entrances together."""
         assert (await gateway.join(1, None, tenantId="t"))[0] == 202
         assert (await gateway.join(2, HERE, tenantId="t"))[0] == 202
         assert (await gateway.join(3, None, tenantId="t"))[0] == 429
@@ -155,8 +159,8 @@ class TestTenants:
         assert (await gateway.join(5, None))[0] == 202
 
 
-async def test_an_ended_id_of_another_user(gateway: Gateway) -> None:
-    """409, and its owner still reads the record."""
+async def test_id_of_another_users_ended_session_is_session_id_used(gateway: Gateway) -> None:
+    """409 without details of the other session; its owner can still read the record."""
     await gateway.join(1, sessionUserId="u-ada")
     await gateway.store.leave(session_id="s1")
     status, body = await gateway.join(2, sessionId="s1", sessionUserId="u-bob")
@@ -168,15 +172,15 @@ async def test_an_ended_id_of_another_user(gateway: Gateway) -> None:
     assert "webrtc:1" not in str(body)
 
 
-async def test_an_address_is_not_stored(gateway: Gateway) -> None:
-    """Redis gets a keyed hash of it; runners and records nothing."""
+async def test_redis_has_only_a_keyed_hash_of_an_address(gateway: Gateway) -> None:
+    """Neither the launch queue nor the record has the address."""
     await gateway.join(1)
     client, tag = gateway.store._client, gateway.store.keys.tag
     held = str([key async for key in client.scan_iter(f"*{{{tag}}}*")])
     held += str(await client.hgetall(gateway.store.keys.session("s1")))
     held += str(await client.xrange(gateway.store.keys.launches))
     assert HERE not in held
-    assert hashed(HERE, (SECRET,)) in held
+    assert hash_address(HERE, (SECRET,)) in held
 
 
 @pytest.mark.parametrize(
@@ -191,23 +195,23 @@ async def test_an_address_is_not_stored(gateway: Gateway) -> None:
         ("unix", "unix", True),
     ],
 )
-def test_one_subscriber_is_one(one: str, other: str, same: bool) -> None:
-    """An IPv4 address however it is written; a /64 of IPv6, of which a host may have all."""
-    assert (hashed(one, (SECRET,)) == hashed(other, (SECRET,))) is same
-    assert hashed(one, (SECRET,)) != hashed(one, ("another-secret",))
+def test_addresses_of_one_customer_have_one_hash(one: str, other: str, same: bool) -> None:
+    """An IPv4 address in any notation; all addresses of an IPv6 /64 network."""
+    assert (hash_address(one, (SECRET,)) == hash_address(other, (SECRET,))) is same
+    assert hash_address(one, (SECRET,)) != hash_address(one, ("another-secret",))
 
 
 @pytest.mark.parametrize(
-    ("most", "slots", "expected"),
+    ("limit", "slots", "expected"),
     [(3, 0, 3), (3, 4, 3), (20, 4, 3), (3, 2, 1), (3, 1, 1), (0, 4, 0), (20, 99, 20)],
 )
-def test_the_share(most: int, slots: int, expected: int) -> None:
-    """As set, but one less than all slots; 0 stays no bound."""
-    assert share(most, slots) == expected
+def test_share_leaves_one_slot(limit: int, slots: int, expected: int) -> None:
+    """The limit of the settings, but less than all slots; 0 is no limit."""
+    assert share(limit, slots) == expected
 
 
-def test_a_bound_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0 is a value of a bound, and of no other number."""
+def test_zero_disables_a_session_limit_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other numbers must be above 0."""
     monkeypatch.setenv("CORDBOARD_SESSIONS_PER_USER", "0")
     assert load().sessions_per_user == 0
     monkeypatch.setenv("CORDBOARD_QUEUE_MAX", "0")

@@ -1,4 +1,4 @@
-"""`cordboard sessions` with a gateway: found by name as well as by id, and by time."""
+"""``cordboard sessions`` with a gateway: by user and by time."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ SECRET = "a secret of sixteen"
 
 @pytest.fixture
 async def url(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """A gateway with four sessions: two of Ada, one of Eve, one of nobody."""
+    """A gateway with four sessions: two of Ada, one of Eve, one without a user."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     headers = {"Authorization": f"Bearer {SECRET}"}
     people = [("u-1", "Ada"), ("u-2", "Eve"), ("u-1", "Ada"), (None, None)]
@@ -51,8 +51,8 @@ async def listed(url: str, folder: Path, *words: str) -> list[str]:
     return [json.loads(line)["sessionId"] for line in found.splitlines() if line]
 
 
-async def test_a_user_is_found_by_name_and_by_id(url: str, tmp_path: Path) -> None:
-    """`--user` takes what `--local` takes: an id or a name, spelt as they are."""
+async def test_user_option_takes_a_name_or_an_id(url: str, tmp_path: Path) -> None:
+    """As with ``--local``; upper and lower case differ."""
     assert await listed(url, tmp_path, "--user", "Ada") == ["s2", "s0"]
     assert await listed(url, tmp_path, "--user", "u-1") == ["s2", "s0"]
     assert await listed(url, tmp_path, "--user", "Ada", "--limit", "1") == ["s2"]
@@ -60,8 +60,8 @@ async def test_a_user_is_found_by_name_and_by_id(url: str, tmp_path: Path) -> No
     assert await listed(url, tmp_path) == ["s3", "s2", "s1", "s0"]
 
 
-async def test_sessions_of_a_window(url: str, tmp_path: Path) -> None:
-    """A session is shown where it was there at some time of the window."""
+async def test_window_has_the_sessions_that_were_live_in_it(url: str, tmp_path: Path) -> None:
+    """A session belongs to a window if it was live at some time in it."""
     now = datetime.now(UTC)
     later, earlier = ((now + timedelta(hours=by)).isoformat() for by in (1, -1))
     everything = ["s3", "s2", "s1", "s0"]
@@ -72,11 +72,11 @@ async def test_sessions_of_a_window(url: str, tmp_path: Path) -> None:
     assert await listed(url, tmp_path, "--until", earlier) == []
 
 
-def test_all_pages_are_looked_through() -> None:
-    """A name is found wherever it stands."""
+def test_all_pages_are_searched() -> None:
+    """A session on the last page is found."""
 
-    class Asked:
-        """A gateway of two pages."""
+    class Pages:
+        """A gateway with four pages."""
 
         def get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
             assert path == "/sessions"
@@ -90,5 +90,5 @@ def test_all_pages_are_looked_through() -> None:
                 "nextCursor": str(number + 1) if number < 3 else None,
             }
 
-    found = sessions._all(Asked(), {})  # type: ignore[arg-type]  # as much as is asked for
+    found = sessions._all(Pages(), {})  # type: ignore[arg-type]  # only `get` is called
     assert [item["sessionId"] for item in found] == ["p0", "p1", "p2", "p3"]

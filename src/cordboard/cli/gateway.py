@@ -31,15 +31,15 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.emit import configure
     from cordboard.gateway.app import GRACE_S, create_app, drain
     from cordboard.settings import load
-    from cordboard.web import auth, serve, shared_settings
+    from cordboard.web import auth, serve, settings_check
 
     configure(service="gateway", session_from_environment=False)
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
-    shared_settings.compare_before_serving(settings, "gateway")
+    settings_check.compare_before_serving(settings, "gateway")
     app = create_app(
         settings,
-        shared_settings.open_shared_store(settings),
+        settings_check.open_shared_store(settings),
         local=auth.is_local(args.host),
     )
     certificate = _tls_options.certificate(args, settings)

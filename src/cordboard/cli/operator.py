@@ -60,16 +60,16 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.emit import configure
     from cordboard.operator.app import create_app
     from cordboard.settings import load
-    from cordboard.web import auth, serve, shared_settings
+    from cordboard.web import auth, serve, settings_check
 
     configure(service="operator", session_from_environment=False)
     settings = load(args.config)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
-    shared_settings.compare_before_serving(settings, "operator")
+    settings_check.compare_before_serving(settings, "operator")
     launcher = _launcher(args, settings)
     app = create_app(
         settings,
-        shared_settings.open_shared_store(settings),
+        settings_check.open_shared_store(settings),
         launcher,
         local=auth.is_local(args.host),
     )

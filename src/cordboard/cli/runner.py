@@ -102,7 +102,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     from cordboard.context.carrier import extract_environment
     from cordboard.runner.app import create_app
     from cordboard.runner.single_session import check_context
-    from cordboard.web import auth, serve, shared_settings
+    from cordboard.web import auth, serve, settings_check
     from cordboard.web.advertised_url import advertised_url
 
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
@@ -110,7 +110,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     if args.once:
         check_context(context)
     certificate = _tls_options.certificate(args, settings)
-    shared_settings.compare_before_serving(settings, "runner")
+    settings_check.compare_before_serving(settings, "runner")
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None
     url = _checked(args.url) or advertised_url(args.host, port, tls=tls)
@@ -138,7 +138,7 @@ def _runner(
     from cordboard.runner.registry import Registry
     from cordboard.store import JoinLimits
     from cordboard.web import auth
-    from cordboard.web.shared_settings import open_shared_store
+    from cordboard.web.settings_check import open_shared_store
 
     name = runner_identity() or socket.gethostname()
     store = open_shared_store(settings)

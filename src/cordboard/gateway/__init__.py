@@ -1,1 +1,1 @@
-"""The gateway: accepts joins over HTTP. It keeps nothing; any number of them may run."""
+"""The gateway: accepts joins over HTTP. It holds no state."""

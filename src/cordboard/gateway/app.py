@@ -1,8 +1,9 @@
-"""The gateway's application: its resources, its middleware, its pages."""
+"""The gateway's application: its resources, its middleware, its routes."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from fastapi import FastAPI
@@ -11,73 +12,88 @@ from cordboard import __version__
 from cordboard.gateway.hub import DRAIN_S, Hub
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
-from cordboard.gateway.services import GatewayServices
+from cordboard.gateway.services import LEAVE_TIMEOUT_S, GatewayServices
 from cordboard.gateway.session_events import StreamCounter
 from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
-from cordboard.store import RedisStore
-from cordboard.web import health, problems, protection, shared_settings
+from cordboard.store import RedisStore, SharedSettings
+from cordboard.web import health, problems, protection, settings_check
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
 
-GRACE_S: Final = round(DRAIN_S) + 2  # of requests under way; a leave is confirmed within it
+GRACE_S: Final = round(DRAIN_S) + 2
+"""How long open requests may take after a signal. It exceeds the drain, so that a leave can complete."""
 
 _DESCRIPTION = """\
-Accepts joins, and tells of sessions. Every accepted join ends in exactly one state.
+Accepts joins, and reports on sessions. Every accepted join ends in exactly one final state.
 
 Authenticate with `Authorization: Bearer SECRET` or `X-Bot-Secret: SECRET`.
 Errors are `application/problem+json` (RFC 9457).
 """
 
 
-def create_app(settings: Settings, store: RedisStore, *, local: bool = True) -> FastAPI:
-    """Return the gateway over a store, which it closes when it stops.
+def create_app(
+    settings: Settings,
+    store: RedisStore,
+    *,
+    local: bool = True,
+    leave_timeout_s: float = LEAVE_TIMEOUT_S,
+) -> FastAPI:
+    """Return the gateway over a session store, which it closes when it stops.
 
     Args:
-        settings: The secrets and bounds.
-        store: Where the sessions are.
-        local: Whether it listens on loopback.
+        settings: The secrets and limits.
+        store: The session store.
+        local: Whether the server listens on loopback.
+        leave_timeout_s: How long a leave may take, in seconds.
     """
-    agreement = shared_settings.agreement_of(store, "gateway")
+    shared_settings = settings_check.shared_settings_of(store, "gateway")
+    app = FastAPI(
+        title="Cordboard gateway",
+        description=_DESCRIPTION,
+        version=__version__,
+        lifespan=_lifespan(settings, store, shared_settings, leave_timeout_s),
+        redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
+        docs_url=None,  # FastAPI's pages load their scripts from another site
+        redoc_url=None,
+    )
+    app.include_router(router)
 
+    async def check_ready() -> None:
+        shared_settings.check()
+        await store.check_writable()
+
+    health.add_health_routes(app, check_ready)
+    problems.add_problem_handlers(app)
+    protection.add_protection(app, settings, local=local)
+    return app
+
+
+def _lifespan(
+    settings: Settings, store: RedisStore, shared_settings: SharedSettings, leave_timeout_s: float
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with store, agreement, open_connections(settings.tls_ca) as connections:
+        async with store, shared_settings, open_connections(settings.tls_ca) as connections:
             hub = Hub(store)
-            relay = Relay(RunnerClient(HttpClient(connections), lambda: settings.control_secrets))
             app.state.services = GatewayServices(
                 settings=settings,
                 store=store,
                 hub=hub,
-                relay=relay,
-                agreement=agreement,
+                relay=Relay(
+                    RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
+                ),
+                shared_settings=shared_settings,
                 session_limits=SessionLimits(settings, store),
                 streams=StreamCounter(settings),
+                leave_timeout_s=leave_timeout_s,
             )
             listening = asyncio.create_task(hub.run(), name="hub")
             yield
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    app = FastAPI(
-        title="Cordboard gateway",
-        description=_DESCRIPTION,
-        version=__version__,
-        lifespan=lifespan,
-        redirect_slashes=False,  # a redirect would repeat whatever Host was sent
-        docs_url=None,  # FastAPI's pages load their scripts from another site
-        redoc_url=None,
-    )
-    app.include_router(router)
-
-    async def ready() -> None:
-        agreement.check()
-        await store.check_writable()
-
-    health.add_health_routes(app, ready)
-    problems.add_problem_handlers(app)
-    protection.add_protection(app, settings, local=local)
-    return app
+    return lifespan
 
 
 async def drain(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""Changes of state, from one subscription to everyone in this process who waits for a session."""
+"""State changes, from one subscription per shard to all requests of this process that wait for them."""
 
 import asyncio
 import contextlib
@@ -12,37 +12,45 @@ from cordboard.emit import get_logger
 from cordboard.store import Outage, RedisStore, StateChange
 
 RECONNECT_S: Final = 0.5
-DRAIN_S: Final = 10.0  # what waits for a session has so long, once we are asked to stop
+DRAIN_S: Final = 10.0
+"""How long requests may still wait after the server was asked to stop. A leave that takes its full time is
+answered within it (`leave_timeout_s` of the gateway's services)."""
 
 log = get_logger("hub")
 
 Waiter = asyncio.Queue[StateChange | None]
+"""A queue of changes. None means that changes may have been missed, or that the server stops: the reader
+must read the session's record."""
 
 
 class Hub:
-    """Hands each change to the queues of those who wait for its session.
+    """Puts each state change into the queues of the requests that wait for its session.
 
-    A None in a queue means: look for yourself, as the connection was lost or we are asked to stop.
+    Args:
+        store: The session store.
+
+    Attributes:
+        closes_at: When waits must end, by the clock of the event loop; infinite until `drain`.
     """
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
-        self.closes_at = math.inf  # by the loop's clock; no answer is to be waited for beyond it
+        self.closes_at = math.inf
 
     @property
-    def draining(self) -> bool:
-        """Whether streams are to end now."""
+    def is_draining(self) -> bool:
+        """Whether event streams must end now."""
         return self.closes_at < math.inf
 
     def drain(self) -> None:
-        """End what has no end of its own, and bound what waits."""
+        """End the event streams, and limit how long other requests wait."""
         self.closes_at = asyncio.get_running_loop().time() + DRAIN_S
-        self._wake()
+        self._wake_all()
 
     @contextlib.contextmanager
-    def waiting(self, session_id: str) -> Iterator[Waiter]:
-        """Receive the changes of one session for the length of a block."""
+    def subscribed(self, session_id: str) -> Iterator[Waiter]:
+        """Return a context manager whose queue receives the state changes of `session_id`."""
         queue: Waiter = asyncio.Queue()
         self._waiters[session_id].add(queue)
         try:
@@ -53,13 +61,13 @@ class Hub:
                 del self._waiters[session_id]
 
     async def run(self) -> None:
-        """Listen to each shard until cancelled; come back after every loss of a connection."""
+        """Listen to all shards until cancelled; reconnect after each lost connection."""
         async with asyncio.TaskGroup() as group:
             for shard in self._store.shards:
                 group.create_task(self._follow(shard))
 
     async def _follow(self, shard: RedisStore) -> None:
-        outage = Outage(log, "Redis is away; joins are refused until it is back")
+        outage = Outage(log, "Redis is unreachable; joins are refused until it is back")
         while True:
             try:
                 await self._listen(shard, outage)
@@ -70,18 +78,26 @@ class Hub:
     async def _listen(self, shard: RedisStore, outage: Outage) -> None:
         async with shard.changes() as changes:
             outage.record_success()
-            self._wake()
+            # Redis pub/sub keeps no messages: changes between the two connections are lost.
+            self._wake_all()
             async for change in changes:
                 for queue in self._waiters.get(change.session_id, ()):
                     queue.put_nowait(change)
 
-    def _wake(self) -> None:
+    def _wake_all(self) -> None:
         for waiters in list(self._waiters.values()):
             for queue in waiters:
                 queue.put_nowait(None)
 
 
-async def told(waiter: Waiter, timeout_s: float) -> None:
-    """Wait for a change, or long enough that looking at the record again makes sense."""
+async def wait_for_change(waiter: Waiter, timeout_s: float) -> None:
+    """Wait for a state change; return without one after a timeout.
+
+    Callers read the session's record again in both cases, so a lost message only delays them.
+
+    Args:
+        waiter: The queue, from `Hub.subscribed`.
+        timeout_s: How long to wait, in seconds.
+    """
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(waiter.get(), timeout_s)

@@ -10,13 +10,14 @@ from cordboard.contract.errors import CordboardError, QueueFullError, StoreUnava
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.gateway import metrics
-from cordboard.gateway.hub import told
+from cordboard.gateway.hub import wait_for_change
 from cordboard.gateway.schemas import JoinBody
 from cordboard.gateway.services import GatewayServices
 from cordboard.store import AcceptedJoin, JoinLimits
 
-LEAVE_CONFIRM_S: Final = 10.0
 RETRY_MAX_S: Final = 60
+# How often a join that waits for a leave looks again, if no state change arrives.
+_LEAVE_POLL_S: Final = 0.5
 
 log = get_logger("gateway")
 
@@ -24,13 +25,16 @@ log = get_logger("gateway")
 async def accept(
     services: GatewayServices, body: JoinBody, session_id: str, address: str | None
 ) -> AcceptedJoin:
-    """Accept a join, and log it.
+    """Accept a join, and log the result.
 
     Args:
-        services: The services of the routes.
+        services: The gateway's services.
         body: The join.
-        session_id: The id that it asked for, or that was made for it.
+        session_id: The id that the caller or the gateway chose.
         address: The address of a public entrance's client; None for a trusted caller.
+
+    Raises:
+        CordboardError: The join is refused.
     """
     launch = body.launch(session_id, current().traceparent)
     try:
@@ -59,29 +63,31 @@ async def accept(
 async def _accept_after_leave(
     services: GatewayServices, launch: Launch, address: str | None
 ) -> AcceptedJoin:
-    """Accept; if the room's bot is about to leave, wait for that: the caller wants a new one."""
+    """Accept a join; if the room's bot is leaving, wait for that, as the caller wants a new bot."""
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + LEAVE_CONFIRM_S
-    services.agreement.check()
+    deadline = loop.time() + services.leave_timeout_s
+    # Checked before the slots are counted, as well as before each attempt: with another number of shards
+    # they would be counted in the wrong places.
+    services.shared_settings.check()
     limits = await services.session_limits.of(address)
-    accepted = await _accept_or_say_when(services, launch, limits)
-    while accepted.stopping and loop.time() < give_up_at:
-        with services.hub.waiting(accepted.session_id) as waiter:
-            await told(waiter, 0.5)
-        accepted = await _accept_or_say_when(services, launch, limits)
+    accepted = await _accept_or_set_retry(services, launch, limits)
+    while accepted.stopping and loop.time() < deadline:
+        with services.hub.subscribed(accepted.session_id) as waiter:
+            await wait_for_change(waiter, _LEAVE_POLL_S)
+        accepted = await _accept_or_set_retry(services, launch, limits)
     return accepted
 
 
-async def _accept_or_say_when(
+async def _accept_or_set_retry(
     services: GatewayServices, launch: Launch, limits: JoinLimits
 ) -> AcceptedJoin:
-    """Accept; if the queue is full, say when about half of it will have been handed over.
+    """Accept a join; if the queue is full, tell the caller when about half of it will be gone.
 
-    The oldest entry's wait is the queue's depth over the rate at which it is handed over.
+    The wait of the oldest launch is the queue's length divided by the rate at which it is worked off.
     """
     try:
-        services.agreement.check()
-        accepted: AcceptedJoin = await services.store.accept(
+        services.shared_settings.check()
+        return await services.store.accept(
             launch, queue_max=services.settings.queue_max, limits=limits
         )
     except QueueFullError as error:
@@ -89,4 +95,3 @@ async def _accept_or_say_when(
             half_s = await services.store.oldest_wait_s() / 2
             error.retry_after_s = min(max(math.ceil(half_s), 1), RETRY_MAX_S)
         raise
-    return accepted

@@ -1,4 +1,4 @@
-"""The gateway's calls (contract, section 4)."""
+"""The gateway's routes; ``docs/contract/http.md`` describes them."""
 
 import asyncio
 import os
@@ -19,31 +19,58 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.http_api import session_path
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
-from cordboard.contract.state import TERMINAL, State
+from cordboard.contract.state import TERMINAL
 from cordboard.emit import get_logger
-from cordboard.gateway.hub import Waiter, told
+from cordboard.gateway.hub import Waiter, wait_for_change
 from cordboard.gateway.joins import accept
-from cordboard.gateway.schemas import JoinBody, LeaveBody, join_answer, session_answer
+from cordboard.gateway.schemas import (
+    JoinBody,
+    LeaveBody,
+    SessionsQuery,
+    join_response,
+    session_response,
+)
 from cordboard.gateway.services import GatewayServices, Services
-from cordboard.gateway.session_events import changes
+from cordboard.gateway.session_events import state_events
 from cordboard.gateway.session_limits import ADDRESS_HEADER
 from cordboard.store import AcceptedJoin, LeaveOutcome, SessionRecord
 from cordboard.web.event_stream import EventStream
+from cordboard.web.openapi import DescribedRoute
 
-LEAVE_CONFIRM_S: Final = 10.0
+# A minute: load balancers close connections that are idle for longer.
 WAIT_MAX_S: Final = 60
-RETRY_MAX_S: Final = 60
+# Requests that wait for a session read its record this often, in case a state change was lost.
+_POLL_S: Final = 1.0
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 
+WaitSeconds = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=WAIT_MAX_S,
+        allow_inf_nan=False,
+        description="Seconds to wait until the session runs.",
+    ),
+]
+ClientAddress = Annotated[
+    str | None,
+    Header(
+        alias=ADDRESS_HEADER,
+        max_length=256,
+        description="The address of the client of a public entrance, which alone sends this header. The "
+        "limits on users and addresses then apply.",
+    ),
+]
+
 log = get_logger("gateway")
-router = APIRouter()
+router = APIRouter(route_class=DescribedRoute)
 
 
 @router.post(
     "/join",
     status_code=202,
     tags=["sessions"],
-    summary="Ask for a bot in a room",
+    summary="Request a bot in a room",
     responses={
         200: {"description": "Reused"},
         409: _PROBLEM,
@@ -54,62 +81,44 @@ router = APIRouter()
 )
 @router.post("/start", status_code=202, include_in_schema=False)
 async def join(
-    body: JoinBody,
-    services: Services,
-    wait: Annotated[
-        float,
-        Query(
-            ge=0,
-            le=WAIT_MAX_S,
-            allow_inf_nan=False,
-            description="Seconds to wait for it to run.",
-        ),
-    ] = 0,
-    address: Annotated[
-        str | None,
-        Header(
-            alias=ADDRESS_HEADER,
-            max_length=256,
-            description="Sent by a public entrance only: the address of its client. The limits of "
-            "persons and addresses apply then.",
-        ),
-    ] = None,
+    body: JoinBody, services: Services, wait: WaitSeconds = 0, address: ClientAddress = None
 ) -> JSONResponse:
-    """Accept a join: 202 with a new session, 200 with the live one that it met."""
+    """Accept a join: 202 with a new session, or 200 with the live session of the room.
+
+    Args:
+        body: The join.
+        services: The gateway's services.
+        wait: How long to wait until the session runs, in seconds.
+        address: The address of a public entrance's client.
+    """
     session_id = body.session_id or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-    adopt(
-        session_id=session_id,
-        user_id=body.user_id,
-        user_name=body.user_name,
-        room=body.room_url,
-    )
+    adopt(session_id=session_id, user_id=body.user_id, user_name=body.user_name, room=body.room_url)
     if body.session_id is None:
-        log.warning("The join had no sessionId; made one")
+        log.warning("The join had no sessionId; chose one")
     log.info("Join received", event="join.received", bot=body.bot)
     accepted = await accept(services, body, session_id, address)
-    with services.hub.waiting(accepted.session_id) as waiter:
-        answer = join_answer(accepted, session_id)
+    with services.hub.subscribed(accepted.session_id) as waiter:
+        content = join_response(accepted, session_id)
         if wait and accepted.status not in {"running", *TERMINAL}:
-            answer |= await _until_runs(services, accepted, waiter, wait)
-    return JSONResponse(
-        answer,
-        200 if accepted.reused else 202,
-        {HEADER_SESSION_ID: accepted.session_id},
-    )
+            content |= await _wait_until_running(services, accepted, waiter, wait)
+    status = 200 if accepted.reused else 202
+    return JSONResponse(content, status, {HEADER_SESSION_ID: accepted.session_id})
 
 
-async def _until_runs(
+async def _wait_until_running(
     services: GatewayServices, accepted: AcceptedJoin, waiter: Waiter, wait_s: float
 ) -> dict[str, Any]:
-    """Wait until the session runs or has ended; return what has changed in the answer."""
-    deadline = asyncio.get_running_loop().time() + wait_s
+    """Wait until the session runs or has ended; return the fields of the response that changed."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
     session_id, room = accepted.session_id, accepted.room_url
-    record: SessionRecord = await services.store.session(session_id, room=room)
+    record = await services.store.session(session_id, room=room)
     while record.state not in {"running", *TERMINAL}:
-        left = min(deadline, services.hub.closes_at) - asyncio.get_running_loop().time()
-        if left <= 0:
+        # closes_at is read each time: the gateway may begin to drain meanwhile.
+        remaining_s = min(deadline, services.hub.closes_at) - loop.time()
+        if remaining_s <= 0:
             break
-        await told(waiter, min(left, 1.0))
+        await wait_for_change(waiter, min(remaining_s, _POLL_S))
         record = await services.store.session(session_id, room=room)
     changed: dict[str, Any] = {"status": record.state, "epoch": record.epoch}
     return changed | ({"reason": record.reason} if record.reason else {})
@@ -122,83 +131,91 @@ async def _until_runs(
     responses={202: {"description": "Stopping"}, 409: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
 )
 async def leave(body: LeaveBody, services: Services) -> JSONResponse:
-    """End a session, and say so only when its bot is gone."""
+    """End a session; the status is `ended` only when its bot is gone.
+
+    Args:
+        body: The session, or the room whose holder ends.
+        services: The gateway's services.
+    """
     if body.session_id is None and not (body.room_url and body.force):
         raise InvalidValueError(
-            "Neither a sessionId nor a room_url with force was given.",
+            "Expected a sessionId, or a room_url with force.",
             hint='Send {"sessionId": ID}, or {"room_url": ROOM, "force": true}.',
         )
     adopt(session_id=body.session_id, room=body.room_url)
-    left: LeaveOutcome = await services.store.leave(
+    outcome = await services.store.leave(
         session_id=body.session_id, room=body.room_url, force=body.force
     )
     faults.point("gateway.leave.decided")
-    if left.session_id and left.outcome != "absent":
-        await _session(services, left.session_id, left.room_url)
-    return await _left(services, left)
+    if outcome.session_id and outcome.outcome != "absent":
+        await _read_and_bind(services, outcome.session_id, outcome.room_url)
+    return await _complete_leave(services, outcome)
 
 
-async def _left(services: GatewayServices, left: LeaveOutcome) -> JSONResponse:
-    status: str = left.outcome
-    if left.outcome == "cancelled":
+async def _complete_leave(services: GatewayServices, outcome: LeaveOutcome) -> JSONResponse:
+    status: str = outcome.outcome
+    if status == "cancelled":
         log.info("Session ended", event="session.ended", state="cancelled", reason="cancelled")
-    elif left.outcome == "stopping":
-        status = "ended" if await _stopped(services, left) else "stopping"
+    elif status == "stopping":
+        status = "ended" if await _stop_bot(services, outcome) else "stopping"
         log.info("Leave answered", status=status)
-    answer = {
-        "sessionId": left.session_id or None,
-        "room_url": left.room_url or None,
+    content = {
+        "sessionId": outcome.session_id or None,
+        "room_url": outcome.room_url or None,
         "status": status,
     }
-    headers = {HEADER_SESSION_ID: left.session_id} if left.session_id else None
-    return JSONResponse(answer, 202 if status == "stopping" else 200, headers)
+    headers = {HEADER_SESSION_ID: outcome.session_id} if outcome.session_id else None
+    return JSONResponse(content, 202 if status == "stopping" else 200, headers)
 
 
-async def _stopped(services: GatewayServices, left: LeaveOutcome) -> bool:
-    """Ask the runner to stop the bot; wait, bounded, until the session has ended."""
-    with services.hub.waiting(left.session_id) as waiter:
-        asked = asyncio.create_task(_ask_to_stop(services, left))
+async def _stop_bot(services: GatewayServices, outcome: LeaveOutcome) -> bool:
+    """Ask the runner to stop the bot; return whether the session ended in time."""
+    with services.hub.subscribed(outcome.session_id) as waiter:
+        # A task: the session may end, by its own bot or another gateway, before the runner answers.
+        request = asyncio.create_task(_request_stop(services, outcome))
         try:
-            async with asyncio.timeout(LEAVE_CONFIRM_S):
-                while (await services.store.session(left.session_id, room=left.room_url)).live:
-                    await told(waiter, 1.0)
+            async with asyncio.timeout(services.leave_timeout_s):
+                while (
+                    await services.store.session(outcome.session_id, room=outcome.room_url)
+                ).live:
+                    await wait_for_change(waiter, _POLL_S)
         except TimeoutError:
             return False
         finally:
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
     return True
 
 
-async def _ask_to_stop(services: GatewayServices, left: LeaveOutcome) -> None:
-    path = session_path(left.session_id, "leave")
+async def _request_stop(services: GatewayServices, outcome: LeaveOutcome) -> None:
+    path = session_path(outcome.session_id, "leave")
+    timeout_s = services.leave_timeout_s
     try:
-        await services.relay.ask("POST", left.runner_url, path, b"{}", timeout_s=LEAVE_CONFIRM_S)
+        await services.relay.ask("POST", outcome.runner_url, path, b"{}", timeout_s=timeout_s)
     except UpstreamError as error:
-        # The runner reads the wish at its next renewal; a dead one is swept by an operator.
+        # The store has noted the leave: the runner reads it at its next renewal, and if the runner is
+        # dead, an operator ends the session.
         log.warning("The runner could not be asked to stop the bot", error=error)
 
 
 @router.get(
     "/sessions", tags=["sessions"], summary="List sessions, newest first", responses={422: _PROBLEM}
 )
-async def sessions(
-    services: Services,
-    state: State | None = None,
-    room_url: str | None = None,
-    userId: str | None = None,  # noqa: N803 - a name of the contract
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: str | None = None,
-) -> dict[str, Any]:
-    """Return a page of sessions; hand ``nextCursor`` back for the next one."""
-    page, following = await services.store.sessions(
-        state=state,
-        room=canonical_room(room_url) if room_url else None,
-        user_id=userId,
-        limit=limit,
-        cursor=cursor,
+async def sessions(query: Annotated[SessionsQuery, Query()], services: Services) -> dict[str, Any]:
+    """Return a page of sessions; pass `nextCursor` as `cursor` for the next page.
+
+    Args:
+        query: Which sessions, and how many.
+        services: The gateway's services.
+    """
+    page, next_cursor = await services.store.sessions(
+        state=query.state,
+        room=canonical_room(query.room_url) if query.room_url else None,
+        user_id=query.user_id,
+        limit=query.limit,
+        cursor=query.cursor,
     )
-    return {"sessions": [session_answer(record) for record in page], "nextCursor": following}
+    return {"sessions": [session_response(record) for record in page], "nextCursor": next_cursor}
 
 
 @router.get(
@@ -208,9 +225,13 @@ async def session(session_id: str, services: Services) -> dict[str, Any]:
     """Return a session's record with its stages.
 
     Reading a session is not part of it: the access line belongs to the session only if the request
-    itself carries its id.
+    carries the session's id.
+
+    Args:
+        session_id: The session.
+        services: The gateway's services.
     """
-    return session_answer(await _looked_at(services, session_id))
+    return session_response(await _read(services, session_id))
 
 
 @router.get(
@@ -221,13 +242,19 @@ async def session(session_id: str, services: Services) -> dict[str, Any]:
     responses={200: {"content": {"text/event-stream": {}}}, 404: _PROBLEM, 429: _PROBLEM},
 )
 async def events(session_id: str, services: Services) -> EventStream:
-    """Send every change of state as it happens; the terminal one is the last.
+    """Send each state change as it happens; the final state is the last.
 
-    A gateway that stops ends the stream without it: whoever follows asks again.
+    A gateway that stops ends the stream without a final state; the client then reconnects.
+
+    Args:
+        session_id: The session.
+        services: The gateway's services.
     """
-    record = await _looked_at(services, session_id)
-    ended = services.streams.begin(session_id)
-    return EventStream(changes(services.hub, services.store, session_id, record.room_url), ended)
+    record = await _read(services, session_id)
+    on_end = services.streams.begin(session_id)
+    return EventStream(
+        state_events(services.hub, services.store, session_id, record.room_url), on_end
+    )
 
 
 @router.post(
@@ -245,12 +272,18 @@ async def events(session_id: str, services: Services) -> EventStream:
     responses={404: _PROBLEM, 409: _PROBLEM, 502: _PROBLEM, 504: _PROBLEM},
 )
 async def offer(session_id: str, request: Request, services: Services) -> Response:
-    """Hand an offer (POST) or candidates (PATCH) to the runner that holds the session."""
-    record = await _session(services, session_id)
+    """Relay an offer (POST) or candidates (PATCH) to the runner that hosts the session.
+
+    Args:
+        session_id: The session.
+        request: The request, whose body goes to the runner as it is.
+        services: The gateway's services.
+    """
+    record = await _read_and_bind(services, session_id)
     if record.state != "running" or not record.runner_url:
         raise ConflictError(
-            f"Session {session_id} is {record.state}: no bot waits for an offer.",
-            hint="Offer once it runs: join with ?wait=10, or follow its events.",
+            f"Session {session_id} is {record.state}; no bot waits for an offer.",
+            hint="Send the offer when the session runs: join with ?wait=10, or follow its events.",
             extra={"sessionId": session_id, "status": record.state},
         )
     body = await request.body()
@@ -261,18 +294,20 @@ async def offer(session_id: str, request: Request, services: Services) -> Respon
     return Response(reply.content, reply.status, headers, reply.media_type)
 
 
-async def _session(services: GatewayServices, session_id: str, room: str = "") -> SessionRecord:
-    """Return a session's record; from here on the request's lines are of its user and room.
+async def _read_and_bind(
+    services: GatewayServices, session_id: str, room: str = ""
+) -> SessionRecord:
+    """Return a session's record, and bind its user and room for the further lines of the request.
 
     Args:
-        services: What the routes work with.
+        services: The gateway's services.
         session_id: The session.
-        room: Its room, where it is known.
+        room: The session's room, if known; a sharded store then needs no look-up in its session index.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is no such session.
     """
-    record: SessionRecord = await services.store.session(_known_id(session_id), room=room or None)
+    record = await services.store.session(_existing_id(session_id), room=room or None)
     adopt(
         session_id=session_id,
         room=record.room_url,
@@ -283,20 +318,19 @@ async def _session(services: GatewayServices, session_id: str, room: str = "") -
     return record
 
 
-async def _looked_at(services: GatewayServices, session_id: str) -> SessionRecord:
-    """Return a session's record; the request is a part of the session only if it carries its id.
+async def _read(services: GatewayServices, session_id: str) -> SessionRecord:
+    """Return a session's record; bind it only if the request carries the session's id.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is no such session.
     """
     if current().session_id == session_id:
-        return await _session(services, session_id)
-    record: SessionRecord = await services.store.session(_known_id(session_id))
-    return record
+        return await _read_and_bind(services, session_id)
+    return await services.store.session(_existing_id(session_id))
 
 
-def _known_id(session_id: str) -> str:
-    """A malformed id in a path names nothing: 404, as any other unknown one."""
+def _existing_id(session_id: str) -> str:
+    """Return a session id from a path; a malformed one is 404, like any other unknown id."""
     try:
         return check_session_id(session_id)
     except InvalidValueError as error:

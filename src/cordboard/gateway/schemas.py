@@ -1,9 +1,16 @@
-"""The bodies of the gateway's HTTP interface: what is read, and what is answered."""
+"""The bodies of the gateway's requests and responses."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from cordboard.contract.errors import InvalidValueError
@@ -17,6 +24,7 @@ from cordboard.contract.launch import (
     Launch,
     request_key,
 )
+from cordboard.contract.state import State
 from cordboard.store import AcceptedJoin, SessionRecord
 from cordboard.web.strict_body import StrictBody
 
@@ -25,7 +33,7 @@ def _room(value: object) -> str:
     try:
         return canonical_room(value)
     except InvalidValueError as error:
-        raise _unfit(error) from error
+        raise _validation_error(error) from error
 
 
 def _session_id(value: object) -> str | None:
@@ -34,24 +42,26 @@ def _session_id(value: object) -> str | None:
     try:
         return check_session_id(value)
     except InvalidValueError as error:
-        raise _unfit(error) from error
+        raise _validation_error(error) from error
 
 
-def _unfit(error: InvalidValueError) -> PydanticCustomError:
+def _validation_error(error: InvalidValueError) -> PydanticCustomError:
+    # Pydantic adds "Value error, " to a ValueError; this keeps the message as it is.
     return PydanticCustomError("invalid", str(error))
 
 
-def _absent(value: str | None) -> str | None:
+def _none_if_empty(value: str | None) -> str | None:
     return value or None
 
 
 RoomUrl = Annotated[str, BeforeValidator(_room)]
 SessionId = Annotated[str | None, BeforeValidator(_session_id)]
-Text = Annotated[str | None, Field(max_length=1024), AfterValidator(_absent)]
+# Longer than any name, e-mail address or id in use; each is stored with the session in Redis.
+Text = Annotated[str | None, Field(max_length=1024), AfterValidator(_none_if_empty)]
 
 
 class JoinBody(StrictBody):
-    """A join. Any other top-level field is kept and handed to the bot inside ``body``."""
+    """A join. Other top-level fields are added to ``body``, which the bot receives."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -69,26 +79,26 @@ class JoinBody(StrictBody):
     )
 
     room_url: RoomUrl = Field(
-        description="The room: a provider's URL, or webrtc:NAME. A token in the URL's query is taken "
-        "out; it becomes `token`, unless that is given."
+        description="The room: a provider's URL, or webrtc:NAME. A token in the URL's query is "
+        "removed; it becomes `token`, unless that is given."
     )
     session_id: SessionId = Field(None, description="1 to 128 of A-Z a-z 0-9 . _ ~ : @ -")
     user_id: Text = None
     user_name: Text = None
     user_email: Text = None
     tenant_id: Text = None
-    token: Annotated[str | None, Field(max_length=8192), AfterValidator(_absent)] = Field(
+    token: Annotated[str | None, Field(max_length=8192), AfterValidator(_none_if_empty)] = Field(
         None, description="The room's token for the bot; a secret."
     )
-    bot: str = Field("default", pattern=f"^{BOT_NAME}$", description="Which bot.")
-    body: dict[str, Any] = Field(default_factory=dict, description="Handed to the bot.")
+    bot: str = Field("default", pattern=f"^{BOT_NAME}$", description="The bot's name.")
+    body: dict[str, Any] = Field(default_factory=dict, description="Passed to the bot.")
     deadline_s: int = Field(DEADLINE_DEFAULT_S, ge=1, le=DEADLINE_MAX_S)
     max_duration_s: int = Field(MAX_DURATION_DEFAULT_S, ge=1, le=MAX_DURATION_MAX_S)
 
     @model_validator(mode="before")
     @classmethod
     def _token_of_room(cls, data: Any) -> Any:
-        """Move the token from the room's URL to where readers expect it."""
+        """Move the token from the room's URL to its own field: the name of a room contains no secret."""
         return with_room_token(data)
 
     def launch(self, session_id: str, traceparent: str | None) -> Launch:
@@ -110,7 +120,7 @@ class JoinBody(StrictBody):
 
 
 class LeaveBody(StrictBody):
-    """Which session is to end: its own id, or whoever holds a room (with ``force``)."""
+    """The session to end: its id, or a room whose holder ends (with ``force``)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -123,23 +133,38 @@ class LeaveBody(StrictBody):
     force: bool = False
 
 
-def join_answer(accepted: AcceptedJoin, requested: str) -> dict[str, Any]:
-    """Return the answer to a join."""
-    answer = {
+class SessionsQuery(BaseModel):
+    """The query of ``GET /sessions``. A query has only text, so numbers are parsed from it."""
+
+    state: State | None = None
+    room_url: str | None = None
+    user_id: str | None = Field(None, alias="userId")
+    limit: int = Field(50, ge=1, le=500)
+    cursor: str | None = None
+
+
+def join_response(accepted: AcceptedJoin, requested: str) -> dict[str, Any]:
+    """Return the body of the response to a join.
+
+    Args:
+        accepted: The session that the join created or met.
+        requested: The session id of the join; it differs if the room had a live session.
+    """
+    response = {
         "sessionId": accepted.session_id,
         "room_url": accepted.room_url,
         "status": accepted.status,
         "epoch": accepted.epoch,
         "reused": accepted.reused,
-        "createdAt": iso(accepted.created_ms),
+        "createdAt": rfc3339(accepted.created_ms),
     }
     if accepted.session_id != requested:
-        answer["requestedSessionId"] = requested
-    return answer
+        response["requestedSessionId"] = requested
+    return response
 
 
-def session_answer(record: SessionRecord) -> dict[str, Any]:
-    """Return a session's record as it is shown: absent values are left out, stages with times."""
+def session_response(record: SessionRecord) -> dict[str, Any]:
+    """Return `record` as JSON: without absent values, each stage with its time."""
     values = {
         "sessionId": record.session_id,
         "room_url": record.room_url,
@@ -156,13 +181,17 @@ def session_answer(record: SessionRecord) -> dict[str, Any]:
         "runner": record.runner_id,
         "jobName": record.job_name,
         "pid": record.pid,
-        "createdAt": iso(record.created_ms),
-        "stages": {name: iso(at) for name, at in record.stages.items()},
+        "createdAt": rfc3339(record.created_ms),
+        "stages": {name: rfc3339(at_ms) for name, at_ms in record.stages.items()},
     }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def iso(unix_ms: int) -> str:
-    """Return a time as RFC 3339 in UTC, with milliseconds."""
+def rfc3339(unix_ms: int) -> str:
+    """Return a time as RFC 3339 in UTC, with milliseconds.
+
+    Args:
+        unix_ms: The time in milliseconds since 1970.
+    """
     at = datetime.fromtimestamp(unix_ms / 1000, UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Streams of events: every change of a session's state, and the limits on open streams."""
+"""The event stream of a session: its state changes, and limits on open streams."""
 
 import asyncio
 from collections import Counter
@@ -9,36 +9,37 @@ import msgspec
 
 from cordboard.contract.state import TERMINAL
 from cordboard.gateway.hub import Hub
-from cordboard.gateway.schemas import iso
+from cordboard.gateway.schemas import rfc3339
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, SessionRecord
+from cordboard.store import RedisStore, SessionRecord, StateChange
 from cordboard.web.rate_limits import TooManyRequestsError
 
+# Shorter than the idle timeout of common proxies and load balancers, which is 30 s to 60 s.
 PING_S: Final = 15.0
 RETRY_S: Final = 10
 
 
 class StreamCounter:
-    """Counts the open streams of one gateway.
+    """Counts the open event streams of one gateway.
 
     Args:
-        settings: The bounds.
+        settings: The limits, by gateway and by session.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._most = settings.streams_per_gateway
-        self._most_of_one = settings.streams_per_session
+        self._limit = settings.streams_per_gateway
+        self._session_limit = settings.streams_per_session
         self._open: Counter[str] = Counter()
 
     def begin(self, session_id: str) -> Callable[[], None]:
-        """Count one more; return a function that ends its count.
+        """Count one more stream of `session_id`; return a function that ends its count.
 
         Raises:
-            TooManyRequestsError: The limit of this session, or of all sessions, is reached.
+            TooManyRequestsError: The limit of this session, or of the gateway, is reached.
         """
-        if self._open[session_id] >= self._most_of_one or self._open.total() >= self._most:
+        if self._open[session_id] >= self._session_limit or self._open.total() >= self._limit:
             raise TooManyRequestsError(
-                "Too many streams of events are open.",
+                "Too many event streams are open.",
                 hint="Request the session's record instead, or use another gateway.",
                 retry_after_s=RETRY_S,
             )
@@ -51,45 +52,59 @@ class StreamCounter:
             del self._open[session_id]
 
 
-async def changes(hub: Hub, store: RedisStore, session_id: str, room: str) -> AsyncIterator[bytes]:
-    """Yield the session's state, and each change of it until it ends or we are to stop."""
-    with hub.waiting(session_id) as waiter:
-        record: SessionRecord = await store.session(session_id, room=room)
-        seen = (record.epoch, record.state)
-        yield _event(_snapshot(record))
-        while seen[1] not in TERMINAL and not hub.draining:
+async def state_events(
+    hub: Hub, store: RedisStore, session_id: str, room: str
+) -> AsyncIterator[bytes]:
+    """Yield a session's state as server-sent events, until it is final or the gateway stops.
+
+    Args:
+        hub: Distributes the state changes.
+        store: The session store.
+        session_id: The session.
+        room: The session's room.
+    """
+    # Subscribed before the record is read, so that no change between the two is lost.
+    with hub.subscribed(session_id) as waiter:
+        record = await store.session(session_id, room=room)
+        sent = (record.epoch, record.state)
+        yield _event(_from_record(record))
+        while sent[1] not in TERMINAL and not hub.is_draining:
             try:
                 change = await asyncio.wait_for(waiter.get(), PING_S)
             except TimeoutError:
-                yield b": still here\n\n"
+                yield b": still here\n\n"  # a comment, which keeps proxies from closing the connection
                 continue
             if change is None:
                 record = await store.session(session_id, room=room)
-                data, now = _snapshot(record), (record.epoch, record.state)
+                data, state = _from_record(record), (record.epoch, record.state)
             else:
-                data = {
-                    "sessionId": session_id,
-                    "status": change.state,
-                    "epoch": change.epoch,
-                    "attempt": change.attempt,
-                    "reason": change.reason,
-                    "at": iso(change.at_ms),
-                }
-                now = (change.epoch, change.state)
-            if now != seen:
-                seen = now
+                data, state = _from_change(change), (change.epoch, change.state)
+            # After a reconnection the record may repeat what was sent before.
+            if state != sent:
+                sent = state
                 yield _event(data)
 
 
-def _snapshot(record: SessionRecord) -> dict[str, Any]:
-    at = max(record.stages.values(), default=record.created_ms)
+def _from_record(record: SessionRecord) -> dict[str, Any]:
+    at_ms = max(record.stages.values(), default=record.created_ms)
     return {
         "sessionId": record.session_id,
         "status": record.state,
         "epoch": record.epoch,
         "attempt": record.attempt,
         "reason": record.reason,
-        "at": iso(at),
+        "at": rfc3339(at_ms),
+    }
+
+
+def _from_change(change: StateChange) -> dict[str, Any]:
+    return {
+        "sessionId": change.session_id,
+        "status": change.state,
+        "epoch": change.epoch,
+        "attempt": change.attempt,
+        "reason": change.reason,
+        "at": rfc3339(change.at_ms),
     }
 
 

@@ -1,34 +1,41 @@
-"""How many live sessions the caller of a join may have.
+"""Limits on the live sessions of the caller of a join.
 
-Persons and addresses are limited if a join comes through a public entrance. This (the interface)
-sends the client's address in a header, with the control secret. A caller with the secret and without
-that header is trusted, and limited by its tenant only.
+Users and addresses are limited if a join comes through a public entrance, such as the interface, which
+sends its client's address in a header, with the control secret. A caller that has the secret and sends no
+such header is trusted; only its tenant is limited.
 """
 
 import asyncio
 import hashlib
 import ipaddress
 import time
-from dataclasses import dataclass
 from typing import Final
 
 from cordboard.settings import Settings
 from cordboard.store import JoinLimits, RedisStore
 
 ADDRESS_HEADER: Final = "X-Client-Address"
-SLOTS_KNOWN_S: Final = 1.0  # as old as that: one look a second, however many join
-IPV6_PERSON: Final = 64  # bits: a network that one subscriber has to itself
+# Age of the known number of slots. One read a second is nothing to Redis, however many joins arrive; a
+# slot that appears or disappears changes the limits at most a second later.
+SLOTS_KNOWN_S: Final = 1.0
+# Providers assign an IPv6 customer a /64 network, so all its addresses count as one.
+IPV6_CLIENT_BITS: Final = 64
 
 
-@dataclass(slots=True)
 class SessionLimits:
-    """The limits of one gateway."""
+    """The limits of one gateway.
 
-    settings: Settings
-    store: RedisStore
-    _slots: int = 0
-    _looked_at: float = float("-inf")
-    _looking: asyncio.Task[int] | None = None
+    Args:
+        settings: The limits by user, address and tenant.
+        store: The session store, which knows the number of slots.
+    """
+
+    def __init__(self, settings: Settings, store: RedisStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._slots = 0
+        self._counted_at = float("-inf")
+        self._counting: asyncio.Task[int] | None = None
 
     async def of(self, address: str | None) -> JoinLimits:
         """Return the limits of a join.
@@ -36,7 +43,7 @@ class SessionLimits:
         Args:
             address: The address of a public entrance's client; None for a trusted caller.
         """
-        settings = self.settings
+        settings = self._settings
         per_tenant = settings.sessions_per_tenant
         if not address:
             return JoinLimits(per_tenant=per_tenant)
@@ -45,41 +52,46 @@ class SessionLimits:
             per_user=share(settings.sessions_per_user, slots),
             per_tenant=per_tenant,
             per_address=share(settings.sessions_per_address, slots),
-            address=hashed(address, self.settings.control_secrets),
+            address=hash_address(address, settings.control_secrets),
         )
 
     async def _count_slots(self) -> int:
-        """Return the slots. Joins that come during a look share its answer, and its failure."""
-        if self._looking is None:
-            if time.monotonic() - self._looked_at < SLOTS_KNOWN_S:
+        """Return the number of slots; joins that arrive during a read share its result or failure."""
+        if self._counting is None:
+            if time.monotonic() - self._counted_at < SLOTS_KNOWN_S:
                 return self._slots
-            self._looking = asyncio.create_task(self._look(), name="slots")
-        return await asyncio.shield(self._looking)
+            self._counting = asyncio.create_task(self._read_slots(), name="slots")
+        # Shielded: a caller that disconnects must not cancel the read for the others.
+        return await asyncio.shield(self._counting)
 
-    async def _look(self) -> int:
+    async def _read_slots(self) -> int:
         try:
-            self._slots = await self.store.warm_slots() + await self.store.cold_slots()
-            self._looked_at = time.monotonic()
+            self._slots = await self._store.warm_slots() + await self._store.cold_slots()
+            self._counted_at = time.monotonic()
             return self._slots
         finally:
-            self._looking = None
+            self._counting = None
 
 
-def share(most: int, slots: int) -> int:
-    """Return how many sessions one caller may have, of so many slots: one is left for others.
+def share(limit: int, slots: int) -> int:
+    """Return how many live sessions one caller may have, so that one slot is left for others.
 
     Args:
-        most: The setting; 0 means no limit.
-        slots: All slots of warm runners, and all cold runners that may run at once; 0 if unknown.
+        limit: The limit from the settings; 0 for none.
+        slots: The slots of all warm runners and the cold runners that may run at once; 0 if unknown.
     """
-    return min(most, max(slots - 1, 1)) if slots else most
+    return min(limit, max(slots - 1, 1)) if slots else limit
 
 
-def hashed(address: str, secrets: tuple[str, ...]) -> str:
+def hash_address(address: str, secrets: tuple[str, ...]) -> str:
     """Return the name of an address in Redis.
 
-    The hash is keyed with the control secret, as all addresses could be tried. When it changes, sessions of
-    before count apart from those of after.
+    The hash is keyed, because somebody who can read Redis could otherwise try all addresses. After a
+    change of the control secret, older sessions of an address are counted apart from newer ones.
+
+    Args:
+        address: The client's address.
+        secrets: The control secrets; the first one is the key.
     """
     key = hashlib.sha256(secrets[0].encode("utf-8", "surrogateescape")).digest() if secrets else b""
     return hashlib.blake2b(
@@ -88,13 +100,13 @@ def hashed(address: str, secrets: tuple[str, ...]) -> str:
 
 
 def _network(address: str) -> str:
-    """Return what one subscriber has: an IPv4 address, or a network of IPv6."""
+    """Return what one customer has: an IPv4 address, or an IPv6 network."""
     try:
-        found = ipaddress.ip_address(address.strip().partition("%")[0])
+        parsed = ipaddress.ip_address(address.strip().partition("%")[0])
     except ValueError:
         return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is None:
-            return str(ipaddress.ip_network((found, IPV6_PERSON), strict=False))
-        return str(found.ipv4_mapped)
-    return str(found)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return str(ipaddress.ip_network((parsed, IPV6_CLIENT_BITS), strict=False))
+        return str(parsed.ipv4_mapped)
+    return str(parsed)

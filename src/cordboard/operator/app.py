@@ -20,7 +20,7 @@ from cordboard.operator.runner_client import SessionRunners
 from cordboard.operator.transfer import cold_ending_of
 from cordboard.settings import Settings
 from cordboard.store import RedisStore
-from cordboard.web import health, problems, protection, shared_settings
+from cordboard.web import health, problems, protection, settings_check
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
 
@@ -30,7 +30,7 @@ def create_app(
 ) -> FastAPI:
     """Return the operator: its loops run as long as the application does."""
     working: list[asyncio.Task[None]] = []
-    agreed = shared_settings.agreement_of(store, "operator")
+    agreed = settings_check.shared_settings_of(store, "operator")
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

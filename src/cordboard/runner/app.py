@@ -37,7 +37,7 @@ from cordboard.runner.registry import Registry
 from cordboard.settings import Settings
 from cordboard.store import JoinLimits, RedisStore, Registration
 from cordboard.store.limits import UNLIMITED
-from cordboard.web import auth, health, problems, protection, shared_settings
+from cordboard.web import auth, health, problems, protection, settings_check
 from cordboard.web.strict_body import StrictBody
 
 LOAD_RETRY_S: Final = 5.0
@@ -227,7 +227,7 @@ async def _stop(session: BotSession) -> None:
 def create_app(settings: Settings, runner: Runner, *, local: bool = True) -> FastAPI:
     """Return the runner's application; the heartbeat beats as long as it lives."""
     _measure(runner.registry)
-    agreed = shared_settings.agreement_of(runner.store, "runner")
+    agreed = settings_check.shared_settings_of(runner.store, "runner")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -6,7 +6,7 @@ import pytest
 
 from cordboard.emit.setup import flush
 from cordboard.settings import Settings
-from cordboard.web import shared_settings
+from cordboard.web import settings_check
 from server_support import Server, name_of, programs, serving
 
 
@@ -24,7 +24,7 @@ def test_evicting_policy_of_redis_is_a_warning(
     server.ask("CONFIG", "SET", "maxmemory", "200mb")
     server.ask("CONFIG", "SET", "maxmemory-policy", policy)
     for component in ("gateway", "operator"):
-        shared_settings.compare_before_serving(Settings(redis_url=server.url), component)
+        settings_check.compare_before_serving(Settings(redis_url=server.url), component)
         flush()
         said = capfd.readouterr()
         assert ("Redis evicts keys" in said.out + said.err) is warns
@@ -33,5 +33,5 @@ def test_evicting_policy_of_redis_is_a_warning(
 
 def test_unreachable_redis_does_not_prevent_the_start(server: Server) -> None:
     """The settings are compared later, when Redis is back."""
-    shared_settings.compare_before_serving(Settings(redis_url="redis://127.0.0.1:1/0"), "gateway")
-    shared_settings.compare_before_serving(Settings(redis_url=server.url), "gateway")
+    settings_check.compare_before_serving(Settings(redis_url="redis://127.0.0.1:1/0"), "gateway")
+    settings_check.compare_before_serving(Settings(redis_url=server.url), "gateway")

@@ -10,7 +10,7 @@ from cordboard.store import RedisStore, SharedSettings, open_store
 log = get_logger("settings")
 
 
-def agreement_of(store: RedisStore, component: str) -> SharedSettings:
+def shared_settings_of(store: RedisStore, component: str) -> SharedSettings:
     """Return the agreement of a component with the others about the settings that all share.
 
     Args:
@@ -66,7 +66,7 @@ async def _compare(settings: Settings, component: str) -> None:
     if policy is not None:
         log.warning("Redis evicts keys when its memory is full, which ends live calls",
                     maxmemory_policy=policy, expected="noeviction")  # fmt: skip
-    agreement = agreement_of(store, component)
+    agreement = shared_settings_of(store, component)
     try:
         await agreement.reach()
     finally:
