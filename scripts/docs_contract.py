@@ -127,7 +127,7 @@ _OVERRIDES = {"internal_error": "Something failed on Cordboard's side; its log s
 def error_classes() -> dict[str, ErrorClass]:
     """Return all classes of the package that have a base, by name.
 
-    The source is read, not imported: errors of rooms that need an extra are found without it.
+    The source is read, not imported: errors of packages that need an extra are found without it.
     """
     found: dict[str, ErrorClass] = {}
     for path in sorted(SOURCE.rglob("*.py")):

@@ -60,10 +60,10 @@ def test_names_beside_a_file_are_in_it(page: Path) -> None:
         assert re.search(rf"(?<!\w){name}(?!\w)", source), f"{file} has no {name}"
 
 
-def test_each_room_is_in_the_architecture() -> None:
-    """The table of rooms has each folder and module of the package."""
+def test_each_package_is_in_the_architecture() -> None:
+    """The table of packages has each folder and module of `cordboard`."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    listed = {name for cells in rows(page, "room") for name in codes(cells[0])}
+    listed = {name for cells in rows(page, "package") for name in codes(cells[0])}
     there = {f"{path.name}/" for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
     there |= {path.name for path in SOURCE.glob("*.py")} - {"__main__.py"}
     assert listed == there
