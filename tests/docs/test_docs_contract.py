@@ -25,7 +25,17 @@ from cordboard.contract.state import REASONS, TRANSITIONS
 from cordboard.environment import SECRET_VARIABLES
 from cordboard.settings.reference import setting_docs
 from cordboard.store import Holder, RedisStore, Registration, Renewal
-from docs_support import SOURCE, codes, docs, docs_contract, first_codes, page, rows, section
+from docs_support import (
+    CONTRACT,
+    SOURCE,
+    codes,
+    docs,
+    docs_contract,
+    first_codes,
+    page,
+    rows,
+    section,
+)
 from parts_support import client, make
 
 FULL = Context(
@@ -201,6 +211,20 @@ def test_every_field_of_a_page_is_in_the_source() -> None:
     for name in ("http.md", "redis.md"):
         for column in ("field", "field of the answer", "field of a session"):
             assert first_codes(page(name), column) <= words
+
+
+def test_every_name_of_a_page_is_in_the_source() -> None:
+    """No page of the contract uses a name that neither the source nor another standard has."""
+    words = words_of_source()
+    foreign = {"api_key", "generated", "method_not_allowed"}
+    unknown = {
+        f"{path.name}: {name}"
+        for path in CONTRACT.glob("*.md")
+        if path.name != "settings.md"  # it is generated, and its variables are made from names
+        for name in codes(path.read_text(encoding="utf-8"))
+        if re.fullmatch(r"[A-Za-z_]\w+", name) and name not in words | foreign
+    }
+    assert unknown == set()
 
 
 # --- ids
