@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from cordboard import emit
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
 from cordboard.kube import client, open_kube
-from cordboard.launchers import kubernetes_job
-from cordboard.launchers.kubernetes_job import JobTemplate, KubernetesLauncher, job_manifest
+from cordboard.launchers.kubernetes_job import REFUSED_PAUSE_S, KubernetesLauncher
+from cordboard.launchers.kubernetes_manifest import JobTemplate, job_manifest
+from cordboard.launchers.pod_watch import WatchTimes
 from tests_support import until
 
 Make = Callable[..., KubernetesLauncher]
@@ -51,11 +53,23 @@ async def make(cluster: Cluster) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def make(
-            script: str = "sleep 60", *, most: int = 9, config: Path | None = None, **pod: Any
+            script: str = "sleep 60",
+            *,
+            max_runners: int = 9,
+            config: Path | None = None,
+            secret: str = "cordboard",
+            namespace: str = "",
+            times: WatchTimes | None = None,
+            refused_pause_s: float = REFUSED_PAUSE_S,
+            **pod: Any,
         ) -> KubernetesLauncher:
-            kube = open_kube([config or cluster_config()])
             made = KubernetesLauncher(
-                kube, template(script, **pod), namespace=cluster.namespace, most=most
+                open_kube([config or cluster_config()]),
+                replace(template(script, **pod), secret=secret),
+                namespace=namespace or cluster.namespace,
+                max_runners=max_runners,
+                times=times or WatchTimes(),
+                refused_pause_s=refused_pause_s,
             )
             stack.push_async_callback(made.close)
             return made
@@ -65,8 +79,8 @@ async def make(cluster: Cluster) -> AsyncIterator[Make]:
 
 async def start(launcher: KubernetesLauncher, asked: Launch | None = None) -> str:
     asked = asked or launch()
-    name = launcher.name(asked)
-    await launcher.launch(name, asked)
+    name = launcher.job_name(asked)
+    await launcher.start(name, asked)
     return name
 
 
@@ -91,22 +105,22 @@ def use_up(cluster: Cluster, what: str) -> None:
     cluster.client.patch(ResourceQuotaStatus, "q", status, namespace=cluster.namespace)
 
 
-async def test_once(cluster: Cluster, make: Make) -> None:
+async def test_repeated_start_creates_one_job(cluster: Cluster, make: Make) -> None:
     """However often, and by whomever, a launch is asked for, there is one Job and one pod."""
     one, other = make(), make()
     await asyncio.gather(*(start(launcher) for launcher in (one, other, one)))
     await until(lambda: phases(cluster) == ["Running"])
     assert len(cluster.jobs()) == 1
-    assert await one.status(one.name(launch())) == "alive"
+    assert await one.status(one.job_name(launch())) == "alive"
 
 
-async def test_not_ours(cluster: Cluster, make: Make) -> None:
+async def test_job_of_another_session_is_refused(cluster: Cluster, make: Make) -> None:
     """A Job of that name which is another's is never taken for this session's."""
     launcher = make()
     manifest = job_manifest(launch(), template())
     manifest["metadata"]["annotations"]["cordboard/session-id"] = "another"
     body = {key: manifest[key] for key in ("metadata", "spec")}
-    cluster.make("Job", launcher.name(launch()), "batch/v1", **body)
+    cluster.make("Job", launcher.job_name(launch()), "batch/v1", **body)
     with pytest.raises(LaunchError, match="not this session's"):
         await start(launcher)
 
@@ -123,7 +137,7 @@ async def test_ended(make: Make, script: str) -> None:
     assert await launcher.status("bot-none") == "ended"
 
 
-async def test_stop(cluster: Cluster, make: Make) -> None:
+async def test_stopped_job_is_alive_until_its_pod_ends(cluster: Cluster, make: Make) -> None:
     """A stop gives the pod its grace; while that lasts it is alive, and then it has ended."""
     launcher = make("trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done")
     name = await start(launcher)
@@ -136,7 +150,9 @@ async def test_stop(cluster: Cluster, make: Make) -> None:
     await launcher.stop(name)
 
 
-async def test_deleted_by_hand(cluster: Cluster, make: Make) -> None:
+async def test_job_deleted_by_hand_is_alive_while_its_pod_runs(
+    cluster: Cluster, make: Make
+) -> None:
     """A Job deleted under its pod has not ended as long as the pod may run."""
     launcher = make("trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done")
     name = await start(launcher)
@@ -157,17 +173,11 @@ async def test_deleted_by_hand(cluster: Cluster, make: Make) -> None:
         ({"secret": "missing"}, "CreateContainerConfigError"),
     ],
 )
-async def test_cannot_start(
-    cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch, pod: dict[str, Any], reason: str
+async def test_pod_that_cannot_start_is_reported_and_deleted(
+    cluster: Cluster, make: Make, pod: dict[str, Any], reason: str
 ) -> None:
     """A pod that cannot start is told of with its session, then given up: its Job has ended."""
-    monkeypatch.setattr(kubernetes_job, "STUCK_S", 0.5)
-    monkeypatch.setattr(kubernetes_job, "LOOK_S", 0.1)
-    launcher = make(**{key: value for key, value in pod.items() if key != "secret"})
-    if "secret" in pod:
-        from dataclasses import replace
-
-        launcher._template = replace(launcher._template, secret=pod["secret"])
+    launcher = make(times=WatchTimes(stuck_s=0.5, check_s=0.1), **pod)
     with emit.capture() as records:
         name = await start(launcher)
         await until(is_status(launcher, name, "ended"))
@@ -181,11 +191,10 @@ async def test_cannot_start(
     assert cluster.jobs() == []
 
 
-async def test_no_node(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unschedulable_pod_is_reported_and_kept(make: Make) -> None:
     """A pod that no node takes is told of and left: a cluster may be getting another node."""
-    monkeypatch.setattr(kubernetes_job, "STUCK_S", 0.1)
-    monkeypatch.setattr(kubernetes_job, "LOOK_S", 0.05)
-    launcher = make(nodeSelector={"none": "such"})
+    times = WatchTimes(stuck_s=0.1, check_s=0.05)
+    launcher = make(times=times, nodeSelector={"none": "such"})
     with emit.capture() as records:
         name = await start(launcher)
         await until(
@@ -195,12 +204,10 @@ async def test_no_node(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await launcher.status(name) == "alive"
 
 
-async def test_no_pod(cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_job_without_pod_is_reported(cluster: Cluster, make: Make) -> None:
     """A Job whose pod is not even made is told of, with what the cluster says about it."""
-    monkeypatch.setattr(kubernetes_job, "NO_POD_S", 0.3)
-    monkeypatch.setattr(kubernetes_job, "LOOK_S", 0.1)
     use_up(cluster, "pods")
-    launcher = make()
+    launcher = make(times=WatchTimes(no_pod_s=0.3, check_s=0.1))
     with emit.capture() as records:
         await start(launcher)
         await until(lambda: [r for r in records if r["message"].endswith("has no pod yet")])
@@ -209,35 +216,34 @@ async def test_no_pod(cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPa
     assert "exceeded quota" in told["meta"]["why"]
 
 
-async def test_quota(cluster: Cluster, make: Make) -> None:
+async def test_used_up_quota_refuses_and_pauses(cluster: Cluster, make: Make) -> None:
     """A quota that is used up refuses a launch in clear words, and holds back the next."""
     use_up(cluster, "count/jobs.batch")
     launcher = make()
-    assert await launcher.room_for_more()
+    assert await launcher.reserve()
 
     async def refused() -> str:
         try:
             await start(launcher)
         except LaunchError as error:
             return str(error)
-        await launcher.stop(launcher.name(launch()))
+        await launcher.stop(launcher.job_name(launch()))
         return ""
 
     assert "The quota of namespace" in await until(refused)
-    assert not await launcher.room_for_more()
+    assert not await launcher.reserve()
 
 
-async def test_forbidden(cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_right_to_create_jobs_is_named(cluster: Cluster, make: Make) -> None:
     """Without the right to create Jobs the error says so, and what to grant; then it works."""
-    monkeypatch.setattr(kubernetes_job, "REFUSED_PAUSE_FIRST_S", 0.2)
-    launcher = make(config=cluster.account("operator", SEE_PODS))
-    assert await launcher.room_for_more()
+    launcher = make(config=cluster.account("operator", SEE_PODS), refused_pause_s=0.2)
+    assert await launcher.reserve()
     with pytest.raises(LaunchError, match=r"may not create Jobs in namespace .*kubernetes\.md"):
         await start(launcher)
-    assert not await launcher.room_for_more()
-    assert await launcher.status(launcher.name(launch())) == "unknown"
+    assert not await launcher.reserve()
+    assert await launcher.status(launcher.job_name(launch())) == "unknown"
     cluster.allow("operator-too", ALL_OF_JOBS, account="operator")
-    await until(launcher.room_for_more)
+    await until(launcher.reserve)
 
     async def started() -> bool:
         try:
@@ -246,25 +252,25 @@ async def test_forbidden(cluster: Cluster, make: Make, monkeypatch: pytest.Monke
             return False
 
     await until(started)
-    assert await launcher.status(launcher.name(launch())) == "alive"
+    assert await launcher.status(launcher.job_name(launch())) == "alive"
 
 
-async def test_no_right_to_look(cluster: Cluster, make: Make) -> None:
+async def test_missing_right_to_list_pods_starts_nothing(cluster: Cluster, make: Make) -> None:
     """Who may not see the pods starts nothing, says so once, and goes on when the right comes."""
     launcher = make(config=cluster.account("operator", ALL_OF_JOBS))
     with emit.capture() as records:
         for _ in range(3):
-            assert not await launcher.room_for_more()
+            assert not await launcher.reserve()
         cluster.allow("operator-too", SEE_PODS, account="operator")
-        await until(launcher.room_for_more)
+        await until(launcher.reserve)
     told = [r["message"] for r in records if r["tag"] == "launcher"]
     assert told == [
-        "The cluster cannot be asked for its pods; no cold starts until it can",
+        "The cluster does not list its pods; no cold starts until it does",
         "The cluster answers again",
     ]
 
 
-async def test_rights_that_suffice(cluster: Cluster, make: Make) -> None:
+async def test_role_of_the_docs_suffices(cluster: Cluster, make: Make) -> None:
     """The Role of the docs is enough for all that a launcher does."""
     text = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
     from cordboard.kube import load_yaml
@@ -274,50 +280,54 @@ async def test_rights_that_suffice(cluster: Cluster, make: Make) -> None:
         for found in map(load_yaml, text.split("```yaml\n")[1].split("```")[0].split("---\n"))
         if found["kind"] == "Role"
     )
-    launcher = make(config=cluster.account("operator", *role["rules"]))
-    assert await launcher.room_for_more()
+    account = cluster.account("operator", *role["rules"])
+    launcher = make(config=account)
+    assert await launcher.reserve()
     name = await start(launcher)
     await until(lambda: phases(cluster) == ["Running"])
     await launcher.stop(name)
     await until(is_status(launcher, name, "ended"))
-    await launcher._kube.list("Event", namespace=cluster.namespace)
+    kube = open_kube([account])
+    await kube.list("Event", namespace=cluster.namespace)
+    await kube.close()
 
 
-async def test_no_namespace(make: Make) -> None:
+async def test_missing_namespace_is_named(make: Make) -> None:
     """A namespace that is not there is named."""
-    launcher = make()
-    launcher._namespace = "none-such"
+    launcher = make(namespace="none-such")
     with pytest.raises(LaunchError, match="There is no namespace none-such"):
         await start(launcher)
 
 
-async def test_refused_manifest(make: Make) -> None:
+async def test_refused_manifest_is_reported_with_the_clusters_reason(make: Make) -> None:
     """What the cluster refuses is told in its words."""
     launcher = make(dnsPolicy="Nonsense")
     with pytest.raises(LaunchError, match=r"The cluster refuses the Job:.*dnsPolicy"):
         await start(launcher)
 
 
-async def test_bound(cluster: Cluster, make: Make) -> None:
+async def test_reservations_stay_below_the_limit(cluster: Cluster, make: Make) -> None:
     """Many who ask at once stay below the bound, and what another operator started counts too."""
-    one = make(most=2)
-    assert sum(await asyncio.gather(*(one.room_for_more() for _ in range(9)))) == 2
+    one = make(max_runners=2)
+    assert sum(await asyncio.gather(*(one.reserve() for _ in range(9)))) == 2
     for session in ("a", "b"):
         await start(one, launch(session))
-    assert not await one.room_for_more()
+    assert not await one.reserve()
     await until(lambda: phases(cluster) == ["Running", "Running"])
-    other = make(most=3)
-    assert sum(await asyncio.gather(*(other.room_for_more() for _ in range(9)))) == 1
-    await one.stop(one.name(launch("a")))
-    await until(one.room_for_more)
+    other = make(max_runners=3)
+    assert sum(await asyncio.gather(*(other.reserve() for _ in range(9)))) == 1
+    await one.stop(one.job_name(launch("a")))
+    await until(one.reserve)
 
 
-async def test_hanging_api(cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hanging_api_is_unknown_and_starts_nothing(
+    cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the API hangs nothing is known and nothing started; afterwards all goes on."""
     monkeypatch.setattr(client, "WATCH_S", 1)
     monkeypatch.setattr(client, "WATCH_SILENCE_S", 2)
     monkeypatch.setattr(client, "REQUEST_S", 2)
-    launcher = make(most=1_000_000)
+    launcher = make(max_runners=1_000_000)
     name = await start(launcher)
     await until(lambda: phases(cluster) == ["Running"])
     need_faults()  # skips here: in a thread it would be lost
@@ -326,16 +336,16 @@ async def test_hanging_api(cluster: Cluster, make: Make, monkeypatch: pytest.Mon
         await until(is_status(launcher, name, "unknown"))
 
         async def no_room() -> bool:
-            return not await launcher.room_for_more()
+            return not await launcher.reserve()
 
         await until(no_room)
         await hanging
         await until(is_status(launcher, name, "alive"))
-        await until(launcher.room_for_more)
+        await until(launcher.reserve)
         await until(lambda: [r for r in records if r["message"] == "The cluster answers again"])
 
 
-async def test_lost_node(cluster: Cluster, make: Make) -> None:
+async def test_pod_of_a_lost_node_is_alive(cluster: Cluster, make: Make) -> None:
     """A node that is gone confirms nothing: its pod may run on, so the Job has not ended."""
     launcher = make()
     name = await start(launcher)

@@ -15,7 +15,7 @@ from lightkube.resources.core_v1 import Pod
 from cluster_support import Cluster, cluster_config, lose_node_of
 from cordboard.contract.launch import Launch
 from cordboard.kube import open_kube
-from cordboard.launchers.kubernetes_job import job_name
+from cordboard.launchers.kubernetes_manifest import job_name
 from cordboard.store import RedisStore, SessionRecord, open_store
 from tests_support import until
 from up_support import environment

@@ -92,7 +92,7 @@ class TestManifest:
 
     @pytest.mark.parametrize("name", ["t", "token", "access_token", "API_KEY"])
     def test_no_token_of_a_room(self, name: str) -> None:
-        """A token in the room's URL is in no part of a Job, as the room's one spelling has none."""
+        """A token in the room's URL is in not part of a Job, as the room's one spelling has none."""
         room = canonical_room(f"https://acme.daily.co/standup?{name}=room-token&lang=en")
         job = json.dumps(job_manifest(launch(room_url=room), JobTemplate()))
         assert "room-token" not in job
@@ -220,10 +220,10 @@ class TestTemplate:
         ("text", "words"),
         [
             ("a: [", "not YAML"),
-            ("- 1", "no part of a Job"),
-            ("kind: Pod\nspec: {}", "no part of a Job"),
-            ("spec: {template: {spec: {containers: [{image: x}]}}}", "no part of a Job"),
-            ("", "no part of a Job"),
+            ("- 1", "not part of a Job"),
+            ("kind: Pod\nspec: {}", "not part of a Job"),
+            ("spec: {template: {spec: {containers: [{image: x}]}}}", "not part of a Job"),
+            ("", "not part of a Job"),
         ],
     )
     def test_unusable(self, tmp_path: Path, text: str, words: str) -> None:

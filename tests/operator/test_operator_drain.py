@@ -41,7 +41,7 @@ async def slow_runner(answers: asyncio.Event, asked: list[str]) -> AsyncIterator
         yield url
 
 
-async def test_hand_over_is_finished(tmp_path: Path, redis_url: str) -> None:
+async def test_drain_finishes_the_hand_over(tmp_path: Path, redis_url: str) -> None:
     """SIGTERM between the assignment and the answer to /start: it waits for that answer."""
     processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/8")
     answers, asked = asyncio.Event(), list[str]()
@@ -71,7 +71,7 @@ async def test_hand_over_is_finished(tmp_path: Path, redis_url: str) -> None:
         processes.stop()
 
 
-async def test_assigned_is_asked_for(
+async def test_session_assigned_during_drain_is_started(
     store: RedisStore, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drain that begins while the store assigns: the runner is asked all the same."""

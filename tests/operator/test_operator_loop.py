@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -13,13 +13,13 @@ from cordboard import emit
 from cordboard.contract.credential import runner_credential
 from cordboard.contract.errors import LaunchError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.launchers import Status
-from cordboard.operator import loop as loop_module
-from cordboard.operator.loop import Loop
+from cordboard.launchers import LaunchStatus
+from cordboard.operator.loop import Loop, LoopTimes
 from cordboard.operator.placement import Placer
+from cordboard.operator.plan import DEFAULT_THRESHOLDS, Thresholds
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import SessionRunners
-from cordboard.operator.transfer import cold_ending_of
+from cordboard.operator.transfer import launcher_suffix
 from cordboard.store import Holder, RedisStore, Registration, SessionRecord
 from cordboard.web.http_client import HttpClient
 from cordboard.web.runner_client import RunnerClient
@@ -27,55 +27,65 @@ from tests_support import StandIn, until
 
 
 @dataclass
-class NotedLauncher:
-    """Notes what it is asked to start; fails when told to."""
+class RecordingLauncher:
+    """Records the starts that are requested; fails on demand."""
 
-    room: int = 9
+    capacity: int = 9
     fails: bool = False
-    states: dict[str, Status] = field(default_factory=dict)
+    states: dict[str, LaunchStatus] = field(default_factory=dict)
     bots: frozenset[str] | None = None
-    most: int = 9
+    max_runners: int = 9
 
-    def name(self, launch: Launch) -> str:
+    def job_name(self, launch: Launch) -> str:
         return f"cold-{launch.session_id}-{launch.epoch}"
 
-    async def launch(self, name: str, launch: Launch) -> None:
+    async def start(self, name: str, launch: Launch) -> None:
         if self.fails:
             raise LaunchError("No more processes.")
         self.states[name] = "alive"
 
-    async def status(self, name: str) -> Status:
+    async def status(self, name: str) -> LaunchStatus:
         return self.states.get(name, "unknown")
 
     async def stop(self, name: str) -> None:
         self.states[name] = "ended"
 
-    async def room_for_more(self) -> bool:
-        return len(self.states) < self.room
+    async def reserve(self) -> bool:
+        return len(self.states) < self.capacity
 
     async def close(self) -> None:
         pass
 
 
+TIMES = LoopTimes(read_block_ms=20, retry_s=0.02, hold_s=0.05, sweep_s=0.05, transfer_wait_s=0.1)
+
+
 @dataclass
 class Plane:
-    """A running operator and what it works with."""
+    """Operators and what they work with."""
 
     store: RedisStore
     stand_in: StandIn
-    launcher: NotedLauncher
+    launcher: RecordingLauncher
     records: list[dict[str, Any]]
 
     @asynccontextmanager
-    async def operator(self, name: str, launcher: NotedLauncher) -> AsyncIterator[None]:
-        """Run another operator."""
+    async def operator(
+        self,
+        name: str,
+        launcher: RecordingLauncher,
+        times: LoopTimes = TIMES,
+        thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    ) -> AsyncIterator[None]:
+        """Run an operator."""
         async with aiohttp.ClientSession() as client:
             runners = SessionRunners(RunnerClient(HttpClient(client), lambda: ("s",)))
             placer = Placer(self.store, runners, launcher)
-            working = Loop(name, self.store, placer, Sweeper(self.store, runners, launcher))
-            task = asyncio.create_task(working.run())
+            sweeper = Sweeper(self.store, runners, launcher, thresholds)
+            loop = Loop(name, self.store, placer, sweeper, times)
+            task = asyncio.create_task(loop.run())
             yield
-            await working.drain()
+            await loop.drain()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -99,33 +109,22 @@ class Plane:
 
 
 @pytest.fixture
-async def plane(
-    store: RedisStore, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Plane]:
-    monkeypatch.setattr(loop_module, "SWEEP_S", 0.05)
-    monkeypatch.setattr(loop_module, "HOLD_S", 0.05)
-    monkeypatch.setattr(loop_module, "RETRY_S", 0.02)
-    monkeypatch.setattr(loop_module, "READ_BLOCK_MS", 20)
+async def idle_plane(store: RedisStore, stand_in: StandIn) -> AsyncIterator[Plane]:
+    """A plane without an operator."""
     stand_in.answers["/start"] = (200, {"status": "running"})
-    launcher = NotedLauncher(room=0)
     with emit.capture() as records:
-        async with aiohttp.ClientSession() as client:
-            runners = SessionRunners(RunnerClient(HttpClient(client), lambda: ("s",)))
-            working = Loop(
-                "op-1",
-                store,
-                Placer(store, runners, launcher),
-                Sweeper(store, runners, launcher),
-            )
-            task = asyncio.create_task(working.run())
-            yield Plane(store, stand_in, launcher, records)
-            await working.drain()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        yield Plane(store, stand_in, RecordingLauncher(capacity=0), records)
+
+
+@pytest.fixture
+async def plane(idle_plane: Plane) -> AsyncIterator[Plane]:
+    """A plane with one operator."""
+    async with idle_plane.operator("op-1", idle_plane.launcher):
+        yield idle_plane
 
 
 class TestPlacing:
-    async def test_warm(self, plane: Plane) -> None:
+    async def test_join_goes_to_a_warm_runner(self, plane: Plane) -> None:
         """A join goes to a warm runner by /start, and leaves the queue at hand-over."""
         await plane.warm()
         epoch = await plane.join(user_name="Ada", body={"x": 1}, token="t")
@@ -142,7 +141,7 @@ class TestPlacing:
         assert await plane.store.queue_depth() == 0
         assert plane.events("a") == ["launch.claimed", "launch.assigned"]
 
-    async def test_waits_for_a_runner(self, plane: Plane) -> None:
+    async def test_join_waits_for_a_runner(self, plane: Plane) -> None:
         """A join with no runner waits, and goes to the first one that comes."""
         await plane.join()
         await until(lambda: "launch.claimed" in plane.events("a"))
@@ -150,7 +149,7 @@ class TestPlacing:
         await plane.warm()
         await plane.state("a", "starting")
 
-    async def test_refused(self, plane: Plane) -> None:
+    async def test_refused_session_goes_to_another_runner(self, plane: Plane) -> None:
         """A runner that refuses is fenced by a higher epoch, and another is asked."""
         plane.stand_in.answers["/start"] = (409, {"code": "busy", "detail": "full"})
         await plane.warm("full", capacity=9)
@@ -161,7 +160,7 @@ class TestPlacing:
         record = await plane.state("a", "starting")
         assert (record.runner_id, record.epoch, record.attempt) == ("free", 2, 1)
 
-    async def test_unreachable(self, plane: Plane) -> None:
+    async def test_unreachable_runner_costs_an_epoch(self, plane: Plane) -> None:
         """A runner that cannot be reached costs the session an epoch, not its life."""
         await plane.warm("gone", url="http://127.0.0.1:9", capacity=9)
         await plane.join()
@@ -169,26 +168,26 @@ class TestPlacing:
         await plane.warm("r1", capacity=1)
         assert (await plane.state("a", "starting")).runner_id == "r1"
 
-    async def test_cold(self, plane: Plane) -> None:
+    async def test_join_without_warm_runner_starts_a_cold_one(self, plane: Plane) -> None:
         """Without a free warm runner a cold one is started."""
-        plane.launcher.room = 1
+        plane.launcher.capacity = 1
         await plane.join()
         record = await plane.state("a", "starting")
         assert (record.type, record.job_name) == ("cold", "cold-a-1")
         await until(lambda: "launch.job_created" in plane.events("a"))
         assert await plane.store.queue_depth() == 0
 
-    async def test_cold_that_cannot_start(self, plane: Plane) -> None:
+    async def test_failed_cold_start_is_repeated(self, plane: Plane) -> None:
         """A cold start that fails is taken back, and tried again until the deadline."""
-        plane.launcher.room, plane.launcher.fails = 1, True
+        plane.launcher.capacity, plane.launcher.fails = 1, True
         await plane.join()
         await until(lambda: "launch.failed" in plane.events("a"))
         plane.launcher.fails = False
         assert (await plane.state("a", "starting")).epoch > 1
 
-    async def test_cold_that_dies(self, plane: Plane) -> None:
+    async def test_cold_runner_that_dies_is_replaced_twice(self, plane: Plane) -> None:
         """A cold runner that ends before its session runs is replaced, twice, then it has failed."""
-        plane.launcher.room = 99
+        plane.launcher.capacity = 99
         await plane.join()
         await plane.state("a", "starting")
 
@@ -202,7 +201,7 @@ class TestPlacing:
         assert record.reason == "launch_failed"
         assert len(plane.launcher.states) == 3
 
-    async def test_cancelled_while_waiting(self, plane: Plane) -> None:
+    async def test_cancelled_join_is_not_handed_over(self, plane: Plane) -> None:
         """A join that was cancelled is never handed over."""
         await plane.join()
         await until(lambda: "launch.claimed" in plane.events("a"))
@@ -212,14 +211,14 @@ class TestPlacing:
         await until(lambda: "launch.assigned" in plane.events("b"))
         assert [body["sessionId"] for _, _, body, _ in plane.stand_in.asked] == ["b"]
 
-    async def test_unreadable(self, plane: Plane) -> None:
+    async def test_unreadable_entry_becomes_a_dead_letter(self, plane: Plane) -> None:
         """An entry that cannot be read goes to the dead letters, and one error line tells."""
         await plane.store._client.xadd(plane.store.keys.launches, {"v": "2"})
         await until(lambda: [r for r in plane.records if r["level"] == "error"])
         await until(lambda: plane.store._client.xlen(plane.store.keys.dead_letters))
         assert await plane.store.queue_depth() == 0
 
-    async def test_oldest_first(self, plane: Plane) -> None:
+    async def test_oldest_join_is_handed_over_first(self, plane: Plane) -> None:
         """Joins that wait are handed over in the order in which they were accepted."""
         names = [f"s{i}" for i in range(20)]
         for name in names:
@@ -230,7 +229,7 @@ class TestPlacing:
         starts = [(await plane.store.session(name)).stages["starting"] for name in names]
         assert starts == sorted(starts)
 
-    async def test_unreadable_with_a_session(self, plane: Plane) -> None:
+    async def test_session_of_an_unreadable_entry_fails(self, plane: Plane) -> None:
         """The session of an entry that cannot be read ends at once, with the reason."""
         await plane.store.accept(Launch("a", "webrtc:a", epoch=1, bot="none"), queue_max=9)
         fields = {"v": "1", "session_id": "a", "epoch": "1", "attempt": "1", "launch": '{"v":9}'}
@@ -239,23 +238,22 @@ class TestPlacing:
         assert record.reason == "launch_failed"
         assert "version 9" in (record.detail or "")
 
-    async def test_another_operators_entries(self, plane: Plane, monkeypatch: Any) -> None:
-        """What a dead operator had read is taken over."""
-        monkeypatch.setattr(loop_module, "ABANDONED_MS", 50)
-        monkeypatch.setattr(Loop, "_read", lambda _self: asyncio.sleep(0.01))
-        await asyncio.sleep(0.1)
-        await plane.join()
-        await plane.store.read_entries("dead", count=10, block_ms=1)
-        await plane.warm()
-        await plane.state("a", "starting")
+    async def test_entries_of_a_dead_operator_are_taken_over(self, idle_plane: Plane) -> None:
+        """An entry that a dead operator had read goes to a runner all the same."""
+        await idle_plane.join()
+        await idle_plane.store.read_entries("dead", count=10, block_ms=1)
+        await idle_plane.warm()
+        times = replace(TIMES, abandoned_ms=50)
+        async with idle_plane.operator("op-1", idle_plane.launcher, times):
+            await idle_plane.state("a", "starting")
 
 
 class TestBots:
     """Operators whose runners do not have the same bots."""
 
-    async def test_cold_bots_that_are_lacking(self, plane: Plane) -> None:
+    async def test_bot_without_cold_runner_waits_for_a_warm_one(self, plane: Plane) -> None:
         """A bot that no runner of this operator has fails no join; a warm runner that has it takes it."""
-        plane.launcher.room, plane.launcher.bots = 9, frozenset({"default"})
+        plane.launcher.capacity, plane.launcher.bots = 9, frozenset({"default"})
         await plane.join(bot="other")
         await until(lambda: "launch.claimed" in plane.events("a"))
         await asyncio.sleep(0.2)
@@ -265,23 +263,22 @@ class TestBots:
         assert (await plane.state("a", "starting")).type == "warm"
 
     @pytest.mark.parametrize("bots", [frozenset({"other"}), None])
-    async def test_passed_on(
-        self, plane: Plane, monkeypatch: pytest.MonkeyPatch, bots: frozenset[str] | None
+    async def test_join_is_transferred_to_an_operator_that_has_the_bot(
+        self, plane: Plane, bots: frozenset[str] | None
     ) -> None:
         """What one operator cannot start goes to one that can, though the first had read it."""
-        monkeypatch.setattr("cordboard.operator.transfer.WAIT_S", 0.1)
-        plane.launcher.room, plane.launcher.bots = 9, frozenset({"default"})
+        plane.launcher.capacity, plane.launcher.bots = 9, frozenset({"default"})
         await plane.join(bot="other")
         await until(lambda: "launch.claimed" in plane.events("a"))
-        able = NotedLauncher(bots=bots)
-        async with plane.operator("op-2" + cold_ending_of(able), able):
+        able = RecordingLauncher(bots=bots)
+        async with plane.operator("op-2" + launcher_suffix(able), able):
             record = await plane.state("a", "starting")
         assert (record.type, list(able.states)) == ("cold", ["cold-a-1"])
         assert plane.launcher.states == {}
 
-    async def test_nobody_has_it(self, plane: Plane) -> None:
+    async def test_join_for_an_unknown_bot_expires_and_says_so(self, plane: Plane) -> None:
         """Where nobody has the bot, the join fails at its deadline and says so."""
-        plane.launcher.room, plane.launcher.bots = 9, frozenset({"default"})
+        plane.launcher.capacity, plane.launcher.bots = 9, frozenset({"default"})
         await plane.warm()
         await plane.join(bot="other", deadline_s=1)
         record = await plane.state("a", "expired")
@@ -290,7 +287,7 @@ class TestBots:
             'No warm runner has the bot "other", and no operator started a cold one in time.',
         )
 
-    async def test_no_slot_in_time(self, plane: Plane) -> None:
+    async def test_join_without_a_slot_expires_without_naming_bots(self, plane: Plane) -> None:
         """Where a runner has the bot, but no slot, the deadline says nothing of bots."""
         await plane.warm(capacity=0)
         await plane.join(deadline_s=1)
@@ -323,7 +320,9 @@ class TestSweep:
             (200, {"status": "ended", "epoch": 1, "reason": "runner_lost"}),
         ],
     )
-    async def test_confirmed(self, plane: Plane, answer: tuple[int, Any]) -> None:
+    async def test_confirmed_death_is_recovered(
+        self, plane: Plane, answer: tuple[int, Any]
+    ) -> None:
         """A lease has run out and the runner does not hold it: handed on, same id, higher epoch."""
         await self.run(plane)
         plane.stand_in.answers["/sessions/a"] = answer
@@ -347,7 +346,7 @@ class TestSweep:
         traces = {r["event"]: r.get("traceId") for r in plane.records if r["sessionId"] == "a"}
         assert traces["lease.expired"] == traces["session.recovered"] == trace_id
 
-    async def test_an_expiry_is_told_once(
+    async def test_expired_lease_is_logged_once(
         self, plane: Plane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """While Redis takes no writes it is tried at each look, and told of when it is done."""
@@ -368,7 +367,7 @@ class TestSweep:
         assert len(tried) >= 4
         assert plane.events("a").count("lease.expired") == 1
 
-    async def test_an_end_that_was_not_written(self, plane: Plane) -> None:
+    async def test_unwritten_end_is_written(self, plane: Plane) -> None:
         """A lease has run out and the runner tells an end: that end is written; nothing runs again."""
         await self.run(plane)
         epoch = (await plane.store.session("a")).epoch
@@ -381,7 +380,9 @@ class TestSweep:
         assert plane.events("a").count("session.ended") == 1
 
     @pytest.mark.parametrize("status", ["starting", "stopping"])
-    async def test_a_holder_that_stops_its_bot(self, plane: Plane, status: str) -> None:
+    async def test_holder_that_starts_or_stops_its_bot_keeps_the_session(
+        self, plane: Plane, status: str
+    ) -> None:
         """A session whose bot is being started or stopped is not taken from its runner."""
         await self.run(plane)
         epoch = (await plane.store.session("a")).epoch
@@ -390,7 +391,7 @@ class TestSweep:
         await until(lambda: len([a for a in plane.stand_in.asked if a[1] == "/sessions/a"]) > 2)
         assert (await plane.store.session("a")).state == "running"
 
-    async def test_holder_that_answers_is_left_alone(self, plane: Plane) -> None:
+    async def test_holder_that_answers_keeps_the_session(self, plane: Plane) -> None:
         """A holder that answers that it holds the session is not reaped on one sign alone."""
         await self.run(plane)
         plane.stand_in.answers["/sessions/a"] = (200, {"status": "running", "epoch": 1})
@@ -398,10 +399,13 @@ class TestSweep:
         await until(lambda: len([a for a in plane.stand_in.asked if a[1] == "/sessions/a"]) > 2)
         assert (await plane.store.session("a")).state == "running"
 
-    async def test_a_crowd_is_not_touched_at_once(
-        self, plane: Plane, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """When many look dead at once, Redis is suspected first: one line says so, nobody is reaped."""
+    async def test_crowd_of_suspects_is_not_recovered_at_once(self, idle_plane: Plane) -> None:
+        """When many sessions look dead at once, one line says so and none is recovered."""
+        patient = Thresholds(crowd_wait_s=60)
+        async with idle_plane.operator("op-1", idle_plane.launcher, thresholds=patient):
+            await self.crowd(idle_plane)
+
+    async def crowd(self, plane: Plane) -> None:
         plane.stand_in.answers["/sessions/a"] = (404, {})
         for sid in ("a", "b", "c"):
             await plane.warm(capacity=9)
@@ -410,7 +414,6 @@ class TestSweep:
             await plane.store.confirm_running(
                 sid, epoch, Holder("r1", plane.stand_in.url, "warm", 42)
             )
-        monkeypatch.setattr("cordboard.operator.recovery.CROWD_WAIT_S", 60)
         await self.overdue(plane, 1, "a", "b", "c")
         await until(lambda: [r for r in plane.records if "look dead at once" in r["message"]])
         await asyncio.sleep(0.2)
@@ -421,15 +424,16 @@ class TestSweep:
         assert "lease.expired" not in plane.events("b")
         assert len([r for r in plane.records if "look dead at once" in r["message"]]) == 1
 
-    async def test_silence_has_an_end(self, plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A holder that nobody can confirm is given up when it must have stopped."""
-        monkeypatch.setattr("cordboard.operator.plan.PATIENCE_S", 0.2)
-        await self.run(plane)
-        plane.stand_in.answers["/sessions/a"] = (500, {})
-        await self.overdue(plane, 75_000)
-        assert (await plane.state("a", "starting")).epoch > 1
+    async def test_silent_holder_is_given_up(self, idle_plane: Plane) -> None:
+        """A holder whose death nobody can confirm is given up when it must have stopped."""
+        impatient = Thresholds(patience_s=0.2)
+        idle_plane.stand_in.answers["/sessions/a"] = (500, {})
+        async with idle_plane.operator("op-1", idle_plane.launcher, thresholds=impatient):
+            await self.run(idle_plane)
+            await self.overdue(idle_plane, 75_000)
+            assert (await idle_plane.state("a", "starting")).epoch > 1
 
-    async def test_deadline(self, plane: Plane) -> None:
+    async def test_join_past_its_deadline_expires_once(self, plane: Plane) -> None:
         """What does not run by its deadline ends as expired, told once."""
         await plane.join(deadline_s=1)
         record = await plane.state("a", "expired")

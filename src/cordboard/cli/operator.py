@@ -7,7 +7,7 @@ from cordboard.cli import _tls_options
 
 if TYPE_CHECKING:
     from cordboard.launchers import Launcher
-    from cordboard.launchers.kubernetes_job import JobTemplate
+    from cordboard.launchers.kubernetes_manifest import JobTemplate
     from cordboard.settings import Settings
 
 SUMMARY = "run an operator: hands accepted joins to runners"
@@ -88,7 +88,7 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
         config = ["--config", args.config] if args.config else []
         return ProcessLauncher(
             child_environment,
-            most=args.most,
+            max_runners=args.most,
             arguments=[*words, *config, *_tls_options.words(args)],
             bots=named_bots(args.bot, settings.bots),
         )
@@ -109,7 +109,7 @@ def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]
     namespace = settings.kubernetes_namespace or kube.namespace
     # Without --bot the bots are those of the image.
     bots = named_bots(args.bot, {}) if args.bot else None
-    return KubernetesLauncher(kube, template, namespace=namespace, most=args.most, bots=bots)
+    return KubernetesLauncher(kube, template, namespace=namespace, max_runners=args.most, bots=bots)
 
 
 def _template(settings: "Settings", words: list[str]) -> "JobTemplate":

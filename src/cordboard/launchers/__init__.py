@@ -1,50 +1,60 @@
-"""Starting a cold runner: one session's process, brought up when no warm runner is free."""
+"""Launchers: they start cold runners, each for one session, when no warm runner is free."""
 
 from typing import Literal, Protocol
 
 from cordboard.contract.launch import Launch
 
-Status = Literal["alive", "ended", "unknown"]
+LaunchStatus = Literal["alive", "ended", "unknown"]
+"""Whether a cold runner may still run. ``unknown``: the launcher cannot tell; nothing follows from it."""
 
 
 class Launcher(Protocol):
-    """What an operator asks of a place that can start runners.
+    """Starts cold runners.
 
-    A name is chosen before the start, so that the store knows it first: whoever finds the session
-    later can ask for the status of its start by that name.
+    The operator takes a start's name before the start and writes it to Redis. So any operator that finds the
+    session later can ask for the status of its start by that name.
     """
 
     @property
-    def most(self) -> int:
-        """How many of its runners may live at once."""
+    def max_runners(self) -> int:
+        """How many cold runners may live at once."""
 
     @property
     def bots(self) -> frozenset[str] | None:
-        """The bots that its runners have; None if they are not known here."""
+        """The bots that the cold runners have; None if the launcher does not know them."""
 
-    def name(self, launch: Launch) -> str:
-        """Return the name of this launch's start; the same for the same session and epoch."""
+    def job_name(self, launch: Launch) -> str:
+        """Return the name of the start of ``launch``: the same for the same session and epoch."""
 
-    async def launch(self, name: str, launch: Launch) -> None:
-        """Start a runner for one session.
+    async def start(self, name: str, launch: Launch) -> None:
+        """Start a runner for one session. A start that is repeated has no effect.
+
+        Args:
+            name: The name of the start, from ``job_name``.
+            launch: The session.
 
         Raises:
-            LaunchError: It cannot be started; with the reason.
+            LaunchError: The runner cannot be started; the message says why.
         """
 
-    async def status(self, name: str) -> Status:
-        """Say whether it lives; ``unknown`` where this launcher cannot tell."""
+    async def status(self, name: str) -> LaunchStatus:
+        """Return whether the runner of the start ``name`` lives."""
 
     async def stop(self, name: str) -> None:
-        """End it: politely first. Harmless when it is gone."""
+        """Stop the runner of the start ``name``, after its grace period if need be."""
 
-    async def room_for_more(self) -> bool:
-        """Say whether one more may be started now."""
+    async def reserve(self) -> bool:
+        """Return whether a runner may be started now; if so, it counts as started for a moment."""
 
     async def close(self) -> None:
-        """Let go of resources; what was started goes on."""
+        """Release the launcher's resources. Cold runners continue."""
 
 
 def has_bot(launcher: Launcher | None, bot: str) -> bool:
-    """Return whether a launcher can start a runner for a bot, as far as this is known here."""
+    """Return whether a launcher can start a runner for a bot, as far as the launcher knows.
+
+    Args:
+        launcher: The launcher; None starts nothing.
+        bot: The name of the bot.
+    """
     return launcher is not None and (launcher.bots is None or bot in launcher.bots)

@@ -1,4 +1,4 @@
-"""The Job of one cold runner, as a pure function of the launch and what the operator was told."""
+"""The Job of one cold runner, as a pure function of the launch and the operator's template."""
 
 import hashlib
 import re
@@ -18,12 +18,12 @@ SESSION_ID: Final = f"{PREFIX}/session-id"
 ROOM: Final = f"{PREFIX}/room"
 EPOCH: Final = f"{PREFIX}/epoch"
 ATTEMPT: Final = f"{PREFIX}/attempt"
-OURS: Final = {
+LABELS: Final = {
     "app.kubernetes.io/name": "cordboard",
     "app.kubernetes.io/component": "cold-runner",
     "app.kubernetes.io/managed-by": "cordboard-operator",
 }
-"""The labels by which an operator finds the Jobs and Pods of all cold runners."""
+"""The labels with which operators find the Jobs and Pods of all cold runners."""
 
 CONTAINER: Final = "runner"
 PORT: Final = 7860
@@ -32,16 +32,22 @@ SECRETS: Final = {
     "BOT_CONTROL_SHARED_SECRET": True,
     "BOT_CONTROL_SHARED_SECRET_PREV": False,
 }
-"""Variables that come from the Secret, and whether the runner cannot do without."""
+"""The variables that come from the Secret, and whether the runner requires them."""
 
 GRACE_S: Final = 45
-"""From SIGTERM to SIGKILL, so that a call may end by itself when its node is drained."""
+"""Seconds from SIGTERM to SIGKILL, so that a call may end by itself when its node is drained."""
 GRACE_MARGIN_S: Final = 15
-"""Of which the runner keeps so many for itself, to end its bot and to say so."""
+"""Of these, the seconds that the runner needs to stop its bot and to write the session's end."""
 DEADLINE_MARGIN_S: Final = 120
+"""Seconds that a Job may live beyond its session's deadline and duration, for its start and its end. The Job's
+own deadline is a backstop: the runner ends the session earlier."""
 KEPT_S: Final = 3600
-"""A finished Job stays for so long, and its log with it."""
+"""Seconds for which a finished Job stays, and its log with it."""
 
+DEFAULT_NAME: Final = "cordboard"
+"""The default name of the Secret."""
+
+# With the prefix, the separators and an epoch of 16 digits: below 63 characters, the limit of a DNS label.
 _NAME_SLUG_CHARS: Final = 20
 _NAME_HASH_CHARS: Final = 16
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -49,21 +55,21 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class JobTemplate:
-    """What all Jobs of an operator have in common.
+    """The common part of all Jobs of an operator.
 
     Attributes:
-        image: The image, unless ``base`` names one.
-        secret: The name of the Secret with the values of SECRETS.
-        service_account: Whose rights the pod has; None for none.
-        cpu: What is asked for.
-        memory: What is asked for, and the limit.
+        image: The image; None if ``base`` names one.
+        secret: The name of the Secret with the variables of ``SECRETS``.
+        service_account: The service account of the pod; None for a pod without API credentials.
+        cpu: The requested CPU.
+        memory: The requested memory, which is also the limit.
         arguments: Further arguments of ``cordboard runner``.
-        environment: Further variables, none of them secret; ``base`` may say otherwise.
-        base: A Job, or parts of one, that each Job starts from.
+        environment: Further variables, none of them secret; ``base`` may override them.
+        base: A Job, or parts of one, on which each Job is based.
     """
 
     image: str | None = None
-    secret: str = "cordboard"  # noqa: S105 - a Secret's name
+    secret: str = DEFAULT_NAME
     service_account: str | None = None
     cpu: str = "500m"
     memory: str = "1Gi"
@@ -73,27 +79,34 @@ class JobTemplate:
 
 
 def job_name(session_id: str, epoch: int) -> str:
-    """Return the name of a launch's Job: the same for the same session and epoch, else another.
+    """Return the name of a launch's Job: the same for the same session and epoch.
 
-    A DNS label of at most 58 characters: something to recognise, 80 bits of a hash that tell ids
-    apart which look alike in it, and the epoch.
+    The name is a DNS label: the readable part of the session id, 80 bits of a hash to distinguish ids
+    whose readable parts are equal, and the epoch.
+
+    Args:
+        session_id: The session.
+        epoch: Its epoch.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", session_id.lower())[:_NAME_SLUG_CHARS].strip("-")
-    mark = hashlib.sha256(session_id.encode()).hexdigest()
-    mark = _base32(int(mark, 16))[:_NAME_HASH_CHARS]
-    return "-".join(part for part in ("bot", slug, mark, str(epoch)) if part)
+    digest = int(hashlib.sha256(session_id.encode()).hexdigest(), 16)
+    hashed = _base32(digest)[:_NAME_HASH_CHARS]
+    return "-".join(part for part in ("bot", slug, hashed, str(epoch)) if part)
 
 
 def job_manifest(launch: Launch, template: JobTemplate) -> dict[str, Any]:
     """Return the Job of a launch.
 
-    No secret is in it: those come by reference, and the room's token with the launch record, which
-    the runner fetches from Redis. It has no owner, as one in the operator's Deployment would take
-    every call with it at the next rollout.
+    The Job contains no secret: the Secret's values are references, and the runner reads the room's token
+    from Redis. The Job has no owner: if the operator's Deployment owned it, the next rollout would end
+    every call.
+
+    Args:
+        launch: The session.
+        template: The common part of all Jobs.
     """
-    base = template.base
-    job = _over(base, _defaults(launch, template))
-    job = _over(_ours(launch, template), job)
+    job = _merge(template.base, _defaults(launch, template))
+    job = _merge(_required(launch, template), job)
     job["metadata"].pop("ownerReferences", None)
     pod = job["spec"]["template"]["spec"]
     pod["containers"] = _containers(pod.get("containers") or [], launch, template, _grace_s(pod))
@@ -101,13 +114,16 @@ def job_manifest(launch: Launch, template: JobTemplate) -> dict[str, Any]:
 
 
 def read_template(file: str) -> dict[str, Any]:
-    """Read a Job, or parts of one, from a YAML file.
+    """Return the Job, or the parts of one, in a YAML file.
+
+    Args:
+        file: The name of the file.
 
     Raises:
-        SettingsError: It cannot be read, or is no part of a Job.
+        SettingsError: The file cannot be read, or is not part of a Job.
     """
     try:
-        found = load_yaml(Path(file).read_text(encoding="utf-8"))
+        base = load_yaml(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
             f"kubernetes_template: cannot read {file}: {error.strerror}."
@@ -115,13 +131,13 @@ def read_template(file: str) -> dict[str, Any]:
     except ValueError as error:
         raise SettingsError(f"kubernetes_template: {file} is not YAML: {error}.") from error
     try:
-        _check_template(found)
+        _check_template(base)
     except (TypeError, AttributeError, KeyError) as error:
         raise SettingsError(
-            f"kubernetes_template: {file} is no part of a Job.",
+            f"kubernetes_template: {file} is not part of a Job.",
             hint="Write `spec: {template: {spec: {...}}}`, with the container `runner` in it.",
         ) from error
-    return dict(found)
+    return dict(base)
 
 
 def _check_template(base: Any) -> None:
@@ -132,16 +148,19 @@ def _check_template(base: Any) -> None:
 
 
 def container_of(base: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a template says about the runner's container."""
+    """Return the runner's container in ``base``, a Job or parts of one; empty if it has none."""
     pod = ((base.get("spec") or {}).get("template") or {}).get("spec") or {}
-    found = [item for item in pod.get("containers") or [] if item.get("name") == CONTAINER]
-    return found[0] if found else {}
+    return _runner_of(pod.get("containers") or [])
 
 
-def _ours(launch: Launch, template: JobTemplate) -> dict[str, Any]:
-    """What makes it this session's Job; wins over the template."""
-    about = {
-        "labels": {**OURS, **_labels(launch)},
+def _runner_of(containers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next((item for item in containers if item.get("name") == CONTAINER), {})
+
+
+def _required(launch: Launch, template: JobTemplate) -> dict[str, Any]:
+    """Return the fields that the operator relies on; they override the template."""
+    metadata = {
+        "labels": {**LABELS, **_labels(launch)},
         "annotations": {
             SESSION_ID: launch.session_id,
             ROOM: launch.room_url,
@@ -155,24 +174,24 @@ def _ours(launch: Launch, template: JobTemplate) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": job_name(launch.session_id, launch.epoch), **about},
+        "metadata": {"name": job_name(launch.session_id, launch.epoch), **metadata},
         "spec": {
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
             "podReplacementPolicy": "Failed",
-            "template": {"metadata": about, "spec": pod},
+            "template": {"metadata": metadata, "spec": pod},
         },
     }
 
 
 def _defaults(launch: Launch, template: JobTemplate) -> dict[str, Any]:
-    """What the template may say otherwise."""
+    """Return the fields that the template may override."""
     pod: dict[str, Any] = {
         "terminationGracePeriodSeconds": GRACE_S,
-        # A Service named cordboard-x would put CORDBOARD_X_PORT into the environment: no setting.
+        # A Service named cordboard-x would set CORDBOARD_X_PORT, which is not a known setting.
         "enableServiceLinks": False,
-        # With that of the container, this satisfies PodSecurity's level "restricted".
+        # Together with that of the container, this satisfies Pod Security's level "restricted".
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     }
     if not template.service_account:
@@ -191,34 +210,26 @@ def _grace_s(pod: Mapping[str, Any]) -> int:
 
 
 def _containers(
-    given: Sequence[Mapping[str, Any]], launch: Launch, template: JobTemplate, grace_s: int
+    containers: Sequence[Mapping[str, Any]], launch: Launch, template: JobTemplate, grace_s: int
 ) -> list[dict[str, Any]]:
-    """The runner's container, and whatever others the template has."""
-    said = next((item for item in given if item.get("name") == CONTAINER), {})
-    runner = _over(said, _container(template, grace_s))
+    """Return the runner's container, and the template's other ones."""
+    base = _runner_of(containers)
+    runner = _merge(base, _container(template, grace_s))
     if template.image:
         runner["image"] = template.image
-    env = [*_plain(template.environment), *(said.get("env") or []), *_environment(launch, template)]
+    env = [*_plain(template.environment), *(base.get("env") or []), *_environment(launch, template)]
     runner["env"] = list({item["name"]: item for item in env}.values())  # the last one wins
-    return [runner, *(dict(item) for item in given if item.get("name") != CONTAINER)]
+    return [runner, *(dict(item) for item in containers if item.get("name") != CONTAINER)]
 
 
 def _container(template: JobTemplate, grace_s: int) -> dict[str, Any]:
-    words = [
-        "runner",
-        "--once",
-        "--host",
-        "$(POD_IP)",
-        "--port",
-        str(PORT),
-        "--grace",
-        str(grace_s),
-    ]
-    # Health is asked of the supervisor, which never asks Redis for it: Redis away kills no call.
+    arguments = ["runner", "--once", "--host", "$(POD_IP)", "--port", str(PORT)]
+    arguments += ["--grace", str(grace_s)]
+    # The runner's supervisor answers this without asking Redis: a Redis outage ends no call.
     health = {"httpGet": {"path": "/healthz", "port": PORT}, "timeoutSeconds": 5}
     return {
         "name": CONTAINER,
-        "args": [*words, *(_literal(word) for word in template.arguments)],
+        "args": [*arguments, *(_literal(argument) for argument in template.arguments)],
         "ports": [{"name": "http", "containerPort": PORT}],
         "startupProbe": {**health, "periodSeconds": 2, "failureThreshold": 60},
         "livenessProbe": {**health, "periodSeconds": 10, "failureThreshold": 6},
@@ -234,7 +245,7 @@ def _container(template: JobTemplate, grace_s: int) -> dict[str, Any]:
 
 
 def _environment(launch: Launch, template: JobTemplate) -> list[dict[str, Any]]:
-    """Only what has a value; names alone of what is secret."""
+    """Return the runner's variables; the secret ones as references, without their values."""
     values: dict[str, str] = {}
     inject_environment(context_of(launch), values)
     values["JOB_ID"] = job_name(launch.session_id, launch.epoch)
@@ -246,8 +257,11 @@ def _environment(launch: Launch, template: JobTemplate) -> list[dict[str, Any]]:
             for name, path in fields.items()
         ),
         *(
-            {"name": name, "valueFrom": {"secretKeyRef": _key(template.secret, name, needed)}}
-            for name, needed in SECRETS.items()
+            {
+                "name": name,
+                "valueFrom": {"secretKeyRef": _secret_key(template.secret, name, required)},
+            }
+            for name, required in SECRETS.items()
         ),
     ]
 
@@ -256,12 +270,12 @@ def _plain(values: Mapping[str, str]) -> list[dict[str, Any]]:
     return [{"name": name, "value": _literal(value)} for name, value in values.items()]
 
 
-def _key(secret: str, name: str, needed: bool) -> dict[str, Any]:
-    return {"name": secret, "key": name, **({} if needed else {"optional": True})}
+def _secret_key(secret: str, key: str, required: bool) -> dict[str, Any]:
+    return {"name": secret, "key": key, **({} if required else {"optional": True})}
 
 
 def _literal(value: str) -> str:
-    """Keep Kubernetes from putting a variable's value, perhaps a secret's, where ``$(NAME)`` is."""
+    """Escape ``$(NAME)``, which Kubernetes would replace by the value of a variable, such as a secret."""
     return value.replace("$", "$$")
 
 
@@ -272,13 +286,13 @@ def _labels(launch: Launch) -> dict[str, str]:
     return labels
 
 
-def _over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another, all the way down; a list replaces a list."""
+def _merge(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``lower`` with the values of ``upper``, at every depth; a list replaces a list."""
     merged = dict(lower)
     for key, value in upper.items():
         below = lower.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = _over(value, below)
+            merged[key] = _merge(value, below)
         else:
             merged[key] = value
     return merged

@@ -1,4 +1,4 @@
-"""Cold runners as processes of this machine: what a cluster's Job is on a laptop."""
+"""Cold runners as processes of this machine: the local equivalent of Kubernetes Jobs."""
 
 import asyncio
 import contextlib
@@ -14,10 +14,17 @@ from cordboard.context.launch import context_of
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
 from cordboard.emit import forward_line, get_logger
-from cordboard.launchers import Status
+from cordboard.launchers import LaunchStatus
 
 STOP_GRACE_S: Final = 10.0
+"""Seconds between SIGTERM and SIGKILL: a runner ends its bot within a few seconds."""
+
 LINE_MAX_BYTES: Final = 1024 * 1024
+"""The longest line that is forwarded. Records have at most 16 KiB; only raw output is longer, and it is
+kept in memory until its newline."""
+
+ENDED_KEPT_S: Final = 300.0
+"""An ended process is remembered for this long, so that its operator can see that it ended."""
 
 log = get_logger("launcher")
 
@@ -25,36 +32,46 @@ log = get_logger("launcher")
 class ProcessLauncher:
     """Starts ``cordboard runner --once`` with the session in its environment.
 
-    A process outlives its operator, as a Job does; one whose store is gone ends by itself.
+    A process outlives its operator, as a Job does. A runner that loses Redis for good ends by itself.
 
     Args:
-        environment: What the processes inherit; called at each start.
-        most: How many may live at once.
+        environment: Returns the environment that a process inherits; called at each start.
+        max_runners: How many cold runners may live at once.
         arguments: Further arguments of ``cordboard runner``.
-        bots: The bots that these runners have; None if they are not known.
+        bots: The bots that these runners have; None if they are unknown.
+        stop_grace_s: Seconds between SIGTERM and SIGKILL.
+        line_max_bytes: The longest line of a runner that is forwarded.
     """
 
     def __init__(
         self,
         environment: Callable[[], Mapping[str, str]],
         *,
-        most: int,
+        max_runners: int,
         arguments: Sequence[str] = (),
         bots: Collection[str] | None = None,
+        stop_grace_s: float = STOP_GRACE_S,
+        line_max_bytes: int = LINE_MAX_BYTES,
     ) -> None:
-        self._environment = environment
-        self.most = most
-        self._arguments = tuple(arguments)
+        self.max_runners = max_runners
         self.bots = None if bots is None else frozenset(bots)
+        self._environment = environment
+        self._arguments = tuple(arguments)
+        self._stop_grace_s = stop_grace_s
+        self._line_max_bytes = line_max_bytes
         self._processes: dict[str, asyncio.subprocess.Process] = {}
-        self._readers: set[asyncio.Task[None]] = set()
+        self._followers: set[asyncio.Task[None]] = set()
 
-    def name(self, launch: Launch) -> str:
-        """Return the name of this launch's start."""
+    def job_name(self, launch: Launch) -> str:
+        """Return the name of the start of ``launch``."""
         return f"cold-{launch.session_id}-{launch.epoch}"
 
-    async def launch(self, name: str, launch: Launch) -> None:
+    async def start(self, name: str, launch: Launch) -> None:
         """Start a runner for one session.
+
+        Args:
+            name: The name of the start.
+            launch: The session.
 
         Raises:
             LaunchError: The process cannot be started.
@@ -72,69 +89,73 @@ class ProcessLauncher:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                limit=LINE_MAX_BYTES,
-                start_new_session=True,
+                limit=self._line_max_bytes,
+                start_new_session=True,  # Ctrl-C at the operator's terminal does not reach it
             )
         except OSError as error:
             raise LaunchError(f"A cold runner cannot be started: {error}.") from error
         self._processes[name] = process
-        self._keep(asyncio.create_task(self._follow(name, process, context), name=f"follow {name}"))
+        follower = asyncio.create_task(self._follow(name, process, context), name=f"follow {name}")
+        self._followers.add(follower)
+        follower.add_done_callback(self._followers.discard)
 
-    async def status(self, name: str) -> Status:
-        """Say whether it lives."""
+    async def status(self, name: str) -> LaunchStatus:
+        """Return whether the process of the start ``name`` lives."""
         process = self._processes.get(name)
         if process is None:
             return "unknown"
         return "alive" if process.returncode is None else "ended"
 
     async def stop(self, name: str) -> None:
-        """End it: SIGTERM, and SIGKILL after a grace."""
+        """Send SIGTERM to the process of the start ``name``, and SIGKILL after the grace period."""
         process = self._processes.get(name)
         if process is None or process.returncode is not None:
             return
-        _signal(process, signal.SIGTERM)
+        _signal_group(process, signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), STOP_GRACE_S)
+            await asyncio.wait_for(process.wait(), self._stop_grace_s)
         except TimeoutError:
-            _signal(process, signal.SIGKILL)
+            _signal_group(process, signal.SIGKILL)
             await process.wait()
 
-    async def room_for_more(self) -> bool:
-        """Say whether one more may be started now."""
-        return sum(item.returncode is None for item in self._processes.values()) < self.most
+    async def reserve(self) -> bool:
+        """Return whether another process may be started now."""
+        alive = sum(process.returncode is None for process in self._processes.values())
+        return alive < self.max_runners
 
     async def close(self) -> None:
-        """Stop reading what the processes print; they go on."""
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
-
-    def _keep(self, reader: asyncio.Task[None]) -> None:
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
+        """Stop forwarding the processes' output. The processes continue."""
+        for follower in self._followers:
+            follower.cancel()
+        await asyncio.gather(*self._followers, return_exceptions=True)
 
     async def _follow(
         self, name: str, process: asyncio.subprocess.Process, context: Context
     ) -> None:
-        """Hand on what the process prints, as the records that they are; then reap it."""
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:  # over LINE_MAX_BYTES: that much is dropped, reading goes on
-                log.warning("A line of a cold runner was too long", job=name, limit=LINE_MAX_BYTES)
-                continue
-            if not line:
-                break
-            if line.strip():
-                forward_line(line, context=context, service="runner")
+        """Forward the process's output as records of its session, then reap the process."""
+        if process.stdout is not None:
+            await self._forward(name, process.stdout, context)
         await process.wait()
         log.debug("A cold runner has ended", job=name, status=process.returncode)
-        # Kept for a while: an operator that looks at its session must see that it ended.
-        await asyncio.sleep(300)
+        await asyncio.sleep(ENDED_KEPT_S)
         self._processes.pop(name, None)
 
+    async def _forward(self, name: str, output: asyncio.StreamReader, context: Context) -> None:
+        while True:
+            try:
+                line = await output.readline()
+            except ValueError:  # longer than the limit: that much is dropped, reading continues
+                log.warning(
+                    "A line of a cold runner was too long", job=name, limit=self._line_max_bytes
+                )
+                continue
+            if not line:
+                return
+            if line.strip():
+                forward_line(line, context=context, service="runner")
 
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+
+def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal to the process and to everything that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)

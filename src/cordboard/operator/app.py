@@ -6,18 +6,22 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
+import aiohttp
 from fastapi import FastAPI
 
 from cordboard import __version__
 from cordboard.contract.errors import NotReadyError
 from cordboard.launchers import Launcher
+from cordboard.operator.handover import ColdStartGate
 from cordboard.operator.loop import Loop
-from cordboard.operator.metrics import Figures
-from cordboard.operator.placement import ColdTurn, Placer
+from cordboard.operator.metrics import ShardFigures
+from cordboard.operator.placement import Placer
+from cordboard.operator.plan import Thresholds
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import SessionRunners
-from cordboard.operator.transfer import cold_ending_of
+from cordboard.operator.transfer import launcher_suffix
 from cordboard.settings import Settings
 from cordboard.store import RedisStore
 from cordboard.web import health, problems, protection, settings_check
@@ -25,63 +29,116 @@ from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
 
 
+@dataclass(slots=True)
+class Operator:
+    """One operator: a loop for each shard.
+
+    Each operator serves all shards, instead of the shards being divided among operators: a cluster
+    permits no command that reads two shards' streams, a shard that does not answer stops no other
+    loop, and operators start and stop without handing anything over, because the consumer groups distribute
+    the entries.
+
+    Attributes:
+        settings: The operator's settings.
+        store: All shards.
+        launcher: Starts cold runners; None if this operator starts none.
+    """
+
+    settings: Settings
+    store: RedisStore
+    launcher: Launcher | None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def running(self, connections: aiohttp.ClientSession) -> AsyncIterator[None]:
+        """Run the loops during the block, then drain them.
+
+        Args:
+            connections: The connections to runners.
+        """
+        loops = self._loops(connections)
+        self._tasks.extend(asyncio.create_task(loop.run(), name="operator") for loop in loops)
+        yield
+        await asyncio.gather(*(loop.drain() for loop in loops))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.launcher is not None:
+            await self.launcher.close()
+
+    def check_running(self) -> None:
+        """Check that all loops run.
+
+        Raises:
+            NotReadyError: One of them does not.
+        """
+        if not self._tasks or any(task.done() for task in self._tasks):
+            raise NotReadyError("The operator's loops do not run.")
+
+    def _loops(self, connections: aiohttp.ClientSession) -> list[Loop]:
+        settings, launcher = self.settings, self.launcher
+        client = RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
+        runners = SessionRunners(client)
+        name = consumer_name(launcher)
+        gate = ColdStartGate()
+        figures: dict[str, ShardFigures] = {}
+        thresholds = Thresholds(crowd_percent=settings.crowd_percent)
+        return [
+            Loop(
+                name,
+                shard,
+                Placer(shard, runners, launcher, settings.placement, gate),
+                Sweeper(shard, runners, launcher, thresholds, figures),
+            )
+            for shard in self.store.shards
+        ]
+
+
 def create_app(
     settings: Settings, store: RedisStore, launcher: Launcher | None, *, local: bool = True
 ) -> FastAPI:
-    """Return the operator: its loops run as long as the application does."""
-    working: list[asyncio.Task[None]] = []
-    agreed = settings_check.shared_settings_of(store, "operator")
+    """Return the operator's application; its loops run as long as the application does.
+
+    Args:
+        settings: The operator's settings.
+        store: The session store, which the application opens and closes.
+        launcher: Starts cold runners; None to start none.
+        local: Whether the server listens on loopback only.
+    """
+    operator = Operator(settings, store, launcher)
+    agreement = settings_check.shared_settings_of(store, "operator")
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with store, agreed, open_connections(settings.tls_ca) as connections:
-            runners = SessionRunners(
-                RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
-            )
-            name, turn, figures = consumer_name(launcher), ColdTurn(), dict[str, Figures]()
-            # Loops for each shard, rather than shards shared out among operators: a cluster lets
-            # no command read two shards' streams, a shard that is away stops no other's loops, and
-            # operators come and go without anything to hand over: the groups share out what waits.
-            loops = [
-                Loop(
-                    name,
-                    shard,
-                    Placer(shard, runners, launcher, settings.placement, turn),
-                    Sweeper(shard, runners, launcher, settings.crowd_percent, figures),
-                )
-                for shard in store.shards
-            ]
-            working.extend(asyncio.create_task(loop.run(), name="operator") for loop in loops)
+        async with (
+            store,
+            agreement,
+            open_connections(settings.tls_ca) as connections,
+            operator.running(connections),
+        ):
             yield
-            await asyncio.gather(*(loop.drain() for loop in loops))
-            for task in working:
-                task.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
-            if launcher is not None:
-                await launcher.close()
 
-    async def ready() -> None:
-        if not working or any(task.done() for task in working):
-            raise NotReadyError("The operator's loops do not run.")
-        agreed.check()
+    async def check_ready() -> None:
+        operator.check_running()
+        agreement.check()
         await store.check_writable()
 
     app = FastAPI(
         title="Cordboard operator",
         version=__version__,
         lifespan=lifespan,
-        redirect_slashes=False,  # a redirect would repeat whatever Host was sent
+        redirect_slashes=False,  # a redirect would repeat the request's Host header
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
-    health.add_health_routes(app, ready)
+    health.add_health_routes(app, check_ready)
     problems.add_problem_handlers(app)
     protection.add_protection(app, settings, local=local)
     return app
 
 
-def consumer_name(launcher: Launcher | None = None) -> str:
-    """Return a unique name of this operator, with its machine and what it can start."""
+def consumer_name(launcher: Launcher | None) -> str:
+    """Return a unique name for this operator, with its host and what ``launcher`` can start."""
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-    return name + cold_ending_of(launcher)
+    return name + launcher_suffix(launcher)

@@ -1,4 +1,7 @@
-"""Observe, plan, act: the operator's loops, each of which can start from nothing."""
+"""The operator's loop: read joins, place them, hold them, sweep, and check cold starts, side by side.
+
+Each step can start from nothing. A step that fails is repeated after a pause and stops no other.
+"""
 
 import asyncio
 import contextlib
@@ -13,50 +16,87 @@ from cordboard.context.launch import context_of
 from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.operator import metrics
-from cordboard.operator.placement import HandOver, Placer
+from cordboard.operator.handover import ColdStart, HandOver
+from cordboard.operator.placement import Placer
 from cordboard.operator.recovery import Sweeper
-from cordboard.operator.transfer import PassOn
+from cordboard.operator.transfer import WAIT_S, Transfers
 from cordboard.store import Outage, QueueEntry, RedisStore
 
-READ_BLOCK_MS: Final = 1000
 READ_COUNT: Final = 64
-AT_ONCE: Final = 64  # hand-overs whose answer is awaited
-WAITING_MAX: Final = 256  # more stays in the stream, for operators that have hands free
-RETRY_S: Final = 0.05  # how soon the oldest join that waits for a free runner is tried again
-HOLD_S: Final = 1.0
-ABANDONED_MS: Final = 5_000  # five times HOLD_S: its operator is gone
+"""Entries that one read takes. More would keep Redis busy for longer with one command."""
+
+HANDOVERS_MAX: Final = 64
+"""Hand-overs whose answer is awaited. Each has a connection to a runner; the client has 100."""
+
+WAITING_MAX: Final = 256
+"""Entries that wait here. Further ones stay in the queue, for operators that have capacity."""
+
 CONSUMER_KEPT_MS: Final = 3_600_000
-SWEEP_S: Final = 1.0
+"""A consumer that has read nothing for an hour, and has nothing left, is removed from the group."""
+
+PAUSE_MIN_S: Final = 0.1
 PAUSE_MAX_S: Final = 2.0
+"""Pauses after a failure of a step double up to this: a Redis that is back is noticed within 2 s."""
+
+DRAIN_S: Final = 15.0
+"""Seconds for hand-overs to finish when the operator stops; a runner answers ``/start`` within 10 s."""
 
 log = get_logger("operator")
 
 
+@dataclass(frozen=True, slots=True)
+class LoopTimes:
+    """How often each step of the loop runs.
+
+    Attributes:
+        read_block_ms: Milliseconds for which a read of the queue waits for new entries.
+        retry_s: Seconds until the oldest join that waits for a free runner is tried again.
+        hold_s: Seconds between two signs of life for the entries that this operator has read.
+        abandoned_ms: Milliseconds without a sign of life after which an entry is taken over: its operator has
+            missed five of them.
+        sweep_s: Seconds between two sweeps.
+        transfer_wait_s: Seconds for which a join that this operator cannot start waits for a warm runner.
+    """
+
+    read_block_ms: int = 1000
+    retry_s: float = 0.05
+    hold_s: float = 1.0
+    abandoned_ms: int = 5_000
+    sweep_s: float = 1.0
+    transfer_wait_s: float = WAIT_S
+
+
 @dataclass(slots=True)
 class Loop:
-    """Everything that one operator does.
+    """Everything that one operator does for one shard.
 
     Attributes:
         consumer: This operator's name in the consumer group.
+        store: The shard.
+        placer: Decides where joins go.
+        sweeper: Recovers sessions.
+        times: How often each step runs.
+        transfers: Decides which joins another operator has to start.
     """
 
     consumer: str
     store: RedisStore
     placer: Placer
     sweeper: Sweeper
+    times: LoopTimes = LoopTimes()
+    transfers: Transfers = field(init=False)
     _waiting: dict[str, QueueEntry] = field(default_factory=dict)
     _busy: dict[asyncio.Task[None], QueueEntry] = field(default_factory=dict)
-    _came: asyncio.Event = field(default_factory=asyncio.Event)
-    _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _passing: PassOn = field(init=False)
-    _stopping: bool = False
+    _arrival: asyncio.Event = field(default_factory=asyncio.Event)
+    _placing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _is_stopping: bool = False
     _outage: Outage = field(
         default_factory=lambda: Outage(log, "Redis is away; trying again until it is back")
     )
 
     def __post_init__(self) -> None:
-        """Set what this operator can start."""
-        self._passing = PassOn(self.placer.launcher)
+        """Make ``transfers`` for the placer's launcher."""
+        self.transfers = Transfers(self.placer.launcher, wait_s=self.times.transfer_wait_s)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -66,48 +106,50 @@ class Loop:
                 ("place", self._place_waiting),
                 ("hold", self._hold),
                 ("sweep", self._sweep),
-                ("cold", self._cold),
+                ("cold", self._check_cold_starts),
             ):
-                group.create_task(self._forever(name, step), name=name)
+                group.create_task(self._repeat(name, step), name=name)
 
     async def drain(self) -> None:
-        """Finish the hand-overs that are under way; what waits is another operator's then."""
-        self._stopping = True
-        async with self._claiming:  # what was assigned a moment ago is to be asked for, too
+        """Finish the hand-overs under way, and leave the waiting entries to other operators."""
+        self._is_stopping = True
+        async with (
+            self._placing
+        ):  # Redis may just have assigned a session, whose hand-over has to run
             pass
         if self._busy:
-            await asyncio.wait(self._busy, timeout=15)
+            await asyncio.wait(self._busy, timeout=DRAIN_S)
         with contextlib.suppress(StoreUnavailableError):
             await self.store.release_entries(self.consumer, list(self._waiting))
             await self.store.remove_consumer(self.consumer)
 
-    async def _forever(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
-        pause = 0.1
-        while not self._stopping:
+    async def _repeat(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        pause_s = PAUSE_MIN_S
+        while not self._is_stopping:
             try:
                 await step()
                 self._outage.record_success(name)
-                pause = 0.1
+                pause_s = PAUSE_MIN_S
+                continue
             except StoreUnavailableError as error:
                 self._outage.record_failure(error, name)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, PAUSE_MAX_S)
             except Exception:
                 log.exception("A step of the operator failed", loop=name)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, PAUSE_MAX_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
     async def _read(self) -> None:
-        room = WAITING_MAX - len(self._waiting)
-        if room <= 0:
-            await asyncio.sleep(RETRY_S)
+        count = min(WAITING_MAX - len(self._waiting), READ_COUNT)
+        if count <= 0:
+            await asyncio.sleep(self.times.retry_s)
             return
         for entry in await self.store.read_entries(
-            self.consumer, count=min(room, READ_COUNT), block_ms=READ_BLOCK_MS
+            self.consumer, count=count, block_ms=self.times.read_block_ms
         ):
-            self._claimed(entry)
+            self._add(entry)
 
-    def _claimed(self, entry: QueueEntry) -> None:
+    def _add(self, entry: QueueEntry) -> None:
+        """Add an entry that this operator has read, or taken over, to those that wait."""
         if entry.entry_id in self._waiting or entry in self._busy.values():
             return
         faults.point("operator.claim")
@@ -120,108 +162,111 @@ class Loop:
                     operator=self.consumer,
                 )
         self._waiting[entry.entry_id] = entry
-        self._came.set()
+        self._arrival.set()
 
     async def _place_waiting(self) -> None:
-        """Place what waits, the oldest first; a bot without a free runner is not asked for twice."""
+        """Place the waiting entries, the oldest first. A bot without a free runner is tried once a round."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._came.wait(), RETRY_S)
-        self._came.clear()
-        full: set[str] = set()
-        for entry in sorted(self._waiting.values(), key=_age):
+            await asyncio.wait_for(self._arrival.wait(), self.times.retry_s)
+        self._arrival.clear()
+        bots_without_runner: set[str] = set()
+        for entry in sorted(self._waiting.values(), key=_accepted_order):
             bot = entry.launch.bot if entry.launch else ""
-            if self._stopping or bot in full:
+            if self._is_stopping or bot in bots_without_runner:
                 continue
-            if len(self._busy) >= AT_ONCE:
+            if len(self._busy) >= HANDOVERS_MAX:
                 await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
-            async with self._claiming:
+            async with self._placing:
                 if entry.entry_id not in self._waiting:
                     continue
-                handing_over = None if self._stopping else await self._claim(entry)
-                if handing_over is not None:
+                hand_over = None if self._is_stopping else await self._place(entry)
+                if hand_over is not None:
                     del self._waiting[entry.entry_id]
-                    self._start(entry, handing_over)
-            if handing_over is None:
-                full.add(bot)
+                    self._start(entry, hand_over)
+            if hand_over is None:
+                bots_without_runner.add(bot)
 
-    async def _claim(self, entry: QueueEntry) -> HandOver | None:
+    async def _place(self, entry: QueueEntry) -> HandOver | None:
         try:
-            return await self.placer.claim(entry)
+            return await self.placer.place(entry)
         except StoreUnavailableError:
             raise
         except Exception:
             log.exception("A join could not be placed", entry=entry.entry_id)
             return None
 
-    def _start(self, entry: QueueEntry, handing_over: HandOver) -> None:
+    def _start(self, entry: QueueEntry, hand_over: HandOver) -> None:
         task = asyncio.create_task(
-            self._hand_over(entry, handing_over), name=f"place {entry.entry_id}"
+            self._run_hand_over(entry, hand_over), name=f"place {entry.entry_id}"
         )
         self._busy[task] = entry
         task.add_done_callback(self._busy.pop)
 
-    async def _hand_over(self, entry: QueueEntry, handing_over: HandOver) -> None:
-        """Finish a hand-over. When it fails the entry is looked at again: the store knows best."""
-        done = False
+    async def _run_hand_over(self, entry: QueueEntry, hand_over: HandOver) -> None:
+        """Run a hand-over. After a failure the entry is placed again: Redis knows how far it came."""
+        is_done = False
         try:
-            done = await handing_over()
+            is_done = await hand_over.run()
         except StoreUnavailableError as error:
-            log.warning("Redis went away in a hand-over", error=error)
+            log.warning("Redis became unavailable during a hand-over", error=error)
         except Exception:
             log.exception("A join could not be handed over", entry=entry.entry_id)
-        if not done:
+        if not is_done:
             self._waiting[entry.entry_id] = entry
 
     async def _hold(self) -> None:
-        await asyncio.sleep(HOLD_S)
-        if self.placer.launcher is not None:  # others may pass joins on to it
+        """Give signs of life for the entries of this operator, and take over abandoned ones."""
+        await asyncio.sleep(self.times.hold_s)
+        if self.placer.launcher is not None:  # other operators may transfer joins to this one
             await self.store.announce(self.consumer)
-        await self._pass_on()
-        ours = [*self._waiting, *(entry.entry_id for entry in self._busy.values())]
-        await self.store.hold_entries(self.consumer, ours)
+        await self._transfer()
+        held = [*self._waiting, *(entry.entry_id for entry in self._busy.values())]
+        await self.store.hold_entries(self.consumer, held)
         for entry in await self.store.claim_abandoned(
-            self.consumer, idle_ms=ABANDONED_MS, count=READ_COUNT
+            self.consumer, idle_ms=self.times.abandoned_ms, count=READ_COUNT
         ):
-            if self._passing.was_passed_on(entry):
+            if self.transfers.is_recent(entry):
                 await self.store.release_entries(self.consumer, [entry.entry_id])
             else:
-                self._claimed(entry)
+                self._add(entry)
         await self.store.remove_dead_consumers(CONSUMER_KEPT_MS)
 
-    async def _pass_on(self) -> None:
-        """Pass on joins that this operator cannot start to operators that can."""
-        async with self._claiming:
-            stuck = self._passing.stuck(self._waiting.values())
+    async def _transfer(self) -> None:
+        """Transfer the joins that this operator cannot start to operators that can."""
+        async with self._placing:
+            stuck = self.transfers.stuck(self._waiting.values())
             if not stuck:
                 return
-            others = set(await self.store.active_consumers(ABANDONED_MS)) - {self.consumer}
-            passed = [entry.entry_id for entry in self._passing.for_others(stuck, others)]
-            await self.store.release_entries(self.consumer, passed)
-            for entry_id in passed:
+            consumers = await self.store.active_consumers(self.times.abandoned_ms)
+            others = set(consumers) - {self.consumer}
+            entry_ids = [entry.entry_id for entry in self.transfers.transferable(stuck, others)]
+            await self.store.release_entries(self.consumer, entry_ids)
+            for entry_id in entry_ids:
                 del self._waiting[entry_id]
 
     async def _sweep(self) -> None:
-        due = time.monotonic() + SWEEP_S
-        await asyncio.sleep(SWEEP_S)
+        due = time.monotonic() + self.times.sweep_s
+        await asyncio.sleep(self.times.sweep_s)
         metrics.loop_lag.set(max(time.monotonic() - due, 0.0))
         await self.sweeper.sweep()
 
-    async def _cold(self) -> None:
-        """Look at the cold starts, apart from the sweep: a launcher may be slow to answer."""
-        await asyncio.sleep(SWEEP_S)
-        await asyncio.gather(*map(self._check_cold, list(self.placer.cold.items())))
+    async def _check_cold_starts(self) -> None:
+        """Check the cold starts, apart from the sweep: a launcher may be slow to answer."""
+        await asyncio.sleep(self.times.sweep_s)
+        starts = list(self.placer.cold_starts.values())
+        await asyncio.gather(*(self._check_cold_start(start) for start in starts))
 
-    async def _check_cold(self, item: tuple[str, tuple[int, str]]) -> None:
-        session_id, (epoch, job) = item
+    async def _check_cold_start(self, start: ColdStart) -> None:
         try:
-            done = await self.sweeper.check_start(session_id, epoch, job)
+            is_settled = await self.sweeper.is_settled(start)
         except NotFoundError:
-            done = True
-        if done and self.placer.cold.get(session_id) == item[1]:
-            del self.placer.cold[session_id]
+            is_settled = True
+        # A session that was queued again may have a newer cold start meanwhile.
+        if is_settled and self.placer.cold_starts.get(start.session_id) == start:
+            del self.placer.cold_starts[start.session_id]
 
 
-def _age(entry: QueueEntry) -> tuple[int, int]:
-    """The order in which joins were accepted."""
+def _accepted_order(entry: QueueEntry) -> tuple[int, int]:
+    """Return a sort key for the order in which joins were accepted."""
     at_ms, _, number = entry.entry_id.partition("-")
     return int(at_ms), int(number or 0)

@@ -1,4 +1,4 @@
-"""What the operator counts for Prometheus."""
+"""The operator's Prometheus metrics."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+# From a hand-over on one machine (a few milliseconds) to twice the default deadline of a join.
 STAGES_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 assignments = Counter("cordboard_assignments", "Hand-overs by their kind.", ["kind"])
@@ -23,8 +24,16 @@ loop_lag = Gauge("cordboard_loop_lag_seconds", "How late the last sweep began.")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What one shard was seen to hold."""
+class ShardFigures:
+    """What one shard held at its last sweep.
+
+    Attributes:
+        queue_depth: Joins that wait for a runner.
+        queue_age_s: Seconds for which the oldest of them has waited.
+        live: Sessions that have not ended.
+        free_slots: Free slots of warm runners.
+        suspects: Sessions whose lease has run out.
+    """
 
     queue_depth: int = 0
     queue_age_s: float = 0.0
@@ -33,10 +42,10 @@ class Figures:
     suspects: int = 0
 
 
-def show(shards: Collection[Figures]) -> None:
-    """Show what all shards hold together."""
-    queue_depth.set(sum(one.queue_depth for one in shards))
-    queue_age.set(max(one.queue_age_s for one in shards))
-    sessions_live.set(sum(one.live for one in shards))
-    free_slots.set(sum(one.free_slots for one in shards))
-    suspects.set(sum(one.suspects for one in shards))
+def set_gauges(shards: Collection[ShardFigures]) -> None:
+    """Set the gauges to the totals of ``shards``; the queue's age is that of the oldest join."""
+    queue_depth.set(sum(shard.queue_depth for shard in shards))
+    queue_age.set(max(shard.queue_age_s for shard in shards))
+    sessions_live.set(sum(shard.live for shard in shards))
+    free_slots.set(sum(shard.free_slots for shard in shards))
+    suspects.set(sum(shard.suspects for shard in shards))

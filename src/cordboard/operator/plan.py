@@ -1,8 +1,8 @@
-"""What is to be done about a session whose lease has run out: pure functions.
+"""The decision about a session whose lease has run out: pure functions.
 
-Nothing is reaped on one sign alone: the lease has expired by Redis's clock, and the holder's death
-is confirmed, or the holder has been silent for so long that it must have stopped by itself. And
-where many look dead at once, Redis or the network is suspected first.
+A session is recovered only on two independent facts: its lease has expired by Redis's clock, and either its
+holder's death is confirmed, or the holder has been silent for so long that it must have stopped by itself.
+When many sessions look dead at once, Redis or the network is the likelier cause.
 """
 
 from dataclasses import dataclass
@@ -12,72 +12,108 @@ from typing import Final, Literal
 from cordboard.contract.lease import LEASE_S, RENEWAL_S, SILENCE_S, Periods
 
 GIVE_UP_OVERDUE_MS: Final = round((SILENCE_S - LEASE_S) * 1000)
-"""A lease is overdue from LEASE_S after the last renewal on; SILENCE_S counts from the renewal."""
+"""Milliseconds overdue at which a silent holder is given up. A lease is overdue from LEASE_S after the last
+renewal, but SILENCE_S counts from that renewal."""
 
-PATIENCE_S: Final = 2 * RENEWAL_S
-"""For so long, by its own clock, an operator has seen a suspect before it counts silence against
-it: a failover may have moved Redis's clock ahead, and a live holder renews meanwhile."""
 
-CROWD_MIN: Final = 3
-CROWD_WAIT_S: Final = 0.4 * RENEWAL_S
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """How much evidence a recovery needs. Times are for a lease of 15 s and scale with it.
+
+    Attributes:
+        patience_s: Seconds for which this operator must have seen a suspect, by its own clock, before silence
+            counts. A failover may move Redis's clock forward; a live holder renews within this time.
+        crowd_min: The fewest suspects that are a crowd.
+        crowd_percent: The percentage of all leased sessions above which the suspects are a crowd.
+        crowd_wait_s: Seconds for which a crowd is left alone: long enough for a holder that Redis lost
+            for a moment to renew, short enough for recovery to start within 20 s of a death.
+    """
+
+    patience_s: float = 2 * RENEWAL_S
+    crowd_min: int = 3
+    crowd_percent: int = 50
+    crowd_wait_s: float = 0.4 * RENEWAL_S
 
 
 class Sign(Enum):
-    """What could be learnt of the holder."""
+    """What is known about a suspect's holder. The values appear in log lines."""
 
-    HOLDS = "it answers that it holds the session"
-    OVER = "it answers that the session has ended there"
-    DOES_NOT_HOLD = "it answers that it does not hold the session"
-    REFUSED = "nothing listens on its port"
-    ENDED = "its process or job has ended"
-    SILENT = "it does not answer"
+    HOLDS = "the runner holds the session"
+    OVER = "the runner reports that the session has ended"
+    DOES_NOT_HOLD = "the runner does not hold the session"
+    REFUSED = "the runner's port is closed"
+    ENDED = "the runner's process or Job has ended"
+    SILENT = "the runner does not answer"
 
 
 class Action(Enum):
-    """What to do."""
+    """What the operator does about a suspect.
+
+    ``WAIT``: nothing yet. ``RECOVER``: its runner is lost, so another one gets the session. ``START_AGAIN``:
+    its hand-over was lost, so it is handed over again. ``WRITE_END``: its runner could not write its end.
+    """
 
     WAIT = "wait"
-    RECOVER = "its runner is lost: hand it to another"
-    START_ANEW = "its hand-over was lost: hand it over again"
-    WRITE_END = "its end was not written and is written now"
+    RECOVER = "recover"
+    START_AGAIN = "start again"
+    WRITE_END = "write the end"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A suspect session.
+    """What is known about a suspect.
 
     Attributes:
-        overdue_ms: For how long its lease has run out, by Redis's clock.
-        sign: What its holder says.
-        seen_s: For how long this operator has seen it overdue, by its own clock.
-        state: Whether its bot has run.
+        overdue_ms: Milliseconds since its lease ran out, by Redis's clock.
+        sign: What is known about its holder.
+        seen_s: Seconds for which this operator has seen it overdue, by its own clock.
+        state: ``running`` if its bot process has run, else ``starting``.
     """
 
     overdue_ms: int
     sign: Sign
-    seen_s: float = PATIENCE_S
+    seen_s: float
     state: Literal["starting", "running"] = "running"
 
 
-_CONFIRMED: Final = frozenset({Sign.DOES_NOT_HOLD, Sign.REFUSED, Sign.ENDED})
+_CONFIRMED_DEATHS: Final = frozenset({Sign.DOES_NOT_HOLD, Sign.REFUSED, Sign.ENDED})
+_DEFAULT_PERIODS: Final = Periods()
+DEFAULT_THRESHOLDS: Final = Thresholds()
 
 
-def decide(finding: Finding, periods: Periods = Periods()) -> Action:  # noqa: B008 - immutable
-    """Say what is to be done about a suspect."""
+def decide(
+    finding: Finding,
+    periods: Periods = _DEFAULT_PERIODS,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+) -> Action:
+    """Return what to do about a suspect.
+
+    Args:
+        finding: What is known about it.
+        periods: The periods of the plane's leases.
+        thresholds: How much evidence is needed.
+    """
     scale = periods.lease_s / LEASE_S
     if finding.sign is Sign.OVER:
         return Action.WRITE_END
     if finding.state == "starting" and finding.sign is Sign.DOES_NOT_HOLD:
-        return Action.START_ANEW
-    if finding.sign in _CONFIRMED:
+        return Action.START_AGAIN
+    if finding.sign in _CONFIRMED_DEATHS:
         return Action.RECOVER
-    # A holder that answers but cannot renew stops by itself after the outage tolerance; one that
-    # is silent for as long must have.
-    patient = finding.seen_s >= PATIENCE_S * scale
-    overdue = finding.overdue_ms >= GIVE_UP_OVERDUE_MS * scale
-    return Action.RECOVER if patient and overdue else Action.WAIT
+    # A holder that answers but cannot renew stops its bot after the outage tolerance, which is shorter
+    # than the silence. A holder that does not answer has stopped by then, too.
+    is_seen_long_enough = finding.seen_s >= thresholds.patience_s * scale
+    is_overdue = finding.overdue_ms >= GIVE_UP_OVERDUE_MS * scale
+    return Action.RECOVER if is_seen_long_enough and is_overdue else Action.WAIT
 
 
-def is_crowd(suspects: int, leased: int, percent: int) -> bool:
-    """Say whether so many look dead at once that Redis or the network is suspected first."""
-    return suspects >= CROWD_MIN and suspects * 100 > leased * percent
+def is_crowd(suspects: int, leased: int, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> bool:
+    """Return whether so many sessions look dead that Redis or the network is the likelier cause.
+
+    Args:
+        suspects: The number of sessions whose lease has run out.
+        leased: The number of sessions with a lease.
+        thresholds: What counts as a crowd.
+    """
+    is_many = suspects >= thresholds.crowd_min
+    return is_many and suspects * 100 > leased * thresholds.crowd_percent

@@ -1,4 +1,4 @@
-"""The sweep: what is overdue is looked at, and repaired or given up."""
+"""The sweep: finds sessions that are overdue, and recovers or ends them."""
 
 import asyncio
 import time
@@ -15,80 +15,114 @@ from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
 from cordboard.launchers import Launcher
 from cordboard.operator import metrics
-from cordboard.operator.plan import CROWD_WAIT_S, Action, Finding, Sign, decide, is_crowd
+from cordboard.operator.handover import ColdStart
+from cordboard.operator.plan import (
+    DEFAULT_THRESHOLDS,
+    Action,
+    Finding,
+    Sign,
+    Thresholds,
+    decide,
+    is_crowd,
+)
 from cordboard.operator.runner_client import HolderStatus, SessionRunners
 from cordboard.store import ExpiredSession, RedisStore, SessionRecord, Suspect
 from cordboard.store.queue import RecoveryCause
 
 BATCH: Final = 500
-CROWD_PERCENT: Final = 50
+"""Sessions that one command reads. It bounds the time for which one command keeps Redis busy."""
 
 log = get_logger("sweep")
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What this operator remembers of a suspect; losing it costs some seconds of patience."""
+class _Observation:
+    """What this operator remembers about a suspect. Losing it costs a few seconds of patience.
+
+    Attributes:
+        since: When this operator first saw it overdue, by the monotonic clock.
+        reported: The last sign that was logged.
+    """
 
     since: float
-    told: Sign | None = None
+    reported: Sign | None = None
 
 
 @dataclass(slots=True)
 class Sweeper:
-    """Looks at overdue sessions.
+    """Recovers and ends the overdue sessions of one shard.
 
     Attributes:
-        crowd_percent: When more of the leased sessions than this look dead at once, Redis or the
-            network is suspected first.
-        figures: What each shard was seen to hold, shared by this operator's sweepers.
+        store: The shard.
+        runners: Asks holders about their sessions.
+        launcher: Knows whether cold runners live; None if this operator starts none.
+        thresholds: How much evidence a recovery needs.
+        figures: What each shard held at its last sweep, by its tag; shared by this operator's sweepers.
     """
 
     store: RedisStore
     runners: SessionRunners
     launcher: Launcher | None
-    crowd_percent: int = CROWD_PERCENT
-    figures: dict[str, metrics.Figures] = field(default_factory=dict)
-    _seen: dict[tuple[str, int], _Seen] = field(default_factory=dict)
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    figures: dict[str, metrics.ShardFigures] = field(default_factory=dict)
+    _observations: dict[tuple[str, int], _Observation] = field(default_factory=dict)
     _crowd_since: float | None = None
 
     async def sweep(self) -> None:
-        """Do all that is due now.
+        """Do everything that is due now.
 
         Raises:
-            StoreUnavailableError: Redis is away.
+            StoreUnavailableError: Redis does not answer.
         """
         for expired in await self.store.expire_overdue(BATCH):
-            await self._told_expired(expired)
+            await self._end_expired(expired)
         await self.store.tidy()
-        suspects = await self.store.suspect_count()
-        await self._look_at_suspects(suspects)
-        self.figures[self.store.keys.tag] = metrics.Figures(
+        suspect_count = await self.store.suspect_count()
+        await self._check_suspects(suspect_count)
+        self.figures[self.store.keys.tag] = metrics.ShardFigures(
             await self.store.queue_depth(),
             await self.store.oldest_wait_s(),
             await self.store.live_count(),
             await self.store.free_slots(),
-            suspects,
+            suspect_count,
         )
-        metrics.show(self.figures.values())
+        metrics.set_gauges(self.figures.values())
 
-    async def _look_at_suspects(self, suspects: int) -> None:
+    async def is_settled(self, start: ColdStart) -> bool:
+        """Return whether a cold start needs no further check; one whose runner ended is recovered.
+
+        Raises:
+            NotFoundError: The session's record is gone.
+        """
+        record = await self.store.session(start.session_id)
+        is_current = record.epoch == start.epoch and record.job_name == start.job_name
+        if not is_current or record.state != "starting":
+            return True
+        if self.launcher is None or await self.launcher.status(start.job_name) != "ended":
+            return False
+        with bound_context(context_of(record)):
+            log.warning(
+                "A cold runner ended before its session ran",
+                event="launch.failed",
+                job=start.job_name,
+            )
+            return await self._recover(record, "died") != "held"
+
+    async def _check_suspects(self, suspect_count: int) -> None:
         leased = await self.store.leased_count()
-        if self._must_wait(suspects, leased):
+        if self._is_waiting_for_crowd(suspect_count, leased):
             return
-        found = await self._suspects() if suspects else []
+        suspects = await self._suspects() if suspect_count else []
         now = time.monotonic()
-        self._seen = {
-            key: self._seen.get(key) or _Seen(now)
-            for key in ((item.record.session_id, item.record.epoch) for item in found)
-        }
-        signs = await self._signs([item.record for item in found])
-        for suspect in found:
-            await self._act(suspect, signs[suspect.record.session_id])
+        keys = [(suspect.record.session_id, suspect.record.epoch) for suspect in suspects]
+        self._observations = {key: self._observations.get(key) or _Observation(now) for key in keys}
+        statuses = await self._statuses([suspect.record for suspect in suspects])
+        for suspect in suspects:
+            await self._act(suspect, statuses[suspect.record.session_id])
 
-    def _must_wait(self, suspects: int, leased: int) -> bool:
-        """Say whether so many look dead that nobody is to be touched yet; tell of it once."""
-        if not is_crowd(suspects, leased, self.crowd_percent):
+    def _is_waiting_for_crowd(self, suspects: int, leased: int) -> bool:
+        """Return whether so many sessions look dead that none is touched yet; log it once."""
+        if not is_crowd(suspects, leased, self.thresholds):
             self._crowd_since = None
             return False
         now = time.monotonic()
@@ -99,30 +133,19 @@ class Sweeper:
                 suspects=suspects,
                 leased=leased,
             )
-        return now - self._crowd_since < CROWD_WAIT_S * self.store.periods.lease_s / LEASE_S
+        wait_s = self.thresholds.crowd_wait_s * self.store.periods.lease_s / LEASE_S
+        return now - self._crowd_since < wait_s
 
     async def _suspects(self) -> list[Suspect]:
-        found: list[Suspect] = []
-        while page := await self.store.suspects(BATCH, len(found)):
-            found += page
+        suspects: list[Suspect] = []
+        while page := await self.store.suspects(BATCH, len(suspects)):
+            suspects += page
             if len(page) < BATCH:
                 break
-        return found
+        return suspects
 
-    async def check_start(self, session_id: str, epoch: int, job: str) -> bool:
-        """Look at a cold start; True when it needs no further looking."""
-        record = await self.store.session(session_id)
-        if record.epoch != epoch or record.state != "starting" or record.job_name != job:
-            return True
-        if self.launcher is None or await self.launcher.status(job) != "ended":
-            return False
-        with bound_context(context_of(record)):
-            log.warning(
-                "A cold runner ended before its session ran", event="launch.failed", job=job
-            )
-            return await self._recover(record, "died") != "held"
-
-    async def _told_expired(self, expired: ExpiredSession) -> None:
+    async def _end_expired(self, expired: ExpiredSession) -> None:
+        """Log the end of a session that missed its deadline, and stop its cold start."""
         metrics.expiries.inc()
         with bound_context(context_of(expired.record)):
             log.warning(
@@ -135,83 +158,78 @@ class Sweeper:
         if expired.job_name and self.launcher is not None:
             await self.launcher.stop(expired.job_name)
 
-    async def _act(self, suspect: Suspect, told: HolderStatus) -> None:
-        record, sign = suspect.record, told.sign
-        seen = self._seen[record.session_id, record.epoch]
+    async def _act(self, suspect: Suspect, status: HolderStatus) -> None:
+        record = suspect.record
+        observation = self._observations[record.session_id, record.epoch]
         finding = Finding(
             suspect.overdue_ms,
-            sign,
-            time.monotonic() - seen.since,
+            status.sign,
+            time.monotonic() - observation.since,
             "starting" if record.state == "starting" else "running",
         )
-        action = decide(finding, self.store.periods)
+        action = decide(finding, self.store.periods, self.thresholds)
         with bound_context(context_of(record)):
             if action is Action.WAIT:
-                self._tell_waiting(finding, seen)
-                return
-            if action is Action.WRITE_END:
-                await self._write_end(record, told)
-                return
-            faults.point("operator.recover")
-            why: RecoveryCause = "died" if action is Action.RECOVER else "unstarted"
-            await self._recover(record, why, finding)
+                _report_waiting(finding, observation)
+            elif action is Action.WRITE_END:
+                await self._write_end(record, status)
+            else:
+                faults.point("operator.recover")
+                cause: RecoveryCause = "died" if action is Action.RECOVER else "unstarted"
+                await self._recover(record, cause, finding)
 
-    async def _write_end(self, record: SessionRecord, told: HolderStatus) -> None:
-        """Write the end that the runner could not write; a session that has ended stays so."""
-        ended = await self.store.finish(
-            record.session_id, record.epoch, told.reason, told.detail, room=record.room_url
+    async def _write_end(self, record: SessionRecord, status: HolderStatus) -> None:
+        """Write the end that the runner could not write. A session that has ended stays as it is."""
+        is_written = await self.store.finish(
+            record.session_id, record.epoch, status.reason, status.detail, room=record.room_url
         )
-        if ended:
-            level = log.error if REASONS[told.reason] == "failed" else log.info
-            level(
+        if is_written:
+            write = log.error if REASONS[status.reason] == "failed" else log.info
+            write(
                 "Session ended",
                 event="session.ended",
-                state=REASONS[told.reason],
-                reason=told.reason,
-                detail=told.detail,
+                state=REASONS[status.reason],
+                reason=status.reason,
+                detail=status.detail,
             )
 
-    def _tell_waiting(self, finding: Finding, seen: _Seen) -> None:
-        if finding.state == "running" and seen.told is not finding.sign:
-            seen.told = finding.sign
-            log.warning(
-                "A lease has run out, but its holder's death is not confirmed",
-                overdue_ms=finding.overdue_ms,
-                sign=finding.sign.value,
-            )
-
-    async def _signs(self, records: Sequence[SessionRecord]) -> dict[str, HolderStatus]:
-        """Ask all holders; a runner that does not answer for one session is not asked for the next."""
-        by_runner: defaultdict[str, list[SessionRecord]] = defaultdict(list)
+    async def _statuses(self, records: Sequence[SessionRecord]) -> dict[str, HolderStatus]:
+        """Ask all holders; return their answers by session id."""
+        by_holder: defaultdict[str, list[SessionRecord]] = defaultdict(list)
         for record in records:
-            by_runner[record.runner_url or f"job {record.job_name}"].append(record)
-        signs: dict[str, HolderStatus] = {}
-        await asyncio.gather(*(self._ask(held, signs) for held in by_runner.values()))
-        return signs
+            by_holder[record.runner_url or f"job {record.job_name}"].append(record)
+        statuses: dict[str, HolderStatus] = {}
+        await asyncio.gather(*(self._ask_holder(held, statuses) for held in by_holder.values()))
+        return statuses
 
-    async def _ask(self, records: Sequence[SessionRecord], signs: dict[str, HolderStatus]) -> None:
-        told = None
+    async def _ask_holder(
+        self, records: Sequence[SessionRecord], statuses: dict[str, HolderStatus]
+    ) -> None:
+        """Ask one holder about each of its sessions; one that does not answer is not asked again."""
+        status = None
         for record in records:
-            if told is None or told.sign not in {Sign.SILENT, Sign.REFUSED}:
-                told = await self._sign(record)
-            signs[record.session_id] = told
+            if status is None or status.sign not in {Sign.SILENT, Sign.REFUSED}:
+                status = await self._status(record)
+            statuses[record.session_id] = status
 
-    async def _sign(self, record: SessionRecord) -> HolderStatus:
-        status = "unknown"
+    async def _status(self, record: SessionRecord) -> HolderStatus:
+        job_status = "unknown"
         if record.job_name and self.launcher is not None:
-            status = await self.launcher.status(record.job_name)
-            if status == "ended":
+            job_status = await self.launcher.status(record.job_name)
+            if job_status == "ended":
                 return HolderStatus(Sign.ENDED)
         if record.runner_url:
             return await self.runners.status(record.runner_url, record.session_id, record.epoch)
-        return HolderStatus(Sign.HOLDS if status == "alive" else Sign.SILENT)
+        return HolderStatus(Sign.HOLDS if job_status == "alive" else Sign.SILENT)
 
     async def _recover(
-        self, record: SessionRecord, why: RecoveryCause, finding: Finding | None = None
+        self, record: SessionRecord, cause: RecoveryCause, finding: Finding | None = None
     ) -> str:
-        recovery = await self.store.recover(record.session_id, record.epoch, why)
+        """Queue a session again; return what Redis decided."""
+        recovery = await self.store.recover(record.session_id, record.epoch, cause)
         metrics.recoveries.labels(recovery.outcome).inc()
-        # Once: not at each pass while Redis accepts no writes, nor by each operator.
+        # Logged after Redis has decided: each sweep tries again while Redis accepts no writes, and so does
+        # each operator, but one of them gets this outcome.
         if finding is not None and recovery.outcome in {"queued", "failed"}:
             log.warning(
                 "Lease expired",
@@ -226,7 +244,7 @@ class Sweeper:
                     "Session queued again",
                     event="session.recovered",
                     attempt=recovery.attempt,
-                    why=why,
+                    why=cause,
                 )
         elif recovery.outcome == "failed":
             ended = await self.store.session(record.session_id)
@@ -234,3 +252,14 @@ class Sweeper:
                 "Session ended", event="session.ended", state=ended.state, reason=recovery.reason
             )
         return recovery.outcome
+
+
+def _report_waiting(finding: Finding, observation: _Observation) -> None:
+    """Log once for each sign that a running session's death is not confirmed."""
+    if finding.state == "running" and observation.reported is not finding.sign:
+        observation.reported = finding.sign
+        log.warning(
+            "A lease has run out, but its holder's death is not confirmed",
+            overdue_ms=finding.overdue_ms,
+            sign=finding.sign.value,
+        )
