@@ -46,7 +46,7 @@ enum {
     PROBE_BYTES = 4 << 10,
 };
 
-static const char DOCKER[] = "{\"log\":\"";
+static const char LOG[] = "\"log\":";
 static const char START[] = "{\"timestamp\":\"";
 static const char BOOT[] = "\"boot\":\"";
 static const char SEQ[] = "\",\"seq\":";
@@ -142,21 +142,30 @@ seek(const Hand *hand, const char *at, const char *end)
     return at < end ? memmem(at, (size_t)(end - at), needle, size) : NULL;
 }
 
-/* Whether another program wrapped this line: it may be a piece of one, or hold one in other words. */
+/* Whether another program wrapped this line: it may be a piece of one, or hold one in other words.
+ * A JSON object with one of these keys is a container runtime's or an agent's; `boot` matters for
+ * numbers alone, which an agent may have put in another order. */
 static int
-is_wrapped(const char *line, const char *end)
+is_wrapped(const char *line, const char *end, int by_number)
 {
-    return line < end && ((*line >= '0' && *line <= '9') ||
-                          ((size_t)(end - line) >= sizeof(DOCKER) - 1 &&
-                           memcmp(line, DOCKER, sizeof(DOCKER) - 1) == 0));
+    if (line >= end || (*line >= '0' && *line <= '9'))
+        return line < end;
+    size_t size = (size_t)(end - line);
+    if (size >= sizeof(START) - 1 && memcmp(line, START, sizeof(START) - 1) == 0)
+        return 0;
+    const char *newline = memchr(line, '\n', size);
+    size = newline ? (size_t)(newline - line) : size;
+    return (*line == '{' && memmem(line, size, LOG, sizeof(LOG) - 1) != NULL) ||
+           (by_number && memmem(line, size, "boot", 4) != NULL);
 }
 
 /* Whether the first line is so that begins here. */
 static int
-is_doubtful(const char *data, const char *end, int at_line)
+is_doubtful(const char *data, const char *end, int at_line, int by_number)
 {
     const char *before = memchr(data, '\n', (size_t)(end - data));
-    return (at_line && is_wrapped(data, end)) || (before != NULL && is_wrapped(before + 1, end));
+    return (at_line && is_wrapped(data, end, by_number)) ||
+           (before != NULL && is_wrapped(before + 1, end, by_number));
 }
 
 static int
@@ -241,7 +250,7 @@ search_part(Hand *hand, Py_ssize_t number, const char *at, const char *stop, con
     const Work *work = hand->work;
     const char *begin = at;
     const char *most = stop + work->size - 1; /* what begins before `stop` ends before this */
-    if (is_doubtful(at, stop, offset == work->ranges[number].begin))
+    if (is_doubtful(at, stop, offset == work->ranges[number].begin, work->boots != NULL))
         return 0;
     for (; (at = seek(hand, at, most < end ? most : end)) != NULL; at++)
         if (!(work->boots ? note_number(hand, number, at + work->size, end)

@@ -1,10 +1,23 @@
-"""What carriers put around a line: CRI, ``kubectl --timestamps``, Docker's JSON."""
+"""Removes what container runtimes, agents and stores put around a line.
 
-from typing import Final, NamedTuple
+Two rules serve nearly all of them. A JSON object that is not in Cordboard's format and has a text under one
+of a few names (`_TEXT_KEYS`) which is a line of Cordboard's format: the text is the line. An object under
+one of a few paths (`_OBJECT_PATHS`) with ``boot`` and ``seq``: the object is the record. Both nest: an agent
+reads what a container runtime wrote.
 
-from cordboard.logs.codec import decode
+Formats: the Kubernetes CRI log format (KEP 2411), Docker's json-file driver, Fluent Bit's and Vector's JSON
+encodings, the OpenTelemetry log data model, Google Cloud's LogEntry, RFC 3164 and RFC 5424.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from cordboard.contract.record import BOOT, EPOCH, KEYS, MESSAGE, SEQ, TIMESTAMP
+from cordboard.logs.codec import decode, encode
+from cordboard.logs.json_form import escaped
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import key_of_text, matched_key
+from cordboard.logs.stamps import OWN_START, key_of_text, matched_key, own_key, tail_at, value_at
+from cordboard.logs.times import key_of_epoch
 
 _CRI: Final = pattern(
     rb"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)"
@@ -13,14 +26,37 @@ _CRI: Final = pattern(
 _KUBECTL: Final = pattern(
     rb"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?(?=\{|(?<=\d{7}Z )|$)"
 )
+# `docker compose logs` and `kubectl logs --prefix`, in front of a JSON object.
+_NAMED: Final = pattern(rb"(?:[\w.-]{1,128} +\| |\[pod/[\w./-]{1,320}\] )(?=\{)")
 DOCKER_START: Final = b'{"log":"'
+
+_TEXT_KEYS: Final = ("log", "message", "line", "body", "body.stringValue", "MESSAGE", "@message")
+_OBJECT_PATHS: Final = (
+    *("jsonPayload", "log_processed", "message", "log", "body", "line", "@message"),
+    *("attributes.attributes", "attributes"),
+)
+_CARRIER_KEYS: Final = frozenset(
+    {
+        *("log", "message", "line", "body", "MESSAGE", "@message"),
+        *("stream", "time", "date", "timestamp", "@timestamp", "_p", "logtag", "attrs", "tag"),
+        *("kubernetes", "docker", "file", "host", "source_type", "labels", "resource", "ecs"),
+        *("container_id", "container_name", "source", "path", "partial_message"),
+    }
+)
+"""What carriers say of a text: an object with any other key says something itself, and is the line."""
+
+_TIME_KEYS: Final = ("time", "timestamp", "@timestamp", "date")
+# Six carriers around one line have not been seen; the bound ends a line that is made to nest.
+_LAYERS_MAX: Final = 6
+# The longest prefix of syslog has a host name (255), an app name (48) and a process id (128).
+_PREFIX_BYTES: Final = 512
 
 
 class Inner(NamedTuple):
-    """A line without what its carrier put around it.
+    """A line without what its carriers put around it.
 
     Attributes:
-        key: The carrier's timestamp; None without a carrier.
+        key: The innermost carrier's timestamp; None without a carrier, or where none has one.
         text: What the process wrote.
         channel: ``stdout``, ``stderr`` or nothing.
         partial: The rest of what the process wrote is in a later line.
@@ -32,29 +68,202 @@ class Inner(NamedTuple):
     partial: bool = False
 
 
-def unwrap(line: bytes) -> Inner:
-    """Return what a process wrote, and when its carrier saw it."""
-    if line.startswith(b"{"):
-        return _from_docker(line) if line.startswith(DOCKER_START) else Inner(None, line)
-    if not line[:1].isdigit():
+def unwrap(line: bytes, layers: int = _LAYERS_MAX) -> Inner:
+    """Return what a process wrote, and when its carriers saw it.
+
+    Args:
+        line: One line of a file or a stream, without its newline.
+        layers: How many carriers are removed at most.
+    """
+    if line.startswith(OWN_START) and own_key(line) is not None:
         return Inner(None, line)
-    if found := _CRI.match(line):
-        key = matched_key(found)
-        return Inner(key, line[found.end() :], found[5], found[6] == b"P")
-    if found := _KUBECTL.match(line):
-        return Inner(matched_key(found), line[found.end() :])
-    return Inner(None, line)
+    inner = _layer(line, layers - 1)
+    if inner is None:
+        return Inner(None, line)
+    while layers > 1 and not inner.text.startswith(OWN_START):
+        layers -= 1
+        layer = _layer(inner.text, layers)
+        if layer is None or layer.text == inner.text:
+            break
+        inner = _joined(inner, layer)
+    return inner
 
 
-def _from_docker(line: bytes) -> Inner:
+def _joined(outer: Inner, inner: Inner) -> Inner:
+    """Return an inner line with what its outer carrier adds."""
+    return Inner(
+        inner.key or outer.key,
+        inner.text,
+        inner.channel or outer.channel,
+        inner.partial or outer.partial,
+    )
+
+
+def number_of(line: bytes) -> tuple[bytes, int] | None:
+    """Return boot and sequence number of a line, in whatever carriers; None where it has none."""
+    text = unwrap(line).text
+    at = tail_at(text)
+    return None if at < 0 else (text[at + 9 : at + 17], int(text[at + 25 : -1]))
+
+
+def _layer(line: bytes, layers: int) -> Inner | None:
+    """Return a line without its outermost carrier; None where it has none."""
+    if line.startswith(b"{"):
+        return _from_json(line, layers)
+    if line[:1].isdigit():
+        if found := _CRI.match(line):
+            return Inner(matched_key(found), line[found.end() :], found[5], found[6] == b"P")
+        if found := _KUBECTL.match(line):
+            return Inner(matched_key(found), line[found.end() :])
+    return _behind_prefix(line, layers)
+
+
+def _behind_prefix(line: bytes, layers: int) -> Inner | None:
+    """Return a line of Cordboard's format that follows a prefix: syslog's, a pod's name, a stream's name."""
+    if found := _NAMED.match(line):
+        return Inner(None, line[found.end() :])
+    at = line.find(b"{", 1, _PREFIX_BYTES)
+    if at < 0 or not line.endswith(b"}"):
+        return None
+    if line.startswith(OWN_START, at):
+        return Inner(None, line[at:]) if tail_at(line) >= 0 and own_key(line[at:]) else None
+    return _own_line(line[at:], layers) if _may_carry(line) else None
+
+
+def _own_line(text: bytes, layers: int) -> Inner | None:
+    """Return the line of Cordboard's format that a text is or carries; None where it is another text."""
+    inner = unwrap(text, layers)
+    return inner if own_key(inner.text) is not None else None
+
+
+def _from_json(line: bytes, layers: int) -> Inner | None:
+    if not _may_carry(line):
+        return None
     try:
         record = decode(line)
     except (ValueError, RecursionError):
-        return Inner(None, line)
-    text, at = record.get("log"), record.get("time")
-    if not isinstance(text, str) or not isinstance(at, str):
-        return Inner(None, line)
-    whole = text.endswith("\n")
-    channel = str(record.get("stream", "")).encode()
-    key = key_of_text(at.encode(), utc=True)
-    return Inner(key, text.rstrip("\r\n").encode("utf-8", "replace"), channel, not whole)
+        return None
+    if not isinstance(record, dict):
+        return None
+    if _is_numbered(record):
+        return Inner(None, _as_written(record))
+    return _text_of(record, layers) or _object_of(record)
+
+
+def _may_carry(line: bytes) -> bool:
+    """Return whether a line holds an escaped object, a record's key or a stream's name: others are not decoded."""
+    return (
+        b'"stream"' in line
+        or b'{\\"' in line
+        or b'"boot"' in line
+        or b" stdout " in line
+        or b" stderr " in line
+    )
+
+
+def _text_of(record: Mapping[str, Any], layers: int) -> Inner | None:
+    """Return the text that an object carries: a container's, or one that is a line itself."""
+    if isinstance(record.get("log"), str) and record.get("stream") in {"stdout", "stderr"}:
+        return _from_container(record)
+    for name in _TEXT_KEYS:
+        text = value_at(record, name)
+        if not isinstance(text, str):
+            continue
+        outer = Inner(_time_of(record), _encoded(text))
+        if (inner := _own_line(outer.text, layers)) is not None:
+            return _joined(outer, inner)
+        if _is_carried(outer.text, record):
+            return outer
+    return None
+
+
+def _from_container(record: Mapping[str, Any]) -> Inner:
+    """Return what a container wrote: Docker's json-file, or an agent's form of it.
+
+    Docker marks a piece of a line by the newline that it lacks; agents mark it by ``_p`` or ``logtag``, or
+    have put the pieces together.
+    """
+    text: str = record["log"]
+    piece = not text.endswith("\n") and record.keys() <= {"log", "stream", "time", "attrs"}
+    piece = piece or "P" in {record.get("_p"), record.get("logtag")}
+    return Inner(_time_of(record), _encoded(text), str(record["stream"]).encode(), piece)
+
+
+def _encoded(text: str) -> bytes:
+    return text.rstrip("\r\n").encode("utf-8", "replace")
+
+
+def _is_carried(text: bytes, record: Mapping[str, Any]) -> bool:
+    """Return whether a text of other loggers is a line, and its object says nothing but what carriers say."""
+    if not record.keys() <= _CARRIER_KEYS:
+        return False
+    if not text.startswith(b"{"):
+        return _CRI.match(text) is not None
+    try:
+        return isinstance(decode(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _object_of(record: Mapping[str, Any]) -> Inner | None:
+    """Return the record that an agent has decoded, as the line that it was."""
+    for path in _OBJECT_PATHS:
+        value = value_at(record, path)
+        if isinstance(value, dict) and _is_numbered(value):
+            return Inner(_time_of(record), _as_written(value))
+    return None
+
+
+def _is_numbered(record: Mapping[str, Any]) -> bool:
+    """Return whether an object is a record of Cordboard's format, in any order of its keys."""
+    return (
+        isinstance(record.get(BOOT), str)
+        and isinstance(record.get(TIMESTAMP), str)
+        and isinstance(record.get(MESSAGE), str)
+        and _as_whole(record.get(SEQ)) is not None
+    )
+
+
+def _as_written(record: Mapping[str, Any]) -> bytes:
+    """Return a record as the line that a process wrote, whatever an agent has made of it.
+
+    Agents change white space and the order of keys, and put fields of their own beside ours.
+    """
+    return escaped(encode(dict(_in_order(record))))
+
+
+def _in_order(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the items of a record in the order of the contract: ``boot`` and ``seq`` are the last."""
+    last = (BOOT, SEQ)
+    yield from (
+        (key, _value(key, record[key])) for key in KEYS if key in record and key not in last
+    )
+    yield from (
+        item for item in record.items() if item[0] not in KEYS and item[0] not in _CARRIER_KEYS
+    )
+    yield from ((key, _value(key, record[key])) for key in last)
+
+
+def _value(key: str, value: Any) -> Any:
+    """Return a value as it was written: some stores make every number a float."""
+    if key in {SEQ, EPOCH} and (whole := _as_whole(value)) is not None:
+        return whole
+    if key == "error" and isinstance(value, dict):
+        return {name: value[name] for name in ("type", "message", "stack") if name in value} | value
+    return value
+
+
+def _as_whole(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        return None
+    return int(value)
+
+
+def _time_of(record: Mapping[str, Any]) -> bytes | None:
+    for name in _TIME_KEYS:
+        value = record.get(name)
+        if isinstance(value, str) and (key := key_of_text(value.encode(), utc=True)):
+            return key
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return key_of_epoch(value)
+    return None

@@ -315,7 +315,8 @@ def _line(
 ) -> tuple[bytes, str] | None:
     """Return when a numbered line was said, and by which service."""
     needle = f'"boot":"{boot}","seq":{number}}}'.encode()
-    for spelt in (needle, needle.replace(b'"', b'\\"')):
+    once = needle.replace(b'"', b'\\"')
+    for spelt in (needle, once, once.replace(b"\\", b"\\\\").replace(b'"', b'\\"')):
         for track in tracks:
             for block in Scan(track, Prefilter(), since, until).blocks():
                 at = block.find(spelt)

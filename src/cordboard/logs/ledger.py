@@ -7,12 +7,10 @@ from itertools import pairwise
 from operator import lt
 from typing import Final, NamedTuple
 
-from cordboard.logs.carriers import DOCKER_START
-from cordboard.logs.patterns import pattern
+from cordboard.logs.carriers import number_of
 from cordboard.logs.stamps import tail_at
 from cordboard.logs.tape import Block
 
-_DOCKER: Final = pattern(rb'\\"boot\\":\\"([0-9a-f]{8})\\",\\"seq\\":(\d{1,18})\}\\n"')
 _EDGE_LINES: Final = 16
 
 Run = tuple[int, int]
@@ -76,9 +74,7 @@ class Ledger:
                 self._add(boot, [run])
                 continue
             self._add(boot, runs_of(_numbers(block, _start_of(boot))))
-            if block.buffer.startswith(DOCKER_START):
-                escaped = _start_of(boot).replace(b'"', b'\\"')
-                self._add(boot, runs_of(_numbers(block, escaped)))
+            self._add(boot, runs_of(_wrapped_numbers(block, boot)))
 
     def take(self, runs: Mapping[bytes, Iterable[Run]]) -> None:
         """Add the runs of another one."""
@@ -214,6 +210,22 @@ def _numbers(block: Block, start: bytes) -> Iterable[int]:
     return map(int, found)
 
 
+def _wrapped_numbers(block: Block, boot: bytes) -> Iterator[int]:
+    """Yield the numbers of a process's lines whose carriers have changed how the end is spelt."""
+    start = _start_of(boot)
+    if block.count(boot) == block.count(start):
+        return
+    at = block.find(boot)
+    while at >= 0:
+        begin = block.buffer.rfind(b"\n", 0, at) + 1
+        end = block.find(b"\n", at)
+        line = block.part(begin, block.size if end < 0 else end)
+        numbered = None if start in line else number_of(line.rstrip(b"\r"))
+        if numbered is not None and numbered[0] == boot:
+            yield numbered[1]
+        at = -1 if end < 0 else block.find(boot, end)
+
+
 def _number_at(data: bytes | bytearray, at: int) -> int:
     number = data[at : data.find(b"}", at)]
     return int(number) if number.isdigit() else 0
@@ -226,6 +238,6 @@ def _by_line(lines: list[bytes]) -> dict[bytes, list[int]]:
         at = tail_at(line)
         if at >= 0:
             found.setdefault(line[at + 9 : at + 17], []).append(int(line[at + 25 : -1]))
-        elif line.startswith(DOCKER_START) and (tail := _DOCKER.search(line)) is not None:
-            found.setdefault(tail[1], []).append(int(tail[2]))
+        elif b"boot" in line and (numbered := number_of(line)) is not None:
+            found.setdefault(numbered[0], []).append(numbered[1])
     return found

@@ -355,6 +355,8 @@ def _in_pieces(block: Block) -> bool:
     """Say whether a carrier may have cut lines into pieces: a term's bytes might be in two."""
     if block.buffer.startswith(DOCKER_START):
         return block.count(b'\\n","') < block.count(b"\n")
+    if block.buffer.startswith(b"{"):
+        return any(block.find(mark) >= 0 for mark in (b'"_p":"P"', b'"logtag":"P"'))
     if not block.buffer[:1].isdigit():
         return False
     return any(block.find(mark) >= 0 for mark in (b" stdout P", b" stderr P"))

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import le
 from typing import Any, Final, NamedTuple
 
-from cordboard.logs.carriers import unwrap
+from cordboard.logs.carriers import number_of, unwrap
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.entries import parted
 from cordboard.logs.formats import Formats
 from cordboard.logs.ledger import Ledger, Run
 from cordboard.logs.lines import surveyed
 from cordboard.logs.packed import PackedTape
-from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key, tail_at
 from cordboard.logs.tape import FileTape, Tape
 from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
@@ -32,7 +31,6 @@ _SLACK_MAX_S: Final = 3600.0
 _SECOND: Final = 19
 _PROBES: Final = 8
 BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
-_NUMBERED: Final = pattern(rb'\\?"boot\\?":\\?"([0-9a-f]{8})\\?",\\?"seq\\?":(\d{1,18})\}')
 _OWN_LINE: Final = b"\n" + OWN_START
 _KEY_BYTES: Final = OWN_KEY.stop + 1
 _DIGITS: Final = frozenset("0123456789")
@@ -130,10 +128,8 @@ class Track:
                 break  # it goes on
             own = BROWSER not in line.replace(b"\\", b"")
             if own and (key := self.key_of(line)) is not None:
-                found = [*_NUMBERED.finditer(line)][-1:]  # the last: a message may quote others
-                return (
-                    Head(key, found[0][1].decode(), int(found[0][2])) if found else Head(key, "", 0)
-                )
+                boot, seq = number_of(line.strip(b"\r\0")) or (b"", 0)
+                return Head(key, boot.decode("latin-1"), seq)
             start += len(line) + 1
         return None
 

@@ -1,0 +1,258 @@
+"""Lines in the wrappings of container runtimes, agents and stores: the same records, each once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from logs_support import ask, at, encoded, record, write_lines
+
+from cordboard.logs.carriers import number_of, unwrap
+
+Wrap = Callable[[bytes, float], bytes]
+
+
+def dumped(value: Any, *, spaced: bool = False) -> bytes:
+    """JSON as Go's and Rust's encoders write it, or with white space."""
+    separators = (", ", ": ") if spaced else (",", ":")
+    return json.dumps(value, ensure_ascii=False, separators=separators).encode()
+
+
+def nanoseconds(seconds: float) -> str:
+    return f"{at(seconds)[:-1]}123Z"
+
+
+def cri(line: bytes, seconds: float) -> bytes:
+    return f"{nanoseconds(seconds)} stdout F ".encode() + line
+
+
+def docker(line: bytes, seconds: float) -> bytes:
+    return dumped({"log": f"{line.decode()}\n", "stream": "stdout", "time": nanoseconds(seconds)})
+
+
+def docker_in_other_order(line: bytes, seconds: float) -> bytes:
+    kept = {"time": nanoseconds(seconds), "stream": "stdout", "log": f"{line.decode()}\n"}
+    return dumped(kept, spaced=True)
+
+
+def fluent_bit(line: bytes, seconds: float) -> bytes:
+    return dumped({"date": 1795942800.5 + seconds, "log": f"{line.decode()}\n", "stream": "stdout"})
+
+
+def container_insights(line: bytes, seconds: float) -> bytes:
+    pod = {"pod_name": "bot-1", "namespace_name": "voice", "container_name": "bot"}
+    kept = {"time": nanoseconds(seconds), "stream": "stdout", "_p": "F", "log": line.decode()}
+    return dumped({**kept, "kubernetes": pod})
+
+
+def merged_log(line: bytes, seconds: float) -> bytes:
+    pod = {"pod_name": "bot-1"}
+    return dumped({"log": "", "log_processed": json.loads(line), "kubernetes": pod})
+
+
+def merged_at_root(line: bytes, seconds: float) -> bytes:
+    return dumped({"kubernetes": {}, "stream": "stdout", **dict(sorted(json.loads(line).items()))})
+
+
+def fargate(line: bytes, seconds: float) -> bytes:
+    return dumped({"log": cri(line, seconds).decode()})
+
+
+def vector(line: bytes, seconds: float) -> bytes:
+    kept = {"file": "/var/log/pods/x/0.log", "kubernetes": {}, "message": line.decode()}
+    return dumped({**kept, "source_type": "kubernetes_logs", "timestamp": nanoseconds(seconds)})
+
+
+def vector_parsed(line: bytes, seconds: float) -> bytes:
+    return dumped({"message": json.loads(line), "source_type": "kubernetes_logs"})
+
+
+def filelog(line: bytes, seconds: float) -> bytes:
+    return dumped({"body": line.decode(), "attributes": {"log.file.name": "0.log"}, "resource": {}})
+
+
+def otlp_body(line: bytes, seconds: float) -> bytes:
+    return dumped({"timeUnixNano": "1795942800500000000", "body": {"stringValue": line.decode()}})
+
+
+def google_cloud(line: bytes, seconds: float) -> bytes:
+    payload = dict(sorted(json.loads(line).items()))
+    payload["seq"] = float(payload["seq"])  # a protobuf Struct has no integers
+    return dumped({"insertId": "x", "jsonPayload": payload, "timestamp": nanoseconds(seconds)})
+
+
+def datadog(line: bytes, seconds: float) -> bytes:
+    kept = {"attributes": json.loads(line), "host": "node-1", "status": "info"}
+    return dumped({"id": "AQ", "type": "log", "attributes": kept})
+
+
+def logcli(line: bytes, seconds: float) -> bytes:
+    kept = {"labels": {"app": "bot"}, "line": line.decode(), "timestamp": nanoseconds(seconds)}
+    return dumped(kept)
+
+
+def cloudwatch_export(line: bytes, seconds: float) -> bytes:
+    return dumped({"@timestamp": nanoseconds(seconds), "@message": line.decode()})
+
+
+def aws_tail(line: bytes, seconds: float) -> bytes:
+    return f"{at(seconds)[:-1]}+00:00 ecs/bot/0123456789abcdef ".encode() + line
+
+
+def awslogs(line: bytes, seconds: float) -> bytes:
+    return b"/ecs/voice ecs/bot/0123456789abcdef " + line
+
+
+def journald(line: bytes, seconds: float) -> bytes:
+    kept = {"__REALTIME_TIMESTAMP": "1795942805123456", "PRIORITY": "6", "MESSAGE": line.decode()}
+    return dumped({**kept, "_SYSTEMD_UNIT": "bot.service"})
+
+
+def rfc3164(line: bytes, seconds: float) -> bytes:
+    return b"<14>Nov 29 09:00:00 host-1 bot[77]: " + line
+
+
+def rfc5424(line: bytes, seconds: float) -> bytes:
+    return f"<14>1 {at(seconds)} host-1 bot 77 - - ".encode() + line
+
+
+def syslog_file(line: bytes, seconds: float) -> bytes:
+    return f"{at(seconds)[:-1]}+00:00 host-1 bot[77]: ".encode() + line
+
+
+def compose(line: bytes, seconds: float) -> bytes:
+    return b"gateway-1  | " + line
+
+
+def stern(line: bytes, seconds: float) -> bytes:
+    return b"gateway-5d8f gateway " + line
+
+
+def kubectl_prefix(line: bytes, seconds: float) -> bytes:
+    return b"[pod/gateway-5d8f/gateway] " + line
+
+
+TEXTS: list[Wrap] = [
+    *(cri, docker, docker_in_other_order, fluent_bit, container_insights, fargate, vector, filelog),
+    *(otlp_body, logcli, cloudwatch_export, aws_tail, awslogs, journald, rfc3164, rfc5424),
+    *(syslog_file, compose, stern, kubectl_prefix),
+]
+"""Wrappings that keep the text of a line."""
+
+OBJECTS: list[Wrap] = [merged_log, merged_at_root, vector_parsed, google_cloud, datadog]
+"""Wrappings that keep the decoded object, in whatever order."""
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
+values = st.one_of(texts, st.integers(-9, 9), st.booleans(), st.none(), st.lists(texts, max_size=2))
+records = st.builds(
+    record,
+    st.floats(0, 1000),
+    boot=st.from_regex(r"[0-9a-f]{8}", fullmatch=True),
+    seq=st.integers(1, 10**6),
+    session=st.sampled_from(["call-7", "server:vm"]),
+    message=texts,
+    meta=st.dictionaries(texts, values, max_size=2),
+)
+
+
+def in_our_encoding(value: dict[str, Any]) -> bytes:
+    """A record as the emitter encodes it: without what parts lines or steers a terminal."""
+    line = encoded(value)
+    return line.replace("\u2028".encode(), b"\\u2028").replace("\u2029".encode(), b"\\u2029")
+
+
+@settings(max_examples=300, deadline=None)
+@given(records, st.sampled_from([*TEXTS, *OBJECTS]), st.none() | st.sampled_from(TEXTS))
+def test_a_wrapped_line_is_the_same_line(
+    value: dict[str, Any], inner: Wrap, outer: Wrap | None
+) -> None:
+    """Any line of ours, in any wrapping, and in any second wrapping: the same bytes."""
+    line = in_our_encoding(value)
+    wrapped = inner(line, 0)
+    if outer is not None:
+        wrapped = outer(wrapped, 0)
+    assert unwrap(wrapped).text == line
+    assert number_of(wrapped) == (value["boot"].encode(), value["seq"])
+
+
+def a_call(count: int = 40) -> list[bytes]:
+    return [
+        encoded(record(n, boot="9f31c2aa", seq=n + 1, session="call-7", message=f"line {n} é"))
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("wrap", [*TEXTS, *OBJECTS])
+def test_a_session_in_a_wrapping_is_complete(tmp_path: Path, wrap: Wrap) -> None:
+    """A query finds each line of the session, byte for byte, and no number is missing."""
+    lines = a_call()
+    write_lines(tmp_path / "gateway.log", [wrap(line, n) for n, line in enumerate(lines)])
+    answer = ask(tmp_path, session="call-7")
+    assert answer.raws == lines
+    assert not [reason for _, reason, _ in answer.shortfalls if reason == "gap"]
+
+
+@pytest.mark.parametrize("wrap", [*TEXTS, *OBJECTS])
+def test_a_line_that_a_carrier_lost_is_named(tmp_path: Path, wrap: Wrap) -> None:
+    """The numbers of wrapped lines prove a loss, as those of bare lines do."""
+    kept = [(n, line) for n, line in enumerate(a_call()) if n != 20]
+    write_lines(tmp_path / "gateway.log", [wrap(line, n) for n, line in kept])
+    answer = ask(tmp_path, session="call-7")
+    assert [detail for _, reason, detail in answer.shortfalls if reason == "gap"] != []
+
+
+def test_copies_in_several_wrappings_are_one_line(tmp_path: Path) -> None:
+    """What a node, an agent and a store hold of one line is printed once."""
+    lines = a_call(10)
+    for wrap in (cri, container_insights, google_cloud, rfc5424):
+        name = f"gateway-{wrap.__name__}.log"
+        write_lines(tmp_path / name, [wrap(line, n) for n, line in enumerate(lines)])
+    assert ask(tmp_path, session="call-7").raws == lines
+
+
+FOREIGN = {"level": "error", "msg": "call failed", "session_id": "call-7"}
+
+
+@pytest.mark.parametrize("wrap", [fluent_bit, container_insights, vector, compose, kubectl_prefix])
+def test_other_loggers_lines_in_a_wrapping_are_records(tmp_path: Path, wrap: Wrap) -> None:
+    """A JSON object of another logger keeps its level and its session behind a carrier."""
+    write_lines(tmp_path / "app.log", [wrap(dumped(FOREIGN), 1)])
+    (line,) = ask(tmp_path, session="call-7").lines
+    assert (line.record["level"], line.record["message"]) == ("error", "call failed")
+
+
+def test_an_object_that_says_something_itself_is_the_line() -> None:
+    """JSON that a logger wrote into its own message is no line in a carrier."""
+    line = dumped({"level": "info", "session_id": "call-7", "message": '{"step":1}'})
+    assert unwrap(line).text == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"boot":"9f31c2aa","seq":1}',
+        b'{"message":"{\\"timestamp\\":","stream":"stdout"}',
+        b'{"log":5,"stream":"stdout","boot":1,"seq":true}',
+        b'{"log":"x","stream":"stdout"',
+        b"INFO | no line",
+        b'{"boot":"b","seq":1e400}',
+        b'{"message":' * 3000,
+    ],
+)
+def test_what_only_looks_like_a_wrapping_stays(line: bytes) -> None:
+    """Nothing is taken for a carrier that holds no line."""
+    assert unwrap(line).text == line
+
+
+def test_pieces_of_an_agent_are_put_together(tmp_path: Path) -> None:
+    """Fluent Bit hands pieces of a long line on, and marks them."""
+    line = a_call(1)[0]
+    pieces = [
+        dumped({"stream": "stdout", "_p": flag, "log": text.decode()})
+        for flag, text in (("P", line[:50]), ("P", line[50:90]), ("F", line[90:]))
+    ]
+    write_lines(tmp_path / "gateway.log", pieces)
+    assert ask(tmp_path, session="call-7").raws == [line]
