@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs_support import ask, at, encoded, record, write_lines
 
 from cordboard.logs.carriers import number_of, unwrap
+from logs.logs_support import ask, at, encoded, record, write_lines
 
 Wrap = Callable[[bytes, float], bytes]
 
@@ -160,7 +160,7 @@ records = st.builds(
 
 def in_our_encoding(value: dict[str, Any]) -> bytes:
     """A record as the emitter encodes it: without what parts lines or steers a terminal."""
-    line = encoded(value)
+    line = bytes(encoded(value))
     return line.replace("\u2028".encode(), b"\\u2028").replace("\u2029".encode(), b"\\u2029")
 
 

@@ -376,7 +376,7 @@ def test_a_number_over_a_seam(file: Callable[[bytes], int], before: int) -> None
 @pytest.mark.parametrize("end", [b"", b"7", b"7,", b"1234567890123456789}", b"}", b'7"}'])
 def test_what_is_no_number(file: Callable[[bytes], int], end: bytes) -> None:
     """A line that is cut, or goes on, has none."""
-    data = b'{"boot":"aaaaaaaa","seq":' + end
+    data = b'{"timestamp":"x","boot":"aaaaaaaa","seq":' + end
     assert _search.numbers([(file(data), 0, len(data))], b"aaaaaaaa", 1, None) == [[]]
 
 

@@ -142,7 +142,7 @@ class Trail:
             self._note_process(boot, service, raw=record.get(RAW) is True)
         if service == BROWSER:
             self._note_page(boot, event, str(record[MESSAGE]))
-        elif trace := _name(record, TRACE_ID):
+        elif trace := _trace(record):
             self.traces.add(trace)
         if event:
             epoch, meta = record.get(EPOCH), record.get(META)
@@ -198,7 +198,7 @@ class Trail:
             return None
         if (boot := _name(record, BOOT)) in self.alone:
             return "inferred", f"its process (boot {boot}) names no other session"
-        if record[SERVICE] != BROWSER and (trace := _name(record, TRACE_ID)) in self.traces:
+        if record[SERVICE] != BROWSER and (trace := _trace(record)) in self.traces:
             return "inferred", f"its trace {trace} is the session's"
         if stream in self.streams and record.get(SESSION_ID) is None:
             return "inferred", "no other session speaks in its stream"
@@ -220,6 +220,12 @@ def _name(record: Mapping[str, Any], key: str) -> str:
     """Return a text of a record; empty where it has none: an empty one names nothing."""
     value = record.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _trace(record: Mapping[str, Any]) -> str:
+    """Return the trace that a record names; zeros name none (W3C Trace Context), nor does a dash."""
+    trace = _name(record, TRACE_ID)
+    return trace if trace.strip("0-") else ""
 
 
 def attribution(record: Mapping[str, Any]) -> Attribution:

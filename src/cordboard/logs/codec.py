@@ -7,6 +7,8 @@ Both read the same: where the standard library would be more tolerant, msgspec d
 from collections.abc import Callable
 from typing import Any, Final
 
+from cordboard.logs.patterns import pattern
+
 _FEW: Final = 1000
 _SURROGATES: Final = ("\\ud", "\\uD")  # one half alone is no text; json would take it
 
@@ -80,6 +82,25 @@ def _refused(text: str) -> Any:
 
 
 decode: Final = Decoder()
+
+# The standard library's encoder writes these, though JSON has no word for them.
+_NO_NUMBER: Final = pattern(r"([:,\[]\s*)(?:NaN|-?Infinity)(?=\s*[,}\]])")
+
+
+def decode_loosely(text: bytes | str) -> Any:
+    """Return the value; numbers that JSON cannot say are None.
+
+    Raises:
+        ValueError: It is no JSON even then.
+        RecursionError: It is nested too deeply.
+    """
+    try:
+        return decode(text)
+    except ValueError:
+        shown = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        if "NaN" not in shown and "Infinity" not in shown:
+            raise
+        return decode(_NO_NUMBER.sub(r"\1null", shown))
 
 
 def encode(value: Any) -> bytes:

@@ -16,14 +16,18 @@ _TRACE_STARTS: Final = (
     b"The above exception was the direct cause",
     b"Caused by: ",
 )
+_LOGURU_FRAME: Final = b"> File "  # the frame that caught the exception
 _TRACE_END: Final = pattern(rb"[A-Za-z_][\w.]*(?:: .*)?$", re.DOTALL)
 _AT_ERROR: Final = pattern(
     rb'"(?:level|severity|levelname)" ?: ?(?:"(?i:error|critical|fatal|exception)"|[56]0\b)'
 )
 _BEGINS_TEXT: Final = pattern(
-    rb"(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d)"
+    rb"(?:\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d)"
+    rb"|[IWEF]\d{4} \d\d:\d\d:\d\d|\[\d\d-[A-Z][a-z]{2}-\d{4} |\[[A-Z][a-z]{2} [A-Z][a-z]{2} "
+    rb"|(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d "
     rb"|(?:TRACE|DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|SUCCESS)\b"
 )
+_HOLE: Final = pattern(rb"\0{2,}")  # what a crash, or a truncated file, leaves between two lines
 _PIECES_MAX: Final = 4096
 
 
@@ -46,7 +50,7 @@ class Entry(NamedTuple):
 class _Open:
     """An entry that may go on."""
 
-    __slots__ = ("in_trace", "json", "key", "offset", "parts", "takes_trace", "timed")
+    __slots__ = ("ended", "in_trace", "json", "key", "offset", "parts", "takes_trace", "timed")
 
     def __init__(self, key: bytes, offset: int, text: bytes, *, timed: bool) -> None:
         self.key = key
@@ -56,6 +60,7 @@ class _Open:
         self.json = text.startswith(b"{")
         self.takes_trace = not self.json or _AT_ERROR.search(text) is not None
         self.in_trace = text.startswith(_TRACE_STARTS)
+        self.ended = False
 
     def done(self) -> Entry:
         return Entry(self.key, b"\n".join(self.parts).rstrip(), self.offset, self.timed)
@@ -94,12 +99,14 @@ class Assembler:
             first: Asked for the time of what stands before the first timed entry.
         """
         for offset, line in lines:
-            whole = self._whole(offset, line.strip(b"\r\n\0"))
-            if whole is None:
-                continue
-            begin, inner = whole
-            for text in parted(inner.text):
-                yield from self._taken(begin, inner._replace(text=text), first)
+            bare = line.strip(b"\r\n\0")
+            for part in _HOLE.split(bare) if b"\0\0" in bare else (bare,):
+                whole = self._whole(offset, part)
+                if whole is None:
+                    continue
+                begin, inner = whole
+                for text in parted(inner.text):
+                    yield from self._taken(begin, inner._replace(text=text), first)
         if self._open is not None:
             yield self._open.done()
             self._open = None
@@ -134,7 +141,7 @@ class Assembler:
         return begin, Inner(key, b"".join(parts), inner.channel)
 
     def _begun(self, offset: int, inner: Inner, first: Callable[[], bytes]) -> _Open:
-        said = said_key(inner.text, self._formats) or inner.key
+        said = said_key(inner.text, self._formats, inner.key)
         if said is not None:
             self.last = said
         key = said or self.last or first()
@@ -150,19 +157,24 @@ def _continues(entry: _Open, text: bytes) -> bool:
             return False
         entry.in_trace = True
     elif text.startswith(_TRACE_STARTS):
-        entry.in_trace = True
+        entry.in_trace, entry.ended = True, False
+    elif entry.in_trace and text.startswith(_LOGURU_FRAME):
+        pass
     elif not text:
         if not entry.in_trace:
             return False
-    elif entry.in_trace and entry.parts[-1][:1] in {b" ", b"\t"} and _ends_trace(text):
-        pass
+    elif entry.in_trace and not entry.ended and _ends_trace(entry.parts[-1], text):
+        entry.ended = True
     else:
         return False
     entry.parts.append(text)
     return True
 
 
-def _ends_trace(text: bytes) -> bool:
+def _ends_trace(before: bytes, text: bytes) -> bool:
+    """Return whether a line names the exception of a traceback: behind a frame, or loguru's empty line."""
+    if before and before[:1] not in {b" ", b"\t"}:
+        return False
     return _TRACE_END.match(text) is not None and _BEGINS_TEXT.match(text) is None
 
 

@@ -172,7 +172,7 @@ def looked_at(service: str, head: Head, tracks: Iterable[Track]) -> Head:
     track = next((track for track in own if track.head() == head), None)
     if track is None:
         return head
-    lines = track.tape.read(0, _SAMPLE_BYTES).split(b"\n")
+    lines = track.tape.read(track.begin, _SAMPLE_BYTES).split(b"\n")
     numbers: dict[str, list[int]] = {}
     key = head.key
     for entry in Assembler(track.formats).entries(

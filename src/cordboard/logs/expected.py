@@ -47,8 +47,9 @@ def silent(trail: Trail, *, whole: bool, cut_off: bool = False) -> Iterator[tupl
         if not _ended_before_next(step, trail):
             for service in _BY_EVENT.get(step.event, ()):
                 why.setdefault(service, f"{step.service} said {step.event}")
+    numbered = set(trail.boots.values())  # a log of another program may be called bot.log
     for service, before in _BEFORE.items() if whole or began(trail) else ():
-        if service in trail.services:
+        if service in numbered:
             why.setdefault(before, f"{service} spoke of this session")
         elif service in why:
             why.setdefault(before, why[service])

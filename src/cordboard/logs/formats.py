@@ -1,5 +1,6 @@
 """How lines that are not ours are read: which of their keys mean what, and which clock they have."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -19,10 +20,19 @@ from cordboard.contract.record import (
     USER_NAME,
 )
 
+NO_NAMES: Final = frozenset({"", "-", "None", "null", "nil", "undefined"})
+"""What programs write where they have no value."""
+
 DEFAULT_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    TIMESTAMP: ("timestamp", "time", "ts", "@timestamp", "datetime", "asctime", "date", "t"),
-    LEVEL: ("level", "severity", "levelname", "log.level", "lvl", "level_name", "status"),
-    MESSAGE: ("message", "msg", "event", "text", "log", "body"),
+    TIMESTAMP: (
+        *("timestamp", "time", "ts", "@timestamp", "datetime", "asctime", "date", "t", "@t"),
+        *("t.$date", "timeMillis", "__REALTIME_TIMESTAMP"),  # MongoDB, Log4j 2, journald
+    ),
+    LEVEL: (
+        *("level", "severity", "levelname", "log.level", "lvl", "level_name", "status", "@l"),
+        *("PRIORITY", "s"),
+    ),
+    MESSAGE: ("message", "msg", "event", "text", "log", "body", "@m", "@mt", "MESSAGE"),
     SERVICE: ("service", "service.name", "service_name", "app", "application"),
     TAG: ("tag", "logger", "logger_name", "log.logger", "component", "name", "module"),
     SESSION_ID: ("sessionId", "session_id", "session.id", "sessionID", "SessionId", "x-session-id"),
@@ -42,10 +52,40 @@ class Formats(NamedTuple):
     Attributes:
         names: For each key of the contract, its names elsewhere.
         utc: Text timestamps without a zone are UTC, else the time of this machine.
+        written: When the stream was last written, as a key, which gives the year of timestamps without
+            one; None for now.
     """
 
     names: Mapping[str, Sequence[str]] = DEFAULT_NAMES
     utc: bool = False
+    written: bytes | None = None
+
+    def session_in(self, text: str) -> str | None:
+        """Return the session id that a text names as ``session_id=ID`` or in the form of a dictionary.
+
+        Args:
+            text: A line that is no JSON.
+        """
+        names = tuple(self.names[SESSION_ID])
+        if (known := _SESSION_WORDS.get(names)) is None:
+            known = _SESSION_WORDS[names] = _session_words(names)
+        found = known.search(text)
+        if found is None:
+            return None
+        # An id may end with these, but in a sentence they are the sentence's.
+        value = found[2] if found[1] else found[2].rstrip(".:@-~")
+        return value if value not in NO_NAMES else None
+
+
+_SESSION_WORDS: Final[dict[tuple[str, ...], re.Pattern[str]]] = {}
+"""Compiled once for each set of names; there is one, unless a test has others."""
+
+
+def _session_words(names: tuple[str, ...]) -> re.Pattern[str]:
+    spelt = "|".join(re.escape(name) for name in names)
+    return re.compile(
+        rf"(?<![\w.-])[\"']?(?:{spelt})[\"']? ?[=:] ?([\"']?)([A-Za-z0-9._~:@-]{{1,128}})(?![A-Za-z0-9])"
+    )
 
 
 def formats_from(table: Mapping[str, Any]) -> Formats:

@@ -1,4 +1,4 @@
-"""Compressed files (gzip, zstandard), read from their start in bounded memory."""
+"""Compressed files (gzip, zstandard, xz, bzip2), read from their start in bounded memory."""
 
 import os
 import sys
@@ -8,6 +8,22 @@ from cordboard.logs.coverage import Shortfall
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+XZ_MAGIC: Final = b"\xfd7zXZ\0"
+BZIP2_MAGIC: Final = b"BZh"
+MAGIC_BYTES: Final = 10
+
+
+def is_packed(head: bytes) -> bool:
+    """Return whether a file is compressed in one of the forms that are read.
+
+    Args:
+        head: Its first bytes, at least `MAGIC_BYTES` where it has so many.
+    """
+    if head.startswith(BZIP2_MAGIC):  # three letters may begin a text; the block's number does not
+        return head[4:MAGIC_BYTES] == b"1AY&SY"
+    return head.startswith((GZIP_MAGIC, ZSTD_MAGIC, XZ_MAGIC))
+
+
 _USUAL_RATIO: Final = 8  # logs are packed to about an eighth
 _CHUNK: Final = 256 * 1024
 _KEPT_BYTES: Final = 64 * 1024  # as far as `Track.key_before` looks back
@@ -64,6 +80,14 @@ class PackedTape:
     def _new_engine(self) -> Any:
         if self._magic.startswith(GZIP_MAGIC):
             return _Gzip()
+        if self._magic.startswith(XZ_MAGIC):
+            from lzma import LZMADecompressor
+
+            return LZMADecompressor()
+        if self._magic.startswith(BZIP2_MAGIC):
+            from bz2 import BZ2Decompressor
+
+            return BZ2Decompressor()
         return _zstd()
 
     def _more(self) -> bytes:

@@ -31,12 +31,10 @@ from cordboard.contract.record import (
     TRUNCATED,
     USER_ID,
     USER_NAME,
-    Level,
-    level_from_name,
-    level_from_number,
 )
-from cordboard.logs.codec import decode, encode
-from cordboard.logs.formats import Formats
+from cordboard.logs.codec import decode, decode_loosely, encode
+from cordboard.logs.formats import NO_NAMES, Formats
+from cordboard.logs.levels import level_in, level_of
 from cordboard.logs.patterns import pattern
 from cordboard.logs.stamps import flat, value_at
 from cordboard.logs.times import KEY_BYTES
@@ -62,17 +60,13 @@ _OPTIONAL: Final = {
 _KINDS: Final = {**_OPTIONAL, BOOT: str, SEQ: int}
 """Keys that a line of others keeps where it has them in our type; else their values go into ``meta``."""
 
-_LEVEL_WORD: Final = pattern(
-    r"\b(TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|CRITICAL|FATAL|EXCEPTION)\b"
-    r"|\[(trace|debug|info|notice|warn|warning|error|critical|fatal) *\]"
-    r"|\blevel=(\w+)"
-)
-_SESSION_WORD: Final = pattern(
-    r"(?<![\w.-])(?:sessionId|session_id|session\.id)[=:] ?\"?([A-Za-z0-9._~:@-]{1,128})"
-)
 _TEXT_PAIR: Final = pattern(r'"([\w.@-]{1,64})" ?: ?"([^"\\]*(?:\\.[^"\\]*)*)"')
 _STAMP: Final = pattern(
-    r"\[?\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+(?: ?(?:Z|[+-]\d\d:?\d\d))?\]?[ |:-]*"
+    r"(?:\[?\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+(?: ?(?:Z|[+-]\d\d:?\d\d))?\]?"
+    r"|\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d[.\d]* \d{4}\]"  # Apache
+    r"|\[\d\d-\w{3}-\d{4} [\d:.]+(?: \w+)?\]"  # PHP
+    r"|(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?= )"  # RFC 3164
+    r")[ |:-]*[\t ]*"
 )
 _ANSI: Final = pattern(r"\x1b\[[0-9;]*m")
 _TRACEBACK: Final = "Traceback (most recent call last):"
@@ -95,7 +89,7 @@ def record_of(
     if not head.startswith(b"{"):
         if faults is not None and not is_text(raw):
             faults["undecodable"] += 1
-        return _of_text(_text(head), _text(tail), key, service)
+        return _of_text(_text(head), _text(tail), key, service, formats)
     try:
         record = decode(head)
     except (ValueError, RecursionError):
@@ -103,7 +97,7 @@ def record_of(
         if faults is not None:
             faults[fault] += 1
     if not isinstance(record, dict):
-        return _of_text(_text(head), _text(tail), key, service)
+        return _of_text(_text(head), _text(tail), key, service, formats)
     if faults is not None and record.get(TRUNCATED) is True:
         faults["cut"] += 1
     mapped = record if is_own(record) else _mapped(record, key, service, formats)
@@ -142,7 +136,7 @@ def _repaired(head: bytes) -> tuple[Any, str]:
     """Return what can be read of a line that is no JSON, and what is wrong with it."""
     text = _text(head)
     try:
-        return decode(text), "undecodable"
+        return decode_loosely(text), "undecodable" if not is_text(head) else "malformed"
     except (ValueError, RecursionError):
         fault = "malformed" if text.rstrip().endswith("}") else "cut"
     found: dict[str, Any] = {}
@@ -167,12 +161,12 @@ def _mapped(record: dict[str, Any], key: bytes, service: str, formats: Formats) 
     rest = dict(flat(record))
     found: dict[str, Any] = {}
     for name, aliases in formats.names.items():
-        value = _take(rest, aliases)
+        value = _take_level(rest, aliases) if name == LEVEL else _take(rest, aliases)
         if value is not None:
             found[name] = value
     mapped: dict[str, Any] = {
         TIMESTAMP: key.decode(),
-        LEVEL: _level(found.pop(LEVEL, None)),
+        LEVEL: found.pop(LEVEL, "info"),
         MESSAGE: _as_text(found.pop(MESSAGE, "")),
         SERVICE: service,
         TAG: "log",
@@ -181,7 +175,7 @@ def _mapped(record: dict[str, Any], key: bytes, service: str, formats: Formats) 
         USER_NAME: None,
     }
     found.pop(TIMESTAMP, None)
-    mapped |= {name: _name(found[name]) for name in _TEXTS if found.get(name) not in (None, "")}
+    mapped |= {name: text for name in _TEXTS if (text := _name(found.get(name))) not in NO_NAMES}
     if isinstance(said := record.get(EVENT), str) and said in EVENTS:
         mapped[EVENT] = said
         rest.pop(EVENT, None)
@@ -208,14 +202,16 @@ def _take(record: dict[str, Any], names: Sequence[str]) -> Any:
     return None
 
 
-def _level(value: Any) -> Level:
-    if isinstance(value, str):
-        return level_from_name(value.strip()) or "info"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if 0 <= value < 8:  # noqa: PLR2004 - syslog's, the other way round
-            return ("error", "error", "error", "error", "warn", "info", "info", "debug")[int(value)]
-        return level_from_number(value - 10)  # pino and bunyan: 30 is info
-    return "info"
+def _take_level(record: dict[str, Any], names: Sequence[str]) -> Any:
+    """Take the first field that means a level: a name before a number, whose scale is not known."""
+    values = {name: value_at(record, name) for name in names}
+    for kind in (str, object):
+        for name, value in values.items():
+            is_code = name == "status" and not isinstance(value, str)  # of HTTP
+            if isinstance(value, kind) and not is_code and (level := level_of(value)) is not None:
+                record.pop(name, None)
+                return level
+    return None
 
 
 def _error(value: Any) -> dict[str, str]:
@@ -238,13 +234,11 @@ def _error_of_stack(stack: str) -> dict[str, str]:
     return {"type": kind, "message": words, "stack": stack}
 
 
-def _of_text(head: str, tail: str, key: bytes, service: str) -> dict[str, Any]:
+def _of_text(head: str, tail: str, key: bytes, service: str, formats: Formats) -> dict[str, Any]:
     head = _ANSI.sub("", head)
     stamp = _STAMP.match(head)
     head = head[stamp.end() :] if stamp else head
-    found = _LEVEL_WORD.search(head[:_HEAD_CHARS])
-    level = level_from_name(next(filter(None, found.groups()))) if found else None
-    session = _SESSION_WORD.search(head)
+    level = level_in(head[:_HEAD_CHARS])
     whole = head if not tail else f"{head}\n{tail}"
     traced = _TRACEBACK in whole
     record: dict[str, Any] = {
@@ -253,7 +247,7 @@ def _of_text(head: str, tail: str, key: bytes, service: str) -> dict[str, Any]:
         MESSAGE: head if traced else whole,
         SERVICE: service,
         TAG: "text",
-        SESSION_ID: session[1] if session else None,
+        SESSION_ID: formats.session_in(head),
         USER_ID: None,
         USER_NAME: None,
     }
@@ -267,9 +261,10 @@ def _text(raw: bytes) -> str:
 
 
 def _name(value: Any) -> str:
+    """Return the name that a value is; empty where it is none."""
     if isinstance(value, Mapping):
         value = value.get("name") or value.get("id")
-    return _as_text(value)
+    return "" if value is None or isinstance(value, bool) else _as_text(value)
 
 
 def _as_text(value: Any) -> str:

@@ -90,7 +90,7 @@ class Search:
             self._count_quickly()
             found = self._around_by_places()
             found.update((track, self._around(track)) for track in self._busy if track not in found)
-            around = [found.get(track, []) for track in self.tracks]
+            around = [self._still_its_own(found.get(track, []), track) for track in self.tracks]
         if self._kept > _KEPT_MAX_BYTES:
             return [Lane(n, self._again(track)) for n, track in enumerate(self.tracks)]
         fixed = corrections(self.trail.steps) if self.query.fix_skew else {}
@@ -217,6 +217,16 @@ class Search:
         self._kept += sum(len(entry.raw) for entry in found)
         self._note_others(found, track)
         return found
+
+    def _still_its_own(self, entries: list[Entry], track: Track) -> list[Entry]:
+        """Return the entries that the session's processes and traces explain, once all of them are known.
+
+        A process that was taken for the session's alone may have been seen to speak of another one since.
+        """
+        if track.name in self.trail.streams:
+            return entries
+        terms = [part for term in self._indirect() for part in term]
+        return [entry for entry in entries if any(part in entry.raw for part in terms)]
 
     def _note_others(self, entries: list[Entry], track: Track) -> None:
         """Note which processes that may serve this session alone speak of another one."""

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.logs.codec import decode
+from cordboard.logs.codec import decode_loosely
 from cordboard.logs.formats import Formats
 from cordboard.logs.patterns import pattern
-from cordboard.logs.times import KEY_BYTES, key_of_epoch, key_of_parts
+from cordboard.logs.times import KEY_BYTES, key_of_epoch, key_of_parts, timestamp
 
 OWN_START: Final = b'{"timestamp":"'
 OWN_TAIL: Final = b',"boot":"'
@@ -18,14 +19,33 @@ OWN_KEY: Final = slice(_KEY_FROM, _KEY_TO)
 _TAIL_MIDDLE: Final = b'","seq":'
 _TAIL_BYTES: Final = 64
 _HEAD_BYTES: Final = 256  # a text line's timestamp is within these
+# Local times may be a day ahead of UTC: the furthest zone is UTC+14.
+_ZONES_APART: Final = timedelta(hours=14)
 
+_MONTH: Final = rb"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_CLOCK: Final = rb"(\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?"
 _ISO: Final = pattern(
-    rb"(?<!\d)(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?"
-    rb" ?(Z|[+-]\d\d:?\d\d)?(?!\d)"
+    rb"(?<!\d)(\d{4})[-/](\d\d)[-/](\d\d)[T ]" + _CLOCK + rb" ?(Z|[+-]\d\d:?\d\d)?(?!\d)"
 )
 _DAY_FIRST: Final = pattern(
-    rb"(?<!\d)(\d\d)[ /](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ /](\d{4})[ :]"
-    rb"(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?: ([+-]\d{4}))?(?!\d)"
+    rb"(?<!\d)(\d\d)[ /-]" + _MONTH + rb"[ /-](\d{4})[ :]" + _CLOCK
+    + rb"(?: ([+-]\d{4}|UTC|GMT))?(?!\d)"
+)  # fmt: skip
+# These stand at the beginning of a line alone.
+_CTIME: Final = pattern(
+    rb"\[?(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) " + _MONTH + rb" ([ \d]\d) " + _CLOCK + rb" (\d{4})\b"
+)
+_BASIC: Final = pattern(
+    rb"\[?(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?(?!\d)"
+)
+_YEARLESS: Final = pattern(
+    rb"(?:<\d{1,3}>)?" + _MONTH + rb" ([ \d]\d) " + _CLOCK + rb" "  # RFC 3164
+    rb"|[IWEF](\d\d)(\d\d) " + _CLOCK + rb" +\d+ "  # klog
+)
+# Words of a sentence, or a quotation, before a time: it is what the line speaks of, not when it was said.
+_SENTENCE: Final = pattern(rb'"|\b[a-z]{2,},? [a-z]{2,} ')
+_TIME_FIELD: Final = pattern(
+    rb"(?:^|[ \[(])(?:ts|t|time|timestamp|@timestamp|datetime|asctime|date)=[\"']?$"
 )
 _MONTHS: Final = {
     name: f"{number:02d}"
@@ -62,54 +82,118 @@ def tail_at(line: bytes) -> int:
     return at if line[at + 25 : -1].isdigit() else -1
 
 
-def said_key(text: bytes, formats: Formats) -> bytes | None:
-    """Return the key of the time that an unwrapped line itself names."""
+def said_key(text: bytes, formats: Formats, carried: bytes | None = None) -> bytes | None:
+    """Return the key of the time that an unwrapped line itself names, or else its carrier's.
+
+    Args:
+        text: The line.
+        formats: How times without a zone or a year are read.
+        carried: The carrier's time. It is better than a time without a zone, which is the process's
+            zone and not this machine's.
+    """
     if (key := own_key(text)) is not None:
         return key
+    zoned = carried is not None
     if text.startswith(b"{"):
-        return _json_key(text, formats)
-    return key_of_text(text[:_HEAD_BYTES], utc=formats.utc)
+        return _json_key(text, formats, zoned=zoned) or carried
+    return _key_in(text[:_HEAD_BYTES], formats, zoned=zoned) or carried
 
 
-def _json_key(text: bytes, formats: Formats) -> bytes | None:
+def _json_key(text: bytes, formats: Formats, *, zoned: bool) -> bytes | None:
     try:
-        record = decode(text)
+        record = decode_loosely(text)
     except (ValueError, RecursionError):
         found = _JSON_TIME.search(text[:4096])  # a line that was cut still says when
         return matched_key(found) if found else None
-    return _record_key(flat(record), formats) if isinstance(record, dict) else None
+    return _record_key(flat(record), formats, zoned=zoned) if isinstance(record, dict) else None
 
 
-def _record_key(record: Mapping[str, Any], formats: Formats) -> bytes | None:
+def _record_key(record: Mapping[str, Any], formats: Formats, *, zoned: bool) -> bytes | None:
     for name in formats.names[TIMESTAMP]:
-        key = _key_of_value(value_at(record, name), formats)
+        key = _key_of_value(value_at(record, name), formats, zoned=zoned)
         if key is not None:
             return key
     return None
 
 
-def _key_of_value(value: Any, formats: Formats) -> bytes | None:
+def _key_of_value(value: Any, formats: Formats, *, zoned: bool) -> bytes | None:
     if isinstance(value, str):
-        return key_of_text(value.encode("utf-8", "replace"), utc=formats.utc)
+        if value.replace(".", "", 1).isdigit() and value.isascii():
+            return key_of_epoch(float(value) if "." in value else int(value))
+        return _key_in(value.encode("utf-8", "replace"), formats, zoned=zoned)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return key_of_epoch(value)
     return None
 
 
 def key_of_text(text: bytes, *, utc: bool) -> bytes | None:
-    """Return the key of the first time that a text names; None where it names none."""
+    """Return the key of the first time that a text names; None where it names none.
+
+    Args:
+        text: The text.
+        utc: A time without a zone is UTC, else the time of this machine.
+    """
+    return _key_in(text, Formats(utc=utc), zoned=False)
+
+
+def _key_in(text: bytes, formats: Formats, *, zoned: bool) -> bytes | None:
+    """Return the key of the time at which a text says that it was written.
+
+    Args:
+        text: The text, or its beginning.
+        formats: How times without a zone or a year are read.
+        zoned: Whether a time without a zone counts for nothing.
+    """
+    parts = _parts_in(text, formats)
+    if parts is None or (zoned and parts[-1] is None):
+        return None
+    return key_of_parts(*parts, utc=formats.utc)
+
+
+Parts = tuple[str, str, str | None, str | None]
+"""Date, clock, fraction and zone of a timestamp."""
+
+
+def _parts_in(text: bytes, formats: Formats) -> Parts | None:
     if found := _ISO.search(text):
-        year, month, day, clock, fraction, zone = (
-            part.decode() if part else None for part in found.groups()
-        )
-        return key_of_parts(f"{year}-{month}-{day}", clock or "", fraction, zone, utc=utc)
+        year, month, day, clock, fraction, zone = _texts(found)
+        return (f"{year}-{month}-{day}", clock, fraction, zone) if _is_said(text, found) else None
     if found := _DAY_FIRST.search(text):
-        day, name, year, clock, fraction, zone = (
-            part.decode() if part else None for part in found.groups()
-        )
-        month = _MONTHS[name or "Jan"]
-        return key_of_parts(f"{year}-{month}-{day}", clock or "", fraction, zone, utc=utc)
+        day, name, year, clock, fraction, zone = _texts(found)
+        zone = "Z" if zone in {"UTC", "GMT"} else zone
+        date = f"{year}-{_MONTHS[name]}-{day}"
+        return (date, clock, fraction, zone) if _is_said(text, found) else None
+    if found := _CTIME.match(text):
+        name, day, clock, fraction, year = _texts(found)
+        return f"{year}-{_MONTHS[name]}-{int(day):02d}", clock, fraction, None
+    if found := _BASIC.match(text):
+        year, month, day, *clock, fraction, zone = _texts(found)
+        return f"{year}-{month}-{day}", ":".join(clock), fraction, zone
+    if found := _YEARLESS.match(text):
+        return _with_year(found, formats.written)
     return None
+
+
+def _texts(found: re.Match[bytes]) -> list[Any]:
+    return [None if part is None else part.decode() for part in found.groups()]
+
+
+def _is_said(text: bytes, found: re.Match[bytes]) -> bool:
+    """Return whether a time is that of the line, and not one that the line speaks of."""
+    before = text[: found.start()]
+    if not before or _TIME_FIELD.search(before):
+        return True
+    return b"=" not in before and _SENTENCE.search(before) is None
+
+
+def _with_year(found: re.Match[bytes], written: bytes | None) -> Parts:
+    """Return the parts of a time without a year: the last such day before its file was written."""
+    name, day, clock, fraction, *klog = _texts(found)
+    month = _MONTHS[name] if name else klog[0]
+    day = f"{int(day or klog[1]):02d}"
+    last = (written or timestamp(datetime.now(UTC) + _ZONES_APART).encode()).decode()
+    year = int(last[:4]) - (f"{month}-{day}" > last[5:10])
+    return f"{year}-{month}-{day}", clock or klog[2], fraction or klog[3], None
 
 
 def matched_key(found: re.Match[bytes]) -> bytes | None:

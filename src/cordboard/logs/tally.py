@@ -9,6 +9,7 @@ from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
 from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
 from cordboard.logs.evidence import (
+    HOSTS,
     beginnings,
     earliest,
     holes,
@@ -27,7 +28,7 @@ from cordboard.logs.page import BROWSER
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
 from cordboard.logs.times import shifted, timestamp
-from cordboard.logs.track import Track
+from cordboard.logs.track import Head, Track
 from cordboard.logs.tracks import Tracks
 
 _HOW: Final = ("explicit", "inherited", "inferred", "absent")
@@ -243,9 +244,33 @@ def _missing_of_session(
             head = looked_at(service, head, tracks)  # noqa: PLW2901 - the same one
             if head.seq > 1:
                 yield service, rotated(head)
+    for service, head in _other_heads(trail, tracks):
+        if head.key >= trail.first or (whole and not began(trail)):
+            yield service, rotated(head)
     if whole or any(step.event == "bot.forked" for step in trail.steps):
         for gap in beginnings(tracks, trail.alone):
             yield "bot", Shortfall("gap", str(gap))
+
+
+def _other_heads(trail: Trail, tracks: Sequence[Track]) -> Iterator[tuple[str, Head]]:
+    """Yield how logs begin whose name is not their service's, where that lost lines of the session's processes."""
+    seen: set[str] = set()
+    for track in tracks:
+        head = track.head() if track.kind == "file" else None
+        service = trail.boots.get(head.boot) if head is not None else None
+        if head is None or service is None or head.seq <= 1 or head.boot in seen:
+            continue
+        if HOSTS.get(service, service) != track.service:
+            head = looked_at(track.service, head, [track])
+            if head.seq > 1 and not _holds_before(head, tracks):
+                seen.add(head.boot)
+                yield service, head
+
+
+def _holds_before(head: Head, tracks: Sequence[Track]) -> bool:
+    """Return whether another file holds the line before a log's first one: it was rotated, and is kept."""
+    runs = [run for track in tracks for run in track.ledger.runs.get(head.boot.encode(), ())]
+    return any(first < head.seq for first, _ in runs)
 
 
 def _answer(

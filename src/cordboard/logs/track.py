@@ -82,7 +82,7 @@ class Track:
         self.name = name
         self.kind = kind
         self.tape = tape
-        self.formats = formats
+        self.formats = formats if modified == LOWEST else formats._replace(written=modified)
         self.modified = modified
         self.counts: Counter[str] = Counter()
         self.shortfalls: Sequence[Shortfall] = ()
@@ -90,6 +90,7 @@ class Track:
         self.service = service_of(name)
         self.passed_over = False
         self._last: bytes | None = None
+        self._begin: int | None = None
         self._spans: dict[tuple[bytes, bytes], Range] = {}
         self._known: list[tuple[int, bytes]] | None = None
         self._asked: tuple[int, bytes] | None = None
@@ -110,16 +111,32 @@ class Track:
         self.ledger.take(runs)
         self.tape.damage = Shortfall(*damage) if damage else self.tape.damage
 
+    @property
+    def begin(self) -> int:
+        """Where its first byte stands that is not zero.
+
+        A file that was truncated while a program wrote to it begins with a hole.
+        """
+        if self._begin is None:
+            self._begin = 0
+            while data := self.tape.read(self._begin, _PROBE_MAX_BYTES):
+                rest = data.lstrip(b"\0")
+                self._begin += len(data) - len(rest)
+                if rest:
+                    break
+        return self._begin
+
     def head(self) -> Head | None:
         """Return how the stream begins; None where no line of its beginning says when."""
-        line = self.tape.read(0, _PROBE_BYTES).partition(b"\n")[0]
+        begin = self.begin
+        line = self.tape.read(begin, _PROBE_BYTES).partition(b"\n")[0]
         if (
             (key := own_key(line)) is not None
             and (at := tail_at(line)) >= 0
             and BROWSER not in line
         ):
             return Head(key, line[at + 9 : at + 17].decode("latin-1"), int(line[at + 25 : -1]))
-        data = self.tape.read(0, _SAMPLE_BYTES)
+        data = self.tape.read(begin, _SAMPLE_BYTES)
         start = 0
         while start < len(data):
             end = data.find(b"\n", start)
@@ -265,7 +282,7 @@ class Track:
         if (own := own_key(line)) is not None:
             return own
         inner = unwrap(line.strip(b"\r\n\0"))
-        return said_key(inner.text, self.formats) or inner.key
+        return said_key(inner.text, self.formats, inner.key)
 
     def _probe(self, offset: int, limit: int) -> bytes | None:
         """Return the first time that is said behind an offset."""

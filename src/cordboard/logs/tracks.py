@@ -9,14 +9,19 @@ from cordboard.contract.errors import CordboardError, NotFoundError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.parallel import spread
+from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.sources.directory import Directory, File
+from cordboard.logs.sources.directory import Directory, File, readable
 from cordboard.logs.tape import FileTape
 from cordboard.logs.times import LOWEST, timestamp
 from cordboard.logs.track import Track
 
 _FETCHERS: Final = 16
+
+_CONTROLS: Final = pattern(rb"[\x01-\x06\x0e-\x1a\x1c-\x1f]")
+_ZEROS: Final = pattern(rb"\0+")
+_HOLES_APART: Final = 64  # a zero in each line of usual length is damage; more is another encoding
 
 Progress = Callable[[int], None]
 """Is told of bytes that were read."""
@@ -67,6 +72,11 @@ class Tracks:
                 reason = "no_source" if isinstance(error, NotFoundError) else "unreachable"
                 why = Shortfall(reason, f"{error.message} {error.hint}".rstrip())
                 self._failed.append(Answer(source.name, "source", shortfalls=(why,)))
+            if isinstance(source, Directory) and source.hidden:
+                files = "1 file was" if source.hidden == 1 else f"{source.hidden} files were"
+                self.notes.append(
+                    f"{readable(source.name)}: {files} not read, because the name begins with a dot."
+                )
         self.found.sort(key=lambda track: track.name)
 
     def answers(self) -> list[Answer]:
@@ -143,4 +153,9 @@ def _is_binary(file: File) -> bool:
     if not isinstance(file.tape, FileTape):
         return False
     head = file.head.lstrip(b"\0")
-    return b"\0" in head and not head.startswith(b"{")
+    if b"\0" not in head or head.startswith(b"{"):
+        return False
+    # A crash leaves a few holes in a text. UTF-16 has a zero at every second place, a program's file
+    # has other controls.
+    holes = len(_ZEROS.findall(head))
+    return _CONTROLS.search(head) is not None or holes > 1 + len(head) // _HOLES_APART

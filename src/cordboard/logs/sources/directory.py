@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.logs.coverage import Answer, Shortfall
-from cordboard.logs.packed import GZIP_MAGIC, ZSTD_MAGIC, PackedTape
+from cordboard.logs.packed import MAGIC_BYTES, PackedTape, is_packed
 from cordboard.logs.query import Query
 from cordboard.logs.tape import FileTape, Tape
 
@@ -48,8 +48,8 @@ class File:
 
     def _tape(self) -> Tape:
         head = self.head
-        if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
-            return PackedTape(self.fd, head[:4])
+        if is_packed(head):
+            return PackedTape(self.fd, head[:MAGIC_BYTES])
         return FileTape(self.fd, self.status.st_size)
 
     @property
@@ -73,11 +73,13 @@ class Directory:
 
     Attributes:
         confined: Links that lead out of the directory are left out, and named.
+        hidden: How many files were left out because their names begin with a dot.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, hint: str = "") -> None:
         self.name = _plain(os.fspath(path))
         self.confined = False
+        self.hidden = 0
         self._hint = hint
         self._known: set[tuple[int, int]] = set()
         self._answers: dict[str, Answer] = {}
@@ -189,14 +191,31 @@ class Directory:
             yield self.name
             return
         here = "./" if self.name == "." else ""
-        for folder, folders, names in os.walk(self.name, onerror=self._closed):
-            folders.sort()
+        self.hidden = 0
+        entered: set[tuple[int, int]] = set()
+        for folder, folders, names in os.walk(self.name, onerror=self._closed, followlinks=True):
+            # Links may lead in a circle, or to one folder twice.
+            folders[:] = [name for name in sorted(folders) if _enter(folder, name, entered)]
             for name in sorted(names):
-                if not name.startswith("."):
+                if name.startswith("."):
+                    self.hidden += 1
+                else:
                     yield os.path.join(folder, name).removeprefix(here)
 
     def _closed(self, error: OSError) -> None:
         self._refused(str(error.filename), error)
+
+
+def _enter(folder: str, name: str, entered: set[tuple[int, int]]) -> bool:
+    """Note that a folder is walked through; return whether it was not before."""
+    try:
+        status = os.stat(os.path.join(folder, name))
+    except OSError:
+        return True  # the walk itself says why it cannot be listed
+    identity = (status.st_dev, status.st_ino)
+    new = identity not in entered
+    entered.add(identity)
+    return new
 
 
 def readable(path: str) -> str:
