@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cordboard.context import bound
-from cordboard.context.clients import aiohttp_trace, allowed, httpx_async_hooks, httpx_hooks
+from cordboard.context.clients import aiohttp_trace, host_test, httpx_async_hooks, httpx_hooks
 
 aiohttp = pytest.importorskip("aiohttp")
 
@@ -90,4 +90,4 @@ async def test_httpx_async_client(library: str) -> None:
 def test_a_single_name_is_no_list() -> None:
     """A text in the place of a list would allow its letters; it is refused."""
     with pytest.raises(TypeError, match="list"):
-        allowed("gateway")
+        host_test("gateway")

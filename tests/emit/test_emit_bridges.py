@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import loguru as loguru_package
 import msgspec
 import pytest
 import structlog
@@ -166,6 +167,37 @@ def test_loguru_survives_remove(lines: Lines, capfd: pytest.CaptureFixture[str])
         loguru.remove(4711)
     assert [record["message"] for record in lines()] == ["One", "Two", "Three"]
     assert capfd.readouterr() == ("", "")
+
+
+LOGURU_VERSIONS = {"0.7.0", "0.7.2", "0.7.3"}
+"""The versions of loguru with which all tests of this file have passed."""
+
+
+def test_installed_loguru_is_a_verified_version() -> None:
+    """The bridge replaces loguru's private table of handlers: look at it again for a new version.
+
+    It holds if ``Logger.add``, ``remove`` and ``_log`` use ``_core.handlers`` as ``HandlerTable``
+    says, and a sink on a stream has ``_sink._stream``. Then add the version here.
+    """
+    assert loguru_package.__version__ in LOGURU_VERSIONS
+
+
+def test_failing_bridge_is_logged_and_stops_nothing() -> None:
+    """If the table has another form, one failure is logged and the program continues."""
+    records, stderr = run(
+        """
+        import loguru
+        loguru.logger._core.handlers = []
+        from cordboard import emit
+        emit.configure("x", format="json")
+        emit.get_logger("x").info("Goes on")
+        """
+    )
+    assert [record["message"] for record in records] == [
+        "A log record could not be written", "Goes on",
+    ]  # fmt: skip
+    assert records[0]["error"]["type"] == "AttributeError"
+    assert stderr == ""
 
 
 def test_loguru_sinks_of_others_still_work(lines: Lines) -> None:

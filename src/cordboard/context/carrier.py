@@ -1,7 +1,7 @@
-"""Inject and extract: the same two for HTTP headers, W3C baggage, queue messages, environments.
+"""Injects a context into a carrier and extracts it: HTTP headers, W3C baggage, messages, environments.
 
-Foreign input never raises: a value that does not fit its grammar is left out and its name is
-returned in ``Extracted.refused``, so that the caller can write one warning line.
+Input from outside never raises: a malformed value is left out, and its name is returned in
+``Extracted.refused``, so that the caller can log one warning.
 """
 
 import os
@@ -67,13 +67,17 @@ _TRACEPARENT = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_NO_MACHINE: Final = ("0.0.0.0", "localhost")  # noqa: S104 - names no machine, nothing listens
-_MACHINE_FOREIGN: Final = re.compile(r"[^A-Za-z0-9._~:@-]")  # not allowed in a session id
+# Host names that do not identify a machine.
+_NO_MACHINE: Final = re.compile(r"0\.0\.0\.0|localhost")
+_NOT_IN_SESSION_ID: Final = re.compile(r"[^A-Za-z0-9._~:@-]")
+# A session id has at most 128 characters, of which ``server:`` takes 7.
 _MACHINE_MAX_CHARS: Final = 121
-"""A session id has at most 128 characters, of which ``server:`` takes 7."""
-_EPOCH_MAX_DIGITS: Final = 18  # fits 63 bits
+# Such numbers fit into 63 bits.
+_EPOCH_MAX_DIGITS: Final = 18
+# A limit on the length of names and ids of users, as in the request for a join.
 _VALUE_MAX_CHARS: Final = 1024
-_BAGGAGE_MAX_CHARS: Final = 8192  # W3C Baggage, section 3.3.2: the least that all must carry
+# W3C Baggage, section 3.3.2: every participant must pass on that much, and may drop more.
+_BAGGAGE_MAX_CHARS: Final = 8192
 
 
 Headers = (
@@ -86,14 +90,14 @@ Headers = (
 
 @dataclass(frozen=True, slots=True)
 class LogEnvironment:
-    """What the environment says about logging; empty texts count as absent.
+    """The settings of the logger in the environment; an empty variable counts as absent.
 
     Attributes:
-        level: ``LOG_LEVEL``, as it stands.
-        format: ``LOG_FORMAT``, as it stands.
-        machine: ``POD_NAME``, ``JOB_ID``, the host's name, or ``server``; what a session id cannot
-            hold is replaced by ``-``.
-        color: Whether a terminal may get colours (``NO_COLOR``, ``TERM``).
+        level: The value of ``LOG_LEVEL``, unchecked.
+        format: The value of ``LOG_FORMAT``, unchecked.
+        machine: ``POD_NAME``, else ``JOB_ID``, else the name of the host, else ``server``;
+            characters that a session id cannot contain are replaced by ``-``.
+        color: Whether a terminal may get colours, by ``NO_COLOR`` and ``TERM``.
     """
 
     level: str | None
@@ -104,11 +108,12 @@ class LogEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class OtlpEnvironment:
-    """Where OpenTelemetry's variables send logs to.
+    """The settings of the export to OpenTelemetry in the environment.
 
     Attributes:
-        endpoint: The whole URL.
-        headers: ``name=value`` pairs with commas, percent-encoded; they may hold a secret.
+        endpoint: The URL for logs.
+        headers: Pairs ``name=value`` with commas between them, percent-encoded; they may contain a
+            secret.
     """
 
     endpoint: str
@@ -117,20 +122,37 @@ class OtlpEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What a carrier held: a context, and the names of values that did not fit."""
+    """The contents of a carrier.
+
+    Attributes:
+        context: The values that are well-formed.
+        refused: The names of the fields whose values are malformed.
+    """
 
     context: Context
     refused: tuple[str, ...] = ()
 
     @property
     def refused_variables(self) -> list[str]:
-        """The names of ``refused`` as environment variables."""
+        """The environment variables of the refused fields."""
         return [_ENVIRONMENT[name] for name in self.refused]
 
 
 def inject_headers(context: Context, headers: MutableMapping[str, str]) -> None:
-    """Write a context into HTTP headers; absent and malformed values are not written."""
+    """Write a context into HTTP headers; absent and malformed values are not written.
+
+    Args:
+        context: The context, such as ``current()``.
+        headers: The headers of a request, which are changed.
+
+    Example:
+        ```python
+        headers: dict[str, str] = {}
+        inject_headers(current(), headers)
+        ```
+    """
     values = _sendable(context)
+    # A user's name may be in any script, so it is always encoded; ids usually need no encoding.
     for name, header in _HEADERS.items():
         value = values.get(name)
         if value is not None:
@@ -138,14 +160,20 @@ def inject_headers(context: Context, headers: MutableMapping[str, str]) -> None:
 
 
 def extract_headers(headers: Headers) -> Extracted:
-    """Read a context from HTTP headers, whatever they hold.
+    """Read a context from HTTP headers, whatever they contain.
 
-    ``X-…`` headers come before W3C baggage.
+    A value in an ``X-…`` header takes precedence over one in W3C baggage.
 
     Args:
-        headers: A mapping, or pairs as ASGI has them; names and values are texts or bytes.
+        headers: A mapping, or pairs as in ASGI; names and values are texts or bytes.
+
+    Example:
+        ```python
+        context = extract_headers(request.headers).context
+        ```
     """
-    lower = _lower(headers)
+    lower = _lowercase(headers)
+    # Baggage first: the values of X-... headers overwrite it.
     values: dict[str, Any] = dict(_baggage(lower.get(HEADER_BAGGAGE, "")))
     for name, header in _HEADERS.items():
         value = lower.get(header.lower())
@@ -155,9 +183,19 @@ def extract_headers(headers: Headers) -> Extracted:
 
 
 def inject_baggage(context: Context, headers: MutableMapping[str, str]) -> None:
-    """Write a context into the headers ``baggage`` and ``traceparent`` of the W3C.
+    """Write a context into the W3C headers ``baggage`` and ``traceparent``.
 
-    Members of others are kept, as far as they fit into the 8192 bytes that all must carry.
+    Other members of the baggage are kept as far as they fit into the 8192 bytes that every
+    participant passes on.
+
+    Args:
+        context: The context, such as ``current()``.
+        headers: The headers of a request, which are changed.
+
+    Example:
+        ```python
+        inject_baggage(current(), headers)
+        ```
     """
     values = _sendable(context)
     members = [
@@ -167,6 +205,7 @@ def inject_baggage(context: Context, headers: MutableMapping[str, str]) -> None:
     ]
     for member in headers.get(HEADER_BAGGAGE, "").split(","):
         name = member.partition("=")[0].strip()
+        # The names of the context are this library's own; an older value of one is dropped.
         fits = len(",".join([*members, member])) <= _BAGGAGE_MAX_CHARS
         if name and name not in _BAGGAGE_NAMES and fits and not _CONTROL.search(member):
             members.append(member.strip())
@@ -177,7 +216,18 @@ def inject_baggage(context: Context, headers: MutableMapping[str, str]) -> None:
 
 
 def inject_message(context: Context, message: MutableMapping[str, Any]) -> None:
-    """Write a context into a message of a queue, under the keys of a log line."""
+    """Write a context into a message of a queue, under the same keys as in a log line.
+
+    Args:
+        context: The context, such as ``current()``.
+        message: The message, which is changed.
+
+    Example:
+        ```python
+        message = {"invoice": 42}
+        inject_message(current(), message)
+        ```
+    """
     values = _sendable(context)
     for name, key in _MESSAGE_KEYS.items():
         if name in values:
@@ -185,44 +235,81 @@ def inject_message(context: Context, message: MutableMapping[str, Any]) -> None:
 
 
 def extract_message(message: object) -> Extracted:
-    """Read a context from a message of a queue, whatever it holds."""
+    """Read a context from a message of a queue, whatever it contains.
+
+    Args:
+        message: The decoded message; one that is not a mapping has no context.
+
+    Example:
+        ```python
+        with bound_context(extract_message(message).context):
+            handle(message)
+        ```
+    """
     if not isinstance(message, Mapping):
         return Extracted(Context())
     return _checked({name: message.get(key) for name, key in _MESSAGE_KEYS.items()})
 
 
 def inject_environment(context: Context, environment: MutableMapping[str, str]) -> None:
-    """Write a context into an environment; absent values are removed, never written empty."""
+    """Write a context into the environment of a process; absent values are removed from it.
+
+    Args:
+        context: The context, such as ``current()``.
+        environment: The environment, which is changed.
+
+    Example:
+        ```python
+        environment = dict(os.environ)
+        inject_environment(current(), environment)
+        subprocess.run(["worker"], env=environment)
+        ```
+    """
     values = _sendable(context)
     for name, variable in _ENVIRONMENT.items():
         if name in values:
             environment[variable] = values[name]
         else:
+            # A child must not take the session that its parent happens to have in the environment.
             environment.pop(variable, None)
 
 
 def extract_environment(environment: Mapping[str, str] | None = None) -> Extracted:
-    """Read a context from an environment, by default this process's own."""
+    """Read a context from the variables of an environment.
+
+    Args:
+        environment: The environment; by default that of this process.
+    """
     source = os.environ if environment is None else environment
     return _checked({name: source.get(variable) for name, variable in _ENVIRONMENT.items()})
 
 
 def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironment:
-    """Read what the environment says about logging, by default this process's own."""
+    """Read the settings of the logger from an environment.
+
+    Args:
+        environment: The environment; by default that of this process.
+    """
     source = os.environ if environment is None else environment
     names = (source.get("POD_NAME"), source.get("JOB_ID"), os.uname().nodename)
-    known = (name.strip() for name in names if name)
+    stripped = (name.strip() for name in names if name)
+    machines = (name for name in stripped if name and not _NO_MACHINE.fullmatch(name))
     return LogEnvironment(
         level=source.get("LOG_LEVEL", "").strip() or None,
         format=source.get("LOG_FORMAT", "").strip() or None,
-        machine=_fit_machine(next((n for n in known if n and n not in _NO_MACHINE), "server")),
+        machine=_machine_id(next(machines, "server")),
         color=not source.get("NO_COLOR") and source.get("TERM") != "dumb",
     )
 
 
 def otlp_environment(environment: Mapping[str, str] | None = None) -> OtlpEnvironment:
-    """Read where logs are exported to, by the names that OpenTelemetry specifies."""
+    """Read the settings of the export from the variables that OpenTelemetry specifies.
+
+    Args:
+        environment: The environment; by default that of this process.
+    """
     source = os.environ if environment is None else environment
+    # Port 4318 and the path are defaults of the OTLP specification.
     base = source.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://localhost:4318"
     headers = source.get("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
     return OtlpEnvironment(
@@ -231,7 +318,8 @@ def otlp_environment(environment: Mapping[str, str] | None = None) -> OtlpEnviro
     )
 
 
-def _lower(headers: Headers) -> dict[str, str]:
+def _lowercase(headers: Headers) -> dict[str, str]:
+    """Return `headers` by lower-case name; several headers of baggage are joined."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lower: dict[str, str] = {}
     for pair in pairs:
@@ -245,56 +333,60 @@ def _lower(headers: Headers) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, bytes):
-        return value.decode("latin-1")
+        return value.decode("latin-1")  # HTTP headers, RFC 9110: any byte is accepted
     return value if isinstance(value, str) else ""
 
 
 def _baggage(header: str) -> Iterable[tuple[str, str]]:
     for member in header[:_BAGGAGE_MAX_CHARS].split(","):
         name, equals, rest = member.partition("=")
+        # Properties of a member, after a semicolon, carry no value of the context.
         field = _BAGGAGE_NAMES.get(name.strip())
         if field and equals:
             yield field, unquote(rest.partition(";")[0].strip(), errors="replace")
 
 
 def _sendable(context: Context) -> dict[str, str]:
-    """Return what of a context is there and fits its grammar, as texts."""
-    found = {name: getattr(context, name) for name in _ENVIRONMENT}
+    """Return the values of `context` that are known and well-formed, as texts."""
+    values = {name: getattr(context, name) for name in _ENVIRONMENT}
     return {
         name: str(value)
-        for name, value in found.items()
-        if value is not None and _fit(name, value) is not None
+        for name, value in values.items()
+        if value is not None and _well_formed(name, value) is not None
     }
 
 
 def _checked(values: Mapping[str, Any]) -> Extracted:
-    kept: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     refused: list[str] = []
     for name, value in values.items():
         if value is None or value == "":
             continue
-        fit = _fit(name, value)
-        if fit is None:
+        field_value = _well_formed(name, value)
+        if field_value is None:
             refused.append(name)
         else:
-            kept[name] = fit
-    return Extracted(Context(**kept), tuple(refused))
+            fields[name] = field_value
+    return Extracted(Context(**fields), tuple(refused))
 
 
-def _fit(name: str, value: object) -> str | int | None:
+def _well_formed(name: str, value: object) -> str | int | None:
+    """Return the `value` of the field `name`, or None if it is malformed."""
     if name == "epoch":
-        return _fit_epoch(value)
+        return _epoch(value)
     if not isinstance(value, str) or not value:
         return None
     if name == "session_id":
         return value if is_session_id(value) else None
     if name == "traceparent":
         return value if _TRACEPARENT.fullmatch(value) else None
+    # Control characters, line separators and lone surrogates break headers, terminals or UTF-8.
     limit = ROOM_URL_MAX_CHARS if name == "room" else _VALUE_MAX_CHARS
     return None if len(value) > limit or _UNSENDABLE.search(value) else value
 
 
-def _fit_epoch(value: object) -> int | None:
+def _epoch(value: object) -> int | None:
+    # isdigit() is true for digits of other scripts, which int() accepts as well: ASCII only.
     if isinstance(value, str) and len(value) <= _EPOCH_MAX_DIGITS:
         value = int(value) if value.isascii() and value.isdigit() else None
     if not isinstance(value, int) or isinstance(value, bool):
@@ -302,11 +394,11 @@ def _fit_epoch(value: object) -> int | None:
     return value if 0 <= value < 10**_EPOCH_MAX_DIGITS else None
 
 
-def _fit_machine(name: str) -> str:
-    return _MACHINE_FOREIGN.sub("-", name[:_MACHINE_MAX_CHARS])
+def _machine_id(name: str) -> str:
+    return _NOT_IN_SESSION_ID.sub("-", name[:_MACHINE_MAX_CHARS])
 
 
 def _ascii(value: str) -> str:
-    """Percent-encode what a header cannot carry; ids of plain ASCII stay as they are."""
-    plain = value.isascii() and value.isprintable() and value == value.strip()
-    return value if plain else quote(value, safe="")
+    """Percent-encode a value that a header cannot carry; ids of plain ASCII stay as they are."""
+    is_plain = value.isascii() and value.isprintable() and value == value.strip()
+    return value if is_plain else quote(value, safe="")

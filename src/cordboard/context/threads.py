@@ -1,9 +1,9 @@
-"""Carries the context where the language drops it: into threads, executors and callbacks.
+"""Carries the context into threads, executors and callbacks, where Python does not.
 
-``contextvars`` follow tasks by themselves, but a new thread starts empty (until Python 3.14) and a
-pool's thread has whatever it had before. ``install`` makes ``Thread.start`` hand over what is bound
-there, and every executor's ``submit`` what is bound at that call, be it nothing: so a worker that
-was started within one session never speaks for it in another.
+``contextvars`` follow tasks, but a new thread starts without a context (until Python 3.14), and a
+thread of a pool keeps the one that it was started with. ``install`` makes ``Thread.start`` pass on
+what is bound there, and ``submit`` of every executor what is bound at that call, even if that is
+nothing. So a worker that was started in one session never logs for it during another.
 """
 
 import sys
@@ -22,8 +22,11 @@ _FUTURES: Final = "concurrent.futures.thread"
 _thread_start: Final = threading.Thread.start
 
 
-class _Carried:
-    """Stands in for a thread's ``run`` until it is called."""
+class _RunInContext:
+    """Replaces a thread's ``run`` until it is called; binds the context first.
+
+    An attribute of the thread rather than a wrapper of its target: subclasses override ``run``.
+    """
 
     __slots__ = ("_context", "_run", "_thread")
 
@@ -33,17 +36,27 @@ class _Carried:
         self._context = context
 
     def __call__(self) -> None:
-        del self._thread.run  # the class's own comes back
-        del self._thread
+        del self._thread.run  # uncovers the method of the class
+        del self._thread  # a reference cycle would keep the thread object alive
         variable.set(self._context)
         self._run()
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:
-    """Return ``function`` with what is bound now, for a library that calls it from its own thread.
+    """Return `function` with the context that is bound now.
+
+    Use it for a callback that a library calls from a thread which it has started itself.
 
     Args:
         function: A callback.
+
+    Returns:
+        A function with the same signature that binds the context while it runs.
+
+    Example:
+        ```python
+        recorder.on_data = carry(handle_data)
+        ```
     """
     context = variable.get()
 
@@ -59,7 +72,7 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def install() -> None:
-    """Make threads and executors carry the context; again is harmless."""
+    """Make threads and executors carry the context; a second call changes nothing."""
     threading.Thread.start = _start  # type: ignore[method-assign]
     if _FUTURES in sys.modules:
         _install_executor()
@@ -68,13 +81,15 @@ def install() -> None:
 
 
 def _start(self: threading.Thread) -> None:
+    # A thread that runs already raises in start(); its run must not be replaced then.
     context = variable.get()
     if context is not None and not self.ident:
-        self.run = _Carried(self, context)  # type: ignore[method-assign]
+        self.run = _RunInContext(self, context)  # type: ignore[method-assign]
     _thread_start(self)
 
 
 def _install_executor() -> None:
+    # ``map`` and ``run_in_executor`` call ``submit`` as well.
     executor = sys.modules[_FUTURES].ThreadPoolExecutor
     submit = executor.submit
     if getattr(submit, "carries", False):
@@ -88,6 +103,7 @@ def _install_executor() -> None:
     executor.submit = carrying
 
 
+# A function with arguments instead of ``carry``: that would cost a wrapper for each task.
 def _call(
     context: Context | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> Any:

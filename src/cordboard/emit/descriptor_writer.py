@@ -21,14 +21,14 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 _PIPE_BUF: Final = 4096  # Linux, pipe(7): the least that a writable pipe takes at once
+# A process that holds the lock for so long while the pipe is writable is stopped (SIGSTOP); the
+# lock is then ignored, and PIPE_BUF alone keeps lines apart. Below the 0.25 s that an error waits.
 _HOLDER_FROZEN_S: Final = 0.2
-"""A process that holds the lock for so long while the pipe is writable is stopped (SIGSTOP); the
-lock is then ignored, and PIPE_BUF alone keeps lines apart. Below the 0.25 s that an error waits."""
+# A pipe counts in pages, and its first and its last page may be partly empty.
 _SLACK_BYTES: Final = 2 * _PIPE_BUF
-"""A pipe counts in pages, and its first and its last page may be partly empty."""
+# Pause between two attempts to take the lock: the kernel has no wait for a record lock that ends
+# at a deadline.
 _LOCK_RETRY_S: Final = 0.0002
-"""Pause between two attempts to take the lock: the kernel has no wait for a record lock that ends
-at a deadline."""
 _INT_BUFFER: Final = b"\0\0\0\0"  # the int that ioctl fills
 _CURRENT_POSITION: Final = -1  # pwritev2(2): at the descriptor's own position
 _GONE: Final = frozenset({errno.EPIPE, errno.EBADF, errno.EIO, errno.ECONNRESET, errno.ENOTCONN})

@@ -19,12 +19,12 @@ _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASC
 _BOOT: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
 _REQUIRED_TEXTS: Final = ("level", "message", "service", "tag", "sessionId")
 _OPTIONAL_TEXTS: Final = ("userId", "userName", "room", "traceId", "spanId", "event")
+# Readers keep a sequence number in 64 bits with a sign.
 _SEQ_LIMIT: Final = 2**63
-"""Readers keep a sequence number in 64 bits with a sign."""
+# An unknown key comes from another process and may be of any length.
 _NAME_SHOWN_CHARS: Final = 40
-"""An unknown key comes from another process and may be of any length."""
+# The keys of a refused record that are kept in ``meta.claimed``.
 _CLAIMS: Final = ("service", "sessionId", "userId", "userName", "event", "boot", "seq")
-"""The keys of a refused record that are kept in ``meta.claimed``."""
 
 Accept = Callable[[dict[str, Any]], dict[str, Any] | None]
 """Returns a record to write instead of the given one, or None to refuse it; see ``forward_line``."""

@@ -25,17 +25,17 @@ import msgspec
 from cordboard.context.carrier import otlp_environment
 from cordboard.emit.pipeline import pipeline
 
+# Lines that wait for the collector, about 5 MB; beyond it the oldest are lost and counted.
 QUEUE_LINES_MAX: Final = 16_384
-"""Lines that wait for the collector, about 5 MB; beyond it the oldest are lost and counted."""
+# Lines of one request, the default of OpenTelemetry's own batch processors.
 BATCH_LINES: Final = 512
-"""Lines of one request, the default of OpenTelemetry's own batch processors."""
+# How long a line waits for others, as in OpenTelemetry's batch processor for logs.
 INTERVAL_S: Final = 1.0
-"""How long a line waits for others, as in OpenTelemetry's batch processor for logs."""
+# Seconds for one request, and for the export at the end of a process; OTLP's default.
 TIMEOUT_S: Final = 10.0
-"""Seconds for one request, and for the export at the end of a process; OTLP's default."""
 ATTEMPTS: Final = 3
+# Pause after the first failed attempt; it doubles with each further one.
 _RETRY_S: Final = 0.1
-"""Pause after the first failed attempt; it doubles with each further one."""
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})  # OTLP, section "Failures"
 _OK: Final = 200
 _SEVERITY: Final = {"debug": 5, "info": 9, "warn": 13, "error": 17}

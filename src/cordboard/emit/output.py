@@ -15,29 +15,29 @@ from typing import Final
 
 from cordboard.emit.descriptor_writer import DescriptorWriter
 
+# How long a line may wait for others: less than half of the 50 ms of lines that a killed process
+# may lose, as a busy machine delays the thread. ``benchmarks/emit/bench_loss.py`` measures the loss.
 FLUSH_INTERVAL_S: Final = 0.02
-"""How long a line may wait for others: less than half of the 50 ms of lines that a killed process
-may lose, as a busy machine delays the thread. ``benchmarks/emit/bench_loss.py`` measures the loss."""
 
+# After so many lines the caller writes itself. Fewer make more system calls per line; more let the
+# queue grow while the thread waits for the interpreter's lock.
 BURST_LINES: Final = 128
-"""After so many lines the caller writes itself. Fewer make more system calls per line; more let the
-queue grow while the thread waits for the interpreter's lock."""
+# Lines that wait for a slow reader, 2 MB of usual lines and 128 MB of the longest.
 QUEUE_LINES_MAX: Final = 8192
-"""Lines that wait for a slow reader, 2 MB of usual lines and 128 MB of the longest."""
+# How long one call waits when the queue is full. An event loop stands still for as long.
 FULL_WAIT_S: Final = 0.1
-"""How long one call waits when the queue is full. An event loop stands still for as long."""
+# How long a call at ``error`` waits for a reader that has stalled: its line is worth more.
 URGENT_WAIT_S: Final = 0.25
-"""How long a call at ``error`` waits for a reader that has stalled: its line is worth more."""
+# How long the thread waits for the descriptor before it looks whether it is to stop.
 THREAD_WAIT_S: Final = 1.0
-"""How long the thread waits for the descriptor before it looks whether it is to stop."""
+# How long the end of a process waits for the reader, well below any grace period.
 SHUTDOWN_WAIT_S: Final = 2.0
-"""How long the end of a process waits for the reader, well below any grace period."""
+# How long a fork waits for the reader; what is left is written by the parent afterwards.
 FORK_WAIT_S: Final = 0.25
-"""How long a fork waits for the reader; what is left is written by the parent afterwards."""
+# A batch that an empty pipe of 64 KiB takes at once; see ``descriptor_writer``.
 _BATCH_BYTES: Final = 49152
-"""A batch that an empty pipe of 64 KiB takes at once; see ``descriptor_writer``."""
+# How long the thread leaves the descriptor's lock to a caller in a burst.
 _YIELD_S: Final = 0.001
-"""How long the thread leaves the descriptor's lock to a caller in a burst."""
 
 
 class Output:

@@ -12,8 +12,8 @@ from cordboard.contract.terminal import escape_controls, escape_to_one_line
 _LEVEL_COLORS: Final = {"debug": "2", "info": "32", "warn": "33", "error": "1;31"}
 _SESSION_COLORS: Final = (36, 35, 34, 33, 32, 96, 95, 94, 93, 92)
 _DIM: Final = "2"
+# The end of a session id is shown: ids of one program often begin alike.
 _SESSION_CHARS: Final = 14
-"""The end of a session id is shown: ids of one program often begin alike."""
 
 Paint = Callable[[object, str], str]
 

@@ -14,9 +14,9 @@ from typing import Any, Final
 from cordboard.emit.forwarding import raw
 from cordboard.emit.pipeline import pipeline
 
+# Text without a newline is split into pieces of this size, so that the memory it takes is bounded;
+# a record holds 16 KiB at most.
 _LINE_MAX_BYTES: Final = 64 * 1024
-"""Text without a newline is split into pieces of this size, so that the memory it takes is bounded;
-a record holds 16 KiB at most."""
 
 
 class CapturedStream(io.RawIOBase):

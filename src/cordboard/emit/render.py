@@ -24,22 +24,22 @@ from cordboard.emit.values import (
     safe_text,
 )
 
+# Encoded messages that are kept, more than a program has constant sentences. A program that formats
+# values into its messages empties the cache whenever it is full, and gains nothing from it.
 _MESSAGES_MAX: Final = 2048
-"""Encoded messages that are kept, more than a program has constant sentences. A program that formats
-values into its messages empties the cache whenever it is full, and gains nothing from it."""
 _MESSAGE_CACHED_MAX_CHARS: Final = 256
 _BRACKETS: Final = str.maketrans("[]", "()")
 _ERROR_MESSAGE_MAX_CHARS: Final = 2000
 _ROOM_MAX_CHARS: Final = 2048
 _USER_MAX_CHARS: Final = 1024
 _NAME_MAX_CHARS: Final = 128
+# Together with the error's message, half of a line at most: the other half is for ``meta``.
 _STACK_MAX_CHARS: Final = 6000
-"""Together with the error's message, half of a line at most: the other half is for ``meta``."""
+# What is searched for secrets before the stack is truncated; it bounds the time that takes.
 _STACK_TEXT_MAX_CHARS: Final = 200_000
-"""What is searched for secrets before the stack is truncated; it bounds the time that takes."""
 _STACK_MAX_FRAMES: Final = 40
+# A longer ``meta`` has to be truncated, value by value.
 _PLAIN_MAX_CHARS: Final = TEXT_MAX_CHARS
-"""A longer ``meta`` has to be truncated, value by value."""
 
 _TRACEPARENT: Final = re.compile(
     r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*", re.DOTALL

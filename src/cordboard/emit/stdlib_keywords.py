@@ -16,10 +16,10 @@ STACK_INFO: Final = "stack_info"
 _EXTRA: Final = "extra"
 _STACKLEVEL: Final = "stacklevel"
 _KEYWORDS: Final = frozenset({EXC_INFO, STACK_INFO, _EXTRA, _STACKLEVEL})
+# As many frames as of an exception's stack; see ``render``.
 _STACK_MAX_FRAMES: Final = 40
-"""As many frames as of an exception's stack; see ``render``."""
+# What ``sys.exc_info()`` returns when no exception is being handled.
 _NO_EXC_INFO: Final = (None, None, None)
-"""What ``sys.exc_info()`` returns when no exception is being handled."""
 _LOGGING_PACKAGES: Final = ("cordboard.emit", "logging", "loguru", "structlog")
 
 # The fast path of a record (``values.is_plain``) does not treat these keywords: a record that has

@@ -29,10 +29,10 @@ which fits whatever the record is. One step is at most about four times the next
 truncated line still uses a good part of the space it may take.
 """
 
+# The length of a session id: the keys beside ``meta`` are never truncated below it.
 _HEAD_MAX_CHARS: Final = 128
-"""The length of a session id: the keys beside ``meta`` are never truncated below it."""
+# Names in ``meta`` are never truncated below this: two long names may differ at their ends only.
 _NAME_MAX_CHARS: Final = 32
-"""Names in ``meta`` are never truncated below this: two long names may differ at their ends only."""
 
 
 class Truncation:

@@ -30,12 +30,12 @@ _NAME_MAX_CHARS: Final = 256
 _PLAIN_DEPTH: Final = 2
 _PLAIN_ITEMS: Final = 64
 _PLAIN_CHARS: Final = 4096
+# Longer integers are written in hexadecimal: no reader takes them as a number (a double ends there).
 _INT_MAX_BITS: Final = 1024
-"""Longer integers are written in hexadecimal: no reader takes them as a number (a double ends there)."""
+# An integer whose hexadecimal digits fill a whole line; of longer ones only the size is shown.
 _INT_MAX_SHOWN_BITS: Final = 4 * LINE_MAX_BYTES
-"""An integer whose hexadecimal digits fill a whole line; of longer ones only the size is shown."""
+# The least that a value and its comma take in a line.
 _MIN_VALUE_BYTES: Final = 2
-"""The least that a value and its comma take in a line."""
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 

@@ -59,6 +59,7 @@ class ChildProcesses:
         source = _SITECUSTOMIZE.format(notes=str(self._notes), root=root, folder=str(self._folder))
         (self._folder / "sitecustomize.py").write_text(source, encoding="utf-8")
         self._old_path = os.environ.get(_PATH)
+        # First on the path: a sitecustomize of the environment is run by this one.
         old_folders = [self._old_path] if self._old_path else []
         os.environ[_PATH] = os.pathsep.join([str(self._folder), *old_folders])
 
@@ -67,6 +68,7 @@ class ChildProcesses:
         with self._notes.open("rb") as file:
             file.seek(self._bytes_read)
             notes = file.read()
+        # A note is one write() in append mode, so what is there ends with a whole line.
         self._bytes_read += len(notes)
         for note in map(msgspec.json.decode, notes.splitlines()):
             if "problem" in note:
@@ -111,6 +113,7 @@ def _noting_observer(notes: str, root: str) -> Callable[[bytes], None]:
             problem = f"{site_text}: a line violates the schema: {violation}"
             note((site_text, violation), problem=problem)
         record = msgspec.json.decode(line)
+        # Not a line that this process forwards for another one.
         if record["boot"] == pipeline.boot:
             has_session = not str(record["sessionId"]).startswith(SERVER_PREFIX)
             module, service = site.module, str(record["service"])

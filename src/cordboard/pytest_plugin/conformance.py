@@ -67,12 +67,14 @@ class ConformanceChecks:
         if exemption is not None and (exemption.args or exemption.kwargs):
             yield
             return
+        # pytest shows the first failure only, so all problems of a test are one failure.
         problems: list[str] = []
         with ExitStack() as stack:
             stack.enter_context(observed_lines(lambda line: self._check_line(line, problems)))
             stack.enter_context(self._threads.recording())
             stack.enter_context(self._checked_print(item, problems))
             yield
+            # Not in a finally: if the test itself fails, its own failure is the one to show.
             if pipeline.output is not None:
                 pipeline.output.flush()  # so that pytest shows the lines with the test they are of
         if self.children is not None:
@@ -92,6 +94,7 @@ class ConformanceChecks:
             has_session = not str(record["sessionId"]).startswith(SERVER_PREFIX)
         except (msgspec.DecodeError, KeyError, TypeError):
             return  # a schema violation, which is among the problems already
+        # A line of another process says nothing about the module that passes it on.
         if is_forwarded or site is UNKNOWN_SITE:
             return
         if is_project_file(site.file, self.root):
@@ -105,10 +108,12 @@ class ConformanceChecks:
 
     @contextmanager
     def _checked_print(self, item: pytest.Item, problems: list[str]) -> Iterator[None]:
+        # The function is replaced, not the stream: a stream does not know who writes to it.
         original, test_file = builtins.print, str(item.path)
 
         def checked_print(*args: Any, file: Any = None, **options: Any) -> None:
             site = call_site()
+            # A test may print, and so may installed packages; a service may not.
             is_ours = site.file.startswith(f"{self.root}/") and "site-packages" not in site.file
             if is_ours and site.file != test_file and file in {None, sys.stdout, sys.stderr}:
                 problems.append(f"{self._shown(site)}: print; use a logger instead")
@@ -129,6 +134,7 @@ class ConformanceChecks:
         Args:
             session: The test session that ends.
         """
+        # Only types that execnet can send: a list of tuples instead of a Counter.
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             output[_WORKER_OUTPUT] = [(*key, lines) for key, lines in self.counts.items()]

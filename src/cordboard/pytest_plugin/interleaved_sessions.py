@@ -14,8 +14,8 @@ import msgspec
 from cordboard.context import bound
 from cordboard.pytest_plugin.line_check import call_site, observed_lines
 
+# How long one thread waits for the other to start; a machine that is slower than that hangs.
 _START_WAIT_S: Final = 60.0
-"""How long one thread waits for the other to start; a machine that is slower than that hangs."""
 
 
 def run_interleaved(work: Callable[[str], Any], *, bind: bool = True) -> list[str]:
@@ -82,6 +82,7 @@ def _collected_problems() -> Iterator[tuple[list[str], list[str]]]:
 
 
 def _run_in_threads(work: Callable[[str], Any], sessions: list[str], *, bind: bool) -> None:
+    # Without a barrier the first thread may be done before the second one starts.
     both_started = threading.Barrier(len(sessions))
 
     def run_in(session: str) -> None:

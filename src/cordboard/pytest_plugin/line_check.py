@@ -32,8 +32,8 @@ _LOGGING_PACKAGES: Final = (
     "structlog",
     "warnings",
 )
+# More source files than a project has that log; one more costs a look at the disk per line.
 _MODULES_CACHED: Final = 1024
-"""More source files than a project has that log; one more costs a look at the disk per line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ UNKNOWN_SITE: Final = CallSite("?", "?", 0)
 
 def call_site() -> CallSite:
     """Return the innermost frame that belongs to no logging package."""
+    # Frame by frame: inspect.stack() would read the source of every frame.
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
@@ -108,6 +109,7 @@ def schema_violations(line: bytes) -> Iterator[str]:
         yield f"{len(line)} bytes, more than {LINE_MAX_BYTES}"
     if not is_session_id(record["sessionId"]):
         yield f"invalid sessionId {record['sessionId']!r}"
+    # A line without an event is valid, so the default is any valid one.
     if record.get("event", "turn.ended") not in EVENTS:
         yield f"unknown event {record['event']!r}"
     if "[" in record[TAG] or "]" in record[TAG]:

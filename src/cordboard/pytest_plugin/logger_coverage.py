@@ -56,6 +56,7 @@ def _coverage_of(module: str, counts: LineCounts) -> ModuleCoverage:
 
 def _loaded_modules_with_logger(root: str) -> Iterator[str]:
     """Yield modules of the project with a logger, from each package of which one is loaded."""
+    # Copies, here and below: a lazy import may change both while they are read.
     for name, module in [*sys.modules.items()]:
         file = getattr(module, "__file__", None)
         if not file or not is_project_file(file, root) or not _has_logger(module):

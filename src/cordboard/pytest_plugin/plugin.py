@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from cordboard.pytest_plugin.child_processes import ChildProcesses
         from cordboard.pytest_plugin.conformance import ConformanceChecks
 
+        # A controller of pytest-xdist runs no tests; its workers would observe children twice.
         root, report = str(config.rootpath), config.getoption("--cordboard-log-report")
         with_children = config.getoption("--cordboard-log-children") and not _is_controller(config)
         children = ChildProcesses(root) if with_children else None

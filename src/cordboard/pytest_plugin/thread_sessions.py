@@ -40,6 +40,7 @@ class ThreadSessions:
         All functions that start a thread are replaced meanwhile. ``Thread.start`` alone would miss
         threads of native libraries and of ``_thread`` itself, which are the ones that lose it.
         """
+        # The names of private functions differ between versions of Python.
         originals = [(m, n, getattr(m, n)) for m, n in _START_FUNCTIONS if hasattr(m, n)]
         for module, name, original in originals:
             setattr(module, name, partial(self._start, original))
@@ -62,4 +63,5 @@ class ThreadSessions:
         try:
             function(*args, **options)
         finally:
+            # The kernel gives the identifier to another thread soon.
             self._sessions.pop(thread, None)

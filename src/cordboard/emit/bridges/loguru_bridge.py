@@ -18,8 +18,8 @@ from cordboard.emit import render
 from cordboard.emit.pipeline import pipeline
 
 _tags: Final[dict[str | None, str]] = {}
+# Modules whose tag is kept encoded.
 _TAGS_MAX: Final = 1024
-"""Modules whose tag is kept encoded."""
 
 
 class PipelineHandler:

@@ -19,8 +19,8 @@ _PLAIN: Final = vars(logging.makeLogRecord({}))
 _STANDARD_ATTRIBUTES: Final = _PLAIN.keys() | {"message", "asctime", "taskName", "color_message"}
 _original: Final = logging.Logger.callHandlers
 _tags: Final[dict[str, str]] = {}
+# Loggers whose tag is kept encoded; a program that names loggers by request empties the cache.
 _TAGS_MAX: Final = 1024
-"""Loggers whose tag is kept encoded; a program that names loggers by request empties the cache."""
 _LOGGED: Final = "logged_by_cordboard"
 muted_loggers: Final[set[str]] = set()
 """Names of loggers whose records are dropped, because another line tells the same."""
