@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import TERMINAL
-from cordboard.store import Holder, RedisStore, Registration, Renewal, open_store
+from cordboard.store import Holder, RedisStore, Registration, Renewal
 from cordboard.up.embedded import EmbeddedServer
 from cordboard.web import serve
 from plane_support import HEADERS, Part, Processes, ready
@@ -142,7 +142,7 @@ async def _run(processes: Processes, options: argparse.Namespace) -> None:
     file.touch()
     (processes.directory / "bot.py").write_text(BOT.format(file=str(file)))
     columns = {}
-    async with open_store(processes.redis_url) as store:
+    async with RedisStore(processes.redis_url) as store:
         plane = Plane(processes, store)
         await plane.start()
         for way, rate in (("burst", 0.0), ("stream", options.rate)):
@@ -207,7 +207,7 @@ async def _ended(store: RedisStore, sids: list[str]) -> dict[str, Any]:
     waiting, moved = set(sids), time.monotonic()
     records: dict[str, Any] = {}
     while waiting and time.monotonic() - moved < 120:
-        found = await store._records(sorted(waiting)[:500])  # noqa: SLF001
+        found = await store.reader.get_many(sorted(waiting)[:500])
         done = {sid: record for sid, record in found.items() if record.state in TERMINAL}
         if done:
             moved = time.monotonic()
@@ -286,10 +286,10 @@ async def _hand_overs(processes: Processes, options: argparse.Namespace) -> None
             names += [(f"{p}, HTTP hop", p, True) for p in ("arq", "taskiq")]
             names += [(f"{p}, nothing to do", p, False) for p in ("arq", "taskiq")]
     rates: dict[str, list[float]] = {name: [] for name, _, _ in names}
-    async with open_store(processes.redis_url) as store:
+    async with RedisStore(processes.redis_url) as store:
         for _ in range(options.rounds):
             for name, peer, hop in names:
-                await store._client.flushall()  # noqa: SLF001
+                await store.connection.client.flushall()
                 found = await _rate(processes, store, options.joins, peer, hop=hop)
                 rates[name].append(found)
     ours = median(rates["two operators"])
@@ -324,7 +324,7 @@ async def _our_rate(
     while not served:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     began, first = time.perf_counter(), served.total()
-    while await store.queue_depth():  # noqa: ASYNC110
+    while await store.queue.depth():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     seconds = time.perf_counter() - began
     for part in operators:
@@ -347,7 +347,7 @@ async def _idle(processes: Processes, count: int) -> None:
     ]
     await ready(*parts)
     before = {part.name: _private_kb(part.pid) for part in parts}
-    async with open_store(processes.redis_url) as store:
+    async with RedisStore(processes.redis_url) as store:
         for i in range(count):
             one = Launch(f"i{i}", f"https://r.example/{i}", epoch=1, deadline_s=600)
             await store.accept(one, queue_max=count + 1)
@@ -374,7 +374,7 @@ async def _idle(processes: Processes, count: int) -> None:
 
 
 async def _bot_pids(store: RedisStore, count: int) -> list[int]:
-    records = await store._records([f"i{i}" for i in range(count)])  # noqa: SLF001
+    records = await store.reader.get_many([f"i{i}" for i in range(count)])
     return [record.pid for record in records.values() if record.state == "running" and record.pid]
 
 
@@ -394,7 +394,7 @@ SAMPLE = 2000
 async def _store(processes: Processes, ended: int) -> None:
     """What one live session costs in Redis, with no history and with much of it."""
     columns: dict[str, dict[str, float]] = {}
-    async with open_store(processes.redis_url) as store:
+    async with RedisStore(processes.redis_url) as store:
         await _spent(store, "warm-up", {})
         for name, history in (("none ended", 0), (f"{ended} ended", ended)):
             if history:
@@ -418,7 +418,7 @@ async def _spent(store: RedisStore, prefix: str, spent: dict[str, float]) -> dic
         spent[f"{name}, us of Redis's core"] = (await _redis_cpu_s(store) - cpu) / SAMPLE * 1e6
 
     await each("accept", lambda one: store.accept(one, queue_max=10_000_000))
-    await each("assign", lambda one: store.assign(one.session_id, 1, job_name="job"))
+    await each("assign", lambda one: store.placement.assign(one.session_id, 1, job_name="job"))
     await each("running", lambda one: store.confirm_running(one.session_id, 1, holder))
     spent["memory of a live session, bytes"] = (await _memory(store) - before) / SAMPLE
     renewals = [Renewal(one.session_id, 1, holder) for one in launches]
@@ -428,8 +428,8 @@ async def _spent(store: RedisStore, prefix: str, spent: dict[str, float]) -> dic
     spent["renew, us of Redis's core"] = (await _redis_cpu_s(store) - cpu) / SAMPLE / 5 * 1e6
     cpu = await _redis_cpu_s(store)
     for _ in range(50):
-        await store.suspect_count(), await store.expire_overdue()
-        await store.tidy(), await store.queue_depth()
+        await store.placement.suspect_count(), await store.placement.expire_overdue()
+        await store.placement.remove_old_records(), await store.queue.depth()
     spent["an operator's look, us of Redis's core"] = (await _redis_cpu_s(store) - cpu) / 50 * 1e6
     await each("finish", lambda one: store.finish(one.session_id, 1, "left"))
     spent["memory of an ended session, bytes"] = (await _memory(store) - before) / SAMPLE
@@ -437,11 +437,11 @@ async def _spent(store: RedisStore, prefix: str, spent: dict[str, float]) -> dic
 
 
 async def _memory(store: RedisStore) -> int:
-    return int((await store._client.info("memory"))["used_memory"])  # noqa: SLF001
+    return int((await store.connection.client.info("memory"))["used_memory"])
 
 
 async def _redis_cpu_s(store: RedisStore) -> float:
-    info = await store._client.info("cpu")  # noqa: SLF001
+    info = await store.connection.client.info("cpu")
     return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 

@@ -11,8 +11,6 @@ planes of one shard each, side by side, which is what these cores make of N time
   python benchmarks/shards.py --client              the store's own client, and whatever load it makes
 """
 
-# ruff: noqa: SLF001 - what a store sends is seen from within
-
 import argparse
 import asyncio
 import select
@@ -29,7 +27,7 @@ from _table import show
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, RedisStore, Registration, open_store
+from cordboard.store import Holder, Registration, SessionStore, open_store
 from cordboard.store.keys import shard_of
 from redis_support import Node, Primaries, primaries
 
@@ -96,7 +94,7 @@ async def _by_replay(cluster: Primaries, kind: str, joins: int, name: str) -> tu
         for shard in store.shards:
             node = cluster.of(shard.keys.leases)
             with node.client() as client:
-                for source in shard._scripts._sources.values():
+                for source in shard.scripts.sources.values():
                     client.script_load(source)
     recorded = [steps async for steps in _recorded(cluster, shards, joins, name)]
     if kind.endswith("apart"):
@@ -109,12 +107,11 @@ async def _by_replay(cluster: Primaries, kind: str, joins: int, name: str) -> tu
 async def _recorded(cluster: Primaries, shards: int, joins: int, name: str) -> Any:
     """Yield what the store sends for each join, by a client that only writes it down."""
     sent: list[Step] = []
-    async with open_store("redis://127.0.0.1:1", shards=shards, lease_s=LEASE_S) as store:
+    async with open_store("redis+cluster://127.0.0.1:1", shards=shards, lease_s=LEASE_S) as store:
         for shard in store.shards:
             number = cluster.nodes.index(cluster.of(shard.keys.leases))
-            shard._scripts = type(shard._scripts)(None, shard.keys, in_cluster=True)
-            recorder: Any = _Recorder(number, sent, shard._scripts._shas)
-            shard._scripts._client = shard._client = recorder
+            recorder: Any = _Recorder(number, sent, shard.scripts.digests)
+            shard.connection.client = recorder
         for i in range(joins):
             await _join(store, *_names(name, shards, i))
             yield list(sent)
@@ -216,10 +213,10 @@ def _names(name: str, shards: int, number: int) -> tuple[str, str]:
     return f"{name}-{shards}-{number}", f"https://r.example/{name}-{shards}-{number}"
 
 
-async def _join(store: RedisStore, sid: str, room: str) -> None:
+async def _join(store: SessionStore, sid: str, room: str) -> None:
     shard = store.shards[shard_of(room, len(store.shards))]
     epoch = (await store.accept(Launch(sid, room, epoch=1), queue_max=1_000_000)).epoch
-    assert (await shard.assign(sid, epoch)).outcome == "assigned"
+    assert (await shard.placement.assign(sid, epoch)).outcome == "assigned"
     await store.confirm_running(sid, epoch, HOLDER, room=room)
     await store.finish(sid, epoch, "left", room=room)
 

@@ -15,13 +15,15 @@ from cordboard.runner.bot_session import Host
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, open_store
+from cordboard.store import SessionStore, open_store
 
 PARTS = ("gateway", "operator", "runner", "interface")
 RUNNER_URL = "http://runner.test:7860"
 
 
-def make(part: str, store: RedisStore | None = None, *, local: bool = True, **over: Any) -> FastAPI:
+def make(
+    part: str, store: SessionStore | None = None, *, local: bool = True, **over: Any
+) -> FastAPI:
     """Return a part's application; without a store it has one that never answers."""
     store = store or open_store("redis://127.0.0.1:1/0")
     settings = Settings(**over)
@@ -37,7 +39,7 @@ def make(part: str, store: RedisStore | None = None, *, local: bool = True, **ov
     return app
 
 
-def bare_runner(store: RedisStore, url: str = RUNNER_URL) -> Runner:
+def bare_runner(store: SessionStore, url: str = RUNNER_URL) -> Runner:
     """Return a runner without a fork server: it can be asked, and starts nothing."""
     fork_server: Any = SimpleNamespace(bots={"default": "bot.py"})
     host = Host(store, fork_server, "runner-1", url, "warm", None, ())

@@ -360,7 +360,7 @@ HOLDER = Holder("r-1", "http://127.0.0.1:9", "warm", 42, "job-1")
 async def live(store: RedisStore, session_id: str, epoch: int) -> None:
     """Bring a session to running, as an operator and a runner do."""
     await store.register(Registration("r-1", HOLDER.runner_url, capacity=4))
-    await store.assign(session_id, epoch)
+    await store.placement.assign(session_id, epoch)
     await store.confirm_running(session_id, epoch, HOLDER)
 
 
@@ -415,7 +415,7 @@ async def fields_in_redis(store: RedisStore) -> dict[str, set[str]]:
         "call-7", "webrtc:standup", 1, "u-1", "Ada", "ada@example.org", "t-1", token="secret",
         traceparent=FULL.traceparent,
     )  # fmt: skip
-    redis, keys = store._client, store.keys
+    redis, keys = store.connection.client, store.keys
     accepted = await store.accept(launch, queue_max=9)
     seen: dict[str, set[str]] = {"record": set(await redis.hgetall(keys.session("call-7")))}
     ((_, entry),) = await redis.xrange(keys.launches)

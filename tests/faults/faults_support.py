@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from cordboard.contract.errors import NotFoundError, StoreUnavailableError
-from cordboard.store import RedisStore, open_store
+from cordboard.store import RedisStore, SessionStore, open_store
 from faults.history import Event, Violation, judge
 from plane_support import HEADERS, Part, Processes, ready
 from tests_support import until
@@ -60,7 +60,7 @@ class Plane:
     """A plane under test: the processes that stay healthy, and what everybody writes down."""
 
     processes: Processes
-    store: RedisStore
+    store: SessionStore
     client: aiohttp.ClientSession
     file: Path
     gateways: list[str] = field(default_factory=list)

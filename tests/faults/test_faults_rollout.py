@@ -19,7 +19,7 @@ async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
     processes.over["CORDBOARD_LEASE_S"] = str(LEASE_S)
     try:
         async with plane_of(processes) as opened:
-            await opened.store._client.flushdb()
+            await opened.store.shards[0].connection.client.flushdb()
             yield opened
     finally:
         await asyncio.to_thread(processes.stop)

@@ -10,7 +10,8 @@ import pytest
 import redis.asyncio as redis
 
 from cordboard.contract.launch import Launch
-from cordboard.store import RedisStore, open_store
+from cordboard.store import RedisStore
+from cordboard.store.keys import Keys
 from cordboard.up.embedded import EmbeddedServer
 from plane_support import Part, Processes, parent_of, ready
 from runner.runner_support import write_bot
@@ -65,7 +66,7 @@ def count(part: Part, event: str) -> int:
 
 async def test_an_ended_call_runs_once(server: EmbeddedServer, runner: Part) -> None:
     """Calls that end while Redis refuses writes are written as ended when it takes them again."""
-    async with open_store(server.url, lease_s=LEASE_S) as store:
+    async with RedisStore(server.url, Keys(lease_s=LEASE_S)) as store:
         await run_calls(store)
         await refuse_writes(server, True)
         await until(lambda: count(runner, "bot.finished") == len(CALLS))
@@ -84,7 +85,7 @@ async def test_an_ended_call_runs_once(server: EmbeddedServer, runner: Part) -> 
 
 async def test_a_killed_fork_server(server: EmbeddedServer, runner: Part) -> None:
     """Sessions whose fork server was killed run again, on a runner whose fork server was made anew."""
-    async with open_store(server.url, lease_s=LEASE_S) as store:
+    async with RedisStore(server.url, Keys(lease_s=LEASE_S)) as store:
         await run_calls(store, 600)
         os.kill(parent_of((await store.session(CALLS[0])).pid or 0), signal.SIGKILL)
 

@@ -266,13 +266,13 @@ class TestNetwork:
         await ready(second)
         names = sids(4)
         tasks = [asyncio.create_task(plane.call(s, body={"seconds": 1.0})) for s in names]
-        keys = plane.store.keys
+        (shard,) = plane.store.shards
 
         async def again() -> int:
-            found = await plane.store._client.xrange(keys.launches)
+            found = await shard.connection.client.xrange(shard.keys.launches)
             for _, fields in found:
                 for _ in range(3):
-                    await plane.store._client.xadd(keys.launches, fields)
+                    await shard.connection.client.xadd(shard.keys.launches, fields)
             return len(found)
 
         for _ in range(20):
@@ -323,7 +323,7 @@ class TestNetwork:
 
 def _empty(plane: Plane) -> Any:
     async def empty() -> bool:
-        return await plane.store.queue_depth() == 0
+        return await plane.store.shards[0].queue.depth() == 0
 
     return empty
 

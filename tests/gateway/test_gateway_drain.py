@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cordboard.store import Holder, RedisStore, Registration, open_store
+from cordboard.store import Holder, RedisStore, Registration
 from plane_support import HEADERS, Part, Processes, ask, ready
 from tests_support import StandIn, until
 
@@ -28,7 +28,7 @@ class Draining:
     async def run(self, session_id: str, url: str) -> None:
         """Bring a joined session to running, as an operator and a runner would."""
         await self.store.register(Registration("r1", url, capacity=9))
-        await self.store.assign(session_id, 1)
+        await self.store.placement.assign(session_id, 1)
         await self.store.confirm_running(session_id, 1, Holder("r1", url, "warm", 42))
 
     async def join(self, session_id: str, wait: float = 0) -> tuple[int, dict[str, object]]:
@@ -60,10 +60,10 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Draining]:
     try:
         await ready(part)
         async with (
-            open_store(processes.redis_url) as store,
+            RedisStore(processes.redis_url) as store,
             aiohttp.ClientSession(headers=HEADERS, connector=connector) as client,
         ):
-            await store._client.flushdb()
+            await store.connection.client.flushdb()
             yield Draining(part, store, client)
     finally:
         processes.stop()

@@ -43,7 +43,7 @@ class Gateway:
     async def run(self, session_id: str, epoch: int, url: str = "http://127.0.0.1:9") -> None:
         """Bring a joined session to running, as an operator and a runner would."""
         await self.store.register(Registration("r1", url, capacity=9))
-        await self.store.assign(session_id, epoch)
+        await self.store.placement.assign(session_id, epoch)
         await self.store.confirm_running(session_id, epoch, Holder("r1", url, "warm", 42))
 
 
@@ -164,9 +164,9 @@ class TestJoin:
     ) -> None:
         """It is between 1 and 60 s."""
         store = gateway.store
-        at_ms = await store._now_ms() - waited_s * 1000
+        at_ms = await store.connection.now_ms() - waited_s * 1000
         for i in range(5):
-            await store._client.xadd(store.keys.launches, {"v": "1"}, id=f"{at_ms}-{i}")
+            await store.connection.client.xadd(store.keys.launches, {"v": "1"}, id=f"{at_ms}-{i}")
         status, _, headers = await gateway.join()
         assert status == 429
         # The clock may go on to the next second meanwhile.
@@ -184,7 +184,7 @@ class TestJoin:
         waiting = asyncio.create_task(
             gateway.ask("POST", "/join?wait=10", {"room_url": "webrtc:w", "sessionId": "w"})
         )
-        await until(gateway.store.queue_depth)
+        await until(gateway.store.queue.depth)
         await gateway.run("w", 1)
         _, body, _ = await waiting
         assert body["status"] == "running"

@@ -39,7 +39,7 @@ class Gateway:
 
     async def start(self, number: int) -> None:
         """Hand over a join to the runner, if a slot is free."""
-        await self.store.assign(f"s{number}", 1)
+        await self.store.placement.assign(f"s{number}", 1)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ async def test_last_slot_is_left_to_others(
 async def test_cold_runners_count_as_slots(gateway: Gateway) -> None:
     """With cold runners, an office behind one address gets more than the warm slots."""
     operator = "op-1" + cold_suffix(4, None)
-    await gateway.store.read_entries(operator, count=1, block_ms=1)  # creates the consumer group
-    await gateway.store.announce(operator)
+    await gateway.store.queue.read(operator, count=1, block_ms=1)  # creates the consumer group
+    await gateway.store.queue.announce(operator)
     taken = [
         (await gateway.join(number, HERE, sessionUserId=f"u-{number}"))[0] for number in range(9)
     ]
@@ -175,7 +175,7 @@ async def test_id_of_another_users_ended_session_is_session_id_used(gateway: Gat
 async def test_redis_has_only_a_keyed_hash_of_an_address(gateway: Gateway) -> None:
     """Neither the launch queue nor the record has the address."""
     await gateway.join(1)
-    client, tag = gateway.store._client, gateway.store.keys.tag
+    client, tag = gateway.store.connection.client, gateway.store.keys.tag
     held = str([key async for key in client.scan_iter(f"*{{{tag}}}*")])
     held += str(await client.hgetall(gateway.store.keys.session("s1")))
     held += str(await client.xrange(gateway.store.keys.launches))

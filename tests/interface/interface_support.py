@@ -83,7 +83,7 @@ class Site:
         """Bring a joined session to running, as an operator and a runner would."""
         session_id = an_id(session_id)
         await self.store.register(Registration("r1", url, capacity=9))
-        await self.store.assign(session_id, 1)
+        await self.store.placement.assign(session_id, 1)
         await self.store.confirm_running(session_id, 1, Holder("r1", url, "warm", 42))
 
     async def close(self) -> None:

@@ -16,7 +16,8 @@ from cluster_support import Cluster, cluster_config, lose_node_of
 from cordboard.contract.launch import Launch
 from cordboard.kube import open_kube
 from cordboard.launchers.kubernetes_manifest import job_name
-from cordboard.store import RedisStore, SessionRecord, open_store
+from cordboard.store import RedisStore, SessionRecord
+from cordboard.store.keys import Keys
 from tests_support import until
 from up_support import environment
 
@@ -82,7 +83,7 @@ async def plane(cluster: Cluster, redis_url: str, tmp_path: Path) -> AsyncIterat
     )  # fmt: skip
     lines: list[str] = []
     reading = asyncio.create_task(read(operator, lines))
-    async with open_store(redis_url, lease_s=LEASE_S) as store:
+    async with RedisStore(redis_url, Keys(lease_s=LEASE_S)) as store:
         yield Plane(cluster, store, lines)
     operator.terminate()
     await operator.wait()

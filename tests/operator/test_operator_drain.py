@@ -19,7 +19,7 @@ from cordboard.operator.loop import Loop
 from cordboard.operator.placement import Placer
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import SessionRunners
-from cordboard.store import Assignment, RedisStore, Registration, open_store
+from cordboard.store import Assignment, Placement, RedisStore, Registration
 from cordboard.web.http_client import HttpClient
 from cordboard.web.runner_client import RunnerClient
 from plane_support import Processes, ready
@@ -46,8 +46,8 @@ async def test_drain_finishes_the_hand_over(tmp_path: Path, redis_url: str) -> N
     processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/8")
     answers, asked = asyncio.Event(), list[str]()
     try:
-        async with open_store(processes.redis_url) as store, slow_runner(answers, asked) as url:
-            await store._client.flushdb()
+        async with RedisStore(processes.redis_url) as store, slow_runner(answers, asked) as url:
+            await store.connection.client.flushdb()
             await store.register(Registration("r1", url, capacity=1))
             for sid in ("a", "b"):  # before it starts, so that its first read returns both
                 await store.accept(Launch(sid, f"webrtc:{sid}", epoch=1), queue_max=9)
@@ -65,7 +65,7 @@ async def test_drain_finishes_the_hand_over(tmp_path: Path, redis_url: str) -> N
             assert "launch.assigned" in operator.events(first)
             assert (await store.session(first)).epoch == 1
             # What it had no runner for is whole, in the queue, and free to be taken at once.
-            entries = await store.claim_abandoned("next", idle_ms=5000, count=9)
+            entries = await store.queue.claim_abandoned("next", idle_ms=5000, count=9)
             assert [entry.launch.session_id for entry in entries if entry.launch] == [second]
     finally:
         processes.stop()
@@ -78,15 +78,15 @@ async def test_session_assigned_during_drain_is_started(
     stand_in.answers["/start"] = (200, {"status": "running"})
     await store.register(Registration("r1", stand_in.url, capacity=1))
     await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
-    assigned, assign = asyncio.Event(), RedisStore.assign
+    assigned, assign = asyncio.Event(), Placement.assign
 
-    async def slow(self: RedisStore, *args: object, **more: object) -> Assignment:
+    async def slow(self: Placement, *args: object, **more: object) -> Assignment:
         given = await assign(self, *args, **more)  # type: ignore[arg-type]
         assigned.set()
         await asyncio.sleep(0.3)
         return given
 
-    monkeypatch.setattr(RedisStore, "assign", slow)
+    monkeypatch.setattr(Placement, "assign", slow)
     async with aiohttp.ClientSession() as client:
         runners = SessionRunners(RunnerClient(HttpClient(client), lambda: ("s",)))
         loop = Loop("op", store, Placer(store, runners, None), Sweeper(store, runners, None))
@@ -96,4 +96,4 @@ async def test_session_assigned_during_drain_is_started(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert [path for _, path, _, _ in stand_in.asked] == ["/start"]
-    assert await store.queue_depth() == 0
+    assert await store.queue.depth() == 0

@@ -20,7 +20,7 @@ from cordboard.operator.plan import DEFAULT_THRESHOLDS, Thresholds
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import SessionRunners
 from cordboard.operator.transfer import launcher_suffix
-from cordboard.store import Holder, RedisStore, Registration, SessionRecord
+from cordboard.store import Holder, Placement, RedisStore, Registration, SessionRecord
 from cordboard.web.http_client import HttpClient
 from cordboard.web.runner_client import RunnerClient
 from tests_support import StandIn, until
@@ -138,7 +138,7 @@ class TestPlacing:
         }  # fmt: skip
         assert headers["authorization"] == f"Bearer {runner_credential('s', plane.stand_in.url)}"
         assert headers["x-session-id"] == "a"
-        assert await plane.store.queue_depth() == 0
+        assert await plane.store.queue.depth() == 0
         assert plane.events("a") == ["launch.claimed", "launch.assigned"]
 
     async def test_join_waits_for_a_runner(self, plane: Plane) -> None:
@@ -175,7 +175,7 @@ class TestPlacing:
         record = await plane.state("a", "starting")
         assert (record.type, record.job_name) == ("cold", "cold-a-1")
         await until(lambda: "launch.job_created" in plane.events("a"))
-        assert await plane.store.queue_depth() == 0
+        assert await plane.store.queue.depth() == 0
 
     async def test_failed_cold_start_is_repeated(self, plane: Plane) -> None:
         """A cold start that fails is taken back, and tried again until the deadline."""
@@ -213,10 +213,10 @@ class TestPlacing:
 
     async def test_unreadable_entry_becomes_a_dead_letter(self, plane: Plane) -> None:
         """An entry that cannot be read goes to the dead letters, and one error line tells."""
-        await plane.store._client.xadd(plane.store.keys.launches, {"v": "2"})
+        await plane.store.connection.client.xadd(plane.store.keys.launches, {"v": "2"})
         await until(lambda: [r for r in plane.records if r["level"] == "error"])
-        await until(lambda: plane.store._client.xlen(plane.store.keys.dead_letters))
-        assert await plane.store.queue_depth() == 0
+        await until(lambda: plane.store.connection.client.xlen(plane.store.keys.dead_letters))
+        assert await plane.store.queue.depth() == 0
 
     async def test_oldest_join_is_handed_over_first(self, plane: Plane) -> None:
         """Joins that wait are handed over in the order in which they were accepted."""
@@ -233,7 +233,7 @@ class TestPlacing:
         """The session of an entry that cannot be read ends at once, with the reason."""
         await plane.store.accept(Launch("a", "webrtc:a", epoch=1, bot="none"), queue_max=9)
         fields = {"v": "1", "session_id": "a", "epoch": "1", "attempt": "1", "launch": '{"v":9}'}
-        await plane.store._client.xadd(plane.store.keys.launches, fields)
+        await plane.store.connection.client.xadd(plane.store.keys.launches, fields)
         record = await plane.state("a", "failed")
         assert record.reason == "launch_failed"
         assert "version 9" in (record.detail or "")
@@ -241,7 +241,7 @@ class TestPlacing:
     async def test_entries_of_a_dead_operator_are_taken_over(self, idle_plane: Plane) -> None:
         """An entry that a dead operator had read goes to a runner all the same."""
         await idle_plane.join()
-        await idle_plane.store.read_entries("dead", count=10, block_ms=1)
+        await idle_plane.store.queue.read("dead", count=10, block_ms=1)
         await idle_plane.warm()
         times = replace(TIMES, abandoned_ms=50)
         async with idle_plane.operator("op-1", idle_plane.launcher, times):
@@ -301,14 +301,14 @@ class TestSweep:
         await plane.state("a", "starting")
         holder = Holder("r1", url or plane.stand_in.url, "warm", 42)
         await plane.store.confirm_running("a", epoch, holder)
-        await plane.store._client.zadd(plane.store.keys.leases, {"a": 1e13})
+        await plane.store.connection.client.zadd(plane.store.keys.leases, {"a": 1e13})
 
     async def overdue(self, plane: Plane, ms: int, *sids: str) -> None:
         """Let leases have run out, all in one moment: no sweep sees some of them alone."""
-        seconds, micros = await plane.store._client.time()
+        seconds, micros = await plane.store.connection.client.time()
         now = seconds * 1000 + micros // 1000
         ended = dict.fromkeys(sids or ("a",), now - ms)
-        await plane.store._client.zadd(plane.store.keys.leases, ended)
+        await plane.store.connection.client.zadd(plane.store.keys.leases, ended)
 
     @pytest.mark.parametrize(
         "answer",
@@ -351,15 +351,15 @@ class TestSweep:
     ) -> None:
         """While Redis takes no writes it is tried at each look, and told of when it is done."""
         tried: list[str] = []
-        recover = RedisStore.recover
+        recover = Placement.recover
 
-        async def refused(self: RedisStore, session_id: str, *args: Any) -> Any:
+        async def refused(self: Placement, session_id: str, *args: Any) -> Any:
             tried.append(session_id)
             if len(tried) < 4:
                 raise StoreUnavailableError("Redis takes no writes: NOREPLICAS.")
             return await recover(self, session_id, *args)
 
-        monkeypatch.setattr(RedisStore, "recover", refused)
+        monkeypatch.setattr(Placement, "recover", refused)
         await self.run(plane)
         plane.stand_in.answers["/sessions/a"] = (404, {})
         await self.overdue(plane, 1)
@@ -419,7 +419,7 @@ class TestSweep:
         await asyncio.sleep(0.2)
         assert "lease.expired" not in plane.events("a")
         for sid in ("b", "c"):  # it was Redis: they renew
-            await plane.store._client.zadd(plane.store.keys.leases, {sid: 1e13})
+            await plane.store.connection.client.zadd(plane.store.keys.leases, {sid: 1e13})
         await until(lambda: "session.recovered" in plane.events("a"))
         assert "lease.expired" not in plane.events("b")
         assert len([r for r in plane.records if "look dead at once" in r["message"]]) == 1

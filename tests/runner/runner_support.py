@@ -127,7 +127,7 @@ class Runner:
         room = room or f"https://rooms.example/{number}"
         launch = Launch(sid, room, epoch=1)
         accepted = await self.store.accept(launch, queue_max=10_000)
-        given = await self.store.assign(sid, accepted.epoch)
+        given = await self.store.placement.assign(sid, accepted.epoch)
         assert given.runner_url == self.part.url
         return Launch(sid, room, epoch=accepted.epoch)
 
@@ -219,5 +219,5 @@ def processes(directory: Path, redis_url: str, database: int) -> Iterator[Proces
 
 async def registered(store: RedisStore) -> Registration:
     """Wait for the one runner to be in the pool."""
-    found = await until(lambda: store._client.zrange(store.keys.runners, 0, -1))
+    found = await until(lambda: store.connection.client.zrange(store.keys.runners, 0, -1))
     return Registration(found[0], "", 0)

@@ -15,7 +15,8 @@ import pytest
 
 from cordboard.contract.launch import Launch
 from cordboard.processes import children_of
-from cordboard.store import RedisStore, open_store
+from cordboard.store import RedisStore
+from cordboard.store.keys import Keys
 from plane_support import Part, Processes, ask, free_port, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
@@ -39,8 +40,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 
 @pytest.fixture
 async def store(plane: Processes) -> AsyncIterator[RedisStore]:
-    async with open_store(plane.redis_url) as opened:
-        await opened._client.flushdb()
+    async with RedisStore(plane.redis_url) as opened:
+        await opened.connection.client.flushdb()
         yield opened
     for part in plane.parts:
         part.signal(signal.SIGKILL)
@@ -188,7 +189,7 @@ class TestDeath:
 
     async def test_frozen_supervisor(self, plane: Processes, store: RedisStore) -> None:
         """A bot whose runner does not renew ends by itself before its room is granted again."""
-        async with open_store(plane.redis_url, lease_s=1) as short:
+        async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
             launch = await runner.run("litter")
             pid = await runner.pid(launch)
@@ -204,7 +205,7 @@ class TestDeath:
 
     async def test_hung_bot_is_told_of(self, plane: Processes, store: RedisStore) -> None:
         """A bot that blocks its event loop cannot tell so itself: its silence is taken for the lag."""
-        async with open_store(plane.redis_url, lease_s=3) as short:
+        async with RedisStore(plane.redis_url, Keys(lease_s=3)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="3")
             launch = await runner.run("spin")
 
@@ -227,7 +228,7 @@ class TestDeath:
         text += "        while True:\n            print(time.monotonic(), file=file)\n"
         text += "            await asyncio.sleep(0.005)\n"
         (plane.directory / "ticking.py").write_text(text)
-        async with open_store(plane.redis_url, lease_s=1) as short:
+        async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             part = plane.spawn("runner", "--bot", "ticking.py", env={"CORDBOARD_LEASE_S": "1"})
             await ready(part)
             runner = Runner(part, short, asked())
@@ -236,7 +237,7 @@ class TestDeath:
             await until(lambda: ticks.exists() and ticks.read_text().count("\n") > 3)
             _signal_all((part.pid, pid), signal.SIGSTOP)
             await asyncio.sleep(2.5)
-            recovered = await short.recover(launch.session_id, launch.epoch)
+            recovered = await short.placement.recover(launch.session_id, launch.epoch)
             assert recovered.outcome == "queued"
             thawed_at = time.monotonic()
             _signal_all((pid,), signal.SIGCONT)
@@ -250,7 +251,7 @@ class TestDeath:
 
     async def test_thawed_holder_goes_on(self, plane: Processes, store: RedisStore) -> None:
         """A frozen runner and bot that thaw before anybody took the room go on."""
-        async with open_store(plane.redis_url, lease_s=1) as short:
+        async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
             launch = await runner.run("wait", seconds=4)
             pid = await runner.pid(launch)
@@ -333,10 +334,10 @@ class TestDrain:
             runner.part.signal(signal.SIGTERM)  # as kubelets and supervisors do
         status, answer = await runner.start(late)
         assert (status, answer["code"]) == (503, "not_ready")
-        assert (await store.assign("nobody", 1)).outcome == "gone"
+        assert (await store.placement.assign("nobody", 1)).outcome == "gone"
         assert await asyncio.to_thread(runner.part.ended) == 0
         assert (await store.session(launch.session_id)).reason == "bot_finished"
-        assert await store._client.zcard(store.keys.runners) == 0
+        assert await store.connection.client.zcard(store.keys.runners) == 0
 
     async def test_repeated(self, plane: Processes, store: RedisStore) -> None:
         """SIGTERM again and again ends no live call within the grace."""
@@ -385,7 +386,7 @@ class TestCold:
             body={"do": do, "seconds": over.get("seconds", 0)},
         )
         accepted = await store.accept(launch, queue_max=100)
-        await store.assign(sid, accepted.epoch, job_name=f"job-{do}")
+        await store.placement.assign(sid, accepted.epoch, job_name=f"job-{do}")
         env = {
             "BOT_SESSION_ID": sid,
             "BOT_SESSION_EPOCH": str(over.get("epoch", accepted.epoch)),

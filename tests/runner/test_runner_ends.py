@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cordboard.store import RedisStore, open_store
+from cordboard.store import RedisStore
 from plane_support import Processes, ready
 from runner.runner_support import Runner, client, processes, write_bot
 from tests_support import until
@@ -86,8 +86,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 
 @pytest.fixture
 async def store(plane: Processes) -> AsyncIterator[RedisStore]:
-    async with open_store(plane.redis_url) as opened:
-        await opened._client.flushdb()
+    async with RedisStore(plane.redis_url) as opened:
+        await opened.connection.client.flushdb()
         yield opened
 
 
@@ -97,7 +97,9 @@ async def runner(plane: Processes, store: RedisStore) -> AsyncIterator[Runner]:
     await ready(part)
     async with client() as http_client:
         runner = Runner(part, store, http_client)
-        await until(lambda: store._client.zcard(store.keys.runners))  # again, in an empty store
+        await until(
+            lambda: store.connection.client.zcard(store.keys.runners)
+        )  # again, in an empty store
         yield runner
 
 
@@ -216,7 +218,7 @@ class TestBirth:
         file = write_bot(plane.directory, text)
         part = plane.spawn("runner", "--bot", file, env=env, before=before)
         await ready(part)
-        async with open_store(plane.redis_url) as store, client() as http_client:
+        async with RedisStore(plane.redis_url) as store, client() as http_client:
             runner = Runner(part, store, http_client)
             launch = await runner.grant()
             await runner.start(launch)

@@ -13,7 +13,7 @@ from cordboard.contract.lease import Periods
 from cordboard.runner import app
 from cordboard.runner.bot_session import BotSession
 from cordboard.runner.heartbeat import Heartbeat
-from cordboard.store.errors import mapped_errors
+from cordboard.store import mapped_errors
 
 
 class Breaking:

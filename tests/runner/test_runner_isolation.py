@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.processes import children_of
-from cordboard.store import open_store
+from cordboard.store import RedisStore
 from plane_support import Processes, gone_within, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
@@ -127,7 +127,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 async def runner(plane: Processes) -> AsyncIterator[Runner]:
     (part,) = plane.parts
     await ready(part)
-    async with open_store(plane.redis_url) as store, client() as http:
+    async with RedisStore(plane.redis_url) as store, client() as http:
         yield Runner(part, store, http)
 
 
@@ -197,7 +197,7 @@ async def test_crash_shows_no_key(runner: Runner) -> None:
     )
     async with runner.client.get(f"{runner.part.url}/sessions") as answer:
         told = await answer.text()
-    stored = await runner.store._client.dump(runner.store.keys.session(launch.session_id))
+    stored = await runner.store.connection.client.dump(runner.store.keys.session(launch.session_id))
     for key in ("sk-live", "sk-proj", "hunter2"):
         assert key not in record.detail
         assert key not in told

@@ -13,7 +13,7 @@ from cordboard.runner import overload
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.overload import WINDOW, Load, Processors, lag_of_bots
 from cordboard.runner.registry import Registry
-from cordboard.store import RedisStore, open_store
+from cordboard.store import RedisStore
 from plane_support import Processes, ask, ready
 from runner.runner_support import Runner, client, write_bot
 from tests_support import until
@@ -106,17 +106,17 @@ async def test_offers_nothing(store: RedisStore) -> None:
     registry = Registry(host, 4)
     heartbeat = Heartbeat(store, registry, ("default",))
     await heartbeat.beat()
-    assert await store.free_slots() == 4
+    assert await store.runners.free_slots() == 4
     registry.overloaded = True
     await heartbeat.beat()
-    assert (await store.free_slots(), registry.free) == (0, 0)
+    assert (await store.runners.free_slots(), registry.free) == (0, 0)
     await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
-    assert (await store.assign("a", 1)).outcome == "none"
+    assert (await store.placement.assign("a", 1)).outcome == "none"
     with pytest.raises(BusyError):
         registry.check_room()
     registry.overloaded = False
     await heartbeat.beat()
-    assert (await store.assign("a", 1)).outcome == "assigned"
+    assert (await store.placement.assign("a", 1)).outcome == "assigned"
 
 
 @pytest.mark.timeout(120)
@@ -127,7 +127,7 @@ async def test_a_runner_that_cannot_keep_up(tmp_path: Path, redis_url: str) -> N
     part = made.spawn("runner", "--bot", write_bot(tmp_path), "--capacity", "40")
     try:
         await ready(part)
-        async with open_store(made.redis_url) as store, client() as http:
+        async with RedisStore(made.redis_url) as store, client() as http:
             await make_overloaded(Runner(part, store, http))
     finally:
         made.stop()
@@ -141,9 +141,9 @@ async def make_overloaded(runner: Runner) -> None:
     await until(lambda: said("cannot keep up"), 40)
     _, told = await ask(runner.client, "GET", f"{runner.part.url}/sessions")
     assert (told["free"], told["overloaded"]) == (0, True)
-    assert await runner.store.free_slots() == 0
+    assert await runner.store.runners.free_slots() == 0
     for launch in launches:
         await runner.leave(launch)
     await until(lambda: said("keeps up again"), 60)
-    await until(runner.store.free_slots)
+    await until(runner.store.runners.free_slots)
     assert [r["level"] for r in said("cannot keep up")] == ["warn"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.store import open_store
+from cordboard.store import RedisStore
 from plane_support import Processes, gone_within, is_running, parent_of, ready
 from runner.runner_support import Runner, client, litter_of, processes, write_bot
 from tests_support import until
@@ -32,7 +32,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 async def runner(plane: Processes) -> AsyncIterator[Runner]:
     (part,) = plane.parts
     await ready(part)
-    async with open_store(plane.redis_url) as store, client() as http:
+    async with RedisStore(plane.redis_url) as store, client() as http:
         yield Runner(part, store, http)
         for session in (await store.sessions(limit=500))[0]:
             if session.state == "running":
@@ -99,7 +99,7 @@ class TestStart:
         """An id whose record is kept no more may live again in another room: its first epoch is new."""
         old = await runner.run("wait", seconds=0)
         await runner.end(old)
-        await runner.store._client.delete(runner.store.keys.session(old.session_id))
+        await runner.store.connection.client.delete(runner.store.keys.session(old.session_id))
         new = await runner.grant(session_id=old.session_id, room=f"{old.room_url}/other")
         assert (new.session_id, new.epoch) == (old.session_id, old.epoch)
         status, answer = await runner.start(new)
@@ -131,9 +131,9 @@ class TestStart:
         """A higher epoch of the same room ends the bot that is there, before its own comes."""
         launch = await runner.run("wait")
         pid = await runner.pid(launch)
-        await runner.store._client.zadd(runner.store.keys.leases, {launch.session_id: 1})
-        recovered = await runner.store.recover(launch.session_id, launch.epoch)
-        await runner.store.assign(launch.session_id, recovered.epoch)
+        await runner.store.connection.client.zadd(runner.store.keys.leases, {launch.session_id: 1})
+        recovered = await runner.store.placement.recover(launch.session_id, launch.epoch)
+        await runner.store.placement.assign(launch.session_id, recovered.epoch)
         status, answer = await runner.start(launch, epoch=recovered.epoch, attempt=2)
         assert status == 200
         assert answer["botPid"] != pid
@@ -296,8 +296,8 @@ class TestEnd:
         """A holder that is told that its room is another's stops at once, and ends nothing."""
         launch = await runner.run("wait")
         pid = await runner.pid(launch)
-        await runner.store._client.zadd(runner.store.keys.leases, {launch.session_id: 1})
-        await runner.store.recover(launch.session_id, launch.epoch)
+        await runner.store.connection.client.zadd(runner.store.keys.leases, {launch.session_id: 1})
+        await runner.store.placement.recover(launch.session_id, launch.epoch)
         assert gone_within(pid, 15)
         await until(lambda: "lease.lost" in runner.part.events(launch.session_id))
         assert (await runner.store.session(launch.session_id)).state == "queued"

@@ -16,7 +16,7 @@ from pipecat.transports.smallwebrtc import request_handler
 from cordboard.emit import capture
 from cordboard.runner import ice_candidates
 from cordboard.runner.signalling import OFFERS_MAX, Signalling
-from cordboard.store import open_store
+from cordboard.store import RedisStore
 from plane_support import SECRET, Processes, ready
 from runner.runner_support import Runner, client, processes, write_bot
 from tests_support import until
@@ -85,7 +85,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 async def runner(plane: Processes) -> AsyncIterator[Runner]:
     (part,) = plane.parts
     await ready(part)
-    async with open_store(plane.redis_url) as store, client() as http:
+    async with RedisStore(plane.redis_url) as store, client() as http:
         yield Runner(part, store, http)
 
 

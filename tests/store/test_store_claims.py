@@ -12,10 +12,11 @@ import pytest
 
 from cordboard.contract.errors import CordboardError, QueueFullError, SessionInUseError
 from cordboard.contract.launch import Launch
-from cordboard.store import RedisStore, open_store
-from cordboard.store.connection import Scripts
+from cordboard.store import SessionStore, open_store
+from cordboard.store.connection import Connection
 from cordboard.store.keys import LATE_S, shard_of
-from cordboard.store.sharding.hints import ROOMS_MAX, Hints
+from cordboard.store.scripts import Scripts
+from cordboard.store.sharding.hints import ROOMS_MAX, JoinHints
 from cordboard.store.sharding.store import ShardedStore
 
 SHARDS = 3
@@ -58,12 +59,12 @@ class Fate:
 @pytest.fixture(autouse=True)
 def _points(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each caller's fate be met before and after each of its steps."""
-    for method in ("run", "ask"):
-        monkeypatch.setattr(Scripts, method, _watched(getattr(Scripts, method)))
+    monkeypatch.setattr(Scripts, "run", _watched(Scripts.run))
+    monkeypatch.setattr(Connection, "execute", _watched(Connection.execute))
 
 
 def _watched(original: Any) -> Any:
-    async def step(self: Scripts, name: str, *args: Any) -> Any:
+    async def step(self: Any, name: str, *args: Any) -> Any:
         fate = _fate.get()
         if fate is None or name not in STEPS:
             return await original(self, name, *args)
@@ -83,7 +84,7 @@ async def gateways(redis_url: str) -> AsyncIterator[list[ShardedStore]]:
             await stack.enter_async_context(open_store(f"{redis_url[:-1]}7", shards=SHARDS))
             for _ in range(3)
         ]
-        await opened[0].shards[0]._client.flushdb()
+        await opened[0].shards[0].connection.client.flushdb()
         yield opened  # type: ignore[misc]
 
 
@@ -95,12 +96,12 @@ def rooms_of(shard: int) -> Iterator[str]:
 ROOMS = [room for shard in range(SHARDS) for room, _ in zip(rooms_of(shard), "ab", strict=False)]
 
 
-async def join(store: RedisStore, sid: str, room: str, fate: Fate | None = None) -> Any:
+async def join(store: SessionStore, sid: str, room: str, fate: Fate | None = None) -> Any:
     _fate.set(fate)
     return await store.accept(Launch(sid, room, epoch=1), queue_max=1000)
 
 
-async def attempt(store: RedisStore, sid: str, room: str, fate: Fate | None) -> None:
+async def attempt(store: SessionStore, sid: str, room: str, fate: Fate | None) -> None:
     """Join, whatever becomes of it."""
     with contextlib.suppress(CordboardError, Died):
         await join(store, sid, room, fate)
@@ -110,10 +111,10 @@ async def live(store: ShardedStore) -> dict[str, tuple[str, int]]:
     """Return the room and the epoch of each live id; each lives once, where the index says."""
     found: dict[str, tuple[str, int]] = {}
     for number, shard in enumerate(store.shards):
-        for sid in await shard._client.zrange(shard.keys.live, 0, -1):
+        for sid in await shard.connection.client.zrange(shard.keys.live, 0, -1):
             record = await shard.session(sid)
             assert sid not in found, f"{sid} lives in {found[sid]} and in {record.room_url}"
-            assert await store._home(sid).shard_of(sid) == number
+            assert await store.joins.index_of(sid).find(sid) == number
             found[sid] = record.room_url, record.epoch
     return found
 
@@ -290,8 +291,8 @@ class TestNothingIsLeft:
         makes.thaws.set()
         await making
         for shard in gateways[0].shards:  # as if LATE_S had passed
-            async for key in shard._client.scan_iter(shard.keys.retired_claim("*")):
-                await shard._client.delete(key)
+            async for key in shard.connection.client.scan_iter(shard.keys.retired_claim("*")):
+                await shard.connection.client.delete(key)
         knows.thaws.set()
         await knowing
         assert (await live(gateways[0]))["a"][0] == ROOMS[1]
@@ -300,28 +301,26 @@ class TestNothingIsLeft:
         """An accept that the network delivers a second time, after its claim was given back, is void."""
         store, launch = gateways[0], Launch("a", ROOMS[0], epoch=1)
         await join(store, "holder", ROOMS[0])
-        claim = await store._home("a").claim(launch, 0)
-        answer = await store.shards[0].ask_accept(
-            launch, "by", queue_max=9, counted=[], claim=claim
-        )
+        claim = await store.joins.index_of("a").claim(launch, 0)
+        answer = await store.joins.shards[0].accept(launch, "by", claim, queue_max=9, limit_sets=[])
         assert (answer[1], answer[-1]) == ("holder", "1")
-        await store._home("a").give_back("a", claim)
+        await store.joins.index_of("a").release("a", claim)
         await store.leave(session_id="holder")
-        late = await store.shards[0].ask_accept(launch, "by", queue_max=9, counted=[], claim=claim)
+        late = await store.joins.shards[0].accept(launch, "by", claim, queue_max=9, limit_sets=[])
         assert late == ["retired"]
 
     async def test_what_has_ended_stays_known(self, gateways: list[ShardedStore]) -> None:
         """A refused join under the id of a session that has ended takes nothing away."""
         await join(gateways[0], "a", ROOMS[0])
         await gateways[0].leave(session_id="a")
-        home = gateways[0]._home("a")
-        await home._client.delete(home.keys.session_shard("a"))  # a failover may lose it
+        home = gateways[0].shards[shard_of("a", SHARDS)]
+        await home.connection.client.delete(home.keys.session_shard("a"))  # a failover may lose it
         await join(gateways[1], "holder", ROOMS[1])
         assert (await join(gateways[2], "a", ROOMS[1])).session_id == "holder"
         assert (await gateways[2].session("a")).state == "cancelled"
 
 
-async def _frozen(store: RedisStore, sid: str, room: str, fate: Fate) -> asyncio.Task[None]:
+async def _frozen(store: SessionStore, sid: str, room: str, fate: Fate) -> asyncio.Task[None]:
     """Return a call that stands still by now."""
     calling = asyncio.create_task(attempt(store, sid, room, fate))
     while not fate.stands_still:  # noqa: ASYNC110 - short
@@ -330,10 +329,10 @@ async def _frozen(store: RedisStore, sid: str, room: str, fate: Fate) -> asyncio
 
 
 async def _is_unknown(store: ShardedStore, sid: str) -> None:
-    assert await store._home(sid).shard_of(sid) is None
+    assert await store.joins.index_of(sid).find(sid) is None
     for shard in store.shards:
-        async for key in shard._client.scan_iter(shard.keys.retired_claim("*")):
-            assert 0 < await shard._client.ttl(key) <= LATE_S
+        async for key in shard.connection.client.scan_iter(shard.keys.retired_claim("*")):
+            assert 0 < await shard.connection.client.ttl(key) <= LATE_S
 
 
 async def test_a_thousand_callers(gateways: list[ShardedStore]) -> None:
@@ -350,13 +349,13 @@ async def test_a_thousand_callers(gateways: list[ShardedStore]) -> None:
 class TestHints:
     def test_bounded(self) -> None:
         """No more rooms are remembered than the bound; the oldest go first."""
-        hints = Hints()
+        hints = JoinHints()
         for number in range(ROOMS_MAX + 5):
-            hints.busy(f"r{number}")
-        assert not hints.may_refuse("r4", 0)
-        assert hints.may_refuse("r5", 0)
-        hints.free("r5")
-        assert not hints.may_refuse("r5", 0)
-        hints.full(2)
-        assert hints.may_refuse("r5", 2)
-        assert not hints.may_refuse("r5", 1)
+            hints.note_busy(f"r{number}")
+        assert not hints.is_refusal_likely("r4", 0)
+        assert hints.is_refusal_likely("r5", 0)
+        hints.note_free("r5")
+        assert not hints.is_refusal_likely("r5", 0)
+        hints.note_full(2)
+        assert hints.is_refusal_likely("r5", 2)
+        assert not hints.is_refusal_likely("r5", 1)

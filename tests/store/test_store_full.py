@@ -6,7 +6,8 @@ import pytest
 
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, RedisStore, Registration, Renewal, open_store
+from cordboard.store import Holder, RedisStore, Registration, Renewal, SessionStore, open_store
+from cordboard.store.keys import shard_of
 from server_support import Server, name_of, programs, serving
 
 RUNNER = Registration("r1", "http://r1", capacity=9)
@@ -21,7 +22,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture(params=[1, 3], ids=["one shard", "three shards"])
-async def full(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[RedisStore]:
+async def full(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[SessionStore]:
     """A store with sessions in all stages, in a server whose memory is full."""
     server.ask("CONFIG", "SET", "maxmemory", 0)
     server.ask("FLUSHALL")
@@ -31,9 +32,9 @@ async def full(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[
         for sid in IDS:
             await store.accept(launch(sid), queue_max=99)
         for shard in store.shards:
-            await shard.read_entries("op", count=99, block_ms=1)
+            await shard.queue.read("op", count=99, block_ms=1)
         for sid in IDS[:2] + IDS[3:]:
-            await shard_of(store, sid).assign(sid, 1, job_name=f"job-{sid}")
+            await shard_with(store, sid).placement.assign(sid, 1, job_name=f"job-{sid}")
         for sid in ("runs", "leaves", "ends", "dies"):
             await store.confirm_running(sid, 1, HOLDER, room=room(sid))
         server.ask("CONFIG", "SET", "maxmemory", 1)
@@ -49,13 +50,12 @@ def launch(sid: str) -> Launch:
     return Launch(sid, room(sid), epoch=1, user_id="ada")
 
 
-def shard_of(store: RedisStore, sid: str) -> RedisStore:
+def shard_with(store: SessionStore, sid: str) -> RedisStore:
     """The shard of a session's room."""
-    by_room = getattr(store, "_by_room", None)
-    return by_room(room(sid)) if by_room else store
+    return store.shards[shard_of(room(sid), len(store.shards))]
 
 
-async def test_joins_are_refused(full: RedisStore) -> None:
+async def test_joins_are_refused(full: SessionStore) -> None:
     """A new session gets 503, and nothing of it stays; readiness says why."""
     with pytest.raises(StoreUnavailableError, match="maxmemory"):
         await full.accept(launch("new"), queue_max=99)
@@ -63,25 +63,25 @@ async def test_joins_are_refused(full: RedisStore) -> None:
         await full.check_writable()
 
 
-async def test_calls_go_on(full: RedisStore) -> None:
+async def test_calls_go_on(full: SessionStore) -> None:
     """All that keeps a call alive, starts what was accepted, or frees memory is done."""
     (held,) = await full.renew([Renewal("runs", 1, HOLDER, 1.0, room("runs"))])
     assert held == "held"
     await full.register(RUNNER)
     await full.confirm_running("starts", 1, HOLDER, room=room("starts"))
-    waits = shard_of(full, "waits")
-    assert (await waits.assign("waits", 1, job_name="job")).outcome == "assigned"
+    waits = shard_with(full, "waits")
+    assert (await waits.placement.assign("waits", 1, job_name="job")).outcome == "assigned"
     assert (await full.leave(session_id="leaves", room=room("leaves"))).outcome == "stopping"
     assert await full.finish("ends", 1, "bot_finished", room=room("ends"))
-    late = shard_of(full, "late")
-    assert (await late.recover("late", 1, "refused")).outcome == "queued"
+    late = shard_with(full, "late")
+    assert (await late.placement.recover("late", 1, "refused")).outcome == "queued"
     for shard in full.shards:
-        await shard.tidy()
-        await shard.read_entries("op", count=9, block_ms=1)
-        await shard.claim_abandoned("op", idle_ms=0, count=9)
+        await shard.placement.remove_old_records()
+        await shard.queue.read("op", count=9, block_ms=1)
+        await shard.queue.claim_abandoned("op", idle_ms=0, count=9)
 
 
-async def test_a_call_of_many_leases(full: RedisStore, server: Server) -> None:
+async def test_a_call_of_many_leases(full: SessionStore, server: Server) -> None:
     """However long it lasts, each renewal is taken, and the end is written."""
     for _ in range(20):
         (verdict,) = await full.renew([Renewal("runs", 1, HOLDER, 1.0, room("runs"))])
@@ -92,7 +92,7 @@ async def test_a_call_of_many_leases(full: RedisStore, server: Server) -> None:
     assert (await full.accept(launch("new"), queue_max=99)).epoch == 1
 
 
-async def test_a_holder_tells_of_its_call(full: RedisStore) -> None:
+async def test_a_holder_tells_of_its_call(full: SessionStore) -> None:
     """After Redis has lost its memory, a full one still learns of calls that live."""
     known = Launch("told", room("told"), epoch=7)
     assert await full.adopt(known, HOLDER) == "held"

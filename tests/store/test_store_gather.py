@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cordboard.contract.errors import StoreUnavailableError
-from cordboard.store.sharding.gather import ask_all_soon, wait_for_some
+from cordboard.store.sharding.gather import gather_replies_soon, wait_for_any
 
 
 async def fine() -> None:
@@ -23,19 +23,19 @@ async def never() -> None:
 async def test_one_that_answers_is_enough() -> None:
     """The others may be away, or hang."""
     for works in ([fine()], [away(), fine()], [never(), fine()], [away(), never(), fine()]):
-        await wait_for_some(works)
+        await wait_for_any(works)
 
 
 async def test_none_answers() -> None:
     """Then the first error is raised."""
     with pytest.raises(StoreUnavailableError, match="It is away"):
-        await wait_for_some([away(), away()])
+        await wait_for_any([away(), away()])
 
 
 async def test_who_asks_may_stop() -> None:
     """A look that is cancelled leaves no task behind."""
     before = len(asyncio.all_tasks())
-    asked = asyncio.create_task(wait_for_some([never(), never()]))
+    asked = asyncio.create_task(wait_for_any([never(), never()]))
     await asyncio.sleep(0)
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
@@ -45,6 +45,6 @@ async def test_who_asks_may_stop() -> None:
 
 async def test_who_is_late_counts_as_away() -> None:
     """What must not wait does not."""
-    late, good = await ask_all_soon([never(), fine()])
+    late, good = await gather_replies_soon([never(), fine()])
     assert isinstance(late, StoreUnavailableError)
     assert good is None

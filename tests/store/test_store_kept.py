@@ -7,7 +7,14 @@ import pytest
 
 from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.contract.launch import Launch
-from cordboard.store import JoinLimits, QueueEntry, RedisStore, Registration, open_store
+from cordboard.store import (
+    JoinLimits,
+    QueueEntry,
+    RedisStore,
+    Registration,
+    SessionStore,
+    open_store,
+)
 from cordboard.store.keys import UNTIDY_S, Keys
 from cordboard.store.shared_settings import SettingsMismatchError, SharedSettings
 
@@ -18,8 +25,8 @@ LONGEST_S = 60 + 3 * 14_400  # its deadline, and its longest run three times
 async def dump(store: RedisStore) -> dict[str, str]:
     """Return all keys of a store, with all that they hold."""
     found = {}
-    async for key in store._client.scan_iter(f"*{{{store.keys.tag}}}*", count=1000):
-        kind = await store._client.type(key)
+    async for key in store.connection.client.scan_iter(f"*{{{store.keys.tag}}}*", count=1000):
+        kind = await store.connection.client.type(key)
         read: Any = {
             "string": ("GET", key),
             "hash": ("HGETALL", key),
@@ -27,7 +34,7 @@ async def dump(store: RedisStore) -> dict[str, str]:
             "zset": ("ZRANGE", key, 0, -1),
             "stream": ("XRANGE", key, "-", "+"),
         }[kind]
-        found[key] = str(await store._client.execute_command(*read))
+        found[key] = str(await store.connection.client.execute_command(*read))
     return found
 
 
@@ -37,15 +44,15 @@ def naming(found: dict[str, str]) -> list[str]:
     return [key for key, held in found.items() if any(name in key + held for name in names)]
 
 
-async def lived(store: RedisStore) -> None:
+async def lived(store: SessionStore) -> None:
     """Let a session live and end, and an entry that nobody could place be buried."""
     launch = Launch(SID, ROOM, epoch=1, user_id=USER)
     limits = JoinLimits(per_user=2, per_address=2, address="a1")
     accepted = await store.accept(launch, queue_max=9, limits=limits)
     for shard in store.shards:
         await shard.register(Registration("r1", "http://r1", capacity=4))
-        await shard.assign(SID, accepted.epoch)
-        await shard.dead_letter(QueueEntry("1-1", None, "problem", {"session_id": SID}))
+        await shard.placement.assign(SID, accepted.epoch)
+        await shard.queue.dead_letter(QueueEntry("1-1", None, "problem", {"session_id": SID}))
     await store.finish(SID, accepted.epoch, "left", room=ROOM)
 
 
@@ -54,13 +61,13 @@ async def test_nothing_names_it_longer_than_its_record(redis_url: str, shards: i
     """When the record goes, all goes that names session, room or user; epochs and claims name none."""
     url = f"{redis_url[:-1]}5"
     async with open_store(url, shards=shards, record_kept_s=0.0) as store:
-        await store.shards[0]._client.flushdb()
+        await store.shards[0].connection.client.flushdb()
         await lived(store)
         kept = await dump_all(store)
         assert naming(kept)
         for shard in store.shards:
-            await shard._client.time()  # a millisecond later
-            while await shard.tidy():
+            await shard.connection.client.time()  # a millisecond later
+            while await shard.placement.remove_old_records():
                 pass
         after = await dump_all(store)
         assert naming(after) == []
@@ -70,14 +77,14 @@ async def test_nothing_names_it_longer_than_its_record(redis_url: str, shards: i
             await store.session(SID)
 
 
-async def dump_all(store: RedisStore) -> dict[str, str]:
+async def dump_all(store: SessionStore) -> dict[str, str]:
     return {key: held for shard in store.shards for key, held in (await dump(shard)).items()}
 
 
 async def test_while_it_is_kept(store: RedisStore) -> None:
     """A record whose time has not come stays, and is found by room and user."""
     await lived(store)
-    assert await store.tidy() == 0
+    assert await store.placement.remove_old_records() == 0
     for wanted in ({"room": ROOM}, {"user_id": USER}, {}):
         page, _ = await store.sessions(**wanted)  # type: ignore[arg-type]
         assert [record.session_id for record in page] == [SID]
@@ -86,13 +93,13 @@ async def test_while_it_is_kept(store: RedisStore) -> None:
 async def test_where_no_operator_runs(store: RedisStore) -> None:
     """All that names the session has a time to live: its record's, and at most that of a longest call."""
     await lived(store)
-    record_ms = await store._client.pttl(store.keys.session(SID))
+    record_ms = await store.connection.client.pttl(store.keys.session(SID))
     assert 0 < record_ms <= (store.keys.record_kept_s + UNTIDY_S) * 1000
     found = await dump(store)
     for key in naming(found):
         if key == store.keys.dead_letters:  # bounded by its length
             continue
-        left_ms = await store._client.pttl(key)
+        left_ms = await store.connection.client.pttl(key)
         assert 0 < left_ms <= (LONGEST_S + store.keys.record_kept_s + UNTIDY_S) * 1000, key
 
 
@@ -100,13 +107,13 @@ async def test_what_went_by_itself_is_not_listed_for_ever(store: RedisStore) -> 
     """Records that went while no operator ran are named no longer than the longest session lasts."""
     lists = (store.keys.sessions, store.keys.room_sessions(ROOM), store.keys.user_sessions(USER))
     longest_s = 3 * (600 + 7 * 86_400) + store.keys.record_kept_s + UNTIDY_S
-    seconds, _ = await store._client.time()
+    seconds, _ = await store.connection.client.time()
     for key in lists:
         for name, age_s in (("gone", longest_s + 60), ("kept", longest_s - 60)):
-            await store._client.zadd(key, {name: (seconds - age_s) * 1000})
+            await store.connection.client.zadd(key, {name: (seconds - age_s) * 1000})
     await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
     for key in lists:
-        assert await store._client.zrange(key, 0, -1) == ["kept", SID]
+        assert await store.connection.client.zrange(key, 0, -1) == ["kept", SID]
 
 
 async def test_a_long_call_stays_listed(store: RedisStore) -> None:
@@ -119,7 +126,7 @@ async def test_a_long_call_stays_listed(store: RedisStore) -> None:
         store.keys.room_sessions(ROOM),
         store.keys.user_sessions(USER),
     ):
-        assert await store._client.pttl(key) > (week_s + store.keys.record_kept_s) * 1000
+        assert await store.connection.client.pttl(key) > (week_s + store.keys.record_kept_s) * 1000
 
 
 async def test_a_bounded_piece_of_work(store: RedisStore) -> None:
@@ -127,10 +134,10 @@ async def test_a_bounded_piece_of_work(store: RedisStore) -> None:
     for number in range(25):
         await store.accept(Launch(f"s{number}", f"webrtc:{number}", 1), queue_max=99)
         await store.finish(f"s{number}", 1, "left")
-    await store._client.zadd(store.keys.ended, {f"s{n}": n for n in range(25)}, xx=True)
-    assert await store.tidy(limit=10, rounds=2) == 20
-    assert await store.tidy(limit=10, rounds=2) == 5
-    assert await store.tidy(limit=10, rounds=2) == 0
+    await store.connection.client.zadd(store.keys.ended, {f"s{n}": n for n in range(25)}, xx=True)
+    assert await store.placement.remove_old_records(limit=10, rounds=2) == 20
+    assert await store.placement.remove_old_records(limit=10, rounds=2) == 5
+    assert await store.placement.remove_old_records(limit=10, rounds=2) == 0
 
 
 async def test_an_id_that_lives_again(store: RedisStore) -> None:
@@ -138,8 +145,10 @@ async def test_an_id_that_lives_again(store: RedisStore) -> None:
     first = await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
     await store.finish(SID, first.epoch, "left")
     await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
-    await store._client.zadd(store.keys.ended, {SID: 1})  # as if it had not been taken out
-    await store.tidy()
+    await store.connection.client.zadd(
+        store.keys.ended, {SID: 1}
+    )  # as if it had not been taken out
+    await store.placement.remove_old_records()
     assert (await store.session(SID)).live
 
 
@@ -148,12 +157,13 @@ async def test_all_parts_keep_records_for_as_long(redis_url: str) -> None:
     url = f"{redis_url[:-1]}4"
     first = SharedSettings(url, "gateway", shards=1, lease_s=15)
     other = SharedSettings(url, "operator", shards=1, lease_s=15, record_kept_s=3600)
-    await first._client.flushdb()
-    await first._compare()
+    async with RedisStore(url) as store:
+        await store.connection.client.flushdb()
+    await first.compare()
     with pytest.raises(
-        SettingsMismatchError, match="CORDBOARD_RECORD_KEPT_HOURS is 1 here, and 24"
+        SettingsMismatchError, match="CORDBOARD_RECORD_KEPT_HOURS is 1 here, but 24"
     ):
-        await other._compare()
+        await other.compare()
     await first.leave()
     await other.leave()
 

@@ -9,9 +9,18 @@ import pytest
 
 from cordboard.contract.errors import SessionUsedError, TooManySessionsError
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, JoinLimits, RedisStore, Registration, open_store
+from cordboard.store import (
+    UNLIMITED,
+    Holder,
+    JoinLimits,
+    RedisStore,
+    Registration,
+    SessionStore,
+    open_store,
+)
 from cordboard.store.keys import shard_of
-from cordboard.store.limits import UNLIMITED, counts
+from cordboard.store.limits import limit_sets
+from cordboard.store.sharding.shard import Shard
 from cordboard.store.sharding.store import ShardedStore
 
 SHARDS = 3
@@ -21,7 +30,7 @@ _numbers = itertools.count()
 
 
 async def join(
-    store: RedisStore, session_id: str, where: str, limits: JoinLimits = UNLIMITED, **over: Any
+    store: SessionStore, session_id: str, where: str, limits: JoinLimits = UNLIMITED, **over: Any
 ) -> Any:
     launch = Launch(session_id, where, epoch=1, **over)
     return await store.accept(launch, queue_max=100, limits=limits)
@@ -29,7 +38,9 @@ async def join(
 
 async def live_keys(store: RedisStore) -> list[str]:
     """Return the sets in which sessions count."""
-    return [key async for key in store._client.scan_iter(f"live_of:{{{store.keys.tag}}}*")]
+    return [
+        key async for key in store.connection.client.scan_iter(f"live_of:{{{store.keys.tag}}}*")
+    ]
 
 
 @pytest.fixture
@@ -37,7 +48,7 @@ async def three(redis_url: str) -> AsyncIterator[ShardedStore]:
     """Three empty shards."""
     async with open_store(f"{redis_url[:-1]}6", shards=SHARDS) as opened:
         assert isinstance(opened, ShardedStore)
-        await opened.shards[0]._client.flushdb()
+        await opened.shards[0].connection.client.flushdb()
         yield opened
 
 
@@ -70,7 +81,7 @@ class TestOwner:
             await join(store, "a", "webrtc:x" if same_room else "webrtc:y", **second)
         assert (raised.value.status, raised.value.code) == (409, "session_id_used")
         assert await store.session("a") == before
-        assert await store.queue_depth() == 0
+        assert await store.queue.depth() == 0
 
     @pytest.mark.parametrize("second", [{"user_id": "bob"}, {}])
     async def test_an_id_without_an_owner(self, store: RedisStore, second: Any) -> None:
@@ -84,7 +95,9 @@ class TestOwner:
         await store.finish("a", first.epoch, "left")
         second = await join(store, "a", "webrtc:y", user_id="ada")
         assert second.epoch > first.epoch
-        assert await store._client.zrange(store.keys.room_sessions("webrtc:x"), 0, -1) == []
+        assert (
+            await store.connection.client.zrange(store.keys.room_sessions("webrtc:x"), 0, -1) == []
+        )
 
     async def test_over_shards(self, three: ShardedStore) -> None:
         """It is the same wherever the two rooms are; the owner reads her record, and joins again."""
@@ -104,20 +117,18 @@ class TestOwner:
         first = await join(three, "a", here, user_id="ada")
         await three.finish("a", first.epoch, "left")
         launch = Launch("a", there, epoch=1, user_id="ada")
-        claim, moved_from = await three._claim(launch, 1, "?")
+        claim, moved_from = await three.joins.claim(launch, 1, "?")
         assert moved_from is not None
         await join(three, "b", there, user_id="bob")  # the room is taken meanwhile
-        answer = await three.shards[1].ask_accept(
-            launch, "by", queue_max=9, counted=[], claim=claim
-        )
-        assert (await three._accepted(launch, answer, claim, moved_from)).reused
+        answer = await three.joins.shards[1].accept(launch, "by", claim, queue_max=9, limit_sets=[])
+        assert (await three.joins.settle(launch, answer, claim, moved_from)).reused
         assert (await three.session("a")).room_url == here
         with pytest.raises(SessionUsedError):
             await join(three, "a", room(2), user_id="bob")
-        late = await three.shards[1].ask_accept(launch, "x", queue_max=9, counted=[], claim=claim)
+        late = await three.joins.shards[1].accept(launch, "x", claim, queue_max=9, limit_sets=[])
         assert late[0] == "reused"
         await three.leave(room=there, force=True)
-        late = await three.shards[1].ask_accept(launch, "x", queue_max=9, counted=[], claim=claim)
+        late = await three.joins.shards[1].accept(launch, "x", claim, queue_max=9, limit_sets=[])
         assert late == ["retired"]
 
 
@@ -141,7 +152,7 @@ class TestBounds:
         error = raised.value
         assert (error.status, error.code, error.extra["limit"]) == (429, "too_many_sessions", code)
         assert error.retry_after_s
-        assert await store.queue_depth() == 2
+        assert await store.queue.depth() == 2
         await store.leave(session_id="s1")
         await join(store, "s3", "webrtc:3", limits, **over)
 
@@ -166,7 +177,7 @@ class TestBounds:
 
         async def started(sid: str) -> int:
             await join(store, sid, f"webrtc:{sid}", limits, user_id="ada", tenant_id="t")
-            await store.assign(sid, 1)
+            await store.placement.assign(sid, 1)
             await store.confirm_running(sid, 1, HOLDER)
             return 1
 
@@ -175,24 +186,26 @@ class TestBounds:
         for sid in ("cancelled", "expired"):
             await join(store, sid, f"webrtc:{sid}", limits, user_id="ada", tenant_id="t")
         assert len(await live_keys(store)) == 3
-        client, keys = store._client, store.keys
-        names = [count.name for count in counts(Launch("x", "webrtc:x", 1, "ada", tenant_id="t"))]
-        assert await store.count_live(names) == [5, 5]
+        client, keys = store.connection.client, store.keys
+        names = [
+            count.name for count in limit_sets(Launch("x", "webrtc:x", 1, "ada", tenant_id="t"))
+        ]
+        assert await Shard(store).count_live(names) == [5, 5]
 
         await store.finish("finished", 1, "bot_finished")
         await store.finish("finished", 1, "bot_finished")
         await store.leave(session_id="cancelled")
         await client.hset(keys.session("expired"), "deadline_ms", 1)
         await client.zadd(keys.deadlines, {"expired": 1})
-        await store.expire_overdue()
-        assert await store.count_live(names) == [2, 2]
+        await store.placement.expire_overdue()
+        assert await Shard(store).count_live(names) == [2, 2]
         await client.zadd(keys.leases, {"recovered": 1})
-        assert (await store.recover("recovered", 1)).outcome == "queued"
-        assert await store.count_live(names) == [2, 2]
+        assert (await store.placement.recover("recovered", 1)).outcome == "queued"
+        assert await Shard(store).count_live(names) == [2, 2]
         await client.hset(keys.session("lost"), "attempt", 9)
         await client.zadd(keys.leases, {"lost": 1})
-        assert (await store.recover("lost", 1)).outcome == "failed"
-        assert await store.count_live(names) == [1, 1]
+        assert (await store.placement.recover("lost", 1)).outcome == "failed"
+        assert await Shard(store).count_live(names) == [1, 1]
         await store.leave(session_id="recovered")
         assert await live_keys(store) == [], "no set outlives its last session"
 
@@ -222,14 +235,14 @@ class TestBounds:
             for answer in answers
             if isinstance(answer, BaseException)
         )
-        assert not three._joining, "nothing is kept of joins that were decided"
+        assert not three.joins._locks, "nothing is kept of joins that were decided"
 
     async def test_a_refused_join_leaves_no_claim(self, three: ShardedStore) -> None:
         """Its id is in no shard, and somebody else may have it."""
         await join(three, "s1", room(0), ONE, user_id="ada")
         with pytest.raises(TooManySessionsError):
             await join(three, "s2", room(1), ONE, user_id="ada")
-        assert await three._home("s2").shard_of("s2") is None
+        assert await three.joins.index_of("s2").find("s2") is None
         await join(three, "s2", room(2), user_id="bob")
 
 
@@ -241,11 +254,11 @@ async def test_a_shard_that_is_away_holds_up_no_other(
     async def never(*_: Any, **__: Any) -> Any:
         await asyncio.Event().wait()
 
-    away = three.shards[2]
+    away = three.joins.shards[2]
     monkeypatch.setattr(away, "count_live", never)
-    monkeypatch.setattr(away, "slots", never)
-    monkeypatch.setattr(away, "ask_accept", never)
-    monkeypatch.setattr(away, "check_writable", never)
+    monkeypatch.setattr(away, "accept", never)
+    monkeypatch.setattr(away.store, "warm_slots", never)
+    monkeypatch.setattr(away.store, "check_writable", never)
     await three.check_writable()  # as other rooms can be served
     await three.register(Registration("r1", "http://r1", capacity=6))
     assert await three.warm_slots() == 4
@@ -265,9 +278,9 @@ async def test_what_was_not_counted_off(store: RedisStore, gone: str) -> None:
         await join(store, "s2", room(0), bound, user_id="ada")
     key = store.keys.session("s0")
     if gone == "ended":  # as a release does that knows nothing of these sets
-        await store._client.hset(key, "state", "ended")
+        await store.connection.client.hset(key, "state", "ended")
     else:
-        await store._client.delete(key)
+        await store.connection.client.delete(key)
     assert not (await join(store, "s2", room(0), bound, user_id="ada")).reused
     with pytest.raises(TooManySessionsError):
         await join(store, "s3", room(0), bound, user_id="ada")
@@ -278,8 +291,8 @@ async def test_slots(store: RedisStore) -> None:
     assert await store.warm_slots() == 0
     await store.register(Registration("r1", "http://r1", capacity=4))
     await store.register(Registration("dead", "http://dead", capacity=4))
-    await store._client.zadd(store.keys.runners, {"dead": 1})
+    await store.connection.client.zadd(store.keys.runners, {"dead": 1})
     await join(store, "s1", "webrtc:1")
     assert await store.warm_slots() == 4
-    await store.assign("s1", 1)
+    await store.placement.assign("s1", 1)
     assert await store.warm_slots() == 4

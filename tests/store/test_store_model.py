@@ -27,7 +27,8 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.state import LIVE, REASONS, RECOVERIES_MAX, TERMINAL, next_state
 from cordboard.store import Holder, JoinLimits, RedisStore, Registration, Renewal
 from cordboard.store.keys import Keys
-from cordboard.store.limits import counts
+from cordboard.store.limits import limit_sets
+from cordboard.store.sharding.shard import Shard
 
 SIDS = st.sampled_from(["a", "b"])
 ROOMS = st.sampled_from(["webrtc:x", "webrtc:y"])
@@ -149,7 +150,7 @@ class StoreMachine(RuleBasedStateMachine):
         model = self.sessions.get(sid)
         epoch = model.epoch - lower if model else 1
         given = self.do(
-            self.store.assign(sid, epoch, job_name=f"job-{sid}-{epoch}" if job else None)
+            self.store.placement.assign(sid, epoch, job_name=f"job-{sid}-{epoch}" if job else None)
         )
         if model is None or lower or model.state not in {"queued", "starting"}:
             assert given.outcome == "gone"
@@ -252,8 +253,8 @@ class StoreMachine(RuleBasedStateMachine):
         model = self.sessions.get(sid)
         epoch = model.epoch - lower if model else 1
         if expired and model and model.state in {"starting", "running"}:
-            self.do(self.store._client.zadd(self.store.keys.leases, {sid: 1}, xx=True))
-        found = self.do(self.store.recover(sid, epoch, why))
+            self.do(self.store.connection.client.zadd(self.store.keys.leases, {sid: 1}, xx=True))
+        found = self.do(self.store.placement.recover(sid, epoch, why))
         if model is None or lower or model.state not in {"starting", "running"}:
             assert found.outcome == "gone"
             return
@@ -298,9 +299,11 @@ class StoreMachine(RuleBasedStateMachine):
         if model is None or model.state not in {"queued", "starting"}:
             return
         keys = self.store.keys
-        self.do(self.store._client.hset(keys.session(sid), "deadline_ms", 1))
-        self.do(self.store._client.zadd(keys.deadlines, {sid: 1}))
-        assert [e.record.session_id for e in self.do(self.store.expire_overdue())] == [sid]
+        self.do(self.store.connection.client.hset(keys.session(sid), "deadline_ms", 1))
+        self.do(self.store.connection.client.zadd(keys.deadlines, {sid: 1}))
+        assert [e.record.session_id for e in self.do(self.store.placement.expire_overdue())] == [
+            sid
+        ]
         model.go("expired", "deadline")
 
     @rule(sid=SIDS)
@@ -308,9 +311,9 @@ class StoreMachine(RuleBasedStateMachine):
         model = self.sessions.get(sid)
         if model is None or model.live:
             return
-        keys, client = self.store.keys, self.store._client
+        keys, client = self.store.keys, self.store.connection.client
         self.do(client.zadd(keys.ended, {sid: 1}, xx=True))
-        assert self.do(self.store.tidy()) == 1
+        assert self.do(self.store.placement.remove_old_records()) == 1
         del self.sessions[sid]
         indexes = [keys.sessions, keys.ended, keys.room_sessions(model.room)]
         for index in (*indexes, keys.user_sessions(model.user or "")):
@@ -318,7 +321,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        keys, client = self.store.keys, self.store._client
+        keys, client = self.store.keys, self.store.connection.client
         for sid, model in self.sessions.items():
             record = self.do(self.store.session(sid))
             assert (record.state, record.epoch, record.attempt) == (
@@ -330,14 +333,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(self.do(client.zrange(keys.live, 0, -1))) == live
         waiting = {sid for sid in live if self.sessions[sid].state in {"queued", "starting"}}
         assert set(self.do(client.zrange(keys.deadlines, 0, -1))) == waiting
-        assert self.do(self.store.queue_depth()) == len(waiting)
+        assert self.do(self.store.queue.depth()) == len(waiting)
         leased = {sid for sid in live if self.sessions[sid].state in {"starting", "running"}}
         assert set(self.do(client.zrange(keys.leases, 0, -1))) == leased
         ended = set(self.sessions) - live
         assert set(self.do(client.zrange(keys.ended, 0, -1))) == ended
         for user in ("u", "v"):
-            (count,) = counts(Launch("x", "webrtc:x", epoch=1, user_id=user))
-            assert self.do(self.store.count_live([count.name])) == [self.live_of(user)]
+            (count,) = limit_sets(Launch("x", "webrtc:x", epoch=1, user_id=user))
+            assert self.do(Shard(self.store).count_live([count.name])) == [self.live_of(user)]
         for runner in ("r1", "r2"):
             free = self.do(client.zscore(keys.runner_free, runner))
             assert free == CAPACITY - self.used(runner)

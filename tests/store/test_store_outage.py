@@ -5,7 +5,6 @@ import pytest
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.emit.render import error_value
-from cordboard.store import outage
 from cordboard.store.outage import Outage
 
 
@@ -40,15 +39,17 @@ def test_many_who_meet_it_say_it_once(said: list[str]) -> None:
     assert said == ["Redis is away", "Redis is back"]
 
 
-def test_a_long_one_is_told_of_again(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once in a while, however often it is met."""
-    monkeypatch.setattr(outage, "REMIND_S", 0)
-    met = Outage(get_logger("test"), "Redis is away")
-    met.record_failure(away())
-    met.record_failure(away())
-    monkeypatch.setattr(outage, "REMIND_S", 60)
-    met.record_failure(away())
+def test_long_outage_is_reported_again(said: list[str]) -> None:
+    """A reminder follows when its interval has passed, and not before."""
+    frequent = Outage(get_logger("test"), "Redis is away", reminder_s=0)
+    frequent.record_failure(away())
+    frequent.record_failure(away())
     assert said == ["Redis is away", "Redis is still away"]
+    said.clear()
+    rare = Outage(get_logger("test"), "Redis is away", reminder_s=60)
+    rare.record_failure(away())
+    rare.record_failure(away())
+    assert said == ["Redis is away"]
 
 
 def test_its_words_are_enough() -> None:

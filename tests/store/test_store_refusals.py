@@ -8,8 +8,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, RedisStore, Registration, Renewal, open_store
-from cordboard.store.errors import mapped_errors
+from cordboard.store import Holder, RedisStore, Registration, Renewal, mapped_errors
 from server_support import Server, name_of, programs, serving
 
 HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
@@ -28,8 +27,8 @@ CALLS: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
         [Renewal(f"call-{n}", 1, HOLDER) for n in (1, 2)]
     ),
     "a transaction": lambda store: store.unregister("r1"),
-    "a stream's reader": lambda store: store.read_entries("op", count=1, block_ms=1),
-    "the operator's look": lambda store: store.claim_abandoned("op", idle_ms=0, count=1),
+    "a stream's reader": lambda store: store.queue.read("op", count=1, block_ms=1),
+    "the operator's look": lambda store: store.queue.claim_abandoned("op", idle_ms=0, count=1),
     "the readiness": lambda store: store.check_writable(),
 }
 
@@ -43,11 +42,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[RedisStore]:
     server.ask("FLUSHALL")
-    async with open_store(server.url) as opened:
+    async with RedisStore(server.url) as opened:
         await opened.register(RUNNER)
         for number in (1, 2):
             await opened.accept(launch(number), queue_max=10)
-            await opened.assign(f"call-{number}", 1)
+            await opened.placement.assign(f"call-{number}", 1)
             await opened.confirm_running(f"call-{number}", 1, HOLDER)
         yield opened
 
@@ -126,9 +125,9 @@ def test_our_own_mistakes_stay_visible(error: ResponseError) -> None:
 class TestPermissions:
     async def test_all_is_permitted(self, store: RedisStore) -> None:
         """A usual user may do everything, and nothing stays behind."""
-        before = set(await store._client.keys("*"))
+        before = set(await store.connection.client.keys("*"))
         await store.check_permitted()
-        assert set(await store._client.keys("*")) == before
+        assert set(await store.connection.client.keys("*")) == before
 
     @pytest.mark.parametrize(
         ("rules", "named"),
@@ -143,14 +142,14 @@ class TestPermissions:
     async def test_what_lacks_is_named(self, server: Server, rules: list[str], named: str) -> None:
         """Commands, kinds of keys and channels that the user may not use are named."""
         server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", *rules)
-        async with open_store(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
+        async with RedisStore(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
             with pytest.raises(StoreForbiddenError, match=named):
                 await limited.check_permitted()
 
     async def test_a_call_is_refused_as_forbidden(self, server: Server) -> None:
         """While a part runs, too, it is no error of the program."""
         server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", "~other:*", "&*", "+@all")
-        async with open_store(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
+        async with RedisStore(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
             for call in CALLS.values():
                 with pytest.raises(StoreForbiddenError):
                     await call(limited)
@@ -160,7 +159,7 @@ class TestPermissions:
         rules = _documented_rules()
         server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", *rules)
         server.ask("FLUSHALL")
-        async with open_store(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
+        async with RedisStore(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
             await limited.check_permitted()
             await limited.accept(launch(), queue_max=10)
             for call in CALLS.values():
@@ -190,9 +189,16 @@ async def test_an_evicting_policy(server: Server, store: RedisStore) -> None:
         server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
+async def test_eviction_policy_is_unknown_without_info(server: Server) -> None:
+    """A user that may not use INFO gets no policy, and no error."""
+    server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", "~*", "&*", "+@all", "-info")
+    async with RedisStore(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
+        assert await limited.eviction_policy() is None
+
+
 async def test_a_wrong_password(server: Server) -> None:
     """It is forbidden, not away: a part that starts says so and ends."""
-    async with open_store(f"redis://nobody:pw@127.0.0.1:{server.port}/0") as refused:
+    async with RedisStore(f"redis://nobody:pw@127.0.0.1:{server.port}/0") as refused:
         with pytest.raises(StoreForbiddenError) as raised:
             await refused.ping()
     assert "pw" not in str(raised.value).replace("password", "")

@@ -17,8 +17,8 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS, TERMINAL
-from cordboard.store import Holder, RedisStore, Registration, Renewal, open_store
-from cordboard.store.queue import RecoveryCause
+from cordboard.store import Holder, RecoveryCause, RedisStore, Registration, Renewal, open_store
+from cordboard.store.rooms import accept_arguments
 
 RUNNER = Registration("r1", "http://127.0.0.1:7860", capacity=2)
 HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
@@ -38,18 +38,18 @@ async def run(store: RedisStore, session_id: str = "call-7", room: str = "webrtc
     """Bring a session to running; return its epoch."""
     accepted = await accept(store, session_id, room)
     await store.register(RUNNER)
-    await store.assign(session_id, accepted.epoch)
+    await store.placement.assign(session_id, accepted.epoch)
     await store.confirm_running(session_id, accepted.epoch, HOLDER)
     return int(accepted.epoch)
 
 
 async def expire_lease(store: RedisStore, session_id: str = "call-7") -> None:
     """Let the lease run out without the wait: its deadline moves into the past."""
-    await store._client.zadd(store.keys.leases, {session_id: 1})
+    await store.connection.client.zadd(store.keys.leases, {session_id: 1})
 
 
 async def raw(store: RedisStore, key: str) -> Any:
-    text = await store._client.get(key)
+    text = await store.connection.client.get(key)
     return json.loads(text) if text else None
 
 
@@ -68,7 +68,7 @@ class TestAccept:
         second = await accept(store)
         assert second.reused
         assert (second.session_id, second.epoch) == (first.session_id, first.epoch)
-        assert await store.queue_depth() == 1
+        assert await store.queue.depth() == 1
 
     async def test_room_busy(self, store: RedisStore) -> None:
         """A busy room answers with its holder."""
@@ -108,20 +108,20 @@ class TestAccept:
 
     async def test_sent_twice(self, store: RedisStore) -> None:
         """A join whose answer was lost and which is sent again is still new, once."""
-        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "", "", "", 0, "[]")
+        args = accept_arguments(launch(), "token", queue_max=100, limit_sets=[])
         key = store.keys.session("call-7")
-        first = await store._run("accept", key, *args)
-        assert await store._run("accept", key, *args) == first
-        assert await store.queue_depth() == 1
+        first = await store.scripts.run("accept", key, args)
+        assert await store.scripts.run("accept", key, args) == first
+        assert await store.queue.depth() == 1
 
     async def test_sent_twice_after_its_end(self, store: RedisStore) -> None:
         """A join that is sent again after the session has run and ended starts no second one."""
-        args = ("call-7", "webrtc:demo", "{}", 60, 100, "token", "", "", "", "", 0, "[]")
+        args = accept_arguments(launch(), "token", queue_max=100, limit_sets=[])
         key = store.keys.session("call-7")
-        first = await store._run("accept", key, *args)
+        first = await store.scripts.run("accept", key, args)
         await store.finish("call-7", 1, "cancelled")
-        assert await store._run("accept", key, *args) == first
-        assert await store.queue_depth() == 0
+        assert await store.scripts.run("accept", key, args) == first
+        assert await store.queue.depth() == 0
 
     async def test_stopping(self, store: RedisStore) -> None:
         """A join that meets a session which was asked to end is told so."""
@@ -133,7 +133,7 @@ class TestAccept:
     async def test_by_a_runner_itself(self, store: RedisStore) -> None:
         """A runner that was asked directly takes the room without the queue."""
         accepted = await store.accept(launch(), queue_max=1, runner=RUNNER)
-        assert await store.queue_depth() == 0
+        assert await store.queue.depth() == 0
         await store.confirm_running("call-7", accepted.epoch, HOLDER)
         assert (await store.session("call-7")).state == "running"
 
@@ -142,8 +142,8 @@ class TestQueue:
     async def test_entry_carries_the_launch(self, store: RedisStore) -> None:
         """An operator reads the launch as it was asked for, with its epoch."""
         await accept(store, user_name="Ada", body={"empty": [], "n": 12345678901234567890})
-        assert await store.read_entries("op", count=10, block_ms=1) == []  # makes the group
-        (entry,) = await store.read_entries("op", count=10, block_ms=1)
+        assert await store.queue.read("op", count=10, block_ms=1) == []  # makes the group
+        (entry,) = await store.queue.read("op", count=10, block_ms=1)
         assert entry.launch is not None
         assert entry.launch.epoch == 1
         assert entry.launch.user_name == "Ada"
@@ -151,26 +151,26 @@ class TestQueue:
 
     async def test_unknown_version_is_buried(self, store: RedisStore) -> None:
         """A message of an unknown version goes to the dead letters, with the reason."""
-        await store.read_entries("op", count=1, block_ms=1)
-        await store._client.xadd(
+        await store.queue.read("op", count=1, block_ms=1)
+        await store.connection.client.xadd(
             store.keys.launches, {"v": "9", "epoch": "1", "attempt": "1", "launch": '{"v":9}'}
         )
-        (entry,) = await store.read_entries("op", count=1, block_ms=1)
+        (entry,) = await store.queue.read("op", count=1, block_ms=1)
         assert entry.launch is None
-        await store.dead_letter(entry)
-        assert await store.queue_depth() == 0
-        ((_, letter),) = await store._client.xrange(store.keys.dead_letters)
+        await store.queue.dead_letter(entry)
+        assert await store.queue.depth() == 0
+        ((_, letter),) = await store.connection.client.xrange(store.keys.dead_letters)
         assert "version 9" in letter["problem"]
 
     async def test_abandoned(self, store: RedisStore) -> None:
         """What one operator read and never finished, another takes over; held entries are not."""
         await accept(store)
         await accept(store, "b", "webrtc:b")
-        await store.read_entries("one", count=1, block_ms=1)
-        held, _ = await store.read_entries("one", count=10, block_ms=1)
+        await store.queue.read("one", count=1, block_ms=1)
+        held, _ = await store.queue.read("one", count=10, block_ms=1)
         await asyncio.sleep(0.05)
-        await store.hold_entries("one", [held.entry_id])
-        taken = await store.claim_abandoned("two", idle_ms=40, count=10)
+        await store.queue.hold("one", [held.entry_id])
+        taken = await store.queue.claim_abandoned("two", idle_ms=40, count=10)
         assert [entry.launch.session_id for entry in taken if entry.launch] == ["b"]
 
 
@@ -180,7 +180,7 @@ class TestAssign:
         await store.register(RUNNER)
         await store.register(Registration("r2", "http://127.0.0.1:2", capacity=5))
         await accept(store)
-        assert (await store.assign("call-7", 1)).runner_id == "r2"
+        assert (await store.placement.assign("call-7", 1)).runner_id == "r2"
 
     async def test_capacity(self, store: RedisStore) -> None:
         """No runner gets more sessions than it has slots."""
@@ -188,7 +188,7 @@ class TestAssign:
         outcomes = []
         for i in range(4):
             accepted = await accept(store, f"s{i}", f"webrtc:{i}")
-            outcomes.append((await store.assign(f"s{i}", accepted.epoch)).outcome)
+            outcomes.append((await store.placement.assign(f"s{i}", accepted.epoch)).outcome)
         assert outcomes == ["assigned", "assigned", "none", "none"]
 
     async def test_slot_returns_once(self, store: RedisStore) -> None:
@@ -197,7 +197,7 @@ class TestAssign:
         assert await store.register(RUNNER) == 1
         assert await store.finish("call-7", epoch, "left")
         assert not await store.finish("call-7", epoch, "bot_finished")
-        assert await store._client.zscore(store.keys.runner_free, "r1") == 2
+        assert await store.connection.client.zscore(store.keys.runner_free, "r1") == 2
         assert await store.register(RUNNER) == 2
 
     @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ class TestAssign:
         """A runner without the bot, without a slot, or that drains is not chosen."""
         await store.register(info)
         await accept(store)
-        assert (await store.assign("call-7", 1)).outcome == "none"
+        assert (await store.placement.assign("call-7", 1)).outcome == "none"
 
     async def test_pack(self, store: RedisStore) -> None:
         """To pack is to choose the fullest runner that has a slot."""
@@ -221,7 +221,7 @@ class TestAssign:
         chosen = []
         for i in range(3):
             accepted = await accept(store, f"s{i}", f"webrtc:{i}")
-            given = await store.assign(f"s{i}", accepted.epoch, placement="pack")
+            given = await store.placement.assign(f"s{i}", accepted.epoch, placement="pack")
             chosen.append(given.runner_id)
         assert chosen == ["r1", "r1", "r2"]
 
@@ -232,39 +232,41 @@ class TestAssign:
             await store.register(info)
         await store.register(RUNNER)
         await accept(store)
-        assert (await store.assign("call-7", 1)).runner_id == "r1"
+        assert (await store.placement.assign("call-7", 1)).runner_id == "r1"
 
     async def test_cold_start_again(self, store: RedisStore) -> None:
         """A cold start whose operator died is made again under its name, and under no other."""
         await accept(store)
         for _ in range(2):
-            assert (await store.assign("call-7", 1, job_name="job-1")).outcome == "assigned"
-        assert (await store.assign("call-7", 1, job_name="job-2")).outcome == "gone"
+            assert (
+                await store.placement.assign("call-7", 1, job_name="job-1")
+            ).outcome == "assigned"
+        assert (await store.placement.assign("call-7", 1, job_name="job-2")).outcome == "gone"
         await store.confirm_running(
             "call-7", 1, Holder("c", "http://127.0.0.1:3", "cold", 1, "job-1")
         )
-        assert (await store.assign("call-7", 1, job_name="job-1")).outcome == "gone"
+        assert (await store.placement.assign("call-7", 1, job_name="job-1")).outcome == "gone"
 
     async def test_silent_runner(self, store: RedisStore) -> None:
         """A runner without a recent heartbeat is not chosen."""
         await store.register(RUNNER)
-        await store._client.zadd(store.keys.runners, {"r1": 1})
+        await store.connection.client.zadd(store.keys.runners, {"r1": 1})
         await accept(store)
-        assert (await store.assign("call-7", 1)).outcome == "none"
+        assert (await store.placement.assign("call-7", 1)).outcome == "none"
 
     async def test_not_to(self, store: RedisStore) -> None:
         """A runner that has refused is not asked again."""
         await store.register(RUNNER)
         await accept(store)
-        assert (await store.assign("call-7", 1, not_to=["r1"])).outcome == "none"
+        assert (await store.placement.assign("call-7", 1, excluded=["r1"])).outcome == "none"
 
     async def test_stale(self, store: RedisStore) -> None:
         """A lower epoch than the session's assigns nothing."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
-        await store.recover("call-7", 1, "refused")
-        assert (await store.assign("call-7", 1)).outcome == "gone"
+        await store.placement.assign("call-7", 1)
+        await store.placement.recover("call-7", 1, "refused")
+        assert (await store.placement.assign("call-7", 1)).outcome == "gone"
 
 
 class TestHolder:
@@ -275,14 +277,18 @@ class TestHolder:
         assert (active["status"], active["pid"]) == ("running", 42)
         keepalive = await raw(store, store.keys.room_keepalive("webrtc:demo"))
         assert (keepalive["session_id"], keepalive["epoch"]) == ("call-7", 1)
-        assert 0 < await store._client.pttl(store.keys.room_keepalive("webrtc:demo")) <= 15_000
+        assert (
+            0
+            < await store.connection.client.pttl(store.keys.room_keepalive("webrtc:demo"))
+            <= 15_000
+        )
 
     async def test_running_needs_the_epoch(self, store: RedisStore) -> None:
         """A runner that was replaced is refused before its bot enters."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
-        await store.recover("call-7", 1, "refused")
+        await store.placement.assign("call-7", 1)
+        await store.placement.recover("call-7", 1, "refused")
         with pytest.raises(StaleEpochError):
             await store.confirm_running("call-7", 1, HOLDER)
 
@@ -290,7 +296,7 @@ class TestHolder:
         """A join that was cancelled while its runner started never gets a bot."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
+        await store.placement.assign("call-7", 1)
         assert (await store.leave(session_id="call-7")).outcome == "cancelled"
         with pytest.raises(ConflictError):
             await store.confirm_running("call-7", 1, HOLDER)
@@ -299,7 +305,7 @@ class TestHolder:
         """Another runner than the assigned one is refused."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
+        await store.placement.assign("call-7", 1)
         with pytest.raises(ConflictError):
             await store.confirm_running("call-7", 1, Holder("r9", "http://127.0.0.1:9", "warm", 1))
 
@@ -307,19 +313,19 @@ class TestHolder:
         """What would run after its deadline does not: its caller is told that it has expired."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
-        await store._client.hset(store.keys.session("call-7"), "deadline_ms", 1)
+        await store.placement.assign("call-7", 1)
+        await store.connection.client.hset(store.keys.session("call-7"), "deadline_ms", 1)
         with pytest.raises(ConflictError):
             await store.confirm_running("call-7", 1, HOLDER)
 
     async def test_a_failover_that_lost_running(self, store: RedisStore) -> None:
         """A renewal of what a failover has thrown back to starting makes it run again."""
         await run(store)
-        await store._client.hset(store.keys.session("call-7"), "state", "starting")
-        await store._client.zadd(store.keys.deadlines, {"call-7": 1})
+        await store.connection.client.hset(store.keys.session("call-7"), "state", "starting")
+        await store.connection.client.zadd(store.keys.deadlines, {"call-7": 1})
         assert await store.renew([Renewal("call-7", 1, HOLDER)]) == ["held"]
         assert (await store.session("call-7")).state == "running"
-        assert await store.expire_overdue() == []
+        assert await store.placement.expire_overdue() == []
 
     async def test_adopted(self, store: RedisStore) -> None:
         """A Redis that has lost its memory takes a session from its holder, as it was."""
@@ -330,7 +336,7 @@ class TestHolder:
         assert (record.state, record.epoch, record.attempt, record.pid) == ("running", 5, 2, 42)
         assert await store.renew([Renewal("call-7", 5, HOLDER)]) == ["held"]
         await expire_lease(store)
-        assert (await store.recover("call-7", 5)).epoch == 6
+        assert (await store.placement.recover("call-7", 5)).epoch == 6
         assert await store.adopt(told, HOLDER) == "lost"
 
     async def test_not_adopted(self, store: RedisStore) -> None:
@@ -363,7 +369,7 @@ class TestHolder:
         """A holder that was replaced ends nothing."""
         epoch = await run(store)
         await expire_lease(store)
-        await store.recover("call-7", epoch)
+        await store.placement.recover("call-7", epoch)
         assert not await store.finish("call-7", epoch, "bot_crashed")
         assert (await store.session("call-7")).state == "queued"
 
@@ -380,12 +386,12 @@ class TestHolder:
             store.keys.room_active("webrtc:demo"),
             store.keys.room_keepalive("webrtc:demo"),
         ):
-            assert not await store._client.exists(key)
+            assert not await store.connection.client.exists(key)
         for key in (store.keys.leases, store.keys.deadlines, store.keys.live):
-            assert await store._client.zcard(key) == 0
-        assert await store.queue_depth() == 0
-        assert await store._client.hget(store.keys.session("call-7"), "launch") is None
-        assert await store._client.pttl(store.keys.session("call-7")) > 0
+            assert await store.connection.client.zcard(key) == 0
+        assert await store.queue.depth() == 0
+        assert await store.connection.client.hget(store.keys.session("call-7"), "launch") is None
+        assert await store.connection.client.pttl(store.keys.session("call-7")) > 0
 
 
 class TestLeave:
@@ -399,7 +405,7 @@ class TestLeave:
         await accept(store)
         assert (await store.leave(session_id="call-7")).outcome == "cancelled"
         assert (await store.session("call-7")).reason == "cancelled"
-        assert await store.queue_depth() == 0
+        assert await store.queue.depth() == 0
 
     async def test_not_holder(self, store: RedisStore) -> None:
         """Only the holder's session id ends what is in the room."""
@@ -414,23 +420,23 @@ class TestRecover:
     async def test_held(self, store: RedisStore) -> None:
         """A lease that has not run out is nobody's to take."""
         epoch = await run(store)
-        assert (await store.recover("call-7", epoch)).outcome == "held"
+        assert (await store.placement.recover("call-7", epoch)).outcome == "held"
 
     async def test_refused_but_it_runs(self, store: RedisStore) -> None:
         """A start whose answer was lost after success is left alone: its bot is in the room."""
         epoch = await run(store)
-        assert (await store.recover("call-7", epoch, "refused")).outcome == "held"
+        assert (await store.placement.recover("call-7", epoch, "refused")).outcome == "held"
         assert (await store.session("call-7")).state == "running"
 
     async def test_unstarted(self, store: RedisStore) -> None:
         """A hand-over that was lost is made again, without counting as a death, in the same time."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
+        await store.placement.assign("call-7", 1)
         deadline = (await store.session("call-7")).deadline_ms
-        assert (await store.recover("call-7", 1, "unstarted")).outcome == "held"
+        assert (await store.placement.recover("call-7", 1, "unstarted")).outcome == "held"
         await expire_lease(store)
-        again = await store.recover("call-7", 1, "unstarted")
+        again = await store.placement.recover("call-7", 1, "unstarted")
         assert (again.outcome, again.epoch, again.attempt) == ("queued", 2, 1)
         assert (await store.session("call-7")).deadline_ms == deadline
 
@@ -439,14 +445,14 @@ class TestRecover:
         epoch = await run(store)
         for attempt in (2, 3):
             await expire_lease(store)
-            recovered = await store.recover("call-7", epoch)
+            recovered = await store.placement.recover("call-7", epoch)
             assert (recovered.outcome, recovered.attempt) == ("queued", attempt)
             assert recovered.epoch > epoch
             epoch = recovered.epoch
-            await store.assign("call-7", epoch)
+            await store.placement.assign("call-7", epoch)
             await store.confirm_running("call-7", epoch, HOLDER)
         await expire_lease(store)
-        assert (await store.recover("call-7", epoch)).reason == "runner_lost"
+        assert (await store.placement.recover("call-7", epoch)).reason == "runner_lost"
         assert (await store.session("call-7")).state == "failed"
 
     @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
@@ -454,38 +460,38 @@ class TestRecover:
         """Whatever a session is taken from its runner for: the runner's slot returns, once."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
+        await store.placement.assign("call-7", 1)
         if why == "died":
             await store.confirm_running("call-7", 1, HOLDER)
-        assert await store.free_slots() == RUNNER.capacity - 1
+        assert await store.runners.free_slots() == RUNNER.capacity - 1
         await expire_lease(store)
         for _ in range(2):
-            await store.recover("call-7", 1, why)
-            assert await store.free_slots() == RUNNER.capacity
-        assert await store._client.smembers(store.keys.runner_sessions("r1")) == set()
+            await store.placement.recover("call-7", 1, why)
+            assert await store.runners.free_slots() == RUNNER.capacity
+        assert await store.connection.client.smembers(store.keys.runner_sessions("r1")) == set()
 
     @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
     async def test_fences(self, store: RedisStore, why: RecoveryCause) -> None:
         """What is taken from a runner has a new epoch everywhere; the old holder does nothing more."""
         await store.register(RUNNER)
         await accept(store)
-        await store.assign("call-7", 1)
+        await store.placement.assign("call-7", 1)
         if why == "died":
             await store.confirm_running("call-7", 1, HOLDER)
         await expire_lease(store)
-        recovered = await store.recover("call-7", 1, why)
+        recovered = await store.placement.recover("call-7", 1, why)
         assert (recovered.outcome, recovered.epoch) == ("queued", 2)
         assert (await store.session("call-7")).epoch == 2
         active = await raw(store, store.keys.room_active("webrtc:demo"))
         assert (active["epoch"], active["status"]) == (2, "queued")
-        *_, entry = await store._client.xrange(store.keys.launches)
+        *_, entry = await store.connection.client.xrange(store.keys.launches)
         assert entry[1]["epoch"] == "2"
-        await store.assign("call-7", 2)
+        await store.placement.assign("call-7", 2)
         with pytest.raises(StaleEpochError):
             await store.confirm_running("call-7", 1, HOLDER)
         assert await store.renew([Renewal("call-7", 1, HOLDER)]) == ["lost"]
         assert not await store.finish("call-7", 1, "left")
-        assert (await store.recover("call-7", 1, why)).outcome == "gone"
+        assert (await store.placement.recover("call-7", 1, why)).outcome == "gone"
         assert (await store.session("call-7")).state == "starting"
 
     async def test_asked_to_stop(self, store: RedisStore) -> None:
@@ -493,7 +499,7 @@ class TestRecover:
         epoch = await run(store)
         await store.leave(session_id="call-7")
         await expire_lease(store)
-        await store.recover("call-7", epoch)
+        await store.placement.recover("call-7", epoch)
         record = await store.session("call-7")
         assert (record.state, record.reason) == ("ended", "left")
 
@@ -502,16 +508,16 @@ class TestRecover:
         await run(store)
         await run(store, "b", "webrtc:b")
         await expire_lease(store, "b")
-        assert [item.record.session_id for item in await store.suspects()] == ["b"]
+        assert [item.record.session_id for item in await store.placement.suspects()] == ["b"]
 
     async def test_expire(self, store: RedisStore) -> None:
         """What does not run by its deadline is expired; what runs is not."""
         await accept(store)
         await run(store, "b", "webrtc:b")
-        assert await store.expire_overdue() == []
-        await store._client.hset(store.keys.session("call-7"), "deadline_ms", 1)
-        await store._client.zadd(store.keys.deadlines, {"call-7": 1})
-        (expired,) = await store.expire_overdue()
+        assert await store.placement.expire_overdue() == []
+        await store.connection.client.hset(store.keys.session("call-7"), "deadline_ms", 1)
+        await store.connection.client.zadd(store.keys.deadlines, {"call-7": 1})
+        (expired,) = await store.placement.expire_overdue()
         assert (expired.record.state, expired.record.reason) == ("expired", "deadline")
 
 
@@ -540,7 +546,7 @@ class TestLooking:
             await accept(store, f"s{i}", f"webrtc:{i}")
         at_ms = (await store.session("s0")).created_ms
         times = {f"s{i}": at_ms - (i < 2) for i in range(9)}
-        await store._client.zadd(store.keys.sessions, times)
+        await store.connection.client.zadd(store.keys.sessions, times)
         seen, cursor = [], None
         while True:
             page, cursor = await store.sessions(limit=limit, cursor=cursor)
@@ -576,22 +582,22 @@ class TestAnEndThatWasNotWritten:
         """The end of a call counts, however late it is written, as long as nobody took the session."""
         epoch = await run(store)
         await expire_lease(store)
-        assert await store.finish("call-7", epoch, "bot_finished", by="of-the-runner")
-        assert (await store.recover("call-7", epoch)).outcome == "gone"
+        assert await store.finish("call-7", epoch, "bot_finished", token="of-the-runner")
+        assert (await store.placement.recover("call-7", epoch)).outcome == "gone"
         assert (await store.session("call-7")).reason == "bot_finished"
 
     async def test_by_the_same_token_it_is_the_same_end(self, store: RedisStore) -> None:
         """A runner that did not hear the answer asks again, and hears that it was its end."""
         epoch = await run(store)
         for _ in range(2):
-            assert await store.finish("call-7", epoch, "bot_finished", by="of-the-runner")
-        assert not await store.finish("call-7", epoch, "bot_crashed", by="of-an-operator")
+            assert await store.finish("call-7", epoch, "bot_finished", token="of-the-runner")
+        assert not await store.finish("call-7", epoch, "bot_crashed", token="of-an-operator")
         assert (await store.session("call-7")).reason == "bot_finished"
 
     async def test_it_comes_too_late(self, store: RedisStore) -> None:
         """Once the session was handed to another runner, the old one's end changes nothing."""
         epoch = await run(store)
         await expire_lease(store)
-        assert (await store.recover("call-7", epoch)).outcome == "queued"
-        assert not await store.finish("call-7", epoch, "bot_finished", by="of-the-runner")
+        assert (await store.placement.recover("call-7", epoch)).outcome == "queued"
+        assert not await store.finish("call-7", epoch, "bot_finished", token="of-the-runner")
         assert (await store.session("call-7")).state == "queued"

@@ -18,10 +18,20 @@ from cordboard.contract.errors import (
     TooManySessionsError,
 )
 from cordboard.contract.launch import Launch
-from cordboard.store import Holder, JoinLimits, RedisStore, Registration, Renewal, open_store
+from cordboard.store import (
+    Holder,
+    JoinLimits,
+    RedisStore,
+    Registration,
+    Renewal,
+    SessionStore,
+    open_store,
+)
 from cordboard.store.keys import Keys, shard_of, shard_tags
+from cordboard.store.sessions import SessionReader
 from cordboard.store.sharding.index import Claim
-from cordboard.store.sharding.slots import ENOUGH, Seen, homes, shares
+from cordboard.store.sharding.lending import SlotLending
+from cordboard.store.sharding.slots import RUNNERS_PER_SHARD, ShardLoad, home_shards, slot_shares
 from cordboard.store.sharding.store import ShardedStore
 from redis_support import Primaries, primaries, watched
 
@@ -45,9 +55,9 @@ async def plane(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
         assert isinstance(opened, ShardedStore)
         for shard in opened.shards:
             if cluster:
-                await shard._client.flushdb(target_nodes="primaries")
+                await shard.connection.client.flushdb(target_nodes="primaries")
             else:
-                await shard._client.flushdb()
+                await shard.connection.client.flushdb()
         yield opened
 
 
@@ -57,7 +67,14 @@ def room(shard: int) -> str:
     return next(name for name in names if shard_of(name, SHARDS) == shard)
 
 
-async def join(store: RedisStore, session_id: str, where: str, **over: Any) -> Any:
+def small_homes(url: str) -> ShardedStore:
+    """A store in which each shard is the home of one runner."""
+    stores = [RedisStore(url, Keys(tag)) for tag in shard_tags(SHARDS)]
+    lending = SlotLending([store.runners for store in stores], runners_per_shard=1)
+    return ShardedStore(stores, lending=lending)
+
+
+async def join(store: SessionStore, session_id: str, where: str, **over: Any) -> Any:
     return await store.accept(Launch(session_id, where, epoch=1, **over), queue_max=100)
 
 
@@ -65,7 +82,7 @@ async def run(store: ShardedStore, session_id: str, where: str) -> int:
     """Bring a session to running, by a runner that is in no pool; return its epoch."""
     accepted = await join(store, session_id, where)
     shard = store.shards[shard_of(where, SHARDS)]
-    await shard.assign(session_id, accepted.epoch, job_name="job")
+    await shard.placement.assign(session_id, accepted.epoch, job_name="job")
     await store.confirm_running(session_id, accepted.epoch, HOLDER, room=where)
     return int(accepted.epoch)
 
@@ -103,7 +120,7 @@ class TestTable:
         accepted = await join(plane, "call-7", where)
         assert (accepted.reused, accepted.epoch) == (False, 1)
         assert (await plane.session("call-7")).room_url == where
-        assert [await one.queue_depth() for one in plane.shards] == [
+        assert [await one.queue.depth() for one in plane.shards] == [
             int(number == shard) for number in range(SHARDS)
         ]
 
@@ -124,7 +141,7 @@ class TestTable:
             assert (met.session_id, met.reused) == ("holder", True)
         with pytest.raises(NotFoundError):
             await plane.session("other")
-        assert await plane._home("other").shard_of("other") is None
+        assert await plane.joins.index_of("other").find("other") is None
 
     @pytest.mark.parametrize("shard", range(SHARDS))
     async def test_live_elsewhere(self, plane: ShardedStore, shard: int) -> None:
@@ -168,7 +185,7 @@ class TestTable:
             assert all(
                 isinstance(one, SessionInUseError | StoreUnavailableError) for one in refused
             )
-            live = [await shard.live_count() for shard in plane.shards]
+            live = [await shard.placement.live_count() for shard in plane.shards]
             assert sum(live) == 1
             assert (await plane.leave(session_id="a")).outcome == "cancelled"
 
@@ -187,17 +204,15 @@ class TestClaims:
     async def test_died_after_the_claim(self, plane: ShardedStore) -> None:
         """A claim of which nothing came keeps the id from no room."""
         dead = Launch("a", room(0), epoch=1)
-        await plane._home("a").claim(dead, 0)
+        await plane.joins.index_of("a").claim(dead, 0)
         assert not (await join(plane, "a", room(1))).reused
 
     async def test_froze_after_the_claim(self, plane: ShardedStore) -> None:
         """A gateway that thaws after its id went elsewhere accepts nothing by its old claim."""
         frozen = Launch("a", room(0), epoch=1)
-        claim = await plane._home("a").claim(frozen, 0)
+        claim = await plane.joins.index_of("a").claim(frozen, 0)
         await join(plane, "a", room(1))
-        answer = await plane.shards[0].ask_accept(
-            frozen, "by", queue_max=9, counted=[], claim=claim
-        )
+        answer = await plane.joins.shards[0].accept(frozen, "by", claim, queue_max=9, limit_sets=[])
         assert answer == ["retired"]
         with pytest.raises(SessionInUseError):
             await plane.accept(frozen, queue_max=9)
@@ -205,8 +220,8 @@ class TestClaims:
     async def test_died_after_retiring(self, plane: ShardedStore) -> None:
         """A claim that was retired, and not moved, is followed by a new one."""
         where = room(0)
-        claim = await plane._home("a").claim(Launch("a", where, epoch=1), 0)
-        await plane.shards[0].retire(Launch("a", room(0), epoch=1), claim.token)
+        claim = await plane.joins.index_of("a").claim(Launch("a", where, epoch=1), 0)
+        await plane.joins.shards[0].retire(Launch("a", room(0), epoch=1), claim.token)
         assert not (await join(plane, "a", where)).reused
         assert (await plane.session("a")).room_url == where
 
@@ -218,17 +233,19 @@ class TestClaims:
             epoch = await run(plane, "a", where)
             await plane.finish("a", epoch, "left")
         target = Launch("a", room(1), epoch=1)
-        await plane._claim(target, 1, "?")
+        await plane.joins.claim(target, 1, "?")
         assert (await plane.accept(target, queue_max=9)).epoch > epoch
 
     async def test_sent_twice(self, plane: ShardedStore) -> None:
         """Each step that is sent twice answers the same."""
-        launch, home = Launch("a", room(0), epoch=1), plane._home("a")
+        launch, home = Launch("a", room(0), epoch=1), plane.joins.index_of("a")
         ours = await home.claim(launch, 0)
         again = await home.claim(launch, 0)
-        assert (again.token, again.fresh) == (ours.token, False)
+        assert (again.token, again.is_new) == (ours.token, False)
         for _ in range(2):
-            assert await plane.shards[0].retire(Launch("a", room(0), epoch=1), ours.token) == 0
+            assert (
+                await plane.joins.shards[0].retire(Launch("a", room(0), epoch=1), ours.token) == 0
+            )
             assert await home.move(launch, ours.token, Claim(1, "u", 5))
         assert not await home.move(launch, ours.token, Claim(2, "v", 5))
         assert await home.claim(launch, 1) == Claim(1, "u", 5)
@@ -237,8 +254,8 @@ class TestClaims:
         """What a failover has lost of the index, the same join writes anew."""
         where = room(2)
         await run(plane, "a", where)
-        home = plane._home("a")
-        await home._client.delete(home.keys.session_shard("a"))
+        home = plane.shards[shard_of("a", SHARDS)]
+        await home.connection.client.delete(home.keys.session_shard("a"))
         with pytest.raises(NotFoundError):
             await plane.session("a")
         assert (await join(plane, "a", where)).reused
@@ -307,11 +324,10 @@ class TestPages:
                 (one.created_ms for one in seen), reverse=True
             )
 
-    async def test_a_bounded_look(
-        self, plane: ShardedStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_bounded_look(self, plane: ShardedStore) -> None:
         """Where a shard's page ends early, what others have beyond it waits for a later page."""
-        monkeypatch.setattr("cordboard.store.sessions._PAGE_SCAN_MAX", 2)
+        for shard in plane.shards:
+            shard.reader = SessionReader(shard.connection, shard.keys, examined_max=2)
         for number in range(24):
             epoch = (await join(plane, f"s{number}", room(number % 5 % SHARDS))).epoch
             if number % 4 == 0:
@@ -337,22 +353,22 @@ class TestPages:
 class TestShares:
     def test_homes(self) -> None:
         """Few runners are at home in all shards, many in few; never in none."""
-        assert homes(3, 0, 1) == homes(3, ENOUGH, 1) == {0, 1, 2}
-        assert homes(13, 13 * ENOUGH, 12) == {12}
-        assert homes(13, 10**6, 5) == {5}
-        assert homes(4, 2 * ENOUGH, 3) == {3, 0}
+        assert home_shards(3, 0, 1) == home_shards(3, RUNNERS_PER_SHARD, 1) == {0, 1, 2}
+        assert home_shards(13, 13 * RUNNERS_PER_SHARD, 12) == {12}
+        assert home_shards(13, 10**6, 5) == {5}
+        assert home_shards(4, 2 * RUNNERS_PER_SHARD, 3) == {3, 0}
 
     def test_at_home(self) -> None:
         """Free slots stay at home, but for those that joins wait for elsewhere."""
-        seen = [Seen(1, 0), Seen(0, 2), None]
-        assert shares(8, seen, [1, 0, 0], 0, {0}) == [6, 2, 0]
-        assert shares(8, [Seen(0, 0), None, None], [8, 0, 0], 0, {1}) == [0, 0, 0]
+        seen = [ShardLoad(1, 0), ShardLoad(0, 2), None]
+        assert slot_shares(8, seen, [1, 0, 0], 0, {0}) == [6, 2, 0]
+        assert slot_shares(8, [ShardLoad(0, 0), None, None], [8, 0, 0], 0, {1}) == [0, 0, 0]
 
 
 class TestSlots:
     @staticmethod
     async def _free(plane: ShardedStore, runner: str) -> list[int]:
-        return [(await shard.pressure(runner))[0] for shard in plane.shards]
+        return [(await shard.runners.load(runner))[0] for shard in plane.shards]
 
     async def test_shared_out(self, plane: ShardedStore) -> None:
         """A runner's slots are shared out evenly; none is lost, none is there twice."""
@@ -369,10 +385,10 @@ class TestSlots:
         for number in range(7):
             accepted = await join(plane, f"s{number}", room(1))
             shard = plane.shards[1]
-            if (await shard.assign(f"s{number}", accepted.epoch)).outcome == "none":
+            if (await shard.placement.assign(f"s{number}", accepted.epoch)).outcome == "none":
                 assert await plane.needs_rebalancing("r") is (taken < 5)
                 await plane.register(runner)
-                await shard.assign(f"s{number}", accepted.epoch)
+                await shard.placement.assign(f"s{number}", accepted.epoch)
             taken += (await plane.session(f"s{number}")).state == "starting"
         assert taken == 5
         assert sum(await self._free(plane, "r")) == 0
@@ -391,7 +407,7 @@ class TestSlots:
                 sid, where = f"s{number}-{turn}", room(random.choice([0, 0, 0, 1, 2]))
                 shard = plane.shards[shard_of(where, SHARDS)]
                 epoch = (await join(plane, sid, where)).epoch
-                while (await shard.assign(sid, epoch)).outcome == "none":  # noqa: ASYNC110
+                while (await shard.placement.assign(sid, epoch)).outcome == "none":  # noqa: ASYNC110
                     await asyncio.sleep(0.002)
                 held.add(sid)
                 most = max(most, len(held))
@@ -402,7 +418,7 @@ class TestSlots:
         async def move() -> None:
             while True:
                 await plane.register(runner)
-                assert sum(plane._shares["r"]) <= capacity
+                assert sum(plane.lending.shares("r")) <= capacity
                 await asyncio.sleep(0)
 
         moving = [asyncio.create_task(move()) for _ in range(2)]
@@ -414,13 +430,12 @@ class TestSlots:
         assert await plane.register(runner) == capacity
         assert sum(await self._free(plane, "r")) == capacity
 
-    async def test_many_runners(self, plane: ShardedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_many_runners(self, plane: ShardedStore) -> None:
         """Many runners beat where they are at home alone; yet one shard's joins can have all slots."""
-        monkeypatch.setattr("cordboard.store.sharding.slots.ENOUGH", 1)
         async with contextlib.AsyncExitStack() as stack:
             runners = {
                 Registration(f"r{n}", f"http://r{n}", capacity=2): await stack.enter_async_context(
-                    open_store(plane.url, shards=SHARDS)
+                    small_homes(plane.url)
                 )
                 for n in range(6)
             }
@@ -428,12 +443,13 @@ class TestSlots:
                 for runner, store in runners.items():
                     await store.register(runner)
             for shard in plane.shards:
-                assert 0 < await shard.runners_alive(60_000) <= 6
+                assert 0 < await shard.connection.client.zcard(shard.keys.runners) <= 6
             beaten = [
-                len(await shard._client.keys(shard.keys.runner("*"))) for shard in plane.shards
+                len(await shard.connection.client.keys(shard.keys.runner("*")))
+                for shard in plane.shards
             ]
             offering = [
-                await shard._client.zcount(shard.keys.runner_free, 1, "+inf")
+                await shard.connection.client.zcount(shard.keys.runner_free, 1, "+inf")
                 for shard in plane.shards
             ]
             assert sum(beaten) <= 18
@@ -442,34 +458,36 @@ class TestSlots:
             while taken < 12:
                 sid, where = f"m{taken}", room(1)
                 epoch = (await join(plane, sid, where)).epoch
-                while (await plane.shards[1].assign(sid, epoch)).outcome == "none":
+                while (await plane.shards[1].placement.assign(sid, epoch)).outcome == "none":
                     for runner, store in runners.items():
                         if await store.needs_rebalancing(runner.runner_id):
                             await store.register(runner)
                 taken += 1
-            assert [await shard.free_slots() for shard in plane.shards] == [0, 0, 0]
+            assert [await shard.runners.free_slots() for shard in plane.shards] == [0, 0, 0]
 
     async def test_the_dead_are_forgotten(self, store: RedisStore) -> None:
         """A runner that was killed leaves nothing in the pool, though none of its slots was free."""
         await store.register(Registration("dead", "http://dead", capacity=0))
-        await store._client.zadd(store.keys.runners, {"dead": 1})  # its last beat is long ago
+        await store.connection.client.zadd(
+            store.keys.runners, {"dead": 1}
+        )  # its last beat is long ago
         await store.register(Registration("r", "http://r", capacity=1))
         for key in (store.keys.runners, store.keys.runner_free):
-            assert await store._client.zrange(key, 0, -1) == ["r"]
+            assert await store.connection.client.zrange(key, 0, -1) == ["r"]
 
     async def test_a_late_offer(self, plane: ShardedStore) -> None:
         """An offer that arrives after a later one gives no slot back that went elsewhere."""
         runner = Registration("r", "http://r", capacity=6)
         await plane.register(runner)
-        (before, _) = await plane.shards[0].pressure("r")
-        await plane.shards[0].offer(runner, turn=1)
-        assert (await plane.shards[0].pressure("r"))[0] == before
+        (before, _) = await plane.shards[0].runners.load("r")
+        await plane.shards[0].runners.register(runner, turn=1)
+        assert (await plane.shards[0].runners.load("r"))[0] == before
 
     async def test_draining(self, plane: ShardedStore) -> None:
         """A runner that drains offers nothing in any shard, and one that stops is forgotten."""
         await plane.register(Registration("r", "http://r", capacity=6))
         await plane.register(Registration("r", "http://r", capacity=6, draining=True))
-        assert [await shard.free_slots() for shard in plane.shards] == [0] * SHARDS
+        assert [await shard.runners.free_slots() for shard in plane.shards] == [0] * SHARDS
         await plane.unregister("r")
 
 
@@ -504,14 +522,14 @@ class TestUrls:
 
 async def test_one_shard_on_a_cluster(three: Primaries) -> None:
     """A cluster serves a plane of one shard, too."""
-    async with open_store(three.url) as store:
+    async with RedisStore(three.url) as store:
         await store.ping()
         where = f"webrtc:{next(_numbers)}"
         await store.register(Registration("r", "http://r", capacity=1))
         epoch = (await join(store, "one", where)).epoch
-        assert (await store.assign("one", epoch)).outcome == "assigned"
-        assert await store.leased_count() == 1
-        assert await store.suspects() == []
+        assert (await store.placement.assign("one", epoch)).outcome == "assigned"
+        assert await store.placement.leased_count() == 1
+        assert await store.placement.suspects() == []
         await store.finish("one", epoch, "left")
         await store.unregister("r")
 
@@ -519,9 +537,9 @@ async def test_one_shard_on_a_cluster(three: Primaries) -> None:
 async def test_behind_a_sentinel() -> None:
     """After the master's death the promoted replica serves; a repeated join is the same session."""
     with watched() as redis:
-        async with open_store(redis.url) as store:
+        async with RedisStore(redis.url) as store:
             first = await join(store, "a", "webrtc:s")
-            await store._client.execute_command("WAIT", 1, 2000)
+            await store.connection.client.execute_command("WAIT", 1, 2000)
             redis.master.signal(9)  # type: ignore[arg-type]
             with pytest.raises(StoreUnavailableError):
                 await join(store, "a", "webrtc:s")
@@ -541,8 +559,11 @@ async def test_what_the_server_can_do(plane: ShardedStore) -> None:
     await plane.check_writable()
     assert await plane.eviction_policy() is None
     for shard in plane.shards:
-        assert (await shard._info("memory"))["maxmemory_policy"] == "noeviction"
-        assert await shard.tidy() == 0
+        memory = await shard.connection.client.execute_command(
+            "INFO", "memory", **await shard.connection.target()
+        )
+        assert memory["maxmemory_policy"] == "noeviction"
+        assert await shard.placement.remove_old_records() == 0
     assert await plane.warm_slots() == 0
     await plane.register(Registration("r1", "http://r1", capacity=7))
     assert await plane.warm_slots() == 7

@@ -10,7 +10,7 @@ import pytest
 
 from cordboard.contract.errors import NotReadyError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.store import SharedSettings, open_store
+from cordboard.store import RedisStore, SharedSettings, open_store
 from cordboard.store.shared_settings import SettingsMismatchError
 from plane_support import Processes, ready
 from redis_support import primaries
@@ -32,13 +32,21 @@ sys.exit(main())
 async def url(redis_url: str) -> str:
     """A database that no other plane uses."""
     found = f"{redis_url.removesuffix('/0')}/8"
-    async with open_store(found) as store:
-        await store._client.flushdb()
+    async with RedisStore(found) as store:
+        await store.connection.client.flushdb()
     return found
 
 
 def part(url: str, name: str = "gateway", shards: int = 1, lease_s: float = 15) -> SharedSettings:
     return SharedSettings(url, name, shards=shards, lease_s=lease_s)
+
+
+def is_ready(settings: SharedSettings) -> bool:
+    try:
+        settings.check()
+    except NotReadyError:
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager
@@ -65,10 +73,10 @@ class TestStart:
     @pytest.mark.parametrize(
         ("over", "words"),
         [
-            ({"shards": 3}, "CORDBOARD_SHARDS is 3 here, and 1 for the parts that run (gateway "),
+            ({"shards": 3}, "CORDBOARD_SHARDS is 3 here, but 1 in the running processes (gateway "),
             (
                 {"lease_s": 6},
-                "CORDBOARD_LEASE_S is 6 here, and 15 for the parts that run (gateway ",
+                "CORDBOARD_LEASE_S is 6 here, but 15 in the running processes (gateway ",
             ),
         ],
     )
@@ -96,15 +104,15 @@ class TestStart:
         async with part(url, "operator") as late:
             with pytest.raises(NotReadyError):
                 late.check()
-            await until(lambda: late._problem is None)
-        await dead.close()
+            await until(lambda: is_ready(late))
+        await dead.leave()
 
     async def test_sessions_that_live(self, url: str) -> None:
         """Shards are not changed while a session lives: it would never end."""
         async with running(url, shards=2), open_store(url, shards=2) as store:
             await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
         changed = part(url)
-        with pytest.raises(SettingsMismatchError, match="1 sessions of that plane have not ended"):
+        with pytest.raises(SettingsMismatchError, match="1 of their sessions have not ended"):
             await changed.reach()
         async with open_store(url, shards=2) as store:
             await store.leave(session_id="a")
@@ -142,20 +150,20 @@ async def test_waits_for_the_others_to_end(url: str) -> None:
 
 async def test_redis_forgets(url: str) -> None:
     """What a Redis has forgotten, whoever runs writes anew; who then differs takes no work."""
-    async with running(url, lease_s=0.6) as first, open_store(url) as store:
-        await store._client.flushdb()
+    async with running(url, lease_s=0.6) as first, RedisStore(url) as store:
+        await store.connection.client.flushdb()
         async with running(url, "runner", lease_s=5):
-            await until(lambda: first._problem is not None)
-            with pytest.raises(NotReadyError, match=r"CORDBOARD_LEASE_S is 0\.6 here, and 5"):
+            await until(lambda: not is_ready(first))
+            with pytest.raises(NotReadyError, match=r"CORDBOARD_LEASE_S is 0\.6 here, but 5"):
                 first.check()
-        await until(lambda: first._problem is None)
+        await until(lambda: is_ready(first))
 
 
 async def test_on_a_cluster() -> None:
     """On a cluster parts with other numbers of shards meet, too."""
     with primaries() as three:
         async with running(three.url, shards=3), part(three.url, "runner") as late:
-            with pytest.raises(NotReadyError, match="CORDBOARD_SHARDS is 1 here, and 3"):
+            with pytest.raises(NotReadyError, match="CORDBOARD_SHARDS is 1 here, but 3"):
                 late.check()
 
 
@@ -169,7 +177,7 @@ async def test_by_its_command(url: str, tmp_path: Path) -> None:
         status = await asyncio.to_thread(operator.ended, 40)
         said = "\n".join(operator.other)
         assert status == 2, said
-        assert "CORDBOARD_LEASE_S is 7 here, and 15 for the parts that run (gateway " in said
-        assert any(r["message"].startswith("Other parts run by") for r in operator.records)
+        assert "CORDBOARD_LEASE_S is 7 here, but 15 in the running processes (gateway " in said
+        assert any(r["message"].startswith("Other processes run with") for r in operator.records)
     finally:
         processes.stop()

@@ -153,7 +153,7 @@ class Parts:
     async def _run_live(self, store: RedisStore) -> None:
         await store.accept(Launch(session_id="live", room_url="webrtc:live", epoch=1), queue_max=9)
         await store.register(Registration("r1", "http://127.0.0.1:9", capacity=9))
-        await store.assign("live", 1)
+        await store.placement.assign("live", 1)
         await store.confirm_running("live", 1, Holder("r1", "http://127.0.0.1:9", "warm", 42))
 
     def ask(self, part: str, *words: Any) -> tuple[int, str, bytes]:

@@ -64,7 +64,7 @@ async def test_gateway_at_a_foreign_runner(store: RedisStore, stand_in: StandIn)
     async with served(make("gateway", store)) as url, aiohttp.ClientSession(url) as asking:
         await store.accept(Launch(session_id="a", room_url="webrtc:r", epoch=1), queue_max=9)
         await store.register(Registration("r1", stand_in.url, capacity=9))
-        await store.assign("a", 1)
+        await store.placement.assign("a", 1)
         await store.confirm_running("a", 1, Holder("r1", stand_in.url, "warm", 42))
         for method in ("POST", "PATCH"):
             await asking.request(method, "/sessions/a/offer", json={}, headers=headers)

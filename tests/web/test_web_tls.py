@@ -23,7 +23,7 @@ from cordboard.launchers.process import ProcessLauncher
 from cordboard.operator.plan import Sign
 from cordboard.operator.runner_client import SessionRunners
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, open_store
+from cordboard.store import RedisStore
 from cordboard.up.supervisor import Options, Supervisor
 from cordboard.web import tls
 from cordboard.web.http_client import HttpClient, open_connections
@@ -110,8 +110,8 @@ async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[tuple[Processes
     ours = authority(tmp_path / "ours")
     processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/9")
     processes.over["CORDBOARD_TLS_CA"] = ours.ca
-    async with open_store(processes.redis_url) as store:
-        await store._client.flushdb()
+    async with RedisStore(processes.redis_url) as store:
+        await store.connection.client.flushdb()
     try:
         yield processes, ours
     finally:

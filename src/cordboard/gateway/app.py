@@ -16,7 +16,7 @@ from cordboard.gateway.services import LEAVE_TIMEOUT_S, GatewayServices
 from cordboard.gateway.session_events import StreamCounter
 from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, SharedSettings
+from cordboard.store import SessionStore, SharedSettings
 from cordboard.web import health, problems, protection, settings_check
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
@@ -34,7 +34,7 @@ Errors are `application/problem+json` (RFC 9457).
 
 def create_app(
     settings: Settings,
-    store: RedisStore,
+    store: SessionStore,
     *,
     local: bool = True,
     leave_timeout_s: float = LEAVE_TIMEOUT_S,
@@ -70,7 +70,7 @@ def create_app(
 
 
 def _lifespan(
-    settings: Settings, store: RedisStore, shared_settings: SharedSettings, leave_timeout_s: float
+    settings: Settings, store: SessionStore, shared_settings: SharedSettings, leave_timeout_s: float
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

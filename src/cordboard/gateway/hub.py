@@ -9,7 +9,7 @@ from typing import Final
 
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.emit import get_logger
-from cordboard.store import Outage, RedisStore, StateChange
+from cordboard.store import Outage, RedisStore, SessionStore, StateChange
 
 RECONNECT_S: Final = 0.5
 DRAIN_S: Final = 10.0
@@ -33,7 +33,7 @@ class Hub:
         closes_at: When waits must end, by the clock of the event loop; infinite until `drain`.
     """
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: SessionStore) -> None:
         self._store = store
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
         self.closes_at = math.inf

@@ -10,7 +10,7 @@ from cordboard.gateway.relay import Relay
 from cordboard.gateway.session_events import StreamCounter
 from cordboard.gateway.session_limits import SessionLimits
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, SharedSettings
+from cordboard.store import SessionStore, SharedSettings
 
 LEAVE_TIMEOUT_S: Final = 10.0
 """How long a leave waits until its bot is gone, and a join until the room's last bot is. The interface waits
@@ -33,7 +33,7 @@ class GatewayServices:
     """
 
     settings: Settings
-    store: RedisStore
+    store: SessionStore
     hub: Hub
     relay: Relay
     shared_settings: SharedSettings

@@ -11,7 +11,7 @@ from cordboard.contract.state import TERMINAL
 from cordboard.gateway.hub import Hub
 from cordboard.gateway.schemas import rfc3339
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, SessionRecord, StateChange
+from cordboard.store import SessionRecord, SessionStore, StateChange
 from cordboard.web.rate_limits import TooManyRequestsError
 
 # Shorter than the idle timeout of common proxies and load balancers, which is 30 s to 60 s.
@@ -53,7 +53,7 @@ class StreamCounter:
 
 
 async def state_events(
-    hub: Hub, store: RedisStore, session_id: str, room: str
+    hub: Hub, store: SessionStore, session_id: str, room: str
 ) -> AsyncIterator[bytes]:
     """Yield a session's state as server-sent events, until it is final or the gateway stops.
 

@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from cordboard.settings import Settings
-from cordboard.store import JoinLimits, RedisStore
+from cordboard.store import JoinLimits, SessionStore
 
 ADDRESS_HEADER: Final = "X-Client-Address"
 # Age of the known number of slots. One read a second is nothing to Redis, however many joins arrive; a
@@ -30,7 +30,7 @@ class SessionLimits:
         store: The session store, which knows the number of slots.
     """
 
-    def __init__(self, settings: Settings, store: RedisStore) -> None:
+    def __init__(self, settings: Settings, store: SessionStore) -> None:
         self._settings = settings
         self._store = store
         self._slots = 0

@@ -23,7 +23,7 @@ from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import SessionRunners
 from cordboard.operator.transfer import launcher_suffix
 from cordboard.settings import Settings
-from cordboard.store import RedisStore
+from cordboard.store import SessionStore
 from cordboard.web import health, problems, protection, settings_check
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
@@ -45,7 +45,7 @@ class Operator:
     """
 
     settings: Settings
-    store: RedisStore
+    store: SessionStore
     launcher: Launcher | None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -95,7 +95,7 @@ class Operator:
 
 
 def create_app(
-    settings: Settings, store: RedisStore, launcher: Launcher | None, *, local: bool = True
+    settings: Settings, store: SessionStore, launcher: Launcher | None, *, local: bool = True
 ) -> FastAPI:
     """Return the operator's application; its loops run as long as the application does.
 

@@ -131,7 +131,7 @@ class WarmHandOver:
             result = await self.runners.start(self.assignment.runner_url, self.launch)
             faults.point("operator.start.after")
             if result.outcome is StartOutcome.STARTED or await self._runs_anyway(result):
-                await self.store.acknowledge(self.entry_id)
+                await self.store.queue.acknowledge(self.entry_id)
                 metrics.assignments.labels("warm").inc()
                 log.info("Session handed over", event="launch.assigned", runner=runner_id)
         return True
@@ -188,13 +188,13 @@ class ColdHandOver:
             return False
         # Redis knows the name before the start: whoever finds the session later can ask about it.
         name = self.launcher.job_name(self.launch)
-        assignment = await self.store.assign(
+        assignment = await self.store.placement.assign(
             self.launch.session_id, self.launch.epoch, job_name=name
         )
         if assignment.outcome == "assigned":
             metrics.stages.labels("queued").observe(assignment.queued_ms / 1000)
             await self._launch(name)
-        await self.store.acknowledge(self.entry_id)
+        await self.store.queue.acknowledge(self.entry_id)
         return True
 
     async def _launch(self, name: str) -> None:
@@ -220,7 +220,7 @@ async def queue_again(store: RedisStore, launch: Launch) -> str:
         store: The session's shard.
         launch: The session, with the epoch of the failed hand-over.
     """
-    recovery = await store.recover(launch.session_id, launch.epoch, "refused")
+    recovery = await store.placement.recover(launch.session_id, launch.epoch, "refused")
     if recovery.outcome == "failed":
         log.error("Session ended", event="session.ended", state="failed", reason=recovery.reason)
     return recovery.outcome

@@ -120,8 +120,8 @@ class Loop:
         if self._busy:
             await asyncio.wait(self._busy, timeout=DRAIN_S)
         with contextlib.suppress(StoreUnavailableError):
-            await self.store.release_entries(self.consumer, list(self._waiting))
-            await self.store.remove_consumer(self.consumer)
+            await self.store.queue.release(self.consumer, list(self._waiting))
+            await self.store.queue.remove_consumer(self.consumer)
 
     async def _repeat(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         pause_s = PAUSE_MIN_S
@@ -143,7 +143,7 @@ class Loop:
         if count <= 0:
             await asyncio.sleep(self.times.retry_s)
             return
-        for entry in await self.store.read_entries(
+        for entry in await self.store.queue.read(
             self.consumer, count=count, block_ms=self.times.read_block_ms
         ):
             self._add(entry)
@@ -218,18 +218,18 @@ class Loop:
         """Give signs of life for the entries of this operator, and take over abandoned ones."""
         await asyncio.sleep(self.times.hold_s)
         if self.placer.launcher is not None:  # other operators may transfer joins to this one
-            await self.store.announce(self.consumer)
+            await self.store.queue.announce(self.consumer)
         await self._transfer()
         held = [*self._waiting, *(entry.entry_id for entry in self._busy.values())]
-        await self.store.hold_entries(self.consumer, held)
-        for entry in await self.store.claim_abandoned(
+        await self.store.queue.hold(self.consumer, held)
+        for entry in await self.store.queue.claim_abandoned(
             self.consumer, idle_ms=self.times.abandoned_ms, count=READ_COUNT
         ):
             if self.transfers.is_recent(entry):
-                await self.store.release_entries(self.consumer, [entry.entry_id])
+                await self.store.queue.release(self.consumer, [entry.entry_id])
             else:
                 self._add(entry)
-        await self.store.remove_dead_consumers(CONSUMER_KEPT_MS)
+        await self.store.queue.remove_dead_consumers(CONSUMER_KEPT_MS)
 
     async def _transfer(self) -> None:
         """Transfer the joins that this operator cannot start to operators that can."""
@@ -237,10 +237,10 @@ class Loop:
             stuck = self.transfers.stuck(self._waiting.values())
             if not stuck:
                 return
-            consumers = await self.store.active_consumers(self.times.abandoned_ms)
+            consumers = await self.store.queue.active_consumers(self.times.abandoned_ms)
             others = set(consumers) - {self.consumer}
             entry_ids = [entry.entry_id for entry in self.transfers.transferable(stuck, others)]
-            await self.store.release_entries(self.consumer, entry_ids)
+            await self.store.queue.release(self.consumer, entry_ids)
             for entry_id in entry_ids:
                 del self._waiting[entry_id]
 

@@ -61,14 +61,14 @@ class Placer:
             await self._set_aside(entry)
             return NothingToDo()
         with bound_context(context_of(launch)):
-            assignment = await self.store.assign(
+            assignment = await self.store.placement.assign(
                 launch.session_id,
                 launch.epoch,
                 placement=self.placement,
-                not_to=self._refusing.ids(),
+                excluded=self._refusing.ids(),
             )
             if assignment.outcome == "gone" and not self._may_be_unfinished(assignment):
-                await self.store.acknowledge(entry.entry_id)
+                await self.store.queue.acknowledge(entry.entry_id)
                 return NothingToDo()
             if assignment.outcome == "assigned":
                 metrics.stages.labels("queued").observe(assignment.queued_ms / 1000)
@@ -92,7 +92,7 @@ class Placer:
     async def _set_aside(self, entry: QueueEntry) -> None:
         """Move an unreadable entry to the dead letters, and end the session that it names, if any."""
         log.error("An entry of the queue is unreadable", entry=entry.entry_id, why=entry.problem)
-        await self.store.dead_letter(entry)
+        await self.store.queue.dead_letter(entry)
         session_id, epoch = entry.fields.get("session_id", ""), entry.fields.get("epoch", "")
         if not session_id or not epoch.isdigit():
             return

@@ -26,8 +26,7 @@ from cordboard.operator.plan import (
     is_crowd,
 )
 from cordboard.operator.runner_client import HolderStatus, SessionRunners
-from cordboard.store import ExpiredSession, RedisStore, SessionRecord, Suspect
-from cordboard.store.queue import RecoveryCause
+from cordboard.store import ExpiredSession, RecoveryCause, RedisStore, SessionRecord, Suspect
 
 BATCH: Final = 500
 """Sessions that one command reads. It bounds the time for which one command keeps Redis busy."""
@@ -74,16 +73,16 @@ class Sweeper:
         Raises:
             StoreUnavailableError: Redis does not answer.
         """
-        for expired in await self.store.expire_overdue(BATCH):
+        for expired in await self.store.placement.expire_overdue(BATCH):
             await self._end_expired(expired)
-        await self.store.tidy()
-        suspect_count = await self.store.suspect_count()
+        await self.store.placement.remove_old_records()
+        suspect_count = await self.store.placement.suspect_count()
         await self._check_suspects(suspect_count)
         self.figures[self.store.keys.tag] = metrics.ShardFigures(
-            await self.store.queue_depth(),
+            await self.store.queue.depth(),
             await self.store.oldest_wait_s(),
-            await self.store.live_count(),
-            await self.store.free_slots(),
+            await self.store.placement.live_count(),
+            await self.store.runners.free_slots(),
             suspect_count,
         )
         metrics.set_gauges(self.figures.values())
@@ -109,7 +108,7 @@ class Sweeper:
             return await self._recover(record, "died") != "held"
 
     async def _check_suspects(self, suspect_count: int) -> None:
-        leased = await self.store.leased_count()
+        leased = await self.store.placement.leased_count()
         if self._is_waiting_for_crowd(suspect_count, leased):
             return
         suspects = await self._suspects() if suspect_count else []
@@ -138,7 +137,7 @@ class Sweeper:
 
     async def _suspects(self) -> list[Suspect]:
         suspects: list[Suspect] = []
-        while page := await self.store.suspects(BATCH, len(suspects)):
+        while page := await self.store.placement.suspects(BATCH, len(suspects)):
             suspects += page
             if len(page) < BATCH:
                 break
@@ -226,7 +225,7 @@ class Sweeper:
         self, record: SessionRecord, cause: RecoveryCause, finding: Finding | None = None
     ) -> str:
         """Queue a session again; return what Redis decided."""
-        recovery = await self.store.recover(record.session_id, record.epoch, cause)
+        recovery = await self.store.placement.recover(record.session_id, record.epoch, cause)
         metrics.recoveries.labels(recovery.outcome).inc()
         # Logged after Redis has decided: each sweep tries again while Redis accepts no writes, and so does
         # each operator, but one of them gets this outcome.

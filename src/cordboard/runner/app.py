@@ -35,8 +35,7 @@ from cordboard.runner.bot_session import BotSession
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 from cordboard.settings import Settings
-from cordboard.store import JoinLimits, RedisStore, Registration
-from cordboard.store.limits import UNLIMITED
+from cordboard.store import UNLIMITED, JoinLimits, Registration, SessionStore
 from cordboard.web import auth, health, problems, protection, settings_check
 from cordboard.web.strict_body import StrictBody
 
@@ -122,7 +121,7 @@ class Runner:
         limits: The limits of a session that is started here without a gateway.
     """
 
-    store: RedisStore
+    store: SessionStore
     registry: Registry
     heartbeat: Heartbeat
     grace_s: float

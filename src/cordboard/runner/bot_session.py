@@ -26,7 +26,7 @@ from cordboard.runner.lease_guard import LeasePage, steady
 from cordboard.runner.output_capture import OutputCapture
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.session_end import write_end
-from cordboard.store import Holder, RedisStore
+from cordboard.store import Holder, SessionStore
 
 CANCEL_GRACE_S: Final = 5.0
 TERM_GRACE_S: Final = 2.0
@@ -45,7 +45,7 @@ Status = Literal["starting", "running", "stopping", "ended"]
 class Host:
     """What a session needs of its runner."""
 
-    store: RedisStore
+    store: SessionStore
     fork_server: ForkServer
     runner_id: str
     url: str

@@ -14,7 +14,7 @@ from cordboard.runner import metrics
 from cordboard.runner.bot_session import BotSession
 from cordboard.runner.lease_guard import steady
 from cordboard.runner.registry import Registry
-from cordboard.store import Outage, RedisStore, Registration, Renewal
+from cordboard.store import Outage, Registration, Renewal, SessionStore
 
 RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short
 WATCH_S: Final = 0.5
@@ -33,7 +33,7 @@ class Heartbeat:
         registered: Set once the store has heard of this runner.
     """
 
-    store: RedisStore
+    store: SessionStore
     registry: Registry
     bots: tuple[str, ...]
     registered: asyncio.Event = field(default_factory=asyncio.Event)

@@ -8,7 +8,7 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.state import REASONS
 from cordboard.emit import get_logger
 from cordboard.runner import metrics
-from cordboard.store import RedisStore, new_token
+from cordboard.store import SessionStore, new_token
 
 RETRY_S: Final = 1.0
 KEPT_S: Final = 86_400.0  # as long as the store keeps the record of an ended session
@@ -17,7 +17,7 @@ log = get_logger("session")
 
 
 async def write_end(
-    store: RedisStore, launch: Launch, reason: str | None, detail: str | None, began_at: float
+    store: SessionStore, launch: Launch, reason: str | None, detail: str | None, began_at: float
 ) -> None:
     """Write an end, and log it if this runner wrote it; retry for as long as a record is kept.
 
@@ -32,11 +32,11 @@ async def write_end(
         began_at: When it began, by ``time.monotonic``.
     """
     known = reason if reason in REASONS else "bot_crashed"
-    by, told, give_up_at = new_token(), False, time.monotonic() + KEPT_S
+    token, told, give_up_at = new_token(), False, time.monotonic() + KEPT_S
     while time.monotonic() < give_up_at:
         try:
             ours = await store.finish(
-                launch.session_id, launch.epoch, known, detail, by=by, room=launch.room_url
+                launch.session_id, launch.epoch, known, detail, token=token, room=launch.room_url
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it may pass
             if not told:

@@ -1,9 +1,12 @@
-"""Redis: the only room that speaks it. One Lua script per decision, one method per script."""
+"""The session plane in Redis; no other room uses Redis. Each decision is one Lua script."""
 
-from cordboard.store.client import RedisStore, open_store
-from cordboard.store.connection import new_token
-from cordboard.store.limits import JoinLimits
+from cordboard.store.errors import mapped_errors
+from cordboard.store.factory import open_store
+from cordboard.store.limits import UNLIMITED, JoinLimits
 from cordboard.store.outage import Outage
+from cordboard.store.placement import Placement
+from cordboard.store.protocol import SessionStore
+from cordboard.store.queue import LaunchQueue
 from cordboard.store.records import (
     AcceptedJoin,
     Assignment,
@@ -11,6 +14,7 @@ from cordboard.store.records import (
     Holder,
     LeaveOutcome,
     QueueEntry,
+    RecoveryCause,
     RecoveryOutcome,
     Registration,
     Renewal,
@@ -18,25 +22,33 @@ from cordboard.store.records import (
     StateChange,
     Suspect,
 )
+from cordboard.store.redis_store import RedisStore
+from cordboard.store.scripts import new_token
 from cordboard.store.shared_settings import SharedSettings
 
 __all__ = [
+    "UNLIMITED",
     "AcceptedJoin",
     "Assignment",
     "ExpiredSession",
     "Holder",
     "JoinLimits",
+    "LaunchQueue",
     "LeaveOutcome",
     "Outage",
+    "Placement",
     "QueueEntry",
+    "RecoveryCause",
     "RecoveryOutcome",
     "RedisStore",
     "Registration",
     "Renewal",
     "SessionRecord",
+    "SessionStore",
     "SharedSettings",
     "StateChange",
     "Suspect",
+    "mapped_errors",
     "new_token",
     "open_store",
 ]

@@ -1,8 +1,8 @@
-"""Redis is unreachable or refuses: its client's errors become those of the store.
+"""The errors of redis-py as errors of the store.
 
-A server that lives may refuse all the same: it is full, fails over, lacks replicas, cannot save, or
-does not permit it. Its word for that stands at the beginning of an error, inside the error of a
-script, or behind what the client puts before the errors of a pipeline.
+A server that answers may still refuse: it is full, fails over, lacks replicas, cannot save, or does not
+permit the command. The code of the refusal (``OOM``, ``READONLY``, ...) stands at the beginning of the error,
+inside the error of a script, or behind the text that redis-py puts before the errors of a pipeline.
 """
 
 import re
@@ -24,37 +24,38 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-)
-from redis.exceptions import (
-    TimeoutError as RedisTimeoutError,
-)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
 from cordboard.contract.urls import redacted_url
 
 RETRY_AFTER_S: Final = 2
 
-# What uvloop says of a connection that was closed meanwhile; asyncio's own loop raises an OSError.
+# The message of the RuntimeError with which uvloop reports that the connection was closed meanwhile. The
+# event loop of asyncio raises an OSError.
 _CLOSED: Final = "the handler is closed"
 
-# The client takes these words away, and names them by a class.
+# redis-py removes the code of these errors and raises a class for it.
 _REFUSALS: Final = (OutOfMemoryError, TryAgainError)
-# What our own commands may be wrong about, or our callers deal with; every other word is a refusal.
-_OURS: Final = frozenset(
+# Codes of faulty commands, and of errors that the store handles. Every other code is a refusal.
+_COMMAND_ERRORS: Final = frozenset(
     {"ERR", "WRONGTYPE", "NOSCRIPT", "NOGROUP", "BUSYGROUP", "BUSYKEY", "EXECABORT", "CROSSSLOT"}
 )
-_OF_PIPELINE: Final = re.compile(
+_PIPELINE_PREFIX: Final = re.compile(
     r"Command # \d+ .*? of pipeline caused error: (?:\(['\"])?", re.DOTALL
 )
-_WORD: Final = re.compile(r"(?:^-?|[\s'\":]-)([A-Z]{2}[A-Z_]*)\b")
+_CODE: Final = re.compile(r"(?:^-?|[\s'\":]-)([A-Z]{2}[A-Z_]*)\b")
 _NOT_PERMITTED: Final = ("NOPERM", "user executing the script can't")  # the latter: Redis 6.2
 
 
 @contextmanager
 def mapped_errors(url: str) -> Iterator[None]:
-    """Turn errors of a Redis that is unreachable or refuses into ``StoreUnavailableError``."""
+    """Raise the errors of redis-py as ``StoreUnavailableError``, for the length of a block.
+
+    Args:
+        url: The URL of Redis, for the message.
+    """
     try:
         yield
     except AuthenticationError as error:
@@ -64,21 +65,21 @@ def mapped_errors(url: str) -> Iterator[None]:
             retry_after_s=RETRY_AFTER_S,
         ) from error
     except (ReadOnlyError, ClusterError, MovedError) as error:  # before ResponseError, their base
-        raise _away(url, error) from error
+        raise _unreachable(url, error) from error
     except ResponseError as error:
-        found = refusal(url, error)
-        if found is None:
+        refused = refusal(url, error)
+        if refused is None:
             raise
-        raise found from error
+        raise refused from error
     except (
         RedisConnectionError,
         RedisTimeoutError,
         BusyLoadingError,
-        InvalidResponse,  # something else listens there
+        InvalidResponse,  # another kind of server listens there
         RedisClusterException,
         OSError,
     ) as error:
-        raise _away(url, error) from error
+        raise _unreachable(url, error) from error
     except RuntimeError as error:
         if not str(error).endswith(_CLOSED):
             raise
@@ -88,15 +89,20 @@ def mapped_errors(url: str) -> Iterator[None]:
 
 
 def refusal(url: str, error: ResponseError) -> StoreUnavailableError | None:
-    """Return our error where a server refuses; None where the command itself is wrong."""
+    """Return the error for a refusal of the server, or None if the command itself is faulty.
+
+    Args:
+        url: The URL of Redis, for the message.
+        error: The error of redis-py.
+    """
     if is_forbidden(error):
         return StoreForbiddenError(
-            f"Redis at {redacted_url(url)} does not permit it: {_cause(error)}.",
-            hint="Give its user the rights in docs/operations.md; `cordboard doctor` names those that are missing.",
+            f"Redis at {redacted_url(url)} does not permit the command: {_cause(error)}.",
+            hint="Grant its user the permissions in docs/operations.md; `cordboard doctor` lists the missing ones.",
             retry_after_s=RETRY_AFTER_S,
         )
-    found = set(_WORD.findall(_words(error)))
-    if not isinstance(error, _REFUSALS) and found <= _OURS:
+    codes = set(_CODE.findall(_message(error)))
+    if not isinstance(error, _REFUSALS) and codes <= _COMMAND_ERRORS:
         return None
     return StoreUnavailableError(
         f"Redis at {redacted_url(url)} accepts no writes: {_cause(error)}.",
@@ -106,23 +112,23 @@ def refusal(url: str, error: ResponseError) -> StoreUnavailableError | None:
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Return whether the server's user may not do what was asked for."""
+    """Return whether ``error`` means that the user lacks a permission."""
     return isinstance(error, NoPermissionError) or (
-        isinstance(error, ResponseError) and any(word in str(error) for word in _NOT_PERMITTED)
+        isinstance(error, ResponseError) and any(text in str(error) for text in _NOT_PERMITTED)
     )
 
 
 def is_missing_group(error: BaseException) -> bool:
-    """Return whether a stream or its consumer group does not exist (yet, or any more)."""
+    """Return whether ``error`` means that a stream or its consumer group does not exist."""
     return isinstance(error, ResponseError) and "NOGROUP" in str(error)
 
 
 def is_existing_group(error: BaseException) -> bool:
-    """Return whether a consumer group could not be made because it is there."""
+    """Return whether ``error`` means that a consumer group exists already."""
     return isinstance(error, ResponseError) and "BUSYGROUP" in str(error)
 
 
-def _away(url: str, error: BaseException) -> StoreUnavailableError:
+def _unreachable(url: str, error: BaseException) -> StoreUnavailableError:
     return StoreUnavailableError(
         f"Redis at {redacted_url(url)} does not answer: {_cause(error)}.",
         hint="Check that it runs and that REDIS_URL is right.",
@@ -130,14 +136,14 @@ def _away(url: str, error: BaseException) -> StoreUnavailableError:
     )
 
 
-def _words(error: BaseException) -> str:
-    """Return what the server said: a pipeline's error repeats the command, with all its values."""
+def _message(error: BaseException) -> str:
+    """Return the message of the server, without the command that redis-py repeats for a pipeline."""
     text = str(error)
-    found = _OF_PIPELINE.match(text)
-    return text[found.end() :].rstrip("',)\"") if found else text
+    prefix = _PIPELINE_PREFIX.match(text)
+    return text[prefix.end() :].rstrip("',)\"") if prefix else text
 
 
 def _cause(error: BaseException) -> str:
-    if isinstance(error, MasterNotFoundError):  # what follows is a client of each sentinel, in full
+    if isinstance(error, MasterNotFoundError):  # the rest is the repr of a client of each sentinel
         return str(error).partition(" : ")[0]
-    return " ".join(_words(error).split()).rstrip(".") or type(error).__name__
+    return " ".join(_message(error).split()).rstrip(".") or type(error).__name__

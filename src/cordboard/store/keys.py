@@ -1,7 +1,7 @@
-"""Every key name, and every period with its unit in its name.
+"""The names of all Redis keys, and how long each is kept. docs/contract/redis.md describes the values.
 
-All keys that one decision touches carry the hash tag of their shard, so that the scripts run on a
-Cluster too. The scripts get these names from ``lua_names``: none is spelt twice.
+All keys of one decision have the hash tag of their shard, so that the scripts run in a cluster too. The
+scripts get the names from ``lua_tables``, so that each is spelled once.
 """
 
 import functools
@@ -18,20 +18,20 @@ from cordboard.contract.lease import LEASE_S
 from cordboard.contract.state import RECOVERIES_MAX
 
 GROUP: Final = "operators"
-PLANE: Final = "plane"  # the tag of what stands beside the shards
+PLANE: Final = "plane"  # the hash tag of the keys that all shards of a plane share
 
-RECORD_KEPT_S: Final = 24 * 3600  # after the end: long enough to look into yesterday's call
-UNTIDY_S: Final = 3600  # beyond that a record goes by itself where no operator removes it
-EPOCH_KEPT_S: Final = 7 * 24 * 3600  # far longer than any holder could go on without a renewal
-SETTINGS_KEPT_S: Final = EPOCH_KEPT_S  # after the last part: beyond any session that it left
-RUNNER_KEPT_S: Final = 3600
-SLOTS_KEPT_S: Final = 72 * 3600  # which sessions a runner has, after its last heartbeat
-CLAIM_KEPT_S: Final = 24 * 3600  # beyond the record of its session, which it has to outlive
-RETIRED_KEPT_S: Final = 24 * 3600  # far longer than an accept can be on its way
+RECORD_KEPT_S: Final = 24 * 3600  # after the end: long enough to examine a call of yesterday
+UNTIDY_S: Final = 3600  # after that a record expires, in case no operator has removed it
+EPOCH_KEPT_S: Final = 7 * 24 * 3600  # far longer than a holder can run without a renewal
+SETTINGS_KEPT_S: Final = EPOCH_KEPT_S  # after the last process: longer than any session it left
+RUNNER_KEPT_S: Final = 3600  # after the last heartbeat; a runner beats every few seconds
+SLOTS_KEPT_S: Final = 72 * 3600  # the sessions of a runner, after its last heartbeat
+CLAIM_KEPT_S: Final = 24 * 3600  # after the session record, which the claim must outlive
+RETIRED_KEPT_S: Final = 24 * 3600  # far longer than a command can be delayed
 
 LONGEST_S: Final = (RECOVERIES_MAX + 1) * (DEADLINE_MAX_S + MAX_DURATION_MAX_S)  # of any session
-WRITE_CHECK_KEPT_S: Final = 60  # nobody reads it: long enough not to be made anew at each probe
-LATE_S: Final = 600  # far longer than the network may hold a command that was sent a second time
+WRITE_CHECK_KEPT_S: Final = 60  # longer than the interval of probes, so that Redis keeps one key
+LATE_S: Final = 600  # far longer than the network delays a command that was sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,123 +50,126 @@ class Keys:
 
     @property
     def launches(self) -> str:
-        """Stream of accepted joins that no runner has taken over yet."""
+        """Stream: the launches that no runner has yet."""
         return f"launches:{{{self.tag}}}"
 
     @property
     def dead_letters(self) -> str:
-        """Stream of entries that no operator could read or place."""
+        """Stream: the launches that no operator could read or place."""
         return f"dead_letters:{{{self.tag}}}"
 
     @property
     def leases(self) -> str:
-        """Sorted set of live sessions by the end of their lease (ms)."""
+        """Sorted set: the leased sessions by the end of their lease (ms)."""
         return f"leases:{{{self.tag}}}"
 
     @property
     def deadlines(self) -> str:
-        """Sorted set of sessions that do not run yet by their deadline (ms)."""
+        """Sorted set: the sessions that do not run yet by their deadline (ms)."""
         return f"deadlines:{{{self.tag}}}"
 
     @property
     def live(self) -> str:
-        """Sorted set of live sessions by the time of their join (ms)."""
+        """Sorted set: the live sessions by the time of their join (ms)."""
         return f"live:{{{self.tag}}}"
 
     @property
     def sessions(self) -> str:
-        """Sorted set of all kept sessions by the time of their join (ms)."""
+        """Sorted set: all sessions that have a record by the time of their join (ms)."""
         return f"sessions:{{{self.tag}}}"
 
     @property
     def ended(self) -> str:
-        """Sorted set of sessions that have ended by when (ms), until their records go."""
+        """Sorted set: the ended sessions by the time of their end (ms), until their records expire."""
         return f"ended:{{{self.tag}}}"
 
     @property
     def runners(self) -> str:
-        """Sorted set of warm runners by their last heartbeat (ms)."""
+        """Sorted set: the warm runners by their last heartbeat (ms)."""
         return f"standby_runners:{{{self.tag}}}"
 
     @property
     def runner_free(self) -> str:
-        """Sorted set of warm runners by free slots."""
+        """Sorted set: the warm runners by their free slots."""
         return f"standby_free:{{{self.tag}}}"
 
     @property
     def agreed(self) -> str:
-        """Hash, beside the shards: the settings that all parts of the plane share."""
+        """Hash with the tag ``plane``: the settings that all processes of the plane share."""
         return f"agreed_settings:{{{self.tag}}}"
 
     @property
     def parts(self) -> str:
-        """Sorted set, beside the shards: the parts of the plane by when they are forgotten (ms)."""
+        """Sorted set with the tag ``plane``: the running processes by the end of their lease (ms)."""
         return f"parts:{{{self.tag}}}"
 
     @property
     def changes(self) -> str:
-        """Channel on which every change of state is told."""
+        """Channel: every change of a session's state."""
         return f"session_changes:{{{self.tag}}}"
 
     @property
     def write_check(self) -> str:
-        """String, with TTL: written to find out whether Redis takes writes."""
+        """String with TTL: written to check that Redis accepts writes."""
         return f"write_check:{{{self.tag}}}"
 
     def session(self, session_id: str) -> str:
-        """Hash: the session's record."""
+        """Hash: the record of ``session_id``."""
         return f"session:{{{self.tag}}}{session_id}"
 
     def room_active(self, room: str) -> str:
-        """String, JSON: who holds the room."""
+        """String, JSON: the holder of ``room``."""
         return f"room_active:{{{self.tag}}}{room}"
 
     def room_keepalive(self, room: str) -> str:
-        """String, JSON, with TTL: the holder's last sign of life."""
+        """String, JSON, with TTL: the keepalive of the holder of ``room``."""
         return f"room_keepalive:{{{self.tag}}}{room}"
 
     def room_epoch(self, room: str) -> str:
-        """Counter of the room's grants; the name holds a hash, as it outlives what names the room."""
+        """Counter: the epoch of ``room``.
+
+        The key contains a hash, because it outlives everything that names the room.
+        """
         return f"room_epoch:{{{self.tag}}}{_hash(room) if room else ''}"
 
     def room_sessions(self, room: str) -> str:
-        """Sorted set of a room's sessions by the time of their join (ms)."""
+        """Sorted set: the sessions of ``room`` by the time of their join (ms)."""
         return f"room_sessions:{{{self.tag}}}{room}"
 
     def user_sessions(self, user_id: str) -> str:
-        """Sorted set of a user's sessions by the time of their join (ms)."""
+        """Sorted set: the sessions of ``user_id`` by the time of their join (ms)."""
         return f"user_sessions:{{{self.tag}}}{user_id}"
 
     def runner(self, runner_id: str) -> str:
-        """Hash: a warm runner's address, capacity and bots."""
+        """Hash: the registration of the warm runner ``runner_id``."""
         return f"standby_runner:{{{self.tag}}}{runner_id}"
 
     def runner_sessions(self, runner_id: str) -> str:
-        """Set of the sessions that are assigned to a warm runner."""
+        """Set: the sessions that are assigned to the warm runner ``runner_id``."""
         return f"standby_sessions:{{{self.tag}}}{runner_id}"
 
     def session_shard(self, session_id: str) -> str:
-        """String, in the shard of the id: in which shard a session id lives, and by which claim.
+        """String, in the shard of the id: the shard and the claim of ``session_id``.
 
-        The name holds a hash, as it outlives the session's record.
+        The key contains a hash, because it outlives the session record.
         """
         return f"session_shard:{{{self.tag}}}{_hash(session_id)}"
 
     def live_of(self, name: str) -> str:
-        """Set of the live sessions of a user, a tenant or an address, by a name of `limits`."""
+        """Set: the live sessions of the limit set ``name``, of a user, a tenant or an address."""
         return f"live_of:{{{self.tag}}}{name}"
 
     def retired_claim(self, claim: str) -> str:
-        """String: a claim of a session id by which nothing may be accepted here any more."""
+        """String with TTL: a ``claim`` with which this shard accepts nothing any more."""
         return f"retired_claim:{{{self.tag}}}{claim}"
 
-    def samples(self) -> list[str]:
-        """Return a name of each kind of key, of no room, session or runner that there can be."""
+    def sample_keys(self) -> list[str]:
+        """Return one key of each kind that no room, session or runner can have."""
         named = [getattr(self, name)("") + "?" for name in (*_WITH_SUFFIX, "session_shard")]
         return [f"{getattr(self, name)}?" for name in _PLAIN if name != "changes"] + named
 
-    def lua_names(self) -> str:
-        """Return the Lua tables K (key prefixes) and T (periods) that stand before each script."""
+    def lua_tables(self) -> str:
+        """Return Lua source with the tables K (key prefixes) and T (periods) for the scripts."""
         prefixes = {
             **{name: getattr(self, name) for name in _PLAIN},
             **{name: getattr(self, name)("") for name in _WITH_SUFFIX},
@@ -218,15 +221,15 @@ _WITH_SUFFIX: Final = (
 
 
 def _hash(text: str) -> str:
-    """Return what the scripts' ``redis.sha1hex`` returns: a name for a key, no secret."""
+    """Return the hash that ``redis.sha1hex`` returns in the scripts. It hides no secret."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def shard_tags(shards: int) -> tuple[str, ...]:
-    """Return the hash tags of all shards; one shard has the tag that it always had.
+    """Return the hash tags of all ``shards``.
 
-    A tag is chosen so that the n-th shard's slot lies in the n-th part of the slots: a cluster whose
-    primaries share the slots evenly then carries the same number of shards on each.
+    The hash slot of the n-th tag lies in the n-th part of the slots. So a cluster whose primaries have
+    equal parts of the slots has the same number of shards on each primary.
     """
     return ("cb0",) if shards == 1 else tuple(_tag(number, shards) for number in range(shards))
 
@@ -238,7 +241,7 @@ def _tag(number: int, shards: int) -> str:
 
 
 def shard_of(text: str, shards: int) -> int:
-    """Return the number of the shard of a canonical room, or of a session id's claim."""
+    """Return the number of the shard of ``text``, a canonical room or a session id, of ``shards``."""
     return crc32(text.encode()) % shards
 
 

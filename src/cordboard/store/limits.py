@@ -1,13 +1,17 @@
-"""How many live sessions one caller may have: by user, by tenant and by address.
+"""Limits on the live sessions of one caller: of a user, a tenant and an address.
 
-A session counts in a set for each, from its join to its end; the names of the sets hold hashes. Each
-shard counts its own sessions: what the others have is read before a join and handed in. So joins at
-the same time through several gateways may exceed a bound, by one each at most.
+A session is a member of one Redis set for each of them, from its join to its end. The names of the sets
+contain hashes, so that no user id or address appears in a key.
+
+Each shard counts its own sessions. A sharded store reads the counts of the other shards before a join and
+passes them on, so several joins at the same moment through different gateways may exceed a limit, each
+gateway by one session.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from cordboard.contract.launch import Launch
 
@@ -20,7 +24,7 @@ class JoinLimits:
         per_user: Live sessions of one user of one tenant.
         per_tenant: Live sessions of one tenant.
         per_address: Live sessions of one address.
-        address: The caller's address, hashed; empty where it is not known.
+        address: The hash of the caller's address; empty if the address is not known.
     """
 
     per_user: int = 0
@@ -29,33 +33,34 @@ class JoinLimits:
     address: str = ""
 
 
-UNLIMITED = JoinLimits()
+UNLIMITED: Final = JoinLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """A set in which a session counts.
+class LimitSet:
+    """A set of live sessions that has a limit.
 
     Attributes:
-        name: What the set is called.
-        most: Live sessions that may be in it; 0 for any number.
-        elsewhere: How many other shards have.
+        name: The name of the set in its Redis key.
+        max: Maximum number of live sessions; 0 means no limit.
+        elsewhere: The number of its live sessions in other shards.
     """
 
     name: str
-    most: int
+    max: int
     elsewhere: int = 0
 
 
-def counts(launch: Launch, limits: JoinLimits = UNLIMITED) -> Iterator[Count]:
-    """Yield the sets in which a launch counts."""
+def limit_sets(launch: Launch, limits: JoinLimits = UNLIMITED) -> Iterator[LimitSet]:
+    """Yield the sets in which the session of ``launch`` counts, with their ``limits``."""
     tenant, user = launch.tenant_id or "", launch.user_id or ""
     if user:
-        yield Count(f"user:{_hash(f'{len(tenant)}:{tenant}{user}')}", limits.per_user)
+        # The length separates the two ids: tenant "a" with user "bc" is not tenant "ab" with user "c".
+        yield LimitSet(f"user:{_hash(f'{len(tenant)}:{tenant}{user}')}", limits.per_user)
     if tenant:
-        yield Count(f"tenant:{_hash(tenant)}", limits.per_tenant)
+        yield LimitSet(f"tenant:{_hash(tenant)}", limits.per_tenant)
     if limits.address:
-        yield Count(f"address:{limits.address}", limits.per_address)
+        yield LimitSet(f"address:{limits.address}", limits.per_address)
 
 
 def _hash(text: str) -> str:

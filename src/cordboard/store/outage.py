@@ -1,4 +1,4 @@
-"""Says that Redis is away: once, then once a minute, and once that it is back, whoever met it."""
+"""Log lines about an outage of Redis: one at its start, one each minute, and one at its end."""
 
 import time
 from typing import Final
@@ -6,38 +6,40 @@ from typing import Final
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.emit import Logger
 
-REMIND_S: Final = 60.0
+REMINDER_S: Final = 60.0  # often enough that a log of any ten minutes shows the outage
 
 
 class Outage:
-    """One for all tasks of a part that ask the same Redis.
+    """The outage of one Redis, as the tasks of one process observe it.
 
     Args:
-        log: Whose lines these are.
-        message: What is said when it goes away: what the part does meanwhile.
+        log: The logger.
+        message: The message at the start of an outage, which says what the process does meanwhile.
+        reminder_s: Seconds between two lines during an outage.
     """
 
-    def __init__(self, log: Logger, message: str) -> None:
+    def __init__(self, log: Logger, message: str, *, reminder_s: float = REMINDER_S) -> None:
         self._log = log
         self._message = message
-        self._tasks: set[str] = set()
-        self._since = self._said_at = 0.0
+        self._reminder_s = reminder_s
+        self._failing_tasks: set[str] = set()
+        self._since = self._last_line_at = 0.0
 
     def record_failure(self, error: StoreUnavailableError, task: str = "") -> None:
-        """Note that a task found Redis away."""
+        """Record that the operation of ``task`` failed with ``error``."""
         now = time.monotonic()
-        if not self._tasks:
-            self._since = self._said_at = now
+        if not self._failing_tasks:
+            self._since = self._last_line_at = now
             self._log.warning(self._message, error=error)
-        elif now - self._said_at >= REMIND_S:
-            self._said_at = now
+        elif now - self._last_line_at >= self._reminder_s:
+            self._last_line_at = now
             self._log.warning("Redis is still away", seconds=round(now - self._since), error=error)
-        self._tasks.add(task)
+        self._failing_tasks.add(task)
 
     def record_success(self, task: str = "") -> None:
-        """Note that a task was answered; it is over when all that had met it were."""
-        if task not in self._tasks:
+        """Record that an operation of ``task`` succeeded. The outage ends when no task fails any more."""
+        if task not in self._failing_tasks:
             return
-        self._tasks.discard(task)
-        if not self._tasks:
+        self._failing_tasks.discard(task)
+        if not self._failing_tasks:
             self._log.info("Redis is back", seconds=round(time.monotonic() - self._since, 1))

@@ -1,21 +1,30 @@
-"""What goes into the store and comes out of it, as plain values."""
+"""The values that the store takes and returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal, cast
 
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import LIVE, State
 
-Kind = Literal["warm", "cold"]
+RunnerType = Literal["warm", "cold"]
+RecoveryCause = Literal["died", "unstarted", "refused"]
+"""Why a session is taken from its runner. ``died``: the runner is lost. ``unstarted``: the hand-over was
+lost. ``refused``: the runner refused the session or did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedJoin:
-    """The answer to a join: a new session, or the live one that it met.
+    """The answer to a join: a new session, or the live session of the room.
 
     Attributes:
-        stopping: Someone has asked the live one to end.
+        session_id: The session.
+        room_url: Its room.
+        status: Its state.
+        epoch: Its epoch.
+        reused: Whether the session was live already.
+        created_ms: The time of its join.
+        stopping: Whether its caller has asked to end it.
     """
 
     session_id: str
@@ -29,26 +38,33 @@ class AcceptedJoin:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who runs a session's bot.
+    """The bot process that holds a room.
 
     Attributes:
-        pid: The bot's process on the runner's machine.
-        job_name: The cold start that brought the runner, if any.
+        runner_id: Its runner.
+        runner_url: The URL of the runner.
+        type: The type of the runner.
+        pid: The bot process on the machine of the runner.
+        job_name: The cold start of the runner, if it is cold.
     """
 
     runner_id: str
     runner_url: str
-    type: Kind
+    type: RunnerType
     pid: int
     job_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """One lease to prolong; ``loop_lag_ms`` is how late the bot's event loop runs.
+    """A lease to extend.
 
     Attributes:
-        room: The session's room, by which a sharded store finds it.
+        session_id: The session.
+        epoch: The epoch of the holder.
+        holder: The holder.
+        loop_lag_ms: The lag of the bot's event loop.
+        room: The room of the session; a sharded store finds the session by it.
     """
 
     session_id: str
@@ -60,7 +76,16 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a warm runner says of itself every few seconds."""
+    """The registration of a warm runner.
+
+    Attributes:
+        runner_id: The runner.
+        url: Its URL.
+        capacity: Its number of slots.
+        bots: The names of its bots.
+        draining: Whether it takes no new sessions.
+        sessions: Session id and epoch of each session that it hosts.
+    """
 
     runner_id: str
     url: str
@@ -72,7 +97,14 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """An entry of the launch queue; ``launch`` is None where it could not be read."""
+    """An entry of the launch queue.
+
+    Attributes:
+        entry_id: The id of the entry in the Redis stream.
+        launch: The launch; None if the entry could not be read.
+        problem: Why the entry could not be read.
+        fields: The fields of an entry that could not be read.
+    """
 
     entry_id: str
     launch: Launch | None
@@ -82,7 +114,15 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What ``assign`` decided: ``assigned``, ``none`` free, or the session is ``gone``."""
+    """The result of ``Placement.assign``.
+
+    Attributes:
+        outcome: ``assigned``; ``none``: no warm runner is free; ``gone``: the session is no longer queued.
+        runner_id: The runner.
+        runner_url: Its URL.
+        state: The state of a session that is gone.
+        queued_ms: The time that the session spent in the queue.
+    """
 
     outcome: Literal["assigned", "none", "gone"]
     runner_id: str = ""
@@ -93,7 +133,16 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class LeaveOutcome:
-    """What ``leave`` decided."""
+    """The result of ``SessionStore.leave``.
+
+    Attributes:
+        outcome: ``absent``: there is no live session; ``cancelled``: it has ended; ``stopping``: its
+            runner must end it.
+        session_id: The session.
+        room_url: Its room.
+        epoch: Its epoch.
+        runner_url: The URL of its runner.
+    """
 
     outcome: Literal["absent", "cancelled", "stopping"]
     session_id: str = ""
@@ -104,7 +153,15 @@ class LeaveOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryOutcome:
-    """What ``recover`` decided: queued again, failed for good, still held, or gone."""
+    """The result of ``Placement.recover``.
+
+    Attributes:
+        outcome: ``queued`` again; ``failed`` for good; still ``held`` by its runner; ``gone``: it has ended
+            or has another epoch.
+        epoch: The new epoch.
+        attempt: The number of the new attempt.
+        reason: The reason of the failure.
+    """
 
     outcome: Literal["queued", "failed", "held", "gone"]
     epoch: int = 0
@@ -114,7 +171,12 @@ class RecoveryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A session whose lease has run out by Redis's clock, since ``overdue_ms``."""
+    """A session whose lease has run out.
+
+    Attributes:
+        record: The session.
+        overdue_ms: The time since the lease ran out, by the clock of Redis.
+    """
 
     record: "SessionRecord"
     overdue_ms: int
@@ -122,7 +184,13 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredSession:
-    """A session that did not run by its deadline, and who may still be about to start it."""
+    """A session that did not run by its deadline.
+
+    Attributes:
+        record: The session.
+        runner_url: The URL of the runner that may still start it.
+        job_name: The cold start that may still start it.
+    """
 
     record: "SessionRecord"
     runner_url: str
@@ -131,7 +199,16 @@ class ExpiredSession:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """One change of state, as told to those who wait."""
+    """A published change of a session's state.
+
+    Attributes:
+        session_id: The session.
+        state: Its new state.
+        epoch: Its epoch.
+        attempt: The number of its attempt.
+        at_ms: The time of the change.
+        reason: The reason of a final state.
+    """
 
     session_id: str
     state: State
@@ -143,7 +220,11 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as Redis knows it; times are milliseconds since the epoch, by Redis's clock."""
+    """The session record in Redis; docs/contract/redis.md describes each field.
+
+    Times are milliseconds since the Unix epoch, by the clock of Redis. ``stages`` holds the time of each
+    stage that the session has passed. ``stop`` is the reason with which a running session is to end.
+    """
 
     session_id: str
     room_url: str
@@ -158,7 +239,7 @@ class SessionRecord:
     user_name: str | None = None
     tenant_id: str | None = None
     traceparent: str | None = None
-    type: Kind | None = None
+    type: RunnerType | None = None
     runner_id: str | None = None
     runner_url: str | None = None
     job_name: str | None = None
@@ -173,8 +254,8 @@ class SessionRecord:
         return self.state in LIVE
 
 
-_STAGES = ("queued", "starting", "running", "ended")
-_TEXTS = (
+_STAGES: Final = ("queued", "starting", "running", "ended")
+_TEXT_FIELDS: Final = (
     "user_id",
     "user_name",
     "tenant_id",
@@ -189,19 +270,19 @@ _TEXTS = (
 )
 
 
-def record_from_hash(flat: Mapping[str, str]) -> SessionRecord:
-    """Build a record from its Redis hash."""
-    texts: dict[str, Any] = {name: flat.get(name) for name in _TEXTS}
+def record_from_hash(fields: Mapping[str, str]) -> SessionRecord:
+    """Return the session record that the ``fields`` of a Redis hash hold."""
+    texts: dict[str, Any] = {name: fields.get(name) for name in _TEXT_FIELDS}
     return SessionRecord(
-        session_id=flat["session_id"],
-        room_url=flat["room_url"],
-        state=flat["state"],  # type: ignore[arg-type]  # written by our scripts alone
-        epoch=int(flat["epoch"]),
-        attempt=int(flat["attempt"]),
-        bot=flat.get("bot", "default"),
-        created_ms=int(flat["created_ms"]),
-        deadline_ms=int(flat["deadline_ms"]),
-        stages={name: int(flat[f"at_{name}"]) for name in _STAGES if f"at_{name}" in flat},
-        pid=int(flat["pid"]) if "pid" in flat else None,
+        session_id=fields["session_id"],
+        room_url=fields["room_url"],
+        state=cast("State", fields["state"]),  # only the scripts write it
+        epoch=int(fields["epoch"]),
+        attempt=int(fields["attempt"]),
+        bot=fields.get("bot", "default"),
+        created_ms=int(fields["created_ms"]),
+        deadline_ms=int(fields["deadline_ms"]),
+        stages={name: int(fields[f"at_{name}"]) for name in _STAGES if f"at_{name}" in fields},
+        pid=int(fields["pid"]) if "pid" in fields else None,
         **texts,
     )

@@ -1,4 +1,4 @@
-"""Clients of Redis by its URL: alone, behind Sentinel or as a Cluster, with TLS or without."""
+"""The URL of Redis and the client that it describes: a server, Sentinel or a cluster, optionally with TLS."""
 
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -13,10 +13,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.urls import is_malformed_url, redacted_url
 
-CONNECTIONS_MAX: Final = 64  # of one process; Redis works on one command at a time
+# Connections of one process. Redis runs one command at a time, so more of them make nothing faster.
+CONNECTIONS_MAX: Final = 64
+# A burst of joins waits for a free connection instead of opening hundreds, which would only arrive late.
 CONNECTION_WAIT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 2.0
-ANSWER_TIMEOUT_S: Final = 4.0  # not tried again: a caller is to hear soon that Redis is away
+REPLY_TIMEOUT_S: Final = 4.0  # without a retry: a caller should soon learn that Redis is away
 SENTINEL_PORT: Final = 26379
 REDIS_PORT: Final = 6379
 
@@ -31,19 +33,19 @@ _SCHEMES: Final = (
     "redis+cluster",
     "rediss+cluster",
 )
-_TEXTS: Final = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
+_TEXT_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
 class UrlError(ValueError):
-    """What is wrong with a URL, in a text that contains no part of it."""
+    """What is wrong with a URL. The message contains no part of the URL, which may hold a password."""
 
 
 def connect(url: str) -> Any:
     """Return a client for ``url``; it connects when it is first used.
 
-    One retry at once heals connections that a restarted server has closed; every script answers
-    the same when it is sent twice, so a retry is never a second decision.
+    The client repeats a command once if its connection is closed, as after a restart of the server. Every
+    script repeats its answer when it is sent twice, so a retry is never a second decision.
 
     Raises:
         SettingsError: The URL is not supported.
@@ -54,33 +56,32 @@ def connect(url: str) -> Any:
             return _cluster(parts)
         if parts.scheme in _SENTINEL:
             return _behind_sentinel(parts)
-        # In a burst callers wait for a connection: hundreds of new ones at once would only be late.
         pool = redis.BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS_MAX,
             timeout=CONNECTION_WAIT_S,
             decode_responses=True,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_timeout=REPLY_TIMEOUT_S,
             health_check_interval=30,
             retry=_retry(),
         )
         return redis.Redis.from_pool(pool)
     except UrlError as error:
         raise SettingsError(f"REDIS_URL {redacted_url(url)}: {error}.") from error
-    except (ValueError, TypeError) as error:  # its words may hold the value
+    except (ValueError, TypeError) as error:  # its message may contain the value
         raise SettingsError(
             f"REDIS_URL {redacted_url(url)}: one of its options has an invalid value."
         ) from error
 
 
 def is_cluster(url: str) -> bool:
-    """Return whether a URL names a cluster."""
+    """Return whether ``url`` names a cluster."""
     return url.partition("://")[0].lower() in _CLUSTER
 
 
 def node_client(url: str, host: str, port: int) -> Any:
-    """Return a client for one node of the cluster that ``url`` names."""
+    """Return a client for the node at ``host`` and ``port`` of the cluster that ``url`` names."""
     return redis.Redis(host=host, port=port, **_options(urlsplit(url)))
 
 
@@ -88,8 +89,8 @@ def _parts(url: str) -> SplitResult:
     """Split a URL.
 
     Raises:
-        SettingsError: It is none that this release reads. Its message is not urllib's, which may
-            hold a part of the password.
+        SettingsError: The URL is not supported. Its message is not that of urllib, which may contain a
+            part of the password.
     """
     if url.partition("://")[0].lower() not in _SCHEMES:
         raise SettingsError(
@@ -109,31 +110,32 @@ def _host_texts(parts: SplitResult) -> list[str]:
 
 
 def _cluster(parts: SplitResult) -> RedisCluster:
-    """A client of a cluster; any of the hosts is enough to learn of all."""
+    """Return a client of a cluster; it learns all nodes from any of the hosts."""
     if parts.path.strip("/") not in {"", "0"}:
-        raise UrlError("a cluster has no database but 0")
+        raise UrlError("a cluster has only database 0")
     return RedisCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in _hosts(parts, REDIS_PORT)],
-        require_full_coverage=False,  # one primary that is away is no reason not to ask the others
-        max_connections=CONNECTIONS_MAX * 16,  # beyond it redis-py refuses; Scripts waits before
+        require_full_coverage=False,  # the other primaries work while one is away
+        # redis-py raises an error beyond this number. Connection.turns waits at a lower one.
+        max_connections=CONNECTIONS_MAX * 16,
         retry=_retry(),
         **_options(parts),
     )
 
 
 def _behind_sentinel(parts: SplitResult) -> redis.Redis:
-    """A client of whoever Sentinel says is the master, asked anew for each new connection."""
+    """Return a client of the master; each new connection asks Sentinel for its address."""
     master, _, db = parts.path.strip("/").partition("/")
     if not master or (db and not db.isdigit()):
-        raise UrlError("its path is not /MASTER or /MASTER/DB")
-    of_sentinels: dict[str, Any] = {
+        raise UrlError("expected the path /MASTER or /MASTER/DB")
+    sentinel_options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": CONNECT_TIMEOUT_S,
         "retry": _retry(),
         **_tls(parts),
     }
-    make: Any = Sentinel  # it has no types
-    sentinel = make(_hosts(parts, SENTINEL_PORT), sentinel_kwargs=of_sentinels)
+    create_sentinel: Any = Sentinel  # redis-py has no types for it
+    sentinel = create_sentinel(_hosts(parts, SENTINEL_PORT), sentinel_kwargs=sentinel_options)
     client: redis.Redis = sentinel.master_for(
         unquote(master), db=int(db or 0), retry=_retry(), **_options(parts)
     )
@@ -142,13 +144,13 @@ def _behind_sentinel(parts: SplitResult) -> redis.Redis:
 
 def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
     """Return the hosts of a URL that names several, separated by commas."""
-    found = []
+    hosts = []
     for text in _host_texts(parts):
-        one = urlsplit(f"//{text}")
-        if not one.hostname:
+        host = urlsplit(f"//{text}")
+        if not host.hostname:
             raise UrlError("a host is missing")
-        found.append((one.hostname, one.port or port))
-    return found
+        hosts.append((host.hostname, host.port or port))
+    return hosts
 
 
 def _options(parts: SplitResult) -> dict[str, Any]:
@@ -158,31 +160,31 @@ def _options(parts: SplitResult) -> dict[str, Any]:
         "password": unquote(password) or None,
         "decode_responses": True,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": ANSWER_TIMEOUT_S,
+        "socket_timeout": REPLY_TIMEOUT_S,
         "health_check_interval": 30,
         **_tls(parts),
     }
 
 
 def _tls(parts: SplitResult) -> dict[str, Any]:
-    """Return how a cluster or Sentinel is spoken to by TLS; options are named as redis-py names them."""
+    """Return the TLS options of a URL of a cluster or of Sentinel, which have the names of redis-py."""
     is_tls = parts.scheme.startswith("rediss")
-    found: dict[str, Any] = {"ssl": True} if is_tls else {}
+    options: dict[str, Any] = {"ssl": True} if is_tls else {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if not is_tls:
-            raise UrlError("options are only for rediss+cluster:// and rediss+sentinel://")
-        if name in _TEXTS:
-            found[name] = value
+            raise UrlError("only rediss+cluster:// and rediss+sentinel:// take options")
+        if name in _TEXT_OPTIONS:
+            options[name] = value
         elif name == "ssl_check_hostname" and value.lower() in _TRUE | _FALSE:
-            found[name] = value.lower() in _TRUE
+            options[name] = value.lower() in _TRUE
         elif name == "ssl_cert_reqs" and value in {"none", "optional", "required"}:
-            found[name] = value
+            options[name] = value
         else:
             raise UrlError(
-                f"its options are {', '.join(sorted(_TEXTS))}, ssl_check_hostname (true, false) and "
+                f"expected the options {', '.join(sorted(_TEXT_OPTIONS))}, ssl_check_hostname (true, false) and "
                 "ssl_cert_reqs (none, optional, required)"
             )
-    return found
+    return options
 
 
 def _retry() -> Retry:

@@ -1,71 +1,97 @@
-"""Warm runners: their heartbeat and their free slots."""
+"""The warm runners of one shard: their registrations and their slots."""
 
-from cordboard.store.connection import Shard
+from typing import NamedTuple
+
+from cordboard.store.connection import Connection
+from cordboard.store.keys import Keys
 from cordboard.store.records import Registration
+from cordboard.store.scripts import Scripts
 
 
-class Standby(Shard):
-    """The pool of warm runners."""
+class SlotOffer(NamedTuple):
+    """The reply of a shard to a registration.
 
-    async def register(self, runner: Registration) -> int:
-        """Say that a warm runner lives and what it can take; returns its free slots."""
-        return (await self.offer(runner))[0]
+    Attributes:
+        free: The free slots of the runner; negative if it has lowered its capacity below the used ones.
+        waiting: The number of launches in the queue.
+        runners: The number of runners alive in the shard.
+    """
 
-    async def offer(self, runner: Registration, turn: int = 0) -> tuple[int, int, int]:
-        """Register; return its free slots, joins on their way to a runner, and runners alive.
+    free: int
+    waiting: int
+    runners: int
+
+
+class RunnerPool:
+    """The warm runners of one shard.
+
+    Args:
+        connection: The connection to Redis.
+        keys: The key names of the shard.
+        scripts: The scripts of the shard.
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, scripts: Scripts) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._scripts = scripts
+
+    async def register(self, runner: Registration, turn: int = 0) -> SlotOffer:
+        """Write the registration of a warm runner.
 
         Args:
-            runner: The runner, with the slots that it has here.
-            turn: Which of its offers this is; one that comes after a later one changes nothing.
+            runner: The runner; its capacity is the number of slots that it offers in this shard.
+            turn: The number of the registration; one that arrives after a later one changes nothing.
         """
-        free, waiting, alive = await self._run(
+        reply = await self._scripts.run(
             "register",
-            self.keys.runner(runner.runner_id),
-            runner.runner_id,
-            runner.url,
-            runner.capacity,
-            "1" if runner.draining else "0",
-            turn,
-            *runner.bots,
+            self._keys.runner(runner.runner_id),
+            {
+                "runner_id": runner.runner_id,
+                "url": runner.url,
+                "capacity": runner.capacity,
+                "is_draining": runner.draining,
+                "turn": turn,
+                "bots": runner.bots,
+            },
         )
-        return int(free), int(waiting), int(alive)
+        return SlotOffer(*map(int, reply))
 
-    async def pressure(self, runner_id: str) -> tuple[int, int]:
-        """Return a warm runner's free slots, and how many joins are on their way to a runner."""
-        with self._errors():
-            async with self._client.pipeline(transaction=False) as pipe:
-                pipe.zscore(self.keys.runner_free, runner_id)
-                pipe.xlen(self.keys.launches)
+    async def unregister(self, runner_id: str) -> None:
+        """Remove the registration of the warm runner ``runner_id``."""
+        with self._connection.errors():
+            async with self._connection.client.pipeline(transaction=True) as pipe:
+                pipe.zrem(self._keys.runners, runner_id)
+                pipe.zrem(self._keys.runner_free, runner_id)
+                pipe.delete(self._keys.runner(runner_id))
+                await pipe.execute()
+
+    async def load(self, runner_id: str) -> tuple[int, int]:
+        """Return the free slots of ``runner_id`` in this shard, and the length of the launch queue."""
+        with self._connection.errors():
+            async with self._connection.client.pipeline(transaction=False) as pipe:
+                pipe.zscore(self._keys.runner_free, runner_id)
+                pipe.xlen(self._keys.launches)
                 free, waiting = await pipe.execute()
         return int(free or 0), int(waiting)
 
-    async def unregister(self, runner_id: str) -> None:
-        """Forget a warm runner that stops."""
-        with self._errors():
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.zrem(self.keys.runners, runner_id)
-                pipe.zrem(self.keys.runner_free, runner_id)
-                pipe.delete(self.keys.runner(runner_id))
-                await pipe.execute()
-
     async def free_slots(self) -> int:
-        """Return how many sessions the warm runners of the pool could take."""
-        with self._errors():
-            found = await self._client.zrange(self.keys.runner_free, 0, -1, withscores=True)
-        return sum(max(int(score), 0) for _, score in found)
+        """Return the number of free slots of all warm runners."""
+        with self._connection.errors():
+            rows = await self._connection.client.zrange(
+                self._keys.runner_free, 0, -1, withscores=True
+            )
+        return sum(max(int(score), 0) for _, score in rows)
 
-    async def warm_slots(self) -> int:
-        """Return all slots of the warm runners that live, taken and free."""
-        with self._errors():
-            since = await self._now_ms() - round(self.periods.lease_s * 1000)
-            alive = await self._client.zrange(self.keys.runners, since, "+inf", byscore=True)
-            async with self._client.pipeline(transaction=False) as pipe:
+    async def slots(self) -> int:
+        """Return the number of slots of the live warm runners, used and free."""
+        lease_ms = round(self._keys.lease_s * 1000)
+        with self._connection.errors():
+            since_ms = await self._connection.now_ms() - lease_ms
+            alive = await self._connection.client.zrange(
+                self._keys.runners, since_ms, "+inf", byscore=True
+            )
+            async with self._connection.client.pipeline(transaction=False) as pipe:
                 for runner_id in alive:
-                    pipe.hget(self.keys.runner(runner_id), "capacity")
+                    pipe.hget(self._keys.runner(runner_id), "capacity")
                 return sum(int(capacity or 0) for capacity in await pipe.execute())
-
-    async def runners_alive(self, within_ms: int) -> int:
-        """Return how many warm runners have given a sign of life lately."""
-        with self._errors():
-            now = await self._now_ms()
-            return int(await self._client.zcount(self.keys.runners, now - within_ms, "+inf"))

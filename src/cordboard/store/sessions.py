@@ -1,4 +1,4 @@
-"""Session records: reading one, paging through many, hearing of changes."""
+"""Reading session records: one, many by page, and the changes of their states."""
 
 import asyncio
 import json
@@ -8,36 +8,55 @@ from typing import Any, Final
 
 from cordboard.contract.errors import InvalidValueError, NotFoundError, StoreUnavailableError
 from cordboard.contract.state import LIVE, State
-from cordboard.store.connection import Shard
+from cordboard.store.connection import Connection
+from cordboard.store.keys import Keys
 from cordboard.store.records import SessionRecord, StateChange, record_from_hash
 
-_PAGE_SCAN_MAX: Final = 1000  # records looked at for one page, however few of them match
+# The records that one page may examine. A filter that few sessions match would otherwise read every
+# record of the last day for one request; the page is then short, and its cursor continues.
+EXAMINED_MAX: Final = 1000
+_CHANGE_POLL_S: Final = 1.0  # redis-py takes a timeout for a message; nothing depends on its length
 
 
-class Sessions(Shard):
-    """Looking at sessions; nothing here changes one."""
+class SessionReader:
+    """Reads session records; it changes nothing.
 
-    async def session(
-        self,
-        session_id: str,
-        *,
-        room: str | None = None,  # noqa: ARG002 - for a sharded store
-    ) -> SessionRecord:
-        """Return one session's record.
+    Args:
+        connection: The connection to Redis.
+        keys: The key names of the shard.
+        examined_max: Maximum number of records that one page examines.
+    """
 
-        Args:
-            session_id: The session.
-            room: Its room, where it is known: spares a sharded store the look into the index.
+    def __init__(
+        self, connection: Connection, keys: Keys, *, examined_max: int = EXAMINED_MAX
+    ) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._examined_max = examined_max
+
+    async def get(self, session_id: str) -> SessionRecord:
+        """Return the record of ``session_id``.
 
         Raises:
-            NotFoundError: There is none; it ended longer ago than records are kept, or never was.
+            NotFoundError: There is no such record.
         """
-        records = await self._records([session_id])
+        records = await self.get_many([session_id])
         if session_id not in records:
-            raise no_session(session_id)
+            raise session_not_found(session_id)
         return records[session_id]
 
-    async def sessions(
+    async def get_many(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Return the records of those ``session_ids`` that exist, by session id."""
+        if not session_ids:
+            return {}
+        with self._connection.errors():
+            async with self._connection.client.pipeline(transaction=False) as pipe:
+                for session_id in session_ids:
+                    pipe.hgetall(self._keys.session(session_id))
+                hashes = await pipe.execute()
+        return {fields["session_id"]: record_from_hash(fields) for fields in hashes if fields}
+
+    async def page(
         self,
         *,
         state: State | None = None,
@@ -46,33 +65,34 @@ class Sessions(Shard):
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[SessionRecord], str | None]:
-        """Return a page of sessions, newest first, and the cursor of the next page, if any."""
+        """Return a page of sessions, newest first, and the cursor of the next page, if any.
+
+        Args:
+            state: Only sessions in this state.
+            room: Only sessions of this room.
+            user_id: Only sessions of this user.
+            limit: Maximum number of sessions.
+            cursor: The cursor that the previous page returned.
+
+        Raises:
+            InvalidValueError: The cursor is invalid.
+        """
         index = self._index(state, room, user_id)
         start, after = _parse_cursor(cursor)
         page: list[SessionRecord] = []
-        scanned = skipped = 0
-        while len(page) < limit and scanned < _PAGE_SCAN_MAX:
-            with self._errors():
-                found = await self._client.zrange(
-                    index,
-                    start,
-                    "-inf",
-                    desc=True,
-                    byscore=True,
-                    offset=skipped,
-                    num=limit + 1,
-                    withscores=True,
-                )
-            fresh = [(sid, int(score)) for sid, score in found if (int(score), sid) < after]
-            if not fresh:
-                if len(found) <= limit:
+        examined = skipped = 0
+        while len(page) < limit and examined < self._examined_max:
+            rows = await self._rows(index, start, skipped, limit + 1)
+            new_rows = [(sid, int(score)) for sid, score in rows if (int(score), sid) < after]
+            if not new_rows:
+                if len(rows) <= limit:
                     return page, None
-                skipped += len(found)  # all of the cursor's own millisecond, and seen
+                skipped += len(rows)  # all are of the cursor's own millisecond, before the cursor
                 continue
             skipped = 0
-            records = await self._records([sid for sid, _ in fresh])
-            for sid, score in fresh:
-                scanned += 1
+            records = await self.get_many([sid for sid, _ in new_rows])
+            for sid, score in new_rows:
+                examined += 1
                 start, after = str(score), (score, sid)
                 record = records.get(sid)
                 if record and _matches(record, state, room, user_id):
@@ -81,53 +101,58 @@ class Sessions(Shard):
                         break
         return page, f"{after[0]}|{after[1]}"
 
+    async def _rows(self, index: str, start: str, offset: int, limit: int) -> list[tuple[str, str]]:
+        with self._connection.errors():
+            rows: list[tuple[str, str]] = await self._connection.client.zrange(
+                index,
+                start,
+                "-inf",
+                desc=True,
+                byscore=True,
+                offset=offset,
+                num=limit,
+                withscores=True,
+            )
+        return rows
+
+    def _index(self, state: State | None, room: str | None, user_id: str | None) -> str:
+        """Return the sorted set with the fewest sessions that contains all matching ones."""
+        if room is not None:
+            return self._keys.room_sessions(room)
+        if user_id is not None:
+            return self._keys.user_sessions(user_id)
+        return self._keys.live if state in LIVE else self._keys.sessions
+
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[StateChange]]:
-        """Listen to changes of state; those after the block is entered are all seen."""
-        with self._errors():
-            async with self._subscribed(self.keys.changes) as pubsub:
+        """Subscribe to the changes of state; no change after the block is entered is missed.
+
+        Raises:
+            StoreUnavailableError: Redis is unreachable, or the shard has moved to another server.
+        """
+        with self._connection.errors():
+            async with self._connection.subscription(self._keys.changes) as pubsub:
                 yield self._listen(pubsub)
 
     async def _listen(self, pubsub: Any) -> AsyncIterator[StateChange]:
-        with self._errors():
+        with self._connection.errors():
             while True:
-                message = await pubsub.get_message(timeout=1.0)
+                message = await pubsub.get_message(timeout=_CHANGE_POLL_S)
                 if message is None:
                     await asyncio.sleep(0)
                 elif message["type"] in {"message", "smessage"}:
-                    yield _change(message["data"])
-                else:  # the shard has moved away from here: come back, and look for it
+                    yield StateChange(**json.loads(message["data"]))
+                else:  # a server unsubscribes its clients when the slot moves away
                     raise StoreUnavailableError("The channel has moved to another server.")
 
-    def _index(self, state: State | None, room: str | None, user_id: str | None) -> str:
-        if room is not None:
-            return self.keys.room_sessions(room)
-        if user_id is not None:
-            return self.keys.user_sessions(user_id)
-        return self.keys.live if state in LIVE else self.keys.sessions
 
-    async def _records(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
-        if not session_ids:
-            return {}
-        with self._errors():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for sid in session_ids:
-                    pipe.hgetall(self.keys.session(sid))
-                flats = await pipe.execute()
-        return {flat["session_id"]: record_from_hash(flat) for flat in flats if flat}
-
-
-def no_session(session_id: str) -> NotFoundError:
-    """Return the error for a session that there is none of."""
+def session_not_found(session_id: str) -> NotFoundError:
+    """Return the error for a ``session_id`` without a record."""
     return NotFoundError(
         f"There is no session {session_id}.",
         hint="Records are kept for a while after the end (record_kept_hours); its log lines may be "
         "kept longer.",
     )
-
-
-def _change(text: str) -> StateChange:
-    return StateChange(**json.loads(text))
 
 
 def _parse_cursor(cursor: str | None) -> tuple[str, tuple[float, str]]:
@@ -136,7 +161,7 @@ def _parse_cursor(cursor: str | None) -> tuple[str, tuple[float, str]]:
     score, bar, sid = cursor.partition("|")
     if not bar or not score.isdigit():
         raise InvalidValueError(
-            f"cursor {cursor[:40]!r} is none of ours.", hint="Hand back the nextCursor of a page."
+            f"Invalid cursor {cursor[:40]!r}.", hint="Use the nextCursor of the previous page."
         )
     return score, (int(score), sid)
 

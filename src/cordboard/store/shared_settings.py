@@ -1,9 +1,9 @@
-"""Settings that must be the same for all parts of a plane: each part compares its own when it starts.
+"""Settings that all processes of a plane must share: each process compares its own when it starts.
 
-One hash holds what was agreed upon, and a sorted set who runs by it; both stand beside the shards, so
-that parts that differ in the number of shards meet there, too. The first part writes, later ones
-compare. A change takes the end of all parts: a part that ends leaves the set, and one that was killed
-is forgotten after its lease.
+One hash holds the agreed settings, and a sorted set the processes that run with them. Both have the hash
+tag ``plane``, so that processes with different numbers of shards meet there. The first process writes the
+settings; later ones compare. To change a setting, all processes have to end: a process that ends removes
+itself from the set, and one that was killed is removed when its lease has run out.
 """
 
 import asyncio
@@ -21,34 +21,39 @@ from cordboard.contract.errors import (
     SettingsError,
     StoreUnavailableError,
 )
+from cordboard.contract.lease import Periods
 from cordboard.emit import get_logger
-from cordboard.store.connection import Shard
+from cordboard.store.connection import Connection
 from cordboard.store.errors import RETRY_AFTER_S
 from cordboard.store.keys import PLANE, RECORD_KEPT_S, SETTINGS_KEPT_S, Keys, shard_tags
+from cordboard.store.scripts import Scripts
 
 SHARDS: Final = "CORDBOARD_SHARDS"
 LEASE: Final = "CORDBOARD_LEASE_S"
 RECORD_KEPT: Final = "CORDBOARD_RECORD_KEPT_HOURS"
-PATIENCE_S: Final = 20.0  # beyond a default lease: what was killed just now is forgotten by then
-ASK_AGAIN_S: Final = 0.5
-FIRST_S: Final = 1.0  # so long a part waits for the answer before it serves
+PATIENCE_S: Final = 20.0  # longer than a default lease: a killed process is removed by then
+RETRY_S: Final = 0.5  # fast enough for a start, slow enough for a Redis that is away
+FIRST_REPLY_S: Final = 1.0  # a process serves after that even if Redis has not answered
 
 log = get_logger("settings")
 
 
 class SettingsMismatchError(SettingsError):
-    """Other parts run by other settings."""
+    """Other processes run with other settings."""
 
 
-class SharedSettings(Shard):
-    """What one part of a plane has agreed upon with the others, for as long as it runs.
+class SharedSettings:
+    """The agreement of one process with the others, for as long as the process runs.
+
+    As an asynchronous context manager it renews the agreement and, at the end, withdraws from it.
 
     Args:
-        url: Where Redis is.
-        part: What it is: gateway, operator or runner.
-        shards: The part's number of shards.
-        lease_s: The part's lease.
-        record_kept_s: For how long it keeps records.
+        url: The URL of Redis.
+        part: The component: gateway, operator or runner.
+        shards: The number of shards.
+        lease_s: Seconds that a lease lasts.
+        record_kept_s: Seconds for which a session record is kept after the end.
+        patience_s: Seconds for which ``reach`` waits for processes with other settings to end.
     """
 
     def __init__(
@@ -59,23 +64,28 @@ class SharedSettings(Shard):
         shards: int,
         lease_s: float,
         record_kept_s: float = RECORD_KEPT_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(url, Keys(PLANE, lease_s))
-        self._name = f"{part} {socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self._keys = Keys(PLANE, lease_s)
+        self._periods = Periods(lease_s)
+        self._connection = Connection(url, self._keys.agreed)
+        self._scripts = Scripts(self._connection, self._keys)
+        self._process = f"{part} {socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._settings = {
             SHARDS: str(shards),
             LEASE: f"{lease_s:g}",
             RECORD_KEPT: f"{record_kept_s / 3600:g}",
         }
+        self._patience_s = patience_s
         self._problem: CordboardError | None = NotReadyError("Redis has not been reached yet.")
-        self._asked = asyncio.Event()
+        self._has_compared = asyncio.Event()
         self._renewing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Keep the agreement from now on; it is asked for again while Redis is away."""
+        """Start to renew the agreement, and wait briefly for the first comparison."""
         self._renewing = asyncio.create_task(self._renew(), name="agreement")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), FIRST_S)
+            await asyncio.wait_for(self._has_compared.wait(), FIRST_REPLY_S)
         return self
 
     async def __aexit__(
@@ -90,16 +100,17 @@ class SharedSettings(Shard):
         await self.leave()
 
     async def leave(self) -> None:
-        """Count no more among the parts that run."""
-        with suppress(StoreUnavailableError), self._errors():  # else we are forgotten there soon
-            await self._client.zrem(self.keys.parts, self._name)
-        await self.close()
+        """Withdraw from the agreement and close the connection."""
+        # If Redis is away, the entry of this process expires with its lease.
+        with suppress(StoreUnavailableError), self._connection.errors():
+            await self._connection.client.zrem(self._keys.parts, self._process)
+        await self._connection.close()
 
     def check(self) -> None:
-        """Return where this part may take work.
+        """Return if this process may take work.
 
         Raises:
-            NotReadyError: Redis was not reached yet, or other parts run by other settings.
+            NotReadyError: Redis has not answered yet, or other processes run with other settings.
         """
         if self._problem is not None:
             raise NotReadyError(
@@ -107,96 +118,104 @@ class SharedSettings(Shard):
             )
 
     async def reach(self) -> None:
-        """Compare now; wait a while for parts with other settings to end.
+        """Compare now, and wait a while for processes with other settings to end.
 
         Raises:
             SettingsMismatchError: They do not end.
             StoreUnavailableError: Redis is away.
         """
         loop = asyncio.get_running_loop()
-        give_up_at, is_told = loop.time() + PATIENCE_S, False
+        give_up_at, has_warned = loop.time() + self._patience_s, False
         while True:
             try:
-                return await self._compare()
+                return await self.compare()
             except SettingsMismatchError as error:
                 if loop.time() >= give_up_at:
                     raise
-                if not is_told:
-                    log.warning("Other parts run by other settings; waiting for them to end",
+                if not has_warned:
+                    log.warning("Other processes run with other settings; waiting for them to end",
                                 error=error.message)  # fmt: skip
-                    is_told = True
-            await asyncio.sleep(ASK_AGAIN_S)
+                    has_warned = True
+            await asyncio.sleep(RETRY_S)
 
     async def _renew(self) -> None:
         while True:
-            was = self._problem
+            previous = self._problem
             try:
-                await self._compare()
+                await self.compare()
             except StoreUnavailableError:
-                pass  # what was agreed upon stays
+                pass  # the last comparison stays valid
             except SettingsMismatchError as error:
                 self._problem = error
-                if not isinstance(was, SettingsMismatchError):
-                    log.error("Other parts run by other settings; this one is not ready",
+                if not isinstance(previous, SettingsMismatchError):
+                    log.error("Other processes run with other settings; this one is not ready",
                               error=error.message, hint=error.hint)  # fmt: skip
             except Exception:
-                log.exception("Settings could not be compared")
+                log.exception("Could not compare the settings")
             else:
                 self._problem = None
-            self._asked.set()
-            await asyncio.sleep(ASK_AGAIN_S if self._problem else self.periods.renewal_s)
+            self._has_compared.set()
+            await asyncio.sleep(RETRY_S if self._problem else self._periods.renewal_s)
 
-    async def _compare(self) -> None:
-        answer = await self._ask_all(replaces=False)
-        if answer[0] == "left":
-            await self._check_nothing_lives(_pairs(answer[1]))
-            answer = await self._ask_all(replaces=True)
-        if answer[0] == "differs":
-            theirs = _pairs(answer[1])
-            raise SettingsMismatchError(
-                f"{self._in_words(theirs)} ({', '.join(answer[2])}).",
-                hint="Set the same for all parts. To change it, stop all of them first: those with "
-                "another value start once the others have ended.",
-            )
-
-    async def _ask_all(self, *, replaces: bool) -> list[Any]:
-        settings = [word for pair in self._settings.items() for word in pair]
-        forgotten_ms = round(self.periods.lease_s * 1000)
-        answer: list[Any] = await self._run(
-            "agree",
-            self.keys.agreed,
-            self._name,
-            forgotten_ms,
-            SETTINGS_KEPT_S * 1000,
-            "1" if replaces else "",
-            *settings,
-        )
-        return answer
-
-    async def _check_nothing_lives(self, theirs: Mapping[str, str]) -> None:
-        """Other shards would hide what lives: it would never end.
+    async def compare(self) -> None:
+        """Compare the settings once, and renew the entry of this process.
 
         Raises:
-            SettingsMismatchError: Something does.
+            SettingsMismatchError: Other processes run with other settings.
+            StoreUnavailableError: Redis is away.
+        """
+        reply = await self._agree(replaces=False)
+        if reply[0] == "left":
+            await self._check_no_live_sessions(_to_dict(reply[1]))
+            reply = await self._agree(replaces=True)
+        if reply[0] == "differs":
+            difference = self._describe(_to_dict(reply[1]))
+            raise SettingsMismatchError(
+                f"{difference} ({', '.join(reply[2])}).",
+                hint="Set the same value for all processes. To change it, stop all of them first; those "
+                "with the new value start when the others have ended.",
+            )
+
+    async def _agree(self, *, replaces: bool) -> list[Any]:
+        reply: list[Any] = await self._scripts.run(
+            "agree",
+            self._keys.agreed,
+            {
+                "process": self._process,
+                "lease_ms": round(self._periods.lease_s * 1000),
+                "kept_ms": SETTINGS_KEPT_S * 1000,
+                "replaces": replaces,
+                "settings": self._settings,
+            },
+        )
+        return reply
+
+    async def _check_no_live_sessions(self, theirs: Mapping[str, str]) -> None:
+        """Check that no session of the former shards is live; with other shards it would never end.
+
+        Raises:
+            SettingsMismatchError: A session is live.
         """
         if SHARDS not in theirs:
             return
         live = 0
-        with self._errors():
+        with self._connection.errors():
             for tag in shard_tags(int(theirs[SHARDS])):
-                live += await self._client.zcard(Keys(tag).live)
+                live += await self._connection.client.zcard(Keys(tag).live)
         if live:
             raise SettingsMismatchError(
-                f"{self._in_words(theirs)}, and {live} sessions of that plane have not ended.",
-                hint=f"Start all parts with {SHARDS}={theirs[SHARDS]} until they have, then change it.",
+                f"{self._describe(theirs)}, and {live} of their sessions have not ended.",
+                hint=f"Run all processes with {SHARDS}={theirs[SHARDS]} until they have ended, then "
+                "change it.",
             )
 
-    def _in_words(self, theirs: Mapping[str, str]) -> str:
+    def _describe(self, theirs: Mapping[str, str]) -> str:
         return "; ".join(
-            f"{name} is {self._settings[name]} here, and {value} for the parts that run"
-            for name, value in theirs.items()
+            f"{name} is {value} here, but {theirs[name]} in the running processes"
+            for name, value in self._settings.items()
+            if name in theirs
         )
 
 
-def _pairs(flat: list[str]) -> dict[str, str]:
+def _to_dict(flat: list[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -5,12 +5,12 @@ import asyncio
 from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, SharedSettings, open_store
+from cordboard.store import SessionStore, SharedSettings, open_store
 
 log = get_logger("settings")
 
 
-def shared_settings_of(store: RedisStore, component: str) -> SharedSettings:
+def shared_settings_of(store: SessionStore, component: str) -> SharedSettings:
     """Return the agreement of a component with the others about the settings that all share.
 
     Args:
@@ -27,7 +27,7 @@ def shared_settings_of(store: RedisStore, component: str) -> SharedSettings:
     )
 
 
-def open_shared_store(settings: Settings) -> RedisStore:
+def open_shared_store(settings: Settings) -> SessionStore:
     """Return the session store, opened with the shared values of `settings`."""
     return open_store(
         settings.redis_url_or_default,

@@ -1,31 +1,37 @@
--- agree: compares a part's settings with those of the parts that run; the first one's count.
--- KEYS[1] the settings agreed upon.
--- ARGV the part, ms after which it is forgotten, ms to keep the settings, '1' to replace those of parts
---      that are all gone, then names and values of its settings.
+-- agree: compare the settings of one process with those of the running processes.
+--
+-- KEYS[1]  the agreed settings
+-- ARGV[1]  JSON object:
+--   process      name of the process
+--   lease_ms     time after which a process that does not renew no longer counts as running
+--   kept_ms      time for which the agreed settings are kept
+--   replaces     true: overwrite the settings of processes that have all ended
+--   settings     the settings of the process by name
+--
 -- Returns {'agreed'}
---      | {'differs', {name, their value, ...}, {some of the parts that run by them}}
---      | {'left', {name, their value, ...}} when no part runs by them any more.
-local part, forgotten_ms, kept_ms, replaces =
-  ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+--      | {'differs', {name, value of the others, ...}, {names of up to three running processes}}
+--      | {'left', {name, value of the others, ...}}: they differ, but no process runs with them.
 write_even_when_full()
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', K.parts, '-inf', now)
-local differing = {}
-for i = 5, #ARGV, 2 do
-  local known = redis.call('HGET', KEYS[1], ARGV[i])
-  if known and known ~= ARGV[i + 1] then
-    differing[#differing + 1] = ARGV[i]
+local differing, pairs_to_write = {}, {}
+for name, value in pairs(args.settings) do
+  local known = redis.call('HGET', KEYS[1], name)
+  if known and known ~= value then
+    differing[#differing + 1] = name
     differing[#differing + 1] = known
   end
+  pairs_to_write[#pairs_to_write + 1] = name
+  pairs_to_write[#pairs_to_write + 1] = value
 end
 if #differing > 0 then
-  redis.call('ZREM', K.parts, part)
+  redis.call('ZREM', K.parts, args.process)
   local others = redis.call('ZRANGE', K.parts, 0, 2)
   if #others > 0 then return { 'differs', differing, others } end
-  if not replaces then return { 'left', differing } end
+  if not args.replaces then return { 'left', differing } end
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 5))
-redis.call('PEXPIRE', KEYS[1], kept_ms)
-redis.call('ZADD', K.parts, now + forgotten_ms, part)
-redis.call('PEXPIRE', K.parts, kept_ms)
+redis.call('HSET', KEYS[1], unpack(pairs_to_write))
+redis.call('PEXPIRE', KEYS[1], args.kept_ms)
+redis.call('ZADD', K.parts, now + args.lease_ms, args.process)
+redis.call('PEXPIRE', K.parts, args.kept_ms)
 return { 'agreed' }

@@ -1,9 +1,13 @@
--- forget: removes the record of a session whose id lives on in another shard.
--- KEYS[1] the session's record.
--- ARGV session id, the epoch that it had here.
--- Returns 1 when it was removed.
+-- forget: remove the record of an ended session whose id has moved to another shard.
+--
+-- KEYS[1]  the session record
+-- ARGV[1]  JSON object:
+--   session_id
+--   epoch        the epoch that the session had in this shard
+--
+-- Returns 1 if the record was removed, otherwise 0.
 write_even_when_full()
-local rec = read(ARGV[1])
-if not rec or LIVE[rec.state] or rec.epoch ~= ARGV[2] then return 0 end
+local rec = read(args.session_id)
+if not rec or LIVE[rec.state] or tonumber(rec.epoch) ~= args.epoch then return 0 end
 remove(rec)
 return 1

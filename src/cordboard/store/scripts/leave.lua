@@ -1,27 +1,35 @@
--- leave: ends a session for its caller. What does not run yet is cancelled here and now; a running
--- bot is marked, and its runner asked (by the gateway at once, else at its next renewal).
--- KEYS[1] the launch queue (for routing only).
--- ARGV session id or '', room or '', '1' to end whoever holds the room, token of this call.
--- Returns {'absent'} | {'not_holder', holder} | {'cancelled', sid, room, epoch}
---      | {'stopping', sid, room, epoch, runner url}.
-local sid, room, force, token = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
+-- leave: end a session at its caller's request. A session that does not run yet is cancelled here. A
+-- running session is only marked; its runner learns of it from the gateway, or at its next renewal.
+--
+-- KEYS[1]  the launch queue (it only selects the node)
+-- ARGV[1]  JSON object:
+--   session_id   may be absent if `room` is present
+--   room         may be absent if `session_id` is present
+--   force        true: end any holder of the room
+--   token        random, the same each time that this call is sent
+--
+-- Returns {'absent'} | {'not_holder', session id of the holder}
+--      | {'cancelled' | 'stopping', session id, room, epoch, runner url or ''}.
+local sid, room = args.session_id, args.room
 write_even_when_full()
-if room ~= '' then
+if room then
   local active = redis.call('GET', K.room_active .. room)
   if not active then return { 'absent' } end
   local holder = cjson.decode(active).session_id
-  if not force and holder ~= sid then return { 'not_holder', holder } end
+  if not args.force and holder ~= sid then return { 'not_holder', holder } end
   sid = holder
 end
-local rec = read(sid)
+local rec = sid and read(sid)
 if not rec then return { 'absent' } end
+local function outcome(name)
+  return { name, sid, rec.room_url, tonumber(rec.epoch), rec.runner_url or '' }
+end
 if not LIVE[rec.state] then
-  if rec.ended_by == token then return { 'cancelled', sid, rec.room_url, tonumber(rec.epoch) } end
-  return { 'absent' }
+  return rec.ended_by == args.token and outcome('cancelled') or { 'absent' }
 end
 if rec.state == 'running' then
   set(rec, { stop = 'left' })
-  return { 'stopping', sid, rec.room_url, tonumber(rec.epoch), rec.runner_url or '' }
+  return outcome('stopping')
 end
-finish(rec, 'cancelled', 'cancelled', '', token, now_ms())
-return { 'cancelled', sid, rec.room_url, tonumber(rec.epoch), rec.runner_url or '' }
+finish(rec, 'cancelled', 'cancelled', nil, args.token, now_ms())
+return outcome('cancelled')

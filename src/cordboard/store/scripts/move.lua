@@ -1,12 +1,18 @@
--- move: gives a session id to another shard, or a new claim to the same one.
--- KEYS[1] the id's entry of the index.
--- ARGV the claim that was retired, number of the new shard, its claim, an epoch that the id's next
---      one must exceed, ms to keep it.
--- Returns 1 when the id is the new claim's, 0 when somebody else has moved it meanwhile.
-local from, shard, claim, floor, kept_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local found = redis.call('GET', KEYS[1])
-local its_claim = found and found:match('^%d+ (%S+) %d+')
-if its_claim == claim then return 1 end
-if its_claim and its_claim ~= from then return 0 end
-redis.call('SET', KEYS[1], shard .. ' ' .. claim .. ' ' .. floor, 'PX', kept_ms)
+-- move: move a session id to another shard, or replace its claim in the same shard.
+--
+-- KEYS[1]  the entry of the session id in the index
+-- ARGV[1]  JSON object:
+--   retired       the claim that was retired
+--   shard         number of the new shard
+--   claim         the new claim
+--   epoch_above   the next epoch of the session id must be greater
+--   kept_ms       time for which the entry is kept
+--
+-- Returns 1 if the id now has the new claim, 0 if another gateway has moved it meanwhile.
+local entry = redis.call('GET', KEYS[1])
+local claim = entry and entry:match('^%d+ (%S+) %d+')
+if claim == args.claim then return 1 end
+if claim and claim ~= args.retired then return 0 end
+redis.call('SET', KEYS[1], args.shard .. ' ' .. args.claim .. ' ' .. args.epoch_above,
+  'PX', args.kept_ms)
 return 1

@@ -1,7 +1,10 @@
--- permitted: tries what all scripts and the store itself need of the server's user.
--- KEYS[1] a key that nothing is kept in.
--- ARGV one name of each kind of key.
--- Returns what is missing: names of commands, and beginnings of keys.
+-- permitted: try each command and each kind of key that the scripts and the store need.
+--
+-- KEYS[1]  a key that holds nothing
+-- ARGV[1]  JSON object:
+--   keys     one sample key of each kind
+--
+-- Returns what the user of the connection lacks: names of commands, and patterns of keys.
 local key, missing = KEYS[1], {}
 local COMMANDS = {
   { 'DEL', key }, { 'SET', key, '1', 'PX', '1000' }, { 'GET', key }, { 'EXISTS', key },
@@ -20,20 +23,21 @@ local COMMANDS = {
   { 'XINFO', 'CONSUMERS', key }, { 'XACK', key, 'a', '1-1' }, { 'XDEL', key, '1-1' },
   { 'XTRIM', key, 'MAXLEN', '0' }, { 'DEL', key }, { 'TIME' }, { PUBLISH, K.changes .. '?', '' },
 }
+-- Redis 6.2 reports a denial in a script as "the user executing the script can't ...".
 local function is_denied(answer)
-  local words = type(answer) == 'table' and answer.err or ''
-  return words:find('NOPERM', 1, true) or words:find("user executing the script can't", 1, true)
-    or words:find('ACL failure', 1, true)
+  local message = type(answer) == 'table' and answer.err or ''
+  return message:find('NOPERM', 1, true) or message:find("user executing the script can't", 1, true)
+    or message:find('ACL failure', 1, true)
 end
-local told = {}
+local denied = {}
 for _, command in ipairs(COMMANDS) do
-  if is_denied(redis.pcall(unpack(command))) and not told[command[1]] then
-    told[command[1]] = true
+  if is_denied(redis.pcall(unpack(command))) and not denied[command[1]] then
+    denied[command[1]] = true
     missing[#missing + 1] = command[1]
   end
 end
-if told.DEL then return missing end
-for _, name in ipairs(ARGV) do
+if denied.DEL then return missing end
+for _, name in ipairs(args.keys) do
   if is_denied(redis.pcall('DEL', name)) then
     missing[#missing + 1] = '~' .. name:match('^[^:]+:') .. '*'
   end

@@ -1,25 +1,31 @@
--- register: the heartbeat of a warm runner, with what it can take.
--- KEYS[1] the runner's record.
--- ARGV runner id, url, capacity, '1' when it takes no more sessions, which of its offers this is (a
---      late one changes nothing), then the names of its bots.
--- Returns {its free slots, entries of the launch queue, runners alive here}. Slots in use are counted from the sessions
--- assigned to it, so that a slot returns exactly once whatever the runner believes. Fewer than 0 are
--- free when more are in use than its capacity, which a runner that moves slots lowers on purpose.
-local id, url, capacity, draining = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
-local turn = tonumber(ARGV[5])
+-- register: write the registration of a warm runner, with each heartbeat.
+--
+-- KEYS[1]  the registration
+-- ARGV[1]  JSON object:
+--   runner_id, url
+--   capacity     number of slots that the runner offers in this shard
+--   is_draining  true: the runner takes no new sessions
+--   turn         number of the registration; one with a lower number than the last changes nothing
+--   bots         names of its bots
+--
+-- Returns {free slots, length of the launch queue, number of runners alive in this shard}.
+-- Used slots are counted from the sessions that are assigned to the runner, so that each slot returns
+-- exactly once. Free slots are negative if more are used than the capacity allows, which a runner
+-- causes on purpose when it moves slots to another shard.
+local id = args.runner_id
 local now = now_ms()
 write_even_when_full()
 local function answer(free)
   return { free, redis.call('XLEN', K.launches),
     redis.call('ZCOUNT', K.runners, now - T.lease_ms, '+inf') }
 end
-local free = capacity - redis.call('SCARD', K.runner_sessions .. id)
-if turn < tonumber(redis.call('HGET', KEYS[1], 'turn') or '0') then
+local free = args.capacity - redis.call('SCARD', K.runner_sessions .. id)
+if args.turn < tonumber(redis.call('HGET', KEYS[1], 'turn') or '0') then
   return answer(free)
 end
-local fields = { 'url', url, 'capacity', capacity, 'turn', turn }
-for i = 6, #ARGV do
-  fields[#fields + 1] = 'bot:' .. ARGV[i]
+local fields = { 'url', args.url, 'capacity', args.capacity, 'turn', args.turn }
+for _, bot in ipairs(args.bots) do
+  fields[#fields + 1] = 'bot:' .. bot
   fields[#fields + 1] = '1'
 end
 redis.call('DEL', KEYS[1])
@@ -30,7 +36,7 @@ if #gone > 0 then
   redis.call('ZREM', K.runners, unpack(gone))
   redis.call('ZREM', K.runner_free, unpack(gone))
 end
-if draining then
+if args.is_draining then
   redis.call('ZREM', K.runners, id)
   redis.call('ZREM', K.runner_free, id)
   return { 0, 0, 0 }

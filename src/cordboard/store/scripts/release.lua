@@ -1,6 +1,9 @@
--- release: gives a claim back by which nothing came, unless another join goes by it, too.
--- KEYS[1] the id's entry of the index.
--- ARGV the entry as it was written.
--- Returns 1 when the id is in no shard any more.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+-- release: remove a claim of a session id that no accepted join uses and no other join shares.
+--
+-- KEYS[1]  the entry of the session id in the index
+-- ARGV[1]  JSON object:
+--   entry    the entry as it was written
+--
+-- Returns 1 if the entry was removed, otherwise 0.
+if redis.call('GET', KEYS[1]) ~= args.entry then return 0 end
 return redis.call('DEL', KEYS[1])

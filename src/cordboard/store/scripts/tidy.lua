@@ -1,15 +1,19 @@
--- tidy: removes sessions that ended so long ago that their records are kept no more, and all that
--- names them; and what has been in the dead letters for as long.
--- KEYS[1] the sessions that have ended.
--- ARGV how many to remove at most.
--- Returns how many were removed.
+-- tidy: remove ended sessions whose records have been kept long enough, all that refers to them, and
+-- dead letters of the same age.
+--
+-- KEYS[1]  the ended sessions
+-- ARGV[1]  JSON object:
+--   limit    maximum number of sessions to remove
+--
+-- Returns the number of sessions removed.
 write_even_when_full()
 local before = now_ms() - T.record_kept_ms
+-- MINID takes no exponent, which the default conversion of a number may produce.
 redis.call('XTRIM', K.dead_letters, 'MINID', string.format('%.0f', before))
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, ARGV[1])
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, args.limit)
 for _, sid in ipairs(due) do
   local rec = read(sid)
-  if not rec then -- its record has expired, as no operator ran
+  if not rec then -- the record has expired while no operator ran
     redis.call('ZREM', K.sessions, sid)
     redis.call('ZREM', KEYS[1], sid)
   elseif LIVE[rec.state] then

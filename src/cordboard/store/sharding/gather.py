@@ -1,4 +1,4 @@
-"""Asks several shards at once, some of which may be unreachable."""
+"""Running one operation in several shards at once, of which some may be unreachable."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
@@ -6,66 +6,78 @@ from typing import Any, Final, TypeVar
 
 from cordboard.contract.errors import StoreUnavailableError
 
-SOON_S: Final = 0.5  # a hundred times what a shard takes that is well
+# A hundred times what a healthy shard takes. A join of one shard must not wait longer for another.
+SOON_S: Final = 0.5
 
 _T = TypeVar("_T")
 
 
-async def ask_all(
-    works: Iterable[Awaitable[_T] | Coroutine[Any, Any, _T]],
+async def gather_replies(
+    operations: Iterable[Awaitable[_T] | Coroutine[Any, Any, _T]],
 ) -> list[_T | BaseException]:
-    """Do all; where a shard is away its error stands for its answer, all else is raised."""
-    answers = await asyncio.gather(*works, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailableError):
-            raise answer
-    return answers
+    """Run all ``operations`` and return their results in order.
+
+    The ``StoreUnavailableError`` of a shard takes the place of its result; any other error is raised.
+    """
+    replies = await asyncio.gather(*operations, return_exceptions=True)
+    for reply in replies:
+        if isinstance(reply, BaseException) and not isinstance(reply, StoreUnavailableError):
+            raise reply
+    return replies
 
 
-async def ask_all_soon(
-    works: Iterable[Awaitable[_T] | Coroutine[Any, Any, _T]],
+async def gather_replies_soon(
+    operations: Iterable[Awaitable[_T] | Coroutine[Any, Any, _T]],
 ) -> list[_T | BaseException]:
-    """Do the same for what must not hold up a join of another shard: who is late counts as away."""
-    return await ask_all(_soon(work) for work in works)
+    """Run all ``operations`` like ``gather_replies``; a shard that is late counts as unreachable."""
+    return await gather_replies(_soon(operation) for operation in operations)
 
 
-async def wait_for_some(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Return when all have been done, or soon after one has; raise the first error when none is."""
-    tasks = [asyncio.create_task(work) for work in works]
+async def wait_for_any(operations: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait until all ``operations`` have succeeded, or soon after one has.
+
+    Raises:
+        Exception: The first error, if every operation fails.
+    """
+    tasks = [asyncio.create_task(operation) for operation in operations]
     try:
         await asyncio.wait(tasks, timeout=SOON_S)
         waiting = {task for task in tasks if not task.done()}
-        while waiting and not any(map(_is_fine, tasks)):
+        while waiting and not any(map(_has_succeeded, tasks)):
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-    errors = [one for one in answers if isinstance(one, Exception)]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, Exception)]
     if len(errors) == len(tasks):
         raise errors[0]
 
 
-def _is_fine(task: asyncio.Task[None]) -> bool:
+def _has_succeeded(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-async def _soon(work: Awaitable[_T]) -> _T:
+async def _soon(operation: Awaitable[_T]) -> _T:
     try:
-        return await asyncio.wait_for(work, SOON_S)
+        return await asyncio.wait_for(operation, SOON_S)
     except TimeoutError as error:
-        raise StoreUnavailableError("A shard did not answer soon.") from error
+        raise StoreUnavailableError("A shard did not answer in time.") from error
 
 
-def all_values(answers: Sequence[_T | BaseException]) -> list[_T]:
-    """Return the answers; raises the first error among them."""
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
+def require_all(replies: Sequence[_T | BaseException]) -> list[_T]:
+    """Return ``replies``; raise the first error among them."""
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+    return values(replies)
 
 
-def some_value(answers: Sequence[_T | BaseException]) -> None:
-    """Raise the first error where there is no answer at all."""
-    if all(isinstance(answer, BaseException) for answer in answers):
-        all_values(answers)
+def require_any(replies: Sequence[_T | BaseException]) -> list[_T]:
+    """Return those of ``replies`` that are no errors; raise the first error if all are errors."""
+    return values(replies) or require_all(replies)
+
+
+def values(replies: Sequence[_T | BaseException]) -> list[_T]:
+    """Return those of ``replies`` that are no errors."""
+    return [reply for reply in replies if not isinstance(reply, BaseException)]

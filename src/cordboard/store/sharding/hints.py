@@ -1,41 +1,41 @@
-"""What joins have met lately: by it a store over shards guesses in which order to ask.
+"""Hints from recent joins: whether to ask the room first, or to claim the session id first.
 
-A new session is cheapest when its id is claimed before its room is asked; a join that is refused is
-cheapest, and leaves nothing to take back, when its room is asked first. A wrong guess costs a round
-trip and decides nothing.
+A new session takes the fewest commands if its id is claimed before its room is asked. A join that is
+refused takes the fewest, and leaves nothing to undo, if its room is asked first. A wrong hint costs one
+round trip and decides nothing.
 """
 
 import time
 from typing import Final
 
-BUSY_S: Final = 60.0  # a call that began or was met so lately is likely to go on
-FULL_S: Final = 1.0  # a queue that was full so lately is likely to be full
-ROOMS_MAX: Final = 4096
+BUSY_S: Final = 60.0  # a call that was live a minute ago is probably live
+FULL_S: Final = 1.0  # a full queue shrinks within seconds
+ROOMS_MAX: Final = 4096  # bounds the memory; beyond it the oldest hints are lost
 
 
-class Hints:
-    """The rooms and the queues that are likely to refuse a join."""
+class JoinHints:
+    """The rooms and the shards that will probably refuse a join."""
 
     def __init__(self) -> None:
-        self._busy: dict[str, float] = {}
-        self._full: dict[int, float] = {}
+        self._busy_until: dict[str, float] = {}  # ordered: the oldest note first
+        self._full_until: dict[int, float] = {}
 
-    def may_refuse(self, room: str, shard: int) -> bool:
-        """Say whether a join is likely to meet a live session, or a full queue."""
+    def is_refusal_likely(self, room: str, shard: int) -> bool:
+        """Return whether ``room`` is probably busy, or the queue of ``shard`` full."""
         now = time.monotonic()
-        return self._busy.get(room, now) > now or self._full.get(shard, now) > now
+        return self._busy_until.get(room, now) > now or self._full_until.get(shard, now) > now
 
-    def busy(self, room: str) -> None:
-        """Note that a room has a session."""
-        self._busy.pop(room, None)  # so that the oldest note stands first
-        self._busy[room] = time.monotonic() + BUSY_S
-        if len(self._busy) > ROOMS_MAX:
-            del self._busy[next(iter(self._busy))]
+    def note_busy(self, room: str) -> None:
+        """Note that ``room`` has a live session."""
+        self._busy_until.pop(room, None)  # moves the room to the end of the order
+        self._busy_until[room] = time.monotonic() + BUSY_S
+        if len(self._busy_until) > ROOMS_MAX:
+            del self._busy_until[next(iter(self._busy_until))]
 
-    def free(self, room: str) -> None:
-        """Note that a room had no session."""
-        self._busy.pop(room, None)
+    def note_free(self, room: str) -> None:
+        """Note that ``room`` has no live session."""
+        self._busy_until.pop(room, None)
 
-    def full(self, shard: int) -> None:
-        """Note that a shard's queue is at its bound."""
-        self._full[shard] = time.monotonic() + FULL_S
+    def note_full(self, shard: int) -> None:
+        """Note that the queue of ``shard`` is full."""
+        self._full_until[shard] = time.monotonic() + FULL_S

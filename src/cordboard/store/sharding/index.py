@@ -1,119 +1,116 @@
-"""The index of session ids: in which of several shards an id lives.
+"""The session index: in which shard a session id lives.
 
-An id has its entry in one shard, by its own hash; the session is in the shard of its room. A claim is
-a random token: what is accepted in a shard is accepted by a claim of the id, and before an id moves to
-another shard its claim is retired in the old one. So an accept that was sent long ago, by a gateway
-that froze or died meanwhile, can never make the id live twice: no clock is asked, and nothing has
-to be cleaned up.
+The entry of an id is in one shard, chosen by the hash of the id; the session is in the shard of its room.
+A claim is a random token. A shard accepts a session by a claim of its id, and before an id moves to another
+shard, its claim is retired in the old one. So a join that was sent long ago, by a gateway that froze or died
+meanwhile, can never make the id live in two shards: this depends on no clock and needs no cleaning up.
 
-A new id is claimed by one plain command. Whoever finds it claimed, and goes by that claim, marks it as
-shared; so a refused join gives back the claim that it has made, and that nobody else goes by.
+A new id is claimed by one plain command. A gateway that finds the id claimed and uses that claim marks it
+as shared. So a refused join can remove the claim that it has made, unless another join uses it.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from cordboard.contract.errors import SessionInUseError, SessionUsedError
 from cordboard.contract.launch import Launch
 from cordboard.contract.state import RECOVERIES_MAX
-from cordboard.store.connection import Shard, new_token
-from cordboard.store.keys import CLAIM_KEPT_S
+from cordboard.store.connection import Connection
+from cordboard.store.keys import CLAIM_KEPT_S, Keys
+from cordboard.store.scripts import Scripts, new_token
+
+UNCLAIMED: Final = "?"  # stands for a claim while only the room is asked; `accept` knows it
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """By what, and in which shard, a session id may be accepted.
+    """The right to accept a session id in one shard.
 
     Attributes:
-        above: The epoch that the id had elsewhere; its next one is higher.
-        fresh: Made by this very call; nobody else goes by it unless it is marked as shared.
+        shard: The number of the shard.
+        token: The random token of the claim.
+        epoch_above: The epoch that the id had in another shard; its next epoch must be greater.
+        is_new: Whether this call has made the claim. Then no other join uses it, unless it is shared.
     """
 
     shard: int
     token: str
-    above: int = 0
-    fresh: bool = False
+    epoch_above: int = 0
+    is_new: bool = False
 
-    def __str__(self) -> str:
-        """Return the entry as it is written."""
-        return f"{self.shard} {self.token} {self.above}"
-
-
-WITHOUT: Final = Claim(0, "")  # where one shard is all
+    @property
+    def entry(self) -> str:
+        """The claim as an entry of the index."""
+        return f"{self.shard} {self.token} {self.epoch_above}"
 
 
-class Index(Shard):
-    """The entries of those ids whose hash is this shard's, and the fences against old claims."""
+class SessionIndex:
+    """The entries of the session ids whose hash belongs to one shard.
+
+    Args:
+        connection: The connection to Redis.
+        keys: The key names of the shard.
+        scripts: The scripts of the shard.
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, scripts: Scripts) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._scripts = scripts
 
     async def claim(self, launch: Launch, shard: int) -> Claim:
-        """Claim an id for a shard; return whose it is."""
-        ours = Claim(shard, new_token(), fresh=True)
-        if await self.tell(launch, ours):
-            return ours
-        key, kept = self.keys.session_shard(launch.session_id), self._kept_ms(launch)
-        return Claim(*await self._run("share", key, shard, ours.token, kept))
+        """Claim the id of ``launch`` for ``shard``, and return its claim, which may be an older one."""
+        claim = Claim(shard, new_token(), is_new=True)
+        if await self.add(launch, claim):
+            return claim
+        reply = await self._scripts.run(
+            "share",
+            self._keys.session_shard(launch.session_id),
+            {"shard": shard, "claim": claim.token, "kept_ms": self._kept_ms(launch)},
+        )
+        return Claim(*reply)
 
-    async def tell(self, launch: Launch, claim: Claim) -> bool:
-        """Write the entry of an id that has none; False where it has one."""
-        key, kept = self.keys.session_shard(launch.session_id), self._kept_ms(launch)
-        return bool(await self._ask("claim", "SET", key, str(claim), "NX", "PX", kept))
+    async def add(self, launch: Launch, claim: Claim) -> bool:
+        """Write ``claim`` as the entry of the id of ``launch``; return False if there is an entry."""
+        key, kept_ms = self._keys.session_shard(launch.session_id), self._kept_ms(launch)
+        reply = await self._connection.execute(
+            "claim", "SET", key, claim.entry, "NX", "PX", kept_ms
+        )
+        return bool(reply)
 
-    async def move(self, launch: Launch, retired: str, to: Claim) -> bool:
-        """Give an id whose claim was retired to another one; False when somebody else was first."""
-        key, kept = self.keys.session_shard(launch.session_id), self._kept_ms(launch)
-        return bool(await self._run("move", key, retired, to.shard, to.token, to.above, kept))
+    async def move(self, launch: Launch, retired: str, claim: Claim) -> bool:
+        """Replace a claim, and return whether no other gateway was first.
 
-    async def give_back(self, session_id: str, claim: Claim) -> None:
-        """Take away a claim that is void, unless somebody else goes by it."""
-        await self._run("release", self.keys.session_shard(session_id), str(claim))
-
-    async def shard_of(self, session_id: str) -> int | None:
-        """Return the number of the shard in which an id lives or lived."""
-        with self._errors():
-            found = await self._client.get(self.keys.session_shard(session_id))
-        return int(found.partition(" ")[0]) if found else None
-
-    async def retire(self, launch: Launch, token: str) -> int:
-        """See to it that nothing is accepted here by a claim; return the epoch that its id had.
-
-        Raises:
-            SessionInUseError: The id lives here.
-            SessionUsedError: The id belonged to another user here.
+        Args:
+            launch: The launch with the session id.
+            retired: The token of the claim that was retired.
+            claim: The new claim.
         """
-        sid, owner = launch.session_id, (launch.user_id or "", launch.tenant_id or "")
-        match await self._run("retire", self.keys.session(sid), sid, token, *owner):
-            case ["live", room]:
-                raise in_use(sid, room)
-            case ["used"]:
-                raise used(sid)
-            case [_, epoch]:
-                return int(epoch)
-            case other:
-                raise AssertionError(other)
+        reply = await self._scripts.run(
+            "move",
+            self._keys.session_shard(launch.session_id),
+            {
+                "retired": retired,
+                "shard": claim.shard,
+                "claim": claim.token,
+                "epoch_above": claim.epoch_above,
+                "kept_ms": self._kept_ms(launch),
+            },
+        )
+        return bool(reply)
+
+    async def release(self, session_id: str, claim: Claim) -> None:
+        """Remove the void ``claim`` of ``session_id``, unless another join shares it."""
+        await self._scripts.run(
+            "release", self._keys.session_shard(session_id), {"entry": claim.entry}
+        )
+
+    async def find(self, session_id: str) -> int | None:
+        """Return the number of the shard in which ``session_id`` lives or lived."""
+        with self._connection.errors():
+            entry = await self._connection.client.get(self._keys.session_shard(session_id))
+        return int(entry.partition(" ")[0]) if entry else None
 
     def _kept_ms(self, launch: Launch) -> int:
-        """For how long an entry is kept: beyond its session, which may run anew twice, and its record."""
+        """Return the time to keep an entry: beyond the session, with all its attempts, and its record."""
         longest_s = launch.deadline_s + (RECOVERIES_MAX + 1) * launch.max_duration_s
-        return round(longest_s + self.keys.record_kept_s + CLAIM_KEPT_S) * 1000
-
-    async def forget(self, session_id: str, epoch: int) -> None:
-        """Remove the record of a session that has ended here, and whose id lives elsewhere."""
-        await self._run("forget", self.keys.session(session_id), session_id, epoch)
-
-
-def in_use(session_id: str, room: str) -> SessionInUseError:
-    """Return the error of a join whose id is live in another room."""
-    return SessionInUseError(
-        f"Session {session_id} is live in another room.",
-        hint="End it there first, or join under another sessionId.",
-        extra={"sessionId": session_id, "room_url": room},
-    )
-
-
-def used(session_id: str) -> SessionUsedError:
-    """Return the error of a join whose id belongs to somebody else."""
-    return SessionUsedError(
-        f"Session id {session_id} belonged to another user.",
-        hint="Join under another sessionId.",
-        extra={"sessionId": session_id},
-    )
+        return round(longest_s + self._keys.record_kept_s + CLAIM_KEPT_S) * 1000

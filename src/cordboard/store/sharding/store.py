@@ -1,26 +1,18 @@
-"""Rooms spread over several shards, each with keys and a connection of its own.
-
-A connection each, so that a primary that is away holds up its own shard alone.
-"""
+"""``ShardedStore``: a session store whose rooms are spread over several shards."""
 
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
-from typing import Any, Final
-from weakref import WeakValueDictionary
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
 
-from cordboard.contract.errors import NotFoundError, SessionInUseError, StoreUnavailableError
+from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.contract.lease import RenewalResult
+from cordboard.contract.lease import Periods, RenewalResult
 from cordboard.contract.state import State
 from cordboard.contract.urls import redacted_url
-from cordboard.store.client import RedisStore
-from cordboard.store.connection import new_token
-from cordboard.store.errors import RETRY_AFTER_S
-from cordboard.store.keys import Keys, shard_of, shard_tags
-from cordboard.store.limits import UNLIMITED, Count, JoinLimits, counts
+from cordboard.store.limits import UNLIMITED, JoinLimits
 from cordboard.store.records import (
     AcceptedJoin,
     Holder,
@@ -29,69 +21,68 @@ from cordboard.store.records import (
     Renewal,
     SessionRecord,
 )
-from cordboard.store.rooms import accepted
-from cordboard.store.sessions import no_session
+from cordboard.store.redis_store import RedisStore
+from cordboard.store.sessions import session_not_found
 from cordboard.store.sharding.gather import (
-    all_values,
-    ask_all,
-    ask_all_soon,
-    some_value,
-    wait_for_some,
+    gather_replies,
+    gather_replies_soon,
+    require_all,
+    require_any,
+    values,
+    wait_for_any,
 )
-from cordboard.store.sharding.hints import Hints
-from cordboard.store.sharding.index import Claim
-from cordboard.store.sharding.lending import Lending
-
-CLAIMS_MAX: Final = 8  # tries, each of which another gateway's join for the same id has undone
-TURN_S: Final = 1.0  # far longer than a join takes where its shards are well
-UNCLAIMED: Final = "?"  # the id is yet to be claimed, once its room has turned out to be free
+from cordboard.store.sharding.joins import ShardedJoins
+from cordboard.store.sharding.lending import SlotLending
+from cordboard.store.sharding.shard import Shard
 
 
-class ShardedStore(Lending):
-    """What gateways and runners see of all shards; an operator works on each shard by itself.
+class ShardedStore:
+    """A ``SessionStore`` over several shards. ``SessionStore`` describes the methods.
+
+    A room is in the shard of its hash. A method that gets no room reads the session index to find the shard.
 
     Args:
-        url: Where Redis is.
-        shards: How many shards there are; the same for all who open it.
-        lease_s: Seconds that a lease lasts.
-        record_kept_s: Seconds for which a session's record is kept after its end.
+        stores: The store of each shard; at least two, with the same periods.
+        lending: The slots of this process's warm runners.
+
+    Attributes:
+        url: The URL of Redis.
+        periods: The periods of the lease.
+        joins: The decision of joins, with the session index.
+        lending: The slots of this process's warm runners.
     """
 
-    def __init__(self, url: str, shards: int, lease_s: float, record_kept_s: float) -> None:
-        of_one = (RedisStore(url, Keys(tag, lease_s, record_kept_s)) for tag in shard_tags(shards))
-        super().__init__(tuple(of_one))
-        self.url = url
-        self.periods = self._shards[0].periods
-        self._hints = Hints()
-        self._joining: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+    def __init__(self, stores: Sequence[RedisStore], *, lending: SlotLending | None = None) -> None:
+        self.url: str = stores[0].url
+        self.periods: Periods = stores[0].periods
+        self._stores = tuple(stores)
+        self.joins = ShardedJoins([Shard(store) for store in stores])
+        self.lending = lending or SlotLending([store.runners for store in stores])
 
-    @property
-    def shards(self) -> tuple[RedisStore, ...]:
-        """The shards, each by itself."""
-        return self._shards
+    def __repr__(self) -> str:
+        return f"ShardedStore({redacted_url(self.url)}, {len(self._stores)} shards)"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close all connections of all shards."""
-        await asyncio.gather(*(shard.close() for shard in self._shards))
+        await asyncio.gather(*(store.close() for store in self._stores))
 
-    async def ping(self) -> None:
-        """Ask for a sign of life; one shard's is enough, as its rooms can be served."""
-        await wait_for_some(shard.ping() for shard in self._shards)
+    @property
+    def shards(self) -> tuple[RedisStore, ...]:
+        """The shards."""
+        return self._stores
 
-    async def check_writable(self) -> None:
-        """Write one small key in each shard; one that takes it is enough, as its rooms can be served."""
-        await wait_for_some(shard.check_writable() for shard in self._shards)
-
-    async def check_permitted(self) -> None:
-        """Try every command and every kind of key, in each shard that answers."""
-        some_value(await ask_all(shard.check_permitted() for shard in self._shards))
-
-    async def eviction_policy(self) -> str | None:
-        """Return the first policy with which a server of a shard evicts keys; None for none."""
-        found = await ask_all(shard.eviction_policy() for shard in self._shards)
-        return next((policy for policy in found if isinstance(policy, str)), None)
-
-    # --- Joining and leaving.
+    # --- Joining and leaving
 
     async def accept(
         self,
@@ -101,161 +92,24 @@ class ShardedStore(Lending):
         runner: Registration | None = None,
         limits: JoinLimits = UNLIMITED,
     ) -> AcceptedJoin:
-        """Decide one join; one at a time of those that have to keep the same bound."""
-        counted = list(counts(launch, limits))
-        bounded = [count.name for count in counted if count.most]
-        async with self._one_at_a_time(bounded):
-            elsewhere = await self._elsewhere(self._number(launch.room_url), bounded)
-            counted = [replace(one, elsewhere=elsewhere.get(one.name, 0)) for one in counted]
-            return await self._decide(launch, counted, queue_max, runner)
-
-    @contextlib.asynccontextmanager
-    async def _one_at_a_time(self, names: Sequence[str]) -> AsyncIterator[None]:
-        """Wait for the joins that count in one of these sets, but not long for a shard that is away."""
-        locks = [self._joining.setdefault(name, asyncio.Lock()) for name in sorted(names)]
-        async with contextlib.AsyncExitStack() as held:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TURN_S):
-                    for lock in locks:
-                        await held.enter_async_context(lock)
-            yield
-
-    async def _elsewhere(self, number: int, names: Sequence[str]) -> dict[str, int]:
-        """Count live sessions in all shards but one; a shard that is away counts as having none."""
-        if not names:
-            return {}
-        others = [shard for one, shard in enumerate(self._shards) if one != number]
-        found = await ask_all_soon(shard.count_live(names) for shard in others)
-        answers = [one for one in found if not isinstance(one, BaseException)]
-        return {name: sum(one[place] for one in answers) for place, name in enumerate(names)}
-
-    async def _decide(
-        self,
-        launch: Launch,
-        counted: Sequence[Count],
-        queue_max: int,
-        runner: Registration | None,
-    ) -> AcceptedJoin:
-        """Decide one join. The id is claimed first, unless the room is likely to refuse it."""
-        number, by = self._number(launch.room_url), new_token()
-        shard, moved_from = self._shards[number], None
-        claim = await self._first_claim(launch, number)
-        for _ in range(CLAIMS_MAX):
-            answer = await shard.ask_accept(
-                launch, by, queue_max=queue_max, counted=counted, runner=runner, claim=claim
-            )
-            if answer[0] not in {"claim", "retired"}:
-                return await self._accepted(launch, answer, claim, moved_from)
-            claim, moved_from = await self._claim(launch, number, claim.token)
-        raise StoreUnavailableError(
-            f"Session {launch.session_id} is asked for in several rooms at once.",
-            hint="Join once more.",
-            retry_after_s=RETRY_AFTER_S,
-        )
-
-    async def _first_claim(self, launch: Launch, number: int) -> Claim:
-        """Claim the id; without one only the room is asked, which answers when it is busy."""
-        if self._hints.may_refuse(launch.room_url, number):
-            return Claim(number, UNCLAIMED)
-        claim = await self._home(launch.session_id).claim(launch, number)
-        return claim if claim.shard == number else Claim(number, UNCLAIMED)
-
-    async def _claim(self, launch: Launch, number: int, refused: str) -> tuple[Claim, Claim | None]:
-        """Claim the id for a shard; return the claim, and the one that had to be retired elsewhere.
-
-        Raises:
-            SessionInUseError: The id is live in another room.
-            SessionUsedError: The id belonged to another user.
-        """
-        home = self._home(launch.session_id)
-        self._hints.free(launch.room_url)
-        for _ in range(CLAIMS_MAX):
-            found = await home.claim(launch, number)
-            if found.shard == number and found.token != refused:
-                return found, None
-            try:
-                epoch = await self._shards[found.shard].retire(launch, found.token)
-            except SessionInUseError as error:
-                if error.extra["room_url"] != launch.room_url:
-                    raise
-                break  # it lives since a moment ago where it is asked for: the room says so
-            is_moved = found.shard != number
-            ours = Claim(number, new_token(), max(found.above, epoch))
-            if await home.move(launch, found.token, ours):
-                return ours, Claim(found.shard, found.token, epoch) if is_moved else None
-        return Claim(number, UNCLAIMED), None
-
-    async def _accepted(
-        self, launch: Launch, answer: Sequence[Any], claim: Claim, moved_from: Claim | None
-    ) -> AcceptedJoin:
-        """Say what was decided; put the index right after it where that is needed."""
-        number = self._number(launch.room_url)
-        if answer[0] == "full":
-            self._hints.full(number)
-        elif answer[0] in {"new", "reused"}:
-            self._hints.busy(launch.room_url)
-        with contextlib.suppress(StoreUnavailableError):  # not needed for what was decided
-            is_refused = answer[0] in {"full", "reused", "too_many"}
-            if is_refused and moved_from:
-                await self._move_back(launch, claim, moved_from)
-            elif is_refused and answer[-1]:
-                await self._home(launch.session_id).give_back(launch.session_id, claim)
-            elif answer[:2] == ["reused", launch.session_id] and claim.token == UNCLAIMED:
-                await self._tell_index(launch)
-            elif answer[0] == "new" and moved_from and moved_from.above:
-                other = self._shards[moved_from.shard]
-                await other.forget(launch.session_id, moved_from.above)
-        return accepted(launch, answer)
-
-    async def _move_back(self, launch: Launch, claim: Claim, moved_from: Claim) -> None:
-        """Give an id back to the shard that has its record: it was moved for nothing."""
-        with contextlib.suppress(SessionInUseError):  # somebody else's join has brought it to life
-            await self._shards[claim.shard].retire(launch, claim.token)
-            back = Claim(moved_from.shard, new_token(), claim.above)
-            await self._home(launch.session_id).move(launch, claim.token, back)
-
-    async def _tell_index(self, launch: Launch) -> None:
-        """Name a live session's shard: a failover may have lost the entry."""
-        claim = Claim(self._number(launch.room_url), new_token())
-        await self._home(launch.session_id).tell(launch, claim)
-
-    async def warm_slots(self) -> int:
-        """Return the slots of all shards that answer."""
-        found = await ask_all_soon(shard.warm_slots() for shard in self._shards)
-        some_value(found)
-        return sum(one for one in found if isinstance(one, int))
-
-    async def cold_slots(self) -> int:
-        """Return the cold runners of all operators, each of which reads the queues of all shards."""
-        found = await ask_all_soon(shard.cold_slots() for shard in self._shards)
-        some_value(found)
-        return max(one for one in found if isinstance(one, int))
+        """Decide the join of ``launch``, within ``queue_max`` and ``limits``; ``runner`` may start it."""
+        return await self.joins.accept(launch, queue_max=queue_max, runner=runner, limits=limits)
 
     async def leave(
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
     ) -> LeaveOutcome:
-        """End a session for its caller, in the shard of its room."""
-        if room:
-            shard = self._by_room(room)
-        else:
-            try:
-                shard = await self._find(session_id or "")
-            except NotFoundError:
-                return LeaveOutcome("absent", session_id or "", "")
-        return await shard.leave(session_id=session_id, room=room, force=force)
+        """End ``session_id``, or the holder of ``room``; with ``force`` any holder."""
+        try:
+            store = await self._store_of(session_id or "", room)
+        except NotFoundError:
+            return LeaveOutcome("absent", session_id or "", "")
+        return await store.leave(session_id=session_id, room=room, force=force)
 
-    async def oldest_wait_s(self) -> float:
-        """Return for how long the oldest entry of all queues that answer has waited."""
-        waits = await ask_all(shard.oldest_wait_s() for shard in self._shards)
-        some_value(waits)
-        return max(wait for wait in waits if not isinstance(wait, BaseException))
-
-    # --- Looking.
+    # --- Reading
 
     async def session(self, session_id: str, *, room: str | None = None) -> SessionRecord:
-        """Return one session's record; its room or the index says where it is."""
-        shard = self._by_room(room) if room else await self._find(session_id)
-        return await shard.session(session_id)
+        """Return the record of ``session_id``, in the shard of its ``room`` if that is known."""
+        return await (await self._store_of(session_id, room)).session(session_id)
 
     async def sessions(
         self,
@@ -266,59 +120,65 @@ class ShardedStore(Lending):
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[SessionRecord], str | None]:
-        """Return a page of all shards' sessions, newest first: each shard's page, merged."""
-        shards = [self._by_room(room)] if room is not None else self._shards
-        pages = all_values(
-            await ask_all(
-                shard.sessions(state=state, room=room, user_id=user_id, limit=limit, cursor=cursor)
-                for shard in shards
+        """Return up to ``limit`` sessions by ``state``, ``room`` and ``user_id`` after ``cursor``.
+
+        Each shard returns a page; the pages are merged.
+        """
+        stores = self._stores if room is None else [self._store_of_room(room)]
+        pages = require_all(
+            await gather_replies(
+                store.sessions(state=state, room=room, user_id=user_id, limit=limit, cursor=cursor)
+                for store in stores
             )
         )
-        # Below a cursor its shard may have more: what others have there belongs to a later page.
-        reached = max((_place(cursor) for _, cursor in pages if cursor), default=None)
-        found = sorted((one for page, _ in pages for one in page), key=_at, reverse=True)
-        fits = [one for one in found if reached is None or _at(one) >= reached]
-        if len(fits) > limit or (len(fits) == limit and (reached or len(found) > limit)):
-            return fits[:limit], _cursor(_at(fits[limit - 1]))
-        return fits, _cursor(reached) if reached else None
+        # A shard with a cursor may have more sessions below it. What other shards have there belongs to a
+        # later page, so the merged page ends at the greatest cursor.
+        end = max((_cursor_position(cursor) for _, cursor in pages if cursor), default=None)
+        records = sorted((one for page, _ in pages for one in page), key=_position, reverse=True)
+        fitting = [one for one in records if end is None or _position(one) >= end]
+        if len(fitting) > limit or (len(fitting) == limit and (end or len(records) > limit)):
+            return fitting[:limit], _cursor(_position(fitting[limit - 1]))
+        return fitting, _cursor(end) if end else None
 
-    # --- Holding.
+    # --- Holding a room
 
     async def launch_record(self, session_id: str, epoch: int) -> Launch:
-        """Return what a cold runner is to run."""
-        return await (await self._find(session_id)).launch_record(session_id, epoch)
+        """Return the launch of ``session_id`` with ``epoch``."""
+        return await (await self._store_of(session_id)).launch_record(session_id, epoch)
 
     async def confirm_running(
         self, session_id: str, epoch: int, holder: Holder, *, room: str | None = None
     ) -> None:
-        """Confirm that the holder's bot may enter the room now."""
-        shard = self._by_room(room) if room else await self._find(session_id)
-        await shard.confirm_running(session_id, epoch, holder)
+        """Confirm that ``holder`` holds ``session_id`` with ``epoch`` in ``room``."""
+        store = await self._store_of(session_id, room)
+        await store.confirm_running(session_id, epoch, holder)
 
     async def renew(self, renewals: Sequence[Renewal]) -> list[RenewalResult]:
-        """Prolong many leases, in one round trip a shard; ``away`` where a shard does not answer."""
-        verdicts: list[RenewalResult] = ["away"] * len(renewals)
+        """Extend the leases of ``renewals``, in one round trip per shard.
+
+        A renewal in a shard that does not answer results in ``away``.
+        """
+        results: list[RenewalResult] = ["away"] * len(renewals)
         places: defaultdict[int, list[int]] = defaultdict(list)
         for place, item in enumerate(renewals):
-            places[self._number(item.room)].append(place)
-
-        async def of_one(number: int) -> None:
-            with contextlib.suppress(StoreUnavailableError):
-                items = [renewals[place] for place in places[number]]
-                answers = await self._shards[number].renew(items)
-                for place, verdict in zip(places[number], answers, strict=True):
-                    verdicts[place] = verdict
-
-        await asyncio.gather(*map(of_one, places))
-        return verdicts
+            places[self.joins.number_of(item.room)].append(place)
+        replies = await gather_replies(
+            self._stores[number].renew([renewals[place] for place in of_shard])
+            for number, of_shard in places.items()
+        )
+        for of_shard, reply in zip(places.values(), replies, strict=True):
+            if not isinstance(reply, BaseException):
+                for place, result in zip(of_shard, reply, strict=True):
+                    results[place] = result
+        return results
 
     async def adopt(self, launch: Launch, holder: Holder) -> RenewalResult:
-        """Tell a shard, and the index, of a session that they have forgotten."""
-        verdict = await self._by_room(launch.room_url).adopt(launch, holder)
-        if verdict == "held":
-            with contextlib.suppress(StoreUnavailableError):
-                await self._tell_index(launch)
-        return verdict
+        """Restore the session of ``launch``, which ``holder`` runs, and its entry in the index."""
+        result = await self._store_of_room(launch.room_url).adopt(launch, holder)
+        if result == "held":
+            with contextlib.suppress(StoreUnavailableError):  # the session runs without the entry
+                await self.joins.add_to_index(launch)
+        return result
 
     async def finish(
         self,
@@ -327,44 +187,91 @@ class ShardedStore(Lending):
         reason: str,
         detail: str | None = None,
         *,
-        by: str | None = None,
+        token: str | None = None,
         room: str | None = None,
     ) -> bool:
-        """Bring a session to the terminal state of ``reason``; True when the caller ended it."""
-        shard = self._by_room(room) if room else await self._find(session_id)
-        return await shard.finish(session_id, epoch, reason, detail, by=by)
+        """End ``session_id`` with ``epoch`` for ``reason``, with ``detail``; see ``SessionStore.finish``.
 
-    # --- Which shard.
+        A repeated call has the same ``token``; the ``room`` saves a read of the index.
+        """
+        store = await self._store_of(session_id, room)
+        return await store.finish(session_id, epoch, reason, detail, token=token)
 
-    def _number(self, room: str) -> int:
-        return shard_of(room, len(self._shards))
+    # --- Warm runners
 
-    def _by_room(self, room: str) -> RedisStore:
-        return self._shards[self._number(room)]
+    async def register(self, runner: Registration) -> int:
+        """Register ``runner`` in its shards, and return its number of free slots."""
+        return await self.lending.register(runner)
 
-    def _home(self, session_id: str) -> RedisStore:
-        """The shard that has the id's entry of the index."""
-        return self._shards[shard_of(session_id, len(self._shards))]
+    async def unregister(self, runner_id: str) -> None:
+        """Remove the registration of ``runner_id`` in all shards."""
+        await self.lending.unregister(runner_id)
 
-    async def _find(self, session_id: str) -> RedisStore:
-        """The shard in which a session is; raises ``NotFoundError`` where there is none."""
-        number = await self._home(session_id).shard_of(session_id)
-        if number is None or number >= len(self._shards):
-            raise no_session(session_id)
-        return self._shards[number]
+    async def needs_rebalancing(self, runner_id: str) -> bool:
+        """Return whether the slots of ``runner_id`` are in one shard while joins wait in another."""
+        return await self.lending.needs_rebalancing(runner_id)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({redacted_url(self.url)}, {len(self._shards)} shards)"
+    async def warm_slots(self) -> int:
+        """Return the slots of all shards that answer."""
+        replies = await gather_replies_soon(store.warm_slots() for store in self._stores)
+        return sum(require_any(replies))
+
+    async def cold_slots(self) -> int:
+        """Return the cold runners of all operators, each of which reads the queues of all shards."""
+        replies = await gather_replies_soon(store.cold_slots() for store in self._stores)
+        return max(require_any(replies))
+
+    async def oldest_wait_s(self) -> float:
+        """Return the longest wait in the queues of the shards that answer, in seconds."""
+        replies = await gather_replies(store.oldest_wait_s() for store in self._stores)
+        return max(require_any(replies))
+
+    # --- The servers
+
+    async def ping(self) -> None:
+        """Check that a shard answers: its rooms can then be served."""
+        await wait_for_any(store.ping() for store in self._stores)
+
+    async def check_writable(self) -> None:
+        """Write one small key in each shard; it is enough that one shard accepts it."""
+        await wait_for_any(store.check_writable() for store in self._stores)
+
+    async def check_permitted(self) -> None:
+        """Try each command and each kind of key in each shard that answers."""
+        require_any(await gather_replies(store.check_permitted() for store in self._stores))
+
+    async def eviction_policy(self) -> str | None:
+        """Return the first policy by which a shard evicts keys, or None."""
+        replies = await gather_replies(store.eviction_policy() for store in self._stores)
+        return next((policy for policy in values(replies) if policy), None)
+
+    # --- Which shard
+
+    def _store_of_room(self, room: str) -> RedisStore:
+        return self._stores[self.joins.number_of(room)]
+
+    async def _store_of(self, session_id: str, room: str | None = None) -> RedisStore:
+        """Return the shard of ``room``, or else the shard that the index names for ``session_id``.
+
+        Raises:
+            NotFoundError: The index has no entry for the session id.
+        """
+        if room:
+            return self._store_of_room(room)
+        number = await self.joins.index_of(session_id).find(session_id)
+        if number is None or number >= len(self._stores):
+            raise session_not_found(session_id)
+        return self._stores[number]
 
 
-def _at(record: SessionRecord) -> tuple[int, str]:
+def _position(record: SessionRecord) -> tuple[int, str]:
     return record.created_ms, record.session_id
 
 
-def _place(cursor: str) -> tuple[int, str]:
-    at, _, sid = cursor.partition("|")
-    return int(at), sid
+def _cursor_position(cursor: str) -> tuple[int, str]:
+    score, _, session_id = cursor.partition("|")
+    return int(score), session_id
 
 
-def _cursor(place: tuple[int, str]) -> str:
-    return f"{place[0]}|{place[1]}"
+def _cursor(position: tuple[int, str]) -> str:
+    return f"{position[0]}|{position[1]}"
