@@ -3,10 +3,12 @@
 import re
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
-import cordboard
+import cordboard.emit
+import cordboard.web
 from docs_support import ROOT, SOURCE, codes, docs, rows
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -112,3 +114,22 @@ def test_every_decision_is_in_the_list() -> None:
     for name in listed:
         parts = re.findall(r"^## (.+)$", (folder / name).read_text(encoding="utf-8"), re.MULTILINE)
         assert parts == ["Context", "Decision", "Consequences", "Alternatives"], name
+
+
+def api_names() -> list[str]:
+    """Return the names that docs/api.md documents."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    return re.findall(r"^::: ([\w.]+)$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", api_names())
+def test_every_name_of_the_api_page_exists(name: str) -> None:
+    """Each documented name can be imported, and has a docstring."""
+    assert resolve_name(name).__doc__
+
+
+def test_every_public_name_is_in_the_api_page() -> None:
+    """The page documents what the packages export, under the name of the first that has it."""
+    documented = {name.rpartition(".")[2] for name in api_names()}
+    exported = {*cordboard.__all__, *cordboard.emit.__all__, *cordboard.web.__all__}
+    assert exported - documented == {"forward", "forward_line"}  # for lines of other processes
