@@ -9,17 +9,18 @@ import pytest
 
 from cluster_support import Cluster, cluster_config, fault, need_faults
 from cordboard.contract.errors import ClusterExpiredError
-from cordboard.kube import Changed, Kube, Listed, Listing, Trouble, client, follow, open_kube
+from cordboard.kube import Changed, Kube, KubeTimes, Listed, Listing, Trouble, follow, open_kube
 
 
 @pytest.fixture
 async def kube(cluster: Cluster) -> AsyncIterator[Kube]:
-    opened = open_kube([cluster_config()], namespace=cluster.namespace)
+    times = KubeTimes(request=2, watch=1, watch_grace=1)
+    opened = open_kube([cluster_config()], namespace=cluster.namespace, times=times)
     yield opened
     await opened.close()
 
 
-async def test_follow(cluster: Cluster, kube: Kube) -> None:
+async def test_objects_are_listed_and_followed(cluster: Cluster, kube: Kube) -> None:
     """What is there is listed, and each change follows, to the end of a pod."""
     cluster.pod("one", {"script": "exit 0"})
     phases: list[str] = []
@@ -34,11 +35,8 @@ async def test_follow(cluster: Cluster, kube: Kube) -> None:
     assert phases[-1] == "Succeeded"
 
 
-async def test_closed_by_the_server(
-    cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_watch_continues_after_the_server_closed_it(cluster: Cluster, kube: Kube) -> None:
     """A watch goes on when the server has closed its stream, and misses nothing in between."""
-    monkeypatch.setattr(client, "WATCH_S", 1)
     seen: list[str] = []
     async with aclosing(follow(kube, "Pod", namespace=cluster.namespace)) as events:
         listed = await anext(events)
@@ -53,7 +51,9 @@ async def test_closed_by_the_server(
     assert seen[0] == "Pending"
 
 
-async def test_expired(cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expired_version_of_a_real_api_leads_to_a_new_list(
+    cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A version that the real API has forgotten (410) leads to a new list, and on from there."""
     try:
         # Events are watched in etcd itself, which forgets what is older than a few minutes.
@@ -82,11 +82,8 @@ async def test_expired(cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyP
         assert event.object["reason"] == "R"
 
 
-async def test_hanging(cluster: Cluster, kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hanging_api_is_reported_and_followed_again(cluster: Cluster, kube: Kube) -> None:
     """An API that hangs is told of, and when it is back all that happened meanwhile is seen."""
-    monkeypatch.setattr(client, "WATCH_S", 1)
-    monkeypatch.setattr(client, "WATCH_SILENCE_S", 2)
-    monkeypatch.setattr(client, "REQUEST_S", 1)
     cluster.pod("one", {"script": "sleep 3"})
     told: list[Any] = []
     async with aclosing(follow(kube, "Pod", namespace=cluster.namespace)) as events:

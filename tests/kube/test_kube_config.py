@@ -8,7 +8,7 @@ import pytest
 
 from cordboard.contract.errors import SettingsError
 from cordboard.kube import open_kube
-from cordboard.kube.config import merged
+from cordboard.kube.config import merge_kubeconfigs
 
 
 def write(file: Path, **table: Any) -> Path:
@@ -27,29 +27,31 @@ def config(name: str, **user: Any) -> dict[str, Any]:
     }
 
 
-async def test_first_wins(tmp_path: Path) -> None:
+async def test_first_file_with_an_entry_wins(tmp_path: Path) -> None:
     """Of several files the first to name a thing wins; contexts of all can be chosen."""
     one = write(tmp_path / "one", **config("a", token="first"))
     two = write(tmp_path / "two", **config("a", token="second"), **{"current-context": "b"})
     three = write(tmp_path / "three", **config("b"), **{"current-context": "a"})
     files = [one, two, three]
-    assert merged(files)["users"][0]["user"] == {"token": "first"}
+    assert merge_kubeconfigs(files)["users"][0]["user"] == {"token": "first"}
     assert (open_kube(files).name, open_kube(files).namespace) == ("b", "in-b")
     assert open_kube(files, context="a").namespace == "in-a"
     assert open_kube(files, context="a", namespace="x").namespace == "x"
 
 
-def test_paths(tmp_path: Path) -> None:
+def test_paths_are_relative_to_their_file(tmp_path: Path) -> None:
     """A path is relative to the file that it stands in."""
     user = {"client-certificate": "pki/c.pem", "client-key": "/abs/k.pem", "tokenFile": "t"}
-    found = merged([write(tmp_path / "deep" / "config", **config("a", **user))])["users"][0]["user"]
+    found = merge_kubeconfigs([write(tmp_path / "deep" / "config", **config("a", **user))])[
+        "users"
+    ][0]["user"]
     assert found["client-certificate"] == str(tmp_path / "deep" / "pki" / "c.pem")
     assert found["client-key"] == "/abs/k.pem"
     assert found["tokenFile"] == str(tmp_path / "deep" / "t")
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-async def test_login_command(tmp_path: Path, version: str) -> None:
+async def test_login_command_of_each_version_works(tmp_path: Path, version: str) -> None:
     """A login by a command works whichever version of the interface the file names."""
     login = {
         "apiVersion": f"client.authentication.k8s.io/{version}",
@@ -79,21 +81,23 @@ async def test_login_command(tmp_path: Path, version: str) -> None:
         ),
     ],
 )
-def test_unusable(tmp_path: Path, table: dict[str, Any], words: str) -> None:
+def test_invalid_configuration_is_named_with_its_file(
+    tmp_path: Path, table: dict[str, Any], words: str
+) -> None:
     """A configuration that cannot be used is named with its file."""
     with pytest.raises(SettingsError, match=words) as caught:
         open_kube([write(tmp_path / "f", **table)])
     assert str(tmp_path / "f") in caught.value.hint
 
 
-def test_not_yaml(tmp_path: Path) -> None:
+def test_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     """What is no YAML is refused by its name."""
     (tmp_path / "f").write_text("a: [")
     with pytest.raises(SettingsError, match=r"f is not YAML"):
         open_kube([tmp_path / "f"])
 
 
-def test_nothing() -> None:
+def test_without_kubeconfig_the_error_says_where_to_get_one() -> None:
     """Without a file, outside of a cluster, the error says where to get one."""
     with pytest.raises(SettingsError, match="no kubeconfig") as caught:
         open_kube([])
@@ -101,7 +105,7 @@ def test_nothing() -> None:
 
 
 @pytest.mark.parametrize("password", ["se/cret", "se?cret", "se#cret", "se[cret"])
-def test_no_address_is_echoed_with_its_password(
+def test_no_message_contains_a_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     """The API's address, and a proxy's of the file or the environment: what is odd is told without."""

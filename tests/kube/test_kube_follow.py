@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from cordboard.contract.errors import ClusterForbiddenError, ClusterUnavailableError
-from cordboard.kube import Changed, Kube, Listed, Trouble, client, follow, open_kube
+from cordboard.kube import Changed, Kube, KubeTimes, Listed, Trouble, follow, open_kube
 from tests_support import served
 
 Answer = Callable[[], Response]
@@ -77,14 +77,17 @@ async def kube_of(api: Api, folder: Path) -> AsyncIterator[Kube]:
             "current-context": "x",
         }
         file.write_bytes(msgspec.json.encode(table))
-        kube = open_kube([file])
+        kube = open_kube([file], times=KubeTimes(watch_grace=0.3, watch=0))
         yield kube
         await kube.close()
 
 
 async def told(api: Api, folder: Path, count: int) -> list[Listed | Changed | Trouble]:
     """Return the first so many events of following the pods of an API."""
-    async with kube_of(api, folder) as kube, aclosing(follow(kube, "Pod")) as following:
+    async with (
+        kube_of(api, folder) as kube,
+        aclosing(follow(kube, "Pod", first_pause_s=0.01)) as following,
+    ):
         found: list[Listed | Changed | Trouble] = []
         async for event in following:
             found.append(event)
@@ -104,16 +107,7 @@ def words(found: list[Listed | Changed | Trouble]) -> list[str]:
     ]
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    module = sys.modules["cordboard.kube.follow"]
-    monkeypatch.setattr(module, "PAUSE_FIRST_S", 0.01)
-    monkeypatch.setattr(client, "WATCH_SILENCE_S", 0.3)
-
-
-async def test_goes_on_where_a_stream_was_closed(tmp_path: Path) -> None:
+async def test_watch_continues_after_a_closed_stream(tmp_path: Path) -> None:
     """A watch that the server closes goes on from the last version seen, bookmarks included."""
     first = events(("ADDED", pod("b", 8)), ("BOOKMARK", pod("", 11)))
     api = Api([listing(7, "a")], [first, events(("DELETED", pod("a", 12)))])
@@ -126,7 +120,7 @@ async def test_goes_on_where_a_stream_was_closed(tmp_path: Path) -> None:
     [events(("ERROR", {"code": 410, "message": "too old"})), refusal(410)],
     ids=["in the stream", "as status"],
 )
-async def test_expired(tmp_path: Path, expired: Answer) -> None:
+async def test_expired_version_leads_to_a_new_list(tmp_path: Path, expired: Answer) -> None:
     """A version that the API has forgotten leads to a new list, without a word of trouble."""
     api = Api([listing(7, "a"), listing(50, "b")], [expired, events(("ADDED", pod("c", 51)))])
     assert words(await told(api, tmp_path, 3)) == ["a", "b", "ADDED c"]
@@ -134,7 +128,7 @@ async def test_expired(tmp_path: Path, expired: Answer) -> None:
 
 
 @pytest.mark.parametrize("code", [429, 500, 503, 403, 409, 404])
-async def test_refusals(tmp_path: Path, code: int) -> None:
+async def test_refusal_is_reported_and_repeated(tmp_path: Path, code: int) -> None:
     """Whatever the API says, it is told, asked again, and a list says that all is well."""
     api = Api([refusal(code), listing(7, "a")], [refusal(code)])
     api.lists.append(listing(9, "a", "b"))
@@ -142,14 +136,14 @@ async def test_refusals(tmp_path: Path, code: int) -> None:
     assert words(found) == [f"Kubernetes: said {code}.", "a", f"Kubernetes: said {code}.", "a,b"]
 
 
-async def test_retry_after(tmp_path: Path) -> None:
+async def test_retry_after_is_respected(tmp_path: Path) -> None:
     """The API's own word on when to come back is kept to."""
     found = await told(Api([refusal(429, Retry_After="7")], []), tmp_path, 1)
     assert isinstance(found[0], Trouble)
     assert found[0].pause_s > 5
 
 
-async def test_hanging(tmp_path: Path) -> None:
+async def test_silent_watch_is_repeated(tmp_path: Path) -> None:
     """An API that is open but silent is given up, and asked anew."""
     api = Api([listing(7, "a"), listing(8, "b")], [hanging()])
     assert words(await told(api, tmp_path, 3)) == [
@@ -157,7 +151,7 @@ async def test_hanging(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-async def test_lines(tmp_path: Path) -> None:
+async def test_only_newlines_end_an_event(tmp_path: Path) -> None:
     """Characters that text processing takes for a line's end do not break an event."""
     odd = pod("a", 8, user="x\x85y\u2028z\x1c")
     found = await told(Api([listing(7)], [events(("ADDED", odd))]), tmp_path, 2)
@@ -165,7 +159,7 @@ async def test_lines(tmp_path: Path) -> None:
     assert found[1].object == odd
 
 
-async def test_pages(tmp_path: Path) -> None:
+async def test_pages_that_expire_are_read_again(tmp_path: Path) -> None:
     """A long list comes in pages; one that expires while they are turned starts anew."""
     page = {"items": [pod("a", 1)], "metadata": {"continue": "next"}}
     last = {"items": [pod("b", 1)], "metadata": {"resourceVersion": "9"}}
@@ -182,7 +176,7 @@ async def test_pages(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-async def test_errors(tmp_path: Path) -> None:
+async def test_refusals_are_cordboards_errors(tmp_path: Path) -> None:
     """What the API refuses comes as an error of ours, in its words and with a way out."""
     api = Api([refusal(401), refusal(403), lambda: Response("<html>", 502)], [])
     async with kube_of(api, tmp_path) as kube:

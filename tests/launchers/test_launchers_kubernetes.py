@@ -16,7 +16,7 @@ from cluster_support import IMAGE, Cluster, cluster_config, fault, lose_node_of,
 from cordboard import emit
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
-from cordboard.kube import client, open_kube
+from cordboard.kube import KubeTimes, open_kube
 from cordboard.launchers.kubernetes_job import REFUSED_PAUSE_S, KubernetesLauncher
 from cordboard.launchers.kubernetes_manifest import JobTemplate, job_manifest
 from cordboard.launchers.pod_watch import WatchTimes
@@ -61,10 +61,11 @@ async def make(cluster: Cluster) -> AsyncIterator[Make]:
             namespace: str = "",
             times: WatchTimes | None = None,
             refused_pause_s: float = REFUSED_PAUSE_S,
+            kube_times: KubeTimes | None = None,
             **pod: Any,
         ) -> KubernetesLauncher:
             made = KubernetesLauncher(
-                open_kube([config or cluster_config()]),
+                open_kube([config or cluster_config()], times=kube_times or KubeTimes()),
                 replace(template(script, **pod), secret=secret),
                 namespace=namespace or cluster.namespace,
                 max_runners=max_runners,
@@ -320,14 +321,10 @@ async def test_reservations_stay_below_the_limit(cluster: Cluster, make: Make) -
     await until(one.reserve)
 
 
-async def test_hanging_api_is_unknown_and_starts_nothing(
-    cluster: Cluster, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hanging_api_is_unknown_and_starts_nothing(cluster: Cluster, make: Make) -> None:
     """While the API hangs nothing is known and nothing started; afterwards all goes on."""
-    monkeypatch.setattr(client, "WATCH_S", 1)
-    monkeypatch.setattr(client, "WATCH_SILENCE_S", 2)
-    monkeypatch.setattr(client, "REQUEST_S", 2)
-    launcher = make(max_runners=1_000_000)
+    quick = KubeTimes(request=2, watch=1, watch_grace=1)
+    launcher = make(max_runners=1_000_000, kube_times=quick)
     name = await start(launcher)
     await until(lambda: phases(cluster) == ["Running"])
     need_faults()  # skips here: in a thread it would be lost

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from cluster_support import Cluster, cluster_config, fault, lose_node_of, pod_spec
 from cordboard.contract.errors import CordboardError, SettingsError
-from cordboard.kube import client
+from cordboard.kube import KubeTimes, open_kube
 from cordboard.logs.containers import Run
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, kubernetes, kubernetes_log
@@ -275,8 +276,8 @@ def test_follow(cluster: Cluster, source: Any) -> None:
 
 def test_busy_api(cluster: Cluster, source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An API that hangs in the middle of a log breaks nothing: each line comes once, in order."""
-    monkeypatch.setattr(client, "LOG_SILENCE_S", 1)
-    monkeypatch.setattr(client, "REQUEST_S", 1)
+    quick = partial(open_kube, times=KubeTimes(request=1, log_silence=1))
+    monkeypatch.setattr(kubernetes, "open_kube", quick)
     monkeypatch.setattr(kubernetes_log, "PAUSE_MAX_S", 0.5)
     cluster.pod(
         "p", {"script": "i=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); sleep 0.1; done"}

@@ -194,10 +194,10 @@ def _kubernetes(args: argparse.Namespace) -> str:
         extras.require("kubernetes", "A cluster")
     except extras.NotInstalledError as error:
         return f"found a kubeconfig; to use its cluster: {error.hint}"
-    from cordboard.kube import merged, open_kube
+    from cordboard.kube import merge_kubeconfigs, open_kube
 
     context = settings.kubernetes_context
-    if files and not context and not merged(files).get("current-context"):
+    if files and not context and not merge_kubeconfigs(files).get("current-context"):
         return "no current context"
     kube = open_kube(files, context=context, namespace=settings.kubernetes_namespace)
     return _ask_cluster(kube, starts_jobs=settings.kubernetes_image is not None)

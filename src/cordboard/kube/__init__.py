@@ -1,28 +1,29 @@
-"""A Kubernetes cluster: the only room that imports its client, lightkube.
+"""A Kubernetes cluster. This is the only room that imports its client, lightkube.
 
-What comes out are plain dictionaries, bytes and errors of ours. Nothing is logged here, so that
-``logs``, which may not meet the writer, can read a cluster too. lightkube costs about 130 ms to
-import: whoever may do without a cluster imports this room inside a function.
+It returns plain dictionaries and bytes, and raises Cordboard's errors. It logs nothing, so that ``logs``, which
+must not import the logger, can read a cluster, too. Importing lightkube takes about 130 ms: a module that
+may not need a cluster imports this room inside a function.
 
-lightkube lends its configuration, authentication, TLS and request paths. Its streams are not used:
-they split lines at characters that JSON and log lines may hold, go on for ever when the API hangs,
-and know no list from which an expired watch could start anew.
+Cordboard uses lightkube's configuration, authentication, TLS and request paths, but not its streams: they split
+lines at characters that JSON and log lines may contain, continue forever when the API hangs, and cannot
+list again after a watch has expired.
 """
 
-from cordboard.kube.client import Kind, Kube, Listing, Object
-from cordboard.kube.config import load_yaml, merged, open_kube
+from cordboard.kube.client import Kind, Kube, KubeTimes, Listing, Object
+from cordboard.kube.config import load_yaml, merge_kubeconfigs, open_kube
 from cordboard.kube.follow import Changed, Listed, Trouble, follow
 
 __all__ = [
     "Changed",
     "Kind",
     "Kube",
+    "KubeTimes",
     "Listed",
     "Listing",
     "Object",
     "Trouble",
     "follow",
     "load_yaml",
-    "merged",
+    "merge_kubeconfigs",
     "open_kube",
 ]

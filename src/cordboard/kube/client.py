@@ -1,10 +1,11 @@
-"""Requests to one cluster: get, list, create, delete, watch and logs, with errors of ours."""
+"""Requests to one cluster: get, list, create, delete, watch and logs, with Cordboard's errors."""
 
 import contextlib
 import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 import httpx2
@@ -28,29 +29,22 @@ from cordboard.contract.redaction import redact
 Object = dict[str, Any]
 Kind = Literal["Job", "Pod", "Event", "Namespace"]
 
-REQUEST_S: Final = 10.0
 CONNECT_S: Final = 5.0
-WATCH_S: Final = 30
-"""The server closes an idle watch after so long; we ask again, and so notice an API that hangs."""
-WATCH_SILENCE_S: Final = WATCH_S + 15.0
-LOG_SILENCE_S: Final = 300.0
-"""A followed log that says nothing for so long is opened anew: its connection may be half dead."""
-PAGE: Final = 500
+"""Seconds for a connection to the API."""
 
-_OK_MAX: Final = 299
-_UNAUTHORIZED: Final = 401
-_TOO_MANY: Final = 429
-_SERVER_ERROR: Final = 500
-_REFUSALS: Final[dict[int, type[CordboardError]]] = {
-    403: ClusterForbiddenError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: ClusterExpiredError,
+PAGE: Final = 500
+"""Objects in one answer of a list, as kubectl requests them. A longer answer loads the API server."""
+
+_ERROR_CLASSES: Final[dict[int, type[CordboardError]]] = {
+    HTTPStatus.FORBIDDEN: ClusterForbiddenError,
+    HTTPStatus.NOT_FOUND: NotFoundError,
+    HTTPStatus.CONFLICT: ConflictError,
+    HTTPStatus.GONE: ClusterExpiredError,
 }
 _ALL: Final = "*"
 
-# It writes a line at `info` for each request: an operator's log would hold little else.
-logging.getLogger("httpx2").setLevel(logging.WARNING)  # noqa: TID251 - a library's, not ours
+# httpx2 logs each request at `info`: an operator's log would contain little else.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class _Job(GenericNamespacedResource):
@@ -69,7 +63,7 @@ class _Namespace(GenericGlobalResource):
     _api_info = api("", "v1", "Namespace", "namespaces")
 
 
-# Not lightkube's own classes: those drop the fields that their version does not know.
+# Instead of lightkube's own classes, which drop the fields that their version does not know.
 _KINDS: Final[dict[Kind, type[GenericNamespacedResource] | type[GenericGlobalResource]]] = {
     "Job": _Job,
     "Pod": _Pod,
@@ -79,8 +73,33 @@ _KINDS: Final[dict[Kind, type[GenericNamespacedResource] | type[GenericGlobalRes
 
 
 @dataclass(frozen=True, slots=True)
+class KubeTimes:
+    """How long requests to a cluster may take, in seconds.
+
+    Attributes:
+        request: A request with one answer.
+        watch: The server closes an idle watch after this time. The next one shows whether the API hangs.
+        watch_grace: A watch that is silent for this long beyond ``watch`` has a dead connection.
+        log_silence: A followed log that is silent for this long is opened again: its connection may be dead.
+    """
+
+    request: float = 10.0
+    watch: int = 30
+    watch_grace: float = 15.0
+    log_silence: float = 300.0
+
+
+DEFAULT_TIMES: Final = KubeTimes()
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list returned, and the version from which a watch goes on."""
+    """The answer to a list.
+
+    Attributes:
+        objects: The objects.
+        version: The resource version from which a watch continues.
+    """
 
     objects: list[Object]
     version: str
@@ -91,34 +110,49 @@ class Kube:
 
     Args:
         client: lightkube's client.
-        name: What to call the cluster in front of people: its context.
+        name: The name of the cluster for people: its context.
+        times: How long requests may take.
     """
 
-    def __init__(self, client: GenericAsyncClient, name: str) -> None:
-        self._client = client
+    def __init__(
+        self, client: GenericAsyncClient, name: str, times: KubeTimes = DEFAULT_TIMES
+    ) -> None:
         self.name = name
+        self._client = client
+        self._times = times
 
     @property
     def namespace(self) -> str:
-        """The namespace of the context, or the one that this process runs in."""
+        """The namespace of the context, or of the pod of this process."""
         return str(self._client.namespace)
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """Return one object.
 
+        Args:
+            kind: The kind of the object.
+            name: Its name.
+            namespace: Its namespace; None for the context's.
+
         Raises:
-            NotFoundError: There is none.
-            ClusterError: The API does not answer, or refuses.
+            NotFoundError: There is no such object.
+            ClusterError: The API does not answer, or refuses the request.
         """
         return await self._json(self._prepare("get", kind, name=name, namespace=namespace))
 
     async def list(
         self, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
     ) -> Listing:
-        """Return all objects that match the selectors; of all namespaces where none is given.
+        """Return all objects that match the selectors.
+
+        Args:
+            kind: The kind of the objects.
+            namespace: Their namespace; None for all namespaces.
+            labels: A label selector; empty for all objects.
+            fields: A field selector; empty for all objects.
 
         Raises:
-            ClusterError: The API does not answer, or refuses.
+            ClusterError: The API does not answer, or refuses the request.
         """
         objects: list[Object] = []
         page: str | None = None
@@ -131,7 +165,7 @@ class Kube:
             except ClusterExpiredError:
                 if page is None:
                     raise
-                objects, page = [], None  # it took too long to turn the pages: from the start
+                objects, page = [], None  # the pages expired while they were read: start again
                 continue
             objects += answer.get("items") or []
             meta = answer.get("metadata") or {}
@@ -140,12 +174,17 @@ class Kube:
                 return Listing(objects, str(meta.get("resourceVersion", "")))
 
     async def create(self, kind: Kind, manifest: Mapping[str, Any], namespace: str) -> Object:
-        """Create an object.
+        """Create an object, and return it.
+
+        Args:
+            kind: The kind of the object.
+            manifest: The object.
+            namespace: Its namespace.
 
         Raises:
-            ConflictError: There is one of this name.
+            ConflictError: An object of this name exists.
             NotFoundError: There is no such namespace.
-            ClusterError: The API does not answer, or refuses.
+            ClusterError: The API does not answer, or refuses the request.
         """
         request = self._prepare("list", kind, namespace=namespace)
         request.method, request.data = "POST", dict(manifest)
@@ -154,16 +193,17 @@ class Kube:
     async def delete(
         self, kind: Kind, name: str, namespace: str, *, wait_for_dependents: bool = False
     ) -> bool:
-        """Delete an object and what belongs to it; False when there was none.
+        """Delete an object and its dependents; return whether it existed.
 
         Args:
             kind: The kind of the object.
             name: Its name.
-            namespace: Where it is.
-            wait_for_dependents: It stays, marked as being deleted, until its dependents are gone.
+            namespace: Its namespace.
+            wait_for_dependents: Whether the object stays, marked as being deleted, until its dependents
+                are gone.
 
         Raises:
-            ClusterError: The API does not answer, or refuses.
+            ClusterError: The API does not answer, or refuses the request.
         """
         policy = "Foreground" if wait_for_dependents else "Background"
         request = self._prepare(
@@ -184,84 +224,92 @@ class Kube:
         labels: str = "",
         fields: str = "",
     ) -> AsyncGenerator[tuple[str, Object]]:
-        """Yield the changes after a version, until the server closes the stream.
+        """Yield the changes after a resource version, until the server closes the stream.
 
-        ``follow`` goes on from there, and is what nearly everybody wants.
+        Use ``follow``, which continues after that, unless one stream is enough.
+
+        Args:
+            kind: The kind of the objects.
+            version: The resource version of the last list or change.
+            namespace: Their namespace; None for all namespaces.
+            labels: A label selector; empty for all objects.
+            fields: A field selector; empty for all objects.
 
         Raises:
-            ClusterExpiredError: The version is no longer kept.
-            ClusterError: The API does not answer, or refuses.
+            ClusterExpiredError: The server no longer keeps this version.
+            ClusterError: The API does not answer, or refuses the request.
         """
         params = {
             "resourceVersion": version,
-            "timeoutSeconds": str(WATCH_S),
+            "timeoutSeconds": str(self._times.watch),
             "allowWatchBookmarks": "true",
             **_selectors(labels, fields),
         }
         request = self._prepare(
             "list", kind, namespace=_scope(kind, namespace), params=params, watch=True
         )
-        async with self._stream(request, WATCH_SILENCE_S) as chunks:
+        async with self._stream(request, self._times.watch + self._times.watch_grace) as chunks:
             async for line in _lines(chunks):
                 event = msgspec.json.decode(line)
                 if event["type"] == "ERROR":
-                    raise _refusal(event["object"], int(event["object"].get("code") or 500))
+                    raise _api_error(event["object"], int(event["object"].get("code") or 500))
                 yield event["type"], event["object"]
 
     @contextlib.asynccontextmanager
     async def log(
         self, namespace: str, pod: str, container: str, **params: str | None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open the log of one container; gives its bytes as they come.
+        """Open the log of one container, and yield an iterator over its bytes as they arrive.
 
         Args:
             namespace: The pod's namespace.
             pod: The pod.
             container: Its container.
-            params: As the API names them: ``previous``, ``sinceTime``, ``timestamps``, ``follow``.
+            params: Parameters of the API: ``previous``, ``sinceTime``, ``timestamps``, ``follow``.
 
         Raises:
             NotFoundError: There is no such pod.
-            ClusterError: The API or the node does not answer, or refuses.
+            ClusterError: The API or the node does not answer, or refuses the request.
         """
         request = self._prepare(
             "get", "Pod", name=pod, namespace=namespace, params={"container": container, **params}
         )
         request.url += "/log"
-        silence = LOG_SILENCE_S if params.get("follow") else 4 * REQUEST_S
-        async with self._stream(request, silence) as chunks:
+        # A node may have to read much of a log before it sends the first byte.
+        silence_s = self._times.log_silence if params.get("follow") else 4 * self._times.request
+        async with self._stream(request, silence_s) as chunks:
             yield chunks
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    def _prepare(self, method: str, kind: Kind, **about: Any) -> BasicRequest:
-        return self._client.prepare_request(method, _KINDS[kind], **about)
+    def _prepare(self, method: str, kind: Kind, **arguments: Any) -> BasicRequest:
+        return self._client.prepare_request(method, _KINDS[kind], **arguments)
 
     async def _json(self, request: BasicRequest) -> Object:
-        with _translated():
+        with _translated_errors():
             answer = await self._send(request)
-            if answer.status_code > _OK_MAX:
-                raise _refusal(_status(answer.content), answer.status_code, answer.headers)
+            if not answer.is_success:
+                raise _api_error(_status(answer.content), answer.status_code, answer.headers)
             return msgspec.json.decode(answer.content, type=dict[str, Any])
 
     async def _send(self, request: BasicRequest, *, stream: bool = False) -> httpx2.Response:
-        wanted = self._client.build_adapter_request(request)
-        answer: httpx2.Response = await self._client.send(wanted, stream=stream)  # type: ignore[no-untyped-call]
+        prepared = self._client.build_adapter_request(request)
+        answer: httpx2.Response = await self._client.send(prepared, stream=stream)  # type: ignore[no-untyped-call]
         return answer
 
     @contextlib.asynccontextmanager
     async def _stream(
         self, request: BasicRequest, silence_s: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        request.timeout = httpx2.Timeout(REQUEST_S, connect=CONNECT_S, read=silence_s)
-        with _translated():
+        request.timeout = httpx2.Timeout(self._times.request, connect=CONNECT_S, read=silence_s)
+        with _translated_errors():
             answer = await self._send(request, stream=True)
         try:
-            if answer.status_code > _OK_MAX:
+            if not answer.is_success:
                 body = b"".join([chunk async for chunk in _read(answer)])
-                raise _refusal(_status(body), answer.status_code, answer.headers)
+                raise _api_error(_status(body), answer.status_code, answer.headers)
             async with contextlib.aclosing(_read(answer)) as chunks:
                 yield chunks
         finally:
@@ -269,7 +317,7 @@ class Kube:
 
 
 async def _read(answer: httpx2.Response) -> AsyncGenerator[bytes]:
-    with _translated():
+    with _translated_errors():
         async for chunk in answer.aiter_bytes():
             yield chunk
 
@@ -283,18 +331,18 @@ def _selectors(labels: str, fields: str) -> dict[str, str | None]:
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Split at newlines alone: a value may hold what text processing takes for a line's end."""
+    """Yield lines, split at newlines alone: values may contain other characters that end lines of text."""
     rest = b""
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
             if line:
                 yield line
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what lightkube and its HTTP client raise into errors of ours."""
+def _translated_errors() -> Iterator[None]:
+    """Translate the errors of lightkube and of its HTTP client."""
     try:
         yield
     except httpx2.TimeoutException as error:
@@ -306,39 +354,40 @@ def _translated() -> Iterator[None]:
     except (ConfigError, KeyError) as error:  # KeyError: a login command printed no token
         raise ClusterError(
             f"The kubeconfig's login does not work: {redact(str(error))}.",
-            hint="See whether `kubectl get pods` works for you.",
+            hint="Check whether `kubectl get pods` works.",
         ) from error
     except msgspec.DecodeError as error:
         raise ClusterUnavailableError(
-            f"The Kubernetes API answers with what is no answer: {error}."
+            f"The Kubernetes API sent an invalid answer: {error}."
         ) from error
 
 
 def _status(body: bytes) -> Mapping[str, Any]:
+    """Return the API's status object; of a proxy's answer, the beginning as its message."""
     try:
-        found = msgspec.json.decode(body)
+        status = msgspec.json.decode(body)
     except msgspec.DecodeError:
-        found = None
-    return found if isinstance(found, dict) else {"message": body[:200].decode(errors="replace")}
+        status = None
+    return status if isinstance(status, dict) else {"message": body[:200].decode(errors="replace")}
 
 
-def _refusal(
+def _api_error(
     status: Mapping[str, Any], code: int, headers: Mapping[str, str] | None = None
 ) -> CordboardError:
-    """Return the error that a status of the API stands for."""
-    words = str(status.get("message") or status.get("reason") or f"HTTP {code}").strip()
-    message = f"Kubernetes: {words}{'' if words.endswith('.') else '.'}"
-    if code == _UNAUTHORIZED:
+    """Return the error for a status object of the API."""
+    text = str(status.get("message") or status.get("reason") or f"HTTP {code}").strip()
+    message = f"Kubernetes: {text}{'' if text.endswith('.') else '.'}"
+    if code == HTTPStatus.UNAUTHORIZED:
         return ClusterForbiddenError(
             "Kubernetes does not accept this user's login.", hint="Log in to the cluster again."
         )
-    if code == _TOO_MANY or code >= _SERVER_ERROR:
-        return ClusterUnavailableError(message, retry_after_s=_retry_after(status, headers))
+    if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ClusterUnavailableError(message, retry_after_s=_retry_after_s(status, headers))
     extra = {"status": code, "reason": status.get("reason")}
-    return _REFUSALS.get(code, ClusterError)(message, extra=extra)
+    return _ERROR_CLASSES.get(code, ClusterError)(message, extra=extra)
 
 
-def _retry_after(status: Mapping[str, Any], headers: Mapping[str, str] | None) -> int | None:
+def _retry_after_s(status: Mapping[str, Any], headers: Mapping[str, str] | None) -> int | None:
     text = (headers or {}).get("Retry-After", "")
     if text.isascii() and text.isdigit():
         return int(text)

@@ -1,4 +1,4 @@
-"""Which cluster, and as whom: kubeconfig files as kubectl reads them, or this pod's own account."""
+"""The cluster and the user: from kubeconfig files, as kubectl reads them, or from the pod's service account."""
 
 import ssl
 from collections.abc import Mapping, Sequence
@@ -19,82 +19,92 @@ from lightkube.core.generic_client import GenericAsyncClient
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.redaction import redact
 from cordboard.contract.urls import check_http_url, is_malformed_url, redacted_url
-from cordboard.kube.client import CONNECT_S, REQUEST_S, Kube
+from cordboard.kube.client import CONNECT_S, DEFAULT_TIMES, Kube, KubeTimes
 
 _PATHS: Final = {
     "cluster": ("certificate-authority",),
     "user": ("client-certificate", "client-key", "tokenFile"),
 }
-_KEPT_CONNECTIONS: Final = 32
+_IDLE_CONNECTIONS_MAX: Final = 32
+"""Idle connections that stay open. Each open socket takes a file descriptor from a process that may read
+hundreds of logs at once."""
 
 
 def open_kube(
-    files: Sequence[Path], *, context: str | None = None, namespace: str | None = None
+    files: Sequence[Path],
+    *,
+    context: str | None = None,
+    namespace: str | None = None,
+    times: KubeTimes = DEFAULT_TIMES,
 ) -> Kube:
-    """Return the cluster of a context; of this pod's service account where there are no files.
+    """Return the cluster of a context, or of this pod's service account if there are no files.
 
-    Nothing is asked of the cluster yet.
+    No request is sent yet.
 
     Args:
-        files: kubeconfig files; what an earlier one names wins over a later one.
-        context: Which context; by default the current one.
-        namespace: Instead of the context's.
+        files: kubeconfig files; an entry of an earlier file overrides one of a later file.
+        context: The name of the context; None for the current one.
+        namespace: The namespace; None for the context's.
+        times: How long requests may take.
 
     Raises:
-        SettingsError: There is no such context, or the configuration cannot be used.
+        SettingsError: There is no such context, or the configuration is invalid.
     """
     try:
         if files:
-            table = merged(files)
-            found = _one(KubeConfig.from_dict(table), context)
-            proxy = _named(table, "cluster", found.context.cluster).get("proxy-url")
+            table = merge_kubeconfigs(files)
+            config = _single_config(KubeConfig.from_dict(table), context)
+            proxy = _named(table, "cluster", config.context.cluster).get("proxy-url")
         else:
-            found, proxy = _one(_own_account()), None
-        return Kube(_client(found, namespace, proxy), found.context_name)
+            config, proxy = _single_config(_service_account()), None
+        return Kube(_client(config, namespace, proxy, times), config.context_name, times)
     except (ConfigError, KeyError, TypeError, OSError, ssl.SSLError, msgspec.MsgspecError) as error:
         raise SettingsError(
-            f"The Kubernetes configuration cannot be used: {_words(error)}.",
-            hint=f"Looked at {', '.join(map(str, files)) or 'the service account of this pod'}; "
-            "`kubectl config get-contexts` lists what there is.",
+            f"The Kubernetes configuration is invalid: {_reason(error)}.",
+            hint=f"It comes from {', '.join(map(str, files)) or 'the service account of this pod'}. "
+            "`kubectl config get-contexts` lists the contexts.",
         ) from error
 
 
-def _own_account() -> KubeConfig:
+def _service_account() -> KubeConfig:
     try:
         return KubeConfig.from_service_account()
     except (ConfigError, OSError, KeyError) as error:
         raise SettingsError(
-            "There is no kubeconfig, and this process runs in no pod with a service account.",
-            hint="Let KUBECONFIG name one; `kubectl config view` shows what kubectl uses.",
+            "There is no kubeconfig, and this process does not run in a pod with a service account.",
+            hint="Set KUBECONFIG to the name of one; `kubectl config view` shows kubectl's.",
         ) from error
 
 
-def merged(files: Sequence[Path]) -> dict[str, Any]:
-    """Read kubeconfig files into one, by kubectl's rule: the first to name a thing wins.
+def merge_kubeconfigs(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the merged content of kubeconfig files, by kubectl's rule: the first file with an entry wins.
+
+    Args:
+        files: The files.
 
     Raises:
         SettingsError: A file cannot be read.
     """
-    whole: dict[str, Any] = {"clusters": [], "contexts": [], "users": []}
+    merged: dict[str, Any] = {"clusters": [], "contexts": [], "users": []}
     for file in files:
         table = _read(file)
         if table.get("current-context"):
-            whole.setdefault("current-context", table["current-context"])
+            merged.setdefault("current-context", table["current-context"])
         for kind in ("cluster", "context", "user"):
-            known = {item["name"] for item in whole[f"{kind}s"]}
-            whole[f"{kind}s"] += [
-                {"name": item["name"], kind: _ready(kind, item.get(kind) or {}, file)}
+            known = {item["name"] for item in merged[f"{kind}s"]}
+            merged[f"{kind}s"] += [
+                {"name": item["name"], kind: _resolved(kind, item.get(kind) or {}, file)}
                 for item in table.get(f"{kind}s") or []
                 if item["name"] not in known
             ]
-    return whole
+    return merged
 
 
 def load_yaml(text: str) -> Any:
-    """Read one YAML document.
+    """Return the YAML document in ``text``.
 
     Raises:
-        ValueError: It is not one; with the place.
+        ValueError: The text is not YAML; the message says where.
     """
     try:
         return yaml.safe_load(text)
@@ -104,61 +114,64 @@ def load_yaml(text: str) -> Any:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        found = load_yaml(file.read_text(encoding="utf-8"))
+        table = load_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"Cannot read {file}: {error.strerror}.") from error
     except ValueError as error:
         raise SettingsError(f"{file} is not YAML.") from error
-    return found if isinstance(found, dict) else {}
+    return table if isinstance(table, dict) else {}
 
 
-def _ready(kind: str, values: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """Make paths absolute, as they are relative to their file; take logins of version 1 too."""
-    ready = dict(values)
+def _resolved(kind: str, values: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Return an entry with absolute paths, and with a login command that lightkube accepts."""
+    entry = dict(values)
     for name in _PATHS.get(kind, ()):
-        if ready.get(name):
-            ready[name] = str(file.parent / ready[name])
-    login = ready.get("exec")
+        if entry.get(name):
+            entry[name] = str(file.parent / entry[name])
+    login = entry.get("exec")
     if login:
-        # lightkube knows the beta only; what it reads of an answer is the same in both.
+        # lightkube knows v1beta1 only. The fields that it reads are the same in v1.
         version = str(login.get("apiVersion", "")).replace("k8s.io/v1", "k8s.io/v1beta1")
-        ready["exec"] = {**login, "apiVersion": version.replace("v1beta1beta1", "v1beta1")}
-    return ready
+        entry["exec"] = {**login, "apiVersion": version.replace("v1beta1beta1", "v1beta1")}
+    return entry
 
 
 def _named(table: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(
+    entry: Mapping[str, Any] = next(
         item[kind] for item in table[f"{kind}s"] if item["name"] == name
     )
-    return found
+    return entry
 
 
-def _one(config: KubeConfig, context: str | None = None) -> SingleConfig:
-    found = config.get(context)
-    assert found is not None  # noqa: S101 - None comes back where a default was given
-    return found._replace(user=found.user or User())
+def _single_config(config: KubeConfig, context: str | None = None) -> SingleConfig:
+    single = config.get(context)
+    if single is None:  # lightkube raises, but its types permit None
+        raise ConfigError(f"there is no context {context!r}")
+    return single._replace(user=single.user or User())
 
 
-def _client(config: SingleConfig, namespace: str | None, proxy: str | None) -> GenericAsyncClient:
+def _client(
+    config: SingleConfig, namespace: str | None, proxy: str | None, times: KubeTimes
+) -> GenericAsyncClient:
     check_http_url("The Kubernetes API's address", config.cluster.server, may_have_user=True)
-    proxy = proxy or _proxy(config.cluster.server)
+    proxy = proxy or _environment_proxy(config.cluster.server)
     if proxy:
         _check_proxy(proxy)
     context = verify_cluster(config.cluster, config.user or User(), config.abs_file)
     transport = httpx2.AsyncHTTPTransport(
         verify=context,
         proxy=proxy,
-        # A followed log is a connection of its own: no bound on how many there are.
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+        # Each followed log has its own connection, so their number is not limited here.
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS_MAX),
     )
-    timeout = httpx2.Timeout(REQUEST_S, connect=CONNECT_S)
-    # lightkube's types know the transport of its other client only.
+    timeout = httpx2.Timeout(times.request, connect=CONNECT_S)
+    # lightkube annotates this field for its synchronous client only.
     parameters = ConnectionParams(timeout=timeout, transport=transport)  # type: ignore[arg-type]
     return GenericAsyncClient(parameters, config, namespace=namespace)
 
 
-def _proxy(server: str) -> str | None:
-    """Return the proxy that the environment names; a transport of one's own does not look there."""
+def _environment_proxy(server: str) -> str | None:
+    """Return the environment's proxy for ``server``; httpx2 ignores it when it is given a transport."""
     parts = urlsplit(server)
     if proxy_bypass(parts.hostname or ""):
         return None
@@ -166,17 +179,17 @@ def _proxy(server: str) -> str | None:
 
 
 def _check_proxy(proxy: str) -> None:
-    """Refuse a proxy whose URL is not valid: the HTTP client's own message contains its password.
+    """Check a proxy's URL before the HTTP client does: its message would contain the password.
 
     Raises:
-        SettingsError: It cannot be read.
+        SettingsError: The URL is invalid.
     """
     if is_malformed_url(proxy):
         raise SettingsError(
-            f"The proxy {redacted_url(proxy)} of the Kubernetes API cannot be read.",
+            f"Invalid proxy {redacted_url(proxy)} for the Kubernetes API.",
             hint="Write / ? # @ in its password as %2F %3F %23 %40.",
         )
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else redact(str(error))

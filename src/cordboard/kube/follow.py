@@ -1,4 +1,4 @@
-"""List, then watch, for ever: what an expired version, a closed stream or an absent API needs."""
+"""List, then watch, without end: across expired versions, closed streams and an unavailable API."""
 
 import asyncio
 import random
@@ -15,22 +15,34 @@ from cordboard.contract.errors import (
 )
 from cordboard.kube.client import Kind, Kube, Object
 
-PAUSE_FIRST_S: Final = 0.25
+PAUSE_S: Final = 0.25
 PAUSE_MAX_S: Final = 10.0
+"""Pauses after failures double from the first to this one: an API that is back is noticed within 10 s."""
+
+_random = random.SystemRandom()
 
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Everything that there is now; what was known before and is not among it has gone."""
+    """All objects that exist now. An object that was known before and is not among them is gone.
+
+    Attributes:
+        objects: The objects.
+    """
 
     objects: list[Object]
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One change."""
+    """One change of one object.
+
+    Attributes:
+        change: What happened to it.
+        object: The object after the change.
+    """
 
     change: Change
     object: Object
@@ -38,46 +50,65 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The API cannot be asked now; it is asked again after a pause of ``pause_s``."""
+    """A request failed and is repeated after a pause.
+
+    Attributes:
+        error: Why it failed.
+        pause_s: Seconds until it is repeated.
+    """
 
     error: ClusterError | ConflictError | NotFoundError
     pause_s: float
 
 
 async def follow(
-    kube: Kube, kind: Kind, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    kube: Kube,
+    kind: Kind,
+    *,
+    namespace: str | None = None,
+    labels: str = "",
+    fields: str = "",
+    first_pause_s: float = PAUSE_S,
 ) -> AsyncGenerator[Listed | Changed | Trouble]:
-    """Yield what there is, then each change, and lists anew when the API has forgotten us.
+    """Yield all objects, then each change, and all objects again when the API has lost the version.
 
-    Never ends and never raises an error of the cluster: it says ``Trouble``, pauses, and goes on.
-    After trouble the first that comes is a list, so that a reader who hears ``Listed`` knows that
-    all is well again.
+    The generator does not end and raises no error of the cluster: it yields ``Trouble``, pauses, and
+    continues with ``Listed``, which therefore means that the API answers again.
+
+    Args:
+        kube: The cluster.
+        kind: The kind of the objects.
+        namespace: Their namespace; None for all namespaces.
+        labels: A label selector; empty for all objects.
+        fields: A field selector; empty for all objects.
+        first_pause_s: Seconds of the pause after a first failure.
     """
-    where: dict[str, Any] = {"namespace": namespace, "labels": labels, "fields": fields}
+    selection: dict[str, Any] = {"namespace": namespace, "labels": labels, "fields": fields}
     version = ""
-    pause_s = PAUSE_FIRST_S
+    pause_s = first_pause_s
     while True:
         try:
             if not version:
-                listing = await kube.list(kind, **where)
+                listing = await kube.list(kind, **selection)
                 version = listing.version
                 yield Listed(listing.objects)
-            async with aclosing(kube.watch(kind, version, **where)) as changes:
+            async with aclosing(kube.watch(kind, version, **selection)) as changes:
                 async for change, item in changes:
                     version = item["metadata"]["resourceVersion"]
-                    pause_s = PAUSE_FIRST_S
+                    pause_s = first_pause_s
                     if change != "BOOKMARK":
                         yield Changed(cast("Change", change), item)
         except ClusterExpiredError:
             version = ""
-            await asyncio.sleep(PAUSE_FIRST_S)
+            await asyncio.sleep(first_pause_s)
         except (ClusterError, ConflictError, NotFoundError) as error:
             version = ""
-            wait_s = max(pause_s, error.retry_after_s or 0) * random.uniform(0.75, 1.25)  # noqa: S311
+            # Jitter: readers that lost the API together do not come back together.
+            wait_s = max(pause_s, error.retry_after_s or 0) * _random.uniform(0.75, 1.25)
             yield Trouble(error, wait_s)
             await asyncio.sleep(wait_s)
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
         else:
-            pause_s = PAUSE_FIRST_S
-            # A stream that closes at once and again must not become a storm of requests.
-            await asyncio.sleep(PAUSE_FIRST_S)
+            pause_s = first_pause_s
+            # Without a pause, streams that close at once would become a storm of requests.
+            await asyncio.sleep(first_pause_s)
