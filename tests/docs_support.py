@@ -52,3 +52,13 @@ def codes(text: str) -> list[str]:
 def first_codes(text: str, first_column: str) -> set[str]:
     """Return what the first column of tables puts into code."""
     return {name for cells in rows(text, first_column) for name in codes(cells[0])}
+
+
+@cache
+def words_of_source() -> frozenset[str]:
+    """Every word of the package's Python, Lua and JavaScript source."""
+    found: set[str] = set()
+    for path in SOURCE.rglob("*"):
+        if path.suffix in {".py", ".lua", ".js"}:
+            found |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    return frozenset(found)

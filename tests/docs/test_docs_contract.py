@@ -3,11 +3,10 @@
 import ast
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import httpx
 import pytest
 
 from cordboard.context import Context
@@ -19,12 +18,10 @@ from cordboard.context.carrier import (
 )
 from cordboard.contract import errors
 from cordboard.contract.ids import canonical_room, is_session_id
-from cordboard.contract.launch import Launch, encode
 from cordboard.contract.record import EVENTS, KEYS, LEVELS, SERVICES
 from cordboard.contract.state import REASONS, TRANSITIONS
 from cordboard.environment import SECRET_VARIABLES
 from cordboard.settings.reference import setting_docs
-from cordboard.store import Holder, RedisStore, Registration, Renewal
 from docs_support import (
     CONTRACT,
     SOURCE,
@@ -35,8 +32,9 @@ from docs_support import (
     page,
     rows,
     section,
+    words_of_source,
 )
-from parts_support import client, make
+from parts_support import make
 
 FULL = Context(
     session_id="call-7",
@@ -59,15 +57,6 @@ def literals() -> frozenset[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
-
-
-def words_of_source() -> set[str]:
-    """Every word of the package's Python, Lua and JavaScript source."""
-    found: set[str] = set()
-    for path in SOURCE.rglob("*"):
-        if path.suffix in {".py", ".lua", ".js"}:
-            found |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
-    return found
 
 
 # --- generated parts
@@ -304,137 +293,3 @@ def test_every_header_is_in_the_page() -> None:
     assert in_source <= described
     source = "\n".join(literals())
     assert {name for name in described if name.lower() not in source.lower()} == set()
-
-
-# --- bodies and answers
-
-
-@pytest.mark.parametrize(
-    ("part", "path", "method", "heading"),
-    [
-        ("gateway", "/join", "post", "### POST /join"),
-        ("gateway", "/leave", "post", "### POST /leave"),
-        ("runner", "/start", "post", "### POST /start"),
-        (
-            "runner",
-            "/sessions/{session_id}/offer",
-            "post",
-            "### POST and PATCH /sessions/{id}/offer",
-        ),
-    ],
-)
-def test_every_field_of_a_body_is_in_the_page(
-    part: str, path: str, method: str, heading: str
-) -> None:
-    """The table of a body lists the fields that the application reads, and which are required."""
-    schema = make(part).openapi()
-    body = schema["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
-    model = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]
-    of_part = section(page("http.md"), f"## {part.capitalize()}")
-    table = section(of_part, heading)
-    listed = {codes(cells[0])[0]: cells[1] for cells in rows(table, "field")}
-    assert listed.keys() == model["properties"].keys()
-    required = {name for name, kind in listed.items() if "required" in kind}
-    assert required == set(model.get("required", []))
-
-
-@pytest.fixture
-async def gateway(store: RedisStore) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway over a real store."""
-    app = make("gateway", store)
-    async with app.router.lifespan_context(app), client(app) as asking:
-        yield asking
-
-
-JOIN = {
-    "room_url": "webrtc:standup",
-    "sessionId": "call-7",
-    "sessionUserId": "u-1",
-    "sessionUserName": "Ada",
-    "tenantId": "t-1",
-    "token": "secret",
-}
-HOLDER = Holder("r-1", "http://127.0.0.1:9", "warm", 42, "job-1")
-
-
-async def live(store: RedisStore, session_id: str, epoch: int) -> None:
-    """Bring a session to running, as an operator and a runner do."""
-    await store.register(Registration("r-1", HOLDER.runner_url, capacity=4))
-    await store.placement.assign(session_id, epoch)
-    await store.confirm_running(session_id, epoch, HOLDER)
-
-
-async def test_every_field_of_an_answer_is_in_the_page(
-    gateway: httpx.AsyncClient, store: RedisStore
-) -> None:
-    """What the gateway answers to joins, leaves and looks has the fields that the page lists."""
-    text = page("http.md")
-    joined = (await gateway.post("/join", json=JOIN)).json()
-    met = (await gateway.post("/join", json={**JOIN, "sessionId": "other"})).json()
-    waited = (await gateway.post("/join?wait=0.1", json=JOIN)).json()
-    listed = first_codes(section(text, "### POST /join"), "field of the answer")
-    assert {*joined, *met, *waited} == listed - {"reason"}
-    await live(store, "call-7", joined["epoch"])
-    await store.finish("call-7", joined["epoch"], "bot_crashed", "a detail")
-    record = (await gateway.get("/sessions/call-7")).json()
-    listed = first_codes(section(text, "### GET /sessions/{id}"), "field of the answer")
-    assert set(record) == listed - {"jobName"}  # of a cold start
-    assert {*record["stages"]} <= set(codes(section(text, "### GET /sessions/{id}")))
-    absent = (await gateway.post("/leave", json={"sessionId": "call-7"})).json()
-    assert set(absent) == {"sessionId", "room_url", "status"}
-    assert "errors" in (await gateway.post("/join", json={})).json()
-
-
-# --- Redis
-
-
-async def test_every_field_in_redis_is_in_the_page(store: RedisStore) -> None:
-    """Records, holders, keepalives, queue entries and registrations have the fields of the page."""
-    seen = await fields_in_redis(store)
-    text = page("redis.md")
-    record = first_codes(section(text, "## Session record"), "field")
-    assert seen["record"] <= record
-    assert record - seen["record"] <= {
-        "job_name",
-        "stop",
-        "detail",
-        "recovered_by",
-        "refusals",
-        "counted",
-    }
-    assert seen["room_active"] | {"job_name"} == first_codes(text, "field of `room_active`")
-    assert seen["room_keepalive"] == first_codes(text, "field of `room_keepalive`")
-    assert seen["entry"] <= set(codes(section(text, "## Launch queue and dead letters")))
-    assert seen["runner"] <= {*codes(section(text, "## Runners")), "bot:default"}
-    assert record <= words_of_source()
-
-
-async def fields_in_redis(store: RedisStore) -> dict[str, set[str]]:
-    """Let a session live, and return the fields that were met in each kind of value."""
-    launch = Launch(
-        "call-7", "webrtc:standup", 1, "u-1", "Ada", "ada@example.org", "t-1", token="secret",
-        traceparent=FULL.traceparent,
-    )  # fmt: skip
-    redis, keys = store.connection.client, store.keys
-    accepted = await store.accept(launch, queue_max=9)
-    seen: dict[str, set[str]] = {"record": set(await redis.hgetall(keys.session("call-7")))}
-    ((_, entry),) = await redis.xrange(keys.launches)
-    seen["entry"] = {*entry, *json.loads(entry["launch"])}
-    await live(store, "call-7", accepted.epoch)
-    await store.renew([Renewal("call-7", accepted.epoch, HOLDER, 1.5)])
-    seen["record"] |= set(await redis.hgetall(keys.session("call-7")))
-    seen["runner"] = set(await redis.hgetall(keys.runner("r-1")))
-    for name in ("room_active", "room_keepalive"):
-        seen[name] = set(json.loads(await redis.get(getattr(keys, name)("webrtc:standup"))))
-    await store.finish("call-7", accepted.epoch, "left")
-    seen["record"] |= set(await redis.hgetall(keys.session("call-7")))
-    return seen
-
-
-def test_every_field_of_a_launch_is_in_the_page() -> None:
-    """redis.md lists the fields of a launch message."""
-    full = Launch(
-        "s", "webrtc:r", 1, "u", "n", "e", "t", "default", "token", {}, 1, 60, 60, FULL.traceparent
-    )
-    table = section(page("redis.md"), "## Launch queue and dead letters")
-    assert first_codes(table, "field of `launch`") == {*json.loads(encode(full))}
