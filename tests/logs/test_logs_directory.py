@@ -501,16 +501,15 @@ def test_one_source_of_several_is_away(tmp_path: Path) -> None:
         (
             "stg",
             {"stg": [{}]},
-            "source 1: None is no type of source. Write one of directory, kubernetes",
+            "source 1: expected a table with a type, got {}. The types are directory, kubernetes, command",
         ),
-        ("stg", {"stg": [{"type": "ftp"}]}, "'ftp' is no type of source"),
-        ("stg", {"stg": [{"type": "directory"}]}, "source 1: A directory has a path."),
-        ("stg", {"stg": [{"type": "directory", "path": "x", "pth": 1}]}, "and no pth"),
         (
             "stg",
-            {"stg": [{"type": "loki"}]},
-            "Sources of type loki are not available in this version",
+            {"stg": [{"type": "ftp"}]},
+            "Unknown type of source 'ftp'. The types are directory, kubernetes, command",
         ),
+        ("stg", {"stg": [{"type": "directory"}]}, "source 1: A directory has a path."),
+        ("stg", {"stg": [{"type": "directory", "path": "x", "pth": 1}]}, "and no pth"),
     ],
 )
 def test_environments_that_are_wrong(name: str, table: dict[str, object], words: str) -> None:

@@ -9,7 +9,8 @@
     context = "stg"
     namespaces = ["voice"]
 
-A type is a file of ``sources/``; its options are its own affair.
+A type is a module of ``sources/``, or one that an installed package registers under the entry point group
+``cordboard.logs.sources``: a module with ``open_source(options) -> Source``. Each type has options of its own.
 """
 
 import os
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCAL: Final = "local"
-TYPES: Final = ("directory", "kubernetes", "cloudwatch", "loki")
+TYPES: Final = ("directory", "kubernetes", "command")
 _CONTEXT: Final = pattern(r"""^["']?current-context["']?: *["']?[^\s"']""", re.MULTILINE)
 _ROOM: Final = "cordboard.logs.sources"
 
@@ -91,16 +92,8 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
     Raises:
         CordboardError: This release, or this installation, has no such source.
     """
-    from importlib.util import find_spec
-
-    module = f"{_ROOM}.{kind}"
-    if find_spec(module) is None:
-        raise SettingsError(
-            f"Sources of type {kind} are not available in this version of Cordboard.",
-            hint=f"Available are: {', '.join(t for t in TYPES if find_spec(f'{_ROOM}.{t}'))}.",
-        )
     try:
-        opened: Source | Directory = import_module(module).open_source(options)
+        opened: Source | Directory = _module(kind).open_source(options)
     except ModuleNotFoundError as error:
         missing = extras.missing_extra(error, kind, f"Reading from {kind}")
         if missing is None:
@@ -109,14 +102,29 @@ def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
     return opened
 
 
+def _module(kind: str) -> Any:
+    """Return the module of a type: one of this package, or one that another package has registered."""
+    if kind in TYPES:
+        return import_module(f"{_ROOM}.{kind}")
+    from importlib.metadata import entry_points
+
+    registered = {point.name: point for point in entry_points(group=_ROOM)}
+    if kind in registered:
+        return registered[kind].load()
+    raise SettingsError(
+        f"Unknown type of source {kind!r}.",
+        hint=f"The types are {', '.join([*TYPES, *sorted(registered)])}.",
+    )
+
+
 def _source(
     environment: str, number: int, entry: object, base: "Path", kubeconfigs: "Sequence[Path]"
 ) -> Source | Directory:
     where = f"cordboard.toml: environments.{environment}, source {number}"
-    if not isinstance(entry, Mapping) or entry.get("type") not in TYPES:
-        given = entry.get("type") if isinstance(entry, Mapping) else entry
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
         raise SettingsError(
-            f"{where}: {given!r} is no type of source.", hint=f"Write one of {', '.join(TYPES)}."
+            f"{where}: expected a table with a type, got {entry!r}.",
+            hint=f"The types are {', '.join(TYPES)}.",
         )
     options = {key: value for key, value in entry.items() if key != "type"}
     for key in ("path", "kubeconfig"):

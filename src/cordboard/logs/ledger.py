@@ -42,14 +42,21 @@ class Ledger:
         quick: The lines of a process in a block that is only searched are counted, and the first
             and the last number read, instead of each, at an eighth of the cost; a loss could then
             hide behind a line that stands in the block twice. For much data.
+
+    Attributes:
+        ignored: Whether nothing is noted, as the stream holds the lines of one session alone: holes among
+            their numbers are no losses.
     """
 
     def __init__(self, *, quick: bool = False) -> None:
         self.quick = quick
+        self.ignored = False
         self.runs: dict[bytes, list[Run]] = {}
 
     def note(self, block: Block) -> None:
         """Note all lines of a block, in whatever form."""
+        if self.ignored:
+            return
         if block.arranged is not None and block.arranged.runs is not None:
             for each, runs in block.arranged.runs.items():
                 self._add(each, runs if len(runs) == 1 else joined(runs))
@@ -69,6 +76,8 @@ class Ledger:
 
     def note_boots(self, block: Block, boots: Collection[bytes]) -> None:
         """Note the lines of some processes in a block, in whatever form."""
+        if self.ignored:
+            return
         for boot in boots:
             if self.quick and (run := _counted(block, boot)) is not None:
                 self._add(boot, [run])
@@ -78,6 +87,8 @@ class Ledger:
 
     def take(self, runs: Mapping[bytes, Iterable[Run]]) -> None:
         """Add the runs of another one."""
+        if self.ignored:
+            return
         for boot, found in runs.items():
             self._add(boot, found)
 

@@ -144,6 +144,7 @@ class Tracks:
         spool.flush()
         tape = FileTape(spool.fileno(), spool.tell())
         track = Track(stream.name, stream.kind, tape, self.formats, LOWEST)
+        track.ledger.ignored = getattr(stream, "selective", False)
         track.shortfalls = list(stream.shortfalls())
         return track
 

@@ -28,7 +28,9 @@ class Stream(Protocol):
 
     @property
     def kind(self) -> str:
-        """``container`` or ``stream``; what `Answer.kind` says."""
+        """``container``, ``command`` or ``stream``; what `Answer.kind` says."""
+
+    # A stream that holds the lines of one session alone has an attribute ``selective`` that is true.
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the bytes of the query's window as they come, in chunks of any size.
