@@ -1,4 +1,4 @@
-"""The interface before a real gateway and a real store, and browsers without a window."""
+"""An interface with a real gateway and a real store, and HTTP clients that act as browsers."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ SECRET = "s3cret-of-the-gateway"
 
 
 def an_id(name: str) -> str:
-    """Return a session id as a page makes it; the same for the same name, through one test run."""
+    """Return a session id like that of a page, the same for a name during one test run."""
     return uuid7(_BEGAN_MS, hashlib.sha256(name.encode()).digest())
 
 
@@ -32,13 +32,13 @@ _BEGAN_MS = time.time_ns() // 1_000_000
 
 @dataclass
 class Browser:
-    """Somebody's browser: it keeps cookies, and says where its requests come from."""
+    """A person's browser: it keeps cookies and sends its origin."""
 
     client: aiohttp.ClientSession
     url: str
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any, Any]:
-        """Return status, JSON (or text) and headers of an answer."""
+        """Return the status, the JSON or text, and the headers of a response."""
         headers = {"Origin": self.url, **more.pop("headers", {})}
         async with self.client.request(
             method, f"{self.url}{path}", headers=headers, allow_redirects=False, **more
@@ -57,14 +57,14 @@ class Browser:
         return self
 
     async def join(self, session_id: str, room: str = "webrtc:demo") -> tuple[int, Any, Any]:
-        """Join a room, with an id that ``an_id`` makes of a short name."""
+        """Join a room with the id that ``an_id`` returns for a short name."""
         body = {"sessionId": an_id(session_id), "room": room}
         return await self.ask("POST", "/api/sessions", json=body)
 
 
 @dataclass
 class Site:
-    """An interface, the gateway behind it, and the store behind that."""
+    """An interface, its gateway and the gateway's store."""
 
     url: str
     store: RedisStore
@@ -73,8 +73,8 @@ class Site:
     _clients: list[aiohttp.ClientSession] = field(default_factory=list)
 
     def browser(self) -> Browser:
-        """Return a browser that nobody has signed in with."""
-        # Cookies of an address instead of a name are "unsafe" to aiohttp; browsers take them.
+        """Return a browser in which nobody is signed in."""
+        # aiohttp calls cookies of an IP address unsafe; browsers accept them.
         client = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
         self._clients.append(client)
         return Browser(client, self.url)
@@ -107,7 +107,7 @@ async def open_site(
 
 @pytest.fixture
 async def site(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    """An interface with a gateway that takes five joins into its queue."""
+    """An interface with a gateway whose queue takes five joins."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
     async with (

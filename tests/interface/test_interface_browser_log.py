@@ -1,3 +1,5 @@
+"""Log lines of browsers: what is written, changed or refused, and the limits."""
+
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -42,8 +44,8 @@ def line(**over: Any) -> dict[str, Any]:
     } | over
 
 
-def new_intake(records: dict[str, dict[str, Any]] | None = None) -> BrowserLog:
-    """Return an intake before a gateway that knows these sessions."""
+def new_browser_log(records: dict[str, dict[str, Any]] | None = None) -> BrowserLog:
+    """Return a browser log with a gateway that has these sessions."""
 
     async def ask(session_id: str) -> dict[str, Any]:
         if session_id not in (records or {}):
@@ -54,17 +56,20 @@ def new_intake(records: dict[str, dict[str, Any]] | None = None) -> BrowserLog:
 
 
 async def take(
-    *lines: Any, intake: BrowserLog | None = None, sent_at: float | None = NOW, person: Person = ADA
+    *lines: Any,
+    browser_log: BrowserLog | None = None,
+    sent_at: float | None = NOW,
+    person: Person = ADA,
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """Hand lines in; return what became of them, and what was written."""
+    """Write lines; return the result and the written records."""
     encoded = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in lines]
     with emit.capture() as records:
-        taken = await (intake or new_intake()).take(encoded, person, sent_at)
+        taken = await (browser_log or new_browser_log()).write(encoded, person, sent_at)
     return taken, records
 
 
-async def test_a_line_is_written_as_it_is() -> None:
-    """Timestamp, boot, seq, session and event stay the browser's; user and service are ours."""
+async def test_line_is_written_with_the_identity_of_the_login() -> None:
+    """Timestamp, boot, seq, session and event stay; user and service are replaced."""
     taken, (record,) = await take(line(service="gateway", userId="root", userName="Root"))
     assert taken.written == 1
     assert record == line(userId="u-1", userName="Ada", service="browser")
@@ -74,20 +79,20 @@ async def test_a_line_is_written_as_it_is() -> None:
     ("bad", "reason"),
     [
         (b"{", "not JSON"),
-        (b"[]", "no object"),
+        (b"[]", "object"),
         (b"\xff", "not JSON"),
         (line(level="loud"), "level"),
         (line(seq=0), "seq"),
         (line(boot="x"), "boot"),
-        (line(extra=1), "no key of a record"),
+        (line(extra=1), "extra"),
         (line(timestamp="yesterday"), "timestamp"),
         (line(sessionId="a b"), "session id"),
         (line(raw=True), "raw"),
         ({"message": "x"}, "missing"),
     ],
 )
-async def test_what_is_no_line_of_a_browser_is_counted(bad: Any, reason: str) -> None:
-    """Refused one by one, with one warning that counts them; the others are written."""
+async def test_invalid_lines_are_refused_and_counted(bad: Any, reason: str) -> None:
+    """They are refused one by one, with one warning; the other lines are written."""
     taken, records = await take(bad, line(), bad)
     assert (taken.written, taken.refused) == (1, 2)
     (warning,) = [r for r in records if r["level"] == "warn"]
@@ -95,20 +100,20 @@ async def test_what_is_no_line_of_a_browser_is_counted(bad: Any, reason: str) ->
     assert reason in warning["meta"]["reason"]
 
 
-async def test_what_was_sent_twice_is_written_once() -> None:
-    """A page on its way out sends again what it is unsure of."""
-    intake = new_intake()
-    await take(line(seq=1), line(seq=2), intake=intake)
-    taken, records = await take(line(seq=1), line(seq=2), line(seq=3), intake=intake)
+async def test_repeated_lines_are_written_once() -> None:
+    """A page that is closed repeats unconfirmed lines."""
+    browser_log = new_browser_log()
+    await take(line(seq=1), line(seq=2), browser_log=browser_log)
+    taken, records = await take(line(seq=1), line(seq=2), line(seq=3), browser_log=browser_log)
     assert (taken.written, taken.repeated) == (1, 2)
     assert [r["seq"] for r in records] == [3]
-    taken, _ = await take(line(boot="00000001"), intake=intake)
+    taken, _ = await take(line(boot="00000001"), browser_log=browser_log)
     assert taken.written == 1
 
 
 @pytest.mark.parametrize("off_s", [-3600.0, 3600.0, 86_400.0 * 365])
-async def test_a_clock_that_is_off_is_set_right(off_s: float) -> None:
-    """Lines stand where they belong, by our clock; what the browser said is kept."""
+async def test_wrong_clock_of_a_browser_is_corrected(off_s: float) -> None:
+    """The timestamp is that of the server's clock; the browser's is kept in ``meta``."""
     _, (record,) = await take(line(timestamp=stamp(NOW + off_s - 1.5)), sent_at=NOW + off_s)
     assert record["timestamp"] == stamp(NOW - 1.5)
     assert record["meta"]["browser_time"] == stamp(NOW + off_s - 1.5)
@@ -125,21 +130,23 @@ async def test_a_clock_that_is_off_is_set_right(off_s: float) -> None:
         (stamp(NOW), 1e300),
     ],
 )
-async def test_no_browser_puts_a_line_far_away(said: str, sent_at: float | None) -> None:
-    """Whatever it claims about its clock: files of lines are searched by time."""
+async def test_browser_cannot_write_a_line_at_a_distant_time(
+    said: str, sent_at: float | None
+) -> None:
+    """Log files are searched by time, so a distant line would be hidden."""
     _, (record,) = await take(line(timestamp=said), sent_at=sent_at)
     assert record["timestamp"] == stamp(NOW)
     assert record["meta"]["browser_time"] == said
 
 
-async def test_equal_clocks_change_nothing() -> None:
-    """A slow network is no wrong clock."""
+async def test_small_difference_of_clocks_changes_nothing() -> None:
+    """A slow network looks like a wrong clock."""
     _, (record,) = await take(line(), sent_at=NOW - 1.5)
     assert record == line(userId="u-1", userName="Ada")
 
 
-async def test_secrets_are_redacted() -> None:
-    """A browser's meta goes through the same redaction as everybody's."""
+async def test_secrets_in_meta_are_redacted() -> None:
+    """Lines of browsers are redacted like all others."""
     _, (record,) = await take(line(meta={"token": "abc", "deep": {"password": "x"}}))
     assert record["meta"] == {"token": "[redacted]", "deep": {"password": "[redacted]"}}
 
@@ -147,9 +154,9 @@ async def test_secrets_are_redacted() -> None:
 SESSIONS = {HERS: {"userId": "u-1", "room_url": "webrtc:demo"}}
 
 
-async def test_a_strangers_line_is_not_in_the_session() -> None:
-    """Lines for another's session are kept as the server's: no event, no room, and the claim told."""
-    taken, (record,) = await take(line(), intake=new_intake(SESSIONS), person=EVE)
+async def test_line_for_another_persons_session_belongs_to_the_server() -> None:
+    """It has no event and no room; its claims are in ``meta``."""
+    taken, (record,) = await take(line(), browser_log=new_browser_log(SESSIONS), person=EVE)
     assert taken.written == 1
     assert record["sessionId"] == SERVER
     assert not {"event", "room"} & set(record)
@@ -161,19 +168,21 @@ async def test_a_strangers_line_is_not_in_the_session() -> None:
     assert (record["userId"], record["userName"]) == ("u-2", "Eve")
 
 
-async def test_a_session_without_a_user_is_no_browsers() -> None:
-    """A session that an API made for nobody takes lines of no browser."""
-    _, (record,) = await take(line(), intake=new_intake({HERS: {"room_url": "webrtc:demo"}}))
+async def test_session_without_a_user_takes_no_lines_of_browsers() -> None:
+    """Such a session was created through the HTTP API."""
+    _, (record,) = await take(
+        line(), browser_log=new_browser_log({HERS: {"room_url": "webrtc:demo"}})
+    )
     assert record["sessionId"] == SERVER
 
 
-async def test_the_first_who_uses_an_id_has_it() -> None:
-    """A page speaks before its first click; from then on its id is taken by nobody else."""
-    intake = new_intake()
-    await take(line(), intake=intake)
-    _, (record,) = await take(line(), intake=intake, person=EVE)
+async def test_free_id_belongs_to_the_first_person_who_uses_it() -> None:
+    """A page sends lines before the first click, when its id has no record."""
+    browser_log = new_browser_log()
+    await take(line(), browser_log=browser_log)
+    _, (record,) = await take(line(), browser_log=browser_log, person=EVE)
     assert (record["sessionId"], record["meta"]["claimed_session"]) == (SERVER, HERS)
-    _, (record,) = await take(line(seq=2), intake=intake)
+    _, (record,) = await take(line(seq=2), browser_log=browser_log)
     assert record["sessionId"] == HERS
 
 
@@ -187,79 +196,82 @@ async def test_the_first_who_uses_an_id_has_it() -> None:
         "x" * 36,
     ],
 )
-async def test_an_id_that_no_page_made_lately_is_nobodys(session_id: str) -> None:
-    """Lines outlive a record: once it has gone, nobody may add to what its session said."""
+async def test_old_id_without_a_record_belongs_to_nobody(session_id: str) -> None:
+    """Lines outlive their record; afterwards nobody may add to them."""
     _, (record,) = await take(line(sessionId=session_id))
     assert record["sessionId"] == SERVER
 
 
-async def test_an_id_is_free_no_longer_than_its_record_would_be_kept() -> None:
-    """Where records go after an hour, an id of two hours ago may have been somebody's."""
+async def test_free_id_is_not_older_than_records_are_kept() -> None:
+    """If records are kept for an hour, an id of two hours ago may have had one."""
 
     async def ask(_: str) -> dict[str, Any]:
         raise NotFoundError("No such session.")
 
     old = line(sessionId=uuid7(int((NOW - 7200) * 1000), bytes(10)))
     for kept_s, session_id in ((3600, SERVER), (10_000, old["sessionId"])):
-        intake = BrowserLog(SessionOwners(ask, kept_s, wall=lambda: NOW), wall=lambda: NOW)
-        _, (record,) = await take(old, intake=intake)
+        browser_log = BrowserLog(SessionOwners(ask, kept_s, wall=lambda: NOW), wall=lambda: NOW)
+        _, (record,) = await take(old, browser_log=browser_log)
         assert record["sessionId"] == session_id
 
 
-async def test_what_a_page_says_before_it_has_an_id() -> None:
-    """It is the server's line, and claims nothing."""
+async def test_line_before_a_page_has_an_id_belongs_to_the_server() -> None:
+    """It has no claim in ``meta``."""
     _, (record,) = await take(line(sessionId="server:browser", event=None, room=None))
     assert (record["sessionId"], "meta" in record) == (SERVER, False)
 
 
-async def test_what_only_others_can_know_is_left_out() -> None:
-    """Epoch and trace are no browser's; another event or room is a claim, and the line is kept."""
+async def test_values_that_a_browser_cannot_know_are_removed() -> None:
+    """Epoch and trace are removed; another event or room becomes a claim in ``meta``."""
     claims = {"epoch": 7, "traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1"}
     said = line(**claims, event="session.ended", room="webrtc:other", meta={"claimed_room": "x"})
-    _, (record,) = await take(said, intake=new_intake(SESSIONS))
+    _, (record,) = await take(said, browser_log=new_browser_log(SESSIONS))
     assert record["sessionId"] == HERS
     assert not {"epoch", "traceId", "spanId", "event", "room"} & set(record)
     assert record["meta"] == {"claimed_event": "session.ended", "claimed_room": "webrtc:other"}
 
 
-async def test_a_gateway_that_is_away_costs_no_line_of_a_page() -> None:
-    """What was known stays known; of an id that is not known, nothing is believed."""
-    intake = new_intake()
-    await take(line(), intake=intake)
+async def test_unreachable_gateway_costs_no_line_of_a_page() -> None:
+    """A known owner stays known; for an unknown id, no claim is trusted."""
+    now, is_away = [0.0], False
 
-    async def away(_: str) -> dict[str, Any]:
-        raise GatewayError("away")
+    async def read(_: str) -> dict[str, Any]:
+        raise GatewayError("away") if is_away else NotFoundError("No such session.")
 
-    intake._owners._ask = away
-    intake._owners._known[HERS].until = 0.0
-    _, (record,) = await take(line(seq=2), intake=intake)
+    owners = SessionOwners(read, clock=lambda: now[0], wall=lambda: NOW)
+    browser_log = BrowserLog(owners, wall=lambda: NOW)
+    await take(line(), browser_log=browser_log)
+    now[0], is_away = 60.0, True
+    _, (record,) = await take(line(seq=2), browser_log=browser_log)
     assert record["sessionId"] == HERS
     other = uuid7(int(NOW * 1000), b"\x01" * 10)
-    _, (record,) = await take(line(sessionId=other, seq=3), intake=intake)
+    _, (record,) = await take(line(sessionId=other, seq=3), browser_log=browser_log)
     assert record["sessionId"] == SERVER
 
 
-async def test_a_flood_of_ids_is_not_asked_for() -> None:
-    """One person's lines make us ask the gateway so often and no more."""
+async def test_lines_with_many_ids_cause_few_requests_to_the_gateway() -> None:
+    """The requests that one person can cause are limited."""
     asked: list[str] = []
 
     async def ask(session_id: str) -> dict[str, Any]:
         asked.append(session_id)
         raise NotFoundError("No such session.")
 
-    intake = BrowserLog(SessionOwners(ask, clock=lambda: 0.0, wall=lambda: NOW), wall=lambda: NOW)
+    browser_log = BrowserLog(
+        SessionOwners(ask, clock=lambda: 0.0, wall=lambda: NOW), wall=lambda: NOW
+    )
     ids = [uuid7(int(NOW * 1000), i.to_bytes(2, "big") * 5) for i in range(300)]
     lines = [line(sessionId=one, seq=i) for i, one in enumerate(ids, 1)]
-    taken, _ = await take(*lines, intake=intake)
+    taken, _ = await take(*lines, browser_log=browser_log)
     assert (taken.written, len(asked)) == (300, 50)
 
 
-async def test_refusals_are_not_told_without_end() -> None:
-    """A stranger who sends nonsense cannot fill the log with our warnings."""
-    intake = new_intake()
+async def test_refusals_do_not_fill_the_log() -> None:
+    """Warnings about invalid lines are sampled."""
+    browser_log = new_browser_log()
     told = 0
     for _ in range(200):
-        _, records = await take(b"{", intake=intake)
+        _, records = await take(b"{", browser_log=browser_log)
         told += len(records)
     assert told <= 22
 
@@ -269,8 +281,8 @@ def rates(**over: Any) -> tuple[BrowserLogLimits, list[float]]:
     return BrowserLogLimits(Settings(**over), clock=lambda: now[0]), now
 
 
-def test_the_rate_is_bounded_by_person() -> None:
-    """A burst passes, a flood does not, and others are not held up by it; time heals."""
+def test_lines_are_limited_by_person() -> None:
+    """A burst passes, more does not; others are not affected, and the bucket refills."""
     bound, now = rates()
     assert not bound.wait_s(EVE, "a", 4000, 1)
     assert bound.wait_s(EVE, "a", 1, 1)
@@ -280,8 +292,8 @@ def test_the_rate_is_bounded_by_person() -> None:
     assert bound.wait_s(EVE, "a", 1, 1)
 
 
-def test_bytes_are_bounded_as_well() -> None:
-    """Few long lines fill a disk as many short ones do."""
+def test_bytes_are_limited_by_person() -> None:
+    """A few long lines fill a disk like many short ones."""
     bound, now = rates()
     assert not bound.wait_s(EVE, "a", 1, 2 * 1024 * 1024)
     assert bound.wait_s(EVE, "a", 1, 65_536) == 1.0
@@ -290,8 +302,8 @@ def test_bytes_are_bounded_as_well() -> None:
 
 
 @pytest.mark.parametrize(("lines", "size"), [(500, 1), (1, 65_536)])
-def test_many_names_of_one_address_are_bounded_together(lines: int, size: int) -> None:
-    """A login by name costs nothing: the address has ten people's share, and others go on."""
+def test_many_users_of_one_address_are_limited_together(lines: int, size: int) -> None:
+    """A login by name costs nothing, so an address has the limit of ten people."""
     bound, _ = rates(interface_log_total_bytes_per_s=2**40)
     passed = 0
     for i in range(100):
@@ -303,8 +315,8 @@ def test_many_names_of_one_address_are_bounded_together(lines: int, size: int) -
     assert not bound.wait_s(Person("u-ada", "Ada"), "b", 1, 1) or lines == 500
 
 
-def test_all_browsers_are_bounded_together() -> None:
-    """From however many addresses lines come, the disk takes so many bytes a second."""
+def test_bytes_of_all_browsers_are_limited_together() -> None:
+    """The limit holds for any number of addresses."""
     bound, now = rates(interface_log_total_bytes_per_s=65_536)
     assert not bound.wait_s(EVE, "a", 1, 2 * 1024 * 1024)
     assert bound.wait_s(ADA, "b", 1, 1)
@@ -312,16 +324,16 @@ def test_all_browsers_are_bounded_together() -> None:
     assert not bound.wait_s(ADA, "b", 1, 65_536)
 
 
-def test_what_is_refused_costs_nothing() -> None:
-    """A batch that does not fit takes nothing out of any bound."""
+def test_refused_batch_takes_no_tokens() -> None:
+    """A batch over one limit uses up none of the others."""
     bound, _ = rates()
     for _ in range(10):
         assert bound.wait_s(EVE, "a", 1, 3 * 1024 * 1024)
     assert not bound.wait_s(EVE, "a", 4000, 2 * 1024 * 1024)
 
 
-async def test_over_http(site: Site) -> None:
-    """A batch is one line a record; the answer counts what became of it."""
+async def test_batch_over_http_counts_its_lines(site: Site) -> None:
+    """A batch has one record per line; it writes no access line."""
     browser = await site.browser().sign_in("Ada")
     now = datetime.now(UTC).timestamp()
     records = [line(seq=i, timestamp=stamp(now), sessionId=an_id("s-1")) for i in (1, 2)]
@@ -334,8 +346,8 @@ async def test_over_http(site: Site) -> None:
     assert not [r for r in written if r.get("meta", {}).get("path") == "/api/logs"]
 
 
-async def test_a_flood_is_told_to_wait(site: Site) -> None:
-    """More lines than anyone would read: 429 with Retry-After."""
+async def test_too_many_lines_are_429_with_retry_after(site: Site) -> None:
+    """A batch has at most 500 lines."""
     browser = await site.browser().sign_in()
     status, body, headers = await browser.ask("POST", "/api/logs", data="x\n" * 501)
     assert (status, body["code"], headers["Retry-After"]) == (429, "too_many_lines", "5")

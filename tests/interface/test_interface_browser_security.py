@@ -1,4 +1,4 @@
-"""What browsers are told to keep to, and which requests are let in."""
+"""Security headers, and which requests of browsers are accepted."""
 
 import re
 from collections.abc import AsyncIterator
@@ -15,8 +15,8 @@ from interface.interface_support import SECRET, Site, an_id, open_site
 JOIN = {"sessionId": an_id("s"), "room": "webrtc:demo"}
 
 
-async def test_every_answer_keeps_the_page_to_itself(site: Site) -> None:
-    """Pages, files, errors and refusals alike carry the security headers."""
+async def test_every_response_has_the_security_headers(site: Site) -> None:
+    """Pages, files, errors and refusals have them."""
     browser = site.browser()
     for path in ("/login", "/static/room.js", "/nothing", "/api/sessions/x", "/healthz"):
         _, _, headers = await browser.ask("GET", path)
@@ -30,8 +30,8 @@ async def test_every_answer_keeps_the_page_to_itself(site: Site) -> None:
         assert headers["Permissions-Policy"].startswith("microphone=(self)")
 
 
-async def test_no_page_has_code_in_it(site: Site) -> None:
-    """The policy would refuse it: no inline script, no handler, no style in a page."""
+async def test_no_page_contains_inline_code(site: Site) -> None:
+    """The policy would block it: scripts, event handlers and styles."""
     browser = await site.browser().sign_in()
     for path in ("/login", "/rooms/demo", "/nothing"):
         _, text, _ = await browser.ask("GET", path, headers={"Accept": "text/html"})
@@ -56,10 +56,10 @@ async def test_no_page_has_code_in_it(site: Site) -> None:
         ({"Origin": ""}, 403),
     ],
 )
-async def test_only_our_own_pages_change_anything(
+async def test_only_requests_of_own_pages_change_anything(
     site: Site, headers: dict[str, str], status: int
 ) -> None:
-    """A signed-in browser is no licence for other sites' pages (CSRF)."""
+    """A page of another site cannot use the login of a browser (CSRF)."""
     browser = await site.browser().sign_in()
     got, body, _ = await browser.ask("POST", "/api/sessions", json=JOIN, headers=headers)
     assert got == status
@@ -68,8 +68,8 @@ async def test_only_our_own_pages_change_anything(
         assert (await site.store.sessions())[0] == []
 
 
-async def test_login_and_logout_are_guarded_too(site: Site) -> None:
-    """Another site may neither sign a person in nor out."""
+async def test_another_site_can_neither_sign_in_nor_sign_out(site: Site) -> None:
+    """Its requests to these pages set no cookie."""
     browser = await site.browser().sign_in()
     evil = {"Origin": "https://evil.example"}
     for path in ("/login", "/logout"):
@@ -90,8 +90,8 @@ async def test_login_and_logout_are_guarded_too(site: Site) -> None:
         ("", 421),
     ],
 )
-async def test_on_loopback_only_names_of_this_machine(host: str, status: int) -> None:
-    """A foreign name that resolves to this machine (DNS rebinding) is refused, with the way out."""
+async def test_foreign_host_on_loopback_is_421(host: str, status: int) -> None:
+    """A foreign name that resolves to this machine (DNS rebinding) is refused; the hint helps."""
     async with open_site(None, Settings(interface_hosts=("phone.example",))) as site:
         got, text, _ = await site.browser().ask("GET", "/login", headers={"Host": host})
         assert got == status
@@ -100,8 +100,8 @@ async def test_on_loopback_only_names_of_this_machine(host: str, status: int) ->
         assert (await site.browser().ask("GET", "/healthz", headers={"Host": host}))[0] == 200
 
 
-async def test_metrics_are_not_for_everybody(site: Site) -> None:
-    """Health is open, metrics need the control secret."""
+async def test_metrics_need_the_control_secret(site: Site) -> None:
+    """The health checks do not."""
     browser = site.browser()
     assert (await browser.ask("GET", "/healthz"))[0] == 200
     assert (await browser.ask("GET", "/readyz"))[0] == 200
@@ -115,7 +115,7 @@ PUBLIC = Settings(interface_url="https://voice.example", interface_hosts=("other
 
 @asynccontextmanager
 async def public_site(settings: Settings = PUBLIC) -> AsyncIterator[Site]:
-    """An interface as it is beyond loopback, behind a proxy that hands the Host on."""
+    """An interface beyond loopback, behind a proxy that forwards the Host header."""
     async with open_site(None, settings, local=False) as site:
         yield site
 
@@ -136,16 +136,16 @@ async def public_site(settings: Settings = PUBLIC) -> AsyncIterator[Site]:
         ("voice.example:x", 421),
     ],
 )
-async def test_beyond_loopback_only_the_public_name(host: str, status: int) -> None:
-    """Where the public address is set, another Host gets 421; probes ask by address."""
+async def test_foreign_host_of_a_public_interface_is_421(host: str, status: int) -> None:
+    """If the public address is set; probes use the address of a pod."""
     async with public_site() as site:
         headers = {"Host": host}
         assert (await site.browser().ask("GET", "/login", headers=headers))[0] == status
         assert (await site.browser().ask("GET", "/healthz", headers=headers))[0] == 200
 
 
-async def test_a_public_https_address_says_how_cookies_are_kept() -> None:
-    """Secure, __Host- and HSTS follow from it, whatever the proxy says of the scheme."""
+async def test_public_https_address_makes_cookies_secure() -> None:
+    """``Secure``, ``__Host-`` and HSTS follow from it, whatever scheme the proxy reports."""
     async with public_site() as site:
         ours = {"Host": "voice.example", "Origin": "https://voice.example"}
         browser = site.browser()
@@ -173,8 +173,8 @@ async def test_a_public_https_address_says_how_cookies_are_kept() -> None:
         ("null", 403),
     ],
 )
-async def test_the_origin_is_the_public_address(origin: str, status: int) -> None:
-    """Scheme and port count as well: a page that came without TLS may be anybody's."""
+async def test_origin_must_be_the_public_address(origin: str, status: int) -> None:
+    """With its scheme and port: a page without TLS may have been replaced."""
     async with public_site() as site:
         headers = {"Host": "voice.example", "Origin": origin}
         got, _, _ = await site.browser().ask("POST", "/login", data={"name": "A"}, headers=headers)
@@ -182,8 +182,8 @@ async def test_the_origin_is_the_public_address(origin: str, status: int) -> Non
 
 
 @pytest.mark.parametrize("path", ["/rooms/demo/", "/login/", "//evil.example", "/rooms"])
-async def test_no_redirect_names_a_foreign_host(path: str) -> None:
-    """Without a public address any Host is served, and none of them is repeated."""
+async def test_redirects_contain_no_foreign_host(path: str) -> None:
+    """Without a public address any host is served, but none is repeated."""
     async with public_site(Settings()) as site:
         headers = {"Host": "evil.example"}
         _, _, answered = await site.browser().ask("GET", path, headers=headers)
@@ -194,14 +194,14 @@ async def test_no_redirect_names_a_foreign_host(path: str) -> None:
 @pytest.mark.parametrize(
     "url", ["voice.example", "ftp://voice.example", "https://voice.example/calls", "https://a@b"]
 )
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    """A typing error is told at the start."""
+def test_invalid_public_address_is_a_settings_error(url: str) -> None:
+    """It is reported at the start."""
     with pytest.raises(SettingsError, match="interface_url"):
         create_app(Settings(interface_url=url))
 
 
-async def test_refusals_fill_no_log() -> None:
-    """Another site's page can make a browser ask without end; a few lines tell of it."""
+async def test_refusals_do_not_fill_the_log() -> None:
+    """A page of another site can make a browser send requests without end."""
     async with public_site() as site:
         evil = {"Host": "voice.example", "Origin": "https://evil.example"}
         with emit.capture() as records:

@@ -1,4 +1,4 @@
-"""``cordboard interface`` as it is started."""
+"""The command ``cordboard interface``."""
 
 import asyncio
 import os
@@ -20,8 +20,8 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
     )
 
 
-async def test_it_serves_until_it_is_told_to_stop(unused_tcp_port: int) -> None:
-    """Health answers without a gateway; the missing secret is said; SIGTERM ends it with 0."""
+async def test_interface_serves_until_sigterm(unused_tcp_port: int) -> None:
+    """It is healthy without a gateway, warns of the missing secret, and exits with 0."""
     process = await start("--port", str(unused_tcp_port))
     assert process.stdout is not None
     said = ""
@@ -44,13 +44,15 @@ async def test_it_serves_until_it_is_told_to_stop(unused_tcp_port: int) -> None:
         ({"BOT_CONTROL_SHARED_SECRET": "x" * 16}, "CORDBOARD_SESSION_SECRET"),
         (
             {"BOT_CONTROL_SHARED_SECRET": "x" * 16, "CORDBOARD_SESSION_SECRET": "x" * 16},
-            "CORDBOARD_INTERFACE_LOGIN=name",
+            "CORDBOARD_INTERFACE_LOGIN",
         ),
     ],
 )
-async def test_for_others_it_needs_secrets_and_a_login(given: dict[str, str], missing: str) -> None:
-    """Beyond loopback: refused with exit status 2, naming the variable, before it listens."""
+async def test_public_interface_needs_secrets_and_a_login(
+    given: dict[str, str], missing: str
+) -> None:
+    """Without them the exit status is 2, and the hint names the variable."""
     process = await start("--host", "0.0.0.0", "--port", "0", **given)
     _, err = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2
-    assert f"Set {missing}" in err.decode()
+    assert missing in err.decode()

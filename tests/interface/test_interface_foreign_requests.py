@@ -1,4 +1,4 @@
-"""No sequence of requests by a stranger changes what the log says of somebody else's session."""
+"""No sequence of requests by a stranger changes the log of another person's session."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,14 @@ from interface.interface_support import Browser, Site, an_id
 from tests_support import until
 from up_support import Up, ready
 
-SETTLED_S = 6.0  # for 5 s after a line the coverage says that others may still come
+SETTLED_S = 6.0  # for 5 s after a line, the coverage says that others may follow
 _CHANGING = re.compile(r"mention|[Mm]ade |Generated|cordboard logs|searched|read in")
 _SIZES = re.compile(r"\b\d+ (more )?bytes|\d+(\.\d+)? [kM]B")
 
 
 @contextlib.asynccontextmanager
 async def people(up: Up, *names: str) -> AsyncIterator[list[Browser]]:
-    """Return browsers in which these people have signed in; an empty name has not."""
+    """Return browsers in which these people are signed in; with an empty name, nobody."""
     async with contextlib.AsyncExitStack() as stack:
         found = []
         for name in names:
@@ -48,7 +48,7 @@ def a_line(session_id: str, seq: int, **over: Any) -> str:
 
 
 async def said(up: Up, session_id: str, file: Path) -> tuple[Any, ...]:
-    """Return what a reader learns of a session: status, lines, coverage and the report's header."""
+    """Return what a reader sees of a session: status, lines, coverage and report."""
 
     def read() -> tuple[Any, ...]:
         words = ("logs", "--local", "--session", session_id)
@@ -62,16 +62,16 @@ async def said(up: Up, session_id: str, file: Path) -> tuple[Any, ...]:
 
 
 def _proven(report: str) -> list[str]:
-    """Return a report's lines without when it was made, and without lines that merely name the id.
+    """Return a report's lines without its time, and without lines that only mention the id.
 
-    A stranger may be named as one who claimed it: those lines are counted as mentions, apart.
+    A stranger's claims are counted as mentions, apart from the session.
     """
     kept = [line for line in report.splitlines() if not _CHANGING.search(line)]
     return [_SIZES.sub("N", line) for line in kept]
 
 
 def same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    """Return whether two looks are the same; show what is not."""
+    """Return whether two results are equal; show the difference if not."""
     for old, new in zip(before, after, strict=True):
         if isinstance(old, list):
             assert [line for line in new if line not in old] == []
@@ -80,7 +80,7 @@ def same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
 
 
 async def attack(up: Up, eve: Browser, nobody: Browser, hers: str) -> None:
-    """Do all that a stranger who knows an id can do with it."""
+    """Do everything that a stranger can do with an id."""
     claims = {
         "X-Session-Id": hers, "X-User-Id": "u-boss", "X-User-Name": "Boss", "X-Session-Epoch": "9",
         "baggage": f"session.id={hers},user.id=u-boss",
@@ -116,13 +116,13 @@ async def attack(up: Up, eve: Browser, nobody: Browser, hers: str) -> None:
 
 
 async def settled(up: Up, session_id: str, file: Path) -> tuple[Any, ...]:
-    """Return what is said of a session once its lines are old enough for a verdict."""
+    """Return what a reader sees of a session when its lines are old enough for a verdict."""
     await asyncio.sleep(SETTLED_S)
     return await said(up, session_id, file)
 
 
-async def test_a_stranger_changes_nothing_of_a_session(tmp_path: Path) -> None:
-    """Neither while it lives nor after its end: not its lines, its coverage, its report."""
+async def test_stranger_changes_nothing_of_a_session(tmp_path: Path) -> None:
+    """Neither during the session nor after its end: its lines, coverage and report stay the same."""
     hers = uuid7(time.time_ns() // 1_000_000, b"hers567890")
     file = tmp_path / "report.txt"
     async with ready(tmp_path) as up, people(up, "Ada", "Eve", "") as (ada, eve, nobody):
@@ -152,7 +152,7 @@ METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
 
 
 def a_request(dice: random.Random, hers: str) -> tuple[str, str, dict[str, Any]]:
-    """Return any request that has another's id somewhere, or nowhere."""
+    """Return a random request that has another's id somewhere, or nowhere."""
     pick = dice.choice
     path = pick(
         ["/", "/login", f"/rooms/{hers}", "/rooms/hers", "/static/room.js", "/api/sessions",
@@ -181,7 +181,7 @@ def a_request(dice: random.Random, hers: str) -> tuple[str, str, dict[str, Any]]
 async def test_no_sequence_of_requests_writes_into_a_session(
     site: Site, seed: int, ended: bool
 ) -> None:
-    """Whatever a stranger sends, no part says a line of the session; its record stays as it is."""
+    """Whatever a stranger sends, no component writes a line of the session, and its record stays."""
     ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
     hers = an_id("hers")
     await ada.join("hers", "webrtc:hers")

@@ -1,4 +1,4 @@
-"""No bytes of a browser give 5xx, but 502 to 504 where what stands behind us fails.
+"""No bytes of a browser cause a 5xx, except 502 to 504 if the gateway fails.
 
 Each example is derived from the test's name alone (``derandomize``), so that a run can be repeated:
 its seed is the name.
@@ -129,8 +129,8 @@ queries = st.one_of(
 ids = st.one_of(st.sampled_from([MINE, THEIRS, FREE, "demo", *NASTY]), st.text(max_size=8))
 
 
-class Behind:
-    """A gateway that knows two sessions, one of them the caller's."""
+class GatewayStub:
+    """A gateway with two sessions, one of them the caller's."""
 
     user_id = ""
 
@@ -153,7 +153,7 @@ class Behind:
 
 
 class Here:
-    """The interface without a server, and somebody who is signed in."""
+    """The interface without a server, and a signed-in person."""
 
     def __init__(self, **over: Any) -> None:
         self.loop = asyncio.new_event_loop()
@@ -167,8 +167,8 @@ class Here:
 
     def _sign_in(self) -> bytes:
         login: LoginCookies = self.app.state.login
-        response = error_texts.problem(404, "not_found")
-        behind = Behind()
+        response = error_texts.error_response(404, "not_found")
+        behind = GatewayStub()
         behind.user_id = login.sign_in("Ada", response, secure=False).user_id
         owners = SessionOwners(behind.record)
         self.app.state.services = dataclasses.replace(
@@ -194,7 +194,7 @@ class Here:
 async def _ask(
     app: Any, method: str, path: str, query: bytes, given: list[tuple[bytes, bytes]], body: bytes
 ) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Send one request, byte for byte as a server would hand it over."""
+    """Send one request, byte for byte as a server would pass it on."""
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
@@ -246,7 +246,7 @@ def here() -> Iterator[Here]:
 @example(b'{"sessionId":"\\ud800","room":"\\ud800"}', b"", [], b"application/json", MINE, True)
 @example(b"name=%ED%A0%80&room=%00", b"", [], b"application/x-www-form-urlencoded", MINE, True)
 @given(bodies, queries, headers, types, ids, st.booleans())
-def test_no_bytes_give_an_error_of_ours(  # noqa: PLR0917 - hypothesis names them
+def test_no_request_causes_a_server_error(  # noqa: PLR0917 - hypothesis names them
     here: Here,
     method: str,
     path: str,
@@ -257,7 +257,7 @@ def test_no_bytes_give_an_error_of_ours(  # noqa: PLR0917 - hypothesis names the
     name: str,
     signed_in: bool,
 ) -> None:
-    """Every route: whatever is sent, it is answered, and a refusal says why."""
+    """Every route answers every request, and a refusal has a reason."""
     usual = {
         b"host": b"localhost",
         b"origin": b"http://localhost",
@@ -286,29 +286,29 @@ def test_no_bytes_give_an_error_of_ours(  # noqa: PLR0917 - hypothesis names the
         ).map(lambda found: json.dumps(found).encode()),
     ),
 )
-def test_no_words_of_others_reach_a_person(status: int, content: bytes) -> None:
-    """Of whatever the gateway answers, a page gets the code if we know it, and words of ours."""
-    told = json.loads(bytes(error_texts.retold(status, content, {}).body))
+def test_person_sees_only_texts_of_the_interface(status: int, content: bytes) -> None:
+    """Of any response of the gateway a page gets at most a known code, and a text of the interface."""
+    told = json.loads(bytes(error_texts.from_gateway(status, content, {}).body))
     assert set(told) == {"type", "title", "status", "code", "detail", "hint"}
-    known = [*error_texts._WORDS.values(), error_texts._REFUSED, error_texts._FAILED]
+    known = [*error_texts.TEXTS.values(), error_texts.REFUSED, error_texts.FAILED]
     assert (told["detail"], told["hint"]) in known
-    assert told["code"] in {*error_texts._WORDS, "refused", "failed"}
+    assert told["code"] in {*error_texts.TEXTS, "refused", "failed"}
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(lines, st.floats(allow_nan=True, allow_infinity=True))
-def test_no_line_breaks_the_log(line: bytes, sent_at: float) -> None:
-    """What is written of a line is a record of the contract, at a time of our own clock."""
+def test_every_written_line_is_a_valid_record(line: bytes, sent_at: float) -> None:
+    """Whatever a browser sends, its lines have the login's identity and the server's time."""
 
     async def ask(_: str) -> dict[str, Any]:
         raise NotFoundError("There is none.")
 
-    intake = BrowserLog(SessionOwners(ask))
+    browser_log = BrowserLog(SessionOwners(ask))
     person = LoginCookies(lambda: ("x",)).sign_in(
-        "Ada", error_texts.problem(404, "x"), secure=False
+        "Ada", error_texts.error_response(404, "x"), secure=False
     )
     with emit.capture() as records:
-        taken = asyncio.run(intake.take([line], person, sent_at))
+        taken = asyncio.run(browser_log.write([line], person, sent_at))
     assert taken.written + taken.refused == 1
     for record in records:
         if record["service"] == "browser":

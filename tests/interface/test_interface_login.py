@@ -1,4 +1,4 @@
-"""Who somebody is: the name, the cookie, and that nothing else says it."""
+"""Login by name: the name, the cookie, and claims that do not count."""
 
 from collections.abc import Callable
 
@@ -36,17 +36,17 @@ FAMILY = "\U0001f469\u200d\U0001f467"
         ("x" * NAME_MAX_CHARS, "x" * NAME_MAX_CHARS),
     ],
 )
-def test_names_of_all_kinds_are_kept(typed: str, kept: str) -> None:
-    """Any Unicode is a name: trimmed, composed, else as it was typed."""
+def test_names_in_any_script_are_accepted(typed: str, kept: str) -> None:
+    """A name is trimmed and composed, and otherwise kept as typed."""
     assert check_name(typed) == kept
 
 
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("", "type your name"),
-        ("   ", "type your name"),
-        ("\u200b\u200d", "type your name"),
+        ("", "enter your name"),
+        ("   ", "enter your name"),
+        ("\u200b\u200d", "enter your name"),
         ("x" * (NAME_MAX_CHARS + 1), "has 65 characters"),
         ("Ada\tLovelace", "control characters"),
         ("Ada\x1b[2J", "control characters"),
@@ -56,8 +56,8 @@ def test_names_of_all_kinds_are_kept(typed: str, kept: str) -> None:
         ("\u202eadA", "control characters"),
     ],
 )
-def test_names_that_hide_something_are_refused(typed: str, words: str | None) -> None:
-    """Too long, empty to the eye, or with controls: refused in clear words (edges are trimmed)."""
+def test_long_empty_and_invisible_names_are_refused(typed: str, words: str | None) -> None:
+    """The message says why; white space at the ends is removed first."""
     if words is None:
         assert check_name(typed) == "Ada"
         return
@@ -66,8 +66,8 @@ def test_names_that_hide_something_are_refused(typed: str, words: str | None) ->
     assert words in str(raised.value)
 
 
-async def test_signing_in_leads_to_the_room(site: Site) -> None:
-    """A stranger is asked for a name first, and comes to the room that was asked for."""
+async def test_login_returns_to_the_requested_room(site: Site) -> None:
+    """A person who is not signed in is asked for a name first."""
     browser = site.browser()
     status, _, headers = await browser.ask("GET", "/rooms/standup")
     assert (status, headers["Location"]) == (303, "/login?room=standup")
@@ -80,8 +80,8 @@ async def test_signing_in_leads_to_the_room(site: Site) -> None:
     assert (await browser.ask("GET", "/rooms/standup"))[0] == 200
 
 
-async def test_the_cookie_is_kept_from_scripts_and_other_sites(site: Site) -> None:
-    """HttpOnly and SameSite=Lax; Secure, and bound to the host, where the page came by https."""
+async def test_cookie_is_hidden_from_scripts_and_other_sites(site: Site) -> None:
+    """HttpOnly and SameSite=Lax; over https also Secure and bound to the host."""
     _, _, headers = await site.browser().ask("POST", "/login", data={"name": "Ada"})
     cookie = headers["Set-Cookie"]
     assert cookie.startswith("cordboard_login=")
@@ -95,17 +95,17 @@ async def test_the_cookie_is_kept_from_scripts_and_other_sites(site: Site) -> No
     assert "; Secure" in headers["Set-Cookie"]
 
 
-async def test_a_refused_name_is_shown_again(site: Site) -> None:
-    """The form comes back with what was typed and what is wrong with it, escaped."""
+async def test_refused_name_is_shown_again_in_the_form(site: Site) -> None:
+    """The form has the escaped name and the error."""
     status, text, headers = await site.browser().ask("POST", "/login", data={"name": '"><b>\x07'})
     assert status == 422
-    assert "control characters" in text
+    assert 'role="alert"' in text
     assert "<b>" not in text
     assert "Set-Cookie" not in headers
 
 
-async def test_a_forged_cookie_is_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cookie that was changed, or signed with another secret, signs nobody in."""
+async def test_forged_cookie_signs_nobody_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it was changed or signed with another secret."""
     browser = await site.browser().sign_in()
     assert (await browser.ask("GET", "/rooms/demo"))[0] == 200
     (cookie,) = browser.client.cookie_jar
@@ -115,16 +115,16 @@ async def test_a_forged_cookie_is_nobody(site: Site, monkeypatch: pytest.MonkeyP
     assert (await browser.ask("GET", "/rooms/demo"))[0] == 303
 
 
-async def test_signing_out(site: Site) -> None:
-    """Signing out takes the cookie back."""
+async def test_logout_deletes_the_cookie(site: Site) -> None:
+    """The person is then asked for a name again."""
     browser = await site.browser().sign_in()
     status, _, headers = await browser.ask("POST", "/logout")
     assert (status, headers["Location"]) == (303, "/login")
     assert (await browser.ask("GET", "/rooms/demo"))[0] == 303
 
 
-async def test_each_login_is_a_user_of_its_own(site: Site) -> None:
-    """The same name twice is two users; one login is one user, however often it comes."""
+async def test_each_login_is_another_user(site: Site) -> None:
+    """Two logins with the same name are two users; one login stays one user."""
     ada, other = await site.browser().sign_in(), await site.browser().sign_in()
     await ada.join("a1")
     await ada.join("a2", "webrtc:two")
@@ -133,8 +133,8 @@ async def test_each_login_is_a_user_of_its_own(site: Site) -> None:
     assert ids[0] == ids[1] != ids[2]
 
 
-async def test_what_a_browser_claims_is_not_believed(site: Site) -> None:
-    """Headers and baggage with an identity are replaced by the login's, in every line."""
+async def test_identity_headers_of_a_browser_are_replaced(site: Site) -> None:
+    """Every line has the identity of the login, not that of headers or baggage."""
     browser = await site.browser().sign_in("Ada")
     claims = {"X-User-Id": "root", "X-User-Name": "Root", "baggage": "user.id=root,session.id=x"}
     with emit.capture() as records:
@@ -159,10 +159,10 @@ async def test_what_a_browser_claims_is_not_believed(site: Site) -> None:
         ("0.0.0.0", (), True),
     ],
 )
-def test_beyond_loopback_a_secret_is_needed(
+def test_public_interface_needs_a_session_secret(
     host: str, secret: tuple[str, ...], refused: bool
 ) -> None:
-    """For others to sign in, the cookies need a secret that outlives a restart."""
+    """Logins beyond loopback need a secret that survives a restart."""
     if not refused:
         require_session_secret(host, secret)
         return
@@ -193,72 +193,72 @@ def at(hours: float) -> Callable[[], float]:
     ("hours", "known"),
     [(0, True), (-59 / 3600, True), (-61 / 3600, False), (11.9, True), (12.1, False)],
 )
-def test_a_login_lasts_while_it_is_used(hours: float, known: bool) -> None:
-    """12 h without a page end it; a replica whose clock is up to a minute behind takes it."""
+def test_login_ends_after_twelve_hours_without_a_page(hours: float, known: bool) -> None:
+    """A replica whose clock is up to a minute behind accepts it."""
     cookies = signed_in(LoginCookies(lambda: ("a secret",), at(0)))
-    found = LoginCookies(lambda: ("a secret",), at(hours)).known(cookies, secure=False)
+    found = LoginCookies(lambda: ("a secret",), at(hours)).read(cookies, secure=False)
     assert (found is not None) == known
 
 
-def test_a_login_that_is_used_ends_after_a_month() -> None:
-    """Each page signs it anew, for the same person, until the thirtieth day."""
+def test_login_in_use_ends_after_a_month() -> None:
+    """Pages renew it for the same person until the thirtieth day."""
     cookies = signed_in(LoginCookies(lambda: ("a secret",), at(0)))
     for hours in range(6, 30 * 24 + 1, 6):
         login = LoginCookies(lambda: ("a secret",), at(hours))
-        known = login.known(cookies, secure=False)
+        known = login.read(cookies, secure=False)
         assert known is not None
         response = Response()
         login.renew(known, response, secure=False)
         cookies = a_cookie(response)
-    assert LoginCookies(lambda: ("a secret",), at(30 * 24 + 1)).known(cookies, secure=False) is None
+    assert LoginCookies(lambda: ("a secret",), at(30 * 24 + 1)).read(cookies, secure=False) is None
 
 
-def test_a_fresh_login_is_not_signed_anew() -> None:
-    """Not each page sets a cookie."""
+def test_new_login_is_not_renewed() -> None:
+    """Not every page sets a cookie."""
     login = LoginCookies(lambda: ("a secret",), at(0))
-    known = login.known(signed_in(login), secure=False)
+    known = login.read(signed_in(login), secure=False)
     assert known is not None
     response = Response()
     login.renew(known, response, secure=False)
     assert "set-cookie" not in response.headers
 
 
-def test_a_new_secret_ends_no_login() -> None:
-    """The old secret still counts as the previous one; without it, its cookies are forged ones."""
+def test_rotated_secret_ends_no_login() -> None:
+    """The old secret counts as the previous one; without it, its cookies are forged."""
     cookies = signed_in(LoginCookies(lambda: ("old",), at(0)))
     both = LoginCookies(lambda: ("new", "old"), at(0))
-    known = both.known(cookies, secure=False)
+    known = both.read(cookies, secure=False)
     assert known is not None
     assert known.person.name == "Ada"
     with pytest.raises(ForgedError):
-        LoginCookies(lambda: ("new",), at(0)).known(cookies, secure=False)
+        LoginCookies(lambda: ("new",), at(0)).read(cookies, secure=False)
     with pytest.raises(ForgedError):
-        LoginCookies(lambda: ("old",), at(0)).known(signed_in(both), secure=False)
+        LoginCookies(lambda: ("old",), at(0)).read(signed_in(both), secure=False)
 
 
 @pytest.mark.parametrize("found", [(), ("",), ("", "old"), ("new", "")])
 def test_nothing_is_signed_with_an_empty_key(found: tuple[str, ...]) -> None:
-    """Neither made nor read: an empty key is known to everybody."""
+    """Nor is anything verified: everybody knows an empty key."""
     cookies = signed_in(LoginCookies(lambda: ("old",), at(0)))
     login = LoginCookies(lambda: found, at(0))
     with pytest.raises(SettingsError):
         login.sign_in("Ada", Response(), secure=False)
     with pytest.raises(SettingsError):
-        login.known(cookies, secure=False)
+        login.read(cookies, secure=False)
 
 
-def test_over_https_the_plain_cookie_is_nobodys() -> None:
-    """Another host of the domain can set it, and would sign a person in as somebody else."""
+def test_plain_cookie_does_not_count_over_https() -> None:
+    """Another host of the domain can set it, and would sign a person in as another one."""
     login = LoginCookies(lambda: ("a secret",), at(0))
     plain, secure = signed_in(login), signed_in(login, secure=True)
     assert (set(plain), set(secure)) == ({COOKIE}, {SECURE_COOKIE})
-    assert login.known(plain, secure=True) is None
-    assert login.known(secure, secure=False) is None
-    assert login.known(plain | secure, secure=True) is not None
+    assert login.read(plain, secure=True) is None
+    assert login.read(secure, secure=False) is None
+    assert login.read(plain | secure, secure=True) is not None
 
 
-async def test_a_copy_of_a_cookie_ends_with_the_sign_out(site: Site) -> None:
-    """Who has copied the cookie is signed out with its owner, by the process that was told."""
+async def test_copy_of_a_cookie_ends_with_the_logout(site: Site) -> None:
+    """The process that handled the logout refuses copies of the cookie."""
     browser = await site.browser().sign_in()
     (cookie,) = browser.client.cookie_jar
     copied = {"Cookie": f"{cookie.key}={cookie.value}"}
@@ -267,8 +267,8 @@ async def test_a_copy_of_a_cookie_ends_with_the_sign_out(site: Site) -> None:
     assert (await site.browser().ask("GET", "/rooms/demo", headers=copied))[0] == 303
 
 
-async def test_a_forged_cookie_is_told(site: Site) -> None:
-    """One warning with the sender's address; a thousand of them are not a thousand lines."""
+async def test_forged_cookies_are_logged_and_sampled(site: Site) -> None:
+    """The warning has the sender's address; many of them write few lines."""
     forged = {"Cookie": "cordboard_login=eyJ1c2VyX2lkIjoidS0xIn0.x.y"}
     with emit.capture() as records:
         for _ in range(30):

@@ -1,4 +1,4 @@
-"""The pages: what is in them, and what stands in for them when something goes wrong."""
+"""The pages, and the pages for errors."""
 
 import re
 
@@ -11,7 +11,7 @@ HTML = {"Accept": "text/html,*/*"}
 
 
 def named_files() -> set[str]:
-    """Return every path of a file that a template or a module names."""
+    """Return the paths of all files that templates and modules name."""
     templates = pages.STATIC.parent / "templates"
     texts = [
         file.read_text(encoding="utf-8")
@@ -21,22 +21,22 @@ def named_files() -> set[str]:
     return set(re.findall(r"/static/[\w.-]+", "\n".join(texts)))
 
 
-async def test_home_is_the_demo_room(site: Site) -> None:
-    """The first page leads to the default room."""
+async def test_home_page_redirects_to_the_default_room(site: Site) -> None:
+    """Its name is demo."""
     status, _, headers = await (await site.browser().sign_in()).ask("GET", "/")
     assert (status, headers["Location"]) == (303, "/rooms/demo")
 
 
-async def test_a_name_is_text_wherever_it_stands(site: Site) -> None:
-    """A name with markup in it is shown, never obeyed."""
+async def test_names_are_escaped(site: Site) -> None:
+    """Markup in a name is shown as text."""
     browser = await site.browser().sign_in('"><img src=x onerror=alert(1)>')
     _, text, _ = await browser.ask("GET", "/rooms/demo")
     assert "<img src=x" not in text
     assert text.count("&lt;img src=x onerror=alert(1)&gt;") == 3
 
 
-async def test_a_room_page_names_its_room(site: Site) -> None:
-    """The page carries the room in its canonical form, and never a session id of the server's."""
+async def test_room_page_has_the_canonical_room(site: Site) -> None:
+    """It is not stored by browsers."""
     browser = await site.browser().sign_in()
     status, text, headers = await browser.ask("GET", "/rooms/team-7")
     assert status == 200
@@ -47,8 +47,10 @@ async def test_a_room_page_names_its_room(site: Site) -> None:
 @pytest.mark.parametrize(
     "path", ["/rooms/a%20b", "/rooms/%3Cb%3E", "/login?room=a%2Fb", "/nowhere"]
 )
-async def test_what_is_not_there_is_said_in_a_page(site: Site, path: str) -> None:
-    """People get a page with a way on, programs problem+json."""
+async def test_missing_page_is_a_page_for_people_and_json_for_programs(
+    site: Site, path: str
+) -> None:
+    """The page has a link to the home page."""
     browser = await site.browser().sign_in()
     status, text, _ = await browser.ask("GET", path, headers=HTML)
     assert status == 404
@@ -57,8 +59,8 @@ async def test_what_is_not_there_is_said_in_a_page(site: Site, path: str) -> Non
     assert (status, body["status"]) == (404, 404)
 
 
-async def test_login_leads_nowhere_else(site: Site) -> None:
-    """A login cannot be made to lead to another site."""
+async def test_login_does_not_redirect_to_another_site(site: Site) -> None:
+    """A room that is a URL is not found."""
     for room in ("//evil.example", "https://evil.example", "\\evil.example"):
         status, _, headers = await site.browser().ask(
             "POST", "/login", data={"name": "Ada", "room": room}
@@ -66,8 +68,8 @@ async def test_login_leads_nowhere_else(site: Site) -> None:
         assert (status, "Location" in headers) == (404, False)
 
 
-async def test_every_file_that_is_named_is_there(site: Site) -> None:
-    """Templates and modules name only files that are served, with a type that browsers take."""
+async def test_every_file_named_in_a_page_is_served(site: Site) -> None:
+    """Scripts have a type that browsers accept."""
     browser = site.browser()
     named = named_files()
     assert "/static/room.js" in named

@@ -151,7 +151,7 @@ class CookieFiles(Files):
             cookie = str(_signed(key))
             for name, secure in (("cordboard_login", False), ("__Host-cordboard_login", True)):
                 with pytest.raises(ForgedError):
-                    login.known({name: cookie}, secure=secure)
+                    login.read({name: cookie}, secure=secure)
 
 
 def _signed(key: str) -> str | bytes:

@@ -1,6 +1,5 @@
-"""The interface: the web application in front of a person.
+"""The interface: the web application for people.
 
-A browser speaks to nobody else. Who a person is comes from the signed login; what a person may do
-with a session comes from whose it is; the gateway is asked with the control secret, which no
-browser ever sees.
+Browsers talk to no other component. The signed login identifies a person, the owner of a session decides
+who may use it, and the interface calls the gateway with the control secret, which no browser ever sees.
 """

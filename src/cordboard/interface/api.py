@@ -1,19 +1,20 @@
-"""What the page asks for: join, leave, signalling, events, log lines.
+"""The routes that the pages call: join, leave, signalling, events, log lines.
 
-Every call about a session asks first whose it is: the id alone, which may be read over a shoulder
-or in a log, entitles nobody to anything.
+Every route of a session first checks the session's owner: the id alone, which somebody may read over a
+shoulder or in a log, grants no access.
 """
 
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import aiohttp
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from cordboard.context import bound
@@ -24,15 +25,17 @@ from cordboard.contract.ids import canonical_room, check_session_id, is_session_
 from cordboard.emit import get_logger
 from cordboard.interface import error_texts
 from cordboard.interface.browser_log import LINES_MAX
-from cordboard.interface.gateway import browser_response, no_such_session
-from cordboard.interface.identity import renew, required_person
+from cordboard.interface.gateway_proxy import browser_response, no_such_session
+from cordboard.interface.identity import SignedIn, renew_login
 from cordboard.interface.login import Person
 from cordboard.interface.services import InterfaceServices, Services
 from cordboard.web.event_stream import EventStream
 from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import TooManyRequestsError
 
-RETRY_MS: Final = 1000
+RECONNECT_MS: Final = 1000
+_RETRY_LINES_S: Final = 5
+# The other members of a record, such as its runner and process, are for operators.
 _SHOWN: Final = (
     "sessionId", "room_url", "status", "reason", "epoch", "attempt", "createdAt", "stages",
 )  # fmt: skip
@@ -41,21 +44,18 @@ log = get_logger("interface")
 router = APIRouter(prefix="/api")
 
 
-Who = Annotated[Person, Depends(required_person)]
-
-
 class TooManyLinesError(TooManyRequestsError):
-    """A browser sends more lines than anyone would read."""
+    """A browser sends log lines faster than its limit."""
 
     code = "too_many_lines"
     title = "Too many lines"
 
 
-def _room(value: str) -> str:
+def _webrtc_room(value: str) -> str:
     try:
         room = canonical_room(value)
         if not is_webrtc_room(room):
-            raise PydanticCustomError("invalid", "This page enters webrtc: rooms only.")
+            raise PydanticCustomError("invalid", "This page can only join webrtc: rooms.")
     except InvalidValueError as error:
         raise PydanticCustomError("invalid", str(error)) from error
     return room
@@ -68,110 +68,145 @@ def _session_id(value: str) -> str:
         raise PydanticCustomError("invalid", str(error)) from error
 
 
-class JoinCall(BaseModel):
-    """A page's join. Who joins is not for the page to say; whatever else it sends is ignored."""
+class PageJoin(BaseModel):
+    """A page's join. Other members are ignored: the login, not the page, says who joins."""
 
-    sessionId: Annotated[str, AfterValidator(_session_id)]  # noqa: N815 - a name of the contract
-    room: Annotated[str, AfterValidator(_room)]
+    session_id: Annotated[str, AfterValidator(_session_id)] = Field(alias="sessionId")
+    room: Annotated[str, AfterValidator(_webrtc_room)]
 
 
 @router.post("/sessions")
-async def join(body: JoinCall, request: Request, services: Services, person: Who) -> Response:
-    """Ask the gateway for a bot in the room, in the name of who is signed in."""
+async def join(body: PageJoin, request: Request, services: Services, person: SignedIn) -> Response:
+    """Request a bot in a room on behalf of the signed-in person.
+
+    Args:
+        body: The join.
+        request: The request.
+        services: The interface's services.
+        person: The person.
+    """
     address = client_address(request.scope)
     services.request_limits.join(person.user_id, address)
-    if await services.owners.known(body.sessionId, person) is None:
-        # Before a line is written or the gateway asked: both would appear in the other person's log.
-        log.warning("A join with another's session id was refused", claimed_session=body.sessionId)
-        return error_texts.problem(409, "session_id_used")
-    with bound(session_id=body.sessionId, room=body.room):
+    if await services.owners.find(body.session_id, person) is None:
+        # Before a line is written or the gateway is asked: both would appear in the other person's log.
+        log.warning("A join with another's session id was refused", claimed_session=body.session_id)
+        return error_texts.error_response(HTTPStatus.CONFLICT, "session_id_used")
+    with bound(session_id=body.session_id, room=body.room):
         log.info("Join requested", event="join.requested")
-        asked = msgspec.json.encode(_asked(body, person, services.max_duration_s))
-        answer = await services.gateway.ask("POST", "/join", asked, client_address=address)
-        if not answer.is_success:
-            return browser_response(answer)
-        told = await _told(services, body, person, answer.json())
-        response = JSONResponse(told, answer.status, {HEADER_SESSION_ID: body.sessionId})
-        renew(request, response)
+        content = msgspec.json.encode(_gateway_join(body, person, services.max_duration_s))
+        reply = await services.gateway.ask("POST", "/join", content, client_address=address)
+        if not reply.is_success:
+            return browser_response(reply)
+        shown = await _join_response(services, body, person, reply.json())
+        response = JSONResponse(shown, reply.status, {HEADER_SESSION_ID: body.session_id})
+        renew_login(request, response)
         return response
 
 
-def _asked(body: JoinCall, person: Person, max_duration_s: int) -> dict[str, Any]:
+def _gateway_join(body: PageJoin, person: Person, max_duration_s: int) -> dict[str, Any]:
     return {
         "room_url": body.room,
-        "sessionId": body.sessionId,
+        "sessionId": body.session_id,
         "sessionUserId": person.user_id,
         "sessionUserName": person.name,
         "maxDurationSeconds": max_duration_s,
     }
 
 
-async def _told(
-    services: InterfaceServices, body: JoinCall, person: Person, told: dict[str, Any]
+async def _join_response(
+    services: InterfaceServices, body: PageJoin, person: Person, joined: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what a page may know of its join; of another person's call, only that there is one."""
-    if told["sessionId"] == body.sessionId:
-        services.owners.joined(body.sessionId, person, body.room)
-        return told | ({"yours": True} if told["reused"] else {})
-    if await services.owners.may_speak(told["sessionId"], person) is not None:
-        return told | {"yours": True}
+    """Return what a page may know of its join; of another person's call, only that it exists."""
+    if joined["sessionId"] == body.session_id:
+        services.owners.set_joined(body.session_id, person, body.room)
+        return joined | ({"yours": True} if joined["reused"] else {})
+    if await services.owners.find_or_none(joined["sessionId"], person) is not None:
+        return joined | {"yours": True}
     return {
         "reused": True,
         "yours": False,
         "room_url": body.room,
-        "requestedSessionId": body.sessionId,
+        "requestedSessionId": body.session_id,
     }
 
 
 @router.post("/sessions/{session_id}/leave")
-async def leave(session_id: str, services: Services, person: Who) -> Response:
-    """End a session of one's own; also what a page sends with its last breath."""
-    await _own(services, session_id, person)
+async def leave(session_id: str, services: Services, person: SignedIn) -> Response:
+    """End a session of the person. A page also sends this while it is closed.
+
+    Args:
+        session_id: The session.
+        services: The interface's services.
+        person: The person.
+    """
+    await _owned_record(services, session_id, person)
     with bound(session_id=session_id):
-        body = msgspec.json.encode({"sessionId": session_id})
-        answer = await services.gateway.ask("POST", "/leave", body)
-        return browser_response(answer)
+        content = msgspec.json.encode({"sessionId": session_id})
+        return browser_response(await services.gateway.ask("POST", "/leave", content))
 
 
 @router.get("/sessions/{session_id}")
-async def show(session_id: str, services: Services, person: Who) -> JSONResponse:
-    """Show a session of one's own, without what only its operators need."""
-    record = await _own(services, session_id, person)
+async def show(session_id: str, services: Services, person: SignedIn) -> JSONResponse:
+    """Return the record of a session of the person, without details for operators.
+
+    Args:
+        session_id: The session.
+        services: The interface's services.
+        person: The person.
+    """
+    record = await _owned_record(services, session_id, person)
     shown = {name: record[name] for name in _SHOWN if name in record}
     return JSONResponse(shown, headers={HEADER_SESSION_ID: session_id})
 
 
 @router.post("/sessions/{session_id}/offer", operation_id="offer")
 @router.patch("/sessions/{session_id}/offer", operation_id="candidates")
-async def offer(session_id: str, request: Request, services: Services, person: Who) -> Response:
-    """Hand an offer (POST) or candidates (PATCH) on to a session of one's own."""
+async def offer(
+    session_id: str, request: Request, services: Services, person: SignedIn
+) -> Response:
+    """Relay an offer (POST) or candidates (PATCH) to a session of the person.
+
+    Args:
+        session_id: The session.
+        request: The request, whose body goes to the gateway as it is.
+        services: The interface's services.
+        person: The person.
+    """
     services.request_limits.offer(person.user_id, client_address(request.scope))
-    await _own(services, session_id, person)
+    await _owned_record(services, session_id, person)
     with bound(session_id=session_id):
         path = session_path(session_id, "offer")
-        body = await request.body()
-        answer = await services.gateway.ask(request.method, path, body)
-        return browser_response(answer)
+        content = await request.body()
+        return browser_response(await services.gateway.ask(request.method, path, content))
 
 
 @router.get("/sessions/{session_id}/events")
-async def events(session_id: str, request: Request, services: Services, person: Who) -> EventStream:
-    """Relay a session's changes of state, as server-sent events."""
-    await _own(services, session_id, person)
+async def events(
+    session_id: str, request: Request, services: Services, person: SignedIn
+) -> EventStream:
+    """Relay the state changes of a session of the person, as server-sent events.
+
+    Args:
+        session_id: The session.
+        request: The request.
+        services: The interface's services.
+        person: The person.
+    """
+    await _owned_record(services, session_id, person)
     return EventStream(
-        _relayed(services, session_id),
+        _relay_events(services, session_id),
         services.request_limits.streams.enter(person.user_id, client_address(request.scope)),
         {HEADER_SESSION_ID: session_id},
     )
 
 
-async def _relayed(services: InterfaceServices, session_id: str) -> AsyncIterator[bytes]:
-    """Yield the gateway's stream; the browser comes back by itself when it breaks."""
-    yield f"retry: {RETRY_MS}\n\n".encode()
+async def _relay_events(services: InterfaceServices, session_id: str) -> AsyncIterator[bytes]:
+    """Yield the gateway's event stream; if it breaks, the browser reconnects by itself."""
+    yield f"retry: {RECONNECT_MS}\n\n".encode()
     stopping = asyncio.create_task(services.stopping.wait())
     try:
         async with services.gateway.events(session_id) as stream:
-            while chunk := await _before(stopping, stream):
+            while chunk := await _read_until(stopping, stream):
                 yield chunk
     except CordboardError as error:
         log.warning("Lost the gateway's events of a session", error=error)
@@ -179,8 +214,8 @@ async def _relayed(services: InterfaceServices, session_id: str) -> AsyncIterato
         stopping.cancel()
 
 
-async def _before(stopping: "asyncio.Task[bool]", stream: aiohttp.StreamReader) -> bytes:
-    """Return what comes next; nothing when the stream has ended, or we are to stop."""
+async def _read_until(stopping: asyncio.Task[bool], stream: aiohttp.StreamReader) -> bytes:
+    """Return the next bytes of a stream; no bytes at its end, or when the server stops."""
     reading = asyncio.create_task(stream.readany())
     try:
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,32 +228,44 @@ async def _before(stopping: "asyncio.Task[bool]", stream: aiohttp.StreamReader) 
 async def logs(
     request: Request,
     services: Services,
-    person: Who,
-    sent: Annotated[float | None, Query(description="When, in ms by the browser's clock.")] = None,
+    person: SignedIn,
+    sent: Annotated[
+        float | None, Query(description="When the batch was sent, in ms by the browser's clock.")
+    ] = None,
 ) -> dict[str, int]:
-    """Take a batch of a browser's lines: one JSON object a line."""
+    """Write a batch of a browser's log lines, one JSON object per line.
+
+    Args:
+        request: The request.
+        services: The interface's services.
+        person: The person.
+        sent: When the batch was sent, in milliseconds since 1970 by the browser's clock.
+    """
     body = await request.body()
     lines = [line for line in body.split(b"\n") if line.strip()]
     address = client_address(request.scope)
     wait_s = services.browser_log_limits.wait_s(person, address, len(lines), len(body))
     if len(lines) > LINES_MAX or wait_s > 0:
-        raise TooManyLinesError("Too many lines at once.", retry_after_s=math.ceil(wait_s) or 5)
-    taken = await services.browser_log.take(
-        lines, person, sent / 1000 if sent is not None else None
-    )
-    return {"written": taken.written, "repeated": taken.repeated, "refused": taken.refused}
+        retry_s = math.ceil(wait_s) or _RETRY_LINES_S
+        raise TooManyLinesError("Too many lines at once.", retry_after_s=retry_s)
+    sent_at = sent / 1000 if sent is not None else None
+    result = await services.browser_log.write(lines, person, sent_at)
+    return {"written": result.written, "repeated": result.repeated, "refused": result.refused}
 
 
-async def _own(services: InterfaceServices, session_id: str, person: Person) -> dict[str, Any]:
-    """Return a session's record if it is this person's.
+async def _owned_record(
+    services: InterfaceServices, session_id: str, person: Person
+) -> dict[str, Any]:
+    """Return the record of a session if it is this person's.
 
     Raises:
-        NotFoundError: It is not, or there is none: who asks does not learn which.
+        NotFoundError: It is not, or there is no such session: the person does not learn which.
     """
-    if not is_session_id(session_id) or await services.owners.known(session_id, person) is None:
+    if not is_session_id(session_id) or await services.owners.find(session_id, person) is None:
         raise no_such_session()
     with bound(session_id=session_id):
-        record: dict[str, Any] = await services.gateway.record(session_id)
+        record = await services.gateway.record(session_id)
+    # The owner may be remembered from before the id had a record.
     if record.get("userId") != person.user_id:
         raise no_such_session()
     return record

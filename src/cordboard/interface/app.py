@@ -1,24 +1,21 @@
-"""The interface's application: its resources, its middleware, its pages."""
+"""The interface's application: its resources, its middleware, its routes."""
 
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.interface import api, browser_security, pages
+from cordboard.interface import api, browser_security, error_pages, pages
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.gateway import GatewayProxy
+from cordboard.interface.gateway_proxy import GatewayProxy
 from cordboard.interface.identity import IdentityMiddleware, identity_of
 from cordboard.interface.login import LoginCookies, Person
-from cordboard.interface.origin import Origin, public
+from cordboard.interface.origin import Origin, public_origin
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.services import InterfaceServices
 from cordboard.interface.session_owners import SessionOwners
@@ -30,9 +27,9 @@ from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 from cordboard.web.session_middleware import SILENT_PATHS
 
-_ANOTHER_HOST: Final = (
-    "Open it as http://localhost or http://127.0.0.1 with its port; behind a proxy or a tunnel, name "
-    "the host in CORDBOARD_INTERFACE_HOSTS."
+_LOCAL_HOSTS_HINT: Final = (
+    "Open it as http://localhost or http://127.0.0.1 with its port. Behind a proxy or a tunnel, add the "
+    "host name to CORDBOARD_INTERFACE_HOSTS."
 )
 
 log = get_logger("interface")
@@ -42,13 +39,13 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     """Return the interface.
 
     Args:
-        settings: Where the gateway is, and the secrets.
-        local: Whether it listens on loopback, and so answers to names of this machine alone.
+        settings: The gateway's URL, the secrets and the limits.
+        local: Whether the server listens on loopback; then it accepts host names of this machine only.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Each open page keeps a stream of events: a bound on connections would be one on calls.
+        # Each open page keeps an event stream, so a limit on connections would be a limit on calls.
         async with open_connections(settings.tls_ca, limit=0) as connections:
             app.state.services = _services(settings, connections, app.state.request_limits)
             yield
@@ -59,24 +56,24 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        redirect_slashes=False,  # it would repeat the Host header, which anybody can choose
+        redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
-    app.state.origin = public(settings.interface_url)
+    app.state.origin = public_origin(settings.interface_url)
     app.state.login = LoginCookies(_session_secrets(settings))
     app.state.identity = identity_of(settings, app.state.login, app.state.origin)
     app.state.request_limits = RequestLimits(settings)
     app.include_router(pages.router)
     app.include_router(api.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
-    health.add_health_routes(app, _ready)
+    health.add_health_routes(app, _check_ready)
     problems.add_problem_handlers(app)
-    _tell_people_in_pages(app)
+    error_pages.add_error_pages(app)
     _add_middleware(app, settings, local=local)
     return app
 
 
 def _services(
-    settings: Settings, connections: aiohttp.ClientSession, limits: RequestLimits
+    settings: Settings, connections: aiohttp.ClientSession, request_limits: RequestLimits
 ) -> InterfaceServices:
     gateway = GatewayProxy(
         HttpClient(connections), settings.gateway_url, lambda: settings.control_secrets
@@ -87,98 +84,71 @@ def _services(
         owners=owners,
         browser_log=BrowserLog(owners),
         browser_log_limits=BrowserLogLimits(settings),
-        request_limits=limits,
+        request_limits=request_limits,
         max_duration_s=settings.interface_max_duration_s,
     )
 
 
 def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
-    """Add from the innermost to the outermost."""
+    """Add the middleware, from the innermost to the outermost."""
     origin: Origin | None = app.state.origin
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(
-        browser_security.MetricsGuard,
+        browser_security.MetricsSecretMiddleware,
         secrets=lambda: settings.control_secrets,
         required=bool(settings.control_secrets) or not local,
     )
     app.add_middleware(browser_security.SameOriginMiddleware, origin=origin)
     hosts = (*settings.interface_hosts, *([origin.host] if origin else []))
     if local:
-        app.add_middleware(LocalHostsMiddleware, more=hosts, hint=_ANOTHER_HOST)
+        app.add_middleware(LocalHostsMiddleware, more=hosts, hint=_LOCAL_HOSTS_HINT)
     elif origin is not None:
         app.add_middleware(browser_security.PublicHostsMiddleware, hosts=hosts)
     app.add_middleware(SessionMiddleware, silent_paths=_silent_paths())
 
     async def may_bind(session_id: str, person: Person) -> bool:
+        # Read here, not outside: the services exist only after the application has started.
         owners: SessionOwners = app.state.services.owners
-        return await owners.may_speak(session_id, person) is not None
+        return await owners.find_or_none(session_id, person) is not None
 
+    # Outside the session middleware, which binds what is left of the headers.
     app.add_middleware(IdentityMiddleware, identity=app.state.identity, may_bind=may_bind)
     app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
     app.add_middleware(
-        browser_security.SecurityHeadersMiddleware, only_tls=origin is not None and origin.secure
+        browser_security.SecurityHeadersMiddleware,
+        only_tls=origin is not None and origin.is_secure,
     )
 
 
 async def stop(app: FastAPI) -> None:
-    """End the streams of events: an open page must not hold up the end of the server."""
+    """End the event streams of `app`: an open page must not delay the stop of the server."""
     app.state.services.stopping.set()
 
 
-async def _ready() -> None:
-    """Be ready as soon as we serve.
+async def _check_ready() -> None:
+    """Be ready as soon as the server serves.
 
-    Without a gateway a person is better off with our page, which says so, than with the bare error
-    of a load balancer that has found nobody ready.
+    Without a gateway a person is better off with our page, which says so, than with the bare error of a
+    load balancer that found no ready server.
     """
 
 
 def _session_secrets(settings: Settings) -> Callable[[], tuple[str, ...]]:
-    """Return a function that gives the secrets of the logins, at least one: the first one signs.
+    """Return a function that returns the secrets of the login cookies, at least one.
 
-    This function decides once whether there is a secret.
+    Whether a secret is set is decided once, at the start: a file that is emptied later must not replace
+    the secret by a random one, which would end all logins.
     """
     if settings.session_secret:
-        first = settings.session_secrets
-        return lambda: settings.session_secrets or first
-    log.warning("CORDBOARD_SESSION_SECRET is not set: logins end when this process does")
-    own = (secrets.token_urlsafe(32),)
-    return lambda: own
+        initial = settings.session_secrets
+        return lambda: settings.session_secrets or initial
+    log.warning("CORDBOARD_SESSION_SECRET is not set; logins end when this process stops")
+    random_secret = (secrets.token_urlsafe(32),)
+    return lambda: random_secret
 
 
 def _silent_paths() -> frozenset[str]:
-    """A page's dozen files, and batches of log lines, are worth no access line each."""
+    # A page loads a dozen files and sends a batch of lines each second; access lines of these would hide
+    # the others.
     static = {f"/static/{file.name}" for file in pages.STATIC.iterdir()}
     return SILENT_PATHS | static | {"/api/logs", "/favicon.ico"}
-
-
-def _tell_people_in_pages(app: FastAPI) -> None:
-    """Answer who looks at a page with a page, and programs with problem+json as everywhere."""
-    for kind in (CordboardError, RequestValidationError, HTTPException, Exception):
-        as_json: Any = app.exception_handlers[kind]
-
-        async def told(request: Request, error: Exception, as_json: Any = as_json) -> Response:
-            answer: Response = await as_json(request, error)
-            if request.scope["path"].startswith("/api/") or not _wants_page(request):
-                return answer
-            message, hint = _words(error)
-            page = pages.error_page(answer.status_code, message, hint)
-            if "Retry-After" in answer.headers:
-                page.headers["Retry-After"] = answer.headers["Retry-After"]
-            return page
-
-        app.add_exception_handler(kind, told)
-
-
-def _wants_page(request: Request) -> bool:
-    return "text/html" in request.headers.get("accept", "")
-
-
-def _words(error: Exception) -> tuple[str, str]:
-    if isinstance(error, CordboardError):
-        return error.message, error.hint
-    if isinstance(error, HTTPException):
-        return "There is nothing at this address.", "Go to the first page."
-    if isinstance(error, RequestValidationError):
-        return "What was sent does not fit.", "Go back and try again."
-    return "Something went wrong on our side.", "Try again in a moment; the log says what it was."

@@ -1,10 +1,9 @@
-"""Lines of browsers: checked one by one, and written with the identity of the login.
+"""Log lines of browsers: checked one by one, and written with the identity of the login.
 
-A browser is a stranger with a clock of its own. It is trusted only in what it says about
-itself: its identity comes from the login, its service is ``browser``, its events are the two that
-only a browser can see, and its clock cannot put a line where nobody would look for it. It may write
-into the log of its own session only (``owners.py``); any other line becomes the server's, with
-what it claimed in ``meta``.
+A browser is a stranger with its own clock. It is trusted only in what it says about itself: its identity
+comes from the login, its service is ``browser``, its events are the two that only a browser can see, and
+its clock cannot put a line at a time where nobody would look for it. It may write only into the log of its
+own session (``session_owners.py``). Any other line becomes the server's, with its claims in ``meta``.
 """
 
 import time
@@ -29,23 +28,35 @@ from cordboard.settings import Settings
 from cordboard.web.rate_limits import Bucket, Clock, Sampler, take_all
 
 LINES_MAX: Final = 500
+"""Lines of one batch. A page sends at most 200 (``static/log_queue.js``)."""
 BURST_S: Final = 20  # of lines: two full buffers of a page, as after an outage
 BURST_BYTES_S: Final = 32  # of bytes: the same two buffers
 TOTAL_PEOPLE: Final = 10  # all browsers together may write as many lines as this many people
 BOOTS_MAX: Final = 10_000
+"""Pages whose last sequence number is remembered. Beyond that a line that the oldest page repeats is
+written twice; the reader removes the copy."""
 EVENTS: Final = frozenset({"page.opened", "join.clicked"})
-NO_SESSION: Final = f"{SERVER_PREFIX}browser"  # what a page sends before it has made an id
-SKEW_IGNORED_S: Final = 2.0  # what a slow network makes of two equal clocks
-ADRIFT_S: Final = 600.0
+NO_SESSION: Final = f"{SERVER_PREFIX}browser"
+"""The session id in lines that a page sends before it has chosen one."""
+SKEW_IGNORED_S: Final = 2.0  # a slow network makes two equal clocks seem so far apart
+CLOCK_ERROR_MAX_S: Final = 600.0
 _NOT_FOR_BROWSERS: Final = frozenset({"epoch", "traceId", "spanId"})
 
 log = get_logger("intake")
-Found = Mapping[str, Ownership | None]
+Owned = Mapping[str, Ownership | None]
+"""The session ids of a batch: the ownership of those that belong to the sender, None for others."""
 
 
 @dataclass(slots=True)
-class Taken:
-    """What became of a batch."""
+class BatchResult:
+    """The result of a batch.
+
+    Attributes:
+        written: Lines that were written.
+        repeated: Lines that had been written before.
+        refused: Lines that are not valid.
+        first_reason: Why the first invalid line was refused.
+    """
 
     written: int = 0
     repeated: int = 0
@@ -53,17 +64,17 @@ class Taken:
     first_reason: str = ""
 
     def refuse(self, reason: str) -> None:
-        """Count a line that is none of ours, and keep the first reason."""
+        """Count an invalid line; keep the first `reason`."""
         self.refused += 1
         self.first_reason = self.first_reason or reason
 
 
 class BrowserLogLimits:
-    """RequestLimits lines and bytes: of a person, of a client address, and of all browsers together.
+    """Limits on lines and bytes: of a person, of a client address, and of all browsers together.
 
     Args:
-        settings: The bounds.
-        clock: Seconds that never go back.
+        settings: The limits.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, settings: Settings, clock: Clock = time.monotonic) -> None:
@@ -79,144 +90,158 @@ class BrowserLogLimits:
         self._all_bytes = Bucket(total, total * BURST_BYTES_S, total * BURST_BYTES_S, now)
 
     def wait_s(self, person: Person, address: str, lines: int, size: int) -> float:
-        """Count a batch; return the seconds after which it may come, 0 when it may now."""
+        """Count a batch; return 0 if it may be written now, else the seconds until it may.
+
+        Args:
+            person: The sender.
+            address: The client's address.
+            lines: The number of lines.
+            size: Their size in bytes.
+        """
         now = self._clock()
         by_line = [*self._lines.buckets(person.user_id, address, now), self._all_lines]
         by_byte = [*self._bytes.buckets(person.user_id, address, now), self._all_bytes]
-        wanted: list[tuple[Bucket, float]] = [(bucket, lines) for bucket in by_line]
-        return take_all([*wanted, *((bucket, size) for bucket in by_byte)], now)
+        demands: list[tuple[Bucket, float]] = [(bucket, lines) for bucket in by_line]
+        return take_all([*demands, *((bucket, size) for bucket in by_byte)], now)
 
 
 class BrowserLog:
-    """Takes batches of lines.
+    """Checks and writes batches of lines.
 
     Args:
-        owners: Knows whose sessions are.
-        wall: Seconds since the epoch.
+        owners: Finds the owners of sessions.
+        wall: The time in seconds since 1970.
     """
 
     def __init__(self, owners: SessionOwners, wall: Callable[[], float] = time.time) -> None:
         self._owners = owners
         self._wall = wall
-        self._boots: OrderedDict[tuple[str, str], int] = OrderedDict()
+        # The last sequence number of each page, in the order of their last lines.
+        self._last_seq: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._server = f"{SERVER_PREFIX}{log_environment().machine}"
-        self._refusals = Sampler()
+        self._sampler = Sampler()
 
-    async def take(self, lines: list[bytes], person: Person, sent_at: float | None) -> Taken:
-        """Write a batch; a warning counts what could not be.
+    async def write(self, lines: list[bytes], person: Person, sent_at: float | None) -> BatchResult:
+        """Write a batch of lines; log how many were refused.
 
         Args:
-            lines: One encoded record each.
-            person: Who is signed in where they come from.
-            sent_at: When the browser sent them, in seconds by its own clock.
+            lines: The lines, one encoded record each.
+            person: The person who is signed in.
+            sent_at: When the browser sent them, in seconds since 1970 by its own clock.
         """
-        taken = Taken()
-        records = [record for line in lines if (record := _decoded(line, taken)) is not None]
+        result = BatchResult()
+        records = [record for line in lines if (record := _decoded(line, result)) is not None]
+        # Each id once: a batch has one session, and an unknown id is a request to the gateway.
         ids = {record["sessionId"] for record in records} - {NO_SESSION}
-        found = {one: await self._owners.may_speak(one, person) for one in ids}
+        owned = {one: await self._owners.find_or_none(one, person) for one in ids}
         skew_s = self._wall() - sent_at if sent_at is not None else 0.0
         for record in records:
-            if self._repeated(person, record["boot"], record["seq"]):
-                taken.repeated += 1
+            if self._is_repeated(person, record["boot"], record["seq"]):
+                result.repeated += 1
             else:
-                forward(_in_time(self._theirs(record, person, found), skew_s, self._wall()))
-                taken.written += 1
-        self._tell(taken)
-        return taken
+                allowed = self._with_allowed_claims(record, person, owned)
+                forward(_with_server_time(allowed, skew_s, self._wall()))
+                result.written += 1
+        self._log_refusals(result)
+        return result
 
-    def _theirs(self, record: Mapping[str, Any], person: Person, found: Found) -> dict[str, Any]:
-        """Return a record with only what its sender may say."""
-        kept = {
+    def _with_allowed_claims(
+        self, record: Mapping[str, Any], person: Person, owned: Owned
+    ) -> dict[str, Any]:
+        """Return a record with only those values that its sender may set."""
+        allowed = {
             key: value
             for key, value in record.items()
             if key not in _NOT_FOR_BROWSERS and (value is not None or key in REQUIRED_KEYS)
         }
         claims: dict[str, Any] = {}
         session_id = record["sessionId"]
-        known = found.get(session_id)
-        if known is None:
-            kept["sessionId"] = self._server
+        ownership = owned.get(session_id)
+        if ownership is None:
+            allowed["sessionId"] = self._server
             if session_id != NO_SESSION:
                 claims["claimed_session"] = session_id
-        if "event" in kept and (known is None or kept["event"] not in EVENTS):
-            claims["claimed_event"] = kept.pop("event")
-        if "room" in kept and not _may_say(kept["room"], known):
-            claims["claimed_room"] = kept.pop("room")
+        if "event" in allowed and (ownership is None or allowed["event"] not in EVENTS):
+            claims["claimed_event"] = allowed.pop("event")
+        if "room" in allowed and not _may_name_room(allowed["room"], ownership):
+            claims["claimed_room"] = allowed.pop("room")
         if claims:
-            kept["meta"] = {**claims, **record.get("meta", {}), **claims}
-        return kept | {"service": "browser", "userId": person.user_id, "userName": person.name}
+            # Twice: first for the order of the keys, then because the page's own meta must not win.
+            allowed["meta"] = {**claims, **record.get("meta", {}), **claims}
+        return allowed | {"service": "browser", "userId": person.user_id, "userName": person.name}
 
-    def _repeated(self, person: Person, boot: str, seq: int) -> bool:
-        """Return whether a line came before: a page that goes sends again what it is unsure of."""
+    def _is_repeated(self, person: Person, boot: str, seq: int) -> bool:
+        """Return whether a line came before: a page that is closed repeats unconfirmed lines."""
         key = (person.user_id, boot)
-        last = self._boots.get(key, 0)
-        self._boots[key] = max(last, seq)
-        self._boots.move_to_end(key)
-        if len(self._boots) > BOOTS_MAX:
-            self._boots.popitem(last=False)
+        last = self._last_seq.get(key, 0)
+        self._last_seq[key] = max(last, seq)
+        self._last_seq.move_to_end(key)
+        if len(self._last_seq) > BOOTS_MAX:
+            self._last_seq.popitem(last=False)
         return seq <= last
 
-    def _tell(self, taken: Taken) -> None:
-        if not taken.refused:
+    def _log_refusals(self, result: BatchResult) -> None:
+        if not result.refused:
             return
-        held = self._refusals.admit()
-        if held is not None:
+        suppressed = self._sampler.admit()
+        if suppressed is not None:
             log.warning(
                 "Lines of a browser were refused",
-                count=taken.refused,
-                reason=taken.first_reason,
-                batches_not_told=held,
+                count=result.refused,
+                reason=result.first_reason,
+                suppressed_batches=suppressed,
             )
 
 
-def _decoded(line: bytes, taken: Taken) -> dict[str, Any] | None:
+def _decoded(line: bytes, result: BatchResult) -> dict[str, Any] | None:
     try:
-        record = msgspec.json.decode(line)
+        record: dict[str, Any] = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        taken.refuse("it is not JSON")
+        result.refuse("it is not JSON")
         return None
-    reason = schema_error(record) or _why_not_a_browsers(record)
+    reason = schema_error(record) or _why_not_allowed(record)
     if reason:
-        taken.refuse(reason)
+        result.refuse(reason)
         return None
-    found: dict[str, Any] = record
-    return found
+    return record
 
 
-def _why_not_a_browsers(record: Mapping[str, Any]) -> str | None:
+def _why_not_allowed(record: Mapping[str, Any]) -> str | None:
     if not is_session_id(record["sessionId"]):
-        return "sessionId is no session id"
+        return "sessionId is not a session id"
     if record.get("raw"):
         return "raw is not for browsers"
     return None
 
 
-def _may_say(room: str, known: Ownership | None) -> bool:
-    """Return whether a line may name this room: its session's, or any if it has none yet."""
-    if known is None:
+def _may_name_room(room: str, ownership: Ownership | None) -> bool:
+    """Return whether a line may name `room`: its session's room, or any while it has none."""
+    if ownership is None:
         return False
-    if known.room is not None:
-        return room == known.room
+    if ownership.room is not None:
+        return room == ownership.room
     try:
         return canonical_room(room) == room and is_webrtc_room(room)
     except InvalidValueError:
         return False
 
 
-def _in_time(record: dict[str, Any], skew_s: float, now: float) -> dict[str, Any]:
-    """Return a record with a timestamp that our own clock could have given.
+def _with_server_time(record: dict[str, Any], skew_s: float, now: float) -> dict[str, Any]:
+    """Return a record with a timestamp that this server's clock could have given.
 
-    Files of lines are searched by time. A browser whose clock is an hour off would hide its lines,
-    or, worse, those of others. What the browser said is kept in ``meta.browser_time``.
+    Log files are searched by time. A browser whose clock is an hour off would hide its lines or, worse,
+    those of others. The browser's own time is kept in ``meta.browser_time``.
     """
     try:
-        said = datetime.fromisoformat(record["timestamp"])
-        at = said if abs(skew_s) < SKEW_IGNORED_S else said + timedelta(seconds=skew_s)
+        browser_time = datetime.fromisoformat(record["timestamp"])
+        at = browser_time
+        if abs(skew_s) >= SKEW_IGNORED_S:
+            at += timedelta(seconds=skew_s)
     except (ValueError, OverflowError):
-        said = at = datetime.fromtimestamp(0, UTC)
-    if abs(at.timestamp() - now) > ADRIFT_S:
+        browser_time = at = datetime.fromtimestamp(0, UTC)
+    if abs(at.timestamp() - now) > CLOCK_ERROR_MAX_S:
         at = datetime.fromtimestamp(now, UTC)
-    if at == said:
+    if at == browser_time:
         return record
     meta = {**record.get("meta", {}), "browser_time": record["timestamp"]}
     return {**record, "timestamp": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "meta": meta}

@@ -1,14 +1,15 @@
-"""Who sent a request: from the login's cookie, or from the proxy that has authenticated the person.
+"""The identity of the sender of a request: from the login cookie, or from an authenticating proxy.
 
-Any other claim of an identity is removed from a request before anything reads it; so is a
-session id that belongs to somebody else.
+Other claims of an identity are removed from a request before anything reads them, and so is a session id
+that belongs to another person.
 """
 
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
+from fastapi import Depends
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -27,13 +28,13 @@ from cordboard.web.proxies import FROM_TRUSTED_PROXY
 from cordboard.web.rate_limits import Sampler
 from cordboard.web.session_middleware import CLAIMED
 
-SECRET_HEADER: Final = "X-Login-Secret"  # noqa: S105 - a header's name
-_SCOPE_KEY: Final = "cordboard.person"
-_KNOWN_KEY: Final = "cordboard.login"
-_SESSION: Final = HEADER_SESSION_ID.lower().encode()
+PROXY_CREDENTIAL_HEADER: Final = "X-Login-Secret"
+_PERSON: Final = "cordboard.person"  # keys of an ASGI scope
+_LOGIN: Final = "cordboard.login"
+_SESSION_HEADER: Final = HEADER_SESSION_ID.lower().encode()
 _TRACEPARENT: Final = b"traceparent"
-# The headers of an identity that a browser must not claim; its trace is only correlation.
-_CLAIMS: Final = frozenset(
+# Headers that a browser must not set. It may set a trace id: that correlates, and grants nothing.
+_IDENTITY_HEADERS: Final = frozenset(
     name.lower().encode() for name in (*OWN_HEADERS, HEADER_BAGGAGE) if name != "traceparent"
 )
 
@@ -42,47 +43,50 @@ MayBind = Callable[[str, Person], Awaitable[bool]]
 
 
 class Identity(Protocol):
-    """A way to identify who sent a request."""
+    """A way to identify the sender of a request.
 
-    by_name: bool
-    """Whether people sign in and out on a page of the interface."""
+    Attributes:
+        has_login_page: Whether people sign in and out on a page of the interface.
+    """
+
+    has_login_page: bool
 
     def person(self, scope: Scope) -> Person | None:
-        """Return who sent a request; None if the person is not known."""
+        """Return the sender of the request in `scope`; None if unknown."""
 
 
-class ByName:
+class CookieIdentity:
     """Identifies people by the cookie of a login by name.
 
     Args:
-        login: Signs and reads the cookies.
-        origin: The public address, where one is set.
+        cookies: Signs and reads the cookies.
+        origin: The public address, if one is set.
     """
 
-    by_name = True
+    has_login_page = True
 
-    def __init__(self, login: LoginCookies, origin: Origin | None) -> None:
-        self.login = login
+    def __init__(self, cookies: LoginCookies, origin: Origin | None) -> None:
+        self._cookies = cookies
         self._origin = origin
-        self._forged = Sampler()
+        self._sampler = Sampler()
 
     def person(self, scope: Scope) -> Person | None:
-        """Return whose cookie a request carries."""
+        """Return the person whose cookie the request in `scope` carries."""
         secure = is_secure(scope, self._origin)
         try:
-            known = self.login.known(HTTPConnection(scope).cookies, secure=secure)
+            login = self._cookies.read(HTTPConnection(scope).cookies, secure=secure)
         except ForgedError:
-            _tell(self._forged, scope, "a login cookie that this server did not sign")
+            _log_refusal(self._sampler, scope, "a login cookie that this server did not sign")
             return None
-        scope[_KNOWN_KEY] = known
-        return known.person if known else None
+        scope[_LOGIN] = login
+        return login.person if login else None
 
 
-class ByHeader:
-    """Takes people's names from a proxy that has authenticated them.
+class HeaderIdentity:
+    """Identifies people by a header of a proxy that has authenticated them.
 
-    Anybody can send a header. It is trusted if the request has the shared secret or, if there is
-    no such secret, if one of the trusted proxies sent it.
+    Anybody can send a header. It is trusted if the request also has the shared secret or, if no such
+    secret is set, if a trusted proxy sent the request.
 
     Args:
         settings: The header's name, the proxies and the secret.
@@ -91,47 +95,53 @@ class ByHeader:
         SettingsError: There is neither a secret nor a list of proxies, or the secret is short.
     """
 
-    by_name = False
+    has_login_page = False
 
     def __init__(self, settings: Settings) -> None:
         secret = settings.interface_login_secret
         if not secret and not settings.trusted_proxies:
             raise SettingsError(
-                "interface_login is header, and nothing says whose header is trusted.",
+                "interface_login is header, but no setting says whose header is trusted.",
                 hint="List your proxy in CORDBOARD_TRUSTED_PROXIES, or set "
-                f"CORDBOARD_INTERFACE_LOGIN_SECRET and let it send {SECRET_HEADER}.",
+                f"CORDBOARD_INTERFACE_LOGIN_SECRET and let the proxy send it as "
+                f"{PROXY_CREDENTIAL_HEADER}.",
             )
         if secret and len(secret) < LENGTH_MIN:
             raise SettingsError(
                 f"CORDBOARD_INTERFACE_LOGIN_SECRET has {len(secret)} characters; it needs "
                 f"{LENGTH_MIN} or more.",
-                hint="Make one with `openssl rand -base64 24`.",
+                hint="Generate one with `openssl rand -base64 24`.",
             )
+        self._settings = settings
         self._header = settings.interface_login_header
-        self._with_secret = bool(secret)
-        self._secret: Callable[[], str | None] = lambda: settings.interface_login_secret
-        self._refused = Sampler()
+        self._needs_secret = bool(secret)
+        self._sampler = Sampler()
 
     def person(self, scope: Scope) -> Person | None:
-        """Return whom the proxy names."""
+        """Return the person whom the proxy names in the request of `scope`."""
         headers = Headers(scope=scope)
-        said = headers.getlist(self._header)
-        if not said:
+        values = headers.getlist(self._header)
+        if not values:
             return None
-        if not self._is_believed(scope, headers) or len(said) != 1:
-            _tell(self._refused, scope, f"{self._header} from a sender that is not trusted")
+        # A second value may come from the client, through a proxy that appends instead of replacing.
+        if not self._is_trusted(scope, headers) or len(values) != 1:
+            _log_refusal(self._sampler, scope, f"{self._header} from a sender that is not trusted")
             return None
         try:
-            name = check_name(said[0].encode("latin-1").decode("utf-8"))
+            name = check_name(values[0].encode("latin-1").decode("utf-8"))
         except (InvalidValueError, UnicodeError):
-            _tell(self._refused, scope, f"{self._header} contains no name")
+            _log_refusal(self._sampler, scope, f"{self._header} contains no name")
             return None
         return Person(f"u-{hashlib.sha256(name.encode()).hexdigest()[:32]}", name)
 
-    def _is_believed(self, scope: Scope, headers: Headers) -> bool:
-        if not self._with_secret:
+    def _is_trusted(self, scope: Scope, headers: Headers) -> bool:
+        if not self._needs_secret:
             return bool(scope.get(FROM_TRUSTED_PROXY))
-        secret, given = self._secret(), headers.getlist(SECRET_HEADER)
+        # Read anew for each request: the secret may be rotated.
+        secret, given = (
+            self._settings.interface_login_secret,
+            headers.getlist(PROXY_CREDENTIAL_HEADER),
+        )
         if not secret or len(given) != 1:
             return False
         return hmac.compare_digest(given[0].encode("latin-1"), secret.encode())
@@ -140,13 +150,13 @@ class ByHeader:
 class IdentityMiddleware:
     """Replaces the identity that a request claims by that of its sender.
 
-    Runs before the session middleware, so that every line of the request has the right user, and
-    none has the session of somebody else.
+    It runs before the session middleware, so that every line of a request has the right user, and none
+    has a session of another person.
 
     Args:
-        app: The application behind it.
-        identity: Identifies who sent a request.
-        may_bind: Returns whether a person's request may carry a session's id.
+        app: The wrapped application.
+        identity: Identifies the sender of a request.
+        may_bind: Returns whether a person's request may carry a session id.
     """
 
     def __init__(self, app: ASGIApp, identity: Identity, may_bind: MayBind) -> None:
@@ -156,16 +166,19 @@ class IdentityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] in {"http", "websocket"}:  # there are none, and the refusal writes a line
+        # WebSockets have no route here, but their refusal writes a line, too.
+        if scope["type"] in {"http", "websocket"}:
             scope = {**scope}
-            found = scope[_SCOPE_KEY] = self._identity.person(scope)
-            await self._bind(scope, found)
+            person = scope[_PERSON] = self._identity.person(scope)
+            await self._replace_headers(scope, person)
         await self._app(scope, receive, send)
 
-    async def _bind(self, scope: Scope, person: Person | None) -> None:
+    async def _replace_headers(self, scope: Scope, person: Person | None) -> None:
         """Keep only the headers of identity and session that the request may have."""
-        claimed = [value.decode("latin-1") for name, value in scope["headers"] if name == _SESSION]
-        kept = [pair for pair in scope["headers"] if pair[0] not in _CLAIMS]
+        claimed = [
+            value.decode("latin-1") for name, value in scope["headers"] if name == _SESSION_HEADER
+        ]
+        others = [pair for pair in scope["headers"] if pair[0] not in _IDENTITY_HEADERS]
         headers: dict[str, str] = {}
         context = Context()
         if person is not None:
@@ -174,81 +187,102 @@ class IdentityMiddleware:
             if person is not None and await self._may_bind(claimed[-1], person):
                 headers[HEADER_SESSION_ID] = claimed[-1]
             else:
-                # Its trace is removed, too: lines of one trace may be attributed to one session.
-                kept = [pair for pair in kept if pair[0] != _TRACEPARENT]
+                # Without its trace id, too: lines of one trace may be attributed to one session.
+                others = [pair for pair in others if pair[0] != _TRACEPARENT]
                 scope[CLAIMED] = {"claimed_session": claimed[-1]}
         inject_headers(context, headers)
-        ours = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        scope["headers"] = kept + ours
+        verified = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        scope["headers"] = others + verified
 
 
-def identity_of(settings: Settings, login: LoginCookies, origin: Origin | None) -> Identity:
+def identity_of(settings: Settings, cookies: LoginCookies, origin: Origin | None) -> Identity:
     """Return the way in which people are identified.
+
+    Args:
+        settings: Chooses the way.
+        cookies: Signs and reads the cookies of a login by name.
+        origin: The public address, if one is set.
 
     Raises:
         SettingsError: ``interface_login`` has an unknown value.
     """
     kind = settings.interface_login or "name"
     if kind == "name":
-        return ByName(login, origin)
+        return CookieIdentity(cookies, origin)
     if kind == "header":
-        return ByHeader(settings)
+        return HeaderIdentity(settings)
     if kind == "oidc":
         raise SettingsError(
             "interface_login: oidc is not supported yet.",
-            hint="Put an OIDC proxy such as oauth2-proxy in front, and set it to header.",
+            hint="Use an OIDC proxy such as oauth2-proxy in front of the interface, and set header.",
         )
     raise SettingsError(f"interface_login: expected name or header, got {kind!r}.")
 
 
 def require_login(host: str, local: bool, settings: Settings) -> None:
-    """Refuse to listen beyond loopback before it is set how people sign in.
+    """Refuse to listen beyond loopback unless a setting says how people sign in.
+
+    Args:
+        host: The address to listen on, for the message.
+        local: Whether it is loopback.
+        settings: The settings.
 
     Raises:
-        SettingsError: ``host`` is not loopback, and ``interface_login`` is not set.
+        SettingsError: The address is not loopback, and ``interface_login`` is not set.
     """
     if not local and not settings.interface_login:
         raise SettingsError(
-            f"--host {host}: it is not set how people sign in.",
-            hint="Set CORDBOARD_INTERFACE_LOGIN=name to let in everybody who types a name, or "
-            "=header where a proxy authenticates them.",
+            f"--host {host}: a public interface needs CORDBOARD_INTERFACE_LOGIN.",
+            hint="Set it to name to let in everybody who types a name, or to header if a proxy "
+            "authenticates people.",
         )
 
 
 def person_of(request: Request) -> Person | None:
-    """Return who sent a request."""
-    found: Person | None = request.scope.get(_SCOPE_KEY)
-    return found
+    """Return the sender of `request`; None if unknown."""
+    person: Person | None = request.scope.get(_PERSON)
+    return person
 
 
-def renew(request: Request, response: Response) -> None:
-    """Extend a login by name with a page or a join, which a person requests.
+def renew_login(request: Request, response: Response) -> None:
+    """Extend a login by name. Called for pages and joins only, which a person requests.
 
-    Not with every answer: one that is under way during a sign-out would restore the login.
+    A response that is under way during a sign-out would otherwise restore the login.
+
+    Args:
+        request: The request of the person.
+        response: The response that sets the cookie.
     """
-    known: ValidLogin | None = request.scope.get(_KNOWN_KEY)
-    if known is not None:
-        login: LoginCookies = request.app.state.login
-        login.renew(known, response, secure=is_secure(request.scope, request.app.state.origin))
+    login: ValidLogin | None = request.scope.get(_LOGIN)
+    if login is not None:
+        cookies: LoginCookies = request.app.state.login
+        cookies.renew(login, response, secure=is_secure(request.scope, request.app.state.origin))
 
 
-def required_person(request: Request) -> Person:
-    """Return who sent a request.
+async def required_person(request: Request) -> Person:
+    """Return the sender of `request`.
 
     Raises:
-        UnauthorizedError: The person is not known.
+        UnauthorizedError: Nobody is signed in.
     """
-    found = person_of(request)
-    if found is None:
+    person = person_of(request)
+    if person is None:
         raise UnauthorizedError("You are not signed in.", hint="Sign in again with your name.")
-    return found
+    return person
 
 
-def _tell(sampler: Sampler, scope: Scope, reason: str) -> None:
-    """Write a warning of a refused login, unless there were many lately."""
-    held = sampler.admit()
-    if held is not None:
+SignedIn = Annotated[Person, Depends(required_person)]
+"""The type of a route's parameter that receives the person; nobody else may use the route."""
+
+
+def _log_refusal(sampler: Sampler, scope: Scope, reason: str) -> None:
+    suppressed = sampler.admit()
+    if suppressed is not None:
         peer = (scope.get("client") or (None,))[0]
         log.warning(
-            "A login was refused", event="auth.refused", reason=reason, peer=peer, not_told=held
+            "A login was refused",
+            event="auth.refused",
+            reason=reason,
+            peer=peer,
+            suppressed=suppressed,
         )

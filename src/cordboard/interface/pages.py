@@ -1,4 +1,4 @@
-"""The pages: sign in, the room, and what went wrong."""
+"""The pages: sign in, the room, and errors."""
 
 import time
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.ids import canonical_room
 from cordboard.emit import get_logger
-from cordboard.interface.identity import Identity, person_of, renew
+from cordboard.interface.identity import Identity, person_of, renew_login
 from cordboard.interface.login import NAME_MAX_CHARS, LoginCookies, check_name
 from cordboard.interface.origin import is_secure
 from cordboard.interface.request_limits import RequestLimits
@@ -33,7 +33,7 @@ log = get_logger("pages")
 router = APIRouter()
 _templates: Final = Environment(
     loader=PackageLoader("cordboard.interface"),
-    autoescape=True,
+    autoescape=True,  # names and rooms come from people
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -41,36 +41,53 @@ _templates: Final = Environment(
 _templates.globals["version"] = __version__
 
 
-def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return a page."""
+def render_page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page.
+
+    Args:
+        template: The file name of the template.
+        status: The HTTP status.
+        **values: The variables of the template.
+    """
     return HTMLResponse(_templates.get_template(template).render(values), status)
 
 
 def error_page(status: int, message: str, hint: str = "") -> HTMLResponse:
-    """Return the page that says what went wrong."""
+    """Return the page for an error.
+
+    Args:
+        status: The HTTP status.
+        message: What happened.
+        hint: What to do about it.
+    """
     title = HTTPStatus(status).phrase
-    return page("error.html", status, title=title, message=message, hint=hint)
+    return render_page("error.html", status, title=title, message=message, hint=hint)
 
 
 @router.get("/")
 async def home() -> Response:
-    """Lead to the default room."""
-    return _see(_room_path(DEFAULT_ROOM))
+    """Redirect to the default room."""
+    return _redirect(_room_path(DEFAULT_ROOM))
 
 
 @router.get("/favicon.ico", include_in_schema=False)
 async def favicon() -> Response:
-    """Serve the icon under the name that browsers try by themselves."""
+    """Serve the icon under the name that browsers request by themselves."""
     return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
 
 
 @router.get("/login")
 async def login_form(request: Request, room: str = DEFAULT_ROOM) -> Response:
-    """Ask for a name."""
-    _checked_room(room)
+    """Show the form for a name.
+
+    Args:
+        request: The request.
+        room: The name of the room to open afterwards.
+    """
+    _canonical_room(room)
     if person_of(request) is not None:
-        return _see(_room_path(room))
-    _signs_in_here(request)
+        return _redirect(_room_path(room))
+    _require_login_page(request)
     return _login_page(room)
 
 
@@ -78,51 +95,63 @@ async def login_form(request: Request, room: str = DEFAULT_ROOM) -> Response:
 async def login(
     request: Request, name: Annotated[str, Form()] = "", room: Annotated[str, Form()] = DEFAULT_ROOM
 ) -> Response:
-    """Sign in, and lead to the room."""
-    _signs_in_here(request)
+    """Sign in and redirect to the room.
+
+    Args:
+        request: The request.
+        name: The person's name.
+        room: The name of the room.
+    """
+    _require_login_page(request)
     limits: RequestLimits = request.app.state.request_limits
     limits.login(client_address(request.scope))
-    _checked_room(room)
+    _canonical_room(room)
     try:
-        checked = check_name(name)
+        checked_name = check_name(name)
     except InvalidValueError as error:
+        # Cut: the page repeats the name, and a form may contain 64 KB.
         return _login_page(room, name=name[: NAME_MAX_CHARS * 2], error=error)
-    response = _see(_room_path(room))
-    person = _login(request).sign_in(checked, response, secure=_is_secure(request))
+    response = _redirect(_room_path(room))
+    person = _cookies(request).sign_in(checked_name, response, secure=_is_secure(request))
     log.info("Signed in", user=person.user_id)
     return response
 
 
 @router.post("/logout")
 async def logout(request: Request) -> Response:
-    """Sign out."""
-    response = _see("/login")
-    _login(request).sign_out(person_of(request), response, secure=_is_secure(request))
+    """Sign out the person who sent `request`."""
+    response = _redirect("/login")
+    _cookies(request).sign_out(person_of(request), response, secure=_is_secure(request))
     return response
 
 
 @router.get("/rooms/{name}")
 async def room_page(request: Request, name: str) -> Response:
-    """Show a room to who is signed in; others sign in first."""
-    room = _checked_room(name)
+    """Show a room, after a login if nobody is signed in.
+
+    Args:
+        request: The request.
+        name: The room's name.
+    """
+    room = _canonical_room(name)
     person = person_of(request)
     if person is None:
-        return _see(f"/login?{urlencode({'room': name})}")
-    response = page(
+        return _redirect(f"/login?{urlencode({'room': name})}")
+    response = render_page(
         "room.html",
         room=room,
         name=name,
         person=person,
-        signs_out=_by_name(request),
-        # Session ids contain the time, and only those of the last day are accepted: by our clock, then.
+        signs_out=_has_login_page(request),
+        # Session ids contain the time, and only recent ones are accepted: by this server's clock.
         now_ms=time.time_ns() // 1_000_000,
     )
-    renew(request, response)
+    renew_login(request, response)
     return response
 
 
 def _login_page(room: str, *, name: str = "", error: CordboardError | None = None) -> HTMLResponse:
-    return page(
+    return render_page(
         "login.html",
         200 if error is None else error.status,
         room=room,
@@ -132,13 +161,13 @@ def _login_page(room: str, *, name: str = "", error: CordboardError | None = Non
     )
 
 
-def _checked_room(name: str) -> str:
+def _canonical_room(name: str) -> str:
     try:
         return canonical_room(f"webrtc:{name}")
     except InvalidValueError as error:
         raise NotFoundError(
-            "There is no room of that name.",
-            hint="A room's name has letters and digits, and any of . _ ~ @ - between them.",
+            "There is no room with this name.",
+            hint="The name of a room has letters and digits, and any of . _ ~ @ - between them.",
         ) from error
 
 
@@ -146,32 +175,32 @@ def _room_path(name: str) -> str:
     return f"/rooms/{quote(name, safe='')}"
 
 
-def _see(path: str) -> RedirectResponse:
-    return RedirectResponse(path, 303)
+def _redirect(path: str) -> RedirectResponse:
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
 
-def _login(request: Request) -> LoginCookies:
-    found: LoginCookies = request.app.state.login
-    return found
+def _cookies(request: Request) -> LoginCookies:
+    cookies: LoginCookies = request.app.state.login
+    return cookies
 
 
 def _is_secure(request: Request) -> bool:
     return is_secure(request.scope, request.app.state.origin)
 
 
-def _by_name(request: Request) -> bool:
+def _has_login_page(request: Request) -> bool:
     identity: Identity = request.app.state.identity
-    return identity.by_name
+    return identity.has_login_page
 
 
-def _signs_in_here(request: Request) -> None:
-    """Refuse people who did not come through the proxy that signs them in.
+def _require_login_page(request: Request) -> None:
+    """Refuse people who did not come through the proxy that authenticates them.
 
     Raises:
         UnauthorizedError: People do not sign in here.
     """
-    if not _by_name(request):
+    if not _has_login_page(request):
         raise UnauthorizedError(
             "You are not signed in.",
-            hint="Open this site at its usual address, and sign in there.",
+            hint="Open this site at its usual address and sign in there.",
         )

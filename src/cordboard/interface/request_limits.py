@@ -1,25 +1,28 @@
-"""RequestLimits on the requests of one person and of one client address.
+"""Limits on the requests of one person and of one client address.
 
-A person is whoever has a login, and a login by name costs nothing: the limit by address is the one
-that holds. Several people share an address (an office, a mobile network), so it is a multiple of the
-limit by person. The counts are kept in this process: each replica counts for itself.
+A login by name costs nothing, so anybody can be many persons: the limit by address is the one that holds.
+Several people share an address (an office, a mobile network), so it is a multiple of the limit by person.
+The counts are kept in this process; each replica counts for itself.
 """
 
 import math
 import time
 from collections.abc import Callable
+from typing import Final
 
 from cordboard.settings import Settings
 from cordboard.web.rate_limits import Bucket, Buckets, Clock, TooManyRequestsError, take_all
 
+_RETRY_STREAM_S: Final = 10
+
 
 class Quota:
-    """A rate, by person and by client address.
+    """A rate limit by person and by client address.
 
     Args:
-        rate: What a person may have a second.
-        burst: What a person may have at once.
-        people: By how much an address may exceed a person's limit.
+        rate: How much a person may do per second.
+        burst: How much a person may do at once.
+        people: How many times the limit of a person an address has.
     """
 
     def __init__(self, rate: float, burst: float, people: int) -> None:
@@ -27,35 +30,49 @@ class Quota:
         self._addresses = Buckets(rate * people, burst * people)
 
     def buckets(self, user_id: str | None, address: str, now: float) -> list[Bucket]:
-        """Return the buckets that count; without a person only the address's."""
+        """Return the buckets from which a request takes tokens.
+
+        Args:
+            user_id: The person; None if nobody is signed in, so that only the address counts.
+            address: The client's address.
+            now: The time of a monotonic clock, in seconds.
+        """
         by_address = self._addresses.of(address, now)
         return [by_address] if user_id is None else [self._people.of(user_id, now), by_address]
 
 
 class OpenStreams:
-    """Counts what is open at the same time, by person and by client address.
+    """Counts the event streams that are open, by person and by client address.
 
     Args:
-        most: What a person may have open.
-        people: By how much an address may exceed a person's limit.
+        limit: How many streams a person may have open.
+        people: How many times the limit of a person an address has.
     """
 
-    def __init__(self, most: int, people: int) -> None:
-        self._most = {"person": most, "address": most * people}
+    def __init__(self, limit: int, people: int) -> None:
+        self._limits = {"person": limit, "address": limit * people}
         self._open: dict[tuple[str, str], int] = {}
 
+    def __len__(self) -> int:
+        """Return how many persons and addresses have open streams."""
+        return len(self._open)
+
     def enter(self, user_id: str, address: str) -> Callable[[], None]:
-        """Count one more; return what counts it off again.
+        """Count one more stream; return a function that ends its count.
+
+        Args:
+            user_id: The person.
+            address: The client's address.
 
         Raises:
             TooManyRequestsError: The limit is reached.
         """
         keys = [("person", user_id), ("address", address)]
-        if any(self._open.get(key, 0) >= self._most[key[0]] for key in keys):
+        if any(self._open.get(key, 0) >= self._limits[key[0]] for key in keys):
             raise TooManyRequestsError(
                 "Too many calls are being followed at once.",
                 hint="Close other windows of this site.",
-                retry_after_s=10,
+                retry_after_s=_RETRY_STREAM_S,
             )
         for key in keys:
             self._open[key] = self._open.get(key, 0) + 1
@@ -65,15 +82,18 @@ class OpenStreams:
         for key in keys:
             self._open[key] -= 1
             if not self._open[key]:
-                del self._open[key]
+                del self._open[key]  # or the table would keep every person who ever called
 
 
 class RequestLimits:
-    """All limits of the interface on the requests of its callers.
+    """All limits on the requests of browsers, except log lines.
 
     Args:
-        settings: The bounds.
-        clock: Seconds that never go back.
+        settings: The limits.
+        clock: A monotonic clock, in seconds.
+
+    Attributes:
+        streams: Counts the open event streams.
     """
 
     def __init__(self, settings: Settings, clock: Clock = time.monotonic) -> None:
@@ -85,38 +105,39 @@ class RequestLimits:
         self.streams = OpenStreams(settings.interface_streams_per_user, people)
 
     def join(self, user_id: str, address: str) -> None:
-        """Count a join.
+        """Count a join of `user_id` from `address`.
 
         Raises:
-            TooManyRequestsError: There were too many, by person or address.
+            TooManyRequestsError: The person or the address has joined too often.
         """
         self._spend(self._joins, "You have joined too often in a short time.", user_id, address)
 
     def offer(self, user_id: str, address: str) -> None:
-        """Count an offer, or a batch of candidates.
+        """Count an offer, or a batch of candidates, of `user_id` from `address`.
 
         Raises:
-            TooManyRequestsError: There were too many, by person or address.
+            TooManyRequestsError: The person or the address has sent too many.
         """
-        self._spend(self._offers, "Too many attempts to connect.", user_id, address)
+        self._spend(self._offers, "You have tried to connect too often.", user_id, address)
 
     def login(self, address: str) -> None:
-        """Count an attempt to sign in.
+        """Count an attempt to sign in from `address`.
 
         Raises:
-            TooManyRequestsError: There were too many from this address.
+            TooManyRequestsError: There were too many attempts from this address.
         """
-        self._spend(self._logins, "Too many people sign in from your network.", None, address)
+        message = "Too many people are signing in from your network."
+        self._spend(self._logins, message, None, address)
 
-    def _spend(self, quota: Quota, words: str, user_id: str | None, address: str) -> None:
+    def _spend(self, quota: Quota, message: str, user_id: str | None, address: str) -> None:
         now = self._clock()
         wait_s = take_all(((bucket, 1) for bucket in quota.buckets(user_id, address, now)), now)
         if wait_s > 0:
             raise TooManyRequestsError(
-                words, hint="Try again in a moment.", retry_after_s=math.ceil(wait_s)
+                message, hint="Try again in a moment.", retry_after_s=math.ceil(wait_s)
             )
 
 
 def _per_minute(count: int, people: int) -> Quota:
-    """Return a quota that lets a minute's count pass at once: a retry is no attack."""
+    """Return a quota that allows a minute's count at once: people retry quickly."""
     return Quota(count / 60, count, people)

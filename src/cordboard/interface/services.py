@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.gateway import GatewayProxy
+from cordboard.interface.gateway_proxy import GatewayProxy
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.session_owners import SessionOwners
 
@@ -37,7 +37,7 @@ class InterfaceServices:
 
 async def interface_services(request: Request) -> InterfaceServices:
     """Return the services that the application's lifespan made for `request`'s application."""
-    # FastAPI would run a plain function in a thread, which costs more than the call itself.
+    # Not a plain function: FastAPI would run it in a thread, which costs more than the call itself.
     services: InterfaceServices = request.app.state.services
     return services
 

@@ -1,9 +1,9 @@
-"""The owner of a session: what a person may write into its log, and which id a person may join with.
+"""The owner of a session, who may write into its log and join with its id.
 
-A session belongs to the user of its record. An id without a record belongs to the first person of
-this interface who uses it: a page makes its id, and sends its first lines, before the first click.
-An id that nobody owns must be one that a page could have made lately: the lines of a session
-outlive its record, and nobody may add to them after that is removed.
+A session belongs to the user of its record. An id without a record belongs to the first person of this
+interface who uses it: a page chooses its id, and sends its first lines, before the first click. An id that
+nobody owns must be one that a page could have made recently: the lines of a session outlive its record,
+and nobody may add to them after the record is removed.
 """
 
 import time
@@ -23,31 +23,31 @@ from cordboard.contract.record import SERVER_PREFIX
 from cordboard.interface.login import Person
 from cordboard.web.rate_limits import Buckets, TooManyRequestsError, take_all
 
-KEPT_MAX: Final = 20_000
-"""Answers that are kept, about 300 bytes each: those of the last ten thousand calls."""
-HELD_FOR_S: Final = 60.0  # a record keeps its user until it is removed, so this answer stays right
+ENTRIES_MAX: Final = 20_000
+"""Owners that are remembered, about 300 bytes each: those of the last ten thousand calls. Beyond that the
+gateway is asked again, unless an id has no record: then it can be claimed again."""
+OWNED_FOR_S: Final = 60.0  # a record keeps its user until it is removed, so this answer stays right
 FREE_FOR_S: Final = 1.0  # a page's lines come once a second, and its join at any moment
-ASKED_A_SECOND: Final = (
-    5.0  # questions to the gateway for one person; a page needs one for each call
-)
-ASKED_BURST: Final = 50.0
+READS_PER_S: Final = 5.0  # of records at the gateway, by one person; a page needs one for each call
+READS_BURST: Final = 50.0
 FRESH_S: Final = 86_400.0  # longer than most pages stay open; never longer than a record is kept
-_UUID7_CHARS: Final = 36
-_UUID7_TIME: Final = 13  # hex digits of milliseconds, with a dash in them
-_UUID7_VERSION: Final = "7"
+# The parts of a UUID in text form: version 7 begins with its time in milliseconds, in hexadecimal.
+_UUID_LENGTH: Final = 36
+_UUID7_TIME_END: Final = 13  # with a dash in it
+_VERSION_INDEX: Final = 14
 
-Ask = Callable[[str], Awaitable[dict[str, Any]]]
+ReadRecord = Callable[[str], Awaitable[dict[str, Any]]]
 
 
 @dataclass(slots=True)
 class Ownership:
-    """What is known of an id.
+    """What is known about the owner of a session id.
 
     Attributes:
-        user_id: The user of its record, empty where a record has none; None without a record.
-        room: The room of its record.
-        claimed_by: Who used it first here, as long as it had no record.
-        until: When to ask again.
+        user_id: The user of the id's record, empty if the record has none; None without a record.
+        room: The room of the record.
+        claimed_by: Who used the id first here, while it had no record.
+        until: When to read the record again, by the monotonic clock.
     """
 
     user_id: str | None = None
@@ -57,93 +57,106 @@ class Ownership:
 
 
 class SessionOwners:
-    """Finds the owner of a session, and remembers it for a while.
+    """Finds the owner of a session and remembers it for a while.
 
     Args:
-        ask: Gives a session's record; raises ``NotFoundError``, or an error of the gateway.
-        kept_s: How long a record is kept after its session.
-        clock: Seconds that never go back.
-        wall: Seconds since the epoch.
+        read_record: Returns a session's record; raises `NotFoundError`, or an error of the gateway.
+        record_kept_s: How long a record is kept after the end of its session, in seconds.
+        clock: A monotonic clock, in seconds.
+        wall: The time in seconds since 1970.
     """
 
     def __init__(
         self,
-        ask: Ask,
-        kept_s: float = FRESH_S,
+        read_record: ReadRecord,
+        record_kept_s: float = FRESH_S,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._ask = ask
-        self._fresh_s = min(kept_s, FRESH_S)
+        self._read_record = read_record
+        self._fresh_s = min(record_kept_s, FRESH_S)
         self._clock = clock
         self._wall = wall
-        self._known: OrderedDict[str, Ownership] = OrderedDict()
-        self._asked = Buckets(ASKED_A_SECOND, ASKED_BURST)
+        # In the order of their last update: the first one is dropped.
+        self._entries: OrderedDict[str, Ownership] = OrderedDict()
+        self._reads = Buckets(READS_PER_S, READS_BURST)
 
-    async def known(self, session_id: str, person: Person) -> Ownership | None:
-        """Return what is known of an id that a person may use; None if it belongs to another.
+    async def find(self, session_id: str, person: Person) -> Ownership | None:
+        """Return the ownership of `session_id` if `person` owns it, else None.
 
         Raises:
-            CordboardError: It is not known, and the gateway cannot be asked.
+            CordboardError: The owner is unknown, and the gateway does not answer.
         """
+        # Ids with the server's prefix name machines in log lines, not sessions.
         if not is_session_id(session_id) or session_id.startswith(SERVER_PREFIX):
             return None
-        known = await self._look(session_id, person)
-        if known.user_id is None and known.claimed_by is None and self._is_fresh(session_id):
-            known.claimed_by = person.user_id
-        owner = known.claimed_by if known.user_id is None else known.user_id
-        return known if owner == person.user_id else None
+        ownership = await self._look_up(session_id, person)
+        is_free = ownership.user_id is None and ownership.claimed_by is None
+        if is_free and self._is_fresh(session_id):
+            ownership.claimed_by = person.user_id
+        owner = ownership.claimed_by if ownership.user_id is None else ownership.user_id
+        return ownership if owner == person.user_id else None
 
-    async def may_speak(self, session_id: str, person: Person) -> Ownership | None:
-        """Return the same; also None if the owner cannot be found now."""
+    async def find_or_none(self, session_id: str, person: Person) -> Ownership | None:
+        """Return what `find` returns for `session_id` and `person`; None also if the gateway fails."""
         try:
-            return await self.known(session_id, person)
+            return await self.find(session_id, person)
         except CordboardError:
             return None
 
-    def joined(self, session_id: str, person: Person, room: str) -> None:
-        """Remember that a person's join was accepted."""
-        until = self._clock() + HELD_FOR_S
-        self._keep(session_id, Ownership(person.user_id, room, person.user_id, until))
+    def set_joined(self, session_id: str, person: Person, room: str) -> None:
+        """Remember an accepted join.
 
-    async def _look(self, session_id: str, person: Person) -> Ownership:
+        Args:
+            session_id: The session.
+            person: The person who joined.
+            room: The session's room.
+        """
+        until = self._clock() + OWNED_FOR_S
+        self._remember(session_id, Ownership(person.user_id, room, person.user_id, until))
+
+    async def _look_up(self, session_id: str, person: Person) -> Ownership:
         now = self._clock()
-        old = self._known.get(session_id)
-        if old is not None and now < old.until:
-            return old
-        if take_all([(self._asked.of(person.user_id, now), 1)], now) > 0:
-            raise TooManyRequestsError("Too many sessions were requested.", retry_after_s=1)
+        entry = self._entries.get(session_id)
+        if entry is not None and now < entry.until:
+            return entry
+        if take_all([(self._reads.of(person.user_id, now), 1)], now) > 0:
+            raise TooManyRequestsError("You have asked for too many sessions.", retry_after_s=1)
         try:
-            record = await self._ask(session_id)
+            record = await self._read_record(session_id)
         except NotFoundError:
-            old = self._known.get(session_id)  # somebody may have claimed it meanwhile
-            claimed = old.claimed_by if old else None
-            return self._keep(session_id, Ownership(claimed_by=claimed, until=now + FREE_FOR_S))
+            entry = self._entries.get(session_id)  # somebody may have claimed it meanwhile
+            claimed_by = entry.claimed_by if entry else None
+            return self._remember(
+                session_id, Ownership(claimed_by=claimed_by, until=now + FREE_FOR_S)
+            )
         except (GatewayError, StoreUnavailableError):
-            if old is None:
+            if entry is None:
                 raise
-            return old  # a person's own lines matter most when something is wrong
+            # Outdated, but a person's own lines matter most while something is wrong.
+            return entry
         user_id = record.get("userId") or ""
-        found = Ownership(user_id, record.get("room_url"), user_id, now + HELD_FOR_S)
-        return self._keep(session_id, found)
+        return self._remember(
+            session_id, Ownership(user_id, record.get("room_url"), user_id, now + OWNED_FOR_S)
+        )
 
-    def _keep(self, session_id: str, known: Ownership) -> Ownership:
-        self._known[session_id] = known
-        self._known.move_to_end(session_id)
-        if len(self._known) > KEPT_MAX:
-            self._known.popitem(last=False)
-        return known
+    def _remember(self, session_id: str, ownership: Ownership) -> Ownership:
+        self._entries[session_id] = ownership
+        self._entries.move_to_end(session_id)
+        if len(self._entries) > ENTRIES_MAX:
+            self._entries.popitem(last=False)
+        return ownership
 
     def _is_fresh(self, session_id: str) -> bool:
-        made = _made_at(session_id)
-        return made is not None and abs(self._wall() - made) < self._fresh_s
+        created_at = _creation_time(session_id)
+        return created_at is not None and abs(self._wall() - created_at) < self._fresh_s
 
 
-def _made_at(session_id: str) -> float | None:
-    """Return when a UUID of version 7 was made, in seconds since the epoch; None for other ids."""
-    if len(session_id) != _UUID7_CHARS or session_id[14] != _UUID7_VERSION:
+def _creation_time(session_id: str) -> float | None:
+    """Return when a UUID of version 7 was made, in seconds since 1970; None for other ids."""
+    if len(session_id) != _UUID_LENGTH or session_id[_VERSION_INDEX] != "7":
         return None
     try:
-        return int(session_id[:_UUID7_TIME].replace("-", ""), 16) / 1000
+        return int(session_id[:_UUID7_TIME_END].replace("-", ""), 16) / 1000
     except ValueError:
         return None

@@ -235,7 +235,7 @@ function join() {
   hideAlert();
   element("hint").hidden = true;
   stages.clear();
-  showSession(nextSessionId, "This call’s log", "Each line about this call, from every part, carries this ID.");
+  showSession(nextSessionId, "This call’s log", "Every log line of this call, from every component, carries this ID.");
   const audio = /** @type {HTMLAudioElement} */ (element("bot-audio"));
   call = new Call({ sessionId: nextSessionId, room: page.room ?? "", audio }, view);
   showButtons();
@@ -274,7 +274,7 @@ function openPage() {
   installLogger();
   setLogContext({ userId: page.userId, userName: page.userName, room: page.room });
   newSessionId();
-  showSession(nextSessionId, "This call’s log", "Each line about this call, from every part, will carry this ID.");
+  showSession(nextSessionId, "This call’s log", "Every log line of this call, from every component, will carry this ID.");
   log.info("Page opened", { event: "page.opened", agent: navigator.userAgent, secure: isSecureContext });
   drawTimeline(stages);
   button("join").onclick = ignoreDoubleClick(join);

@@ -16,7 +16,8 @@ from cordboard.interface import error_texts
 from cordboard.web.http_client import HttpClient, NoAnswerError, Reply
 
 HEADER_CLIENT_ADDRESS: Final = "X-Client-Address"
-TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
+# The gateway answers an offer within 15 s and a leave within 10 s; its answers must arrive here.
+TIMEOUT_S: Final = 20.0
 RETRY_DEFAULT_S: Final = 5
 _AUTHENTICATION_FAILED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _HINT: Final = "Try again in a moment. If you operate this service, run `cordboard doctor`."
@@ -82,7 +83,8 @@ class GatewayProxy:
             raise no_such_session()
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise StoreUnavailableError(
-                "The service is interrupted.", retry_after_s=reply.retry_after_s(RETRY_DEFAULT_S)
+                "The service is temporarily unavailable.",
+                retry_after_s=reply.retry_after_s(RETRY_DEFAULT_S),
             )
         if not reply.is_success:
             raise GatewayError(f"The gateway answered HTTP {reply.status}.")
@@ -113,13 +115,13 @@ def browser_response(reply: Reply) -> Response:
     if session_id:
         headers[HEADER_SESSION_ID] = session_id
     if reply.status >= HTTPStatus.BAD_REQUEST:
-        return error_texts.retold(reply.status, reply.content, headers)
+        return error_texts.from_gateway(reply.status, reply.content, headers)
     return Response(reply.content, reply.status, headers, reply.media_type)
 
 
 def no_such_session() -> NotFoundError:
     """Return the error for a session that does not exist or belongs to another person."""
-    return NotFoundError("You have no such session.", hint="Join again.")
+    return NotFoundError("You have no such call.", hint="Join again.")
 
 
 @contextmanager
