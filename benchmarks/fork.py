@@ -1,4 +1,4 @@
-"""Start of a bot's process: forked from a loaded parent, beside a fresh process that imports."""
+"""Compare two ways to start a bot process: a fork of the fork server, and a fresh process that imports."""
 
 import argparse
 import asyncio
@@ -12,15 +12,15 @@ import aiohttp
 from _table import median, quantile, show
 from _up import ROOT, Running, environment, up
 
-PARROT = ROOT / "src" / "cordboard" / "bots" / "parrot.py"
+BOT_FILE = ROOT / "src" / "cordboard" / "bots" / "parrot.py"
 FRESH = f"""
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("bot", {str(PARROT)!r})
+spec = importlib.util.spec_from_file_location("bot", {str(BOT_FILE)!r})
 spec.loader.exec_module(importlib.util.module_from_spec(spec))
 print("ready", flush=True)
 sys.stdin.read()
 """
-KILOBYTES_A_MEGABYTE = 1024
+KB_PER_MB = 1024
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
         forked, private = asyncio.run(_forks(running, options.rounds))
     fresh, fresh_private = _fresh(options.fresh_rounds)
     show(
-        f"start of a bot's process, {options.rounds} forks and {options.fresh_rounds} fresh "
+        f"start of a bot process, {options.rounds} forks and {options.fresh_rounds} fresh "
         "processes with byte code (goal: fork under 20 ms)",
         ("", "ms p50", "ms p90", "ms worst", "private MB p50"),
         [
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 async def _forks(running: Running, rounds: int) -> tuple[list[float], list[float]]:
-    """Join a room, look at the bot's process, leave; the runner says how long the fork took."""
+    """Return the milliseconds of each fork, as the runner logs them, and each bot's private memory in MB."""
     private = []
     headers = {"Authorization": f"Bearer {running.secret}"}
     async with aiohttp.ClientSession(running.addresses["gateway"], headers=headers) as client:
@@ -59,28 +59,28 @@ async def _forks(running: Running, rounds: int) -> tuple[list[float], list[float
             join = {"room_url": f"webrtc:fork-{number}", "sessionId": f"fork-{number}"}
             async with client.post("/join?wait=30", json=join) as answer:
                 assert (await answer.json())["status"] == "running"
-            await asyncio.sleep(0.2)  # it has reached its first wait, and the lines their file
+            await asyncio.sleep(0.2)  # until the bot waits for its user, and its lines are written
             private.append(_private_mb(_bots(running)[f"fork-{number}"][0]))
             async with client.post("/leave", json={"sessionId": join["sessionId"]}) as answer:
                 await answer.read()
     forked = [ms for _, ms in _bots(running).values()]
-    return forked[1:], private[1:]  # the first one warms the caches
+    return forked[1:], private[1:]  # the first fork fills the caches
 
 
 def _bots(running: Running) -> dict[str, tuple[int, float]]:
-    """Return process id and milliseconds of every fork, from the runner's own lines."""
-    found = {}
+    """Return the process id and the milliseconds of each fork, by session, from the runner's lines."""
+    forks = {}
     for line in (Path(running.addresses["logs"]) / "runner.jsonl").read_text().splitlines():
         if '"event":"bot.forked"' in line:
             record = json.loads(line)
-            found[record["sessionId"]] = (record["meta"]["pid"], record["meta"]["ms"])
-    return found
+            forks[record["sessionId"]] = (record["meta"]["pid"], record["meta"]["ms"])
+    return forks
 
 
 def _fresh(rounds: int) -> tuple[list[float], list[float]]:
     times, private = [], []
     for _ in range(rounds + 1):
-        began = time.perf_counter()
+        began_at = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, "-c", FRESH],
             env=environment("/nonexistent", "none"),
@@ -90,7 +90,7 @@ def _fresh(rounds: int) -> tuple[list[float], list[float]]:
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            times.append((time.perf_counter() - began) * 1000)
+            times.append((time.perf_counter() - began_at) * 1000)
             private.append(_private_mb(process.pid))
             process.kill()
     return times[1:], private[1:]
@@ -99,7 +99,7 @@ def _fresh(rounds: int) -> tuple[list[float], list[float]]:
 def _private_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     kilobytes = sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
-    return kilobytes / KILOBYTES_A_MEGABYTE
+    return kilobytes / KB_PER_MB
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ from fastapi import FastAPI
 from cordboard.gateway.app import create_app as gateway
 from cordboard.interface.app import create_app as interface
 from cordboard.operator.app import create_app as operator
-from cordboard.runner.app import Runner
 from cordboard.runner.app import create_app as runner
-from cordboard.runner.bot_session import Host
-from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
+from cordboard.runner.runner_host import RunnerHost
+from cordboard.runner.services import RunnerServices, make_services
 from cordboard.settings import Settings
 from cordboard.store import SessionStore, open_store
 
@@ -35,16 +34,15 @@ def make(
         return interface(settings, local=local)
     bare = bare_runner(store)
     app = runner(settings, bare, local=local)
-    app.state.runner = bare  # as the lifespan does, which most tests do without
+    app.state.services = bare  # as the lifespan does, which most tests do without
     return app
 
 
-def bare_runner(store: SessionStore, url: str = RUNNER_URL) -> Runner:
-    """Return a runner without a fork server: it can be asked, and starts nothing."""
+def bare_runner(store: SessionStore, url: str = RUNNER_URL) -> RunnerServices:
+    """Return the services of a runner without a fork server: it answers requests and starts nothing."""
     fork_server: Any = SimpleNamespace(bots={"default": "bot.py"})
-    host = Host(store, fork_server, "runner-1", url, "warm", None, ())
-    registry = Registry(host, capacity=0)
-    return Runner(store, registry, Heartbeat(store, registry, ("default",)), 1.0)
+    host = RunnerHost(store, fork_server, "runner-1", url)
+    return make_services(Registry(host, capacity=0), ("default",), grace_s=1.0)
 
 
 def client(app: FastAPI, base: str = "http://localhost", **more: Any) -> httpx.AsyncClient:

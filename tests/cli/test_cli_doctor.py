@@ -7,7 +7,7 @@ import pytest
 
 from cordboard.cli import main
 from cordboard.contract.errors import BotFileError
-from cordboard.runner.bot_check import try_bot
+from cordboard.runner.bot_check import check_bot
 
 
 def test_a_configuration_that_cannot_be_read_is_told_once(
@@ -132,4 +132,4 @@ def test_a_bot_file_that_takes_too_long(tmp_path: Path) -> None:
     file = tmp_path / "my_bot.py"
     file.write_text("import time\ntime.sleep(1000)\n")
     with pytest.raises(BotFileError, match="was still being imported after 2 s"):
-        try_bot("default", str(file), within_s=2)
+        check_bot("default", str(file), timeout_s=2)

@@ -22,7 +22,7 @@ from cordboard.contract.launch import (
     start_body,
 )
 from cordboard.gateway.schemas import JoinBody
-from cordboard.runner.app import StartBody
+from cordboard.runner.request_bodies import StartBody
 from cordboard.store import SessionRecord
 from cordboard.store.records import record_from_hash
 

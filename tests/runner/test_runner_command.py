@@ -67,7 +67,9 @@ async def warm(plane: Processes, store: RedisStore, *words: str, **env: str) -> 
 
 
 class TestBotFile:
-    async def test_cannot_be_loaded(self, plane: Processes) -> None:
+    async def test_unusable_bot_file_ends_the_runner_with_its_reason(
+        self, plane: Processes
+    ) -> None:
         """A bot file that is missing, raises or has no bot() ends the runner with clear words."""
         cases = {
             "missing.py": (None, "there is no such file"),
@@ -87,7 +89,9 @@ class TestBotFile:
             said = "".join(part.other) + str(part.records)
             assert (status, name in said, words in said) == (1, True, True), said
 
-    async def test_threads_at_import(self, plane: Processes, store: RedisStore) -> None:
+    async def test_bot_file_with_threads_is_imported_in_each_process(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A bot file that starts threads when imported is imported in each child, with a warning."""
         text = "import threading, time\n"
         text += "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
@@ -105,7 +109,9 @@ class TestBotFile:
 
 
 class TestStart:
-    async def test_stopped_while_it_loads(self, plane: Processes, tmp_path: Path) -> None:
+    async def test_sigterm_while_loading_leaves_nothing(
+        self, plane: Processes, tmp_path: Path
+    ) -> None:
         """SIGTERM before it serves ends it there and then, its fork server too; nothing is left.
 
         Nothing of ours runs then: what a handler raises can be lost on the way, in a callback.
@@ -122,7 +128,9 @@ class TestStart:
         assert "Traceback" not in "".join(part.other) + str(part.records)
         assert files_in(tmp_path) == []
 
-    async def test_a_tenant_is_bound(self, plane: Processes, store: RedisStore) -> None:
+    async def test_direct_start_counts_for_its_tenant(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A session that is started here, without a gateway, counts for its tenant as any other."""
         runner = await warm(plane, store, CORDBOARD_SESSIONS_PER_TENANT="1")
         asked_for = {"tenantId": "t", "body": {"do": "wait"}}
@@ -152,7 +160,7 @@ class TestDeath:
         assert [gone_within(pid, 3.0) for pid in pids] == [True] * 6
 
     @pytest.mark.parametrize("generations", [1, 2])
-    async def test_another_fork_server(
+    async def test_killed_fork_server_is_replaced(
         self, plane: Processes, store: RedisStore, generations: int
     ) -> None:
         """A runner whose fork server is killed gives its sessions up, makes another one and goes on."""
@@ -175,7 +183,7 @@ class TestDeath:
         server = parent_of(await runner.pid(await runner.run("wait")))
         assert b"SECRET" not in environment_of(server)
 
-    async def test_nothing_is_left_on_the_disk(
+    async def test_killed_runner_leaves_no_file(
         self, plane: Processes, store: RedisStore, tmp_path: Path
     ) -> None:
         """A killed runner leaves no file in the directory of temporary ones, however long its name."""
@@ -187,7 +195,9 @@ class TestDeath:
         assert gone_within(pid, 3.0)
         assert files_in(directory) == []
 
-    async def test_frozen_supervisor(self, plane: Processes, store: RedisStore) -> None:
+    async def test_bot_of_a_frozen_supervisor_kills_itself(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A bot whose runner does not renew ends by itself before its room is granted again."""
         async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
@@ -203,7 +213,9 @@ class TestDeath:
             runner.part.signal(signal.SIGCONT)
             assert (await runner.end(launch)).reason == "lease_lost"
 
-    async def test_hung_bot_is_told_of(self, plane: Processes, store: RedisStore) -> None:
+    async def test_silence_of_a_hung_bot_counts_as_lag(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A bot that blocks its event loop cannot tell so itself: its silence is taken for the lag."""
         async with RedisStore(plane.redis_url, Keys(lease_s=3)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="3")
@@ -220,7 +232,9 @@ class TestDeath:
             assert max(await until(told)) > 1000
             await runner.leave(launch)
 
-    async def test_thawed_bot_asks_first(self, plane: Processes, store: RedisStore) -> None:
+    async def test_thawed_bot_waits_for_its_lease(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A frozen runner and bot that thaw: the bot says nothing before the store was asked."""
         ticks = plane.directory / "ticks"
         text = "import asyncio, time\nasync def bot(args):\n"
@@ -249,7 +263,9 @@ class TestDeath:
             assert max(spoken) < thawed_at
             await until(lambda: "lease.lost" in part.events(launch.session_id))
 
-    async def test_thawed_holder_goes_on(self, plane: Processes, store: RedisStore) -> None:
+    async def test_thawed_bot_that_still_holds_the_room_goes_on(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A frozen runner and bot that thaw before anybody took the room go on."""
         async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
@@ -280,7 +296,9 @@ async def bot(args):
 class TestOthers:
     """What no session has started is nobody's to end, while the runner lives."""
 
-    async def test_helpers_of_a_bot_file(self, plane: Processes, store: RedisStore) -> None:
+    async def test_process_started_at_import_serves_all_sessions(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """What a bot file starts at import serves all sessions, and ends with the runner."""
         write_bot(plane.directory, HELPED, "helped.py")
         part = plane.spawn("runner", "--bot", "helped.py")
@@ -300,7 +318,7 @@ class TestOthers:
         assert [gone_within(pid, 3.0) for pid in told[0]] == [True, True]
 
     @pytest.mark.parametrize("fork_server", ["lives", "is killed"])
-    async def test_sidecars(
+    async def test_process_from_before_exec_outlives_sessions(
         self, plane: Processes, store: RedisStore, tmp_path: Path, fork_server: str
     ) -> None:
         """A process that was there before the runner's ``exec`` outlives each session, with its own."""
@@ -323,7 +341,7 @@ class TestOthers:
 
 
 class TestDrain:
-    async def test_lets_them_end(self, plane: Processes, store: RedisStore) -> None:
+    async def test_sigterm_lets_sessions_end(self, plane: Processes, store: RedisStore) -> None:
         """On SIGTERM, however often, it takes no more, lets what runs end, and exits 0."""
         runner = await warm(plane, store)
         launch = await runner.run("wait", seconds=1.5)
@@ -339,7 +357,9 @@ class TestDrain:
         assert (await store.session(launch.session_id)).reason == "bot_finished"
         assert await store.connection.client.zcard(store.keys.runners) == 0
 
-    async def test_repeated(self, plane: Processes, store: RedisStore) -> None:
+    async def test_repeated_sigterm_shortens_nothing(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """SIGTERM again and again ends no live call within the grace."""
         runner = await warm(plane, store)
         launch = await runner.run("wait", seconds=3)
@@ -352,7 +372,7 @@ class TestDrain:
         assert await asyncio.to_thread(runner.part.ended) == 0
         assert (await store.session(launch.session_id)).reason == "bot_finished"
 
-    async def test_second_interrupt(self, plane: Processes, store: RedisStore) -> None:
+    async def test_second_sigint_ends_at_once(self, plane: Processes, store: RedisStore) -> None:
         """A second SIGINT ends it at once, with what runs."""
         runner = await warm(plane, store)
         pid = await runner.pid(await runner.run("wait"))
@@ -362,7 +382,9 @@ class TestDrain:
         await asyncio.to_thread(runner.part.ended, 10)
         assert gone_within(pid, 3.0)
 
-    async def test_bounded(self, plane: Processes, store: RedisStore) -> None:
+    async def test_session_is_stopped_after_the_grace_period(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """What runs beyond the grace is stopped, with a true reason."""
         runner = await warm(plane, store, "--grace", "0.5")
         launch = await runner.run("wait")
@@ -395,7 +417,9 @@ class TestCold:
         }
         return plane.spawn("runner", "--bot", "told.py", "--once", env=env), sid
 
-    async def test_exit_status(self, plane: Processes, store: RedisStore) -> None:
+    async def test_exit_status_tells_a_clean_end_from_a_crash(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A cold runner ends with its session: 0 for a clean end, 1 for a crash."""
         clean, clean_sid = await self.once(plane, store, "wait")
         crashed, crashed_sid = await self.once(plane, store, "crash")
@@ -405,7 +429,9 @@ class TestCold:
         assert (record.reason, record.type) == ("bot_finished", "cold")
         assert (await store.session(crashed_sid)).reason == "bot_crashed"
 
-    async def test_repeated_term(self, plane: Processes, store: RedisStore) -> None:
+    async def test_repeated_sigterm_shortens_nothing(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """SIGTERM again and again ends no call of a cold runner within the grace."""
         part, sid = await self.once(plane, store, "wait", seconds=3)
 
@@ -419,7 +445,9 @@ class TestCold:
         assert await asyncio.to_thread(part.ended) == 0
         assert (await store.session(sid)).reason == "bot_finished"
 
-    async def test_lost_with_its_fork_server(self, plane: Processes, store: RedisStore) -> None:
+    async def test_killed_fork_server_leaves_the_session_to_recovery(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """A cold runner whose fork server is killed ends with 1 and leaves the session to recovery."""
         part, sid = await self.once(plane, store, "wait", seconds=600)
 
@@ -431,7 +459,9 @@ class TestCold:
         assert await asyncio.to_thread(part.ended) == 1
         assert (await store.session(sid)).state == "running"
 
-    async def test_term_while_it_waits(self, plane: Processes, store: RedisStore) -> None:
+    async def test_sigterm_ends_the_wait_for_redis(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
         """SIGTERM ends a cold runner that waits for Redis."""
         env = {"BOT_SESSION_ID": "waits", "BOT_SESSION_EPOCH": "1", "BOT_ROOM_URL": "webrtc:x"}
         env["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
@@ -440,13 +470,13 @@ class TestCold:
         part.signal(signal.SIGTERM)
         assert await asyncio.to_thread(part.ended, 15) == 1
 
-    async def test_not_to_be_run(self, plane: Processes, store: RedisStore) -> None:
+    async def test_stale_epoch_starts_no_bot(self, plane: Processes, store: RedisStore) -> None:
         """A cold runner whose session was granted anew or has ended exits 0, without a bot."""
         stale, sid = await self.once(plane, store, "speak", epoch=7)
         assert await asyncio.to_thread(stale.ended, 40) == 0
         assert "bot.started" not in stale.events(sid)
 
-    async def test_no_such_bot(self, plane: Processes, store: RedisStore) -> None:
+    async def test_unknown_bot_ends_the_session(self, plane: Processes, store: RedisStore) -> None:
         """A bot that is not there ends the session at once, before anything runs; it says which are."""
         part, sid = await self.once(plane, store, "wait", bot="nosuch")
         assert await asyncio.to_thread(part.ended, 40) == 1
@@ -455,13 +485,13 @@ class TestCold:
         assert record.detail == "There is no bot 'nosuch'; there are: default."
         assert not {"bot.forked", "bot.started"} & set(part.events(sid))
 
-    async def test_once_needs_a_session(self, plane: Processes) -> None:
+    async def test_environment_without_a_session_is_a_usage_error(self, plane: Processes) -> None:
         """Without a session in the environment --once is a usage error that names what is missing."""
         part = plane.spawn("runner", "--bot", "told.py", "--once")
         assert await asyncio.to_thread(part.ended, 40) == 2
         assert "BOT_SESSION_ID" in "".join(part.other)
 
-    async def test_leave(self, plane: Processes, store: RedisStore) -> None:
+    async def test_leave_ends_a_cold_session(self, plane: Processes, store: RedisStore) -> None:
         """A cold session's bot can be asked to leave like a warm one's."""
         part, sid = await self.once(plane, store, "deaf")
 

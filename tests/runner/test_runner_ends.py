@@ -126,7 +126,9 @@ def collector() -> Iterator[tuple[str, list[str]]]:
 
 
 class TestExit:
-    async def test_exporters_flush(self, runner: Runner, collector: tuple[str, list[str]]) -> None:
+    async def test_exporter_flushes_at_the_end_of_each_session(
+        self, runner: Runner, collector: tuple[str, list[str]]
+    ) -> None:
         """What a bot's exporter holds back is sent at the end of each session, once."""
         url, collected = collector
         launches = [await runner.run("export", url=url) for _ in range(3)]
@@ -146,7 +148,7 @@ class TestExit:
             ("fail_at_exit", "bot_finished"),
         ],
     )
-    async def test_handlers_run(self, runner: Runner, do: str, reason: str) -> None:
+    async def test_exit_handlers_run_once(self, runner: Runner, do: str, reason: str) -> None:
         """Exit handlers of the module and of the bot run once, however the bot ends by itself."""
         launch = await runner.run(do)
         if do == "wait":
@@ -158,7 +160,7 @@ class TestExit:
         assert said == ["exit: of the bot", "exit: of the module"]
 
     @pytest.mark.parametrize("do", ["hang", "hang_in_c"])
-    async def test_bounded(self, runner: Runner, do: str) -> None:
+    async def test_exit_handler_that_hangs_is_ended(self, runner: Runner, do: str) -> None:
         """A handler that does not end is ended, and changes nothing about how the session ended."""
         launch = await runner.run(do)
         record = await runner.end(launch, 40)
@@ -186,10 +188,10 @@ async def bot(args):
 """
 HANGS = UNFIT.replace('raise OSError("as told")', "import time; time.sleep(600)")
 IMPATIENT = """
-import sys
+import functools, sys
 from cordboard.cli import main
 from cordboard.runner import forkserver
-forkserver.FORKED_S = 2.0
+forkserver.ForkServer = functools.partial(forkserver.ForkServer, forked_timeout_s=2.0)
 sys.exit(main())
 """
 EXPLODES = (
@@ -210,7 +212,7 @@ def alone(tmp_path: Path, redis_url: str) -> Iterator[Processes]:
         yield made
 
 
-class TestBirth:
+class TestStartup:
     async def failed(
         self, plane: Processes, text: str, before: Sequence[str] = (), **env: str
     ) -> str:
@@ -228,24 +230,26 @@ class TestBirth:
         assert "entered" not in str(part.records)
         return record.detail or ""
 
-    async def test_more_than_may_be_held(self, alone: Processes) -> None:
+    async def test_bot_file_over_the_memory_limit_fails_each_session(
+        self, alone: Processes
+    ) -> None:
         """A bot file that holds more than a bot may fails each session at once, naming the limit."""
         detail = await self.failed(alone, LARGE, CORDBOARD_BOT_MEMORY_MB="400")
         assert "The bot file takes" in detail
         assert "(CORDBOARD_BOT_MEMORY_MB) is 400 MB" in detail
 
-    async def test_no_memory_in_the_child(self, alone: Processes) -> None:
+    async def test_import_that_exhausts_memory_fails_the_session(self, alone: Processes) -> None:
         """So does one that each child imports for itself, and that meets the limit as it does."""
         detail = await self.failed(alone, EXPLODES, CORDBOARD_BOT_MEMORY_MB="900")
         assert "MemoryError" in detail
         assert "(CORDBOARD_BOT_MEMORY_MB) is 900 MB" in detail
 
-    async def test_set_up_fails(self, alone: Processes) -> None:
+    async def test_failing_set_up_is_reported(self, alone: Processes) -> None:
         """What fails in a bot's process before its bot does so with words."""
         detail = await self.failed(alone, UNFIT)
-        assert detail == "The bot's process failed: OSError: as told"
+        assert detail == "The bot process failed: OSError: as told"
 
-    async def test_never_gets_to_its_bot(self, alone: Processes) -> None:
+    async def test_process_that_never_calls_its_bot_is_killed(self, alone: Processes) -> None:
         """A process that hangs before its bot is ended, with words."""
         detail = await self.failed(alone, HANGS, ("-c", IMPATIENT))
-        assert detail == "The bot's process did not load its bot within 2 s."
+        assert detail == "The bot process did not load its bot within 2 s."

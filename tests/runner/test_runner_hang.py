@@ -9,15 +9,14 @@ import pytest
 SCRIPT = """
 import asyncio, sys
 from cordboard.contract.errors import BotFileError
-from cordboard.runner import forkserver
-forkserver.LOAD_TIMEOUT_S = 2.0
-found = forkserver.ForkServer({"default": sys.argv[1]})
-found.begin()
-for wait in (found.wait, lambda: asyncio.run(found.begin_again())):
+from cordboard.runner.forkserver import ForkServer
+fork_server = ForkServer({"default": sys.argv[1]}, load_timeout_s=2.0)
+fork_server.start()
+for wait in (fork_server.wait_until_loaded, lambda: asyncio.run(fork_server.restart())):
     try:
         wait()
     except BotFileError as error:
-        print("told:", error.message)
+        print("error:", error.message)
 """
 
 AT_ONCE = "import time; time.sleep(9e3)"
@@ -32,8 +31,8 @@ async def bot(args): pass
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("threads", [False, True], ids=["once", "in each process"])
-def test_an_import_that_hangs_is_ended(tmp_path: Path, threads: bool) -> None:
-    """A runner waits a bounded time for its bots, at its start and whenever it loads them anew."""
+def test_import_that_hangs_is_killed(tmp_path: Path, threads: bool) -> None:
+    """A runner waits a bounded time for its bots, when it starts and when it loads them again."""
     file = tmp_path / "bot.py"
     file.write_text(IN_EACH if threads else AT_ONCE)
     run = subprocess.run(
@@ -44,4 +43,4 @@ def test_an_import_that_hangs_is_ended(tmp_path: Path, threads: bool) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count(f"told: Bot file {file} was still being imported after 2 s.") == 2
+    assert run.stdout.count(f"error: Bot file {file} was still being imported after 2 s.") == 2

@@ -1,6 +1,5 @@
 """What a runner does all the time goes on, whatever the store, the machine or a bot does."""
 
-import asyncio
 import errno
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +7,8 @@ from typing import Any
 import pytest
 
 from cordboard.contract.errors import BotFileError, StoreUnavailableError
-from cordboard.contract.launch import Launch
 from cordboard.contract.lease import Periods
-from cordboard.runner import app
-from cordboard.runner.bot_session import BotSession
+from cordboard.runner.forkserver_watch import ForkServerWatch
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.store import mapped_errors
 
@@ -31,15 +28,15 @@ class Breaking:
         return []
 
 
-async def test_survives() -> None:
-    """No failure of a round ends the beats: without them every bot would end."""
+async def test_heartbeats_go_on_after_any_failure() -> None:
+    """No failure of a heartbeat ends the heartbeats: without them every bot would be killed."""
     store: Any = Breaking(RuntimeError("unknown"), StoreUnavailableError("away"), KeyError("x"))
     registry: Any = SimpleNamespace(live=[])
     heartbeat = Heartbeat(store, registry, ())
     assert [await heartbeat.beat() for _ in range(4)] == [False, False, False, True]
 
 
-def test_a_closed_connection() -> None:
+def test_closed_connection_of_uvloop_means_redis_is_away() -> None:
     """What uvloop raises for a connection that has gone means that Redis is away; nothing else does."""
     gone = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
     with pytest.raises(StoreUnavailableError), mapped_errors("redis://h"):
@@ -48,44 +45,17 @@ def test_a_closed_connection() -> None:
         raise RuntimeError("a bug")
 
 
-async def test_loads_again_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fork_server_is_restarted_until_it_loads_the_bots() -> None:
     """A fork server that cannot be started for now is started later; a full disk may pass."""
-    monkeypatch.setattr(app, "LOAD_RETRY_S", 0.0)
     failures = [OSError(errno.ENOSPC, "no space"), BotFileError("broken"), MemoryError()]
 
-    async def begin_again() -> None:
+    async def restart() -> None:
         if failures:
             raise failures.pop()
 
-    registry: Any = SimpleNamespace(host=SimpleNamespace(fork_server=SimpleNamespace()))
-    registry.host.fork_server.begin_again = begin_again
+    registry: Any = SimpleNamespace(
+        host=SimpleNamespace(fork_server=SimpleNamespace(restart=restart))
+    )
     unused: Any = None
-    await app.Runner(unused, registry, unused, 0.0)._load_again()
+    await ForkServerWatch(registry, unused, retry_s=0.0).restart()
     assert failures == []
-
-
-@pytest.mark.parametrize("said", [b"1", b'{"absent":true}', b'{"ended":"left"}', b'{"lag_ms":1}'])
-async def test_a_bot_that_floods(said: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    """A bot that says one thing without end leaves the loop to others, and fills no log."""
-    number, turns = 2000, 0
-    reader = asyncio.StreamReader()
-    reader.feed_data((said + b"\n") * number)
-    reader.feed_eof()
-    host: Any = SimpleNamespace()
-    child: Any = SimpleNamespace(reader=reader)
-    session = BotSession(Launch("s", "webrtc:r", 1), host)
-
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    other = asyncio.create_task(turn())
-    await session._listen(child)
-    other.cancel()
-    assert turns >= number
-    assert len(session._tasks) <= 3
-    assert len(capfd.readouterr().out.splitlines()) <= 3
-    for task in session._tasks:
-        task.cancel()

@@ -131,7 +131,7 @@ async def runner(plane: Processes) -> AsyncIterator[Runner]:
         yield Runner(part, store, http)
 
 
-async def test_lines_that_claim_to_be_anothers(runner: Runner) -> None:
+async def test_bot_writes_lines_of_its_own_session_only(runner: Runner) -> None:
     """A bot writes lines of its own session and service only, whatever its records say.
 
     Neither to its own pipes nor to what it kept of its import can it say what another would.
@@ -172,7 +172,7 @@ async def test_lines_that_claim_to_be_anothers(runner: Runner) -> None:
     assert not [r for r in runner.part.records if r["sessionId"] == "victim"]
 
 
-async def test_what_no_process_says(runner: Runner) -> None:
+async def test_invalid_control_messages_end_a_session_once(runner: Runner) -> None:
     """Whatever a bot writes to the line between its process and the runner, its session ends once."""
     words = (
         *('{"ended":[]}', '{"lag_ms":"x"}', '{"answer":{}}', '{"answer":1}', "[]", "1"),
@@ -187,7 +187,7 @@ async def test_what_no_process_says(runner: Runner) -> None:
     assert len(record.detail or "") <= 500
 
 
-async def test_crash_shows_no_key(runner: Runner) -> None:
+async def test_crash_detail_contains_no_key(runner: Runner) -> None:
     """Neither the session's record nor any answer or line has a key that an exception's text had."""
     launch = await runner.run("crash")
     record = await runner.end(launch)
@@ -204,7 +204,9 @@ async def test_crash_shows_no_key(runner: Runner) -> None:
         assert key.encode() not in (stored or b"")
 
 
-async def test_what_a_bot_is_born_with(runner: Runner, tmp_path: Path) -> None:
+async def test_bot_process_starts_with_its_own_environment_files_and_limits(
+    runner: Runner, tmp_path: Path
+) -> None:
     """Its environment, its descriptors and its limits are its own, and those that are listed here."""
     file = tmp_path / "told.json"
     launch = await runner.run("tell", file=str(file))
@@ -225,7 +227,7 @@ async def test_what_a_bot_is_born_with(runner: Runner, tmp_path: Path) -> None:
     assert len(sockets) <= 3, found["files"]  # the line to the runner, and the event loop's two
 
 
-async def test_wrapped_output(runner: Runner, tmp_path: Path) -> None:
+async def test_replaced_standard_output_is_captured(runner: Runner, tmp_path: Path) -> None:
     """A stream that a bot file puts in the place of standard output needs no method of ours."""
     launch = await runner.run("tell", file=str(tmp_path / "told.json"))
     await runner.end(launch)
@@ -234,14 +236,14 @@ async def test_wrapped_output(runner: Runner, tmp_path: Path) -> None:
     assert {(r["service"], r.get("raw")) for r in imported} == {("bot", True)}
 
 
-async def test_a_file_without_end(runner: Runner, tmp_path: Path) -> None:
+async def test_file_over_the_limit_is_refused(runner: Runner, tmp_path: Path) -> None:
     """A file that grows beyond the limit costs its bot an error."""
     launch = await runner.run("fill", file=str(tmp_path / "large"))
     await runner.end(launch)
     assert "refused 27" in [r["message"] for r in runner.lines(launch)]
 
 
-async def test_processes_without_end(runner: Runner) -> None:
+async def test_bot_with_too_many_processes_is_killed(runner: Runner) -> None:
     """A bot that has started too many processes ends as crashed, and they end with it."""
     launch = await runner.run("start_many")
     started = await litter_of(runner, launch)
@@ -257,7 +259,9 @@ def of_process(pid: int, what: str) -> bytes:
     return b""
 
 
-async def test_a_helper_that_is_killed(runner: Runner, tmp_path: Path) -> None:
+async def test_killed_resource_tracker_is_not_restarted_with_secrets(
+    runner: Runner, tmp_path: Path
+) -> None:
     """The resource tracker, which a bot can kill, is not started again with the runner's secrets."""
     children = children_of(runner.part.pid)
     trackers = [pid for pid in children if b"resource_tracker" in of_process(pid, "cmdline")]

@@ -1,4 +1,4 @@
-"""A runner that cannot keep up says so and takes no more, until it keeps up again."""
+"""A runner that cannot keep up accepts no more sessions until it keeps up again."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ import pytest
 
 from cordboard.contract.errors import BusyError
 from cordboard.contract.launch import Launch
-from cordboard.runner import overload
+from cordboard.runner.cpu_usage import CpuUsage
 from cordboard.runner.heartbeat import Heartbeat
-from cordboard.runner.overload import WINDOW, Load, Processors, lag_of_bots
+from cordboard.runner.overload import WINDOW, OverloadDetector, median_bot_lag_ms
 from cordboard.runner.registry import Registry
 from cordboard.store import RedisStore
 from plane_support import Processes, ask, ready
@@ -19,12 +19,14 @@ from runner.runner_support import Runner, client, write_bot
 from tests_support import until
 
 
-def fed(load: Load, lag_ms: float, busy: float, samples: int = WINDOW) -> list[bool]:
-    """Give a load the same sample again and again; return after each whether it changed."""
-    return [load.sample(lag_ms, busy) for _ in range(samples)]
+def add_samples(
+    detector: OverloadDetector, lag_ms: float, usage: float, samples: int = WINDOW
+) -> list[bool]:
+    """Add the same sample again and again; return after each whether the decision has changed."""
+    return [detector.add_sample(lag_ms, usage) for _ in range(samples)]
 
 
-class TestLoad:
+class TestDetector:
     @pytest.mark.parametrize(
         ("lag_ms", "busy", "overloaded"),
         [
@@ -35,92 +37,94 @@ class TestLoad:
             (19, 0.85, False),
         ],
     )
-    def test_both(self, lag_ms: float, busy: float, overloaded: bool) -> None:
-        """Late loops on busy processors are an overload; either alone is none."""
-        load = Load(20)
-        fed(load, lag_ms, busy)
-        assert load.overloaded is overloaded
+    def test_late_loops_on_busy_processors_are_an_overload(
+        self, lag_ms: float, busy: float, overloaded: bool
+    ) -> None:
+        """Late event loops or busy processors alone are not an overload."""
+        detector = OverloadDetector(20)
+        add_samples(detector, lag_ms, busy)
+        assert detector.is_overloaded is overloaded
 
-    def test_one_late_second(self) -> None:
-        """It takes a whole window: a moment is no overload."""
-        load = Load(20)
-        assert not any(fed(load, 500, 1.0, WINDOW - 1))
-        assert fed(load, 500, 1.0, 1) == [True]
+    def test_decision_needs_a_whole_window(self) -> None:
+        """A moment is not an overload."""
+        detector = OverloadDetector(20)
+        assert not any(add_samples(detector, 500, 1.0, WINDOW - 1))
+        assert add_samples(detector, 500, 1.0, 1) == [True]
 
-    def test_one_hang(self) -> None:
-        """One late second counts for what it is, however late it was: no overload, and no delay."""
-        load = Load(20)
-        fed(load, 5, 0.95, WINDOW - 1)
-        assert load.sample(9000, 0.95) is False
-        fed(load, 25, 0.95)
-        assert load.overloaded
-        load.begin_window()
-        fed(load, 1, 0.95, WINDOW - 1)
-        assert load.sample(9000, 0.95) is True
+    def test_one_hang_neither_overloads_nor_delays_a_decision(self) -> None:
+        """However late one second was, it counts a bounded amount."""
+        detector = OverloadDetector(20)
+        add_samples(detector, 5, 0.95, WINDOW - 1)
+        assert detector.add_sample(9000, 0.95) is False
+        add_samples(detector, 25, 0.95)
+        assert detector.is_overloaded
+        detector.start_window()
+        add_samples(detector, 1, 0.95, WINDOW - 1)
+        assert detector.add_sample(9000, 0.95) is True
 
-    def test_hysteresis(self) -> None:
-        """It recovers at half the lag or on idle processors, and not between."""
+    def test_recovery_needs_half_the_lag_or_idle_processors(self) -> None:
+        """Between the thresholds a runner stays as it is."""
         for lag_ms, busy, recovers in ((12, 0.9, False), (9, 0.9, True), (25, 0.6, True)):
-            load = Load(20)
-            fed(load, 25, 0.9)
-            load.begin_window()
-            assert any(fed(load, lag_ms, busy)) is recovers
-            assert load.overloaded is not recovers
+            detector = OverloadDetector(20)
+            add_samples(detector, 25, 0.9)
+            detector.start_window()
+            assert any(add_samples(detector, lag_ms, busy)) is recovers
+            assert detector.is_overloaded is not recovers
 
-    def test_off(self) -> None:
-        """Without a limit nothing is one."""
-        load = Load(0)
-        fed(load, 5000, 1.0)
-        assert not load.overloaded
+    def test_limit_of_zero_never_overloads(self) -> None:
+        """A limit of 0 turns the detection off."""
+        detector = OverloadDetector(0)
+        add_samples(detector, 5000, 1.0)
+        assert not detector.is_overloaded
 
-    def test_one_hung_bot(self) -> None:
-        """The bot in the middle counts: one that hangs by itself is no overload."""
+    def test_median_ignores_one_hung_bot(self) -> None:
+        """The median counts, so that one bot that hangs is not an overload."""
         bots = [SimpleNamespace(status="running", loop_lag_ms=lag) for lag in (9e9, 3, 2)]
         registry: Any = SimpleNamespace(live=bots)
-        assert lag_of_bots(registry) == 3
-        assert lag_of_bots(SimpleNamespace(live=bots[:2])) == 3  # type: ignore[arg-type]
+        assert median_bot_lag_ms(registry) == 3
+        registry.live = bots[:2]
+        assert median_bot_lag_ms(registry) == 3
 
-    def test_processors(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The use of a container's own share counts where it has less than the machine."""
+
+class TestCpuUsage:
+    def test_limit_of_the_control_group_counts(self, tmp_path: Path) -> None:
+        """The use of a container's own share counts if it has less than the machine."""
         (tmp_path / "cpu.max").write_text("50000 100000\n")  # half a processor
         used = tmp_path / "cpu.stat"
         used.write_text("usage_usec 1000000\nuser_usec 1\n")
-        monkeypatch.setattr(overload, "_cgroup", lambda: tmp_path)
-        monkeypatch.setattr(overload, "_of_machine", lambda: (0.0, 0.0))
-        monkeypatch.setattr("cordboard.runner.overload.time.monotonic", lambda: 100.0)
-        processors = Processors()
+        times = iter((100.0, 110.0))
+        usage = CpuUsage(tmp_path / "none", tmp_path, lambda: next(times))
         used.write_text("usage_usec 5500000\nuser_usec 1\n")  # 4.5 s in 10 s, of 5 s
-        monkeypatch.setattr("cordboard.runner.overload.time.monotonic", lambda: 110.0)
-        assert processors.busy() == pytest.approx(0.9)
+        assert usage.measure() == pytest.approx(0.9)
 
-    def test_this_machine(self) -> None:
-        """What the kernel of this machine tells is read."""
-        processors = Processors()
+    def test_this_machine_is_measured(self) -> None:
+        """The files of this machine's kernel can be read."""
+        usage = CpuUsage()
         sum(range(3_000_000))
-        assert 0 < processors.busy() <= 1
+        assert 0 < usage.measure() <= 1
 
 
-async def test_offers_nothing(store: RedisStore) -> None:
-    """While it is overloaded the store gives it nothing, and a start is refused; then it does again."""
+async def test_overloaded_runner_offers_no_slot(store: RedisStore) -> None:
+    """An overloaded runner gets no sessions and refuses starts; a recovered one gets them again."""
     host: Any = SimpleNamespace(runner_id="r", url="http://x")
     registry = Registry(host, 4)
     heartbeat = Heartbeat(store, registry, ("default",))
     await heartbeat.beat()
     assert await store.runners.free_slots() == 4
-    registry.overloaded = True
+    registry.is_overloaded = True
     await heartbeat.beat()
     assert (await store.runners.free_slots(), registry.free) == (0, 0)
     await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
     assert (await store.placement.assign("a", 1)).outcome == "none"
     with pytest.raises(BusyError):
-        registry.check_room()
-    registry.overloaded = False
+        registry.check_free_slot()
+    registry.is_overloaded = False
     await heartbeat.beat()
     assert (await store.placement.assign("a", 1)).outcome == "assigned"
 
 
 @pytest.mark.timeout(120)
-async def test_a_runner_that_cannot_keep_up(tmp_path: Path, redis_url: str) -> None:
+async def test_overloaded_runner_warns_once_and_recovers(tmp_path: Path, redis_url: str) -> None:
     """Bots that use all processors: one warning, no free slot; when they have gone it takes calls."""
     made = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/6")
     made.over["CORDBOARD_OVERLOAD_LAG_MS"] = "20"
@@ -128,12 +132,12 @@ async def test_a_runner_that_cannot_keep_up(tmp_path: Path, redis_url: str) -> N
     try:
         await ready(part)
         async with RedisStore(made.redis_url) as store, client() as http:
-            await make_overloaded(Runner(part, store, http))
+            await overload(Runner(part, store, http))
     finally:
         made.stop()
 
 
-async def make_overloaded(runner: Runner) -> None:
+async def overload(runner: Runner) -> None:
     def said(words: str) -> list[dict[str, Any]]:
         return [r for r in list(runner.part.records) if words in r["message"]]
 

@@ -40,7 +40,9 @@ async def runner(plane: Processes) -> AsyncIterator[Runner]:
 
 
 class TestStart:
-    async def test_forks_a_bot(self, runner: Runner, tmp_path: Path) -> None:
+    async def test_start_forks_a_bot_with_pipecats_arguments(
+        self, runner: Runner, tmp_path: Path
+    ) -> None:
         """A start forks a process, and bot() gets Pipecat's arguments with the session in body."""
         file = tmp_path / "told.json"
         launch = await runner.grant()
@@ -65,7 +67,7 @@ class TestStart:
             "attempt": 2,
         }
 
-    async def test_environment(self, runner: Runner, tmp_path: Path) -> None:
+    async def test_bot_sees_its_session_and_no_secret(self, runner: Runner, tmp_path: Path) -> None:
         """A bot sees the environment of its own session, no secret and no Redis."""
         files = [tmp_path / f"{i}.json" for i in range(2)]
         launches = [await runner.run("tell", file=str(file)) for file in files]
@@ -79,7 +81,7 @@ class TestStart:
             assert not [name for name in env if "SECRET" in name or "REDIS" in name]
             assert env["ORT_DISABLE_TELEMETRY"] == "1"  # nothing is reported to anyone's maker
 
-    async def test_idempotent(self, runner: Runner) -> None:
+    async def test_repeated_start_returns_the_same_bot(self, runner: Runner) -> None:
         """The same session and epoch again: the same answer and no second bot."""
         launch = await runner.grant()
         answers = await asyncio.gather(*(runner.start(launch) for _ in range(10)))
@@ -88,14 +90,14 @@ class TestStart:
         await until(lambda: "bot.started" in runner.part.events(launch.session_id))
         assert runner.part.events(launch.session_id).count("bot.forked") == 1
 
-    async def test_answered_after_its_end(self, runner: Runner) -> None:
+    async def test_start_repeated_after_the_end_starts_nothing(self, runner: Runner) -> None:
         """A start that is repeated after the bot's end starts none."""
         launch = await runner.run("wait", seconds=0)
         await runner.end(launch)
         status, answer = await runner.start(launch)
         assert (status, answer["status"]) == (200, "ended")
 
-    async def test_an_id_of_long_ago(self, runner: Runner) -> None:
+    async def test_expired_id_starts_again_in_another_room(self, runner: Runner) -> None:
         """An id whose record is kept no more may live again in another room: its first epoch is new."""
         old = await runner.run("wait", seconds=0)
         await runner.end(old)
@@ -105,7 +107,7 @@ class TestStart:
         status, answer = await runner.start(new)
         assert (status, answer["status"]) == (200, "running")
 
-    async def test_stale_epoch(self, runner: Runner) -> None:
+    async def test_stale_epoch_is_refused(self, runner: Runner) -> None:
         """A lower epoch than is known here is refused, and the bot goes on."""
         launch = await runner.run("wait")
         for over in ({"epoch": launch.epoch - 1 or 1, "sessionId": "other"}, {"epoch": 1}):
@@ -115,7 +117,7 @@ class TestStart:
             assert (status, answer["code"]) == (409, "stale_epoch")
         assert is_running(await runner.pid(launch))
 
-    async def test_refused_by_the_store(self, runner: Runner) -> None:
+    async def test_bot_never_runs_unless_the_store_confirms(self, runner: Runner) -> None:
         """What the store does not confirm never enters bot(), and leaves no process."""
         launch = await runner.grant()
         await runner.store.leave(session_id=launch.session_id)
@@ -127,7 +129,7 @@ class TestStart:
         assert not is_running(forked[0]["meta"]["pid"])
         assert "bot.started" not in runner.part.events(launch.session_id)
 
-    async def test_higher_epoch_replaces(self, runner: Runner) -> None:
+    async def test_higher_epoch_replaces_the_bot(self, runner: Runner) -> None:
         """A higher epoch of the same room ends the bot that is there, before its own comes."""
         launch = await runner.run("wait")
         pid = await runner.pid(launch)
@@ -139,14 +141,14 @@ class TestStart:
         assert answer["botPid"] != pid
         assert not is_running(pid)
 
-    async def test_busy(self, runner: Runner) -> None:
+    async def test_start_over_capacity_is_refused(self, runner: Runner) -> None:
         """What is over the capacity is refused, whatever the store believes."""
         launches = [await runner.run("wait") for _ in range(9)]
         extra = await runner.grant_despite(launches[0])
         status, answer = await runner.start(extra)
         assert (status, answer["code"]) == (409, "busy")
 
-    async def test_made_id(self, runner: Runner) -> None:
+    async def test_start_without_session_id_gets_one(self, runner: Runner) -> None:
         """A start without a session id gets one, with a warning, and takes the room."""
         status, answer = await runner.ask_start({"room_url": "https://rooms.example/direct"})
         assert status == 200
@@ -164,13 +166,15 @@ class TestStart:
     @pytest.mark.parametrize(
         "over", [{"sessionId": "bad id"}, {"room_url": "nowhere"}, {"bot": "unknown"}, {"epoch": 0}]
     )
-    async def test_malformed(self, runner: Runner, over: dict[str, object]) -> None:
+    async def test_malformed_start_is_refused(
+        self, runner: Runner, over: dict[str, object]
+    ) -> None:
         """What does not fit is 422, and nothing is forked."""
         body = {"sessionId": "a", "epoch": 1, "room_url": "https://rooms.example/x"} | over
         status, _ = await runner.ask_start(body)
         assert status == 422
 
-    async def test_secret(self, runner: Runner) -> None:
+    async def test_request_without_secret_is_refused(self, runner: Runner) -> None:
         """Without the secret only health answers."""
         async with runner.client.get(
             f"{runner.part.url}/sessions", headers={"Authorization": "Bearer wrong"}
@@ -179,7 +183,7 @@ class TestStart:
 
 
 class TestOutput:
-    async def test_prints_are_records(self, runner: Runner) -> None:
+    async def test_output_becomes_raw_records(self, runner: Runner) -> None:
         """A print, a write and a C library's line come out as raw records of the session."""
         launch = await runner.run("speak")
         await runner.end(launch)
@@ -195,7 +199,7 @@ class TestOutput:
         assert raw["to stderr"]["tag"] == "stderr"
         assert raw["from C"]["tag"] == "stdout"
 
-    async def test_timeline(self, runner: Runner) -> None:
+    async def test_events_of_a_session_appear_once_and_in_order(self, runner: Runner) -> None:
         """The events of a session, each once, in their order."""
         launch = await runner.run("wait", seconds=0)
         await runner.end(launch)
@@ -219,7 +223,7 @@ class TestEnd:
             ("segfault", {}, "killed by SIGSEGV"),
         ],
     )
-    async def test_crashed(
+    async def test_crash_is_recorded_with_its_detail(
         self, runner: Runner, do: str, body: dict[str, object], detail: str
     ) -> None:
         """A bot that raises or dies has failed as crashed, with the words."""
@@ -229,7 +233,7 @@ class TestEnd:
         await until(lambda: "session.ended" in runner.part.events(launch.session_id))
         assert runner.part.events(launch.session_id).count("bot.crashed") == 1
 
-    async def test_leave(self, runner: Runner) -> None:
+    async def test_leave_escalates_until_the_bot_is_gone(self, runner: Runner) -> None:
         """Leave stops a bot by cancel, SIGTERM or SIGKILL, and answers when it is gone."""
         launches = [await runner.run(do) for do in ("wait", "deaf", "deafer", "spin")]
         pids = [await runner.pid(launch) for launch in launches]
@@ -245,7 +249,7 @@ class TestEnd:
         ]
         assert [len(words) for words in said[:3]] == [0, 1, 2]
 
-    async def test_its_children_end(self, runner: Runner, tmp_path: Path) -> None:
+    async def test_children_of_a_bot_end_with_it(self, runner: Runner, tmp_path: Path) -> None:
         """What a bot has started ends with it."""
         file = tmp_path / "pid"
         launch = await runner.run("child", file=str(file))
@@ -255,7 +259,7 @@ class TestEnd:
         assert gone_within(pid, 5)
 
     @pytest.mark.parametrize("end", ["left", "killed", "finished", "deaf"])
-    async def test_all_that_it_left_ends(self, runner: Runner, end: str) -> None:
+    async def test_orphans_of_a_bot_end_with_its_session(self, runner: Runner, end: str) -> None:
         """What has a group or session of its own, or no parent any more, is gone with the session."""
         then = {"finished": "tell_nothing", "deaf": "deafer"}.get(end, "wait")
         launch = await runner.run("litter", then=then)
@@ -267,32 +271,32 @@ class TestEnd:
         await runner.end(launch)
         assert [pid for pid in pids if is_running(pid)] == []
 
-    async def test_what_others_left_stays(self, runner: Runner) -> None:
+    async def test_orphans_of_other_sessions_stay(self, runner: Runner) -> None:
         """The end of one session ends nothing that another one has started."""
         launches = [await runner.run("litter") for _ in range(2)]
         pids = [await litter_of(runner, launch) for launch in launches]
         await runner.leave(launches[0])
         assert [[is_running(pid) for pid in each] for each in pids] == [[False] * 2, [True] * 2]
 
-    async def test_stop_wish(self, runner: Runner) -> None:
+    async def test_leave_stored_in_redis_is_read_at_the_next_renewal(self, runner: Runner) -> None:
         """A wish to leave that the store alone knows is read at the next renewal."""
         launch = await runner.run("wait")
         await runner.store.leave(session_id=launch.session_id)
         assert (await runner.end(launch)).reason == "left"
 
-    async def test_max_duration(self, runner: Runner) -> None:
+    async def test_session_ends_after_its_maximum_duration(self, runner: Runner) -> None:
         """A session that runs for too long ends."""
         launch = await runner.run("wait", maxDurationSeconds=1)
         record = await runner.end(launch)
         assert (record.state, record.reason) == ("ended", "max_duration")
 
-    async def test_user_absent(self, runner: Runner) -> None:
+    async def test_webrtc_room_without_an_offer_ends(self, runner: Runner) -> None:
         """In a webrtc room nobody's offer within the time ends the session."""
         launch = await runner.run("wait", room_url="webrtc:alone")
         record = await runner.end(launch)
         assert (record.state, record.reason) == ("ended", "user_absent")
 
-    async def test_lease_lost(self, runner: Runner) -> None:
+    async def test_bot_stops_when_its_room_is_granted_again(self, runner: Runner) -> None:
         """A holder that is told that its room is another's stops at once, and ends nothing."""
         launch = await runner.run("wait")
         pid = await runner.pid(launch)
@@ -303,7 +307,7 @@ class TestEnd:
         assert (await runner.store.session(launch.session_id)).state == "queued"
         await runner.store.leave(session_id=launch.session_id)
 
-    async def test_an_exit_of_its_own_is_clean(self, runner: Runner) -> None:
+    async def test_exit_with_status_zero_is_clean(self, runner: Runner) -> None:
         """``sys.exit(0)`` in a bot is no crash."""
         record = await runner.end(await runner.run("say_goodbye", status=0))
         assert (record.state, record.reason) == ("ended", "bot_finished")
@@ -311,7 +315,7 @@ class TestEnd:
 
 class TestIsolation:
     @pytest.mark.parametrize("do", ["spin", "close_all", "leak", "segfault"])
-    async def test_takes_nothing_with_it(self, runner: Runner, do: str) -> None:
+    async def test_broken_bot_harms_no_other(self, runner: Runner, do: str) -> None:
         """A bot that spins, closes descriptors, leaks or dies takes nothing with it."""
         good = await runner.run("wait")
         bad = await runner.run(do)
@@ -341,7 +345,7 @@ class TestIsolation:
             assert await one(f"{i}") == first
         await until(lambda: held() <= before)
 
-    async def test_fifty_sessions(self, runner: Runner) -> None:
+    async def test_fifty_sessions_leak_and_close_no_descriptor(self, runner: Runner) -> None:
         """Fifty bots come and go: no descriptor stays, and none of another session's is closed."""
         parents = [runner.part.pid]
 
@@ -367,7 +371,7 @@ class TestIsolation:
         assert said == [str(number) for number in range(len(said))]
         assert len(said) > heard
 
-    async def test_names_in_the_url(self, runner: Runner) -> None:
+    async def test_unknown_session_is_not_found(self, runner: Runner) -> None:
         """An unknown session is 404."""
         async with runner.client.get(f"{runner.part.url}/sessions/never") as answer:
             assert answer.status == 404

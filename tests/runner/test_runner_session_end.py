@@ -1,4 +1,4 @@
-"""Writing a session's end while the store refuses it."""
+"""Why a session ended, and how its end reaches a store that refuses it."""
 
 from typing import Any
 
@@ -6,28 +6,64 @@ import pytest
 
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.runner import session_end
+from cordboard.runner.control_channel import EndReport
+from cordboard.runner.session_end import FORK_SERVER_ENDED, EndWriter, SessionEnd, session_end
 from cordboard.store import RedisStore
 
+FINISHED = EndReport("bot_finished", None, is_early=False)
+CRASHED = EndReport("bot_crashed", "ValueError: x", is_early=False)
+EARLY = EndReport("bot_crashed", "no memory", is_early=True)
 
-async def test_an_end_is_written_when_the_store_takes_it_again(
+
+@pytest.mark.parametrize(
+    ("evidence", "end"),
+    [
+        ({"stop_reason": "left", "report": CRASHED, "exit_status": -9}, SessionEnd("left")),
+        (
+            {"stop_reason": "bot_crashed", "exit_status": -9},
+            SessionEnd("bot_crashed", is_crash_unreported=True),
+        ),
+        ({"is_self_killed": True, "report": FINISHED}, SessionEnd("lease_lost")),
+        ({"report": FINISHED, "exit_status": 1}, SessionEnd("bot_finished")),
+        ({"report": CRASHED, "exit_status": 1}, SessionEnd("bot_crashed", "ValueError: x")),
+        (
+            {"report": EARLY, "exit_status": 1},
+            SessionEnd("bot_crashed", "no memory", is_crash_unreported=True),
+        ),
+        (
+            {"exit_status": None},
+            SessionEnd("runner_lost", FORK_SERVER_ENDED, is_lost=True, is_crash_unreported=True),
+        ),
+        ({"exit_status": 0}, SessionEnd("bot_finished")),
+        (
+            {"exit_status": -11},
+            SessionEnd("bot_crashed", "killed by SIGSEGV", is_crash_unreported=True),
+        ),
+    ],
+)
+def test_first_evidence_that_applies_decides(evidence: dict[str, Any], end: SessionEnd) -> None:
+    """A stop counts before a self-kill, that before a report, and a report before the exit status."""
+    absent: dict[str, Any] = {"stop_reason": None, "is_self_killed": False, "report": None}
+    assert session_end(**({"exit_status": 0} | absent | evidence)) == end
+
+
+async def test_end_is_written_once_the_store_accepts_it(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runner retries by itself, with one token, and does not need an operator to ask."""
     tokens: list[str] = []
     finish = store.finish
 
-    async def refusing(*words: Any, **more: Any) -> bool:
-        tokens.append(more["by"])
+    async def refusing(*arguments: Any, **options: Any) -> bool:
+        tokens.append(options["token"])
         if len(tokens) < 3:
             raise StoreUnavailableError("NOREPLICAS")
-        return await finish(*words, **more)
+        return await finish(*arguments, **options)
 
-    monkeypatch.setattr(session_end, "RETRY_S", 0.01)
     monkeypatch.setattr(store, "finish", refusing)
     launch = Launch(session_id="call-1", room_url="webrtc:r", epoch=1)
     await store.accept(launch, queue_max=9)
-    await session_end.write_end(store, launch, "bot_finished", None, 0.0)
+    await EndWriter(store, launch, "bot_finished", None, 0.0, retry_s=0.01).run()
     assert (len(tokens), len(set(tokens))) == (3, 1)
     record = await store.session("call-1")
     assert (record.state, record.reason) == ("ended", "bot_finished")

@@ -15,7 +15,7 @@ from pipecat.transports.smallwebrtc import request_handler
 
 from cordboard.emit import capture
 from cordboard.runner import ice_candidates
-from cordboard.runner.signalling import OFFERS_MAX, Signalling
+from cordboard.runner.signalling import OFFERS_MAX, BotSignalling
 from cordboard.store import RedisStore
 from plane_support import SECRET, Processes, ready
 from runner.runner_support import Runner, client, processes, write_bot
@@ -90,7 +90,7 @@ async def runner(plane: Processes) -> AsyncIterator[Runner]:
 
 
 class TestAbsence:
-    async def test_vanished(self, runner: Runner) -> None:
+    async def test_vanished_user_ends_the_session(self, runner: Runner) -> None:
         """A caller that vanishes ends the session, although its bot takes no notice."""
         launch = await runner.run("", room_url="webrtc:vanished")
         async with peer(f"{runner.part.url}/sessions/{launch.session_id}/offer"):
@@ -100,7 +100,7 @@ class TestAbsence:
         assert (record.state, record.reason) == ("ended", "user_absent")
         assert "entered" in str(runner.lines(launch))
 
-    async def test_comes_back(self, runner: Runner) -> None:
+    async def test_user_who_reconnects_in_time_goes_on(self, runner: Runner) -> None:
         """A caller that connects anew in time goes on."""
         launch = await runner.run("", room_url="webrtc:back")
         url = f"{runner.part.url}/sessions/{launch.session_id}/offer"
@@ -146,27 +146,31 @@ async def connections(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any
 
 
 class TestOffers:
-    async def test_one_connection(self, connections: list[Any]) -> None:
+    async def test_first_of_several_offers_makes_the_connection(
+        self, connections: list[Any]
+    ) -> None:
         """Of several first offers at once one makes a connection; the others are refused."""
-        signalling = Signalling(asyncio.get_running_loop().create_future())
+        signalling = BotSignalling(asyncio.get_running_loop().create_future())
         offers = [await an_offer() for _ in range(5)]
         answers = await asyncio.gather(*(signalling.handle("POST", offer) for offer in offers))
         assert sorted(status for status, _ in answers) == [200, 409, 409, 409, 409]
         assert len(connections) == 1
 
-    async def test_after_its_end(self, connections: list[Any]) -> None:
+    async def test_offer_after_the_connection_closed_is_refused(
+        self, connections: list[Any]
+    ) -> None:
         """A closed connection is not followed by another one, which no bot would use."""
-        signalling = Signalling(asyncio.get_running_loop().create_future())
+        signalling = BotSignalling(asyncio.get_running_loop().create_future())
         _, answer = await signalling.handle("POST", await an_offer())
         await connections[0].disconnect()
-        await until(lambda: signalling._closed)
+        await until(lambda: signalling.is_closed)
         again = await an_offer() | {"pc_id": answer["pc_id"]}
         assert (await signalling.handle("POST", again))[0] == 409
         assert len(connections) == 1
 
-    async def test_bounded(self, connections: list[Any]) -> None:
+    async def test_number_is_limited(self, connections: list[Any]) -> None:
         """A session takes so many offers and no more; unreadable ones count."""
-        signalling = Signalling(asyncio.get_running_loop().create_future())
+        signalling = BotSignalling(asyncio.get_running_loop().create_future())
         for _ in range(OFFERS_MAX):
             status, _ = await signalling.handle("POST", {"sdp": "v=0", "type": "answer"})
             assert status == 422
@@ -196,15 +200,17 @@ class TestCandidates:
             ("", False, False),
         ],
     )
-    def test_fit(self, host: str, fit: bool, fit_locally: bool) -> None:
+    def test_permitted_addresses(self, host: str, fit: bool, fit_locally: bool) -> None:
         """A bot sends to no address of its own machine or link, unless the runner is on loopback."""
-        assert ice_candidates.is_fit(host, local=False) is fit
-        assert ice_candidates.is_fit(host, local=True) is fit_locally
+        assert ice_candidates.is_permitted_address(host, local=False) is fit
+        assert ice_candidates.is_permitted_address(host, local=True) is fit_locally
 
     @pytest.mark.parametrize("local", [False, True])
-    async def test_filtered(self, connections: list[Any], local: bool) -> None:
+    async def test_unfit_candidates_do_not_reach_the_connection(
+        self, connections: list[Any], local: bool
+    ) -> None:
         """Neither an offer nor what follows it brings an unfit candidate to the connection."""
-        signalling = Signalling(asyncio.get_running_loop().create_future(), local=local)
+        signalling = BotSignalling(asyncio.get_running_loop().create_future(), local=local)
         offer = await an_offer()
         hosts = ["169.254.7.7", "192.0.2.7"]
         offer["sdp"] += "".join(f"a={line(host)}\r\n" for host in hosts)
@@ -216,9 +222,9 @@ class TestCandidates:
         assert (await signalling.handle("PATCH", body))[0] == 200
         assert connections[0].candidates == ["127.0.0.1"] * local + ["192.0.2.8", None]
 
-    async def test_bounded(self, connections: list[Any]) -> None:
+    async def test_number_is_limited(self, connections: list[Any]) -> None:
         """Of one connection so many candidates are taken and no more, with one warning."""
-        signalling = Signalling(asyncio.get_running_loop().create_future())
+        signalling = BotSignalling(asyncio.get_running_loop().create_future())
         offer = await an_offer()
         offer["sdp"] += "".join(f"a={line(f'192.0.2.{n}')}\r\n" for n in range(1, 21))
         _, answer = await signalling.handle("POST", offer)

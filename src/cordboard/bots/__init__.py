@@ -1,1 +1,1 @@
-"""The bots that come with the package."""
+"""The bots that are part of the package."""

@@ -1,6 +1,6 @@
-"""The built-in bot: greets, then says back what it heard. Needs no network and no key.
+"""The built-in bot: it greets the user, then repeats what it hears. It needs no network and no API key.
 
-An ordinary Pipecat bot file: it runs under Pipecat's own runner as well.
+This is an ordinary Pipecat bot file, which also runs with Pipecat's own runner.
 """
 
 import asyncio
@@ -35,85 +35,99 @@ from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 from pipecat.workers.runner import WorkerRunner
 
 SAMPLE_RATE_HZ = 16_000
-BYTES_A_SECOND = SAMPLE_RATE_HZ * 2
-CHUNK_BYTES = BYTES_A_SECOND // 50  # 20 ms
-BEFORE_SPEECH_S = 0.5  # kept from before the voice is noticed, so that no first syllable is lost
+BYTES_PER_SECOND = SAMPLE_RATE_HZ * 2
+CHUNK_BYTES = BYTES_PER_SECOND // 50  # 20 ms, a frame of Pipecat's output
+
+# Audio from before the voice detector notices speech; without it the first syllable would be missing.
+PRE_SPEECH_S = 0.5
+
+# The longest turn that is repeated, so that an open microphone cannot fill the memory: 960 KB.
 TURN_MAX_S = 30
-STOP_SECS = 0.6  # silence that ends a turn
+
+# The silence that ends a turn. Shorter ones cut sentences at a pause for breath.
+TURN_END_SILENCE_S = 0.6
+
+# Audio is pushed this far ahead of playback: enough against stutter, little to discard on an interruption.
+AHEAD_MAX_S = 0.2
+AHEAD_MIN_S = 0.1
 
 
-class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat is not typed for us
-    """Greets when somebody comes, and plays each of her turns back when it ends."""
+class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
+    """Greets the user, and plays each of the user's turns back when it ends.
+
+    Args:
+        greeting: Audio, 16-bit mono at ``SAMPLE_RATE_HZ``.
+    """
 
     def __init__(self, greeting: bytes) -> None:
         super().__init__()
         self._greeting = greeting
-        self._greeted = False
-        self._heard = bytearray()
-        self._listening = False
-        self._saying: asyncio.Task[None] | None = None
+        self._has_greeted = False
+        self._turn = bytearray()
+        self._is_user_speaking = False
+        self._speech: asyncio.Task[None] | None = None
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Take one frame."""
+        """Handle `frame`, and pass it on in `direction`; the user's audio goes no further."""
         await super().process_frame(frame, direction)
         if isinstance(frame, InputAudioRawFrame):
-            self._hear(frame.audio)
-        elif isinstance(frame, ClientConnectedFrame) and not self._greeted:
-            self._greeted = True
-            await self._say(self._greeting)
+            self._record(frame.audio)
+        elif isinstance(frame, ClientConnectedFrame) and not self._has_greeted:
+            self._has_greeted = True
+            await self._start_speaking(self._greeting)
         elif isinstance(frame, VADUserStartedSpeakingFrame):
-            await self._user_began()
+            await self._on_turn_started()
         elif isinstance(frame, VADUserStoppedSpeakingFrame):
-            await self._user_ended()
+            await self._on_turn_ended()
         elif isinstance(frame, (EndFrame, CancelFrame)):
-            await self._hush()
+            await self._stop_speaking()
         if not isinstance(frame, InputAudioRawFrame):
             await self.push_frame(frame, direction)
 
-    def _hear(self, audio: bytes) -> None:
-        self._heard += audio
-        most_s = TURN_MAX_S if self._listening else BEFORE_SPEECH_S
-        del self._heard[: max(len(self._heard) - int(most_s * BYTES_A_SECOND), 0)]
+    def _record(self, audio: bytes) -> None:
+        self._turn += audio
+        limit_s = TURN_MAX_S if self._is_user_speaking else PRE_SPEECH_S
+        del self._turn[: max(len(self._turn) - int(limit_s * BYTES_PER_SECOND), 0)]
 
-    async def _user_began(self) -> None:
-        self._listening = True
-        await self._hush()
+    async def _on_turn_started(self) -> None:
+        self._is_user_speaking = True
+        await self._stop_speaking()
         await self.broadcast_frame(UserStartedSpeakingFrame)
         await self.broadcast_frame(InterruptionFrame)
 
-    async def _user_ended(self) -> None:
-        turn, self._listening = bytes(self._heard), False
-        self._heard.clear()
+    async def _on_turn_ended(self) -> None:
+        turn, self._is_user_speaking = bytes(self._turn), False
+        self._turn.clear()
         await self.broadcast_frame(UserStoppedSpeakingFrame)
-        await self._say(turn)
+        await self._start_speaking(turn)
 
-    async def _say(self, audio: bytes) -> None:
-        await self._hush()
-        self._saying = self.create_task(self._speak(audio))
+    async def _start_speaking(self, audio: bytes) -> None:
+        await self._stop_speaking()
+        self._speech = self.create_task(self._speak(audio))
 
-    async def _hush(self) -> None:
-        if self._saying is not None:
-            await self.cancel_task(self._saying)
-            self._saying = None
+    async def _stop_speaking(self) -> None:
+        if self._speech is not None:
+            await self.cancel_task(self._speech)
+            self._speech = None
 
     async def _speak(self, audio: bytes) -> None:
-        """Push audio a little faster than it is played, so that an interruption finds little."""
-        began = time.monotonic()
+        """Push audio little faster than it is played, so that an interruption has little to discard."""
+        began_at = time.monotonic()
         await self.push_frame(TTSStartedFrame())
         for start in range(0, len(audio), CHUNK_BYTES):
             chunk = audio[start : start + CHUNK_BYTES]
             await self.push_frame(
                 TTSAudioRawFrame(audio=chunk, sample_rate=SAMPLE_RATE_HZ, num_channels=1)
             )
-            ahead_s = start / BYTES_A_SECOND - (time.monotonic() - began)
-            if ahead_s > 0.2:  # noqa: PLR2004 - a fifth of a second in hand
-                await asyncio.sleep(ahead_s - 0.1)
-        # Else Pipecat takes us for speaking for 3 s more, and whoever answers for an interrupter.
+            ahead_s = start / BYTES_PER_SECOND - (time.monotonic() - began_at)
+            if ahead_s > AHEAD_MAX_S:
+                await asyncio.sleep(ahead_s - AHEAD_MIN_S)
+        # Without this frame Pipecat takes the bot for speaking for 3 s more, and an answer for an interruption.
         await self.push_frame(TTSStoppedFrame())
 
 
 def greeting() -> bytes:
-    """Return the recorded greeting: 16-bit mono at SAMPLE_RATE_HZ."""
+    """Return the recorded greeting: 16-bit mono at ``SAMPLE_RATE_HZ``."""
     with (
         files("cordboard.bots").joinpath("greeting.wav").open("rb") as file,
         wave.open(file) as sound,
@@ -122,9 +136,11 @@ def greeting() -> bytes:
 
 
 async def bot(runner_args: RunnerArguments) -> None:
-    """Run the bot in a peer-to-peer room until its user has gone."""
+    """Run the bot in the peer-to-peer room of `runner_args` until its user disconnects."""
     if not isinstance(runner_args, SmallWebRTCRunnerArguments):
-        raise TypeError("The parrot speaks in webrtc: rooms only; name your own bot with --bot.")
+        raise TypeError(
+            "The built-in bot supports webrtc: rooms only. Name your own bot with --bot."
+        )
     transport = SmallWebRTCTransport(
         runner_args.webrtc_connection,
         TransportParams(
@@ -135,7 +151,7 @@ async def bot(runner_args: RunnerArguments) -> None:
             audio_out_10ms_chunks=2,
         ),
     )
-    vad = SileroVADAnalyzer(params=VADParams(stop_secs=STOP_SECS))
+    vad = SileroVADAnalyzer(params=VADParams(stop_secs=TURN_END_SILENCE_S))
     worker = PipelineWorker(
         Pipeline(
             [
@@ -153,7 +169,7 @@ async def bot(runner_args: RunnerArguments) -> None:
 
     @transport.event_handler("on_client_disconnected")  # type: ignore[untyped-decorator]
     async def on_client_disconnected(_transport: SmallWebRTCTransport, _client: object) -> None:
-        await worker.cancel(reason="the user has gone")
+        await worker.cancel(reason="the user has disconnected")
 
     runner = WorkerRunner(handle_sigint=runner_args.handle_sigint)
     await runner.add_workers(worker)

@@ -230,12 +230,12 @@ def _bot(args: argparse.Namespace) -> str:
     if not args.bot and not configured:
         return "none named: the built-in parrot"
     extras.require("bots", "Importing a bot file")
-    from cordboard.runner.bot_check import try_bot
-    from cordboard.runner.bot_file import named_bots
+    from cordboard.runner.bot_check import check_bot
+    from cordboard.runner.bot_file import parse_bot_options
 
-    bots = named_bots([args.bot] if args.bot else [], configured)
+    bots = parse_bot_options([args.bot] if args.bot else [], configured)
     for name, file in bots.items():
-        try_bot(name, file)
+        check_bot(name, file)
     return ", ".join(f"{name}: {file}" for name, file in bots.items())
 
 

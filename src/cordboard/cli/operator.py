@@ -83,14 +83,14 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
     if args.launcher == "process":
         from cordboard.environment import child_environment
         from cordboard.launchers.process import ProcessLauncher
-        from cordboard.runner.bot_file import named_bots
+        from cordboard.runner.bot_file import parse_bot_options
 
         config = ["--config", args.config] if args.config else []
         return ProcessLauncher(
             child_environment,
             max_runners=args.most,
             arguments=[*words, *config, *_tls_options.words(args)],
-            bots=named_bots(args.bot, settings.bots),
+            bots=parse_bot_options(args.bot, settings.bots),
         )
     return _kubernetes(args, settings, words) if args.launcher == "kubernetes" else None
 
@@ -102,13 +102,13 @@ def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]
     extras.require("serve,kubernetes", "--launcher kubernetes")
     from cordboard.kube import open_kube
     from cordboard.launchers.kubernetes_job import KubernetesLauncher
-    from cordboard.runner.bot_file import named_bots
+    from cordboard.runner.bot_file import parse_bot_options
 
     template = _template(settings, words)
     kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)
     namespace = settings.kubernetes_namespace or kube.namespace
     # Without --bot the bots are those of the image.
-    bots = named_bots(args.bot, {}) if args.bot else None
+    bots = parse_bot_options(args.bot, {}) if args.bot else None
     return KubernetesLauncher(kube, template, namespace=namespace, max_runners=args.most, bots=bots)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from cordboard.cli import _tls_options
 
 if TYPE_CHECKING:
-    from cordboard.runner.app import Runner
     from cordboard.runner.forkserver import ForkServer
+    from cordboard.runner.services import RunnerServices
     from cordboard.settings import Settings
 
 SUMMARY = "run a runner: hosts sessions, each in a process of its own"
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, or until the one session has ended."""
     from cordboard.contract.errors import UsageError
     from cordboard.emit import configure
-    from cordboard.runner.bot_file import check_file, named_bots
+    from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.runner.forkserver import ForkServer
     from cordboard.settings import load
 
@@ -72,12 +72,12 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config)
     if args.capacity is not None and args.capacity < 1:
         raise UsageError(f"--capacity {args.capacity}: a number above 0 is wanted.")
-    bots = named_bots(args.bot, settings.bots)
+    bots = parse_bot_options(args.bot, settings.bots)
     for file in bots.values():
-        check_file(file)
+        check_bot_file(file)
     fork_server = ForkServer(bots, landlock=settings.bot_landlock == "auto")
     with _undisturbed():
-        fork_server.begin()
+        fork_server.start()
     return _serve(args, settings, fork_server)
 
 
@@ -101,67 +101,67 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     # These take as long to import as the fork server needs for the bots: both at once.
     from cordboard.context.carrier import extract_environment
     from cordboard.runner.app import create_app
-    from cordboard.runner.single_session import check_context
+    from cordboard.runner.single_session import SingleSession, serve_single_session, session_grant
     from cordboard.web import auth, serve, settings_check
     from cordboard.web.advertised_url import advertised_url
 
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     context = extract_environment().context
-    if args.once:
-        check_context(context)
+    grant = session_grant(context) if args.once else None
     certificate = _tls_options.certificate(args, settings)
     settings_check.compare_before_serving(settings, "runner")
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None
     url = _checked(args.url) or advertised_url(args.host, port, tls=tls)
-    runner = _runner(args, settings, fork_server, url)
-    fork_server.wait()
-    app = create_app(settings, runner, local=auth.is_local(args.host))
-    if args.once:
-        from cordboard.runner.single_session import serve_once
+    services = _services(args, settings, fork_server, url)
+    fork_server.wait_until_loaded()
+    app = create_app(settings, services, local=auth.is_local(args.host))
+    if grant is not None:
+        session = SingleSession(services, grant)
+        return serve_single_session(app, session, listener, certificate)
+    return serve.run(
+        app, listener=listener, grace_s=2, drain=services.drain.run, certificate=certificate
+    )
 
-        return serve_once(app, runner, context, listener, certificate)
-    return serve.run(app, listener=listener, grace_s=2, drain=runner.drain, certificate=certificate)
 
-
-def _runner(
+def _services(
     args: argparse.Namespace, settings: "Settings", fork_server: "ForkServer", url: str
-) -> "Runner":
+) -> "RunnerServices":
     import os
     import secrets
     import socket
 
     from cordboard.environment import job_identity, runner_identity
-    from cordboard.runner.app import Runner
-    from cordboard.runner.bot_session import Host
-    from cordboard.runner.heartbeat import Heartbeat
+    from cordboard.runner.pipes import BotOptions
     from cordboard.runner.registry import Registry
+    from cordboard.runner.runner_host import RunnerHost
+    from cordboard.runner.services import make_services
     from cordboard.store import JoinLimits
     from cordboard.web import auth
     from cordboard.web.settings_check import open_shared_store
 
     name = runner_identity() or socket.gethostname()
-    store = open_shared_store(settings)
-    host = Host(
-        store=store,
+    host = RunnerHost(
+        store=open_shared_store(settings),
         fork_server=fork_server,
         runner_id=f"{name}-{os.getpid()}-{secrets.token_hex(2)}",
         url=url,
         type="cold" if args.once else "warm",
         job_name=job_identity() if args.once else None,
-        daily_domains=settings.daily_domains,
-        offer_timeout_s=settings.offer_timeout_s,
-        bot_memory_mb=settings.bot_memory_mb,
-        user_absent_s=settings.user_absent_s,
-        local=auth.is_local(args.host),
-        bot_file_mb=settings.bot_file_mb,
-        bot_processes=settings.bot_processes,
+        bot_options=BotOptions(
+            daily_domains=settings.daily_domains,
+            offer_timeout_s=settings.offer_timeout_s,
+            user_absent_s=settings.user_absent_s,
+            memory_mb=settings.bot_memory_mb,
+            file_mb=settings.bot_file_mb,
+            processes=settings.bot_processes,
+            local=auth.is_local(args.host),
+        ),
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
-    registry = Registry(host, capacity)
     bots = () if args.once else tuple(fork_server.bots)
     limits = JoinLimits(per_tenant=settings.sessions_per_tenant)
-    return Runner(store, registry, Heartbeat(store, registry, bots), args.grace, limits)
+    return make_services(Registry(host, capacity), bots, args.grace, limits)
 
 
 def _checked(url: str | None) -> str | None:

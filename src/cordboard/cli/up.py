@@ -44,14 +44,14 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from cordboard.emit import configure, shutdown
-    from cordboard.runner.bot_file import check_file, named_bots
+    from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.settings import load
     from cordboard.up.supervisor import Options, Supervisor
 
     configure(service="up", session_from_environment=False)
     settings = load(args.config)
-    for file in named_bots(args.bot, settings.bots).values():
-        check_file(file)
+    for file in parse_bot_options(args.bot, settings.bots).values():
+        check_bot_file(file)
     options = Options(
         gateway_port=args.gateway_port,
         runner_port=args.runner_port,

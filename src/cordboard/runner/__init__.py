@@ -1,5 +1,5 @@
-"""The runner: hosts sessions, each in a process of its own.
+"""The runner: hosts sessions, each in a bot process.
 
-A supervisor (HTTP, registry, heartbeat, capture) and a fork server that has imported Pipecat and
-the bot files once. The bots' processes are forked from the latter and watched by the former.
+The supervisor serves HTTP, renews leases and forwards the bots' output. A fork server imports Pipecat and
+the bot files once; each bot process is forked from it, and the supervisor watches each of them.
 """

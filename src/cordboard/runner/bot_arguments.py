@@ -1,4 +1,4 @@
-"""The arguments of ``bot()``: Pipecat's own classes, chosen by the room (contract, section 6)."""
+"""The argument of ``bot()``: one of Pipecat's classes, chosen by the room."""
 
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,18 +12,18 @@ from pipecat.runner.types import (
 from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.launch import Launch
 
-DAILY: Final = "daily.co"
+DAILY_DOMAIN: Final = "daily.co"
 
 
 def runner_arguments(
     launch: Launch, connection: Any, daily_domains: tuple[str, ...]
 ) -> RunnerArguments:
-    """Return what ``bot()`` gets.
+    """Return the argument for ``bot()``.
 
     Args:
         launch: The session.
-        connection: The peer connection, in a ``webrtc:`` room.
-        daily_domains: Hosts beside ``*.daily.co`` whose rooms are Daily's.
+        connection: The peer connection of a ``webrtc:`` room; None for other rooms.
+        daily_domains: Hosts besides ``*.daily.co`` whose rooms are Daily's.
     """
     body = {
         **launch.body,
@@ -32,14 +32,14 @@ def runner_arguments(
         "epoch": launch.epoch,
         "attempt": launch.attempt,
     }
-    shared: dict[str, Any] = {"body": body, "session_id": launch.session_id}
+    common: dict[str, Any] = {"body": body, "session_id": launch.session_id}
     if is_webrtc_room(launch.room_url):
-        return SmallWebRTCRunnerArguments(webrtc_connection=connection, **shared)
+        return SmallWebRTCRunnerArguments(webrtc_connection=connection, **common)
     if _is_daily(launch.room_url, daily_domains):
-        return DailyRunnerArguments(room_url=launch.room_url, token=launch.token, **shared)
-    return RunnerArguments(**shared)
+        return DailyRunnerArguments(room_url=launch.room_url, token=launch.token, **common)
+    return RunnerArguments(**common)
 
 
-def _is_daily(room: str, domains: tuple[str, ...]) -> bool:
-    host = urlsplit(room).hostname or ""
-    return any(host == domain or host.endswith(f".{domain}") for domain in (DAILY, *domains))
+def _is_daily(room_url: str, domains: tuple[str, ...]) -> bool:
+    host = urlsplit(room_url).hostname or ""
+    return any(host == domain or host.endswith(f".{domain}") for domain in (DAILY_DOMAIN, *domains))

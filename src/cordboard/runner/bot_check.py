@@ -1,6 +1,7 @@
-"""Loads a bot file as the runner would, to check it: for `cordboard doctor`.
+"""Check a bot file by loading it as the runner does, for ``cordboard doctor``.
 
-``python -m cordboard.runner.bot_check FD NAME FILE`` loads it and writes what was wrong to the descriptor.
+``python -m cordboard.runner.bot_check FD NAME FILE`` loads the file and writes the error, as JSON, to the
+descriptor FD.
 """
 
 import json
@@ -10,70 +11,80 @@ import sys
 from typing import Final
 
 from cordboard.contract.errors import BotFileError, CordboardError
-from cordboard.runner.bot_file import LOAD_TIMEOUT_S, check_file
-from cordboard.runner.forkserver import TOO_SLOW, ForkServer
+from cordboard.runner.bot_file import LOAD_TIMEOUT_S, check_bot_file
+from cordboard.runner.forkserver import SLOW_IMPORT_HINT, ForkServer
 
-MARGIN_S: Final = 10.0  # the fork server's own start, before it loads the file
+# The start of Python and the import of Pipecat, which precede the import of the bot file.
+FORK_SERVER_START_S: Final = 10.0
 
 
-def try_bot(name: str, file: str, within_s: float = LOAD_TIMEOUT_S + MARGIN_S) -> None:
-    """Load a bot file in a process of its own, which ends then; what it prints is not shown.
+def check_bot(
+    name: str, file: str, timeout_s: float = LOAD_TIMEOUT_S + FORK_SERVER_START_S
+) -> None:
+    """Load a bot file in another process, which then ends; its output is not shown.
+
+    Args:
+        name: The bot's name.
+        file: The bot file.
+        timeout_s: How long loading may take, in seconds.
 
     Raises:
-        BotFileError: It cannot be loaded (with the runner's message), or not within the time.
+        BotFileError: The file cannot be loaded (with the runner's message), or not in time.
     """
-    check_file(file)
-    ours, theirs = os.pipe()
-    with open(ours, "rb") as answer:  # noqa: PTH123 - a descriptor
+    check_bot_file(file)
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb") as result_file:
         try:
-            said = _run(theirs, name, file, within_s)
+            output = _load_in_subprocess(write_end, name, file, timeout_s)
         finally:
-            os.close(theirs)
-        written = answer.read()
-    if not written:
+            os.close(write_end)
+        result = result_file.read()
+    if not result:
+        lines = output.strip().splitlines()
         raise BotFileError(
             f"Bot file {file} ended the process that imported it.",
-            hint=f"Its last output was: {said.strip().splitlines()[-1]}" if said.strip() else "",
+            hint=f"Its last output was: {lines[-1]}" if lines else "",
         )
-    wrong = json.loads(written)
-    if wrong:
-        raise BotFileError(wrong["message"], hint=wrong["hint"])
+    failure = json.loads(result)
+    if failure:
+        raise BotFileError(failure["message"], hint=failure["hint"])
 
 
-def _run(answer: int, name: str, file: str, within_s: float) -> str:
-    command = [sys.executable, "-m", "cordboard.runner.bot_check", str(answer), name, file]
+def _load_in_subprocess(result_fd: int, name: str, file: str, timeout_s: float) -> str:
+    """Load a bot file in another process; return the output of that process."""
+    command = [sys.executable, "-m", "cordboard.runner.bot_check", str(result_fd), name, file]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=[answer],
-            timeout=within_s,
+            pass_fds=[result_fd],
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise BotFileError(
-            f"Bot file {file} was still being imported after {within_s:.0f} s.",
-            hint=TOO_SLOW,
+            f"Bot file {file} was still being imported after {timeout_s:.0f} s.",
+            hint=SLOW_IMPORT_HINT,
         ) from error
-    return done.stdout.decode(errors="replace")
+    return completed.stdout.decode(errors="replace")
 
 
 def main() -> None:
-    """Load the file; write what was wrong, or null."""
-    answer, name, file = sys.argv[1:]
-    wrong = None
-    os.set_inheritable(int(answer), False)
+    """Load the bot file named by the arguments; write its error, or null, to the descriptor."""
+    result_fd, name, file = sys.argv[1:]
+    failure = None
+    os.set_inheritable(int(result_fd), False)  # else what the bot file starts would keep it open
     fork_server = ForkServer({name: file})
     try:
-        fork_server.begin()
-        fork_server.wait()
+        fork_server.start()
+        fork_server.wait_until_loaded()
     except BotFileError as error:
-        wrong = {"message": error.message, "hint": error.hint}
-    except CordboardError:  # the fork server has ended: our silence tells it
-        return
-    os.write(int(answer), json.dumps(wrong).encode())
+        failure = {"message": error.message, "hint": error.hint}
+    except CordboardError:
+        return  # the fork server ended; the caller sees that from the missing result
+    os.write(int(result_fd), json.dumps(failure).encode())
 
 
 if __name__ == "__main__":

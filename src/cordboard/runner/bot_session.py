@@ -1,371 +1,325 @@
-"""One session on this runner: from the fork of its process to the record of its end."""
+"""One session on this runner, from the fork of its bot process to the written end."""
 
 import asyncio
 import contextlib
-import itertools
 import os
 import signal
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from cordboard import faults
 from cordboard.context import Context, bound_context
 from cordboard.context.launch import context_of
-from cordboard.contract.errors import (
-    ConflictError,
-    UpstreamError,
-    UpstreamTimeoutError,
-)
+from cordboard.contract.errors import ConflictError
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
-from cordboard.processes import descendants_of, describe_exit_status
+from cordboard.processes import descendants_of
 from cordboard.runner import metrics, pipes
-from cordboard.runner.forkserver import Child, ForkServer
+from cordboard.runner.control_channel import ControlChannel, EndReport
+from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.lease_guard import LeasePage, steady
 from cordboard.runner.output_capture import OutputCapture
 from cordboard.runner.pipes import BotStart
-from cordboard.runner.session_end import write_end
-from cordboard.store import Holder, SessionStore
+from cordboard.runner.runner_host import RunnerHost
+from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
+from cordboard.store import Holder
 
+# How long a bot may take to handle its cancellation; a bot says goodbye and leaves its room in that
+# time.
 CANCEL_GRACE_S: Final = 5.0
-TERM_GRACE_S: Final = 2.0
-ANSWER_TIMEOUT_S: Final = 12.0
-DETAIL_CHARS: Final = 500
-COUNT_PERIOD_S: Final = 2.0  # a look at a bot of 20 threads takes 0.5 ms
 
-FORK_SERVER_ENDED: Final = "the fork server of its runner ended"
+# How long a bot process may take after SIGTERM. By default SIGTERM ends it at once.
+TERM_GRACE_S: Final = 2.0
+
+# How long the rest of the control channel may take after the process has ended.
+LAST_MESSAGES_S: Final = 1.0
+
+# How often the processes of a bot are counted; counting those of a bot with 20 threads takes 0.5 ms.
+PROCESS_COUNT_PERIOD_S: Final = 2.0
 
 log = get_logger("session")
 
 Status = Literal["starting", "running", "stopping", "ended"]
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What a session needs of its runner."""
-
-    store: SessionStore
-    fork_server: ForkServer
-    runner_id: str
-    url: str
-    type: Literal["warm", "cold"]
-    job_name: str | None
-    daily_domains: tuple[str, ...]
-    offer_timeout_s: float = 60.0
-    bot_memory_mb: int = 4096
-    user_absent_s: float = 60.0
-    local: bool = True  # whether it is on loopback
-    bot_file_mb: int = 4096
-    bot_processes: int = 64
-
-
 @dataclass(slots=True)
 class BotSession:
-    """A session's bot, supervised.
+    """A session and its bot process.
 
     Attributes:
-        lease_page: Says to the bot's process, too, when the lease was last renewed.
+        launch: The session.
+        host: The runner.
+        context: The context of the session's log lines.
+        status: Where the session is in its life on this runner.
         reason: Why it ended, once it has.
-        lost: Whether it died with the fork server: no end is written, as it goes on elsewhere.
+        detail: The reason as text.
+        is_lost: Whether the process died with the fork server; then no end is written.
+        started_at: The ``time.monotonic`` time at which the session began here.
+        gone: Set once the process and everything that it started have ended.
+        finished: Set once the end has been written as well.
     """
 
     launch: Launch
-    host: Host
+    host: RunnerHost
     status: Status = "starting"
     reason: str | None = None
     detail: str | None = None
-    lost: bool = False
-    pid: int = 0
+    is_lost: bool = False
     started_at: float = field(default_factory=time.monotonic)
-    lease_page: LeasePage | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
-    _lag_ms: float = 0.0
-    _lag_told_at: float = field(default_factory=time.monotonic)
-    _loaded: asyncio.Event = field(default_factory=asyncio.Event)
-    _child: Child | None = None
+    context: Context = field(init=False)
+    _lease_page: LeasePage = field(default_factory=LeasePage.create)
+    _process: ForkedProcess | None = None
+    _channel: ControlChannel | None = None
     _stop_reason: str | None = None
-    _told_end: dict[str, Any] | None = None
-    _asked: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
-    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        """Set the context."""
+        self.context = context_of(self.launch)
+
     @property
-    def context(self) -> Context:
-        """Who speaks in this session's lines."""
-        return context_of(self.launch)
+    def pid(self) -> int:
+        """The bot process; 0 before the fork."""
+        return self._process.pid if self._process is not None else 0
 
     @property
     def holder(self) -> Holder:
-        """Who runs this session's bot, as the store is told."""
+        """This runner and process, as the holder of the room."""
         host = self.host
         return Holder(host.runner_id, host.url, host.type, self.pid, host.job_name)
 
     @property
     def loop_lag_ms(self) -> float:
-        """How late the bot's event loop is: as it last told, or as it should have told by now."""
-        if self._told_end is not None:  # its event loop has ended, too
-            return self._lag_ms
-        silent_s = time.monotonic() - self._lag_told_at - pipes.LAG_PERIOD_S
-        return max(self._lag_ms, round(silent_s * 1000, 1))
+        """How late the bot's event loop is, in milliseconds; 0 before the fork."""
+        return self._channel.loop_lag_ms if self._channel is not None else 0.0
 
     @property
-    def live(self) -> bool:
-        """Whether its process may still be there."""
+    def is_live(self) -> bool:
+        """Whether the bot process may still exist."""
         return not self.gone.is_set()
 
     @property
     def renewed_at(self) -> float:
-        """``steady`` time from before the last confirmed renewal was asked for."""
-        return self.lease_page.renewed_at if self.lease_page is not None else steady()
+        """The ``steady`` time at which the last confirmed renewal was requested; now if the bot has gone."""
+        return self._lease_page.renewed_at if self.is_live else steady()
 
-    def renewed(self, asked_at: float) -> None:
-        """Note that a renewal that was asked for at ``asked_at`` has been confirmed."""
-        if self.lease_page is not None:
-            self.lease_page.renewed_at = asked_at
+    def record_renewal(self, requested_at: float) -> None:
+        """Record a confirmed renewal, requested at the ``steady`` time `requested_at`."""
+        if self.is_live:  # else the page has been released
+            self._lease_page.renewed_at = requested_at
 
     async def start(self) -> None:
-        """Fork the process, have the store confirm, and only then let the bot in.
+        """Fork the process, let the store confirm the session, and only then let the bot run.
 
         Raises:
-            StaleEpochError: The room has been granted anew.
-            ConflictError: The session has ended, or is another runner's.
-            StoreUnavailableError: Redis is away.
+            StaleEpochError: The room has been granted again.
+            ConflictError: The session has ended, or belongs to another runner.
+            StoreUnavailableError: Redis is not reachable.
         """
         try:
             faults.point("runner.fork.before")
-            child = await self._fork()
+            channel = await self._fork()
             faults.point("runner.fork.after")
-            asked_at = steady()
+            # Taken before the request is sent: the lease lasts from when the store decided, or longer.
+            requested_at = steady()
             await self.host.store.confirm_running(
                 self.launch.session_id, self.launch.epoch, self.holder, room=self.launch.room_url
             )
         except BaseException:
             await self._abandon()
             raise
-        self.renewed(asked_at)
+        self.record_renewal(requested_at)
         self.status = "running"
         metrics.stages.labels("starting").observe(time.monotonic() - self.started_at)
-        log.info("Bot started", event="bot.started", pid=child.pid, attempt=self.launch.attempt)
-        await pipes.send(child.writer, {"go": True})
+        log.info("Bot started", event="bot.started", pid=self.pid, attempt=self.launch.attempt)
+        await channel.send_go()
         faults.point("runner.go")
-        self._spawn(self._load_within(self.host.fork_server.load_within_s))
-        self._spawn(self._end_by(self.launch.max_duration_s, "max_duration"))
-        self._spawn(self._watch_processes())
+        self._spawn(self._kill_unless_loaded(channel, self.host.fork_server.load_timeout_s))
+        self._spawn(self._stop_after(self.launch.max_duration_s, "max_duration"))
+        self._spawn(self._stop_when_user_absent(channel))
+        self._spawn(self._watch_process_count())
 
-    async def stop(self, reason: str) -> None:
-        """Stop the bot: cancel, SIGTERM, SIGKILL, each bounded; return when it is gone."""
-        if self._child is None or not self.live:
+    async def stop(self, reason: str, detail: str | None = None) -> None:
+        """Stop the bot with cancellation, SIGTERM and SIGKILL, each after a grace period.
+
+        Args:
+            reason: Why the session ends, unless it is being stopped already.
+            detail: The reason as text.
+        """
+        if self._channel is None or not self.is_live:
             return
+        self.detail = detail or self.detail
         if self._stop_reason is None:
             self._stop_reason = reason
             self.status = "stopping"
             log.info("Stopping the bot", reason=reason)
             faults.point("runner.stop")
-            await pipes.send(self._child.writer, {"stop": reason})
-            if not await self._gone_within(CANCEL_GRACE_S):
-                if self._told_end is None:
-                    log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
-                else:
-                    log.warning(
-                        "The bot's exit handlers are still running; sending SIGTERM", pid=self.pid
-                    )
-                self._signal(signal.SIGTERM)
-            if not await self._gone_within(TERM_GRACE_S):
-                log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=self.pid)
-                self._signal(signal.SIGKILL)
+            await self._stop_in_steps(self._channel, reason)
         await self.gone.wait()
 
-    async def kill(self, reason: str) -> None:
-        """End the bot at once: its room is not its own any more."""
-        if self._child is None or not self.live:
+    async def kill(self, reason: str, detail: str | None = None) -> None:
+        """Kill the bot at once, because it must not run any longer.
+
+        Args:
+            reason: Why the session ends, unless it is being stopped already.
+            detail: The reason as text.
+        """
+        if self._process is None or not self.is_live:
             return
+        self.detail = detail or self.detail
         self._stop_reason = self._stop_reason or reason
         self.status = "stopping"
         self._signal(signal.SIGKILL)
         await self.gone.wait()
 
-    async def ask(self, method: str, body: Any) -> tuple[int, Any]:
-        """Hand WebRTC signalling to the bot's process; return status and body of its answer.
+    async def request(self, method: str, body: Any) -> tuple[int, Any]:
+        """Send a request for WebRTC signalling to the bot process.
+
+        Args:
+            method: ``POST`` for an offer, ``PATCH`` for candidates.
+            body: The body of the HTTP request.
+
+        Returns:
+            The status and the body of the answer.
 
         Raises:
-            ConflictError: The bot does not run.
-            UpstreamTimeoutError: It did not answer in time.
-            UpstreamError: It ended meanwhile.
+            ConflictError: The bot is not running.
+            UpstreamTimeoutError: The process did not answer in time.
+            UpstreamError: The process ended before it answered.
         """
-        if self.status != "running" or self._child is None:
+        if self.status != "running" or self._channel is None:
             raise ConflictError(f"Session {self.launch.session_id} is {self.status}.")
-        number = next(self._numbers)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._asked[number] = future
-        try:
-            await pipes.send(self._child.writer, {"ask": number, "method": method, "body": body})
-            answer = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
-        except TimeoutError as error:
-            raise UpstreamTimeoutError("The bot's process did not answer the offer.") from error
-        finally:
-            self._asked.pop(number, None)
-        if answer is None:
-            raise UpstreamError("The bot's process ended before it answered.")
-        return answer["status"], answer["body"]
+        return await self._channel.request(method, body)
 
-    async def _fork(self) -> Child:
-        began = time.monotonic()
-        start = BotStart(
-            self.launch,
-            self.launch.bot,
-            self.host.daily_domains,
-            self.host.offer_timeout_s,
-            self.host.bot_memory_mb,
-            self.host.bot_file_mb,
-            self.host.store.periods.lease_s,
-            self.host.user_absent_s,
-            self.host.local,
-        )
-        self.lease_page = LeasePage()
-        self.lease_page.renewed_at = steady()
-        child = await self.host.fork_server.fork(start, self.lease_page.descriptor)
-        self._child, self.pid = child, child.pid
+    async def _fork(self) -> ControlChannel:
+        began_at = time.monotonic()
+        start = BotStart(self.launch, self.host.bot_options, self.host.store.periods.lease_s)
+        process = await self.host.fork_server.fork(start, self._lease_page.descriptor)
+        channel = ControlChannel(process.reader, process.writer)
+        self._process, self._channel = process, channel
         log.info(
             "Bot forked",
             event="bot.forked",
-            pid=child.pid,
-            ms=round((time.monotonic() - began) * 1000, 1),
+            pid=process.pid,
+            ms=round((time.monotonic() - began_at) * 1000, 1),
         )
-        capture = OutputCapture(child, self.context, start.boot)
-        listening = self._spawn(self._listen(child))
-        self._spawn(self._to_its_end(child, capture, listening))
-        return child
+        capture = OutputCapture(process, self.context, start.boot)
+        listening = self._spawn(channel.listen())
+        self._spawn(self._finish(process, channel, capture, listening))
+        self._spawn(self._kill_after_reported_end(channel))
+        return channel
 
     async def _abandon(self) -> None:
-        """The store said no, or the fork failed: the bot never entered the room."""
+        """End a session that never ran, because the store refused it or the fork failed."""
         self._stop_reason = "refused"
-        if self._child is not None:
+        if self._process is not None:
             self._signal(signal.SIGKILL)
-            await self.gone.wait()
-        self._release_permit()
-        self.status = "ended"
-        self.gone.set()
+            await self.gone.wait()  # `_finish` does the rest
+        else:
+            self._lease_page.release()
+            self.status = "ended"
+            self.gone.set()
         self.finished.set()
 
-    async def _listen(self, child: Child) -> None:
-        is_told = False
-        while (message := await pipes.receive(child.reader)) is not None:
-            if pipes.is_sound(message):
-                self._hear(message)
-            elif not is_told:
-                is_told = True
-                log.warning("The bot's process sent an unknown message, which is ignored")
-            await asyncio.sleep(0)  # a bot that floods must leave the loop to the others
+    async def _stop_in_steps(self, channel: ControlChannel, reason: str) -> None:
+        await channel.send_stop(reason)
+        if not await self._is_gone_within(CANCEL_GRACE_S):
+            if channel.end_report is None:
+                log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
+            else:
+                log.warning(
+                    "The bot's exit handlers are still running; sending SIGTERM", pid=self.pid
+                )
+            self._signal(signal.SIGTERM)
+        if not await self._is_gone_within(TERM_GRACE_S):
+            log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=self.pid)
+            self._signal(signal.SIGKILL)
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        """Take what the bot's process says; however often it says so, it ends once."""
-        if "lag_ms" in message:
-            self._lag_ms, self._lag_told_at = float(message["lag_ms"]), time.monotonic()
-        elif "answer" in message:
-            future = self._asked.get(message["answer"])
-            if future is not None and not future.done():
-                future.set_result(message)
-        elif "loaded" in message:
-            self._loaded.set()
-        elif "absent" in message:
-            if self._stop_reason is None:
-                self._spawn(self._end_by(0, "user_absent"))
-        elif "ended" in message:
-            if self._told_end is None:
-                self._spawn(self._kill_after(pipes.EXIT_GRACE_S + TERM_GRACE_S))
-            self._told_end = message
-
-    async def _to_its_end(
-        self, child: Child, capture: OutputCapture, listening: asyncio.Task[None]
+    async def _finish(
+        self,
+        process: ForkedProcess,
+        channel: ControlChannel,
+        capture: OutputCapture,
+        listening: asyncio.Task[None],
     ) -> None:
-        status = await child.ended()
+        """Wait for the end of the process, end what it started, and write the session's end."""
+        exit_status = await self.host.fork_server.wait(process)
         faults.point("runner.ended")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(listening), 1.0)
-        self._signal(signal.SIGKILL)  # what the bot itself had started
-        await self.host.fork_server.end_orphans()  # even what has left its group
-        await capture.ended()
-        child.writer.close()
-        for future in self._asked.values():
-            if not future.done():
-                future.set_result(None)
-        self._judge(status)
-        self._release_permit()
+            await asyncio.wait_for(asyncio.shield(listening), LAST_MESSAGES_S)
+        self._signal(signal.SIGKILL)  # what the bot started and left in its group
+        await self.host.fork_server.kill_orphans()  # and what has left the group
+        await capture.wait()
+        channel.close()
+        self._record_end(
+            session_end(
+                stop_reason=self._stop_reason,
+                is_self_killed=self._lease_page.is_self_killed,
+                report=channel.end_report,
+                exit_status=exit_status,
+            )
+        )
+        # No await up to `gone`: whoever sees a live session may use its page.
+        self._lease_page.release()
         self.status = "ended"
         self.gone.set()
-        if self._stop_reason != "refused" and not self.lost:
-            with bound_context(self.context):
-                await write_end(
-                    self.host.store, self.launch, self.reason, self.detail, self.started_at
-                )
+        if self._stop_reason != "refused" and not self.is_lost:
+            end = EndWriter(self.host.store, self.launch, self.reason, self.detail, self.started_at)
+            await end.run()
         self.finished.set()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
 
-    def _judge(self, status: int | None) -> None:
-        """Say why the session ended, from what was asked, what was told and the exit status."""
-        told = self._told_end or {}
-        if self._stop_reason is not None:
-            self.reason = self._stop_reason
-        elif self.lease_page is not None and self.lease_page.closed:
-            self.reason = "lease_lost"
-        elif told:
-            self.reason, self.detail = (
-                told["ended"],
-                (told.get("detail") or "")[:DETAIL_CHARS] or None,
-            )
-        elif status is None:
-            self.reason, self.detail, self.lost = "runner_lost", FORK_SERVER_ENDED, True
-        elif status == 0:
-            self.reason = "bot_finished"
-        else:
-            self.reason, self.detail = "bot_crashed", describe_exit_status(status)
-        silent = not told or "early" in told  # only the runner writes this event
-        if self.lost or (silent and self.reason == "bot_crashed"):
-            with bound_context(self.context):
-                log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
+    def _record_end(self, end: SessionEnd) -> None:
+        self.reason, self.is_lost = end.reason, end.is_lost
+        self.detail = end.detail or self.detail
+        if end.is_crash_unreported:  # otherwise the bot process has written this event
+            log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)
 
-    def _release_permit(self) -> None:
-        if self.lease_page is not None:
-            self.lease_page.release()
-            self.lease_page = None
-
-    async def _kill_after(self, seconds: float) -> None:
-        """End a process that has reported its end but does not exit."""
-        await asyncio.sleep(seconds)
+    async def _kill_after_reported_end(self, channel: ControlChannel) -> None:
+        """Kill a process that has reported its end but does not exit."""
+        await channel.is_end_reported.wait()
+        await asyncio.sleep(pipes.EXIT_GRACE_S + TERM_GRACE_S)
         self._signal(signal.SIGKILL)
 
-    async def _load_within(self, seconds: float) -> None:
-        """End a bot's process that never calls its bot."""
+    async def _kill_unless_loaded(self, channel: ControlChannel, timeout_s: float) -> None:
+        """Kill a process that never calls its bot."""
         try:
-            await asyncio.wait_for(self._loaded.wait(), seconds)
+            await asyncio.wait_for(channel.is_loaded.wait(), timeout_s)
         except TimeoutError:
-            self._told_end = {
-                "ended": "bot_crashed",
-                "detail": f"The bot's process did not load its bot within {seconds:.0f} s.",
-                "early": True,
-            }
+            detail = f"The bot process did not load its bot within {timeout_s:.0f} s."
+            channel.report_end(EndReport("bot_crashed", detail, is_early=True))
             self._signal(signal.SIGKILL)
 
-    async def _end_by(self, seconds: float, reason: str) -> None:
+    async def _stop_when_user_absent(self, channel: ControlChannel) -> None:
+        await channel.is_user_absent.wait()
+        if self._stop_reason is None:
+            await self._stop_after(0, "user_absent")
+
+    async def _stop_after(self, seconds: float, reason: str) -> None:
         await asyncio.sleep(seconds)
-        self._tasks.discard(asyncio.current_task())
+        self._detach_current_task()
         await self.stop(reason)
 
-    async def _watch_processes(self) -> None:
-        """End a bot that has started too many processes, and them with it."""
-        most = self.host.bot_processes
-        while self.live:
-            await asyncio.sleep(COUNT_PERIOD_S)
-            if len(descendants_of(self.pid, most)) > most:
-                self.detail = f"It had started more than {most} processes."
-                log.error("The bot starts too many processes; ending it", most=most)
-                self._tasks.discard(asyncio.current_task())
-                await self.kill("bot_crashed")
+    async def _watch_process_count(self) -> None:
+        """Kill a bot that has started too many processes, together with them."""
+        limit = self.host.bot_options.processes
+        while self.is_live:
+            await asyncio.sleep(PROCESS_COUNT_PERIOD_S)
+            if len(descendants_of(self.pid, limit)) > limit:
+                log.error("The bot has started too many processes; killing it", limit=limit)
+                self._detach_current_task()
+                await self.kill("bot_crashed", f"The bot had started more than {limit} processes.")
 
-    async def _gone_within(self, seconds: float) -> bool:
+    def _detach_current_task(self) -> None:
+        """Keep `_finish` from cancelling the task that waits for it."""
+        self._tasks.discard(asyncio.current_task())
+
+    async def _is_gone_within(self, seconds: float) -> bool:
         try:
             await asyncio.wait_for(self.gone.wait(), seconds)
         except TimeoutError:
@@ -373,15 +327,15 @@ class BotSession:
         return True
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal the bot's whole group: what it has started ends with it."""
+        """Send a signal to the process group of the bot, so that what it started gets it as well."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            if self.live:  # it has not made its group yet
+            if self.is_live:  # the process may not have made its group yet
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, number)
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         with bound_context(self.context):
             task = asyncio.create_task(work)
         self._tasks.add(task)

@@ -1,7 +1,8 @@
-"""The output of the fork server and the bot files that it imports, as lines without a session.
+"""Forward the output of the fork server and of the bot files that it imports, as lines without a session.
 
-The fork server must not have the runner's standard output: a bot file could write there as the
-runner. It gets a pipe in the place of its standard input, which it puts where its output goes.
+The fork server must not inherit the runner's standard output: a bot file could write there as the runner.
+It inherits a pipe as its standard input instead, because the standard library starts it and passes on no
+other descriptor; the fork server then moves the pipe to its standard output and standard error.
 """
 
 import contextlib
@@ -14,45 +15,50 @@ from typing import Final
 
 from cordboard.context import EMPTY
 from cordboard.emit import forward_line, raw
-from cordboard.runner import pipes, record_filter
+from cordboard.runner.pipes import LINE_MAX_BYTES
+from cordboard.runner.record_filter import filter_import_record
 
+# How long `wait_until_read` waits at most: a bot file that writes without end must not delay an error.
 SETTLE_S: Final = 1.0
-_PAUSE_S: Final = 0.02
+
+_POLL_S: Final = 0.02
 
 
 class ForkServerOutput:
     """The pipe that one fork server writes to, and the thread that reads it to its end."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-        threading.Thread(target=self._follow, name="cordboard imports", daemon=True).start()
+        self._read_end, self._write_end = os.pipe()
+        threading.Thread(target=self._forward, name="cordboard imports", daemon=True).start()
 
     @contextlib.contextmanager
     def as_standard_input(self) -> Iterator[None]:
-        """Let a process that is started inside the block have the pipe as its standard input."""
-        usual = os.dup(0)
-        os.dup2(self._write, 0)
-        os.close(self._write)
+        """Let a process that is started inside the block inherit the pipe as its standard input.
+
+        To be used once: the pipe's write end is closed here, so that it ends with the fork server.
+        """
+        saved = os.dup(0)
+        os.dup2(self._write_end, 0)
+        os.close(self._write_end)
         try:
             yield
         finally:
-            os.dup2(usual, 0)
-            os.close(usual)
+            os.dup2(saved, 0)
+            os.close(saved)
 
-    def settle(self) -> None:
-        """Wait, for a bounded time, until what was written has been read."""
+    def wait_until_read(self) -> None:
+        """Wait until everything that was written has been read, at most ``SETTLE_S`` seconds."""
         deadline = time.monotonic() + SETTLE_S
-        with contextlib.suppress(OSError, ValueError):  # at its end it is closed
-            while select.select([self._read], [], [], 0)[0] and time.monotonic() < deadline:
-                time.sleep(_PAUSE_S)
-        time.sleep(_PAUSE_S)
+        with contextlib.suppress(OSError, ValueError):  # the thread closes the pipe at its end
+            while select.select([self._read_end], [], [], 0)[0] and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        # Empty only means that the thread has read the last bytes; it may still be forwarding them.
+        time.sleep(_POLL_S)
 
-    def _follow(self) -> None:
-        with os.fdopen(self._read, "rb") as lines:
-            while line := lines.readline(pipes.LINE_MAX_BYTES):
+    def _forward(self) -> None:
+        with os.fdopen(self._read_end, "rb") as lines:
+            while line := lines.readline(LINE_MAX_BYTES):
                 if line.startswith(b"{"):
-                    forward_line(
-                        line, service="bot", context=EMPTY, accept=record_filter.of_no_session
-                    )
+                    forward_line(line, service="bot", context=EMPTY, accept=filter_import_record)
                 elif line.strip():
                     raw(line.decode("utf-8", "replace"), service="bot", context=EMPTY)

@@ -1,4 +1,4 @@
-"""The heartbeat: renews all leases and tells of free capacity, outside the bots' event loops."""
+"""The heartbeat: renews all leases and registers the free slots, outside the bots' event loops."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,16 @@ from cordboard.runner.lease_guard import steady
 from cordboard.runner.registry import Registry
 from cordboard.store import Outage, Registration, Renewal, SessionStore
 
-RETRY_S: Final = 1.0  # sooner than RENEWAL_S after a failure: most outages are short
-WATCH_S: Final = 0.5
-LEND_S: Final = 0.5  # how soon a slot goes to the shard that lacks one; two cheap reads a shard
+# The period after a failed round. Most outages are short, and a lease lasts only three regular periods.
+RETRY_S: Final = 1.0
+
+# How often leases are compared with the limit: a bot is killed at most this late.
+LEASE_CHECK_S: Final = 0.5
+
+# How soon a free slot moves to the shard that lacks one; each check costs two cheap reads a shard.
+REBALANCE_S: Final = 0.5
+
+# A bot whose event loop is this late cannot speak: a frame of audio lasts 20 ms.
 LAG_WARN_MS: Final = 1000.0
 
 log = get_logger("heartbeat")
@@ -26,132 +33,136 @@ log = get_logger("heartbeat")
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Beats until cancelled.
+    """Sends heartbeats until it is cancelled.
 
     Attributes:
-        bots: Names of the bots that this runner has; empty for a cold one, which is in no pool.
-        registered: Set once the store has heard of this runner.
+        store: The session store.
+        registry: The sessions of this runner.
+        bots: The names of this runner's bots; empty for a cold runner, which does not register.
+        is_registered: Set once the store has accepted a registration.
     """
 
     store: SessionStore
     registry: Registry
     bots: tuple[str, ...]
-    registered: asyncio.Event = field(default_factory=asyncio.Event)
+    is_registered: asyncio.Event = field(default_factory=asyncio.Event)
     _outage: Outage = field(
         default_factory=lambda: Outage(log, "Redis is away; bots go on meanwhile")
     )
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Renew and register, and watch that no bot goes on without renewals."""
+        """Send heartbeats, and kill bots whose lease was not renewed in time."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._beats(), name="beats")
-            group.create_task(self._watch(), name="watch")
+            group.create_task(self._send_heartbeats(), name="heartbeats")
+            group.create_task(self._watch_leases(), name="lease watch")
             if self.bots and len(self.store.shards) > 1:
-                group.create_task(self._lend(), name="lend")
-
-    async def _beats(self) -> None:
-        """Renew and register every ``renewal_s``; after a failure sooner."""
-        last, periods = steady(), self.store.periods
-        while True:
-            paused_s = steady() - last
-            if paused_s > periods.lease_s:
-                log.warning(
-                    "This process stood still; asking for all leases first", seconds=round(paused_s)
-                )
-            late_s = paused_s - periods.renewal_s
-            metrics.renewals_late.inc(late_s > periods.renewal_s)
-            metrics.loop_lag.set(max(late_s, 0.0))
-            fine = await self.beat()
-            last = steady()
-            await asyncio.sleep(periods.renewal_s if fine else min(RETRY_S, periods.renewal_s))
-
-    async def _watch(self) -> None:
-        """A task of its own: a store that answers late must not keep a bot beyond its time."""
-        while True:
-            self._stop_what_could_not_be_renewed()
-            await asyncio.sleep(WATCH_S)
-
-    async def _lend(self) -> None:
-        """Move free slots to where joins wait for one: sooner than the next beat would."""
-        while True:
-            await asyncio.sleep(LEND_S)
-            with contextlib.suppress(Exception):  # a beat tells of it
-                if await self.store.needs_rebalancing(self.registry.host.runner_id):
-                    await self._register()
+                group.create_task(self._rebalance_slots(), name="slot rebalancing")
 
     async def beat(self) -> bool:
-        """Do one round; False when Redis, or a shard of it, is away."""
+        """Send one heartbeat: renew all leases, and register this runner.
+
+        Returns:
+            Whether Redis, with all of its shards, has answered.
+        """
         try:
             all_renewed = await self._renew()
             await self._register()
         except StoreUnavailableError as error:
             self._outage.record_failure(error)
             return False
-        except Exception:  # whatever it is: without beats every bot here would end
-            log.exception("A round of the heartbeat failed")
+        except Exception:
+            # Whatever it is: without heartbeats every bot of this runner would be killed.
+            log.exception("A heartbeat failed")
             return False
         if not all_renewed:
             return False
         self._outage.record_success()
         return True
 
-    async def _renew(self) -> bool:
-        sessions = [item for item in self.registry.live if item.status in {"running", "stopping"}]
-        # From before the question is sent: the lease lasts from when the store decided.
-        asked_at = steady()
-        verdicts = await self.store.renew([_renewal(session) for session in sessions])
-        for session, verdict in zip(sessions, verdicts, strict=True):
-            if verdict == "unknown" and session.status == "running":
-                with bound_context(session.context):
-                    log.warning("Redis does not know the session any more; telling it")
-                    self._obey(
-                        session, await self.store.adopt(session.launch, session.holder), asked_at
-                    )
-            else:
-                self._obey(session, verdict, asked_at)
-        return "away" not in verdicts
+    async def _send_heartbeats(self) -> None:
+        last, periods = steady(), self.store.periods
+        while True:
+            pause_s = steady() - last
+            if pause_s > periods.lease_s:
+                log.warning(
+                    "This process was paused; renewing all leases first", seconds=round(pause_s)
+                )
+            delay_s = pause_s - periods.renewal_s
+            metrics.renewals_late.inc(delay_s > periods.renewal_s)
+            metrics.loop_lag.set(max(delay_s, 0.0))
+            succeeded = await self.beat()
+            last = steady()
+            await asyncio.sleep(periods.renewal_s if succeeded else min(RETRY_S, periods.renewal_s))
 
-    def _obey(self, session: BotSession, verdict: RenewalResult, asked_at: float) -> None:
+    async def _watch_leases(self) -> None:
+        # A task of its own: a store that answers late must not keep a bot alive beyond its limit.
+        while True:
+            self._kill_unrenewed()
+            await asyncio.sleep(LEASE_CHECK_S)
+
+    async def _rebalance_slots(self) -> None:
+        """Offer free slots to shards with waiting joins, sooner than the next heartbeat would."""
+        while True:
+            await asyncio.sleep(REBALANCE_S)
+            with contextlib.suppress(Exception):  # the next heartbeat reports it
+                if await self.store.needs_rebalancing(self.registry.host.runner_id):
+                    await self._register()
+
+    async def _renew(self) -> bool:
+        """Renew all leases; return whether every shard has answered."""
+        sessions = [item for item in self.registry.live if item.status in {"running", "stopping"}]
+        # Taken before the request is sent: the lease lasts from when the store decided, or longer.
+        requested_at = steady()
+        results = await self.store.renew([_renewal(session) for session in sessions])
+        for session, result in zip(sessions, results, strict=True):
+            if result == "unknown" and session.status == "running":
+                with bound_context(session.context):
+                    log.warning("Redis has lost the session; writing it again")
+                    adopted = await self.store.adopt(session.launch, session.holder)
+                    self._apply(session, adopted, requested_at)
+            else:
+                self._apply(session, result, requested_at)
+        return "away" not in results
+
+    def _apply(self, session: BotSession, result: RenewalResult, requested_at: float) -> None:
         with bound_context(session.context):
-            if verdict in {"held", "stop"}:
-                session.renewed(asked_at)
-            if verdict == "stop" and session.status == "running":
+            if result in {"held", "stop"}:
+                session.record_renewal(requested_at)
+            if result == "stop" and session.status == "running":
                 self._spawn(session.stop("left"))
-            elif verdict == "lost" and session.status == "running":
+            elif result == "lost" and session.status == "running":
                 log.warning("Lease lost", event="lease.lost")
                 self._spawn(session.kill("lease_lost"))
             if session.loop_lag_ms > LAG_WARN_MS:
                 log.warning("The bot's event loop is late", loop_lag_ms=session.loop_lag_ms)
 
-    def _stop_what_could_not_be_renewed(self) -> None:
-        now, most_s = steady(), self.store.periods.tolerance_s
+    def _kill_unrenewed(self) -> None:
+        now, limit_s = steady(), self.store.periods.tolerance_s
         for session in self.registry.live:
-            if session.status == "running" and now - session.renewed_at >= most_s:
+            age_s = now - session.renewed_at
+            if session.status == "running" and age_s >= limit_s:
                 with bound_context(session.context):
                     log.error(
-                        "Lease could not be renewed for too long",
+                        "The lease was not renewed in time",
                         event="lease.lost",
-                        seconds=round(now - session.renewed_at),
+                        seconds=round(age_s),
                     )
                     self._spawn(session.kill("lease_lost"))
 
     async def _register(self) -> None:
-        if not self.bots:
-            self.registered.set()
-            return
-        host = self.registry.host
-        await self.store.register(
-            Registration(
+        if self.bots:
+            host = self.registry.host
+            info = Registration(
                 host.runner_id,
                 host.url,
                 self.registry.offered,
                 self.bots,
-                self.registry.draining or self.registry.loading,
+                self.registry.is_draining or self.registry.is_loading,
                 tuple((s.launch.session_id, s.launch.epoch) for s in self.registry.live),
             )
-        )
-        self.registered.set()
+            await self.store.register(info)
+        self.is_registered.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,53 +1,59 @@
-"""Which of a caller's ICE candidates a bot may send to: pure functions.
+"""Decide which of a caller's ICE candidates a bot may send packets to.
 
-A candidate is an address that a stranger sends and that the bot sends packets to. Those of this machine
-and of its link, including the cloud's metadata service, are dropped; their number is limited.
+A candidate is an address that a stranger sends and that the bot then sends packets to. Addresses of this
+machine and of its link, including the cloud's metadata service, are dropped, and the number of candidates is
+limited.
 """
 
 import ipaddress
 from collections.abc import Callable
 from typing import Final
 
+# Candidates of one connection. A browser with several networks and two TURN servers names about 20. More
+# would let a caller aim the bot's connectivity checks at many addresses.
 CANDIDATES_MAX: Final = 32
-"""Of one connection. A browser with several networks and two TURN servers names about 20."""
 
-_METADATA: Final = ipaddress.ip_address("fd00:ec2::254")  # of AWS; the others are link-local
+_AWS_METADATA: Final = ipaddress.ip_address(
+    "fd00:ec2::254"
+)  # other clouds use link-local addresses
 _PREFIX: Final = "a=candidate:"
-_HOST: Final = 4  # its place in a candidate's line: foundation component protocol priority HOST
+_ADDRESS_FIELD: Final = 4  # of a candidate: foundation component protocol priority ADDRESS
 
 
-def is_fit(host: str, *, local: bool) -> bool:
-    """Return whether a bot may send to a candidate's address.
+def is_permitted_address(address: str, *, local: bool) -> bool:
+    """Return whether a bot may send to the address of a candidate.
 
     Args:
-        host: An address, or a name of mDNS, which the caller's network resolves.
-        local: Whether the runner is on loopback itself, where callers are, too.
+        address: An IP address, or an mDNS name, which the caller's network resolves.
+        local: Whether the runner listens on loopback, where callers are then as well.
     """
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        ip_address = ipaddress.ip_address(address.partition("%")[0])  # without an IPv6 zone
     except ValueError:
-        return host.endswith(".local")
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if address.is_loopback or address.is_link_local or address == _METADATA:
+        return address.endswith(".local")
+    if isinstance(ip_address, ipaddress.IPv6Address) and ip_address.ipv4_mapped is not None:
+        ip_address = ip_address.ipv4_mapped
+    if ip_address.is_loopback or ip_address.is_link_local or ip_address == _AWS_METADATA:
         return local
-    return not (address.is_multicast or address.is_unspecified or address.is_reserved)
+    return not (ip_address.is_multicast or ip_address.is_unspecified or ip_address.is_reserved)
 
 
-def host_of(candidate: str) -> str:
-    """Return the address of a candidate's line; empty where it has none."""
-    words = candidate.split()
-    return words[_HOST] if len(words) > _HOST else ""
+def candidate_address(candidate: str) -> str:
+    """Return the address in the line `candidate`, or an empty text if the line is malformed."""
+    fields = candidate.split()
+    return fields[_ADDRESS_FIELD] if len(fields) > _ADDRESS_FIELD else ""
 
 
-def take_candidates(sdp: str, take: Callable[[str], bool]) -> str:
-    """Return a description without the candidates that are not accepted.
+def filter_candidates(sdp: str, is_accepted: Callable[[str], bool]) -> str:
+    """Return a session description without the candidates that are not accepted.
 
     Args:
         sdp: The session description.
-        take: Returns for each candidate's line whether it stays.
+        is_accepted: Called with each candidate's line.
     """
     lines = sdp.splitlines(keepends=True)
     return "".join(
-        line for line in lines if not line.startswith(_PREFIX) or take(line.removeprefix("a="))
+        line
+        for line in lines
+        if not line.startswith(_PREFIX) or is_accepted(line.removeprefix("a="))
     )

@@ -1,12 +1,11 @@
-"""Confines a process by Landlock: it can inspect and signal no process outside its own domain.
+"""Confine a process with Landlock: it cannot inspect or signal processes outside its domain.
 
-A domain is a process and all that it forks. The fork server enters one before it imports a bot
-file, and each bot's process enters one of its own below that. The kernel then refuses ``ptrace``
-and ``/proc/PID/mem``, ``environ`` and ``fd`` of every process that is not below the bot, from its
-first instruction on; since Linux 6.12 it refuses signals too. Unlike ``PR_SET_DUMPABLE`` this also
-covers a process that was executed a moment ago.
+A domain consists of a process and everything that it forks. The fork server enters a domain before it
+imports a bot file, and each bot process enters a nested one. The kernel then refuses ``ptrace`` and access
+to ``/proc/PID/mem``, ``environ`` and ``fd`` of every process outside the domain; since Linux 6.12 it also
+refuses signals. Unlike ``PR_SET_DUMPABLE``, this also protects a process that was executed a moment ago.
 
-All files stay accessible. ``setuid`` programs give no rights inside a domain.
+All files stay accessible. ``setuid`` programs gain no privileges inside a domain.
 """
 
 import ctypes
@@ -15,69 +14,79 @@ import struct
 import sys
 from typing import Final
 
-# linux/landlock.h and asm-generic/unistd.h; the numbers are the same on every architecture
-_CREATE_RULESET: Final = 444
-_ADD_RULE: Final = 445
-_RESTRICT_SELF: Final = 446
-_ASK_VERSION: Final = 1
+# From linux/landlock.h and asm-generic/unistd.h. The numbers are the same on every architecture.
+_SYS_LANDLOCK_CREATE_RULESET: Final = 444
+_SYS_LANDLOCK_ADD_RULE: Final = 445
+_SYS_LANDLOCK_RESTRICT_SELF: Final = 446
+_CREATE_RULESET_VERSION: Final = 1
 _RULE_PATH_BENEATH: Final = 1
-_FS_MAKE_BLOCK: Final = 1 << 11
-_FS_REFER: Final = 1 << 13
+_ACCESS_FS_MAKE_BLOCK: Final = 1 << 11
+_ACCESS_FS_REFER: Final = 1 << 13
 _SCOPE_SIGNAL: Final = 1 << 1
-_SCOPES_SINCE: Final = 6  # versions of Landlock: 6 is Linux 6.12, 2 is 5.19
-_REFER_SINCE: Final = 2
 _PR_SET_NO_NEW_PRIVS: Final = 38
+
+# ABI versions of Landlock: 2 is Linux 5.19, 6 is Linux 6.12. Version 1 forbids moving files between
+# directories, which bots may do, so it counts as no Landlock.
+_ABI_MIN: Final = 2
+_ABI_WITH_SCOPES: Final = 6
+
+# None elsewhere than on Linux, where ``syscall`` has other numbers.
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def landlock_version() -> int:
-    """Return the kernel's version of Landlock; 0 if there is none that can be used."""
+    """Return the kernel's Landlock ABI version, or 0 if Landlock is not usable."""
     if _LIBC is None:
         return 0
-    version: int = _LIBC.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)
-    return version if version >= _REFER_SINCE else 0  # the first one forbids to move files
+    version: int = _LIBC.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
+    return version if version >= _ABI_MIN else 0
 
 
 def confine(version: int | None = None) -> bool:
-    """Enter a new domain; return whether the kernel has done so.
+    """Enter a new domain.
 
     Args:
-        version: Use no more than this version of Landlock; by default all that is there.
+        version: The Landlock ABI version to use at most; by default the kernel's.
+
+    Returns:
+        Whether this process is confined.
     """
     version = landlock_version() if version is None else version
     if _LIBC is None or not version:
         return False
-    ruleset = _signal_rules() if version >= _SCOPES_SINCE else _file_rules()
+    if version >= _ABI_WITH_SCOPES:
+        ruleset = _create_signal_ruleset(_LIBC)
+    else:
+        ruleset = _create_file_ruleset(_LIBC)
     if ruleset < 0:
         return False
+    # Without CAP_SYS_ADMIN the kernel accepts a ruleset only from a process that set this flag.
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    done: int = _LIBC.syscall(_RESTRICT_SELF, ruleset, 0)
+    status: int = _LIBC.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
-    return done == 0
+    return status == 0
 
 
-def _signal_rules() -> int:
-    """Return a ruleset that forbids signals to processes outside."""
-    return _create(struct.pack("=QQQ", 0, 0, _SCOPE_SIGNAL))
+def _create_signal_ruleset(libc: ctypes.CDLL) -> int:
+    """Return a ruleset that forbids signals to processes outside the domain, and nothing else."""
+    return _create_ruleset(libc, struct.pack("=QQQ", 0, 0, _SCOPE_SIGNAL))
 
 
-def _file_rules() -> int:
-    """Return a ruleset that forbids almost nothing: only its domain is needed.
+def _create_file_ruleset(libc: ctypes.CDLL) -> int:
+    """Return a ruleset that forbids as little as possible: only its domain is of interest.
 
-    It forbids to make block devices, as it must forbid something, and allows to move files between
-    directories, which Landlock otherwise forbids.
+    The kernel refuses an empty ruleset, so this one forbids creating block devices. It explicitly allows
+    moving files between directories, which Landlock forbids by default.
     """
-    ruleset = _create(struct.pack("=Q", _FS_MAKE_BLOCK | _FS_REFER))
-    if ruleset >= 0 and _LIBC is not None:
+    ruleset = _create_ruleset(libc, struct.pack("=Q", _ACCESS_FS_MAKE_BLOCK | _ACCESS_FS_REFER))
+    if ruleset >= 0:
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        _LIBC.syscall(
-            _ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", _FS_REFER, root), 0
-        )
+        rule = struct.pack("=Qi", _ACCESS_FS_REFER, root)
+        libc.syscall(_SYS_LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
         os.close(root)
     return ruleset
 
 
-def _create(attributes: bytes) -> int:
-    assert _LIBC is not None  # noqa: S101 - asked before
-    ruleset: int = _LIBC.syscall(_CREATE_RULESET, attributes, len(attributes), 0)
+def _create_ruleset(libc: ctypes.CDLL, attributes: bytes) -> int:
+    ruleset: int = libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     return ruleset

@@ -1,12 +1,16 @@
-"""The fence around a bot: it never speaks on a right that may be another's by now.
+"""Stop a bot whose lease may have passed to another runner, from inside the bot process.
 
-The supervisor writes into a page of memory, shared with the bot's process, when each lease was last
-renewed, by a clock of this machine that runs while it sleeps. The bot's process looks at it by
-itself, so that it is safe from a supervisor that hangs or is frozen:
+The supervisor and the bot process share a page of memory. The supervisor writes into it when the lease was
+last renewed, by a clock of this machine that also advances while the machine sleeps. The bot process reads
+the page on its own, so it is safe from a supervisor that hangs or is frozen:
 
-- after a pause of its own (it measures them) it asks first: while the lease may have run out it
-  does nothing until the page says that it was renewed;
-- when no renewal came for longer than a holder may go on, it ends.
+- It measures its own pauses. After a pause during which the lease may have expired, the bot does not
+  continue until the page shows a newer renewal.
+- When no renewal arrives for longer than a holder may continue, the process kills itself and its children.
+
+Three places call the guard, because a bot can be stopped anywhere: a thread that polls the page, the
+handler of SIGCONT (which the kernel delivers to a process that was frozen by SIGSTOP), and the event
+loop's selector, so that no callback runs between the pause and the check.
 """
 
 import mmap
@@ -17,158 +21,175 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from cordboard.contract.lease import Periods
 from cordboard.emit import get_logger
 from cordboard.processes import kill_children
 
-WATCH_S: Final = 0.25
-PAUSE_S: Final = 1.0  # what stands still for so long was frozen, not only busy
-ASK_S: Final = 0.01
-_PAGE: Final = struct.Struct("dd")  # when it was renewed; 1.0 once the fence has closed
+# How often the guard's thread reads the page: a quarter of ``PAUSE_S``, so that a thread that runs on
+# time never measures a pause.
+POLL_S: Final = 0.25
+
+# A process that did not run for so long was frozen. A busy machine delays a thread for a fraction of it.
+PAUSE_S: Final = 1.0
+
+# How often a paused bot reads the page again; the delay that it adds to a bot that may continue.
+RECHECK_S: Final = 0.01
+
+# In leases: how much later than the supervisor the bot process acts, so that a working supervisor kills
+# the bot first and can report why. With the default lease that is 1 s after 75 s, and 14 s before the
+# room is granted again.
+_SELF_KILL_DELAY: Final = 1 / 15
+
+_PAGE: Final = struct.Struct("dd")  # time of the last renewal; 1.0 once the process kills itself
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 log = get_logger("lease_guard")
 
 
 def steady() -> float:
-    """Return seconds of a clock that never goes back, and goes on while the machine sleeps."""
+    """Return the seconds of a clock that never goes back and advances while the machine sleeps."""
     return time.clock_gettime(_CLOCK)
 
 
 class LeasePage:
-    """The shared page of one session.
+    """The page of memory that the supervisor shares with one bot process.
+
+    Reads and writes need no lock: each value is one aligned double, which the processor writes at once.
 
     Args:
-        descriptor: An open file of ``_PAGE`` bytes; by default a new one, without a name.
+        descriptor: An open file of the page's size. The page closes it in ``release``.
+
+    Attributes:
+        descriptor: The file, for the process that maps the page as well.
     """
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        self.descriptor = _new_page() if descriptor is None else descriptor
-        self._page = mmap.mmap(self.descriptor, _PAGE.size)
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._page = mmap.mmap(descriptor, _PAGE.size)
         self._values = memoryview(self._page).cast("d")
+
+    @classmethod
+    def create(cls) -> Self:
+        """Return a new page whose lease counts as renewed now."""
+        page = cls(_open_anonymous_file(_PAGE.size))
+        page.renewed_at = steady()
+        return page
 
     @property
     def renewed_at(self) -> float:
-        """When the last confirmed renewal was asked for."""
+        """The ``steady`` time at which the last confirmed renewal was requested."""
         return self._values[0]
 
     @renewed_at.setter
     def renewed_at(self, at: float) -> None:
+        """Set the time of the last confirmed renewal to ``at``."""
         self._values[0] = at
 
     @property
-    def closed(self) -> bool:
-        """Whether the bot's process has ended itself, as no renewal came."""
+    def is_self_killed(self) -> bool:
+        """Whether the bot process has killed itself because no renewal arrived."""
         return self._values[1] != 0
 
-    def close_fence(self) -> None:
-        """Say that this process ends itself."""
+    def mark_self_killed(self) -> None:
+        """Record that the bot process is about to kill itself."""
         self._values[1] = 1.0
 
     def release(self) -> None:
-        """Let go of the page."""
+        """Unmap the page and close its file."""
         self._values.release()
         self._page.close()
         os.close(self.descriptor)
 
 
-def _new_page() -> int:
+def _open_anonymous_file(size: int) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("cordboard-lease")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, _PAGE.size)
+    os.ftruncate(descriptor, size)
     return descriptor
 
 
 class LeaseGuard:
-    """Watches a lease_page from within the bot's process.
+    """Watches the lease page from inside the bot process.
 
     Args:
-        lease_page: The page.
-        periods: How long a lease lasts, and how long its holder may go on without a renewal.
-        die: Ends this process and all that it started.
+        page: The page that the supervisor writes.
+        periods: The duration of a lease, and how long its holder may continue without a renewal.
     """
 
-    def __init__(
-        self, lease_page: LeasePage, periods: Periods, die: Callable[[], None] | None = None
-    ) -> None:
-        self._permit = lease_page
+    def __init__(self, page: LeasePage, periods: Periods) -> None:
+        self._page = page
         self._lease_s = periods.lease_s
-        # The supervisor stops its bots after `tolerance_s`; a little later we do without it.
-        self._limit_s = periods.tolerance_s + periods.lease_s / 15
-        self._seen_at = steady()
-        self._die = die or _kill_group
+        self._limit_s = periods.tolerance_s + periods.lease_s * _SELF_KILL_DELAY
+        self._polled_at = steady()
 
-    def install(self) -> None:
-        """Watch from now on: a thread, and the signal that a stopped process gets as it thaws."""
-        signal.signal(signal.SIGCONT, self._continued)
-        threading.Thread(target=self._watch, name="cordboard fence", daemon=True).start()
+    def start(self) -> None:
+        """Start the thread, and handle the signal that continues a stopped process."""
+        signal.signal(signal.SIGCONT, self._handle_continue)
+        threading.Thread(target=self._poll, name="cordboard lease guard", daemon=True).start()
 
-    def selector(self) -> "AskingSelector":
-        """Return a selector for the bot's event loop that asks after each pause."""
-        return AskingSelector(self.check)
+    def selector(self) -> "GuardedSelector":
+        """Return a selector for the bot's event loop that calls ``wait_for_lease`` in each round."""
+        return GuardedSelector(self)
 
-    def check(self) -> None:
-        """Return at once, or, after a pause in which the lease may have gone, when it is held.
+    def wait_for_lease(self) -> None:
+        """Block while this process was paused and its lease may have expired; else return at once.
 
-        It says nothing itself: a signal's handler runs it, in the middle of whatever was said.
+        It logs nothing: a signal handler calls it, possibly in the middle of writing a line.
         """
-        while self._may_have_gone():
-            time.sleep(ASK_S)
+        while self._may_have_expired():
+            time.sleep(RECHECK_S)
 
-    def _may_have_gone(self) -> bool:
-        return steady() - self._seen_at >= PAUSE_S and self._age() >= self._lease_s
+    def _may_have_expired(self) -> bool:
+        # The pause is the cheaper question and almost always false, so the page is read rarely.
+        return steady() - self._polled_at >= PAUSE_S and self._renewal_age_s() >= self._lease_s
 
-    def _continued(self, _number: int, _frame: FrameType | None) -> None:
-        self.check()
+    def _renewal_age_s(self) -> float:
+        return steady() - self._page.renewed_at
 
-    def _age(self) -> float:
-        return steady() - self._permit.renewed_at
+    def _handle_continue(self, _number: int, _frame: FrameType | None) -> None:
+        self.wait_for_lease()
 
-    def _watch(self) -> None:
+    def _poll(self) -> None:
         while True:
-            time.sleep(WATCH_S)
-            if self._may_have_gone():
-                log.warning("This process stood still; asking before the bot goes on")
-            while self._may_have_gone() and self._age() < self._limit_s:
-                time.sleep(ASK_S)
-            if self._age() >= self._limit_s:
-                self._close()
-            self._seen_at = steady()
+            time.sleep(POLL_S)
+            if self._may_have_expired():
+                log.warning("This process was paused; waiting until its lease is confirmed")
+            while self._may_have_expired() and self._renewal_age_s() < self._limit_s:
+                time.sleep(RECHECK_S)
+            if self._renewal_age_s() >= self._limit_s:
+                self._kill_bot()
+            # Last, and only by this thread: from here on the other callers may let the bot continue.
+            self._polled_at = steady()
 
-    def _close(self) -> None:
+    def _kill_bot(self) -> None:
         log.error(
-            "Lease could not be renewed for too long, and the runner does not act",
+            "The lease was not renewed in time and the runner does not respond; ending the bot",
             event="lease.lost",
         )
-        self._permit.close_fence()
-        self._die()
+        self._page.mark_self_killed()
+        kill_children()  # some may have left the process group, and a hung supervisor ends none
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-class AskingSelector(selectors.DefaultSelector):
-    """Calls something between any two rounds of an event loop.
+class GuardedSelector(selectors.DefaultSelector):
+    """A selector that lets no callback of an event loop run while the lease is uncertain.
 
     Args:
-        check: What to call.
+        guard: The guard of this process.
     """
 
-    def __init__(self, check: Callable[[], None]) -> None:
+    def __init__(self, guard: LeaseGuard) -> None:
         super().__init__()
-        self._check = check
+        self._guard = guard
 
     def select(self, timeout: float | None = None) -> Any:
-        """Wait for events; look at the fence before they are handed on."""
-        found = super().select(timeout)
-        self._check()
-        return found
-
-
-def _kill_group() -> None:
-    kill_children()  # a supervisor that hangs would not
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+        """Wait up to `timeout` seconds for events; return them once the lease is certain."""
+        events = super().select(timeout)
+        self._guard.wait_for_lease()
+        return events

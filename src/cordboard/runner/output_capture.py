@@ -1,85 +1,124 @@
-"""What a bot's process says, as records of its session: its own records, prints, C output."""
+"""Forward the output of a bot process as records of its session: records, prints, output of C code."""
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Final
 
 from cordboard.context import Context
 from cordboard.emit import forward_line, raw
-from cordboard.runner import record_filter
-from cordboard.runner.forkserver import Child
+from cordboard.runner.forked_process import ForkedProcess
+from cordboard.runner.record_filter import filter_bot_record
 
+# The capacity of a pipe on Linux, so that one read empties it.
 CHUNK_BYTES: Final = 64 * 1024
-LINE_MAX_BYTES: Final = 256 * 1024  # a longer line is told in pieces
+
+# A longer line is forwarded in pieces, so that a bot that never writes a newline cannot fill the
+# supervisor's memory. Cordboard's own records have 16 KB at most and are never cut here.
+LINE_MAX_BYTES: Final = 256 * 1024
+
+# How long the rest of the output may take after the process has ended. Everything that it wrote is in
+# the pipes already; only a process that it started can hold them open for longer.
 DRAIN_S: Final = 1.0
 
-Speak = Callable[[bytes], None]
+
+class LineSink(ABC):
+    """Receives the lines of one pipe."""
+
+    @abstractmethod
+    def write(self, line: bytes) -> None:
+        """Forward `line`, which has no newline."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSink(LineSink):
+    """Forwards records that the bot's logger wrote.
+
+    Attributes:
+        context: The bot's session.
+        boot: The boot of the bot's process.
+    """
+
+    context: Context
+    boot: str
+
+    def write(self, line: bytes) -> None:
+        """Forward the record in `line`, with the fields that are trusted."""
+        forward_line(line, context=self.context, service="bot", accept=self._filter)
+
+    def _filter(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        return filter_bot_record(record, self.context, self.boot)
+
+
+@dataclass(frozen=True, slots=True)
+class RawSink(LineSink):
+    """Forwards lines that are not records, such as the output of ``print``.
+
+    Attributes:
+        context: The bot's session.
+        tag: ``stdout`` or ``stderr``.
+    """
+
+    context: Context
+    tag: str
+
+    def write(self, line: bytes) -> None:
+        """Forward `line` as a raw line."""
+        raw(line.decode("utf-8", "replace"), service="bot", context=self.context, tag=self.tag)
 
 
 class OutputCapture:
-    """Reads the three pipes of a bot's process until they end.
+    """Reads the three output pipes of a bot process until they end, and closes them.
 
     Args:
-        child: The process.
+        process: The bot process.
         context: Its session.
-        boot: The boot that the process was given.
+        boot: Its boot.
     """
 
-    def __init__(self, child: Child, context: Context, boot: str) -> None:
-        def accept(record: dict[str, Any]) -> dict[str, Any] | None:
-            return record_filter.of_session(record, context, boot)
-
-        def record(line: bytes) -> None:
-            forward_line(line, context=context, service="bot", accept=accept)
-
-        def printed(tag: str) -> Speak:
-            def speak(line: bytes) -> None:
-                text = line.decode("utf-8", "replace")
-                raw(text, service="bot", context=context, tag=tag)
-
-            return speak
-
+    def __init__(self, process: ForkedProcess, context: Context, boot: str) -> None:
+        sinks: tuple[tuple[int, LineSink], ...] = (
+            (process.records, RecordSink(context, boot)),
+            (process.stdout, RawSink(context, "stdout")),
+            (process.stderr, RawSink(context, "stderr")),
+        )
         self._readers = [
-            asyncio.create_task(_read(descriptor, speak), name=f"capture {child.pid}")
-            for descriptor, speak in (
-                (child.records, record),
-                (child.out, printed("stdout")),
-                (child.err, printed("stderr")),
-            )
+            asyncio.create_task(_forward(descriptor, sink), name=f"output of {process.pid}")
+            for descriptor, sink in sinks
         ]
 
-    async def ended(self) -> None:
-        """Wait for the last line. A grandchild that keeps a pipe open is not waited for."""
+    async def wait(self) -> None:
+        """Wait for the last line, at most ``DRAIN_S`` seconds."""
         _, late = await asyncio.wait(self._readers, timeout=DRAIN_S)
         for reader in late:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
 
 
-async def _read(descriptor: int, speak: Speak) -> None:
-    # Not by a pipe transport: uvloop's closes a descriptor twice, and a thread that opens one in
+async def _forward(descriptor: int, sink: LineSink) -> None:
+    # Not with a pipe transport: uvloop's closes a descriptor twice, and a thread that opens a descriptor in
     # between (a fork does) loses it.
     os.set_blocking(descriptor, False)
     rest = b""
     try:
-        while chunk := await _chunk(descriptor):
+        while chunk := await _read_chunk(descriptor):
             *lines, rest = (rest + chunk).split(b"\n")
-            _speak_all(lines, speak)
+            _write_lines(sink, lines)
             if len(rest) > LINE_MAX_BYTES:
-                speak(rest)
+                sink.write(rest)
                 rest = b""
-            # A bot that floods must leave the loop to the others.
+            # A bot that floods its output must not occupy the event loop.
             await asyncio.sleep(0)
     finally:
         with contextlib.suppress(Exception):
-            _speak_all([rest], speak)
+            _write_lines(sink, [rest])
         os.close(descriptor)
 
 
-async def _chunk(descriptor: int) -> bytes:
-    """Return what can be read now, or as soon as something can; nothing at the end."""
+async def _read_chunk(descriptor: int) -> bytes:
+    """Return the next bytes, as soon as there are some, or nothing at the end."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     while True:
         with contextlib.suppress(BlockingIOError):
@@ -92,7 +131,7 @@ async def _chunk(descriptor: int) -> bytes:
             loop.remove_reader(descriptor)
 
 
-def _speak_all(lines: list[bytes], speak: Speak) -> None:
+def _write_lines(sink: LineSink, lines: list[bytes]) -> None:
     for line in lines:
         if line.strip():
-            speak(line)
+            sink.write(line)

@@ -1,162 +1,139 @@
-"""Whether this runner keeps up with its calls: how late event loops run, how busy processors are.
+"""Detect that this runner cannot keep up with its calls: event loops are late, processors are busy.
 
-Measured with ``examples/echo.py`` on two cores that other programs used too, callers on the same
-machine: with two, four, six and eight calls an event loop ran 6, 10, 20 and 27 ms late on average, and
-4, 8, 20 and 6 % of the sound was lost. Sound comes in frames of 20 ms, from which the default is.
+Measured with ``examples/echo.py`` on two cores that other programs used as well, with the callers on the same
+machine: with two, four, six and eight calls an event loop was 6, 10, 20 and 27 ms late on average, and 4, 8,
+20 and 6 % of the sound was lost. Sound comes in frames of 20 ms; hence the default limit of 20 ms.
 """
 
 import asyncio
-import contextlib
 import statistics
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from cordboard.emit import get_logger
 from cordboard.runner import metrics
+from cordboard.runner.cpu_usage import CpuUsage
+from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 
 SAMPLE_S: Final = 1.0
-WINDOW: Final = 10  # samples; one late second, at the start of a call for example, is no overload
+
+# Samples in a window. One late second, for example at the start of a call, is not an overload.
+WINDOW: Final = 10
+
+# The processor usage from which the processors, and not the bots' code, count as the cause of late
+# loops.
 BUSY: Final = 0.85
-"""Use of the processors from which they, and not the bots' code, are taken as the cause of late loops."""
+
+# Below ``BUSY`` by a margin, so that a runner does not change its mind with every call that ends.
 BUSY_RECOVERED: Final = 0.70
-LAG_RECOVERED: Final = 0.5  # of the limit
-LAG_COUNTED: Final = (
-    4.0  # of the limit: a tenth of the window then adds 0.4, less than either bound
-)
+
+# In limits: the lag below which a runner has recovered.
+LAG_RECOVERED: Final = 0.5
+
+# In limits: the most that one sample counts. A tenth of a window then adds 0.4 limits to the mean, which
+# is less than either threshold.
+LAG_COUNTED_MAX: Final = 4.0
 
 log = get_logger("load")
 
 
 @dataclass(slots=True)
-class Load:
+class OverloadDetector:
     """Decides from the mean of a window, and needs a whole new window to change its mind.
 
     Attributes:
-        limit_ms: From which lag on, on busy processors, a runner is overloaded; 0 for never.
+        limit_ms: The lag from which a runner with busy processors is overloaded; 0 for never.
+        is_overloaded: The last decision.
     """
 
     limit_ms: float
-    overloaded: bool = False
+    is_overloaded: bool = False
     _samples: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     @property
     def lag_ms(self) -> float:
-        """The mean lag of the window."""
+        """The mean lag in the window, in milliseconds."""
         return statistics.fmean(lag for lag, _ in self._samples) if self._samples else 0.0
 
     @property
-    def busy(self) -> float:
-        """The mean use of the processors in the window, from 0 to 1."""
-        return statistics.fmean(busy for _, busy in self._samples) if self._samples else 0.0
+    def usage(self) -> float:
+        """The mean processor usage in the window, from 0 to 1."""
+        return statistics.fmean(usage for _, usage in self._samples) if self._samples else 0.0
 
-    def sample(self, lag_ms: float, busy: float) -> bool:
-        """Take a sample; return whether ``overloaded`` has changed by it."""
-        self._samples.append((min(lag_ms, self.limit_ms * LAG_COUNTED), busy))
+    def add_sample(self, lag_ms: float, usage: float) -> bool:
+        """Add a sample.
+
+        Args:
+            lag_ms: How late an event loop was, in milliseconds.
+            usage: The processor usage, from 0 to 1.
+
+        Returns:
+            Whether the sample has changed ``is_overloaded``.
+        """
+        self._samples.append((min(lag_ms, self.limit_ms * LAG_COUNTED_MAX), usage))
         if not self.limit_ms or len(self._samples) < WINDOW:
             return False
-        if self.overloaded:
-            changed = self.lag_ms < self.limit_ms * LAG_RECOVERED or self.busy < BUSY_RECOVERED
+        if self.is_overloaded:
+            has_recovered = self.lag_ms < self.limit_ms * LAG_RECOVERED
+            changes = has_recovered or self.usage < BUSY_RECOVERED
         else:
-            changed = self.lag_ms >= self.limit_ms and self.busy >= BUSY
-        if changed:
-            self.overloaded = not self.overloaded
-        return changed
+            changes = self.lag_ms >= self.limit_ms and self.usage >= BUSY
+        if changes:
+            self.is_overloaded = not self.is_overloaded
+        return changes
 
-    def begin_window(self) -> None:
-        """Forget the samples."""
+    def start_window(self) -> None:
+        """Discard the samples."""
         self._samples.clear()
 
 
-class Processors:
-    """The use, by all processes, of the processors that this process may use.
+@dataclass(frozen=True, slots=True)
+class OverloadMonitor:
+    """Keeps ``Registry.is_overloaded``, and registers the runner again when it changes.
 
-    The machine's use counts, and where there is a limit (a cgroup's, a container's) the use below it.
+    Attributes:
+        registry: The sessions of this runner.
+        heartbeat: Registers this runner.
+        limit_ms: See ``OverloadDetector``.
     """
 
-    def __init__(self) -> None:
-        self._group = _cgroup()
-        self._last = self._read()
+    registry: Registry
+    heartbeat: Heartbeat
+    limit_ms: float
 
-    def busy(self) -> float:
-        """Return the use since the last call, from 0 to 1; 0 if the system does not say."""
-        before, self._last = self._last, self._read()
-        shares = [
-            (used - used_before) / (might - might_before)
-            for (used, might), (used_before, might_before) in zip(self._last, before, strict=False)
-            if might > might_before
-        ]
-        return min(max(shares, default=0.0), 1.0)
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        detector, cpu_usage = OverloadDetector(self.limit_ms), CpuUsage()
+        while True:
+            due_at = time.monotonic() + SAMPLE_S
+            await asyncio.sleep(SAMPLE_S)
+            own_lag_ms = (time.monotonic() - due_at) * 1000
+            lag_ms = max(own_lag_ms, median_bot_lag_ms(self.registry))
+            if detector.add_sample(lag_ms, cpu_usage.measure()):
+                self.registry.is_overloaded = detector.is_overloaded
+                metrics.overloaded.set(detector.is_overloaded)
+                self._log_change(detector)
+                detector.start_window()
+                await self.heartbeat.beat()
 
-    def _read(self) -> list[tuple[float, float]]:
-        """Return, for the machine and for the limit, seconds used and seconds there were."""
-        return [_of_machine(), _of_group(self._group)]
-
-
-def _of_machine() -> tuple[float, float]:
-    with contextlib.suppress(OSError, ValueError):
-        words = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()[1:9]
-        ticks = [int(word) for word in words]  # user nice system idle iowait irq softirq steal
-        return float(sum(ticks) - ticks[3] - ticks[4]), float(sum(ticks))
-    return 0.0, 0.0
-
-
-def _of_group(group: Path | None) -> tuple[float, float]:
-    if group is None:
-        return 0.0, 0.0
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
-        used = (group / "cpu.stat").read_text(encoding="ascii").split()[1]  # usage_usec first
-        if quota != "max":
-            return int(used) / 1e6, time.monotonic() * int(quota) / int(period)
-    return 0.0, 0.0
+    def _log_change(self, detector: OverloadDetector) -> None:
+        write, message = (
+            (log.warning, "This runner cannot keep up: sound is late; it accepts no more sessions")
+            if detector.is_overloaded
+            else (log.info, "This runner keeps up again; it accepts sessions")
+        )
+        write(
+            message,
+            lag_ms=round(detector.lag_ms, 1),
+            busy=round(detector.usage, 2),
+            sessions=len(self.registry.live),
+        )
 
 
-def _cgroup() -> Path | None:
-    """Return the control group of this process (version 2), where there is one."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            if line.startswith("0::"):
-                return Path("/sys/fs/cgroup") / line[3:].lstrip("/")
-    return None
-
-
-def lag_of_bots(registry: Registry) -> float:
-    """Return the lag of the bot in the middle, in ms: one that hangs by itself is no overload."""
+def median_bot_lag_ms(registry: Registry) -> float:
+    """Return the median lag of the bots in `registry`: a single bot that hangs is not an overload."""
     lags = [session.loop_lag_ms for session in registry.live if session.status == "running"]
     return statistics.median_low(lags) if lags else 0.0
-
-
-async def watch(registry: Registry, limit_ms: float, tell: Callable[[], Awaitable[None]]) -> None:
-    """Measure the load forever; keep ``registry.overloaded``, and tell the store when it changes.
-
-    Args:
-        registry: The sessions.
-        limit_ms: See ``Load``.
-        tell: Registers this runner with what it takes now.
-    """
-    load, processors = Load(limit_ms), Processors()
-    while True:
-        due = time.monotonic() + SAMPLE_S
-        await asyncio.sleep(SAMPLE_S)
-        own_ms = (time.monotonic() - due) * 1000
-        if load.sample(max(own_ms, lag_of_bots(registry)), processors.busy()):
-            registry.overloaded = load.overloaded
-            metrics.overloaded.set(load.overloaded)
-            _say(load, len(registry.live))
-            load.begin_window()
-            await tell()
-
-
-def _say(load: Load, sessions: int) -> None:
-    lag_ms, busy = round(load.lag_ms, 1), round(load.busy, 2)
-    words = "This runner cannot keep up: sound is late; it takes no more sessions"
-    if load.overloaded:
-        log.warning(words, lag_ms=lag_ms, busy=busy, sessions=sessions)
-        return
-    words = "This runner keeps up again; it takes sessions"
-    log.info(words, lag_ms=lag_ms, busy=busy, sessions=sessions)

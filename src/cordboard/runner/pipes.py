@@ -1,65 +1,118 @@
-"""What the supervisor and a bot's process say to each other: one JSON object a line."""
+"""The messages between the supervisor and a bot process, and what they share.
+
+The control channel is a socket pair. Each message is one line with one JSON object:
+
+- to the bot process: ``{"go": true}``, ``{"stop": REASON}``,
+  ``{"ask": N, "method": "POST", "body": {...}}``;
+- to the supervisor: ``{"loaded": true}``, ``{"lag_ms": 1.5}``, ``{"absent": true}``,
+  ``{"answer": N, "status": 200, "body": {...}}``,
+  ``{"ended": REASON, "detail": TEXT, "early": true}`` (``early`` if ``bot()`` was never called).
+
+Standard output, standard error and log records of the bot travel on pipes of their own, so that a
+half-written print never damages a record.
+"""
 
 import asyncio
 import os
 import signal
 from dataclasses import dataclass, field
-from typing import Any, Final
+from multiprocessing.connection import Connection
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import LEASE_S
 
-RUNNER_ENDED: Final = signal.SIGUSR1  # what the kernel sends the fork server when the runner ends
-LINE_MAX_BYTES: Final = 1024 * 1024  # an offer is some kilobytes
+# The signal that the kernel sends to the fork server's parent when the runner ends.
+RUNNER_ENDED: Final = signal.SIGUSR1
+
+# The size of one message. An offer takes some kilobytes; the HTTP body that carries it is limited to the
+# same size. A longer message ends the channel, and with it the session.
+LINE_MAX_BYTES: Final = 1024 * 1024
+
+# How long a bot process may take from the end of ``bot()`` to its exit; exporters flush in that time. It
+# equals the time that a bot has to handle its cancellation; Sentry's own limit is 2 s.
 EXIT_GRACE_S: Final = 5.0
-"""How long a bot's process may take from the end of ``bot()`` to its exit: exporters flush in it. As
-long as a bot may take to heed its cancellation; Sentry's own bound is 2 s."""
-LAG_PERIOD_S: Final = 1.0  # how often a bot's event loop tells how late it is
+
+# How often a bot process reports how late its event loop is. The supervisor takes silence as lag.
+LAG_PERIOD_S: Final = 1.0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
-class BotStart:
-    """What a bot's process is told at its birth."""
+class BotOptions:
+    """The settings of a runner that concern its bots.
 
-    launch: Launch
-    bot: str
-    daily_domains: tuple[str, ...]
+    Attributes:
+        daily_domains: Hosts besides ``*.daily.co`` whose rooms are Daily's.
+        offer_timeout_s: How long a bot in a ``webrtc:`` room waits for the first offer.
+        user_absent_s: How long a ``webrtc:`` room may have no user before its session ends; 0 for ever.
+        memory_mb: The most memory of one bot process.
+        file_mb: The largest file that a bot may write.
+        processes: The most processes that a bot may have started at once.
+        local: Whether the runner listens on loopback, so that callers may be on this machine.
+    """
+
+    daily_domains: tuple[str, ...] = ()
     offer_timeout_s: float = 60.0
+    user_absent_s: float = 60.0
     memory_mb: int = 4096
     file_mb: int = 4096
-    lease_s: float = LEASE_S
-    user_absent_s: float = 60.0
+    processes: int = 64
     local: bool = True
-    boot: str = field(default_factory=lambda: os.urandom(4).hex())
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What the fork server found when it loaded the bots.
+class BotStart:
+    """The task of one bot process.
 
     Attributes:
-        failures: By bot, why its file cannot be loaded, and the way out.
-        threaded: Whether the bot files start threads, so that each child imports its own.
-        server: The process that forks the bots' processes.
+        launch: The session.
+        options: The runner's settings.
+        lease_s: Seconds that a lease lasts.
+        boot: The boot under which the process writes its lines.
+    """
+
+    launch: Launch
+    options: BotOptions
+    lease_s: float = LEASE_S
+    boot: str = field(default_factory=lambda: os.urandom(4).hex())
+
+
+class BotPipes(NamedTuple):
+    """The bot process's ends of its pipes, and the file of its lease page."""
+
+    stdout: Connection
+    stderr: Connection
+    records: Connection
+    lease_page: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class PreloadReport:
+    """The result of loading the bot files in the fork server.
+
+    Attributes:
+        failures: For each bot whose file cannot be loaded, the message and the hint.
+        threaded: Whether the bot files start threads, so that each bot process imports its own.
+        server_pid: The process that forks the bot processes.
     """
 
     failures: dict[str, tuple[str, str]]
     threaded: bool
-    server: int
+    server_pid: int
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """Return a message as it is sent."""
+    """Return `message` as a line."""
     return _encode(message) + b"\n"
 
 
 async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
-    """Say something; harmless when nobody listens any more."""
+    """Send `message` on `writer`. Do nothing if the other side has closed the channel."""
     try:
         writer.write(encode(message))
         await writer.drain()
@@ -67,10 +120,22 @@ async def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
         return
 
 
-def is_sound(message: Any) -> bool:
-    """Return whether a message of a bot's process is of the right types.
+async def receive(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+    """Return the next message from `reader`, or None if the channel is closed or the line is invalid."""
+    try:
+        line = await reader.readline()
+        if not line:
+            return None
+        message: dict[str, Any] = _decode(line)
+    except (OSError, ValueError):
+        return None
+    return message
 
-    The bot has that end of the line, too, and may write to it what it likes.
+
+def is_valid(message: Any) -> bool:
+    """Return whether `message`, received from a bot process, has values of the right types.
+
+    The bot shares its process with our end of the channel and may write anything to it.
     """
     if not isinstance(message, dict):
         return False
@@ -86,15 +151,3 @@ def is_sound(message: Any) -> bool:
             )
         )
     )
-
-
-async def receive(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """Return what was said next; None when the other side has gone."""
-    try:
-        line = await reader.readline()
-        if not line:
-            return None
-        message: dict[str, Any] = _decode(line)
-    except (OSError, ValueError):
-        return None
-    return message

@@ -1,18 +1,23 @@
-"""What the fork server imports once, so that each bot's process starts in a few milliseconds.
+"""Import Pipecat and the bot files in the fork server, so that a bot process starts in milliseconds.
 
-Imported by the standard library's fork server (``multiprocessing.forkserver``). A process in which
-threads hold locks must not be forked: a bot file that starts threads at import makes this process
-begin anew (``exec``, same descriptors) without the bot files, which each child then imports for
-itself. The idle pools of numpy and onnxruntime, which Pipecat brings, are known to survive a fork.
+The standard library's fork server (``multiprocessing.forkserver``) imports this module before it serves;
+the work happens at import. Three processes take part::
 
-The process that imports is the parent of whatever a bot file starts at import, a server for speech
-for example, which all bots use. It forks once: its child serves, and has no children but bots and
-what bots have left behind.
+    runner ── importer (executes this module) ── fork server (a fork of it) ── bot processes
+
+The importer stays the parent of what a bot file starts at import, such as a speech server that all bots use.
+The fork server has no children but bot processes and what bots have left behind, so that the two can be
+told apart.
+
+A process must not be forked while its threads hold locks. If a bot file starts threads at import, the importer
+executes itself again (same process id, same descriptors) without the bot files, and each bot process imports
+its own. The idle thread pools of numpy and onnxruntime, which Pipecat brings, survive a fork.
 """
 
 import contextlib
 import functools
 import gc
+import importlib
 import os
 import signal
 import stat
@@ -25,7 +30,6 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from cordboard import emit
-from cordboard.contract.errors import BotFileError
 from cordboard.environment import (
     PRELOAD_BARE,
     is_inspection_allowed,
@@ -40,181 +44,187 @@ from cordboard.processes import (
     disable_inspection,
     kill_children,
 )
-from cordboard.runner.bot_file import Bot, load_bot
+from cordboard.runner import loaded_bots
 from cordboard.runner.landlock import confine
-from cordboard.runner.pipes import RUNNER_ENDED, Report
+from cordboard.runner.pipes import RUNNER_ENDED
 
-MOST_FILES: Final = 65_536
-OOM_SCORE: Final = 500  # a machine without memory ends a bot, not the runner of all of them
-SETTLE_S: Final = 0.005  # a thread that was joined is still being taken down by the kernel
+# A bound above the descriptors that the importer may have inherited; closing unused numbers is one call.
+DESCRIPTORS_MAX: Final = 65_536
 
-BOTS: Final[dict[str, Bot]] = {}
-FAILURES: Final[dict[str, tuple[str, str]]] = {}
+# Half of the kernel's scale: a machine without memory ends a bot, not the runner of all of them.
+OOM_SCORE: Final = 500
 
+# How long the kernel may still list a thread that has been joined.
+THREAD_EXIT_S: Final = 0.005
 
-def report() -> Report:
-    """Return what was found; to be asked in a process that the fork server has forked."""
-    return Report(dict(FAILURES), preload_bare(), os.getppid())
-
-
-def bot_named(name: str) -> Bot:
-    """Return a bot: the one that was loaded before the fork, else from its file now.
-
-    Raises:
-        BotFileError: Its file cannot be loaded, or none has this name.
-    """
-    files = preload_bots()
-    if name not in files:
-        raise BotFileError(
-            f"There is no bot {name!r} here; there are: {', '.join(files)}.",
-            hint="Name it in [bots] of cordboard.toml, or by --bot NAME=FILE.",
-        )
-    return BOTS.get(name) or load_bot(name, files[name])
+# Whatever the bot file imports, each bot in a peer-to-peer room needs these.
+_MODULES: Final = (
+    "aiortc",
+    "pipecat.audio.vad.silero",
+    "pipecat.pipeline.worker",
+    "pipecat.runner.types",
+    "pipecat.transports.smallwebrtc.request_handler",
+    "pipecat.transports.smallwebrtc.transport",
+    "pipecat.workers.runner",
+    "cordboard.runner.bot_process",
+    "cordboard.runner.bot_run",
+    "cordboard.runner.pipeline_observers",
+)
 
 
 def _load() -> None:
-    # Each bot holds the pipe by which the fork server would learn of our runner's end, so a bot
-    # that spins would keep both: the kernel is asked instead.
-    runner = preload_runner() or os.getppid()
-    die_with_parent(runner)
-    adopt_orphans()  # what a bot file starts at import is ours, even when it has made itself a daemon
-    _take_output()
+    # Not by the standard library's pipe, whose end means that the runner has ended: each bot holds the other
+    # end as well, so one that hangs would keep this process. The kernel signals the runner's end instead.
+    runner_pid = preload_runner() or os.getppid()
+    die_with_parent(runner_pid)
+    adopt_orphans()  # even a daemon that a bot file starts at import belongs to this runner
+    _redirect_output()
     if preload_landlock():
         confine()
     emit.configure(service="bot", format="json", session_from_environment=False)
-    _import_pipecat()
-    emit.quiesce()  # its thread must not be counted
-    before = _threads()
+    for name in _MODULES:
+        importlib.import_module(name)
+    emit.quiesce()  # the logger's own thread must not be counted
+    threads_before = _count_threads()
     if not preload_bare():
-        for name, file in preload_bots().items():
-            try:
-                BOTS[name] = load_bot(name, file)
-            except BotFileError as error:
-                FAILURES[name] = (error.message, error.hint)
+        loaded_bots.load_all()
         emit.quiesce()
-        if (_threads() > before or threading.active_count() > 1) and not FAILURES:
-            os.environ[PRELOAD_BARE] = "1"
-            kill_children()  # each bot's import starts its own
-            sys.stdout.flush()
-            os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, from the beginning
+        has_new_threads = _count_threads() > threads_before or threading.active_count() > 1
+        if has_new_threads and not loaded_bots.FAILURES:
+            _execute_again_without_bots()
     emit.quiesce()
-    _inherit(runner)
+    _end_with_runner(runner_pid)
     gc.collect()
-    gc.freeze()  # so that a child's collector does not copy the pages it shares with us
-    _serve_in_a_child()
+    # So that a bot's garbage collector does not write to, and thereby copy, the pages it shares with us.
+    gc.freeze()
+    _fork_server()
 
 
-def _take_output() -> None:
-    """Write to the pipe that we were given as standard input, for which the runner speaks.
+def _redirect_output() -> None:
+    """Write to the pipe that the runner passed as standard input, and whose lines it forwards.
 
-    The runner's own output is not for bots: whoever could write there could speak as the runner.
+    The runner's own output is not for bots: a bot that could write there could write as the runner.
     """
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         os.dup2(0, 1)
         os.dup2(0, 2)
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(nothing, 0)
-        os.close(nothing)
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.close(null)
 
 
-def _offer_children_first() -> None:
-    """Let each child be born with the score by which a machine without memory ends it first.
+def _execute_again_without_bots() -> NoReturn:
+    os.environ[PRELOAD_BARE] = "1"
+    kill_children()  # what the bot files started; the import in each bot process starts its own
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)
 
-    Neither a child nor the runner could write it later: what may not be inspected belongs to root
-    there. Where it cannot be written at all, a child has our score.
+
+def _end_with_runner(runner_pid: int) -> None:
+    """Arrange that this process ends its descendants and itself when the runner ends.
+
+    While the runner lives it ends the orphans of bots; once it has been killed, this process does.
     """
-    try:
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-        ours = int(os.read(descriptor, 16))
-    except OSError:
-        return
-    held = [descriptor]
-
-    def score(value: int) -> None:
-        with contextlib.suppress(OSError):
-            for file in held:
-                os.pwrite(file, str(value).encode(), 0)
-
-    def forget() -> None:
-        while held:
-            os.close(held.pop())
-
-    os.register_at_fork(
-        before=functools.partial(score, max(OOM_SCORE, ours)),
-        after_in_parent=functools.partial(score, ours),
-        after_in_child=forget,
-    )
-
-
-def _inherit(runner: int) -> None:
-    """Be the one to whom a bot that ends leaves what it had started, and who ends that with us.
-
-    The runner ends the orphans of a bot; when the runner has been killed, we do, before we end.
-    """
-    # What is killed with all of its group is the runner, and not who tidies up after it.
+    # Whoever kills the runner's process group must not kill the process that cleans up after it.
     os.setpgid(0, 0)
-    signal.signal(RUNNER_ENDED, functools.partial(_end_all, os.getpid(), runner))
-    die_with_parent(runner, number=RUNNER_ENDED)
-    # The standard library's fork server knows nothing of adopted children, which it reaps.
+    handler = functools.partial(_exit_if_runner_ended, os.getpid(), runner_pid)
+    signal.signal(RUNNER_ENDED, handler)
+    die_with_parent(runner_pid, number=RUNNER_ENDED)
+    # The standard library's fork server warns when it reaps a child that it did not fork: an orphan.
     warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")
 
 
-def _serve_in_a_child() -> None:
-    """Return in a child, which is the fork server; stay its parent until it ends."""
-    us = os.getpid()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of idle pools, see above
-        server = os.fork()
-    if not server:
-        _offer_children_first()  # before the next step, which forbids it
-    if not is_inspection_allowed():
-        disable_inspection()
-    if server:
-        _wait_for(server)
-    signal.signal(RUNNER_ENDED, signal.SIG_DFL)
-    die_with_parent(us)
-    adopt_orphans()
-
-
-def _wait_for(server: int) -> NoReturn:
-    """Reap what ends until the fork server has; then end what the bot files had started."""
-    os.closerange(3, MOST_FILES)  # its socket too: whoever asks a dead server must hear so
-    ended, status = 0, 0
-    while ended != server:
-        ended, status = os.waitpid(-1, 0)
-    kill_children()
-    os._exit(0 if status == 0 else 1)
-
-
-def _end_all(us: int, runner: int, _number: int, _frame: FrameType | None) -> None:
-    """End everything below us; not in a child, which is asked only before it has its own handlers."""
-    if os.getpid() == us and os.getppid() != runner:
+def _exit_if_runner_ended(
+    importer_pid: int, runner_pid: int, _number: int, _frame: FrameType | None
+) -> None:
+    # A fork inherits this handler until it sets its own, and must not end its siblings.
+    if os.getpid() == importer_pid and os.getppid() != runner_pid:
         kill_children()
         os._exit(1)
 
 
-def _import_pipecat() -> None:
-    """Import what every bot over WebRTC needs, whether or not its file names it."""
-    import aiortc  # noqa: F401
-    import pipecat.audio.vad.silero
-    import pipecat.pipeline.worker
-    import pipecat.runner.types
-    import pipecat.transports.smallwebrtc.request_handler
-    import pipecat.transports.smallwebrtc.transport
-    import pipecat.workers.runner  # noqa: F401
+def _fork_server() -> None:
+    """Fork the process that serves, and return in it. The importer waits for its end and exits."""
+    importer_pid = os.getpid()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of a fork in a process with threads: the idle pools, see above.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        server_pid = os.fork()
+    if not server_pid:
+        _set_oom_score_of_children()  # before inspection is disabled, which makes the file root's
+    if not is_inspection_allowed():
+        disable_inspection()
+    if server_pid:
+        _exit_after(server_pid)
+    signal.signal(RUNNER_ENDED, signal.SIG_DFL)
+    die_with_parent(importer_pid)
+    adopt_orphans()
 
-    import cordboard.runner.bot_process
-    import cordboard.runner.pipeline_observers  # noqa: F401
+
+def _set_oom_score_of_children() -> None:
+    """Let each child start with the score by which a machine without memory ends it first.
+
+    Neither the child nor the runner could write the score later: the file of a process that does not permit
+    inspection belongs to root. So this process raises its own score for the moment of each fork. Where the
+    score cannot be written at all, a child has the fork server's.
+    """
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        own_score = int(os.read(descriptor, 16))
+    except OSError:
+        return
+    score = _OomScore(descriptor)
+    os.register_at_fork(
+        before=functools.partial(score.write, max(OOM_SCORE, own_score)),
+        after_in_parent=functools.partial(score.write, own_score),
+        after_in_child=score.close,
+    )
 
 
-def _threads() -> int:
-    """Count this process's threads: Python's, and those of C libraries where that can be seen."""
-    time.sleep(SETTLE_S)
+class _OomScore:
+    """The open file of the fork server's score.
+
+    Args:
+        descriptor: The file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def write(self, value: int) -> None:
+        """Set the score to `value`, unless the file is closed."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._descriptor, str(value).encode(), 0)
+
+    def close(self) -> None:
+        """Close the file in a bot process: it is still the fork server's."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _exit_after(server_pid: int) -> NoReturn:
+    """Reap children until the fork server has ended; then end what the bot files started, and exit."""
+    os.closerange(
+        3, DESCRIPTORS_MAX
+    )  # its socket too: a request to a server that has ended must fail
+    pid, status = 0, 0
+    while pid != server_pid:
+        pid, status = os.waitpid(-1, 0)
+    kill_children()
+    os._exit(0 if status == 0 else 1)
+
+
+def _count_threads() -> int:
+    """Return the number of threads of this process, including those of C libraries where visible."""
+    time.sleep(THREAD_EXIT_S)
     try:
         return len(list(Path("/proc/self/task").iterdir()))
     except OSError:
         return threading.active_count()
 
 
+# Set by the runner for its fork server alone: other importers, such as tools, load nothing.
 if preload_bots():
     _load()

@@ -1,4 +1,4 @@
-"""The sessions of this runner: at most its capacity, one a room, never a lower epoch."""
+"""The sessions of this runner: at most its capacity, one for each room, and never a lower epoch."""
 
 import asyncio
 from collections import deque
@@ -10,110 +10,128 @@ from cordboard.context import bound_context
 from cordboard.contract.errors import BusyError, NotFoundError, NotReadyError, StaleEpochError
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
-from cordboard.runner.bot_session import BotSession, Host
+from cordboard.runner.bot_session import BotSession
+from cordboard.runner.runner_host import RunnerHost
 
-ENDED_KEPT: Final = 200  # so that a repeated start and a late question get an answer
+# How many ended sessions are kept, so that a repeated start or a late question gets an answer. An
+# operator repeats a start within seconds; 200 sessions are more than the largest runner ends in that
+# time.
+ENDED_MAX: Final = 200
+
+DRAINING_RETRY_S: Final = 5
+BUSY_RETRY_S: Final = 1
+OVERLOADED_RETRY_S: Final = 5
 
 log = get_logger("runner")
 
 
 @dataclass(slots=True)
 class Registry:
-    """Sessions by id; those that have ended are kept for a while.
+    """Sessions by id, live ones and those that ended recently.
 
     Attributes:
-        host: What a session needs of its runner.
-        capacity: Sessions at once.
-        draining: Takes no more sessions.
-        loading: Takes none until the bots are loaded anew.
-        overloaded: Takes none until it keeps up with its sessions.
+        host: The runner.
+        capacity: The number of slots.
+        is_draining: Whether the runner takes no more sessions because it stops.
+        is_loading: Whether it takes none because it loads its bots again.
+        is_overloaded: Whether it takes none because it cannot keep up with its calls.
     """
 
-    host: Host
+    host: RunnerHost
     capacity: int
-    draining: bool = False
-    loading: bool = False
-    overloaded: bool = False
+    is_draining: bool = False
+    is_loading: bool = False
+    is_overloaded: bool = False
     _sessions: dict[str, BotSession] = field(default_factory=dict)
     _ended: deque[str] = field(default_factory=deque)
-    # A room's lock lives as long as someone waits for it.
-    _starting: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    # A room's lock lives as long as some start waits for it.
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @property
     def live(self) -> list[BotSession]:
-        """The sessions whose process may still be there."""
-        return [session for session in self._sessions.values() if session.live]
+        """The sessions whose process may still exist."""
+        return [session for session in self._sessions.values() if session.is_live]
 
     @property
     def offered(self) -> int:
-        """The capacity that others are told: the number of its sessions while it cannot keep up."""
-        return min(len(self.live), self.capacity) if self.overloaded else self.capacity
+        """The capacity that the runner registers: while it is overloaded, only the slots in use."""
+        return min(len(self.live), self.capacity) if self.is_overloaded else self.capacity
 
     @property
     def free(self) -> int:
-        """Sessions that it could take now."""
+        """The number of free slots."""
         return max(self.offered - len(self.live), 0)
 
     @property
     def all(self) -> list[BotSession]:
-        """Live sessions, and those that ended a while ago."""
+        """The live sessions and those that ended recently."""
         return list(self._sessions.values())
 
     def get(self, session_id: str) -> BotSession:
-        """Return a session.
+        """Return the session with the id `session_id`.
 
         Raises:
-            NotFoundError: This runner does not know it.
+            NotFoundError: This runner does not know the session.
         """
         session = self._sessions.get(session_id)
         if session is None:
             raise NotFoundError(f"This runner has no session {session_id}.")
         return session
 
-    def check_open(self) -> None:
-        """Refuse while no sessions are taken.
+    def check_accepting(self) -> None:
+        """Check that this runner accepts sessions at all.
 
         Raises:
-            NotReadyError: The runner drains, or loads its bots anew.
+            NotReadyError: The runner drains, or loads its bots again.
         """
-        if self.draining:
+        if self.is_draining:
             raise NotReadyError(
-                "This runner accepts no more sessions: it is draining.", retry_after_s=5
+                "This runner accepts no more sessions: it is draining.",
+                retry_after_s=DRAINING_RETRY_S,
             )
-        if self.loading:
-            raise NotReadyError("This runner is loading its bots again.", retry_after_s=5)
+        if self.is_loading:
+            raise NotReadyError(
+                "This runner is loading its bots again.", retry_after_s=DRAINING_RETRY_S
+            )
 
-    def check_room(self) -> None:
-        """Refuse what cannot be taken now.
+    def check_free_slot(self) -> None:
+        """Check that this runner accepts one more session now.
 
         Raises:
-            BusyError: No free capacity.
-            NotReadyError: As ``check_open``.
+            BusyError: No slot is free, or the runner is overloaded.
+            NotReadyError: As for ``check_accepting``.
         """
-        self.check_open()
-        if self.overloaded:
-            raise BusyError("This runner cannot keep up with its present calls.", retry_after_s=5)
+        self.check_accepting()
+        if self.is_overloaded:
+            raise BusyError(
+                "This runner cannot keep up with its present calls.",
+                retry_after_s=OVERLOADED_RETRY_S,
+            )
         if len(self.live) >= self.capacity:
-            raise BusyError(f"All {self.capacity} slots of this runner are taken.", retry_after_s=1)
+            raise BusyError(
+                f"All {self.capacity} slots of this runner are taken.", retry_after_s=BUSY_RETRY_S
+            )
 
     async def start(self, launch: Launch) -> BotSession:
-        """Start a session, or return it when it was started under this epoch already.
+        """Start the session of `launch`; return the existing one if this start is a repetition.
 
         Raises:
-            StaleEpochError: A higher epoch of the session or of its room is known here.
-            BusyError: No free capacity.
+            StaleEpochError: This runner knows a higher epoch of the session or of its room.
+            BusyError: No slot is free.
             NotReadyError: The runner drains.
         """
-        lock = self._starting.setdefault(launch.room_url, asyncio.Lock())
+        # One start at a time in each room: a second one must see the first one's session.
+        lock = self._locks.setdefault(launch.room_url, asyncio.Lock())
         async with lock:
             return await self._start(launch)
 
     async def _start(self, launch: Launch) -> BotSession:
         known = self._sessions.get(launch.session_id)
-        if known is not None and _is_same(known.launch, launch):
+        if known is not None and _is_same_grant(known.launch, launch):
             return known
-        await self._fence(launch, known)
-        self.check_room()
+        await self._end_rivals(launch, known)
+        self.check_free_slot()
         session = BotSession(launch, self.host)
         self._sessions[launch.session_id] = session
         with bound_context(session.context):
@@ -122,11 +140,11 @@ class Registry:
             except BaseException:
                 self._forget(session)
                 raise
-        self._note_end(session)
+        self._keep_after_end(session)
         return session
 
-    async def _fence(self, launch: Launch, known: BotSession | None) -> None:
-        """Refuse what is stale; end what this launch replaces, before its bot comes."""
+    async def _end_rivals(self, launch: Launch, known: BotSession | None) -> None:
+        """Refuse a stale launch; kill the bots that it replaces before its own bot starts."""
         same_room = [item for item in self.live if item.launch.room_url == launch.room_url]
         rivals = same_room if known is None else [known, *same_room]
         for rival in rivals:
@@ -136,40 +154,38 @@ class Registry:
                     extra={"sessionId": launch.session_id, "epoch": rival.launch.epoch},
                 )
         for rival in rivals:
-            if rival.live:
+            if rival.is_live:
                 with bound_context(rival.context):
                     log.warning("Lease lost to a higher epoch", event="lease.lost", by=launch.epoch)
                     await rival.kill("lease_lost")
 
     def _forget(self, session: BotSession) -> None:
+        # The id may have been started again meanwhile.
         if self._sessions.get(session.launch.session_id) is session:
             del self._sessions[session.launch.session_id]
 
-    def _note_end(self, session: BotSession) -> None:
-        """Keep the newest ended sessions only, and each whose end has not been written.
+    def _keep_after_end(self, session: BotSession) -> None:
+        task = asyncio.create_task(self._forget_oldest_after(session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-        Of those there are never more than slots: while Redis takes no writes no session starts.
+    async def _forget_oldest_after(self, session: BotSession) -> None:
+        """Wait for the end of `session`; then keep only the newest ended sessions.
+
+        A session whose end has not been written is kept in any case. There are never more of those than
+        slots: while Redis accepts no writes, no session starts.
         """
-
-        async def wait() -> None:
-            await session.finished.wait()
-            self._ended.append(session.launch.session_id)
-            while len(self._ended) > ENDED_KEPT:
-                oldest = self._sessions.get(self._ended.popleft())
-                if oldest is not None and oldest.finished.is_set():
-                    self._forget(oldest)
-
-        task = asyncio.create_task(wait())
-        _kept.add(task)
-        task.add_done_callback(_kept.discard)
+        await session.finished.wait()
+        self._ended.append(session.launch.session_id)
+        while len(self._ended) > ENDED_MAX:
+            oldest = self._sessions.get(self._ended.popleft())
+            if oldest is not None and oldest.finished.is_set():
+                self._forget(oldest)
 
 
-def _is_same(one: Launch, other: Launch) -> bool:
-    """Return whether two starts of an id are one that was repeated.
+def _is_same_grant(one: Launch, other: Launch) -> bool:
+    """Return whether two launches with the same session id are one grant.
 
-    Epochs are counted by room, and begin anew for an id whose record is kept no more.
+    Epochs are counted for each room, and start again for an id whose record has expired.
     """
     return (one.epoch, one.room_url) == (other.epoch, other.room_url)
-
-
-_kept: set[asyncio.Task[None]] = set()

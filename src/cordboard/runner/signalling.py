@@ -1,10 +1,12 @@
-"""WebRTC signalling inside the bot's process, by Pipecat's own request handler.
+"""WebRTC signalling inside the bot process, with Pipecat's own request handler.
 
 The messages come from a caller, so their number and size are limited.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -17,142 +19,173 @@ from pipecat.transports.smallwebrtc.request_handler import (
 )
 
 from cordboard.emit import get_logger
-from cordboard.runner.ice_candidates import CANDIDATES_MAX, host_of, is_fit, take_candidates
+from cordboard.runner.ice_candidates import (
+    CANDIDATES_MAX,
+    candidate_address,
+    filter_candidates,
+    is_permitted_address,
+)
 
+# Offers of one session: a call of four hours whose page reconnects every four minutes sends 60.
 OFFERS_MAX: Final = 64
-"""Of one session: a call of four hours whose page connects anew every four minutes."""
+
+# The length of aiortc's error in an answer; it may repeat the whole offer.
+ERROR_CHARS: Final = 200
 
 _OFFER_FIELDS: Final = ("sdp", "type", "pc_id", "restart_pc", "request_data", "requestData")
-# Pipecat's order of media in an offer: audio, camera, screen; and how it asks for the last two.
-_VIDEO_TRACKS: Final = (
-    (1, "camera", "video_input_track"),
-    (2, "screen", "screen_video_input_track"),
-)
 
 log = get_logger("webrtc")
 
 
-class Signalling:
-    """Answers offers and takes candidates; the first offer's connection is the bot's.
+class BotSignalling:
+    """Answers offers and adds candidates. The connection of the first offer is the bot's.
 
     Args:
-        connection: Gets the first connection.
-        local: Whether the runner is on loopback, so that callers may be there, too.
+        connection: The future for the first connection.
+        local: Whether the runner listens on loopback, so that callers may be on this machine.
+
+    Attributes:
+        is_closed: Whether the connection has been closed; it is not replaced then.
     """
 
     def __init__(self, connection: asyncio.Future[Any], *, local: bool = True) -> None:
         self._connection = connection
         self._local = local
-        self._one_offer_at_a_time = asyncio.Lock()
-        self._offers = self._candidates_taken = 0
-        self._closed = False
+        self._offer_lock = asyncio.Lock()
+        self._offer_count = self._candidate_count = 0
+        self.is_closed = False
         self._handler = SmallWebRTCRequestHandler(connection_mode=ConnectionMode.SINGLE)
 
     async def handle(self, method: str, body: Any) -> tuple[int, dict[str, Any]]:
-        """Return status and body of the answer to an offer (POST) or to candidates (PATCH)."""
+        """Handle an offer or candidates.
+
+        Args:
+            method: ``POST`` for an offer, ``PATCH`` for candidates.
+            body: The body of the HTTP request.
+
+        Returns:
+            The status and the body of the answer.
+        """
         try:
             if method == "PATCH":
-                return await self._candidates(body)
-            return await self._offer(body)
+                return await self._add_candidates(body)
+            return await self._answer_offer(body)
         except HTTPException as error:
             return _problem(error.status_code, "webrtc", str(error.detail))
-        except Exception as error:  # noqa: BLE001 - what aiortc makes of a stranger's bytes has no bound
-            words = f"{type(error).__name__}: {error}"[:200]
-            return _problem(422, "invalid", f"The offer cannot be used: {words}.")
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"[:ERROR_CHARS]
+            detail = f"Invalid offer: {message}."
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail)
 
-    async def _offer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        async with (
-            self._one_offer_at_a_time
-        ):  # of several first ones the first makes the connection
+    async def _answer_offer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        # Of several first offers at once only one may make the connection; the others must see it.
+        async with self._offer_lock:
             refusal = self._refusal(body)
             if refusal is not None:
                 return refusal
-            self._offers += 1
-            if not body.get("pc_id") or body.get("restart_pc"):
-                self._candidates_taken = 0
-            wanted = {name: body[name] for name in _OFFER_FIELDS if name in body}
-            wanted["sdp"] = take_candidates(body["sdp"], self._take)
+            self._offer_count += 1
+            if not body.get("pc_id") or body.get("restart_pc"):  # a new peer connection
+                self._candidate_count = 0
+            fields = {name: body[name] for name in _OFFER_FIELDS if name in body}
+            fields["sdp"] = filter_candidates(body["sdp"], self._accept_candidate)
             answer = await self._handler.handle_web_request(
-                SmallWebRTCRequest.from_dict(wanted), self._connected
+                SmallWebRTCRequest.from_dict(fields), self._on_connection
             )
-            return 200, dict(answer or {})
+            return HTTPStatus.OK, dict(answer or {})
 
     def _refusal(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         if self._connection.done() and not body.get("pc_id"):
-            return _problem(409, "connected", "Somebody is connected to this session already.")
-        if self._closed:
-            return _problem(409, "closed", "The connection of this session has been closed.")
-        if self._offers >= OFFERS_MAX:
-            return _problem(429, "offers", f"A session takes no more than {OFFERS_MAX} offers.")
+            detail = "A user is connected to this session already."
+            return _problem(HTTPStatus.CONFLICT, "connected", detail)
+        if self.is_closed:
+            detail = "The connection of this session has been closed."
+            return _problem(HTTPStatus.CONFLICT, "closed", detail)
+        if self._offer_count >= OFFERS_MAX:
+            detail = f"A session accepts at most {OFFERS_MAX} offers."
+            return _problem(HTTPStatus.TOO_MANY_REQUESTS, "offers", detail)
         return None
 
-    async def _candidates(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def _add_candidates(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         candidates = [
-            _candidate(item)
+            _ice_candidate(item)
             for item in body["candidates"]
-            if not item["candidate"] or self._take(item["candidate"])  # the empty one ends the list
+            # The empty candidate marks the end of the list.
+            if not item["candidate"] or self._accept_candidate(item["candidate"])
         ]
         await self._handler.handle_patch_request(
             SmallWebRTCPatchRequest(pc_id=body["pc_id"], candidates=candidates)
         )
-        return 200, {"status": "ok"}
+        return HTTPStatus.OK, {"status": "ok"}
 
-    def _take(self, candidate: str) -> bool:
-        """Return whether a candidate is taken; count it."""
-        if not is_fit(host_of(candidate), local=self._local):
-            log.debug("An ICE candidate with a forbidden address is dropped")
+    def _accept_candidate(self, candidate: str) -> bool:
+        """Return whether a candidate is accepted, and count it."""
+        if not is_permitted_address(candidate_address(candidate), local=self._local):
+            log.debug("Dropping an ICE candidate whose address is not permitted")
             return False
-        self._candidates_taken += 1
-        if self._candidates_taken == CANDIDATES_MAX + 1:
-            log.warning("Too many ICE candidates; further ones are dropped", most=CANDIDATES_MAX)
-        return self._candidates_taken <= CANDIDATES_MAX
+        self._candidate_count += 1
+        if self._candidate_count == CANDIDATES_MAX + 1:
+            log.warning("Too many ICE candidates; dropping further ones", limit=CANDIDATES_MAX)
+        return self._candidate_count <= CANDIDATES_MAX
 
-    async def _connected(self, connection: Any) -> None:
-        _expect_no_video(connection)
-
-        @connection.event_handler("connected")  # type: ignore[untyped-decorator]
-        async def connected(_connection: Any) -> None:
-            log.info("Bot connected", event="bot.connected", transport="webrtc")
-
-        @connection.event_handler("closed")  # type: ignore[untyped-decorator]
-        async def closed(_connection: Any) -> None:
-            self._closed = True
-
+    async def _on_connection(self, connection: Any) -> None:
+        _expect_offered_video(connection)
+        connection.add_event_handler("connected", self._on_connected)
+        connection.add_event_handler("closed", self._on_closed)
         if not self._connection.done():
             self._connection.set_result(connection)
 
+    async def _on_connected(self, _connection: Any) -> None:
+        log.info("Bot connected", event="bot.connected", transport="webrtc")
 
-def _expect_no_video(connection: Any) -> None:
-    """Let Pipecat ask for video only where there is some.
+    async def _on_closed(self, _connection: Any) -> None:
+        self.is_closed = True
 
-    It asks each connection for camera and screen, whatever the bot wants, and warns of each that
-    the caller has not offered: two warnings in every spoken call that goes well. The question is
-    put anew each time, as video may come with a later offer.
+
+@dataclass(frozen=True, slots=True)
+class _VideoTrack:
+    """One of Pipecat's two methods that return a video track.
+
+    Attributes:
+        connection: Pipecat's connection.
+        index: The position of the medium in an offer of Pipecat's client: 0 is audio.
+        kind: The medium.
+        track: Pipecat's method, which warns if the caller has not offered the medium.
     """
-    for place, kind, name in _VIDEO_TRACKS:
-        setattr(
-            connection, name, _unless_absent(connection, place, kind, getattr(connection, name))
-        )
 
+    connection: Any
+    index: int
+    kind: str
+    track: Callable[[], Any]
 
-def _unless_absent(
-    connection: Any, place: int, kind: str, track: Callable[[], Any]
-) -> Callable[[], Any]:
-    def ask() -> Any:
-        if len(connection.pc.getTransceivers()) <= place:
-            log.debug("The caller offers no video", kind=kind)
+    def __call__(self) -> Any:
+        """Return the track, or None if the caller has not offered the medium."""
+        # Looked up at each call, because a later offer may add video.
+        if len(self.connection.pc.getTransceivers()) <= self.index:
+            log.debug("The caller offers no video", kind=self.kind)
             return None
-        return track()
-
-    return ask
+        return self.track()
 
 
-def _candidate(item: dict[str, Any]) -> IceCandidate:
-    """Both spellings are taken: Pipecat's, and the one a browser's toJSON() gives."""
+def _expect_offered_video(connection: Any) -> None:
+    """Let Pipecat request only the video that the caller has offered.
+
+    Pipecat requests camera and screen from each connection, even for a bot without video, and warns for each
+    that is missing: two warnings in every voice call that goes well.
+    """
+    for index, kind, name in (
+        (1, "camera", "video_input_track"),
+        (2, "screen", "screen_video_input_track"),
+    ):
+        setattr(connection, name, _VideoTrack(connection, index, kind, getattr(connection, name)))
+
+
+def _ice_candidate(item: dict[str, Any]) -> IceCandidate:
+    """Read a candidate in Pipecat's spelling or in that of a browser's ``toJSON()``."""
     mid = item.get("sdp_mid", item.get("sdpMid"))
     index = item.get("sdp_mline_index", item.get("sdpMLineIndex"))
     return IceCandidate(candidate=item["candidate"], sdp_mid=mid, sdp_mline_index=index)
 
 
 def _problem(status: int, code: str, detail: str) -> tuple[int, dict[str, Any]]:
-    return status, {"status": status, "code": code, "title": "WebRTC signalling", "detail": detail}
+    body = {"status": status, "code": code, "title": "WebRTC signalling", "detail": detail}
+    return status, body

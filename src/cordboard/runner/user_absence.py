@@ -1,25 +1,25 @@
-"""Whether a caller is connected in a webrtc: room."""
+"""Detect that no user is connected in a ``webrtc:`` room."""
 
 import asyncio
 import time
 from typing import Any, Final
 
-_LOOK_S: Final = 1.0
+_POLL_S: Final = 1.0
 
 
 async def wait_until_absent(connection: Any, seconds: float) -> None:
-    """Return when a peer connection has been disconnected for a number of seconds.
+    """Return when the peer connection has been disconnected for a number of seconds.
 
-    A peer that vanishes is noticed by the missing answers to ICE's consent checks,
-    after 30 s (aioice); from then on the time counts. A connection that is made anew in it is the
-    same object.
+    aioice takes 30 s of missing answers to its consent checks to notice a peer that vanished; the seconds
+    count from then on. A connection that the user restarts stays the same object.
 
     Args:
         connection: The first connection of the session, Pipecat's.
-        seconds: How long.
+        seconds: How long the connection must have been disconnected.
     """
-    seen_at = time.monotonic()
-    while time.monotonic() - seen_at < seconds:
-        await asyncio.sleep(min(_LOOK_S, seconds / 4))
+    connected_at = time.monotonic()
+    while time.monotonic() - connected_at < seconds:
+        # Polled: a restart gives the connection another ``pc`` and removes the handlers of the old one.
+        await asyncio.sleep(min(_POLL_S, seconds / 4))
         if connection.pc.connectionState == "connected":
-            seen_at = time.monotonic()
+            connected_at = time.monotonic()

@@ -1,0 +1,143 @@
+"""The supervisor's side of the control channel to one bot process."""
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cordboard.contract.errors import UpstreamError, UpstreamTimeoutError
+from cordboard.emit import get_logger
+from cordboard.runner import pipes
+from cordboard.runner.startup_errors import DETAIL_CHARS
+
+# How long a bot process may take to answer an offer; longer than aiortc's 5 s for gathering candidates.
+ANSWER_TIMEOUT_S: Final = 12.0
+
+log = get_logger("session")
+
+
+@dataclass(frozen=True, slots=True)
+class EndReport:
+    """Why a bot ended, as its process reported it.
+
+    Attributes:
+        reason: The reason; not necessarily one of the contract.
+        detail: The reason as text.
+        is_early: Whether ``bot()`` was never called, so that nobody has logged ``bot.crashed``.
+    """
+
+    reason: str
+    detail: str | None
+    is_early: bool
+
+
+class ControlChannel:
+    """Sends messages to a bot process and keeps what it reports.
+
+    Args:
+        reader: Receives messages.
+        writer: Sends messages.
+
+    Attributes:
+        is_loaded: Set once the process has its bot.
+        is_user_absent: Set once the user has been absent for too long.
+        is_end_reported: Set once the process has reported its end.
+        end_report: The last such report.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.is_loaded = asyncio.Event()
+        self.is_user_absent = asyncio.Event()
+        self.is_end_reported = asyncio.Event()
+        self.end_report: EndReport | None = None
+        self._lag_ms = 0.0
+        self._lag_reported_at = time.monotonic()
+        self._pending: dict[int, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count()
+
+    @property
+    def loop_lag_ms(self) -> float:
+        """How late the bot's event loop is, in milliseconds: as reported, or at least its silence."""
+        if self.end_report is not None:  # its event loop has ended and reports no more
+            return self._lag_ms
+        silence_s = time.monotonic() - self._lag_reported_at - pipes.LAG_PERIOD_S
+        return max(self._lag_ms, round(silence_s * 1000, 1))
+
+    async def send_go(self) -> None:
+        """Let the process call its bot."""
+        await pipes.send(self._writer, {"go": True})
+
+    async def send_stop(self, reason: str) -> None:
+        """Let the process cancel its bot, for `reason`."""
+        await pipes.send(self._writer, {"stop": reason})
+
+    async def request(self, method: str, body: Any) -> tuple[int, Any]:
+        """Send a request for WebRTC signalling to the process and wait for the answer.
+
+        Args:
+            method: ``POST`` for an offer, ``PATCH`` for candidates.
+            body: The body of the HTTP request.
+
+        Returns:
+            The status and the body of the answer.
+
+        Raises:
+            UpstreamTimeoutError: The process did not answer in time.
+            UpstreamError: The process ended before it answered.
+        """
+        number = next(self._numbers)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending[number] = answer
+        try:
+            await pipes.send(self._writer, {"ask": number, "method": method, "body": body})
+            message = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+        except TimeoutError as error:
+            raise UpstreamTimeoutError("The bot process did not answer the offer.") from error
+        finally:
+            self._pending.pop(number, None)
+        if message is None:
+            raise UpstreamError("The bot process ended before it answered.")
+        return message["status"], message["body"]
+
+    async def listen(self) -> None:
+        """Receive messages until the process closes the channel."""
+        has_warned = False
+        while (message := await pipes.receive(self._reader)) is not None:
+            if pipes.is_valid(message):
+                self._receive(message)
+            elif not has_warned:  # once: a bot could fill the log
+                has_warned = True
+                log.warning("Ignoring an invalid message from the bot process")
+            # A bot that floods the channel must not occupy the event loop.
+            await asyncio.sleep(0)
+
+    def report_end(self, report: EndReport) -> None:
+        """Keep `report` as the reason of the end, in place of an earlier one."""
+        self.end_report = report
+        self.is_end_reported.set()
+
+    def close(self) -> None:
+        """Close the channel; requests that wait for an answer fail."""
+        self._writer.close()
+        for answer in self._pending.values():
+            if not answer.done():
+                answer.set_result(None)
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        """Keep what a message reports. A repeated message must not start anything a second time."""
+        if "lag_ms" in message:
+            self._lag_ms, self._lag_reported_at = float(message["lag_ms"]), time.monotonic()
+        elif "answer" in message:
+            answer = self._pending.get(message["answer"])
+            if answer is not None and not answer.done():
+                answer.set_result(message)
+        elif "loaded" in message:
+            self.is_loaded.set()
+        elif "absent" in message:
+            self.is_user_absent.set()
+        elif "ended" in message:
+            detail = (message.get("detail") or "")[:DETAIL_CHARS] or None
+            self.report_end(EndReport(message["ended"], detail, "early" in message))

@@ -1,0 +1,28 @@
+"""The supervisor's ends of a bot process's pipes."""
+
+import asyncio
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedProcess:
+    """A bot process, as the supervisor sees it.
+
+    Attributes:
+        process: The process, from ``multiprocessing``; ``ForkServer.wait`` closes it.
+        pid: The process id, and the id of the process group once the process has made one.
+        reader: Receives messages on the control channel.
+        writer: Sends messages on the control channel.
+        stdout: The read end of the pipe for standard output; ``OutputCapture`` closes it, like the next two.
+        stderr: The read end of the pipe for standard error.
+        records: The read end of the pipe for log records.
+    """
+
+    process: BaseProcess
+    pid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    stdout: int
+    stderr: int
+    records: int

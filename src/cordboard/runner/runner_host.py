@@ -1,0 +1,31 @@
+"""The properties of a runner that all of its sessions share."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cordboard.runner.forkserver import ForkServer
+from cordboard.runner.pipes import BotOptions
+from cordboard.store import SessionStore
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerHost:
+    """A runner, as its sessions see it.
+
+    Attributes:
+        store: The session store.
+        fork_server: The process from which bot processes are forked.
+        runner_id: The id under which this runner registers.
+        url: The address at which gateways and operators reach this runner.
+        type: Whether this runner waits for sessions (``warm``) or was started for one (``cold``).
+        job_name: The Kubernetes Job or process of a cold runner.
+        bot_options: The settings that concern the bots.
+    """
+
+    store: SessionStore
+    fork_server: ForkServer
+    runner_id: str
+    url: str
+    type: Literal["warm", "cold"] = "warm"
+    job_name: str | None = None
+    bot_options: BotOptions = field(default_factory=BotOptions)

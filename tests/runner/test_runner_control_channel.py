@@ -1,0 +1,60 @@
+"""What a bot process may send to its supervisor."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from cordboard.runner.control_channel import ControlChannel
+
+
+def channel_with(lines: bytes) -> ControlChannel:
+    """Return a channel on which a bot process has sent `lines`, and closed its end."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(lines)
+    reader.feed_eof()
+    writer: Any = None
+    return ControlChannel(reader, writer)
+
+
+@pytest.mark.parametrize("line", [b"1", b'{"absent":true}', b'{"ended":"left"}', b'{"lag_ms":1}'])
+async def test_flood_occupies_neither_event_loop_nor_log(
+    line: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A bot that sends one message without end leaves the event loop to others, and fills no log."""
+    number, turns = 2000, 0
+    channel = channel_with((line + b"\n") * number)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(count_turns())
+    tasks_before = len(asyncio.all_tasks())
+    await channel.listen()
+    assert turns >= number
+    assert len(asyncio.all_tasks()) == tasks_before
+    assert len(capfd.readouterr().out.splitlines()) <= 1
+    other.cancel()
+
+
+async def test_last_end_report_counts_and_its_detail_is_cut() -> None:
+    """However often a bot process reports its end, one report is kept, of a bounded length."""
+    detail = "x" * 9999
+    lines = f'{{"ended":"left"}}\n{{"ended":"bot_crashed","detail":"{detail}","early":true}}\n'
+    channel = channel_with(lines.encode())
+    await channel.listen()
+    assert channel.is_end_reported.is_set()
+    assert channel.end_report is not None
+    assert (channel.end_report.reason, channel.end_report.is_early) == ("bot_crashed", True)
+    assert channel.end_report.detail == "x" * 500
+
+
+async def test_invalid_message_changes_nothing() -> None:
+    """A value of the wrong type neither ends the listener nor counts as a report."""
+    channel = channel_with(b'{"ended":[]}\n{"lag_ms":"x"}\n[]\n{"loaded":true}\n')
+    await channel.listen()
+    assert channel.is_loaded.is_set()
+    assert channel.end_report is None

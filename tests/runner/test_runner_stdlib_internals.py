@@ -1,0 +1,117 @@
+"""The private attributes of the standard library that the runner uses exist and mean what it takes them for."""
+
+import atexit
+import multiprocessing
+import os
+import subprocess
+import sys
+from multiprocessing import forkserver, process, resource_tracker
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cordboard.runner import stdlib_internals
+
+SCRIPT = """
+import multiprocessing, os, sys, time
+from multiprocessing import forkserver
+from pathlib import Path
+from cordboard.runner import stdlib_internals as internals
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+def wait_for_end(pid):
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+assert (internals.fork_server_pid(), internals.resource_tracker_pid()) == (0, 0)
+with internals.temporary_directory(sys.argv[1]):
+    forkserver.ensure_running()
+assert "tempdir" not in multiprocessing.current_process()._config
+assert parent_of(internals.fork_server_pid()) == os.getpid()
+assert parent_of(internals.resource_tracker_pid()) == os.getpid()
+print("socket in directory", os.path.dirname(internals.fork_server_address()) == sys.argv[1])
+
+context = multiprocessing.get_context("forkserver")
+def fork():
+    child = context.Process(target=os.getpid)
+    child.start()
+    return child
+
+child = fork()
+internals.forget_child(child)
+time.sleep(0.5)  # it ends
+fork().join()
+print("status is left to us", forkserver.read_signed(child.sentinel))
+
+moved = os.open(internals.fork_server_address(), os.O_PATH)
+os.unlink(internals.fork_server_address())
+internals.set_fork_server_address(f"/proc/self/fd/{moved}")
+fork().join()
+print("reached by a descriptor")
+
+pids = internals.fork_server_pid(), internals.resource_tracker_pid()
+internals.disable_restart()
+for pid in pids:
+    os.kill(pid, 9)
+    wait_for_end(pid)
+try:
+    fork()
+except (OSError, EOFError):
+    pass
+print("not restarted", (internals.fork_server_pid(), internals.resource_tracker_pid()) == pids)
+forkserver.ensure_running()
+print("restarted on request", internals.fork_server_pid() != pids[0])
+os.kill(internals.fork_server_pid(), 9)
+"""
+
+
+def test_versions_of_python_are_those_that_were_read() -> None:
+    """The attributes are private: each version's sources are read before it is added."""
+    first, last = stdlib_internals.PYTHON_VERSIONS
+    assert first <= sys.version_info[:2] <= last
+
+
+@pytest.mark.parametrize(
+    ("holder", "name"),
+    [
+        (forkserver, "_forkserver"),
+        (forkserver._forkserver, "_forkserver_pid"),
+        (forkserver._forkserver, "_forkserver_address"),
+        (forkserver, "read_signed"),
+        (resource_tracker, "_resource_tracker"),
+        (resource_tracker._resource_tracker, "_pid"),
+        (process, "_children"),
+        (multiprocessing.current_process(), "_config"),
+        (atexit, "_run_exitfuncs"),
+    ],
+)
+def test_private_attribute_exists(holder: Any, name: str) -> None:
+    assert hasattr(holder, name)
+
+
+def test_exit_functions_run_in_reverse_order_and_once(tmp_path: Path) -> None:
+    """What ``atexit`` has registered runs, the last one first, and is not run again by Python's exit."""
+    script = "import atexit; from cordboard.runner.stdlib_internals import run_exit_functions\n"
+    script += "atexit.register(print, 'first'); atexit.register(print, 'last')\n"
+    script += "run_exit_functions(); print('done')"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["last", "first", "done"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_fork_server_behaves_as_the_runner_takes_it(tmp_path: Path) -> None:
+    """Its process, its socket, its restarts and the exit status of its children, in a process of its own."""
+    assert len(os.fsencode(tmp_path)) < 80, "a socket's path has at most 107 bytes"
+    # Not a file: the fork server's children would import it as their main module.
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert run.stdout.splitlines() == [
+        "socket in directory True",
+        "status is left to us 0",
+        "reached by a descriptor",
+        "not restarted True",
+        "restarted on request True",
+    ], run.stderr
