@@ -18,15 +18,15 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from cordboard.contract.errors import UsageError
 
-RATE: Final = 48_000
-FRAME: Final = RATE // 50
+RATE: Final = 48_000  # samples a second
+FRAME: Final = RATE // 50  # samples of 20 ms
 FRAME_S: Final = FRAME / RATE
+# Amplitude of 32767 from which a frame counts as sound (-36 dBFS). Encoded silence stays below 10.
 SOUND_PEAK_MIN: Final = 500
-"""Amplitude of 32767 from which a frame counts as sound (-36 dBFS). Encoded silence stays below 10."""
+# Seconds of silence after which a speaker has finished. Pauses between words are shorter.
 PAUSE_S: Final = 0.8
-"""Seconds of silence after which a speaker has finished. Pauses between words are shorter."""
+# The longest speech. Its samples are kept in memory: 29 MB for 5 minutes.
 SPEECH_MAX_S: Final = 300
-"""The longest speech. Its samples are kept in memory: 29 MB for 5 minutes."""
 
 _SILENCE: Final = bytes(2 * FRAME)
 
@@ -78,6 +78,7 @@ def _decode(path: Path) -> bytes:
 
 
 def _trimmed(samples: bytes) -> bytes:
+    # Frame by frame from the end: only the silence has to be read.
     end = len(samples)
     while end > 0 and peak_amplitude(samples[max(0, end - len(_SILENCE)) : end]) < SOUND_PEAK_MIN:
         end -= len(_SILENCE)
@@ -134,11 +135,13 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
     async def _pace(self) -> None:
         if not self._sent:
             self._began = time.monotonic()
+        # From the first frame's time, not from the last one's: delays do not add up.
         await asyncio.sleep(max(0.0, self._began + self._sent * FRAME_S - time.monotonic()))
 
     def _next(self) -> bytes:
         if not self._speech:
             return _SILENCE
+        # The last part may be shorter than a frame; zeros fill it.
         part, self._speech = self._speech[: 2 * FRAME], self._speech[2 * FRAME :]
         if not self._speech:
             self.spoken_at = time.monotonic()
@@ -170,6 +173,7 @@ class SoundDetector:
             self._recording.write(samples)
         if peak_amplitude(samples) < SOUND_PEAK_MIN:
             return
+        # Sound after a pause is a new utterance; after less, it is the same one.
         if now - self._last_loud >= PAUSE_S:
             self.onsets.append(now)
         self._last_loud = now
@@ -200,6 +204,7 @@ class WavRecording:
     def __init__(self, path: Path) -> None:
         self._frames = 0
         try:
+            # Unbuffered: a call that is killed leaves all that it has recorded.
             self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise UsageError(

@@ -144,6 +144,7 @@ class _Call:
                 await self._check_end()
         except CordboardError as error:
             failure = at_stage(self._timeline.next_stage, error)
+            # The session's own reason tells more than the error that its end caused here.
             await asyncio.wait({following}, timeout=self._timeouts.ending)
             if self._last_change.get("status") in TERMINAL and following.done():
                 raise StageFailedError(failure.stage, *await self._ending()) from error
@@ -189,6 +190,7 @@ class _Call:
         async with self._timeline.stage("connected", self._timeouts.connected, _NO_PATH):
             await self._peer.accept(answer)
             await self._peer.connected()
+        # ``seconds`` count from here: a slow start must not shorten the call.
         connected_at = time.monotonic()
         await self._hear_greeting()
         if self._speech:
@@ -203,6 +205,7 @@ class _Call:
         onset = await _poll(lambda: self._bot_sound.onset_after(0.0), timeout_s)
         if onset is not None:
             self._timeline.reach("first_audio", onset)
+            # With something to say, only the reply completes the call.
             self._is_complete = not self._speech
             await self._wait_for_silence()
         elif not self._speech:
@@ -240,6 +243,7 @@ class _Call:
     async def _leave(self) -> None:
         """Leave the room, and check that the session has ended."""
         async with self._timeline.stage("left"):
+            # ``stopping``: the bot did not end within the gateway's 10 s. It may have ended since.
             if await self._gateway.leave() != "stopping":
                 return
             if (await self._gateway.record())["status"] not in TERMINAL:

@@ -67,6 +67,7 @@ class CallGateway:
 
     async def __aenter__(self) -> Self:
         connections = await self._stack.enter_async_context(open_connections(self._target.tls_ca))
+        # Every request carries the session id, so that the gateway's lines belong to this session.
         context = Context(session_id=self._target.session_id)
         self._http = HttpClient(connections, lambda: context)
         return self
@@ -92,6 +93,7 @@ class CallGateway:
         if target.bot:
             body["bot"] = target.bot
         answer: dict[str, Any] = await self._request("POST", "/join", body)
+        # The gateway reuses the session of a busy room, but that call is another caller's.
         if answer["sessionId"] != target.session_id:
             raise BusyError(
                 f"{target.room} is busy with session {answer['sessionId']}.",
@@ -149,7 +151,7 @@ class CallGateway:
                 credential=target.control_secret,
                 timeout_s=target.timeout_s,
             )
-            self.has_answered = True
+            self.has_answered = True  # whatever the answer is, there are log lines of it
             if not reply.is_success:
                 raise gateway_refusal(target.gateway_url, reply.status, reply.content)
             return reply.json()

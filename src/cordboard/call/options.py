@@ -11,8 +11,8 @@ from cordboard.call.timeline import Stage
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
 
+# The longest ``--seconds``: a forgotten call holds its room and a slot for an hour at most.
 SECONDS_MAX: Final = 3600
-"""The longest ``--seconds``: a forgotten call holds its room and a slot for an hour at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ def target_of(options: CallOptions) -> CallTarget:
         )
     if options.seconds is not None and not 0 < options.seconds <= SECONDS_MAX:
         raise UsageError(f"--seconds: expected a number above 0 and at most {SECONDS_MAX}.")
+    # The id is made here, so that a caller can name the session's log lines before the first request.
     return CallTarget(
         gateway_url=options.gateway_url.rstrip("/"),
         control_secret=options.control_secret,

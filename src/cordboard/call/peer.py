@@ -39,6 +39,7 @@ class Peer:
         self._pc.addTrack(microphone)
         self._channel = self._pc.createDataChannel("cordboard")
         self._channel.on("open", self._opened)
+        # Handlers are set before the answer is applied: aiortc reports each event once.
         self._pc.on("track", self._track)
         self._pc.on("connectionstatechange", self._changed.set)
 
@@ -93,6 +94,7 @@ class Peer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # aiortc waits for its transports, and one whose peer is gone may not end by itself.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pc.close(), CLOSE_TIMEOUT_S)
 

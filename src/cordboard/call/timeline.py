@@ -82,6 +82,7 @@ class Timeline:
     def reach(self, name: str, at: float) -> None:
         """Record that the stage ``name`` was reached at ``at``, a monotonic time in seconds."""
         ms = (at - self._began) * 1000
+        # ``at`` may be earlier than now: a sound is dated when it arrived, not when it was noticed.
         before = self.stages[-1].ms if self.stages else 0.0
         stage = Stage(name, round(ms, 1), round(ms - before, 1))
         self.stages.append(stage)

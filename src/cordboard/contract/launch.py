@@ -86,12 +86,12 @@ _WIRES: Final[dict[str, Wire]] = {
     name: annotation.__metadata__[0] for name, annotation in Launch.__annotations__.items()
 }
 _KEYS: Final = {name: wire.key for name, wire in _WIRES.items() if wire.key is not None}
+# The fields of a launch that the body of ``POST /join`` may have.
 JOIN_FIELDS: Final = tuple(name for name in _KEYS if _WIRES[name].join)
-"""The fields of a launch that the body of ``POST /join`` may have."""
+# The fields of a launch that the body of ``POST /start`` may have.
 START_FIELDS: Final = tuple(name for name in _KEYS if _WIRES[name].start)
-"""The fields of a launch that the body of ``POST /start`` may have."""
+# The fields of a launch that the session record in Redis has.
 RECORD_FIELDS: Final = tuple(name for name, wire in _WIRES.items() if wire.record)
-"""The fields of a launch that the session record in Redis has."""
 
 
 def request_key(name: str) -> str:

@@ -29,11 +29,11 @@ from cordboard.contract.redaction import redact
 Object = dict[str, Any]
 Kind = Literal["Job", "Pod", "Event", "Namespace"]
 
+# Seconds for a connection to the API.
 CONNECT_S: Final = 5.0
-"""Seconds for a connection to the API."""
 
+# Objects in one answer of a list, as kubectl requests them. A longer answer loads the API server.
 PAGE: Final = 500
-"""Objects in one answer of a list, as kubectl requests them. A longer answer loads the API server."""
 
 _ERROR_CLASSES: Final[dict[int, type[CordboardError]]] = {
     HTTPStatus.FORBIDDEN: ClusterForbiddenError,
@@ -186,6 +186,7 @@ class Kube:
             NotFoundError: There is no such namespace.
             ClusterError: The API does not answer, or refuses the request.
         """
+        # A create is a POST to the path of a list.
         request = self._prepare("list", kind, namespace=namespace)
         request.method, request.data = "POST", dict(manifest)
         return await self._json(request)
@@ -205,6 +206,7 @@ class Kube:
         Raises:
             ClusterError: The API does not answer, or refuses the request.
         """
+        # Without a policy, the API would leave a Job's pods running.
         policy = "Foreground" if wait_for_dependents else "Background"
         request = self._prepare(
             "delete", kind, name=name, namespace=namespace, params={"propagationPolicy": policy}

@@ -25,9 +25,9 @@ _PATHS: Final = {
     "cluster": ("certificate-authority",),
     "user": ("client-certificate", "client-key", "tokenFile"),
 }
+# Idle connections that stay open. Each open socket takes a file descriptor from a process that may read
+# hundreds of logs at once.
 _IDLE_CONNECTIONS_MAX: Final = 32
-"""Idle connections that stay open. Each open socket takes a file descriptor from a process that may read
-hundreds of logs at once."""
 
 
 def open_kube(

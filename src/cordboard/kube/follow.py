@@ -16,8 +16,8 @@ from cordboard.contract.errors import (
 from cordboard.kube.client import Kind, Kube, Object
 
 PAUSE_S: Final = 0.25
+# Pauses after failures double from the first to this one: an API that is back is noticed within 10 s.
 PAUSE_MAX_S: Final = 10.0
-"""Pauses after failures double from the first to this one: an API that is back is noticed within 10 s."""
 
 _random = random.SystemRandom()
 
@@ -94,10 +94,12 @@ async def follow(
                 yield Listed(listing.objects)
             async with aclosing(kube.watch(kind, version, **selection)) as changes:
                 async for change, item in changes:
+                    # Bookmarks move the version, too: a quiet watch does not expire.
                     version = item["metadata"]["resourceVersion"]
                     pause_s = first_pause_s
                     if change != "BOOKMARK":
                         yield Changed(cast("Change", change), item)
+        # Not trouble: the server keeps versions for a few minutes only, and a list replaces them.
         except ClusterExpiredError:
             version = ""
             await asyncio.sleep(first_pause_s)

@@ -4,8 +4,8 @@ from typing import Literal, Protocol
 
 from cordboard.contract.launch import Launch
 
+# Whether a cold runner may still run. ``unknown``: the launcher cannot tell; nothing follows from it.
 LaunchStatus = Literal["alive", "ended", "unknown"]
-"""Whether a cold runner may still run. ``unknown``: the launcher cannot tell; nothing follows from it."""
 
 
 class Launcher(Protocol):

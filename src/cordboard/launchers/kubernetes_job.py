@@ -29,23 +29,23 @@ from cordboard.launchers.kubernetes_manifest import (
 from cordboard.launchers.pod_status import end_reason, may_run
 from cordboard.launchers.pod_watch import SELECTOR, PodWatch, WatchTimes
 
+# A create without an answer is repeated for this long. The repetition is safe: the Job has the same name.
 CREATE_S: Final = 8.0
-"""A create without an answer is repeated for this long. The repetition is safe: the Job has the same name."""
 
 CREATE_PAUSE_S: Final = 0.25
 
 REFUSED_PAUSE_S: Final = 1.0
+# After a refusal no Job is created for this long, doubled up to the maximum: the next would fail, too.
 REFUSED_PAUSE_MAX_S: Final = 10.0
-"""After a refusal no Job is created for this long, doubled up to the maximum: the next would fail, too."""
 
+# A status that takes longer is ``unknown``. The sweep that asks has other sessions to look at.
 STATUS_S: Final = 3.0
-"""A status that takes longer is ``unknown``. The sweep that asks has other sessions to look at."""
 
+# The first ``reserve`` waits this long for the list of pods.
 SYNC_S: Final = 3.0
-"""The first ``reserve`` waits this long for the list of pods."""
 
+# A reservation without a start expires after this long: its operator had no session to start after all.
 RESERVED_S: Final = 2.0
-"""A reservation without a start expires after this long: its operator had no session to start after all."""
 
 _DEFAULT_TIMES: Final = WatchTimes()
 
@@ -103,6 +103,7 @@ class KubernetesLauncher:
             LaunchError: The Job cannot be created; the message says why.
         """
         self._watch.start()
+        # The reservation becomes a Job, which the watch counts from here on.
         if self._reserved_at:
             self._reserved_at.pop(0)
         try:

@@ -18,34 +18,34 @@ SESSION_ID: Final = f"{PREFIX}/session-id"
 ROOM: Final = f"{PREFIX}/room"
 EPOCH: Final = f"{PREFIX}/epoch"
 ATTEMPT: Final = f"{PREFIX}/attempt"
+# The labels with which operators find the Jobs and Pods of all cold runners.
 LABELS: Final = {
     "app.kubernetes.io/name": "cordboard",
     "app.kubernetes.io/component": "cold-runner",
     "app.kubernetes.io/managed-by": "cordboard-operator",
 }
-"""The labels with which operators find the Jobs and Pods of all cold runners."""
 
 CONTAINER: Final = "runner"
 PORT: Final = 7860
+# The variables that come from the Secret, and whether the runner requires them.
 SECRETS: Final = {
     "REDIS_URL": True,
     "BOT_CONTROL_SHARED_SECRET": True,
     "BOT_CONTROL_SHARED_SECRET_PREV": False,
 }
-"""The variables that come from the Secret, and whether the runner requires them."""
 
+# Seconds from SIGTERM to SIGKILL, so that a call may end by itself when its node is drained.
 GRACE_S: Final = 45
-"""Seconds from SIGTERM to SIGKILL, so that a call may end by itself when its node is drained."""
+# Of these, the seconds that the runner needs to stop its bot and to write the session's end.
 GRACE_MARGIN_S: Final = 15
-"""Of these, the seconds that the runner needs to stop its bot and to write the session's end."""
+# Seconds that a Job may live beyond its session's deadline and duration, for its start and its end. The Job's
+# own deadline is a backstop: the runner ends the session earlier.
 DEADLINE_MARGIN_S: Final = 120
-"""Seconds that a Job may live beyond its session's deadline and duration, for its start and its end. The Job's
-own deadline is a backstop: the runner ends the session earlier."""
+# Seconds for which a finished Job stays, and its log with it.
 KEPT_S: Final = 3600
-"""Seconds for which a finished Job stays, and its log with it."""
 
+# The default name of the Secret.
 DEFAULT_NAME: Final = "cordboard"
-"""The default name of the Secret."""
 
 # With the prefix, the separators and an epoch of 16 digits: below 63 characters, the limit of a DNS label.
 _NAME_SLUG_CHARS: Final = 20

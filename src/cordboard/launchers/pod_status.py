@@ -7,8 +7,8 @@ from typing import Any, Final
 _FINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 _PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff"})
+# Reasons that waiting cannot change.
 PERMANENT: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
-"""Reasons that waiting cannot change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from cordboard.kube import Kube, Listed, Object, Trouble, follow
 from cordboard.launchers.kubernetes_manifest import EPOCH, LABELS, ROOM, SESSION_ID
 from cordboard.launchers.pod_status import PERMANENT, StartProblem, start_problem
 
+# The label selector of all Jobs and Pods of cold runners.
 SELECTOR: Final = ",".join(f"{name}={value}" for name, value in LABELS.items())
-"""The label selector of all Jobs and Pods of cold runners."""
 
+# A Job without a pod counts as live for this long. A Job controller that works makes the pod in a second.
 UNSEEN_S: Final = 30.0
-"""A Job without a pod counts as live for this long. A Job controller that works makes the pod in a second."""
 
 _LIVE: Final = "status.phase!=Succeeded,status.phase!=Failed"
 

@@ -16,15 +16,15 @@ from cordboard.contract.launch import Launch
 from cordboard.emit import forward_line, get_logger
 from cordboard.launchers import LaunchStatus
 
+# Seconds between SIGTERM and SIGKILL: a runner ends its bot within a few seconds.
 STOP_GRACE_S: Final = 10.0
-"""Seconds between SIGTERM and SIGKILL: a runner ends its bot within a few seconds."""
 
+# The longest line that is forwarded. Records have at most 16 KiB; only raw output is longer, and it is kept
+# in memory until its newline.
 LINE_MAX_BYTES: Final = 1024 * 1024
-"""The longest line that is forwarded. Records have at most 16 KiB; only raw output is longer, and it is
-kept in memory until its newline."""
 
+# An ended process is remembered for this long, so that its operator can see that it ended.
 ENDED_KEPT_S: Final = 300.0
-"""An ended process is remembered for this long, so that its operator can see that it ended."""
 
 log = get_logger("launcher")
 

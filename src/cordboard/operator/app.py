@@ -60,6 +60,7 @@ class Operator:
         self._tasks.extend(asyncio.create_task(loop.run(), name="operator") for loop in loops)
         yield
         await asyncio.gather(*(loop.drain() for loop in loops))
+        # Only now: the loops give signs of life for their entries until the last hand-over is finished.
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -80,6 +81,7 @@ class Operator:
         client = RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
         runners = SessionRunners(client)
         name = consumer_name(launcher)
+        # One name and one gate for all shards: the launcher's limit is for all of them together.
         gate = ColdStartGate()
         figures: dict[str, ShardFigures] = {}
         thresholds = Thresholds(crowd_percent=settings.crowd_percent)

@@ -20,11 +20,11 @@ from cordboard.operator import metrics
 from cordboard.operator.runner_client import SessionRunners, StartOutcome, StartResult
 from cordboard.store import Assignment, RedisStore
 
+# A runner that refused is not chosen for this long; by then it has registered its real capacity.
 REFUSAL_PAUSE_S: Final = 2.0
-"""A runner that refused is not chosen for this long; by then it has registered its real capacity."""
 
+# A launcher without capacity is not asked for this long: each question may be one to a cluster.
 COLD_PAUSE_S: Final = 0.25
-"""A launcher without capacity is not asked for this long: each question may be one to a cluster."""
 
 log = get_logger("operator")
 
@@ -127,6 +127,8 @@ class WarmHandOver:
         """Send ``POST /start``; if the runner does not start the session, queue it again."""
         runner_id = self.assignment.runner_id
         with bound_context(context_of(self.launch)):
+            # An operator that dies between these two points leaves a session that may or may not have
+            # started. The next operator repeats the request, which a runner answers as before.
             faults.point("operator.start.before")
             result = await self.runners.start(self.assignment.runner_url, self.launch)
             faults.point("operator.start.after")
@@ -186,6 +188,8 @@ class ColdHandOver:
         if not await self.launcher.reserve():
             self.gate.pause(COLD_PAUSE_S)
             return False
+        # Capacity is reserved before the session is assigned: an assigned session without capacity would
+        # have to be queued again, with a new epoch.
         # Redis knows the name before the start: whoever finds the session later can ask about it.
         name = self.launcher.job_name(self.launch)
         assignment = await self.store.placement.assign(
@@ -204,6 +208,7 @@ class ColdHandOver:
         except LaunchError as error:
             log.warning("Cold start failed", event="launch.failed", job=name, why=str(error))
             metrics.assignments.labels("failed").inc()
+            # With a higher epoch: the launcher may have started the runner in spite of its error.
             await queue_again(self.store, self.launch)
             return
         faults.point("operator.launch.after")

@@ -22,24 +22,24 @@ from cordboard.operator.recovery import Sweeper
 from cordboard.operator.transfer import WAIT_S, Transfers
 from cordboard.store import Outage, QueueEntry, RedisStore
 
+# Entries that one read takes. More would keep Redis busy for longer with one command.
 READ_COUNT: Final = 64
-"""Entries that one read takes. More would keep Redis busy for longer with one command."""
 
+# Hand-overs whose answer is awaited. Each has a connection to a runner; the client has 100.
 HANDOVERS_MAX: Final = 64
-"""Hand-overs whose answer is awaited. Each has a connection to a runner; the client has 100."""
 
+# Entries that wait here. Further ones stay in the queue, for operators that have capacity.
 WAITING_MAX: Final = 256
-"""Entries that wait here. Further ones stay in the queue, for operators that have capacity."""
 
+# A consumer that has read nothing for an hour, and has nothing left, is removed from the group.
 CONSUMER_KEPT_MS: Final = 3_600_000
-"""A consumer that has read nothing for an hour, and has nothing left, is removed from the group."""
 
 PAUSE_MIN_S: Final = 0.1
+# Pauses after a failure of a step double up to this: a Redis that is back is noticed within 2 s.
 PAUSE_MAX_S: Final = 2.0
-"""Pauses after a failure of a step double up to this: a Redis that is back is noticed within 2 s."""
 
+# Seconds for hand-overs to finish when the operator stops; a runner answers ``/start`` within 10 s.
 DRAIN_S: Final = 15.0
-"""Seconds for hand-overs to finish when the operator stops; a runner answers ``/start`` within 10 s."""
 
 log = get_logger("operator")
 
@@ -139,6 +139,7 @@ class Loop:
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
     async def _read(self) -> None:
+        # What this operator cannot place soon stays in the queue, where another operator can read it.
         count = min(WAITING_MAX - len(self._waiting), READ_COUNT)
         if count <= 0:
             await asyncio.sleep(self.times.retry_s)
@@ -176,6 +177,7 @@ class Loop:
                 continue
             if len(self._busy) >= HANDOVERS_MAX:
                 await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
+            # The lock keeps ``drain`` and ``_transfer`` from acting on an entry while Redis assigns it.
             async with self._placing:
                 if entry.entry_id not in self._waiting:
                     continue
@@ -211,6 +213,7 @@ class Loop:
             log.warning("Redis became unavailable during a hand-over", error=error)
         except Exception:
             log.exception("A join could not be handed over", entry=entry.entry_id)
+        # Its age decides its turn: an entry that comes back is placed before younger ones.
         if not is_done:
             self._waiting[entry.entry_id] = entry
 
@@ -220,6 +223,7 @@ class Loop:
         if self.placer.launcher is not None:  # other operators may transfer joins to this one
             await self.store.queue.announce(self.consumer)
         await self._transfer()
+        # Entries of hand-overs under way, too: another operator must not repeat them meanwhile.
         held = [*self._waiting, *(entry.entry_id for entry in self._busy.values())]
         await self.store.queue.hold(self.consumer, held)
         for entry in await self.store.queue.claim_abandoned(

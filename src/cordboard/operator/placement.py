@@ -67,6 +67,7 @@ class Placer:
                 placement=self.placement,
                 excluded=self._refusing.ids(),
             )
+            # ``gone``: the session has ended or runs, or its epoch is stale. Nothing is left to place.
             if assignment.outcome == "gone" and not self._may_be_unfinished(assignment):
                 await self.store.queue.acknowledge(entry.entry_id)
                 return NothingToDo()
@@ -91,6 +92,7 @@ class Placer:
 
     async def _set_aside(self, entry: QueueEntry) -> None:
         """Move an unreadable entry to the dead letters, and end the session that it names, if any."""
+        # A newer release may have written it. It is kept with the reason, instead of blocking the queue.
         log.error("An entry of the queue is unreadable", entry=entry.entry_id, why=entry.problem)
         await self.store.queue.dead_letter(entry)
         session_id, epoch = entry.fields.get("session_id", ""), entry.fields.get("epoch", "")

@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 from cordboard.contract.lease import LEASE_S, RENEWAL_S, SILENCE_S, Periods
 
+# Milliseconds overdue at which a silent holder is given up. A lease is overdue from LEASE_S after the last
+# renewal, but SILENCE_S counts from that renewal.
 GIVE_UP_OVERDUE_MS: Final = round((SILENCE_S - LEASE_S) * 1000)
-"""Milliseconds overdue at which a silent holder is given up. A lease is overdue from LEASE_S after the last
-renewal, but SILENCE_S counts from that renewal."""
 
 
 @dataclass(frozen=True, slots=True)

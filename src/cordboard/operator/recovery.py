@@ -28,8 +28,8 @@ from cordboard.operator.plan import (
 from cordboard.operator.runner_client import HolderStatus, SessionRunners
 from cordboard.store import ExpiredSession, RecoveryCause, RedisStore, SessionRecord, Suspect
 
+# Sessions that one command reads. It bounds the time for which one command keeps Redis busy.
 BATCH: Final = 500
-"""Sessions that one command reads. It bounds the time for which one command keeps Redis busy."""
 
 log = get_logger("sweep")
 
@@ -73,6 +73,7 @@ class Sweeper:
         Raises:
             StoreUnavailableError: Redis does not answer.
         """
+        # Expiry first, so that a session past its deadline is not recovered and started again.
         for expired in await self.store.placement.expire_overdue(BATCH):
             await self._end_expired(expired)
         await self.store.placement.remove_old_records()
@@ -88,12 +89,13 @@ class Sweeper:
         metrics.set_gauges(self.figures.values())
 
     async def is_settled(self, start: ColdStart) -> bool:
-        """Return whether a cold start needs no further check; one whose runner ended is recovered.
+        """Return whether cold start ``start`` needs no further check; one whose runner ended is recovered.
 
         Raises:
             NotFoundError: The session's record is gone.
         """
         record = await self.store.session(start.session_id)
+        # A higher epoch means that the session was queued again: that start has its own check.
         is_current = record.epoch == start.epoch and record.job_name == start.job_name
         if not is_current or record.state != "starting":
             return True
@@ -112,6 +114,7 @@ class Sweeper:
         if self._is_waiting_for_crowd(suspect_count, leased):
             return
         suspects = await self._suspects() if suspect_count else []
+        # Patience is measured by this process's clock: Redis's clock may jump in a failover.
         now = time.monotonic()
         keys = [(suspect.record.session_id, suspect.record.epoch) for suspect in suspects]
         self._observations = {key: self._observations.get(key) or _Observation(now) for key in keys}
@@ -154,6 +157,7 @@ class Sweeper:
                 reason="deadline",
                 detail=expired.record.detail,
             )
+        # Otherwise the runner would start, find no session, and use capacity until then.
         if expired.job_name and self.launcher is not None:
             await self.launcher.stop(expired.job_name)
 
@@ -194,6 +198,8 @@ class Sweeper:
 
     async def _statuses(self, records: Sequence[SessionRecord]) -> dict[str, HolderStatus]:
         """Ask all holders; return their answers by session id."""
+        # One request after the other to each holder, so that a runner with hundreds of suspects is not
+        # flooded; all holders at once, so that one that does not answer delays no other.
         by_holder: defaultdict[str, list[SessionRecord]] = defaultdict(list)
         for record in records:
             by_holder[record.runner_url or f"job {record.job_name}"].append(record)
@@ -214,6 +220,7 @@ class Sweeper:
     async def _status(self, record: SessionRecord) -> HolderStatus:
         job_status = "unknown"
         if record.job_name and self.launcher is not None:
+            # The launcher is asked first: it can confirm a death, which a silent runner cannot.
             job_status = await self.launcher.status(record.job_name)
             if job_status == "ended":
                 return HolderStatus(Sign.ENDED)

@@ -15,14 +15,15 @@ from cordboard.operator.plan import Sign
 from cordboard.web.http_client import NoAnswerError, Reply
 from cordboard.web.runner_client import RunnerClient
 
+# A runner answers ``POST /start`` when the bot process runs. A longer wait would use up the session's
+# deadline.
 START_TIMEOUT_S: Final = 10.0
-"""A runner answers ``POST /start`` when the bot process runs. A longer wait would use up the session's deadline."""
 
+# A runner answers from memory. A slower one counts as silent, and is asked again at the next sweep.
 STATUS_TIMEOUT_S: Final = 2.0
-"""A runner answers from memory. A slower one counts as silent, and is asked again at the next sweep."""
 
+# Reasons why a runner stopped a session that may continue on another runner.
 _NOT_FINAL: Final = frozenset({"lease_lost", "runner_lost"})
-"""Reasons why a runner stopped a session that may continue on another runner."""
 
 
 class StartOutcome(Enum):
@@ -115,9 +116,11 @@ def _json_object(content: bytes) -> Mapping[str, Any] | None:
 
 
 def _holder_status(session: Mapping[str, Any], epoch: int) -> HolderStatus:
-    """Read a runner's answer about a session. A session that is stopping is still held."""
+    """Return what a runner's answer about a session means for its holder of ``epoch``."""
+    # Another epoch: the runner holds an earlier or a later grant, and not the one in the record.
     if session.get("epoch") != epoch:
         return HolderStatus(Sign.DOES_NOT_HOLD)
+    # A session that is stopping is still held: its bot may be in the room.
     if str(session.get("status")) in {"starting", "running", "stopping"}:
         return HolderStatus(Sign.HOLDS)
     reason, detail = str(session.get("reason")), session.get("detail")
@@ -132,6 +135,7 @@ def _start_result(reply: Reply) -> StartResult:
     problem = read_problem(reply.content)
     code = problem.code if problem else ""
     reason = (problem.detail if problem else "") or f"HTTP {reply.status}"
+    # 409 for a stale epoch or an ended session: the runner is healthy, the session is another's.
     if reply.status == HTTPStatus.CONFLICT and code != "busy":
         return StartResult(StartOutcome.GONE, reason)
     return StartResult(StartOutcome.REFUSED, reason)

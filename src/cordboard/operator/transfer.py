@@ -14,11 +14,11 @@ from cordboard.contract.operator_name import can_start_cold, cold_suffix
 from cordboard.launchers import Launcher, has_bot
 from cordboard.store import QueueEntry
 
+# A join waits this long here first: a warm runner may become free in a moment.
 WAIT_S: Final = 1.0
-"""A join waits this long here first: a warm runner may become free in a moment."""
 
+# A transferred join is not taken back for this long: the other operators look every second.
 KEEP_OFF_S: Final = 5.0
-"""A transferred join is not taken back for this long: the other operators look every second."""
 
 
 def launcher_suffix(launcher: Launcher | None) -> str:
@@ -48,6 +48,7 @@ class Transfers:
         Args:
             waiting: All entries that wait here.
         """
+        # Entries that are no longer waiting drop out here, so the dictionary cannot grow.
         now = time.monotonic()
         unstartable = [
             entry
