@@ -313,6 +313,35 @@ def events_table() -> str:
     return table(["event", "service", "meaning"], rows)
 
 
+# --- metrics
+
+
+def metrics() -> dict[str, tuple[str, str, list[str], str]]:
+    """Return type, component, labels and meaning of each metric, by name. The source is read."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="Counter" | "Gauge" | "Histogram" as kind),
+                    args=[ast.Constant(value=str(name)), ast.Constant(value=str(doc)), *further],
+                ):
+                    labels = [*ast.literal_eval(further[0])] if further else []
+                    component = path.relative_to(SOURCE).parts[0].replace("web", "all")
+                    name += "_total" if kind == "Counter" else ""
+                    found[name] = (kind.lower(), component, labels, doc)
+    return found
+
+
+def metrics_table() -> str:
+    """Return the table of metrics."""
+    rows = [
+        [code(name), component, kind, ", ".join(map(code, labels)), doc]
+        for name, (kind, component, labels, doc) in metrics().items()
+    ]
+    return table(["metric", "component", "type", "labels", "meaning"], rows)
+
+
 # --- commands, settings
 
 
@@ -356,6 +385,7 @@ def tables() -> dict[str, dict[str, str]]:
         "redis.md": {"keys": keys_table(), "periods": periods_table()},
         "states.md": {"states": states_table(), "reasons": reasons_table(REASON_MEANINGS)},
         "events.md": {"events": events_table()},
+        "metrics.md": {"metrics": metrics_table()},
         "commands.md": {"commands": commands_table()},
         "settings.md": {"settings": settings_table()},
     }

@@ -24,6 +24,7 @@ from cordboard.environment import SECRET_VARIABLES
 from cordboard.settings.reference import setting_docs
 from docs_support import (
     CONTRACT,
+    ROOT,
     SOURCE,
     codes,
     docs,
@@ -205,15 +206,25 @@ def test_every_field_of_a_page_is_in_the_source() -> None:
 def test_every_name_of_a_page_is_in_the_source() -> None:
     """No page of the contract uses a name that neither the source nor another standard has."""
     words = words_of_source()
-    foreign = {"api_key", "generated", "method_not_allowed"}
+    foreign = {"api_key", "generated", "method_not_allowed", *docs_contract.metrics()}
     unknown = {
         f"{path.name}: {name}"
         for path in CONTRACT.glob("*.md")
         if path.name != "settings.md"  # it is generated, and its variables are made from names
         for name in codes(path.read_text(encoding="utf-8"))
-        if re.fullmatch(r"[A-Za-z_]\w+", name) and name not in words | foreign
+        if re.fullmatch(r"[A-Za-z]\w+", name) and name not in words | foreign
     }
     assert unknown == set()
+
+
+def test_every_metric_of_the_dashboard_is_in_the_page() -> None:
+    """The dashboard shows metrics that the components have; labels are those of the page."""
+    listed = first_codes(page("metrics.md"), "metric")
+    dashboard = (ROOT / "deploy" / "grafana-plane.json").read_text(encoding="utf-8")
+    shown = set(re.findall(r"cordboard_[a-z_]+", dashboard))
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown} <= listed
+    labels = {label for _, _, names, _ in docs_contract.metrics().values() for label in names}
+    assert first_codes(page("metrics.md"), "label") == labels
 
 
 # --- ids
