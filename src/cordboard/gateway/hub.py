@@ -11,6 +11,7 @@ from cordboard.contract.errors import StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.store import Outage, RedisStore, SessionStore, StateChange
 
+# Between two attempts to reach Redis, which fail quickly while its port is closed.
 RECONNECT_S: Final = 0.5
 DRAIN_S: Final = 10.0
 """How long requests may still wait after the server was asked to stop. A leave that takes its full time is
@@ -51,6 +52,7 @@ class Hub:
     @contextlib.contextmanager
     def subscribed(self, session_id: str) -> Iterator[Waiter]:
         """Return a context manager whose queue receives the state changes of `session_id`."""
+        # Without a limit: a session has fewer than ten state changes, and a reader takes all it finds.
         queue: Waiter = asyncio.Queue()
         self._waiters[session_id].add(queue)
         try:
@@ -63,6 +65,7 @@ class Hub:
     async def run(self) -> None:
         """Listen to all shards until cancelled; reconnect after each lost connection."""
         async with asyncio.TaskGroup() as group:
+            # One subscription each: pub/sub of one server does not see the changes of another.
             for shard in self._store.shards:
                 group.create_task(self._follow(shard))
 

@@ -15,6 +15,7 @@ from cordboard.gateway.schemas import JoinBody
 from cordboard.gateway.services import GatewayServices
 from cordboard.store import AcceptedJoin, JoinLimits
 
+# A join is worth nothing after its deadline, 60 s by default.
 RETRY_MAX_S: Final = 60
 # How often a join that waits for a leave looks again, if no state change arrives.
 _LEAVE_POLL_S: Final = 0.5
@@ -41,6 +42,7 @@ async def accept(
         with metrics.accepts.time():
             accepted = await _accept_after_leave(services, launch, address)
     except CordboardError as error:
+        # The caller may have left the id to the gateway, and needs it to find the lines of its join.
         error.extra.setdefault("sessionId", session_id)
         metrics.joins.labels(error.code).inc()
         log.warning("Join refused", event="join.refused", reason=error.code)

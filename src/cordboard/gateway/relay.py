@@ -8,9 +8,13 @@ from cordboard.emit import get_logger
 from cordboard.web.http_client import NoAnswerError, Reply
 from cordboard.web.runner_client import RunnerClient
 
+# The bot gathers its ICE candidates before it answers an offer. Below the 20 s for which the interface
+# waits, so that a caller receives this error and not one about the gateway.
 SIGNALLING_TIMEOUT_S: Final = 15.0
 _JSON: Final = ("application/json", "application/problem+json")
+# Not passed on: to the caller a 401 would mean that its own secret is wrong.
 _AUTHENTICATION_FAILED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+# Not passed on either: a caller would follow them with its secret, to an address from Redis.
 _REDIRECTS: Final = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 
 log = get_logger("gateway")
@@ -55,6 +59,7 @@ class Relay:
                 raise UpstreamTimeoutError(
                     f"The runner that holds the session did not answer within {timeout_s:g} s."
                 ) from error
+            # The address is for operators, so only the log has it.
             log.warning("A runner cannot be reached", runner_url=base, error=error)
             raise UpstreamError("The runner that holds the session cannot be reached.") from error
         if reply.status in _AUTHENTICATION_FAILED:

@@ -91,12 +91,14 @@ async def join(
         wait: How long to wait until the session runs, in seconds.
         address: The address of a public entrance's client.
     """
+    # Bound before anything can fail, so that also the lines of a refusal have the session.
     session_id = body.session_id or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
     adopt(session_id=session_id, user_id=body.user_id, user_name=body.user_name, room=body.room_url)
     if body.session_id is None:
         log.warning("The join had no sessionId; chose one")
     log.info("Join received", event="join.received", bot=body.bot)
     accepted = await accept(services, body, session_id, address)
+    # Subscribed before the record is read, so that no change between the two is lost.
     with services.hub.subscribed(accepted.session_id) as waiter:
         content = join_response(accepted, session_id)
         if wait and accepted.status not in {"running", *TERMINAL}:
@@ -142,6 +144,7 @@ async def leave(body: LeaveBody, services: Services) -> JSONResponse:
             "Expected a sessionId, or a room_url with force.",
             hint='Send {"sessionId": ID}, or {"room_url": ROOM, "force": true}.',
         )
+    # With force alone the session is unknown until the store has found the holder.
     adopt(session_id=body.session_id, room=body.room_url)
     outcome = await services.store.leave(
         session_id=body.session_id, room=body.room_url, force=body.force
@@ -250,6 +253,7 @@ async def events(session_id: str, services: Services) -> EventStream:
         session_id: The session.
         services: The gateway's services.
     """
+    # Read first: an unknown session is 404 and does not count as a stream.
     record = await _read(services, session_id)
     on_end = services.streams.begin(session_id)
     return EventStream(
@@ -286,6 +290,7 @@ async def offer(session_id: str, request: Request, services: Services) -> Respon
             hint="Send the offer when the session runs: join with ?wait=10, or follow its events.",
             extra={"sessionId": session_id, "status": record.state},
         )
+    # The body is not parsed here: the bot process validates it, and this gateway need not know its format.
     body = await request.body()
     reply = await services.relay.ask(
         request.method, record.runner_url, session_path(session_id, "offer"), body

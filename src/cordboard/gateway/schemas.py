@@ -112,7 +112,7 @@ class JoinBody(StrictBody):
             **{
                 **{name: getattr(self, name) for name in JOIN_FIELDS},
                 "session_id": session_id,
-                "epoch": 1,
+                "epoch": 1,  # the store assigns the epoch when it grants the room
                 "body": {**(self.model_extra or {}), **self.body},
                 "traceparent": traceparent,
             }

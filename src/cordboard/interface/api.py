@@ -86,6 +86,7 @@ async def join(body: PageJoin, request: Request, services: Services, person: Sig
         person: The person.
     """
     address = client_address(request.scope)
+    # Counted first: everything after this costs the gateway a request.
     services.request_limits.join(person.user_id, address)
     if await services.owners.find(body.session_id, person) is None:
         # Before a line is written or the gateway is asked: both would appear in the other person's log.
@@ -99,6 +100,7 @@ async def join(body: PageJoin, request: Request, services: Services, person: Sig
             return browser_response(reply)
         shown = await _join_response(services, body, person, reply.json())
         response = JSONResponse(shown, reply.status, {HEADER_SESSION_ID: body.session_id})
+        # A join shows that the person is there; a page that polls does not.
         renew_login(request, response)
         return response
 
@@ -202,6 +204,7 @@ async def events(
 
 async def _relay_events(services: InterfaceServices, session_id: str) -> AsyncIterator[bytes]:
     """Yield the gateway's event stream; if it breaks, the browser reconnects by itself."""
+    # Sent at once, so that the browser sees the response even if the gateway is slow.
     yield f"retry: {RECONNECT_MS}\n\n".encode()
     stopping = asyncio.create_task(services.stopping.wait())
     try:

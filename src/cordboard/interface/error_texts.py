@@ -101,5 +101,5 @@ def from_gateway(status: int, content: bytes, headers: Mapping[str, str]) -> JSO
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
-    except ValueError:
+    except ValueError:  # a proxy in front of the gateway may use its own statuses
         return "Error"

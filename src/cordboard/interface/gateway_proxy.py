@@ -18,7 +18,8 @@ from cordboard.web.http_client import HttpClient, NoAnswerError, Reply
 HEADER_CLIENT_ADDRESS: Final = "X-Client-Address"
 # The gateway answers an offer within 15 s and a leave within 10 s; its answers must arrive here.
 TIMEOUT_S: Final = 20.0
-RETRY_DEFAULT_S: Final = 5
+RETRY_DEFAULT_S: Final = 5  # for an answer without Retry-After
+# Not passed on: to a page a 401 means that the person is signed out.
 _AUTHENTICATION_FAILED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _HINT: Final = "Try again in a moment. If you operate this service, run `cordboard doctor`."
 
@@ -109,7 +110,7 @@ class GatewayProxy:
 
 
 def browser_response(reply: Reply) -> Response:
-    """Return a gateway's answer for the browser. Errors get the interface's own texts."""
+    """Return the gateway's answer in `reply` for the browser. Errors get the interface's own texts."""
     headers = {"Retry-After": reply.retry_after} if reply.retry_after else {}
     session_id = current().session_id
     if session_id:

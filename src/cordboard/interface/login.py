@@ -180,9 +180,9 @@ class LoginCookies:
         response.set_cookie(
             SECURE_COOKIE if secure else COOKIE,
             str(self._signer().dumps(msgspec.to_builtins(content))),
-            max_age=IDLE_MAX_S,
-            httponly=True,
-            samesite="lax",
+            max_age=IDLE_MAX_S,  # the browser forgets it when the server would refuse it
+            httponly=True,  # no script needs it
+            samesite="lax",  # strict would sign out a person who follows a link to a room
             secure=secure,
         )
 

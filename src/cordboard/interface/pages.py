@@ -85,6 +85,7 @@ async def login_form(request: Request, room: str = DEFAULT_ROOM) -> Response:
         room: The name of the room to open afterwards.
     """
     _canonical_room(room)
+    # A person who is signed in does not need the form again, for example after the Back button.
     if person_of(request) is not None:
         return _redirect(_room_path(room))
     _require_login_page(request)
@@ -120,6 +121,7 @@ async def login(
 @router.post("/logout")
 async def logout(request: Request) -> Response:
     """Sign out the person who sent `request`."""
+    # A redirect, so that reloading the page does not repeat the request.
     response = _redirect("/login")
     _cookies(request).sign_out(person_of(request), response, secure=_is_secure(request))
     return response

@@ -27,6 +27,7 @@ from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import Buckets, Sampler, TooManyRequestsError, take_all
 
 HEADER: Final = "X-Bot-Secret"
+# Probes of a cluster send no secret. These paths show strangers only whether the process works.
 OPEN_PATHS: Final = ("/healthz", "/readyz")
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -170,6 +171,7 @@ class ControlSecretMiddleware:
             )
         if self._has_secret(scope):
             return None
+        # A request without a secret is not a guess, so it is not counted.
         given = _given_secret(scope)
         throttled = self._throttled(scope) if given else None
         self._log_refusal(scope, "throttled" if throttled else "wrong" if given else "missing")

@@ -41,6 +41,7 @@ def add_health_routes(app: FastAPI, check_ready: ReadinessCheck) -> None:
             return JSONResponse({"status": "not ready", "code": error.code}, error.status)
         return JSONResponse({"status": "ready"})
 
+    # Not an open path: the metrics tell how many calls there are.
     @app.get("/metrics", tags=["health"], summary="Metrics for Prometheus")
     async def metrics() -> Response:
         """Return the metrics in the text format of Prometheus."""

@@ -207,6 +207,7 @@ def _failures_as_no_answer() -> Iterator[None]:
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    # In chunks, so that an answer that is too long is dropped before it is in memory.
     content = bytearray()
     async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
         content += chunk

@@ -105,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         # Adding a filter that a logger already has does nothing.
         self.logger.addFilter(malformed_requests)
+        # None while a request is served, or when the connection has been refused.
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0

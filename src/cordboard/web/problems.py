@@ -23,7 +23,7 @@ times the size of its request would help somebody who wants to load the server."
 log = get_logger("http")
 
 
-class Problem(JSONResponse):
+class ProblemResponse(JSONResponse):
     """The response for an error. It may quote the request, including lone surrogates."""
 
     media_type = MEDIA_TYPE
@@ -34,7 +34,7 @@ class Problem(JSONResponse):
         return text.encode("utf-8", "backslashreplace")
 
 
-def problem(error: CordboardError) -> Problem:
+def problem(error: CordboardError) -> ProblemResponse:
     """Return the response for `error`, with the id of the session if there is one."""
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + error.code,
@@ -47,11 +47,12 @@ def problem(error: CordboardError) -> Problem:
     }
     session_id = _session_of(error)
     headers = {HEADER_SESSION_ID: session_id} if session_id else {}
+    # Also in the body: callers log it, and a header is easily lost on the way.
     if session_id:
         body.setdefault("sessionId", session_id)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    return Problem(body, error.status, headers)
+    return ProblemResponse(body, error.status, headers)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -71,19 +72,19 @@ def _session_of(error: CordboardError) -> str | None:
 # class under which it is registered.
 
 
-async def _handle_cordboard_error(request: Request, error: Exception) -> Problem:
+async def _handle_cordboard_error(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, CordboardError):
         return await _handle_unexpected_error(request, error)
     return problem(error)
 
 
-async def _handle_validation_error(request: Request, error: Exception) -> Problem:
+async def _handle_validation_error(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, RequestValidationError):
         return await _handle_unexpected_error(request, error)
     errors = [_field_error(item) for item in error.errors()[:ERRORS_MAX]]
     first = errors[0] if errors else {"field": "", "message": "invalid"}
     field, message = first["field"] or "body", first["message"]
-    return Problem(
+    return ProblemResponse(
         {
             "type": TYPE_PREFIX + "invalid",
             "title": "Invalid value",
@@ -104,11 +105,11 @@ def _field_error(item: dict[str, Any]) -> dict[str, str]:
     return {"field": ".".join(str(part) for part in location), "message": item["msg"]}
 
 
-async def _handle_http_error(request: Request, error: Exception) -> Problem:
+async def _handle_http_error(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, HTTPException):
         return await _handle_unexpected_error(request, error)
     title = HTTPStatus(error.status_code).phrase
-    return Problem(
+    return ProblemResponse(
         {
             "type": "about:blank",
             "title": title,
@@ -121,7 +122,7 @@ async def _handle_http_error(request: Request, error: Exception) -> Problem:
     )
 
 
-async def _handle_unexpected_error(_request: Request, error: Exception) -> Problem:
+async def _handle_unexpected_error(_request: Request, error: Exception) -> ProblemResponse:
     # The caller sees no text of the exception, which may contain secrets or paths.
     log.error("A request failed unexpectedly", error=error)
     return problem(CordboardError("The server failed to handle this request; see its log."))

@@ -102,6 +102,7 @@ def take_all(demands: Iterable[tuple[Bucket, float]], now: float) -> float:
     Returns:
         0 if the tokens were taken, else the seconds until all buckets hold enough.
     """
+    # A refused request must not use up tokens of one limit because of another one.
     pairs = list(demands)
     wait_s = max((bucket.wait_s(count, now) for bucket, count in pairs), default=0.0)
     if wait_s == 0:

@@ -173,7 +173,7 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise _cannot_listen(host, port, error) from error
-    listener.setblocking(False)
+    listener.setblocking(False)  # asyncio accepts the connections
     return listener
 
 

@@ -59,6 +59,7 @@ class SessionMiddleware:
         self.app = app
         self.silent_paths = frozenset(silent_paths)
         self.trust_identity = trust_identity
+        # uvicorn's line has no session, and it comes after the background tasks.
         standard.muted_loggers.add("uvicorn.access")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,6 +140,7 @@ class _Exchange:
 
     def fail(self, error: BaseException) -> None:
         """Log an `error` of the application while the session is known."""
+        # The server cancels a request whose client has disconnected; that is not an error of ours.
         if isinstance(error, CancelledError):
             self.status = self.status or _CLIENT_CLOSED
             return

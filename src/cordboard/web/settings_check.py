@@ -66,6 +66,7 @@ async def _compare(settings: Settings, component: str) -> None:
     if policy is not None:
         log.warning("Redis evicts keys when its memory is full, which ends live calls",
                     maxmemory_policy=policy, expected="noeviction")  # fmt: skip
+    # Registered only for the comparison; the application registers again when it serves.
     agreement = shared_settings_of(store, component)
     try:
         await agreement.reach()

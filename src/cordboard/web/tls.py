@@ -61,6 +61,7 @@ def client_context(ca: str | None) -> ssl.SSLContext:
 
 
 def _reason(error: OSError) -> str:
+    # OpenSSL's reasons look like KEY_VALUES_MISMATCH.
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).lower().replace("_", " ")
     return error.strerror or str(error)
