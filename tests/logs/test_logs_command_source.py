@@ -247,8 +247,13 @@ def test_another_package_may_register_a_type(tmp_path: Path) -> None:
         '[[environments.prod]]\ntype = "mystore"\n[[environments.stg]]\ntype = "yourstore"\n'
     )
     words = [sys.executable, "-m", "cordboard", "logs", "-o", "raw", "--env"]
-    run = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(package)}}
-    ran = subprocess.run([*words, "prod"], capture_output=True, check=False, **run)
-    assert ran.stdout == own(1)[0] + b"\n"
-    failed = subprocess.run([*words, "stg"], capture_output=True, check=False, **run)
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+
+    def run(name: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*words, name], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+
+    assert run("prod").stdout == own(1)[0] + b"\n"
+    failed = run("stg")
     assert (failed.returncode, b"mystore" in failed.stderr) == (2, True)

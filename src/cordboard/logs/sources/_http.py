@@ -1,0 +1,170 @@
+"""Requests to log stores over HTTP, for sources whose stores speak it."""
+
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException, HTTPResponse
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from cordboard.contract.errors import SettingsError
+from cordboard.contract.urls import redacted_url
+from cordboard.logs.coverage import Shortfall
+
+TIMEOUT_S: Final = 60.0
+"""Between two pieces of an answer: a store may search for long before it sends the first one."""
+
+_CHUNK_BYTES: Final = 64 << 10
+_ERROR_BYTES: Final = 500
+_FORBIDDEN: Final = (401, 403)
+
+
+class StoreError(Exception):
+    """A store did not answer as asked.
+
+    Args:
+        reason: A key of `cordboard.logs.coverage.REASONS`.
+        detail: What it said.
+        status: The HTTP status, 0 without an answer.
+    """
+
+    def __init__(self, reason: str, detail: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.shortfall = Shortfall(reason, detail)
+        self.status = status
+
+
+class Store:
+    """The HTTP interface of a log store.
+
+    Args:
+        url: Its base URL, with ``http`` or ``https``.
+        headers: Sent with every request.
+        token_env: The environment variable that holds a bearer token, or empty.
+        timeout_s: How long the store may be silent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token_env: str = "",
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._headers = dict(headers or {})
+        self._token_env = token_env
+        self._timeout_s = timeout_s
+        self._open: set[HTTPResponse] = set()
+        # No redirect is followed: it would take the token to another host.
+        self._opener = urllib.request.build_opener(_NoRedirects)
+
+    @property
+    def shown(self) -> str:
+        """The URL as messages show it, without user and password."""
+        return redacted_url(self.url)
+
+    def read(self, path: str, values: Mapping[str, str], *, post: bool = False) -> Iterator[bytes]:
+        """Yield the body of an answer in chunks.
+
+        Args:
+            path: The path below the base URL.
+            values: The query, or the form.
+            post: Whether the values are sent as a form, whose length has no limit.
+
+        Raises:
+            StoreError: The store did not answer, refused, or ended in the middle.
+        """
+        response = self._request(path, urlencode(values), post=post)
+        self._open.add(response)
+        try:
+            while chunk := response.read1(_CHUNK_BYTES):
+                yield chunk
+            if response.length:  # read1 takes a closed connection for the end
+                raise StoreError("truncated", f"{response.length} bytes of the answer are missing")
+        except (OSError, HTTPException, ValueError) as error:
+            raise StoreError("truncated", f"the answer ended in the middle: {error}") from error
+        finally:
+            self._open.discard(response)
+            response.close()
+
+    def lines(self, path: str, values: Mapping[str, str], *, post: bool = False) -> Iterator[bytes]:
+        """Yield the lines of an answer, without their newlines; arguments and errors as `read`."""
+        rest = b""
+        for chunk in self.read(path, values, post=post):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+        if rest:
+            yield rest
+
+    def json(self, path: str, values: Mapping[str, str], *, post: bool = False) -> Any:
+        """Return the decoded body of an answer; arguments and errors as `read`."""
+        body = b"".join(self.read(path, values, post=post))
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise StoreError("unreadable", f"expected JSON, got {body[:80]!r}") from error
+
+    def close(self) -> None:
+        """End the answers that are being read, from another thread."""
+        for response in list(self._open):
+            connection = getattr(getattr(response, "fp", None), "raw", None)
+            sock = getattr(connection, "_sock", None)
+            if isinstance(sock, socket.socket):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _request(self, path: str, query: str, *, post: bool) -> HTTPResponse:
+        headers = dict(self._headers)
+        if self._token_env:
+            headers["Authorization"] = f"Bearer {os.environ.get(self._token_env, '')}"
+        url, data = (
+            (f"{self.url}{path}", query.encode()) if post else (f"{self.url}{path}?{query}", None)
+        )
+        request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked
+        try:
+            response: HTTPResponse = self._opener.open(request, timeout=self._timeout_s)
+        except urllib.error.HTTPError as error:
+            raise self._refused(error) from error
+        except (OSError, HTTPException) as error:
+            why = getattr(error, "reason", None) or error
+            raise StoreError("unreachable", f"{self.shown}: {why}") from error
+        return response
+
+    def _refused(self, error: urllib.error.HTTPError) -> StoreError:
+        with error:
+            text = error.read(_ERROR_BYTES).decode("utf-8", "replace").strip()
+        reason = "forbidden" if error.code in _FORBIDDEN else "unreachable"
+        return StoreError(reason, f"HTTP {error.code}: {text or error.reason}", error.code)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Refuse: the answer is then an error."""
+
+
+def checked_url(kind: str, value: Any) -> str:
+    """Return the URL of a store.
+
+    Args:
+        kind: The type of the source, for messages.
+        value: What ``cordboard.toml`` has.
+
+    Raises:
+        SettingsError: It is no URL of HTTP, or holds a password: those are read from the environment.
+    """
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingsError(
+            f"{kind}: url: expected an http or https URL, got {value!r}.",
+            hint='Write: url = "http://127.0.0.1:9428".',
+        )
+    if parts.password:
+        raise SettingsError(
+            f"{kind}: url: a password in the URL would be shown in process lists and logs.",
+            hint="Put a token into an environment variable and name it with token_env.",
+        )
+    return str(value)
