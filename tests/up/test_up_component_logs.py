@@ -1,4 +1,4 @@
-"""Whose lines go into which file, and which lines of a part are not believed."""
+"""Which line goes to which file, and which lines of a component are refused."""
 
 import json
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import pytest
 
 from cordboard import emit
 from cordboard.settings import Settings
-from cordboard.up.component_logs import Lines
+from cordboard.up.component_logs import ComponentLogs
 
 
 @pytest.fixture
-def lines(tmp_path: Path) -> Iterator[Lines]:
+def logs(tmp_path: Path) -> Iterator[ComponentLogs]:
     with emit.capture():
-        made = Lines(Settings(log_dir=str(tmp_path)))
+        made = ComponentLogs(Settings(log_dir=str(tmp_path)))
         yield made
         made.close()
 
@@ -40,13 +40,13 @@ def in_file(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(said) for said in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
-def test_each_in_its_own_file(lines: Lines, tmp_path: Path) -> None:
-    """Lines of bots are in their runner's; those of browsers, whom nobody knows, are in their own."""
-    lines.speak("interface", line(service="interface"))
-    lines.speak("interface", line(service="browser"))
-    lines.speak("runner", line(service="bot"))
-    lines.speak("runner", line(service="a-name-of-the-bots"))
-    lines.speak("operator", line(service="runner"))  # a cold one, which it started
+def test_lines_go_to_the_file_of_their_writer(logs: ComponentLogs, tmp_path: Path) -> None:
+    """Lines of bots go to the file of their runner; those of browsers to their own."""
+    logs.write_component_line("interface", line(service="interface"))
+    logs.write_component_line("interface", line(service="browser"))
+    logs.write_component_line("runner", line(service="bot"))
+    logs.write_component_line("runner", line(service="a-name-of-the-bots"))
+    logs.write_component_line("operator", line(service="runner"))  # a cold one, which it started
     found = {
         name: [record["service"] for record in in_file(tmp_path, name)]
         for name in ("interface", "browser", "runner", "operator")
@@ -60,13 +60,15 @@ def test_each_in_its_own_file(lines: Lines, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "service"),
+    ("component", "service"),
     [("runner", "gateway"), ("runner", "up"), ("interface", "runner"), ("gateway", "browser")],
 )
-def test_no_part_speaks_as_another(lines: Lines, tmp_path: Path, part: str, service: str) -> None:
-    """Such a line is kept as what a part printed, with what it claims to be."""
-    lines.speak(part, line(service=service))
-    (record,) = in_file(tmp_path, part)
-    assert (record["service"], record["raw"]) == (part, True)
+def test_no_component_writes_as_another(
+    logs: ComponentLogs, tmp_path: Path, component: str, service: str
+) -> None:
+    """Such a line becomes a raw line of the component, with its claims in meta."""
+    logs.write_component_line(component, line(service=service))
+    (record,) = in_file(tmp_path, component)
+    assert (record["service"], record["raw"]) == (component, True)
     assert record["meta"]["claimed"]["service"] == service
     assert record["sessionId"] != "s-1"

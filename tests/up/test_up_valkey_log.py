@@ -1,4 +1,4 @@
-"""Valkey's lines in the form of all others: nothing of them said twice, nothing lost."""
+"""Valkey's lines in the common format: nothing is repeated, and nothing is lost."""
 
 import json
 import time
@@ -10,11 +10,11 @@ from cordboard.emit.forwarding import schema_error
 from cordboard.up.valkey_log import ValkeyLog
 
 
-def told(*lines: bytes) -> list[dict[str, Any]]:
+def records_of(*lines: bytes) -> list[dict[str, Any]]:
     written: list[bytes] = []
-    take = ValkeyLog(written.append)
+    convert = ValkeyLog(written.append)
     for line in lines:
-        take(line)
+        convert(line)
     records = [json.loads(line) for line in written]
     assert [schema_error(record) for record in records] == [None] * len(records)
     return records
@@ -24,14 +24,12 @@ def told(*lines: bytes) -> list[dict[str, Any]]:
     ("zone", "stamp"),
     [("UTC", "2026-11-24T11:44:02.784000Z"), ("Asia/Kolkata", "2026-11-24T06:14:02.784000Z")],
 )
-def test_its_prefix_is_where_it_belongs(
-    monkeypatch: pytest.MonkeyPatch, zone: str, stamp: str
-) -> None:
-    """Process, role, time of the machine's zone and level are taken out of the message."""
+def test_prefix_becomes_fields(monkeypatch: pytest.MonkeyPatch, zone: str, stamp: str) -> None:
+    """Process, role, local time and level are removed from the message."""
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        (record,) = told(b"15007:M 24 Nov 2026 11:44:02.784 # WARNING Memory: low\n")
+        (record,) = records_of(b"15007:M 24 Nov 2026 11:44:02.784 # WARNING Memory: low\n")
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -42,8 +40,8 @@ def test_its_prefix_is_where_it_belongs(
 
 
 def test_every_line_is_one_record() -> None:
-    """Also what comes from its signal handler, or from elsewhere; numbers have no gap."""
-    records = told(
+    """So are lines of its signal handler and of other origin; the sequence has no gap."""
+    records = records_of(
         b"7:signal-handler (1795520661) Received SIGTERM scheduling shutdown...\n",
         b"\n",
         b"*** FATAL CONFIG FILE ERROR ***\n",

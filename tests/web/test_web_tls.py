@@ -24,7 +24,7 @@ from cordboard.operator.plan import Sign
 from cordboard.operator.runner_client import SessionRunners
 from cordboard.settings import Settings
 from cordboard.store import RedisStore
-from cordboard.up.supervisor import Options, Supervisor
+from cordboard.up.start_plan import Options, component_arguments
 from cordboard.web import tls
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
@@ -210,10 +210,8 @@ async def test_authorities_that_cannot_be_used(part: str, store: RedisStore) -> 
 
 def test_up_stays_on_http() -> None:
     """Its parts talk to each other on loopback: a certificate in the settings changes nothing."""
-    up = Supervisor(Settings(), Options())
-    for words in up._commands(
-        dict.fromkeys(("gateway", "runner", "operator", "interface"), 0)
-    ).values():
+    ports = dict.fromkeys(("gateway", "runner", "operator", "interface"), 0)
+    for words in component_arguments(Options(), Settings(), ports).values():
         assert words[words.index("--tls-cert") + 1] == ""
     given = argparse.Namespace(tls_cert="", tls_key=None)
     assert _tls_options.certificate(given, Settings(tls_cert="/c.pem", tls_key="/k.pem")) is None

@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.emit import configure, shutdown
     from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.settings import load
-    from cordboard.up.supervisor import Options, Supervisor
+    from cordboard.up.start_plan import Options
+    from cordboard.up.supervisor import Supervisor
 
     configure(service="up", session_from_environment=False)
     settings = load(args.config)

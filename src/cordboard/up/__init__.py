@@ -1,1 +1,1 @@
-"""`cordboard up`: everything on this machine, started, watched and stopped together."""
+"""``cordboard up``: starts, watches and stops all components on this machine."""

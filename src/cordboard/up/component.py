@@ -1,133 +1,163 @@
-"""One part of `cordboard up`: a child process whose every line is kept and shown."""
+"""One component that ``cordboard up`` runs: a child process whose every line is kept and shown."""
 
 import asyncio
 import contextlib
 import functools
 import os
-import re
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from cordboard.emit import get_logger
 from cordboard.processes import die_with_parent
+from cordboard.up.ports import HOST
 
+# Far above the 16 KiB of a log line; only raw output can be longer. It bounds the memory per line.
 LINE_MAX_BYTES: Final = 1024 * 1024
-LAST_WORDS: Final = 20
+# Enough for the reason why a component did not start, with its hint.
+LAST_LINES: Final = 20
+_READY_TIMEOUT_S: Final = 2.0
+# A grandchild may hold the pipe open after the component has ended; its lines are not waited for.
+_LAST_LINE_WAIT_S: Final = 1.0
 
-Speak = Callable[[str, bytes], None]
+OnLine = Callable[[str, bytes], None]
 
 log = get_logger("up")
 
 
-@dataclass(slots=True)
-class Part:
-    """A child process of ours.
+class Component:
+    """A child process, and its output.
+
+    Args:
+        name: The service, such as ``gateway``.
+        arguments: Its command line after ``cordboard``.
+        port: The port on which it listens.
+        environment: Its environment.
+        on_line: Called with the name and each line that the process writes.
+        line_max_bytes: A longer line is dropped.
 
     Attributes:
-        name: The service.
-        words: Its command line after ``cordboard``.
-        url: Where it answers.
-        speak: Takes the part's name and each line that it prints.
+        url: The base URL of the component.
+        process: The child process; None before the first start.
+        last_lines: The last lines that are not log lines, such as an error message.
     """
 
-    name: str
-    words: Sequence[str]
-    url: str
-    environment: Mapping[str, str]
-    speak: Speak
-    process: asyncio.subprocess.Process | None = None
-    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_WORDS))
-    _reader: asyncio.Task[None] | None = None
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        port: int,
+        environment: Mapping[str, str],
+        on_line: OnLine,
+        line_max_bytes: int = LINE_MAX_BYTES,
+    ) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.port = port
+        self.url = f"http://{HOST}:{port}"
+        self.environment = environment
+        self.process: asyncio.subprocess.Process | None = None
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._on_line = on_line
+        self._line_max_bytes = line_max_bytes
+        self._reader: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the process; it dies with us, however we die."""
-        self.last_words.clear()
+        """Start the process. The kernel kills it if this process ends, in whatever way."""
+        self.last_lines.clear()
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "cordboard",
-            *self.words,
+            *self.arguments,
             env=self.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_MAX_BYTES,
-            # Its own session: a Ctrl-C is for us, and we stop the parts in order.
+            limit=self._line_max_bytes,
+            # A session of its own: Ctrl-C signals only `up`, which stops the components in order.
             start_new_session=True,
             preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
-        self._reader = asyncio.create_task(self._read(), name=f"read {self.name}")
+        if self.process.stdout is not None:
+            self._reader = asyncio.create_task(
+                self._read(self.process.stdout), name=f"read {self.name}"
+            )
 
     @property
-    def alive(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.returncode is None
 
-    async def ended(self) -> int:
-        """Wait for the process's end and its last line; return its exit status."""
-        assert self.process is not None  # noqa: S101 - started before
+    async def wait(self) -> int:
+        """Wait for the end of the process and its last line; return the exit status.
+
+        Raises:
+            RuntimeError: The component was never started.
+        """
+        if self.process is None:
+            raise RuntimeError(f"The {self.name} has not been started.")
         status = await self.process.wait()
         if self._reader is not None:
-            # A grandchild may still hold the pipe: its lines are not worth waiting for.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._reader), 1.0)
+                await asyncio.wait_for(asyncio.shield(self._reader), _LAST_LINE_WAIT_S)
         return status
 
     async def stop(self, grace_s: float) -> None:
-        """End it: SIGTERM, and SIGKILL to all of its group after the grace."""
-        if not self.alive:
+        """Send SIGTERM; after `grace_s` seconds kill the process and its process group."""
+        if not self.is_running:
             return
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.ended(), grace_s)
+            await asyncio.wait_for(self.wait(), grace_s)
         except TimeoutError:
             log.warning(
-                "A part did not stop in time and was killed", part=self.name, grace_s=grace_s
+                "A component did not stop in time and was killed",
+                component=self.name,
+                grace_s=grace_s,
             )
             self.signal(signal.SIGKILL, group=True)
-            await self.ended()
+            await self.wait()
 
     def signal(self, number: signal.Signals, *, group: bool = False) -> None:
-        """Send a signal to the process, or to all of its group."""
+        """Send a signal if the process runs.
+
+        Args:
+            number: The signal.
+            group: Whether to send it to the whole process group.
+        """
         if self.process is None or self.process.returncode is not None:
             return
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it ends at this moment
             (os.killpg if group else os.kill)(self.process.pid, number)
 
-    async def ready(self) -> bool:
-        """Say whether it answers that it is ready."""
-        found = re.fullmatch(r"http://([^:/]+):(\d+)", self.url)
-        assert found is not None  # noqa: S101 - we made the URL
-        host, port = found.groups()
+    async def is_ready(self) -> bool:
+        """Return whether the component answers ``GET /readyz`` with status 200."""
+        # By hand: a client library would take longer to import than the components to start.
+        request = f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
         try:
-            async with asyncio.timeout(2):
-                reader, writer = await asyncio.open_connection(host, int(port))
-                writer.write(
-                    f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
-                )
-                status = await reader.readline()
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(HOST, self.port)
+                writer.write(request.encode())
+                status_line = await reader.readline()
                 writer.close()
         except (OSError, TimeoutError):
             return False
-        return b" 200 " in status
+        return b" 200 " in status_line
 
-    async def _read(self) -> None:
-        assert self.process is not None  # noqa: S101 - started before
-        assert self.process.stdout is not None  # noqa: S101 - asked for
+    async def _read(self, output: asyncio.StreamReader) -> None:
         while True:
             try:
-                line = await self.process.stdout.readline()
-            except ValueError:  # over LINE_MAX_BYTES: that much is dropped, reading goes on
-                log.warning("A line was too long and was dropped", part=self.name)
+                line = await output.readline()
+            except ValueError:  # longer than the limit: that part is dropped, and reading goes on
+                log.warning("A line was too long and was dropped", component=self.name)
                 continue
             if not line:
                 return
             text = line.strip()
             if text:
                 if not text.startswith(b"{"):
-                    self.last_words.append(text.decode(errors="replace"))
-                self.speak(self.name, text)
+                    self.last_lines.append(text.decode(errors="replace"))
+                self._on_line(self.name, text)

@@ -1,4 +1,4 @@
-"""The ports of the parts, chosen together before any part starts."""
+"""The ports of the components, chosen together before any component starts."""
 
 import contextlib
 import errno
@@ -11,43 +11,50 @@ from cordboard.contract.errors import CordboardError, UsageError
 HOST: Final = "127.0.0.1"
 
 
-def free_ports(wanted: Mapping[str, int]) -> dict[str, int]:
-    """Return a port for each name: the wanted one, or any free one for 0.
+def free_ports(requested: Mapping[str, int]) -> dict[str, int]:
+    """Return a port for each component.
+
+    Args:
+        requested: The port of each component by its name; 0 means any free one.
 
     Raises:
-        CordboardError: A wanted port is taken, cannot be used, or is wanted twice.
+        UsageError: A port cannot be used, or is requested twice.
+        CordboardError: A port is in use.
     """
-    named: dict[int, str] = {}
-    for name, port in wanted.items():
-        if port and port in named:
+    names: dict[int, str] = {}
+    for name, port in requested.items():
+        if port and port in names:
             raise UsageError(
-                f"Port {port} cannot be both that of {named[port]} and of {name}.",
+                f"The {names[port]} and the {name} cannot both use port {port}.",
                 hint=f"Choose another with --{name}-port (0: any free one).",
             )
-        named[port] = name
-    with contextlib.ExitStack() as held:
-        return {name: _reserve(name, port, held) for name, port in wanted.items()}
+        names[port] = name
+    # All of them are bound until the last is chosen: two components must not get the same one.
+    with contextlib.ExitStack() as reserved:
+        return {name: _reserve(name, port, reserved) for name, port in requested.items()}
 
 
-def _reserve(name: str, port: int, held: contextlib.ExitStack) -> int:
-    """Return a port that is free now; ``held`` keeps it until all are chosen."""
-    probe = held.enter_context(socket.socket())
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _reserve(name: str, port: int, reserved: contextlib.ExitStack) -> int:
+    """Return a port that is free now; `reserved` keeps it bound."""
+    listener = reserved.enter_context(socket.socket())
+    # As the component does: a port in TIME_WAIT can be used.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        probe.bind((HOST, port))
+        listener.bind((HOST, port))
     except (OSError, OverflowError) as error:
-        raise _no_port(name, port, error) from error
-    chosen: int = probe.getsockname()[1]
+        raise _port_error(name, port, error) from error
+    chosen: int = listener.getsockname()[1]
     return chosen
 
 
-def _no_port(name: str, port: int, error: Exception) -> CordboardError:
-    another = f"choose another with --{name}-port (0: any free one)."
+def _port_error(name: str, port: int, error: Exception) -> CordboardError:
+    remedy = f"choose another with --{name}-port (0: any free one)."
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         return CordboardError(
-            f"Port {port} for the {name} is taken.", hint=f"Stop what listens there, or {another}"
+            f"Port {port} for the {name} is in use.",
+            hint=f"Stop the process that listens there, or {remedy}",
         )
-    why = getattr(error, "strerror", None) or "ports are 0 to 65535"
+    reason = getattr(error, "strerror", None) or "ports are 0 to 65535"
     return UsageError(
-        f"Port {port} for the {name} cannot be used: {why}.", hint=another.capitalize()
+        f"Port {port} for the {name} cannot be used: {reason}.", hint=remedy.capitalize()
     )

@@ -1,4 +1,4 @@
-"""What a second `cordboard up`, and `cordboard call`, learn of the first: a locked private file."""
+"""The state file of ``cordboard up``: its addresses, in a private file that it keeps locked."""
 
 import fcntl
 import json
@@ -11,11 +11,13 @@ from cordboard.settings.running import running_up, up_state_file
 
 
 class StateFile:
-    """The state file, locked as long as this process lives, removed when it closes.
+    """The state file, locked while this process lives, and removed when it is closed.
+
+    The lock is the kernel's, so the file of a killed process does not count as that of a running
+    one, although it is still there.
 
     Raises:
-        CordboardError: Another `cordboard up` holds it; says what runs where. Or the state
-            directory cannot be written.
+        CordboardError: Another `cordboard up` runs, or the state directory cannot be written.
     """
 
     def __init__(self) -> None:
@@ -25,8 +27,9 @@ class StateFile:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CordboardError(
-                f"Cannot write into the state directory {self.path.parent}: {error.strerror}.",
-                hint="Name one of yours: XDG_STATE_HOME=DIR; it gets a folder cordboard there.",
+                f"Cannot write to the state directory {self.path.parent}: {error.strerror}.",
+                hint="Set XDG_STATE_HOME to a directory that you own; the folder cordboard is "
+                "created in it.",
             ) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,12 +39,12 @@ class StateFile:
         os.ftruncate(self._fd, 0)
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace what the file says."""
+        """Replace the contents of the file by `state`, as JSON."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(state).encode(), 0)
 
     def close(self) -> None:
-        """Remove the file and let go of the lock."""
+        """Remove the file and release the lock."""
         self.path.unlink(missing_ok=True)
         os.close(self._fd)
 
@@ -55,11 +58,12 @@ class StateFile:
 def _already_up() -> CordboardError:
     running = running_up()
     if running is None:
+        # It holds the lock, and has not written its addresses yet.
         return CordboardError("Another `cordboard up` is just starting on this machine.")
-    where = "\n".join(
+    addresses = "\n".join(
         f"  {name:<10} {redacted_url(url)}" for name, url in running.addresses.items()
     )
     return CordboardError(
-        f"`cordboard up` runs already (process {running.pid}):\n{where}",
+        f"`cordboard up` already runs (process {running.pid}):\n{addresses}",
         hint=f"Use it, or stop it first: kill {running.pid}",
     )

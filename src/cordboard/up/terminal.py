@@ -1,22 +1,26 @@
-"""Notices that the terminal of `up` has been closed where no signal says so."""
+"""Detects that the terminal of ``up`` was closed, where no signal reports it."""
 
 import asyncio
 import select
 from typing import Final
 
-LOOK_S: Final = 0.5
+# Nobody sees the terminal any more, so half a second is early enough.
+POLL_S: Final = 0.5
 
 
-async def hung_up(terminal: int) -> None:
+async def wait_for_hangup(terminal: int) -> None:
     """Return when the terminal has been closed.
 
-    Usually SIGHUP comes first. If make leads the terminal's session (``ssh -t HOST make up``), make
-    alone gets the signal, and waits for its children without telling them.
+    Usually SIGHUP comes first. If make leads the terminal's session (``ssh -t HOST make up``), only
+    make gets the signal, and it waits for its children without signalling them.
 
     Args:
-        terminal: A descriptor of the terminal.
+        terminal: A file descriptor of the terminal.
     """
     poll = select.poll()
-    poll.register(terminal, 0)  # a hang-up is reported without being asked for
-    while not poll.poll(0):  # noqa: ASYNC110 - the kernel reports it to no event loop
-        await asyncio.sleep(LOOK_S)
+    poll.register(terminal, 0)  # POLLHUP is always reported
+    # Polling, since epoll, which the event loop uses, does not report a hang-up of a terminal.
+    while True:
+        if poll.poll(0):
+            return
+        await asyncio.sleep(POLL_S)

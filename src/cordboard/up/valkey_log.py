@@ -1,4 +1,4 @@
-"""Valkey's own lines as records: its process, time and level where they belong, said once."""
+"""Converts the output of Valkey to records: process, time and level go where they belong."""
 
 import itertools
 import os
@@ -12,58 +12,61 @@ from cordboard.emit.pipeline import pipeline
 from cordboard.emit.render import encode_record
 from cordboard.emit.values import clean_text
 
-# PID:ROLE TIME LEVEL MESSAGE, in the machine's own time zone
+# PID:ROLE TIME LEVEL MESSAGE, with the time in the time zone of the machine
 _LINE: Final = re.compile(
     r"(\d+):([XCSM]) (\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\.\d{3}) ([.*#-]) (.*)", re.ASCII
 )
-_SIGNAL: Final = re.compile(r"(\d+):signal-handler \(\d+\) (.*)", re.ASCII)
+# A signal handler may call few functions, so it prints the time as a number and no level.
+_SIGNAL_LINE: Final = re.compile(r"(\d+):signal-handler \(\d+\) (.*)", re.ASCII)
 _ROLES: Final = {"X": "sentinel", "C": "child", "S": "replica", "M": "primary"}
 _LEVELS: Final = {".": "debug", "-": "debug", "*": "info", "#": "warn"}
 
 
 class ValkeyLog:
-    """Makes records of what one server process after another prints.
+    """Converts the lines of a server, and of the one that replaces it after a crash.
+
+    All of them have one boot and one sequence: it is this process that numbers the lines.
 
     Args:
-        write: Takes each record, as a line.
+        write: Called with each record, as a line.
     """
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
         self._boot = os.urandom(4).hex()
-        self._numbers = itertools.count(1)
+        self._sequence = itertools.count(1)
 
     def __call__(self, line: bytes) -> None:
-        """Take one line of the server."""
+        """Convert and write `line`, a line of the server's output."""
         text = clean_text(line.decode("utf-8", "replace").strip())
         if text:
-            said, meta, raw = _read(text)
+            fields, meta, is_raw = _parse(text)
             record: dict[str, Any] = {
-                **said,
+                **fields,
                 "service": "redis",
                 "tag": "valkey",
                 "sessionId": f"{SERVER_PREFIX}{pipeline.machine}",
                 "userId": None,
                 "userName": None,
                 **({"meta": meta} if meta else {}),
-                **({"raw": True} if raw else {}),
+                **({"raw": True} if is_raw else {}),
             }
-            record |= {"boot": self._boot, "seq": next(self._numbers)}
+            record |= {"boot": self._boot, "seq": next(self._sequence)}
             self._write(encode_record(record))
 
 
-def _read(text: str) -> tuple[dict[str, str], dict[str, Any], bool]:
-    """Return timestamp, level and message; what goes to ``meta``; whether it was none of its own."""
-    if found := _LINE.fullmatch(text):
-        pid, role, time, level, message = found.groups()
-        at = datetime.strptime(time, "%d %b %Y %H:%M:%S.%f").astimezone()
-        said = {"timestamp": _stamp(at), "level": _LEVELS[level], "message": message}
-        return said, {"pid": int(pid), "role": _ROLES[role]}, False
-    said = {"timestamp": _stamp(datetime.now(UTC)), "level": "info", "message": text}
-    if found := _SIGNAL.fullmatch(text):
-        return said | {"message": found[2]}, {"pid": int(found[1])}, False
-    return said, {}, True
+def _parse(text: str) -> tuple[dict[str, str], dict[str, Any], bool]:
+    """Return timestamp, level and message; the meta; and whether the line has no known form."""
+    if match := _LINE.fullmatch(text):
+        pid, role, time, level, message = match.groups()
+        local_time = datetime.strptime(time, "%d %b %Y %H:%M:%S.%f").astimezone()
+        fields = {"timestamp": _timestamp(local_time), "level": _LEVELS[level], "message": message}
+        return fields, {"pid": int(pid), "role": _ROLES[role]}, False
+    fields = {"timestamp": _timestamp(datetime.now(UTC)), "level": "info", "message": text}
+    if match := _SIGNAL_LINE.fullmatch(text):
+        return fields | {"message": match[2]}, {"pid": int(match[1])}, False
+    return fields, {}, True
 
 
-def _stamp(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _timestamp(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

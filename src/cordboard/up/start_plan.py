@@ -1,0 +1,123 @@
+"""What ``cordboard up`` starts: the command line, port and environment of each component."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from cordboard.environment import (
+    CONTROL_SECRET,
+    GATEWAY_URL,
+    SESSION_SECRET,
+    SESSION_SECRETS,
+    child_environment,
+)
+from cordboard.settings import Settings
+from cordboard.up.ports import HOST
+
+# Shorter than the runner's time in GRACE_S: the runner ends its sessions, and then itself.
+RUNNER_GRACE_S: Final = 5
+# First those that let new sessions in. The operator is last: it recovers what the others leave.
+STOP_ORDER: Final = ("interface", "gateway", "runner", "operator")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of ``cordboard up``.
+
+    Attributes:
+        gateway_port: The port of the gateway; 0 means any free one, here and below.
+        runner_port: The port of the runner.
+        operator_port: The port of the operator.
+        interface_port: The port of the interface.
+        bots: The bots, each as ``FILE`` or ``NAME=FILE``; none means the built-in one.
+        config: The path of the file of settings; None for ``cordboard.toml``.
+    """
+
+    gateway_port: int = 4444
+    runner_port: int = 7860
+    operator_port: int = 4445
+    interface_port: int = 3000
+    bots: tuple[str, ...] = ()
+    config: str | None = None
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The requested port of each component."""
+        return {
+            "gateway": self.gateway_port,
+            "runner": self.runner_port,
+            "operator": self.operator_port,
+            "interface": self.interface_port,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The secrets that the components get.
+
+    Attributes:
+        control: The control secret.
+        session: The secret with which the interface signs logins; None if the user has set one.
+        redis_url: The URL of Redis with its password.
+    """
+
+    control: str = field(repr=False)
+    session: str | None = field(repr=False)
+    redis_url: str = field(repr=False)
+
+
+def component_urls(ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the base URL of each component, given the `ports` by their names."""
+    return {name: f"http://{HOST}:{ports[name]}" for name in STOP_ORDER}
+
+
+def component_arguments(
+    options: Options, settings: Settings, ports: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """Return the command line of each component, after ``cordboard``.
+
+    Args:
+        options: The options of ``up``.
+        settings: The settings.
+        ports: The port of each component by its name.
+    """
+    # Nobody can intercept on loopback, and the components' own requests are plain HTTP.
+    shared = ["--tls-cert", ""]
+    shared += ["--config", options.config] if options.config else []
+    bots = [argument for bot in options.bots for argument in ("--bot", bot)]
+    capacity = str(settings.runner_capacity)
+    arguments = {
+        "runner": ["--capacity", capacity, "--grace", str(RUNNER_GRACE_S), *bots],
+        "gateway": [],
+        "operator": bots,
+        "interface": [],
+    }
+    return {
+        name: [name, "--host", HOST, "--port", str(ports[name]), *own, *shared]
+        for name, own in arguments.items()
+    }
+
+
+def component_environment(name: str, gateway_url: str, secrets: Secrets) -> dict[str, str]:
+    """Return the environment of a component, which contains only the secrets that it needs.
+
+    Args:
+        name: The name of the component.
+        gateway_url: The base URL of the gateway.
+        secrets: All secrets.
+    """
+    shared = {
+        CONTROL_SECRET: secrets.control,
+        GATEWAY_URL: gateway_url,
+        "LOG_FORMAT": "json",
+        # Lines of print, too, must come at once and not in blocks.
+        "PYTHONUNBUFFERED": "1",
+    }
+    if name != "interface":
+        no_logins = dict.fromkeys(SESSION_SECRETS)
+        return child_environment(**no_logins, **shared, REDIS_URL=secrets.redis_url)
+    # Strangers' requests reach the interface, so it gets no access to Redis.
+    environment = child_environment(**shared, REDIS_URL=None)
+    if secrets.session is not None:
+        environment[SESSION_SECRET] = secrets.session
+    return environment
