@@ -71,7 +71,7 @@ async def test_a_failure_names_its_stage(place: Place) -> None:
     assert "cordboard logs" in out
 
 
-async def test_a_gateway_that_nobody_reached_has_no_lines(unused_tcp_port: int) -> None:
+async def test_unreachable_gateway_gets_no_log_command(unused_tcp_port: int) -> None:
     """No command is named that would find nothing."""
     words = ("webrtc:demo", "--gateway", f"http://127.0.0.1:{unused_tcp_port}")
     status, out, err = await run(*words)
@@ -99,7 +99,7 @@ async def test_a_wrong_secret_names_the_variable(place: Place) -> None:
         (["--gateway", "nonsense"], "expected http://HOST:PORT or https://HOST:PORT."),
     ],
 )
-async def test_an_unusable_argument_is_all_that_is_said(
+async def test_invalid_argument_is_the_only_message(
     place: Place, words: list[str], said: str
 ) -> None:
     """Exit status 2, the reason; nothing of a call that has not been made."""

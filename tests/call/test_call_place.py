@@ -89,7 +89,7 @@ async def test_a_bot_that_does_not_greet_is_spoken_to(place: Place, word: Path) 
 
 
 @pytest.mark.parametrize(("when", "stage"), [("joined", "running"), ("spoken", "heard_back")])
-async def test_a_session_that_ends_under_the_call_is_named(
+async def test_end_of_the_session_is_reported_at_its_stage(
     place: Place, word: Path, when: str, stage: str
 ) -> None:
     """The session's end is told at once, with its reason, at the stage it prevented."""
@@ -99,7 +99,7 @@ async def test_a_session_that_ends_under_the_call_is_named(
     assert "failed (bot_crashed)" in result.reason
 
 
-async def test_an_offer_refused_by_a_bot_that_crashed_tells_of_the_crash(place: Place) -> None:
+async def test_refused_offer_reports_the_crash_behind_it(place: Place) -> None:
     """Why the session ended is told, not how we met its end."""
     place.refuses_offers = True
     result = await place_call(place.options())
@@ -135,7 +135,7 @@ async def test_no_runner_fails_at_running(place: Place) -> None:
         ((500, {}), "HTTP 500"),
     ],
 )
-async def test_a_refused_join_leaves_nobodys_call(
+async def test_refused_join_ends_no_session(
     place: Place, answer: tuple[int, dict[str, Any]], words: str
 ) -> None:
     """A join that was refused, or met another's session, fails there, and ends no session."""
@@ -146,7 +146,7 @@ async def test_a_refused_join_leaves_nobodys_call(
     assert place.asked == ["join"]
 
 
-async def test_an_unreachable_gateway_says_so() -> None:
+async def test_unreachable_gateway_is_named_with_a_hint() -> None:
     """The way out is named: start one, or name another."""
     result = await place_call(CallOptions(room="webrtc:demo", gateway_url="http://127.0.0.1:9"))
     assert result.failed == "joined"
@@ -154,7 +154,7 @@ async def test_an_unreachable_gateway_says_so() -> None:
     assert "cordboard up" in result.hint
 
 
-async def test_a_silent_gateway_names_lines_that_are_found_later() -> None:
+async def test_silent_gateway_is_reported_with_an_absolute_time() -> None:
     """The command names the time of the fault: the last minutes are others, minutes later."""
     silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     async with silent:
@@ -193,7 +193,7 @@ async def test_a_cancelled_call_leaves(place: Place) -> None:
         ({"record": Path("/nonexistent/out.wav")}, UsageError, "cannot be written"),
     ],
 )
-async def test_unusable_options_ask_nobody(
+async def test_invalid_options_send_no_request(
     place: Place, over: dict[str, Any], error: type[CordboardError], words: str
 ) -> None:
     """What cannot be used is refused before anything is asked of the gateway."""

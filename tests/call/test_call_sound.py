@@ -28,7 +28,7 @@ def write(path: Path, samples: bytes, *, rate: int = RATE, channels: int = 1) ->
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2), (44_100, 2), (48_000, 1)])
-def test_any_rate_and_both_channels_come_out_as_one(
+def test_every_rate_and_channel_count_becomes_one_format(
     tmp_path: Path, rate: int, channels: int
 ) -> None:
     """A file of any rate becomes 48 kHz mono of the same length."""
@@ -42,13 +42,13 @@ def test_silence_at_the_end_is_cut(tmp_path: Path) -> None:
     assert len(read_speech(path)) == pytest.approx(15 * len(LOUD), abs=len(LOUD))
 
 
-def test_a_silent_file_is_refused(tmp_path: Path) -> None:
+def test_silent_file_is_refused(tmp_path: Path) -> None:
     """A turn that no voice detection can find is an error of the caller."""
     with pytest.raises(UsageError, match="silent"):
         read_speech(write(tmp_path / "a.wav", SILENT * 20))
 
 
-def test_an_onset_needs_a_pause_before_it() -> None:
+def test_onset_needs_a_pause_before_it() -> None:
     """Words are one sound; only after a pause does another begin."""
     ear = SoundDetector()
     for now in (1.0, 1.2, 1.4, 1.4 + PAUSE_S, 9.0):
@@ -61,13 +61,13 @@ def test_an_onset_needs_a_pause_before_it() -> None:
     assert ear.is_quiet(9.0 + PAUSE_S)
 
 
-def test_the_peak_knows_both_signs() -> None:
+def test_peak_includes_negative_samples() -> None:
     """The lowest amplitude counts as the highest does."""
     assert peak_amplitude((-32768).to_bytes(2, "little", signed=True)) == 32768
     assert peak_amplitude(b"") == 0
 
 
-def test_a_recording_is_whole_before_it_is_closed(tmp_path: Path) -> None:
+def test_recording_is_valid_before_it_is_closed(tmp_path: Path) -> None:
     """A call that is cut off leaves a wav file that plays."""
     recording = WavRecording(tmp_path / "out.wav")
     recording.write(LOUD)

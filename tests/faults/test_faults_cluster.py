@@ -83,7 +83,7 @@ async def plane(three: Primaries, tmp_path: Any) -> AsyncIterator[Plane]:
         yield made
 
 
-async def test_burst(plane: Plane, three: Primaries) -> None:
+async def test_burst_over_three_primaries_breaks_no_promise(plane: Plane, three: Primaries) -> None:
     """A burst of more joins than there are slots lands on all primaries; each runs, and ends."""
     rooms = {f"burst-{i}": f"https://rooms.example/b{i}" for i in range(40)}
     answers = await asyncio.gather(*(plane.join(sid, room) for sid, room in rooms.items()))
@@ -104,7 +104,7 @@ async def test_burst(plane: Plane, three: Primaries) -> None:
     assert len({one["sessionId"] for one in listed[1]["sessions"]} & set(rooms)) == 40
 
 
-async def test_a_primary_dies(plane: Plane, three: Primaries) -> None:
+async def test_dead_primary_stops_its_own_shard_only(plane: Plane, three: Primaries) -> None:
     """Others' joins go on, its own get 503 with Retry-After, live calls go on; it comes back."""
     calls = [(named("live-{}", n), named("https://rooms.example/{}", n)) for n in range(SHARDS)]
     for sid, room in calls:
@@ -168,7 +168,9 @@ async def beside(replicated: Primaries, tmp_path: Any) -> AsyncIterator[Plane]:
         yield made
 
 
-async def test_a_replica_takes_over(beside: Plane, replicated: Primaries) -> None:
+async def test_replica_that_takes_over_keeps_the_calls(
+    beside: Plane, replicated: Primaries
+) -> None:
     """Asked to, or as its primary has died: calls go on, are followed, and end once; joins go on."""
     plane, cluster, replica = beside, replicated, replicated.replica
     assert replica
@@ -228,7 +230,7 @@ async def _followed_join(plane: Plane) -> bool:
     return told[-1] == "ended"
 
 
-async def test_behind_a_sentinel(tmp_path: Any) -> None:
+async def test_failover_by_sentinel_keeps_the_calls(tmp_path: Any) -> None:
     """When the master dies its replica takes over: a repeated join is the same call, of one bot."""
     with watched() as redis:
         async for plane in started(tmp_path, redis.url, 1, 4):

@@ -162,7 +162,7 @@ async def refused(plane: Plane) -> bool:
         return int(answer.headers["Retry-After"]) > 0
 
 
-async def test_failed_over(plane: Plane, pair: Pair) -> None:
+async def test_failover_that_loses_writes_ends_no_call(plane: Plane, pair: Pair) -> None:
     """A failover that loses the last writes: no call ends; a lost join, sent again, is one bot.
 
     ``old`` was replicated, ``young`` runs but the replica has never heard of it, ``lost`` was

@@ -51,8 +51,8 @@ def without(kind: str) -> list[Event]:
     return [event for event in good() if event["kind"] != kind]
 
 
-def test_a_good_history_is_good() -> None:
-    """Nothing is found where nothing is wrong."""
+def test_good_history_has_no_violation() -> None:
+    """A history without a fault has no violation."""
     assert promises(good()) == set()
 
 
@@ -80,6 +80,6 @@ def test_a_good_history_is_good() -> None:
         (5, [event | {"attempt": 1} if event.get("pid") == 2 else event for event in good()]),
     ],
 )  # fmt: skip
-def test_a_planted_violation_is_found(promise: int, events: list[Event]) -> None:
-    """Each promise that is broken is named."""
+def test_planted_violation_is_found(promise: int, events: list[Event]) -> None:
+    """Each broken promise is named."""
     assert promise in promises(events)

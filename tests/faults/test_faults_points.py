@@ -65,8 +65,8 @@ async def plane(processes: Processes) -> AsyncIterator[Plane]:
         for fault in ALL
     ],
 )  # fmt: skip
-async def test_promises_are_kept(plane: Plane, fault: Fault) -> None:
-    """Whatever fails, and wherever: nothing is lost, nothing doubled, every reason is true."""
+async def test_fault_at_each_step_breaks_no_promise(plane: Plane, fault: Fault) -> None:
+    """Whatever fails, and wherever: no session is lost or doubled, and every reason is true."""
     broken, failed = await run_fault(plane, fault)
     assert broken == []
     assert failed, "the point was never passed"

@@ -76,7 +76,7 @@ def is_over(part: Part) -> bool:
     return said_of_redis(part)[-1:] in ([], ["Redis is back"])
 
 
-async def test_no_writes(plane: Plane, server: Server) -> None:
+async def test_redis_that_refuses_writes_ends_no_call(plane: Plane, server: Server) -> None:
     """Too few replicas for longer than a lease: joins and readiness 503; the calls go on, once each."""
     tasks = await calls(plane, 3, LEASE_S * 4.0)
     leaves = await calls(plane, 1, 60)
@@ -111,7 +111,7 @@ def _meanwhile(part: Part) -> str:
     }[part.name]
 
 
-async def test_a_full_memory(plane: Plane, server: Server) -> None:
+async def test_redis_with_full_memory_ends_no_call(plane: Plane, server: Server) -> None:
     """A memory that is full for longer than a holder goes on without renewals ends no call."""
     tolerance_s = Periods(LEASE_S).tolerance_s
     tasks = await calls(plane, 2, tolerance_s + LEASE_S * 2)

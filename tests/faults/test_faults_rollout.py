@@ -25,8 +25,8 @@ async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
         await asyncio.to_thread(processes.stop)
 
 
-async def test_runner_is_replaced(plane: Plane) -> None:
-    """The old runner's call ends by itself within the grace; what is joined meanwhile is the new one's."""
+async def test_rollout_of_a_runner_ends_no_call(plane: Plane) -> None:
+    """The old runner's call ends by itself within the grace period; new joins go to the new runner."""
     await plane.have("gateway", "operator")
     old = plane.spawn("runner", "--capacity", "4", "--grace", "60")
     await ready(old)

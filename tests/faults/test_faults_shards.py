@@ -47,8 +47,8 @@ async def plane(processes: Processes) -> AsyncIterator[Plane]:
         for fault in FAULTS
     ],
 )  # fmt: skip
-async def test_promises_are_kept(plane: Plane, fault: Fault) -> None:
-    """An id that a dead or frozen gateway has claimed is one session: none lost, none doubled."""
+async def test_fault_of_a_gateway_over_shards_breaks_no_promise(plane: Plane, fault: Fault) -> None:
+    """A session id that a dead or frozen gateway has claimed is one session: not lost, not doubled."""
     broken, failed = await run_fault(plane, fault)
     assert broken == []
     assert failed, "the point was never passed"

@@ -64,8 +64,10 @@ async def _thaw(plane: Plane, lost: Part, pid: int, *, frozen: bool) -> None:
 
 
 @pytest.mark.parametrize(("frozen", "within_s"), [(False, 20.0), (True, 95.0)])
-async def test_runs_elsewhere(plane: Plane, frozen: bool, within_s: float) -> None:
-    """The session runs elsewhere within the time of the contract, and no two bots meet."""
+async def test_session_of_a_lost_runner_runs_elsewhere_in_time(
+    plane: Plane, frozen: bool, within_s: float
+) -> None:
+    """The session runs elsewhere within the promised time, and no two bots meet."""
     seconds = await second_bot(plane, frozen=frozen)
     assert seconds <= within_s + BUSY_S
     assert plane.verdict("t", recovery_s=within_s + BUSY_S) == []
@@ -74,8 +76,8 @@ async def test_runs_elsewhere(plane: Plane, frozen: bool, within_s: float) -> No
 OUTAGE_S = 60.0
 
 
-async def test_redis_away_for_a_minute(tmp_path: Path) -> None:
-    """Redis is dead for 60 s: no live call ends, joins are told to come back, then all converges."""
+async def test_redis_outage_of_a_minute_ends_no_call(tmp_path: Path) -> None:
+    """Redis is dead for 60 s: no live call ends, joins get 503, then everything converges."""
     server = EmbeddedServer()
     server.start()
     processes = Processes(tmp_path, server.url)

@@ -64,8 +64,10 @@ def count(part: Part, event: str) -> int:
     return sum(part.events(sid).count(event) for sid in CALLS)
 
 
-async def test_an_ended_call_runs_once(server: EmbeddedServer, runner: Part) -> None:
-    """Calls that end while Redis refuses writes are written as ended when it takes them again."""
+async def test_call_that_ended_during_an_outage_runs_once(
+    server: EmbeddedServer, runner: Part
+) -> None:
+    """Calls that end while Redis refuses writes are written as ended when it accepts them again."""
     async with RedisStore(server.url, Keys(lease_s=LEASE_S)) as store:
         await run_calls(store)
         await refuse_writes(server, True)
@@ -83,8 +85,10 @@ async def test_an_ended_call_runs_once(server: EmbeddedServer, runner: Part) -> 
         assert count(runner, "bot.started") == len(CALLS)
 
 
-async def test_a_killed_fork_server(server: EmbeddedServer, runner: Part) -> None:
-    """Sessions whose fork server was killed run again, on a runner whose fork server was made anew."""
+async def test_sessions_of_a_killed_fork_server_run_again(
+    server: EmbeddedServer, runner: Part
+) -> None:
+    """Sessions whose fork server was killed run again, on a runner with a new fork server."""
     async with RedisStore(server.url, Keys(lease_s=LEASE_S)) as store:
         await run_calls(store, 600)
         os.kill(parent_of((await store.session(CALLS[0])).pid or 0), signal.SIGKILL)

@@ -92,8 +92,8 @@ def _signal(server: EmbeddedServer, number: signal.Signals) -> None:
 
 
 class TestRedis:
-    async def test_paused(self, plane: Plane, server: EmbeddedServer) -> None:
-        """Redis away for far longer than a lease ends no call; joins get 503; then all converges."""
+    async def test_frozen_redis_ends_no_call(self, plane: Plane, server: EmbeddedServer) -> None:
+        """A Redis that is frozen for longer than a lease ends no call; joins get 503; then everything converges."""
         await plane.have("gateway", "operator", "runner")
         names = sids(3)
         tasks = await calls(plane, names, LEASE_S * 5.0)
@@ -119,8 +119,10 @@ class TestRedis:
     @pytest.mark.parametrize(
         "memory", [pytest.param("kept", marks=pytest.mark.faults_full), "lost"]
     )
-    async def test_restarted(self, plane: Plane, server: EmbeddedServer, memory: str) -> None:
-        """A Redis that dies and comes back, even empty, ends no call: the holders tell it."""
+    async def test_restarted_redis_ends_no_call(
+        self, plane: Plane, server: EmbeddedServer, memory: str
+    ) -> None:
+        """A Redis that dies and comes back, even empty, ends no call: the holders write their sessions again."""
         await plane.have("gateway", "operator", "runner")
         names = sids(3)
         tasks = await calls(plane, names, LEASE_S * 3.0)
@@ -147,8 +149,8 @@ class TestRedis:
 
 
 class TestHosts:
-    async def test_dead_runner(self, plane: Plane) -> None:
-        """The sessions of a runner that was killed run elsewhere: same id, higher epoch, told so."""
+    async def test_sessions_of_a_dead_runner_run_elsewhere(self, plane: Plane) -> None:
+        """The sessions of a killed runner run elsewhere: same id, higher epoch, and the log says so."""
         await plane.have("gateway", "operator", "runner")
         other = plane.spawn("runner", "--capacity", "20")
         await ready(other)
@@ -162,8 +164,8 @@ class TestHosts:
         assert set(names) <= {r["sessionId"] for r in told}
 
     @pytest.mark.faults_full
-    async def test_frozen_runner(self, plane: Plane) -> None:
-        """A host that freezes, bots and all, and thaws after others took over: no bot speaks twice."""
+    async def test_thawed_runner_does_not_speak_again(self, plane: Plane) -> None:
+        """A host that freezes, bots included, and thaws after others took over: no bot speaks twice."""
         await plane.have("gateway", "operator", "runner")
         other = plane.spawn("runner", "--capacity", "20")
         await ready(other)
@@ -182,7 +184,7 @@ class TestHosts:
         assert _reasons(plane, names) == {("bot_finished", 2)}
 
     @pytest.mark.faults_full
-    async def test_clocks_differ(self, plane: Plane) -> None:
+    async def test_clocks_that_differ_break_no_promise(self, plane: Plane) -> None:
         """A runner and an operator whose clocks are ten minutes ahead keep every promise."""
         await plane.have("gateway")
         ahead = ("-c", CLOCK_AHEAD)
@@ -240,8 +242,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class TestNetwork:
-    async def test_answers_lost_or_slow(self, plane: Plane) -> None:
-        """A /start whose answer is lost after success is no second bot; slow ones are waited for."""
+    async def test_lost_or_slow_answer_to_start_makes_no_second_bot(self, plane: Plane) -> None:
+        """A lost answer to a successful /start makes no second bot; a slow answer is awaited."""
         await plane.have("gateway", "operator")
         proxy = Proxy("")
         async with proxy.serving() as url:
@@ -259,7 +261,7 @@ class TestNetwork:
         assert plane.verdict(*names, *slow) == []
         assert _reasons(plane, names + slow) == {("bot_finished", 1)}
 
-    async def test_delivered_twice(self, plane: Plane) -> None:
+    async def test_entries_delivered_twice_give_one_bot(self, plane: Plane) -> None:
         """Entries that are delivered again and again, to two operators, give one bot each."""
         await plane.have("gateway", "operator", "runner")
         second = plane.spawn("operator")
@@ -284,8 +286,8 @@ class TestNetwork:
         assert plane.verdict(*names) == []
         await until(_empty(plane))
 
-    async def test_a_thousand_callers(self, plane: Plane) -> None:
-        """The table of joins holds for a thousand callers at once, two gateways, two operators."""
+    async def test_thousand_callers_get_one_session_for_each_room(self, plane: Plane) -> None:
+        """The rules for joins hold for a thousand callers at once, two gateways and two operators."""
         await plane.have("gateway", "operator", "runner")
         parts = [plane.spawn("gateway"), plane.spawn("operator")]
         await ready(*parts)

@@ -23,7 +23,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_without_a_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a kubeconfig, or a current context in it, nothing is wrong."""
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert "no kubeconfig here" in doctor._kubernetes(ARGS)
@@ -32,7 +32,9 @@ def test_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert doctor._kubernetes(ARGS) == "no current context"
 
 
-def test_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_names_a_cluster_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A cluster that cannot be reached is wrong, and is said to be."""
     table = {
         "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
@@ -45,7 +47,9 @@ def test_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         doctor._kubernetes(ARGS)
 
 
-def test_there(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
+def test_doctor_checks_the_permissions_of_cold_starts(
+    monkeypatch: pytest.MonkeyPatch, cluster: Cluster
+) -> None:
     """A cluster that answers is fine; the rights of cold starts are asked for where they are set."""
     see = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
     monkeypatch.setenv("KUBECONFIG", str(cluster.account("reader", see)))

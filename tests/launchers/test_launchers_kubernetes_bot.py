@@ -107,7 +107,7 @@ async def need_shared_machine(cluster: Cluster, tmp_path: Path) -> None:
         pytest.skip("the nodes of this cluster do not see this project's files")
 
 
-async def test_bot(plane: Plane) -> None:
+async def test_call_on_a_cold_runner_of_a_cluster(plane: Plane) -> None:
     """A join without a warm runner runs in a Job; one that is killed is replaced; a leave ends it."""
     session_id = f"Call:{os.getpid()}~1"
     launch = Launch(session_id, f"webrtc:k{os.getpid()}", epoch=1, user_name="$(REDIS_URL)")
@@ -137,7 +137,7 @@ async def test_bot(plane: Plane) -> None:
     await check_lines(plane, second.job_name, session_id)
 
 
-async def test_lost_node(plane: Plane) -> None:
+async def test_session_of_a_lost_node_is_recovered(plane: Plane) -> None:
     """A session whose node is lost runs on another one, under the same id and a higher epoch."""
     session_id = f"n{os.getpid()}"
     launch = Launch(session_id, f"webrtc:{session_id}", epoch=1)

@@ -40,26 +40,28 @@ def env(job: dict[str, Any]) -> dict[str, Any]:
 
 class TestName:
     @given(IDS, st.integers(1, 2**53))
-    def test_is_a_label(self, session_id: str, epoch: int) -> None:
+    def test_job_name_is_a_dns_label(self, session_id: str, epoch: int) -> None:
         """Any session and epoch give a name that Kubernetes takes, for the Job and its pods."""
         name = job_name(session_id, epoch)
         assert LABEL.fullmatch(name)
         assert len(name) <= 58
 
     @given(IDS, IDS, st.integers(1, 99), st.integers(1, 99))
-    def test_tells_apart(self, one: str, other: str, epoch: int, later: int) -> None:
+    def test_different_launches_have_different_names(
+        self, one: str, other: str, epoch: int, later: int
+    ) -> None:
         """The same session and epoch give the same name, and no others do."""
         same = (one, epoch) == (other, later)
         assert (job_name(one, epoch) == job_name(other, later)) is same
 
-    def test_look_alikes(self) -> None:
+    def test_similar_ids_have_different_names(self) -> None:
         """Ids that differ in case or in odd characters alone have different names."""
         names = {job_name(item, 1) for item in ("a.b", "a-b", "A.b", "a:b", "a~b", "a@b", "a-b-")}
         assert len(names) == 7
 
 
 class TestManifest:
-    def test_once(self) -> None:
+    def test_job_is_never_retried_by_kubernetes(self) -> None:
         """One try, one pod at a time, an end in any case, and nobody who could take it along."""
         job = job_manifest(launch(deadline_s=60, max_duration_s=100), JobTemplate())
         spec = job["spec"]
@@ -69,7 +71,7 @@ class TestManifest:
         assert spec["ttlSecondsAfterFinished"] == 3600
         assert "ownerReferences" not in job["metadata"]
 
-    def test_companions(self) -> None:
+    def test_environment_and_annotations_name_the_session(self) -> None:
         """The session's values are in the environment, each only where there is one."""
         bare = env(job_manifest(launch(), JobTemplate()))
         assert {name for name in bare if name.startswith(("BOT_SESSION", "BOT_ROOM", "TRACE"))} == {
@@ -80,7 +82,7 @@ class TestManifest:
         assert full["BOT_SESSION_EPOCH"] == "3"
         assert full["JOB_ID"] == job_name("call-7", 3)
 
-    def test_no_secrets(self) -> None:
+    def test_job_contains_no_secret(self) -> None:
         """Neither the room's token nor the body nor a secret is in it: secrets come by reference."""
         asked = launch(token="room-token", body={"key": "body-value"})
         job = job_manifest(asked, JobTemplate(secret="mine"))
@@ -91,14 +93,14 @@ class TestManifest:
         assert previous["optional"] is True
 
     @pytest.mark.parametrize("name", ["t", "token", "access_token", "API_KEY"])
-    def test_no_token_of_a_room(self, name: str) -> None:
-        """A token in the room's URL is in not part of a Job, as the room's one spelling has none."""
+    def test_job_contains_no_token_of_the_room(self, name: str) -> None:
+        """No Job contains a token of the room's URL: the canonical form of a room has none."""
         room = canonical_room(f"https://acme.daily.co/standup?{name}=room-token&lang=en")
         job = json.dumps(job_manifest(launch(room_url=room), JobTemplate()))
         assert "room-token" not in job
         assert "https://acme.daily.co/standup" in job
 
-    def test_restricted(self) -> None:
+    def test_pod_satisfies_the_restricted_level(self) -> None:
         """By default a Job fits PodSecurity's level "restricted"; a template may say otherwise."""
         spec = job_manifest(launch(), JobTemplate())["spec"]["template"]["spec"]
         assert spec["securityContext"] == {
@@ -117,7 +119,7 @@ class TestManifest:
         assert context["readOnlyRootFilesystem"] is True
         assert context["allowPrivilegeEscalation"] is False
 
-    def test_no_expansion(self) -> None:
+    def test_values_are_not_expanded(self) -> None:
         """A value from outside cannot ask for a variable's value."""
         asked = launch(user_name="$(REDIS_URL) $$ $x")
         assert env(job_manifest(asked, JobTemplate()))["BOT_SESSION_USER_NAME"] == (
@@ -126,7 +128,7 @@ class TestManifest:
         words = JobTemplate(arguments=["--bot", "$(X).py"])
         assert "$$(X).py" in runner(job_manifest(launch(), words))["args"]
 
-    def test_labels(self) -> None:
+    def test_label_is_set_for_valid_ids_only(self) -> None:
         """The id is a label where it fits, and always, untouched, an annotation."""
         for session_id, fits in (
             ("call-7", True),
@@ -140,7 +142,7 @@ class TestManifest:
             assert meta["labels"]["cordboard/epoch"] == "3"
             assert meta["annotations"]["cordboard/room"] == "webrtc:a"
 
-    def test_limits(self) -> None:
+    def test_memory_probes_and_grace_period_of_the_runner(self) -> None:
         """Memory has a limit; health asks the supervisor alone; draining has its time."""
         job = job_manifest(launch(), JobTemplate(cpu="1", memory="2Gi"))
         assert runner(job)["resources"] == {
@@ -152,7 +154,7 @@ class TestManifest:
         args = runner(job)["args"]
         assert args[args.index("--grace") + 1] == "30"
 
-    def test_rights(self) -> None:
+    def test_pod_has_no_api_credentials_by_default(self) -> None:
         """A runner has no token of Kubernetes, unless an account is named for it."""
         spec = job_manifest(launch(), JobTemplate())["spec"]["template"]["spec"]
         assert spec["automountServiceAccountToken"] is False
@@ -193,7 +195,7 @@ BASE: dict[str, Any] = {
 
 
 class TestTemplate:
-    def test_keeps(self) -> None:
+    def test_template_sets_everything_else(self) -> None:
         """What a template says stays: labels, nodes, other containers, variables, times."""
         job = job_manifest(launch(), JobTemplate(base=BASE, environment={"LOG_LEVEL": "info"}))
         pod = job["spec"]["template"]["spec"]
@@ -206,7 +208,7 @@ class TestTemplate:
         args = runner(job)["args"]
         assert args[args.index("--grace") + 1] == "585"
 
-    def test_yields(self) -> None:
+    def test_template_cannot_override_the_session(self) -> None:
         """What makes it this session's Job, and what keeps it to one try, cannot be overwritten."""
         before = json.dumps(BASE)
         job = job_manifest(launch(), JobTemplate(image="ours", base=BASE))
@@ -226,15 +228,17 @@ class TestTemplate:
             ("", "not part of a Job"),
         ],
     )
-    def test_unusable(self, tmp_path: Path, text: str, words: str) -> None:
-        """A template that is none is refused at start, by its name."""
+    def test_invalid_template_is_refused_by_name(
+        self, tmp_path: Path, text: str, words: str
+    ) -> None:
+        """An invalid template is refused at the start, with its file name."""
         (tmp_path / "t.yaml").write_text(text)
         with pytest.raises(SettingsError, match=words):
             read_template(str(tmp_path / "t.yaml"))
         with pytest.raises(SettingsError, match="cannot read"):
             read_template(str(tmp_path / "none.yaml"))
 
-    def test_readable(self, tmp_path: Path) -> None:
+    def test_template_is_read_from_its_file(self, tmp_path: Path) -> None:
         """A part of a Job is enough."""
         (tmp_path / "t.yaml").write_text("spec: {template: {spec: {nodeSelector: {a: b}}}}")
         job = job_manifest(launch(), JobTemplate(base=read_template(str(tmp_path / "t.yaml"))))
