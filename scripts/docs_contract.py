@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -53,6 +54,14 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def cell(text: str) -> str:
     """Return text as one cell of a table."""
     return _WORD_BOUNDARY.sub(" ", text.strip()).replace("|", "\\|")
+
+
+@cache
+def source_trees() -> dict[Path, ast.Module]:
+    """Return the syntax trees of the package's Python files."""
+    return {
+        path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))
+    }
 
 
 def code(text: object) -> str:
@@ -130,8 +139,8 @@ def error_classes() -> dict[str, ErrorClass]:
     The source is read, not imported: errors of packages that need an extra are found without it.
     """
     found: dict[str, ErrorClass] = {}
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for tree in source_trees().values():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.bases:
                 bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
                 found[node.name] = ErrorClass(
@@ -149,6 +158,7 @@ def _values(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
                 yield name, value
 
 
+@cache
 def errors() -> dict[str, dict[str, Any]]:
     """Return each error code with its status, exit status, retry and meaning."""
     classes = error_classes()
@@ -316,11 +326,12 @@ def events_table() -> str:
 # --- metrics
 
 
+@cache
 def metrics() -> dict[str, tuple[str, str, list[str], str]]:
     """Return type, component, labels and meaning of each metric, by name. The source is read."""
     found = {}
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in source_trees().items():
+        for node in ast.walk(tree):
             match node:
                 case ast.Call(
                     func=ast.Name(id="Counter" | "Gauge" | "Histogram" as kind),

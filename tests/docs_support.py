@@ -1,7 +1,8 @@
 """Reading the pages of docs/: their tables and what they put into code."""
 
+import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ SOURCE = ROOT / "src" / "cordboard"
 # By name: the scripts are not part of what is type-checked.
 docs = import_module("docs")
 docs_contract = import_module("docs_contract")
+source_trees: Callable[[], dict[Path, ast.Module]] = docs_contract.source_trees
 _CODE = re.compile(r"`([^`\n]+)`")
 
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from docs_support import (
     page,
     rows,
     section,
+    source_trees,
     words_of_source,
 )
 from parts_support import make
@@ -54,8 +56,8 @@ def literals() -> frozenset[str]:
     """Every string of the package's Python source."""
     return frozenset(
         node.value
-        for path in SOURCE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for tree in source_trees().values()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
 
@@ -113,23 +115,31 @@ def subclasses(kind: type[errors.CordboardError]) -> Iterator[type[errors.Cordbo
 def test_error_codes_without_a_class_are_in_the_page() -> None:
     """A code that is written beside its status, as in WebRTC signalling, is described, too."""
     listed = first_codes(page("http.md"), "code")
-    written = {
-        call.args[1].value
-        for path in SOURCE.rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(call, ast.Call)
-        and len(call.args) > 1
-        and isinstance(call.args[0], ast.Constant)
-        and isinstance(call.args[1], ast.Constant)
-        and isinstance(call.args[0].value, int)
-        and 400 <= call.args[0].value < 600
-        and isinstance(call.args[1].value, str)
-        and call.args[1].value.islower()
-    }
+    written = {*codes_beside_a_status()}
     assert written
     assert written <= listed
     further = listed - docs_contract.errors().keys()
     assert further <= literals()
+
+
+def codes_beside_a_status() -> Iterator[str]:
+    """Yield each second argument that is a name, of calls whose first one is an HTTP status."""
+    for tree in source_trees().values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(args=[status, ast.Constant(value=str(name)), *_]):
+                    if is_error_status(status) and re.fullmatch(r"[a-z_]+", name):
+                        yield name
+
+
+def is_error_status(node: ast.expr) -> bool:
+    """Return whether an expression is the status of an error, as a number or by its name."""
+    match node:
+        case ast.Constant(value=int(number)):
+            return 400 <= number < 600
+        case ast.Attribute(value=ast.Name(id="HTTPStatus"), attr=name):
+            return HTTPStatus[name] >= HTTPStatus.BAD_REQUEST
+    return False
 
 
 def test_every_event_is_in_the_page() -> None:
@@ -185,8 +195,9 @@ def test_every_exit_status_is_in_the_page() -> None:
     of_errors = {values["exit_code"] for values in docs_contract.errors().values()}
     of_commands = {
         node.value.value
-        for path in (SOURCE / "cli").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for path, tree in source_trees().items()
+        if path.parent.name == "cli"
+        for node in ast.walk(tree)
         if isinstance(node, ast.AnnAssign)
         and isinstance(node.target, ast.Name)
         and node.target.id.startswith("EXIT_")
@@ -205,14 +216,14 @@ def test_every_field_of_a_page_is_in_the_source() -> None:
 
 def test_every_name_of_a_page_is_in_the_source() -> None:
     """No page of the contract uses a name that neither the source nor another standard has."""
-    words = words_of_source()
     foreign = {"api_key", "generated", "method_not_allowed", *docs_contract.metrics()}
+    known = words_of_source() | foreign
     unknown = {
         f"{path.name}: {name}"
         for path in CONTRACT.glob("*.md")
         if path.name != "settings.md"  # it is generated, and its variables are made from names
         for name in codes(path.read_text(encoding="utf-8"))
-        if re.fullmatch(r"[A-Za-z]\w+", name) and name not in words | foreign
+        if re.fullmatch(r"[A-Za-z]\w+", name) and name not in known
     }
     assert unknown == set()
 

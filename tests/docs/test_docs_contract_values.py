@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from cordboard.contract.launch import Launch, encode
+from cordboard.logs.coverage import Answer, Coverage, Shortfall
+from cordboard.logs.report.handover import coverage_json
 from cordboard.store import Holder, RedisStore, Registration, Renewal
 from docs_support import codes, first_codes, page, rows, section, words_of_source
 from parts_support import client, make
@@ -143,3 +145,13 @@ def test_every_field_of_a_launch_is_in_the_page() -> None:
     )
     table = section(page("redis.md"), "## Launch queue and dead letters")
     assert first_codes(table, "field of `launch`") == {*json.loads(encode(full))}
+
+
+def test_every_member_of_a_coverage_is_in_the_page() -> None:
+    """commands.md lists the members of the JSON that --coverage writes, and of its entries."""
+    answer = Answer("gateway", "service", shortfalls=(Shortfall("gap", "boot 9f31c2aa"),))
+    written = json.loads(coverage_json(Coverage((answer,))))
+    text = page("commands.md")
+    assert first_codes(text, "member of a coverage") == written.keys()
+    (entry,) = written["answers"]
+    assert {*entry, *entry["shortfalls"][0]} <= set(codes(text))
