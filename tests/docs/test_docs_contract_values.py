@@ -155,3 +155,12 @@ def test_every_member_of_a_coverage_is_in_the_page() -> None:
     assert first_codes(text, "member of a coverage") == written.keys()
     (entry,) = written["answers"]
     assert {*entry, *entry["shortfalls"][0]} <= set(codes(text))
+
+
+@pytest.mark.parametrize("part", ["gateway", "runner"])
+async def test_the_schema_can_be_fetched(part: str) -> None:
+    """Gateway and runner return their OpenAPI schema, as http.md says."""
+    async with client(make(part)) as asking:
+        answer = await asking.get("/openapi.json")
+    assert "/sessions" in answer.json()["paths"]
+    assert "`GET /openapi.json`" in page("http.md")
