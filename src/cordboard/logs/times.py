@@ -44,8 +44,8 @@ def duration_s(text: str) -> int:
     seconds = _duration_or_none(text)
     if seconds is None or not 0 < seconds <= _DURATION_MAX_S:
         raise UsageError(
-            f"{text!r} is no duration.",
-            hint="Write seconds (600), or 90s, 10m, 1h30m, 2d: days, hours, minutes, seconds.",
+            f"Invalid duration {text!r}.",
+            hint="Use seconds (600) or forms like 90s, 10m, 1h30m or 2d.",
         )
     return seconds
 

@@ -5,6 +5,7 @@ import os
 import socket
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Final
@@ -43,7 +44,8 @@ class Store:
     Args:
         url: Its base URL, with ``http`` or ``https``.
         headers: Sent with every request.
-        token_env: The environment variable that holds a bearer token, or empty.
+        token_env: The environment variable that holds a bearer token, or the password of ``user``; or empty.
+        user: The name for basic authentication, or empty.
         timeout_s: How long the store may be silent.
     """
 
@@ -53,11 +55,13 @@ class Store:
         *,
         headers: Mapping[str, str] | None = None,
         token_env: str = "",
+        user: str = "",
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.url = url.rstrip("/")
         self._headers = dict(headers or {})
         self._token_env = token_env
+        self._user = user
         self._timeout_s = timeout_s
         self._open: set[HTTPResponse] = set()
         # No redirect is followed: it would take the token to another host.
@@ -118,9 +122,7 @@ class Store:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _request(self, path: str, query: str, *, post: bool) -> HTTPResponse:
-        headers = dict(self._headers)
-        if self._token_env:
-            headers["Authorization"] = f"Bearer {os.environ.get(self._token_env, '')}"
+        headers = {**self._headers, **self._authorization()}
         url, data = (
             (f"{self.url}{path}", query.encode()) if post else (f"{self.url}{path}?{query}", None)
         )
@@ -133,6 +135,16 @@ class Store:
             why = getattr(error, "reason", None) or error
             raise StoreError("unreachable", f"{self.shown}: {why}") from error
         return response
+
+    def _authorization(self) -> dict[str, str]:
+        """Return the header with the secret, which is read from the environment for each request."""
+        if not self._token_env:
+            return {}
+        secret = os.environ.get(self._token_env, "")
+        if self._user:
+            basic = b64encode(f"{self._user}:{secret}".encode()).decode()
+            return {"Authorization": f"Basic {basic}"}
+        return {"Authorization": f"Bearer {secret}"}
 
     def _refused(self, error: urllib.error.HTTPError) -> StoreError:
         with error:

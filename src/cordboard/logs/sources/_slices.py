@@ -4,8 +4,18 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.times import seconds
 
 NANOSECONDS: Final = 1_000_000_000
+
+
+def nanoseconds(key: bytes) -> int:
+    """Return a key of time as nanoseconds since 1970.
+
+    Args:
+        key: A timestamp of 27 characters, which is exact to the microsecond.
+    """
+    return round(seconds(key) * 1_000_000) * 1_000
 
 
 class Slice(NamedTuple):

@@ -38,9 +38,10 @@ from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.json_form import escaped
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, StoreError, checked_url
-from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, read_slices
-from cordboard.logs.stamps import own_key, tail_at
-from cordboard.logs.times import HIGHEST, LOWEST, key_of_parts, seconds, shifted
+from cordboard.logs.sources._session_terms import terms_of
+from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, nanoseconds, read_slices
+from cordboard.logs.stamps import own_key
+from cordboard.logs.times import HIGHEST, LOWEST, key_of_parts
 
 KEYS_OF_OPTIONS: Final = ("url", "filter", "token_env", "account", "project", "name")
 _QUERY: Final = "/select/logsql/query"
@@ -49,7 +50,6 @@ _QUERY: Final = "/select/logsql/query"
 SLICE_LINES: Final = 100_000
 # A new stream's rows are counted at once and returned 1 to 2 s later (VictoriaLogs 1.12).
 TRIES_PAUSES_S: Final = (0.5, 1.0, 2.0)
-_MARGIN_S: Final = 2.0  # as `cordboard.logs.search` looks around a session's own lines
 _POLL_S: Final = 2.0
 # Lines arrive 1 to 3 s after they were written; what an agent held back longer is found by a later query.
 _OVERLAP_S: Final = 30.0
@@ -204,8 +204,8 @@ class _Rows:
 
     def _window(self, first: bytes, end: bytes) -> Slice | None:
         """Return the window in nanoseconds, narrowed to what the store holds; None where it holds nothing."""
-        begin_ns = _FIRST_NS if first == LOWEST else _nanoseconds(first)
-        end_ns = None if end == HIGHEST else _nanoseconds(end)
+        begin_ns = _FIRST_NS if first == LOWEST else nanoseconds(first)
+        end_ns = None if end == HIGHEST else nanoseconds(end)
         if first > LOWEST and end_ns is not None:
             return Slice(begin_ns, end_ns)
         condition = f"({_naming(self._query.session)})" if self._query.session else ""
@@ -218,8 +218,8 @@ class _Rows:
             low, high = (_key_of(str(found.get(name, ""))) for name in ("low", "high"))
             if low is not None and high is not None:
                 return Slice(
-                    max(begin_ns, _nanoseconds(low)),
-                    min(whole.end, _nanoseconds(high) + NANOSECONDS),
+                    max(begin_ns, nanoseconds(low)),
+                    min(whole.end, nanoseconds(high) + NANOSECONDS),
                 )
         return None
 
@@ -236,21 +236,14 @@ class _Rows:
         window = self._window(self._query.first, self._query.end)
         if window is None:
             return f"({naming})"
-        boots, traces, keys = set[str](), set[str](), list[bytes]()
-        for line in self._lines(window, f"({naming})"):
-            record = _own_record(line)
-            if record is not None and session in line.decode("utf-8", "replace"):
-                keys.append(str(record[TIMESTAMP]).encode())
-                boots.add(str(record[BOOT]))
-                if isinstance(trace := record.get(TRACE_ID), str) and trace.strip("0-"):
-                    traces.add(trace)
+        found = terms_of(self._lines(window, f"({naming})"), session)
         self._shortfalls.clear()  # the second pass meets them again
-        if not keys:
+        if found is None:
             return f"({naming})"
-        begin, end = shifted(min(keys), -_MARGIN_S).decode(), shifted(max(keys), _MARGIN_S).decode()
-        others = [f"{BOOT}:={_quoted(boot)} or {_quoted(boot)}" for boot in sorted(boots)]
-        others += [f"{TRACE_ID}:={_quoted(trace)} or {_quoted(trace)}" for trace in sorted(traces)]
-        return f"({naming} or (_time:[{begin}, {end}) ({' or '.join(others)})))"
+        others = [f"{BOOT}:={_quoted(boot)} or {_quoted(boot)}" for boot in found.boots]
+        others += [f"{TRACE_ID}:={_quoted(trace)} or {_quoted(trace)}" for trace in found.traces]
+        near = f"_time:[{found.first.decode()}, {found.end.decode()})"
+        return f"({naming} or ({near} ({' or '.join(others)})))"
 
     def _followed(self) -> Iterator[bytes]:
         """Yield what arrives, asked for again and again; the server's own tail loses late lines."""
@@ -372,17 +365,6 @@ def _value(text: str) -> Any:
     return text
 
 
-def _own_record(line: bytes) -> dict[str, Any] | None:
-    text = unwrap(line.rstrip(b"\n")).text
-    if own_key(text) is None or tail_at(text) < 0:
-        return None
-    try:
-        record = decode(text)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
 # --- LogsQL
 
 
@@ -393,10 +375,6 @@ def _naming(session: str) -> str:
 
 def _quoted(text: str) -> str:
     return encode(text).decode()
-
-
-def _nanoseconds(key: bytes) -> int:
-    return round(seconds(key) * 1_000_000) * 1_000
 
 
 def _moment(nanoseconds: int) -> str:

@@ -1,0 +1,317 @@
+"""Lines in Loki: a strict double, and recorded exchanges of a real server where ``LOKI_RECORDINGS`` names them."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cordboard.contract.errors import CordboardError
+from cordboard.logs.query import Query
+from cordboard.logs.reader import Reader
+from cordboard.logs.sources._http import Store
+from cordboard.logs.sources.loki import Limits, Loki, line_of, open_source
+from logs.logs_support import START, Answered, at, encoded, record
+from logs.loki_double import SECOND, LokiDouble, values_of
+
+T0 = int(START.timestamp()) * SECOND
+SELECTOR = '{namespace="voice"}'
+LABELS = {"namespace": "voice", "pod": "bot-a"}
+RECORDINGS = Path(os.environ.get("LOKI_RECORDINGS") or "/nowhere")
+only_with_recordings = pytest.mark.skipif(
+    not RECORDINGS.is_dir(), reason="no recordings: LOKI_RECORDINGS is not set"
+)
+
+
+@pytest.fixture
+def loki() -> Iterator[Callable[..., LokiDouble]]:
+    servers: list[LokiDouble] = []
+
+    def start(**limits: Any) -> LokiDouble:
+        servers.append(LokiDouble(**limits))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def ask(source: Loki, **wanted: Any) -> Answered:
+    reader = Reader(Query(**wanted), [source])
+    try:
+        lines = list(reader.lines())
+        return Answered(lines, reader.coverage())
+    finally:
+        reader.close()
+
+
+def reasons(answer: Answered) -> set[str]:
+    return {reason for _, reason, _ in answer.shortfalls}
+
+
+def source_of(server: LokiDouble, **options: Any) -> Loki:
+    source = open_source({"url": server.url, "selector": SELECTOR, **options})
+    source.pauses_s = (0.0, 0.0)
+    return source
+
+
+def a_plane(count: int = 60) -> list[bytes]:
+    """Lines of two processes, each of which serves two calls."""
+    return [
+        bytes(
+            encoded(
+                record(
+                    n * 0.5, boot=("9f31c2aa", "0badcafe")[n % 2], seq=n // 2 + 1,
+                    session=("call-7", "call-8", "call-71")[n % 3],
+                )
+            )
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def push(server: LokiDouble, lines: list[bytes], step_ns: int = SECOND // 2) -> None:
+    """Store lines half a second apart, each process's in a stream of its own."""
+    for n, line in enumerate(lines):
+        labels = {**LABELS, "pod": f"bot-{n % 2}"}
+        server.push([{"stream": labels, "values": [[str(T0 + n * step_ns), line.decode()]]}])
+
+
+WINDOW = {"since": at(-10), "until": at(1000)}
+
+
+@pytest.mark.parametrize("entries_max", [3, 7, 60, 61, 5000])
+def test_a_window_is_whole_whatever_the_limit(
+    loki: Callable[..., LokiDouble], entries_max: int
+) -> None:
+    """Nothing in an answer says that it was cut: parts are halved until they are below the limit."""
+    server = loki(entries_max=entries_max)
+    push(server, a_plane())
+    answer = ask(source_of(server), **WINDOW)
+    assert answer.raws == a_plane()
+    assert reasons(answer) == set()
+
+
+def test_more_lines_of_a_nanosecond_than_a_page_holds_are_named(
+    loki: Callable[..., LokiDouble],
+) -> None:
+    """What cannot be halved is truncated; all else is there."""
+    server = loki(entries_max=5)
+    push(server, a_plane(8), step_ns=0)
+    assert reasons(ask(source_of(server), **WINDOW)) >= {"truncated"}
+
+
+def test_a_session_in_loki_is_complete(loki: Callable[..., LokiDouble]) -> None:
+    """Its processes' other lines are asked for as well, so that their numbers show no loss."""
+    server = loki(entries_max=9)
+    push(server, a_plane())
+    answer = ask(source_of(server), session="call-7", **WINDOW)
+    assert answer.raws == [line for line in a_plane() if b'"call-7"' in line]
+    assert reasons(answer) == set()
+
+
+def test_a_line_that_loki_never_got_is_a_gap(loki: Callable[..., LokiDouble]) -> None:
+    """Also one of another session, said by the same process."""
+    server = loki()
+    push(server, [line for n, line in enumerate(a_plane()) if n != 31])
+    details = [
+        d for _, r, d in ask(source_of(server), session="call-7", **WINDOW).shortfalls if r == "gap"
+    ]
+    assert [detail[:22] for detail in details] == ["boot 0badcafe: seq 16,"]
+
+
+def test_a_long_window_is_asked_for_in_pieces(loki: Callable[..., LokiDouble]) -> None:
+    """A longer one would be refused; a line at a seam is there once."""
+    server = loki(length_s=10)
+    push(server, a_plane())
+    answer = ask(source_of(server), since=at(0), until=at(100))
+    assert answer.raws == a_plane()
+    assert len(server.asked) >= 10
+
+
+def test_what_lies_before_the_lookback_is_named(loki: Callable[..., LokiDouble]) -> None:
+    """Loki leaves it out silently, with status 200."""
+    server = loki(lookback_s=3600)
+    now = time.time_ns()
+    server.push(
+        [{"stream": LABELS, "values": [[str(now - 7200 * SECOND), "lost"], [str(now), "kept"]]}]
+    )
+    since = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(now / SECOND - 9000))
+    answer = ask(source_of(server), since=since)
+    assert answer.messages == ["kept"]
+    assert reasons(answer) == {"starts_after_window"}
+
+
+def test_a_busy_server_is_asked_again(loki: Callable[..., LokiDouble]) -> None:
+    """429 and 503 are for a moment; one that stays busy is named."""
+    server = loki()
+    push(server, a_plane(3))
+    server.refusals = [429, 503]
+    assert ask(source_of(server), **WINDOW).raws == a_plane(3)
+    server.refusals = [429] * 9
+    assert reasons(ask(source_of(server), **WINDOW)) == {"unreachable"}
+
+
+def test_a_tenant_is_sent(loki: Callable[..., LokiDouble]) -> None:
+    """Another tenant, or none, is refused."""
+    server = loki(tenant="team-a")
+    push(server, a_plane(3))
+    assert ask(source_of(server, tenant="team-a"), **WINDOW).raws == a_plane(3)
+    assert reasons(ask(source_of(server), **WINDOW)) == {"forbidden"}
+
+
+def test_basic_authentication(
+    loki: Callable[..., LokiDouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grafana Cloud takes a user and a token as the password."""
+    monkeypatch.setenv("LOKI_TOKEN", "s3cret")
+    server = loki()
+    ask(source_of(server, user="12", token_env="LOKI_TOKEN"), **WINDOW)
+    assert {headers["Authorization"] for headers in server.seen_headers} == {"Basic MTI6czNjcmV0"}
+
+
+def test_an_answer_that_is_cut_is_truncated(loki: Callable[..., LokiDouble]) -> None:
+    """A connection that ends in the middle gives no whole answer."""
+    server = loki()
+    push(server, a_plane(9))
+    server.cut = True
+    assert reasons(ask(source_of(server), **WINDOW)) == {"truncated"}
+
+
+def test_lines_of_other_loggers_keep_the_time_of_loki(loki: Callable[..., LokiDouble]) -> None:
+    """Text has Loki's time to the microsecond; JSON has its own."""
+    server = loki()
+    texts = [[str(T0 + 5 * SECOND + 123456789), "ERROR it failed session_id=call-7"]]
+    texts += [
+        [str(T0 + 9 * SECOND), json.dumps({"time": at(8), "msg": "x", "session_id": "call-7"})]
+    ]
+    server.push([{"stream": LABELS, "values": texts}])
+    found = ask(source_of(server), session="call-7", **WINDOW).lines
+    assert [line.record["timestamp"][17:] for line in found] == ["05.123456Z", "08.000000Z"]
+    assert found[0].record["level"] == "error"
+
+
+def test_explain_prints_the_command_of_loki() -> None:
+    """It asks for the same session and window, and shows no secret."""
+    source = open_source({"url": "http://loki:3100", "selector": SELECTOR})
+    (line,) = source.explain(Query(session="call-7", since=at(0)))
+    assert "--from=2026-11-23T10:00:00.000000Z" in line
+    assert '|= "call-7"' in line
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"url": "http://x"},
+        {"url": "http://x", "selector": "{}"},
+        {"url": "http://x", "selector": "voice"},
+        {"url": "x", "selector": SELECTOR},
+        {"url": "http://x", "selector": SELECTOR, "user": "u"},
+        {"url": "http://x", "selector": SELECTOR, "tenant": 5},
+        {"url": "http://x", "selector": SELECTOR, "lookback": "long"},
+        {"url": "http://x", "selector": SELECTOR, "limit": "5"},
+    ],
+)
+def test_a_wrong_description_of_loki_is_refused(options: dict[str, Any]) -> None:
+    """It is refused before anything is asked."""
+    with pytest.raises(CordboardError) as caught:
+        open_source(options)
+    assert caught.value.exit_code == 2
+
+
+# --- recordings
+
+
+def recorded(name: str) -> Any:
+    return json.loads((RECORDINGS / f"{name}.json").read_text())
+
+
+@only_with_recordings
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("query-session", "query-limit-reached", "query-limit-exact", "query-forward-limit"),
+        *("query-backward-limit", "query-end-exclusive", "query-start-equals-end", "query-empty"),
+        *("query-one-nanosecond", "query-same-nanosecond-limit", "query-out-of-order"),
+        *("query-session-substring-of-other", "query-limit-too-high"),
+    ],
+)
+def test_the_double_answers_as_the_server_did(loki: Callable[..., LokiDouble], name: str) -> None:
+    """Each recorded answer is that of the double, which holds what was pushed."""
+    exchange = recorded(name)
+    server = loki(entries_max=50 if exchange["server"] == "small" else 5000)
+    for push_name in (
+        *("push-json", "push-same-nanosecond", "push-identical-again", "push-out-of-order"),
+        "push-out-of-order-again",
+    ):
+        server.push(recorded(push_name)["request"]["body"]["streams"])
+    status, found = server.find(exchange["request"]["query"])
+    assert status == exchange["response"]["status"]
+    if status == 200:
+        assert values_of(found) == values_of(exchange["response"]["body"])
+    else:
+        assert found == exchange["response"]["body"].strip()
+
+
+class Replay(Store):
+    """A store that answers with recordings, by path."""
+
+    def __init__(self, **by_path: str) -> None:
+        super().__init__("http://loki:3100")
+        self.by_path = by_path
+
+    def read(self, path: str, values: Any, *, post: bool = False) -> Iterator[bytes]:
+        name = self.by_path[path.rpartition("/")[2].replace("-", "_")]
+        response = recorded(name)["response"]
+        if response["status"] != 200:
+            from cordboard.logs.sources._http import StoreError
+
+            raise StoreError("unreachable", str(response["body"]), response["status"])
+        body = response["body"]
+        yield (body if isinstance(body, str) else json.dumps(body)).encode()
+
+
+@only_with_recordings
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ("limits", Limits(5000, 30 * 86_400 + 3_600, 0)),
+        ("limits-small", Limits(50, 3_600, 7_200)),
+        ("limits-no-tenant", Limits(5000, 30 * 86_400 + 3_600, 0)),
+    ],
+)
+def test_the_limits_of_a_server_are_read(limits: str, expected: Limits) -> None:
+    """From YAML, or from the JSON of the other address where the first refuses."""
+    store = Replay(limits=limits, drilldown_limits="drilldown-limits")
+    assert Loki(store, SELECTOR).limits() == expected
+
+
+@only_with_recordings
+@pytest.mark.parametrize(
+    "name", ["query-session", "query-metadata-categorized", "query-json-categorized", "query-otlp"]
+)
+def test_recorded_answers_are_read(name: str) -> None:
+    """Each value is a line, in the order of time, whatever stands beside it."""
+    store = Replay(limits="limits", query_range=name)
+    (stream,) = Loki(store, SELECTOR).streams(Query(since=at(0), until=at(1)))
+    lines = b"".join(stream.read()).splitlines()
+    found = values_of(recorded(name)["response"]["body"])
+    assert sorted(lines) == sorted(line_of(int(moment), text) for moment, text in found)
+    assert stream.shortfalls() == []
+
+
+@only_with_recordings
+@pytest.mark.parametrize("name", ["error-bad-regex", "query-too-long", "query-limit-too-high"])
+def test_recorded_errors_are_reasons(name: str) -> None:
+    """An error is text, also from an address of JSON; it is shown."""
+    store = Replay(limits="limits", query_range=name)
+    (stream,) = Loki(store, SELECTOR, pauses_s=()).streams(Query(since=at(0), until=at(1)))
+    assert list(stream.read()) == []
+    ((reason, detail),) = stream.shortfalls()
+    assert reason == "unreachable"
+    assert recorded(name)["response"]["body"].strip() in detail
