@@ -30,7 +30,8 @@ async def test_rollout_of_a_runner_ends_no_call(plane: Plane) -> None:
     await plane.have("gateway", "operator")
     old = plane.spawn("runner", "--capacity", "4", "--grace", "60")
     await ready(old)
-    before = asyncio.create_task(plane.call("before", body={"seconds": LEASE_S * 3.0}))
+    # Longer than a busy machine needs to start the new runner.
+    before = asyncio.create_task(plane.call("before", body={"seconds": 20.0}))
     await until(lambda: plane.entered("before") == 1, 40)
     new = plane.spawn("runner", "--capacity", "4")
     await ready(new)
