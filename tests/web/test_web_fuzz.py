@@ -1,4 +1,4 @@
-"""No bytes of a caller give 5xx, but 503 where Redis is away and 502 or 504 for a runner.
+"""No bytes of a caller cause a 5xx, except 503 without Redis and 502 or 504 for a runner.
 
 Each example is derived from the test's name alone (``derandomize``), so that a run can be repeated:
 its seed is the name.
@@ -124,7 +124,7 @@ ids = st.one_of(
 
 
 class Parts:
-    """The parts with a real store, each served by a loop in a thread of its own."""
+    """The components with a real store, in an event loop in its own thread."""
 
     def __init__(self, redis_url: str) -> None:
         self.loop = asyncio.new_event_loop()
@@ -232,7 +232,7 @@ CASES = [(part, *route) for part, routes in ROUTES.items() for route in routes]
     body=b'{"room_url":"webrtc:r","body":{"a":1e400}}', query=b"wait=nan", extra=[], session_id=""
 )
 @given(body=bodies, query=queries, extra=headers, session_id=ids)
-def test_no_bytes_give_an_error_of_ours(  # noqa: PLR0917 - hypothesis names them
+def test_no_request_causes_a_server_error(  # noqa: PLR0917 - hypothesis names them
     parts: Parts,
     part: str,
     method: str,
@@ -242,7 +242,7 @@ def test_no_bytes_give_an_error_of_ours(  # noqa: PLR0917 - hypothesis names the
     extra: list[tuple[bytes, bytes]],
     session_id: str,
 ) -> None:
-    """Every route of every part: whatever is sent, it is answered, and refusals say why in JSON."""
+    """Every route of every component answers every request; refusals are problem+json."""
     usual = {
         b"host": b"localhost",
         b"authorization": b"Bearer " + SECRET.encode(),
@@ -284,7 +284,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("path", "body"), WRONG)
 def test_wrong_values_are_422_at_the_gateway(parts: Parts, path: str, body: dict[str, Any]) -> None:
-    """Types are strict, and texts whole."""
+    """Types are strict, and strings contain no lone surrogates."""
     assert _post(parts, "gateway", path, {"room_url": "webrtc:r"} | body) == 422
 
 
@@ -300,7 +300,7 @@ def test_wrong_values_are_422_at_the_gateway(parts: Parts, path: str, body: dict
     ],
 )
 def test_wrong_values_are_422_at_the_runner(parts: Parts, body: dict[str, Any]) -> None:
-    """The runner's own body is as strict."""
+    """The body of a start is as strict."""
     whole = {"room_url": "webrtc:r", "sessionId": "s", "epoch": 1} | body
     assert _post(parts, "runner", "/start", whole) == 422
 
@@ -326,8 +326,8 @@ def test_wrong_offers_are_422(parts: Parts, body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("wait", "status"), [(b"0", 202), (b"0.0", 202), (b"nan", 422), (b"inf", 422),
                                               (b"-1", 422), (b"61", 422), (b"", 422), (b"x", 422)])  # fmt: skip
-def test_wait(parts: Parts, wait: bytes, status: int) -> None:
-    """A query has text alone: numbers are read from it, and must be some."""
+def test_wait_must_be_a_number_of_seconds(parts: Parts, wait: bytes, status: int) -> None:
+    """A query has only text; the number in it must be finite and at most 60."""
     body = {"room_url": f"webrtc:wait{wait.decode()}"}
     assert _post(parts, "gateway", "/join", body, query=b"wait=" + wait) == status
 

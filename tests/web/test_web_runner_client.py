@@ -41,24 +41,26 @@ async def calls() -> AsyncIterator[RunnerClient]:
         yield RunnerClient(HttpClient(session), lambda: (SECRET, OLD))
 
 
-async def doors_opened(asked: list[Any]) -> list[tuple[str, str]]:
-    """Return which parts let in what a foreign runner was sent, in any header."""
-    opened: list[tuple[str, str]] = []
+async def accepted_credentials(asked: list[Any]) -> list[tuple[str, str]]:
+    """Return which components accept anything that a false runner received, in any header."""
+    accepted: list[tuple[str, str]] = []
     sent = {(name, value) for *_, headers in asked for name, value in headers.items()}
     tries = [{name: value} for name, value in sent if name not in {"host", "content-length"}]
     tries += [{"X-Bot-Secret": value.split()[-1]} for _, value in sent]
     for part, path in (("runner", "/sessions"), ("gateway", "/metrics"), ("operator", "/metrics")):
         async with client(make(part)) as asking:
-            opened += [
+            accepted += [
                 (part, next(iter(headers)))
                 for headers in tries
                 if (await asking.get(path, headers=headers)).status_code != 401
             ]
-    return opened
+    return accepted
 
 
-async def test_gateway_at_a_foreign_runner(store: RedisStore, stand_in: StandIn) -> None:
-    """A record that names a foreign runner: offer, candidates and leave open no door elsewhere."""
+async def test_gateway_sends_a_false_runner_no_usable_credential(
+    store: RedisStore, stand_in: StandIn
+) -> None:
+    """With its address in a record: nothing in an offer, candidates or a leave is accepted elsewhere."""
     stand_in.answers = {"/offer": (200, {}), "/leave": (200, {})}
     headers = {"Authorization": f"Bearer {SECRET}"}
     async with served(make("gateway", store)) as url, aiohttp.ClientSession(url) as asking:
@@ -77,18 +79,20 @@ async def test_gateway_at_a_foreign_runner(store: RedisStore, stand_in: StandIn)
             (await task).close()
     assert {path.rsplit("/", 1)[-1] for _, path, *_ in stand_in.asked} == {"offer", "leave"}
     assert SECRET not in str(stand_in.asked)
-    assert await doors_opened(stand_in.asked) == []
+    assert await accepted_credentials(stand_in.asked) == []
 
 
-async def test_operator_at_a_foreign_runner(calls: RunnerClient, stand_in: StandIn) -> None:
-    """A registration that names a foreign runner: start and look open no door elsewhere."""
+async def test_operator_sends_a_false_runner_no_usable_credential(
+    calls: RunnerClient, stand_in: StandIn
+) -> None:
+    """With its address in a registration: nothing in a start or a read is accepted elsewhere."""
     runners = SessionRunners(calls)
     await runners.start(stand_in.url, Launch(session_id="a", room_url="webrtc:r", epoch=1))
     await runners.status(stand_in.url, "a", 1)
     assert [path for _, path, *_ in stand_in.asked] == ["/start", "/sessions/a"]
     assert SECRET not in str(stand_in.asked)
     assert OLD not in str(stand_in.asked)
-    assert await doors_opened(stand_in.asked) == []
+    assert await accepted_credentials(stand_in.asked) == []
 
 
 @pytest.mark.parametrize(
@@ -104,10 +108,10 @@ async def test_operator_at_a_foreign_runner(calls: RunnerClient, stand_in: Stand
         (runner_credential(SECRET, RUNNER_URL).upper(), 401),
     ],
 )
-async def test_what_a_runner_takes(
+async def test_runner_accepts_the_secret_and_credentials_for_its_own_address(
     credential: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The secrets themselves (a person with curl), and the credentials of its own address."""
+    """The secrets themselves are for a person with curl."""
     monkeypatch.setenv(CONTROL_SECRET_PREV, OLD)
     async with client(make("runner")) as asking:
         headers = {"Authorization": f"Bearer {credential}"}
@@ -115,7 +119,7 @@ async def test_what_a_runner_takes(
 
 
 async def test_no_redirect_is_followed(calls: RunnerClient, stand_in: StandIn) -> None:
-    """A runner cannot send its callers on to somewhere else."""
+    """A runner cannot redirect its callers to another address."""
 
     async def away(_request: Any) -> Response:
         return RedirectResponse(f"{stand_in.url}/stolen", 307)
@@ -131,7 +135,7 @@ async def test_no_redirect_is_followed(calls: RunnerClient, stand_in: StandIn) -
 @pytest.mark.parametrize(
     "content", [b"[" * 100_000, b"{" * 9, b"[1]", b"\xff", b'{"epoch":1,"status":[]}']
 )
-async def test_answers_of_no_runner(calls: RunnerClient, content: bytes) -> None:
+async def test_invalid_answers_do_not_stop_a_sweep(calls: RunnerClient, content: bytes) -> None:
     """Whatever answers at a runner's address, a sweep goes on."""
 
     async def answer(_request: Any) -> Response:
@@ -142,7 +146,7 @@ async def test_answers_of_no_runner(calls: RunnerClient, content: bytes) -> None
     assert found.sign in {Sign.SILENT, Sign.DOES_NOT_HOLD}
 
 
-async def test_answers_are_bounded(calls: RunnerClient) -> None:
+async def test_answer_over_the_limit_is_an_error(calls: RunnerClient) -> None:
     """An answer that is too long is given up, not kept in memory."""
 
     async def answer(_request: Any) -> Response:
@@ -157,13 +161,13 @@ async def test_answers_are_bounded(calls: RunnerClient) -> None:
     "base",
     ["", "ftp://h", "file:///etc/passwd", "http://", "http://u:p@h", "http://[", "//h", "\ud800"],
 )
-async def test_addresses_that_are_none(calls: RunnerClient, base: str) -> None:
+async def test_invalid_address_is_an_unreachable_runner(calls: RunnerClient, base: str) -> None:
     """An address of another kind is a runner that cannot be reached, not an error of ours."""
     assert (await SessionRunners(calls).status(base, "a", 1)).sign is Sign.SILENT
 
 
 @given(st.text("AZaz09._~:@-%/?#", min_size=1, max_size=12).filter(is_session_id))
-def test_the_path_that_arrives_is_the_one_that_was_meant(session_id: str) -> None:
+def test_session_id_cannot_change_the_path(session_id: str) -> None:
     """No id changes which call of a runner is made."""
     url = runner_url("http://h:1/base", session_path(session_id, "leave"))
     *_, first, name, last = url.raw_path.split("/")

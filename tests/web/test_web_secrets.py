@@ -1,4 +1,4 @@
-"""No sequence of states of a secret's file opens a server that started closed."""
+"""No sequence of states of a secret's file opens a server that started with a secret."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ from parts_support import PARTS, client, make
 
 FIRST = "first-secret-of-24-chars"
 SECRETS = st.sampled_from([f"{letter}-secret-of-24-characters" for letter in "abc"])
-# Who has no secret tries none, an empty one, and each beginning of a real one.
+# A path of each component that needs the secret.
 PLACES = {"gateway": "/sessions", "operator": "/metrics", "runner": "/sessions"}
 
 
@@ -44,7 +44,7 @@ def write(path: Path, text: str | bytes) -> None:
 
 
 class Files(RuleBasedStateMachine):
-    """A secret's file goes through all that happens to files; strangers try all the while."""
+    """A secret's file goes through the states that files can have; strangers try in between."""
 
     variable = ""
 
@@ -108,7 +108,7 @@ class Files(RuleBasedStateMachine):
 
 
 class ControlFiles(Files):
-    """What the gateway, the operator and the runner answer."""
+    """The answers of the gateway, the operator and the runner."""
 
     variable = CONTROL_SECRET
 
@@ -133,7 +133,7 @@ class ControlFiles(Files):
 
 
 class CookieFiles(Files):
-    """Whom the interface takes a stranger's cookie for."""
+    """The interface and a stranger's cookie."""
 
     variable = SESSION_SECRET
 
@@ -184,8 +184,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_last_good_secret_is_kept_and_told_once(file: Path, lines: Lines) -> None:
-    """A fault of the file is one error line, however often it is read; then the new one counts."""
+def test_last_good_secret_is_kept_and_the_fault_is_logged_once(file: Path, lines: Lines) -> None:
+    """Each fault of the file is one error line, however often it is read; then a new secret counts."""
     assert settings.read_secret(CONTROL_SECRET) == FIRST
     for fault in ("", "short"):
         write(file, fault)
@@ -205,16 +205,18 @@ def test_last_good_secret_is_kept_and_told_once(file: Path, lines: Lines) -> Non
 
 
 @pytest.mark.parametrize("length", range(1, len(FIRST)))
-def test_a_beginning_of_the_last_secret_does_not_count(file: Path, length: int) -> None:
-    """A file that is written anew and stops half-way keeps the whole secret, of any length."""
+def test_beginning_of_the_last_secret_does_not_count(file: Path, length: int) -> None:
+    """While a file is half-written, the whole previous secret stays in force."""
     assert settings.read_secret(CONTROL_SECRET) == FIRST
     write(file, FIRST[:length])
     assert settings.read_secret(CONTROL_SECRET) == FIRST
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), (" \n", "is empty")])
-def test_no_secret_at_the_first_look(file: Path, content: str | None, words: str) -> None:
-    """A file that is named and has no secret when a part starts is an error, not an open door."""
+def test_file_without_a_secret_at_the_start_is_a_settings_error(
+    file: Path, content: str | None, words: str
+) -> None:
+    """A server never starts without a secret because its file is missing or empty."""
     file.unlink() if content is None else write(file, content)
     with pytest.raises(SettingsError, match=words):
         settings.load().control_secrets  # noqa: B018
@@ -223,7 +225,7 @@ def test_no_secret_at_the_first_look(file: Path, content: str | None, words: str
 def test_previous_secret_ends_with_its_file(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An emptied or missing file of the previous secret revokes it; a short one never counts."""
+    """An empty or missing file revokes the previous secret; a short one never counts."""
     previous = tmp_path / "previous"
     monkeypatch.setenv(f"{CONTROL_SECRET_PREV}_FILE", str(previous))
     found = settings.load()
@@ -237,8 +239,10 @@ def test_previous_secret_ends_with_its_file(
 
 
 @pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
-async def test_required_and_none_is_503(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server for others that has no secret lets nobody in."""
+async def test_public_server_without_a_secret_is_503(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses every caller."""
     monkeypatch.delenv(CONTROL_SECRET, raising=False)
     async with client(make(part, local=False)) as asking:
         assert (await asking.get(PLACES[part])).status_code == 503
@@ -253,8 +257,8 @@ async def test_required_and_none_is_503(part: str, monkeypatch: pytest.MonkeyPat
         ("127.0.0.1", "x", ""),
     ],
 )
-def test_short_secrets_stay_on_loopback(host: str, secret: str, words: str) -> None:
-    """Beyond loopback a secret has 16 characters or more; else the command ends with status 2."""
+def test_short_secret_is_refused_beyond_loopback(host: str, secret: str, words: str) -> None:
+    """It needs 16 characters or more; otherwise the exit status is 2."""
     secrets = (secret,) if secret else ()
     if not words:
         auth.require_secret_beyond_loopback(host, secrets)

@@ -1,4 +1,4 @@
-"""Gateway, operator and runner over TLS, by the real commands, with an authority of the test's own."""
+"""Gateway, operator and runner over TLS, with the real commands and the test's own authority."""
 
 import argparse
 import asyncio
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @dataclass(frozen=True)
 class Authority:
-    """An authority and a certificate of it for this machine, as files."""
+    """The files of an authority and of its certificate for this machine."""
 
     ca: str
     cert: str
@@ -134,8 +134,8 @@ async def listens(part: Part) -> None:
     await until(lambda: [r for r in part.records if r["message"] == "Listening"], 60)
 
 
-async def test_a_session_over_tls(plane: tuple[Processes, Authority]) -> None:
-    """Join, start, look, offer and leave: every hop is https, and checked by the authority."""
+async def test_session_over_tls(plane: tuple[Processes, Authority]) -> None:
+    """Join, start, read, offer and leave: each hop uses https and verifies the certificate."""
     processes, ours = plane
     words = ("--tls-cert", ours.cert, "--tls-key", ours.key)
     runner = processes.spawn("runner", *words)
@@ -162,10 +162,10 @@ async def test_a_session_over_tls(plane: tuple[Processes, Authority]) -> None:
         await asyncio.to_thread(GatewayClient(url, SECRET).get, "/sessions")
 
 
-async def test_a_certificate_of_another_authority(
+async def test_certificate_of_another_authority_is_refused(
     plane: tuple[Processes, Authority], tmp_path: Path
 ) -> None:
-    """A runner whose certificate is not of our authority is no runner: silent, and sent nothing."""
+    """A runner with such a certificate counts as silent and receives no request."""
     processes, _ = plane
     theirs = authority(tmp_path / "theirs")
     gateway = processes.spawn("gateway", "--tls-cert", theirs.cert, "--tls-key", theirs.key)
@@ -180,8 +180,8 @@ async def test_a_certificate_of_another_authority(
     assert not [r for r in gateway.records if r["message"] == "Request served"]
 
 
-def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
-    """A missing file, a foreign key, a text: one sentence and the way out, exit status 2."""
+def test_unusable_certificate_is_a_settings_error(tmp_path: Path) -> None:
+    """A missing file, another key or plain text: exit status 2 and a hint."""
     ours, theirs = authority(tmp_path / "ours"), authority(tmp_path / "theirs")
     assert tls.load_certificate(ours.cert, ours.key) == tls.Certificate(ours.cert, ours.key)
     assert tls.load_certificate(None, None) is None
@@ -200,15 +200,17 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["gateway", "operator", "interface"])
-async def test_authorities_that_cannot_be_used(part: str, store: RedisStore) -> None:
-    """A file of authorities that is not there ends a part at its start."""
+async def test_missing_file_of_authorities_is_a_settings_error(
+    part: str, store: RedisStore
+) -> None:
+    """The component does not start."""
     app = make(part, store, tls_ca="/none/ca.pem")
     with pytest.raises(SettingsError, match="CORDBOARD_TLS_CA"):
         async with app.router.lifespan_context(app):
             pass
 
 
-def test_up_stays_on_http() -> None:
+def test_up_serves_http_on_loopback() -> None:
     """Its parts talk to each other on loopback: a certificate in the settings changes nothing."""
     ports = dict.fromkeys(("gateway", "runner", "operator", "interface"), 0)
     for words in component_arguments(Options(), Settings(), ports).values():
@@ -218,7 +220,7 @@ def test_up_stays_on_http() -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--tls-cert", ""], ["--tls-cert", "/c", "--tls-key", "/k"]])
-def test_cold_runners_serve_as_their_operator(words: list[str]) -> None:
+def test_cold_runner_gets_the_certificate_of_its_operator(words: list[str]) -> None:
     """A cold runner on the same machine gets the operator's certificate, or none as it."""
     parser = argparse.ArgumentParser()
     operator.add_arguments(parser)
