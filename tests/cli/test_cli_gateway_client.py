@@ -43,7 +43,7 @@ def test_a_long_name_leaves_room_for_the_other_columns() -> None:
         (["--limit", "0"], "--limit 0: a number above 0 is wanted."),
         (["--room", "demo"], "'demo' is not a room"),
         (["--gateway", "demo"], "--gateway demo: expected http://HOST:PORT"),
-        (["-t", "1x"], "'1x' is no duration."),
+        (["-t", "1x"], "Invalid duration '1x'."),
         (["--around", "9", "--since", "8"], "--around goes with -t"),
         (["--user", "a", "--user", "b"], "--user is given twice: a and b."),
     ],

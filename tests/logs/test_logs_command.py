@@ -107,7 +107,7 @@ def test_what_is_asked_for(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("-t", "1x"), "'1x' is no duration."),
+        (("-t", "1x"), "Invalid duration '1x'."),
         (("-t", "10m", "--since", "14:05"), "-t and --since both say when to begin."),
         (("--since", "25:00"), "'25:00' is no time."),
         (("--since", at(2), "--until", at(1)), "The window ends"),

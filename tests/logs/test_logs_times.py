@@ -45,7 +45,7 @@ def test_durations(text: str, expected: int) -> None:
 )  # fmt: skip
 def test_no_durations(text: str) -> None:
     """Anything else is refused, in words that show what is right."""
-    with pytest.raises(UsageError, match=r"is no duration.* 90s, 10m, 1h30m, 2d"):
+    with pytest.raises(UsageError, match=r"Invalid duration .* 90s, 10m, 1h30m or 2d"):
         duration_s(text)
 
 
