@@ -110,7 +110,7 @@ def test_every_decision_is_in_the_list() -> None:
     listed = re.findall(
         r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")
     )
-    assert listed == sorted(path.name for path in folder.glob("0*.md"))
+    assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
     for name in listed:
         parts = re.findall(r"^## (.+)$", (folder / name).read_text(encoding="utf-8"), re.MULTILINE)
         assert parts == ["Context", "Decision", "Consequences", "Alternatives"], name
