@@ -60,7 +60,7 @@ def test_the_first_lines_and_the_others(tmp_path: Path) -> None:
 
 
 NEEDLESS = (
-    *("asyncio", "boto3", "dataclasses", "inspect", "lightkube", "locale", "msgspec", "pathlib"),
+    *("asyncio", "boto3", "dataclasses", "inspect", "lightkube", "msgspec", "pathlib"),
     *("redis", "shutil", "threading"),
 )
 

@@ -546,9 +546,7 @@ def test_a_disk_that_is_full(folder: Path, tmp_path: Path, words: str) -> None:
         shell=True, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.endswith(
-        "cordboard: The output could not be written: No space left on device.\n"
-    )
+    assert done.stderr.endswith("cordboard: Cannot write the output: No space left on device.\n")
     assert "Traceback" not in done.stderr
     if "--collect" in words:
         assert (tmp_path / "all" / "big.jsonl").read_bytes().splitlines() == lines
@@ -581,7 +579,7 @@ def test_whatever_cannot_be_written(words: str) -> None:
         shell=True, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == "cordboard: The output could not be written: No space left on device.\n"
+    assert done.stderr == "cordboard: Cannot write the output: No space left on device.\n"
 
 
 def humble() -> list[str]:

@@ -1,7 +1,7 @@
-"""The command line: parse, validate, settings, run.
+"""The command line: parse the arguments, check them, load the settings, run the command.
 
-Each command is one file of this package, imported only when it is the one asked for, so that
-``cordboard logs --help`` costs a Python start and little more.
+Each command is a module of this package whose name has no underscore. It is imported only when it runs
+(``_startup.py`` says what that gains).
 """
 
 import argparse
@@ -10,30 +10,28 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from cordboard import __version__
+from cordboard.cli import _startup
 from cordboard.contract import extras
 from cordboard.contract.errors import CordboardError
-
-if TYPE_CHECKING:
-    import io
 
 COMMANDS: Final[dict[str, str]] = {
     "up": "run everything on this machine: Valkey, gateway, operator, a runner, the interface",
     "call": "make a call from the terminal, without a browser",
     "logs": "print all lines of a session, or of a window, in time order",
-    "sessions": "list sessions, or show one with its stages",
-    "doctor": "check configuration, Redis, the cluster and the bot file, and say what to do",
-    "gateway": "run a gateway: accepts joins over HTTP",
-    "operator": "run an operator: hands accepted joins to runners",
-    "runner": "run a runner: hosts sessions, each in a process of its own",
-    "interface": "run the web application in front of a person",
-    "completion": "print the completion script of a shell",
+    "sessions": "list sessions, or show one session and its stages",
+    "doctor": "check configuration, Redis, the cluster and the bot file, and suggest fixes",
+    "gateway": "run a gateway, which accepts joins over HTTP",
+    "operator": "run an operator, which hands accepted joins to runners",
+    "runner": "run a runner, which hosts sessions, each in its own bot process",
+    "interface": "run the interface, the web application for people",
+    "completion": "print the completion script for a shell",
 }
-# The extra that a command needs.
+"""Each command with its summary, in the order of --help and of docs/cli.md."""
+
 EXTRAS: Final[dict[str, str]] = {
     "up": "local",
     "call": "bots",
@@ -42,10 +40,21 @@ EXTRAS: Final[dict[str, str]] = {
     "runner": "bots",
     "interface": "serve",
 }
-# Commands that make no garbage and leave nothing to be done at the end (atexit).
+"""The extra of the package that a command needs; the others need none."""
+
+EXIT_INTERRUPTED: Final = 130  # as shells report SIGINT: 128 + 2
+EXIT_OUTPUT_CLOSED: Final = 1
+
+_STDOUT: Final = 1
+# Commands that end soon, need no garbage collection, and register nothing with atexit.
 _SHORT: Final = ("logs", "completion")
-_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-EXIT_INTERRUPTED: Final = 130  # what shells give for SIGINT: 128 + 2
+# A full disk, quota or file size limit, or a broken disk: the user can fix it, so no traceback.
+_WRITE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+_PARSER_OPTIONS: Final[dict[str, Any]] = {
+    "formatter_class": _startup.help_formatter,
+    "allow_abbrev": False,
+}
 
 _EPILOG: Final = """\
 examples:
@@ -58,97 +67,51 @@ examples:
 """
 
 
-# argparse's words stay English, as ours are, in all of this process: to look for others takes 1 ms.
-vars(argparse)["_"] = lambda words: words
-_Formatter: Final = argparse.RawDescriptionHelpFormatter
-
-
 class Command(Protocol):
-    """What each file of this package offers."""
-
-    SUMMARY: str
+    """The interface of a command's module."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the command's arguments."""
+        """Add the command's arguments to ``parser``, and set its epilog."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it; return the exit status."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Looks at the terminal's width when it prints, not while it is built: that costs a start 2 ms."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            **options, formatter_class=partial(_Formatter, width=80), allow_abbrev=False
-        )
-
-    def format_usage(self) -> str:
-        self.formatter_class = _Formatter
-        return super().format_usage()
-
-    def format_help(self) -> str:
-        self.formatter_class = _Formatter
-        return super().format_help()
+        """Run the command with the parsed ``args``; return the exit status."""
 
 
 def console() -> int:
-    """Run the command line in a process of its own; return its exit status.
-
-    What is loaded lives as long as the process: the collector of cycles need not look at it, neither
-    now nor at the end, and nothing need be taken apart then. That is a tenth of a short query's time.
-    """
-    gc.disable()
-    _fill_closed_streams()
-    # The output may contain the name of a file that is not UTF-8.
-    cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="surrogateescape")
+    """Run the command line as a process of its own; return its exit status."""
+    _startup.prepare()
     status = main()
-    gc.freeze()
-    if sys.argv[1:2] and sys.argv[1] in _SHORT:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            return status  # what is wrong with them is told as ever
-        os._exit(status)
-    return status
+    is_short = bool(sys.argv[1:]) and sys.argv[1] in _SHORT
+    return _startup.finish(status, has_exit_handlers=not is_short)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run the command line; return its exit status.
+
+    Args:
+        argv: The arguments without the program's name; by default those of this process.
+    """
     try:
-        return _dispatch(words)
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except CordboardError as error:
         return report(error)
     except BrokenPipeError:
-        # The reader of our output has gone: nobody is left to tell.
+        # The reader of stdout ended. A message would be noise: `cordboard logs | head` is common.
         sys.stderr.close()
-        return 1
+        return EXIT_OUTPUT_CLOSED
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if error.errno not in _WRITE_ERRORS:
             raise
-        # What is left of it is not tried again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        what = error.filename or "The output"
-        return report(CordboardError(f"{what} could not be written: {error.strerror}."))
+        # Discard the rest, or the interpreter would try to write it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+        target = error.filename or "the output"
+        return report(CordboardError(f"Cannot write {target}: {error.strerror}."))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 
 
-def _fill_closed_streams() -> None:
-    """Let what a shell has closed (``>&-``) lead nowhere, else the next file takes its number."""
-    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr's number
-        os.set_inheritable(opened, True)
-    os.close(opened)
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - to the end
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as above
-
-
 def report(error: CordboardError) -> int:
-    """Print an error as what, where and the way out; return its exit status."""
+    """Print ``error`` and its hint on stderr; return its exit status."""
     sys.stderr.write(f"cordboard: {error.message}\n")
     if error.hint:
         sys.stderr.write(f"  {error.hint}\n")
@@ -156,45 +119,51 @@ def report(error: CordboardError) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with the arguments of all commands."""
-    parser = _bare_parser()
-    for name, sub in _add_commands(parser):
-        load(name).add_arguments(sub)
+    """Return a parser with the arguments of all commands, for documentation and completion."""
+    parser = _root_parser()
+    for name, subparser in _add_commands(parser):
+        load(name).add_arguments(subparser)
     return parser
 
 
-def _bare_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def load(name: str) -> Command:
+    """Import and return the module of the command ``name``."""
+    return cast("Command", import_module(f"cordboard.cli.{name}"))
+
+
+def _root_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="cordboard",
-        description="Runs voice bots in rooms, and answers for every call with one command.",
+        description="Run voice bots in rooms, and read all lines of any call with one command.",
         epilog=_EPILOG,
+        **_PARSER_OPTIONS,
     )
     parser.add_argument("--version", action="version", version=f"cordboard {__version__}")
     return parser
 
 
 def _add_commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Add each command, and yield its parser, which has no arguments yet."""
+    """Add each command to ``parser``; yield its name and its parser, which has no arguments yet."""
     commands = parser.add_subparsers(
         prog="cordboard", dest="command", metavar="COMMAND", title="commands"
     )
     for name, summary in COMMANDS.items():
-        yield name, commands.add_parser(name, help=summary, description=_sentence(summary))
+        subparser = commands.add_parser(
+            name, help=summary, description=as_sentence(summary), **_PARSER_OPTIONS
+        )
+        yield name, subparser
 
 
-def _sentence(words: str) -> str:
-    return words[0].upper() + words[1:] + "."
-
-
-def load(name: str) -> Command:
-    """Import the file of one command."""
-    return cast("Command", import_module(f"cordboard.cli.{name}"))
+def as_sentence(summary: str) -> str:
+    """Return a command's ``summary`` with a capital letter and a full stop."""
+    return summary[0].upper() + summary[1:] + "."
 
 
 def _dispatch(words: list[str]) -> int:
     if words and words[0] in COMMANDS:
         return _run(words[0], words[1:])
-    parser = _bare_parser()  # for --help, --version, and what is no command
+    # --help, --version, or an unknown command.
+    parser = _root_parser()
     for _ in _add_commands(parser):
         pass
     parser.parse_args(words)
@@ -203,29 +172,31 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    """Run one command; the parsers of all others need not be built."""
-    parser = _Parser(prog=f"cordboard {name}", description=_sentence(COMMANDS[name]))
+    """Run one command, with a parser of its own: it needs no other command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog=f"cordboard {name}", description=as_sentence(COMMANDS[name]), **_PARSER_OPTIONS
+    )
     command = load(name)
     command.add_arguments(parser)
     args = parser.parse_args(words)
     if name not in _SHORT:
-        _refuse_inspection()
+        _protect_secrets()
         gc.enable()
     if name in EXTRAS:
         extras.require(EXTRAS[name], f"cordboard {name}")
     try:
         status = command.run(args)
     except ModuleNotFoundError as error:
-        explained = extras.missing_extra(error, EXTRAS.get(name, ""), f"cordboard {name}")
-        if explained is None:
+        missing = extras.missing_extra(error, EXTRAS.get(name, ""), f"cordboard {name}")
+        if missing is None:
             raise
-        raise explained from error
-    sys.stdout.flush()  # here an error of it is told in words
+        raise missing from error
+    sys.stdout.flush()  # here, so that main() reports an error
     return status
 
 
-def _refuse_inspection() -> None:
-    """Hide the secrets in this process's memory and environment from other processes of this user."""
+def _protect_secrets() -> None:
+    """Hide this process's memory and environment from other processes of this user."""
     from cordboard.environment import is_inspection_allowed
     from cordboard.processes import disable_inspection
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from cordboard.call import CallOptions, CallResult
     from cordboard.call.timeline import Stage
 
-SUMMARY = "make a call from the terminal, without a browser"
-
 _STAGES = {
     "joined": "the gateway accepted the join",
     "running": "a bot's process holds the room",

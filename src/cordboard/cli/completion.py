@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-SUMMARY = "print the completion script of a shell"
-
 _SHELLS: Final = ("bash", "zsh", "fish")
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cordboard.kube import Kube
 
-SUMMARY = "check configuration, Redis, the cluster and the bot file, and say what to do"
-
 
 @dataclass(frozen=True, slots=True)
 class Check:

@@ -4,8 +4,6 @@ import argparse
 
 from cordboard.cli import _tls_options
 
-SUMMARY = "run a gateway: accepts joins over HTTP"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -4,8 +4,6 @@ import argparse
 
 from cordboard.cli import _tls_options
 
-SUMMARY = "run the web application in front of a person"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from cordboard.logs.reader import Form, Reader
     from cordboard.logs.report import Header
 
-SUMMARY = "print all lines of a session, or of a window, in time order"
-
 EXIT_COMPLETE: Final = 0
 EXIT_INCOMPLETE: Final = 3
 

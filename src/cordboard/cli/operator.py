@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from cordboard.launchers.kubernetes_manifest import JobTemplate
     from cordboard.settings import Settings
 
-SUMMARY = "run an operator: hands accepted joins to runners"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from cordboard.runner.services import RunnerServices
     from cordboard.settings import Settings
 
-SUMMARY = "run a runner: hosts sessions, each in a process of its own"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 PAGE: Final = 500  # the gateway's largest page
 
-SUMMARY = "list sessions, or show one with its stages"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

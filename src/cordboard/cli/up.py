@@ -2,8 +2,6 @@
 
 import argparse
 
-SUMMARY = "run everything on this machine"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
