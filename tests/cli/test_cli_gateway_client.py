@@ -40,7 +40,7 @@ def test_a_long_name_leaves_room_for_the_other_columns() -> None:
     ("words", "said"),
     [
         (["--state", "runing"], "choose from 'queued', 'starting', 'running'"),
-        (["--limit", "0"], "--limit 0: a number above 0 is wanted."),
+        (["--limit", "0"], "--limit 0: expected a number above 0."),
         (["--room", "demo"], "'demo' is not a room"),
         (["--gateway", "demo"], "--gateway demo: expected http://HOST:PORT"),
         (["-t", "1x"], "Invalid duration '1x'."),

@@ -108,32 +108,32 @@ def test_what_is_asked_for(
     ("words", "error"),
     [
         (("-t", "1x"), "Invalid duration '1x'."),
-        (("-t", "10m", "--since", "14:05"), "-t and --since both say when to begin."),
+        (("-t", "10m", "--since", "14:05"), "-t and --since both set the begin."),
         (("--since", "25:00"), "'25:00' is no time."),
         (("--since", at(2), "--until", at(1)), "The window ends"),
-        (("--around", "14:05", "--since", "14:00"), "--around goes with -t"),
-        (("--grep", "a("), "--grep, column 2: this is no regular expression"),
+        (("--around", "14:05", "--since", "14:00"), "--around cannot be combined with --since"),
+        (("--grep", "a("), "--grep: invalid regular expression at column 2"),
         (("--where", "level >"), "--where, column 8: a value is wanted here, not the end."),
         (("--session", "no id"), "sessionId 'no id' is not a session id."),
         (("--session", ""), "sessionId '' is not a session id."),
         (("--room", "demo"), "room_url 'demo' is not a room"),
-        (("--limit", "0"), "--limit 0: a number above 0 is wanted."),
-        (("--limit", "x"), "--limit x: a number above 0 is wanted."),
-        (("--mentions",), "--mentions goes with --session."),
-        (("--fix-skew",), "--fix-skew goes with --session."),
-        (("-f", "--until", "14:05"), "-f goes on and --until ends."),
-        (("-f", "--report", "a.html"), "-f never ends, and a file is written at the end."),
+        (("--limit", "0"), "--limit 0: expected a number above 0."),
+        (("--limit", "x"), "--limit x: expected a number above 0."),
+        (("--mentions",), "--mentions needs --session ID."),
+        (("--fix-skew",), "--fix-skew needs --session ID."),
+        (("-f", "--until", "14:05"), "-f cannot be combined with --until."),
+        (("-f", "--report", "a.html"), "-f does not end, and files are written at the end."),
         (("--env", "stg"), "There is no environment stg; there are: local."),
         (("--prod",), "There is no environment prod; there are: local."),
         (("--report", "a.pdf"), "--report a.pdf: a name that ends with .html or .txt is wanted."),
-        (("--coverage", "no/where.json"), "--coverage no/where.json: there is no such directory."),
-        (("--coverage", "-"), "--coverage -: stdout has the lines; a name is wanted."),
-        (("--report", "-"), "--report -: stdout has the lines; a name is wanted."),
-        (("--coverage", "."), "--coverage .: it is a folder; a file is wanted."),
-        (("--dir", ""), "--dir '': a name is wanted."),
-        (("--env", ""), "--env '': a name is wanted."),
-        (("--user", ""), "--user '': a name is wanted."),
-        (("--service", "gateway", "--service", ","), "--service '': a name is wanted."),
+        (("--coverage", "no/where.json"), "--coverage no/where.json: no is not a directory."),
+        (("--coverage", "-"), "--coverage -: expected a name; stdout is for the lines."),
+        (("--report", "-"), "--report -: expected a name; stdout is for the lines."),
+        (("--coverage", "."), "--coverage .: expected a file, got a directory."),
+        (("--dir", ""), "--dir '': expected a name."),
+        (("--env", ""), "--env '': expected a name."),
+        (("--user", ""), "--user '': expected a name."),
+        (("--service", "gateway", "--service", ","), "--service '': expected a name."),
         (("--config", "no.toml"), "Cannot read no.toml"),
     ],
 )  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_report_in_place_of_an_older_file_is_told(
     assert f"{first}: written\n" in capsys.readouterr().err
     run(*words, "--report", first, "--report", second)
     said = capsys.readouterr().err
-    assert f"{first}: written in place of an older file\n" in said
+    assert f"{first}: replaced an older file\n" in said
     assert f"{second}: written\n" in said
 
 
@@ -499,7 +499,7 @@ class Stuck:
     def close(self):
         pass
 
-_logs_query.reader_of = lambda args, query: Reader(query, [Stuck()])
+_logs_query.open_reader = lambda args, query: Reader(query, [Stuck()])
 raise SystemExit(main(["logs"]))
 """
 
@@ -708,9 +708,7 @@ def test_progress_is_written_by_one_thread(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others count: one that held stderr when the interpreter ends would abort it."""
-    monkeypatch.setattr(_logs_output, "_PROGRESS_AFTER_S", 0.0)
-    monkeypatch.setattr(_logs_output, "_PROGRESS_EVERY_S", 0.0)
-    progress = _logs_output.Progress(shown=True)
+    progress = _logs_output.Progress(shown=True, after_s=0.0, every_s=0.0)
     other = threading.Thread(target=progress, args=(5_000_000,))
     other.start()
     other.join()

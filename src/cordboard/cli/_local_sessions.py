@@ -1,76 +1,80 @@
-"""``cordboard sessions --local``: what the log files tell of sessions."""
+"""``cordboard sessions --local``: list or show sessions from log files."""
 
 import argparse
 
 from cordboard.cli import _output, logs
-from cordboard.cli._logs_query import lines_of, reader_of, window
+from cordboard.cli._logs_query import lines_command, open_reader, window
 from cordboard.contract.errors import NotFoundError
 from cordboard.contract.ids import check_session_id
 from cordboard.logs.coverage import count
 from cordboard.logs.evidence import holes
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
-from cordboard.logs.roll import Entry, add_missing, roll
+from cordboard.logs.roll import Entry as SessionSummary
+from cordboard.logs.roll import add_missing, roll
 from cordboard.logs.times import seconds
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the sessions of a window, or show one; return the exit status."""
+    """Print the sessions of the log files that ``args`` names; return the exit status."""
     since, until = window(args.time, args.since, args.until, around=args.around)
     session = None if args.session is None else check_session_id(args.session)
-    reader = reader_of(args, Query(since=since, until=until, session=session))
+    reader = open_reader(args, Query(since=since, until=until, session=session))
     try:
-        found = _read(reader)
+        matches = [summary for summary in _summaries(reader) if _is_match(summary, args)]
         coverage = reader.coverage()
     finally:
         reader.close()
-    entries = [entry for entry in found if _is_wanted(entry, args)]
-    if session is not None and not entries:
+    if session is not None and not matches:
         where = " of this window" if since or until else ""
         raise NotFoundError(
             f"The logs{where} have no session {session}.",
-            hint=f"Lines that mention it: {lines_of(args, session)} --mentions",
+            hint=f"Lines that mention it: {lines_command(args, session)} --mentions",
         )
-    _show(entries, args)
+    _print(matches, args)
     if coverage.complete:
         return logs.EXIT_COMPLETE
     logs.write_coverage(coverage)
     return logs.EXIT_INCOMPLETE
 
 
-def _read(reader: Reader) -> list[Entry]:
-    """Return all sessions, the newest first."""
+def _summaries(reader: Reader) -> list[SessionSummary]:
+    """Return a summary of each session, the newest first."""
     query = reader.query
-    found = roll(reader.lines())
+    summaries = roll(reader.lines())
     missing = holes(reader.tracks, query.first, query.end)
-    add_missing(found.values(), missing, whole=query.since is None)
-    return sorted(found.values(), key=lambda entry: entry.trail.first, reverse=True)
+    add_missing(summaries.values(), missing, whole=query.since is None)
+    return sorted(summaries.values(), key=lambda summary: summary.trail.first, reverse=True)
 
 
-def _is_wanted(entry: Entry, args: argparse.Namespace) -> bool:
+def _is_match(summary: SessionSummary, args: argparse.Namespace) -> bool:
     return (
-        (args.state is None or entry.state == args.state)
-        and (args.room is None or entry.room == args.room)
-        and (args.user is None or args.user in entry.people)
+        (args.state is None or summary.state == args.state)
+        and (args.room is None or summary.room == args.room)
+        and (args.user is None or args.user in summary.people)
     )
 
 
-def _show(entries: list[Entry], args: argparse.Namespace) -> None:
-    shown = entries[: args.limit]
+def _print(summaries: list[SessionSummary], args: argparse.Namespace) -> None:
+    shown = summaries[: args.limit]
     if args.output == "json":
-        for entry in shown:
-            _output.print_line(_output.to_json(entry.as_dict()))
+        for summary in shown:
+            _output.print_line(_output.to_json(summary.as_dict()))
     elif args.session is not None:
-        _output.print_line(f"{_one(shown[0])}\n\nIts lines: {lines_of(args, args.session)}")
+        _output.print_line(
+            f"{_details(shown[0])}\n\nIts lines: {lines_command(args, args.session)}"
+        )
     else:
         _output.print_line(_table(shown) if shown else "No sessions.")
-        if len(entries) > len(shown):
-            more = len(entries) - len(shown)
-            _output.print_line(f"… {more:,} more; --limit shows {'it' if more == 1 else 'them'}.")
+        if len(summaries) > len(shown):
+            hidden = len(summaries) - len(shown)
+            _output.print_line(
+                f"… {hidden:,} more; use --limit to show {'it' if hidden == 1 else 'them'}."
+            )
 
 
-def _table(entries: list[Entry]) -> str:
-    rows = [
+def _table(summaries: list[SessionSummary]) -> str:
+    rows: list[tuple[str, ...]] = [
         (
             "SESSION",
             "STATE",
@@ -78,7 +82,7 @@ def _table(entries: list[Entry]) -> str:
             "ROOM",
             "USER",
             "FIRST LINE",
-            "LASTED",
+            "DURATION",
             "LINES",
             "ERRORS",
             "MISSING",
@@ -86,26 +90,26 @@ def _table(entries: list[Entry]) -> str:
     ]
     rows += [
         (
-            entry.trail.session,
-            entry.state,
-            entry.reason,
-            _output.truncate_room(entry.room or ""),
-            _output.truncate_name(entry.user or ""),
-            _output.format_local_time(entry.trail.first.decode()),
-            _length(entry.seconds),
-            str(entry.lines),
-            str(entry.errors or ""),
-            _missing(entry),
+            summary.trail.session,
+            summary.state,
+            summary.reason,
+            _output.truncate_room(summary.room or ""),
+            _output.truncate_name(summary.user or ""),
+            _output.format_local_time(summary.trail.first.decode()),
+            "" if summary.seconds is None else _output.format_duration(summary.seconds),
+            str(summary.lines),
+            str(summary.errors or ""),
+            _missing(summary),
         )
-        for entry in entries
+        for summary in summaries
     ]
     return _output.format_table(rows)
 
 
-def _one(entry: Entry) -> str:
-    begin = seconds(entry.trail.first)
-    facts = [
-        (name, str(value)) for name, value in entry.as_dict().items() if value not in (None, [])
+def _details(summary: SessionSummary) -> str:
+    begin = seconds(summary.trail.first)
+    fields = [
+        (name, str(value)) for name, value in summary.as_dict().items() if value not in (None, [])
     ]
     events = [
         (
@@ -113,18 +117,15 @@ def _one(entry: Entry) -> str:
             step.service,
             f"{step.at.decode()}  +{(seconds(step.at) - begin) * 1000:.0f} ms",
         )
-        for step in entry.trail.steps
+        for step in summary.trail.steps
     ]
-    parts = [_output.format_table(facts)]
+    tables = [_output.format_table(fields)]
     if events:
-        parts.append(f"events\n{_output.format_table(events)}")
-    return "\n\n".join(parts)
+        tables.append(f"events\n{_output.format_table(events)}")
+    return "\n\n".join(tables)
 
 
-def _missing(entry: Entry) -> str:
-    words = [f"up to {count(entry.missing, 'line')}"] if entry.missing else []
-    return ", ".join([*words, *(f"{service} silent" for service in entry.silent)])
-
-
-def _length(length_s: float | None) -> str:
-    return "" if length_s is None else f"{int(length_s) // 60}:{int(length_s) % 60:02d}"
+def _missing(summary: SessionSummary) -> str:
+    """Return how many lines are missing, and the services that wrote none although they should."""
+    lines = [f"up to {count(summary.missing, 'line')}"] if summary.missing else []
+    return ", ".join([*lines, *(f"{service} silent" for service in summary.silent)])

@@ -1,4 +1,4 @@
-"""What `cordboard logs` shows beside lines: the pager, progress, the coverage as a table."""
+"""The output of `cordboard logs` besides lines: pager, progress, the table of coverage."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final, NoReturn
 
 from cordboard.contract.terminal import escape_controls, escape_controls_in_json, escape_to_one_line
-from cordboard.environment import pager_command
+from cordboard.environment import is_color_disabled, pager_command
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 
 if TYPE_CHECKING:
@@ -16,32 +16,48 @@ if TYPE_CHECKING:
 
     from cordboard.logs.line import Line
 
-_PROGRESS_AFTER_S: Final = 1.0
+_PROGRESS_AFTER_S: Final = 1.0  # shorter queries would only flicker
 _PROGRESS_EVERY_S: Final = 0.2
 _MEGABYTE: Final = 1_000_000
+# A cluster has hundreds of containers; a table of more rows pushes the lines off the screen.
 _ROWS_MAX: Final = 40
-_SHORTFALLS_SHOWN: Final = 12
+_SHORTFALLS_MAX: Final = 12
+# Files have a row only if something is missing: a folder may hold thousands of complete ones.
 _QUIET_KINDS: Final = frozenset({"file"})
 
 
 class Progress:
-    """Tells on a terminal how far a slow query is."""
+    """Shows on a terminal how much a slow query has read.
 
-    def __init__(self, *, shown: bool) -> None:
+    Args:
+        shown: Whether anything is shown.
+        after_s: Seconds before the first output.
+        every_s: Seconds between two outputs.
+    """
+
+    def __init__(
+        self,
+        *,
+        shown: bool,
+        after_s: float = _PROGRESS_AFTER_S,
+        every_s: float = _PROGRESS_EVERY_S,
+    ) -> None:
         self._shown = shown
-        self._home = get_ident()  # no other thread writes: one that does at the end aborts us
+        # Only this thread writes: a daemon thread that holds stderr's lock at exit aborts Python.
+        self._thread = get_ident()
         self._bytes = 0
         self._began = time.monotonic()
-        self._next = self._began + _PROGRESS_AFTER_S
+        self._next = self._began + after_s
+        self._every_s = every_s
         self._visible = False
 
     def __call__(self, count: int) -> None:
-        """Take note of bytes that were read."""
+        """Add ``count`` bytes that were read."""
         self._bytes += count
-        if not self._shown or get_ident() != self._home:
+        if not self._shown or get_ident() != self._thread:
             return
         if (now := time.monotonic()) >= self._next:
-            self._next = now + _PROGRESS_EVERY_S
+            self._next = now + self._every_s
             self._visible = True
             rate = self._bytes / _MEGABYTE / (now - self._began)
             sys.stderr.write(
@@ -50,7 +66,7 @@ class Progress:
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Take it away; lines follow."""
+        """Clear the progress for good, because lines follow."""
         self._shown = False
         if self._visible:
             self._visible = False
@@ -70,31 +86,34 @@ def _pager() -> "subprocess.Popen[bytes] | None":
 
 
 @contextmanager
-def output(*, paged: bool) -> Iterator[IO[bytes]]:
-    """Give what lines are written to: a pager where the user sits at a terminal, else stdout."""
-    pager = _pager() if paged else None
-    if pager is None:
+def output(*, is_paged: bool) -> Iterator[IO[bytes]]:
+    """Return a context manager of the file to which lines are written.
+
+    Args:
+        is_paged: Whether to start the user's pager, if there is one, instead of writing to stdout.
+    """
+    pager = _pager() if is_paged else None
+    if pager is None or pager.stdin is None:
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    assert pager.stdin is not None  # noqa: S101 - it is a pipe
     try:
         yield pager.stdin
     finally:
-        with suppress(BrokenPipeError):  # the user has seen enough
+        with suppress(BrokenPipeError):  # the user left the pager before the end
             pager.stdin.close()
         while pager.poll() is None:
-            with suppress(KeyboardInterrupt):  # Ctrl-C is the pager's while it is on the screen
+            with suppress(KeyboardInterrupt):  # Ctrl-C is for the pager while it runs
                 pager.wait()
 
 
 @contextmanager
-def left_clean() -> Iterator[None]:
-    """Let SIGTERM end a block as Ctrl-C does: what is half written is taken away."""
+def sigterm_as_exit() -> Iterator[None]:
+    """Raise `SystemExit` on SIGTERM inside the block, so that incomplete files are removed."""
     from signal import SIGTERM, signal
 
     def end(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)  # what shells give for a signal
+        raise SystemExit(128 + number)  # as shells report a signal
 
     before = signal(SIGTERM, end)
     try:
@@ -104,61 +123,75 @@ def left_clean() -> Iterator[None]:
 
 
 class Tee:
-    """Shows lines on stdout while they pass on into files, which go on when stdout has gone.
+    """Prints lines that are also written to files; the files continue when stdout is closed.
 
     Args:
-        render: Makes the bytes of a line.
-        begin: Is called before the first one.
-        flushed: Show each line at once.
+        render: Renders a line.
+        before_line: Is called before each line, to clear the progress.
+        is_flushed: Whether to flush stdout after each line.
     """
 
     def __init__(
-        self, render: Callable[["Line"], bytes], begin: Callable[[], None], *, flushed: bool
+        self,
+        render: Callable[["Line"], bytes],
+        before_line: Callable[[], None],
+        *,
+        is_flushed: bool,
     ) -> None:
         self._render = render
-        self._begin = begin
-        self._flushed = flushed
-        self._gone: OSError | None = None
+        self._before_line = before_line
+        self._is_flushed = is_flushed
+        self._error: OSError | None = None
 
     def lines(self, lines: Iterable["Line"]) -> Iterator["Line"]:
-        """Yield the same lines."""
+        """Yield ``lines`` unchanged, and print them."""
         for line in lines:
-            self._show(line)
+            self._print(line)
             yield line
 
     def end(self) -> None:
-        """Tell, now that the files are whole, that nobody has read to the end."""
-        if self._gone is not None:
-            raise self._gone
+        """Raise the error of stdout, if any, now that the files are complete."""
+        if self._error is not None:
+            raise self._error
         sys.stdout.flush()
 
-    def _show(self, line: "Line") -> None:
-        if self._gone is not None:
+    def _print(self, line: "Line") -> None:
+        if self._error is not None:
             return
-        self._begin()
-        piece = self._render(line)
+        self._before_line()
+        chunk = self._render(line)
         try:
-            sys.stdout.buffer.write(piece)
-            if self._flushed:
+            sys.stdout.buffer.write(chunk)
+            if self._is_flushed:
                 sys.stdout.buffer.flush()
         except OSError as error:
-            self._gone = error
+            self._error = error
 
 
-def shown(piece: bytes, form: str) -> bytes:
-    """Return lines for a terminal with control characters made visible; in JSON as its escapes."""
+def escaped(chunk: bytes, form: str) -> bytes:
+    """Return ``chunk``, lines in the format ``form``, with control characters made visible."""
     if form == "pretty":
-        return piece
-    text = piece.decode("utf-8", "surrogateescape")
+        return chunk
+    text = chunk.decode("utf-8", "surrogateescape")
     return (escape_controls_in_json if form == "json" else escape_controls)(text).encode()
 
 
+def has_color(stream: IO[str]) -> bool:
+    """Return whether output to ``stream`` is colored."""
+    return stream.isatty() and not is_color_disabled()
+
+
 def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
-    """Return a coverage as a short table: who answered, and all that is missing."""
-    wanted = [answer for answer in coverage.answers if _is_shown(answer)]
-    if len(wanted) > _ROWS_MAX:
-        wanted.sort(key=lambda answer: not answer.shortfalls)
-    shown = wanted[:_ROWS_MAX]
+    """Return ``coverage`` as a short table: what answered, and everything that is missing.
+
+    Args:
+        coverage: The coverage.
+        paint: Returns a text in a color, from the color's code and the text.
+    """
+    answers = [answer for answer in coverage.answers if _is_shown(answer)]
+    if len(answers) > _ROWS_MAX:
+        answers.sort(key=lambda answer: not answer.shortfalls)
+    shown = answers[:_ROWS_MAX]
     rows = [_row(answer) for answer in shown]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines = [_verdict(coverage, paint)]
@@ -166,19 +199,25 @@ def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
         cells = [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2])]
         lines.append(f"  {'  '.join(cells)}".rstrip())
         lines += [f"    {paint('33', words)}" for words in _shortfalls(answer)]
-    if len(wanted) > len(shown):
-        lines.append(f"  and {len(wanted) - len(shown)} more; --coverage FILE has all")
+    if len(answers) > len(shown):
+        lines.append(f"  and {len(answers) - len(shown)} more; --coverage FILE has all")
     return "\n".join([*lines, *(f"  {escape_to_one_line(note)}" for note in coverage.notes)]) + "\n"
 
 
 def _verdict(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
     lines = sum(coverage.attribution.values())
-    said = ", ".join(f"{n:,} {how}" for how, n in coverage.attribution.items() if n)
-    counted = ", ".join(f"{n:,} {what}" for what, n in coverage.counts.items() if n)
+    attribution = ", ".join(f"{n:,} {how}" for how, n in coverage.attribution.items() if n)
+    counts = ", ".join(f"{n:,} {what}" for what, n in coverage.counts.items() if n)
     head = "complete" if coverage.complete else "incomplete"
     painted = paint("32" if coverage.complete else "1;33", f"coverage: {head}")
     return "; ".join(
-        filter(None, [f"{painted}, {count(lines, 'line')}{f' ({said})' if said else ''}", counted])
+        filter(
+            None,
+            [
+                f"{painted}, {count(lines, 'line')}{f' ({attribution})' if attribution else ''}",
+                counts,
+            ],
+        )
     )
 
 
@@ -196,7 +235,7 @@ def _shortfalls(answer: Answer) -> list[str]:
         f"{item.reason}: {REASONS.get(item.reason, '')}{f' ({item.detail})' if item.detail else ''}"
         for item in answer.shortfalls
     ]
-    shown = [escape_to_one_line(text) for text in words[:_SHORTFALLS_SHOWN]]
+    shown = [escape_to_one_line(text) for text in words[:_SHORTFALLS_MAX]]
     if len(words) > len(shown):
         shown.append(f"and {len(words) - len(shown)} more; --coverage FILE has all")
     return shown

@@ -1,4 +1,4 @@
-"""What the words of `cordboard logs` mean: a query, and the sources that are asked."""
+"""From the arguments of `cordboard logs` to a query and a reader of its sources."""
 
 import argparse
 import re
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from cordboard.logs.where import Condition
 
 
-def query_of(args: argparse.Namespace) -> Query:
-    """Return the query that the words mean.
+def build_query(args: argparse.Namespace) -> Query:
+    """Return the query that ``args`` describes.
 
     Raises:
-        CordboardError: A word is off; nothing has been read or written.
+        CordboardError: An argument is invalid; nothing has been read or written.
     """
-    _refuse_empty(args)
+    _check_names(args)
     since, until = window(args.time, args.since, args.until, around=args.around, follow=args.follow)
     where = _condition(args.where)
     if args.mentions and args.session is None:
-        raise UsageError("--mentions goes with --session.", hint="Name the session: --session ID.")
+        raise UsageError("--mentions needs --session ID.")
     if args.fix_skew and args.session is None:
-        raise UsageError("--fix-skew goes with --session.", hint="Name the session: --session ID.")
+        raise UsageError("--fix-skew needs --session ID.")
     return Query(
         since=since,
         until=until,
         session=None if args.session is None else check_session_id(args.session),
         user=args.user,
         room=None if args.room is None else canonical_room(args.room),
-        services=tuple(s for words in args.service or () for s in words.split(",") if s),
+        services=tuple(s for names in args.service or () for s in names.split(",") if s),
         level=args.level,
         grep=_pattern(args.grep),
         where=where.holds if where else None,
@@ -52,13 +52,13 @@ def query_of(args: argparse.Namespace) -> Query:
     )
 
 
-def _refuse_empty(args: argparse.Namespace) -> None:
-    """Refuse a name that is none: a variable of a script that was not set asks for nothing."""
+def _check_names(args: argparse.Namespace) -> None:
+    """Refuse empty names: they come from unset variables of scripts, and would match nothing."""
     for name in ("env", "dir", "user", "report", "collect", "bundle", "coverage"):
         if getattr(args, name) in ("", [""]):
-            raise UsageError(f"--{name} '': a name is wanted.")
-    if any(not words.strip(", ") for words in args.service or ()):
-        raise UsageError("--service '': a name is wanted.")
+            raise UsageError(f"--{name} '': expected a name.")
+    if any(not names.strip(", ") for names in args.service or ()):
+        raise UsageError("--service '': expected a name.")
 
 
 def window(
@@ -69,22 +69,29 @@ def window(
     around: str | None = None,
     follow: bool = False,
 ) -> tuple[str | None, str | None]:
-    """Return where a window begins and ends, as timestamps; None where it does not.
+    """Return the begin and the end of a window as timestamps; None for an open one.
+
+    Args:
+        length: The duration of ``-t``.
+        since: The begin, in any form of a time that the command line accepts.
+        until: The end.
+        around: The middle. Without a length, the window extends one minute to both sides.
+        follow: Whether the query continues with new lines.
 
     Raises:
-        UsageError: The words name no window.
+        UsageError: A value is invalid, or they contradict each other.
     """
     now = datetime.now(UTC)
     span = None if length is None else timedelta(seconds=duration_s(length))
     if around is not None:
         if since is not None or until is not None:
-            raise UsageError("--around goes with -t, not with --since or --until.")
+            raise UsageError("--around cannot be combined with --since or --until.")
         at, half = moment(around, now), span or timedelta(minutes=1)
         return timestamp(at - half), timestamp(at + half)
     if span is not None and since is not None:
-        raise UsageError("-t and --since both say when to begin.", hint="Leave one of them out.")
+        raise UsageError("-t and --since both set the begin.", hint="Leave one of them out.")
     if follow and until is not None:
-        raise UsageError("-f goes on and --until ends.", hint="Leave one of them out.")
+        raise UsageError("-f cannot be combined with --until.", hint="Leave one of them out.")
     end = None if until is None else moment(until, now)
     begin = None if since is None else moment(since, now)
     if span is not None:
@@ -100,13 +107,12 @@ def window(
 def _condition(text: str | None) -> "Condition | None":
     if text is None:
         return None
-    from cordboard.logs.where import parse  # no other query needs it
+    from cordboard.logs.where import parse
 
     return parse(text)
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:
-
     if text is None:
         return None
     try:
@@ -114,27 +120,36 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
     except re.error as error:
         at = error.pos or 0
         raise UsageError(
-            f"--grep, column {at + 1}: this is no regular expression: {error.msg}.",
+            f"--grep: invalid regular expression at column {at + 1}: {error.msg}.",
             hint=f"{text}\n  {' ' * at}^",
         ) from error
 
 
-def limit_of(text: str | None) -> int | None:
+def parse_limit(text: str | None) -> int | None:
+    """Return the value of ``--limit``; None if it was not given.
+
+    Raises:
+        UsageError: ``text`` is not a number above 0 in ASCII digits.
+    """
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise UsageError(f"--limit {text}: a number above 0 is wanted.")
+        raise UsageError(f"--limit {text}: expected a number above 0.")
     return int(text)
 
 
-# --- from names to sources
+# --- sources
 
 
-def reader_of(args: argparse.Namespace, query: Query) -> Reader:
-    """Return a reader of the sources that the words name.
+def open_reader(args: argparse.Namespace, query: Query) -> Reader:
+    """Return a reader of the sources that ``args`` names.
+
+    Args:
+        args: The parsed arguments.
+        query: The query.
 
     Raises:
-        CordboardError: There is no such environment, or a setting is off.
+        CordboardError: The environment is unknown, or a setting is invalid.
     """
     settings = load_log_settings(args.config)
     reader = Reader(query, [], formats_from(settings.formats))
@@ -143,19 +158,24 @@ def reader_of(args: argparse.Namespace, query: Query) -> Reader:
     else:
         _add_environment(reader, args.env or "local", settings)
     if query.session is not None:
-        reader.tally.command = partial(lines_of, args, query.session)
+        reader.tally.command = partial(lines_command, args, query.session)
     return reader
 
 
-def lines_of(args: argparse.Namespace, session: str) -> str:
-    """Return the command that shows all lines of a session, from the same source."""
+def lines_command(args: argparse.Namespace, session: str) -> str:
+    """Return the command that prints all lines of a session from the same sources.
+
+    Args:
+        args: The parsed arguments, which name the sources.
+        session: The session id.
+    """
     import shlex
 
-    where = ["--dir", args.dir] if args.dir else ["--env", args.env]
-    if where[1] in {None, "local"}:
-        where = ["--local"]
+    sources = ["--dir", args.dir] if args.dir else ["--env", args.env]
+    if sources[1] in {None, "local"}:
+        sources = ["--local"]
     config = ["--config", args.config] if args.config else []
-    return readable(shlex.join(["cordboard", "logs", *where, *config, "--session", session]))
+    return readable(shlex.join(["cordboard", "logs", *sources, *config, "--session", session]))
 
 
 def _add_environment(reader: Reader, name: str, settings: LogSettings) -> None:

@@ -1,4 +1,4 @@
-"""Options that take one value: a second, different value is an error and replaces nothing."""
+"""Arguments that several commands have, and the action of options that take one value."""
 
 import argparse
 from typing import Any
@@ -7,19 +7,23 @@ from cordboard.contract.errors import UsageError
 
 
 class SingleValue(argparse.Action):
-    """Stores a value, and refuses a second one that differs."""
+    """Stores the value of an option, and refuses a second value that differs.
+
+    argparse itself would let the last value replace the first. In a query this would answer another
+    question than the one that the user meant to ask.
+    """
 
     def __call__(
         self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's
+        _parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Take the value.
+        """Store ``values``.
 
         Raises:
-            UsageError: It was given before with another value.
+            UsageError: The option was given before with another value.
         """
         given = vars(namespace).setdefault("given", {})
         if option_string is not None and given.setdefault(self.dest, values) != values:
@@ -30,7 +34,81 @@ class SingleValue(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def reject_repeats(parser: argparse.ArgumentParser) -> None:
-    """Let all options of a parser that take one value and are declared from now on do so."""
+def refuse_repeats(parser: argparse.ArgumentParser) -> None:
+    """Use `SingleValue` for all options with one value that are added to ``parser`` from now on."""
     parser.register("action", None, SingleValue)
     parser.register("action", "store", SingleValue)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config`` to ``parser``."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings file (default: ./cordboard.toml)"
+    )
+
+
+def add_listener(parser: argparse.ArgumentParser, port: int, *, purpose: str = "") -> None:
+    """Add ``--host`` and ``--port`` to ``parser``.
+
+    Args:
+        parser: The parser of a command that serves HTTP.
+        port: The default port.
+        purpose: What the port serves, if it is not the command's main purpose.
+    """
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=port,
+        help=f"port to listen on{purpose}; 0 for any free port (default: %(default)s)",
+    )
+
+
+def add_bots(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add ``--bot``, which may be repeated, to ``parser``.
+
+    Args:
+        parser: The command's parser.
+        description: The text of the help.
+    """
+    parser.add_argument(
+        "--bot", action="append", default=[], metavar="[NAME=]FILE", help=description
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add ``--output`` to ``parser``."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("pretty", "json"),
+        default="pretty",
+        help="format of the output (default: %(default)s)",
+    )
+
+
+def add_window(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a window of time to ``parser``."""
+    group = parser.add_argument_group("window (default: all lines)")
+    group.add_argument("-t", "--time", metavar="DURATION", help="the last DURATION")
+    group.add_argument("--since", metavar="TIME", help="from TIME on")
+    group.add_argument("--until", metavar="TIME", help="up to TIME")
+    group.add_argument(
+        "--around", metavar="TIME", help="one minute before and after TIME, or -t DURATION"
+    )
+
+
+def check_positive(option: str, number: int | None) -> None:
+    """Check the value of an option.
+
+    Args:
+        option: The option's name.
+        number: Its value; None if it was not given.
+
+    Raises:
+        UsageError: The number is below 1.
+    """
+    if number is not None and number < 1:
+        raise UsageError(f"{option} {number}: expected a number above 0.")

@@ -1,4 +1,4 @@
-"""What several commands print: tables, JSON and times."""
+"""What several commands print: tables, JSON, times and durations."""
 
 import json
 import sys
@@ -9,32 +9,43 @@ from typing import Final
 
 from cordboard.contract.terminal import escape_controls_in_json, escape_to_one_line
 
+# A table with one such name and one such room still fits into 200 columns.
 NAME_MAX: Final = 32
 ROOM_MAX: Final = 48
 
 
 def print_line(text: str) -> None:
-    """Print text."""
+    """Print ``text`` and a newline."""
     sys.stdout.write(text + "\n")
 
 
 def to_json(value: object) -> str:
-    """Return a value as one line of JSON."""
+    """Return ``value`` as one line of JSON, with control characters as JSON escapes."""
     return escape_controls_in_json(json.dumps(value, ensure_ascii=False))
 
 
 def parse_time(text: str) -> datetime:
-    """Return the time that an RFC 3339 text names."""
+    """Return the time in ``text``, which is in the format of RFC 3339."""
     return datetime.fromisoformat(text)
 
 
 def format_local_time(text: str) -> str:
-    """Return a time as a person here would write it."""
+    """Return the RFC 3339 time ``text`` in this machine's zone, as ``2026-11-23 10:11:12``."""
     return parse_time(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def milliseconds(begin: datetime, text: str) -> float:
+    """Return the milliseconds from ``begin`` to the RFC 3339 time ``text``."""
+    return (parse_time(text) - begin).total_seconds() * 1000
+
+
+def format_duration(length_s: float) -> str:
+    """Return a duration in seconds as ``M:SS``."""
+    return f"{int(length_s) // 60}:{int(length_s) % 60:02d}"
+
+
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as aligned columns; what could steer a terminal is made visible."""
+    """Return ``rows`` as aligned columns, with control characters made visible."""
     safe = [[escape_to_one_line(cell) for cell in row] for row in rows]
     widths = [max(_width(row[i]) for row in safe) for i in range(len(safe[0]))]
     return "\n".join(
@@ -46,18 +57,19 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def truncate_name(text: str) -> str:
-    """Return a name for a column: one of a thousand letters would push all others off the screen."""
+    """Return a name for a column. A name of a thousand letters would push all others off the screen."""
     return text if len(text) <= NAME_MAX else text[: NAME_MAX - 1] + "…"
 
 
 def truncate_room(text: str) -> str:
-    """Return a room's name for a column: whole for another program, truncated for a terminal."""
-    fits = len(text) <= ROOM_MAX or not sys.stdout.isatty()
-    return text if fits else text[: ROOM_MAX - 1] + "…"
+    """Return a room for a column: truncated on a terminal, whole for another program."""
+    if len(text) <= ROOM_MAX or not sys.stdout.isatty():
+        return text
+    return text[: ROOM_MAX - 1] + "…"
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return the number of terminal columns that ``text`` takes."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)

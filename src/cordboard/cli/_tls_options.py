@@ -1,4 +1,4 @@
-"""The options for TLS that the commands of all parts share."""
+"""The options for TLS of all commands that serve HTTP."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -9,25 +9,33 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Add ``--tls-cert`` and ``--tls-key`` to ``parser``."""
     parser.add_argument(
         "--tls-cert",
         metavar="FILE",
         help="serve https with this certificate, in PEM with its chain (default: tls_cert, else http)",
     )
     parser.add_argument(
-        "--tls-key", metavar="FILE", help="its key (default: tls_key, else in the same file)"
+        "--tls-key",
+        metavar="FILE",
+        help="private key of the certificate (default: tls_key, else in the same file)",
     )
 
 
-def words(args: argparse.Namespace) -> list[str]:
-    """Return these arguments for another process that is to serve in the same way."""
+def as_arguments(args: argparse.Namespace) -> list[str]:
+    """Return the options for TLS in ``args`` as arguments for another process."""
     given = {"--tls-cert": args.tls_cert, "--tls-key": args.tls_key}
     return [word for name, value in given.items() if value is not None for word in (name, value)]
 
 
 def certificate(args: argparse.Namespace, settings: "Settings") -> "Certificate | None":
-    """Return the certificate to serve with; None for plain HTTP, as an empty --tls-cert asks for.
+    """Return the certificate to serve with; None for plain HTTP.
+
+    An empty ``--tls-cert`` turns off the certificate of the settings.
+
+    Args:
+        args: The parsed arguments.
+        settings: The settings, for what the arguments leave open.
 
     Raises:
         UsageError: A key is given without a certificate.

@@ -1,4 +1,4 @@
-"""``cordboard completion``: what a shell needs to complete our commands, from the real parsers."""
+"""``cordboard completion``: print a shell's completion script, built from the commands' parsers."""
 
 import argparse
 import sys
@@ -9,10 +9,10 @@ _SHELLS: Final = ("bash", "zsh", "fish")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  source <(cordboard completion bash)                                      this bash, now
+  source <(cordboard completion bash)                                      for this bash
   cordboard completion bash > ~/.local/share/bash-completion/completions/cordboard
   cordboard completion zsh > ~/.zfunc/_cordboard                           with ~/.zfunc in $fpath
   cordboard completion fish > ~/.config/fish/completions/cordboard.fish
@@ -21,7 +21,7 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script."""
+    """Print the script; return the exit status."""
     import shtab
 
     from cordboard.cli import build_parser
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     parser = build_parser()
     for action in _actions(parser):
         if "FILE" in str(action.metavar):
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads this attribute
         elif "DIR" in str(action.metavar):
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     sys.stdout.write(shtab.complete(parser, args.shell) + "\n")
@@ -37,10 +37,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield every argument of every command."""
-    for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to them
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for sub in set(action.choices.values()):
-                yield from _actions(sub)
+    """Yield every argument of every command.
+
+    argparse has no public way to list them; shtab itself reads the same attribute, which Python 3.11 to
+    3.14 have (``test_options_for_files_complete_files``).
+    """
+    for action in parser._actions:  # noqa: SLF001
+        if isinstance(action.choices, dict):
+            for subparser in action.choices.values():
+                yield from _actions(subparser)
         else:
             yield action

@@ -1,31 +1,25 @@
-"""``cordboard gateway``: accepts joins over HTTP."""
+"""``cordboard gateway``: accept joins over HTTP."""
 
 import argparse
 
-from cordboard.cli import _tls_options
+from cordboard.cli import _options, _tls_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  cordboard gateway                                   on 127.0.0.1:4444, Redis as in REDIS_URL
+  cordboard gateway                                   on 127.0.0.1:4444, Redis at REDIS_URL
   BOT_CONTROL_SHARED_SECRET_FILE=/run/secrets/control \\
-    cordboard gateway --host 0.0.0.0                  for others, who need the secret
+    cordboard gateway --host 0.0.0.0                  for other machines, which need the secret
 """
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=4444,
-        help="where to listen; 0: any free port (default %(default)s)",
-    )
-    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _options.add_listener(parser, 4444)
+    _options.add_config(parser)
     _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; return the exit status."""
     from cordboard.emit import configure
     from cordboard.gateway.app import GRACE_S, create_app, drain
     from cordboard.settings import load

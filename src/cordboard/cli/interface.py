@@ -1,34 +1,28 @@
-"""``cordboard interface``: the web application in front of a person."""
+"""``cordboard interface``: serve the web application for people."""
 
 import argparse
 
-from cordboard.cli import _tls_options
+from cordboard.cli import _options, _tls_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  cordboard interface                                 on 127.0.0.1:3000, gateway as in CORDBOARD_GATEWAY_URL
+  cordboard interface                                 on 127.0.0.1:3000, gateway at CORDBOARD_GATEWAY_URL
   CORDBOARD_SESSION_SECRET_FILE=/run/secrets/session \\
   BOT_CONTROL_SHARED_SECRET_FILE=/run/secrets/control \\
   CORDBOARD_INTERFACE_LOGIN=name CORDBOARD_INTERFACE_URL=https://voice.example.org \\
-    cordboard interface --host 0.0.0.0                for others; behind a proxy with TLS, without
-                                                      which browsers give no page a microphone
+    cordboard interface --host 0.0.0.0                for other machines, behind a proxy with TLS:
+                                                      without TLS browsers give pages no microphone
 """
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=3000,
-        help="where to listen; 0: any free port (default %(default)s)",
-    )
-    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _options.add_listener(parser, 3000)
+    _options.add_config(parser)
     _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; return the exit status."""
     from cordboard.contract.urls import check_http_url
     from cordboard.emit import configure
     from cordboard.interface.app import create_app, stop

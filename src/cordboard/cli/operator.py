@@ -1,9 +1,9 @@
-"""``cordboard operator``: hands accepted joins to runners."""
+"""``cordboard operator``: hand accepted joins to runners."""
 
 import argparse
 from typing import TYPE_CHECKING
 
-from cordboard.cli import _tls_options
+from cordboard.cli import _options, _tls_options
 
 if TYPE_CHECKING:
     from cordboard.launchers import Launcher
@@ -12,49 +12,41 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  cordboard operator                              cold starts as processes of this machine
+  cordboard operator                              cold runners as processes of this machine
   cordboard operator --launcher none              warm runners only
-  cordboard operator --bot my_bot.py --most 8     up to 8 cold runners with your bot
-  cordboard operator --launcher kubernetes --most 50 --bot /app/my_bot.py
-                                                  cold starts as Jobs; kubernetes_image and the
+  cordboard operator --bot my_bot.py --max-cold 8 up to 8 cold runners with your bot
+  cordboard operator --launcher kubernetes --max-cold 50 --bot /app/my_bot.py
+                                                  cold runners as Jobs; kubernetes_image and the
                                                   other settings: docs/kubernetes.md
 """
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=4445,
-        help="health and metrics; 0: any free port (default %(default)s)",
-    )
+    _options.add_listener(parser, 4445, purpose=" for health and metrics")
     parser.add_argument(
         "--launcher",
         choices=("process", "kubernetes", "none"),
         default="process",
-        help="how a cold runner is started when no warm one is free (default %(default)s)",
+        help="how to start a cold runner if no warm runner has a free slot (default: %(default)s)",
     )
     parser.add_argument(
-        "--most",
+        "--max-cold",
         type=int,
         default=4,
         metavar="N",
-        help="cold runners at once (default %(default)s)",
+        help="maximum number of cold runners at a time (default: %(default)s)",
     )
+    # The name of --max-cold before 0.2.
     parser.add_argument(
-        "--bot",
-        action="append",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="the bot of cold runners (on Kubernetes: its path in the image)",
+        "--most", type=int, dest="max_cold", default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
-    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _options.add_bots(parser, "the bot of cold runners (on Kubernetes: its path in the image)")
+    _options.add_config(parser)
     _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; return the exit status."""
     from cordboard.emit import configure
     from cordboard.operator.app import create_app
     from cordboard.settings import load
@@ -77,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | None":
-    words = [word for bot in args.bot for word in ("--bot", bot)]
+    bot_arguments = [word for bot in args.bot for word in ("--bot", bot)]
     if args.launcher == "process":
         from cordboard.environment import child_environment
         from cordboard.launchers.process import ProcessLauncher
@@ -86,14 +78,16 @@ def _launcher(args: argparse.Namespace, settings: "Settings") -> "Launcher | Non
         config = ["--config", args.config] if args.config else []
         return ProcessLauncher(
             child_environment,
-            max_runners=args.most,
-            arguments=[*words, *config, *_tls_options.words(args)],
+            max_runners=args.max_cold,
+            arguments=[*bot_arguments, *config, *_tls_options.as_arguments(args)],
             bots=parse_bot_options(args.bot, settings.bots),
         )
-    return _kubernetes(args, settings, words) if args.launcher == "kubernetes" else None
+    return _kubernetes(args, settings, bot_arguments) if args.launcher == "kubernetes" else None
 
 
-def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]) -> "Launcher":
+def _kubernetes(
+    args: argparse.Namespace, settings: "Settings", bot_arguments: list[str]
+) -> "Launcher":
     from cordboard.contract import extras
     from cordboard.environment import kubeconfig_files
 
@@ -102,15 +96,17 @@ def _kubernetes(args: argparse.Namespace, settings: "Settings", words: list[str]
     from cordboard.launchers.kubernetes_job import KubernetesLauncher
     from cordboard.runner.bot_file import parse_bot_options
 
-    template = _template(settings, words)
+    template = _template(settings, bot_arguments)
     kube = open_kube(kubeconfig_files(), context=settings.kubernetes_context)
     namespace = settings.kubernetes_namespace or kube.namespace
     # Without --bot the bots are those of the image.
     bots = parse_bot_options(args.bot, {}) if args.bot else None
-    return KubernetesLauncher(kube, template, namespace=namespace, max_runners=args.most, bots=bots)
+    return KubernetesLauncher(
+        kube, template, namespace=namespace, max_runners=args.max_cold, bots=bots
+    )
 
 
-def _template(settings: "Settings", words: list[str]) -> "JobTemplate":
+def _template(settings: "Settings", bot_arguments: list[str]) -> "JobTemplate":
     from cordboard.contract.errors import SettingsError
     from cordboard.launchers.kubernetes_manifest import JobTemplate, container_of, read_template
     from cordboard.settings import shared_environment
@@ -119,7 +115,7 @@ def _template(settings: "Settings", words: list[str]) -> "JobTemplate":
     base = read_template(file) if file else {}
     if not settings.kubernetes_image and not container_of(base).get("image"):
         raise SettingsError(
-            "--launcher kubernetes: no image is named.",
+            "--launcher kubernetes needs an image.",
             hint="Set CORDBOARD_KUBERNETES_IMAGE to an image with cordboard[bots] and your bot.",
         )
     return JobTemplate(
@@ -128,7 +124,7 @@ def _template(settings: "Settings", words: list[str]) -> "JobTemplate":
         service_account=settings.kubernetes_service_account,
         cpu=settings.kubernetes_cpu,
         memory=settings.kubernetes_memory,
-        arguments=words,
+        arguments=bot_arguments,
         environment=shared_environment(settings),
         base=base,
     )

@@ -1,11 +1,11 @@
-"""``cordboard runner``: hosts sessions, each in a process of its own."""
+"""``cordboard runner``: host sessions, each in its own bot process."""
 
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cordboard.cli import _tls_options
+from cordboard.cli import _options, _tls_options
 
 if TYPE_CHECKING:
     from cordboard.runner.forkserver import ForkServer
@@ -14,53 +14,44 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  cordboard runner --bot my_bot.py --capacity 8     a warm runner for up to 8 sessions at once
+  cordboard runner --bot my_bot.py --capacity 8     a warm runner for up to 8 sessions at a time
   cordboard runner --bot sales.py --bot help=h.py   two bots: `default` and `help`
-  cordboard runner --once                           a cold one; BOT_SESSION_ID, BOT_SESSION_EPOCH
-                                                    and BOT_ROOM_URL say which session
+  cordboard runner --once                           a cold runner for the session in BOT_SESSION_ID,
+                                                    BOT_SESSION_EPOCH and BOT_ROOM_URL
 
-On SIGTERM it takes no more sessions, lets those that run end within the grace, and exits 0.
+On SIGTERM it takes no more sessions, lets the running ones end within the grace period, and exits
+with status 0.
 """
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=7860,
-        help="where to listen; 0: any free port (default %(default)s)",
-    )
+    _options.add_listener(parser, 7860)
     parser.add_argument(
         "--url",
-        help="where gateways and operators reach this runner (default http://HOST:PORT; with --host "
-        "0.0.0.0 or ::, this machine's address on the default route)",
+        help="base URL at which gateways and operators reach this runner (default: "
+        "http://HOST:PORT; with --host 0.0.0.0 or ::, this machine's address on the default route)",
     )
     parser.add_argument(
-        "--capacity", type=int, metavar="N", help="sessions at once (default: as set, else 4)"
+        "--capacity",
+        type=int,
+        metavar="N",
+        help="number of sessions at a time (default: runner_capacity, else 4)",
     )
-    parser.add_argument(
-        "--bot",
-        action="append",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="a bot; may be given more than once (default: the built-in one)",
-    )
+    _options.add_bots(parser, "a bot; may be repeated (default: the built-in bot)")
     parser.add_argument("--once", action="store_true", help="run one session and exit")
     parser.add_argument(
         "--grace",
         type=float,
         default=30.0,
-        metavar="S",
-        help="seconds that running sessions have after SIGTERM (default %(default)s)",
+        metavar="SECONDS",
+        help="grace period of running sessions after SIGTERM (default: %(default)s)",
     )
-    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _options.add_config(parser)
     _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, or until the one session has ended."""
-    from cordboard.contract.errors import UsageError
+    """Serve until SIGTERM or SIGINT, with ``--once`` until the session ends; return the exit status."""
     from cordboard.emit import configure
     from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.runner.forkserver import ForkServer
@@ -68,35 +59,38 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="runner", session_from_environment=False)
     settings = load(args.config)
-    if args.capacity is not None and args.capacity < 1:
-        raise UsageError(f"--capacity {args.capacity}: a number above 0 is wanted.")
+    _options.check_positive("--capacity", args.capacity)
     bots = parse_bot_options(args.bot, settings.bots)
     for file in bots.values():
         check_bot_file(file)
     fork_server = ForkServer(bots, landlock=settings.bot_landlock == "auto")
-    with _undisturbed():
+    with _sigterm_deferred():
         fork_server.start()
     return _serve(args, settings, fork_server)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let SIGTERM wait for some milliseconds, so that nothing is left on the disk; then heed it."""
+def _sigterm_deferred() -> Iterator[None]:
+    """Defer SIGTERM to the end of the block, which takes milliseconds.
+
+    The block creates files that the fork server removes at its end. A signal in between would leave
+    them on the disk.
+    """
     import os
     import signal
 
-    came: list[int] = []
-    usual = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    received: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, usual)
-        if came:
+        signal.signal(signal.SIGTERM, handler)
+        if received:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkServer") -> int:
-    # These take as long to import as the fork server needs for the bots: both at once.
+    # Importing these takes as long as the fork server takes to import the bots: do both in parallel.
     from cordboard.context.carrier import extract_environment
     from cordboard.runner.app import create_app
     from cordboard.runner.single_session import SingleSession, serve_single_session, session_grant
@@ -110,7 +104,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     settings_check.compare_before_serving(settings, "runner")
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None
-    url = _checked(args.url) or advertised_url(args.host, port, tls=tls)
+    url = _base_url(args.url) or advertised_url(args.host, port, tls=tls)
     services = _services(args, settings, fork_server, url)
     fork_server.wait_until_loaded()
     app = create_app(settings, services, local=auth.is_local(args.host))
@@ -162,8 +156,8 @@ def _services(
     return make_services(Registry(host, capacity), bots, args.grace, limits)
 
 
-def _checked(url: str | None) -> str | None:
-    """Return the address that the user named, without a trailing slash.
+def _base_url(url: str | None) -> str | None:
+    """Return the value of ``--url`` without a trailing slash; None if it was not given.
 
     Raises:
         UsageError: It is not an http or https URL, or has more than a host, a port and a path.
@@ -177,10 +171,10 @@ def _checked(url: str | None) -> str | None:
         return None
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
-        fits = False
-    if not fits or parts.query or parts.fragment or parts.username is not None:
+        is_valid = False
+    if not is_valid or parts.query or parts.fragment or parts.username is not None:
         raise UsageError(
             f"--url {redacted_url(url)}: expected http://HOST:PORT or https://HOST:PORT."
         )

@@ -1,44 +1,37 @@
-"""``cordboard up``: everything on this machine."""
+"""``cordboard up``: run all components on this machine."""
 
 import argparse
 
+from cordboard.cli import _options
+
+_PORTS = {"gateway": 4444, "runner": 7860, "operator": 4445, "interface": 3000}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  cordboard up                          the built-in bot, which says back what it heard
+  cordboard up                          the built-in bot, which repeats what it hears
   cordboard up --bot my_bot.py          your own Pipecat bot
   cordboard up --interface-port 0       any free port for the page
   REDIS_URL=redis://localhost cordboard up     your own Redis instead of the embedded one
 
-Open the address that it prints. Ctrl-C stops everything in order; a second one at once.
+Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl-C stops it at once.
 """
-    parser.add_argument(
-        "--bot",
-        action="append",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="your bot (default: the built-in one)",
-    )
-    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
-    for name, port in (
-        ("gateway", 4444),
-        ("runner", 7860),
-        ("operator", 4445),
-        ("interface", 3000),
-    ):
+    _options.add_bots(parser, "your bot (default: the built-in one)")
+    _options.add_config(parser)
+    for name, port in _PORTS.items():
         parser.add_argument(
             f"--{name}-port",
             type=int,
             default=port,
             metavar="PORT",
-            help=f"port of the {name}; 0: any free one (default {port})",
+            help=f"port of the {name}; 0 for any free port (default: {port})",
         )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until a signal."""
+    """Run all components until a signal; return the exit status."""
     import asyncio
 
     from cordboard.emit import configure, shutdown
