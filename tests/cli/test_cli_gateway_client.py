@@ -44,7 +44,7 @@ def test_a_long_name_leaves_room_for_the_other_columns() -> None:
         (["--room", "demo"], "'demo' is not a room"),
         (["--gateway", "demo"], "--gateway demo: expected http://HOST:PORT"),
         (["-t", "1x"], "Invalid duration '1x'."),
-        (["--around", "9", "--since", "8"], "--around goes with -t"),
+        (["--around", "9", "--since", "8"], "--around cannot be combined with --since"),
         (["--user", "a", "--user", "b"], "--user is given twice: a and b."),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_refusal_says_what_the_user_of_a_command_can_do(
     """The gateway's own words, with the way out of a command and not of an HTTP client."""
     body = io.BytesIO(json.dumps(problem).encode() if problem else b"<html>")
     error = urllib.error.HTTPError("http://here/", status, "", Message(), body)
-    assert str(_gateway_client._refused(error)) == said
+    assert str(_gateway_client.response_error(error)) == said
 
 
 class Answers:

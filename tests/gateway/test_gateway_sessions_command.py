@@ -90,5 +90,5 @@ def test_all_pages_are_searched() -> None:
                 "nextCursor": str(number + 1) if number < 3 else None,
             }
 
-    found = sessions._all(Pages(), {})  # type: ignore[arg-type]  # only `get` is called
+    found = sessions.all_sessions(Pages(), {})  # type: ignore[arg-type]  # only `get` is called
     assert [item["sessionId"] for item in found] == ["p0", "p1", "p2", "p3"]

@@ -170,7 +170,7 @@ def test_help(capsys: Captured) -> None:
         "--session ID",
         "1h30m",
         "yesterday 14:05",
-        "exit status:",
+        "Exit status:",
         "[[environments.stg]]",
     ):
         assert words in said

@@ -106,12 +106,12 @@ def _newest(
     query = {"state": args.state, "room_url": args.room}
     sessions: list[dict[str, Any]] = []
     if since is None and until is None:
-        of_user = _pages(gateway, {**query, "userId": args.user}, min(args.limit + 1, PAGE))
+        of_user = all_sessions(gateway, {**query, "userId": args.user}, min(args.limit + 1, PAGE))
         sessions = list(islice(of_user, args.limit + 1))
     if not sessions and (args.user or since or until):
         matches = (
             session
-            for session in _pages(gateway, query)
+            for session in all_sessions(gateway, query)
             if _matches(session, args.user, since, until)
         )
         sessions = list(islice(matches, args.limit + 1))
@@ -126,10 +126,16 @@ def _window(args: argparse.Namespace) -> tuple[str | None, str | None]:
     return window(args.time, args.since, args.until, around=args.around)
 
 
-def _pages(
+def all_sessions(
     gateway: "GatewayClient", query: dict[str, Any], size: int = PAGE
 ) -> Iterator[dict[str, Any]]:
-    """Yield the sessions of all pages, the newest first."""
+    """Yield all sessions that match a query, the newest first.
+
+    Args:
+        gateway: The client of the gateway.
+        query: The parameters of ``GET /sessions``.
+        size: The number of sessions per request.
+    """
     cursor: str | None = None
     while True:
         page = gateway.get("/sessions", {**query, "limit": size, "cursor": cursor})
