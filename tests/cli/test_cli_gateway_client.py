@@ -234,7 +234,7 @@ def test_a_bot_that_no_join_could_name(alone: Path, capfd: pytest.CaptureFixture
         words = [sys.executable, "-m", "cordboard", command, "--bot", "голос=b.py"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2
-        assert "not a valid name of a bot: 'голос'" in done.stderr
+        assert "invalid bot name 'голос'" in done.stderr
     (alone / "cordboard.toml").write_text('[bots]\n"my bot" = "b.py"\n')
     assert main(["doctor"]) == 1
     assert "[bots] 'my bot': invalid bot name." in capfd.readouterr().out

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 examples:
   cordboard operator                              cold runners as processes of this machine
   cordboard operator --launcher none              warm runners only
-  cordboard operator --bot my_bot.py --max-cold 8 up to 8 cold runners with your bot
+  cordboard operator --bot my_bot.py --max-cold 8
+                                                  up to 8 cold runners with your bot
   cordboard operator --launcher kubernetes --max-cold 50 --bot /app/my_bot.py
                                                   cold runners as Jobs; kubernetes_image and the
                                                   other settings: docs/kubernetes.md
