@@ -11,7 +11,7 @@ import pytest
 from call.call_support import EXAMPLE, Place
 from cordboard.call import CallOptions, CallResult, CallTimeouts, place_call
 from cordboard.call.audio import peak_amplitude
-from cordboard.call.timeline import Stage
+from cordboard.call.timeline import CallStage
 from cordboard.contract.errors import CordboardError, InvalidValueError, UsageError
 from tests_support import until
 
@@ -110,7 +110,7 @@ async def test_refused_offer_reports_the_crash_behind_it(place: Place) -> None:
 async def test_a_crash_after_the_first_audio_is_a_failure(place: Place) -> None:
     """Whoever stays in the call learns that the bot crashed meanwhile."""
 
-    def crash(stage: Stage) -> None:
+    def crash(stage: CallStage) -> None:
         if stage.name == "first_audio":
             asyncio.get_running_loop().call_later(0.2, place.move, "failed")
 

@@ -9,7 +9,16 @@ import pytest
 
 from cluster_support import Cluster, cluster_config, fault, need_faults
 from cordboard.contract.errors import ClusterExpiredError
-from cordboard.kube import Changed, Kube, KubeTimes, Listed, Listing, Trouble, follow, open_kube
+from cordboard.kube import (
+    Kube,
+    KubeTimes,
+    Listing,
+    ObjectChange,
+    ObjectList,
+    WatchFailure,
+    follow,
+    open_kube,
+)
 
 
 @pytest.fixture
@@ -26,9 +35,9 @@ async def test_objects_are_listed_and_followed(cluster: Cluster, kube: Kube) -> 
     phases: list[str] = []
     async with aclosing(follow(kube, "Pod", namespace=cluster.namespace)) as events:
         async for event in events:
-            if isinstance(event, Listed):
+            if isinstance(event, ObjectList):
                 assert [item["metadata"]["name"] for item in event.objects] == ["one"]
-            elif isinstance(event, Changed):
+            elif isinstance(event, ObjectChange):
                 phases.append(event.object["status"]["phase"])
                 if phases[-1] == "Succeeded":
                     break
@@ -40,11 +49,11 @@ async def test_watch_continues_after_the_server_closed_it(cluster: Cluster, kube
     seen: list[str] = []
     async with aclosing(follow(kube, "Pod", namespace=cluster.namespace)) as events:
         listed = await anext(events)
-        assert listed == Listed([])
+        assert listed == ObjectList([])
         await asyncio.sleep(2.5)
         cluster.pod("late", {"script": "sleep 0.1"})
         async for event in events:
-            assert isinstance(event, Changed)
+            assert isinstance(event, ObjectChange)
             seen.append(event.object["status"]["phase"])
             if seen[-1] == "Succeeded":
                 break
@@ -73,12 +82,12 @@ async def test_expired_version_of_a_real_api_leads_to_a_new_list(
 
     monkeypatch.setattr(kube, "list", from_the_first)
     async with aclosing(follow(kube, "Event", namespace=cluster.namespace)) as events:
-        assert [type(await anext(events)) for _ in range(2)] == [Listed, Listed]
+        assert [type(await anext(events)) for _ in range(2)] == [ObjectList, ObjectList]
         cluster.make(
             "Event", "e", involvedObject={"kind": "Pod", "namespace": cluster.namespace}, reason="R"
         )
         event = await anext(events)
-        assert isinstance(event, Changed)
+        assert isinstance(event, ObjectChange)
         assert event.object["reason"] == "R"
 
 
@@ -92,9 +101,9 @@ async def test_hanging_api_is_reported_and_followed_again(cluster: Cluster, kube
         hanging = asyncio.create_task(asyncio.to_thread(fault, "hang-api", "6"))
         async for event in events:
             told.append(event)
-            troubled = any(isinstance(item, Trouble) for item in told)
-            if troubled and isinstance(event, Listed | Changed):
+            troubled = any(isinstance(item, WatchFailure) for item in told)
+            if troubled and isinstance(event, ObjectList | ObjectChange):
                 break
         await hanging
-    assert isinstance(told[0], Listed)
-    assert isinstance(told[-1], Listed)
+    assert isinstance(told[0], ObjectList)
+    assert isinstance(told[-1], ObjectList)

@@ -15,7 +15,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from cordboard.contract.errors import ClusterForbiddenError, ClusterUnavailableError
-from cordboard.kube import Changed, Kube, KubeTimes, Listed, Trouble, follow, open_kube
+from cordboard.kube import (
+    Kube,
+    KubeTimes,
+    ObjectChange,
+    ObjectList,
+    WatchFailure,
+    follow,
+    open_kube,
+)
 from tests_support import served
 
 Answer = Callable[[], Response]
@@ -82,13 +90,15 @@ async def kube_of(api: Api, folder: Path) -> AsyncIterator[Kube]:
         await kube.close()
 
 
-async def told(api: Api, folder: Path, count: int) -> list[Listed | Changed | Trouble]:
+async def told(
+    api: Api, folder: Path, count: int
+) -> list[ObjectList | ObjectChange | WatchFailure]:
     """Return the first so many events of following the pods of an API."""
     async with (
         kube_of(api, folder) as kube,
         aclosing(follow(kube, "Pod", first_pause_s=0.01)) as following,
     ):
-        found: list[Listed | Changed | Trouble] = []
+        found: list[ObjectList | ObjectChange | WatchFailure] = []
         async for event in following:
             found.append(event)
             if len(found) == count:
@@ -96,12 +106,12 @@ async def told(api: Api, folder: Path, count: int) -> list[Listed | Changed | Tr
         return found
 
 
-def words(found: list[Listed | Changed | Trouble]) -> list[str]:
+def words(found: list[ObjectList | ObjectChange | WatchFailure]) -> list[str]:
     return [
         ",".join(item["metadata"]["name"] for item in event.objects) or "none"
-        if isinstance(event, Listed)
+        if isinstance(event, ObjectList)
         else f"{event.change} {event.object['metadata']['name']}"
-        if isinstance(event, Changed)
+        if isinstance(event, ObjectChange)
         else str(event.error.message)
         for event in found
     ]
@@ -139,7 +149,7 @@ async def test_refusal_is_reported_and_repeated(tmp_path: Path, code: int) -> No
 async def test_retry_after_is_respected(tmp_path: Path) -> None:
     """The API's own word on when to come back is kept to."""
     found = await told(Api([refusal(429, Retry_After="7")], []), tmp_path, 1)
-    assert isinstance(found[0], Trouble)
+    assert isinstance(found[0], WatchFailure)
     assert found[0].pause_s > 5
 
 
@@ -155,7 +165,7 @@ async def test_only_newlines_end_an_event(tmp_path: Path) -> None:
     """Characters that text processing takes for a line's end do not break an event."""
     odd = pod("a", 8, user="x\x85y\u2028z\x1c")
     found = await told(Api([listing(7)], [events(("ADDED", odd))]), tmp_path, 2)
-    assert isinstance(found[1], Changed)
+    assert isinstance(found[1], ObjectChange)
     assert found[1].object == odd
 
 

@@ -18,7 +18,7 @@ from cordboard.call.audio import (
 from cordboard.call.gateway import CallGateway
 from cordboard.call.options import CallOptions, CallResult, CallTimeouts, target_of
 from cordboard.call.peer import Peer
-from cordboard.call.timeline import Stage, StageFailedError, Timeline, at_stage
+from cordboard.call.timeline import CallStage, StageFailedError, Timeline, at_stage
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.state import TERMINAL
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 async def place_call(
-    options: CallOptions, on_stage: Callable[[Stage], None] = lambda _stage: None
+    options: CallOptions, on_stage: Callable[[CallStage], None] = lambda _stage: None
 ) -> CallResult:
     """Make one call. It always leaves the room, also when it is cancelled.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cordboard.call.gateway import TIMEOUT_S, CallTarget
-from cordboard.call.timeline import Stage
+from cordboard.call.timeline import CallStage
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
 
@@ -90,7 +90,7 @@ class CallResult:
 
     session_id: str
     room: str
-    stages: tuple[Stage, ...]
+    stages: tuple[CallStage, ...]
     failed: str | None = None
     reason: str = ""
     hint: str = ""

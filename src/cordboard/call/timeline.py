@@ -10,7 +10,7 @@ from cordboard.contract.errors import CordboardError
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class CallStage:
     """A stage that was reached.
 
     Attributes:
@@ -49,8 +49,8 @@ class Timeline:
         next_stage: The name of the stage that comes next; a failure belongs to it.
     """
 
-    def __init__(self, on_stage: Callable[[Stage], None]) -> None:
-        self.stages: list[Stage] = []
+    def __init__(self, on_stage: Callable[[CallStage], None]) -> None:
+        self.stages: list[CallStage] = []
         self.next_stage = ""
         self._on_stage = on_stage
         self._began = time.monotonic()
@@ -84,7 +84,7 @@ class Timeline:
         ms = (at - self._began) * 1000
         # ``at`` may be earlier than now: a sound is dated when it arrived, not when it was noticed.
         before = self.stages[-1].ms if self.stages else 0.0
-        stage = Stage(name, round(ms, 1), round(ms - before, 1))
+        stage = CallStage(name, round(ms, 1), round(ms - before, 1))
         self.stages.append(stage)
         self._on_stage(stage)
 

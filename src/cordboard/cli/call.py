@@ -10,7 +10,7 @@ from cordboard.cli import _options
 
 if TYPE_CHECKING:
     from cordboard.call import CallOptions, CallResult
-    from cordboard.call.timeline import Stage
+    from cordboard.call.timeline import CallStage
 
 _STAGES = {
     "joined": "the gateway accepted the join",
@@ -147,7 +147,7 @@ def _summary(result: "CallResult | None", options: "CallOptions", logs: str) -> 
     }
 
 
-def _print_json(stage: "Stage") -> None:
+def _print_json(stage: "CallStage") -> None:
     _print(json.dumps({"stage": stage.name, "ms": stage.ms, "step_ms": stage.step_ms}))
 
 
@@ -161,7 +161,7 @@ class _StagePrinter:
     def __init__(self, heading: str) -> None:
         self._heading = heading
 
-    def print_stage(self, stage: "Stage") -> None:
+    def print_stage(self, stage: "CallStage") -> None:
         """Print ``stage``."""
         if self._heading:
             _print(self._heading)

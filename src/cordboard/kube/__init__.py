@@ -11,17 +11,17 @@ list again after a watch has expired.
 
 from cordboard.kube.client import Kind, Kube, KubeTimes, Listing, Object
 from cordboard.kube.config import load_yaml, merge_kubeconfigs, open_kube
-from cordboard.kube.follow import Changed, Listed, Trouble, follow
+from cordboard.kube.follow import ObjectChange, ObjectList, WatchFailure, follow
 
 __all__ = [
-    "Changed",
     "Kind",
     "Kube",
     "KubeTimes",
-    "Listed",
     "Listing",
     "Object",
-    "Trouble",
+    "ObjectChange",
+    "ObjectList",
+    "WatchFailure",
     "follow",
     "load_yaml",
     "merge_kubeconfigs",

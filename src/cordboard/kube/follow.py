@@ -25,7 +25,7 @@ Change = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ObjectList:
     """All objects that exist now. An object that was known before and is not among them is gone.
 
     Attributes:
@@ -36,7 +36,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ObjectChange:
     """One change of one object.
 
     Attributes:
@@ -49,7 +49,7 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class WatchFailure:
     """A request failed and is repeated after a pause.
 
     Attributes:
@@ -69,11 +69,11 @@ async def follow(
     labels: str = "",
     fields: str = "",
     first_pause_s: float = PAUSE_S,
-) -> AsyncGenerator[Listed | Changed | Trouble]:
+) -> AsyncGenerator[ObjectList | ObjectChange | WatchFailure]:
     """Yield all objects, then each change, and all objects again when the API has lost the version.
 
-    The generator does not end and raises no error of the cluster: it yields ``Trouble``, pauses, and
-    continues with ``Listed``, which therefore means that the API answers again.
+    The generator does not end and raises no error of the cluster: it yields ``WatchFailure``, pauses, and
+    continues with ``ObjectList``, which therefore means that the API answers again.
 
     Args:
         kube: The cluster.
@@ -91,14 +91,14 @@ async def follow(
             if not version:
                 listing = await kube.list(kind, **selection)
                 version = listing.version
-                yield Listed(listing.objects)
+                yield ObjectList(listing.objects)
             async with aclosing(kube.watch(kind, version, **selection)) as changes:
                 async for change, item in changes:
                     # Bookmarks move the version, too: a quiet watch does not expire.
                     version = item["metadata"]["resourceVersion"]
                     pause_s = first_pause_s
                     if change != "BOOKMARK":
-                        yield Changed(cast("Change", change), item)
+                        yield ObjectChange(cast("Change", change), item)
         # Not trouble: the server keeps versions for a few minutes only, and a list replaces them.
         except ClusterExpiredError:
             version = ""
@@ -107,7 +107,7 @@ async def follow(
             version = ""
             # Jitter: readers that lost the API together do not come back together.
             wait_s = max(pause_s, error.retry_after_s or 0) * _random.uniform(0.75, 1.25)
-            yield Trouble(error, wait_s)
+            yield WatchFailure(error, wait_s)
             await asyncio.sleep(wait_s)
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
         else:

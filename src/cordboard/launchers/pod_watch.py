@@ -10,7 +10,7 @@ from typing import Any, Final
 from cordboard.context import Context, bound_context
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.kube import Kube, Listed, Object, Trouble, follow
+from cordboard.kube import Kube, Object, ObjectList, WatchFailure, follow
 from cordboard.launchers.kubernetes_manifest import EPOCH, LABELS, ROOM, SESSION_ID
 from cordboard.launchers.pod_status import PERMANENT, StartProblem, start_problem
 
@@ -75,7 +75,7 @@ class PodWatch:
         self._jobs_without_pod: dict[str, float] = {}
         self._reported_jobs: set[str] = set()
         self._is_current = False
-        self._is_trouble_reported = False
+        self._is_failure_reported = False
         self._first_answer = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -128,10 +128,10 @@ class PodWatch:
         events = follow(self._kube, "Pod", namespace=self._namespace, labels=SELECTOR, fields=_LIVE)
         async with contextlib.aclosing(events):
             async for event in events:
-                if isinstance(event, Trouble):
-                    self._record_trouble(event)
+                if isinstance(event, WatchFailure):
+                    self._record_failure(event)
                     continue
-                if isinstance(event, Listed):
+                if isinstance(event, ObjectList):
                     self._pods.clear()
                     for pod in event.objects:
                         self._update(pod)
@@ -141,21 +141,21 @@ class PodWatch:
                     self._update(event.object)
                 self._record_answer()
 
-    def _record_trouble(self, trouble: Trouble) -> None:
+    def _record_failure(self, failure: WatchFailure) -> None:
         self._is_current = False
         self._first_answer.set()
-        if not self._is_trouble_reported:
+        if not self._is_failure_reported:
             log.warning(
                 "The cluster does not list its pods; no cold starts until it does",
                 namespace=self._namespace,
-                error=trouble.error,
+                error=failure.error,
             )
-            self._is_trouble_reported = True
+            self._is_failure_reported = True
 
     def _record_answer(self) -> None:
-        if self._is_trouble_reported:
+        if self._is_failure_reported:
             log.info("The cluster answers again", namespace=self._namespace)
-        self._is_current, self._is_trouble_reported = True, False
+        self._is_current, self._is_failure_reported = True, False
         self._first_answer.set()
 
     def _update(self, pod: Object) -> None:

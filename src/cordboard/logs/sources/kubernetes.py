@@ -29,7 +29,7 @@ from cordboard.contract.errors import (
     NotFoundError,
     SettingsError,
 )
-from cordboard.kube import Changed, Kube, Listed, Object, Trouble, follow, open_kube
+from cordboard.kube import Kube, Object, ObjectChange, ObjectList, WatchFailure, follow, open_kube
 from cordboard.logs.containers import Run, outside, runs, session_of
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
@@ -296,14 +296,14 @@ class Cluster:
     async def _follow(self, place: str | None) -> None:
         async for event in follow(self._kube, "Pod", namespace=place, labels=self._labels):
             match event:
-                case Listed(objects):
+                case ObjectList(objects):
                     for pod in objects:
                         self._pods[pod["metadata"]["uid"]] = pod
-                case Changed(change, pod):
+                case ObjectChange(change, pod):
                     self._pods[pod["metadata"]["uid"]] = pod
                     if change == "DELETED":
                         self._gone.add(pod["metadata"]["uid"])
-                case Trouble():
+                case WatchFailure():
                     pass  # it is asked again; the logs that are open go on, or say why not
 
 
