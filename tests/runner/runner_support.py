@@ -1,4 +1,4 @@
-"""A real runner of this room's tests: its command, its fork server, a bot that does as it is told."""
+"""A real runner for tests: its command, its fork server, and a bot that obeys the launch's body."""
 
 import itertools
 import textwrap
@@ -15,7 +15,7 @@ from plane_support import HEADERS, Part, Processes, ask
 from tests_support import until
 
 BOT = '''
-"""Does what runner_args.body["do"] says."""
+"""Calls the function that runner_args.body["do"] names."""
 import asyncio, ctypes, json, os, signal, sys, threading, time
 from pathlib import Path
 
@@ -49,33 +49,33 @@ async def talk(args):
         number += 1
         await asyncio.sleep(0.02)
 
-async def tell_nothing(args):
+async def finish(args):
     """Finishes."""
 
 async def crash(args):
-    raise ValueError("as told")
+    raise ValueError("expected error")
 
 async def exit_with(args):
     os._exit(args.body["status"])
 
-async def say_goodbye(args):
+async def exit_cleanly(args):
     sys.exit(args.body["status"])
 
 async def segfault(args):
     os.kill(os.getpid(), signal.SIGSEGV)
 
-async def deaf(args):
+async def ignore_cancellation(args):
     """Ignores its cancellation."""
     while True:
         try:
             await asyncio.sleep(600)
         except asyncio.CancelledError:
-            print("deaf")
+            print("ignore_cancellation")
 
-async def deafer(args):
+async def ignore_all(args):
     """Ignores SIGTERM too."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    await deaf(args)
+    await ignore_cancellation(args)
 
 async def spin(args):
     while True:
@@ -92,14 +92,14 @@ async def leak(args):
         await asyncio.sleep(0)
 
 async def child(args):
-    """Leaves a process of its own behind."""
+    """Leaves a process behind."""
     import subprocess
     process = subprocess.Popen(["sleep", "600"])
     Path(args.body["file"]).write_text(str(process.pid))
     await wait(args)
 
 async def litter(args):
-    """Leaves processes that are neither of its group nor of its session; then does what is wanted."""
+    """Leaves processes outside its group and session; then calls the function `then`."""
     import subprocess
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     script = "sleep 600 >&2 & echo $!"  # its parent goes before it
@@ -121,7 +121,7 @@ class Runner:
     runner_id: str = ""
 
     async def grant(self, session_id: str | None = None, room: str | None = None) -> Launch:
-        """Have the store hand a session to this runner; return its launch."""
+        """Let the store assign a session to this runner; return its launch."""
         number = next(_numbers)
         sid = session_id or f"s-{number}"
         room = room or f"https://rooms.example/{number}"
@@ -132,7 +132,7 @@ class Runner:
         return Launch(sid, room, epoch=accepted.epoch)
 
     async def start(self, launch: Launch, **over: Any) -> tuple[int, dict[str, Any]]:
-        """Ask the runner to start a session."""
+        """Send the runner a start of `launch`, with changes to the body."""
         body = {
             "sessionId": launch.session_id,
             "epoch": launch.epoch,
@@ -141,7 +141,7 @@ class Runner:
         return await ask(self.client, "POST", f"{self.part.url}/start", body)
 
     async def run(self, do: str, **body: Any) -> Launch:
-        """Grant and start a session whose bot does something."""
+        """Grant and start a session whose bot calls the function `do`."""
         over = {name: body.pop(name) for name in ("room_url", "maxDurationSeconds") if name in body}
         launch = await self.grant(room=over.get("room_url"))
         status, answer = await self.start(launch, body={"do": do, **body}, **over)
@@ -152,7 +152,7 @@ class Runner:
         return await ask(self.client, "POST", f"{self.part.url}/start", body)
 
     async def grant_despite(self, other: Launch) -> Launch:
-        """A grant to this runner although the store knows that all its slots are taken."""
+        """Return a grant to this runner, although the store knows that its slots are taken."""
         number = next(_numbers)
         launch = Launch(f"s-{number}", f"https://rooms.example/{number}", epoch=1)
         runner_id = (await self.store.session(other.session_id)).runner_id or ""
@@ -175,7 +175,7 @@ class Runner:
         return found
 
     async def pid(self, launch: Launch) -> int:
-        """The bot's process."""
+        """Return the process id of the bot."""
         return (await self.store.session(launch.session_id)).pid or 0
 
     def lines(self, launch: Launch, service: str = "bot") -> list[dict[str, Any]]:
@@ -187,19 +187,19 @@ class Runner:
 
 
 async def litter_of(runner: Runner, launch: Launch) -> list[int]:
-    """The processes that a bot told to litter has left."""
+    """Return the processes that a bot with ``litter`` has left."""
 
-    def told() -> list[int] | None:
+    def litter_pids() -> list[int] | None:
         words = [line["message"].split() for line in runner.lines(launch) if line.get("raw")]
         return next(
             ([int(word) for word in said[1:]] for said in words if said[0] == "litter"), None
         )
 
-    found: list[int] = await until(told)
-    return found
+    pids: list[int] = await until(litter_pids)
+    return pids
 
 
-def write_bot(directory: Path, text: str = BOT, name: str = "told.py") -> str:
+def write_bot(directory: Path, text: str = BOT, name: str = "obedient.py") -> str:
     """Write a bot file; return its path."""
     path = directory / name
     path.write_text(textwrap.dedent(text))
@@ -211,7 +211,7 @@ def client() -> aiohttp.ClientSession:
 
 
 def processes(directory: Path, redis_url: str, database: int) -> Iterator[Processes]:
-    """The processes of one module, in a database of its own."""
+    """Yield the processes of one test module, with their own Redis database."""
     made = Processes(directory, f"{redis_url.removesuffix('/0')}/{database}")
     yield made
     made.stop()

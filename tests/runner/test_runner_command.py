@@ -1,4 +1,4 @@
-"""The runner's command: bot files that fail, threads at import, sudden death, drain, cold starts."""
+"""``cordboard runner``: unusable bot files, threads at import, kills, drain, cold runners."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.timeout(90)
 _clients: list[aiohttp.ClientSession] = []
 
 
-def asked() -> aiohttp.ClientSession:
-    """A client that is closed after the test."""
+def new_client() -> aiohttp.ClientSession:
+    """Return a client that is closed after the test."""
     _clients.append(client())
     return _clients[-1]
 
@@ -50,7 +50,7 @@ async def store(plane: Processes) -> AsyncIterator[RedisStore]:
 
 
 def environment_of(pid: int) -> bytes:
-    """What a process was started with; nothing where that may not be read."""
+    """Return the environment of a process; nothing if it may not be read."""
     with contextlib.suppress(PermissionError):
         return Path(f"/proc/{pid}/environ").read_bytes()
     return b""
@@ -61,16 +61,16 @@ def files_in(directory: Path) -> list[Path]:
 
 
 async def warm(plane: Processes, store: RedisStore, *words: str, **env: str) -> Runner:
-    part = plane.spawn("runner", "--bot", "told.py", *words, env=env)
+    part = plane.spawn("runner", "--bot", "obedient.py", *words, env=env)
     await ready(part)
-    return Runner(part, store, asked())
+    return Runner(part, store, new_client())
 
 
 class TestBotFile:
     async def test_unusable_bot_file_ends_the_runner_with_its_reason(
         self, plane: Processes
     ) -> None:
-        """A bot file that is missing, raises or has no bot() ends the runner with clear words."""
+        """A bot file that is missing, raises or has no bot() ends the runner with a message."""
         cases = {
             "missing.py": (None, "there is no such file"),
             ".": (None, "this is a directory"),
@@ -92,7 +92,7 @@ class TestBotFile:
     async def test_bot_file_with_threads_is_imported_in_each_process(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A bot file that starts threads when imported is imported in each child, with a warning."""
+        """A bot file that starts threads is imported in each bot process, with a warning."""
         text = "import threading, time\n"
         text += "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
         text += "import os\nat_import = os.getpid()\n"
@@ -100,7 +100,7 @@ class TestBotFile:
         (plane.directory / "threads.py").write_text(text)
         part = plane.spawn("runner", "--bot", "threads.py")
         await ready(part)
-        runner = Runner(part, store, asked())
+        runner = Runner(part, store, new_client())
         launch = await runner.run("")
         assert (await runner.end(launch)).reason == "bot_finished"
         await until(lambda: "session.ended" in part.events(launch.session_id))
@@ -112,9 +112,9 @@ class TestStart:
     async def test_sigterm_while_loading_leaves_nothing(
         self, plane: Processes, tmp_path: Path
     ) -> None:
-        """SIGTERM before it serves ends it there and then, its fork server too; nothing is left.
+        """SIGTERM before the runner serves ends it and its fork server at once and leaves nothing.
 
-        Nothing of ours runs then: what a handler raises can be lost on the way, in a callback.
+        No handler runs: an exception that it raises can get lost in a callback.
         """
         (plane.directory / "slow.py").write_text(
             "import time\ntime.sleep(60)\nasync def bot(args):\n    pass\n"
@@ -131,7 +131,7 @@ class TestStart:
     async def test_direct_start_counts_for_its_tenant(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A session that is started here, without a gateway, counts for its tenant as any other."""
+        """A session that was started without a gateway counts for its tenant like any other."""
         runner = await warm(plane, store, CORDBOARD_SESSIONS_PER_TENANT="1")
         asked_for = {"tenantId": "t", "body": {"do": "wait"}}
         status, _ = await runner.ask_start(asked_for | {"room_url": "https://r.example/1"})
@@ -145,9 +145,9 @@ class TestDeath:
     async def test_bots_die_with_their_runner(
         self, plane: Processes, store: RedisStore, victim: str
     ) -> None:
-        """Whatever kills the runner, no bot outlives it by more than a moment, nor what a bot started."""
+        """Whatever kills the runner, its bots and their processes end within seconds."""
         runner = await warm(plane, store)
-        launches = [await runner.run(do) for do in ("wait", "deafer", "spin", "litter")]
+        launches = [await runner.run(do) for do in ("wait", "ignore_all", "spin", "litter")]
         pids = [await runner.pid(launch) for launch in launches]
         pids += await litter_of(runner, launches[-1])
         if victim == "supervisor":
@@ -163,7 +163,7 @@ class TestDeath:
     async def test_killed_fork_server_is_replaced(
         self, plane: Processes, store: RedisStore, generations: int
     ) -> None:
-        """A runner whose fork server is killed gives its sessions up, makes another one and goes on."""
+        """A runner whose fork server is killed gives up its sessions and starts another fork server."""
         runner = await warm(plane, store)
         lost = await runner.run("wait")
         parent = await runner.pid(lost)
@@ -172,8 +172,8 @@ class TestDeath:
         os.kill(parent, signal.SIGKILL)
         await until(lambda: [r for r in runner.part.records if "are loaded again" in r["message"]])
         url = f"{runner.part.url}/sessions/{lost.session_id}"
-        _, told = await ask(runner.client, "GET", url)
-        assert (told["status"], told["reason"]) == ("ended", "runner_lost")
+        _, body = await ask(runner.client, "GET", url)
+        assert (body["status"], body["reason"]) == ("ended", "runner_lost")
         assert (await store.session(lost.session_id)).state == "running"  # an operator recovers it
         await ready(runner.part)
         again = await runner.run("litter")
@@ -186,7 +186,7 @@ class TestDeath:
     async def test_killed_runner_leaves_no_file(
         self, plane: Processes, store: RedisStore, tmp_path: Path
     ) -> None:
-        """A killed runner leaves no file in the directory of temporary ones, however long its name."""
+        """A killed runner leaves no file in TMPDIR, however long its path is."""
         directory = tmp_path / ("long" * 30)
         directory.mkdir()
         runner = await warm(plane, store, TMPDIR=str(directory))
@@ -198,7 +198,7 @@ class TestDeath:
     async def test_bot_of_a_frozen_supervisor_kills_itself(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A bot whose runner does not renew ends by itself before its room is granted again."""
+        """A bot whose runner does not renew the lease ends before the room is granted again."""
         async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
             launch = await runner.run("litter")
@@ -216,12 +216,12 @@ class TestDeath:
     async def test_silence_of_a_hung_bot_counts_as_lag(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A bot that blocks its event loop cannot tell so itself: its silence is taken for the lag."""
+        """A bot that blocks its event loop reports no lag; its silence counts as lag."""
         async with RedisStore(plane.redis_url, Keys(lease_s=3)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="3")
             launch = await runner.run("spin")
 
-            def told() -> list[float]:
+            def reported_lags() -> list[float]:
                 return [
                     record["meta"]["loop_lag_ms"]
                     for record in list(runner.part.records)
@@ -229,13 +229,13 @@ class TestDeath:
                     and record["sessionId"] == launch.session_id
                 ]
 
-            assert max(await until(told)) > 1000
+            assert max(await until(reported_lags)) > 1000
             await runner.leave(launch)
 
     async def test_thawed_bot_waits_for_its_lease(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A frozen runner and bot that thaw: the bot says nothing before the store was asked."""
+        """After a freeze of runner and bot, the bot does nothing until the store confirms its lease."""
         ticks = plane.directory / "ticks"
         text = "import asyncio, time\nasync def bot(args):\n"
         text += f"    with open({str(ticks)!r}, 'a', buffering=1) as file:\n"
@@ -245,7 +245,7 @@ class TestDeath:
         async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             part = plane.spawn("runner", "--bot", "ticking.py", env={"CORDBOARD_LEASE_S": "1"})
             await ready(part)
-            runner = Runner(part, short, asked())
+            runner = Runner(part, short, new_client())
             launch = await runner.run("")
             pid = await runner.pid(launch)
             await until(lambda: ticks.exists() and ticks.read_text().count("\n") > 3)
@@ -266,7 +266,7 @@ class TestDeath:
     async def test_thawed_bot_that_still_holds_the_room_goes_on(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A frozen runner and bot that thaw before anybody took the room go on."""
+        """After a freeze, runner and bot go on if no other session got the room."""
         async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
             runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
             launch = await runner.run("wait", seconds=4)
@@ -280,8 +280,8 @@ class TestDeath:
 HELPED = """
 import os, subprocess
 
-from told import *
-from told import bot as told_bot
+from obedient import *
+from obedient import bot as obedient_bot
 
 SERVER = subprocess.Popen(["sleep", "600"])
 script = "sleep 600 >&2 & echo $!"  # its parent goes before it
@@ -289,45 +289,45 @@ DAEMON = int(subprocess.run(["setsid", "sh", "-c", script], stdout=subprocess.PI
 
 async def bot(args):
     print("helpers", SERVER.pid, DAEMON)
-    await told_bot(args)
+    await obedient_bot(args)
 """
 
 
 class TestOthers:
-    """What no session has started is nobody's to end, while the runner lives."""
+    """Processes that no session started stay while the runner lives."""
 
     async def test_process_started_at_import_serves_all_sessions(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """What a bot file starts at import serves all sessions, and ends with the runner."""
+        """A process that a bot file starts at import serves all sessions and ends with the runner."""
         write_bot(plane.directory, HELPED, "helped.py")
         part = plane.spawn("runner", "--bot", "helped.py")
         await ready(part)
-        runner = Runner(part, store, asked())
-        told = []
+        runner = Runner(part, store, new_client())
+        helper_pids = []
         for _ in range(3):
-            launch = await runner.run("litter", then="tell_nothing")
+            launch = await runner.run("litter", then="finish")
             left = await litter_of(runner, launch)
             await runner.end(launch)
             assert [pid for pid in left if is_running(pid)] == []
             (said,) = [r["message"] for r in runner.lines(launch) if "helpers" in r["message"]]
-            told.append([int(word) for word in said.split()[1:]])
-            assert [is_running(pid) for pid in told[-1]] == [True, True]
-        assert told[0] == told[1] == told[2]
+            helper_pids.append([int(word) for word in said.split()[1:]])
+            assert [is_running(pid) for pid in helper_pids[-1]] == [True, True]
+        assert helper_pids[0] == helper_pids[1] == helper_pids[2]
         part.stop()
-        assert [gone_within(pid, 3.0) for pid in told[0]] == [True, True]
+        assert [gone_within(pid, 3.0) for pid in helper_pids[0]] == [True, True]
 
     @pytest.mark.parametrize("fork_server", ["lives", "is killed"])
     async def test_process_from_before_exec_outlives_sessions(
         self, plane: Processes, store: RedisStore, tmp_path: Path, fork_server: str
     ) -> None:
-        """A process that was there before the runner's ``exec`` outlives each session, with its own."""
+        """A process from before the runner's ``exec`` outlives each session, with its children."""
         file = tmp_path / "pids"
         script = f"(sh -c 'sleep 600 & echo $!; sleep 600 & wait' & echo $!) > {file}; exec "
         script += f'{sys.executable} "$@"'
-        part = plane.spawn("runner", "--bot", "told.py", shell=script)
+        part = plane.spawn("runner", "--bot", "obedient.py", shell=script)
         await ready(part)
-        runner = Runner(part, store, asked())
+        runner = Runner(part, store, new_client())
         pids = [int(line) for line in file.read_text().split()]
         launch = await runner.run("wait")
         if fork_server == "is killed":
@@ -342,7 +342,7 @@ class TestOthers:
 
 class TestDrain:
     async def test_sigterm_lets_sessions_end(self, plane: Processes, store: RedisStore) -> None:
-        """On SIGTERM, however often, it takes no more, lets what runs end, and exits 0."""
+        """After SIGTERM a runner accepts no session, lets the running ones end, and exits with 0."""
         runner = await warm(plane, store)
         launch = await runner.run("wait", seconds=1.5)
         late = await runner.grant()
@@ -360,7 +360,7 @@ class TestDrain:
     async def test_repeated_sigterm_shortens_nothing(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """SIGTERM again and again ends no live call within the grace."""
+        """Repeated SIGTERM ends no live call within the grace period."""
         runner = await warm(plane, store)
         launch = await runner.run("wait", seconds=3)
         for _ in range(4):
@@ -373,7 +373,7 @@ class TestDrain:
         assert (await store.session(launch.session_id)).reason == "bot_finished"
 
     async def test_second_sigint_ends_at_once(self, plane: Processes, store: RedisStore) -> None:
-        """A second SIGINT ends it at once, with what runs."""
+        """A second SIGINT ends the runner at once, with its sessions."""
         runner = await warm(plane, store)
         pid = await runner.pid(await runner.run("wait"))
         for _ in range(2):
@@ -385,7 +385,7 @@ class TestDrain:
     async def test_session_is_stopped_after_the_grace_period(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """What runs beyond the grace is stopped, with a true reason."""
+        """A session that runs beyond the grace period is stopped, with the true reason."""
         runner = await warm(plane, store, "--grace", "0.5")
         launch = await runner.run("wait")
         runner.part.signal(signal.SIGTERM)
@@ -398,7 +398,7 @@ class TestCold:
     async def once(
         self, plane: Processes, store: RedisStore, do: str, **over: Any
     ) -> tuple[Part, str]:
-        """Start a cold runner for a session whose bot does something."""
+        """Start a cold runner for a session whose bot calls the function `do`."""
         sid = f"cold-{do}"
         launch = Launch(
             sid,
@@ -415,12 +415,12 @@ class TestCold:
             "BOT_ROOM_URL": launch.room_url,
             "JOB_ID": f"job-{do}",
         }
-        return plane.spawn("runner", "--bot", "told.py", "--once", env=env), sid
+        return plane.spawn("runner", "--bot", "obedient.py", "--once", env=env), sid
 
     async def test_exit_status_tells_a_clean_end_from_a_crash(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A cold runner ends with its session: 0 for a clean end, 1 for a crash."""
+        """A cold runner exits with its session: 0 after a clean end, 1 after a crash."""
         clean, clean_sid = await self.once(plane, store, "wait")
         crashed, crashed_sid = await self.once(plane, store, "crash")
         assert await asyncio.to_thread(clean.ended, 40) == 0
@@ -432,7 +432,7 @@ class TestCold:
     async def test_repeated_sigterm_shortens_nothing(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """SIGTERM again and again ends no call of a cold runner within the grace."""
+        """Repeated SIGTERM ends no call of a cold runner within the grace period."""
         part, sid = await self.once(plane, store, "wait", seconds=3)
 
         async def runs() -> bool:
@@ -448,7 +448,7 @@ class TestCold:
     async def test_killed_fork_server_leaves_the_session_to_recovery(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A cold runner whose fork server is killed ends with 1 and leaves the session to recovery."""
+        """A cold runner whose fork server is killed exits with 1 and leaves the session to recovery."""
         part, sid = await self.once(plane, store, "wait", seconds=600)
 
         async def runs() -> int | None:
@@ -465,19 +465,19 @@ class TestCold:
         """SIGTERM ends a cold runner that waits for Redis."""
         env = {"BOT_SESSION_ID": "waits", "BOT_SESSION_EPOCH": "1", "BOT_ROOM_URL": "webrtc:x"}
         env["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
-        part = plane.spawn("runner", "--bot", "told.py", "--once", env=env)
+        part = plane.spawn("runner", "--bot", "obedient.py", "--once", env=env)
         await until(lambda: [r for r in part.records if "trying again until" in r["message"]], 40)
         part.signal(signal.SIGTERM)
         assert await asyncio.to_thread(part.ended, 15) == 1
 
     async def test_stale_epoch_starts_no_bot(self, plane: Processes, store: RedisStore) -> None:
-        """A cold runner whose session was granted anew or has ended exits 0, without a bot."""
+        """A cold runner whose session has been granted again or has ended exits with 0."""
         stale, sid = await self.once(plane, store, "speak", epoch=7)
         assert await asyncio.to_thread(stale.ended, 40) == 0
         assert "bot.started" not in stale.events(sid)
 
     async def test_unknown_bot_ends_the_session(self, plane: Processes, store: RedisStore) -> None:
-        """A bot that is not there ends the session at once, before anything runs; it says which are."""
+        """An unknown bot ends the session before anything runs; the detail names the known bots."""
         part, sid = await self.once(plane, store, "wait", bot="nosuch")
         assert await asyncio.to_thread(part.ended, 40) == 1
         record = await store.session(sid)
@@ -486,14 +486,14 @@ class TestCold:
         assert not {"bot.forked", "bot.started"} & set(part.events(sid))
 
     async def test_environment_without_a_session_is_a_usage_error(self, plane: Processes) -> None:
-        """Without a session in the environment --once is a usage error that names what is missing."""
-        part = plane.spawn("runner", "--bot", "told.py", "--once")
+        """Without a session in the environment, --once is a usage error that names the missing variable."""
+        part = plane.spawn("runner", "--bot", "obedient.py", "--once")
         assert await asyncio.to_thread(part.ended, 40) == 2
         assert "BOT_SESSION_ID" in "".join(part.other)
 
     async def test_leave_ends_a_cold_session(self, plane: Processes, store: RedisStore) -> None:
-        """A cold session's bot can be asked to leave like a warm one's."""
-        part, sid = await self.once(plane, store, "deaf")
+        """A leave request stops the bot of a cold runner like that of a warm one."""
+        part, sid = await self.once(plane, store, "ignore_cancellation")
 
         async def runs() -> str | None:
             record = await store.session(sid)

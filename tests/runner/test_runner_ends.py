@@ -1,4 +1,4 @@
-"""The first and the last moments of a bot's process: set-up that fails, and what is done at its exit."""
+"""The start and the exit of a bot process: failing set-up, exit handlers."""
 
 import http.server
 import threading
@@ -16,7 +16,7 @@ from tests_support import until
 pytestmark = pytest.mark.timeout(90)
 
 ENDING = '''
-"""Registers what is to be done at exit, as exporters do; then does what body["do"] says."""
+"""Registers exit handlers, as exporters do; then calls the function that body["do"] names."""
 import asyncio, atexit, os, queue, subprocess, sys, threading, time, urllib.request
 
 def tell(line):
@@ -25,7 +25,7 @@ def tell(line):
 atexit.register(tell, "exit: of the module")
 
 class Exporter:
-    """Sends in batches from a thread, and what is left at exit: so do those of OpenTelemetry."""
+    """Sends in batches from a thread, and the rest at exit, like OpenTelemetry's exporters."""
 
     def __init__(self, url):
         self.url, self.spans = url, queue.Queue()
@@ -57,7 +57,7 @@ async def wait(args):
     await asyncio.sleep(600)
 
 async def crash(args):
-    raise ValueError("as told")
+    raise ValueError("expected error")
 
 async def leave_threads(args):
     threading.Thread(target=time.sleep, args=(600,)).start()
@@ -67,7 +67,7 @@ async def hang(args):
     atexit.register(time.sleep, 600)
 
 async def hang_in_c(args):
-    """Keeps Python's lock, so that no thread of this process can end it."""
+    """Holds the global interpreter lock, so that no thread of this process can end it."""
     import ctypes
     atexit.register(ctypes.PyDLL(None).sleep, 600)
 
@@ -105,7 +105,7 @@ async def runner(plane: Processes, store: RedisStore) -> AsyncIterator[Runner]:
 
 @pytest.fixture
 def collector() -> Iterator[tuple[str, list[str]]]:
-    """A server that collects what is sent to it; and what that was."""
+    """Yield the URL of a server and the list of what it has received."""
     collected: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -129,7 +129,7 @@ class TestExit:
     async def test_exporter_flushes_at_the_end_of_each_session(
         self, runner: Runner, collector: tuple[str, list[str]]
     ) -> None:
-        """What a bot's exporter holds back is sent at the end of each session, once."""
+        """An exporter sends the rest of its data once, at the end of each session."""
         url, collected = collector
         launches = [await runner.run("export", url=url) for _ in range(3)]
         for launch in launches:
@@ -149,7 +149,7 @@ class TestExit:
         ],
     )
     async def test_exit_handlers_run_once(self, runner: Runner, do: str, reason: str) -> None:
-        """Exit handlers of the module and of the bot run once, however the bot ends by itself."""
+        """Exit handlers of the module and of the bot run once, however the bot ends."""
         launch = await runner.run(do)
         if do == "wait":
             await until(lambda: "waiting" in str(runner.lines(launch)))
@@ -161,7 +161,7 @@ class TestExit:
 
     @pytest.mark.parametrize("do", ["hang", "hang_in_c"])
     async def test_exit_handler_that_hangs_is_ended(self, runner: Runner, do: str) -> None:
-        """A handler that does not end is ended, and changes nothing about how the session ended."""
+        """An exit handler that hangs is ended and does not change the session's reason."""
         launch = await runner.run(do)
         record = await runner.end(launch, 40)
         assert (record.state, record.reason) == ("ended", "bot_finished")
@@ -181,12 +181,12 @@ async def bot(args):
 UNFIT = """
 import os
 def setsid():
-    raise OSError("as told")
+    raise OSError("expected error")
 os.setsid = setsid
 async def bot(args):
     print("entered")
 """
-HANGS = UNFIT.replace('raise OSError("as told")', "import time; time.sleep(600)")
+HANGS = UNFIT.replace('raise OSError("expected error")', "import time; time.sleep(600)")
 IMPATIENT = """
 import functools, sys
 from cordboard.cli import main
@@ -216,7 +216,7 @@ class TestStartup:
     async def failed(
         self, plane: Processes, text: str, before: Sequence[str] = (), **env: str
     ) -> str:
-        """Run a session of a bot file; return the words with which it failed."""
+        """Run a session of a bot file; return the detail with which it failed."""
         file = write_bot(plane.directory, text)
         part = plane.spawn("runner", "--bot", file, env=env, before=before)
         await ready(part)
@@ -233,23 +233,23 @@ class TestStartup:
     async def test_bot_file_over_the_memory_limit_fails_each_session(
         self, alone: Processes
     ) -> None:
-        """A bot file that holds more than a bot may fails each session at once, naming the limit."""
+        """A bot file over the memory limit fails each session at once; the detail names the limit."""
         detail = await self.failed(alone, LARGE, CORDBOARD_BOT_MEMORY_MB="400")
         assert "The bot file takes" in detail
         assert "(CORDBOARD_BOT_MEMORY_MB) is 400 MB" in detail
 
     async def test_import_that_exhausts_memory_fails_the_session(self, alone: Processes) -> None:
-        """So does one that each child imports for itself, and that meets the limit as it does."""
+        """An import in the bot process that reaches the memory limit fails the session."""
         detail = await self.failed(alone, EXPLODES, CORDBOARD_BOT_MEMORY_MB="900")
         assert "MemoryError" in detail
         assert "(CORDBOARD_BOT_MEMORY_MB) is 900 MB" in detail
 
     async def test_failing_set_up_is_reported(self, alone: Processes) -> None:
-        """What fails in a bot's process before its bot does so with words."""
+        """A failure before bot() reaches the session record."""
         detail = await self.failed(alone, UNFIT)
-        assert detail == "The bot process failed: OSError: as told"
+        assert detail == "The bot process failed: OSError: expected error"
 
     async def test_process_that_never_calls_its_bot_is_killed(self, alone: Processes) -> None:
-        """A process that hangs before its bot is ended, with words."""
+        """A process that hangs before bot() is killed, with a detail."""
         detail = await self.failed(alone, HANGS, ("-c", IMPATIENT))
         assert detail == "The bot process did not load its bot within 2 s."

@@ -1,4 +1,4 @@
-"""What a runner does all the time goes on, whatever the store, the machine or a bot does."""
+"""The background tasks of a runner go on after any failure."""
 
 import errno
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from cordboard.store import mapped_errors
 
 
 class Breaking:
-    """A store that fails in the next way, each time that it is asked to renew."""
+    """A store whose renewals fail with the given errors, one after another."""
 
     periods = Periods()
     shards = ((),)
@@ -37,7 +37,7 @@ async def test_heartbeats_go_on_after_any_failure() -> None:
 
 
 def test_closed_connection_of_uvloop_means_redis_is_away() -> None:
-    """What uvloop raises for a connection that has gone means that Redis is away; nothing else does."""
+    """Uvloop's error for a closed connection means that Redis is not reachable; no other does."""
     gone = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
     with pytest.raises(StoreUnavailableError), mapped_errors("redis://h"):
         raise RuntimeError(gone)

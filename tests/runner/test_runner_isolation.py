@@ -1,4 +1,4 @@
-"""What a bot cannot do to others: speak as them, use up the machine, show their keys."""
+"""A bot cannot write as others, exhaust the machine, or reveal keys."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from tests_support import until
 pytestmark = pytest.mark.timeout(90)
 
 BOT = '''
-"""Does what runner_args.body["do"] says."""
+"""Calls the function that runner_args.body["do"] names."""
 import asyncio, contextlib, json, os, resource, subprocess, sys
 from pathlib import Path
 from dotenv import load_dotenv
@@ -134,7 +134,7 @@ async def runner(plane: Processes) -> AsyncIterator[Runner]:
 async def test_bot_writes_lines_of_its_own_session_only(runner: Runner) -> None:
     """A bot writes lines of its own session and service only, whatever its records say.
 
-    Neither to its own pipes nor to what it kept of its import can it say what another would.
+    Neither its pipes nor a descriptor from its import lets it write lines of another session.
     """
     claims = [
         {"service": "gateway"},
@@ -173,7 +173,7 @@ async def test_bot_writes_lines_of_its_own_session_only(runner: Runner) -> None:
 
 
 async def test_invalid_control_messages_end_a_session_once(runner: Runner) -> None:
-    """Whatever a bot writes to the line between its process and the runner, its session ends once."""
+    """Whatever a bot writes to its control channel, its session ends once."""
     words = (
         *('{"ended":[]}', '{"lag_ms":"x"}', '{"answer":{}}', '{"answer":1}', "[]", "1"),
         *(
@@ -188,7 +188,7 @@ async def test_invalid_control_messages_end_a_session_once(runner: Runner) -> No
 
 
 async def test_crash_detail_contains_no_key(runner: Runner) -> None:
-    """Neither the session's record nor any answer or line has a key that an exception's text had."""
+    """A key in an exception's text reaches neither the session record nor a response."""
     launch = await runner.run("crash")
     record = await runner.end(launch)
     assert record.detail is not None
@@ -196,19 +196,19 @@ async def test_crash_detail_contains_no_key(runner: Runner) -> None:
         "ValueError: 401 from https://api.example/v1?api_key=[redacted]"
     )
     async with runner.client.get(f"{runner.part.url}/sessions") as answer:
-        told = await answer.text()
+        text = await answer.text()
     stored = await runner.store.connection.client.dump(runner.store.keys.session(launch.session_id))
     for key in ("sk-live", "sk-proj", "hunter2"):
         assert key not in record.detail
-        assert key not in told
+        assert key not in text
         assert key.encode() not in (stored or b"")
 
 
 async def test_bot_process_starts_with_its_own_environment_files_and_limits(
     runner: Runner, tmp_path: Path
 ) -> None:
-    """Its environment, its descriptors and its limits are its own, and those that are listed here."""
-    file = tmp_path / "told.json"
+    """A bot process has exactly the environment, descriptors and limits that are listed here."""
+    file = tmp_path / "report.json"
     launch = await runner.run("tell", file=str(file))
     await runner.end(launch)
     found = json.loads(file.read_text())
@@ -228,8 +228,8 @@ async def test_bot_process_starts_with_its_own_environment_files_and_limits(
 
 
 async def test_replaced_standard_output_is_captured(runner: Runner, tmp_path: Path) -> None:
-    """A stream that a bot file puts in the place of standard output needs no method of ours."""
-    launch = await runner.run("tell", file=str(tmp_path / "told.json"))
+    """A stream that a bot file installs as standard output needs only ``write`` and ``flush``."""
+    launch = await runner.run("tell", file=str(tmp_path / "report.json"))
     await runner.end(launch)
     assert "through the tee" in [r["message"] for r in runner.lines(launch)]
     imported = [r for r in runner.part.records if r["message"] == "a word at import"]
@@ -237,14 +237,14 @@ async def test_replaced_standard_output_is_captured(runner: Runner, tmp_path: Pa
 
 
 async def test_file_over_the_limit_is_refused(runner: Runner, tmp_path: Path) -> None:
-    """A file that grows beyond the limit costs its bot an error."""
+    """A write that grows a file beyond the limit fails."""
     launch = await runner.run("fill", file=str(tmp_path / "large"))
     await runner.end(launch)
     assert "refused 27" in [r["message"] for r in runner.lines(launch)]
 
 
 async def test_bot_with_too_many_processes_is_killed(runner: Runner) -> None:
-    """A bot that has started too many processes ends as crashed, and they end with it."""
+    """A bot with too many processes ends as crashed, together with them."""
     launch = await runner.run("start_many")
     started = await litter_of(runner, launch)
     record = await runner.end(launch)
@@ -262,12 +262,12 @@ def of_process(pid: int, what: str) -> bytes:
 async def test_killed_resource_tracker_is_not_restarted_with_secrets(
     runner: Runner, tmp_path: Path
 ) -> None:
-    """The resource tracker, which a bot can kill, is not started again with the runner's secrets."""
+    """A bot can kill the resource tracker; it is not started again with the runner's secrets."""
     children = children_of(runner.part.pid)
     trackers = [pid for pid in children if b"resource_tracker" in of_process(pid, "cmdline")]
     os.kill(trackers[0], signal.SIGKILL)
     assert gone_within(trackers[0], 5)
-    launch = await runner.run("tell", file=str(tmp_path / "told.json"))
+    launch = await runner.run("tell", file=str(tmp_path / "report.json"))
     await runner.end(launch)
     for pid in children_of(runner.part.pid):
         assert b"BOT_CONTROL_SHARED_SECRET" not in of_process(pid, "environ")

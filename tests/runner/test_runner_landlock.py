@@ -1,4 +1,4 @@
-"""What Landlock keeps from a confined process, in the forms that kernels of several ages have."""
+"""What a confined process cannot do, with the Landlock versions of several kernels."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not landlock_version(), reason="the kernel has n
 
 
 def in_a_child(act: Callable[[], bool]) -> bool:
-    """Return what a function returns in a process of its own."""
+    """Return what `act` returns in a forked process."""
     pid = os.fork()
     if not pid:
         done = False
@@ -34,7 +34,7 @@ def may(act: Callable[[], object]) -> bool:
 
 @pytest.mark.parametrize("version", sorted({2, landlock_version()}))
 def test_processes_outside_are_out_of_reach(version: int) -> None:
-    """Memory and open files of a process outside cannot be read; those of a child can."""
+    """A confined process cannot read another's memory and open files, except its children's."""
     outside = os.getpid()
 
     def reads(pid: int) -> bool:
@@ -51,7 +51,7 @@ def test_processes_outside_are_out_of_reach(version: int) -> None:
 
 @pytest.mark.parametrize("version", sorted({2, landlock_version()}))
 def test_files_stay_within_reach(tmp_path: Path, version: int) -> None:
-    """Files can be written, and moved between directories, as before."""
+    """A confined process can write files and move them between directories."""
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
@@ -68,7 +68,7 @@ def test_files_stay_within_reach(tmp_path: Path, version: int) -> None:
 
 @pytest.mark.skipif(landlock_version() < 6, reason="the kernel does not scope signals")
 def test_no_signal_leaves_the_domain() -> None:
-    """A confined process can signal what it has started, and nobody else."""
+    """A confined process can signal only processes that it has started."""
     outside = os.getpid()
 
     def confined() -> bool:

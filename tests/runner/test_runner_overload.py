@@ -143,8 +143,8 @@ async def overload(runner: Runner) -> None:
 
     launches = [await runner.run("spin") for _ in range(2 * (os.cpu_count() or 1))]
     await until(lambda: said("cannot keep up"), 40)
-    _, told = await ask(runner.client, "GET", f"{runner.part.url}/sessions")
-    assert (told["free"], told["overloaded"]) == (0, True)
+    _, body = await ask(runner.client, "GET", f"{runner.part.url}/sessions")
+    assert (body["free"], body["overloaded"]) == (0, True)
     assert await runner.store.runners.free_slots() == 0
     for launch in launches:
         await runner.leave(launch)

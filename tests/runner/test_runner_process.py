@@ -1,4 +1,4 @@
-"""A warm runner by its own command: real fork server, real bots, a real store."""
+"""A warm runner: its command with a real fork server, real bots and a real store."""
 
 import asyncio
 import contextlib
@@ -43,8 +43,8 @@ class TestStart:
     async def test_start_forks_a_bot_with_pipecats_arguments(
         self, runner: Runner, tmp_path: Path
     ) -> None:
-        """A start forks a process, and bot() gets Pipecat's arguments with the session in body."""
-        file = tmp_path / "told.json"
+        """A start forks a process; bot() gets Pipecat's arguments with the session in the body."""
+        file = tmp_path / "report.json"
         launch = await runner.grant()
         status, answer = await runner.start(
             launch, attempt=2, body={"do": "tell", "file": str(file), "x": 1}
@@ -54,10 +54,10 @@ class TestStart:
         assert answer["epoch"] == launch.epoch
         assert answer["botPid"] != runner.part.pid
         assert (await runner.end(launch)).reason == "bot_finished"
-        told = json.loads(file.read_text())
-        assert told["kind"] == "RunnerArguments"
-        assert told["session_id"] == launch.session_id
-        assert told["body"] == {
+        report = json.loads(file.read_text())
+        assert report["kind"] == "RunnerArguments"
+        assert report["session_id"] == launch.session_id
+        assert report["body"] == {
             "do": "tell",
             "file": str(file),
             "x": 1,
@@ -68,7 +68,7 @@ class TestStart:
         }
 
     async def test_bot_sees_its_session_and_no_secret(self, runner: Runner, tmp_path: Path) -> None:
-        """A bot sees the environment of its own session, no secret and no Redis."""
+        """A bot sees the environment of its session, without secrets or the URL of Redis."""
         files = [tmp_path / f"{i}.json" for i in range(2)]
         launches = [await runner.run("tell", file=str(file)) for file in files]
         for launch, file in zip(launches, files, strict=True):
@@ -82,7 +82,7 @@ class TestStart:
             assert env["ORT_DISABLE_TELEMETRY"] == "1"  # nothing is reported to anyone's maker
 
     async def test_repeated_start_returns_the_same_bot(self, runner: Runner) -> None:
-        """The same session and epoch again: the same answer and no second bot."""
+        """A repetition with the same session and epoch gets the same answer and starts no second bot."""
         launch = await runner.grant()
         answers = await asyncio.gather(*(runner.start(launch) for _ in range(10)))
         assert {status for status, _ in answers} == {200}
@@ -91,14 +91,14 @@ class TestStart:
         assert runner.part.events(launch.session_id).count("bot.forked") == 1
 
     async def test_start_repeated_after_the_end_starts_nothing(self, runner: Runner) -> None:
-        """A start that is repeated after the bot's end starts none."""
+        """A start that is repeated after the bot's end starts no bot."""
         launch = await runner.run("wait", seconds=0)
         await runner.end(launch)
         status, answer = await runner.start(launch)
         assert (status, answer["status"]) == (200, "ended")
 
     async def test_expired_id_starts_again_in_another_room(self, runner: Runner) -> None:
-        """An id whose record is kept no more may live again in another room: its first epoch is new."""
+        """An id whose record has expired may be used again in another room, from the first epoch."""
         old = await runner.run("wait", seconds=0)
         await runner.end(old)
         await runner.store.connection.client.delete(runner.store.keys.session(old.session_id))
@@ -108,7 +108,7 @@ class TestStart:
         assert (status, answer["status"]) == (200, "running")
 
     async def test_stale_epoch_is_refused(self, runner: Runner) -> None:
-        """A lower epoch than is known here is refused, and the bot goes on."""
+        """A lower epoch than the known one is refused, and the bot goes on."""
         launch = await runner.run("wait")
         for over in ({"epoch": launch.epoch - 1 or 1, "sessionId": "other"}, {"epoch": 1}):
             if launch.epoch == 1 and over["epoch"] == 1:
@@ -118,7 +118,7 @@ class TestStart:
         assert is_running(await runner.pid(launch))
 
     async def test_bot_never_runs_unless_the_store_confirms(self, runner: Runner) -> None:
-        """What the store does not confirm never enters bot(), and leaves no process."""
+        """A session that the store does not confirm never calls bot() and leaves no process."""
         launch = await runner.grant()
         await runner.store.leave(session_id=launch.session_id)
         status, answer = await runner.start(launch)
@@ -130,7 +130,7 @@ class TestStart:
         assert "bot.started" not in runner.part.events(launch.session_id)
 
     async def test_higher_epoch_replaces_the_bot(self, runner: Runner) -> None:
-        """A higher epoch of the same room ends the bot that is there, before its own comes."""
+        """A higher epoch of the room kills the present bot before the new one starts."""
         launch = await runner.run("wait")
         pid = await runner.pid(launch)
         await runner.store.connection.client.zadd(runner.store.keys.leases, {launch.session_id: 1})
@@ -142,7 +142,7 @@ class TestStart:
         assert not is_running(pid)
 
     async def test_start_over_capacity_is_refused(self, runner: Runner) -> None:
-        """What is over the capacity is refused, whatever the store believes."""
+        """A start over the capacity is refused, whatever the store has counted."""
         launches = [await runner.run("wait") for _ in range(9)]
         extra = await runner.grant_despite(launches[0])
         status, answer = await runner.start(extra)
@@ -169,13 +169,13 @@ class TestStart:
     async def test_malformed_start_is_refused(
         self, runner: Runner, over: dict[str, object]
     ) -> None:
-        """What does not fit is 422, and nothing is forked."""
+        """An invalid body is answered with 422, and nothing is forked."""
         body = {"sessionId": "a", "epoch": 1, "room_url": "https://rooms.example/x"} | over
         status, _ = await runner.ask_start(body)
         assert status == 422
 
     async def test_request_without_secret_is_refused(self, runner: Runner) -> None:
-        """Without the secret only health answers."""
+        """A request with a wrong secret is answered with 401."""
         async with runner.client.get(
             f"{runner.part.url}/sessions", headers={"Authorization": "Bearer wrong"}
         ) as answer:
@@ -184,7 +184,7 @@ class TestStart:
 
 class TestOutput:
     async def test_output_becomes_raw_records(self, runner: Runner) -> None:
-        """A print, a write and a C library's line come out as raw records of the session."""
+        """Lines from print, from os.write and from C become raw records of the session."""
         launch = await runner.run("speak")
         await runner.end(launch)
         await until(lambda: "session.ended" in runner.part.events(launch.session_id))
@@ -200,7 +200,7 @@ class TestOutput:
         assert raw["from C"]["tag"] == "stdout"
 
     async def test_events_of_a_session_appear_once_and_in_order(self, runner: Runner) -> None:
-        """The events of a session, each once, in their order."""
+        """Each event of a session appears once, in order."""
         launch = await runner.run("wait", seconds=0)
         await runner.end(launch)
         await until(lambda: "session.ended" in runner.part.events(launch.session_id))
@@ -217,16 +217,16 @@ class TestEnd:
     @pytest.mark.parametrize(
         ("do", "body", "detail"),
         [
-            ("crash", {}, "ValueError: as told"),
+            ("crash", {}, "ValueError: expected error"),
             ("exit_with", {"status": 3}, "exit status 3"),
-            ("say_goodbye", {"status": 4}, "SystemExit: 4"),
+            ("exit_cleanly", {"status": 4}, "SystemExit: 4"),
             ("segfault", {}, "killed by SIGSEGV"),
         ],
     )
     async def test_crash_is_recorded_with_its_detail(
         self, runner: Runner, do: str, body: dict[str, object], detail: str
     ) -> None:
-        """A bot that raises or dies has failed as crashed, with the words."""
+        """A bot that raises or dies fails with the reason bot_crashed and a detail."""
         launch = await runner.run(do, **body)
         record = await runner.end(launch)
         assert (record.state, record.reason, record.detail) == ("failed", "bot_crashed", detail)
@@ -234,8 +234,10 @@ class TestEnd:
         assert runner.part.events(launch.session_id).count("bot.crashed") == 1
 
     async def test_leave_escalates_until_the_bot_is_gone(self, runner: Runner) -> None:
-        """Leave stops a bot by cancel, SIGTERM or SIGKILL, and answers when it is gone."""
-        launches = [await runner.run(do) for do in ("wait", "deaf", "deafer", "spin")]
+        """Leave stops a bot by cancellation, SIGTERM or SIGKILL, and answers when it has ended."""
+        launches = [
+            await runner.run(do) for do in ("wait", "ignore_cancellation", "ignore_all", "spin")
+        ]
         pids = [await runner.pid(launch) for launch in launches]
         await asyncio.sleep(0.3)
         answers = await asyncio.gather(*(runner.leave(launch) for launch in launches))
@@ -250,7 +252,7 @@ class TestEnd:
         assert [len(words) for words in said[:3]] == [0, 1, 2]
 
     async def test_children_of_a_bot_end_with_it(self, runner: Runner, tmp_path: Path) -> None:
-        """What a bot has started ends with it."""
+        """A process that a bot has started ends with the bot."""
         file = tmp_path / "pid"
         launch = await runner.run("child", file=str(file))
         await until(file.exists)
@@ -258,10 +260,10 @@ class TestEnd:
         await runner.leave(launch)
         assert gone_within(pid, 5)
 
-    @pytest.mark.parametrize("end", ["left", "killed", "finished", "deaf"])
+    @pytest.mark.parametrize("end", ["left", "killed", "finished", "ignore_cancellation"])
     async def test_orphans_of_a_bot_end_with_its_session(self, runner: Runner, end: str) -> None:
-        """What has a group or session of its own, or no parent any more, is gone with the session."""
-        then = {"finished": "tell_nothing", "deaf": "deafer"}.get(end, "wait")
+        """Processes that left the bot's process group or lost their parent end with the session."""
+        then = {"finished": "finish", "ignore_cancellation": "ignore_all"}.get(end, "wait")
         launch = await runner.run("litter", then=then)
         pids = await litter_of(runner, launch)
         if end == "killed":
@@ -272,32 +274,32 @@ class TestEnd:
         assert [pid for pid in pids if is_running(pid)] == []
 
     async def test_orphans_of_other_sessions_stay(self, runner: Runner) -> None:
-        """The end of one session ends nothing that another one has started."""
+        """The end of one session ends no process of another."""
         launches = [await runner.run("litter") for _ in range(2)]
         pids = [await litter_of(runner, launch) for launch in launches]
         await runner.leave(launches[0])
         assert [[is_running(pid) for pid in each] for each in pids] == [[False] * 2, [True] * 2]
 
     async def test_leave_stored_in_redis_is_read_at_the_next_renewal(self, runner: Runner) -> None:
-        """A wish to leave that the store alone knows is read at the next renewal."""
+        """A leave that was stored while the runner was not asked takes effect at the next renewal."""
         launch = await runner.run("wait")
         await runner.store.leave(session_id=launch.session_id)
         assert (await runner.end(launch)).reason == "left"
 
     async def test_session_ends_after_its_maximum_duration(self, runner: Runner) -> None:
-        """A session that runs for too long ends."""
+        """A session ends after its maximum duration."""
         launch = await runner.run("wait", maxDurationSeconds=1)
         record = await runner.end(launch)
         assert (record.state, record.reason) == ("ended", "max_duration")
 
     async def test_webrtc_room_without_an_offer_ends(self, runner: Runner) -> None:
-        """In a webrtc room nobody's offer within the time ends the session."""
+        """A session in a webrtc: room ends if no offer arrives in time."""
         launch = await runner.run("wait", room_url="webrtc:alone")
         record = await runner.end(launch)
         assert (record.state, record.reason) == ("ended", "user_absent")
 
     async def test_bot_stops_when_its_room_is_granted_again(self, runner: Runner) -> None:
-        """A holder that is told that its room is another's stops at once, and ends nothing."""
+        """A holder that learns that its room was granted again stops at once and writes no end."""
         launch = await runner.run("wait")
         pid = await runner.pid(launch)
         await runner.store.connection.client.zadd(runner.store.keys.leases, {launch.session_id: 1})
@@ -308,15 +310,15 @@ class TestEnd:
         await runner.store.leave(session_id=launch.session_id)
 
     async def test_exit_with_status_zero_is_clean(self, runner: Runner) -> None:
-        """``sys.exit(0)`` in a bot is no crash."""
-        record = await runner.end(await runner.run("say_goodbye", status=0))
+        """``sys.exit(0)`` in a bot is not a crash."""
+        record = await runner.end(await runner.run("exit_cleanly", status=0))
         assert (record.state, record.reason) == ("ended", "bot_finished")
 
 
 class TestIsolation:
     @pytest.mark.parametrize("do", ["spin", "close_all", "leak", "segfault"])
     async def test_broken_bot_harms_no_other(self, runner: Runner, do: str) -> None:
-        """A bot that spins, closes descriptors, leaks or dies takes nothing with it."""
+        """A bot that spins, closes descriptors, leaks or dies does not affect other bots."""
         good = await runner.run("wait")
         bad = await runner.run(do)
         if do == "spin":
@@ -333,8 +335,8 @@ class TestIsolation:
         async def one(name: str) -> int:
             launch = await runner.run("tell", file=str(tmp_path / name))
             await runner.end(launch)
-            told = json.loads((tmp_path / name).read_text())
-            return int(told["files"])
+            report = json.loads((tmp_path / name).read_text())
+            return int(report["files"])
 
         def held() -> int:
             return len(list(Path(f"/proc/{runner.part.pid}/fd").iterdir()))
@@ -346,7 +348,7 @@ class TestIsolation:
         await until(lambda: held() <= before)
 
     async def test_fifty_sessions_leak_and_close_no_descriptor(self, runner: Runner) -> None:
-        """Fifty bots come and go: no descriptor stays, and none of another session's is closed."""
+        """Fifty sessions leave no descriptor open and close none of another session."""
         parents = [runner.part.pid]
 
         def held() -> int:
@@ -372,14 +374,14 @@ class TestIsolation:
         assert len(said) > heard
 
     async def test_unknown_session_is_not_found(self, runner: Runner) -> None:
-        """An unknown session is 404."""
+        """An unknown session is answered with 404."""
         async with runner.client.get(f"{runner.part.url}/sessions/never") as answer:
             assert answer.status == 404
             assert re.match("application/problem", answer.headers["Content-Type"])
 
 
 def _open_but_network(pid: int) -> int:
-    """How many descriptors a process holds, without connections to Redis and of HTTP."""
+    """Return how many descriptors a process holds, without connections to Redis and of HTTP."""
     lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
     network = {f"socket:[{line.split()[9]}]" for line in lines}
     count = 0

@@ -1,4 +1,4 @@
-"""WebRTC at a runner: what is taken of a caller's candidates and offers, and callers who vanish."""
+"""WebRTC at a runner: limits on offers and candidates, and users who vanish."""
 
 import asyncio
 import contextlib
@@ -46,10 +46,10 @@ async def connect(http, url, **more):
     body = {"sdp": pc.localDescription.sdp, "type": "offer", **more}
     async with http.post(url, json=body) as answer:
         assert answer.status == 200, await answer.text()
-        told = await answer.json()
-    await pc.setRemoteDescription(RTCSessionDescription(told["sdp"], told["type"]))
+        description = await answer.json()
+    await pc.setRemoteDescription(RTCSessionDescription(description["sdp"], description["type"]))
     await connected.wait()
-    print(json.dumps(told["pc_id"]), flush=True)
+    print(json.dumps(description["pc_id"]), flush=True)
 
 async def main(url, secret, more):
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer " + secret}) as http:
@@ -62,7 +62,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @contextlib.asynccontextmanager
 async def peer(url: str, **more: Any) -> AsyncIterator[str]:
-    """A caller in a process of its own, that vanishes without a word at the end; gives its pc_id."""
+    """Run a peer in another process, which is killed at the end; yield its pc_id."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PEER, url, SECRET, json.dumps(more), stdout=asyncio.subprocess.PIPE
     )
@@ -91,7 +91,7 @@ async def runner(plane: Processes) -> AsyncIterator[Runner]:
 
 class TestAbsence:
     async def test_vanished_user_ends_the_session(self, runner: Runner) -> None:
-        """A caller that vanishes ends the session, although its bot takes no notice."""
+        """A user who vanishes ends the session, even if the bot ignores it."""
         launch = await runner.run("", room_url="webrtc:vanished")
         async with peer(f"{runner.part.url}/sessions/{launch.session_id}/offer"):
             await asyncio.sleep(6)  # longer than the time of absence
@@ -101,7 +101,7 @@ class TestAbsence:
         assert "entered" in str(runner.lines(launch))
 
     async def test_user_who_reconnects_in_time_goes_on(self, runner: Runner) -> None:
-        """A caller that connects anew in time goes on."""
+        """A session goes on if its user reconnects in time."""
         launch = await runner.run("", room_url="webrtc:back")
         url = f"{runner.part.url}/sessions/{launch.session_id}/offer"
         async with peer(url) as pc_id:
@@ -113,7 +113,7 @@ class TestAbsence:
 
 
 async def an_offer() -> dict[str, Any]:
-    """An offer as a page makes it, without any candidate."""
+    """Return an offer like that of a page, without candidates."""
     pc = RTCPeerConnection()
     pc.createDataChannel("x")
     offer = await pc.createOffer()
@@ -127,7 +127,7 @@ def line(host: str) -> str:
 
 @pytest.fixture
 async def connections(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any]]:
-    """The peer connections that are made; closed afterwards."""
+    """Yield the peer connections that Pipecat makes; close them afterwards."""
     made: list[Any] = []
 
     class Noted(request_handler.SmallWebRTCConnection):  # type: ignore[misc]
@@ -149,7 +149,7 @@ class TestOffers:
     async def test_first_of_several_offers_makes_the_connection(
         self, connections: list[Any]
     ) -> None:
-        """Of several first offers at once one makes a connection; the others are refused."""
+        """Only one of several simultaneous first offers makes a connection; the others are refused."""
         signalling = BotSignalling(asyncio.get_running_loop().create_future())
         offers = [await an_offer() for _ in range(5)]
         answers = await asyncio.gather(*(signalling.handle("POST", offer) for offer in offers))
@@ -159,7 +159,7 @@ class TestOffers:
     async def test_offer_after_the_connection_closed_is_refused(
         self, connections: list[Any]
     ) -> None:
-        """A closed connection is not followed by another one, which no bot would use."""
+        """After a closed connection, no other is made: no bot would use it."""
         signalling = BotSignalling(asyncio.get_running_loop().create_future())
         _, answer = await signalling.handle("POST", await an_offer())
         await connections[0].disconnect()
@@ -169,7 +169,7 @@ class TestOffers:
         assert len(connections) == 1
 
     async def test_number_is_limited(self, connections: list[Any]) -> None:
-        """A session takes so many offers and no more; unreadable ones count."""
+        """Offers beyond the limit are refused; invalid ones count as well."""
         signalling = BotSignalling(asyncio.get_running_loop().create_future())
         for _ in range(OFFERS_MAX):
             status, _ = await signalling.handle("POST", {"sdp": "v=0", "type": "answer"})
@@ -201,7 +201,7 @@ class TestCandidates:
         ],
     )
     def test_permitted_addresses(self, host: str, fit: bool, fit_locally: bool) -> None:
-        """A bot sends to no address of its own machine or link, unless the runner is on loopback."""
+        """A bot sends to its own machine or link only if the runner is on loopback."""
         assert ice_candidates.is_permitted_address(host, local=False) is fit
         assert ice_candidates.is_permitted_address(host, local=True) is fit_locally
 
@@ -209,7 +209,7 @@ class TestCandidates:
     async def test_unfit_candidates_do_not_reach_the_connection(
         self, connections: list[Any], local: bool
     ) -> None:
-        """Neither an offer nor what follows it brings an unfit candidate to the connection."""
+        """No candidate that is not permitted reaches the connection, in an offer or after it."""
         signalling = BotSignalling(asyncio.get_running_loop().create_future(), local=local)
         offer = await an_offer()
         hosts = ["169.254.7.7", "192.0.2.7"]
@@ -217,20 +217,24 @@ class TestCandidates:
         _, answer = await signalling.handle("POST", offer)
         remote = connections[0].pc.remoteDescription.sdp
         assert ("169.254.7.7" in remote, "192.0.2.7" in remote) == (local, True)
-        told = [{"candidate": line(host), "sdpMid": "0"} for host in ("127.0.0.1", "192.0.2.8")]
-        body = {"pc_id": answer["pc_id"], "candidates": [*told, {"candidate": ""}]}
+        candidates = [
+            {"candidate": line(host), "sdpMid": "0"} for host in ("127.0.0.1", "192.0.2.8")
+        ]
+        body = {"pc_id": answer["pc_id"], "candidates": [*candidates, {"candidate": ""}]}
         assert (await signalling.handle("PATCH", body))[0] == 200
         assert connections[0].candidates == ["127.0.0.1"] * local + ["192.0.2.8", None]
 
     async def test_number_is_limited(self, connections: list[Any]) -> None:
-        """Of one connection so many candidates are taken and no more, with one warning."""
+        """Candidates beyond the limit are dropped, with one warning."""
         signalling = BotSignalling(asyncio.get_running_loop().create_future())
         offer = await an_offer()
         offer["sdp"] += "".join(f"a={line(f'192.0.2.{n}')}\r\n" for n in range(1, 21))
         _, answer = await signalling.handle("POST", offer)
         with capture() as records:
             for n in range(1, 101):
-                told = [{"candidate": line(f"198.51.100.{n}"), "sdpMid": "0"}]
-                await signalling.handle("PATCH", {"pc_id": answer["pc_id"], "candidates": told})
+                candidates = [{"candidate": line(f"198.51.100.{n}"), "sdpMid": "0"}]
+                await signalling.handle(
+                    "PATCH", {"pc_id": answer["pc_id"], "candidates": candidates}
+                )
         assert len(connections[0].candidates) == ice_candidates.CANDIDATES_MAX - 20
         assert len([r for r in records if r["level"] == "warn"]) == 1

@@ -74,7 +74,7 @@ class _BotEventLoop(asyncio.SelectorEventLoop):
 
 def _set_up(start: BotStart, bot_pipes: BotPipes) -> LeaseGuard:
     """Bind this process to its session, before any code of its bot runs."""
-    os.setsid()  # a group of its own, which the supervisor signals as a whole
+    os.setsid()  # so that the supervisor can signal the bot with everything that it starts
     die_with_parent(os.getppid())
     adopt_orphans()  # so that processes of this bot never become children of the fork server while it runs
     signal.signal(RUNNER_ENDED, signal.SIG_DFL)
@@ -83,7 +83,7 @@ def _set_up(start: BotStart, bot_pipes: BotPipes) -> LeaseGuard:
     _buffer_output_by_line()
     _set_limits(start)
     if preload_landlock():
-        confine()  # in a domain of its own, so that it cannot reach the other bots
+        confine()  # in a separate domain, so that the bot cannot reach the other bots
     context = context_of(start.launch)
     _set_environment()
     inject_environment(context, os.environ)

@@ -26,8 +26,7 @@ from cordboard.runner.runner_host import RunnerHost
 from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
 from cordboard.store import Holder
 
-# How long a bot may take to handle its cancellation; a bot says goodbye and leaves its room in that
-# time.
+# How long a bot may take to handle its cancellation, for example to leave its room.
 CANCEL_GRACE_S: Final = 5.0
 
 # How long a bot process may take after SIGTERM. By default SIGTERM ends it at once.
@@ -263,7 +262,7 @@ class BotSession:
                 exit_status=exit_status,
             )
         )
-        # No await up to `gone`: whoever sees a live session may use its page.
+        # No await before `gone` is set: other tasks use the page of a session that is live.
         self._lease_page.release()
         self.status = "ended"
         self.gone.set()

@@ -24,7 +24,7 @@ class EndReport:
     Attributes:
         reason: The reason; not necessarily one of the contract.
         detail: The reason as text.
-        is_early: Whether ``bot()`` was never called, so that nobody has logged ``bot.crashed``.
+        is_early: Whether ``bot()`` was never called, so that ``bot.crashed`` has not been logged.
     """
 
     reason: str

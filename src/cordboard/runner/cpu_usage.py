@@ -53,7 +53,7 @@ class CpuUsage:
         self._last = self._read()
 
     def measure(self) -> float:
-        """Return the usage since the last call, from 0 to 1; 0 if the system does not tell."""
+        """Return the usage since the last call, from 0 to 1; 0 if the system provides no figures."""
         earlier, self._last = self._last, self._read()
         usages = [now.usage_since(then) for now, then in zip(self._last, earlier, strict=True)]
         return min(max(usages), 1.0)

@@ -12,7 +12,7 @@ from cordboard.runner.bot_session import BotSession
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 
-# What the last writes get even if the grace period is over. A write takes milliseconds; a Redis that
+# The minimum time for the last writes, even if the grace period is over. A write takes milliseconds; a Redis that
 # does not answer within this time must not delay the exit much further.
 WRITE_ENDS_MIN_S: Final = 2.0
 

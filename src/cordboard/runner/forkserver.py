@@ -1,4 +1,4 @@
-"""Start the fork server, learn what it loaded, and fork bot processes from it.
+"""Start the fork server, wait until it has loaded the bots, and fork bot processes from it.
 
 The standard library's fork server does the work (``multiprocessing.forkserver``); ``preload`` runs in it. A bot
 process that it forks has Pipecat and the bot files imported. The fork server ends when the runner ends, and
@@ -34,14 +34,15 @@ from cordboard.runner.process_table import ProcessTable, has_ended
 # on a busy machine seconds.
 FORKED_TIMEOUT_S: Final = 20.0
 
-# How often `wait_until_ended` looks: no event loop is told of the end of a process that it did not
-# start.
+# How often `wait_until_ended` polls: asyncio reports the end only of processes that it has started.
 END_POLL_S: Final = 0.25
 
 # How long a process that has sent its result may take to exit.
 JOIN_S: Final = 1.0
 
-SLOW_IMPORT_HINT: Final = "Do what takes long in bot(), not at import; a runner waits no longer."
+SLOW_IMPORT_HINT: Final = (
+    "Move slow work from the import into bot(); a runner does not wait longer."
+)
 
 _RESTARTING: Final = "The fork server of this runner has ended; another one is being started."
 _PRELOAD_MODULE: Final = "cordboard.runner.preload"
@@ -258,8 +259,8 @@ class ForkServer:
             self._wait_until_output_read()
             raise CordboardError(
                 "The fork server ended before it had loaded the bot.",
-                hint="A bot file that ends its process at import (os._exit, a crash in C) does that: "
-                f"{', '.join(self.bots.values())}. Its last output, if any, is above.",
+                hint=f"Check whether {', '.join(self.bots.values())} ends its process at import (os._exit, "
+                "a crash in C code). Its last output, if any, is above.",
             )
         return report
 

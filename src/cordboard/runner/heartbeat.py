@@ -72,7 +72,7 @@ class Heartbeat:
             self._outage.record_failure(error)
             return False
         except Exception:
-            # Whatever it is: without heartbeats every bot of this runner would be killed.
+            # Any error, even one of this code: without heartbeats every bot of this runner would be killed.
             log.exception("A heartbeat failed")
             return False
         if not all_renewed:
@@ -96,7 +96,7 @@ class Heartbeat:
             await asyncio.sleep(periods.renewal_s if succeeded else min(RETRY_S, periods.renewal_s))
 
     async def _watch_leases(self) -> None:
-        # A task of its own: a store that answers late must not keep a bot alive beyond its limit.
+        # A separate task: a store that answers late must not keep a bot alive beyond its limit.
         while True:
             self._kill_unrenewed()
             await asyncio.sleep(LEASE_CHECK_S)

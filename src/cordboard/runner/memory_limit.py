@@ -42,7 +42,7 @@ def describe_memory_limit(limit_mb: int) -> str:
 
 
 def used_memory_mb() -> int:
-    """Return the memory of this process that counts against the limit, or 0 if the system does not tell."""
+    """Return the memory of this process that counts against the limit, or 0 if it is unknown."""
     with contextlib.suppress(OSError):
         match = _VM_DATA.search(Path("/proc/self/status").read_bytes())
         return int(match[1]) // 1024 if match else 0

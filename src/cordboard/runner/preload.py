@@ -6,8 +6,8 @@ the work happens at import. Three processes take part::
     runner ── importer (executes this module) ── fork server (a fork of it) ── bot processes
 
 The importer stays the parent of what a bot file starts at import, such as a speech server that all bots use.
-The fork server has no children but bot processes and what bots have left behind, so that the two can be
-told apart.
+The fork server has no children except bot processes and processes that bots have left behind, so that it is
+clear which processes to kill when a session ends.
 
 A process must not be forked while its threads hold locks. If a bot file starts threads at import, the importer
 executes itself again (same process id, same descriptors) without the bot files, and each bot process imports
@@ -57,7 +57,7 @@ OOM_SCORE: Final = 500
 # How long the kernel may still list a thread that has been joined.
 THREAD_EXIT_S: Final = 0.005
 
-# Whatever the bot file imports, each bot in a peer-to-peer room needs these.
+# Every bot in a peer-to-peer room needs these modules, even if its bot file does not import them.
 _MODULES: Final = (
     "aiortc",
     "pipecat.audio.vad.silero",
@@ -73,8 +73,9 @@ _MODULES: Final = (
 
 
 def _load() -> None:
-    # Not by the standard library's pipe, whose end means that the runner has ended: each bot holds the other
-    # end as well, so one that hangs would keep this process. The kernel signals the runner's end instead.
+    # The standard library's fork server detects the runner's end from a pipe. Each bot process holds the write
+    # end of that pipe as well, so a bot that hangs would keep the fork server alive. The kernel's signal does
+    # not depend on the bots.
     runner_pid = preload_runner() or os.getppid()
     die_with_parent(runner_pid)
     adopt_orphans()  # even a daemon that a bot file starts at import belongs to this runner
@@ -125,7 +126,7 @@ def _end_with_runner(runner_pid: int) -> None:
 
     While the runner lives it ends the orphans of bots; once it has been killed, this process does.
     """
-    # Whoever kills the runner's process group must not kill the process that cleans up after it.
+    # A signal to the runner's process group must not kill the process that cleans up after the runner.
     os.setpgid(0, 0)
     handler = functools.partial(_exit_if_runner_ended, os.getpid(), runner_pid)
     signal.signal(RUNNER_ENDED, handler)

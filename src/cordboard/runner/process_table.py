@@ -29,7 +29,7 @@ log = get_logger("forkserver")
 
 
 class ProcessTable:
-    """Tells the bot processes of a runner from orphans.
+    """Distinguishes the bot processes of a runner from orphans.
 
     Attributes:
         lock: Held while a process is forked and while orphans are listed: a process that is just being
@@ -42,7 +42,7 @@ class ProcessTable:
         self.lock = threading.Lock()
         self.bots: set[int] = set()
         self.server_pid = 0
-        # Process ids are reused, so each is kept with its start time.
+        # The system reuses process ids, so each is stored with its start time.
         self._existing: set[tuple[int, int]] = set()
 
     def record_existing(self) -> None:
@@ -72,8 +72,8 @@ class ProcessTable:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             current = {(pid, start_ticks(pid)) for pid in own_children}
-            # Asked after the children were listed: if it is alive now, it was alive then, and none of them
-            # can be its orphan.
+            # Checked after the children were listed: a server that is alive now was alive then, so none of
+            # them can be its orphan.
             if not has_ended(parent):
                 self._existing = current
                 # The id of a server that has ended may belong to another process by now.

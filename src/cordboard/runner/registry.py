@@ -13,7 +13,7 @@ from cordboard.emit import get_logger
 from cordboard.runner.bot_session import BotSession
 from cordboard.runner.runner_host import RunnerHost
 
-# How many ended sessions are kept, so that a repeated start or a late question gets an answer. An
+# How many ended sessions are kept, so that a repeated start and a late request get an answer. An
 # operator repeats a start within seconds; 200 sessions are more than the largest runner ends in that
 # time.
 ENDED_MAX: Final = 200

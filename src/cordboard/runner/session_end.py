@@ -16,7 +16,7 @@ from cordboard.store import SessionStore, new_token
 # Most failovers of Redis take seconds; the session holds its room until the end is written.
 RETRY_S: Final = 1.0
 
-# As long as the store keeps the record of an ended session: after that nobody can ask for the end.
+# As long as the store keeps the record of an ended session; after that there is no record to end.
 GIVE_UP_S: Final = 86_400.0
 
 FORK_SERVER_ENDED: Final = "the fork server of its runner ended"
@@ -98,7 +98,7 @@ class EndWriter:
     async def run(self) -> None:
         """Write the end, and log it if no other component wrote it before; retry for a day.
 
-        Until the end is written the registry keeps the session, and tells the end to an operator that asks.
+        Until the end is written the registry keeps the session, so that an operator can read its end.
         An end that is never written looks like the runner's death, and the call would run again.
         """
         reason = self.reason if self.reason in REASONS else "bot_crashed"

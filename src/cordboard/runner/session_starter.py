@@ -22,7 +22,7 @@ log = get_logger("runner")
 
 @dataclass(frozen=True, slots=True)
 class SessionStarter:
-    """Starts sessions, whether a gateway has accepted them or a caller asks this runner directly.
+    """Starts sessions, accepted by a gateway or requested directly from this runner.
 
     Attributes:
         store: The session store.

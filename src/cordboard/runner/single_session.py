@@ -39,7 +39,7 @@ GIVE_UP_S: Final = 1.0
 # A cold start must not wait for the server, which starts within milliseconds.
 START_POLL_S: Final = 0.005
 
-# What open requests get after the last session: the answer to a ``leave``.
+# How long open requests may take after the session has ended, for example a ``leave`` that waits for it.
 HTTP_GRACE_S: Final = 2
 
 # The reasons for which a cold runner exits with 1, so that a Kubernetes Job counts as failed.
