@@ -36,11 +36,14 @@ SCRIPTS: Final = (
 )
 
 
+_encode: Final = msgspec.msgpack.Encoder().encode  # None becomes nil, an absent argument
+
+
 class Scripts:
     """The Lua scripts of one shard, each with the shared part before it.
 
-    A script takes one key, which selects the node of a cluster, and its arguments by name, as one JSON
-    object. The head of each Lua file lists them.
+    A script takes one key, which selects the node of a cluster, and its arguments by name, as one
+    MessagePack map. The head of each Lua file lists them.
 
     Args:
         connection: The connection to Redis.
@@ -69,11 +72,11 @@ class Scripts:
         Raises:
             StoreUnavailableError: Redis is unreachable or refuses the command.
         """
-        text = _encode(arguments)
+        encoded = _encode(arguments)
         with self._connection.errors():
             faults.point(f"{name}.before")
             async with self._connection.turns:
-                reply = await self._evaluate(name, key, text)
+                reply = await self._evaluate(name, key, encoded)
             faults.point(f"{name}.after")
         return reply
 
@@ -124,14 +127,6 @@ def new_token() -> str:
     The client may send a script twice. A script that has already decided for a token repeats its answer.
     """
     return secrets.token_hex(8)
-
-
-def _encode(arguments: Mapping[str, Any]) -> bytes:
-    """Encode arguments without absent ones: cjson decodes null to a value that Lua takes for true."""
-    return _json.encode({name: value for name, value in arguments.items() if value is not None})
-
-
-_json: Final = msgspec.json.Encoder()
 
 
 def _digest(source: str) -> str:

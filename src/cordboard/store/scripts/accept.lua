@@ -1,7 +1,7 @@
 -- accept: decide one join (docs/contract/http.md, POST /join).
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id, room
 --   launch          the launch as JSON text
 --   deadline_s      seconds within which the session must run

@@ -1,7 +1,7 @@
 -- adopt: restore a running session that Redis has lost, from its holder.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id, epoch, room, attempt, deadline_s
 --   launch     the launch as JSON text
 --   holder     runner_id, runner_url, type ('warm' or 'cold'), pid

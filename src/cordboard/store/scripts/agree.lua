@@ -1,7 +1,7 @@
 -- agree: compare the settings of one process with those of the running processes.
 --
 -- KEYS[1]  the agreed settings
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   process      name of the process
 --   lease_ms     time after which a process that does not renew no longer counts as running
 --   kept_ms      time for which the agreed settings are kept

@@ -1,7 +1,7 @@
 -- assign: hand a queued session to a warm runner, or mark that a cold runner is being started.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id, epoch
 --   token         random, the same each time that this call is sent
 --   job_name      name of the cold start; absent: choose a warm runner

@@ -1,7 +1,7 @@
 -- expire: end a session that did not run by its deadline.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id
 --   token        random, the same each time that this call is sent
 --

@@ -1,7 +1,7 @@
 -- finish: end a live session. A lower epoch than the session's changes nothing.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id, epoch
 --   state, reason   the final state and its reason
 --   detail          further explanation; may be absent

@@ -1,7 +1,7 @@
 -- forget: remove the record of an ended session whose id has moved to another shard.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id
 --   epoch        the epoch that the session had in this shard
 --

@@ -2,7 +2,7 @@
 -- running session is only marked; its runner learns of it from the gateway, or at its next renewal.
 --
 -- KEYS[1]  the launch queue (it only selects the node)
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id   may be absent if `room` is present
 --   room         may be absent if `session_id` is present
 --   force        true: end any holder of the room

@@ -1,7 +1,7 @@
 -- move: move a session id to another shard, or replace its claim in the same shard.
 --
 -- KEYS[1]  the entry of the session id in the index
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   retired       the claim that was retired
 --   shard         number of the new shard
 --   claim         the new claim

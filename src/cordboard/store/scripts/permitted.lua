@@ -1,7 +1,7 @@
 -- permitted: try each command and each kind of key that the scripts and the store need.
 --
 -- KEYS[1]  a key that holds nothing
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   keys     one sample key of each kind
 --
 -- Returns what the user of the connection lacks: names of commands, and patterns of keys.

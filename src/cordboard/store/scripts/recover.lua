@@ -2,7 +2,7 @@
 -- epoch. From here on the old runner can neither run nor renew nor finish the session.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id, epoch
 --   cause            'died': the runner is lost. The lease must have run out, except for a cold start
 --                    whose runner never came. Counts as an attempt.

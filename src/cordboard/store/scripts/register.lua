@@ -1,7 +1,7 @@
 -- register: write the registration of a warm runner, with each heartbeat.
 --
 -- KEYS[1]  the registration
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   runner_id, url
 --   capacity     number of slots that the runner offers in this shard
 --   is_draining  true: the runner takes no new sessions

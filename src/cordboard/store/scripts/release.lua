@@ -1,7 +1,7 @@
 -- release: remove a claim of a session id that no accepted join uses and no other join shares.
 --
 -- KEYS[1]  the entry of the session id in the index
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   entry    the entry as it was written
 --
 -- Returns 1 if the entry was removed, otherwise 0.

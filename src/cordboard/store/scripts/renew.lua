@@ -1,7 +1,7 @@
 -- renew: extend one lease.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id, epoch
 --   lag_ms    lag of the bot's event loop
 --   holder    runner_id, runner_url, type ('warm' or 'cold'), pid

@@ -2,7 +2,7 @@
 -- with the old claim can be accepted, however late it arrives.
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id
 --   claim                 the claim of the session id
 --   user_id, tenant_id    of the join; may be absent

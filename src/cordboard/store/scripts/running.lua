@@ -1,7 +1,7 @@
 -- running: confirm that a bot process holds the room. Only then may it call bot().
 --
 -- KEYS[1]  the session record
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   session_id, epoch
 --   holder    runner_id, runner_url, type ('warm' or 'cold'), pid
 --

@@ -2,7 +2,7 @@
 -- released. Claim the id for the given shard if nobody has claimed it.
 --
 -- KEYS[1]  the entry of the session id in the index
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   shard     number of the shard
 --   claim     the claim to write if the id has none
 --   kept_ms   time for which the entry is kept

@@ -2,7 +2,7 @@
 -- dead letters of the same age.
 --
 -- KEYS[1]  the ended sessions
--- ARGV[1]  JSON object:
+-- ARGV[1]  MessagePack map:
 --   limit    maximum number of sessions to remove
 --
 -- Returns the number of sessions removed.
