@@ -159,7 +159,6 @@ class Heartbeat:
                 self.registry.offered,
                 self.bots,
                 self.registry.is_draining or self.registry.is_loading,
-                tuple((s.launch.session_id, s.launch.epoch) for s in self.registry.live),
             )
             await self.store.register(info)
         self.is_registered.set()

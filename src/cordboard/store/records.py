@@ -84,7 +84,6 @@ class Registration:
         capacity: Its number of slots.
         bots: The names of its bots.
         draining: Whether it takes no new sessions.
-        sessions: Session id and epoch of each session that it hosts.
     """
 
     runner_id: str
@@ -92,7 +91,6 @@ class Registration:
     capacity: int
     bots: tuple[str, ...] = ("default",)
     draining: bool = False
-    sessions: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
