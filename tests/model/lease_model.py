@@ -1,14 +1,13 @@
-"""The lease protocol as a small machine, for a checker that visits every state it can reach.
+"""The lease protocol as a state machine, and a checker that visits every reachable state.
 
-One room, one session, two runners, an operator, Redis, and time in units of a lease. What matters is
-the order of the periods, not their size: LEASE < TOLERANCE < SILENCE.
-Each step is one decision of a script or of a process, named in ``docs/reliability.md`` beside the
-code that takes it. A runner and its bot may freeze together and thaw (all clocks but Redis's and
-the fence's stand still for them: they cannot act); a renewal may be under way when they freeze. The
-bot speaks at any time at which it is not frozen and its fence is open.
+There is one room, one session, two runners, an operator, Redis, and time in units of a lease. Only the order
+of the periods matters, not their length: LEASE < TOLERANCE < SILENCE. Each step is one decision of a script
+or of a process; ``docs/reliability.md`` names the code of each step. A runner and its bot may freeze
+together, in which case they do not act, and a renewal may be in progress when they freeze. A bot may speak
+whenever it is not frozen and its lease guard lets it.
 
-The promises: no two bots speak in one room at one moment; no lease is prolonged by who lost it; no
-session whose bot has ended runs again while its runner can be asked.
+The guarantees: no two bots speak in one room at the same time; no holder renews a lease that it has lost; no
+session whose bot has ended runs again while its runner can report the end.
 """
 
 from collections import deque
@@ -20,43 +19,43 @@ LEASE: Final = 1
 TOLERANCE: Final = 2
 SILENCE: Final = 3
 EPOCHS: Final = 2
-_LONG: Final = SILENCE + 1  # longer makes no difference
+_AGE_MAX: Final = SILENCE + 1  # a greater age makes no difference
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the code does; a test turns one off and must then find two bots."""
+    """The rules that the code follows. A test switches one off and must then find a broken guarantee."""
 
     fenced_running: bool = True
     """``running.lua`` refuses a lower epoch."""
     fenced_renewal: bool = True
     """``renew.lua`` refuses a lower epoch."""
     asks_after_a_pause: bool = True
-    """``Fence.check``: after a pause the bot waits until its lease is known to be held."""
+    """``LeaseGuard.wait_for_lease``: after a pause the bot waits until its lease is known to be held."""
     stops_by_itself: bool = True
-    """``Fence._watch``, ``Heartbeat._watch``: no renewal for TOLERANCE ends the bot."""
+    """``LeaseGuard._poll``, ``Heartbeat._kill_unrenewed``: TOLERANCE without a renewal ends the bot."""
     counts_from_before: bool = True
     """``Heartbeat._renew``: TOLERANCE counts from before the renewal was sent."""
     waits_for_silence: bool = True
-    """``plan.decide``: a suspect that nobody can confirm is given up after SILENCE only."""
-    tells_its_end: bool = True
-    """``SessionRunners.status``: a runner that could not write an end tells it to the operator that asks."""
+    """``plan.decide``: a suspect without a confirmed death is recovered only after SILENCE."""
+    reports_its_end: bool = True
+    """``SessionRunners.status``: a runner that could not write an end reports it to the operator."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """One runner and its bot, which freeze and die together.
+    """A runner and its bot, which freeze and die together.
 
     Attributes:
-        epoch: The grant that it was given; 0 for none.
-        age: Units since the time that it counts its last renewal from.
-        speaks: Its bot has entered.
-        frozen: It cannot act.
-        must_ask: It stood still for so long that its lease may have gone.
-        sent: Units since a renewal was sent whose answer has not come yet; -1 for none.
-        cut: No message of its gets anywhere, neither to Redis nor to an operator.
-        answer: What Redis has decided about it, on its way back; empty until then.
-        over: Its bot has ended by itself, and Redis has not taken the write of it yet.
+        epoch: The epoch of its session; 0 if it has none.
+        age: Time since the start of its last renewal, by its own clock.
+        speaks: Its bot has entered the room.
+        frozen: It does not act.
+        must_ask: It was frozen so long that it may have lost its lease.
+        sent: Time since it sent a renewal whose reply has not arrived; -1 if there is none.
+        cut: Its messages reach neither Redis nor an operator.
+        reply: The reply of Redis to the renewal, which has not arrived; empty before the decision.
+        over: Its bot has ended by itself, and Redis has not accepted the end yet.
     """
 
     epoch: int = 0
@@ -65,19 +64,21 @@ class Runner:
     frozen: bool = False
     must_ask: bool = False
     sent: int = -1
-    answer: str = ""
+    reply: str = ""
     cut: bool = False
     over: bool = False
 
 
 @dataclass(frozen=True)
 class World:
-    """All that is.
+    """The state of Redis and of both runners.
 
     Attributes:
-        lease: How long ago Redis granted or renewed it.
-        wrong: A lease was prolonged by a lower epoch than the room's, or a session was handed on
-            whose runner could have told that it had ended.
+        epoch: The epoch of the room.
+        state: The state of the session.
+        lease: Time since Redis granted or renewed the lease.
+        wrong: A holder with a lower epoch than the room's has renewed a lease, or a session was recovered
+            although its runner could have reported the end.
     """
 
     epoch: int = 1
@@ -88,12 +89,12 @@ class World:
 
 
 def speaking(world: World) -> int:
-    """How many bots may speak now."""
+    """Return the number of bots that may speak now."""
     return sum(r.speaks and not r.frozen and not r.must_ask for r in world.runners)
 
 
 def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
-    """Return everything that can happen next."""
+    """Yield the name and the result of every step that can happen next."""
     for i, runner in enumerate(world.runners):
         yield from _runner_steps(world, rules, i, runner)
     yield from _operator_steps(world, rules)
@@ -102,7 +103,7 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
 
 
 def _must_act(runner: Runner, rules: Rules) -> bool:
-    """Time stands until a process that is not frozen has done what is due."""
+    """Return whether a due step must happen before time passes, as no process that runs delays it."""
     if not rules.stops_by_itself or runner.frozen or not runner.speaks:
         return False
     return runner.age >= TOLERANCE
@@ -112,12 +113,12 @@ def _later(world: World) -> World:
     runners = tuple(
         replace(
             r,
-            age=min(r.age + 1, _LONG) if r.speaks else 0,
-            sent=min(r.sent + 1, _LONG) if r.sent >= 0 else -1,
+            age=min(r.age + 1, _AGE_MAX) if r.speaks else 0,
+            sent=min(r.sent + 1, _AGE_MAX) if r.sent >= 0 else -1,
         )
         for r in world.runners
     )
-    return replace(world, lease=min(world.lease + 1, _LONG), runners=runners)
+    return replace(world, lease=min(world.lease + 1, _AGE_MAX), runners=runners)
 
 
 def _with(world: World, i: int, runner: Runner, **more: object) -> World:
@@ -126,9 +127,9 @@ def _with(world: World, i: int, runner: Runner, **more: object) -> World:
 
 
 def _runner_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[str, World]]:
-    if r.sent >= 0 and not r.answer and not r.cut:  # Redis decides, whatever became of its sender
+    if r.sent >= 0 and not r.reply and not r.cut:  # Redis decides even if the sender is gone
         held = world.state == "running" and (r.epoch == world.epoch or not rules.fenced_renewal)
-        decided = replace(r, answer="held" if held else "lost")
+        decided = replace(r, reply="held" if held else "lost")
         yield (
             f"decide {i}",
             _with(
@@ -151,7 +152,7 @@ def _runner_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tup
     if r.speaks:
         yield from _bot_steps(world, rules, i, r)
     elif not r.cut:
-        yield _written(world, i, r) if r.over else _enters(world, rules, i, r)
+        yield _end_step(world, i, r) if r.over else _enter_steps(world, rules, i, r)
 
 
 def _bot_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[str, World]]:
@@ -159,20 +160,20 @@ def _bot_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[
         yield f"end not written {i}", _with(world, i, Runner(r.epoch, cut=r.cut, over=True))
     if rules.stops_by_itself and r.age >= TOLERANCE:
         yield f"stop {i}", _with(world, i, Runner())
-    elif r.answer and not r.cut:
-        yield from _answered(world, rules, i, r)
+    elif r.reply and not r.cut:
+        yield from _reply_steps(world, rules, i, r)
     elif r.sent < 0 and not r.cut:
         yield f"send {i}", _with(world, i, replace(r, sent=0))
 
 
-def _written(world: World, i: int, r: Runner) -> tuple[str, World]:
-    """``finish.lua``, tried again."""
+def _end_step(world: World, i: int, r: Runner) -> tuple[str, World]:
+    """Write the end that was not written before, by ``finish.lua``."""
     ours = world.state == "running" and r.epoch == world.epoch
     return f"end {i}", _with(world, i, Runner(), state="ended" if ours else world.state)
 
 
-def _enters(world: World, rules: Rules, i: int, r: Runner) -> tuple[str, World]:
-    """``running.lua``."""
+def _enter_steps(world: World, rules: Rules, i: int, r: Runner) -> tuple[str, World]:
+    """Confirm the bot, by ``running.lua``."""
     fits = world.state == "starting" and r.epoch == world.epoch
     if fits or not rules.fenced_running:
         return f"running {i}", _with(
@@ -181,17 +182,17 @@ def _enters(world: World, rules: Rules, i: int, r: Runner) -> tuple[str, World]:
     return f"refused {i}", _with(world, i, Runner())
 
 
-def _answered(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[str, World]]:
-    """``Heartbeat._obey``; or the answer is lost on its way."""
-    nothing = replace(r, sent=-1, answer="")
-    yield f"answer lost {i}", _with(world, i, nothing)
-    if r.answer == "lost":
+def _reply_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[str, World]]:
+    """Apply the reply to a renewal, in ``Heartbeat._apply``, or lose it."""
+    idle = replace(r, sent=-1, reply="")
+    yield f"reply lost {i}", _with(world, i, idle)
+    if r.reply == "lost":
         yield f"lost {i}", _with(world, i, Runner())
         return
     age = r.sent if rules.counts_from_before else 0
     yield (
         f"held {i}",
-        _with(world, i, replace(nothing, age=age, must_ask=r.must_ask and age >= LEASE)),
+        _with(world, i, replace(idle, age=age, must_ask=r.must_ask and age >= LEASE)),
     )
 
 
@@ -205,39 +206,41 @@ def _operator_steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     if world.state == "ended" or world.lease < LEASE or world.epoch >= EPOCHS:
         return
     holders = [r for r in world.runners if r.epoch == world.epoch]
-    tells = any(r.over and not r.frozen and not r.cut for r in holders)
-    if tells:
-        after = "ended" if rules.tells_its_end else "queued"
+    is_reported = any(r.over and not r.frozen and not r.cut for r in holders)
+    if is_reported:
+        after = "ended" if rules.reports_its_end else "queued"
         raised = world.epoch + (after == "queued")
         yield (
-            "told of the end",
+            "end reported",
             replace(world, epoch=raised, state=after, lease=0, wrong=after == "queued"),
         )
-    confirmed = not holders  # it answers that it does not hold, or nothing listens there
+    confirmed = (
+        not holders
+    )  # it replies that it does not hold the session, or refuses the connection
     silent = any(r.frozen or r.cut for r in holders) and world.lease >= SILENCE
     if confirmed or silent or not rules.waits_for_silence:
         yield "recover", replace(world, epoch=world.epoch + 1, state="queued", lease=0)
 
 
 def check(rules: Rules) -> tuple[int, list[str]]:
-    """Visit every state; return how many there are, and the shortest way to a broken promise."""
+    """Visit every state; return their number, and the shortest way to a broken guarantee, if any."""
     start = World()
-    came: dict[World, tuple[World, str] | None] = {start: None}
+    previous: dict[World, tuple[World, str] | None] = {start: None}
     todo = deque([start])
     while todo:
         world = todo.popleft()
         if speaking(world) > 1 or world.wrong:
-            return len(came), _way(came, world)
+            return len(previous), _way(previous, world)
         for name, following in steps(world, rules):
-            if following not in came:
-                came[following] = (world, name)
+            if following not in previous:
+                previous[following] = (world, name)
                 todo.append(following)
-    return len(came), []
+    return len(previous), []
 
 
-def _way(came: dict[World, tuple[World, str] | None], world: World) -> list[str]:
+def _way(previous: dict[World, tuple[World, str] | None], world: World) -> list[str]:
     way = []
-    while (step := came[world]) is not None:
+    while (step := previous[world]) is not None:
         world, name = step
         way.append(name)
     return way[::-1]

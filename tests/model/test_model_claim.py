@@ -1,4 +1,4 @@
-"""The claim of an id over shards, checked exhaustively; and that each of its rules is needed."""
+"""The claim of a session id over shards, checked in every state, and the need for each of its rules."""
 
 from dataclasses import fields, replace
 
@@ -9,15 +9,15 @@ from model.claim_model import Rules, check
 NEEDED = [item.name for item in fields(Rules)]
 
 
-def test_an_id_lives_once() -> None:
-    """In no state that can be reached does the id live twice, or elsewhere than its entry says."""
+def test_id_is_live_in_one_shard_at_most() -> None:
+    """In no reachable state is the id live twice, or in another shard than its entry says."""
     states, way = check(Rules())
     assert way == []
     assert states > 5_000
 
 
 @pytest.mark.parametrize("rule", NEEDED)
-def test_each_rule_is_needed_for_it(rule: str) -> None:
-    """Without any one of the rules the checker finds a way to break a promise."""
+def test_checker_finds_a_violation_without(rule: str) -> None:
+    """With any one rule switched off the checker finds a way to break a guarantee."""
     _, way = check(replace(Rules(), **{rule: False}))
     assert way
