@@ -1,4 +1,4 @@
-"""A pipeline of this process that each test finds unconfigured and leaves so."""
+"""A fixture that configures the logger of this process, and removes the configuration."""
 
 import logging
 import os

@@ -1,12 +1,12 @@
-"""What a log line costs: ours and its peers, in interleaved rounds, to a file and to a pipe.
+"""Measures the time of a log line: Cordboard and other loggers, in interleaved rounds.
 
     python benchmarks/emit/bench_emit.py [--rounds 5] [--lines 50000] [--tables pipe tasks]
 
-`us` is the time by the clock, `cpu` that of processors in all threads; `ratio` is of the first column.
+`us` is wall-clock time, `cpu` the processor time of all threads; `ratio` refers to the first column.
 Each line has three bound fields (session, user, name) and a meta object of four. Every figure is
 the median of its rounds; compare within one run. Peers are installed into benchmarks/out/peers.
-pino sleeps 100 ms whenever a pipe is full (sonic-boom's way with EAGAIN), so a pipe of the usual
-64 KiB shows its stalls; in one of 1 MiB no logger meets a full pipe.
+pino sleeps for 100 ms whenever a pipe is full (so sonic-boom handles EAGAIN): a pipe of the usual
+64 KiB shows these stalls; in a pipe of 1 MiB no logger meets a full pipe.
 """
 
 import argparse
@@ -59,7 +59,7 @@ TABLES = {
 
 
 def install() -> Path:
-    """Make the environment of the peers, once; return its Python."""
+    """Create the virtual environment with the other loggers, once; return its Python."""
     python = PEERS / "bin" / "python"
     done = PEERS / "installed"
     if not done.exists():
@@ -80,7 +80,7 @@ def install() -> Path:
 
 
 def run(python: Path, kind: str, mode: str, lines: int, target: str) -> list[float] | None:
-    """Run one worker; its stdout goes to a file, or to a pipe with a reader."""
+    """Run one worker whose stdout is a file, or a pipe with a reader; return its figures."""
     worker = [str(python), str(HERE / "worker.py")]
     if kind.startswith("pino"):
         if not (PEERS / "node_modules" / "pino").exists():
@@ -114,7 +114,7 @@ def run(python: Path, kind: str, mode: str, lines: int, target: str) -> list[flo
 
 
 def table(title: str, heads: list[str], rows: dict[str, list[float]]) -> None:
-    """Print medians, fastest first, with the ratio to ours."""
+    """Print the medians, fastest first, with their ratio to Cordboard."""
     ours = rows.get("cordboard", [1.0])[0]
     print(f"\n{title}\n{'':28}" + "".join(f"{head:>10}" for head in heads) + f"{'ratio':>8}")
     for kind, figures in sorted(rows.items(), key=lambda row: row[1][0]):
@@ -122,10 +122,10 @@ def table(title: str, heads: list[str], rows: dict[str, list[float]]) -> None:
         print(f"{kind:28}{cells}{figures[0] / ours:8.2f}")
 
 
-def rounds(  # noqa: PLR0917
+def rounds(
     python: Path, kinds: tuple[str, ...], mode: str, lines: int, target: str, count: int
 ) -> dict[str, list[float]]:
-    """Run every kind once a round; return the median of each figure."""
+    """Run every logger once per round; return the median of each figure."""
     found: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     for _ in range(count):
         for kind in kinds:

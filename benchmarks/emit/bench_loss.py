@@ -1,9 +1,9 @@
-"""What a kill -9 costs: the age of the oldest line that was said and never written.
+"""Measures the loss by kill -9: the age of the oldest line that was logged and not written.
 
     python benchmarks/emit/bench_loss.py [--kills 40]
 
-A process notes the moment of each line in memory that it shares with us, and is killed at a random
-moment; what is missing behind the last line that arrived is lost. The contract allows 50 ms.
+A process stores the time of each line in memory that it shares with the benchmark, and is killed at
+a random time; the lines after the last one that arrived are lost. The contract allows 50 ms.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from _table import quantile, show  # noqa: E402 - found by the line above
 
 MOMENT = struct.Struct("d")
 LINES_MAX = 2_000_000
-SPEAKER = """
+LOGGING_PROGRAM = """
 import mmap, struct, sys, time
 from cordboard import emit
 emit.configure("bench", format="json", bridges=False)
@@ -42,13 +42,13 @@ for i in range(int(sys.argv[3])):
 
 
 def one_kill(pause_s: float, target: str, folder: Path) -> float:
-    """Kill a speaker; return how old, in milliseconds, the oldest lost line was at its last one."""
+    """Kill a logging program; return the age in ms of its oldest lost line, at its last line."""
     moments, lines = folder / "moments", folder / "lines"
     with moments.open("wb") as file:
         file.truncate(LINES_MAX * MOMENT.size)
     with lines.open("wb") as file:
         speaker = subprocess.Popen(
-            [sys.executable, "-c", SPEAKER, str(moments), str(pause_s), str(LINES_MAX)],
+            [sys.executable, "-c", LOGGING_PROGRAM, str(moments), str(pause_s), str(LINES_MAX)],
             stdout=subprocess.PIPE if target == "pipe" else file,
         )
         reader = threading.Thread(

@@ -1,4 +1,4 @@
-"""One logger, one run: writes N lines to stdout and its figures, as JSON, to stderr.
+"""Runs one logger once: writes N lines to stdout and the figures, as JSON, to stderr.
 
 Usage: worker.py KIND lines|disabled|tasks N
 """
@@ -31,7 +31,7 @@ def cordboard() -> Made:
 
 
 def cordboard_direct() -> Made:
-    """One write a line, in the caller: what the loss bound of 50 ms buys."""
+    """One write per line, by the caller: the alternative to a loss of up to 50 ms of lines."""
     from cordboard import emit
     from cordboard.emit.pipeline import pipeline
 
@@ -42,7 +42,7 @@ def cordboard_direct() -> Made:
 
 
 def cordboard_unredacted() -> Made:
-    """Nothing is looked at: what redaction and hostile values cost."""
+    """Without redaction and any check of values, to measure their cost."""
     import msgspec
 
     from cordboard.emit import render
@@ -57,13 +57,13 @@ def cordboard_unredacted() -> Made:
 
 
 def cordboard_otel() -> Made:
-    """OpenTelemetry is imported, no span is active."""
+    """With OpenTelemetry imported and no active span."""
     import_module("opentelemetry.trace")
     return cordboard()
 
 
 def cordboard_span() -> Made:
-    """Within a span, whose ids are on each line."""
+    """Within an active span, whose ids are in each line."""
     trace = import_module("opentelemetry.trace")
     context = trace.SpanContext(0xABC, 0xDEF, is_remote=False)
     import_module("opentelemetry.context").attach(
@@ -81,7 +81,7 @@ def cordboard_pretty() -> Made:
 
 
 def cordboard_watched() -> Made:
-    """With ``--cordboard-log``, as the tests run."""
+    """With the checks of ``--cordboard-log``."""
     from cordboard.emit.pipeline import pipeline
     from cordboard.pytest_plugin.line_check import call_site, schema_violations
 
@@ -224,7 +224,7 @@ def structlog_bridge() -> Made:
 
 
 def nothing() -> Made:
-    """The cost of the benchmark itself: a lambda and its loop."""
+    """The time of the benchmark itself: a lambda and its loop."""
     meta = {"reused": False, "runner": "runner-1", "ms": 12.5}
 
     def say(i: int) -> None:
@@ -234,7 +234,7 @@ def nothing() -> Made:
 
 
 def per_line_us(say: Log, flush: Flush, lines: int) -> list[float]:
-    """Return what a line takes by the clock, and of processors, all threads together."""
+    """Return the wall-clock time per line, and the processor time of all threads."""
     for i in range(lines // 10):
         say(i)
     flush()

@@ -1,4 +1,4 @@
-"""Carriers give back what they were given, send nothing malformed, and take anything."""
+"""Carriers round-trip a context, write no malformed value, and accept any input."""
 
 import json
 import re
@@ -55,8 +55,8 @@ def without_room(context: Context) -> Context:
 
 @QUICK
 @given(contexts(user_id=ASCII_ID))
-def test_headers_give_back_what_they_were_given(context: Context) -> None:
-    """What goes into headers comes out of them, in the spelling of any server."""
+def test_headers_round_trip(context: Context) -> None:
+    """A context survives injection and extraction, however a server spells the names."""
     headers: dict[str, str] = {}
     inject_headers(context, headers)
     pairs = [(k.lower().encode(), v.encode("ascii")) for k, v in headers.items()]
@@ -66,8 +66,8 @@ def test_headers_give_back_what_they_were_given(context: Context) -> None:
 
 @QUICK
 @given(contexts())
-def test_messages_and_environments_give_back_what_they_were_given(context: Context) -> None:
-    """What goes into a queue's message, as JSON, or an environment comes out of it."""
+def test_messages_and_environments_round_trip(context: Context) -> None:
+    """A context survives a message of a queue, as JSON, and an environment."""
     message: dict[str, Any] = {"other": 1}
     inject_message(context, message)
     assert extract_message(json.loads(json.dumps(message))) == Extracted(context)
@@ -82,8 +82,8 @@ def test_messages_and_environments_give_back_what_they_were_given(context: Conte
 
 @QUICK
 @given(contexts())
-def test_baggage_gives_back_ids_and_names(context: Context) -> None:
-    """What goes into W3C baggage comes out of it; members of others stay."""
+def test_baggage_round_trips_ids_and_names(context: Context) -> None:
+    """Members of other owners stay in the baggage."""
     headers = {"baggage": "vendor=1;p=2, session.id=old"}
     inject_baggage(context, headers)
     found = extract_headers(headers).context
@@ -101,8 +101,8 @@ def test_baggage_gives_back_ids_and_names(context: Context) -> None:
         epoch=st.integers(), traceparent=WILD,
     )
 )  # fmt: skip
-def test_nothing_malformed_is_sent(context: Context) -> None:
-    """Whatever a program has bound, headers are printable ASCII and variables hold no NUL."""
+def test_no_malformed_value_is_injected(context: Context) -> None:
+    """Whatever a program has bound, headers are printable ASCII and variables contain no NUL."""
     headers: dict[str, str] = {}
     inject_headers(context, headers)
     inject_baggage(context, headers)
@@ -129,8 +129,8 @@ def test_nothing_malformed_is_sent(context: Context) -> None:
         max_size=8,
     )
 )  # fmt: skip
-def test_foreign_headers_never_raise(pairs: list[tuple[str, str]]) -> None:
-    """Anything may stand in a header: it is read, or refused by name, and what is read is valid."""
+def test_extracting_any_headers_never_raises(pairs: list[tuple[str, str]]) -> None:
+    """Each value is extracted and valid, or refused by name."""
     found = extract_headers(pairs)
     again: dict[str, str] = {}
     inject_headers(found.context, again)
@@ -143,27 +143,27 @@ def test_foreign_headers_never_raise(pairs: list[tuple[str, str]]) -> None:
 
 @QUICK
 @given(st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=60)), max_size=6))
-def test_foreign_bytes_never_raise(pairs: list[tuple[bytes, bytes]]) -> None:
-    """Headers as ASGI has them may hold any bytes."""
+def test_extracting_any_bytes_never_raises(pairs: list[tuple[bytes, bytes]]) -> None:
+    """ASGI passes headers as bytes of any value."""
     extract_headers([(b"x-user-name", value) for _, value in pairs] + pairs)
 
 
 @QUICK
 @given(st.recursive(st.none() | st.integers() | ANY_TEXT, lambda i: st.dictionaries(
     st.sampled_from(["sessionId", "userId", "room", "epoch", "traceparent"]), i)))  # fmt: skip
-def test_foreign_messages_never_raise(message: object) -> None:
-    """A queue may hold anything."""
+def test_extracting_any_message_never_raises(message: object) -> None:
+    """A queue may contain anything."""
     extract_message(message)
 
 
-def test_a_malformed_value_is_refused_by_name() -> None:
-    """A malformed session id is left out and named; the rest is kept."""
+def test_malformed_value_is_refused_by_name() -> None:
+    """A malformed session id is left out and named; the other values are kept."""
     found = extract_headers({"X-Session-Id": "a b", "X-User-Id": "u", "X-Session-Epoch": "-1"})
     assert found == Extracted(Context(user_id="u"), ("session_id", "epoch"))
 
 
-def test_own_headers_come_before_baggage() -> None:
-    """X-Session-Id is believed before session.id of the baggage."""
+def test_own_headers_take_precedence_over_baggage() -> None:
+    """X-Session-Id overrides session.id of the baggage."""
     found = extract_headers({"baggage": "session.id=b,user.id=u%20x", "X-Session-Id": "a"})
     assert found.context == Context(session_id="a", user_id="u x")
 
@@ -176,10 +176,10 @@ def test_own_headers_come_before_baggage() -> None:
         ({"POD_NAME": "localhost", "JOB_ID": "0.0.0.0"}, None),
     ],
 )
-def test_where_no_session_is_known_the_machine_speaks(
+def test_machine_is_pod_then_job_then_host(
     environment: dict[str, str], machine: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """POD_NAME, then JOB_ID, then the host's name; localhost and 0.0.0.0 do not count."""
+    """Without a session the machine is named: POD_NAME, else JOB_ID, else the host, but not localhost or 0.0.0.0."""
     import os
 
     real = os.uname()

@@ -1,4 +1,4 @@
-"""Outgoing requests carry the session to our own hosts, and to nobody else."""
+"""Outgoing requests carry the session to listed hosts, and to no others."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ aiohttp = pytest.importorskip("aiohttp")
 
 @pytest.fixture
 async def server() -> AsyncIterator[str]:
-    """A server that says which session id it was sent, and redirects /away to its other name."""
+    """A server that returns the session id of a request, and redirects /away to its other name."""
     from aiohttp import web
 
     async def echo(request: web.Request) -> web.Response:
@@ -35,10 +35,10 @@ async def server() -> AsyncIterator[str]:
     ("path", "hosts", "sent"),
     [("/echo", ["127.0.0.1"], True), ("/echo", ["*.internal"], False), ("/away", ["127.0.0.1"], False)],
 )  # fmt: skip
-async def test_aiohttp_sends_the_session_to_listed_hosts(
+async def test_aiohttp_sends_the_session_to_listed_hosts_only(
     server: str, path: str, hosts: list[str], sent: bool
 ) -> None:
-    """Only a host on the list gets the headers, also after a redirect."""
+    """A host that is not listed gets no headers, even after a redirect."""
     async with aiohttp.ClientSession(trace_configs=[aiohttp_trace(hosts)]) as client:
         with bound(session_id="call-7", user_name="Ada"):
             async with client.get(server + path) as answer:
@@ -47,8 +47,8 @@ async def test_aiohttp_sends_the_session_to_listed_hosts(
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
-def test_httpx_sends_the_session_to_listed_hosts(library: str) -> None:
-    """The sync and the async client add the headers for listed hosts; a redirect elsewhere has none."""
+def test_httpx_sends_the_session_to_listed_hosts_only(library: str) -> None:
+    """A host that is not listed gets no headers, even after a redirect."""
     httpx = pytest.importorskip(library)
     seen: list[str | None] = []
 
@@ -69,8 +69,8 @@ def test_httpx_sends_the_session_to_listed_hosts(library: str) -> None:
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
-async def test_httpx_async_client(library: str) -> None:
-    """The async client does the same."""
+async def test_httpx_async_client_sends_the_session_to_listed_hosts_only(library: str) -> None:
+    """The asynchronous client behaves like the other."""
     httpx = pytest.importorskip(library)
     seen: list[str | None] = []
 
@@ -87,7 +87,7 @@ async def test_httpx_async_client(library: str) -> None:
     assert seen == ["call-7", None]
 
 
-def test_a_single_name_is_no_list() -> None:
-    """A text in the place of a list would allow its letters; it is refused."""
+def test_string_instead_of_a_list_of_hosts_is_refused() -> None:
+    """A string would allow each of its letters as a host."""
     with pytest.raises(TypeError, match="list"):
         host_test("gateway")

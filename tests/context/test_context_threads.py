@@ -1,4 +1,4 @@
-"""The context goes where the work goes, and never further."""
+"""The context follows the work into tasks, threads and callbacks, and no further."""
 
 import asyncio
 import functools
@@ -25,8 +25,8 @@ def session() -> str | None:
     return current().session_id
 
 
-def test_a_thread_carries_what_is_bound_where_it_starts() -> None:
-    """Thread, a subclass of it and Timer speak for the session that started them."""
+def test_thread_carries_the_context_of_its_start() -> None:
+    """So do subclasses of Thread, and Timer."""
     seen: list[str | None] = []
 
     class Worker(threading.Thread):
@@ -50,8 +50,8 @@ def test_a_thread_carries_what_is_bound_where_it_starts() -> None:
     assert "run" not in vars(work[1])
 
 
-def test_a_pools_thread_speaks_for_whoever_submits() -> None:
-    """A worker that was started within one session speaks for it in no other call."""
+def test_executor_carries_the_context_of_each_submit() -> None:
+    """A worker that was started in one session never logs for it during another call."""
     with ThreadPoolExecutor(1) as pool:
         with bound(session_id="a"):
             first = pool.submit(session)
@@ -62,15 +62,15 @@ def test_a_pools_thread_speaks_for_whoever_submits() -> None:
 
 
 @pytest.mark.parametrize("library", ["asyncio", "uvloop"])
-def test_tasks_threads_and_callbacks_of_a_loop(library: str) -> None:
-    """create_task, to_thread, run_in_executor and callbacks of every kind carry the context."""
+def test_event_loop_carries_the_context_into_tasks_threads_and_callbacks(library: str) -> None:
+    """create_task, to_thread, run_in_executor and all kinds of callbacks carry the context."""
     loops = pytest.importorskip(library)
     with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
         assert runner.run(ways_of_a_loop()) == ["a"] * 6
 
 
 async def ways_of_a_loop() -> list[str | None]:
-    """Return the session at the end of each way on from a loop, and from a thread back into it."""
+    """Return the session at the end of each way out of a loop, and from a thread back into it."""
     loop = asyncio.get_running_loop()
     called: asyncio.Future[str | None] = loop.create_future()
     from_thread: asyncio.Future[str | None] = loop.create_future()
@@ -104,8 +104,8 @@ async def ways_of_a_loop() -> list[str | None]:
     ]
 
 
-def test_a_callback_of_a_foreign_thread_is_carried_by_hand() -> None:
-    """``carry`` takes the context along to a library's own thread, and leaves nothing there."""
+def test_carry_binds_the_context_in_a_native_thread() -> None:
+    """``carry`` takes the context to a library's own thread, and leaves nothing behind there."""
     seen: list[str | None] = []
 
     def call_back(word: str) -> str:
@@ -126,8 +126,8 @@ def test_a_callback_of_a_foreign_thread_is_carried_by_hand() -> None:
     assert carried.__name__ == "call_back"
 
 
-def test_a_process_of_one_session_is_right_in_any_thread() -> None:
-    """With a context for the process, threads that nobody started through us are right, too."""
+def test_process_context_is_bound_in_every_thread() -> None:
+    """Threads that were started without ``threading`` have it as well."""
     bind_process(Context(session_id="only"))
     seen: list[str | None] = []
     done = threading.Event()
@@ -143,8 +143,8 @@ def test_a_process_of_one_session_is_right_in_any_thread() -> None:
     assert seen == ["only"]
 
 
-async def test_a_consumer_leaks_nothing_to_the_next_message() -> None:
-    """A queue consumer that binds per message is bare between two messages."""
+async def test_consumer_has_no_session_between_two_messages() -> None:
+    """A consumer that binds the session of each message has none in between."""
     queue: asyncio.Queue[str | None] = asyncio.Queue()
     seen: list[str | None] = []
 
@@ -163,8 +163,8 @@ async def test_a_consumer_leaks_nothing_to_the_next_message() -> None:
     assert seen == [None, "a", None, "b", None]
 
 
-def test_the_canary_thousands_of_interleaved_sessions() -> None:  # noqa: C901 - one scene
-    """Of thousands of tasks, in loops of many threads and hopping through pools, none is wrong."""
+def test_thousands_of_interleaved_sessions_stay_separate() -> None:  # noqa: C901 - one scene
+    """Tasks in event loops of several threads, and in executors, always have their own session."""
     wrong: list[tuple[str, str | None]] = []
     count = [0]
     pool = ThreadPoolExecutor(4)
@@ -209,8 +209,8 @@ def test_the_canary_thousands_of_interleaved_sessions() -> None:  # noqa: C901 -
     assert count[0] > 12_000
 
 
-def test_bound_restores_and_merges() -> None:
-    """A block adds to what is bound outside, absent values change nothing, and it ends cleanly."""
+def test_bound_merges_and_restores() -> None:
+    """A block adds to the outer binding, absent values change nothing, and its end restores it."""
     with bound(session_id="a", user_id="u"):
         with bound(user_name="Ada", session_id="", user_id=None):
             assert current() == Context(session_id="a", user_id="u", user_name="Ada")
@@ -220,8 +220,8 @@ def test_bound_restores_and_merges() -> None:
         bound(session="x").__enter__()
 
 
-def test_a_started_thread_cannot_be_started_again() -> None:
-    """Starting twice is the error it always was."""
+def test_starting_a_thread_twice_raises() -> None:
+    """The error is that of the standard library."""
     with bound(session_id="a"):
         thread = threading.Thread(target=lambda: time.sleep(0))
         thread.start()

@@ -1,4 +1,4 @@
-"""The room's fixtures."""
+"""Fixtures of the tests of the logging library."""
 
 from lines_support import lines
 

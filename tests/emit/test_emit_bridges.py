@@ -1,4 +1,4 @@
-"""Other libraries' records come out in the same form, with the context of their moment."""
+"""Records of other libraries are written in the same format, with the context of their time."""
 
 import logging
 import logging.config
@@ -40,8 +40,8 @@ def run(code: str) -> tuple[list[dict[str, Any]], str]:
     return [msgspec.json.decode(line) for line in done.stdout.splitlines()], done.stderr.decode()
 
 
-def test_standard_logging(lines: Lines) -> None:
-    """Level, arguments, extras and exception of standard logging are all there, and the session."""
+def test_standard_logging_becomes_records(lines: Lines) -> None:
+    """Level, arguments, extras, exception and session of a record of logging are kept."""
     with emit.session_context(session_id="call-7"):
         standard.critical("Lost %d of %s", 3, "lines", extra={"retry": 2, "api_key": "k"})
         try:
@@ -55,8 +55,8 @@ def test_standard_logging(lines: Lines) -> None:
     assert failed["error"]["type"] == "KeyError"
 
 
-def test_standard_logging_with_wrong_arguments() -> None:
-    """A record whose arguments do not fit its message keeps both, and raises nothing."""
+def test_standard_logging_with_wrong_arguments_is_logged() -> None:
+    """A record whose arguments do not fit its message contains both, and raises nothing."""
     records, stderr = run(
         """
         import logging
@@ -69,10 +69,8 @@ def test_standard_logging_with_wrong_arguments() -> None:
     assert stderr == ""
 
 
-def test_dictconfig_after_us_takes_nothing_away(
-    lines: Lines, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Loggers that do not propagate, set up later with handlers of their own, come out once."""
+def test_later_dictconfig_loses_no_record(lines: Lines, capfd: pytest.CaptureFixture[str]) -> None:
+    """Records of loggers that do not propagate, and have handlers of their own, are written once."""
     logging.config.dictConfig(
         {
             "version": 1,
@@ -90,15 +88,17 @@ def test_dictconfig_after_us_takes_nothing_away(
     assert capfd.readouterr().err == ""
 
 
-def test_other_handlers_still_get_records(lines: Lines, caplog: pytest.LogCaptureFixture) -> None:
-    """Handlers that write elsewhere, such as test tools and files, work as before."""
+def test_handlers_beside_the_console_still_get_records(
+    lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Handlers of files and test tools work as before."""
     standard.warning("Both")
     assert caplog.messages == ["Both"]
     assert [record["message"] for record in lines()] == ["Both"]
 
 
-def test_warnings_are_records(lines: Lines) -> None:
-    """A warning of the interpreter is a record at warn."""
+def test_python_warnings_become_records(lines: Lines) -> None:
+    """A warning of the interpreter has level warn."""
     logging.captureWarnings(capture=False)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -110,8 +110,8 @@ def test_warnings_are_records(lines: Lines) -> None:
     assert "DeprecationWarning: Old" in record["message"]
 
 
-def test_what_the_interpreter_and_the_loop_say() -> None:
-    """Warnings, a task whose error nobody fetched, and loggers of libraries are records."""
+def test_messages_of_interpreter_and_event_loop_become_records() -> None:
+    """Warnings, unretrieved errors of tasks, and records of libraries are written as records."""
     records, stderr = run(
         """
         import asyncio, gc, warnings
@@ -130,15 +130,15 @@ def test_what_the_interpreter_and_the_loop_say() -> None:
         logging.getLogger("redis.asyncio").info("Connected")
         """
     )
-    said = [(r["level"], r["tag"], r.get("error", {}).get("type")) for r in records]
-    assert said == [
+    records_shown = [(r["level"], r["tag"], r.get("error", {}).get("type")) for r in records]
+    assert records_shown == [
         ("warn", "warnings", None), ("error", "asyncio", "LookupError"), ("info", "redis", None),
     ]  # fmt: skip
     assert stderr == ""
 
 
-def test_loguru(lines: Lines) -> None:
-    """Levels, extras, contextualize, formatting and opt(exception) of loguru are all there."""
+def test_loguru_becomes_records(lines: Lines) -> None:
+    """Levels, extras, contextualize, formatting and opt(exception) of loguru are kept."""
     with emit.session_context(session_id="call-7"), loguru.contextualize(turn=3):
         loguru.success("Connected {}", "now", peer="p")
         loguru.trace("Fine")
@@ -147,15 +147,15 @@ def test_loguru(lines: Lines) -> None:
     assert (connected["level"], connected["message"]) == ("info", "Connected now")
     assert connected["meta"]["turn"] == 3
     assert connected["meta"]["peer"] == "p"
-    assert connected["meta"]["at"].startswith(f"{__name__}:test_loguru:")
+    assert connected["meta"]["at"].startswith(f"{__name__}:test_loguru_becomes_records:")
     assert fine["level"] == "debug"
     assert (broke["level"], broke["error"]["type"]) == ("error", "ValueError")
     assert broke["meta"]["password"] == "[redacted]"
     assert {r["sessionId"] for r in (connected, fine, broke)} == {"call-7"}
 
 
-def test_loguru_survives_remove(lines: Lines, capfd: pytest.CaptureFixture[str]) -> None:
-    """What Pipecat's runner does at its start takes no record away and prints none twice."""
+def test_loguru_bridge_survives_remove(lines: Lines, capfd: pytest.CaptureFixture[str]) -> None:
+    """The calls of Pipecat's runner at its start lose no record, and print none twice."""
     loguru.remove()
     number = loguru.add(sys.stderr, level="DEBUG")
     loguru.info("One")
@@ -201,8 +201,8 @@ def test_failing_bridge_is_logged_and_stops_nothing() -> None:
     assert stderr == ""
 
 
-def test_loguru_sinks_of_others_still_work(lines: Lines) -> None:
-    """A sink that is no console, such as Pipecat's own, gets its records and can be removed."""
+def test_other_sinks_of_loguru_still_work(lines: Lines) -> None:
+    """A sink beside the console, such as Pipecat's, gets its records and can be removed."""
     seen: list[str] = []
     number = loguru.add(lambda message: seen.append(message.record["message"]), level="INFO")
     loguru.info("One")
@@ -212,8 +212,8 @@ def test_loguru_sinks_of_others_still_work(lines: Lines) -> None:
     assert len(lines()) == 2
 
 
-def test_structlog(lines: Lines) -> None:
-    """Bound values, context variables and exc_info of structlog are all there."""
+def test_structlog_becomes_records(lines: Lines) -> None:
+    """Bound values, context variables and exc_info of structlog are kept."""
     with emit.session_context(session_id="call-7"), structlog.contextvars.bound_contextvars(a=1):
         log = structlog.get_logger(tag="billing").bind(b=2)
         log.info("Paid", c=3)
@@ -231,8 +231,8 @@ def test_structlog(lines: Lines) -> None:
     assert paid["sessionId"] == "call-7"
 
 
-def test_structlog_configured_by_the_program(lines: Lines) -> None:
-    """A program with processors of its own puts ours last."""
+def test_structlog_processor_works_in_the_programs_list(lines: Lines) -> None:
+    """A program with its own processors puts this one last."""
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog_bridge.processor],
         wrapper_class=structlog.make_filtering_bound_logger(0),
@@ -242,8 +242,8 @@ def test_structlog_configured_by_the_program(lines: Lines) -> None:
     assert (record["level"], record["message"], record["meta"]) == ("warn", "Mine", {"x": 1})
 
 
-def test_a_structlog_that_the_program_has_configured_stays(lines: Lines) -> None:
-    """What the program set up before us is its own business."""
+def test_configured_structlog_is_left_alone(lines: Lines) -> None:
+    """A configuration that the program made before is not replaced."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[])
     structlog_bridge.install(0)
     assert structlog.get_config()["processors"] == []
@@ -252,8 +252,8 @@ def test_a_structlog_that_the_program_has_configured_stays(lines: Lines) -> None
 NUMBERS = {1: "debug", 5: "debug", 15: "debug", 25: "info", 35: "warn", 55: "error"}
 
 
-def say_numbers() -> None:
-    """Say one line at each number of ``NUMBERS``, in each library."""
+def log_numbers() -> None:
+    """Log one line at each number of ``NUMBERS``, with each library."""
     for number in NUMBERS:
         standard.log(number, "standard")
         logging.log(number, "root")  # noqa: LOG015 - the bridge's own subject
@@ -262,22 +262,22 @@ def say_numbers() -> None:
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warn", "error"])
-def test_numbers_between_and_below_the_levels(lines: Lines, level: str) -> None:
-    """Any number counts as the level at or below it, those below DEBUG as debug, in all libraries."""
+def test_numeric_levels_map_to_the_level_below(lines: Lines, level: str) -> None:
+    """A number counts as the level at or below it, and one below DEBUG as debug, in all libraries."""
     structlog.reset_defaults()
     configure_again(level)
     standard.setLevel(1)
     try:
-        say_numbers()
+        log_numbers()
     finally:
         standard.setLevel(logging.NOTSET)
-    shown = [wanted for wanted in NUMBERS.values() if LEVELS[wanted] >= LEVELS[level]]
+    shown = [expected for expected in NUMBERS.values() if LEVELS[expected] >= LEVELS[level]]
     for library in ("standard", "root", "loguru", "structlog"):
         assert [r["level"] for r in lines() if r["message"] == library] == shown
 
 
-async def test_structlog_takes_any_number_in_a_coroutine(lines: Lines) -> None:
-    """The same holds for structlog's ``alog``."""
+async def test_structlog_alog_takes_any_number(lines: Lines) -> None:
+    """The same is true for structlog's ``alog``."""
     structlog.reset_defaults()
     configure_again()
     await structlog.get_logger().alog(35, "structlog", a=1)
@@ -285,8 +285,8 @@ async def test_structlog_takes_any_number_in_a_coroutine(lines: Lines) -> None:
     assert (record["level"], record["meta"]) == ("warn", {"a": 1})
 
 
-def test_uvicorn_is_kept_from_tracing() -> None:
-    """LOG_LEVEL=debug does not make uvicorn copy every message of ASGI into the log."""
+def test_debug_level_does_not_enable_uvicorns_trace() -> None:
+    """With LOG_LEVEL=debug uvicorn does not log every ASGI message."""
     records, _ = run(
         """
         import logging
@@ -302,8 +302,8 @@ def test_uvicorn_is_kept_from_tracing() -> None:
     assert [record["level"] for record in records] == ["debug"]
 
 
-def test_libraries_are_bridged_when_they_are_imported() -> None:
-    """Configuring imports none of them; imported later they are bridged all the same."""
+def test_libraries_are_bridged_at_their_import() -> None:
+    """``configure`` imports none of them; a later import is bridged all the same."""
     records, stderr = run(
         """
         import sys
@@ -322,8 +322,8 @@ def test_libraries_are_bridged_when_they_are_imported() -> None:
     assert stderr == ""
 
 
-def test_importing_the_library_is_cheap() -> None:
-    """The import pays neither for asyncio nor for logging nor for the encoder."""
+def test_import_loads_no_heavy_module() -> None:
+    """The import loads neither asyncio nor logging nor the encoder."""
     run(
         """
         import sys
@@ -334,7 +334,7 @@ def test_importing_the_library_is_cheap() -> None:
     )
 
 
-def test_the_reading_command_pays_for_no_writer() -> None:
+def test_logs_command_does_not_load_the_logger() -> None:
     """`cordboard logs --help` imports neither the logging library nor its encoder."""
     code = """
 import atexit, sys
@@ -350,8 +350,8 @@ main(["logs", "--help"])
     assert (done.returncode, done.stderr) == (0, "\n")
 
 
-def test_a_bot_of_pipecat_on_loguru(tmp_path: Path) -> None:
-    """A file that begins as Pipecat's examples do comes out as records, from threads as well."""
+def test_pipecat_bot_logs_records(tmp_path: Path) -> None:
+    """A file that begins like Pipecat's examples writes records, also from threads."""
     bot = tmp_path / "bot.py"
     bot.write_text(
         textwrap.dedent(

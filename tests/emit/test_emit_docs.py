@@ -1,4 +1,4 @@
-"""docs/logging.md says what the code says, and what it shows runs."""
+"""docs/logging.md agrees with the code, and its examples run."""
 
 import importlib.util
 import json
@@ -26,17 +26,17 @@ def block(heading: str, language: str = "python") -> str:
     """Return the first block of code below a heading."""
     page = PAGE.read_text(encoding="utf-8")
     below = page[page.index(f"\n# {heading}" if heading == "Logging" else f"\n## {heading}") :]
-    return next(found[2] for found in BLOCK.finditer(below) if found[1] == language)
+    return next(match[2] for match in BLOCK.finditer(below) if match[1] == language)
 
 
-def added(code: str) -> int:
-    """Count the lines that a program gets; its own are the empty and the unchanged ones."""
+def added_lines(code: str) -> int:
+    """Return how many lines of code a program gets; empty and unchanged ones do not count."""
     return sum(bool(line) and not line.startswith("async def") for line in code.splitlines())
 
 
 @pytest.fixture
 def unconfigured(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
-    """Let the page's own ``configure`` name the service, and nothing more."""
+    """Let ``configure`` of the page set the name of the service, and nothing else."""
     monkeypatch.setattr(emit, "configure", lambda service: pipeline.set_identity(service, "m"))
     yield lines
     pipeline.set_identity("test", "m")
@@ -51,8 +51,8 @@ def scripts_docs() -> types.ModuleType:
     return module
 
 
-def test_the_tables_are_current() -> None:
-    """The page is what `make docs` would make of it: its keys and events are those of the code."""
+def test_generated_tables_are_current() -> None:
+    """The tables of keys and events are those that `make docs` generates."""
     page = PAGE.read_text(encoding="utf-8")
     assert scripts_docs().logging_page(PAGE) == page
     assert "| `truncated` |" in page
@@ -60,11 +60,11 @@ def test_the_tables_are_current() -> None:
 
 
 def test_every_key_has_a_meaning() -> None:
-    """No key is without words, no words without a key."""
+    """The table of meanings has exactly the keys of a line."""
     assert set(MEANINGS) == set(KEYS)
 
 
-def test_the_first_example(unconfigured: Lines) -> None:
+def test_first_example_writes_the_line_shown(unconfigured: Lines) -> None:
     """The first example writes the line that is shown below it."""
     page = "\n" + PAGE.read_text(encoding="utf-8")
     (_, code), (_, shown) = BLOCK.findall(page)[:2]
@@ -78,14 +78,14 @@ def test_the_first_example(unconfigured: Lines) -> None:
     assert list(record) == list(expected)
 
 
-def test_three_lines_in_fastapi(unconfigured: Lines) -> None:
-    """Three lines give every line of a request its session, and an access line."""
+def test_three_lines_add_sessions_to_fastapi(unconfigured: Lines) -> None:
+    """Three lines of code give every line of a request its session, and write an access line."""
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
     app = FastAPI()
     code = block("In an existing FastAPI application")
-    assert added(code) == 3
+    assert added_lines(code) == 3
     exec(code, {"app": app})
 
     @app.get("/")
@@ -94,19 +94,19 @@ def test_three_lines_in_fastapi(unconfigured: Lines) -> None:
 
     with TestClient(app) as client:
         client.get("/", headers={"X-Session-Id": "call-7"})
-    said = [r for r in unconfigured() if r["sessionId"] == "call-7"]
-    assert [(r["message"], r["service"]) for r in said] == [
+    own = [r for r in unconfigured() if r["sessionId"] == "call-7"]
+    assert [(r["message"], r["service"]) for r in own] == [
         ("Asked", "shop"),
         ("Request served", "shop"),
     ]
 
 
-async def test_three_lines_in_a_pipecat_cloud_bot(unconfigured: Lines) -> None:
-    """Three lines give every line of a bot its session, those of Pipecat's logger, too."""
+async def test_three_lines_add_the_session_to_a_pipecat_cloud_bot(unconfigured: Lines) -> None:
+    """Three lines of code give every line of a bot its session, including those of Pipecat."""
     from loguru import logger
 
     code = block("In an existing Pipecat Cloud bot")
-    assert added(code) == 3
+    assert added_lines(code) == 3
     names: dict[str, Any] = {}
     exec(code, names)
     await names["bot"](types.SimpleNamespace(session_id="call-7"))
@@ -134,8 +134,10 @@ def test_interleaved_sessions_of_the_page(
         names["test_sessions_are_separate"](cordboard_interleaved_sessions)
 
 
-def test_otlp_as_the_page_shows(unconfigured: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The export that is shown is installed by one call."""
+def test_otlp_example_installs_the_export(
+    unconfigured: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example installs the export with one call."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     before = list(pipeline.observers)
     exec(block("OpenTelemetry"), {})

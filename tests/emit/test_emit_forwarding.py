@@ -1,4 +1,4 @@
-"""Lines of other processes: as they are when they are records, raw when they are not."""
+"""Lines of other processes: records are written as they are, and other lines as raw lines."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,16 +32,16 @@ def record(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_record_keeps_its_time_boot_and_seq(lines: Lines) -> None:
-    """A browser's record comes out as it is, in the order of the contract, without secrets."""
+def test_forwarded_record_keeps_time_boot_and_seq(lines: Lines) -> None:
+    """A browser's record is written with its values, keys in their order, and without secrets."""
     assert emit.forward(record(meta={"token": "x", "n": 1}, event="join.clicked"))
-    (found,) = lines()
-    assert found == record(meta={"token": "[redacted]", "n": 1}, event="join.clicked")
-    assert list(found) == [key for key in KEYS if key in found]
+    (written,) = lines()
+    assert written == record(meta={"token": "[redacted]", "n": 1}, event="join.clicked")
+    assert list(written) == [key for key in KEYS if key in written]
 
 
-def test_a_record_too_long_is_cut(lines: Lines) -> None:
-    """A record of another process keeps the limit, too."""
+def test_forwarded_record_that_is_too_long_is_truncated(lines: Lines) -> None:
+    """A record of another process is limited as well."""
     assert emit.forward(record(message="m" * 9000, meta={"a": "x" * 9000}))
     assert lines()[0]["truncated"] is True
 
@@ -54,8 +54,8 @@ def test_a_record_too_long_is_cut(lines: Lines) -> None:
         {"level": []}, {"raw": []}, {"raw": False}, {"epoch": "3"}, {"error": "text"}, {"userId": 5}, {"seq": 2**70},
     ],
 )  # fmt: skip
-def test_what_is_no_record_is_refused(lines: Lines, changes: dict[str, Any]) -> None:
-    """A record that breaks section 3 is refused with the reason, and nothing is written."""
+def test_record_with_a_schema_error_is_not_written(lines: Lines, changes: dict[str, Any]) -> None:
+    """A record that violates the schema is refused with the reason."""
     assert schema_error(record(**changes))
     assert not emit.forward(record(**changes))
     assert lines() == []
@@ -76,24 +76,26 @@ JSON = st.recursive(
     st.dictionaries(st.sampled_from(KEYS), JSON, max_size=6),
     st.sets(st.sampled_from(KEYS), max_size=2),
 )
-def test_a_stranger_may_send_anything(changes: dict[str, Any], lacking: set[str]) -> None:
-    """Whatever comes in the place of a record is refused with a reason, or is a valid line."""
+def test_any_input_is_refused_or_written_as_a_valid_line(
+    changes: dict[str, Any], lacking: set[str]
+) -> None:
+    """Whatever is passed as a record, there is a reason for its refusal or a valid line."""
     given = {key: value for key, value in record(**changes).items() if key not in lacking}
     with emit.capture() as caught:
         assert emit.forward(given) is (schema_error(given) is None)
-    assert [schema_error(found) for found in caught] == [None] * len(caught)
+    assert [schema_error(written) for written in caught] == [None] * len(caught)
 
 
 @pytest.mark.parametrize("key", ["timestamp", "level", "sessionId", "boot", "seq", "userName"])
-def test_a_missing_key_is_named(key: str) -> None:
-    """The reason names the key that is missing."""
+def test_schema_error_names_the_missing_key(key: str) -> None:
+    """The reason contains the key that is missing."""
     lacking = record()
     del lacking[key]
     assert schema_error(lacking) == f"{key} is missing"
 
 
-def test_a_childs_line_is_passed_on_byte_for_byte(lines: Lines) -> None:
-    """An encoded line of a child is written as it is, with one newline."""
+def test_childs_line_is_written_byte_for_byte(lines: Lines) -> None:
+    """The encoded line of a child is written unchanged, with one newline."""
     line = msgspec.json.encode(record())
     assert emit.forward_line(line)
     assert emit.forward_line(line + b"\n")
@@ -101,17 +103,17 @@ def test_a_childs_line_is_passed_on_byte_for_byte(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("line", [b"Traceback", b"\xff\xfe", b"{}", b'{"seq":', b"[1]", b"NaN"])
-def test_a_line_that_is_no_record_is_raw(lines: Lines, line: bytes) -> None:
-    """A half-written or foreign line is not lost: it is a raw line of its session."""
+def test_line_that_is_not_a_record_becomes_a_raw_line(lines: Lines, line: bytes) -> None:
+    """A partial line, or one of another format, is not lost: it becomes a raw line of its session."""
     assert not emit.forward_line(line, context=Context(session_id="call-7"), service="bot")
-    (found,) = lines()
-    assert found["raw"] is True
-    assert (found["service"], found["sessionId"]) == ("bot", "call-7")
-    assert schema_error(found) is None
+    (written,) = lines()
+    assert written["raw"] is True
+    assert (written["service"], written["sessionId"]) == ("bot", "call-7")
+    assert schema_error(written) is None
 
 
-def test_raw_output_is_a_record_of_its_session(lines: Lines) -> None:
-    """A printed line is a record with raw, with the boot and seq of whoever captured it."""
+def test_raw_line_carries_the_session_of_its_process(lines: Lines) -> None:
+    """A printed line becomes a record with raw, and with boot and seq of the process that captured it."""
     context = Context(session_id="call-7", user_id="u")
     emit.raw("plain \x1b[31mred\n", service="bot", context=context)
     emit.raw("Segmentation fault", service="bot", context=context, tag="stderr")

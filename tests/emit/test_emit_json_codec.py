@@ -1,4 +1,4 @@
-"""What leaves the emitter holds no control beyond ASCII, and is the same text for every reader."""
+"""A line contains no control character beyond ASCII, and is the same text for every reader."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ def lines_of(action: Callable[[], object]) -> list[bytes]:
 @QUICK
 @given(TEXT)
 def test_escaping_changes_no_text(text: str) -> None:
-    """Any reader of JSON gets the same text back, and no control is left in the bytes."""
+    """Any reader of JSON gets the same text back, and no control character is left in the bytes."""
     line = encode_line({"text": text})
     assert json.loads(line) == msgspec.json.decode(line) == {"text": text}
     assert not CONTROL.search(line.decode().rstrip("\n"))
@@ -51,8 +51,8 @@ def test_escaping_changes_no_text(text: str) -> None:
 
 @QUICK
 @given(TEXT)
-def test_only_controls_are_escaped(text: str) -> None:
-    """Text without controls is written as UTF-8, byte for byte."""
+def test_only_control_characters_are_escaped(text: str) -> None:
+    """Text without control characters is written as UTF-8, byte for byte."""
     plain = msgspec.json.encode(CONTROL.sub("", text))
     assert escape_controls(plain) == plain
 
@@ -60,7 +60,7 @@ def test_only_controls_are_escaped(text: str) -> None:
 @pytest.mark.cordboard_log_exempt("says events that no service may")
 @QUICK
 @given(st.tuples(*[TEXT] * 6))
-def test_no_control_leaves_in_any_place(texts: tuple[str, ...]) -> None:
+def test_no_field_contains_a_control_character(texts: tuple[str, ...]) -> None:
     """Message, tag, user, keys, values, event and error are escaped alike, short and long."""
     message, tag, user, key, value, event = texts
 
@@ -80,8 +80,8 @@ def test_no_control_leaves_in_any_place(texts: tuple[str, ...]) -> None:
         assert "]" not in record["tag"]
 
 
-def test_a_record_of_another_process_is_escaped(lines: Lines) -> None:
-    """What a browser or a child sends is escaped too, and is otherwise what it sent."""
+def test_forwarded_record_is_escaped(lines: Lines) -> None:
+    """Records of browsers and children are escaped, and otherwise unchanged."""
     emit.get_logger("x").info("Template")
     (record,) = lines()
     record["message"] = f"one{CONTROLS}two"
@@ -94,8 +94,8 @@ def test_a_record_of_another_process_is_escaped(lines: Lines) -> None:
     assert forwarded["tag"] == "page(1)"
 
 
-def test_tags_have_no_brackets(lines: Lines) -> None:
-    """A tag from a logger's name, of any library, has parentheses in the place of brackets."""
+def test_tag_contains_no_brackets(lines: Lines) -> None:
+    """A tag from the name of any library's logger has parentheses instead."""
     emit.get_logger("worker[3]").info("One")
     logging.getLogger("pool[1].x").warning("Two")  # noqa: TID251
     emit.raw("Three", service="bot", tag="out[0]")
@@ -103,10 +103,10 @@ def test_tags_have_no_brackets(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("name", ["my pod[1]/é", "a" * 300, "\x1b]0;x", "..", "ok-1.example:80"])
-def test_any_name_of_a_machine_makes_a_session_id(
+def test_any_machine_name_gives_a_valid_session_id(
     name: str, monkeypatch: pytest.MonkeyPatch, lines: Lines
 ) -> None:
-    """Whatever POD_NAME holds, the id of lines without a session fits the grammar."""
+    """Whatever POD_NAME contains, the id of lines without a session is valid."""
     monkeypatch.setenv("POD_NAME", name)
     configure_again()
     emit.get_logger("x").info("Here")

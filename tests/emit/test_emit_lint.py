@@ -1,4 +1,4 @@
-"""In our own sources nobody prints, and nobody takes a logger that is not ours."""
+"""The sources of the project neither print nor use other loggers."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
         ("from logging import getLogger\ngetLogger('x')", "TID251"),
     ],
 )
-def test_lint_refuses_it(code: str, rule: str) -> None:
+def test_lint_refuses_print_and_other_loggers(code: str, rule: str) -> None:
     """The project's own configuration of ruff refuses the line, anywhere in src."""
     command = [
         sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise",
@@ -31,8 +31,8 @@ def test_lint_refuses_it(code: str, rule: str) -> None:
     assert done.returncode == 1
 
 
-def test_our_services_ignore_a_session_in_the_environment() -> None:
-    """Each service of ours says no to BOT_SESSION_ID; only a bot's process is of one session."""
+def test_services_ignore_a_session_in_the_environment() -> None:
+    """No service takes BOT_SESSION_ID; only a bot process belongs to one session."""
     source = ROOT / "src" / "cordboard"
     texts = {file.relative_to(source): file.read_text("utf-8") for file in source.rglob("*.py")}
     calls = {
@@ -42,5 +42,5 @@ def test_our_services_ignore_a_session_in_the_environment() -> None:
         for call in re.findall(r"\bconfigure\(service=.*\)", text)
     }
     assert len(calls) >= 7, calls
-    said = {name for name, call in calls.items() if "session_from_environment=False" in call}
-    assert calls.keys() - said == {"runner/bot_process.py"}
+    excluded = {name for name, call in calls.items() if "session_from_environment=False" in call}
+    assert calls.keys() - excluded == {"runner/bot_process.py"}

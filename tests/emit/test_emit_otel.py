@@ -19,7 +19,7 @@ log = emit.get_logger("test")
 
 @pytest.fixture
 def collector() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
-    """A collector: its address, what it received, and the statuses it answers first."""
+    """A collector: its address, what it has received, and the statuses of its first answers."""
     received: list[dict[str, Any]] = []
     statuses: list[int] = []
 
@@ -47,8 +47,8 @@ def collector() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
     server.server_close()
 
 
-def test_the_ids_of_the_active_span(lines: Lines) -> None:
-    """With a span active its ids are on the line, before those of a caller's traceparent."""
+def test_line_has_the_ids_of_the_active_span(lines: Lines) -> None:
+    """They take precedence over those of the caller's traceparent."""
     trace = pytest.importorskip("opentelemetry.trace")
     span = trace.NonRecordingSpan(trace.SpanContext(0xABC, 0xDEF, is_remote=False))
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -61,8 +61,8 @@ def test_the_ids_of_the_active_span(lines: Lines) -> None:
     assert (inside["traceId"], inside["spanId"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
 
 
-def test_records_over_otlp(lines: Lines, collector: tuple[str, Any, Any]) -> None:
-    """A record arrives with its time, level, body, session, error and meta; stdout has it, too."""
+def test_record_is_exported_over_otlp(lines: Lines, collector: tuple[str, Any, Any]) -> None:
+    """It arrives with its time, level, body, session, error and meta; stdout has it as well."""
     endpoint, received, statuses = collector
     statuses += [503, 429]
     exporter = otel.install(endpoint, {"x-key": "k"})
@@ -95,8 +95,8 @@ def test_records_over_otlp(lines: Lines, collector: tuple[str, Any, Any]) -> Non
     assert exporter.lost == 0
 
 
-def test_a_collector_that_is_away_stops_nobody(lines: Lines) -> None:
-    """Without a collector the lines are on stdout as ever, and the loss is counted."""
+def test_unreachable_collector_loses_only_the_export(lines: Lines) -> None:
+    """Without a collector the lines are on stdout as always, and the loss is counted."""
     exporter = otel.install("http://127.0.0.1:1/v1/logs", {})
     log.info("One")
     otel.uninstall(exporter)
@@ -104,8 +104,8 @@ def test_a_collector_that_is_away_stops_nobody(lines: Lines) -> None:
     assert exporter.lost == 1
 
 
-def test_a_forked_child_does_not_export(lines: Lines, collector: tuple[str, Any, Any]) -> None:
-    """A child's lines are exported by whoever captures them, not twice."""
+def test_forked_child_does_not_export(lines: Lines, collector: tuple[str, Any, Any]) -> None:
+    """The process that forwards a child's lines exports them, once."""
     endpoint, received, _ = collector
     exporter = otel.install(endpoint, {})
     pid = os.fork()
@@ -118,8 +118,8 @@ def test_a_forked_child_does_not_export(lines: Lines, collector: tuple[str, Any,
     assert received == []
 
 
-def test_the_environment_of_opentelemetry() -> None:
-    """The standard variables say where to; the one for logs comes first."""
+def test_export_is_configured_by_opentelemetrys_variables() -> None:
+    """The variable for logs takes precedence over the general one."""
     base = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/"}
     assert otlp_environment({}).endpoint == "http://localhost:4318/v1/logs"
     assert otlp_environment(base).endpoint == "http://c:4318/v1/logs"

@@ -1,4 +1,4 @@
-"""Lines leave a process whole, soon, and without stopping it; each test is a process of its own."""
+"""Lines leave a process whole and soon, and never stop it; each test runs a process of its own."""
 
 import errno
 import os
@@ -50,16 +50,16 @@ def assert_no_gaps(records: list[dict[str, Any]]) -> dict[str, list[int]]:
     return by_boot
 
 
-def test_the_last_lines_of_a_program_are_written() -> None:
-    """A program that ends by itself loses nothing, though it never flushes."""
+def test_ending_program_loses_no_line() -> None:
+    """A program that ends by itself loses nothing, although it never flushes."""
     status, records = run("for i in range(5000): log.info('Line', i=i)")
     assert status == 0
     assert [record["meta"]["i"] for record in records] == list(range(5000))
     assert_no_gaps(records)
 
 
-def test_lines_said_while_the_interpreter_ends_are_written() -> None:
-    """A line of an atexit function that runs after ours is written, too."""
+def test_line_of_an_atexit_function_is_written() -> None:
+    """A function that runs after the library's own can log as well."""
     _, records = run(
         """
         import atexit
@@ -73,8 +73,8 @@ def test_lines_said_while_the_interpreter_ends_are_written() -> None:
     assert_no_gaps(records)
 
 
-def test_a_forked_child_has_a_boot_of_its_own() -> None:
-    """Fork gives a new boot that counts from 1; no line of the parent is written twice."""
+def test_forked_child_has_its_own_boot() -> None:
+    """A fork draws a new boot that counts from 1; no line of the parent is written twice."""
     _, records = run(
         """
         for i in range(100): log.info("Parent", i=i)
@@ -90,8 +90,8 @@ def test_a_forked_child_has_a_boot_of_its_own() -> None:
     assert sorted(len(seqs) for seqs in by_boot.values()) == [100, 200]
 
 
-def test_a_child_leaves_to_its_parent_what_waits() -> None:
-    """Where the pipe was full at the fork the parent's lines are the parent's to write."""
+def test_forked_child_drops_the_parents_queue() -> None:
+    """If the pipe was full at the fork, the parent writes its own lines."""
     read, write = os.pipe()
     output = Output(write, lambda _: None)
     output.threaded = False
@@ -109,8 +109,8 @@ def test_a_child_leaves_to_its_parent_what_waits() -> None:
     os.close(write)
 
 
-def test_a_child_can_wait_for_a_pipe_that_a_thread_of_its_parent_waited_for() -> None:
-    """A fork in the middle of another thread's wait leaves the child able to write."""
+def test_child_forked_during_another_threads_wait_can_write() -> None:
+    """A poll object in which another thread waited would refuse the child's calls."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with suppress(BlockingIOError):
@@ -161,8 +161,8 @@ def child(i):
     ],
     ids=["os.fork", "multiprocessing"],
 )
-def test_a_child_that_ends_at_once_has_written_its_error(start: str) -> None:
-    """An ``error`` is written before the call returns, also in a child of a busy process."""
+def test_child_that_ends_at_once_has_written_its_error(start: str) -> None:
+    """A line at error is written before the call returns, also in a child of a busy process."""
     body = textwrap.dedent(FORKS) + (
         "context = multiprocessing.get_context('fork')\nends = []\n"
         f"for i in range(60):\n    {start}\n    time.sleep(0.002)\n"
@@ -178,7 +178,7 @@ def test_a_child_that_ends_at_once_has_written_its_error(start: str) -> None:
     assert len(assert_no_gaps(records)) == 61
 
 
-def test_children_of_multiprocessing_lose_nothing() -> None:
+def test_children_of_multiprocessing_lose_no_line() -> None:
     """A child of the fork server ends without atexit; its last lines are written all the same."""
     _, records = run(
         """
@@ -201,14 +201,14 @@ def test_children_of_multiprocessing_lose_nothing() -> None:
     assert len(assert_no_gaps(records)) == 4
 
 
-def test_no_thread_before_the_first_line() -> None:
-    """Import and configure start no thread: a fork server may do both."""
+def test_no_thread_runs_before_the_first_line() -> None:
+    """Neither the import nor ``configure`` starts a thread: a fork server may do both."""
     status, _ = run("assert len(os.listdir('/proc/self/task')) == 1")
     assert status == 0
 
 
-def test_eight_processes_on_one_pipe() -> None:
-    """Lines of any length from many processes on one pipe never run into each other."""
+def test_eight_processes_on_one_pipe_mix_no_lines() -> None:
+    """Lines of any length from several processes stay whole."""
     _, records = run(
         """
         children = []
@@ -228,8 +228,8 @@ def test_eight_processes_on_one_pipe() -> None:
     assert len(records) == 8 * 408
 
 
-def test_a_stranger_on_the_pipe_cuts_no_line() -> None:
-    """What another program prints onto the same pipe, without any lock, is never within a line."""
+def test_other_program_on_the_pipe_splits_no_line() -> None:
+    """Output that another program prints to the same pipe, without a lock, is never within a line."""
     done = subprocess.run(
         script(
             """
@@ -251,8 +251,8 @@ def test_a_stranger_on_the_pipe_cuts_no_line() -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EAGAIN])
-def test_an_older_kernel_writes_in_pieces(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the one call for a whole batch is refused, the batch goes in pieces."""
+def test_older_kernel_writes_in_pieces(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the kernel refuses one call for a whole batch, the batch is written in pieces."""
 
     def refused(*_: object) -> int:
         raise OSError(error, "refused")
@@ -266,8 +266,8 @@ def test_an_older_kernel_writes_in_pieces(error: int, monkeypatch: pytest.Monkey
     os.close(write)
 
 
-def test_an_error_is_written_before_the_call_returns() -> None:
-    """A process that is killed right after an error line has written it, and all before it."""
+def test_error_is_written_before_the_call_returns() -> None:
+    """A process that is killed right after it has written the error and all lines before it."""
     status, records = run(
         """
         for i in range(10): log.info("Before", i=i)
@@ -279,8 +279,8 @@ def test_an_error_is_written_before_the_call_returns() -> None:
     assert [record["message"] for record in records] == ["Before"] * 10 + ["The last words"]
 
 
-def test_a_killed_process_leaves_whole_lines() -> None:
-    """A kill -9 in mid-stream leaves valid lines, and all that were said a while ago."""
+def test_killed_process_leaves_whole_lines() -> None:
+    """After kill -9 all lines are valid, and all but the latest are there."""
     read, write = os.pipe()
     process = subprocess.Popen(
         script(
@@ -315,8 +315,8 @@ def test_a_killed_process_leaves_whole_lines() -> None:
     assert len(seen) >= 2000
 
 
-def test_a_reader_that_stops_reading_stops_nobody() -> None:
-    """With a full pipe the program goes on; what was dropped is counted, logged, and a seq gap."""
+def test_stalled_reader_does_not_stop_the_program() -> None:
+    """With a full pipe the program continues; dropped lines are counted, logged, and a gap in seq."""
     read, write = os.pipe()
     done_read, done_write = os.pipe()
     process = subprocess.Popen(
@@ -351,8 +351,8 @@ def test_a_reader_that_stops_reading_stops_nobody() -> None:
 
 
 @pytest.mark.parametrize("before", ["", "signal.signal(signal.SIGPIPE, signal.SIG_DFL)"])
-def test_a_closed_pipe_does_not_kill(before: str, tmp_path: Path) -> None:
-    """A reader that has gone, and a SIGPIPE left deadly by the program, end nothing."""
+def test_closed_pipe_does_not_kill_the_program(before: str, tmp_path: Path) -> None:
+    """Not even if the program has restored the default action of SIGPIPE."""
     read, write = os.pipe()
     os.close(read)
     process = subprocess.run(
@@ -375,8 +375,8 @@ def test_a_closed_pipe_does_not_kill(before: str, tmp_path: Path) -> None:
     assert (tmp_path / "alive").exists()
 
 
-def test_a_stdout_closed_at_the_start_hits_no_other_file(tmp_path: Path) -> None:
-    """Where stdout was closed, its number belongs to whatever is opened next: nothing goes there."""
+def test_stdout_closed_at_the_start_writes_to_no_other_file(tmp_path: Path) -> None:
+    """The next file that is opened gets the descriptor of a closed stdout; no line goes there."""
     path = tmp_path / "other"
     code = f"""
 import os
@@ -396,7 +396,7 @@ emit.shutdown()
 
 
 def test_many_threads_write_every_line() -> None:
-    """Lines of many threads are all there, each whole, and each counted once."""
+    """The lines of all threads are there, each whole, and each with its own number."""
     _, records = run(
         """
         import threading
@@ -411,7 +411,7 @@ def test_many_threads_write_every_line() -> None:
     assert_no_gaps(records)
 
 
-def test_a_line_in_a_signal_handler_does_not_deadlock() -> None:
+def test_logging_in_a_signal_handler_does_not_deadlock() -> None:
     """A signal handler may log, whatever the interrupted code was doing."""
     status, records = run(
         """

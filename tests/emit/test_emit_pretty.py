@@ -1,4 +1,4 @@
-"""The form for people: readable, and harmless to the terminal."""
+"""The format for people is readable, and contains no control characters."""
 
 import os
 import pty
@@ -28,7 +28,7 @@ def shown(*, color: bool = False, **changes: Any) -> str:
     return pretty_formatter(color=color)(msgspec.json.encode({**RECORD, **changes})).decode()
 
 
-def test_a_line_for_people() -> None:
+def test_pretty_line_shows_every_field() -> None:
     """Time, level, session, service and tag, message, event, meta, and the traceback below."""
     first, *rest = shown().splitlines()
     assert first.split()[1:] == [
@@ -39,8 +39,8 @@ def test_a_line_for_people() -> None:
 
 
 @pytest.mark.parametrize("key", ["message", "tag", "sessionId", "event"])
-def test_escape_sequences_are_shown_and_not_obeyed(key: str) -> None:
-    """Controls, also of the C1 range and of text direction, are made visible."""
+def test_control_characters_are_made_visible(key: str) -> None:
+    """So are those of the C1 range and of text direction."""
     changes: Any = {key: "a\x1b[2Jb\x9bc\u202ed\re"}
     text = shown(**changes, meta={"x\x07": "\x1b]0;t\x07"})
     assert not any(ord(char) < 32 and char != "\n" for char in text)
@@ -49,29 +49,29 @@ def test_escape_sequences_are_shown_and_not_obeyed(key: str) -> None:
     assert "\\x1b[2Jb" in text
 
 
-def test_a_newline_in_a_message_is_indented() -> None:
+def test_newline_in_a_message_is_indented() -> None:
     """A message of several lines cannot look like further records."""
     assert "\n    forged" in shown(message="one\nforged")
 
 
 @pytest.mark.parametrize("key", ["tag", "service", "sessionId", "event", "level", "timestamp"])
-def test_a_newline_elsewhere_is_no_line(key: str) -> None:
-    """A newline in a name, and in a key or a value of meta, is shown as an escape."""
+def test_newline_outside_the_message_is_escaped(key: str) -> None:
+    """A newline in a name, or in a key or value of meta, is shown as an escape."""
     changes: Any = {key: "one\n12:00:00 forged", "error": None}
     text = shown(**changes, meta={"a\n12:00:00 forged": "b\n12:00:00", "c": ["d\n12:00:00"]})
     assert text.count("\n") == 1
     assert "\\x0a12:00:00" in text
 
 
-def test_sessions_have_colours_of_their_own() -> None:
-    """The same session has the same colour; without colour there is no escape at all."""
+def test_session_always_has_the_same_colour() -> None:
+    """Without colour the output contains no escape sequence."""
     assert "\x1b[" in shown(color=True)
     assert "\x1b[" not in shown()
     assert shown(color=True) == shown(color=True)
 
 
 def in_a_terminal(**environment: str) -> str:
-    """Run a program whose stdout is a terminal; return what it shows."""
+    """Run a program whose stdout is a terminal; return its output."""
     master, slave = pty.openpty()
     code = (
         "from cordboard import emit; emit.configure('x'); emit.get_logger('t').info('Hello', n=1)"
@@ -95,8 +95,8 @@ def in_a_terminal(**environment: str) -> str:
     return text.decode()
 
 
-def test_pretty_on_a_terminal_json_in_a_pipe() -> None:
-    """A terminal gets the form for people, in colour unless NO_COLOR; LOG_FORMAT decides first."""
+def test_format_is_pretty_on_a_terminal_and_json_in_a_pipe() -> None:
+    """NO_COLOR disables colour, and LOG_FORMAT overrides the default."""
     assert "\x1b[" in in_a_terminal()
     plain = in_a_terminal(NO_COLOR="1")
     assert "\x1b[" not in plain

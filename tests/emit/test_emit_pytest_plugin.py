@@ -1,4 +1,4 @@
-"""The kit fails a service for what it should, with file and line, and for nothing else."""
+"""The pytest plugin fails a test for each problem, with file and line, and for nothing else."""
 
 import os
 import subprocess
@@ -92,41 +92,45 @@ def run(project: Path, *options: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_each_fault_fails_its_test_with_file_and_line(project: Path) -> None:
-    """Prints, odd lines, lost and mixed-up sessions fail one test each, and nothing else does."""
-    said = run(project, "--cordboard-log")
-    failed = {word.partition("::")[2] for word in said.split() if word.startswith("test_svc.py::")}
+def test_each_problem_fails_its_test_with_file_and_line(project: Path) -> None:
+    """Prints, invalid lines, and lost or mixed-up sessions fail one test each; no other test fails."""
+    output = run(project, "--cordboard-log")
+    failed = {
+        word.partition("::")[2] for word in output.split() if word.startswith("test_svc.py::")
+    }
     assert failed == {
         "test_in_a_loop_wrong", "test_unbound", "test_prints", "test_no_reason", "test_event", "test_session",
         "test_loses", "test_loses_outside_the_fixture", "test_mixes", "test_fixture",
-    }, said  # fmt: skip
-    assert "svc.py:8: print; use a logger instead" in said
-    assert "svc.py:9: a line violates the schema: unknown event 'no.such.event'" in said
-    assert "svc.py:11: a line violates the schema: invalid sessionId 'no id'" in said
-    assert "svc.py:18: 'Lost' has session server:" in said
-    assert "svc.py:18: 'Lost' has no session, but its thread was started in session call-7" in said
-    assert "svc.py:30: a line about interleaved-" in said
-    assert "svc.py:7: 'Fine' has session other, expected interleaved-" in said
+    }, output  # fmt: skip
+    assert "svc.py:8: print; use a logger instead" in output
+    assert "svc.py:9: a line violates the schema: unknown event 'no.such.event'" in output
+    assert "svc.py:11: a line violates the schema: invalid sessionId 'no id'" in output
+    assert "svc.py:18: 'Lost' has session server:" in output
+    assert (
+        "svc.py:18: 'Lost' has no session, but its thread was started in session call-7" in output
+    )
+    assert "svc.py:30: a line about interleaved-" in output
+    assert "svc.py:7: 'Fine' has session other, expected interleaved-" in output
 
 
-def test_the_checklist_names_who_was_heard_and_who_was_not(project: Path) -> None:
-    """The report lists each module with a logger, heard or silent; tests are no part of it."""
+def test_report_lists_modules_that_logged_and_that_did_not(project: Path) -> None:
+    """It lists each module with a logger; tests are not part of it."""
     (project / "svc").mkdir()
     (project / "svc.py").rename(project / "svc" / "__init__.py")
     (project / "svc" / "silent.py").write_text(
         "import cordboard\nlog = cordboard.get_logger('x')\n"
     )
     report = project / "coverage.md"
-    said = run(project, "--cordboard-log", "--cordboard-log-report", str(report))
-    assert "cordboard-log: 1 of 2 modules logged" in said
+    output = run(project, "--cordboard-log", "--cordboard-log-report", str(report))
+    assert "cordboard-log: 1 of 2 modules logged" in output
     page = report.read_text()
     assert "| `svc` | app | yes | yes |" in page
     assert "| `svc.silent` |  | no | no |" in page
     assert "test_svc" not in page
 
 
-def test_processes_that_a_test_starts_are_heard(project: Path) -> None:
-    """With --cordboard-log-children a child's module is on the list, and its faults fail the test."""
+def test_child_processes_are_checked(project: Path) -> None:
+    """With --cordboard-log-children the module of a child is listed, and its problems fail the test."""
     (project / "child.py").write_text(
         "import os, cordboard\n"
         "log = cordboard.get_logger('c')\n"
@@ -139,15 +143,15 @@ def test_processes_that_a_test_starts_are_heard(project: Path) -> None:
         "def test_child(): subprocess.run([sys.executable, '-c', 'import child'], check=True)\n"
         "def test_other(): pass\n"
     )
-    said = run(project, "--cordboard-log", "--cordboard-log-children", "-v")
-    assert "child.py:4: a line violates the schema: unknown event 'no.such.event'" in said
-    assert "1 failed, 1 passed" in said
+    output = run(project, "--cordboard-log", "--cordboard-log-children", "-v")
+    assert "child.py:4: a line violates the schema: unknown event 'no.such.event'" in output
+    assert "1 failed, 1 passed" in output
     assert "1 of 1 modules logged" in run(project, "--cordboard-log", "--cordboard-log-children")
     assert not list(project.glob("cordboard-log-*"))
 
 
-def test_workers_of_xdist_are_one_run(project: Path) -> None:
-    """What the workers of pytest-xdist heard, and the processes that they started, is on one list."""
+def test_workers_of_xdist_are_combined(project: Path) -> None:
+    """One list contains what all workers of pytest-xdist and their child processes logged."""
     pytest.importorskip("xdist")
     (project / "child.py").write_text(
         "import cordboard\ncordboard.get_logger('c').info('Started')\n"
@@ -161,12 +165,12 @@ def test_workers_of_xdist_are_one_run(project: Path) -> None:
         "def test_own(): import svc\n"
         "def test_other(): pass\n"
     )
-    said = run(project, "--cordboard-log", "--cordboard-log-children", "-n", "2")
-    assert "3 passed" in said, said
-    assert "2 of 2 modules logged" in said
+    output = run(project, "--cordboard-log", "--cordboard-log-children", "-n", "2")
+    assert "3 passed" in output, output
+    assert "2 of 2 modules logged" in output
 
 
-def test_without_the_option_the_kit_is_asleep(project: Path) -> None:
-    """Without the option prints and events fail nothing; a canary works all the same."""
-    said = run(project)
-    assert "4 failed, 14 passed" in said, said
+def test_plugin_is_inactive_without_the_option(project: Path) -> None:
+    """Prints and events fail nothing then; the fixtures work all the same."""
+    output = run(project)
+    assert "4 failed, 14 passed" in output, output

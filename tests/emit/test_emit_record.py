@@ -1,4 +1,4 @@
-"""The shape of a line: section 3 of the contract, whatever is logged."""
+"""The format of a line, whatever is logged."""
 
 import datetime as dt
 import json
@@ -26,7 +26,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 log = emit.get_logger("gateway")
 
 
-def said(action: Callable[[], object]) -> bytes:
+def line_of(action: Callable[[], object]) -> bytes:
     """Return the line, as bytes, that an action writes."""
     caught: list[bytes] = []
     pipeline.add_observer(caught.append)
@@ -39,8 +39,8 @@ def said(action: Callable[[], object]) -> bytes:
     return caught[0]
 
 
-def checked(line: bytes) -> dict[str, Any]:
-    """Re-read a line as strictly as any reader would, and return its record."""
+def parsed(line: bytes) -> dict[str, Any]:
+    """Parse a line as strictly as any reader; return its record."""
     assert line.endswith(b"\n")
     assert b"\n" not in line[:-1]
     assert len(line) <= LINE_MAX_BYTES
@@ -52,18 +52,18 @@ def checked(line: bytes) -> dict[str, Any]:
     return record
 
 
-def test_a_line_has_the_contracts_keys_in_their_order(lines: Lines) -> None:
-    """A full record has every key of section 3, in its order, and nothing else."""
+def test_line_has_the_documented_keys_in_order(lines: Lines) -> None:
+    """A full record has every documented key, in order, and no other."""
     with emit.session_context(
         session_id="call-7", user_id="u-1", user_name="Ada", room="webrtc:standup", epoch=3,
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ):  # fmt: skip
-        line = said(
+        line = line_of(
             lambda: log.error(
                 "Join accepted", event="join.accepted", reused=False, error=ValueError("no")
             )
         )
-    record = checked(line)
+    record = parsed(line)
     assert list(record) == [key for key in KEYS if key not in {"raw", "truncated"}]
     assert line.startswith(b'{"timestamp":"')
     assert record["error"]["type"] == "ValueError"
@@ -71,17 +71,17 @@ def test_a_line_has_the_contracts_keys_in_their_order(lines: Lines) -> None:
     assert record["spanId"] == "b7ad6b7169203331"
 
 
-def test_what_is_absent_is_not_written() -> None:
+def test_absent_values_are_not_written() -> None:
     """Without a session the id is the server's, users are null, and optional keys are missing."""
-    record = checked(said(lambda: log.info("Ready")))
+    record = parsed(line_of(lambda: log.info("Ready")))
     assert tuple(record) == REQUIRED_KEYS
     assert record["sessionId"].startswith("server:")
     assert record["userId"] is None
     assert record["userName"] is None
 
 
-def test_the_timestamp_is_of_now(lines: Lines) -> None:
-    """The timestamp is UTC, to the microsecond, and that of the call."""
+def test_timestamp_is_the_time_of_the_call(lines: Lines) -> None:
+    """It is in UTC, to the microsecond."""
     before = dt.datetime.now(dt.UTC)
     log.info("Now")
     after = dt.datetime.now(dt.UTC)
@@ -92,7 +92,7 @@ def test_the_timestamp_is_of_now(lines: Lines) -> None:
 
 
 def test_seq_counts_from_one_without_gaps(lines: Lines) -> None:
-    """Seq grows by one for each line of a boot."""
+    """The sequence number grows by one with each line of a boot."""
     for _ in range(200):
         log.info("Again")
     records = lines()
@@ -101,14 +101,14 @@ def test_seq_counts_from_one_without_gaps(lines: Lines) -> None:
     assert len({record["boot"] for record in records}) == 1
 
 
-def test_a_mapping_first_is_a_type_error(lines: Lines) -> None:
-    """Metadata in the place of the message is refused with words that say how."""
+def test_mapping_as_message_is_a_type_error(lines: Lines) -> None:
+    """The error explains how to pass metadata."""
     with pytest.raises(TypeError, match="first argument is the message"):
         log.info({"reused": False})  # type: ignore[arg-type]
 
 
-def test_bind_gives_a_new_logger(lines: Lines) -> None:
-    """Bind adds to every record of the new logger; the old one stays, a call's keyword wins."""
+def test_bind_returns_a_new_logger(lines: Lines) -> None:
+    """It adds to each record of the new logger; a keyword of a call overrides it."""
     bound = log.bind(runner="r-1", attempt=1)
     bound.info("Bound", attempt=2)
     log.info("Plain")
@@ -117,8 +117,8 @@ def test_bind_gives_a_new_logger(lines: Lines) -> None:
     assert "meta" not in second
 
 
-def test_levels_below_are_silent(lines: Lines) -> None:
-    """A disabled level writes nothing, from any logger, and comes back with a lower threshold."""
+def test_disabled_level_writes_nothing(lines: Lines) -> None:
+    """A lower threshold enables it again, for every logger."""
     with emit.capture("warn") as caught:
         log.debug("no")
         log.info("no")
@@ -130,8 +130,8 @@ def test_levels_below_are_silent(lines: Lines) -> None:
     assert [record["message"] for record in lines()] == ["yes again"]
 
 
-def test_exception_is_the_one_being_handled(lines: Lines) -> None:
-    """log.exception writes type, message and stack of the exception that is being handled."""
+def test_exception_logs_the_exception_being_handled(lines: Lines) -> None:
+    """log.exception writes its type, message and stack."""
     try:
         vars(Broken)["lost"]
     except KeyError:
@@ -142,8 +142,8 @@ def test_exception_is_the_one_being_handled(lines: Lines) -> None:
     assert "test_emit_record.py" in record["error"]["stack"]
 
 
-def test_an_exception_in_meta_becomes_the_error(lines: Lines) -> None:
-    """An exception among the keywords is written as the record's error."""
+def test_exception_among_the_keywords_becomes_the_error(lines: Lines) -> None:
+    """It is written as ``error``, not in ``meta``."""
     log.warning("Retrying", cause=TimeoutError("slow"), attempt=2)
     (record,) = lines()
     assert record["error"]["type"] == "TimeoutError"
@@ -151,7 +151,7 @@ def test_an_exception_in_meta_becomes_the_error(lines: Lines) -> None:
 
 
 class Broken:
-    """Raises whenever it is shown."""
+    """Raises in ``__str__`` and ``__repr__``."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -204,13 +204,13 @@ KNOT["self"] = KNOT
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_any_value_survives(value: object, written: object) -> None:
-    """What JSON can say is said; anything else is written as its repr."""
-    found = checked(said(lambda: log.info("Value", value=value)))["meta"]["value"]
+def test_any_value_is_written_as_json_or_repr(value: object, written: object) -> None:
+    """A value that JSON cannot represent is written as its repr."""
+    actual = parsed(line_of(lambda: log.info("Value", value=value)))["meta"]["value"]
     if isinstance(written, str) and written.endswith("…"):
-        assert found.startswith(written[:-1])
+        assert actual.startswith(written[:-1])
     else:
-        assert found == written
+        assert actual == written
 
 
 METHODS = (
@@ -221,7 +221,7 @@ METHODS = (
 
 
 def hostile(base: type, method: str) -> object:
-    """Return a value of a type whose one method raises."""
+    """Return a value of a type of which one method raises."""
 
     def bad(*_: object) -> None:
         raise RuntimeError("bad")
@@ -242,8 +242,8 @@ def hostile(base: type, method: str) -> object:
 @pytest.mark.parametrize(
     "base", [object, dict, list, str, int, float, tuple, set, bytes, Exception, frozenset]
 )
-def test_a_hostile_type_harms_nothing(base: type, method: str) -> None:
-    """Whatever a type does, as a value, an error, an event or the message: there is one line."""
+def test_type_with_a_raising_method_gives_one_line(base: type, method: str) -> None:
+    """As a value, an error, an event or the message."""
     value: Any = hostile(base, method)
     calls: list[Callable[[], object]] = [
         lambda: log.info("v", value=value),
@@ -254,12 +254,12 @@ def test_a_hostile_type_harms_nothing(base: type, method: str) -> None:
     if not issubclass(type(value), dict):
         calls.append(lambda: log.info(value))
     for call in calls:
-        record = checked(said(call))
+        record = parsed(line_of(call))
         assert record["message"] != "A log record could not be written"
 
 
-def test_a_value_that_changes_meanwhile(lines: Lines) -> None:
-    """A mapping that another thread fills while it is written is a line, whatever of it is there."""
+def test_mapping_that_changes_meanwhile_gives_one_line(lines: Lines) -> None:
+    """Another thread may fill a mapping while it is written."""
     shared: dict[str, int] = {}
     stop = threading.Event()
 
@@ -278,11 +278,13 @@ def test_a_value_that_changes_meanwhile(lines: Lines) -> None:
     assert {record["message"] for record in lines()} == {"Shared"}
 
 
-def test_a_numpy_scalar_is_a_number() -> None:
-    """Scalars of numpy are the numbers they hold; arrays are their repr."""
+def test_numpy_scalar_is_written_as_a_number() -> None:
+    """Arrays are written as their repr."""
     numpy = pytest.importorskip("numpy")
-    meta = checked(
-        said(lambda: log.info("N", a=numpy.float32(1.5), b=numpy.int64(7), c=numpy.array([1, 2])))
+    meta = parsed(
+        line_of(
+            lambda: log.info("N", a=numpy.float32(1.5), b=numpy.int64(7), c=numpy.array([1, 2]))
+        )
     )["meta"]
     assert meta == {"a": 1.5, "b": 7, "c": "array([1, 2])"}
 
@@ -305,14 +307,14 @@ def test_a_numpy_scalar_is_a_number() -> None:
     ],
 )
 def test_no_line_is_longer_than_16_kib(values: dict[str, Any]) -> None:
-    """A record that is too long is cut, valid, and says truncated."""
-    record = checked(said(lambda: log.info("Long", **values)))
+    """A record that is too long is truncated, valid, and marked."""
+    record = parsed(line_of(lambda: log.info("Long", **values)))
     assert record["truncated"] is True
     assert len(json.dumps(record["meta"])) > 1000  # and not more is cut than must be
 
 
-def test_nothing_is_cut_that_fits(lines: Lines) -> None:
-    """What fits into 16 KiB is written whole: long texts, many items, deep structures."""
+def test_record_that_fits_is_not_truncated(lines: Lines) -> None:
+    """Long texts, many items and deep structures are complete if they fit into 16 KiB."""
     deep: Any = "bottom"
     for _ in range(30):
         deep = [deep]
@@ -324,8 +326,8 @@ def test_nothing_is_cut_that_fits(lines: Lines) -> None:
 
 
 @pytest.mark.cordboard_log_exempt("an event too long is none of the contract's")
-def test_everything_too_long_at_once() -> None:
-    """Message, meta, error, event and context may all be too long: the line is still a record."""
+def test_record_with_every_field_too_long_is_valid() -> None:
+    """Message, meta, error, event and context may all be too long."""
 
     def deep(n: int) -> None:
         if n:
@@ -340,23 +342,23 @@ def test_everything_too_long_at_once() -> None:
             with emit.session_context(session_id="s", user_id=name, user_name=name, room=room):
                 log.exception("\x03" * 50_000, event="e" * 500, error=error, a="\x04" * 50_000)
 
-    record = checked(said(speak))
+    record = parsed(line_of(speak))
     assert record["truncated"] is True
     assert record["sessionId"] == "s"
 
 
-def test_truncated_lines_say_so(lines: Lines) -> None:
-    """A line over the limit has truncated true, and its message and meta are cut."""
+def test_truncated_line_is_marked(lines: Lines) -> None:
+    """A line over the limit has ``truncated``, and its message and meta are truncated."""
     log.info("m" * 7000, a="b" * 7000, c="d" * 7000)
     (record,) = lines()
     assert record["truncated"] is True
     assert record["message"].startswith("mmm")
 
 
-def test_a_failure_of_the_logger_is_told_once(
+def test_failure_of_the_logger_is_logged_once(
     lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What breaks inside the logger never reaches the caller, and is logged once."""
+    """It never reaches the caller."""
 
     def broken(*_: object) -> str:
         raise MemoryError("broken")
@@ -405,13 +407,13 @@ QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 def test_any_record_is_one_valid_line(
     message: str, tag: str, meta: dict[str, Any], event: str | None, who: dict[str, Any]
 ) -> None:
-    """Whatever is logged, an oracle reads one line of the contract with the same plain values."""
+    """Whatever is logged, an independent reader gets one valid line with the same plain values."""
 
     def speak() -> None:
         with emit.session_context(**who):
             emit.get_logger(tag).info(message, event=event, **meta)
 
-    record = checked(said(speak))
+    record = parsed(line_of(speak))
     if who.get("session_id", "").isascii() and who.get("session_id", ""):
         assert record["sessionId"] == who["session_id"] or "=" in who["session_id"]
     for key, value in meta.items():

@@ -1,4 +1,4 @@
-"""No secret gets through, whatever it is called and however deep it lies."""
+"""No secret is written, whatever its name and depth."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +21,8 @@ log = emit.get_logger("test")
         "secret_key", "credentials", "passphrase", "signature", "BOT_CONTROL_SHARED_SECRET",
     ],
 )  # fmt: skip
-def test_a_secret_name_hides_its_value(lines: Lines, name: str) -> None:
-    """Names that look like secrets are redacted at any depth, whatever the value is."""
+def test_value_of_a_secret_name_is_redacted(lines: Lines, name: str) -> None:
+    """At any depth, and whatever the value is."""
     meta: dict[str, Any] = {name: "hunter2"}
     log.info("Asked", **meta, list=[{name: {"x": "hunter2"}}], deep={name: 7})
     (record,) = lines()
@@ -47,8 +47,8 @@ def test_a_secret_name_hides_its_value(lines: Lines, name: str) -> None:
         "secretary",
     ],
 )
-def test_a_harmless_name_shows_its_value(lines: Lines, name: str) -> None:
-    """Numbers about secrets, and words that only resemble one, are shown."""
+def test_value_of_a_similar_name_is_shown(lines: Lines, name: str) -> None:
+    """Numbers about secrets, and words that merely resemble a secret name, are shown."""
     meta: dict[str, Any] = {name: 7}
     log.info("Counted", **meta)
     assert lines()[0]["meta"] == meta
@@ -77,8 +77,8 @@ def test_a_harmless_name_shows_its_value(lines: Lines, name: str) -> None:
         ("bearer of news", "bearer of news"),
     ],
 )
-def test_a_secret_in_a_text_is_hidden(lines: Lines, text: str, shown: str) -> None:
-    """Tokens in URLs, credentials and bearer tokens are hidden wherever a text is written."""
+def test_secret_in_a_text_is_redacted(lines: Lines, text: str, shown: str) -> None:
+    """Tokens in URLs, credentials and bearer tokens are redacted in every text."""
     log.info(text, url=text, rows=[text], error=ValueError(text))
     (record,) = lines()
     assert record["message"] == shown
@@ -93,13 +93,13 @@ def test_a_secret_in_a_text_is_hidden(lines: Lines, text: str, shown: str) -> No
      "://:" * 20_000 + "@", "Bearer" + " " * 90_000 + "earer "],
     ids=["token", "pwd", "quotes", "ands", "colons", "spaces"],
 )  # fmt: skip
-def test_no_text_takes_long(text: str) -> None:
-    """The time is in proportion to the length, whatever a stranger writes: this ends at once."""
+def test_redaction_takes_linear_time(text: str) -> None:
+    """Quadratic time would not end within the timeout of the tests."""
     assert len(redaction.redact(text)) < 2 * len(text)
 
 
-def test_a_secret_below_the_depth_that_is_rebuilt(lines: Lines) -> None:
-    """Where a structure is too deep to be rebuilt its repr hides the secrets, too."""
+def test_secret_below_the_maximum_depth_is_redacted(lines: Lines) -> None:
+    """The repr of a structure that is too deep contains no secret either."""
     deep: Any = {"password": "hunter2"}
     for _ in range(33):
         deep = [deep]
@@ -107,21 +107,21 @@ def test_a_secret_below_the_depth_that_is_rebuilt(lines: Lines) -> None:
     assert "hunter2" not in str(lines())
 
 
-def test_a_room_with_a_token_is_shown_without_it(lines: Lines) -> None:
-    """The room's URL is a text from outside, too."""
+def test_token_in_the_room_url_is_redacted(lines: Lines) -> None:
+    """The URL of a room comes from outside as well."""
     with emit.session_context(session_id="s", room="https://acme.daily.co/r?token=abc"):
         log.info("Here")
     assert lines()[0]["room"] == "https://acme.daily.co/r?token=[redacted]"
 
 
-def test_raw_lines_are_redacted(lines: Lines) -> None:
-    """What a process prints may hold secrets as well."""
+def test_raw_line_is_redacted(lines: Lines) -> None:
+    """The output of a process may contain secrets."""
     emit.raw("GET https://x/?token=abc", service="bot")
     assert lines()[0]["message"] == "GET https://x/?token=[redacted]"
 
 
-def test_further_names_can_be_added(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program adds its own names, in any spelling."""
+def test_names_of_the_program_are_redacted(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program can add names, in any spelling."""
     monkeypatch.setattr(redaction, "_extra_words", set())
     log.info("Before", social_security="1")
     redaction.add_secret_names(("socialSecurity",))

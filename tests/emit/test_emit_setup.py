@@ -8,8 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from cordboard.context.carrier import ENVIRONMENT_NAMES
-
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SESSION = {
     "BOT_SESSION_ID": "call-7",
@@ -33,8 +31,8 @@ def run(code: str, environment: dict[str, str] | None = None) -> list[dict[str, 
     return [msgspec.json.decode(line) for line in done.stdout.splitlines()]
 
 
-def test_the_environment_binds_the_process() -> None:
-    """A process that a bot starts speaks for the bot's session, in every thread."""
+def test_session_in_the_environment_is_bound_to_the_process() -> None:
+    """A process that a bot starts logs with the bot's session, in every thread."""
     records = run(
         """
         import threading
@@ -53,29 +51,29 @@ def test_the_environment_binds_the_process() -> None:
     assert [record["message"] for record in records] == ["Here", "There"]
 
 
-def test_the_environment_binds_a_process_that_does_not_configure() -> None:
-    """The same holds where the first line configures the logger."""
+def test_session_in_the_environment_is_bound_without_configure() -> None:
+    """The first line configures the logger, and binds the session."""
     (record,) = run('emit.get_logger("tool").info("Here")', SESSION)
     assert (record["service"], record["sessionId"]) == ("app", "call-7")
 
 
 @pytest.mark.parametrize(
-    ("said", "session"),
+    ("code", "session"),
     [
         ('emit.configure("x", session_from_environment=False)', None),
         ('emit.bind_process(emit.Context(session_id="own")); emit.configure("x")', "own"),
         ('emit.configure("x"); emit.bind_process(emit.Context(session_id="own"))', "own"),
     ],
 )
-def test_a_program_may_decide_itself(said: str, session: str | None) -> None:
-    """A keyword, or a binding of the program's own, comes before the environment."""
-    (record,) = run(f'{said}\nemit.get_logger("x").info("Here")', SESSION)
+def test_program_can_override_the_environment(code: str, session: str | None) -> None:
+    """A keyword, or a binding of the program, takes precedence over the environment."""
+    (record,) = run(f'{code}\nemit.get_logger("x").info("Here")', SESSION)
     assert record["sessionId"].startswith("server:") if session is None else session == "own"
     assert record["userId"] is None
 
 
-def test_a_block_comes_before_the_environment() -> None:
-    """Within session_context the block's session is the line's."""
+def test_block_takes_precedence_over_the_environment() -> None:
+    """Within session_context a line has the session of the block."""
     (record,) = run(
         'emit.configure("x")\n'
         'with emit.session_context(session_id="block"): emit.get_logger("x").info("Here")',
@@ -84,9 +82,18 @@ def test_a_block_comes_before_the_environment() -> None:
     assert record["sessionId"] == "block"
 
 
-@pytest.mark.parametrize("name", [name for name in ENVIRONMENT_NAMES if name != "BOT_ROOM_URL"])
-def test_a_malformed_value_is_ignored_with_a_warning(name: str) -> None:
-    """What does not fit its grammar is left out and named once, without its value."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BOT_SESSION_ID",
+        "BOT_SESSION_USER_ID",
+        "BOT_SESSION_USER_NAME",
+        "BOT_SESSION_EPOCH",
+        "TRACEPARENT",
+    ],
+)
+def test_malformed_variable_is_ignored_with_a_warning(name: str) -> None:
+    """It is named once, without its value."""
     code = 'emit.configure("x")\nemit.get_logger("x").info("Here")'
     warning, record = run(code, {**SESSION, name: "bad\nvalue \x9b" * 40})
     assert (warning["level"], warning["meta"]) == ("warn", {"variables": [name]})
@@ -98,8 +105,8 @@ def test_a_malformed_value_is_ignored_with_a_warning(name: str) -> None:
     )
 
 
-def test_without_a_session_the_others_bind_nothing() -> None:
-    """A user's name or a trace alone makes no session."""
+def test_other_variables_without_a_session_bind_nothing() -> None:
+    """The name of a user or a trace alone is no session."""
     companions = {name: SESSION[name] for name in SESSION if name != "BOT_SESSION_ID"}
     (record,) = run('emit.configure("x")\nemit.get_logger("x").info("Here")', companions)
     assert record["sessionId"].startswith("server:")
@@ -107,8 +114,8 @@ def test_without_a_session_the_others_bind_nothing() -> None:
     assert "traceId" not in record
 
 
-def test_print_is_left_alone_unless_asked() -> None:
-    """A plain configure does not touch sys.stdout: what is printed stays as it is."""
+def test_configure_does_not_change_print() -> None:
+    """A plain ``configure`` leaves sys.stdout as it is."""
     done = subprocess.run(
         [sys.executable, "-c", "from cordboard import emit; emit.configure('x'); print('plain')"],
         stdout=subprocess.PIPE, timeout=60, check=True,
@@ -116,8 +123,8 @@ def test_print_is_left_alone_unless_asked() -> None:
     assert done.stdout == b"plain\n"
 
 
-def test_printed_text_becomes_raw_lines() -> None:
-    """With capture_print each printed line is a record with the session of its moment."""
+def test_capture_print_turns_text_into_raw_lines() -> None:
+    """Each printed line is a record with the session that is bound at the time."""
     records = run(
         """
         import sys
@@ -141,7 +148,7 @@ def test_printed_text_becomes_raw_lines() -> None:
     assert [record["sessionId"] for record in records[:4]] == ["call-7"] * 4
 
 
-def test_threads_that_print_keep_their_lines_apart() -> None:
+def test_texts_of_two_threads_are_separate_lines() -> None:
     """Pieces that two threads print in turns make two lines, each with its own session."""
     records = run(
         """
@@ -175,8 +182,8 @@ sys.stdout.reconfigure()
 """
 
 
-def test_a_traceback_is_raw_lines_and_a_second_configure_changes_nothing() -> None:
-    """What the interpreter writes to stderr at its end is caught; streams are wrapped once."""
+def test_traceback_of_the_interpreter_becomes_raw_lines() -> None:
+    """A second ``configure`` does not wrap the streams again."""
     done = subprocess.run(
         [
             sys.executable,
@@ -191,8 +198,8 @@ def test_a_traceback_is_raw_lines_and_a_second_configure_changes_nothing() -> No
     assert done.stderr == b""
 
 
-def test_a_forked_child_does_not_repeat_what_its_parent_began() -> None:
-    """Text without a newline at the fork is the parent's alone."""
+def test_forked_child_drops_the_parents_incomplete_line() -> None:
+    """Text without a newline at the fork is written by the parent only."""
     records = run(
         """
         import os

@@ -1,4 +1,4 @@
-"""Keywords of the standard library and of structlog mean here what they mean there."""
+"""Keywords of the standard library and of structlog have their usual meaning."""
 
 import logging
 import sys
@@ -25,8 +25,8 @@ def handled() -> BaseException:
     raise AssertionError
 
 
-def test_exc_info_true_is_the_exception_being_handled(lines: Lines) -> None:
-    """exc_info=True writes the exception that is being handled as the record's error."""
+def test_exc_info_true_logs_the_exception_being_handled(lines: Lines) -> None:
+    """exc_info=True writes the exception that is being handled as ``error``."""
     try:
         vars(emit)["nothing"]
     except KeyError:
@@ -39,10 +39,10 @@ def test_exc_info_true_is_the_exception_being_handled(lines: Lines) -> None:
 
 @pytest.mark.parametrize("form", [lambda e: e, lambda e: (type(e), e, e.__traceback__)])
 @pytest.mark.parametrize("method", ["debug", "info", "warn", "warning", "error", "exception"])
-def test_exc_info_names_an_exception(
+def test_exc_info_takes_an_exception_or_a_triple(
     lines: Lines, method: str, form: Callable[[BaseException], object]
 ) -> None:
-    """exc_info takes an exception, or what sys.exc_info() returns, at every level."""
+    """At every level."""
     getattr(log, method)("Failed", exc_info=form(handled()))
     (record,) = lines()
     assert record["error"]["type"] == "KeyError"
@@ -51,16 +51,16 @@ def test_exc_info_names_an_exception(
 
 
 @pytest.mark.parametrize("nothing", [None, False, True, (None, None, None), sys.exc_info()])
-def test_exc_info_without_an_exception_is_nothing(lines: Lines, nothing: object) -> None:
-    """Where no exception is handled the record has neither an error nor a meta about it."""
+def test_exc_info_without_an_exception_adds_nothing(lines: Lines, nothing: object) -> None:
+    """If no exception is being handled, the record has neither an error nor a meta about it."""
     log.error("Failed", exc_info=nothing)
     (record,) = lines()
     assert "error" not in record
     assert "meta" not in record
 
 
-def test_what_exc_info_cannot_mean_is_kept(lines: Lines) -> None:
-    """Nothing is lost: a value of another kind stays in meta, and a second exception too."""
+def test_other_values_of_exc_info_are_kept_in_meta(lines: Lines) -> None:
+    """A value of another type, and a second exception, stay in meta."""
     log.error("Failed", exc_info="yes, please")  # noqa: LOG014 - the subject
     log.error("Failed", error=ValueError("first"), exc_info=KeyError("second"))
     other, both = lines()
@@ -69,8 +69,8 @@ def test_what_exc_info_cannot_mean_is_kept(lines: Lines) -> None:
     assert both["meta"] == {"exc_info": "KeyError('second')"}
 
 
-def test_exception_prefers_what_it_is_given(lines: Lines) -> None:
-    """log.exception with exc_info or error tells of that one, and exc_info=False of none."""
+def test_exception_prefers_its_arguments(lines: Lines) -> None:
+    """With exc_info or error, log.exception logs that one, and with exc_info=False none."""
     try:
         vars(emit)["nothing"]
     except KeyError:
@@ -82,8 +82,8 @@ def test_exception_prefers_what_it_is_given(lines: Lines) -> None:
     assert "error" not in third
 
 
-def test_stack_info_is_the_stack_of_the_caller(lines: Lines) -> None:
-    """stack_info=True puts the stack into meta, up to the call and without the logger's frames."""
+def test_stack_info_adds_the_stack_of_the_caller(lines: Lines) -> None:
+    """meta.stack ends at the call, without frames of the logger."""
     log.info("Here", stack_info=True, turn=3)
     (record,) = lines()
     assert record["meta"]["turn"] == 3
@@ -92,8 +92,8 @@ def test_stack_info_is_the_stack_of_the_caller(lines: Lines) -> None:
     assert "cordboard/emit/" not in stack
 
 
-def test_extra_and_stacklevel(lines: Lines) -> None:
-    """The members of extra are members of meta, where a keyword wins; stacklevel is dropped."""
+def test_extra_is_merged_and_stacklevel_dropped(lines: Lines) -> None:
+    """Members of extra become members of meta; a keyword of the call overrides them."""
     log.info("Paid", extra={"amount": 3, "api_key": "k", "turn": 1}, turn=2, stacklevel=2)
     log.info("Paid", extra=[1, 2], stacklevel="two")
     first, second = lines()
@@ -101,16 +101,16 @@ def test_extra_and_stacklevel(lines: Lines) -> None:
     assert second["meta"] == {"extra": [1, 2], "stacklevel": "two"}
 
 
-def test_habits_of_a_bound_logger(lines: Lines) -> None:
-    """What a logger is bound to counts as a keyword of the call."""
+def test_bound_keywords_have_their_meaning(lines: Lines) -> None:
+    """A keyword that a logger is bound to counts as one of the call."""
     log.bind(exc_info=handled(), extra={"a": 1}).warn("Failed")
     (record,) = lines()
     assert record["error"]["type"] == "KeyError"
     assert record["meta"] == {"a": 1}
 
 
-def test_a_name_below_the_top_is_a_name(lines: Lines) -> None:
-    """Only keywords of the call have a meaning; a value's own members are written as they are."""
+def test_same_name_within_a_value_has_no_meaning(lines: Lines) -> None:
+    """Only keywords of the call are special; the members of a value are written as they are."""
     log.info("Seen", record={"exc_info": True, "extra": {"a": 1}})
     log.error("Failed", exc_info=handled())
     seen, failed = lines()
@@ -118,8 +118,8 @@ def test_a_name_below_the_top_is_a_name(lines: Lines) -> None:
     assert failed["error"]["type"] == "KeyError"
 
 
-def test_habits_in_other_libraries(lines: Lines) -> None:
-    """The bridges of loguru and structlog keep exception and stack as well; logging always did."""
+def test_bridges_keep_exception_and_stack(lines: Lines) -> None:
+    """The bridges of loguru and structlog do as well as that of logging."""
     structlog.reset_defaults()
     configure_again()
     structlog.get_logger().warning("Failed", exc_info=handled(), stack_info=True)

@@ -1,4 +1,4 @@
-"""What is too long is cut: the longest first, and the line says so."""
+"""Records that are too long are truncated: the longest values first, and the line is marked."""
 
 import json
 from collections.abc import Callable
@@ -28,8 +28,8 @@ def fail(error: Exception, cause: Exception | None = None) -> None:
 
 @pytest.mark.parametrize("name", HUGE)
 @pytest.mark.parametrize("first", [True, False])
-def test_a_huge_value_costs_its_siblings_nothing(lines: Lines, name: str, first: bool) -> None:
-    """Small values are written whole beside a huge one, wherever it stands."""
+def test_short_values_beside_a_huge_one_are_complete(lines: Lines, name: str, first: bool) -> None:
+    """Whatever their order is."""
     huge = {"huge": HUGE[name]}
     log.info("Long", **({**huge, **SMALL} if first else {**SMALL, **huge}))
     (record,) = lines()
@@ -38,8 +38,8 @@ def test_a_huge_value_costs_its_siblings_nothing(lines: Lines, name: str, first:
     assert len(json.dumps(record["meta"]["huge"])) > 1000
 
 
-def test_a_huge_value_costs_its_siblings_nothing_at_any_depth(lines: Lines) -> None:
-    """The same holds among the members of a value."""
+def test_short_members_beside_a_huge_one_are_complete(lines: Lines) -> None:
+    """The same is true among the members of a value."""
     log.info("Long", outer={"inner": [{"huge": "x" * 90_000, **SMALL}], "after": 1}, last=2)
     (record,) = lines()
     inner = record["meta"]["outer"]["inner"][0]
@@ -47,8 +47,8 @@ def test_a_huge_value_costs_its_siblings_nothing_at_any_depth(lines: Lines) -> N
     assert (record["meta"]["outer"]["after"], record["meta"]["last"]) == (1, 2)
 
 
-def test_several_huge_values_share_the_room(lines: Lines) -> None:
-    """Values that are too long together are cut to the same length."""
+def test_several_huge_values_are_truncated_to_one_length(lines: Lines) -> None:
+    """Values that are too long together get the same length."""
     log.info("Long", **{f"v{i}": "x" * 50_000 for i in range(5)}, small="whole")
     (record,) = lines()
     sizes = {len(record["meta"][f"v{i}"]) for i in range(5)}
@@ -57,8 +57,8 @@ def test_several_huge_values_share_the_room(lines: Lines) -> None:
     assert record["meta"]["small"] == "whole"
 
 
-def test_items_left_out_are_counted(lines: Lines) -> None:
-    """A list or a mapping that is cut says how much of it is missing."""
+def test_removed_items_are_counted(lines: Lines) -> None:
+    """A truncated list or mapping contains the number of the items that are missing."""
     log.info("Long", numbers=list(range(100_000)), names={f"k{i}": "v" * 90 for i in range(500)})
     (record,) = lines()
     numbers, names = record["meta"]["numbers"], record["meta"]["names"]
@@ -66,8 +66,8 @@ def test_items_left_out_are_counted(lines: Lines) -> None:
     assert "items)" in names["…"]
 
 
-def test_a_cut_key_is_truncated(lines: Lines) -> None:
-    """A key that is cut marks the line, though the line is short."""
+def test_truncated_key_marks_the_line(lines: Lines) -> None:
+    """Even if the line is short."""
     log.info("Long", **{"k" * 300: {1, 2}})  # type: ignore[arg-type]  # no event
     log.info("Long", outer={"k" * 300: {1, 2}})
     log.info("Whole", **{"k" * 200: {1, 2}})  # type: ignore[arg-type]  # no event
@@ -76,8 +76,8 @@ def test_a_cut_key_is_truncated(lines: Lines) -> None:
     assert "truncated" not in whole
 
 
-def test_a_cut_error_is_truncated(lines: Lines) -> None:
-    """A cut message or stack of an error marks the line, and so does a stack without all frames."""
+def test_truncated_error_marks_the_line(lines: Lines) -> None:
+    """A truncated message or stack does, and a stack without all of its frames."""
 
     def deep(n: int) -> None:
         if n:
@@ -102,23 +102,23 @@ def test_a_cut_error_is_truncated(lines: Lines) -> None:
 
 
 @pytest.mark.cordboard_log_exempt("an event too long is none of the contract's")
-def test_a_cut_event_is_truncated(lines: Lines) -> None:
-    """A cut name of an event marks the line; raw keeps its place before truncated."""
+def test_truncated_event_marks_the_line(lines: Lines) -> None:
+    """``raw`` keeps its place before ``truncated``."""
     log.info("Long", event="e" * 200)
     (record,) = lines()
     assert record["truncated"] is True
 
 
-def test_a_secret_that_hides_a_cut_leaves_the_mark(lines: Lines) -> None:
-    """What was cut and then redacted is short, and says truncated all the same."""
+def test_redaction_after_truncation_keeps_the_mark(lines: Lines) -> None:
+    """A text that was truncated and then redacted is short, and marked all the same."""
     log.info("Long", url="https://x.test/?token=" + "s" * 90_000)
     (record,) = lines()
     assert record["truncated"] is True
     assert "sss" not in record["meta"]["url"]
 
 
-def test_a_forwarded_record_is_cut_alike(lines: Lines) -> None:
-    """A record of a browser keeps its small values beside a huge one, and says that it was cut."""
+def test_forwarded_record_is_truncated_alike(lines: Lines) -> None:
+    """A record of a browser keeps its short values beside a huge one, and is marked."""
     log.info("Template")
     (template,) = lines()
     emit.forward({**template, "meta": {"huge": "x" * 90_000, **SMALL}, "seq": 7})
@@ -129,8 +129,8 @@ def test_a_forwarded_record_is_cut_alike(lines: Lines) -> None:
     assert list(first)[-3:] == ["truncated", "boot", "seq"]
 
 
-def test_the_end_of_a_stack_survives_in_a_line_that_is_too_long(lines: Lines) -> None:
-    """Of a stack both ends are kept: the last frame says where it failed."""
+def test_truncated_stack_keeps_both_ends(lines: Lines) -> None:
+    """The last frame shows where the error was raised."""
     try:
         fail(ValueError("the last words"))
     except ValueError as error:

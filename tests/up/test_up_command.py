@@ -53,12 +53,12 @@ async def test_all_components_answer_and_a_signal_stops_them(
     assert left_behind(tmp_path) == []
     assert "All components have stopped" in up.lines[-1]
     assert [r for r in up.records if r["tag"] == "uvicorn"] == []
-    told = sorted(
+    states = sorted(
         (r["service"], r["message"], r["meta"]["url"])
         for r in up.records
         if r["message"] in {"Listening", "Stopped"}
     )
-    assert told == sorted(
+    assert states == sorted(
         (p, s, up.addresses[p]) for p in COMPONENTS for s in ("Listening", "Stopped")
     )
     of_redis = lines_of(up, "redis.jsonl")
@@ -77,8 +77,8 @@ async def test_ctrl_c_during_the_start_leaves_nothing(tmp_path: Path, after_s: f
         await until((tmp_path / "cordboard" / "up.json").exists)
         await asyncio.sleep(after_s)
         up.process.send_signal(signal.SIGINT)
-        _, said = await end_of(up)
-    assert "Traceback" not in said
+        _, output = await end_of(up)
+    assert "Traceback" not in output
     assert left_behind(tmp_path) == []
     assert list(temporary.iterdir()) == []
 
@@ -141,11 +141,11 @@ async def test_second_up_names_the_running_one(tmp_path: Path) -> None:
     """It exits with the process and addresses of the first one, and how to stop that."""
     async with ready(tmp_path) as up:
         async with started(tmp_path) as second:
-            status, said = await end_of(second)
+            status, output = await end_of(second)
         assert status == 1
-        assert f"process {up.process.pid}" in said
-        assert up.addresses["interface"] in said
-        assert f"kill {up.process.pid}" in said
+        assert f"process {up.process.pid}" in output
+        assert up.addresses["interface"] in output
+        assert f"kill {up.process.pid}" in output
         assert listens(up.addresses["gateway"])
 
 
@@ -156,10 +156,10 @@ async def test_port_in_use_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         async with started(tmp_path, ["--gateway-port", str(port)]) as up:
-            status, said = await end_of(up)
+            status, output = await end_of(up)
     assert status == 1
-    assert f"Port {port} for the gateway is in use." in said
-    assert "--gateway-port" in said
+    assert f"Port {port} for the gateway is in use." in output
+    assert "--gateway-port" in output
     assert left_behind(tmp_path) == []
 
 
@@ -173,20 +173,20 @@ async def test_port_in_use_is_named(tmp_path: Path) -> None:
 async def test_invalid_port_is_a_usage_error(tmp_path: Path, port: str, words: list[str]) -> None:
     """A number out of range, or one for two components, is refused before anything starts."""
     async with started(tmp_path, ["--gateway-port", "5555", "--runner-port", port]) as up:
-        status, said = await end_of(up)
+        status, output = await end_of(up)
     assert status == 2
-    assert all(word in said for word in words)
+    assert all(word in output for word in words)
     assert left_behind(tmp_path) == []
 
 
 async def test_redis_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """The user's own Redis is checked before anything starts."""
     async with started(tmp_path, REDIS_URL="redis://127.0.0.1:1") as up:
-        status, said = await end_of(up)
+        status, output = await end_of(up)
     assert status == 1
-    assert "Redis at redis://127.0.0.1:1 does not answer" in said
-    assert "REDIS_URL" in said
-    assert "Traceback" not in said
+    assert "Redis at redis://127.0.0.1:1 does not answer" in output
+    assert "REDIS_URL" in output
+    assert "Traceback" not in output
     assert left_behind(tmp_path) == []
 
 
@@ -200,10 +200,10 @@ async def test_server_that_is_not_redis_is_reported(tmp_path: Path) -> None:
     async with await asyncio.start_server(web, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with started(tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}") as up:
-            status, said = await end_of(up)
+            status, output = await end_of(up)
     assert status == 1
-    assert f"Redis at redis://127.0.0.1:{port} does not answer: Protocol Error" in said
-    assert "Traceback" not in said
+    assert f"Redis at redis://127.0.0.1:{port} does not answer: Protocol Error" in output
+    assert "Traceback" not in output
 
 
 async def test_unwritable_state_directory_is_named(tmp_path: Path) -> None:
@@ -211,11 +211,11 @@ async def test_unwritable_state_directory_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     async with started(file) as up:
-        status, said = await end_of(up)
+        status, output = await end_of(up)
     assert status == 1
-    assert f"Cannot write to the state directory {file}/cordboard: Not a directory." in said
-    assert "XDG_STATE_HOME" in said
-    assert "Traceback" not in said
+    assert f"Cannot write to the state directory {file}/cordboard: Not a directory." in output
+    assert "XDG_STATE_HOME" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,11 @@ async def test_bot_file_that_cannot_be_loaded_ends_up(
     if text is not None:
         file.write_text(text)
     async with started(tmp_path, ["--bot", str(file)]) as up:
-        status, said = await end_of(up)
+        status, output = await end_of(up)
     assert status == 1
-    assert str(file) in said
-    assert words in said
-    assert "Traceback" not in said
+    assert str(file) in output
+    assert words in output
+    assert "Traceback" not in output
     assert left_behind(tmp_path) == []
 
 
@@ -284,9 +284,9 @@ async def test_killed_redis_is_restarted_with_its_data(tmp_path: Path) -> None:
 async def test_unknown_setting_is_refused_before_the_start(tmp_path: Path) -> None:
     """The error suggests the right name."""
     async with started(tmp_path, CORDBOARD_QUEU_MAX="3") as up:
-        status, said = await end_of(up)
+        status, output = await end_of(up)
     assert status == 2
-    assert "Did you mean CORDBOARD_QUEUE_MAX?" in said
+    assert "Did you mean CORDBOARD_QUEUE_MAX?" in output
 
 
 def lines_of(up: Up, name: str) -> list[dict[str, Any]]:

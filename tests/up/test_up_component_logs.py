@@ -24,7 +24,7 @@ def line(**over: Any) -> bytes:
     record = {
         "timestamp": "2026-11-23T10:11:12.123456Z",
         "level": "info",
-        "message": "said",
+        "message": "sent",
         "service": "gateway",
         "tag": "t",
         "sessionId": "s-1",
@@ -37,7 +37,7 @@ def line(**over: Any) -> bytes:
 
 
 def in_file(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(said) for said in (folder / f"{name}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
 def test_lines_go_to_the_file_of_their_writer(logs: ComponentLogs, tmp_path: Path) -> None:

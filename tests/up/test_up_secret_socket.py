@@ -109,8 +109,8 @@ def _reaps() -> bool:
     orphans = Orphans()
     own = subprocess.Popen(["true"])
     script = "sleep 0.1 >&- & echo $!"  # its parent goes before it
-    told = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
-    orphan = int(told.stdout)
+    shell = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    orphan = int(shell.stdout)
     came = orphan in children_of(os.getpid())
     deadline = time.monotonic() + 20
     while orphan in children_of(os.getpid()) and time.monotonic() < deadline:

@@ -124,7 +124,7 @@ async def start(up: Up, secret: str, session: str, **body: Any) -> int:
 
 
 def redis_of(up: Up) -> int:
-    """The process of the embedded server."""
+    """Return the process of the embedded server."""
     return next(pid for pid in children_of(up.process.pid) if "-server" in name_of(pid))
 
 
@@ -133,7 +133,7 @@ def name_of(pid: int) -> str:
 
 
 def processes(up: Up) -> dict[str, int]:
-    """Everything that `up` runs, by name."""
+    """Return all processes of `up` by their names."""
     told = [r for r in up.records if r["message"] == "Listening"]
     found = {r["service"]: r["meta"]["pid"] for r in told}
     assert sorted(found) == sorted(PARTS)
@@ -151,7 +151,7 @@ def secrets_of(up: Up) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def spied(tmp_path: Path, **over: str) -> AsyncIterator[dict[str, Any]]:
-    """Run `up` with two bots; yield what the second found out."""
+    """Run `up` with two bots; yield what the second one could read."""
     bot, report = tmp_path / "spy.py", tmp_path / "report.json"
     bot.write_text(SPY)
     async with ready(tmp_path, "--bot", str(bot), blind=True, **over) as up:
@@ -200,7 +200,7 @@ def descriptors(pid: int) -> set[str]:
 
 
 async def test_no_secret_is_on_the_disk_or_on_a_command_line(tmp_path: Path) -> None:
-    """Nothing that `up` writes, and no command line, holds one of its secrets."""
+    """No file that `up` writes, and no command line, contains one of its secrets."""
     async with ready(tmp_path) as up:
         told = secrets_of(up)
         password = urlsplit(told["redis_url"]).password
@@ -213,8 +213,8 @@ async def test_no_secret_is_on_the_disk_or_on_a_command_line(tmp_path: Path) -> 
             assert not [text for text in texts if secret.encode() in text]
 
 
-async def test_each_part_has_the_secrets_that_it_needs(tmp_path: Path) -> None:
-    """That of the cookies is the interface's alone, Redis is not its; no other process has any."""
+async def test_each_component_has_only_the_secrets_it_needs(tmp_path: Path) -> None:
+    """Only the interface has the secret for logins, it cannot use Redis, and no other process has any secret."""
     names = ("BOT_CONTROL_SHARED_SECRET", "REDIS_URL", "CORDBOARD_SESSION_SECRET")
     async with ready(tmp_path, CORDBOARD_SESSION_SECRET_PREV="p" * 40) as up:
         has = {
@@ -230,7 +230,7 @@ async def test_each_part_has_the_secrets_that_it_needs(tmp_path: Path) -> None:
 
 
 def helpers(up: Up) -> dict[str, int]:
-    """What a runner has started beside its bots."""
+    """Return the processes that a runner has started besides its bots."""
     runner = next(
         r["meta"]["pid"]
         for r in up.records
@@ -240,7 +240,7 @@ def helpers(up: Up) -> dict[str, int]:
 
 
 def as_another_user(act: Callable[[], Any]) -> Any:
-    """Return what a function gives that another user of this machine calls."""
+    """Call a function as another user of this machine; return its result."""
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
@@ -288,8 +288,8 @@ def listening_inodes() -> set[str]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
-async def test_a_second_user_of_the_machine(tmp_path: Path) -> None:
-    """Another user opens no file and no socket of ours; each port asks for a secret or a login."""
+async def test_second_user_of_the_machine_gets_nothing(tmp_path: Path) -> None:
+    """Another user can open no file and no socket, and each port requires a secret or a login."""
     with tempfile.TemporaryDirectory(prefix="home-") as home:
         os.chmod(home, 0o755)  # noqa: PTH101 - pathlib is not for asynchronous functions
         async with ready(Path(home)) as up:

@@ -46,7 +46,6 @@ _ENVIRONMENT: Final = {
     "epoch": ENV_EPOCH,
     "traceparent": ENV_TRACEPARENT,
 }
-ENVIRONMENT_NAMES: Final = tuple(_ENVIRONMENT.values())
 
 _MESSAGE_KEYS: Final = {
     "session_id": "sessionId",
