@@ -11,7 +11,6 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cordboard import __version__
 from cordboard.contract.errors import (
     CordboardError,
     InvalidValueError,
@@ -38,7 +37,6 @@ _templates: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals["version"] = __version__
 
 
 def render_page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -144,7 +142,7 @@ async def room_page(request: Request, name: str) -> Response:
         room=room,
         name=name,
         person=person,
-        signs_out=_has_login_page(request),
+        has_login_page=_has_login_page(request),
         # Session ids contain the time, and only recent ones are accepted: by this server's clock.
         now_ms=time.time_ns() // 1_000_000,
     )
