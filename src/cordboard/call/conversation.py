@@ -1,4 +1,4 @@
-"""One call from the join to the leave: its stages, and what ends it early."""
+"""One call from the join to the leave: its stages, and its early end."""
 
 import asyncio
 import contextlib
@@ -221,7 +221,7 @@ class _Call:
             raise StageFailedError("spoken", *_TOO_BUSY)
         self._timeline.reach("spoken", spoken)
         self._timeline.next_stage = "heard_back"
-        # A sound that begins within our last frame cannot be a reply. A bot that began while we spoke,
+        # A sound that begins within the speech's last frame cannot be a reply. A bot that began during the speech,
         # and is still speaking after a pause, has replied.
         reply = await _poll(
             lambda: (

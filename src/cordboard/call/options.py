@@ -1,4 +1,4 @@
-"""What a caller chooses about a call, and what it learns from it."""
+"""The options and the result of a call."""
 
 import os
 import time
@@ -24,10 +24,10 @@ class CallTimeouts:
         running: The session's start. The gateway ends a session that does not run within 60 s, and reports
             the reason, which is more useful than a timeout here.
         connected: The WebRTC connection after the bot's answer.
-        audio: The bot's first sound, and its reply to what was spoken.
+        audio: The bot's first sound, and its reply to the speech.
         greeting: The bot's first sound if there is something to speak. A bot that does not greet is no
             failure then.
-        turn: The end of what the bot says, because some bots never stop; and the time beyond its own
+        turn: The bot's utterance to its end, because some bots never stop; and the time beyond its own
             length that sending the speech may take.
         ending: The final state of the session after an error. The error may be the first sign that the
             session has ended.
@@ -55,7 +55,7 @@ class CallOptions:
         user_name: The caller's name.
         bot: The name of the bot; None for the default.
         say: A sound file to play after the bot's greeting.
-        record: The file for what the bot says, as WAV.
+        record: The WAV file that records the bot.
         seconds: How long to stay in the call; None leaves when the bot has finished speaking.
         timeouts: The bounds of each stage.
     """

@@ -55,7 +55,7 @@ log = get_logger("launcher")
 class KubernetesLauncher:
     """Creates a Job for each launch, and follows the live pods of all cold runners.
 
-    It may be restarted, and several may run at once: it reads from the cluster what it needs to know.
+    It may be restarted, and several may run at once: it reads its state from the cluster.
 
     Args:
         kube: The cluster, which the launcher closes.

@@ -162,7 +162,7 @@ class PodWatch:
         metadata = pod["metadata"]
         job = (metadata.get("labels") or {}).get("job-name", metadata["name"])
         live = self._pods.get(metadata["uid"]) or _LivePod(job, _session_context(metadata))
-        # A pod that is being deleted no longer starts, and nobody needs to hear why.
+        # A pod that is being deleted does not start, and is not reported.
         problem = None if metadata.get("deletionTimestamp") else start_problem(pod)
         if problem and (live.problem is None or live.problem.reason != problem.reason):
             with bound_context(live.context):

@@ -141,6 +141,6 @@ def create_app(
 
 
 def consumer_name(launcher: Launcher | None) -> str:
-    """Return a unique name for this operator, with its host and what ``launcher`` can start."""
+    """Return a unique name for this operator, with its host and the abilities of ``launcher``."""
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     return name + launcher_suffix(launcher)

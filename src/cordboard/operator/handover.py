@@ -141,7 +141,7 @@ class WarmHandOver:
     async def _runs_anyway(self, result: StartResult) -> bool:
         """Queue the session again, unless its bot holds the room in spite of the failed request.
 
-        The higher epoch fences the runner that was asked: it may have started the bot without our knowing.
+        The higher epoch fences the runner that was asked: it may have started the bot although its answer was lost.
         """
         runner_id = self.assignment.runner_id
         if result.outcome is not StartOutcome.GONE:
@@ -190,7 +190,7 @@ class ColdHandOver:
             return False
         # Capacity is reserved before the session is assigned: an assigned session without capacity would
         # have to be queued again, with a new epoch.
-        # Redis knows the name before the start: whoever finds the session later can ask about it.
+        # Redis stores the name before the start, so that every operator can ask the launcher about it.
         name = self.launcher.job_name(self.launch)
         assignment = await self.store.placement.assign(
             self.launch.session_id, self.launch.epoch, job_name=name
@@ -219,7 +219,7 @@ class ColdHandOver:
 
 
 async def queue_again(store: RedisStore, launch: Launch) -> str:
-    """Queue a session again whose hand-over failed, and return what Redis decided.
+    """Queue a session again whose hand-over failed, and return the outcome that Redis decided.
 
     Args:
         store: The session's shard.

@@ -113,9 +113,8 @@ class Loop:
     async def drain(self) -> None:
         """Finish the hand-overs under way, and leave the waiting entries to other operators."""
         self._is_stopping = True
-        async with (
-            self._placing
-        ):  # Redis may just have assigned a session, whose hand-over has to run
+        # Redis may just have assigned a session; its hand-over has to be among the busy ones first.
+        async with self._placing:
             pass
         if self._busy:
             await asyncio.wait(self._busy, timeout=DRAIN_S)

@@ -231,7 +231,7 @@ class Sweeper:
     async def _recover(
         self, record: SessionRecord, cause: RecoveryCause, finding: Finding | None = None
     ) -> str:
-        """Queue a session again; return what Redis decided."""
+        """Queue a session again; return the outcome that Redis decided."""
         recovery = await self.store.placement.recover(record.session_id, record.epoch, cause)
         metrics.recoveries.labels(recovery.outcome).inc()
         # Logged after Redis has decided: each sweep tries again while Redis accepts no writes, and so does

@@ -116,7 +116,7 @@ def _json_object(content: bytes) -> Mapping[str, Any] | None:
 
 
 def _holder_status(session: Mapping[str, Any], epoch: int) -> HolderStatus:
-    """Return what a runner's answer about a session means for its holder of ``epoch``."""
+    """Return the status of the holder of ``epoch``, from a runner's answer about the session."""
     # Another epoch: the runner holds an earlier or a later grant, and not the one in the record.
     if session.get("epoch") != epoch:
         return HolderStatus(Sign.DOES_NOT_HOLD)

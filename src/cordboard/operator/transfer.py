@@ -22,7 +22,7 @@ KEEP_OFF_S: Final = 5.0
 
 
 def launcher_suffix(launcher: Launcher | None) -> str:
-    """Return the end of an operator's name, which tells what ``launcher`` can start."""
+    """Return the end of an operator's name, which lists the bots that ``launcher`` can start."""
     return "" if launcher is None else cold_suffix(launcher.max_runners, launcher.bots)
 
 
