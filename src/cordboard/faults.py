@@ -32,7 +32,7 @@ def arm(words: str) -> None:
         name, _, what = word.partition("=")
         action, _, number = what.partition("@")
         if action not in _SIGNALS or not (number or "1").isdigit():
-            raise SettingsError(f"CORDBOARD_FAULTS: {word}: NAME=kill|stop[@N] is wanted.")
+            raise SettingsError(f"CORDBOARD_FAULTS: expected NAME=kill|stop[@N], got {word!r}.")
         _armed[name] = (getattr(signal, _SIGNALS[action]), int(number or 1))
 
 
