@@ -1,35 +1,41 @@
-# Every verb of the project. `.ci/run` uses the same ones; the steps are in scripts/.
+# Every verb of the project. `.ci/run` and .github/workflows/ci.yml call the same ones; scripts/ has their steps.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-# setup.sh is a recipe of its own, so that its parent is make: it ends when make does.
-.PHONY: help install dev up test lint bench docs lock clean
+.PHONY: help install dev up test coverage lint bench sizes docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-install: ## set up .venv with the locked dependencies; no more than needed
+# setup.sh is a recipe line of its own, so that make is its parent: it ends when make ends.
+install: ## create .venv with the locked packages that `make up` needs
 	@scripts/setup.sh up
 
 dev:
 	@scripts/setup.sh dev
 
-up: install ## run everything on this machine; ARGS="--bot my_bot.py" are handed on
+up: install ## run everything on this machine; ARGS="--bot my_bot.py" passes options to cordboard up
 	@exec env -u PYTHONDONTWRITEBYTECODE .venv/bin/cordboard up $(ARGS)
 
-test: dev ## run all tests; ARGS="tests/store -x" chooses
+test: dev ## run all tests; ARGS="-m fast" runs the quick ones, ARGS="tests/store -x" those of a folder
 	@scripts/test.sh $(ARGS)
 
-lint: dev ## ruff, mypy, import-linter, and pip-audit where its data can be reached
+coverage: dev ## run all tests and print the share of the code that they run; ARGS as for test
+	@scripts/test.sh --coverage $(ARGS)
+
+lint: dev ## check Python and JavaScript statically, the generated pages, and the packages for known vulnerabilities
 	@scripts/lint.sh
 
-bench: dev ## run the benchmarks; ARGS=startup chooses
+bench: dev ## run the benchmarks; ARGS=startup runs one of them
 	@scripts/bench.sh $(ARGS)
 
-docs: dev ## write the generated pages of docs/ and build the site; ARGS=--coverage runs all tests for coverage.md
+sizes: dev ## measure how much disk space each extra takes
+	@scripts/sizes.sh
+
+docs: dev ## write the generated pages of docs/ and build the site; ARGS=--coverage also writes docs/coverage.md
 	@scripts/docs.sh $(ARGS)
 
 lock: ## pin the newest allowed dependencies, with hashes
 	@requirements/lock.sh
 
-clean: ## remove what make, tests and tools have made here
+clean: ## remove everything that make, tests and tools have created here
 	@scripts/clean.sh

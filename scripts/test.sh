@@ -1,14 +1,35 @@
 #!/bin/sh
-# Runs the tests: test.sh [PYTEST ARGUMENTS]
-# Two workers share them (tests/parallel_support.py says how), as most of a test's time is waiting;
-# `-n 0` runs them one after another. Skipped tests are named one by one at the end, with reasons.
+# Runs the tests: test.sh [--coverage] [PYTEST ARGUMENTS]
+#
+# Two workers share the tests, because a test mostly waits (tests/parallel_support.py decides which tests stay
+# together); `-n 0` runs them one after another. The summary names each skipped test and its reason.
+# --coverage also measures which lines run, in all processes, and prints the share at the end.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 needs_venv
+coverage=""
+if [ "${1:-}" = --coverage ]; then
+    coverage=yes
+    shift
+fi
 CHROMIUM=$(scripts/chromium.sh)
 if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
 unset PYTHONDONTWRITEBYTECODE
 if .venv/bin/python -c 'import xdist' 2>/dev/null; then set -- -n 2 "$@"; fi
-exec .venv/bin/python -m pytest --no-fold-skipped "$@"
+set -- pytest --no-fold-skipped "$@"
+[ -n "$coverage" ] || exec .venv/bin/python -m "$@"
+
+rm -rf .make/coverage
+mkdir -p .make/coverage
+# Absolute, because processes under test run in other directories.
+export COVERAGE_FILE="$PWD/.make/coverage/data"
+status=0
+.venv/bin/python -m coverage run -m "$@" || status=$?
+# Tests kill some processes, whose data may be incomplete; combine leaves it out and says so in its log.
+.venv/bin/python -m coverage combine >.make/coverage/combine.log 2>&1 || true
+rm -f .make/coverage/data.*
+.venv/bin/python -m coverage report >.make/coverage/report.txt || fail "There is no coverage data." "Details: .make/coverage/combine.log"
+say "coverage: $(.venv/bin/python -m coverage report --format=total) % of lines and branches; by file: .make/coverage/report.txt"
+exit "$status"

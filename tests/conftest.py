@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -16,12 +17,27 @@ from starlette.routing import Route
 from cordboard.store import RedisStore
 from cordboard.store.keys import Keys
 from cordboard.up.embedded import EmbeddedServer
+from fast_support import is_fast, may_be_fast
 from tests_support import StandIn, served
 
 if TYPE_CHECKING:
     from cluster_support import Cluster
 
 _numbers = itertools.count()
+
+# How fast inputs are made depends on the machine and on coverage, and says nothing about the code.
+hypothesis.settings.register_profile(
+    "cordboard", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "cordboard-fast", hypothesis.settings.get_profile("cordboard"), max_examples=20
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer inputs with `-m fast`."""
+    is_fast_lane = config.option.markexpr == "fast"
+    hypothesis.settings.load_profile("cordboard-fast" if is_fast_lane else "cordboard")
 
 
 @pytest.hookimpl(optionalhook=True)  # with pytest-xdist alone
@@ -30,6 +46,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from parallel_support import ByWhatIsShared
 
     return ByWhatIsShared(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the fast tests; with `-m fast` this comes before the others are left out."""
+    for item in items:
+        if is_fast(item.path, set(getattr(item, "fixturenames", ()))):
+            item.add_marker("fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast`, do not import modules without fast tests: that takes longer than the tests."""
+    if config.option.markexpr != "fast" or collection_path.suffix != ".py":
+        return None
+    return None if may_be_fast(collection_path) else True
 
 
 @pytest.fixture(scope="session")
