@@ -23,15 +23,15 @@ installed() {
     rm -rf "$folder/venv"
 }
 
-row() { printf '| %s | %s | %s MB |\n' "$1" "$2" "$((($3 + 512) / 1024))"; }
+row() { printf '| %s | %s | %s%s MB |\n' "$1" "$2" "${4:-+ }" "$((($3 + 512) / 1024))"; }
 
 base=$(installed "")
 serve=$(installed serve)
 bots=$(installed bots)
 row_of() { row "\`cordboard[$1]\`" "$2" "$(($(installed "$1") - $3))"; }
 
-printf '| package | for | adds |\n|---|---|---|\n'
-row '`cordboard`' 'the logging library and `cordboard logs`' "$base"
+printf '| package | for | disk space |\n|---|---|---|\n'
+row '`cordboard`' 'the logging library and `cordboard logs`' "$base" ' '
 row '`cordboard[serve]`' 'gateway, operator and interface' "$((serve - base))"
 row '`cordboard[bots]`' 'runner and `cordboard call`, with Pipecat; includes `serve`' "$((bots - base))"
 row_of local '`cordboard up`, with an embedded Valkey; includes `bots`' "$base"
