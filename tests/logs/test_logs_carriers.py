@@ -1,15 +1,19 @@
 """Lines in the wrappings of container runtimes, agents and stores: the same records, each once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cordboard.logs.bulk import parted_by_format, without_carrier
 from cordboard.logs.carriers import number_of, unwrap
+from cordboard.logs.tape import Block
 from logs.logs_support import ask, at, encoded, record, write_lines
 
 Wrap = Callable[[bytes, float], bytes]
@@ -256,3 +260,83 @@ def test_pieces_of_an_agent_are_put_together(tmp_path: Path) -> None:
     ]
     write_lines(tmp_path / "gateway.log", pieces)
     assert ask(tmp_path, session="call-7").raws == [line]
+
+
+# --- whole blocks
+
+WHOLE: list[Wrap] = [cri, docker]
+"""Carriers that are removed from a block at once."""
+
+
+def a_block(lines: Sequence[bytes]) -> Block:
+    data = b"".join(line + b"\n" for line in lines)
+    return Block(data, len(data), 0)
+
+
+odd_texts = st.text(max_size=12) | st.sampled_from(['\\"', "\\\\", "<b>&", "\\u003c", "\n", "\x1b"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(odd_texts, min_size=1, max_size=5),
+    st.sampled_from(WHOLE),
+    st.sampled_from([None, b"plain", b"{}", b'{"log":"x\\n","stream":"stdout","time":"t"}']),
+)
+def test_a_block_is_unwrapped_as_its_lines_are(
+    messages: list[str], wrap: Wrap, other: bytes | None
+) -> None:
+    """Whatever the lines hold, and whatever stands between them: the same bytes, or the block stays."""
+    lines = [
+        wrap(msgspec.json.encode(record(n, seq=n + 1, message=text)), n)
+        for n, text in enumerate(messages)
+    ]
+    if other is not None:
+        lines.insert(1, other)
+    block = a_block(lines)
+    found = without_carrier(block)
+    if found is not block:
+        assert found.data == b"".join(unwrap(line).text + b"\n" for line in lines)
+    assert other is None or found is block
+
+
+def test_a_block_of_usual_lines_is_unwrapped() -> None:
+    """The quick way is taken for what a node usually holds, backslashes and Go's escapes included."""
+    for wrap in WHOLE:
+        messages = ["said", 'a "quoted" \\ text', "1 < 2 & 3"]
+        own = [bytes(encoded(record(n, message=text))) for n, text in enumerate(messages)]
+        wrapped = [wrap(line, n) for n, line in enumerate(own)]
+        go = [line.replace(b"<", b"\\u003c") if wrap is docker else line for line in wrapped]
+        assert without_carrier(a_block(go)).data == b"".join(line + b"\n" for line in own)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from("oeftb"), min_size=1, max_size=60))
+def test_a_block_in_parts_is_the_block(kinds: list[str]) -> None:
+    """Parts join to the block; each is of our lines alone, or begins with an error or a foreign line."""
+    text = {
+        "o": encoded(record(1)),
+        "e": encoded(record(1, level="error")),
+        "f": b"INFO: GET /healthz",
+        "t": b"  File x, line 1",
+        "b": b"",
+    }
+    block = a_block([bytes(text[kind]) for kind in kinds])
+    parts = list(parted_by_format(block))
+    assert b"".join(part.data for part in parts) == block.data
+    assert [part.offset for part in parts] == list(
+        accumulate((part.size for part in parts[:-1]), initial=0)
+    )
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_a_traceback_among_many_of_our_lines(tmp_path: Path, level: str) -> None:
+    """Behind an error it is the error's; behind another line it is a record of its own."""
+    lines = [bytes(encoded(record(n, seq=n + 1))) for n in range(100)]
+    lines[50] = bytes(encoded(record(50, seq=51, level=level)))
+    trace = [b"Traceback (most recent call last):", b'  File "x"', b"ValueError: no"]
+    write_lines(tmp_path / "gateway.log", [*lines[:51], *trace, *lines[51:]])
+    found = ask(tmp_path).lines
+    assert len(found) == (100 if level == "error" else 101)
+    assert [line.record["error"]["type"] for line in found if "error" in line.record] == [
+        "ValueError"
+    ]

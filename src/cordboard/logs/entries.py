@@ -28,6 +28,7 @@ _BEGINS_TEXT: Final = pattern(
     rb"|(?:TRACE|DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|SUCCESS)\b"
 )
 _HOLE: Final = pattern(rb"\0{2,}")  # what a crash, or a truncated file, leaves between two lines
+_OWN_ERROR: Final = b'"level":"error"'
 _PIECES_MAX: Final = 4096
 
 
@@ -99,6 +100,21 @@ class Assembler:
             first: Asked for the time of what stands before the first timed entry.
         """
         for offset, line in lines:
+            # Most lines are these. Nothing continues them: only an error has a traceback behind it.
+            if (
+                line.startswith(OWN_START)
+                and (key := own_key(line)) is not None
+                and line.endswith(b"}")
+                and line.find(OWN_START, 1) < 0
+                and _OWN_ERROR not in line
+                and not self._pieces
+            ):
+                if self._open is not None:
+                    yield self._open.done()
+                    self._open = None
+                self.last = key
+                yield Entry(key, line, offset, timed=True)
+                continue
             bare = line.strip(b"\r\n\0")
             for part in _HOLE.split(bare) if b"\0\0" in bare else (bare,):
                 whole = self._whole(offset, part)

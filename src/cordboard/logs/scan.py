@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from cordboard.logs.bulk import parted_by_format, without_carrier
 from cordboard.logs.carriers import DOCKER_START
 from cordboard.logs.entries import Assembler, Entry, begins
 from cordboard.logs.glance import Summary, summary
@@ -101,7 +102,14 @@ class Scan:
         """Yield the window's blocks, with some slack around it."""
         begin, end = self.part or self.range()
         fresh = not any(self.wanted)
-        return blocks(self.track.tape, begin, end, self._size, fresh=fresh)
+        for block in blocks(self.track.tape, begin, end, self._size, fresh=fresh):
+            if self._progress is not None:
+                self._progress(block.size)
+            bare = without_carrier(block)
+            if fresh:
+                yield from parted_by_format(bare)
+            else:
+                yield bare
 
     def range(self) -> Range:
         """Return where the window begins and ends."""
@@ -204,8 +212,6 @@ class Scan:
     def _found(self, block: Block) -> list[Entry] | None:
         """Return what may be wanted of one block; None where that is all of it, in our own form."""
         wanted = self.wanted
-        if self._progress is not None:
-            self._progress(block.size)
         if self._assembler.waits or _in_pieces(block):
             entries = self._assembled(block)
             if self.watch is not None:
