@@ -1,4 +1,4 @@
-"""Joins over three shards whose callers die, or stand still, between any two of their steps."""
+"""Joins over three shards whose callers die or freeze between any two of their steps."""
 
 import asyncio
 import contextlib
@@ -26,15 +26,15 @@ _fate: contextvars.ContextVar["Fate | None"] = contextvars.ContextVar("fate", de
 
 
 class Died(BaseException):
-    """What ends a caller whose process is killed: nothing of it goes on, nothing is cleaned up."""
+    """Ends a caller as SIGKILL ends its process: it does not continue, and cleans up nothing."""
 
 
 class Fate:
-    """What becomes of one caller, at the n-th of the points that it passes, or at a named one.
+    """Kills or freezes one caller at the n-th of the points that it passes, or at a named one.
 
     Attributes:
-        passed: The points that it has passed, by their names.
-        thaws: Set by who lets it go on.
+        passed: The names of the points that it has passed.
+        thaws: Set to let it continue.
         stands_still: Whether it is frozen now.
     """
 
@@ -58,7 +58,7 @@ class Fate:
 
 @pytest.fixture(autouse=True)
 def _points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each caller's fate be met before and after each of its steps."""
+    """Check the fate of each caller before and after each of its steps."""
     monkeypatch.setattr(Scripts, "run", _watched(Scripts.run))
     monkeypatch.setattr(Connection, "execute", _watched(Connection.execute))
 
@@ -78,7 +78,7 @@ def _watched(original: Any) -> Any:
 
 @pytest.fixture
 async def gateways(redis_url: str) -> AsyncIterator[list[ShardedStore]]:
-    """Three stores over the same three shards, which are empty: as three gateways have them."""
+    """Three stores over the same three empty shards, like those of three gateways."""
     async with contextlib.AsyncExitStack() as stack:
         opened = [
             await stack.enter_async_context(open_store(f"{redis_url[:-1]}7", shards=SHARDS))
@@ -89,7 +89,7 @@ async def gateways(redis_url: str) -> AsyncIterator[list[ShardedStore]]:
 
 
 def rooms_of(shard: int) -> Iterator[str]:
-    """All rooms of a shard."""
+    """Return rooms of a shard."""
     return (f"webrtc:{n}" for n in range(10_000) if shard_of(f"webrtc:{n}", SHARDS) == shard)
 
 
@@ -102,13 +102,13 @@ async def join(store: SessionStore, sid: str, room: str, fate: Fate | None = Non
 
 
 async def attempt(store: SessionStore, sid: str, room: str, fate: Fate | None) -> None:
-    """Join, whatever becomes of it."""
+    """Join, and ignore the result."""
     with contextlib.suppress(CordboardError, Died):
         await join(store, sid, room, fate)
 
 
 async def live(store: ShardedStore) -> dict[str, tuple[str, int]]:
-    """Return the room and the epoch of each live id; each lives once, where the index says."""
+    """Return room and epoch of each live id; each is live once, where the index says."""
     found: dict[str, tuple[str, int]] = {}
     for number, shard in enumerate(store.shards):
         for sid in await shard.connection.client.zrange(shard.keys.live, 0, -1):
@@ -121,7 +121,7 @@ async def live(store: ShardedStore) -> dict[str, tuple[str, int]]:
 
 @dataclass
 class Call:
-    """One caller that is under way."""
+    """One join in progress."""
 
     task: asyncio.Task[None]
     fate: Fate | None
@@ -132,7 +132,7 @@ class Call:
 
 
 class Callers:
-    """Callers of all gateways, of which some die and some freeze, to thaw much later."""
+    """Callers of all gateways, some of which die and some freeze, to continue much later."""
 
     def __init__(self, gateways: list[ShardedStore], draw: random.Random) -> None:
         self._gateways, self._draw = gateways, draw
@@ -165,8 +165,10 @@ class Callers:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whoever_dies_or_freezes(gateways: list[ShardedStore], seed: int) -> None:
-    """An id never lives twice, its epochs grow, and it is never kept from a free room."""
+async def test_session_id_is_live_once_whoever_dies_or_freezes(
+    gateways: list[ShardedStore], seed: int
+) -> None:
+    """An id is never live twice, its epochs grow, and no free room refuses it."""
     draw, store = random.Random(seed), gateways[0]
     callers, epochs = Callers(gateways, draw), dict[str, int]()
     for _ in range(20):
@@ -192,8 +194,10 @@ async def test_whoever_dies_or_freezes(gateways: list[ShardedStore], seed: int) 
 
 @pytest.mark.parametrize("at", [f"{step}.{when}" for step in STEPS for when in ("before", "after")])
 @pytest.mark.parametrize("freezes", [False, True])
-async def test_at_each_point(gateways: list[ShardedStore], at: str, freezes: bool) -> None:
-    """At whichever point a caller dies or freezes: the id is had at once elsewhere, and lives once."""
+async def test_caller_that_dies_or_freezes_at_a_point_blocks_nothing(
+    gateways: list[ShardedStore], at: str, freezes: bool
+) -> None:
+    """At whichever point a caller dies or freezes: the id is free for another room at once, and live once."""
     one, other, third = gateways
     here, there = ROOMS[0], ROOMS[2]
     fate = Fate(at, freezes=freezes)
@@ -220,17 +224,19 @@ async def test_at_each_point(gateways: list[ShardedStore], at: str, freezes: boo
     assert (await live(third))["a"][0] == (here if was_accepted else ROOMS[4])
 
 
-class TestOneCommand:
-    """What a join over shards costs beyond one over a single shard."""
+class TestCommands:
+    """The commands that a join over shards takes beyond those of a single shard."""
 
-    async def test_new(self, gateways: list[ShardedStore]) -> None:
-        """A new session costs one plain command and the script."""
+    async def test_new_session_takes_one_command_and_one_script(
+        self, gateways: list[ShardedStore]
+    ) -> None:
+        """A new session takes one plain command and the script."""
         fate = Fate(0)
         await join(gateways[0], "a", ROOMS[0], fate)
         assert fate.passed[::2] == ["claim.before", "accept.before"]
 
-    async def test_again(self, gateways: list[ShardedStore]) -> None:
-        """The same id again, by the same gateway or another, is the live one."""
+    async def test_same_id_returns_the_live_session(self, gateways: list[ShardedStore]) -> None:
+        """The same id again, by the same gateway or another, returns the live session."""
         await join(gateways[0], "a", ROOMS[0])
         for gateway, steps in (
             (gateways[0], ["accept", "claim"]),
@@ -240,40 +246,40 @@ class TestOneCommand:
             assert (await join(gateway, "a", ROOMS[0], fate)).reused
             assert fate.passed[::2] == [f"{step}.before" for step in steps]
 
-    async def test_busy_room(self, gateways: list[ShardedStore]) -> None:
-        """A room that is known to be busy is asked first, and costs its script alone."""
+    async def test_known_busy_room_takes_one_script(self, gateways: list[ShardedStore]) -> None:
+        """A room that is known to be busy is asked first, and takes one script."""
         await join(gateways[0], "holder", ROOMS[0])
         fate = Fate(0)
         assert (await join(gateways[0], "a", ROOMS[0], fate)).session_id == "holder"
         assert fate.passed[::2] == ["accept.before"]
 
-    async def test_not_busy_any_more(self, gateways: list[ShardedStore]) -> None:
-        """A room that is wrongly believed to be busy costs one look more, and decides nothing."""
+    async def test_wrong_hint_takes_one_round_trip_more(self, gateways: list[ShardedStore]) -> None:
+        """A room that is wrongly taken for busy takes one round trip more, and decides nothing."""
         await join(gateways[0], "holder", ROOMS[0])
         await gateways[1].leave(session_id="holder")
         assert not (await join(gateways[0], "a", ROOMS[0])).reused
 
 
-class TestNothingIsLeft:
+class TestRefusedJoins:
     """A join that was refused leaves no claim."""
 
-    async def test_room_busy(self, gateways: list[ShardedStore]) -> None:
-        """An id that met another session has no entry; what fences late answers is soon gone."""
+    async def test_refused_by_a_busy_room(self, gateways: list[ShardedStore]) -> None:
+        """An id that met another session has no entry; the mark against late replies expires soon."""
         await join(gateways[0], "holder", ROOMS[0])
         met = await join(gateways[1], "a", ROOMS[0])
         assert (met.session_id, met.reused) == ("holder", True)
         await _is_unknown(gateways[0], "a")
 
-    async def test_queue_full(self, gateways: list[ShardedStore]) -> None:
-        """An id that found the queue full has no entry, also where it comes back at once."""
+    async def test_refused_by_a_full_queue(self, gateways: list[ShardedStore]) -> None:
+        """An id that found the queue full has no entry, even if it tries again at once."""
         await join(gateways[0], "holder", ROOMS[0])
         for gateway in (gateways[1], gateways[1], gateways[2]):
             with pytest.raises(QueueFullError):
                 await gateway.accept(Launch("a", ROOMS[1], epoch=1), queue_max=1)
             await _is_unknown(gateway, "a")
 
-    async def test_not_while_another_goes_by_it(self, gateways: list[ShardedStore]) -> None:
-        """A claim that another caller goes by stays when the one who made it is refused."""
+    async def test_claim_that_another_join_uses_stays(self, gateways: list[ShardedStore]) -> None:
+        """A claim that another caller uses stays when its maker is refused."""
         await join(gateways[0], "holder", ROOMS[0])
         fate = Fate("claim.after", freezes=True)
         calling = await _frozen(gateways[1], "a", ROOMS[0], fate)
@@ -282,8 +288,10 @@ class TestNothingIsLeft:
         await calling
         assert (await live(gateways[0]))["a"][0] == ROOMS[1]
 
-    async def test_not_while_another_may_go_by_it(self, gateways: list[ShardedStore]) -> None:
-        """A claim stays that a frozen caller knows of: what it makes much later has its entry."""
+    async def test_claim_that_a_frozen_join_may_use_stays(
+        self, gateways: list[ShardedStore]
+    ) -> None:
+        """A claim that a frozen caller knows stays: a session that it makes much later has its entry."""
         await join(gateways[0], "holder", ROOMS[0])
         makes, knows = (Fate(at, freezes=True) for at in ("claim.after", "share.after"))
         making = await _frozen(gateways[1], "a", ROOMS[0], makes)
@@ -297,8 +305,10 @@ class TestNothingIsLeft:
         await knowing
         assert (await live(gateways[0]))["a"][0] == ROOMS[1]
 
-    async def test_a_late_duplicate(self, gateways: list[ShardedStore]) -> None:
-        """An accept that the network delivers a second time, after its claim was given back, is void."""
+    async def test_late_duplicate_of_an_accept_is_refused(
+        self, gateways: list[ShardedStore]
+    ) -> None:
+        """An accept that arrives a second time, after its claim was released, is refused."""
         store, launch = gateways[0], Launch("a", ROOMS[0], epoch=1)
         await join(store, "holder", ROOMS[0])
         claim = await store.joins.index_of("a").claim(launch, 0)
@@ -309,8 +319,10 @@ class TestNothingIsLeft:
         late = await store.joins.shards[0].accept(launch, "by", claim, queue_max=9, limit_sets=[])
         assert late == ["retired"]
 
-    async def test_what_has_ended_stays_known(self, gateways: list[ShardedStore]) -> None:
-        """A refused join under the id of a session that has ended takes nothing away."""
+    async def test_refused_join_keeps_the_record_of_an_ended_session(
+        self, gateways: list[ShardedStore]
+    ) -> None:
+        """A refused join with the id of an ended session removes nothing."""
         await join(gateways[0], "a", ROOMS[0])
         await gateways[0].leave(session_id="a")
         home = gateways[0].shards[shard_of("a", SHARDS)]
@@ -321,7 +333,7 @@ class TestNothingIsLeft:
 
 
 async def _frozen(store: SessionStore, sid: str, room: str, fate: Fate) -> asyncio.Task[None]:
-    """Return a call that stands still by now."""
+    """Return a join that is frozen."""
     calling = asyncio.create_task(attempt(store, sid, room, fate))
     while not fate.stands_still:  # noqa: ASYNC110 - short
         await asyncio.sleep(0.001)
@@ -335,8 +347,10 @@ async def _is_unknown(store: ShardedStore, sid: str) -> None:
             assert 0 < await shard.connection.client.ttl(key) <= LATE_S
 
 
-async def test_a_thousand_callers(gateways: list[ShardedStore]) -> None:
-    """Of a thousand callers with one id and one room, by three gateways, one makes the session."""
+async def test_thousand_callers_of_three_gateways_get_one_session(
+    gateways: list[ShardedStore],
+) -> None:
+    """Of a thousand callers with one id and one room, through three gateways, one makes the session."""
     for room in ROOMS[:3]:
         joins = (join(gateways[i % 3], "a", room) for i in range(1000))
         answers = await asyncio.gather(*joins)
@@ -347,8 +361,8 @@ async def test_a_thousand_callers(gateways: list[ShardedStore]) -> None:
 
 
 class TestHints:
-    def test_bounded(self) -> None:
-        """No more rooms are remembered than the bound; the oldest go first."""
+    def test_hints_are_bounded(self) -> None:
+        """No more rooms are remembered than the limit; the oldest are lost first."""
         hints = JoinHints()
         for number in range(ROOMS_MAX + 5):
             hints.note_busy(f"r{number}")

@@ -1,4 +1,4 @@
-"""A Redis whose memory is full: joins are refused, and no call ends by it."""
+"""A Redis without free memory refuses joins and ends no call."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -23,7 +23,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture(params=[1, 3], ids=["one shard", "three shards"])
 async def full(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[SessionStore]:
-    """A store with sessions in all stages, in a server whose memory is full."""
+    """A store with sessions in all states, in a server without free memory."""
     server.ask("CONFIG", "SET", "maxmemory", 0)
     server.ask("FLUSHALL")
     async with open_store(server.url, shards=request.param) as store:
@@ -51,20 +51,20 @@ def launch(sid: str) -> Launch:
 
 
 def shard_with(store: SessionStore, sid: str) -> RedisStore:
-    """The shard of a session's room."""
+    """Return the shard of a session's room."""
     return store.shards[shard_of(room(sid), len(store.shards))]
 
 
-async def test_joins_are_refused(full: SessionStore) -> None:
-    """A new session gets 503, and nothing of it stays; readiness says why."""
+async def test_full_redis_refuses_joins(full: SessionStore) -> None:
+    """A new session gets 503, and nothing of it remains; the readiness check says why."""
     with pytest.raises(StoreUnavailableError, match="maxmemory"):
         await full.accept(launch("new"), queue_max=99)
     with pytest.raises(StoreUnavailableError, match="maxmemory"):
         await full.check_writable()
 
 
-async def test_calls_go_on(full: SessionStore) -> None:
-    """All that keeps a call alive, starts what was accepted, or frees memory is done."""
+async def test_full_redis_ends_no_call(full: SessionStore) -> None:
+    """Whatever keeps a call alive, starts an accepted session or frees memory succeeds."""
     (held,) = await full.renew([Renewal("runs", 1, HOLDER, 1.0, room("runs"))])
     assert held == "held"
     await full.register(RUNNER)
@@ -81,8 +81,8 @@ async def test_calls_go_on(full: SessionStore) -> None:
         await shard.queue.claim_abandoned("op", idle_ms=0, count=9)
 
 
-async def test_a_call_of_many_leases(full: SessionStore, server: Server) -> None:
-    """However long it lasts, each renewal is taken, and the end is written."""
+async def test_long_call_continues_in_a_full_redis(full: SessionStore, server: Server) -> None:
+    """However long a call lasts, each renewal succeeds, and its end is written."""
     for _ in range(20):
         (verdict,) = await full.renew([Renewal("runs", 1, HOLDER, 1.0, room("runs"))])
         assert verdict == "held"
@@ -92,7 +92,7 @@ async def test_a_call_of_many_leases(full: SessionStore, server: Server) -> None
     assert (await full.accept(launch("new"), queue_max=99)).epoch == 1
 
 
-async def test_a_holder_tells_of_its_call(full: SessionStore) -> None:
-    """After Redis has lost its memory, a full one still learns of calls that live."""
+async def test_full_redis_accepts_a_restored_session(full: SessionStore) -> None:
+    """A full Redis that has lost its data accepts live sessions from their holders."""
     known = Launch("told", room("told"), epoch=7)
     assert await full.adopt(known, HOLDER) == "held"

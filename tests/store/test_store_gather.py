@@ -1,4 +1,4 @@
-"""Asking several shards at once, of which some are away, refuse, or never answer."""
+"""Operations in several shards at once, some of which are unreachable, refuse, or never answer."""
 
 import asyncio
 
@@ -20,20 +20,20 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-async def test_one_that_answers_is_enough() -> None:
-    """The others may be away, or hang."""
+async def test_one_shard_that_answers_is_enough() -> None:
+    """The other shards may be unreachable or hang."""
     for works in ([fine()], [away(), fine()], [never(), fine()], [away(), never(), fine()]):
         await wait_for_any(works)
 
 
-async def test_none_answers() -> None:
-    """Then the first error is raised."""
+async def test_first_error_is_raised_if_all_fail() -> None:
+    """The first error is raised if no shard answers."""
     with pytest.raises(StoreUnavailableError, match="It is away"):
         await wait_for_any([away(), away()])
 
 
-async def test_who_asks_may_stop() -> None:
-    """A look that is cancelled leaves no task behind."""
+async def test_cancelled_wait_leaves_no_task() -> None:
+    """A wait that is cancelled leaves no task behind."""
     before = len(asyncio.all_tasks())
     asked = asyncio.create_task(wait_for_any([never(), never()]))
     await asyncio.sleep(0)
@@ -43,8 +43,8 @@ async def test_who_asks_may_stop() -> None:
     assert len(asyncio.all_tasks()) == before
 
 
-async def test_who_is_late_counts_as_away() -> None:
-    """What must not wait does not."""
+async def test_late_shard_counts_as_unreachable() -> None:
+    """A shard that is late counts as unreachable."""
     late, good = await gather_replies_soon([never(), fine()])
     assert isinstance(late, StoreUnavailableError)
     assert good is None

@@ -1,4 +1,4 @@
-"""What stays in Redis of a session that has ended, and for how long."""
+"""What Redis keeps of an ended session, and how long."""
 
 import hashlib
 from typing import Any
@@ -23,7 +23,7 @@ LONGEST_S = 60 + 3 * 14_400  # its deadline, and its longest run three times
 
 
 async def dump(store: RedisStore) -> dict[str, str]:
-    """Return all keys of a store, with all that they hold."""
+    """Return all keys of a store with their values."""
     found = {}
     async for key in store.connection.client.scan_iter(f"*{{{store.keys.tag}}}*", count=1000):
         kind = await store.connection.client.type(key)
@@ -39,13 +39,13 @@ async def dump(store: RedisStore) -> dict[str, str]:
 
 
 def naming(found: dict[str, str]) -> list[str]:
-    """Return the keys that name the session, its room or its user."""
+    """Return the keys that name the session, its room or its user, in the key or the value."""
     names = (SID, ROOM, USER)
     return [key for key, held in found.items() if any(name in key + held for name in names)]
 
 
 async def lived(store: SessionStore) -> None:
-    """Let a session live and end, and an entry that nobody could place be buried."""
+    """Run a session to its end, and dead-letter an entry."""
     launch = Launch(SID, ROOM, epoch=1, user_id=USER)
     limits = JoinLimits(per_user=2, per_address=2, address="a1")
     accepted = await store.accept(launch, queue_max=9, limits=limits)
@@ -57,8 +57,8 @@ async def lived(store: SessionStore) -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-async def test_nothing_names_it_longer_than_its_record(redis_url: str, shards: int) -> None:
-    """When the record goes, all goes that names session, room or user; epochs and claims name none."""
+async def test_nothing_names_a_session_longer_than_its_record(redis_url: str, shards: int) -> None:
+    """When the record is removed, so is all that names session, room or user; epochs and claims name none."""
     url = f"{redis_url[:-1]}5"
     async with open_store(url, shards=shards, record_kept_s=0.0) as store:
         await store.shards[0].connection.client.flushdb()
@@ -81,8 +81,8 @@ async def dump_all(store: SessionStore) -> dict[str, str]:
     return {key: held for shard in store.shards for key, held in (await dump(shard)).items()}
 
 
-async def test_while_it_is_kept(store: RedisStore) -> None:
-    """A record whose time has not come stays, and is found by room and user."""
+async def test_recent_record_is_kept_and_listed(store: RedisStore) -> None:
+    """A record that is not due stays, and is listed by room and by user."""
     await lived(store)
     assert await store.placement.remove_old_records() == 0
     for wanted in ({"room": ROOM}, {"user_id": USER}, {}):
@@ -90,8 +90,8 @@ async def test_while_it_is_kept(store: RedisStore) -> None:
         assert [record.session_id for record in page] == [SID]
 
 
-async def test_where_no_operator_runs(store: RedisStore) -> None:
-    """All that names the session has a time to live: its record's, and at most that of a longest call."""
+async def test_everything_expires_without_an_operator(store: RedisStore) -> None:
+    """All that names the session has a time to live, at most that of the longest possible call."""
     await lived(store)
     record_ms = await store.connection.client.pttl(store.keys.session(SID))
     assert 0 < record_ms <= (store.keys.record_kept_s + UNTIDY_S) * 1000
@@ -103,8 +103,8 @@ async def test_where_no_operator_runs(store: RedisStore) -> None:
         assert 0 < left_ms <= (LONGEST_S + store.keys.record_kept_s + UNTIDY_S) * 1000, key
 
 
-async def test_what_went_by_itself_is_not_listed_for_ever(store: RedisStore) -> None:
-    """Records that went while no operator ran are named no longer than the longest session lasts."""
+async def test_expired_records_leave_the_lists(store: RedisStore) -> None:
+    """Records that expired while no operator ran are listed no longer than the longest session lasts."""
     lists = (store.keys.sessions, store.keys.room_sessions(ROOM), store.keys.user_sessions(USER))
     longest_s = 3 * (600 + 7 * 86_400) + store.keys.record_kept_s + UNTIDY_S
     seconds, _ = await store.connection.client.time()
@@ -116,8 +116,8 @@ async def test_what_went_by_itself_is_not_listed_for_ever(store: RedisStore) -> 
         assert await store.connection.client.zrange(key, 0, -1) == ["kept", SID]
 
 
-async def test_a_long_call_stays_listed(store: RedisStore) -> None:
-    """A session that may run for a week is found for a week, and while its record is kept."""
+async def test_long_call_stays_listed(store: RedisStore) -> None:
+    """A session that may run for a week is listed for a week, and while its record is kept."""
     week_s = 7 * 86_400
     await store.accept(Launch(SID, ROOM, 1, USER, max_duration_s=week_s), queue_max=9)
     await store.accept(Launch("short", "webrtc:other", 1, USER), queue_max=9)
@@ -129,8 +129,8 @@ async def test_a_long_call_stays_listed(store: RedisStore) -> None:
         assert await store.connection.client.pttl(key) > (week_s + store.keys.record_kept_s) * 1000
 
 
-async def test_a_bounded_piece_of_work(store: RedisStore) -> None:
-    """A day's sessions that are due at once are removed in rounds, each of bounded size."""
+async def test_old_records_are_removed_in_bounded_rounds(store: RedisStore) -> None:
+    """A day's records that are due at once are removed in rounds of bounded size."""
     for number in range(25):
         await store.accept(Launch(f"s{number}", f"webrtc:{number}", 1), queue_max=99)
         await store.finish(f"s{number}", 1, "left")
@@ -140,8 +140,8 @@ async def test_a_bounded_piece_of_work(store: RedisStore) -> None:
     assert await store.placement.remove_old_records(limit=10, rounds=2) == 0
 
 
-async def test_an_id_that_lives_again(store: RedisStore) -> None:
-    """What ended long ago is forgotten; what its id does now is not."""
+async def test_live_session_with_an_old_id_is_kept(store: RedisStore) -> None:
+    """The record of an ended session is removed; the live session with the same id is not."""
     first = await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
     await store.finish(SID, first.epoch, "left")
     await store.accept(Launch(SID, ROOM, 1, USER), queue_max=9)
@@ -152,8 +152,8 @@ async def test_an_id_that_lives_again(store: RedisStore) -> None:
     assert (await store.session(SID)).live
 
 
-async def test_all_parts_keep_records_for_as_long(redis_url: str) -> None:
-    """A part with another time is refused while others run."""
+async def test_all_processes_keep_records_for_the_same_time(redis_url: str) -> None:
+    """A process with another time is refused while others run."""
     url = f"{redis_url[:-1]}4"
     first = SharedSettings(url, "gateway", shards=1, lease_s=15)
     other = SharedSettings(url, "operator", shards=1, lease_s=15, record_kept_s=3600)
@@ -168,8 +168,8 @@ async def test_all_parts_keep_records_for_as_long(redis_url: str) -> None:
     await other.leave()
 
 
-def test_names_as_the_scripts_have_them() -> None:
-    """The script's hash of a room is ours."""
+def test_python_and_lua_hash_rooms_alike() -> None:
+    """The hash of a room in a key is the same in Python and Lua."""
     assert Keys("t").room_epoch("webrtc:demo") == (
         "room_epoch:{t}" + hashlib.sha1(b"webrtc:demo", usedforsecurity=False).hexdigest()
     )

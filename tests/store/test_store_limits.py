@@ -1,4 +1,4 @@
-"""How many live sessions a caller may have, and whose an ended session's id is."""
+"""Limits on live sessions, and the owner of the id of an ended session."""
 
 import asyncio
 import itertools
@@ -37,7 +37,7 @@ async def join(
 
 
 async def live_keys(store: RedisStore) -> list[str]:
-    """Return the sets in which sessions count."""
+    """Return the keys of all limit sets."""
     return [
         key async for key in store.connection.client.scan_iter(f"live_of:{{{store.keys.tag}}}*")
     ]
@@ -73,7 +73,7 @@ class TestOwner:
     async def test_nobody_else_takes_an_ended_id(
         self, store: RedisStore, first: Any, second: Any, same_room: bool
     ) -> None:
-        """Another user, another tenant's, or nobody: refused; the record stays as it was."""
+        """Another user, a user of another tenant, and a caller without a user are refused; the record stays as it was."""
         accepted = await join(store, "a", "webrtc:x", **first)
         await store.finish("a", accepted.epoch, "left")
         before = await store.session("a")
@@ -84,13 +84,15 @@ class TestOwner:
         assert await store.queue.depth() == 0
 
     @pytest.mark.parametrize("second", [{"user_id": "bob"}, {}])
-    async def test_an_id_without_an_owner(self, store: RedisStore, second: Any) -> None:
-        """A session without user and tenant belongs to nobody: its id is free when it has ended."""
+    async def test_id_without_an_owner_is_free_after_the_end(
+        self, store: RedisStore, second: Any
+    ) -> None:
+        """A session without user and tenant belongs to nobody: its id is free after the end."""
         await store.finish("a", (await join(store, "a", "webrtc:x")).epoch, "left")
         assert not (await join(store, "a", "webrtc:y", **second)).reused
 
-    async def test_its_owner_may(self, store: RedisStore) -> None:
-        """The same user joins anew, under a higher epoch; the old room does not name it any more."""
+    async def test_owner_may_join_again(self, store: RedisStore) -> None:
+        """The same user joins again, with a higher epoch; the old room no longer lists the session."""
         first = await join(store, "a", "webrtc:x", user_id="ada")
         await store.finish("a", first.epoch, "left")
         second = await join(store, "a", "webrtc:y", user_id="ada")
@@ -99,8 +101,8 @@ class TestOwner:
             await store.connection.client.zrange(store.keys.room_sessions("webrtc:x"), 0, -1) == []
         )
 
-    async def test_over_shards(self, three: ShardedStore) -> None:
-        """It is the same wherever the two rooms are; the owner reads her record, and joins again."""
+    async def test_owner_is_checked_in_all_shards(self, three: ShardedStore) -> None:
+        """The same holds wherever the two rooms are; the owner reads the record, and joins again."""
         here, there = room(0), room(1)
         first = await join(three, "a", here, user_id="ada")
         await three.finish("a", first.epoch, "left")
@@ -111,8 +113,8 @@ class TestOwner:
             assert await three.session("a") == before
         assert (await join(three, "a", there, user_id="ada")).epoch > first.epoch
 
-    async def test_a_refused_move_leaves_it_where_it_was(self, three: ShardedStore) -> None:
-        """The owner's join elsewhere is refused after her id was moved: nobody takes it then."""
+    async def test_refused_move_returns_the_id_to_its_owner(self, three: ShardedStore) -> None:
+        """If the owner's join elsewhere is refused after the id was moved, nobody else gets the id."""
         here, there = room(0), room(1)
         first = await join(three, "a", here, user_id="ada")
         await three.finish("a", first.epoch, "left")
@@ -132,7 +134,7 @@ class TestOwner:
         assert late == ["retired"]
 
 
-class TestBounds:
+class TestLimits:
     @pytest.mark.parametrize(
         ("limits", "over", "code"),
         [
@@ -141,10 +143,10 @@ class TestBounds:
             (JoinLimits(per_address=2, address="a1"), {}, "address"),
         ],
     )
-    async def test_one_too_many(
+    async def test_session_beyond_the_limit_is_refused(
         self, store: RedisStore, limits: JoinLimits, over: Any, code: str
     ) -> None:
-        """At the bound a new session is refused, waiting ones counted; one that ended makes room."""
+        """At the limit a new session is refused, queued ones counted; one that ended frees its place."""
         for n in (1, 2):
             await join(store, f"s{n}", f"webrtc:{n}", limits, **over)
         with pytest.raises(TooManySessionsError) as raised:
@@ -156,22 +158,22 @@ class TestBounds:
         await store.leave(session_id="s1")
         await join(store, "s3", "webrtc:3", limits, **over)
 
-    async def test_a_live_session_is_never_refused(self, store: RedisStore) -> None:
-        """The same session, and a room that is busy, answer as ever."""
+    async def test_live_session_is_never_refused(self, store: RedisStore) -> None:
+        """The same session, and a busy room, return the live session as always."""
         await join(store, "s1", "webrtc:1", ONE, user_id="ada")
         assert (await join(store, "s1", "webrtc:1", ONE, user_id="ada")).reused
         await join(store, "s2", "webrtc:2", user_id="bob")
         assert (await join(store, "s3", "webrtc:2", ONE, user_id="ada")).session_id == "s2"
 
-    async def test_others_are_not_bound(self, store: RedisStore) -> None:
-        """The same user id of another tenant is another user; one without a user is none."""
+    async def test_other_callers_are_not_limited(self, store: RedisStore) -> None:
+        """The same user id of another tenant is another user; a caller without a user id is none."""
         await join(store, "s1", "webrtc:1", ONE, user_id="u", tenant_id="a")
         await join(store, "s2", "webrtc:2", ONE, user_id="u", tenant_id="b")
         await join(store, "s3", "webrtc:3", ONE, tenant_id="a")
         await join(store, "s4", "webrtc:4", ONE, user_id="au", tenant_id="")
 
-    async def test_all_ways_to_end(self, store: RedisStore) -> None:
-        """Whatever ends a session, it counts no more, once; a recovery changes nothing."""
+    async def test_every_end_frees_the_place_once(self, store: RedisStore) -> None:
+        """Whatever ends a session, it stops counting, once; a recovery changes nothing."""
         await store.register(Registration("r1", "http://r1", capacity=9))
         limits = JoinLimits(per_user=9, per_address=9, address="a1")
 
@@ -209,8 +211,8 @@ class TestBounds:
         await store.leave(session_id="recovered")
         assert await live_keys(store) == [], "no set outlives its last session"
 
-    async def test_a_session_that_is_told_anew_counts(self, store: RedisStore) -> None:
-        """After Redis has lost its memory, users and tenants count what their runners still have."""
+    async def test_restored_session_counts(self, store: RedisStore) -> None:
+        """After Redis has lost its data, users and tenants count the sessions that their runners restore."""
         launch = Launch("s1", "webrtc:1", epoch=4, user_id="ada")
         assert await store.adopt(launch, HOLDER) == "held"
         with pytest.raises(TooManySessionsError):
@@ -218,14 +220,14 @@ class TestBounds:
         await store.finish("s1", 4, "left")
         await join(store, "s2", "webrtc:2", ONE, user_id="ada")
 
-    async def test_joins_at_once(self, store: RedisStore) -> None:
-        """Of many at once no more are accepted than the bound."""
+    async def test_concurrent_joins_do_not_exceed_the_limit(self, store: RedisStore) -> None:
+        """Of many concurrent joins no more are accepted than the limit."""
         works = (join(store, f"s{n}", f"webrtc:{n}", ONE, user_id="ada") for n in range(20))
         answers = await asyncio.gather(*works, return_exceptions=True)
         assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
 
-    async def test_over_shards(self, three: ShardedStore) -> None:
-        """Sessions of all shards count, for joins at once through one gateway, too."""
+    async def test_sessions_of_all_shards_count(self, three: ShardedStore) -> None:
+        """Sessions of all shards count, also for concurrent joins through one gateway."""
         limits = JoinLimits(per_user=2)
         works = (join(three, f"s{n}", room(n % SHARDS), limits, user_id="ada") for n in range(12))
         answers = await asyncio.gather(*works, return_exceptions=True)
@@ -237,8 +239,8 @@ class TestBounds:
         )
         assert not three.joins._locks, "nothing is kept of joins that were decided"
 
-    async def test_a_refused_join_leaves_no_claim(self, three: ShardedStore) -> None:
-        """Its id is in no shard, and somebody else may have it."""
+    async def test_join_beyond_the_limit_leaves_no_claim(self, three: ShardedStore) -> None:
+        """Its id is in no shard, and another user may have it."""
         await join(three, "s1", room(0), ONE, user_id="ada")
         with pytest.raises(TooManySessionsError):
             await join(three, "s2", room(1), ONE, user_id="ada")
@@ -246,10 +248,10 @@ class TestBounds:
         await join(three, "s2", room(2), user_id="bob")
 
 
-async def test_a_shard_that_is_away_holds_up_no_other(
+async def test_silent_shard_delays_no_other(
     three: ShardedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it has is not counted then, and a join that waits for it does not keep others waiting."""
+    """Its sessions are not counted, and a join that waits for it does not delay others."""
 
     async def never(*_: Any, **__: Any) -> Any:
         await asyncio.Event().wait()
@@ -269,8 +271,8 @@ async def test_a_shard_that_is_away_holds_up_no_other(
 
 
 @pytest.mark.parametrize("gone", ["ended", "no record"])
-async def test_what_was_not_counted_off(store: RedisStore, gone: str) -> None:
-    """A session that does not live is no reason to refuse one, whoever has ended it and how."""
+async def test_stale_members_do_not_refuse_a_session(store: RedisStore, gone: str) -> None:
+    """A session that is not live refuses nobody, whoever has ended it and how."""
     bound = JoinLimits(per_user=2)
     for number in range(2):
         await join(store, f"s{number}", room(0), bound, user_id="ada")
@@ -286,8 +288,8 @@ async def test_what_was_not_counted_off(store: RedisStore, gone: str) -> None:
         await join(store, "s3", room(0), bound, user_id="ada")
 
 
-async def test_slots(store: RedisStore) -> None:
-    """All slots are counted, taken or free, of runners that live."""
+async def test_warm_slots_are_those_of_live_runners(store: RedisStore) -> None:
+    """All slots of live runners are counted, used or free."""
     assert await store.warm_slots() == 0
     await store.register(Registration("r1", "http://r1", capacity=4))
     await store.register(Registration("dead", "http://dead", capacity=4))

@@ -44,7 +44,7 @@ _numbers = itertools.count()
 
 @dataclass
 class Model:
-    """One session, as it ought to be."""
+    """The expected state of one session."""
 
     room: str
     epoch: int
@@ -66,7 +66,7 @@ class Model:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Does the same to the store and to the model; they must agree."""
+    """Does the same to the store and to the model, and compares them."""
 
     url = ""
 
@@ -347,7 +347,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def test_scripts_follow_the_model(redis_url: str) -> None:
-    """Whatever callers, operators and runners do, in any order: the scripts decide as the model."""
+    """Whatever callers, operators and runners do, in any order: the scripts decide as the model does."""
     StoreMachine.url = redis_url
     run_state_machine_as_test(
         StoreMachine,
@@ -363,6 +363,6 @@ def test_scripts_follow_the_model(redis_url: str) -> None:
     )
 
 
-def test_error_tree() -> None:
-    """What the store refuses is an error of ours."""
+def test_refusals_are_errors_of_cordboard() -> None:
+    """Whatever the store refuses is an error of Cordboard."""
     assert issubclass(ConflictError, CordboardError)

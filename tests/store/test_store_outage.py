@@ -1,4 +1,4 @@
-"""One line when Redis goes, one when it is back, whoever met it; and no stack of its client's."""
+"""One line when Redis becomes unreachable, one when it is back, and no stack of the client."""
 
 import pytest
 
@@ -26,8 +26,8 @@ def away() -> StoreUnavailableError:
         return told
 
 
-def test_many_who_meet_it_say_it_once(said: list[str]) -> None:
-    """It is back when all that had met it were answered, not when some other one was."""
+def test_outage_of_many_tasks_is_reported_once(said: list[str]) -> None:
+    """The outage ends when all tasks that failed have succeeded, not when another one has."""
     met = Outage(get_logger("test"), "Redis is away")
     for task in ("read", "sweep", "read"):
         met.record_failure(away(), task)
@@ -52,7 +52,7 @@ def test_long_outage_is_reported_again(said: list[str]) -> None:
     assert said == ["Redis is away"]
 
 
-def test_its_words_are_enough() -> None:
+def test_outage_is_logged_without_a_stack() -> None:
     """Type and message are kept; the stacks of the client and of its causes are not."""
     assert error_value(away()) == {
         "type": "StoreUnavailableError",

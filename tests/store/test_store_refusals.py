@@ -1,4 +1,4 @@
-"""A Redis that lives and refuses is away, whichever command it refuses and however it says so."""
+"""A Redis that refuses a command counts as unavailable, whatever the command and the error are."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -52,8 +52,10 @@ async def store(server: Server) -> AsyncIterator[RedisStore]:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_no_replicas(server: Server, store: RedisStore, call: str) -> None:
-    """A server that waits for replicas is away, for scripts, pipelines, transactions and streams."""
+async def test_server_without_replicas_is_unavailable(
+    server: Server, store: RedisStore, call: str
+) -> None:
+    """A server that waits for replicas is unavailable, for scripts, pipelines, transactions and streams."""
     server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
     try:
         with pytest.raises(StoreUnavailableError, match=r"NOREPLICAS|replicas") as raised:
@@ -66,8 +68,8 @@ async def test_no_replicas(server: Server, store: RedisStore, call: str) -> None
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_a_replica(server: Server, store: RedisStore, call: str) -> None:
-    """A server that has become a replica is away."""
+async def test_replica_is_unavailable(server: Server, store: RedisStore, call: str) -> None:
+    """A server that has become a replica is unavailable."""
     server.ask("REPLICAOF", "127.0.0.1", 1)
     try:
         with pytest.raises(StoreUnavailableError):
@@ -97,8 +99,8 @@ async def test_a_replica(server: Server, store: RedisStore, call: str) -> None:
     ],
     ids=lambda error: str(error)[:40],
 )
-def test_words_of_a_refusal(error: ResponseError) -> None:
-    """Whatever word it begins with, wherever that stands, the server refuses."""
+def test_refusal_is_recognized_by_its_code(error: ResponseError) -> None:
+    """Whatever code the error begins with, and wherever the code stands, the server refuses."""
     with pytest.raises(StoreUnavailableError) as raised, mapped_errors("redis://:pw@host/0"):
         raise error
     assert SECRET not in str(raised.value)
@@ -116,15 +118,15 @@ def test_words_of_a_refusal(error: ResponseError) -> None:
     ],
     ids=str,
 )
-def test_our_own_mistakes_stay_visible(error: ResponseError) -> None:
-    """What is wrong about the command itself is no outage."""
+def test_faulty_command_is_no_refusal(error: ResponseError) -> None:
+    """An error about the command itself is no outage."""
     with pytest.raises(ResponseError), mapped_errors("redis://host/0"):
         raise error
 
 
 class TestPermissions:
-    async def test_all_is_permitted(self, store: RedisStore) -> None:
-        """A usual user may do everything, and nothing stays behind."""
+    async def test_usual_user_is_permitted_everything(self, store: RedisStore) -> None:
+        """A usual user may do everything, and the check leaves nothing behind."""
         before = set(await store.connection.client.keys("*"))
         await store.check_permitted()
         assert set(await store.connection.client.keys("*")) == before
@@ -139,22 +141,24 @@ class TestPermissions:
             (["~*", "&*", "+@all", "-evalsha", "-eval"], "evalsha"),
         ],
     )
-    async def test_what_lacks_is_named(self, server: Server, rules: list[str], named: str) -> None:
+    async def test_missing_permissions_are_named(
+        self, server: Server, rules: list[str], named: str
+    ) -> None:
         """Commands, kinds of keys and channels that the user may not use are named."""
         server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", *rules)
         async with RedisStore(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
             with pytest.raises(StoreForbiddenError, match=named):
                 await limited.check_permitted()
 
-    async def test_a_call_is_refused_as_forbidden(self, server: Server) -> None:
-        """While a part runs, too, it is no error of the program."""
+    async def test_call_without_permission_is_forbidden(self, server: Server) -> None:
+        """In a running process, too, it is no error of the program."""
         server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", "~other:*", "&*", "+@all")
         async with RedisStore(f"redis://part:pw@127.0.0.1:{server.port}/0") as limited:
             for call in CALLS.values():
                 with pytest.raises(StoreForbiddenError):
                     await call(limited)
 
-    async def test_the_documented_user_is_enough(self, server: Server) -> None:
+    async def test_documented_user_is_enough(self, server: Server) -> None:
         """The user of docs/operations.md may do all that the store does."""
         rules = _documented_rules()
         server.ask("ACL", "SETUSER", "part", "reset", "on", ">pw", *rules)
@@ -177,8 +181,10 @@ def _documented_rules() -> list[str]:
     return words[words.index(">PASSWORD") + 1 :]
 
 
-async def test_an_evicting_policy(server: Server, store: RedisStore) -> None:
-    """A policy counts where there is a bound of memory."""
+async def test_eviction_policy_counts_with_a_memory_limit(
+    server: Server, store: RedisStore
+) -> None:
+    """A policy counts only if the server has a memory limit."""
     server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         assert await store.eviction_policy() is None
@@ -196,8 +202,8 @@ async def test_eviction_policy_is_unknown_without_info(server: Server) -> None:
         assert await limited.eviction_policy() is None
 
 
-async def test_a_wrong_password(server: Server) -> None:
-    """It is forbidden, not away: a part that starts says so and ends."""
+async def test_wrong_password_is_forbidden(server: Server) -> None:
+    """A wrong password is forbidden, not unavailable: a process that starts says so and ends."""
     async with RedisStore(f"redis://nobody:pw@127.0.0.1:{server.port}/0") as refused:
         with pytest.raises(StoreForbiddenError) as raised:
             await refused.ping()

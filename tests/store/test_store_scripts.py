@@ -44,7 +44,7 @@ async def run(store: RedisStore, session_id: str = "call-7", room: str = "webrtc
 
 
 async def expire_lease(store: RedisStore, session_id: str = "call-7") -> None:
-    """Let the lease run out without the wait: its deadline moves into the past."""
+    """Move the end of the lease into the past."""
     await store.connection.client.zadd(store.keys.leases, {session_id: 1})
 
 
@@ -54,15 +54,15 @@ async def raw(store: RedisStore, key: str) -> Any:
 
 
 class TestAccept:
-    async def test_new(self, store: RedisStore) -> None:
-        """A first join is a new session, and holds the room."""
+    async def test_first_join_gets_a_new_session_and_the_room(self, store: RedisStore) -> None:
+        """A first join gets a new session, which holds the room."""
         accepted = await accept(store, user_id="u-1", user_name="Ada")
         assert (accepted.status, accepted.reused, accepted.epoch) == ("queued", False, 1)
         active = await raw(store, store.keys.room_active("webrtc:demo"))
         assert active["session_id"] == "call-7"
         assert (active["status"], active["epoch"], active["user_name"]) == ("queued", 1, "Ada")
 
-    async def test_same_id_same_room(self, store: RedisStore) -> None:
+    async def test_same_session_id_twice_is_the_same_session(self, store: RedisStore) -> None:
         """The same sessionId twice is the same session."""
         first = await accept(store)
         second = await accept(store)
@@ -70,29 +70,33 @@ class TestAccept:
         assert (second.session_id, second.epoch) == (first.session_id, first.epoch)
         assert await store.queue.depth() == 1
 
-    async def test_room_busy(self, store: RedisStore) -> None:
-        """A busy room answers with its holder."""
+    async def test_join_in_busy_room_returns_the_holder(self, store: RedisStore) -> None:
+        """A join in a busy room returns the holder."""
         await accept(store)
         second = await accept(store, "other")
         assert (second.session_id, second.reused) == ("call-7", True)
 
-    async def test_id_live_elsewhere(self, store: RedisStore) -> None:
-        """An id that is live in another room is refused, naming that room."""
+    async def test_session_id_live_in_another_room_is_refused(self, store: RedisStore) -> None:
+        """A session id that is live in another room is refused, and the error names that room."""
         await accept(store)
         with pytest.raises(SessionInUseError) as caught:
             await accept(store, room="webrtc:else")
         assert caught.value.extra["room_url"] == "webrtc:demo"
 
-    async def test_again_after_end(self, store: RedisStore) -> None:
-        """An id that has ended is a new session with a higher epoch, in any room."""
+    async def test_session_id_of_an_ended_session_gets_a_higher_epoch(
+        self, store: RedisStore
+    ) -> None:
+        """A session id that has ended is a new session with a higher epoch, in any room."""
         epoch = await run(store)
         await store.finish("call-7", epoch, "left")
         again = await accept(store, room="webrtc:else")
         assert not again.reused
         assert again.epoch > epoch
 
-    async def test_queue_bound(self, store: RedisStore) -> None:
-        """The queue refuses what is over its bound, and leaves nothing of it behind."""
+    async def test_full_queue_refuses_a_join_and_keeps_nothing_of_it(
+        self, store: RedisStore
+    ) -> None:
+        """A full queue refuses a join, and nothing of it remains."""
         await accept(store)
         with pytest.raises(QueueFullError):
             await store.accept(launch("b", "webrtc:b"), queue_max=1)
@@ -100,22 +104,22 @@ class TestAccept:
             await store.session("b")
         assert await raw(store, store.keys.room_active("webrtc:b")) is None
 
-    async def test_race(self, store: RedisStore) -> None:
+    async def test_concurrent_joins_for_one_room_make_one_session(self, store: RedisStore) -> None:
         """Of many concurrent joins for one room exactly one is new."""
         answers = await asyncio.gather(*(accept(store, f"s{i}") for i in range(50)))
         assert sum(not answer.reused for answer in answers) == 1
         assert len({answer.session_id for answer in answers}) == 1
 
-    async def test_sent_twice(self, store: RedisStore) -> None:
-        """A join whose answer was lost and which is sent again is still new, once."""
+    async def test_repeated_accept_has_the_same_reply(self, store: RedisStore) -> None:
+        """A join that is sent again because its reply was lost is still new, and queued once."""
         args = accept_arguments(launch(), "token", queue_max=100, limit_sets=[])
         key = store.keys.session("call-7")
         first = await store.scripts.run("accept", key, args)
         assert await store.scripts.run("accept", key, args) == first
         assert await store.queue.depth() == 1
 
-    async def test_sent_twice_after_its_end(self, store: RedisStore) -> None:
-        """A join that is sent again after the session has run and ended starts no second one."""
+    async def test_repeated_accept_after_the_end_starts_nothing(self, store: RedisStore) -> None:
+        """A join that is sent again after its session has ended starts no second one."""
         args = accept_arguments(launch(), "token", queue_max=100, limit_sets=[])
         key = store.keys.session("call-7")
         first = await store.scripts.run("accept", key, args)
@@ -123,14 +127,14 @@ class TestAccept:
         assert await store.scripts.run("accept", key, args) == first
         assert await store.queue.depth() == 0
 
-    async def test_stopping(self, store: RedisStore) -> None:
-        """A join that meets a session which was asked to end is told so."""
+    async def test_join_reports_that_the_session_is_stopping(self, store: RedisStore) -> None:
+        """A join that meets a session which is about to end says so."""
         await run(store)
         assert not (await accept(store)).stopping
         await store.leave(session_id="call-7")
         assert (await accept(store, "other")).stopping
 
-    async def test_by_a_runner_itself(self, store: RedisStore) -> None:
+    async def test_runner_accepts_a_session_without_the_queue(self, store: RedisStore) -> None:
         """A runner that was asked directly takes the room without the queue."""
         accepted = await store.accept(launch(), queue_max=1, runner=RUNNER)
         assert await store.queue.depth() == 0
@@ -139,8 +143,8 @@ class TestAccept:
 
 
 class TestQueue:
-    async def test_entry_carries_the_launch(self, store: RedisStore) -> None:
-        """An operator reads the launch as it was asked for, with its epoch."""
+    async def test_queue_entry_carries_the_launch(self, store: RedisStore) -> None:
+        """An operator reads the launch as the caller sent it, with its epoch."""
         await accept(store, user_name="Ada", body={"empty": [], "n": 12345678901234567890})
         assert await store.queue.read("op", count=10, block_ms=1) == []  # makes the group
         (entry,) = await store.queue.read("op", count=10, block_ms=1)
@@ -149,8 +153,8 @@ class TestQueue:
         assert entry.launch.user_name == "Ada"
         assert entry.launch.body == {"empty": [], "n": 12345678901234567890}
 
-    async def test_unknown_version_is_buried(self, store: RedisStore) -> None:
-        """A message of an unknown version goes to the dead letters, with the reason."""
+    async def test_unknown_version_becomes_a_dead_letter(self, store: RedisStore) -> None:
+        """A message of an unknown version becomes a dead letter, with the reason."""
         await store.queue.read("op", count=1, block_ms=1)
         await store.connection.client.xadd(
             store.keys.launches, {"v": "9", "epoch": "1", "attempt": "1", "launch": '{"v":9}'}
@@ -162,8 +166,10 @@ class TestQueue:
         ((_, letter),) = await store.connection.client.xrange(store.keys.dead_letters)
         assert "version 9" in letter["problem"]
 
-    async def test_abandoned(self, store: RedisStore) -> None:
-        """What one operator read and never finished, another takes over; held entries are not."""
+    async def test_abandoned_entries_are_claimed_and_held_ones_are_not(
+        self, store: RedisStore
+    ) -> None:
+        """An operator claims the entries that another one has read and not finished, except held ones."""
         await accept(store)
         await accept(store, "b", "webrtc:b")
         await store.queue.read("one", count=1, block_ms=1)
@@ -175,14 +181,14 @@ class TestQueue:
 
 
 class TestAssign:
-    async def test_freest_runner(self, store: RedisStore) -> None:
-        """The session goes to the live runner with most free capacity."""
+    async def test_assign_chooses_the_runner_with_most_free_slots(self, store: RedisStore) -> None:
+        """The session goes to the live runner with most free slots."""
         await store.register(RUNNER)
         await store.register(Registration("r2", "http://127.0.0.1:2", capacity=5))
         await accept(store)
         assert (await store.placement.assign("call-7", 1)).runner_id == "r2"
 
-    async def test_capacity(self, store: RedisStore) -> None:
+    async def test_runner_gets_no_more_sessions_than_slots(self, store: RedisStore) -> None:
         """No runner gets more sessions than it has slots."""
         await store.register(RUNNER)
         outcomes = []
@@ -192,7 +198,7 @@ class TestAssign:
         assert outcomes == ["assigned", "assigned", "none", "none"]
 
     async def test_slot_returns_once(self, store: RedisStore) -> None:
-        """A slot comes back once, however often the end is told."""
+        """A slot returns once, however often the end is reported."""
         epoch = await run(store)
         assert await store.register(RUNNER) == 1
         assert await store.finish("call-7", epoch, "left")
@@ -208,14 +214,14 @@ class TestAssign:
             Registration("r1", "http://127.0.0.1:1", capacity=0),
         ],
     )
-    async def test_unfit_runner(self, store: RedisStore, info: Registration) -> None:
-        """A runner without the bot, without a slot, or that drains is not chosen."""
+    async def test_unfit_runner_is_not_chosen(self, store: RedisStore, info: Registration) -> None:
+        """A runner that lacks the bot, has no free slot or drains is not chosen."""
         await store.register(info)
         await accept(store)
         assert (await store.placement.assign("call-7", 1)).outcome == "none"
 
-    async def test_pack(self, store: RedisStore) -> None:
-        """To pack is to choose the fullest runner that has a slot."""
+    async def test_pack_chooses_the_fullest_runner(self, store: RedisStore) -> None:
+        """With `pack` the session goes to the runner with fewest free slots."""
         await store.register(RUNNER)
         await store.register(Registration("r2", "http://127.0.0.1:2", capacity=5))
         chosen = []
@@ -225,8 +231,8 @@ class TestAssign:
             chosen.append(given.runner_id)
         assert chosen == ["r1", "r1", "r2"]
 
-    async def test_many_unfit_runners(self, store: RedisStore) -> None:
-        """The one runner that has the bot is found behind many that have not."""
+    async def test_assign_finds_the_one_runner_with_the_bot(self, store: RedisStore) -> None:
+        """The one runner that has the bot is found behind many that lack it."""
         for i in range(70):
             info = Registration(f"x{i}", "http://127.0.0.1:1", capacity=9, bots=("other",))
             await store.register(info)
@@ -234,8 +240,8 @@ class TestAssign:
         await accept(store)
         assert (await store.placement.assign("call-7", 1)).runner_id == "r1"
 
-    async def test_cold_start_again(self, store: RedisStore) -> None:
-        """A cold start whose operator died is made again under its name, and under no other."""
+    async def test_cold_start_is_repeated_under_its_name_only(self, store: RedisStore) -> None:
+        """The cold start of an operator that died is repeated with the same name, and with no other."""
         await accept(store)
         for _ in range(2):
             assert (
@@ -247,20 +253,20 @@ class TestAssign:
         )
         assert (await store.placement.assign("call-7", 1, job_name="job-1")).outcome == "gone"
 
-    async def test_silent_runner(self, store: RedisStore) -> None:
+    async def test_silent_runner_is_not_chosen(self, store: RedisStore) -> None:
         """A runner without a recent heartbeat is not chosen."""
         await store.register(RUNNER)
         await store.connection.client.zadd(store.keys.runners, {"r1": 1})
         await accept(store)
         assert (await store.placement.assign("call-7", 1)).outcome == "none"
 
-    async def test_not_to(self, store: RedisStore) -> None:
-        """A runner that has refused is not asked again."""
+    async def test_excluded_runner_is_not_chosen(self, store: RedisStore) -> None:
+        """A runner that has refused the session is not chosen again."""
         await store.register(RUNNER)
         await accept(store)
         assert (await store.placement.assign("call-7", 1, excluded=["r1"])).outcome == "none"
 
-    async def test_stale(self, store: RedisStore) -> None:
+    async def test_lower_epoch_assigns_nothing(self, store: RedisStore) -> None:
         """A lower epoch than the session's assigns nothing."""
         await store.register(RUNNER)
         await accept(store)
@@ -270,8 +276,8 @@ class TestAssign:
 
 
 class TestHolder:
-    async def test_running(self, store: RedisStore) -> None:
-        """Running writes who holds the room and its keepalive."""
+    async def test_running_writes_holder_and_keepalive(self, store: RedisStore) -> None:
+        """Running writes the holder of the room and its keepalive."""
         await run(store)
         active = await raw(store, store.keys.room_active("webrtc:demo"))
         assert (active["status"], active["pid"]) == ("running", 42)
@@ -283,7 +289,7 @@ class TestHolder:
             <= 15_000
         )
 
-    async def test_running_needs_the_epoch(self, store: RedisStore) -> None:
+    async def test_replaced_runner_is_refused(self, store: RedisStore) -> None:
         """A runner that was replaced is refused before its bot enters."""
         await store.register(RUNNER)
         await accept(store)
@@ -292,7 +298,7 @@ class TestHolder:
         with pytest.raises(StaleEpochError):
             await store.confirm_running("call-7", 1, HOLDER)
 
-    async def test_running_after_cancel(self, store: RedisStore) -> None:
+    async def test_cancelled_session_never_runs(self, store: RedisStore) -> None:
         """A join that was cancelled while its runner started never gets a bot."""
         await store.register(RUNNER)
         await accept(store)
@@ -301,7 +307,7 @@ class TestHolder:
         with pytest.raises(ConflictError):
             await store.confirm_running("call-7", 1, HOLDER)
 
-    async def test_running_elsewhere(self, store: RedisStore) -> None:
+    async def test_other_runner_is_refused(self, store: RedisStore) -> None:
         """Another runner than the assigned one is refused."""
         await store.register(RUNNER)
         await accept(store)
@@ -309,8 +315,8 @@ class TestHolder:
         with pytest.raises(ConflictError):
             await store.confirm_running("call-7", 1, Holder("r9", "http://127.0.0.1:9", "warm", 1))
 
-    async def test_running_too_late(self, store: RedisStore) -> None:
-        """What would run after its deadline does not: its caller is told that it has expired."""
+    async def test_session_past_its_deadline_does_not_run(self, store: RedisStore) -> None:
+        """A session does not run after its deadline: its caller is told that it has expired."""
         await store.register(RUNNER)
         await accept(store)
         await store.placement.assign("call-7", 1)
@@ -318,8 +324,8 @@ class TestHolder:
         with pytest.raises(ConflictError):
             await store.confirm_running("call-7", 1, HOLDER)
 
-    async def test_a_failover_that_lost_running(self, store: RedisStore) -> None:
-        """A renewal of what a failover has thrown back to starting makes it run again."""
+    async def test_renewal_restores_a_lost_running_state(self, store: RedisStore) -> None:
+        """A renewal restores the state that a failover has set back to starting."""
         await run(store)
         await store.connection.client.hset(store.keys.session("call-7"), "state", "starting")
         await store.connection.client.zadd(store.keys.deadlines, {"call-7": 1})
@@ -327,8 +333,8 @@ class TestHolder:
         assert (await store.session("call-7")).state == "running"
         assert await store.placement.expire_overdue() == []
 
-    async def test_adopted(self, store: RedisStore) -> None:
-        """A Redis that has lost its memory takes a session from its holder, as it was."""
+    async def test_adopt_restores_a_lost_session(self, store: RedisStore) -> None:
+        """A holder restores its session in a Redis that has lost it."""
         told = Launch("call-7", "webrtc:demo", epoch=5, user_id="u-1", attempt=2)
         assert await store.adopt(told, HOLDER) == "held"
         assert await store.adopt(told, HOLDER) == "held"
@@ -339,8 +345,8 @@ class TestHolder:
         assert (await store.placement.recover("call-7", 5)).epoch == 6
         assert await store.adopt(told, HOLDER) == "lost"
 
-    async def test_not_adopted(self, store: RedisStore) -> None:
-        """A room that was granted to another meanwhile is not given back."""
+    async def test_adopt_is_lost_if_the_room_was_granted_again(self, store: RedisStore) -> None:
+        """A room that was granted to another session meanwhile stays with it."""
         await accept(store, "other")
         assert await store.adopt(Launch("call-7", "webrtc:demo", epoch=5), HOLDER) == "lost"
         await store.finish("other", 1, "cancelled")
@@ -349,8 +355,8 @@ class TestHolder:
         await store.finish("third", 2, "cancelled")
         assert await store.adopt(told, HOLDER) == "lost"
 
-    async def test_renew(self, store: RedisStore) -> None:
-        """Each verdict is about one lease, in the order asked."""
+    async def test_renew_returns_a_result_for_each_lease_in_order(self, store: RedisStore) -> None:
+        """Each result is about one lease, in the order of the renewals."""
         await run(store)
         await run(store, "b", "webrtc:b")
         await store.leave(session_id="b")
@@ -365,7 +371,7 @@ class TestHolder:
         )
         assert verdicts == ["held", "lost", "stop", "unknown", "lost"]
 
-    async def test_finish_needs_the_epoch(self, store: RedisStore) -> None:
+    async def test_finish_with_a_lower_epoch_changes_nothing(self, store: RedisStore) -> None:
         """A holder that was replaced ends nothing."""
         epoch = await run(store)
         await expire_lease(store)
@@ -374,8 +380,8 @@ class TestHolder:
         assert (await store.session("call-7")).state == "queued"
 
     @pytest.mark.parametrize("reason", sorted(REASONS))
-    async def test_finish_leaves_nothing(self, store: RedisStore, reason: str) -> None:
-        """Every reason leads to its state and frees room, lease, keepalive and queue."""
+    async def test_finish_frees_everything(self, store: RedisStore, reason: str) -> None:
+        """Every reason leads to its state and frees room, lease, keepalive and queue entry."""
         epoch = await run(store)
         assert await store.finish("call-7", epoch, reason, "why")
         record = await store.session("call-7")
@@ -395,20 +401,20 @@ class TestHolder:
 
 
 class TestLeave:
-    async def test_absent(self, store: RedisStore) -> None:
-        """Leaving what is not there is no error."""
+    async def test_leave_of_an_absent_session_is_no_error(self, store: RedisStore) -> None:
+        """A leave without a session is no error."""
         assert (await store.leave(session_id="never")).outcome == "absent"
         assert (await store.leave(room="webrtc:empty", force=True)).outcome == "absent"
 
-    async def test_queued(self, store: RedisStore) -> None:
+    async def test_leave_cancels_a_queued_session(self, store: RedisStore) -> None:
         """A queued session is cancelled at once, and its entry leaves the queue."""
         await accept(store)
         assert (await store.leave(session_id="call-7")).outcome == "cancelled"
         assert (await store.session("call-7")).reason == "cancelled"
         assert await store.queue.depth() == 0
 
-    async def test_not_holder(self, store: RedisStore) -> None:
-        """Only the holder's session id ends what is in the room."""
+    async def test_leave_needs_the_session_id_of_the_holder(self, store: RedisStore) -> None:
+        """Only the session id of the holder ends the session of a room."""
         await run(store)
         with pytest.raises(NotHolderError):
             await store.leave(session_id="other", room="webrtc:demo")
@@ -417,19 +423,19 @@ class TestLeave:
 
 
 class TestRecover:
-    async def test_held(self, store: RedisStore) -> None:
-        """A lease that has not run out is nobody's to take."""
+    async def test_held_session_is_not_recovered(self, store: RedisStore) -> None:
+        """A session whose lease has not run out is not recovered."""
         epoch = await run(store)
         assert (await store.placement.recover("call-7", epoch)).outcome == "held"
 
-    async def test_refused_but_it_runs(self, store: RedisStore) -> None:
-        """A start whose answer was lost after success is left alone: its bot is in the room."""
+    async def test_refused_session_that_runs_is_left_alone(self, store: RedisStore) -> None:
+        """A start that succeeded and whose reply was lost is left alone: its bot is in the room."""
         epoch = await run(store)
         assert (await store.placement.recover("call-7", epoch, "refused")).outcome == "held"
         assert (await store.session("call-7")).state == "running"
 
-    async def test_unstarted(self, store: RedisStore) -> None:
-        """A hand-over that was lost is made again, without counting as a death, in the same time."""
+    async def test_lost_hand_over_is_repeated_without_an_attempt(self, store: RedisStore) -> None:
+        """A hand-over that was lost is repeated; it counts as no attempt and keeps the deadline."""
         await store.register(RUNNER)
         await accept(store)
         await store.placement.assign("call-7", 1)
@@ -440,8 +446,8 @@ class TestRecover:
         assert (again.outcome, again.epoch, again.attempt) == ("queued", 2, 1)
         assert (await store.session("call-7")).deadline_ms == deadline
 
-    async def test_twice_then_failed(self, store: RedisStore) -> None:
-        """A session is handed on twice at most, each time under a higher epoch."""
+    async def test_third_death_fails_the_session(self, store: RedisStore) -> None:
+        """A session is recovered twice at most, each time with a higher epoch."""
         epoch = await run(store)
         for attempt in (2, 3):
             await expire_lease(store)
@@ -456,8 +462,10 @@ class TestRecover:
         assert (await store.session("call-7")).state == "failed"
 
     @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
-    async def test_frees_the_slot(self, store: RedisStore, why: RecoveryCause) -> None:
-        """Whatever a session is taken from its runner for: the runner's slot returns, once."""
+    async def test_recovery_returns_the_slot_once(
+        self, store: RedisStore, why: RecoveryCause
+    ) -> None:
+        """For every cause of a recovery the runner's slot returns once."""
         await store.register(RUNNER)
         await accept(store)
         await store.placement.assign("call-7", 1)
@@ -471,8 +479,10 @@ class TestRecover:
         assert await store.connection.client.smembers(store.keys.runner_sessions("r1")) == set()
 
     @pytest.mark.parametrize("why", ["died", "unstarted", "refused"])
-    async def test_fences(self, store: RedisStore, why: RecoveryCause) -> None:
-        """What is taken from a runner has a new epoch everywhere; the old holder does nothing more."""
+    async def test_recovered_session_ignores_its_old_holder(
+        self, store: RedisStore, why: RecoveryCause
+    ) -> None:
+        """A recovered session has a new epoch everywhere, and its old holder changes nothing."""
         await store.register(RUNNER)
         await accept(store)
         await store.placement.assign("call-7", 1)
@@ -494,8 +504,8 @@ class TestRecover:
         assert (await store.placement.recover("call-7", 1, why)).outcome == "gone"
         assert (await store.session("call-7")).state == "starting"
 
-    async def test_asked_to_stop(self, store: RedisStore) -> None:
-        """A session that was asked to end is not handed on when its runner dies."""
+    async def test_stopping_session_is_not_recovered(self, store: RedisStore) -> None:
+        """A session that was asked to end is not recovered when its runner dies."""
         epoch = await run(store)
         await store.leave(session_id="call-7")
         await expire_lease(store)
@@ -503,15 +513,15 @@ class TestRecover:
         record = await store.session("call-7")
         assert (record.state, record.reason) == ("ended", "left")
 
-    async def test_suspects(self, store: RedisStore) -> None:
-        """Only sessions whose lease has run out are suspect."""
+    async def test_suspects_are_sessions_with_expired_leases(self, store: RedisStore) -> None:
+        """Only sessions whose lease has run out are suspects."""
         await run(store)
         await run(store, "b", "webrtc:b")
         await expire_lease(store, "b")
         assert [item.record.session_id for item in await store.placement.suspects()] == ["b"]
 
-    async def test_expire(self, store: RedisStore) -> None:
-        """What does not run by its deadline is expired; what runs is not."""
+    async def test_session_expires_at_its_deadline_unless_it_runs(self, store: RedisStore) -> None:
+        """A session that does not run by its deadline expires; a running one does not."""
         await accept(store)
         await run(store, "b", "webrtc:b")
         assert await store.placement.expire_overdue() == []
@@ -521,9 +531,9 @@ class TestRecover:
         assert (expired.record.state, expired.record.reason) == ("expired", "deadline")
 
 
-class TestLooking:
-    async def test_pages(self, store: RedisStore) -> None:
-        """Pages go from the newest to the oldest, and hold each session once."""
+class TestReading:
+    async def test_pages_are_newest_first_and_complete(self, store: RedisStore) -> None:
+        """Pages go from the newest session to the oldest, and contain each session once."""
         for i in range(7):
             await accept(store, f"s{i}", f"webrtc:{i}", user_id=f"u{i % 2}")
         seen: list[str] = []
@@ -540,8 +550,10 @@ class TestLooking:
         assert {record.session_id for record in page} == {"s1", "s3", "s5"}
 
     @pytest.mark.parametrize("limit", [1, 2, 3])
-    async def test_pages_within_a_millisecond(self, store: RedisStore, limit: int) -> None:
-        """Sessions of one moment are paged through as all others are."""
+    async def test_pages_split_sessions_of_one_millisecond(
+        self, store: RedisStore, limit: int
+    ) -> None:
+        """Sessions of one millisecond are split over pages like all others."""
         for i in range(9):
             await accept(store, f"s{i}", f"webrtc:{i}")
         at_ms = (await store.session("s0")).created_ms
@@ -555,8 +567,8 @@ class TestLooking:
                 break
         assert seen == [f"s{i}" for i in reversed(range(9))]
 
-    async def test_changes(self, store: RedisStore) -> None:
-        """Every change of state is told, the last one with its reason."""
+    async def test_every_change_of_state_is_published(self, store: RedisStore) -> None:
+        """Every change of state is published, the last one with its reason."""
         async with store.changes() as changes:
             epoch = await run(store)
             await store.finish("call-7", epoch, "left")
@@ -568,8 +580,8 @@ class TestLooking:
         assert states == ["queued", "starting", "running", "ended"]
         assert change.reason == "left"
 
-    async def test_away(self) -> None:
-        """A Redis that is away is said to be, with its address and without its password."""
+    async def test_unreachable_redis_is_named_without_its_password(self) -> None:
+        """The error about an unreachable Redis has its address and not its password."""
         async with open_store("redis://:hush@127.0.0.1:1/0") as gone:
             with pytest.raises(StoreUnavailableError) as caught:
                 await gone.ping()
@@ -577,25 +589,25 @@ class TestLooking:
         assert "hush" not in str(caught.value)
 
 
-class TestAnEndThatWasNotWritten:
-    async def test_it_is_written_once_its_lease_has_run_out(self, store: RedisStore) -> None:
-        """The end of a call counts, however late it is written, as long as nobody took the session."""
+class TestLateEnd:
+    async def test_late_end_is_written_after_the_lease(self, store: RedisStore) -> None:
+        """An end counts however late it is written, unless the session was recovered."""
         epoch = await run(store)
         await expire_lease(store)
         assert await store.finish("call-7", epoch, "bot_finished", token="of-the-runner")
         assert (await store.placement.recover("call-7", epoch)).outcome == "gone"
         assert (await store.session("call-7")).reason == "bot_finished"
 
-    async def test_by_the_same_token_it_is_the_same_end(self, store: RedisStore) -> None:
-        """A runner that did not hear the answer asks again, and hears that it was its end."""
+    async def test_repeated_finish_with_one_token_is_the_same_end(self, store: RedisStore) -> None:
+        """A runner that repeats a lost finish learns that the end is its own."""
         epoch = await run(store)
         for _ in range(2):
             assert await store.finish("call-7", epoch, "bot_finished", token="of-the-runner")
         assert not await store.finish("call-7", epoch, "bot_crashed", token="of-an-operator")
         assert (await store.session("call-7")).reason == "bot_finished"
 
-    async def test_it_comes_too_late(self, store: RedisStore) -> None:
-        """Once the session was handed to another runner, the old one's end changes nothing."""
+    async def test_late_end_of_a_recovered_session_is_ignored(self, store: RedisStore) -> None:
+        """Once the session was given to another runner, the end of the old one changes nothing."""
         epoch = await run(store)
         await expire_lease(store)
         assert (await store.placement.recover("call-7", epoch)).outcome == "queued"

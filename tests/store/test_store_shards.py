@@ -62,7 +62,7 @@ async def plane(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
 
 
 def room(shard: int) -> str:
-    """A room of a shard, another one each time."""
+    """Return a room of a shard, another one each time."""
     names = (f"webrtc:{next(_numbers)}" for _ in itertools.count())
     return next(name for name in names if shard_of(name, SHARDS) == shard)
 
@@ -79,7 +79,7 @@ async def join(store: SessionStore, session_id: str, where: str, **over: Any) ->
 
 
 async def run(store: ShardedStore, session_id: str, where: str) -> int:
-    """Bring a session to running, by a runner that is in no pool; return its epoch."""
+    """Bring a session to running, with a runner that is in no pool; return its epoch."""
     accepted = await join(store, session_id, where)
     shard = store.shards[shard_of(where, SHARDS)]
     await shard.placement.assign(session_id, accepted.epoch, job_name="job")
@@ -91,30 +91,32 @@ HOLDER = Holder("c", "http://127.0.0.1:9", "cold", 7)
 
 
 class TestTags:
-    def test_one_shard_as_ever(self) -> None:
-        """One shard has the key names that it always had."""
+    def test_one_shard_has_the_usual_tag(self) -> None:
+        """One shard has the key names of a plane without shards."""
         assert shard_tags(1) == ("cb0",)
         assert Keys().launches == "launches:{cb0}"
 
     @pytest.mark.parametrize("count", [2, 3, 13])
-    def test_evenly(self, count: int) -> None:
+    def test_tags_divide_the_slots_evenly(self, count: int) -> None:
         """Each of N shards lies in another N-th of a cluster's slots."""
         from redis.crc import key_slot
 
         slots = [key_slot(Keys(tag).leases.encode()) for tag in shard_tags(count)]
         assert [slot * count // 16384 for slot in slots] == list(range(count))
 
-    def test_rooms_evenly(self) -> None:
+    def test_rooms_spread_over_the_shards(self) -> None:
         """Rooms spread over the shards."""
         found = [shard_of(f"https://acme.daily.co/{i}", SHARDS) for i in range(3000)]
         assert all(900 < found.count(number) < 1100 for number in range(SHARDS))
 
 
-class TestTable:
-    """The table of joins, where the room and the id may be in other shards."""
+class TestAccept:
+    """Joins whose room and id may be in different shards."""
 
     @pytest.mark.parametrize("shard", range(SHARDS))
-    async def test_new(self, plane: ShardedStore, shard: int) -> None:
+    async def test_first_join_gets_a_session_in_the_shard_of_its_room(
+        self, plane: ShardedStore, shard: int
+    ) -> None:
         """A first join is a new session in the shard of its room, found by its id."""
         where = room(shard)
         accepted = await join(plane, "call-7", where)
@@ -125,14 +127,16 @@ class TestTable:
         ]
 
     @pytest.mark.parametrize("shard", range(SHARDS))
-    async def test_same_id_same_room(self, plane: ShardedStore, shard: int) -> None:
+    async def test_same_session_id_twice_is_the_same_session(
+        self, plane: ShardedStore, shard: int
+    ) -> None:
         """The same sessionId twice is the same session."""
         where = room(shard)
         first, second = await join(plane, "a", where), await join(plane, "a", where)
         assert (second.reused, second.session_id, second.epoch) == (True, "a", first.epoch)
 
-    async def test_room_busy(self, plane: ShardedStore) -> None:
-        """A busy room answers with its holder, though the id lives elsewhere; it claims nothing."""
+    async def test_join_in_busy_room_returns_the_holder(self, plane: ShardedStore) -> None:
+        """A busy room returns its holder, even for an id that is live elsewhere, and claims nothing."""
         where = room(0)
         await join(plane, "holder", where)
         await join(plane, "elsewhere", room(1))
@@ -144,8 +148,10 @@ class TestTable:
         assert await plane.joins.index_of("other").find("other") is None
 
     @pytest.mark.parametrize("shard", range(SHARDS))
-    async def test_live_elsewhere(self, plane: ShardedStore, shard: int) -> None:
-        """An id that is live in another room is refused, whatever shard either is in."""
+    async def test_session_id_live_in_another_room_is_refused(
+        self, plane: ShardedStore, shard: int
+    ) -> None:
+        """An id that is live in another room is refused, whatever shard either room is in."""
         there = room(0)
         await join(plane, "a", there)
         with pytest.raises(SessionInUseError) as caught:
@@ -153,8 +159,10 @@ class TestTable:
         assert caught.value.extra["room_url"] == there
 
     @pytest.mark.parametrize("shard", range(SHARDS))
-    async def test_again_after_end(self, plane: ShardedStore, shard: int) -> None:
-        """An id that has ended is a new session with a higher epoch; listed once."""
+    async def test_session_id_of_an_ended_session_gets_a_higher_epoch(
+        self, plane: ShardedStore, shard: int
+    ) -> None:
+        """An id that has ended is a new session with a higher epoch, and listed once."""
         first = room(0)
         for sid in ("x", "y"):  # so that the room's epoch is beyond a fresh room's
             epoch = await run(plane, sid, first)
@@ -167,14 +175,16 @@ class TestTable:
         page, _ = await plane.sessions()
         assert [one.session_id for one in page].count("a") == 1
 
-    async def test_race_for_a_room(self, plane: ShardedStore) -> None:
-        """Of many joins for one room exactly one is new."""
+    async def test_concurrent_joins_for_one_room_make_one_session(
+        self, plane: ShardedStore
+    ) -> None:
+        """Of many concurrent joins for one room exactly one is new."""
         where = room(1)
         answers = await asyncio.gather(*(join(plane, f"s{i}", where) for i in range(50)))
         assert sum(not answer.reused for answer in answers) == 1
 
-    async def test_race_for_an_id(self, plane: ShardedStore) -> None:
-        """Of many joins with one id for rooms of all shards exactly one is new; ends free it."""
+    async def test_concurrent_joins_with_one_id_make_one_session(self, plane: ShardedStore) -> None:
+        """Of many concurrent joins with one id for rooms of all shards one is new; its end frees the id."""
         for _ in range(5):
             rooms = [room(number % SHARDS) for number in range(12)]
             joins = (join(plane, "a", where) for where in rooms)
@@ -190,8 +200,8 @@ class TestTable:
             assert (await plane.leave(session_id="a")).outcome == "cancelled"
 
 
-async def test_oldest_wait(plane: ShardedStore) -> None:
-    """The oldest join of all shards says when to come back."""
+async def test_oldest_wait_is_that_of_all_shards(plane: ShardedStore) -> None:
+    """The oldest queued launch of all shards determines the wait."""
     assert await plane.oldest_wait_s() == 0
     await join(plane, "a", room(2))
     await asyncio.sleep(0.01)
@@ -199,16 +209,16 @@ async def test_oldest_wait(plane: ShardedStore) -> None:
 
 
 class TestClaims:
-    """What happens when a gateway dies, or freezes, between two steps of a join."""
+    """Gateways that die or freeze between two steps of a join."""
 
-    async def test_died_after_the_claim(self, plane: ShardedStore) -> None:
-        """A claim of which nothing came keeps the id from no room."""
+    async def test_claim_of_a_dead_gateway_blocks_no_room(self, plane: ShardedStore) -> None:
+        """A claim without a session keeps the id from no room."""
         dead = Launch("a", room(0), epoch=1)
         await plane.joins.index_of("a").claim(dead, 0)
         assert not (await join(plane, "a", room(1))).reused
 
-    async def test_froze_after_the_claim(self, plane: ShardedStore) -> None:
-        """A gateway that thaws after its id went elsewhere accepts nothing by its old claim."""
+    async def test_old_claim_of_a_frozen_gateway_is_refused(self, plane: ShardedStore) -> None:
+        """A gateway that continues after its id moved to another shard accepts nothing with its old claim."""
         frozen = Launch("a", room(0), epoch=1)
         claim = await plane.joins.index_of("a").claim(frozen, 0)
         await join(plane, "a", room(1))
@@ -217,7 +227,7 @@ class TestClaims:
         with pytest.raises(SessionInUseError):
             await plane.accept(frozen, queue_max=9)
 
-    async def test_died_after_retiring(self, plane: ShardedStore) -> None:
+    async def test_retired_claim_that_was_not_moved_is_replaced(self, plane: ShardedStore) -> None:
         """A claim that was retired, and not moved, is followed by a new one."""
         where = room(0)
         claim = await plane.joins.index_of("a").claim(Launch("a", where, epoch=1), 0)
@@ -225,8 +235,8 @@ class TestClaims:
         assert not (await join(plane, "a", where)).reused
         assert (await plane.session("a")).room_url == where
 
-    async def test_died_after_moving(self, plane: ShardedStore) -> None:
-        """The epoch that an id had is not forgotten with the gateway that moved it."""
+    async def test_epoch_outlives_the_gateway_that_moved_the_id(self, plane: ShardedStore) -> None:
+        """The epoch of an id is kept when the gateway that moved the id dies."""
         epoch = 0
         where = room(0)
         for _ in range(3):
@@ -236,8 +246,8 @@ class TestClaims:
         await plane.joins.claim(target, 1, "?")
         assert (await plane.accept(target, queue_max=9)).epoch > epoch
 
-    async def test_sent_twice(self, plane: ShardedStore) -> None:
-        """Each step that is sent twice answers the same."""
+    async def test_repeated_steps_have_the_same_reply(self, plane: ShardedStore) -> None:
+        """Each step that is sent twice has the same reply."""
         launch, home = Launch("a", room(0), epoch=1), plane.joins.index_of("a")
         ours = await home.claim(launch, 0)
         again = await home.claim(launch, 0)
@@ -250,8 +260,8 @@ class TestClaims:
         assert not await home.move(launch, ours.token, Claim(2, "v", 5))
         assert await home.claim(launch, 1) == Claim(1, "u", 5)
 
-    async def test_a_lost_index(self, plane: ShardedStore) -> None:
-        """What a failover has lost of the index, the same join writes anew."""
+    async def test_join_restores_a_lost_index_entry(self, plane: ShardedStore) -> None:
+        """An entry that a failover has lost is written again by the same join."""
         where = room(2)
         await run(plane, "a", where)
         home = plane.shards[shard_of("a", SHARDS)]
@@ -263,7 +273,7 @@ class TestClaims:
 
 
 class TestHolding:
-    async def test_life(self, plane: ShardedStore) -> None:
+    async def test_session_lives_by_room_or_by_id(self, plane: ShardedStore) -> None:
         """A session runs, is renewed, asked to leave, and ends, by room or by id."""
         where = room(1)
         epoch = await run(plane, "a", where)
@@ -278,8 +288,8 @@ class TestHolding:
         assert (await plane.leave(session_id="a")).outcome == "absent"
         assert (await plane.leave(session_id="never")).outcome == "absent"
 
-    async def test_renewals_in_order(self, plane: ShardedStore) -> None:
-        """Renewals of all shards are answered in the order in which they were asked."""
+    async def test_renewals_of_all_shards_keep_their_order(self, plane: ShardedStore) -> None:
+        """The results of renewals in all shards are in the order of the renewals."""
         rooms = [room(number % SHARDS) for number in range(9)]
         epochs = [await run(plane, f"s{i}", where) for i, where in enumerate(rooms)]
         asked = [
@@ -287,14 +297,14 @@ class TestHolding:
         ]
         assert await plane.renew(asked) == ["held", "lost"] * 4 + ["held"]
 
-    async def test_adopted(self, plane: ShardedStore) -> None:
-        """A session that all have forgotten is found again once its holder has told of it."""
+    async def test_adopt_restores_the_index_entry(self, plane: ShardedStore) -> None:
+        """A session that all shards have lost is found again once its holder has restored it."""
         where = room(0)
         assert await plane.adopt(Launch("a", where, epoch=4), HOLDER) == "held"
         assert (await plane.session("a")).epoch == 4
 
-    async def test_changes(self, plane: ShardedStore) -> None:
-        """Every shard tells of its own changes."""
+    async def test_each_shard_publishes_its_changes(self, plane: ShardedStore) -> None:
+        """Every shard publishes its own changes."""
         for number, shard in enumerate(plane.shards):
             async with shard.changes() as changes:
                 await join(plane, f"c{number}", room(number))
@@ -303,8 +313,8 @@ class TestHolding:
 
 class TestPages:
     @pytest.mark.parametrize("limit", [1, 3, 7, 50])
-    async def test_all_once(self, plane: ShardedStore, limit: int) -> None:
-        """Pages go from the newest to the oldest over all shards, and hold each session once."""
+    async def test_pages_of_all_shards_are_complete(self, plane: ShardedStore, limit: int) -> None:
+        """Pages go from the newest to the oldest over all shards, and contain each session once."""
         for number in range(17):
             await join(
                 plane, f"s{number}", room(random.randrange(SHARDS)), user_id=f"u{number % 2}"
@@ -324,8 +334,10 @@ class TestPages:
                 (one.created_ms for one in seen), reverse=True
             )
 
-    async def test_a_bounded_look(self, plane: ShardedStore) -> None:
-        """Where a shard's page ends early, what others have beyond it waits for a later page."""
+    async def test_short_page_of_one_shard_bounds_the_merged_page(
+        self, plane: ShardedStore
+    ) -> None:
+        """If the page of one shard ends early, sessions of others beyond it wait for a later page."""
         for shard in plane.shards:
             shard.reader = SessionReader(shard.connection, shard.keys, examined_max=2)
         for number in range(24):
@@ -341,8 +353,8 @@ class TestPages:
                 break
         assert seen == ["s20", "s16", "s12", "s8", "s4", "s0"]
 
-    async def test_of_a_room(self, plane: ShardedStore) -> None:
-        """A room's sessions are asked of its shard."""
+    async def test_page_of_a_room_comes_from_its_shard(self, plane: ShardedStore) -> None:
+        """The sessions of a room come from its shard."""
         where = room(2)
         await join(plane, "a", where)
         await join(plane, "b", room(1))
@@ -351,15 +363,15 @@ class TestPages:
 
 
 class TestShares:
-    def test_homes(self) -> None:
-        """Few runners are at home in all shards, many in few; never in none."""
+    def test_few_runners_have_all_shards_as_home(self) -> None:
+        """Few runners are at home in all shards, many in few of them, none in no shard."""
         assert home_shards(3, 0, 1) == home_shards(3, RUNNERS_PER_SHARD, 1) == {0, 1, 2}
         assert home_shards(13, 13 * RUNNERS_PER_SHARD, 12) == {12}
         assert home_shards(13, 10**6, 5) == {5}
         assert home_shards(4, 2 * RUNNERS_PER_SHARD, 3) == {3, 0}
 
-    def test_at_home(self) -> None:
-        """Free slots stay at home, but for those that joins wait for elsewhere."""
+    def test_free_slots_stay_at_home_unless_joins_wait_elsewhere(self) -> None:
+        """Free slots stay in the home shards, except those for which joins wait elsewhere."""
         seen = [ShardLoad(1, 0), ShardLoad(0, 2), None]
         assert slot_shares(8, seen, [1, 0, 0], 0, {0}) == [6, 2, 0]
         assert slot_shares(8, [ShardLoad(0, 0), None, None], [8, 0, 0], 0, {1}) == [0, 0, 0]
@@ -370,15 +382,15 @@ class TestSlots:
     async def _free(plane: ShardedStore, runner: str) -> list[int]:
         return [(await shard.runners.load(runner))[0] for shard in plane.shards]
 
-    async def test_shared_out(self, plane: ShardedStore) -> None:
-        """A runner's slots are shared out evenly; none is lost, none is there twice."""
+    async def test_slots_are_divided_evenly(self, plane: ShardedStore) -> None:
+        """The slots of a runner are divided evenly; none is lost, none counts twice."""
         assert await plane.register(Registration("r", "http://r", capacity=8)) == 8
         free = await self._free(plane, "r")
         assert sum(free) == 8
         assert max(free) - min(free) <= 1
 
-    async def test_moved_to_where_joins_wait(self, plane: ShardedStore) -> None:
-        """All slots of a runner can be had by the rooms of one shard, one after another."""
+    async def test_slots_move_to_where_joins_wait(self, plane: ShardedStore) -> None:
+        """The rooms of one shard can use all slots of a runner, one after another."""
         runner = Registration("r", "http://r", capacity=5)
         await plane.register(runner)
         taken = 0
@@ -393,8 +405,8 @@ class TestSlots:
         assert taken == 5
         assert sum(await self._free(plane, "r")) == 0
 
-    async def test_never_claimed_twice(self, plane: ShardedStore) -> None:
-        """Joins, ends and moves race: no more slots are taken than there are; in the end all are free."""
+    async def test_racing_moves_never_double_a_slot(self, plane: ShardedStore) -> None:
+        """Joins, ends and moves race: no more slots are used than exist, and all are free at the end."""
         capacity = 7
         runner = Registration("r", "http://r", capacity=capacity)
         await plane.register(runner)
@@ -430,8 +442,8 @@ class TestSlots:
         assert await plane.register(runner) == capacity
         assert sum(await self._free(plane, "r")) == capacity
 
-    async def test_many_runners(self, plane: ShardedStore) -> None:
-        """Many runners beat where they are at home alone; yet one shard's joins can have all slots."""
+    async def test_many_runners_beat_at_home_only(self, plane: ShardedStore) -> None:
+        """Many runners send heartbeats to their home shards alone, yet the joins of one shard can use all slots."""
         async with contextlib.AsyncExitStack() as stack:
             runners = {
                 Registration(f"r{n}", f"http://r{n}", capacity=2): await stack.enter_async_context(
@@ -465,8 +477,8 @@ class TestSlots:
                 taken += 1
             assert [await shard.runners.free_slots() for shard in plane.shards] == [0, 0, 0]
 
-    async def test_the_dead_are_forgotten(self, store: RedisStore) -> None:
-        """A runner that was killed leaves nothing in the pool, though none of its slots was free."""
+    async def test_dead_runner_leaves_the_pool(self, store: RedisStore) -> None:
+        """A runner that was killed is removed from the pool, even if it had no free slot."""
         await store.register(Registration("dead", "http://dead", capacity=0))
         await store.connection.client.zadd(
             store.keys.runners, {"dead": 1}
@@ -475,25 +487,25 @@ class TestSlots:
         for key in (store.keys.runners, store.keys.runner_free):
             assert await store.connection.client.zrange(key, 0, -1) == ["r"]
 
-    async def test_a_late_offer(self, plane: ShardedStore) -> None:
-        """An offer that arrives after a later one gives no slot back that went elsewhere."""
+    async def test_late_registration_changes_nothing(self, plane: ShardedStore) -> None:
+        """A registration that arrives after a later one returns no slot that moved elsewhere."""
         runner = Registration("r", "http://r", capacity=6)
         await plane.register(runner)
         (before, _) = await plane.shards[0].runners.load("r")
         await plane.shards[0].runners.register(runner, turn=1)
         assert (await plane.shards[0].runners.load("r"))[0] == before
 
-    async def test_draining(self, plane: ShardedStore) -> None:
-        """A runner that drains offers nothing in any shard, and one that stops is forgotten."""
+    async def test_draining_runner_offers_nothing(self, plane: ShardedStore) -> None:
+        """A draining runner offers nothing in any shard, and one that stops is removed."""
         await plane.register(Registration("r", "http://r", capacity=6))
         await plane.register(Registration("r", "http://r", capacity=6, draining=True))
         assert [await shard.runners.free_slots() for shard in plane.shards] == [0] * SHARDS
         await plane.unregister("r")
 
 
-class TestUrls:
-    async def test_away(self) -> None:
-        """A cluster and a sentinel that are away are said to be, without their password."""
+class TestOpening:
+    async def test_unreachable_servers_are_named_without_password(self) -> None:
+        """The error about an unreachable cluster or Sentinel does not contain its password."""
         for url in ("redis+cluster://:hush@127.0.0.1:1,127.0.0.1:2",
                     "redis+sentinel://:hush@127.0.0.1:1/main/0"):  # fmt: skip
             for shards in (1, 2):
@@ -509,18 +521,18 @@ class TestUrls:
         ["redis+sentinel://127.0.0.1:1", "redis+sentinel://127.0.0.1/main/x", "redis+cluster://",
          "redis+cluster://127.0.0.1/3", "redis+cluster://127.0.0.1:x", "http://127.0.0.1"],
     )  # fmt: skip
-    def test_wrong(self, url: str) -> None:
-        """A URL that names no master, no host or a database of a cluster is refused with words."""
+    def test_invalid_url_is_refused(self, url: str) -> None:
+        """A URL without a master or a host, or with a database of a cluster, is refused."""
         with pytest.raises(SettingsError):
             open_store(url)
 
-    def test_no_shards(self) -> None:
+    def test_shards_must_be_positive(self) -> None:
         """At least one shard is needed."""
         with pytest.raises(SettingsError):
             open_store("redis://127.0.0.1", shards=0)
 
 
-async def test_one_shard_on_a_cluster(three: Primaries) -> None:
+async def test_one_shard_in_a_cluster(three: Primaries) -> None:
     """A cluster serves a plane of one shard, too."""
     async with RedisStore(three.url) as store:
         await store.ping()
@@ -534,7 +546,7 @@ async def test_one_shard_on_a_cluster(three: Primaries) -> None:
         await store.unregister("r")
 
 
-async def test_behind_a_sentinel() -> None:
+async def test_promoted_replica_serves_behind_sentinel() -> None:
     """After the master's death the promoted replica serves; a repeated join is the same session."""
     with watched() as redis:
         async with RedisStore(redis.url) as store:
@@ -553,8 +565,8 @@ async def test_behind_a_sentinel() -> None:
             assert not (await join(store, "b", "webrtc:t")).reused
 
 
-async def test_what_the_server_can_do(plane: ShardedStore) -> None:
-    """It is asked of each shard's own server, of a cluster's primaries, too."""
+async def test_checks_ask_the_servers_of_each_shard(plane: ShardedStore) -> None:
+    """Each shard's own server is checked, the primaries of a cluster, too."""
     await plane.check_permitted()
     await plane.check_writable()
     assert await plane.eviction_policy() is None
@@ -569,7 +581,7 @@ async def test_what_the_server_can_do(plane: ShardedStore) -> None:
     assert await plane.warm_slots() == 7
 
 
-async def test_a_bound_over_shards(plane: ShardedStore) -> None:
+async def test_limit_counts_sessions_of_all_shards(plane: ShardedStore) -> None:
     """A user's sessions of all shards count, and so does each end."""
     limits = JoinLimits(per_user=3)
 

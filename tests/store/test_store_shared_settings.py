@@ -1,4 +1,4 @@
-"""Settings that all parts of a plane share: a part that has others is found at its start."""
+"""Settings that all processes of a plane share: a process with others is refused when it starts."""
 
 import asyncio
 import contextlib
@@ -64,8 +64,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_impatient")
 class TestStart:
-    async def test_alike(self, url: str) -> None:
-        """Parts with the same settings agree, in whatever order they start."""
+    async def test_processes_with_equal_settings_agree(self, url: str) -> None:
+        """Processes with the same settings agree, in whatever order they start."""
         async with running(url), running(url, "operator"), running(url, "runner"):
             await (last := part(url, "runner")).reach()
             await last.leave()
@@ -80,8 +80,8 @@ class TestStart:
             ),
         ],
     )
-    async def test_differing(self, url: str, over: Any, words: str) -> None:
-        """Another number of shards, or another lease, is refused: both values, who, and the way out."""
+    async def test_different_settings_are_refused(self, url: str, over: Any, words: str) -> None:
+        """Another number of shards, or another lease, is refused: the error has both values, the others, and a hint."""
         async with running(url):
             late = part(url, "operator", **over)
             with pytest.raises(SettingsMismatchError) as caught:
@@ -90,15 +90,15 @@ class TestStart:
         assert caught.value.message.startswith(words)
         assert "stop all of them first" in caught.value.hint
 
-    async def test_changed_after_their_end(self, url: str) -> None:
-        """Once the parts have ended, others may start with another value at once."""
+    async def test_settings_may_change_after_all_have_ended(self, url: str) -> None:
+        """Once the processes have ended, others may start with another value at once."""
         async with running(url):
             pass
         async with running(url, lease_s=6), running(url, "runner", lease_s=6):
             pass
 
-    async def test_killed(self, url: str) -> None:
-        """A part that was killed is forgotten after its lease."""
+    async def test_killed_process_is_removed_after_its_lease(self, url: str) -> None:
+        """A process that was killed no longer counts after its lease."""
         dead = part(url, lease_s=0.3)
         await dead.reach()
         async with part(url, "operator") as late:
@@ -107,8 +107,8 @@ class TestStart:
             await until(lambda: is_ready(late))
         await dead.leave()
 
-    async def test_sessions_that_live(self, url: str) -> None:
-        """Shards are not changed while a session lives: it would never end."""
+    async def test_shards_do_not_change_while_a_session_is_live(self, url: str) -> None:
+        """The number of shards does not change while a session is live: it would never end."""
         async with running(url, shards=2), open_store(url, shards=2) as store:
             await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
         changed = part(url)
@@ -119,15 +119,15 @@ class TestStart:
         await changed.reach()
         await changed.leave()
 
-    async def test_lease_while_sessions_live(self, url: str) -> None:
-        """Another lease is no reason to wait for sessions: the parts that held them have ended."""
+    async def test_lease_may_change_while_sessions_are_live(self, url: str) -> None:
+        """Another lease need not wait for sessions: the processes that held them have ended."""
         async with running(url), open_store(url) as store:
             await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)
         async with running(url, lease_s=6):
             pass
 
-    async def test_redis_away(self) -> None:
-        """Without Redis a part starts, and is not ready until it has compared."""
+    async def test_process_starts_without_redis_and_is_not_ready(self) -> None:
+        """Without Redis a process starts, and is not ready until it has compared."""
         async with part("redis://127.0.0.1:1") as late:
             with pytest.raises(StoreUnavailableError):
                 await late.reach()
@@ -135,8 +135,8 @@ class TestStart:
                 late.check()
 
 
-async def test_waits_for_the_others_to_end(url: str) -> None:
-    """A part that starts while the others are about to end waits for it."""
+async def test_reach_waits_for_the_others_to_end(url: str) -> None:
+    """A process that starts while the others are about to end waits for them."""
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(running(url))
         late = part(url, "runner", lease_s=6)
@@ -148,8 +148,8 @@ async def test_waits_for_the_others_to_end(url: str) -> None:
         await late.leave()
 
 
-async def test_redis_forgets(url: str) -> None:
-    """What a Redis has forgotten, whoever runs writes anew; who then differs takes no work."""
+async def test_lost_agreement_is_written_again(url: str) -> None:
+    """An agreement that Redis has lost is written again by a running process; one that then differs takes no work."""
     async with running(url, lease_s=0.6) as first, RedisStore(url) as store:
         await store.connection.client.flushdb()
         async with running(url, "runner", lease_s=5):
@@ -159,16 +159,16 @@ async def test_redis_forgets(url: str) -> None:
         await until(lambda: is_ready(first))
 
 
-async def test_on_a_cluster() -> None:
-    """On a cluster parts with other numbers of shards meet, too."""
+async def test_processes_with_different_shards_meet_in_a_cluster() -> None:
+    """In a cluster, processes with different numbers of shards meet, too."""
     with primaries() as three:
         async with running(three.url, shards=3), part(three.url, "runner") as late:
             with pytest.raises(NotReadyError, match="CORDBOARD_SHARDS is 1 here, but 3"):
                 late.check()
 
 
-async def test_by_its_command(url: str, tmp_path: Path) -> None:
-    """An operator with another lease says so, and ends with the status of a wrong setting."""
+async def test_command_ends_with_the_status_of_a_wrong_setting(url: str, tmp_path: Path) -> None:
+    """An operator with another lease reports it, and ends with the status of a wrong setting."""
     processes = Processes(tmp_path, url)
     try:
         await ready(processes.spawn("gateway"))

@@ -1,4 +1,4 @@
-"""Redis by TLS: alone, behind Sentinel, and as a Cluster; certificates are looked at."""
+"""Redis over TLS: one server, Sentinel and a cluster, with checked certificates."""
 
 import contextlib
 import ipaddress
@@ -137,16 +137,16 @@ async def works(url: str, shards: int = 1) -> None:
         assert await store.finish("call-7", accepted.epoch, "left")
 
 
-async def test_one_server(program: str, certificates: Certificates) -> None:
-    """``rediss://`` with an authority of one's own; without it the server is not believed."""
+async def test_server_with_a_private_authority(program: str, certificates: Certificates) -> None:
+    """``rediss://`` with a private certificate authority; without it the certificate is refused."""
     with secure(program, certificates) as port:
         await works(f"rediss://{HOST}:{port}/0?ssl_ca_certs={certificates.authority}")
         with pytest.raises(StoreUnavailableError, match="certificate"):
             await works(f"rediss://{HOST}:{port}/0")
 
 
-async def test_a_client_s_own_certificate(program: str, certificates: Certificates) -> None:
-    """Where the server wants one, the URL names it."""
+async def test_client_certificate(program: str, certificates: Certificates) -> None:
+    """If the server requires a client certificate, the URL names it."""
     with secure(program, certificates, "--tls-auth-clients", "yes") as port:
         url = f"rediss://{HOST}:{port}/0?ssl_ca_certs={certificates.authority}"
         own = f"&ssl_certfile={certificates.certificate}&ssl_keyfile={certificates.key}"
@@ -155,8 +155,8 @@ async def test_a_client_s_own_certificate(program: str, certificates: Certificat
             await works(url)
 
 
-async def test_a_cluster(program: str, certificates: Certificates) -> None:
-    """``rediss+cluster://``: scripts, and the channel of changes, which has a connection of its own."""
+async def test_cluster(program: str, certificates: Certificates) -> None:
+    """``rediss+cluster://``: scripts, and the subscription to changes, which has a separate connection."""
     bus = str(free_port())
     more = ["--cluster-enabled", "yes", "--cluster-port", bus]
     with secure(program, certificates, *more) as port:
@@ -217,15 +217,15 @@ async def test_sentinel(program: str, certificates: Certificates, tmp_path: Path
         "rediss+sentinel://a:1/main?ssl_cert_reqs=perhaps",
     ],
 )
-def test_options_that_are_none(url: str) -> None:
-    """An option that is not known, or has no use there, is refused and not left out."""
+def test_unknown_option_is_refused(url: str) -> None:
+    """An option that is unknown, or has no use there, is refused and not ignored."""
     with pytest.raises(SettingsError, match="option") as raised:
         open_store(url)
     assert "hunter2" not in str(raised.value)
 
 
-def test_how_far_a_server_is_believed() -> None:
-    """By default its certificate and its name are looked at; both can be left."""
+def test_certificate_checks_can_be_switched_off() -> None:
+    """By default the certificate and the host name are checked; either check can be switched off."""
     from cordboard.store.redis_url import _parts, _tls
 
     assert _tls(_parts("rediss+cluster://a:1")) == {"ssl": True}

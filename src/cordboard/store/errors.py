@@ -30,7 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from cordboard.contract.errors import StoreForbiddenError, StoreUnavailableError
 from cordboard.contract.urls import redacted_url
 
-RETRY_AFTER_S: Final = 2
+RETRY_AFTER_S: Final = 2  # short: most outages are a restart or a failover
 
 # The message of the RuntimeError with which uvloop reports that the connection was closed meanwhile. The
 # event loop of asyncio raises an OSError.
@@ -101,6 +101,7 @@ def refusal(url: str, error: ResponseError) -> StoreUnavailableError | None:
             hint="Grant its user the permissions in docs/operations.md; `cordboard doctor` lists the missing ones.",
             retry_after_s=RETRY_AFTER_S,
         )
+    # A message of the server may name several codes; one that is no command error is a refusal.
     codes = set(_CODE.findall(_message(error)))
     if not isinstance(error, _REFUSALS) and codes <= _COMMAND_ERRORS:
         return None

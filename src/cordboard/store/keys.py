@@ -165,6 +165,7 @@ class Keys:
 
     def sample_keys(self) -> list[str]:
         """Return one key of each kind that no room, session or runner can have."""
+        # No canonical room and no id is "?" alone, so nothing has these keys.
         named = [getattr(self, name)("") + "?" for name in (*_WITH_SUFFIX, "session_shard")]
         return [f"{getattr(self, name)}?" for name in _PLAIN if name != "changes"] + named
 
@@ -236,6 +237,7 @@ def shard_tags(shards: int) -> tuple[str, ...]:
 
 @functools.cache
 def _tag(number: int, shards: int) -> str:
+    # Any text will do as a tag; the attempt changes its hash slot.
     names = (f"cb{number}-{shards}-{attempt}" for attempt in itertools.count())
     return next(n for n in names if key_slot(n.encode()) * shards // _SLOTS == number)
 

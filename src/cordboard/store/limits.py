@@ -53,6 +53,7 @@ class LimitSet:
 
 def limit_sets(launch: Launch, limits: JoinLimits = UNLIMITED) -> Iterator[LimitSet]:
     """Yield the sets in which the session of ``launch`` counts, with their ``limits``."""
+    # The order is that of the checks in `accept`: the narrowest limit is reported first.
     tenant, user = launch.tenant_id or "", launch.user_id or ""
     if user:
         # The length separates the two ids: tenant "a" with user "bc" is not tenant "ab" with user "c".

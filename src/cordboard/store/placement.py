@@ -114,12 +114,14 @@ class Placement:
                 self._keys.deadlines, "-inf", now_ms, byscore=True, offset=0, num=limit
             )
         expired = []
+        # One script each: a session may begin to run meanwhile, which only its own script can see.
         for session_id in overdue:
             reply = await self._scripts.run(
                 "expire",
                 self._keys.session(session_id),
                 {"session_id": session_id, "token": new_token()},
             )
+            # Another operator may have ended it first ("gone"), or a recovery moved the deadline ("early").
             if reply[0] == "expired":
                 record = await self._reader.get(session_id)
                 expired.append(ExpiredSession(record, runner_url=reply[2], job_name=reply[3]))
@@ -161,6 +163,7 @@ class Placement:
                 num=limit,
                 withscores=True,
             )
+        # A session that has ended since the read of the leases has no suspect any more.
         records = await self._reader.get_many([sid for sid, _ in rows])
         return [Suspect(records[sid], now_ms - int(score)) for sid, score in rows if sid in records]
 

@@ -51,6 +51,7 @@ class LaunchQueue:
                     **await self._connection.target(self._stream),
                 )
             except ResponseError as error:
+                # The first operator of a plane, or one after Redis has lost its data.
                 if not is_missing_group(error):
                     raise
                 await self._create_group()
@@ -75,6 +76,7 @@ class LaunchQueue:
                     raise
                 await self._create_group()
                 return []
+        # Redis 6.2 returns entries that were deleted while they were pending, without fields.
         return [_entry(item) for item in reply[1] if item[1]]
 
     async def hold(self, consumer: str, entry_ids: Sequence[str]) -> None:
@@ -94,13 +96,15 @@ class LaunchQueue:
 
     async def _create_group(self) -> None:
         try:
+            # From the beginning of the stream: launches may have been queued before the group existed.
             await self._client.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
+        except ResponseError as error:  # another operator was first
             if not is_existing_group(error):
                 raise
 
     async def acknowledge(self, entry_id: str) -> None:
         """Remove the entry ``entry_id`` from the queue."""
+        # XDEL too: the length of the stream is the depth of the queue.
         with self._connection.errors():
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.xack(self._stream, GROUP, entry_id)
@@ -131,6 +135,7 @@ class LaunchQueue:
             now_ms = await self._connection.now_ms() if entries else 0
         if not entries:
             return 0.0
+        # The id of an entry begins with the time of Redis at which it was added.
         added_ms = int(entries[0][0].partition("-")[0])
         return max((now_ms - added_ms) / 1000, 0.0)
 
@@ -168,6 +173,7 @@ class LaunchQueue:
                 pending = await self._client.xpending_range(
                     self._stream, GROUP, "-", "+", 1, consumername=consumer
                 )
+                # A consumer that is deleted takes its pending entries along: nobody would claim them.
                 if not pending:
                     await self._client.xgroup_delconsumer(self._stream, GROUP, consumer)
             except ResponseError as error:
@@ -196,7 +202,7 @@ def _entry(item: tuple[str, Mapping[str, str]]) -> QueueEntry:
     entry_id, fields = item
     try:
         return QueueEntry(entry_id, _launch(fields))
-    except (InvalidValueError, KeyError, ValueError) as error:
+    except (InvalidValueError, KeyError, ValueError) as error:  # by an operator of another release
         return QueueEntry(entry_id, None, f"{type(error).__name__}: {error}", fields)
 
 

@@ -118,6 +118,7 @@ class RedisStore:
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
     ) -> LeaveOutcome:
         """End ``session_id``, or the holder of ``room``; with ``force`` any holder."""
+        # The session may be known by its room alone, so the key is one that every shard has.
         reply = await self.scripts.run(
             "leave",
             self.keys.launches,
@@ -165,6 +166,7 @@ class RedisStore:
 
     async def launch_record(self, session_id: str, epoch: int) -> Launch:
         """Return the launch of ``session_id`` with ``epoch``."""
+        # The end of a session removes its launch: a record without one is not live.
         with self.connection.errors():
             text, current, attempt = await self.connection.client.hmget(
                 self.keys.session(session_id), ["launch", "epoch", "attempt"]
@@ -173,6 +175,7 @@ class RedisStore:
             raise NotFoundError(f"There is no live session {session_id}.")
         if int(current) != epoch:
             raise stale_epoch(session_id, epoch, int(current))
+        # The message holds the values of the join; each grant has its own epoch and attempt.
         return replace(decode(text), epoch=epoch, attempt=int(attempt or 1))
 
     async def confirm_running(
@@ -206,6 +209,7 @@ class RedisStore:
                 {
                     "session_id": item.session_id,
                     "epoch": item.epoch,
+                    # One decimal: the keepalive is JSON for readers, who need no more.
                     "lag_ms": round(item.loop_lag_ms, 1),
                     "holder": holder_arguments(item.holder),
                 },
@@ -227,6 +231,7 @@ class RedisStore:
                 "attempt": launch.attempt,
                 "deadline_s": launch.deadline_s,
                 "holder": holder_arguments(holder),
+                # Without an address: a runner does not know the caller's.
                 "counted": " ".join(item.name for item in limit_sets(launch)),
                 "record": record_fields(launch),
             },

@@ -63,6 +63,7 @@ def connect(url: str) -> Any:
             decode_responses=True,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=REPLY_TIMEOUT_S,
+            # Finds connections that a firewall has dropped silently, before a command uses them.
             health_check_interval=30,
             retry=_retry(),
         )
@@ -188,4 +189,5 @@ def _tls(parts: SplitResult) -> dict[str, Any]:
 
 
 def _retry() -> Retry:
+    # Once and soon: it replaces a connection that the server has closed, and nothing slower.
     return Retry(ConstantBackoff(0.05), 1, supported_errors=(RedisConnectionError,))

@@ -50,7 +50,7 @@ def accept_arguments(
         "runner_id": runner.runner_id if runner else None,
         "runner_url": runner.url if runner else None,
         "counts": [(item.name, item.max, item.elsewhere) for item in limit_sets],
-        "record": record_fields(launch),
+        "record": record_fields(launch),  # strings, as the hash in Redis holds them
     }
 
 
@@ -83,7 +83,7 @@ def accepted_join(launch: Launch, reply: Sequence[Any]) -> AcceptedJoin:
                 created_ms=created_ms,
                 stopping=bool(stopping),
             )
-        case _:
+        case _:  # a refusal
             raise _join_error(launch.session_id, reply)
 
 

@@ -60,6 +60,7 @@ class RunnerPool:
     async def unregister(self, runner_id: str) -> None:
         """Remove the registration of the warm runner ``runner_id``."""
         with self._connection.errors():
+            # One transaction: no script may choose a runner whose registration is half removed.
             async with self._connection.client.pipeline(transaction=True) as pipe:
                 pipe.zrem(self._keys.runners, runner_id)
                 pipe.zrem(self._keys.runner_free, runner_id)
@@ -81,6 +82,7 @@ class RunnerPool:
             rows = await self._connection.client.zrange(
                 self._keys.runner_free, 0, -1, withscores=True
             )
+        # Negative while a runner moves slots that sessions still use.
         return sum(max(int(score), 0) for _, score in rows)
 
     async def slots(self) -> int:
@@ -91,6 +93,7 @@ class RunnerPool:
             alive = await self._connection.client.zrange(
                 self._keys.runners, since_ms, "+inf", byscore=True
             )
+            # The registration of a dead runner stays for an hour, so only live ones are counted.
             async with self._connection.client.pipeline(transaction=False) as pipe:
                 for runner_id in alive:
                     pipe.hget(self._keys.runner(runner_id), "capacity")

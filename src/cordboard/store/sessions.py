@@ -78,6 +78,7 @@ class SessionReader:
             InvalidValueError: The cursor is invalid.
         """
         index = self._index(state, room, user_id)
+        # A page continues after a position, not after a number of sessions: sessions begin and end meanwhile.
         start, after = _parse_cursor(cursor)
         page: list[SessionRecord] = []
         examined = skipped = 0
@@ -94,7 +95,7 @@ class SessionReader:
             for sid, score in new_rows:
                 examined += 1
                 start, after = str(score), (score, sid)
-                record = records.get(sid)
+                record = records.get(sid)  # None if it has expired and no operator has run since
                 if record and _matches(record, state, room, user_id):
                     page.append(record)
                     if len(page) == limit:
@@ -139,7 +140,7 @@ class SessionReader:
             while True:
                 message = await pubsub.get_message(timeout=_CHANGE_POLL_S)
                 if message is None:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # a pubsub with a buffered reply returns without waiting
                 elif message["type"] in {"message", "smessage"}:
                     yield StateChange(**json.loads(message["data"]))
                 else:  # a server unsubscribes its clients when the slot moves away

@@ -144,13 +144,13 @@ class SharedSettings:
             try:
                 await self.compare()
             except StoreUnavailableError:
-                pass  # the last comparison stays valid
+                pass  # the last comparison stays valid: an outage must not make every process unready
             except SettingsMismatchError as error:
                 self._problem = error
                 if not isinstance(previous, SettingsMismatchError):
                     log.error("Other processes run with other settings; this one is not ready",
                               error=error.message, hint=error.hint)  # fmt: skip
-            except Exception:
+            except Exception:  # the task must go on, or the process would drop out of the agreement
                 log.exception("Could not compare the settings")
             else:
                 self._problem = None
@@ -199,6 +199,7 @@ class SharedSettings:
         if SHARDS not in theirs:
             return
         live = 0
+        # The former shards have other hash tags, which this process otherwise never reads.
         with self._connection.errors():
             for tag in shard_tags(int(theirs[SHARDS])):
                 live += await self._connection.client.zcard(Keys(tag).live)

@@ -60,6 +60,7 @@ class SessionIndex:
     async def claim(self, launch: Launch, shard: int) -> Claim:
         """Claim the id of ``launch`` for ``shard``, and return its claim, which may be an older one."""
         claim = Claim(shard, new_token(), is_new=True)
+        # Almost every id is new, so a plain command is tried before the script.
         if await self.add(launch, claim):
             return claim
         reply = await self._scripts.run(

@@ -103,6 +103,7 @@ class ShardedJoins:
             reply = await self.shards[number].accept(
                 launch, token, claim, queue_max=queue_max, limit_sets=sets, runner=runner
             )
+            # "claim": the room is free after all. "retired": another join has moved the id meanwhile.
             if reply[0] not in {"claim", "retired"}:
                 return await self.settle(launch, reply, claim, moved_from)
             claim, moved_from = await self.claim(launch, number, claim.token)
@@ -146,6 +147,7 @@ class ShardedJoins:
                 if error.extra["room_url"] != launch.room_url:
                     raise
                 break  # it became live a moment ago in the requested room: the room will say so
+            # A new session must have a greater epoch than the one that ended in the other shard.
             claim = Claim(number, new_token(), max(current.epoch_above, epoch))
             if await index.move(launch, current.token, claim):
                 if current.shard == number:

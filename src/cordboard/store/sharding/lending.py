@@ -71,6 +71,7 @@ class SlotLending:
                 answered = sum(load is not None for load in loads)
                 self._is_needed_elsewhere = len(numbers) > answered
                 targets = slot_shares(runner.capacity, loads, shares, first, home)
+                # Lowered before others are raised: the shards never assume more slots than exist.
                 lowered = [n for n, share in enumerate(shares) if targets[n] < share]
                 await self._set_shares(runner, lowered, targets)
                 await self._raise_shares(runner, targets, loads)

@@ -60,6 +60,7 @@ class Shard:
 
     async def count_live(self, names: Sequence[str]) -> list[int]:
         """Return the number of live sessions in each limit set of ``names``."""
+        # SCARD and not the members: `accept` examines those of its own shard only, if the limit is reached.
         connection = self.store.connection
         with connection.errors():
             async with connection.client.pipeline(transaction=False) as pipe:

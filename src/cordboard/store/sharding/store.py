@@ -99,6 +99,7 @@ class ShardedStore:
         self, *, session_id: str | None = None, room: str | None = None, force: bool = False
     ) -> LeaveOutcome:
         """End ``session_id``, or the holder of ``room``; with ``force`` any holder."""
+        # An id without an entry in the index has no session, which is what the caller wants.
         try:
             store = await self._store_of(session_id or "", room)
         except NotFoundError:
@@ -259,6 +260,7 @@ class ShardedStore:
         if room:
             return self._store_of_room(room)
         number = await self.joins.index_of(session_id).find(session_id)
+        # An entry of a former number of shards may name a shard that does not exist any more.
         if number is None or number >= len(self._stores):
             raise session_not_found(session_id)
         return self._stores[number]
