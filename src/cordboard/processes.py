@@ -1,7 +1,7 @@
-"""Child processes that never outlive us: the kernel ends them when their parent ends.
+"""Child processes that never outlive this one, with the means of Linux: prctl(2) and /proc.
 
-What a child has started, and what has left its group and session, comes to us as an orphan when we
-have asked for that: so it can be found by a look at our own children alone.
+After `adopt_orphans`, the kernel makes every orphaned descendant a child of this process, even one that
+left its process group and session. So a list of this process's children finds all of them.
 """
 
 import contextlib
@@ -13,23 +13,27 @@ import time
 from pathlib import Path
 from typing import Final
 
-END_S: Final = 1.0  # for one that the kernel holds up (a dead network disk) nobody is kept waiting
-_LOOK_S: Final = 0.002
+# A killed process ends within milliseconds, unless the kernel blocks it (a dead network disk).
+END_S: Final = 1.0
+_POLL_S: Final = 0.002
 _SIGNAL_NAMES: Final = {item.value: item.name for item in signal.Signals}
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
+# Positions in /proc/PID/stat after the name: fields 4 and 22 of proc(5).
+_STAT_PARENT: Final = 1
+_STAT_START_TIME: Final = 19
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def die_with_parent(parent_pid: int | None = None, *, number: int = signal.SIGKILL) -> None:
-    """Ask the kernel to signal this process when its parent ends, however the parent ends.
+    """Make the kernel signal this process when its parent ends, in whatever way the parent ends.
 
-    For use as ``preexec_fn`` or at the start of a forked child. Elsewhere than on Linux it does
+    Call it as ``preexec_fn`` or at the start of a forked child. On systems other than Linux it does
     nothing.
 
     Args:
-        parent_pid: The parent that is expected; when it has ended already, this process ends too.
+        parent_pid: The expected parent. If it has ended already, this process is signalled at once.
         number: The signal.
     """
     if _LIBC is None:
@@ -40,91 +44,117 @@ def die_with_parent(parent_pid: int | None = None, *, number: int = signal.SIGKI
 
 
 def disable_inspection() -> None:
-    """Let no other process of this user read this process's memory, environment or open files.
+    """Prevent other processes of this user from reading this one's memory, environment and open files.
 
-    An executed program starts without it, so each process of Cordboard calls this first. Forked
-    children inherit it. Root with CAP_SYS_PTRACE can still read. On other systems than Linux it does
-    nothing.
+    Forked children inherit this; executed programs do not, so each process of Cordboard calls it first.
+    Root with CAP_SYS_PTRACE can still read. On systems other than Linux it does nothing.
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def describe_exit_status(status: int) -> str:
-    """Say how a process ended, from its exit status, which is negative for a signal."""
+    """Return how a process ended, in words.
+
+    Args:
+        status: Its exit status, negative for a signal.
+    """
     if status >= 0:
         return f"exit status {status}"
     return f"killed by {_SIGNAL_NAMES.get(-status, f'signal {-status}')}"
 
 
 def adopt_orphans() -> None:
-    """Ask the kernel that orphans among our descendants become our children, not init's.
+    """Make orphaned descendants children of this process instead of init.
 
-    Elsewhere than on Linux it does nothing.
+    On systems other than Linux it does nothing.
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children_of(pid: int) -> set[int]:
-    """Return the children of a process; none where the kernel does not tell."""
-    found: set[int] = set()
+    """Return the ids of the children of the process ``pid``; none on systems other than Linux."""
+    children: set[int] = set()
     with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are all we need
-            with contextlib.suppress(OSError):
-                told = Path(f"/proc/{pid}/task/{thread}/children").read_text(encoding="ascii")
-                found |= {int(word) for word in told.split()}
-    return found
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # the thread ended
+                text = (task / "children").read_text(encoding="ascii")
+                children |= {int(word) for word in text.split()}
+    return children
 
 
 def descendants_of(pid: int, most: int) -> set[int]:
-    """Return the descendants of a process: at most ``most``, completed to a whole generation."""
-    found: set[int] = set()
-    newest = {pid}
-    while newest and len(found) <= most:
-        newest = {child for parent in newest for child in children_of(parent)} - found
-        found |= newest
-    return found
+    """Return the ids of the descendants of a process, one generation after the other.
+
+    Args:
+        pid: The process.
+        most: The number of descendants from which no further generation is read.
+    """
+    descendants: set[int] = set()
+    generation = {pid}
+    while generation and len(descendants) <= most:
+        generation = {child for parent in generation for child in children_of(parent)} - descendants
+        descendants |= generation
+    return descendants
 
 
 def start_ticks(pid: int) -> int:
-    """Return when a process started, in ticks since boot: a later one of its id started later.
+    """Return when the process ``pid`` started, in clock ticks since boot; 0 if unknown.
 
-    0 if there is no such process, or if the kernel does not say.
+    With the id this identifies a process: a later process with the same id started later.
     """
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return int(told.rpartition(")")[2].split()[19])
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        return int(_stat_fields(pid)[_STAT_START_TIME])
     return 0
 
 
 def is_descendant_of(pid: int, ancestor: int) -> bool:
-    """Return whether a process is ``ancestor`` or its descendant; one that has ended counts as one."""
+    """Return whether a process is ``ancestor`` or one of its descendants.
+
+    Args:
+        pid: The process. If it, or a process between the two, has ended, the result is True: callers
+            refuse secrets to descendants.
+        ancestor: The other process.
+    """
     while pid != ancestor:
         if pid <= 1:
             return False
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            pid = int(_stat_fields(pid)[_STAT_PARENT])
         except OSError:
             return True
-        pid = int(stat.rpartition(")")[2].split()[1])
     return True
 
 
+def _stat_fields(pid: int) -> list[str]:
+    """Return the fields of proc(5)'s ``stat`` after the name, which may contain any character.
+
+    Raises:
+        OSError: There is no such process.
+    """
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return stat.rpartition(")")[2].split()
+
+
 def kill(pid: int) -> None:
-    """End a process at once, if it is there."""
-    if pid <= 0:  # a group, or all
+    """Kill the process ``pid`` if it exists."""
+    if pid <= 0:  # kill(2) would signal a group, or all processes
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 
 
 def kill_children(within_s: float = END_S) -> None:
-    """End all our children, and all that they leave behind, in a process that adopts orphans."""
+    """Kill all children of this process, and the orphans that they leave to it (`adopt_orphans`).
+
+    Args:
+        within_s: Seconds after which it returns, even if a child still exists.
+    """
     deadline = time.monotonic() + within_s
-    while (found := children_of(os.getpid())) and time.monotonic() < deadline:
-        for pid in found:
+    while (children := children_of(os.getpid())) and time.monotonic() < deadline:
+        for pid in children:
             kill(pid)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)

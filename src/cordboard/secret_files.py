@@ -1,82 +1,87 @@
-"""Secrets in files: read again at each use, so that a new one needs no restart.
+"""Secrets in files, which are read again at each use, so that a new secret needs no restart.
 
-A file that is being replaced is empty, missing or half-written for a moment, or for hours if a
-disk is full. A server must go on asking for a secret: the last good one is kept, and one error
-line says so.
+A file that is being replaced is empty, missing or half-written for a moment, or for hours if the disk is
+full. A server must never stop requiring a secret. Meanwhile it uses the last valid one, and logs one
+error.
 """
 
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from cordboard.contract.errors import SettingsError
 
 LENGTH_MIN: Final = 16
-"""Characters; 16 random ones of 64 kinds have 96 bits, which nobody can guess."""
+"""The minimum length of a secret. 16 random characters of 64 kinds have 96 bits."""
 
 PREVIOUS: Final = "_PREV"
+"""The suffix of the names of previous secrets."""
 
 
-class _Look(NamedTuple):
-    """What was found: a value, or the text of a fault."""
+class _Content(NamedTuple):
+    """The content of a file.
+
+    Attributes:
+        value: The secret; None if there is none.
+        fault: Why the file has no usable secret; empty if it has, or needs none.
+    """
 
     value: str | None
     fault: str = ""
 
 
-_last_good: dict[tuple[str, str], str | None] = {}
-_told: dict[tuple[str, str], str] = {}
+_last_valid: dict[tuple[str, str], str | None] = {}
+_logged_faults: dict[tuple[str, str], str] = {}
 
 
 def read(name: str, file: str) -> str | None:
-    """Return the secret in a file, or the last good one if the file has none.
+    """Return the secret in a file, or the last valid one if the file has none.
 
-    An emptied or missing file of a previous secret (``..._PREV_FILE``) means that there is none any
-    more, so that a secret that others know can be refused without a restart. This is safe, because
-    the current secret is still required.
+    An empty or missing file of a previous secret (``..._PREV_FILE``) revokes it, so that a leaked secret
+    can be refused without a restart. This is safe, because the current secret is still required.
 
     Args:
         name: The environment variable of the secret, for messages.
-        file: The file's name.
+        file: The name of the file.
 
     Raises:
         SettingsError: The file has no secret when it is read for the first time.
     """
     key = (name, file)
-    look = _look(name, file)
-    if not look.fault and look.value and key in _last_good:
-        look = _Look(look.value, _half_written(look.value, _last_good[key] or ""))
-    if not look.fault:
-        _tell(key, "")
-        _last_good[key] = look.value
-        return look.value
-    if key not in _last_good:
+    content = _read_file(name, file)
+    if not content.fault and content.value and key in _last_valid:
+        content = _Content(content.value, _half_written(content.value, _last_valid[key] or ""))
+    if not content.fault:
+        _log_change(key, "")
+        _last_valid[key] = content.value
+        return content.value
+    if key not in _last_valid:
         raise SettingsError(
-            f"{name}_FILE: {file} {look.fault}.",
-            hint="Set it to the name of a file that has the secret and that this user can read.",
+            f"{name}_FILE: {file} {content.fault}.",
+            hint="Set it to the name of a file that contains the secret and that this user can read.",
         )
-    _tell(key, look.fault)
-    return _last_good[key]
+    _log_change(key, content.fault)
+    return _last_valid[key]
 
 
-def _look(name: str, file: str) -> _Look:
-    may_be_absent = name.endswith(PREVIOUS)
+def _read_file(name: str, file: str) -> _Content:
+    is_optional = name.endswith(PREVIOUS)
     try:
-        with open(file, encoding="utf-8") as opened:  # noqa: PTH123 - pathlib takes 4 ms to load
-            value = opened.read().strip()
+        value = Path(file).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        return _Look(None) if may_be_absent else _Look(None, "does not exist")
+        return _Content(None) if is_optional else _Content(None, "does not exist")
     except OSError as error:
-        return _Look(None, f"cannot be read: {error.strerror}")
+        return _Content(None, f"cannot be read: {error.strerror}")
     except ValueError:
-        return _Look(None, "is not text in UTF-8")
+        return _Content(None, "is not text in UTF-8")
     if not value:
-        return _Look(None) if may_be_absent else _Look(None, "is empty")
-    return _Look(value)
+        return _Content(None) if is_optional else _Content(None, "is empty")
+    return _Content(value)
 
 
 def _half_written(value: str, last: str) -> str:
-    """Return why a value cannot follow the last good one; an empty text if it can.
+    """Return why ``value`` cannot replace the secret ``last``; an empty text if it can.
 
-    A writer that stops half-way leaves the beginning of a secret. A short beginning could be guessed.
+    A writer that stops half-way leaves the beginning of a secret, and a short beginning can be guessed.
     """
     if value != last and last.startswith(value):
         return "holds only the beginning of the last secret"
@@ -85,18 +90,18 @@ def _half_written(value: str, last: str) -> str:
     return ""
 
 
-def _tell(key: tuple[str, str], fault: str) -> None:
-    """Log one line at each change: to a fault, to another fault, and back."""
-    if _told.get(key, "") == fault:
+def _log_change(key: tuple[str, str], fault: str) -> None:
+    """Log one line when a file becomes unusable, when the fault changes, and when it is usable again."""
+    if _logged_faults.get(key, "") == fault:
         return
-    _told[key] = fault
+    _logged_faults[key] = fault
     from cordboard.emit import get_logger
 
     log = get_logger("settings")
     name, file = key
     if fault:
         log.error(
-            "A file has no usable secret; the last good one is kept",
+            "The file has no usable secret; using the last valid one",
             variable=f"{name}_FILE",
             file=file,
             fault=fault,

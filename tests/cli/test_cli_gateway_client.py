@@ -41,7 +41,7 @@ def test_a_long_name_leaves_room_for_the_other_columns() -> None:
     [
         (["--state", "runing"], "choose from 'queued', 'starting', 'running'"),
         (["--limit", "0"], "--limit 0: expected a number above 0."),
-        (["--room", "demo"], "'demo' is not a room"),
+        (["--room", "demo"], "Invalid room_url 'demo'"),
         (["--gateway", "demo"], "--gateway demo: expected http://HOST:PORT"),
         (["-t", "1x"], "Invalid duration '1x'."),
         (["--around", "9", "--since", "8"], "--around cannot be combined with --since"),

@@ -1,5 +1,5 @@
-"""What is said: the names and rules that cross a process boundary.
+"""The names and rules that cross a process boundary (docs/contract/).
 
-Everything here is plain data and pure functions over the standard library, so that any part, the
-log reader as well as a user's own service, can agree on a name without importing machinery.
+This package has constants and pure functions, and imports only the standard library, so that every
+component, the log reader and a user's own service can use it at no cost.
 """

@@ -1,7 +1,7 @@
-"""The credential for calls to a runner, which only that runner accepts.
+"""The credential for requests to a runner, which only that runner accepts.
 
-A runner's address comes from Redis. Whoever can write there may put in their own address; the
-credential that arrives there must not be valid anywhere else.
+The URLs of runners come from Redis. An attacker who can write there can insert a URL of their own. The
+credential that is then sent to it must be useless for requests to any other component.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ _PURPOSE: Final = b"cordboard runner v1\n"
 
 
 def runner_credential(secret: str, url: str) -> str:
-    """Return the bearer credential for the runner that is reached at a base URL.
+    """Return the bearer credential for the runner at a base URL.
 
     Args:
         secret: The control secret.
-        url: The runner's base URL, as it registered it and as it is called.
+        url: The runner's base URL, byte for byte as in its registration.
     """
     key = secret.encode("utf-8", "surrogateescape")
-    said = _PURPOSE + url.encode("utf-8", "surrogatepass")
-    return hmac.new(key, said, hashlib.sha256).hexdigest()
+    message = _PURPOSE + url.encode("utf-8", "surrogatepass")
+    return hmac.new(key, message, hashlib.sha256).hexdigest()

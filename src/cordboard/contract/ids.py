@@ -1,4 +1,4 @@
-"""Session ids and room names: their grammar, and the one canonical form of a room."""
+"""The grammar of session ids, bot names and rooms, and the canonical form of a room."""
 
 import re
 
@@ -8,8 +8,8 @@ SESSION_ID_MAX_CHARS = 128
 ROOM_URL_MAX_CHARS = 2048
 BOT_NAME = r"[A-Za-z0-9._-]{1,64}"
 
-# Compiled, and kept, by `re` when they are first used: a command that needs one starts sooner.
-# A name of dots only is refused: in a path it would name another resource.
+# `re` compiles and caches them at first use, so that commands that use none start sooner.
+# Names that consist of dots are refused: in the path of a URL they would address another resource.
 _SESSION_ID = r"(?!\.+\Z)[A-Za-z0-9._~:@-]{1,128}"
 _WEBRTC_NAME = r"(?!\.+\Z)[A-Za-z0-9._~@-]{1,128}"
 _UNFIT = r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]"
@@ -28,12 +28,12 @@ def is_session_id(value: object) -> bool:
 
 
 def is_bot_name(value: str) -> bool:
-    """Return whether this is a valid name of a bot: 1 to 64 of ``A-Z a-z 0-9 . _ -``."""
+    """Return whether ``value`` is a valid bot name: 1 to 64 of ``A-Z a-z 0-9 . _ -``."""
     return re.fullmatch(BOT_NAME, value) is not None
 
 
 def check_session_id(value: object) -> str:
-    """Return ``value`` unchanged when it is a session id.
+    """Return ``value`` unchanged if it is a session id.
 
     Raises:
         InvalidValueError: It is not one.
@@ -41,14 +41,14 @@ def check_session_id(value: object) -> str:
     if isinstance(value, str) and is_session_id(value):
         return value
     raise InvalidValueError(
-        f"sessionId {_shown(value)} is not a session id.",
-        hint="Use 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -, not only dots, or leave it out.",
+        f"Invalid sessionId {_shown(value)}.",
+        hint="Use 1 to 128 of A-Z a-z 0-9 . _ ~ : @ -, not only dots, or omit it.",
         extra={"field": "sessionId"},
     )
 
 
 def uuid7(unix_ms: int, entropy: bytes) -> str:
-    """Build a UUID version 7 (RFC 9562, section 5.7): ids that sort by the time of their making.
+    """Return a UUID version 7 (RFC 9562, section 5.7). Such ids sort by the time of their creation.
 
     Args:
         unix_ms: Milliseconds since the Unix epoch.
@@ -63,49 +63,49 @@ def uuid7(unix_ms: int, entropy: bytes) -> str:
 
 
 def canonical_room(value: object) -> str:
-    """Return the canonical form of a room URL: the name under which one bot at most may live.
+    """Return the canonical form of the room URL ``value``. A room in this form has at most one bot.
 
-    A built-in peer-to-peer room is ``webrtc:NAME``; any other room is the ``http`` or ``https`` URL
-    of its provider, in one spelling (RFC 3986, section 6.2): scheme and host in lower case, no
-    default port, no trailing dot of the host, no dot segments, no needless percent-encoding, no
-    trailing slash, no fragment. A token in the query is removed: it is a secret of one caller, and
-    not part of the room's name (``room_token``).
+    A built-in peer-to-peer room is ``webrtc:NAME``. Any other room is the ``http`` or ``https`` URL of
+    its provider, normalized by RFC 3986, section 6.2: scheme and host in lower case, no default port, no
+    trailing dot of the host, no dot segments, no needless percent-encoding, no trailing slash, no
+    fragment. A token in the query is removed, because it is a secret of one caller and not part of the
+    room's name (`room_token`).
 
     Raises:
-        InvalidValueError: The value names no room.
+        InvalidValueError: The value is not a room URL.
     """
     if not isinstance(value, str) or not value:
-        raise _no_room(value, "it is empty or no text")
+        raise _invalid_room(value, "it is empty or not a string")
     if len(value) > ROOM_URL_MAX_CHARS:
-        raise _no_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
+        raise _invalid_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
     if re.search(_UNFIT, value):
-        raise _no_room(value, "it contains blanks, control characters or lone surrogates")
+        raise _invalid_room(value, "it contains whitespace, control characters or lone surrogates")
     scheme, colon, rest = value.partition(":")
     scheme = scheme.lower()
     if colon and scheme == "webrtc":
         return f"webrtc:{_webrtc_name(value, rest)}"
     if colon and scheme in {"http", "https"}:
-        found = _provider_url(value)
-        if len(found) <= ROOM_URL_MAX_CHARS:
-            return found
-        raise _no_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
-    raise _no_room(value, "its scheme is none of webrtc:, https: and http:")
+        url = _provider_url(value)
+        if len(url) <= ROOM_URL_MAX_CHARS:
+            return url
+        raise _invalid_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
+    raise _invalid_room(value, "expected the scheme webrtc:, https: or http:")
 
 
 def _webrtc_name(value: str, rest: str) -> str:
     name = rest.partition("#")[0].rstrip("/")
     if re.fullmatch(_WEBRTC_NAME, name) is None:
-        raise _no_room(
-            value, "a webrtc: room has a name of 1 to 128 of A-Z a-z 0-9 . _ ~ @ -, not only dots"
+        raise _invalid_room(
+            value, "expected a name of 1 to 128 of A-Z a-z 0-9 . _ ~ @ -, not only dots"
         )
     return name
 
 
 def room_token(value: object) -> str | None:
-    """Return the secret in the query of a provider's URL; None without one.
+    """Return the token in the query of the room URL ``value``; None without one.
 
-    It has one of the names that ``canonical_room`` removes, so that none is lost. Daily's name, ``t``,
-    comes first, then ``token``, then the others in their order.
+    It is the value of a parameter that `canonical_room` removes, so that none is lost. Daily's name ``t``
+    has precedence, then ``token``, then the order of the query.
     """
     from urllib.parse import parse_qsl, urlsplit
 
@@ -117,12 +117,12 @@ def room_token(value: object) -> str | None:
         pairs = parse_qsl(urlsplit(value).query, max_num_fields=100)
     except ValueError:
         return None
-    found = {name.lower(): value for name, value in pairs if is_secret_parameter(name)}
-    return found.get("t") or found.get("token") or next(iter(found.values()), None)
+    secrets = {name.lower(): value for name, value in pairs if is_secret_parameter(name)}
+    return secrets.get("t") or secrets.get("token") or next(iter(secrets.values()), None)
 
 
 def with_room_token(body: object) -> object:
-    """Return a request's body with the token of its room's URL as ``token``, unless it has one."""
+    """Return ``body``, of a request, with the token of its room URL as ``token`` unless it has one."""
     if not isinstance(body, dict) or body.get("token"):
         return body
     token = room_token(body.get("room_url"))
@@ -136,12 +136,12 @@ def _provider_url(value: str) -> str:
         parts = urlsplit(value)
         port = parts.port
     except ValueError as error:
-        raise _no_room(value, str(error)) from error
+        raise _invalid_room(value, str(error)) from error
     host = _host(parts.hostname or "")
     if not host:
-        raise _no_room(value, "it names no host")
+        raise _invalid_room(value, "it has no host")
     if parts.username is not None or parts.password is not None:
-        raise _no_room("https://…@…", "a name or a password does not belong in a URL")
+        raise _invalid_room("https://…@…", "it contains a user or a password")
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"
     path = _without_dot_segments(_normal(parts.path)).rstrip("/")
@@ -156,49 +156,49 @@ def _host(name: str) -> str:
 
 
 def _normal(text: str) -> str:
-    """Return a part of a URL with percent-encoding only where it is needed."""
+    """Return a part of a URL with the percent-encoding that is necessary, and no other."""
     from urllib.parse import quote
 
-    def decoded(found: re.Match[str]) -> str:
-        if found[1] is None:
+    def decoded(match: re.Match[str]) -> str:
+        if match[1] is None:
             return "%25"
-        letter = chr(int(found[1], 16))
-        return letter if re.match(_UNRESERVED, letter) else found[0].upper()
+        letter = chr(int(match[1], 16))
+        return letter if re.match(_UNRESERVED, letter) else match[0].upper()
 
-    ascii_only = re.sub(_NOT_ASCII, lambda found: quote(found[0]), text)
+    ascii_only = re.sub(_NOT_ASCII, lambda match: quote(match[0]), text)
     return re.sub(_PERCENT, decoded, ascii_only)
 
 
 def _without_dot_segments(path: str) -> str:
-    kept: list[str] = []
+    segments: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
-            del kept[max(len(kept) - 1, 1) :]
+            del segments[max(len(segments) - 1, 1) :]
         elif segment != ".":
-            kept.append(segment)
-    return "/".join(kept)
+            segments.append(segment)
+    return "/".join(segments)
 
 
 def _without_secrets(query: str) -> str:
     from cordboard.contract.redaction import is_secret_parameter
 
-    kept = [
+    pairs = [
         pair
         for pair in query.split("&")
         if pair and not any(is_secret_parameter(part.split("=")[0]) for part in pair.split(";"))
     ]
-    return "?" + "&".join(kept) if kept else ""
+    return "?" + "&".join(pairs) if pairs else ""
 
 
 def is_webrtc_room(room: str) -> bool:
-    """Return whether a canonical room is a built-in peer-to-peer one."""
+    """Return whether ``room``, in canonical form, is a built-in peer-to-peer room."""
     return room.startswith("webrtc:")
 
 
-def _no_room(value: object, why: str) -> InvalidValueError:
+def _invalid_room(value: object, why: str) -> InvalidValueError:
     return InvalidValueError(
-        f"room_url {_shown(value)} is not a room: {why}.",
-        hint="Give a provider's URL such as https://acme.daily.co/standup, or webrtc:NAME.",
+        f"Invalid room_url {_shown(value)}: {why}.",
+        hint="Use a provider's URL such as https://acme.daily.co/standup, or webrtc:NAME.",
         extra={"field": "room_url"},
     )
 

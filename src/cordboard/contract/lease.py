@@ -1,34 +1,43 @@
-"""The lease: the right of one (session, epoch) to be the room's bot until a deadline."""
+"""The periods of leases, and the results of renewals.
+
+A lease is the right of one session and epoch to be the room's bot until a deadline.
+"""
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
 RENEWAL_S: Final = 5.0
-"""Every so often the runner renews all its leases, from outside the bots' event loops."""
+"""Seconds between two renewals. A runner renews all its leases, outside the bots' event loops."""
 
 LEASE_S: Final = 15.0
-"""Without renewal for so long a session is suspect; nothing is granted yet."""
+"""Seconds without a renewal after which a session is suspect. Its room is not granted again yet."""
 
 OUTAGE_TOLERANCE_S: Final = 75.0
-"""A holder that could not renew for so long stops its bot by itself."""
+"""Seconds without a renewal after which a holder stops its bot on its own."""
 
 SILENCE_S: Final = 90.0
-"""A suspect that nobody can confirm is given up only now: its holder must have stopped."""
+"""Seconds without a renewal after which a session without confirmed death is recovered.
+
+This exceeds ``OUTAGE_TOLERANCE_S``, so that its holder has stopped: two bots never share a room."""
 
 RenewalResult = Literal["held", "lost", "stop", "unknown", "away"]
-"""``held``: go on. ``lost``: another's, stop at once. ``stop``: held, and someone asked to end it.
-``unknown``: Redis knows nothing of the session and may have lost its memory; no renewal took place,
-but the room is not another's either. ``away``: the session's shard does not answer, others may."""
+"""The result of a renewal.
+
+``held``: the lease is extended. ``lost``: another session has the room, stop at once. ``stop``: the lease
+is extended, but a caller asked to end the session. ``unknown``: Redis has no record of the session, and
+may have lost its data; the lease is not extended, but no other session has the room. ``away``: the
+session's shard does not answer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """All periods of the lease, in the proportions of the defaults above.
+    """All periods of a lease, in the proportions of the constants above.
 
-    One number moves them all, so that a holder always stops before it is given up.
+    They follow from one number, so that a holder always stops before its session is recovered.
 
     Attributes:
-        lease_s: Seconds that a lease lasts; the same in every part of one plane.
+        lease_s: Seconds that a lease lasts; the same in all components.
     """
 
     lease_s: float = LEASE_S
@@ -45,5 +54,5 @@ class Periods:
 
     @property
     def silence_s(self) -> float:
-        """Seconds without a renewal after which a silent holder is given up."""
+        """Seconds without a renewal after which a session without confirmed death is recovered."""
         return self.lease_s * (SILENCE_S / LEASE_S)

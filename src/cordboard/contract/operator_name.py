@@ -1,7 +1,7 @@
-"""An operator's name among the readers of the launch queue; its end says what it can start.
+"""The name of an operator among the consumers of the launch queue; its suffix says what it can start.
 
-Other parts learn from it which bots have a cold start, and how many cold runners there may be, without
-a key of its own that could outlive the operator.
+Gateways read from it which bots can have cold runners, and how many. A separate key in Redis could
+outlive the operator; the name disappears with the consumer.
 """
 
 from collections.abc import Collection
@@ -12,22 +12,22 @@ _ALL: Final = "*"
 
 
 def cold_suffix(most: int, bots: Collection[str] | None) -> str:
-    """Return the end of the name of an operator that starts cold runners.
+    """Return the suffix of the name of an operator that starts cold runners.
 
     Args:
-        most: How many may run at once.
-        bots: The bots that they have; None if all are possible.
+        most: The maximum number of cold runners at a time.
+        bots: The names of the bots that they run; None if they run any bot.
     """
     return f"{_COLD}{most}:{_ALL if bots is None else ','.join(sorted(bots))}"
 
 
 def can_start_cold(operator: str, bot: str) -> bool:
-    """Return whether the operator of this name can start a cold runner for a bot."""
+    """Return whether the operator named ``operator`` can start a cold runner for ``bot``."""
     bots = operator.partition(_COLD)[2].partition(":")[2].split(",")
     return bot in bots or _ALL in bots
 
 
 def max_cold_runners(operator: str) -> int:
-    """Return how many cold runners the operator of this name may have at once."""
+    """Return the maximum number of cold runners of the operator named ``operator``."""
     most = operator.partition(_COLD)[2].partition(":")[0]
     return int(most) if most.isdecimal() else 0

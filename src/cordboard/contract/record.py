@@ -1,6 +1,6 @@
-"""The log record: key names, levels, events and limits of one line.
+"""The log record: keys, levels, events and limits of one line (docs/contract/log-line.md).
 
-The writer (emit) and the reader (logs) meet here and nowhere else.
+The writer (``emit``) and the reader (``logs``) share this module, and nothing else.
 """
 
 from typing import Final, Literal
@@ -46,7 +46,7 @@ KEYS: Final[tuple[str, ...]] = (
     BOOT,
     SEQ,
 )
-"""Every top-level key, in the order in which a line carries them."""
+"""Every top-level key, in the order of a line."""
 
 REQUIRED_KEYS: Final[tuple[str, ...]] = (
     TIMESTAMP,
@@ -60,20 +60,20 @@ REQUIRED_KEYS: Final[tuple[str, ...]] = (
     BOOT,
     SEQ,
 )
-"""The keys that no line lacks."""
+"""The keys that every line has."""
 
 Level = Literal["debug", "info", "warn", "error"]
 LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warn": 30, "error": 40}
-"""Levels by their names, with the numbers of standard logging so that they compare."""
+"""The levels with their numbers in standard logging, for comparisons."""
 
 LINE_MAX_BYTES: Final = 16 * 1024
-"""Longer lines have ``message`` and ``meta`` cut and say ``"truncated":true``."""
+"""The maximum length of a line. In longer lines ``message`` and ``meta`` are truncated."""
 
 TIMESTAMP_CHARS: Final = 27
-"""``2026-11-23T10:11:12.123456Z``: fixed width, so that bytes sort by time."""
+"""The length of ``2026-11-23T10:11:12.123456Z``: fixed, so that timestamps sort as bytes."""
 
 SERVER_PREFIX: Final = "server:"
-"""Stands before a machine's name in ``sessionId`` where no session is known."""
+"""The prefix of a machine's name, which ``sessionId`` holds in lines without a session."""
 
 SERVICES: Final[tuple[str, ...]] = (
     "browser",
@@ -83,42 +83,42 @@ SERVICES: Final[tuple[str, ...]] = (
     "runner",
     "bot",
 )
-"""Our own services, in the order in which a join passes them."""
+"""The services that take part in a call, in the order in which a join passes them."""
 
 PLANE_SERVICES: Final[frozenset[str]] = frozenset({*SERVICES, "edge", "up", "redis"} - {"bot"})
-"""Services whose lines only Cordboard's own processes write; no bot may write lines of theirs."""
+"""Services of Cordboard's own processes. Lines of bots cannot claim to come from these."""
 
 EVENTS: Final[dict[str, str]] = {
-    "page.opened": "The room page has loaded and made its session id.",
+    "page.opened": "The room page loaded and created its session id.",
     "join.clicked": "The person pressed Join.",
-    "join.requested": "The interface asks the gateway for the join.",
-    "join.received": "The gateway has read a valid join.",
-    "join.accepted": "The store granted the room: a new session exists.",
-    "join.reused": "The room or the session was live already: that session is the answer.",
-    "join.refused": "The join was refused, with the reason.",
+    "join.requested": "The interface sends the join to the gateway.",
+    "join.received": "The gateway received a valid join.",
+    "join.accepted": "Redis granted the room: a new session exists.",
+    "join.reused": "The room or the session was live already; the response names that session.",
+    "join.refused": "The join was refused; meta holds the reason.",
     "launch.claimed": "An operator took the accepted join from the queue.",
-    "launch.assigned": "A runner has taken the session over.",
-    "launch.job_created": "A cold runner is being started.",
-    "launch.failed": "No runner could be had for this attempt.",
-    "start.received": "A runner was asked to start the session.",
-    "bot.forked": "The bot's process exists.",
-    "bot.started": "The bot holds the room: the session is running.",
+    "launch.assigned": "A runner accepted the session.",
+    "launch.job_created": "A launcher starts a cold runner.",
+    "launch.failed": "No runner was available for this attempt.",
+    "start.received": "A runner received the request to start the session.",
+    "bot.forked": "The bot process exists.",
+    "bot.started": "The bot has the room: the session is running.",
     "bot.connected": "The bot's transport is connected to the room.",
     "user.connected": "A person is connected to the room.",
-    "user.first_audio": "The first audio of the person arrived.",
-    "bot.first_audio": "The first audio of the bot left.",
+    "user.first_audio": "The person's first audio arrived.",
+    "bot.first_audio": "The bot sent its first audio.",
     "turn.started": "The person began to speak.",
-    "turn.ended": "A turn is over; meta holds its latencies.",
-    "bot.finished": "bot() returned, or was stopped as asked.",
-    "bot.crashed": "bot() raised, or its process died.",
-    "lease.lost": "The holder was told that the room is no longer its own.",
-    "lease.expired": "The lease ran out without a renewal.",
-    "session.recovered": "The session of a dead runner was queued again, with a higher epoch.",
-    "session.ended": "The session reached its terminal state.",
-    "auth.refused": "A caller without a login or secret, or with a wrong one, was refused (sampled).",
-    "up.ready": "All parts answer; meta holds their addresses.",
+    "turn.ended": "A turn ended; meta holds its latencies.",
+    "bot.finished": "bot() returned, or was stopped by a request.",
+    "bot.crashed": "bot() raised an exception, or its process died.",
+    "lease.lost": "The holder learned that another session has the room.",
+    "lease.expired": "The lease expired without a renewal.",
+    "session.recovered": "The session of a dead runner was queued again with a higher epoch.",
+    "session.ended": "The session reached its final state.",
+    "auth.refused": "A caller with a missing or wrong login or secret was refused (sampled).",
+    "up.ready": "All components answer; meta holds their addresses.",
 }
-"""Every event, with its meaning; each is logged once, by the process that did it."""
+"""Every event with its meaning. The process that causes an event logs it once."""
 
 BOT_EVENTS: Final[frozenset[str]] = frozenset(
     {
@@ -133,7 +133,7 @@ BOT_EVENTS: Final[frozenset[str]] = frozenset(
         "lease.lost",
     }
 )
-"""The events that a bot's process writes itself; Cordboard's own processes write the others."""
+"""The events that bot processes log; Cordboard's own processes log the others."""
 
 _LEVEL_BY_FOREIGN_NAME: Final[dict[str, Level]] = {
     "trace": "debug",
@@ -158,12 +158,12 @@ _LEVEL_BY_FOREIGN_NAME: Final[dict[str, Level]] = {
 
 
 def level_from_name(name: str) -> Level | None:
-    """Map any library's name of a level to the nearest of ours; None when it names no level."""
+    """Return the nearest level for ``name``, a level of any library; None if it is not a level."""
     return _LEVEL_BY_FOREIGN_NAME.get(name.lower())
 
 
 def level_from_number(number: float) -> Level:
-    """Map a number of standard logging (or loguru) to the nearest level at or below it."""
+    """Return the nearest level at or below ``number``, a level of standard logging or loguru."""
     if number >= LEVELS["error"]:
         return "error"
     if number >= LEVELS["warn"]:

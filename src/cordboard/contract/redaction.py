@@ -1,7 +1,7 @@
-"""What looks like a secret, and how it is hidden: by its name, and inside a text.
+"""Redaction of secrets: values with the name of a secret, and secrets inside a text.
 
-The writer hides secrets in every line; the reader hides them again before lines are handed to
-somebody else, whoever wrote them. Both know the same names.
+The writer redacts every line. The reader redacts lines again before it hands them to somebody else,
+because other programs may have written them. Both use the same names.
 """
 
 import re
@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 REDACTED: Final = "[redacted]"
+# Programs use some hundred names. If a program makes up names, the cache is cleared at this size.
 _NAMES_MAX: Final = 4096
 
 _SECRET_WORDS: Final = frozenset(
@@ -37,8 +38,8 @@ _SECRET_WORDS: Final = frozenset(
 _SECRET_PAIRS: Final = frozenset(
     {("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("auth", "key")}
 )
-# `token_count` and `secret_type` tell about a secret; they are none.
-_TELLS_ABOUT: Final = frozenset(
+# `token_count` and `secret_type` describe a secret, but do not contain it.
+_DESCRIPTIVE_WORDS: Final = frozenset(
     {"count", "usage", "limit", "budget", "type", "length", "ttl", "expiry"}
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -47,8 +48,8 @@ _SECRET_IN_NAME: Final = re.compile(
     r"|api[_-]?key|access[_-]?key|signature|jwt",
     re.IGNORECASE,
 )
-# A name is found first and its value looked at apart from it: one pattern for both takes a time
-# that grows with the square of a hostile text's length.
+# The name is matched first, and the value separately. A single pattern for both takes quadratic time
+# on a hostile text.
 _NAME_EQUALS: Final = re.compile(r"(?:^|[?&;#\s(,{'\"])([\w.%-]+)=")
 _NAME_COLON: Final = re.compile(r"(?<=[\"'])([\w.%-]+)[\"']:\s?")  # in a repr, or in JSON
 _VALUE: Final = re.compile(r"'[^']*'?|\"[^\"]*\"?|[^&#;\s\"'<>,)]+")
@@ -72,20 +73,20 @@ _KEY_SHAPES: Final = re.compile(
 _extra_words: set[str] = set()
 _secret_names: dict[str, bool] = {}
 plain_names: Final[set[str]] = set()
-"""Names that were checked before, are not those of secrets, and have no other special meaning."""
+"""A cache of names that are not those of secrets, and that are not in ``reserved_names``."""
 reserved_names: Final[set[str]] = set()
-"""Names that a writer has to check each time, although they are not those of secrets."""
+"""Names that a writer checks each time, although they are not those of secrets."""
 
 
 def add_secret_names(names: tuple[str, ...]) -> None:
-    """Add names, of one word or several, that are written as ``[redacted]`` from now on."""
+    """Add ``names``, of one word or several, whose values are redacted from now on."""
     _extra_words.update("".join(_words(name)) for name in names)
     _secret_names.clear()
     plain_names.clear()
 
 
 def is_secret_name(name: str) -> bool:
-    """Say whether a name looks like that of a secret, in any of the usual spellings."""
+    """Return whether ``name`` looks like the name of a secret, in any usual spelling."""
     known = _secret_names.get(name)
     if known is None:
         known = _looks_secret(name)
@@ -99,9 +100,10 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_secret_parameter(name: str) -> bool:
-    """Return whether a parameter of a URL's query is a secret: short names such as Daily's ``t``, too.
+    """Return whether ``name``, of a parameter in a URL's query, is that of a secret.
 
-    The result is the same in every process: names that one process adds do not count.
+    Short names such as Daily's ``t`` count, too. The result is the same in every process: names that one
+    process adds (`add_secret_names`) do not count.
     """
     return name.lower() in _SHORT_NAMES or _holds_secret_word(_words(name))
 
@@ -116,7 +118,7 @@ def _looks_secret(name: str) -> bool:
 
 
 def _holds_secret_word(words: list[str]) -> bool:
-    if words and words[-1] in _TELLS_ABOUT:
+    if words and words[-1] in _DESCRIPTIVE_WORDS:
         return False
     return not (_SECRET_WORDS.isdisjoint(words) and _SECRET_PAIRS.isdisjoint(pairwise(words)))
 
@@ -137,26 +139,27 @@ def redact(text: str) -> str:
 
 
 def redact_keys(text: str) -> str:
-    """Return ``text`` as ``redact`` does, also without API keys of a well-known format."""
+    """Return ``text`` as `redact` does, and without API keys of a well-known format."""
     return _KEY_SHAPES.sub(REDACTED, redact(text))
 
 
 def _without_secrets(text: str, names: re.Pattern[str]) -> str:
-    kept: list[str] = []
+    pieces: list[str] = []
     done = 0
-    for found in names.finditer(text):
-        end = found.end()
-        if end <= done or text.startswith(REDACTED, end) or not _hides(found[1]):
+    for match in names.finditer(text):
+        end = match.end()
+        if end <= done or text.startswith(REDACTED, end) or not _is_secret_in_text(match[1]):
             continue
         value = _VALUE.match(text, end)
         if value is not None:
-            kept += [text[done:end], REDACTED]
+            pieces += [text[done:end], REDACTED]
             done = value.end()
-    return "".join([*kept, text[done:]]) if kept else text
+    return "".join([*pieces, text[done:]]) if pieces else text
 
 
-def _hides(name: str) -> bool:
+def _is_secret_in_text(name: str) -> bool:
+    """Return whether the value after ``name`` in a text is redacted: more names than in a record."""
     if not _SECRET_IN_NAME.search(name):
         return False
     words = _words(name)
-    return not words or (words[-1] not in _TELLS_ABOUT and words[-1] != "tokens")
+    return not words or (words[-1] not in _DESCRIPTIVE_WORDS and words[-1] != "tokens")

@@ -1,8 +1,8 @@
-"""The states of a session: legal transitions and reasons, as data.
+"""The states of a session, their transitions, and the reasons of final states.
 
-``queued -> starting -> running -> ended``; from any of the first three also ``failed``,
-``cancelled``, ``expired``. A session whose runner died goes back to ``queued`` with a higher
-epoch. The store's scripts hold the same table; a test compares the two.
+A session normally passes ``queued``, ``starting``, ``running`` and ``ended``. From each of the first
+three it may also become ``failed``, ``cancelled`` or ``expired``. A session whose runner died becomes
+``queued`` again, with a higher epoch. The store's Lua scripts have the same table; a test compares both.
 """
 
 from typing import Final, Literal
@@ -21,7 +21,7 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "cancelled": frozenset(),
     "expired": frozenset(),
 }
-"""From each state, the states it may go to. ``queued`` again means: handed to another runner."""
+"""The states that may follow each state. ``queued`` again is a recovery by another runner."""
 
 REASONS: Final[dict[str, State]] = {
     "bot_finished": "ended",
@@ -35,12 +35,7 @@ REASONS: Final[dict[str, State]] = {
     "deadline": "expired",
     "cancelled": "cancelled",
 }
-"""Every reason of a terminal state, with the state that it leads to."""
+"""Every reason, with the final state that a session with this reason has."""
 
 RECOVERIES_MAX: Final = 2
-"""How often a session is handed to another runner before it fails."""
-
-
-def next_state(state: State, wanted: State) -> State:
-    """Return ``wanted`` when it may follow ``state``, else ``state``: illegal moves change nothing."""
-    return wanted if wanted in TRANSITIONS[state] else state
+"""Recoveries of a session before it fails; with the first attempt, three attempts."""

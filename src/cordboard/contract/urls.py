@@ -1,4 +1,4 @@
-"""How URLs are shown: never with a user, a password or a query."""
+"""Showing and checking URLs. A shown URL has no user, no password and no query."""
 
 import re
 from typing import Final
@@ -11,14 +11,14 @@ _PLACE: Final = re.compile(rf"{_HOST}(?:,{_HOST})*(?:/[^?#\s]*)?")
 
 
 def redacted_url(url: str) -> str:
-    """Return a URL in a form that anybody who reads a message or a log may see.
+    """Return ``url`` without secrets, for messages and log lines.
 
-    A password may contain any character, allowed there or not. So everything before the last ``@``
-    is removed, the query and the fragment are removed, and what does not look like hosts and a
-    path is removed, too: it may be a password without a host, or the end of one in a query.
+    A password may contain any character, even one that URLs do not allow there. So everything before the
+    last ``@`` is replaced, as are the query and the fragment, and a rest that does not look like hosts
+    and a path: it may be a password without a host, or the end of a password in a query.
     """
-    found = _SCHEME.match(url)
-    scheme = found[0] if found else ""
+    match = _SCHEME.match(url)
+    scheme = match[0] if match else ""
     user, at, rest = url[len(scheme) :].rpartition("@")
     cut = re.search(r"[?#]", rest)
     place = rest[: cut.start()] if cut else rest
@@ -27,7 +27,7 @@ def redacted_url(url: str) -> str:
 
 
 def is_malformed_url(url: str) -> bool:
-    """Return whether a URL has an invalid port, or its hosts end within its password."""
+    """Return whether ``url`` has an invalid port, or a password with an unquoted delimiter."""
     from urllib.parse import urlsplit
 
     try:
@@ -36,28 +36,28 @@ def is_malformed_url(url: str) -> bool:
             _ = urlsplit(f"//{host}").port
     except ValueError:
         return True
-    if parts.scheme == "unix" and not parts.netloc:  # then the path may hold an @
+    if parts.scheme == "unix" and not parts.netloc:  # the path of a socket may contain an @
         return bool(parts.fragment)
     return bool(parts.fragment) or "@" in parts.path + parts.query
 
 
 def check_http_url(name: str, url: str, *, may_have_user: bool = False) -> str:
-    """Return an HTTP URL without a slash at its end.
+    """Return an HTTP URL without a trailing slash.
 
     Args:
-        name: Its name in a message.
-        url: The address.
-        may_have_user: Whether it may contain a user and a password, as that of a proxy.
+        name: The name of the setting or option, for messages.
+        url: The URL.
+        may_have_user: Whether it may contain a user and a password, such as the URL of a proxy.
 
     Raises:
-        SettingsError: It is not valid; the message contains no part of a password.
+        SettingsError: It is invalid; the message contains no part of a password.
     """
     is_http = url.startswith(("http://", "https://"))
     has_user = "@" in url
     if not is_http or is_malformed_url(url) or (has_user and not may_have_user):
         hint = "Remove the user and the password."
         if may_have_user:
-            hint = "Write / ? # @ in a password as %2F %3F %23 %40."
+            hint = "Quote / ? # @ in the password as %2F %3F %23 %40."
         raise SettingsError(
             f"{name} {redacted_url(url)}: expected http://HOST:PORT or https://HOST:PORT.",
             hint=hint if has_user else "",
