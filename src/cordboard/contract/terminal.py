@@ -13,7 +13,7 @@ _CONTROL: Final = (
 
 
 def escape_controls(text: str) -> str:
-    """Return ``text`` with control characters as ``\\x1b`` or ``\\u202e``, except newlines and tabs."""
+    """Return ``text`` with control characters made visible, except newlines and tabs."""
     return text if text.isprintable() else _control().sub(_visible, text)
 
 
