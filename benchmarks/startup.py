@@ -1,4 +1,4 @@
-"""How long a user waits: `make up` to ready on an installed tree, and the commands' help."""
+"""How long a user waits: `make up` until ready on an installed tree, and the start of commands."""
 
 import argparse
 import subprocess
@@ -8,7 +8,9 @@ import time
 from _table import median, show
 from _up import CORDBOARD, FREE_PORTS, ROOT, environment, up
 
-HELP_ROUNDS = 15
+COMMAND_ROUNDS = 30
+# Milliseconds. A user does not notice 60 ms; the imports of one more component would exceed them.
+BUDGETS_MS = {"cordboard logs --help": 60}
 
 
 def main() -> None:
@@ -42,14 +44,21 @@ def main() -> None:
     for command in commands.values():
         _run_ms(command)
     measured: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(HELP_ROUNDS):
+    for _ in range(COMMAND_ROUNDS):
         for name, command in commands.items():
             measured[name].append(_run_ms(command))
     show(
-        f"commands, {HELP_ROUNDS} interleaved rounds (goal: logs --help under 120 ms)",
-        ("ms", "median", "best", "worst"),
-        [(name, *_spread(values, 0)) for name, values in measured.items()],
+        f"commands, {COMMAND_ROUNDS} interleaved rounds",
+        ("ms", "median", "best", "worst", "budget for the median"),
+        [(name, *_spread(values, 0), _verdict(name, values)) for name, values in measured.items()],
     )
+
+
+def _verdict(name: str, values: list[float]) -> str:
+    if name not in BUDGETS_MS:
+        return ""
+    budget = BUDGETS_MS[name]
+    return f"{budget}: {'met' if median(values) <= budget else 'EXCEEDED'}"
 
 
 def _run_ms(command: tuple[str, ...]) -> float:

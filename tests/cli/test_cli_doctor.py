@@ -10,7 +10,7 @@ from cordboard.contract.errors import BotFileError
 from cordboard.runner.bot_check import check_bot
 
 
-def test_a_configuration_that_cannot_be_read_is_told_once(
+def test_invalid_configuration_is_reported_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What else could not be checked because of it does not repeat it."""
@@ -26,11 +26,11 @@ def test_a_configuration_that_cannot_be_read_is_told_once(
 @pytest.mark.parametrize(
     ("directory", "said"),
     [
-        ("/proc/nope/logs", "FAIL  log directory  /proc/nope/logs cannot be written: No such file"),
+        ("/proc/nope/logs", "FAIL  log directory  Cannot write to /proc/nope/logs: No such file"),
         ("new/logs", "ok    log directory"),
     ],
 )
-def test_the_log_directory_is_tried(
+def test_log_directory_is_written_to_and_left_clean(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -51,11 +51,11 @@ def test_the_log_directory_is_tried(
         (True, "ok    reading logs   with the C extensions"),
         (
             False,
-            "ok    reading logs   in Python alone, up to four times slower: with a C compiler and",
+            "ok    reading logs   without the C extensions, up to four times slower: install a C",
         ),
     ],
 )
-def test_whether_the_parts_in_c_are_there(
+def test_missing_c_extensions_are_reported(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -70,7 +70,7 @@ def test_whether_the_parts_in_c_are_there(
     assert said in capfd.readouterr().out
 
 
-def test_a_directory_is_no_bot_file(
+def test_directory_as_bot_file_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said what it is, not that it is not there."""
@@ -116,7 +116,7 @@ def checked(
         ),
     ],
 )
-def test_a_bot_file_is_imported(
+def test_bot_file_is_imported_as_by_a_runner(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -127,7 +127,7 @@ def test_a_bot_file_is_imported(
     assert said in checked(tmp_path, capfd, monkeypatch, text)
 
 
-def test_a_bot_file_that_takes_too_long(tmp_path: Path) -> None:
+def test_slow_import_of_a_bot_file_is_stopped(tmp_path: Path) -> None:
     """The check ends, and so does the process that imports."""
     file = tmp_path / "my_bot.py"
     file.write_text("import time\ntime.sleep(1000)\n")

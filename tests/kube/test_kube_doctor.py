@@ -26,10 +26,10 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_doctor_without_a_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a kubeconfig, or a current context in it, nothing is wrong."""
     monkeypatch.delenv("KUBECONFIG", raising=False)
-    assert "no kubeconfig here" in doctor._kubernetes(ARGS)
+    assert "no kubeconfig here" in doctor.check_kubernetes(ARGS)
     (tmp_path / ".kube").mkdir()
     (tmp_path / ".kube" / "config").write_text("clusters: []")
-    assert doctor._kubernetes(ARGS) == "no current context"
+    assert doctor.check_kubernetes(ARGS) == "no current context"
 
 
 def test_doctor_names_a_cluster_that_does_not_answer(
@@ -44,7 +44,7 @@ def test_doctor_names_a_cluster_that_does_not_answer(
     (tmp_path / "config").write_bytes(msgspec.json.encode(table))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     with pytest.raises(ClusterUnavailableError, match="cannot be reached"):
-        doctor._kubernetes(ARGS)
+        doctor.check_kubernetes(ARGS)
 
 
 def test_doctor_checks_the_permissions_of_cold_starts(
@@ -53,9 +53,9 @@ def test_doctor_checks_the_permissions_of_cold_starts(
     """A cluster that answers is fine; the rights of cold starts are asked for where they are set."""
     see = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
     monkeypatch.setenv("KUBECONFIG", str(cluster.account("reader", see)))
-    assert doctor._kubernetes(ARGS) == (
-        f"context reader answers, and shows its pods in namespace {cluster.namespace}"
+    assert doctor.check_kubernetes(ARGS) == (
+        f"context reader answers, and lists the pods of namespace {cluster.namespace}"
     )
     monkeypatch.setenv("CORDBOARD_KUBERNETES_IMAGE", "x")
     with pytest.raises(ClusterForbiddenError, match="jobs"):
-        doctor._kubernetes(ARGS)
+        doctor.check_kubernetes(ARGS)

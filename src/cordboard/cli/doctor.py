@@ -1,9 +1,11 @@
-"""``cordboard doctor``: what is wrong here, and what to do about it."""
+"""``cordboard doctor``: check this machine and the settings, and suggest fixes."""
 
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cordboard.cli import _options
 
 if TYPE_CHECKING:
     from cordboard.kube import Kube
@@ -11,45 +13,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding: fine, or wrong with the way out."""
+    """The result of one check.
+
+    Attributes:
+        name: The name of the check.
+        ok: Whether it passed.
+        message: What was checked, or what is wrong.
+        hint: How to fix it; empty if unknown.
+    """
 
     name: str
-    fine: bool
-    words: str
+    ok: bool
+    message: str
     hint: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
   cordboard doctor
   cordboard doctor --bot my_bot.py
 
-Exit status: 0 when everything is fine, else 1.
+Exit status: 0 if all checks pass, else 1.
 """
     parser.add_argument(
         "--bot",
         metavar="[NAME=]FILE",
-        help="check this bot file by importing it as a runner would",
+        help="import this bot file as a runner would",
     )
-    parser.add_argument("--config", metavar="FILE", help="settings (default ./cordboard.toml)")
+    _options.add_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make all checks and print them."""
+    """Run all checks and print their results; return the exit status."""
     from cordboard.cli import _output
     from cordboard.contract.terminal import escape_to_one_line
 
-    wrong = 0
+    failures = 0
     for check in _checks(args):
-        wrong += not check.fine
+        failures += not check.ok
         _output.print_line(
-            f"{'ok  ' if check.fine else 'FAIL'}  {check.name:<14} {escape_to_one_line(check.words)}"
+            f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<14} {escape_to_one_line(check.message)}"
         )
         if check.hint:
             _output.print_line(f"      {'':<14} {check.hint}")
-    return 1 if wrong else 0
+    return 1 if failures else 0
 
 
 def _checks(args: argparse.Namespace) -> Iterator[Check]:
@@ -63,24 +72,24 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("redis", _redis),
         ("log directory", _log_directory),
         ("reading logs", _reading_logs),
-        ("kubernetes", _kubernetes),
+        ("kubernetes", check_kubernetes),
         ("bot file", _bot),
         ("up", _up),
     ]
-    told: set[str] = set()
+    messages: set[str] = set()
     for name, step in steps:
         try:
-            yield Check(name, fine=True, words=step(args))
+            yield Check(name, ok=True, message=step(args))
         except ModuleNotFoundError as error:
             missing = extras.missing_extra(error, "local", "This check")
             if missing is None:
                 raise
-            yield Check(name, fine=False, words=missing.message, hint=missing.hint)
+            yield Check(name, ok=False, message=missing.message, hint=missing.hint)
         except CordboardError as error:
-            # Without a configuration that can be read most checks fail alike: once is enough.
-            if error.message not in told:
-                yield Check(name, fine=False, words=error.message, hint=error.hint)
-            told.add(error.message)
+            # If the settings are invalid, most checks fail with the same error: report it once.
+            if error.message not in messages:
+                yield Check(name, ok=False, message=error.message, hint=error.hint)
+            messages.add(error.message)
 
 
 def _python(_args: argparse.Namespace) -> str:
@@ -93,7 +102,7 @@ def _configuration(args: argparse.Namespace) -> str:
     from cordboard.settings import load
 
     settings = load(args.config)
-    return f"{settings.config_file or 'no cordboard.toml here'}; all settings are known"
+    return f"{settings.config_file or 'no cordboard.toml here'}; all settings are valid"
 
 
 def _pipecat(_args: argparse.Namespace) -> str:
@@ -105,7 +114,7 @@ def _pipecat(_args: argparse.Namespace) -> str:
         return f"pipecat-ai {version('pipecat-ai')}, aiortc {version('aiortc')}"
     except PackageNotFoundError as error:
         raise CordboardError(
-            f"{error.name} is not installed, so no bot can run here.",
+            f"{error.name} is not installed, so bots cannot run here.",
             hint="pip install 'cordboard[local]'",
         ) from error
 
@@ -116,8 +125,8 @@ def _reading_logs(_args: argparse.Namespace) -> str:
     if compiled.are_here():
         return "with the C extensions"
     return (
-        "in Python alone, up to four times slower: with a C compiler and Python.h here (Debian: "
-        "apt-get install gcc python3-dev), install cordboard again"
+        "without the C extensions, up to four times slower: install a C compiler and Python.h (Debian: "
+        "apt-get install gcc python3-dev), then cordboard again"
     )
 
 
@@ -137,22 +146,22 @@ def _redis(args: argparse.Namespace) -> str:
     if url is None:
         return f"REDIS_URL is not set; `cordboard up` will start {find_server()}"
 
-    async def ask() -> str | None:
+    async def check() -> str | None:
         async with open_store(url, shards=settings.shards) as store:
-            for shard in store.shards:  # a part works while one shard answers; here each is checked
+            for shard in store.shards:  # components work while one shard is down; doctor checks all
                 await shard.ping()
                 await shard.check_permitted()
                 await shard.check_writable()
             return await store.eviction_policy()
 
-    policy = asyncio.run(ask())
+    policy = asyncio.run(check())
     if policy is not None:
         raise CordboardError(
             f"Redis at {redacted_url(url)} evicts keys when its memory is full "
-            f"(maxmemory-policy {policy}): this would end live calls.",
+            f"(maxmemory-policy {policy}), which would end live calls.",
             hint="Set maxmemory-policy noeviction, the only policy that keeps all keys.",
         )
-    return "answers, accepts writes, and permits all commands that are needed"
+    return "answers, accepts writes, and permits all commands that Cordboard needs"
 
 
 def _log_directory(args: argparse.Namespace) -> str:
@@ -164,14 +173,15 @@ def _log_directory(args: argparse.Namespace) -> str:
 
     path = load(args.config).log_path
     new = [item for item in (path, *path.parents) if not item.exists()]
-    try:  # what permissions promise, a read-only or full disk, or one that is no disk, does not keep
+    # Permissions alone do not tell: the disk may be read-only or full, or the path may be in /proc.
+    try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=path) as file:
             file.write(b"x")
     except OSError as error:
         raise CordboardError(
-            f"{path} cannot be written: {error.strerror}.",
-            hint="Name another one with CORDBOARD_LOG_DIR.",
+            f"Cannot write to {path}: {error.strerror}.",
+            hint="Use CORDBOARD_LOG_DIR to name another directory.",
         ) from error
     finally:
         for item in new:
@@ -180,34 +190,42 @@ def _log_directory(args: argparse.Namespace) -> str:
     return str(path)
 
 
-def _kubernetes(args: argparse.Namespace) -> str:
+def check_kubernetes(args: argparse.Namespace) -> str:
+    """Check the cluster of the kubeconfig, if there is one; return the result.
+
+    Args:
+        args: The parsed arguments.
+
+    Raises:
+        CordboardError: The cluster cannot be used.
+    """
     from cordboard.contract import extras
     from cordboard.environment import kubeconfig_files
     from cordboard.settings import load
 
     settings, files = load(args.config), kubeconfig_files()
     if not files and not settings.kubernetes_image:
-        return "no kubeconfig here; only cold starts and logs of a cluster need one"
+        return "no kubeconfig here; only cold runners and logs of a cluster need one"
     try:
-        extras.require("kubernetes", "A cluster")
+        extras.require("kubernetes", "Kubernetes")
     except extras.NotInstalledError as error:
-        return f"found a kubeconfig; to use its cluster: {error.hint}"
+        return f"there is a kubeconfig; to use its cluster: {error.hint}"
     from cordboard.kube import merge_kubeconfigs, open_kube
 
     context = settings.kubernetes_context
     if files and not context and not merge_kubeconfigs(files).get("current-context"):
         return "no current context"
     kube = open_kube(files, context=context, namespace=settings.kubernetes_namespace)
-    return _ask_cluster(kube, starts_jobs=settings.kubernetes_image is not None)
+    return _check_cluster(kube, starts_jobs=settings.kubernetes_image is not None)
 
 
-def _ask_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
+def _check_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
     import asyncio
     import contextlib
 
     from cordboard.contract.errors import NotFoundError
 
-    async def ask() -> None:
+    async def check() -> None:
         try:
             await kube.list("Pod", namespace=kube.namespace, fields="metadata.name=none")
             if starts_jobs:
@@ -216,8 +234,8 @@ def _ask_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
         finally:
             await kube.close()
 
-    asyncio.run(ask())
-    return f"context {kube.name} answers, and shows its pods in namespace {kube.namespace}"
+    asyncio.run(check())
+    return f"context {kube.name} answers, and lists the pods of namespace {kube.namespace}"
 
 
 def _bot(args: argparse.Namespace) -> str:
@@ -226,7 +244,7 @@ def _bot(args: argparse.Namespace) -> str:
 
     configured = load(args.config).bots
     if not args.bot and not configured:
-        return "none named: the built-in parrot"
+        return "none set: the built-in bot"
     extras.require("bots", "Importing a bot file")
     from cordboard.runner.bot_check import check_bot
     from cordboard.runner.bot_file import parse_bot_options
@@ -242,5 +260,5 @@ def _up(_args: argparse.Namespace) -> str:
 
     running = running_up()
     if running is None:
-        return "`cordboard up` does not run on this machine"
-    return f"runs (process {running.pid}): {running.addresses['interface']}"
+        return "`cordboard up` is not running on this machine"
+    return f"running (process {running.pid}): {running.addresses['interface']}"
