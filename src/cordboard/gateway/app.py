@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import FastAPI
@@ -52,7 +52,7 @@ def create_app(
         title="Cordboard gateway",
         description=_DESCRIPTION,
         version=__version__,
-        lifespan=_lifespan(settings, store, shared_settings, leave_timeout_s),
+        lifespan=_Lifespan(settings, store, shared_settings, leave_timeout_s),
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
         docs_url=None,  # FastAPI's pages load their scripts from another site
         redoc_url=None,
@@ -69,31 +69,35 @@ def create_app(
     return app
 
 
-def _lifespan(
-    settings: Settings, store: SessionStore, shared_settings: SharedSettings, leave_timeout_s: float
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+@dataclass(frozen=True, slots=True)
+class _Lifespan:
+    """The resources of the gateway, from its start to its stop."""
+
+    settings: Settings
+    store: SessionStore
+    shared_settings: SharedSettings
+    leave_timeout_s: float
+
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with store, shared_settings, open_connections(settings.tls_ca) as connections:
+    async def __call__(self, app: FastAPI) -> AsyncIterator[None]:
+        settings, store = self.settings, self.store
+        async with store, self.shared_settings, open_connections(settings.tls_ca) as connections:
             hub = Hub(store)
+            runners = RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
             app.state.services = GatewayServices(
                 settings=settings,
                 store=store,
                 hub=hub,
-                relay=Relay(
-                    RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
-                ),
-                shared_settings=shared_settings,
+                relay=Relay(runners),
+                shared_settings=self.shared_settings,
                 session_limits=SessionLimits(settings, store),
                 streams=StreamCounter(settings),
-                leave_timeout_s=leave_timeout_s,
+                leave_timeout_s=self.leave_timeout_s,
             )
             listening = asyncio.create_task(hub.run(), name="hub")
             yield
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
-
-    return lifespan
 
 
 async def drain(app: FastAPI) -> None:

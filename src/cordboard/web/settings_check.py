@@ -11,7 +11,7 @@ log = get_logger("settings")
 
 
 def shared_settings_of(store: SessionStore, component: str) -> SharedSettings:
-    """Return the agreement of a component with the others about the settings that all share.
+    """Return the shared settings of a component, which compares them with those of the others.
 
     Args:
         store: The session store, which was opened with these settings.
@@ -41,7 +41,7 @@ def compare_before_serving(settings: Settings, component: str) -> None:
     """Compare the shared settings with those of the running components.
 
     If Redis is unreachable, nothing is compared here: a Redis outage must not keep a component from
-    starting. Its agreement compares the settings as soon as Redis is back.
+    starting. The running component compares the settings as soon as Redis is back.
 
     Args:
         settings: The settings of this process.
@@ -67,8 +67,8 @@ async def _compare(settings: Settings, component: str) -> None:
         log.warning("Redis evicts keys when its memory is full, which ends live calls",
                     maxmemory_policy=policy, expected="noeviction")  # fmt: skip
     # Registered only for the comparison; the application registers again when it serves.
-    agreement = shared_settings_of(store, component)
+    shared_settings = shared_settings_of(store, component)
     try:
-        await agreement.reach()
+        await shared_settings.reach()
     finally:
-        await agreement.leave()
+        await shared_settings.leave()
