@@ -52,7 +52,7 @@ def create_app(
         title="Cordboard gateway",
         description=_DESCRIPTION,
         version=__version__,
-        lifespan=_Lifespan(settings, store, shared_settings, leave_timeout_s),
+        lifespan=_GatewayLifespan(settings, store, shared_settings, leave_timeout_s),
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
         docs_url=None,  # FastAPI's pages load their scripts from another site
         redoc_url=None,
@@ -70,7 +70,7 @@ def create_app(
 
 
 @dataclass(frozen=True, slots=True)
-class _Lifespan:
+class _GatewayLifespan:
     """The resources of the gateway, from its start to its stop."""
 
     settings: Settings
