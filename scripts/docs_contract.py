@@ -53,7 +53,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def cell(text: str) -> str:
     """Return text as one cell of a table."""
-    return _WORD_BOUNDARY.sub(" ", text.strip()).replace("|", "\\|")
+    return _WORD_BOUNDARY.sub(" ", text.strip()).replace("|", "\\|").replace("``", "`")
 
 
 @cache
@@ -102,15 +102,21 @@ def _flat(found: Iterable[Any]) -> Iterator[APIRoute]:
 def routes_table(part: str) -> str:
     """Return the table of a part's calls."""
     schema = make_app(part).openapi()["paths"]
+    found = [*routes(part)]
+    operations = {  # by endpoint: an alias is not in the schema
+        route.endpoint.__qualname__: schema[route.path][method.lower()]
+        for method, _, route in found
+        if route.path in schema
+    }
     rows = []
-    for method, path, route in routes(part):
-        operation = schema.get(route.path, {}).get(method.lower(), {})
+    for method, path, route in found:
+        operation = operations.get(route.endpoint.__qualname__, {})
         rows.append([code(f"{method} {path}"), _parameters(operation), _meaning(route)])
     return table(["call", "query and headers", "meaning"], rows)
 
 
 def _meaning(route: APIRoute) -> str:
-    return inspect.cleandoc(route.endpoint.__doc__ or "").partition("\n\n")[0].replace("``", "`")
+    return inspect.cleandoc(route.endpoint.__doc__ or "").partition("\n\n")[0]
 
 
 def _parameters(operation: Mapping[str, Any]) -> str:
