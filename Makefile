@@ -22,7 +22,7 @@ test: dev ## run all tests; ARGS="-m fast" runs the quick ones, ARGS="tests/stor
 coverage: dev ## run all tests and print the share of the code that they run; ARGS as for test
 	@scripts/test.sh --coverage $(ARGS)
 
-lint: dev ## check Python and JavaScript statically, the generated pages, and the packages for known vulnerabilities
+lint: dev ## check code, generated pages, and the packages for known vulnerabilities
 	@scripts/lint.sh
 
 bench: dev ## run the benchmarks; ARGS=startup runs one of them

@@ -1,8 +1,8 @@
-"""Which tests may run at the same time: the suite mostly waits, so two workers halve its time.
+"""Which tests may run at the same time. Tests mostly wait, so two workers halve the time of a run.
 
-A test runs on any worker, unless it shares something: a fixture of its module (then the module stays
-together), the one cluster in which nodes are lost and the API hangs, or the sound and the clock of a
-call in a browser, which a second browser would take the processor from.
+A test runs on any worker unless it shares something with others: a module-scoped fixture (its module stays
+together), the one cluster whose nodes and API are made to fail, or a browser, because a second browser would
+take the processor from the first one's call.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ SHARES: Final = 'scope="module"'
 
 
 class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]  # it ships without types
-    """Hands out single tests, and together those that share something; the largest lots first."""
+    """Distributes single tests, and tests that share something as one group; large groups first."""
 
     def __init__(self, config: Any, log: Any = None) -> None:
         super().__init__(config, log)

@@ -1,11 +1,11 @@
-"""What several test rooms share beside fixtures: serving an application, a stand-in for a runner."""
+"""Helpers of several test packages: serving an application, a stand-in for a runner, waiting."""
 
 import asyncio
 import inspect
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,21 @@ from cordboard.web import serve
 from cordboard.web.http_protocol import ConnectionLimits
 
 
+class _EmbeddedServer(uvicorn.Server):
+    """A server inside a test, which leaves the signals to pytest."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no signal handlers."""
+        yield
+
+
 @asynccontextmanager
 async def served(app: Any, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port of loopback, by the server that we ship with."""
     listener = serve.bind("127.0.0.1", 0)
-    server = uvicorn.Server(serve.uvicorn_config(app, grace_s=1, limits=limits))
-    running = asyncio.create_task(server._serve([listener]))
+    server = _EmbeddedServer(serve.uvicorn_config(app, grace_s=1, limits=limits))
+    running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if running.done():
             running.result()
@@ -34,7 +43,7 @@ async def served(app: Any, limits: ConnectionLimits | None = None) -> AsyncItera
 
 @dataclass
 class StandIn:
-    """A runner as the gateway and the operator see it: it answers as it is told, and notes all."""
+    """A runner as the gateway and the operator see it: gives fixed answers and records the requests."""
 
     url: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
@@ -52,7 +61,7 @@ class StandIn:
 
 
 async def until(condition: Callable[[], Any], timeout_s: float = 15) -> Any:
-    """Wait until a condition (a plain or an asynchronous one) gives something true; return it."""
+    """Wait until a plain or asynchronous condition returns a true value, and return that value."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = condition()
@@ -60,5 +69,5 @@ async def until(condition: Callable[[], Any], timeout_s: float = 15) -> Any:
             found = await found
         if found:
             return found
-        assert time.monotonic() < deadline, "it did not come true in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         await asyncio.sleep(0.01)

@@ -45,7 +45,7 @@ def lives(pid: int) -> bool:
     return False
 
 
-async def test_a_spoken_call(up: Up, microphone: Path) -> None:
+async def test_call_with_speech_is_logged_under_one_id(up: Up, microphone: Path) -> None:
     """The bot greets, says back what was said, and Leave ends it; every line has the same id."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"], "Ada Łovelace")
@@ -74,7 +74,7 @@ async def test_a_spoken_call(up: Up, microphone: Path) -> None:
     assert not lives(bot_process(up, session_id))
 
 
-async def test_the_next_call_has_an_id_of_its_own(up: Up, microphone: Path) -> None:
+async def test_second_call_of_a_page_has_another_id(up: Up, microphone: Path) -> None:
     """A second call from the same page works, under the new id."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -87,7 +87,7 @@ async def test_the_next_call_has_an_id_of_its_own(up: Up, microphone: Path) -> N
         assert room.faults == []
 
 
-async def test_a_refused_microphone_asks_for_no_bot(up: Up, microphone: Path) -> None:
+async def test_refused_microphone_sends_no_join(up: Up, microphone: Path) -> None:
     """Where the person is asked and says no, no join is ever sent; the page says what to do."""
     async with chromium(microphone, allowed=False) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -103,7 +103,7 @@ async def test_a_refused_microphone_asks_for_no_bot(up: Up, microphone: Path) ->
     assert refused["error"]["type"] == "NotAllowedError"
 
 
-async def test_a_missing_microphone_takes_the_join_back(up: Up) -> None:
+async def test_missing_microphone_withdraws_the_join(up: Up) -> None:
     """Where the microphone is allowed, the join went ahead of it: the session is left cleanly."""
     async with chromium(None) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -121,7 +121,7 @@ async def test_a_missing_microphone_takes_the_join_back(up: Up) -> None:
         assert await room.state() == "idle"
 
 
-async def test_without_https_the_way_out_is_named(up: Up, microphone: Path) -> None:
+async def test_page_without_https_says_how_to_open_it(up: Up, microphone: Path) -> None:
     """On another name than localhost, plain http has no microphone, and no clipboard either."""
     port = up.addresses["interface"].rpartition(":")[2]
     rules = "--host-resolver-rules=MAP insecure.test 127.0.0.1"
@@ -134,7 +134,7 @@ async def test_without_https_the_way_out_is_named(up: Up, microphone: Path) -> N
         assert selected == session_id
 
 
-async def test_copying(up: Up, microphone: Path) -> None:
+async def test_copy_buttons_copy_id_and_command(up: Up, microphone: Path) -> None:
     """The buttons copy the id and the command."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -146,7 +146,7 @@ async def test_copying(up: Up, microphone: Path) -> None:
             assert copied == await room.text(name)
 
 
-async def test_a_closed_tab_leaves(up: Up, microphone: Path) -> None:
+async def test_closed_tab_ends_the_session_as_left(up: Up, microphone: Path) -> None:
     """Closing the page in a call ends the session as left, and loses no line."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -160,7 +160,7 @@ async def test_a_closed_tab_leaves(up: Up, microphone: Path) -> None:
     assert not lives(bot_process(up, session_id))
 
 
-async def test_going_elsewhere_leaves(up: Up, microphone: Path) -> None:
+async def test_navigating_away_ends_the_session_as_left(up: Up, microphone: Path) -> None:
     """So does following a link away, and signing out."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -170,7 +170,7 @@ async def test_going_elsewhere_leaves(up: Up, microphone: Path) -> None:
         assert await witness.ended_as(session_id) == ("ended", "left")
 
 
-async def test_a_killed_browser_leaves_nothing_behind(up: Up, microphone: Path) -> None:
+async def test_session_of_a_killed_browser_ends(up: Up, microphone: Path) -> None:
     """Without any farewell the bot notices, and the session ends; its process goes."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -188,7 +188,7 @@ async def test_a_killed_browser_leaves_nothing_behind(up: Up, microphone: Path) 
     assert not lives(bot_process(up, session_id))
 
 
-async def test_a_browser_with_a_wrong_clock_can_call(up: Up, microphone: Path) -> None:
+async def test_browser_with_a_wrong_clock_can_call(up: Up, microphone: Path) -> None:
     """Its ids hold the server's time, and its lines stand where they belong."""
     wrong = "const now = Date.now; Date.now = () => now() - 400 * 86400e3;"
     async with chromium(microphone) as browser:
@@ -200,7 +200,7 @@ async def test_a_browser_with_a_wrong_clock_can_call(up: Up, microphone: Path) -
         await until(lambda: "Call ended" in messages(up, session_id))
 
 
-async def test_a_bot_that_dies_is_told(up: Up, microphone: Path) -> None:
+async def test_page_reports_a_bot_that_dies(up: Up, microphone: Path) -> None:
     """The page says that the bot failed, no word of how, and is ready for another call."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -215,7 +215,7 @@ async def test_a_bot_that_dies_is_told(up: Up, microphone: Path) -> None:
         await room.leave()
 
 
-async def test_a_call_outlives_its_runner(up: Up, microphone: Path) -> None:
+async def test_call_continues_after_its_runner_dies(up: Up, microphone: Path) -> None:
     """When the bot's machine is lost, the page says so, and goes on with the bot's successor."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -234,7 +234,7 @@ async def test_a_call_outlives_its_runner(up: Up, microphone: Path) -> None:
         assert await room.ended_as(session_id) == ("ended", "left")
 
 
-async def test_a_room_in_use_is_told(up: Up, microphone: Path) -> None:
+async def test_busy_room_is_reported_without_its_session(up: Up, microphone: Path) -> None:
     """Somebody else hears that it is, not whose call it is, and does not disturb it."""
     async with chromium(microphone) as browser:
         ada = await enter(browser, up.addresses["interface"], "Ada")
@@ -252,7 +252,7 @@ async def test_a_room_in_use_is_told(up: Up, microphone: Path) -> None:
         await eve.leave()
 
 
-async def test_one_may_take_over_ones_own_call(up: Up, microphone: Path) -> None:
+async def test_user_can_end_their_other_call_and_join(up: Up, microphone: Path) -> None:
     """In another window of the same person, the call there can be ended to join here."""
     async with chromium(microphone) as browser:
         there = await enter(browser, up.addresses["interface"])
@@ -267,7 +267,7 @@ async def test_one_may_take_over_ones_own_call(up: Up, microphone: Path) -> None
         await here.leave()
 
 
-async def test_muting_silences_the_microphone(up: Up, microphone: Path) -> None:
+async def test_mute_disables_the_microphone_track(up: Up, microphone: Path) -> None:
     """Muted, the bot hears nothing to say back; the button says so to everybody."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -284,7 +284,7 @@ async def test_muting_silences_the_microphone(up: Up, microphone: Path) -> None:
         assert await room.page.get_attribute("#mute", "aria-pressed") == "false"
 
 
-async def test_by_keyboard_alone(up: Up, microphone: Path) -> None:
+async def test_call_needs_only_the_keyboard(up: Up, microphone: Path) -> None:
     """The focus is where the next action is: Join, then Leave, then Join again."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])

@@ -36,7 +36,7 @@ async def answered(room: Room, path: str, status: int, body: Any, **headers: str
         (200, {"reused": True, "sessionId": "other", "yours": False}, "Somebody else"),
     ],
 )  # fmt: skip
-async def test_a_refused_join_is_said_in_words(
+async def test_refused_join_shows_a_message(
     up: Up, microphone: Path, status: int, body: Any, words: str
 ) -> None:
     """What the server refuses is shown with what to do, and Join is there again."""
@@ -49,7 +49,7 @@ async def test_a_refused_join_is_said_in_words(
         assert await room.state() == "idle"
 
 
-async def test_a_full_queue_counts_down(up: Up, microphone: Path) -> None:
+async def test_full_queue_disables_join_for_retry_after(up: Up, microphone: Path) -> None:
     """The button says how long to wait, and lets one try again only then."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -69,7 +69,7 @@ async def test_a_full_queue_counts_down(up: Up, microphone: Path) -> None:
         assert await room.page.is_enabled("#join")
 
 
-async def test_a_server_that_is_away_is_said_so(up: Up, microphone: Path) -> None:
+async def test_unreachable_server_is_reported(up: Up, microphone: Path) -> None:
     """No answer at all: the page says where to look, and keeps its lines for later."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -95,7 +95,7 @@ SAY = """async (count) => {
 }"""
 
 
-async def test_lines_survive_a_server_that_fails(up: Up, microphone: Path) -> None:
+async def test_log_lines_are_sent_again_after_a_failure(up: Up, microphone: Path) -> None:
     """What was refused for a while is sent again, in order, once."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -112,7 +112,7 @@ async def test_lines_survive_a_server_that_fails(up: Up, microphone: Path) -> No
     assert seqs(up, session_id) == list(range(1, 302))
 
 
-async def test_an_endless_outage_costs_no_memory(up: Up, microphone: Path) -> None:
+async def test_log_queue_is_bounded_during_an_outage(up: Up, microphone: Path) -> None:
     """Beyond its bound the oldest lines go, and a line says how many."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -138,7 +138,7 @@ async def test_an_endless_outage_costs_no_memory(up: Up, microphone: Path) -> No
     assert line["seq"] >= 2101
 
 
-async def test_what_nobody_caught_is_a_line(up: Up, microphone: Path) -> None:
+async def test_uncaught_errors_are_logged(up: Up, microphone: Path) -> None:
     """Errors and rejections that reach the window are logged with their stack; so is odd data."""
     async with chromium(microphone) as browser:
         room = await enter(browser, up.addresses["interface"])
@@ -191,7 +191,7 @@ async def test_what_nobody_caught_is_a_line(up: Up, microphone: Path) -> None:
     assert found["Odd too"]["meta"] == {"big": "10", "half": "\ufffd", "token": "[redacted]"}
 
 
-async def test_markup_in_a_name_is_text(up: Up, microphone: Path) -> None:
+async def test_markup_in_a_name_is_shown_as_text(up: Up, microphone: Path) -> None:
     """A name that would be code is shown as it is."""
     name = "<img src=x onerror=alert(1)>"
     async with chromium(microphone) as browser:

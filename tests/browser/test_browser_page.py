@@ -65,7 +65,9 @@ def at(up: Up, room: str) -> str:
 
 
 @pytest.mark.parametrize("act", ["silent", "stubborn"])
-async def test_leaving_before_the_bot_was_heard(acting: Up, microphone: Path, act: str) -> None:
+async def test_leaving_before_first_audio_logs_no_error(
+    acting: Up, microphone: Path, act: str
+) -> None:
     """A call that ends before its first audio raises nothing, however long its bot takes to end."""
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, act))
@@ -77,7 +79,7 @@ async def test_leaving_before_the_bot_was_heard(acting: Up, microphone: Path, ac
     assert [line for line in said(acting, session_id) if line["level"] == "error"] == []
 
 
-async def test_a_bot_that_ends_the_call_is_no_alarm(acting: Up, microphone: Path) -> None:
+async def test_call_ended_by_the_bot_shows_a_status(acting: Up, microphone: Path) -> None:
     """A normal end is said calmly, and the last call's log is named."""
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, "brief"))
@@ -92,7 +94,7 @@ async def test_a_bot_that_ends_the_call_is_no_alarm(acting: Up, microphone: Path
         assert room.faults == []
 
 
-async def test_a_silent_bot_is_said_in_words(acting: Up, microphone: Path) -> None:
+async def test_silent_bot_is_reported_as_information(acting: Up, microphone: Path) -> None:
     """After some seconds without the bot's voice the page says so, and is no alarm."""
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, "silent-words"))
@@ -120,7 +122,7 @@ async def test_errors_of_the_bot_are_shown_as_text(acting: Up, microphone: Path)
         assert room.faults == []
 
 
-async def test_a_held_key_joins_once(acting: Up, microphone: Path) -> None:
+async def test_held_key_joins_once(acting: Up, microphone: Path) -> None:
     """Enter that is held on Join makes one call, and does not leave it."""
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, "silent-key"))
@@ -137,7 +139,7 @@ async def test_a_held_key_joins_once(acting: Up, microphone: Path) -> None:
     assert told(acting, "silent-key", "Leave clicked") == 1
 
 
-async def test_a_double_click_joins_and_leaves_once(acting: Up, microphone: Path) -> None:
+async def test_double_click_joins_and_leaves_once(acting: Up, microphone: Path) -> None:
     """The second click of a double click does not press the button that came in between."""
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, "silent-double"))
@@ -168,7 +170,7 @@ WATCH = """async (id) => {
 }"""
 
 
-async def test_eight_tabs_of_one_browser(acting: Up, microphone: Path) -> None:
+async def test_eight_tabs_share_three_streams(acting: Up, microphone: Path) -> None:
     """Each tab loads and hears how a session ends, though all share six connections."""
     async with chromium(microphone) as browser:
         first = await enter(browser, at(acting, "silent-tabs"))
@@ -200,7 +202,7 @@ async def test_eight_tabs_of_one_browser(acting: Up, microphone: Path) -> None:
         ("queue_full", "All bots are busy."),
     ],
 )
-async def test_each_429_says_why_and_how_long(
+async def test_each_429_shows_its_reason_and_pause(
     acting: Up, microphone: Path, code: str, words: str
 ) -> None:
     """The page says which bound was met, waits as long as it was told, and shows no call."""
@@ -226,7 +228,7 @@ async def answer_once(
     await room.page.route("**/api/sessions", fulfill, times=1)
 
 
-async def test_an_id_that_is_taken_is_replaced(acting: Up, microphone: Path) -> None:
+async def test_used_session_id_is_replaced(acting: Up, microphone: Path) -> None:
     """Where the id has been somebody's, the page joins with a new one and says nothing."""
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, "silent-used"))
@@ -240,7 +242,7 @@ async def test_an_id_that_is_taken_is_replaced(acting: Up, microphone: Path) -> 
         assert await room.ended_as(second) == ("ended", "left")
 
 
-async def test_a_lost_login_leads_to_the_login_page(acting: Up, microphone: Path) -> None:
+async def test_join_without_login_opens_the_login_page(acting: Up, microphone: Path) -> None:
     """After a restart the cookie is no longer good: Join leads to the login page."""
     async with chromium(microphone) as browser:
         room = await enter(browser, at(acting, "silent-login"))
@@ -269,7 +271,7 @@ CONTRAST = """(pairs) => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_controls_stand_out(acting: Up, scheme: Any) -> None:
+async def test_controls_have_enough_contrast(acting: Up, scheme: Any) -> None:
     """Borders of fields and meters, and what fills a meter, have 3:1 (WCAG 1.4.11) in both schemes."""
     async with chromium() as browser:
         context = await browser.new_context(color_scheme=scheme)

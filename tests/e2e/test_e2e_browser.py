@@ -32,7 +32,7 @@ async def last_lines(up: Up, session: str) -> None:
     raise AssertionError("The page's last lines have not come.")
 
 
-async def test_every_line_of_a_call_in_the_browser(tmp_path: Path) -> None:
+async def test_browser_call_is_logged_by_all_services_under_one_id(tmp_path: Path) -> None:
     """All six services under one id, in time order, from page.opened to session.ended; none warns."""
     chromium_path()
     async with ready(tmp_path) as up:

@@ -57,7 +57,7 @@ def contiguous(lines: list[dict[str, Any]]) -> bool:
     )
 
 
-async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> None:
+async def test_terminal_call_is_logged_by_all_services_under_one_id(up: Up, tmp_path: Path) -> None:
     """Audio comes back; one command returns the lines of all services, in time order; none warns."""
     wav = tmp_path / "answer.wav"
     status, out, err = await run(
@@ -87,7 +87,7 @@ async def test_a_spoken_call_and_every_line_of_it(up: Up, tmp_path: Path) -> Non
     assert greeting["meta"]["interrupted"] is False  # the greeting had been heard out
 
 
-async def test_a_bot_of_ones_own_and_its_print(tmp_path: Path) -> None:
+async def test_print_of_a_custom_bot_is_a_line_of_its_session(tmp_path: Path) -> None:
     """`up --bot` runs the example, and its bare print is a line of the session."""
     async with ready(tmp_path, "--bot", str(ROOT / "examples" / "echo.py")) as up:
         status, _, err = await run(
@@ -101,7 +101,7 @@ async def test_a_bot_of_ones_own_and_its_print(tmp_path: Path) -> None:
     ]
 
 
-async def test_a_bot_that_raises_at_its_start(tmp_path: Path) -> None:
+async def test_bot_that_raises_at_start_fails_its_session(tmp_path: Path) -> None:
     """The caller is told the stage, the session fails as bot_crashed, the traceback is there."""
     file = tmp_path / "broken.py"
     file.write_text("async def bot(args):\n    raise ValueError('no key for the speech service')\n")
@@ -117,7 +117,7 @@ async def test_a_bot_that_raises_at_its_start(tmp_path: Path) -> None:
     assert [line["meta"]["reason"] for line in ended] == ["bot_crashed"]
 
 
-async def test_a_caller_that_vanishes_ends_the_session(up: Up) -> None:
+async def test_session_of_a_killed_caller_ends(up: Up) -> None:
     """A killed caller leaves no bot behind: the session ends by itself, with its reason."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cordboard", "call", "webrtc:demo", "--session", "gone"),

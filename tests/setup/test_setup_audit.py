@@ -65,13 +65,13 @@ def audit(url: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_no_advisory() -> None:
+def test_audit_without_advisories_succeeds() -> None:
     """It is said that there are none."""
     with advisories({}) as url:
         assert audit(url) == (0, "No known vulnerabilities found\n")
 
 
-def test_an_advisory_fails() -> None:
+def test_audit_fails_on_an_advisory() -> None:
     """The package, its version and the advisory are named."""
     with advisories({"jinja2": ADVISORY}) as url:
         status, said = audit(url)
@@ -80,7 +80,7 @@ def test_an_advisory_fails() -> None:
     assert "PYSEC-0000-1" in said
 
 
-def test_no_answer_is_said_and_no_failure() -> None:
+def test_audit_without_advisory_service_succeeds_with_a_message() -> None:
     """Without the data nothing is claimed, and lint does not fail."""
     status, said = audit("http://127.0.0.1:9/v1/query")
     assert status == 0

@@ -41,7 +41,7 @@ def test_bash_completes_commands_and_options() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_script_knows_every_command_and_parses(shell: str) -> None:
+def test_completion_script_of_each_shell_has_every_command(shell: str) -> None:
     """No shell is left behind; where it is installed, it accepts its script."""
     text = script(shell)
     assert all(name in text for name in COMMANDS)

@@ -40,14 +40,14 @@ def floors() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_no_release_below_the_fixed_one_is_allowed(name: str) -> None:
+def test_vulnerable_releases_are_excluded(name: str) -> None:
     """`pip install cordboard[serve]` in an old environment brings it up to date."""
     fixed, advisory = FIXED[name]
     assert numbers(floors()[name]) >= numbers(fixed), advisory
 
 
 @pytest.mark.parametrize("file", ["up.txt", "dev.txt"])
-def test_what_is_locked_is_allowed(file: str) -> None:
+def test_locked_versions_meet_the_lower_bounds(file: str) -> None:
     """The lock is not below a floor: it was made anew when the floor rose."""
     text = (ROOT / "requirements" / file).read_text(encoding="utf-8")
     locked = lowest(re.findall(r"^([\w.-]+)==([\d.]+)\s", text, re.MULTILINE))

@@ -50,7 +50,7 @@ def python(clone: Path, name: str, script: str) -> None:
     file.chmod(0o755)
 
 
-def test_no_python_at_all(clone: Path) -> None:
+def test_setup_without_python_names_the_version(clone: Path) -> None:
     """It says which version is wanted and how to get one."""
     status, said = set_up(clone)
     assert status == 1
@@ -58,7 +58,7 @@ def test_no_python_at_all(clone: Path) -> None:
     assert "PYTHON=" in said
 
 
-def test_a_python_that_is_too_old(clone: Path) -> None:
+def test_setup_with_an_old_python_names_its_version(clone: Path) -> None:
     """It names the version that it found."""
     python(clone, "python3", 'case "$*" in *"%d.%d.%d"*) echo 3.9.2;; *) exit 1;; esac')
     status, said = set_up(clone)
@@ -66,7 +66,7 @@ def test_a_python_that_is_too_old(clone: Path) -> None:
     assert "Python 3.11 or newer is needed; found only 3.9.2." in said
 
 
-def test_a_python_without_its_venv_module(clone: Path) -> None:
+def test_setup_without_venv_module_names_the_package(clone: Path) -> None:
     """Debian splits it off: the package is named."""
     python(
         clone,
@@ -79,7 +79,7 @@ def test_a_python_without_its_venv_module(clone: Path) -> None:
     assert "PYTHON=" in said or "python3-venv" in said
 
 
-def test_no_network_at_install(clone: Path) -> None:
+def test_setup_without_network_leaves_no_stamp(clone: Path) -> None:
     """It says that the network does not answer; what was half done is not taken for done."""
     status, said = set_up(
         clone,

@@ -27,8 +27,10 @@ NOT_OF_THE_TREE = (
     "out",
     ".hypothesis",
     "dist",
+    "node_modules",
+    "site",
 )
-# What a reader of the README types; test_the_readme_has_no_other_command compares.
+# What a reader of the README types; test_every_command_of_the_readme_is_tested compares.
 README_COMMANDS = {
     "git clone URL cordboard",  # the copy that the tests run in
     "cd cordboard",
@@ -120,7 +122,7 @@ def up(clone: Clone) -> Iterator[Terminal]:
     until(lambda: not processes_in(clone.folder), lambda: "an end of all processes")
 
 
-def test_the_readme_has_no_other_command() -> None:
+def test_every_command_of_the_readme_is_tested() -> None:
     """A command that the README gains is run here as well."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
@@ -128,16 +130,28 @@ def test_the_readme_has_no_other_command() -> None:
     assert lines - {""} == README_COMMANDS
 
 
-def test_make_names_its_verbs(clone: Clone) -> None:
+def test_make_lists_its_verbs(clone: Clone) -> None:
     """`make` alone lists what there is."""
     status, screen = clone.both("make")
     assert status == 0
-    for verb in ("help", "install", "up", "test", "lint", "bench", "docs", "lock", "clean"):
+    for verb in (
+        "help",
+        "install",
+        "up",
+        "test",
+        "coverage",
+        "lint",
+        "bench",
+        "sizes",
+        "docs",
+        "lock",
+        "clean",
+    ):
         assert re.search(rf"^  make {verb}  +\w", screen, re.MULTILINE)
     assert " dev " not in screen
 
 
-def test_make_test_runs_tests(clone: Clone) -> None:
+def test_make_test_returns_the_status_of_pytest(clone: Clone) -> None:
     """Pytest starts, and its status is make's."""
     words = ("make", "test", "ARGS=-n 0 tests/contract/test_contract_ids.py")
     status, terminal = clone.screen_of(*words)
@@ -157,7 +171,9 @@ def test_make_test_runs_tests(clone: Clone) -> None:
         (["make", "docs"], "cordboard: installing"),
     ],
 )
-def test_long_verbs_begin(clone: Clone, words: list[str], seen: str) -> None:
+def test_ctrl_c_ends_a_long_verb_and_its_processes(
+    clone: Clone, words: list[str], seen: str
+) -> None:
     """What runs for minutes starts at a terminal; Ctrl-C ends it, with all that it started."""
     with clone.at_terminal(*words) as terminal:
         terminal.expect(seen)
@@ -166,7 +182,7 @@ def test_long_verbs_begin(clone: Clone, words: list[str], seen: str) -> None:
         until(lambda: not processes_in(clone.folder), lambda: f"an end after\n{terminal.screen}")
 
 
-def test_a_benchmark_that_is_not_there(clone: Clone) -> None:
+def test_unknown_benchmark_lists_the_known_ones(clone: Clone) -> None:
     """A name that is misspelt runs nothing, and those that there are are named."""
     status, screen = clone.both("make", "bench", "ARGS=strtup")
     assert status == 2
@@ -174,7 +190,7 @@ def test_a_benchmark_that_is_not_there(clone: Clone) -> None:
     assert "startup" in screen.splitlines()[1]
 
 
-def test_a_benchmark_without_its_program(clone: Clone) -> None:
+def test_benchmark_without_chromium_says_what_it_needs(clone: Clone) -> None:
     """One line says what is needed, in the place of a traceback."""
     words = (".venv/bin/python", "benchmarks/page.py")
     done = subprocess.run(
@@ -190,7 +206,7 @@ def test_a_benchmark_without_its_program(clone: Clone) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_make_clean(tmp_path: Path) -> None:
+def test_make_clean_removes_everything_made(tmp_path: Path) -> None:
     """It removes what was made, benchmarks' files included, and says nothing."""
     clone = Clone(tmp_path)
     made = [clone.folder / name for name in (".venv", ".make", "benchmarks/out", "dist")]
@@ -203,7 +219,7 @@ def test_make_clean(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help(clone: Clone, command: str) -> None:
+def test_help_fits_the_terminal(clone: Clone, command: str) -> None:
     """Every command explains itself, within the width of the terminal."""
     words = [".venv/bin/cordboard", *([command] if command else []), "--help"]
     status, screen = clone.both(*words)
@@ -212,7 +228,7 @@ def test_help(clone: Clone, command: str) -> None:
     assert max(map(len, screen.splitlines())) <= 120
 
 
-def test_up_shows_where_to_go(up: Terminal) -> None:
+def test_up_shows_the_address_to_open(up: Terminal) -> None:
     """The last thing on the screen is the address, and what to type next; in colours."""
     last = up.screen.strip().splitlines()[-5:]
     assert re.fullmatch(r"  Cordboard is up\. Open http://127\.0\.0\.1:\d+", last[0])
@@ -221,7 +237,7 @@ def test_up_shows_where_to_go(up: Terminal) -> None:
     assert "\x1b[" in up.written
 
 
-def test_a_call_and_its_log(clone: Clone, up: Terminal) -> None:
+def test_call_prints_the_command_that_shows_its_log(clone: Clone, up: Terminal) -> None:
     """The README's call, at a terminal; the command that it prints finds its lines, in colours."""
     status, terminal = clone.screen_of(
         "sh",
@@ -243,28 +259,28 @@ def test_a_call_and_its_log(clone: Clone, up: Terminal) -> None:
     assert clone.in_pipe(*words).returncode == 0
 
 
-def test_a_call_in_a_pipe(clone: Clone, up: Terminal) -> None:
+def test_call_in_a_pipe_has_no_control_sequences(clone: Clone, up: Terminal) -> None:
     """Another program can read it."""
     done = clone.in_pipe(".venv/bin/cordboard", "call", "webrtc:other", *SPEAK, "-o", "json")
     assert done.returncode == 0, done.stderr
     assert '"ok": true' in done.stdout
 
 
-def test_sessions(clone: Clone, up: Terminal) -> None:
+def test_sessions_lists_the_session(clone: Clone, up: Terminal) -> None:
     """Rows that fit, one for each session."""
     status, screen = clone.both(".venv/bin/cordboard", "sessions")
     assert status == 0
     assert screen
 
 
-def test_doctor(clone: Clone, up: Terminal) -> None:
+def test_doctor_passes_while_up_runs(clone: Clone, up: Terminal) -> None:
     """One line for each check."""
     status, screen = clone.both(".venv/bin/cordboard", "doctor", "--bot", "examples/echo.py")
     assert status == 0, screen
     assert re.search(r"^ok    up +runs \(process \d+\): http", screen, re.MULTILINE)
 
 
-def test_a_closed_window_stops_up(clone: Clone, tmp_path: Path) -> None:
+def test_up_stops_when_its_terminal_closes(clone: Clone, tmp_path: Path) -> None:
     """`up` stops in order even when make leads the session, and alone gets the signal."""
     words = ["make", "up", f"ARGS={' '.join(FREE_PORTS)}"]
     env = {**clone.env, "XDG_STATE_HOME": str(tmp_path)}
@@ -277,7 +293,7 @@ def test_a_closed_window_stops_up(clone: Clone, tmp_path: Path) -> None:
     assert not (tmp_path / "cordboard" / "up.json").exists()
 
 
-def test_up_in_a_pipe(clone: Clone, tmp_path: Path) -> None:
+def test_up_in_a_pipe_writes_json(clone: Clone, tmp_path: Path) -> None:
     """Records instead of a banner; SIGTERM ends it."""
     env = {**clone.env, "XDG_STATE_HOME": str(tmp_path)}
     with subprocess.Popen(
@@ -296,7 +312,7 @@ def test_up_in_a_pipe(clone: Clone, tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
-def test_get_logs(clone: Clone) -> None:
+def test_get_logs_script_runs_from_any_directory(clone: Clone) -> None:
     """The script takes the same words as the command, from any folder."""
     script = str(clone.folder / "scripts" / "get-logs.sh")
     clone.env["PWD"] = os.sep

@@ -138,7 +138,7 @@ def is_untouched(clone: Clone) -> bool:
     return clone.has("alpha") and not clone.has("beta") and not clone.index.asked
 
 
-def test_a_set_up_at_a_terminal(tmp_path: Path, index: Index) -> None:
+def test_setup_at_a_terminal_shows_progress(tmp_path: Path, index: Index) -> None:
     """It tells how far it is on one line, from before the first package is there, and ends well."""
     clone = Clone(tmp_path, index)
     index.hold()
@@ -156,7 +156,7 @@ def test_a_set_up_at_a_terminal(tmp_path: Path, index: Index) -> None:
     assert clone.has("alpha")
 
 
-def test_a_set_up_in_a_pipe(set_up: Clone) -> None:
+def test_setup_in_a_pipe_has_no_control_sequences(set_up: Clone) -> None:
     """No control sequence gets into a file; a second run is done at once and says nothing."""
     assert is_untouched(set_up)
     shutil.rmtree(set_up.folder / ".venv")
@@ -195,7 +195,7 @@ def _script_killed(terminal: Terminal, clone: Clone) -> None:
 @pytest.mark.parametrize(
     "end", [_ctrl_c, _quit, _closed_window, _make_told, _make_killed, _script_killed]
 )
-def test_whatever_ends_make_ends_pip(held: Clone, end: Callable[[Terminal, Clone], None]) -> None:
+def test_end_of_make_ends_pip(held: Clone, end: Callable[[Terminal, Clone], None]) -> None:
     """No pip goes on behind the user's back, and what worked before works still."""
     terminal = held.at_terminal("dev")
     held.index.pages.set()
@@ -209,7 +209,7 @@ def test_whatever_ends_make_ends_pip(held: Clone, end: Callable[[Terminal, Clone
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_without_a_terminal_too(held: Clone, number: int) -> None:
+def test_end_of_make_ends_pip_without_a_terminal(held: Clone, number: int) -> None:
     """Where no terminal tells the script of make's end, it notices by itself."""
     with subprocess.Popen(
         ["make", "dev"],
@@ -228,7 +228,7 @@ def test_without_a_terminal_too(held: Clone, number: int) -> None:
     assert is_untouched(held)
 
 
-def test_an_error_within_the_script_ends_pip(held: Clone) -> None:
+def test_error_in_the_setup_script_ends_pip(held: Clone) -> None:
     """Where the script ends by a fault of its own, pip does not go on alone."""
     script = held.folder / "scripts" / "setup.sh"
     whole = script.read_text()
@@ -243,7 +243,7 @@ def test_an_error_within_the_script_ends_pip(held: Clone) -> None:
     assert is_untouched(held)
 
 
-def test_a_failed_set_up_leaves_what_worked(held: Clone) -> None:
+def test_failed_setup_keeps_the_working_environment(held: Clone) -> None:
     """`make test` without its packages fails; `make up` runs on as before."""
     held.index.failing = True
     held.index.let_go()
@@ -253,7 +253,7 @@ def test_a_failed_set_up_leaves_what_worked(held: Clone) -> None:
     assert is_untouched(held)
 
 
-def test_an_end_while_pip_writes(set_up: Clone) -> None:
+def test_setup_interrupted_while_pip_writes_starts_anew(set_up: Clone) -> None:
     """What is half written is not taken for done: the next run makes it anew."""
     set_up.lock("dev", ["alpha", "beta", "delta"], files=1500)
     terminal = set_up.at_terminal("dev")
@@ -268,7 +268,7 @@ def test_an_end_while_pip_writes(set_up: Clone) -> None:
     assert set_up.has("alpha")
 
 
-def test_an_end_while_the_environment_is_made(tmp_path: Path, index: Index) -> None:
+def test_setup_interrupted_while_venv_is_made_is_unfinished(tmp_path: Path, index: Index) -> None:
     """The set-up's first step ends like the others, and is not taken for done."""
     clone = Clone(tmp_path, index)
     terminal = clone.at_terminal("install")
