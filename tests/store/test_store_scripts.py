@@ -15,7 +15,7 @@ from cordboard.contract.errors import (
     StaleEpochError,
     StoreUnavailableError,
 )
-from cordboard.contract.launch import Launch
+from cordboard.contract.launch import Launch, encode
 from cordboard.contract.state import REASONS, TERMINAL
 from cordboard.store import Holder, RecoveryCause, RedisStore, Registration, Renewal, open_store
 from cordboard.store.rooms import accept_arguments
@@ -152,6 +152,17 @@ class TestQueue:
         assert entry.launch.epoch == 1
         assert entry.launch.user_name == "Ada"
         assert entry.launch.body == {"empty": [], "n": 12345678901234567890}
+
+    async def test_arguments_keep_every_character(self, store: RedisStore) -> None:
+        """NUL, quotes, other alphabets and long texts arrive in Redis byte for byte."""
+        text = 'NUL \0, "quotes", \\, \u2028, Grüße, 日本, \U0001f600' + "x" * 70_000
+        sent = launch(user_name="Zoë \U0001f600", body={"text": text})
+        accepted = await store.accept(sent, queue_max=9)
+        stored = await store.connection.client.hgetall(store.keys.session("call-7"))
+        assert stored["launch"] == encode(sent)
+        assert stored["user_name"] == "Zoë \U0001f600"
+        assert (stored["epoch"], stored["deadline_s"]) == ("1", "60")
+        assert stored["created_ms"] == str(accepted.created_ms)
 
     async def test_unknown_version_becomes_a_dead_letter(self, store: RedisStore) -> None:
         """A message of an unknown version becomes a dead letter, with the reason."""
