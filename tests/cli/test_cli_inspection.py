@@ -12,7 +12,7 @@ READERS = ("logs", "completion")  # they read files, and hold no secret
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
 @pytest.mark.parametrize("allowed", [False, True])
-def test_every_command_that_holds_a_secret(
+def test_commands_with_secrets_disable_inspection(
     monkeypatch: pytest.MonkeyPatch, command: str, allowed: bool
 ) -> None:
     """It refuses to be inspected before it runs, unless CORDBOARD_DUMPABLE=1 allows it."""

@@ -49,7 +49,7 @@ def run(directory: Path, words: list[str], redis_url: str, **more: str) -> tuple
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_not_permitted_is_named(tmp_path: Path, server: Server, command: str) -> None:
+def test_missing_permission_is_named(tmp_path: Path, server: Server, command: str) -> None:
     """A user without our keys, or without a command: the part ends and says what lacks."""
     rules = ["~write_check:*", "~parts:*", "~agreed_settings:*", "&*", "+@all", "-xautoclaim"]
     server.ask("ACL", "SETUSER", "part", "reset", "on", f">{PASSWORD}", *rules)
@@ -66,7 +66,9 @@ def test_what_is_not_permitted_is_named(tmp_path: Path, server: Server, command:
 @pytest.mark.parametrize(
     "url", ["redis://:se/cret@127.0.0.1:6379/0", "rediss+cluster://:se#cret@a:1,b:2"]
 )
-def test_a_url_that_cannot_be_read(tmp_path: Path, command: str, url: str) -> None:
+def test_invalid_url_is_refused_without_its_password(
+    tmp_path: Path, command: str, url: str
+) -> None:
     """One line with the way out, and no piece of the password."""
     status, said = run(tmp_path, COMMANDS[command], url)
     assert status in {1, 2}, said
@@ -75,7 +77,7 @@ def test_a_url_that_cannot_be_read(tmp_path: Path, command: str, url: str) -> No
     assert "Traceback" not in said
 
 
-def test_doctor_tries_a_write(tmp_path: Path, server: Server) -> None:
+def test_doctor_writes_to_redis(tmp_path: Path, server: Server) -> None:
     """A server that answers and takes no writes is no fine one."""
     url = server.url
     assert "ok    redis          answers, accepts writes" in run(tmp_path, ["doctor"], url)[1]
@@ -89,7 +91,7 @@ def test_doctor_tries_a_write(tmp_path: Path, server: Server) -> None:
     assert "NOREPLICAS" in said
 
 
-def test_doctor_names_an_evicting_policy(tmp_path: Path, server: Server) -> None:
+def test_doctor_fails_on_an_evicting_policy(tmp_path: Path, server: Server) -> None:
     """Only noeviction keeps what the plane holds."""
     server.ask("CONFIG", "SET", "maxmemory", "200mb")
     server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -114,7 +116,7 @@ def test_doctor_names_an_evicting_policy(tmp_path: Path, server: Server) -> None
     ],
 )
 @pytest.mark.parametrize("url", ["http://u:se/cret@h:1", "http://u:secret@h:1", "http://se:cret"])
-def test_an_address_of_http_is_not_echoed(
+def test_error_about_an_http_url_shows_no_password(
     tmp_path: Path,
     server: Server,
     words: list[str],

@@ -19,13 +19,13 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:@-
 
 
 @given(st.text(ALPHABET, min_size=1, max_size=128).filter(lambda value: value.strip(".")))
-def test_every_id_of_the_grammar_is_kept(value: str) -> None:
+def test_valid_session_id_is_kept_unchanged(value: str) -> None:
     """A session id is kept byte for byte."""
     assert check_session_id(value) == value
 
 
 @given(st.one_of(st.text(min_size=0, max_size=140), st.integers(), st.none(), st.binary()))
-def test_nothing_else_is_one(value: object) -> None:
+def test_any_other_value_is_no_session_id(value: object) -> None:
     """What has another character, or another length, is none."""
     letters = set(value) if isinstance(value, str) and len(value) <= 128 else set[str]()
     assert is_session_id(value) is (bool(letters - {"."}) and letters <= set(ALPHABET))
@@ -34,14 +34,14 @@ def test_nothing_else_is_one(value: object) -> None:
 @pytest.mark.parametrize(
     "value", ["a\n", "", "é", "a b", "x" * 129, "a/b", "null\x00", ".", "..", "." * 128]
 )
-def test_refused(value: str) -> None:
+def test_invalid_session_id_is_refused(value: str) -> None:
     """A refusal says what would do."""
-    with pytest.raises(InvalidValueError, match="1 to 128 characters"):
+    with pytest.raises(InvalidValueError, match="Use 1 to 128 of"):
         check_session_id(value)
 
 
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
-def test_uuid7(unix_ms: int, entropy: bytes) -> None:
+def test_uuid7_has_version_variant_and_time(unix_ms: int, entropy: bytes) -> None:
     """Made ids are UUIDs of version 7 that carry their time, and session ids."""
     made = uuid.UUID(uuid7(unix_ms, entropy))
     assert made.version == 7
@@ -77,7 +77,7 @@ def test_uuid7(unix_ms: int, entropy: bytes) -> None:
         ("http://[::1]:8080/r", "http://[::1]:8080/r"),
     ],
 )
-def test_canonical(given_url: str, canonical: str) -> None:
+def test_canonical_room_of_each_spelling(given_url: str, canonical: str) -> None:
     """One spelling for all equivalent ones, without tokens; and canonical stays canonical."""
     assert canonical_room(given_url) == canonical
     assert canonical_room(canonical) == canonical
@@ -89,7 +89,7 @@ def test_canonical(given_url: str, canonical: str) -> None:
      "webrtc:.", "webrtc:..", "https://./x", "https://x/\ud800", "https://x/" + "é" * 700,
      "https://h:x/r?t=pw", "https://user:pw@acme.daily.co/x", "https://acme.daily.co/a\nb", "https://x/" + "y" * 2048],
 )  # fmt: skip
-def test_no_room(value: object) -> None:
+def test_invalid_room_is_refused(value: object) -> None:
     """What names no room is refused, and the refusal never repeats a password."""
     with pytest.raises(InvalidValueError) as caught:
         canonical_room(value)
@@ -97,7 +97,7 @@ def test_no_room(value: object) -> None:
 
 
 @given(st.text(max_size=60).map(lambda rest: "https://host.example/" + rest))
-def test_canonical_is_idempotent(value: str) -> None:
+def test_canonical_room_is_canonical(value: str) -> None:
     """The canonical form of a canonical form is itself."""
     try:
         once = canonical_room(value)
@@ -143,7 +143,7 @@ def _encoded(letter: str) -> str:
 
 
 @given(spellings())
-def test_equivalent_spellings_are_one_room(pair: tuple[str, str]) -> None:
+def test_equivalent_spellings_have_one_canonical_room(pair: tuple[str, str]) -> None:
     """Two callers who spell one room differently, each with a token of their own, meet in it."""
     first, second = (canonical_room(text) for text in pair)
     assert first == second == canonical_room(first)
@@ -164,7 +164,9 @@ def test_equivalent_spellings_are_one_room(pair: tuple[str, str]) -> None:
         ({"room_url": "http://[?t=1"}, None),
     ],
 )
-def test_token_of_a_room(body: dict[str, object], token: str | None) -> None:
+def test_token_of_the_room_url_becomes_the_token(
+    body: dict[str, object], token: str | None
+) -> None:
     """A token in the room's URL becomes the join's token, unless it has one."""
     found = with_room_token(body)
     assert isinstance(found, dict)
@@ -172,6 +174,6 @@ def test_token_of_a_room(body: dict[str, object], token: str | None) -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 1])
-def test_token_of_no_room(body: object) -> None:
+def test_body_without_a_room_token_is_unchanged(body: object) -> None:
     """What is no object stays as it is, for the validation that follows."""
     assert with_room_token(body) is body

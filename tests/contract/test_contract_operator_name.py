@@ -14,7 +14,7 @@ from cordboard.contract.operator_name import can_start_cold, cold_suffix, max_co
         (set(), "", False),
     ],
 )
-def test_a_name_says_what_its_operator_starts(
+def test_operator_name_says_what_it_can_start(
     bots: set[str] | None, bot: str, *, expected: bool
 ) -> None:
     """Both sides of the name agree, whatever stands before its end."""
@@ -24,6 +24,6 @@ def test_a_name_says_what_its_operator_starts(
 
 
 @pytest.mark.parametrize("name", ["", "host-1-ab", "host/cold=", "host/cold=x:*", "host/cold=-3:*"])
-def test_other_names_start_nothing(name: str) -> None:
+def test_name_without_suffix_can_start_nothing(name: str) -> None:
     """An operator without a launcher, or of another release, is counted for no cold runner."""
     assert max_cold_runners(name) == 0

@@ -29,7 +29,7 @@ PASSWORD = st.text("/?#@:[]%&=+ \\\"'<>,;\n\tÄ℀µ𝔞", max_size=8).map(lambd
         ("localhost:6379", "localhost:6379"),
     ],
 )
-def test_what_is_shown(url: str, shown: str) -> None:
+def test_redacted_url_of_each_form(url: str, shown: str) -> None:
     """Scheme, hosts and path are shown; a user, a password and a query are not."""
     assert redacted_url(url) == shown
 
@@ -37,7 +37,7 @@ def test_what_is_shown(url: str, shown: str) -> None:
 @given(st.sampled_from(SCHEMES), st.sampled_from(["", "user"]), PASSWORD)
 @example("redis", "", "Zq/xW9")
 @example("redis", "", "Zq@xW9")
-def test_no_password_is_shown(scheme: str, user: str, password: str) -> None:
+def test_redacted_url_has_no_password(scheme: str, user: str, password: str) -> None:
     """Whatever is in a password, no piece of it is in what is shown or in an error."""
     for rest in ("host.example:6379/0", "a.example,b.example/main", "[::1]"):
         url = f"{scheme}://{user}:{password}@{rest}"
@@ -59,20 +59,20 @@ def _pieces(url: str) -> list[str]:
 
 @pytest.mark.parametrize("shape", ["redis://:{}@127.0.0.1:6379/0", "redis+cluster://:{}@a,b"])
 @pytest.mark.parametrize("password", ["se/cret", "se?cret", "se#cret", "se[cret", "1/2"])
-def test_a_password_that_must_be_written_otherwise(shape: str, password: str) -> None:
+def test_unquoted_password_is_malformed(shape: str, password: str) -> None:
     """The error says how."""
     with pytest.raises(SettingsError, match="%2F %3F %23") as raised:
         open_store(shape.format(password))
     assert password not in str(raised.value)
 
 
-def test_a_socket_in_a_folder_with_an_at_sign() -> None:
+def test_socket_path_may_contain_an_at_sign() -> None:
     """A path of a socket may hold what a URL of hosts may not."""
     assert "Store" in repr(open_store("unix:///home/ada@example/redis.sock?db=1"))
 
 
 @given(st.sampled_from(["http", "https", "ftp"]), PASSWORD, st.booleans())
-def test_no_address_of_http_is_echoed(scheme: str, password: str, may: bool) -> None:
+def test_error_about_http_url_has_no_password(scheme: str, password: str, may: bool) -> None:
     """Gateways, runners, Kubernetes and its proxies: a refused address is shown without its secret."""
     for rest in ("host.example:80/base", "[::1]", "host:nope"):
         url = f"{scheme}://user:{password}@{rest}"
@@ -87,7 +87,7 @@ def test_no_address_of_http_is_echoed(scheme: str, password: str, may: bool) -> 
 
 
 @pytest.mark.parametrize("password", ["hunter2", "se/cret", "se?cret", "se#cret", "a:b"])
-def test_a_line_shows_no_password_of_a_url(password: str) -> None:
+def test_log_line_has_no_password_of_a_url(password: str) -> None:
     """The writer of lines hides it, too, whatever is in it; a port and an address of mail stay."""
     said = redact(f"Asking redis://user:{password}@host:6379/0 again")
     assert said == "Asking redis://user:[redacted]@host:6379/0 again"

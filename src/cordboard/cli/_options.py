@@ -36,6 +36,7 @@ class SingleValue(argparse.Action):
 
 def refuse_repeats(parser: argparse.ArgumentParser) -> None:
     """Use `SingleValue` for all options with one value that are added to ``parser`` from now on."""
+    # argparse looks the class of an action up by name; options without one have the name None.
     parser.register("action", None, SingleValue)
     parser.register("action", "store", SingleValue)
 

@@ -40,7 +40,7 @@ def milliseconds(begin: datetime, text: str) -> float:
 
 
 def format_duration(length_s: float) -> str:
-    """Return a duration in seconds as ``M:SS``."""
+    """Return ``length_s``, a duration in seconds, as ``M:SS``."""
     return f"{int(length_s) // 60}:{int(length_s) % 60:02d}"
 
 
@@ -57,12 +57,12 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def truncate_name(text: str) -> str:
-    """Return a name for a column. A name of a thousand letters would push all others off the screen."""
+    """Return the name ``text`` for a column, so that a long name leaves room for the other columns."""
     return text if len(text) <= NAME_MAX else text[: NAME_MAX - 1] + "…"
 
 
 def truncate_room(text: str) -> str:
-    """Return a room for a column: truncated on a terminal, whole for another program."""
+    """Return the room ``text`` for a column: truncated on a terminal, whole for another program."""
     if len(text) <= ROOM_MAX or not sys.stdout.isatty():
         return text
     return text[: ROOM_MAX - 1] + "…"

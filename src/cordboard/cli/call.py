@@ -60,11 +60,12 @@ the stage that was not reached; 2 for invalid arguments.
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the call, and print each stage when it is reached; return the exit status."""
+    """Make the call that ``args`` describes, and print its stages; return the exit status."""
     from dataclasses import replace
 
     from cordboard.cli import _gateway_client
 
+    # Before the slow import of aiortc, so that an invalid URL is reported at once.
     gateway = _gateway_client.open_gateway(args.gateway, args.config)
     from cordboard import call
 

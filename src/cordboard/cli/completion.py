@@ -21,7 +21,7 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script; return the exit status."""
+    """Print the script for the shell in ``args``; return the exit status."""
     import shtab
 
     from cordboard.cli import build_parser

@@ -46,7 +46,7 @@ Exit status: 0 if all checks pass, else 1.
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run all checks and print their results; return the exit status."""
+    """Run all checks with ``args`` and print their results; return the exit status."""
     from cordboard.cli import _output
     from cordboard.contract.terminal import escape_to_one_line
 

@@ -19,7 +19,7 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status."""
+    """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
     from cordboard.emit import configure
     from cordboard.gateway.app import GRACE_S, create_app, drain
     from cordboard.settings import load

@@ -22,7 +22,7 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status."""
+    """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
     from cordboard.contract.urls import check_http_url
     from cordboard.emit import configure
     from cordboard.interface.app import create_app, stop

@@ -76,6 +76,7 @@ def _explain_ignore_case(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
+    # --local, --stg, --prod and --env set the same destination: an environment's name.
     group = parser.add_argument_group("sources (default: --local)")
     source = group.add_mutually_exclusive_group()
     source.add_argument(
@@ -170,7 +171,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check all arguments, then read and print; return the exit status."""
+    """Check all of ``args``, then read and print; return the exit status."""
     if args.follow:  # it may run for days
         gc.enable()
     with nullcontext() if args.follow else without_collection():

@@ -47,7 +47,7 @@ examples:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status."""
+    """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
     from cordboard.emit import configure
     from cordboard.operator.app import create_app
     from cordboard.settings import load

@@ -51,7 +51,7 @@ with status 0.
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, with ``--once`` until the session ends; return the exit status."""
+    """Serve with ``args`` until a signal or, with ``--once``, the session's end; return the status."""
     from cordboard.emit import configure
     from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.runner.forkserver import ForkServer

@@ -71,7 +71,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print sessions; return the exit status."""
+    """Print the sessions that match ``args``; return the exit status."""
     from cordboard.cli import _gateway_client, _output
 
     _options.check_positive("--limit", args.limit)
@@ -105,9 +105,11 @@ def _newest(
     since, until = _window(args)
     query = {"state": args.state, "room_url": args.room}
     sessions: list[dict[str, Any]] = []
+    # Without a window, try the gateway's own filter first: it needs one request.
     if since is None and until is None:
         of_user = all_sessions(gateway, {**query, "userId": args.user}, min(args.limit + 1, PAGE))
         sessions = list(islice(of_user, args.limit + 1))
+    # USER may be a name, which the gateway cannot filter by: read all pages.
     if not sessions and (args.user or since or until):
         matches = (
             session

@@ -31,7 +31,7 @@ Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run all components until a signal; return the exit status."""
+    """Run all components with ``args`` until a signal; return the exit status."""
     import asyncio
 
     from cordboard.emit import configure, shutdown

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from typing import Final
 
+# Separates this use of the secret from any other HMAC with it; a new scheme gets a new version.
 _PURPOSE: Final = b"cordboard runner v1\n"
 
 

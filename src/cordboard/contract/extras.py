@@ -48,6 +48,7 @@ def require(extra: str, what: str) -> None:
     """
     from importlib.util import find_spec
 
+    # find_spec finds a module without importing it: importing Pipecat is slow.
     for module in MODULES[extra]:
         try:
             spec = find_spec(module)

@@ -4,6 +4,7 @@ import re
 
 from cordboard.contract.errors import InvalidValueError
 
+# Ids and rooms are parts of Redis keys, of paths and of every log line, so they are bounded.
 SESSION_ID_MAX_CHARS = 128
 ROOM_URL_MAX_CHARS = 2048
 BOT_NAME = r"[A-Za-z0-9._-]{1,64}"
@@ -12,9 +13,11 @@ BOT_NAME = r"[A-Za-z0-9._-]{1,64}"
 # Names that consist of dots are refused: in the path of a URL they would address another resource.
 _SESSION_ID = r"(?!\.+\Z)[A-Za-z0-9._~:@-]{1,128}"
 _WEBRTC_NAME = r"(?!\.+\Z)[A-Za-z0-9._~@-]{1,128}"
+# What no URL contains: C0 and C1 controls, spaces, line separators, surrogates.
 _UNFIT = r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]"
 _PERCENT = r"%([0-9A-Fa-f]{2})?"
 _UNRESERVED = r"[A-Za-z0-9._~-]"  # RFC 3986, section 2.3
+# Other characters are percent-encoded as UTF-8, so that both spellings are one room.
 _NOT_ASCII = r"[^\x00-\x7f]+"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -7,7 +7,9 @@ outlive the operator; the name disappears with the consumer.
 from collections.abc import Collection
 from typing import Final
 
+# The beginning of the suffix. Operator ids contain no slash.
 _COLD: Final = "/cold="
+# Instead of the names of bots: the operator runs any bot. Bot names contain no asterisk.
 _ALL: Final = "*"
 
 

@@ -135,6 +135,7 @@ BOT_EVENTS: Final[frozenset[str]] = frozenset(
 )
 """The events that bot processes log; Cordboard's own processes log the others."""
 
+# The names of standard logging, loguru, syslog and other libraries, in lower case.
 _LEVEL_BY_FOREIGN_NAME: Final[dict[str, Level]] = {
     "trace": "debug",
     "debug": "debug",

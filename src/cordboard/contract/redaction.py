@@ -12,6 +12,8 @@ REDACTED: Final = "[redacted]"
 # Programs use some hundred names. If a program makes up names, the cache is cleared at this size.
 _NAMES_MAX: Final = 4096
 
+# Names are compared by words, so that `accessToken`, `access_token` and `X-Access-Token` are the same,
+# and `tokenizer` is not a secret.
 _SECRET_WORDS: Final = frozenset(
     {
         "password",
@@ -42,6 +44,7 @@ _SECRET_PAIRS: Final = frozenset(
 _DESCRIPTIVE_WORDS: Final = frozenset(
     {"count", "usage", "limit", "budget", "type", "length", "ttl", "expiry"}
 )
+# Words of camelCase, of snake_case and of acronyms.
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SECRET_IN_NAME: Final = re.compile(
     r"password|passwd|passphrase|pwd|token|secret|authorization|cookie|credential"
@@ -60,6 +63,7 @@ _TOKEN_SHORT: Final = re.compile(
 # A password may wrongly contain / ? #; but a number before one of these is a port, as in a URL
 # whose path or query has an @. Its length is limited, because the pattern may scan it twice.
 _USERINFO: Final = re.compile(r"(://[^/\s:@?#]{0,256}:)(?![0-9]{1,5}[/?#])[^\s@\"'<>]{1,256}@")
+# A shorter text after "Bearer" is a word of prose.
 _BEARER: Final = re.compile(r"\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 # API keys of a known format: OpenAI, Anthropic, Stripe; GitHub; Slack;
@@ -90,6 +94,7 @@ def is_secret_name(name: str) -> bool:
     known = _secret_names.get(name)
     if known is None:
         known = _looks_secret(name)
+        # A program that makes up names must not make this process grow.
         if len(_secret_names) >= _NAMES_MAX:
             _secret_names.clear()
             plain_names.clear()

@@ -7,6 +7,7 @@ from cordboard.contract.errors import SettingsError
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9._-]*)(?::[0-9]{1,5})?"
+# Hosts may be a list, as in URLs of Sentinel and of clusters.
 _PLACE: Final = re.compile(rf"{_HOST}(?:,{_HOST})*(?:/[^?#\s]*)?")
 
 

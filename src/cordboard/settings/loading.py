@@ -60,6 +60,7 @@ def load(config_file: str | Path | None = None) -> Settings:
     Raises:
         SettingsError: A name is unknown, a value is invalid, or the file cannot be read.
     """
+    # Every process of Cordboard loads its settings first, so fault points are armed here.
     faults.arm(os.environ.get(FAULTS, ""))
     path = config_path(config_file)
     table = _read_toml(path) if path else {}
@@ -68,7 +69,7 @@ def load(config_file: str | Path | None = None) -> Settings:
     _reject_unknown_variables()
     for name in FIELDS:
         text = os.environ.get(variable(name))
-        if text:
+        if text:  # an empty variable counts as unset, as in shells and manifests
             values[name] = _from_text(name, text)
     if "bots" in table:
         values["bots"] = _bots(table["bots"], path)
@@ -140,11 +141,12 @@ def _from_text(name: str, text: str) -> Any:
 def _converted(name: str, value: object, *, where: str) -> Any:
     """Return the value as the setting's type, without any conversion between texts and numbers."""
     kind = _TYPES[name]
+    # msgspec would name only the JSON types; the messages of settings say which values are valid.
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
         expected = _EXPECTED.get(kind, "a string")
-        shown = redact(repr(value))
+        shown = redact(repr(value))  # the value may be a URL with a password
         raise SettingsError(f"{where}: expected {expected}, got {shown}.") from error
 
 

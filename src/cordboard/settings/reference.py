@@ -37,6 +37,7 @@ def setting_docs() -> Iterator[SettingDoc]:
         statements = next(node.body for node in tree.body if isinstance(node, ast.ClassDef))
         for field, doc in pairwise(statements):
             match field, doc:
+                # A field, and the string below it.
                 case (
                     ast.AnnAssign(target=ast.Name(id=name)),
                     ast.Expr(value=ast.Constant(value=str(text))),

@@ -56,6 +56,7 @@ def running_up() -> RunningUp | None:
     """
     try:
         with up_state_file().open(encoding="utf-8") as file:
+            # `up` holds the lock until it ends; the kernel releases it even after SIGKILL.
             if not _is_locked(file.fileno()):
                 return None
             state = json.load(file)
