@@ -1,7 +1,7 @@
-"""Compiles the C parts of `cordboard logs` where there is a compiler; without one it is left out.
+"""Compile the C modules of `cordboard logs`, if there is a compiler.
 
-Everything works without it, more slowly (docs/reading.md says by how much), so that no installation
-fails for want of a compiler or of Python.h.
+Everything works without them, more slowly (docs/reading.md gives figures), so a missing compiler or Python.h
+does not make an installation fail.
 """
 
 import os
@@ -22,10 +22,10 @@ FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-pthread")
 
 
 class CompiledPart(BuildHookInterface[Any]):
-    """Puts the compiled file beside its source, for an editable install and for a wheel."""
+    """Puts each compiled module beside its source, for editable installations and for wheels."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and have the wheel say for which machines it is."""
+        """Compile the modules, and give the wheel the tag of this platform."""
         for name in SOURCES:
             source = Path(self.root, name)
             why = compile_part(source, source.with_suffix(SUFFIX))
@@ -38,9 +38,12 @@ class CompiledPart(BuildHookInterface[Any]):
 
 
 def compile_part(source: Path, target: Path, flags: tuple[str, ...] = FLAGS) -> str | None:
-    """Compile a source; return why it was not, None where it was. Nothing is left where it was not.
+    """Compile `source` to `target` with the compiler's `flags`.
 
-    The file takes its place at once: a process that reads logs meanwhile keeps the one it has.
+    Returns:
+        None, or the reason why it was not compiled. In that case there is no file at `target`.
+
+    The file is renamed into place, so that a running process keeps the one that it has loaded.
     """
     try:
         target.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Looks up known vulnerabilities of the locked packages, by pip-audit. Where the advisories cannot be
-# reached it says so, and that is no failure: pip-audit alone would fail, or find none.
+# Looks up known vulnerabilities of the locked packages with pip-audit. If the advisory service cannot be reached, the
+# script says so and succeeds; pip-audit itself would fail, or report no vulnerability.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 needs_venv
 service=${OSV_URL:-https://api.osv.dev/v1/query}
 
-# Any answer will do, within 5 s: the service refuses an empty question.
+# Any answer within 5 s counts, because the service refuses an empty query.
 reached() {
     timeout 5 .venv/bin/python -I - "$service" <<'END' 2>/dev/null
 import sys, urllib.error, urllib.request

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every benchmark, or those named: bench.sh [NAME ...]
+# Runs all benchmarks, or the named ones: bench.sh [NAME ...]
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 needs_venv
 unset PYTHONDONTWRITEBYTECODE
 
-# What begins with an underscore, or is a part of another, is no benchmark of its own.
+# Files that begin with an underscore, and parts of another benchmark, are not benchmarks.
 benchmarks() {
     for file in benchmarks/[a-z]*.py benchmarks/*/bench_*.py; do
         case "$file" in benchmarks/plane_peer*) ;; *) echo "$file" ;; esac

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Gets Chromium for the tests that drive a browser: installs it where it may, else names the command.
-# Prints the browser's path, or nothing where there is none; never fails the run.
+# Finds Chromium for the browser tests. As root on Debian it installs a missing one; elsewhere it names the command.
+# Prints the path of the browser, or nothing if there is none. It never fails the run.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The same as `cordboard logs`, from any directory: get-logs.sh --local -t 10m --session ID
+# Runs `cordboard logs` from any directory: get-logs.sh --local -t 10m --session ID
 #
-# Takes the clone's own .venv where there is one, else the cordboard that is installed.
+# It uses the clone's .venv if there is one, otherwise the installed cordboard.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"

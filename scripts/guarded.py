@@ -1,10 +1,10 @@
-"""Runs pip or venv for setup.sh, and ends with it: guarded.py PARENT MODULE ARGUMENT...
+"""Run pip or venv for setup.sh, and stop it with setup.sh: guarded.py PARENT MODULE ARGUMENT...
 
-When the process PARENT has ended, whatever ended it, or on SIGTERM, the module is interrupted, so that
-pip removes its temporary files. What has not ended after GRACE_S is killed with all that it started.
+When the process PARENT ends for any reason, or on SIGTERM, the module is interrupted, so that pip removes its
+temporary files. If it still runs after GRACE_S, it is killed with all its child processes.
 
-The file .unfinished in the virtual environment is made when pip begins to write there, not before:
-an installation that fails while packages are fetched leaves the environment as it was.
+The file .unfinished is created in the virtual environment when pip begins to write there, not before: an
+installation that fails while it downloads packages leaves the environment as it was.
 """
 
 import logging
@@ -18,15 +18,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# pip removes some hundred megabytes of temporary files in well under a second; a look-up of a host
-# name cannot be interrupted, and lasts longer.
+# pip removes a few hundred megabytes of temporary files in well under a second. A DNS lookup cannot be
+# interrupted, and may take longer than this.
 GRACE_S = 3.0
 POLL_S = 0.2
 UNFINISHED = Path(sys.prefix, ".unfinished")
 
 
 def main(parent: int, module: str, arguments: list[str]) -> None:
-    """Run the module as `python -m` does, in a process group of its own."""
+    """Run a module as `python -m` does, in its own process group."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, interrupt)
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
@@ -39,12 +39,12 @@ def main(parent: int, module: str, arguments: list[str]) -> None:
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Let the module clean up."""
+    """Interrupt the module, so that it cleans up."""
     raise KeyboardInterrupt
 
 
 def end_with(parent: int) -> None:
-    """End this process group once the parent has ended."""
+    """End this process group when `parent` has ended."""
     while os.getppid() == parent:
         time.sleep(POLL_S)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -53,7 +53,7 @@ def end_with(parent: int) -> None:
 
 
 def marking_record(*args: Any, **keywords: Any) -> logging.LogRecord:
-    """Return the record; make the mark when it is pip's word that the writing begins."""
+    """Return a log record; create .unfinished when the record says that pip begins to write."""
     record = logging.LogRecord(*args, **keywords)
     if str(record.msg).startswith("Installing collected packages"):
         UNFINISHED.touch()

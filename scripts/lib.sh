@@ -1,8 +1,8 @@
-# Shared by the other scripts: words to the user. Sourced, not run.
+# Functions of the other scripts, which source this file.
 
 say() { printf 'cordboard: %s\n' "$*" >&2; }
 
-# fail WHAT WAY_OUT
+# fail PROBLEM REMEDY: print both and exit.
 fail() {
     printf 'cordboard: %s\n' "$1" >&2
     [ -z "${2:-}" ] || printf '  %s\n' "$2" >&2
@@ -13,15 +13,15 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 is_debian() { grep -qs '^ID=debian' /etc/os-release && command -v apt-get >/dev/null 2>&1; }
 
-# "sudo " where the user needs it.
+# Print "sudo " if the user needs it.
 as_root() { is_root || printf 'sudo '; }
 
-# fingerprint up|dev: what an installation was made from.
+# fingerprint up|dev: print a checksum of everything that an installation is made from.
 fingerprint() {
     { pwd -P; command -v cc || true; cat "requirements/$1.txt" pyproject.toml hatch_build.py src/cordboard/*/*.c; } | sha256sum | cut -d ' ' -f 1
 }
 
-# The scripts that make runs after setup.sh.
+# Fail unless setup.sh has run.
 needs_venv() {
     [ -x .venv/bin/python ] || fail "There is no .venv here." "Run it by make, which sets .venv up first: make help"
 }

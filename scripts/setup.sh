@@ -1,11 +1,10 @@
 #!/bin/sh
 # Sets up .venv: setup.sh up|dev
 #
-# A stamp inside .venv holds the fingerprint of what was installed, written when all is done, so that
-# a second run costs nothing. From when pip begins to write until all is done, .venv/.unfinished exists:
-# an install that was interrupted there is thrown away by the next run instead of being taken for done.
+# A stamp in .venv holds the fingerprint of the installation. It is written last, so that a second run has nothing to
+# do. While pip writes, .venv/.unfinished exists: the next run removes an environment in which it finds that file.
 #
-# pip ends with this script, and this script with make, in whatever way either ends (guarded.py).
+# pip ends when this script ends, and this script when make ends, however they end (guarded.py).
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -55,7 +54,7 @@ is_done() {
 write_stamps() {
     rm -f .venv/.unfinished
     fingerprint up >.venv/.stamp-up
-    # dev.txt holds all of up.txt in the same versions.
+    # dev.txt contains up.txt, in the same versions.
     if [ "$kind" = dev ]; then fingerprint dev >.venv/.stamp-dev; fi
 }
 
@@ -110,7 +109,7 @@ make_venv() {
     rm .venv/.unfinished
 }
 
-# Complete, of this place (its scripts hold absolute paths), and of a Python that still runs.
+# Return whether .venv is complete, belongs to this folder (its scripts contain absolute paths), and still runs.
 usable_venv() {
     [ ! -e .venv/.unfinished ] &&
         grep -qsF "$(pwd -P)/.venv" .venv/bin/pip &&
@@ -128,7 +127,7 @@ install_locked() {
 install_package() {
     count=""
     began=$(date +%s)
-    # What venv brought with it; its .pth file would be run at each start.
+    # venv installs setuptools, whose .pth file would run at each start.
     pip uninstall -q -y setuptools || true
     pip install --progress-bar off --no-deps --no-build-isolation -e . ||
         explain "Installing cordboard itself failed."
@@ -140,7 +139,7 @@ pip() {
 
 # --- a child that ends with this script: guarded PYTHON MODULE ARGUMENT ...
 
-# Its output goes to the log; on a terminal, one line shows the progress.
+# The output goes to the log; on a terminal, one line shows the progress.
 guarded() {
     interpreter=$1
     shift
@@ -173,7 +172,7 @@ step() {
     fi
 }
 
-# Packages of other systems are locked too; pip first says which ones it skips.
+# The lock has packages of other systems too; pip first lists those that it skips.
 fetching() {
     if [ "$1" = 0 ]; then
         echo "installing: asking for the first of $count packages"
@@ -182,17 +181,17 @@ fetching() {
     fi
 }
 
-# How many lines of the log match; grep's status is 1 where none does.
+# Print how many lines of the log match; the status of grep is 1 if none does.
 lines() { grep -c "$1" "$log" || true; }
 
-# Make, or whatever else started this script, is still its parent.
+# Return whether the process that started this script, usually make, still runs.
 parent_lives() {
     read -r _ _ _ parent _ <"/proc/$$/stat" 2>/dev/null || return 0
     [ "$parent" = "$PPID" ]
 }
 
-# Whether there is a terminal to be ended from. The kernel tells its closing to the session's first
-# process alone, which may be a make that waits for this script (ssh -t HOST make install).
+# Return whether there is a controlling terminal. When it closes, the kernel signals only the session leader, which may
+# be a make that waits for this script (ssh -t HOST make install).
 has_terminal() { (: </dev/tty) 2>/dev/null; }
 
 interrupted() {
@@ -215,7 +214,7 @@ end_child() {
     child=""
 }
 
-# Says in one sentence why the last step failed, from its log.
+# Explain in one sentence, from the log, why the last step failed.
 explain() {
     if grep -qi 'No space left on device\|Errno 28' "$log"; then
         fail "No space left on the disk: the set-up needs about 1.5 GB in $PWD." \
@@ -236,7 +235,7 @@ explain() {
 
 # --- byte code
 
-# Doubles the speed of every start; only where a source is newer than its last compilation.
+# Compiled modules halve the time of every start. Runs only if a source is newer than the last compilation.
 compile_package() {
     if [ -e .venv/.compiled ] &&
         [ -z "$(find src -name '*.py' -newer .venv/.compiled -print | head -n 1)" ]; then
