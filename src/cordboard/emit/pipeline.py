@@ -120,7 +120,6 @@ class Pipeline:
         event: str | None = None,
         meta: dict[str, Any] | None = None,
         error: object = None,
-        *,
         context: Context | None = None,
         service_json: str = "",
         rest: str = "",
@@ -144,26 +143,29 @@ class Pipeline:
         if not self.configured and not self._configure_for(level):
             return
         try:
-            now_ns = time_ns()
+            start_ns, second = render.clock[0]
+            passed_ns = time_ns() - start_ns
+            if not 0 <= passed_ns < _NS:
+                passed_ns, second = render.start_second(start_ns + passed_ns)
             who = context or variable.get() or process_context[0]
             who_json, trace = who.line or self.context_json(who)
             if _OTEL in _modules:
                 trace = render.active_span_json() or trace
             if meta or event is not None or error is not None:
                 rest = render.body_json(event, meta, error, rest)
-            start_ns, second = render.clock[0]
-            if not 0 <= now_ns - start_ns < _NS:
-                start_ns, second = render.start_second(now_ns)
-            line = (
-                f'{{"timestamp":"{second}{(now_ns - start_ns) // 1000:06d}Z","level":"{level}",'
+            text = (
+                f'{{"timestamp":"{second}{passed_ns // 1000:06d}Z","level":"{level}",'
                 f'"message":{_messages.get(message) or render.message_json(message)}'
                 f"{service_json or self.service_json}{tag_json},{who_json}{trace}{rest}"
                 f"{self.tail}{next(self.sequence)}}}\n"
-            ).encode()
-            if len(line) > LINE_MAX_BYTES or not line.isascii():
+            )
+            line = text.encode()
+            if len(line) > LINE_MAX_BYTES or not text.isascii():
                 line = _conforming(line)
-            sink = self.put_now if level == "error" else self.sink
-            sink(line)
+            if level == "error":
+                self.put_now(line)
+            else:
+                self.sink(line)
         except Exception as failure:
             self.log_failure(failure)
 

@@ -54,15 +54,18 @@ messages: Final[dict[str, str]] = {}
 
 
 def start_second(now_ns: int) -> tuple[int, str]:
-    """Return when the second of `now_ns` began, and its timestamp up to the dot; keep both.
+    """Set ``clock`` to the second of `now_ns`.
 
     Args:
         now_ns: The time in nanoseconds since 1970.
+
+    Returns:
+        The nanoseconds since that second began, and its timestamp up to the dot.
     """
     second = now_ns // NS
-    pair = (second * NS, strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second)))
-    clock[0] = pair  # one assignment: another thread sees the old pair or the new one
-    return pair
+    timestamp = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+    clock[0] = (second * NS, timestamp)  # one assignment: other threads see the old pair or this
+    return now_ns - second * NS, timestamp
 
 
 def message_json(message: str) -> str:
