@@ -246,7 +246,7 @@ def here() -> Iterator[Here]:
 @example(b'{"sessionId":"\\ud800","room":"\\ud800"}', b"", [], b"application/json", MINE, True)
 @example(b"name=%ED%A0%80&room=%00", b"", [], b"application/x-www-form-urlencoded", MINE, True)
 @given(bodies, queries, headers, types, ids, st.booleans())
-def test_no_request_causes_a_server_error(  # noqa: PLR0917 - hypothesis names them
+def test_no_request_causes_a_server_error(
     here: Here,
     method: str,
     path: str,

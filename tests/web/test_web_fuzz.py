@@ -232,7 +232,7 @@ CASES = [(part, *route) for part, routes in ROUTES.items() for route in routes]
     body=b'{"room_url":"webrtc:r","body":{"a":1e400}}', query=b"wait=nan", extra=[], session_id=""
 )
 @given(body=bodies, query=queries, extra=headers, session_id=ids)
-def test_no_request_causes_a_server_error(  # noqa: PLR0917 - hypothesis names them
+def test_no_request_causes_a_server_error(
     parts: Parts,
     part: str,
     method: str,
