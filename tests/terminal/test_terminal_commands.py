@@ -277,7 +277,7 @@ def test_doctor_passes_while_up_runs(clone: Clone, up: Terminal) -> None:
     """One line for each check."""
     status, screen = clone.both(".venv/bin/cordboard", "doctor", "--bot", "examples/echo.py")
     assert status == 0, screen
-    assert re.search(r"^ok    up +runs \(process \d+\): http", screen, re.MULTILINE)
+    assert re.search(r"^ok    up +running \(process \d+\): http", screen, re.MULTILINE)
 
 
 def test_up_stops_when_its_terminal_closes(clone: Clone, tmp_path: Path) -> None:
