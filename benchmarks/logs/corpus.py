@@ -58,7 +58,7 @@ def _places(number: int, files: int, count: int, choose: random.Random) -> set[i
     return set(choose.sample(range(begin, end), share.get(number, 0)))
 
 
-def _line(  # noqa: PLR0917 - one of millions of calls
+def _line(
     n: int, moment: float, step: float, service: str, boot: str, wanted: bool, choose: random.Random
 ) -> str:
     at = stamp(moment + choose.random() * max(step, 0.05))  # a little out of order
