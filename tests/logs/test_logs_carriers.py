@@ -241,6 +241,8 @@ def test_an_object_that_says_something_itself_is_the_line() -> None:
         b'{"message":"{\\"timestamp\\":","stream":"stdout"}',
         b'{"log":5,"stream":"stdout","boot":1,"seq":true}',
         b'{"log":"x","stream":"stdout"',
+        b'{"log":"","stream":[]}',
+        b'{"log":"","stream":{"stdout":1},"_p":["P"],"logtag":{}}',
         b"INFO | no line",
         b'{"boot":"b","seq":1e400}',
         b'{"message":' * 3000,

@@ -82,3 +82,24 @@ def test_a_query_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     )
     assert ran.stdout == line
     assert ran.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("content", "loaded"),
+    [('[[environments.a]]\ntype = "directory"\npath = "."\n', False), ("queue_max = 5\n", True)],
+)
+def test_a_query_loads_all_settings_only_to_check_some(
+    tmp_path: Path, content: str, loaded: bool
+) -> None:
+    """A file with tables alone needs no validation of settings; one with a setting does."""
+    (tmp_path / "cordboard.toml").write_text(content)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "bot.jsonl").write_text("")
+    program = (
+        "import sys; from cordboard.cli import main; main(['logs', '--dir', 'logs', '-q']);"
+        "print('cordboard.settings' in sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == str(loaded)

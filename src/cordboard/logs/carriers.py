@@ -163,7 +163,7 @@ def _may_carry(line: bytes) -> bool:
 
 def _text_of(record: Mapping[str, Any], layers: int) -> Inner | None:
     """Return the text that an object carries: a container's, or one that is a line itself."""
-    if isinstance(record.get("log"), str) and record.get("stream") in {"stdout", "stderr"}:
+    if isinstance(record.get("log"), str) and _channel(record):
         return _from_container(record)
     for name in _TEXT_KEYS:
         text = value_at(record, name)
@@ -185,8 +185,14 @@ def _from_container(record: Mapping[str, Any]) -> Inner:
     """
     text: str = record["log"]
     piece = not text.endswith("\n") and record.keys() <= {"log", "stream", "time", "attrs"}
-    piece = piece or "P" in {record.get("_p"), record.get("logtag")}
-    return Inner(_time_of(record), _encoded(text), str(record["stream"]).encode(), piece)
+    piece = piece or record.get("_p") == "P" or record.get("logtag") == "P"
+    return Inner(_time_of(record), _encoded(text), _channel(record), piece)
+
+
+def _channel(record: Mapping[str, Any]) -> bytes:
+    """Return the stream of a process that an object names; empty where it names none."""
+    stream = record.get("stream")
+    return stream.encode() if isinstance(stream, str) and stream in {"stdout", "stderr"} else b""
 
 
 def _encoded(text: str) -> bytes:
