@@ -21,4 +21,5 @@ check "imports" lint-imports
 check "javascript" scripts/javascript.sh
 check "advisories" scripts/audit.sh
 check "docs" python scripts/docs.py --check
+check "figures" python scripts/figures.py --check
 [ -z "$failed" ] || fail "These checks failed:$failed." "Fix most of ruff's and format's complaints with: .venv/bin/ruff check --fix && .venv/bin/ruff format"

@@ -18,8 +18,8 @@ from cordboard.context.carrier import (
     inject_environment,
     inject_headers,
     inject_message,
-    log_environment,
 )
+from cordboard.context.log_environment import log_environment
 
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 SESSION = st.from_regex(r"(?!\.+$)[A-Za-z0-9._~:@-]{1,128}", fullmatch=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cordboard import emit
-from cordboard.context.carrier import otlp_environment
+from cordboard.context.log_environment import otlp_environment
 from cordboard.emit import otel
 
 Lines = Callable[[], list[dict[str, Any]]]

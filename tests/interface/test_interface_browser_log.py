@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cordboard import emit
-from cordboard.context.carrier import log_environment
+from cordboard.context.log_environment import log_environment
 from cordboard.contract.errors import GatewayError, NotFoundError
 from cordboard.contract.ids import uuid7
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits

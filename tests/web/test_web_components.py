@@ -1,5 +1,6 @@
 """Checks that hold for every component: callers and host names."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -18,12 +19,21 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
 
 
+def _flat(routes: Iterable[Any]) -> Iterator[Any]:
+    """Yield routes, those of included routers too: FastAPI nests them."""
+    for route in routes:
+        if hasattr(route, "original_router"):
+            yield from _flat(route.original_router.routes)
+        else:
+            yield route
+
+
 def paths_of(app: FastAPI, part: str) -> list[tuple[str, str]]:
     """Return the method and path of every route, and some paths without a route."""
     paths = [
         ("GET", path) for path in ("/docs", "/redoc", "/openapi.json", "/metrics", "/no/where")
     ]
-    for route in app.routes:
+    for route in _flat(app.routes):
         if isinstance(route, Route):
             path = route.path.replace("{session_id}", "s-1").replace("{room:path}", "r")
             paths += [(method, path) for method in sorted(route.methods or ())]

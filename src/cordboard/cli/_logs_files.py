@@ -71,7 +71,7 @@ def write_files(
     Returns:
         The coverage of the lines.
     """
-    from cordboard.cli import _logs_output, logs
+    from cordboard.cli import _logs_output
     from cordboard.logs import report
 
     if args.collect or args.bundle:
@@ -98,7 +98,7 @@ def write_files(
     before_line()
     for name in filter(None, (args.collect, *args.report, args.bundle)):
         action = "replaced an older file" if name in replaced else "written"
-        logs.print_status(args, f"{name}: {action}")
+        _logs_output.print_status(args, f"{name}: {action}")
     tee.end()
     return coverage()
 

@@ -12,6 +12,7 @@ from cordboard.environment import is_color_disabled, pager_command
 from cordboard.logs.coverage import REASONS, Answer, Coverage, count
 
 if TYPE_CHECKING:
+    import argparse
     import subprocess
 
     from cordboard.logs.line import Line
@@ -239,3 +240,9 @@ def _shortfalls(answer: Answer) -> list[str]:
     if len(words) > len(shown):
         shown.append(f"and {len(words) - len(shown)} more; --coverage FILE has all")
     return shown
+
+
+def print_status(args: "argparse.Namespace", message: str) -> None:
+    """Print ``message`` on stderr, unless ``--quiet`` is in ``args``."""
+    if not args.quiet:
+        sys.stderr.write(f"{message}\n")

@@ -201,8 +201,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace, reader: "Reader") -> "Coverage":
     """Read the lines once; write them to stdout, to files, or to both."""
+    from cordboard.cli import _logs_output
+
     reader.progress = progress = _progress(args)
-    reader.warn = partial(print_status, args)
+    reader.warn = partial(_logs_output.print_status, args)
     if args.collect or args.report or args.bundle:
         from cordboard.cli import _logs_files
 
@@ -294,9 +296,3 @@ def write_coverage(coverage: "Coverage") -> None:
             coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if is_colored else text
         )
     )
-
-
-def print_status(args: argparse.Namespace, message: str) -> None:
-    """Print ``message`` on stderr, unless ``--quiet`` is in ``args``."""
-    if not args.quiet:
-        sys.stderr.write(f"{message}\n")

@@ -66,11 +66,6 @@ _TRACEPARENT = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# Host names that do not identify a machine.
-_NO_MACHINE: Final = re.compile(r"0\.0\.0\.0|localhost")
-_NOT_IN_SESSION_ID: Final = re.compile(r"[^A-Za-z0-9._~:@-]")
-# A session id has at most 128 characters, of which ``server:`` takes 7.
-_MACHINE_MAX_CHARS: Final = 121
 # Such numbers fit into 63 bits.
 _EPOCH_MAX_DIGITS: Final = 18
 # A limit on the length of names and ids of users, as in the request for a join.
@@ -85,38 +80,6 @@ Headers = (
     | Iterable[tuple[str, str]]
     | Iterable[tuple[bytes, bytes]]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LogEnvironment:
-    """The settings of the logger in the environment; an empty variable counts as absent.
-
-    Attributes:
-        level: The value of ``LOG_LEVEL``, unchecked.
-        format: The value of ``LOG_FORMAT``, unchecked.
-        machine: ``POD_NAME``, else ``JOB_ID``, else the name of the host, else ``server``;
-            characters that a session id cannot contain are replaced by ``-``.
-        color: Whether a terminal may get colours, by ``NO_COLOR`` and ``TERM``.
-    """
-
-    level: str | None
-    format: str | None
-    machine: str
-    color: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OtlpEnvironment:
-    """The settings of the export to OpenTelemetry in the environment.
-
-    Attributes:
-        endpoint: The URL for logs.
-        headers: Pairs ``name=value`` with commas between them, percent-encoded; they may contain a
-            secret.
-    """
-
-    endpoint: str
-    headers: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,40 +246,6 @@ def extract_environment(environment: Mapping[str, str] | None = None) -> Extract
     return _checked({name: source.get(variable) for name, variable in _ENVIRONMENT.items()})
 
 
-def log_environment(environment: Mapping[str, str] | None = None) -> LogEnvironment:
-    """Read the settings of the logger from an environment.
-
-    Args:
-        environment: The environment; by default that of this process.
-    """
-    source = os.environ if environment is None else environment
-    names = (source.get("POD_NAME"), source.get("JOB_ID"), os.uname().nodename)
-    stripped = (name.strip() for name in names if name)
-    machines = (name for name in stripped if name and not _NO_MACHINE.fullmatch(name))
-    return LogEnvironment(
-        level=source.get("LOG_LEVEL", "").strip() or None,
-        format=source.get("LOG_FORMAT", "").strip() or None,
-        machine=_machine_id(next(machines, "server")),
-        color=not source.get("NO_COLOR") and source.get("TERM") != "dumb",
-    )
-
-
-def otlp_environment(environment: Mapping[str, str] | None = None) -> OtlpEnvironment:
-    """Read the settings of the export from the variables that OpenTelemetry specifies.
-
-    Args:
-        environment: The environment; by default that of this process.
-    """
-    source = os.environ if environment is None else environment
-    # Port 4318 and the path are defaults of the OTLP specification.
-    base = source.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://localhost:4318"
-    headers = source.get("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
-    return OtlpEnvironment(
-        endpoint=source.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") or f"{base.rstrip('/')}/v1/logs",
-        headers=headers or source.get("OTEL_EXPORTER_OTLP_HEADERS", ""),
-    )
-
-
 def _lowercase(headers: Headers) -> dict[str, str]:
     """Return `headers` by lower-case name; several headers of baggage are joined."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
@@ -391,10 +320,6 @@ def _epoch(value: object) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 <= value < 10**_EPOCH_MAX_DIGITS else None
-
-
-def _machine_id(name: str) -> str:
-    return _NOT_IN_SESSION_ID.sub("-", name[:_MACHINE_MAX_CHARS])
 
 
 def _ascii(value: str) -> str:

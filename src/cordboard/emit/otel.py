@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from cordboard.context.carrier import otlp_environment
+from cordboard.context.log_environment import otlp_environment
 from cordboard.emit.pipeline import pipeline
 
 # Lines that wait for the collector, about 5 MB; beyond it the oldest are lost and counted.

@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from cordboard.context import EMPTY, bind_process, process_context, threads
-from cordboard.context.carrier import extract_environment, log_environment
+from cordboard.context.carrier import extract_environment
+from cordboard.context.log_environment import log_environment
 from cordboard.contract.record import LEVELS, level_from_name
 from cordboard.emit.logger import enable_levels_from
 from cordboard.emit.pipeline import DEFAULT_SERVICE, LOG_TAG, pipeline

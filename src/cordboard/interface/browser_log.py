@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cordboard.context.carrier import log_environment
+from cordboard.context.log_environment import log_environment
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc_room
 from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
