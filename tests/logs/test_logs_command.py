@@ -109,11 +109,11 @@ def test_what_is_asked_for(
     [
         (("-t", "1x"), "Invalid duration '1x'."),
         (("-t", "10m", "--since", "14:05"), "-t and --since both set the begin."),
-        (("--since", "25:00"), "'25:00' is no time."),
+        (("--since", "25:00"), "Invalid time '25:00'."),
         (("--since", at(2), "--until", at(1)), "The window ends"),
         (("--around", "14:05", "--since", "14:00"), "--around cannot be combined with --since"),
         (("--grep", "a("), "--grep: invalid regular expression at column 2"),
-        (("--where", "level >"), "--where, column 8: a value is wanted here, not the end."),
+        (("--where", "level >"), "--where, column 8: expected a value, got the end."),
         (("--session", "no id"), "Invalid sessionId 'no id'."),
         (("--session", ""), "Invalid sessionId ''."),
         (("--room", "demo"), "Invalid room_url 'demo'"),
@@ -123,9 +123,9 @@ def test_what_is_asked_for(
         (("--fix-skew",), "--fix-skew needs --session ID."),
         (("-f", "--until", "14:05"), "-f cannot be combined with --until."),
         (("-f", "--report", "a.html"), "-f does not end, and files are written at the end."),
-        (("--env", "stg"), "There is no environment stg; there are: local."),
-        (("--prod",), "There is no environment prod; there are: local."),
-        (("--report", "a.pdf"), "--report a.pdf: a name that ends with .html or .txt is wanted."),
+        (("--env", "stg"), "Unknown environment 'stg'; known environments: local."),
+        (("--prod",), "Unknown environment 'prod'; known environments: local."),
+        (("--report", "a.pdf"), "--report a.pdf: expected a name that ends in .html or .txt."),
         (("--coverage", "no/where.json"), "--coverage no/where.json: no is not a directory."),
         (("--coverage", "-"), "--coverage -: expected a name; stdout is for the lines."),
         (("--report", "-"), "--report -: expected a name; stdout is for the lines."),
@@ -180,8 +180,8 @@ def test_no_logs_yet(capsys: Captured) -> None:
     """Without a log directory the command fails and says what would make one."""
     assert run("--local") == 1
     said = capsys.readouterr().err
-    assert "There are no logs: " in said
-    assert "`cordboard up` writes there" in said
+    assert "No logs found: " in said
+    assert "`cordboard up` writes its logs there" in said
 
 
 def test_forms(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -253,7 +253,7 @@ def contents(out: Path) -> dict[str, str]:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as packed:
                 texts |= {f"{name}/{inner}": packed.read(inner) for inner in packed.namelist()}
-    made = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|Ask again.*")
+    made = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|Command: .*")
     return {name: made.sub("", text.decode()) for name, text in texts.items()}
 
 
@@ -316,7 +316,7 @@ def test_coverage_in_full(folder: Path, tmp_path: Path, capsys: Captured) -> Non
     said = capsys.readouterr().err
     assert "coverage: incomplete, 2 lines (2 explicit)" in said
     assert (
-        f"gap: lines are missing: their numbers have a gap (boot aaaaaaaa: seq 2, between {at(1)} and {at(3)})"
+        f"gap: lines are missing: the sequence numbers have a gap (boot aaaaaaaa: seq 2, between {at(1)} and {at(3)})"
         in said
     )
     answers = json.loads((tmp_path / "c.json").read_text())["answers"]
@@ -370,7 +370,7 @@ def test_sessions_from_files(folder: Path, capsys: Captured) -> None:
     assert main(["sessions", "--local", "-o", "json", "--user", "u-1"]) == 0
     assert json.loads(capsys.readouterr().out)["sessionId"] == "call-7"
     assert main(["sessions", "--local", "nobody"]) == 1
-    assert "The logs have no session nobody." in capsys.readouterr().err
+    assert "Session nobody was not found in the logs." in capsys.readouterr().err
     assert main(["sessions", "-t", "1h", "--gateway", "http://127.0.0.1:9"]) == 1
     assert capsys.readouterr().out == ""
     assert main(["sessions", "--dir", str(folder), "call-7"]) == 0
@@ -604,7 +604,7 @@ def test_a_closed_folder(folder: Path, place: str) -> None:
             [*humble(), *COMMAND, "--dir", place], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (EXIT_INCOMPLETE, "")
-        assert "forbidden: this user may not read it (Permission denied)" in done.stderr
+        assert "forbidden: this user is not allowed to read it (Permission denied)" in done.stderr
         for words in (
             ("--coverage", "logs/closed/c.json"), ("--report", "logs/closed/deeper/c.html"),
             ("--collect", "logs/closed/deeper/c"), ("--bundle", "logs/closed/c.zip"),
@@ -621,18 +621,18 @@ def test_a_closed_folder(folder: Path, place: str) -> None:
 def test_a_window_in_the_future(capsys: Captured) -> None:
     """A window that has not come yet is told of."""
     assert run("--since", "2999-01-01") == EXIT_COMPLETE
-    assert "The window begins in the future: it is 20" in capsys.readouterr().err
+    assert "The window begins in the future; the time is now 20" in capsys.readouterr().err
 
 
 def test_places_without_text(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     """What holds no lines at all is no complete answer, and why is said."""
     (tmp_path / "x.bin").write_bytes(b"\1\0" * 100)
     for place, why in (
-        ("/dev/null", "it is no file of lines"),
-        ("x.bin", "there is no text in it"),
+        ("/dev/null", "it is not a regular file"),
+        ("x.bin", "it contains no text"),
     ):
         assert run("--dir", place) == EXIT_INCOMPLETE
-        assert f"no_source: there is nothing to read it from ({why})" in capsys.readouterr().err
+        assert f"no_source: there is no source for it ({why})" in capsys.readouterr().err
     (folder / "x.bin").write_bytes(b"\1\0" * 100)
     assert run() == EXIT_COMPLETE
 
@@ -647,8 +647,8 @@ def test_following_up_to_a_limit(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("service", "said"),
     [
-        ("gatway", "Nothing of gatway has been said so far; did you mean gateway?\n"),
-        ("billing", "Nothing of billing has been said so far; there are gateway.\n"),
+        ("gatway", "No lines of gatway so far; did you mean gateway?\n"),
+        ("billing", "No lines of billing so far; services found: gateway.\n"),
         ("gateway", ""),
     ],
 )

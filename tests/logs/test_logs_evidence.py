@@ -72,8 +72,8 @@ def test_a_process_that_serves_one_tells_from_what(plane: Plane) -> None:
     answer = plane.ask()
     assert "Not bound" in answer.messages
     assert answer.coverage.attribution["inferred"] == 1
-    words = f"its process (boot {BOOTS['bot']}) names no other session"
-    assert f"1 line is inferred to be the session's: {words}." in answer.coverage.notes
+    words = f"the process (boot {BOOTS['bot']}) logged no other session"
+    assert f"1 line is inferred to belong to the session: {words}." in answer.coverage.notes
 
 
 def test_a_process_that_lived_before_has_lost_no_beginning(plane: Plane) -> None:
@@ -219,7 +219,7 @@ def test_a_page_that_was_killed_is_not_complete(plane: Plane) -> None:
     unclosed(plane)
     ((service, reason, detail),) = plane.ask().shortfalls
     assert (service, reason) == ("browser", "silent")
-    assert detail.startswith(f"its page (boot {BOOTS['browser']}) logged join.clicked")
+    assert detail.startswith(f"the page (boot {BOOTS['browser']}) logged join.clicked")
     (entry,) = roll(iter(plane.ask().lines)).values()
     from cordboard.logs.roll import add_missing
 
@@ -288,7 +288,10 @@ def test_the_pages_word_counts_on_what_was_heard(tmp_path: Path) -> None:
     """A call is green where the page heard the bot, amber where it did not, or where lines are errors."""
     assert heard_call(Plane(tmp_path / "a")).verdict.tone == "ok"
     deaf = heard_call(Plane(tmp_path / "b"), heard=False).verdict
-    assert (deaf.tone, deaf.headline) == ("warn", "The bot spoke, but the page never heard it.")
+    assert (deaf.tone, deaf.headline) == (
+        "warn",
+        "The bot spoke, but the page received no sound from it.",
+    )
     alone = heard_call(Plane(tmp_path / "c"), page=False, heard=False).verdict
     assert alone.tone == "ok"
     failed = heard_call(Plane(tmp_path / "d"), level="error", message="No key").verdict
@@ -350,7 +353,9 @@ def test_a_window_without_the_session_says_where_it_is(
     answer = plane.ask(**window)
     assert answer.lines == []
     (note,) = (note for note in answer.coverage.notes if "outside the window" in note)
-    assert note.startswith(f"{len(STEPS)} lines of this session are outside the window: cordboard")
+    assert note.startswith(
+        f"{len(STEPS)} lines of this session are outside the window. All lines: cordboard"
+    )
     assert not any("session" in who for who, _, _ in answer.shortfalls)
 
 
@@ -359,14 +364,16 @@ def test_a_window_without_a_session_that_nobody_knows(plane: Plane) -> None:
     plane.call("call-7")
     answer = plane.ask("call-9", since=at(-10))
     assert answer.shortfalls == [
-        ("session call-9", "silent", "no line of the window has this session id")
+        ("session call-9", "silent", "no line in the window has this session id")
     ]
-    assert any(note.startswith("Only the window was read") for note in answer.coverage.notes)
+    assert any(note.startswith("Only the window was searched") for note in answer.coverage.notes)
 
 
 def test_a_window_that_cuts_a_session_names_the_command(plane: Plane) -> None:
     """Where a window hides beginning or end, the command that shows all of it is named."""
     plane.call("call-7")
-    for window, part in (({"since": at(0.085)}, "beginning"), ({"until": at(0.065)}, "end")):
+    for window, part in (({"since": at(0.085)}, "start"), ({"until": at(0.065)}, "end")):
         notes = plane.ask(**window).coverage.notes
-        assert any(f"The session's {part} is not in the window; all of it:" in n for n in notes)
+        assert any(
+            f"The {part} of the session is not in the window. All lines:" in n for n in notes
+        )

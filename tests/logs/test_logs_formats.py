@@ -283,14 +283,17 @@ def test_further_names() -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"key": {}}, "[logs] key: no such setting. Known are keys and timezone."),
-        ({"timezone": "CET"}, '[logs] timezone: "local" or "UTC", not \'CET\'.'),
+        ({"key": {}}, "[logs]: unknown setting 'key'. The settings are keys and timezone."),
+        ({"timezone": "CET"}, '[logs] timezone: expected "local" or "UTC", got \'CET\'.'),
         (
             {"keys": {"session": "x"}},
-            "[logs.keys] session: no such key. Known are timestamp, level",
+            "[logs.keys]: unknown key 'session'. The keys are timestamp, level",
         ),
-        ({"keys": {"sessionId": 5}}, "[logs.keys] sessionId: a name or a list of names."),
-        ({"keys": []}, "[logs] keys is a table: write [logs.keys]."),
+        (
+            {"keys": {"sessionId": 5}},
+            "[logs.keys] sessionId: expected a name or a list of names, got 5.",
+        ),
+        ({"keys": []}, "[logs] keys: expected a table; write [logs.keys]."),
     ],
 )
 def test_settings_that_are_wrong(table: dict[str, Any], words: str) -> None:

@@ -223,6 +223,6 @@ def test_a_window_names_the_command_that_shows_all(folder: Path, capfd: Captured
     captured = capfd.readouterr()
     assert captured.out == ""
     command = f"cordboard logs --dir {folder} --session call-7"
-    assert f"3 lines of this session are outside the window: {command}" in captured.err
+    assert f"3 lines of this session are outside the window. All lines: {command}" in captured.err
     assert main(["sessions", "--dir", str(folder), "-t", "10m", "call-7"]) != 0
     assert command in capfd.readouterr().err

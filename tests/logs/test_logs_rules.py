@@ -304,7 +304,7 @@ def test_hidden_files_are_named(tmp_path: Path) -> None:
     """What is left out for its name is said."""
     write_lines(tmp_path / "gateway.jsonl", [own(1)])
     write_lines(tmp_path / ".hidden.jsonl", [own(2)])
-    assert any("begins with a dot" in note for note in ask(tmp_path).coverage.notes)
+    assert any("name begins with a dot" in note for note in ask(tmp_path).coverage.notes)
 
 
 @pytest.mark.parametrize("service", ["billing", "gateway", "bot"])

@@ -61,7 +61,7 @@ def test_a_page_takes_part(plane: Plane) -> None:
     plane.files["interface"] = [
         line for line in plane.files["interface"] if b'"browser"' not in line
     ]
-    assert plane.ask().shortfalls == [("browser", "silent", "interface said join.requested")]
+    assert plane.ask().shortfalls == [("browser", "silent", "interface logged join.requested")]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_log_that_was_rotated(plane: Plane) -> None:
     plane.call("call-7")
     plane.lose("gateway", 0, 1)
     answer = plane.ask()
-    detail = f"it begins at {at(0.06)} with seq 3 of boot 33333333"
+    detail = f"first line at {at(0.06)}, seq 3 of boot 33333333"
     assert ("gateway", "rotated", detail) in answer.shortfalls
 
 
@@ -219,7 +219,9 @@ def test_a_window_that_cuts_the_beginning_off(plane: Plane) -> None:
     answer = plane.ask(since=at(0.085))
     assert {line.record["service"] for line in answer.lines} == {"runner", "operator", "bot"}
     assert answer.coverage.complete
-    assert any("beginning is not in the window" in note for note in answer.coverage.notes)
+    assert any(
+        "start of the session is not in the window" in note for note in answer.coverage.notes
+    )
 
 
 def test_a_window_that_begins_before_a_log(plane: Plane) -> None:
@@ -245,7 +247,7 @@ def test_a_session_that_has_just_begun(plane: Plane) -> None:
 
     plane.clock = (datetime.now(UTC) - START).total_seconds()
     plane.say("gateway", session="call-7", event="join.accepted", epoch=1)
-    assert plane.ask().shortfalls == [("operator", "not_settled", "gateway said join.accepted")]
+    assert plane.ask().shortfalls == [("operator", "not_settled", "gateway logged join.accepted")]
 
 
 def test_a_service_without_session_ids(plane: Plane) -> None:
@@ -255,7 +257,7 @@ def test_a_service_without_session_ids(plane: Plane) -> None:
         b'{"time":"2026-11-23T10:00:00.05Z","level":30,"msg":"Claimed"}',
         b'{"time":"2026-11-23T10:00:00.1Z","level":30,"msg":"Handed over"}',
     ]
-    assert plane.ask().shortfalls == [("operator", "no_session_id", "gateway said join.accepted")]
+    assert plane.ask().shortfalls == [("operator", "no_session_id", "gateway logged join.accepted")]
 
 
 def test_no_such_session(plane: Plane) -> None:
@@ -300,9 +302,9 @@ def test_how_a_session_is_known(plane: Plane) -> None:
     how = {line.record["message"]: (line.attribution, line.inferred_from) for line in answer.lines}
     assert how["print"] == ("inherited", None)
     assert how["Not bound"] == (
-        "inferred", f"its process (boot {BOOTS['bot']}) names no other session",
+        "inferred", f"the process (boot {BOOTS['bot']}) logged no other session",
     )  # fmt: skip
-    assert how["By trace"] == ("inferred", f"its trace {'f' * 32} is the session's")
+    assert how["By trace"] == ("inferred", f"trace {'f' * 32} belongs to the session")
     assert "Another's" not in how
     assert "Nobody's" not in how
     assert answer.coverage.attribution == {
@@ -383,7 +385,7 @@ def test_a_container_of_one_session(
     found = {line.record["message"]: line.inferred_from for line in reader.lines()}
     reader.close()
     if alone:
-        assert found["free(): invalid pointer"] == "no other session speaks in its stream"
+        assert found["free(): invalid pointer"] == "the stream contains no other session"
     else:
         assert "free(): invalid pointer" not in found
 
@@ -428,7 +430,7 @@ def test_clocks_that_differ(plane: Plane) -> None:
         "The clock of browser (boot 22222222)",
         "The clock of runner (boot 55555555)",
     ]
-    assert "ahead: join.requested was logged before join.clicked, its cause" in told[0]
+    assert "ahead: join.requested was logged before its cause, join.clicked" in told[0]
     assert "at least 2.490 s behind" in told[1]
     assert [line.record.get("event") for line in answer.lines] != [
         event for _, event, _ in (*PAGE, *STEPS)

@@ -111,7 +111,7 @@ def test_moments_of_this_machine() -> None:
 )  # fmt: skip
 def test_no_moments(text: str) -> None:
     """Anything else is refused, in words that show what is right."""
-    with pytest.raises(UsageError, match=r"is no time.* yesterday 14:05"):
+    with pytest.raises(UsageError, match=r"Invalid time.* yesterday 14:05"):
         moment(text, NOW)
 
 

@@ -20,7 +20,7 @@ from logs.logs_support import (
     write_lines,
 )
 
-NO_SOURCE = "no line that was read is of it"
+NO_SOURCE = "none of the lines read is from this service"
 
 
 def logs(folder: Path, service: str = "gateway", first: int = 1, **more: Any) -> None:
@@ -45,9 +45,9 @@ def texts(*moments: int) -> list[bytes]:
         ("gatway", f"{NO_SOURCE}; did you mean gateway?"),
         ("Gateway", f"{NO_SOURCE}; did you mean gateway?"),
         ("operater", f"{NO_SOURCE}; did you mean operator?"),
-        ("xyz", f"{NO_SOURCE}; there are gateway"),
-        ("runner", f"{NO_SOURCE}; there are gateway"),
-        ("bot", f"{NO_SOURCE}; there are gateway"),
+        ("xyz", f"{NO_SOURCE}; services found: gateway"),
+        ("runner", f"{NO_SOURCE}; services found: gateway"),
+        ("bot", f"{NO_SOURCE}; services found: gateway"),
     ],
 )
 @pytest.mark.parametrize("more", [{}, {"level": "info"}, {"since": at(12)}, {"session": "call-7"}])
@@ -122,12 +122,15 @@ def test_a_user_and_a_room_that_nobody_knows(tmp_path: Path) -> None:
     """Nobody's user and room are told of; those who are known, but not in these lines, are not."""
     logs(tmp_path, userId="u-1", userName="Ada", room="webrtc:demo")
     expected: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
-        ({"user": "u-2"}, ("No line that was read is of user u-2.",)),
-        ({"user": "u-2", "level": "warn"}, ("No line that was read is of user u-2.",)),
-        ({"room": "webrtc:x"}, ("No line that was read is of room webrtc:x.",)),
+        ({"user": "u-2"}, ("None of the lines read belongs to user u-2.",)),
+        ({"user": "u-2", "level": "warn"}, ("None of the lines read belongs to user u-2.",)),
+        ({"room": "webrtc:x"}, ("None of the lines read belongs to room webrtc:x.",)),
         ({"user": "Ada", "level": "warn"}, ()),
         ({"room": "webrtc:demo", "services": ("gateway",), "level": "error"}, ()),
-        ({"user": "u-1", "room": "webrtc:x"}, ("No line that was read is of room webrtc:x.",)),
+        (
+            {"user": "u-1", "room": "webrtc:x"},
+            ("None of the lines read belongs to room webrtc:x.",),
+        ),
     )
     for asked, words in expected:
         answer = ask(tmp_path, **asked)
@@ -151,9 +154,9 @@ def test_a_window_before_all_logs(tmp_path: Path) -> None:
         answer = ask(tmp_path, since=since, until=at(5))
         assert answer.lines == []
         assert sorted(answer.shortfalls) == [
-            ("gateway", "starts_after_window", f"it begins at {at(11)}"),
-            ("redis", "starts_after_window", f"it begins at {at(12)}"),
-            ("runner", "rotated", f"it begins at {at(15)} with seq 5 of boot aaaaaaaa"),
+            ("gateway", "starts_after_window", f"first line at {at(11)}"),
+            ("redis", "starts_after_window", f"first line at {at(12)}"),
+            ("runner", "rotated", f"first line at {at(15)}, seq 5 of boot aaaaaaaa"),
         ]
     assert reasons(ask(tmp_path, until=at(5), services=("bot",))) == [("runner", "rotated")]
     found = reasons(ask(tmp_path, until=at(5), session="call-7"))
@@ -189,7 +192,7 @@ def test_a_log_without_numbers_that_is_rotated(tmp_path: Path) -> None:
     write_lines(tmp_path / "app.log", texts(20, 21))
     assert ask(tmp_path, since=at(10)).coverage.complete
     write_lines(tmp_path / "app.log.1", texts(12, 15))
-    expected = [("app", "starts_after_window", f"it begins at {at(12)}")]
+    expected = [("app", "starts_after_window", f"first line at {at(12)}")]
     assert ask(tmp_path, since=at(10)).shortfalls == expected
     assert ask(tmp_path, since=at(13)).coverage.complete
     assert ask(tmp_path).coverage.complete
@@ -200,20 +203,20 @@ def test_a_window_behind_all_logs(tmp_path: Path) -> None:
     logs(tmp_path)
     answer = ask(tmp_path, since=at(30), until=at(40))
     assert answer.coverage.complete
-    assert answer.coverage.notes == (
-        f"The last line that is kept is of {at(19)}, before the window.",
-    )
+    assert answer.coverage.notes == (f"The newest line is from {at(19)}, before the window.",)
     assert ask(tmp_path, since=at(12), level="error").coverage.notes == ()
     logs(tmp_path, "runner")
     write_lines(tmp_path / "gateway.1.jsonl.gz", texts(1))
     assert ask(tmp_path, since=at(30)).coverage.notes == ()
     os.utime(tmp_path / "gateway.1.jsonl.gz", (0, 0))
-    assert any("last line" in note for note in ask(tmp_path, since=at(30)).coverage.notes)
+    assert any("newest line" in note for note in ask(tmp_path, since=at(30)).coverage.notes)
 
 
 def test_a_folder_without_files(tmp_path: Path) -> None:
     """Where there is no file, nothing can be read: that is no complete answer."""
-    assert ask(tmp_path).shortfalls == [(str(tmp_path), "no_source", "it holds no file")]
+    assert ask(tmp_path).shortfalls == [
+        (str(tmp_path), "no_source", "the directory contains no files")
+    ]
     write_lines(tmp_path / ".hidden.jsonl", texts(1))
     assert not ask(tmp_path).coverage.complete
     (tmp_path / "empty.jsonl").touch()

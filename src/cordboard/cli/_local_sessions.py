@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     finally:
         reader.close()
     if session is not None and not matches:
-        where = " of this window" if since or until else ""
+        where = "this window of the logs" if since or until else "the logs"
         raise NotFoundError(
-            f"The logs{where} have no session {session}.",
+            f"Session {session} was not found in {where}.",
             hint=f"Lines that mention it: {lines_command(args, session)} --mentions",
         )
     _print(matches, args)

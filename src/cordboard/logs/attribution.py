@@ -197,11 +197,11 @@ class Trail:
         if own != "absent":
             return None
         if (boot := _name(record, BOOT)) in self.alone:
-            return "inferred", f"its process (boot {boot}) names no other session"
+            return "inferred", f"the process (boot {boot}) logged no other session"
         if record[SERVICE] != BROWSER and (trace := _trace(record)) in self.traces:
-            return "inferred", f"its trace {trace} is the session's"
+            return "inferred", f"trace {trace} belongs to the session"
         if stream in self.streams and record.get(SESSION_ID) is None:
-            return "inferred", "no other session speaks in its stream"
+            return "inferred", "the stream contains no other session"
         return None
 
 

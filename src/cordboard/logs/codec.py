@@ -78,7 +78,7 @@ def _finite(text: str) -> float:
 
 
 def _refused(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 decode: Final = Decoder()

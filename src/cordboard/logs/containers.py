@@ -102,8 +102,10 @@ def _runs(first: Run, told: Mapping[str, Any], status: Mapping[str, Any]) -> Ite
 def _previous(first: Run, last: Mapping[str, Any], number: int) -> Run:
     lost = None
     if number > 0:
-        runs_lost = "the first run" if number == 1 else f"the first {number} runs"
-        lost = Shortfall("rotated", f"restarted: nothing is kept of {runs_lost}")
+        runs_lost = (
+            "log of the first run is" if number == 1 else f"logs of the first {number} runs are"
+        )
+        lost = Shortfall("rotated", f"the container restarted; the {runs_lost} no longer available")
     return replace(
         first, number=max(number, 0), previous=True, started=last.get("startedAt"),
         ended=last.get("finishedAt"), missing=lost,
@@ -125,4 +127,7 @@ def _why_waiting(state: Mapping[str, Any], status: Mapping[str, Any]) -> str:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             waiting = condition
     parts = (waiting.get("reason"), waiting.get("message"))
-    return ": ".join(str(part) for part in parts if part) or "its pod ended before it"
+    return (
+        ": ".join(str(part) for part in parts if part)
+        or "the pod ended before the container started"
+    )

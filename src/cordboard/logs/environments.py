@@ -51,15 +51,15 @@ def sources_of(
     if name not in environments:
         known = ", ".join(sorted({*environments, LOCAL}))
         raise SettingsError(
-            f"There is no environment {name}; there are: {known}.",
-            hint=f'Describe it in cordboard.toml: [[environments.{name}]], type = "directory", '
+            f"Unknown environment {name!r}; known environments: {known}.",
+            hint=f'Define it in cordboard.toml: [[environments.{name}]], type = "directory", '
             'path = "/var/log/cordboard".',
         )
     entries = environments[name]
     if not isinstance(entries, list) or not entries:
         raise SettingsError(
-            f"cordboard.toml: environments.{name} is a list of sources: write "
-            f"[[environments.{name}]] before each."
+            f"cordboard.toml: environments.{name}: expected a list of sources; write "
+            f"[[environments.{name}]] before each source."
         )
     return [
         _source(name, number, entry, base, kubeconfigs) for number, entry in enumerate(entries, 1)
@@ -75,14 +75,17 @@ def local_sources(
         directory: Where `cordboard up` writes.
         kubeconfigs: The kubeconfig files that are there.
     """
-    hint = "`cordboard up` writes there; CORDBOARD_LOG_DIR or --dir names another place."
+    hint = (
+        "`cordboard up` writes its logs there. To read another directory, "
+        "set CORDBOARD_LOG_DIR or use --dir."
+    )
     sources: list[Source | Directory] = [Directory(directory, hint=hint)]
     if not any(_CONTEXT.search(_text(path)) for path in kubeconfigs):
         return sources, []
     try:
         sources.append(open_type("kubernetes", {"kubeconfig": list(map(str, kubeconfigs))}))
     except CordboardError as error:
-        return sources, [f"The Kubernetes context is left out: {error.message} {error.hint}"]
+        return sources, [f"Skipped the Kubernetes context: {error.message} {error.hint}"]
     return sources, []
 
 

@@ -217,7 +217,7 @@ def uncovered(
         if head.seq > 1:
             yield service, rotated(head)
         elif behind or (head.seq == 0 and service in several):
-            yield service, Shortfall("starts_after_window", f"it begins at {head.key.decode()}")
+            yield service, Shortfall("starts_after_window", f"first line at {head.key.decode()}")
 
 
 def latest(tracks: Iterable[Track]) -> bytes | None:
@@ -250,7 +250,7 @@ def _rotated_ones(tracks: Iterable[Track]) -> set[str]:
 def rotated(head: Head) -> Shortfall:
     """Return in words that a log has lost its beginning."""
     return Shortfall(
-        "rotated", f"it begins at {head.key.decode()} with seq {head.seq} of boot {head.boot}"
+        "rotated", f"first line at {head.key.decode()}, seq {head.seq} of boot {head.boot}"
     )
 
 
@@ -270,7 +270,7 @@ def why_silent(
         apart = any(name in SERVICES for name in heads)
         return Shortfall("no_source" if apart else "silent", reason)
     if head.key > trail.last:
-        return Shortfall("starts_after_window", f"it begins at {head.key.decode()}; {reason}")
+        return Shortfall("starts_after_window", f"first line at {head.key.decode()}; {reason}")
     if head.seq > 1 and (head.key >= trail.first or not began(trail)):
         head = looked_at(host, head, tracks)
         if head.seq > 1:

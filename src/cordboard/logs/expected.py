@@ -46,11 +46,11 @@ def silent(trail: Trail, *, whole: bool, cut_off: bool = False) -> Iterator[tupl
     for step in trail.steps if over(trail) or not cut_off else ():
         if not _ended_before_next(step, trail):
             for service in _BY_EVENT.get(step.event, ()):
-                why.setdefault(service, f"{step.service} said {step.event}")
+                why.setdefault(service, f"{step.service} logged {step.event}")
     numbered = set(trail.boots.values())  # a log of another program may be called bot.log
     for service, before in _BEFORE.items() if whole or began(trail) else ():
         if service in numbered:
-            why.setdefault(before, f"{service} spoke of this session")
+            why.setdefault(before, f"{service} logged lines of this session")
         elif service in why:
             why.setdefault(before, why[service])
     for service in SERVICES:
@@ -67,7 +67,7 @@ def _silent_attempts(trail: Trail) -> Iterator[tuple[str, str]]:
     for step in trail.steps:
         if step.event == "launch.assigned" and step.epoch is not None and step.epoch not in heard:
             runner = step.meta.get("runner", "a runner")
-            yield "runner", f"{runner} was given epoch {step.epoch} and never spoke of it"
+            yield "runner", f"{runner} was assigned epoch {step.epoch} but logged no line with it"
 
 
 def _ended_before_next(step: Step, trail: Trail) -> bool:
@@ -89,6 +89,6 @@ def unclosed(trail: Trail) -> list[str]:
     if trail.ended is None:
         return []
     return [
-        f"its page (boot {boot}) logged join.clicked, but neither the end of the call nor that it was closed"
+        f"the page (boot {boot}) logged join.clicked, but neither the end of the call nor the closing of the page"
         for boot in sorted(trail.clicked - trail.closed)
     ]

@@ -97,27 +97,31 @@ def formats_from(table: Mapping[str, Any]) -> Formats:
     for name in table:
         if name not in {"keys", "timezone"}:
             raise SettingsError(
-                f"cordboard.toml: [logs] {name}: no such setting.",
-                hint="Known are keys and timezone.",
+                f"cordboard.toml: [logs]: unknown setting {name!r}.",
+                hint="The settings are keys and timezone.",
             )
     zone = table.get("timezone", "local")
     if zone not in {"local", "UTC"}:
-        raise SettingsError(f'cordboard.toml: [logs] timezone: "local" or "UTC", not {zone!r}.')
+        raise SettingsError(
+            f'cordboard.toml: [logs] timezone: expected "local" or "UTC", got {zone!r}.'
+        )
     return Formats({**DEFAULT_NAMES, **_named(table.get("keys", {}))}, utc=zone == "UTC")
 
 
 def _named(table: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(table, Mapping):
-        raise SettingsError("cordboard.toml: [logs] keys is a table: write [logs.keys].")
+        raise SettingsError("cordboard.toml: [logs] keys: expected a table; write [logs.keys].")
     found = {}
     for key, value in table.items():
         if key not in DEFAULT_NAMES:
             raise SettingsError(
-                f"cordboard.toml: [logs.keys] {key}: no such key.",
-                hint=f"Known are {', '.join(DEFAULT_NAMES)}.",
+                f"cordboard.toml: [logs.keys]: unknown key {key!r}.",
+                hint=f"The keys are {', '.join(DEFAULT_NAMES)}.",
             )
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise SettingsError(f"cordboard.toml: [logs.keys] {key}: a name or a list of names.")
+            raise SettingsError(
+                f"cordboard.toml: [logs.keys] {key}: expected a name or a list of names, got {value!r}."
+            )
         found[key] = (*names, *DEFAULT_NAMES[key])
     return found

@@ -100,7 +100,7 @@ class PackedTape:
                         return b""
                     self._engine = self._new_engine()
                 if self._engine.needs_input and not self._input and not self._fill():
-                    self._damaged("it ends in the middle")
+                    self._damaged("unexpected end of file")
                     return b""
                 data, self._input = self._input, b""
                 found: bytes = self._engine.decompress(data, _CHUNK)
@@ -116,7 +116,7 @@ class PackedTape:
         return bool(self._input)
 
     def _damaged(self, why: str) -> None:
-        self.damage = Shortfall("unreadable", f"its compression is damaged: {why}")
+        self.damage = Shortfall("unreadable", f"the compressed data is corrupt: {why}")
 
 
 class _Gzip:

@@ -48,7 +48,7 @@ class Skew(NamedTuple):
         way = "behind" if self.seconds > 0 else "ahead"
         return (
             f"The clock of {self.service} (boot {self.boot}) is at least {abs(self.seconds):.3f} s "
-            f"{way}: {self.effect} was logged before {self.cause}, its cause; --fix-skew corrects it."
+            f"{way}: {self.effect} was logged before its cause, {self.cause}; --fix-skew corrects it."
         )
 
 

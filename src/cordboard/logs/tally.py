@@ -142,7 +142,7 @@ class Tally:
         if trail is not None:
             if not trail.services:
                 if not self._is_elsewhere(query, tracks):
-                    where = " of the window" if query.since or query.until else ""
+                    where = " in the window" if query.since or query.until else ""
                     why = Shortfall("silent", f"no line{where} has this session id")
                     yield f"session {trail.session}", why
                 yield from uncovered(tracks, since, until, query.services)
@@ -169,13 +169,13 @@ class Tally:
         whole = self.command()
         if self.outside:
             lines = count(self.outside, "line of this session is", "lines of this session are")
-            yield f"{lines} outside the window: {whole}"
+            yield f"{lines} outside the window. All lines: {whole}"
         elif not trail.services and (query.since or query.until):
-            yield f"Only the window was read; without it: {whole}"
+            yield f"Only the window was searched. All lines: {whole}"
         elif trail.services and query.since and not began(trail):
-            yield f"The session's beginning is not in the window; all of it: {whole}"
+            yield f"The start of the session is not in the window. All lines: {whole}"
         elif trail.services and query.until and trail.ended is None:
-            yield f"The session's end is not in the window; all of it: {whole}"
+            yield f"The end of the session is not in the window. All lines: {whole}"
 
     def _remarks(self, query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
         if not self.attribution:
@@ -183,10 +183,10 @@ class Tally:
         if trail is None:
             return
         for reason, lines in self.inferred.most_common(_REASONS_SHOWN):
-            yield f"{count(lines, 'line is', 'lines are')} inferred to be the session's: {reason}."
+            yield f"{count(lines, 'line is', 'lines are')} inferred to belong to the session: {reason}."
         if len(trail.joined) > 1:
             yield (
-                "Different users joined under this id, one after the other: "
+                "Different users joined with this session id one after another: "
                 f"{', '.join(_named(trail.joined))}. These are separate calls."
             )
         if self.mentions and not query.mentions:
@@ -219,9 +219,9 @@ def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
     now = timestamp(datetime.now(UTC))
     last = latest(tracks) if query.since else None
     if query.since and query.since > now:
-        yield f"The window begins in the future: it is {now}."
+        yield f"The window begins in the future; the time is now {now}."
     elif last is not None and last < query.first:
-        yield f"The last line that is kept is of {last.decode()}, before the window."
+        yield f"The newest line is from {last.decode()}, before the window."
     elif query.user or query.room:
         from cordboard.logs.unheard import unheard_people
 
@@ -287,7 +287,7 @@ def _rank(service: str) -> tuple[int, str]:
 def _old(tracks: Sequence[Track]) -> Iterator[str]:
     old = sum(track.passed_over for track in tracks)
     if old:
-        what = "packed file that was", "packed files that were"
+        what = "compressed file that was", "compressed files that were"
         yield (
             f"{count(old, *what)} last written before the window {'was' if old == 1 else 'were'} "
             f"not read; --exact reads {'it' if old == 1 else 'them'}."
@@ -300,9 +300,9 @@ def _perhaps_astray(
     reasons = {item.reason for found in why.values() for item in found}
     windowed = query.since or query.until or query.session
     if "gap" in reasons and windowed and not query.exact and not searched_whole(tracks):
-        yield "Missing lines may stand far from where their time belongs; --exact looks everywhere."
+        yield "Missing lines may be stored far out of chronological order; --exact reads whole files."
 
 
 def _limited(limit: int) -> Answer:
-    why = Shortfall("truncated", f"the limit of {limit} was reached; later lines are left out")
+    why = Shortfall("truncated", f"the limit of {limit} was reached; later lines are omitted")
     return Answer("--limit", "query", lines=limit, shortfalls=(why,))

@@ -234,7 +234,7 @@ class FileTape:
 
     def _note(self, count: int, asked: int) -> None:
         if count < asked:
-            self.damage = Shortfall("truncated", "the file was cut while it was read")
+            self.damage = Shortfall("truncated", "the file was truncated while it was read")
 
 
 def blocks(

@@ -30,7 +30,7 @@ _DATE: Final = pattern(
     re.ASCII,
 )
 _MOMENT_HINT: Final = (
-    "Write 2026-11-23T10:11:12Z, 2026-11-23 10:11, 14:05, yesterday 14:05, "
+    "Use 2026-11-23T10:11:12Z, 2026-11-23 10:11, 14:05, yesterday 14:05, "
     "or a duration before now such as 90s, 10m, 1h30m or 2d."
 )
 
@@ -78,7 +78,7 @@ def moment(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError):
         found = None
     if found is None:
-        raise UsageError(f"{text!r} is no time.", hint=_MOMENT_HINT)
+        raise UsageError(f"Invalid time {text!r}.", hint=_MOMENT_HINT)
     return found
 
 

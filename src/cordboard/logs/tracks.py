@@ -73,9 +73,10 @@ class Tracks:
                 why = Shortfall(reason, f"{error.message} {error.hint}".rstrip())
                 self._failed.append(Answer(source.name, "source", shortfalls=(why,)))
             if isinstance(source, Directory) and source.hidden:
-                files = "1 file was" if source.hidden == 1 else f"{source.hidden} files were"
+                files = "1 file" if source.hidden == 1 else f"{source.hidden} files"
+                names = "name begins" if source.hidden == 1 else "names begin"
                 self.notes.append(
-                    f"{readable(source.name)}: {files} not read, because the name begins with a dot."
+                    f"{readable(source.name)}: skipped {files} whose {names} with a dot."
                 )
         self.found.sort(key=lambda track: track.name)
 
@@ -84,7 +85,7 @@ class Tracks:
         told = [*self._failed, *(a for source in self.sources for a in source.answers())]
         if self._files and not (self.found or told):
             name = self._files[0].name if len(self._files) == 1 else self.sources[0].name
-            why = Shortfall("no_source", "there is no text in it")
+            why = Shortfall("no_source", "it contains no text")
             told.append(Answer(name, "directory", shortfalls=(why,)))
         return told
 
@@ -102,7 +103,7 @@ class Tracks:
         self._files.append(file)
         binary, file.head = _is_binary(file), b""
         if binary:
-            self.notes.append(f"{file.name} is no text; it was passed over.")
+            self.notes.append(f"{file.name}: skipped, not a text file.")
             return None
         modified = timestamp(datetime.fromtimestamp(file.status.st_mtime, UTC)).encode()
         track = Track(file.name, file.kind, file.tape, self.formats, modified)

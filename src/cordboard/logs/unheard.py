@@ -41,7 +41,7 @@ def unheard_services(
         ):
             continue
         if not any(_speaks(track, name, budget) for track, budget in _budgets(tracks)):
-            words = f"no line that was read is of it{_suggestion(name, known)}"
+            words = f"none of the lines read is from this service{_suggestion(name, known)}"
             yield name, Shortfall("no_source", words)
 
 
@@ -49,7 +49,7 @@ def unheard_so_far(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
     """Yield a sentence for each service that is waited for, and that nothing is known of yet."""
     for name, why in unheard_services(query, (), tracks, None):
         meant = why.detail.partition("; ")[2]
-        words = f"Nothing of {name} has been said so far{f'; {meant}' if meant else ''}"
+        words = f"No lines of {name} so far{f'; {meant}' if meant else ''}"
         yield words if words.endswith("?") else f"{words}."
 
 
@@ -60,7 +60,7 @@ def unheard_people(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
         ("room", query.room, Query(query.since, query.until, room=query.room)),
     ):
         if name is not None and not _is_in_window(alone, query, tracks):
-            yield f"No line that was read is of {what} {name}."
+            yield f"None of the lines read belongs to {what} {name}."
 
 
 def _is_in_window(alone: Query, asked: Query, tracks: Sequence[Track]) -> bool:
@@ -131,4 +131,4 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     near = [] if name in SERVICES else get_close_matches(name.lower(), spelt, 1)
     if near:
         return f"; did you mean {spelt[near[0]]}?"
-    return f"; there are {', '.join(heard[:_LISTED])}" if heard else ""
+    return f"; services found: {', '.join(heard[:_LISTED])}" if heard else ""

@@ -85,7 +85,7 @@ class _Parser:
     def whole(self) -> Condition:
         found = self._any()
         if self._token.kind != "end":
-            self._fail("`and` or `or` is wanted here")
+            self._expected("`and` or `or`")
         return found
 
     def _split(self) -> list[_Token]:
@@ -94,7 +94,7 @@ class _Parser:
         while self._text[at:].strip():
             found = _TOKEN.match(self._text, at)
             if found is None or found.lastgroup is None:
-                self._fail_at(len(self._text) - len(self._text[at:].lstrip()), "this is not closed")
+                self._fail_at(self._skip_space(at), "unterminated string or unknown operator")
             tokens.append(
                 _Token(found.lastgroup, found[found.lastgroup], found.start(found.lastgroup))
             )
@@ -129,7 +129,7 @@ class _Parser:
         if self._takes("mark", "("):
             found = self._any()
             if not self._takes("mark", ")"):
-                self._fail("a closing parenthesis is wanted here")
+                self._expected("a closing parenthesis")
             return found
         return self._comparison()
 
@@ -157,14 +157,14 @@ class _Parser:
         compare = _COMPARE[op]
         if path == (LEVEL,):
             if value not in LEVELS:
-                self._fail_at(at, f"a level is wanted here: {', '.join(LEVELS)}")
+                self._expected(f"a level ({', '.join(LEVELS)})", at)
             named = tuple(name for name in LEVELS if compare(LEVELS[name], LEVELS[value]))
             term = tuple(f'"level":"{name}"'.encode() for name in named)
             return Condition(
                 lambda record: value_at(record, path) in named, (term,) if term else ()
             )
         if value is None or isinstance(value, bool):
-            self._fail_at(at, f"{op} wants a number or a text")
+            self._expected(f"a number or a string after {op}", at)
 
         def test(record: Mapping[str, Any]) -> bool:
             found = value_at(record, path)
@@ -178,7 +178,7 @@ class _Parser:
         try:
             pattern = re.compile(str(value))
         except re.error as error:
-            self._fail_at(at, f"this is no regular expression: {error}")
+            self._fail_at(at, f"invalid regular expression: {error}")
 
         def test(record: Mapping[str, Any]) -> bool:
             found = value_at(record, path)
@@ -190,12 +190,12 @@ class _Parser:
 
     def _membership(self, path: tuple[str, ...]) -> Condition:
         if not self._takes("mark", "("):
-            self._fail("a list in parentheses is wanted here")
+            self._expected("a list in parentheses")
         values = [self._value()]
         while self._takes("mark", ","):
             values.append(self._value())
         if not self._takes("mark", ")"):
-            self._fail("a comma or a closing parenthesis is wanted here")
+            self._expected("a comma or a closing parenthesis")
         tests = [_equals(path, value) for value in values]
         return Condition(lambda record: any(test(record) for test in tests))
 
@@ -220,16 +220,19 @@ class _Parser:
     def _field(self) -> tuple[str, ...]:
         token = self._token
         if token.kind != "word" or token.text.lower() in {"and", "or", "in"}:
-            self._fail("a field is wanted here, such as level or meta.reused")
+            self._expected("a field such as level or meta.reused")
         if not _FIELD.fullmatch(token.text):
-            self._fail("this is no field: parts between dots, quoted where they hold dots")
+            self._fail_at(
+                token.at,
+                "invalid field; separate its parts with dots, and quote parts that contain dots",
+            )
         self._next += 1
         return tuple(quoted or plain for quoted, plain in _PART.findall(token.text))
 
     def _value(self) -> Any:
         token = self._token
         if token.kind not in {"number", "text", "word"}:
-            self._fail("a value is wanted here")
+            self._expected("a value")
         self._next += 1
         if token.kind == "number":
             return float(token.text) if set(token.text) & set(".eE") else int(token.text)
@@ -237,14 +240,17 @@ class _Parser:
             return re.sub(r"\\(.)", r"\1", token.text[1:-1])
         return _CONSTANTS.get(token.text.lower(), token.text)
 
-    def _fail(self, why: str) -> NoReturn:
-        self._fail_at(self._token.at, why)
+    def _expected(self, what: str, at: int | None = None) -> NoReturn:
+        at = self._token.at if at is None else at
+        found = self._text[at:].split(maxsplit=1)
+        self._fail_at(at, f"expected {what}, got {found[0] if found else 'the end'}")
+
+    def _skip_space(self, at: int) -> int:
+        return len(self._text) - len(self._text[at:].lstrip())
 
     def _fail_at(self, at: int, why: str) -> NoReturn:
-        found = self._text[at:].split(maxsplit=1)
-        instead = f"not {found[0]}" if found else "not the end"
         raise UsageError(
-            f"--where, column {at + 1}: {why}, {instead}.",
+            f"--where, column {at + 1}: {why}.",
             hint=f"{self._text}\n  {' ' * at}^",
         )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordboard.logs.coverage import Answer, Coverage, Shortfall
+from cordboard.logs.coverage import REASONS, Answer, Coverage, Shortfall
 from cordboard.logs.line import Line
 from cordboard.logs.report import html, rows, write_report
 from cordboard.logs.report.clean import clean_record
@@ -252,7 +252,7 @@ def test_the_page_shows_what_there_is() -> None:
     """Verdict, facts, stages, turns, attempts, services, errors, coverage and the command."""
     text = Page(source_of(recovered_call().records, MISSING)).text
     for words in (
-        "The call worked, but changed its runner",
+        "first audio 348 ms after the click",
         "Ada Lovelace · u-1",
         "webrtc:standup",
         "+233 ms",
@@ -260,9 +260,9 @@ def test_the_page_shows_what_there_is() -> None:
         "lease expired, 1.2 s overdue",
         "Session queued again",
         "boot 9f31c2aa: seq 17 to 21",
-        "it has been deleted, and its lines with it",
-        "1 line malformed",
-        "session inherited: 2 lines",
+        REASONS["gone"],
+        "1 malformed line",
+        "attribution inherited: 2 lines",
         "The limit of 10000 lines was reached.",
         "cordboard logs --local --session call-7",
     ):
@@ -323,7 +323,7 @@ def test_attribution_is_embedded(tmp_path: Path) -> None:
     ]
     write_report(tmp_path / "r.html", lines, COMPLETE, Header())
     data = json.loads(Page((tmp_path / "r.html").read_text()).scripts["lines-data"])
-    assert data["tables"]["attribution"] == ["inferred from the room", "absent"]
+    assert data["tables"]["attribution"] == ["inferred: the room", "absent"]
 
 
 def test_page_and_python_make_the_same_visible() -> None:

@@ -187,7 +187,7 @@ def test_attempts_say_who_held_the_room_and_how_it_ended() -> None:
     """Each epoch is an attempt, with its runner, process and outcome."""
     first, second = session_of(recovered_call()).attempts
     assert (first.epoch, first.runner, first.pid, first.started) == (1, "runner-a", "4242", True)
-    assert first.outcome == "lease expired, 1.2 s overdue (sign of death: refused)"
+    assert first.outcome == "lease expired, 1.2 s overdue (evidence: refused)"
     assert first.failed
     assert (second.epoch, second.runner, second.number) == (2, "runner-b", "2")
     assert (second.outcome, second.failed) == ("ended: left", False)
@@ -294,7 +294,7 @@ def test_several_sessions_are_listed() -> None:
         ("call-7", "ok"),
         ("call-8", "bad"),
     ]
-    assert model.verdict.headline == "2 sessions: 1 went well, 1 failed."
+    assert model.verdict.headline == "2 sessions: 1 worked, 1 failed."
     assert model.verdict.tone == "bad"
 
 

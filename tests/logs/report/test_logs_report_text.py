@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordboard.logs.coverage import Answer, Coverage
+from cordboard.logs.coverage import REASONS, Answer, Coverage
 from cordboard.logs.report import html, text
 from cordboard.logs.report.bounded import HeadTail
 from cordboard.logs.report.clean import clean_record
@@ -82,16 +82,17 @@ def test_the_text_says_what_the_page_says() -> None:
     """Verdict, facts, stages, turns, attempts, lanes, errors, coverage, lines and the command."""
     said = "\n".join(report_of(recovered_call().records, MISSING))
     for words in (
-        "[!] The call worked, but changed its runner: first audio 348 ms after the click.",
+        "[!] The call worked, but",
+        "first audio 348 ms after the click.",
         "User        Ada Lovelace / u-1",
         "330 ms      +233 ms  Bot connected",
         "612 ms  DeepgramSTT#0 120 ms, OpenAILLM#0 310 ms",
         "epoch 1, 06:00:00.038: attempt 1; runner runner-a; process 4242; the bot ran; lease expired,",
         "INCOMPLETE",
-        "MISSING  gap: lines are missing: their numbers have a gap (boot 9f31c2aa: seq 17 to 21)",
-        "3 lines late",
+        f"MISSING  gap: {REASONS['gap']} (boot 9f31c2aa: seq 17 to 21)",
+        "3 late lines",
         "ALL LINES (26)",
-        "Ask again: cordboard logs --local --session call-7",
+        "Command: cordboard logs --local --session call-7",
     ):
         assert words in said
 
@@ -117,7 +118,7 @@ def test_the_middle_of_a_very_long_log_is_left_out() -> None:
     for number in range(30):
         told.say(number, "bot", f"number-{number}")
     lines = report_of(told.records, most=10)
-    gap = lines.index("... 20 lines of the middle are not in this report ...")
+    gap = lines.index("... 20 lines in the middle are not in this report ...")
     assert "number-4" in lines[gap - 1]
     assert "number-25" in lines[gap + 1]
 
@@ -126,7 +127,7 @@ def test_several_sessions_are_listed() -> None:
     """Without a session asked for, each is listed with its verdict."""
     other = Told("call-8").event(0, "gateway", "join.refused", reason="queue_full")
     said = "\n".join(report_of([*good_call().records, *other.records], header=Header()))
-    assert "[FAILED] 2 sessions: 1 went well, 1 failed." in said
+    assert "[FAILED] 2 sessions: 1 worked, 1 failed." in said
     assert "The join was refused: queue_full" in said
     assert "[call-8]  join.refused  Join refused reason=queue_full" in said
 

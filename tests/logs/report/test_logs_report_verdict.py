@@ -72,11 +72,11 @@ def never_launched() -> Told:
 @pytest.mark.parametrize(
     ("tell", "tone", "headline"),
     [
-        (Told, "unknown", "No line was found."),
+        (Told, "unknown", "No lines were found."),
         (
             lambda: Told().say(0, "bot", "Hello"),
             "unknown",
-            "How it went cannot be told: no line of it is an event.",
+            "The outcome is unknown: none of the lines is an event.",
         ),
         (good_call, "ok", "The call worked: first audio 348 ms after the click."),
         (
@@ -92,22 +92,22 @@ def never_launched() -> Told:
         (
             lambda: ended(started().event(300, "bot", "bot.connected"), 9000, "left"),
             "warn",
-            "Connected, but no line tells of any audio of the bot.",
+            "Connected, but no line records audio of the bot.",
         ),
         (
             lambda: ended(started(), 9000, "left"),
             "warn",
-            "The bot started, and no line tells that anybody connected.",
+            "The bot started, but no line shows that anyone connected.",
         ),
         (
             lambda: ended(accepted(), 9000, "left"),
             "warn",
-            "It ended, and no line tells that a bot had started.",
+            "The session ended, but no line shows that a bot started.",
         ),
         (
             recovered_call,
             "warn",
-            "The call worked, but changed its runner: first audio 348 ms after the click.",
+            "The call worked, but moved to another runner: first audio 348 ms after the click.",
         ),
         (
             crashed_call,
@@ -118,41 +118,41 @@ def never_launched() -> Told:
         (
             lambda: ended(started(), 60_094, "user_absent"),
             "bad",
-            "Nobody came: the bot waited 1 min 00 s, and no offer arrived.",
+            "Nobody joined: the bot waited 1 min 00 s, and no offer arrived.",
         ),
         (
             lambda: ended(connected(started()), 60_094, "user_absent"),
             "warn",
-            "It ended as user_absent, though lines tell of a user.",
+            "The session ended as user_absent, although its lines show a user.",
         ),
         (
             lambda: ended(accepted(), 60_007, "deadline", "expired"),
             "bad",
             (
-                "Expired 1 min 00 s after it was accepted: the bot did not run by the deadline. "
-                "The farthest stage was: Join accepted."
+                "Expired 1 min 00 s after the join was accepted: the bot was not running by the deadline. "
+                "Last stage reached: Join accepted."
             ),
         ),
         (
             lambda: ended(accepted(), 5000, "cancelled", "cancelled"),
             "warn",
-            "Cancelled before the bot ran. The farthest stage was: Join accepted.",
+            "Cancelled before the bot ran. Last stage reached: Join accepted.",
         ),
-        (never_launched, "bad", "No bot was started: every launch failed: no such image"),
-        (lost, "bad", "The runner was lost, and the session given up after 2 recoveries."),
+        (never_launched, "bad", "No bot was started, because every launch failed: no such image"),
+        (lost, "bad", "The runner was lost, and the session was given up after 2 recoveries."),
         (
             lambda: ended(connected(started()), 5000, "lease_lost", "failed"),
             "bad",
             "The bot was stopped: its runner no longer held the room's lease.",
         ),
         (refused, "bad", "The join was refused: queue_full"),
-        (reused, "ok", "No session of its own: the room was taken, and the join led to call-6."),
+        (reused, "ok", "No new session: the room was in use, and the join returned session call-6."),
         (
             lambda: connected(started()),
             "unknown",
             (
                 "The end is not in these lines: the last event is “User's first audio” at "
-                "06:00:00.402 UTC. The bot's first audio had left."
+                "06:00:00.402 UTC. The bot had already sent its first audio."
             ),
         ),
         (
@@ -191,7 +191,7 @@ def test_no_audio_no_success(reason: str) -> None:
 def test_what_is_missing_limits_the_verdict() -> None:
     """An incomplete answer is named beside the verdict, with what is incomplete."""
     said = " ".join(verdict(good_call(), MISSING).details)
-    assert "Incomplete: something is missing of prod/runner-a-x2/runner, bot" in said
+    assert "Incomplete: lines are missing from prod/runner-a-x2/runner, bot" in said
     assert "Incomplete" not in " ".join(verdict(good_call()).details)
 
 
@@ -203,21 +203,21 @@ def test_filters_limit_the_verdict() -> None:
 
 def test_a_recovery_says_whether_the_bot_spoke_again() -> None:
     """After a change of runner, the bot's next word is told, or that no line tells of one."""
-    assert "890 ms later the bot spoke again" in " ".join(verdict(recovered_call()).details)
+    assert "the bot spoke again 890 ms later" in " ".join(verdict(recovered_call()).details)
     told = recovered_call()
     silent = ("bot.first_audio", 2)
     told.records = [
         item for item in told.records if (item.get("event"), item.get("epoch")) != silent
     ]
-    assert "no line tells that the bot spoke again" in " ".join(verdict(told).details)
+    assert "no line shows that the bot spoke again" in " ".join(verdict(told).details)
 
 
 def test_errors_are_counted_beside_the_verdict() -> None:
     """A call that worked with warnings says how many."""
-    assert "Its lines hold 2 warnings." in verdict(good_call()).details
+    assert "Its lines include 2 warnings." in verdict(good_call()).details
 
 
 def test_no_lines_of_the_asked_session() -> None:
     """Lines of others prove nothing of the session that was asked for."""
     found = verdict(good_call(), header=Header(session_id="another"))
-    assert (found.tone, found.headline) == ("unknown", "No line was found.")
+    assert (found.tone, found.headline) == ("unknown", "No lines were found.")

@@ -48,11 +48,11 @@ CoverageOrLater = Coverage | Callable[[], Coverage]
 
 TEXT_LINES_MAX: Final = LINES_MAX
 README: Final = """\
-report.html    open it in a browser; it needs no network
-report.txt     the same as plain text
-lines/         the lines as they were found, one file a source; secrets are redacted
-coverage.json  what should have answered, what it returned, and what is missing
-versions.json  which programs made this
+report.html    the report, for a browser; needs no network
+report.txt     the same report as plain text
+lines/         the lines, one file per source; secrets are redacted
+coverage.json  what each source, service and container returned, and what is missing
+versions.json  the versions of the programs that created this bundle
 """
 
 
@@ -210,6 +210,4 @@ def _bundle(target: Path, header: Header) -> Iterator[_Sink]:
 
 
 def _attribution(line: Line) -> str:
-    return (
-        f"{line.attribution} from {line.inferred_from}" if line.inferred_from else line.attribution
-    )
+    return f"{line.attribution}: {line.inferred_from}" if line.inferred_from else line.attribution

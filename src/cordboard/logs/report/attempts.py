@@ -64,14 +64,14 @@ def _outcome(item: Entry) -> tuple[str, bool] | None:
     meta = item.meta
     match item.event:
         case "launch.failed":
-            return f"not taken: {as_text(meta.get('why', item.message))}", True
+            return f"launch failed: {as_text(meta.get('why', item.message))}", True
         case "lease.expired":
             overdue = number(meta.get("overdue_ms"))
             late = f", {length(overdue)} overdue" if overdue is not None else ""
-            sign = f" (sign of death: {as_text(meta['sign'])})" if meta.get("sign") else ""
+            sign = f" (evidence: {as_text(meta['sign'])})" if meta.get("sign") else ""
             return f"lease expired{late}{sign}", True
         case "lease.lost":
-            return "lost its lease", True
+            return "lease lost", True
         case "bot.crashed":
             return f"crashed: {item.error or as_text(meta.get('status', item.message))}", True
         case "session.ended":

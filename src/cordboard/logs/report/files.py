@@ -25,8 +25,8 @@ def check_report_path(path: Path) -> Path:
     """
     if path.suffix.lower() not in REPORT_SUFFIXES:
         raise UsageError(
-            f"--report {path}: a name that ends with .html or .txt is wanted.",
-            hint="The ending chooses the form: --report call.html or --report call.txt",
+            f"--report {path}: expected a name that ends in .html or .txt.",
+            hint="The suffix selects the format: --report call.html or --report call.txt",
         )
     return _check_file("--report", path)
 
@@ -39,12 +39,12 @@ def check_bundle_path(path: Path) -> Path:
     """
     if path.suffix.lower() != ".zip":
         raise UsageError(
-            f"--bundle {path}: a name that ends with .zip is wanted.", hint="--bundle call.zip"
+            f"--bundle {path}: expected a name that ends in .zip.", hint="Use --bundle call.zip"
         )
     if os.path.lexists(path):
         raise UsageError(
-            f"--bundle {path}: it exists already, and a bundle is never overwritten.",
-            hint=f"Name another file, or remove it first: rm {path}",
+            f"--bundle {path}: already exists, and bundles are never overwritten.",
+            hint=f"Choose another name, or remove it first: rm {path}",
         )
     return _check_file("--bundle", path)
 
@@ -57,8 +57,8 @@ def check_collect_path(path: Path) -> Path:
     """
     if os.path.lexists(path) and not (_is_folder(path) and not _has_content(path)):
         raise UsageError(
-            f"--collect {path}: it exists already, and a collection is never overwritten.",
-            hint="Name a folder that is not there yet.",
+            f"--collect {path}: already exists, and collections are never overwritten.",
+            hint="Choose a directory that does not exist yet.",
         )
     above = next((item for item in path.absolute().parents if _is_there(item)), Path("/"))
     _check_folder("--collect", path, above)
@@ -80,7 +80,7 @@ def _has_content(path: Path) -> bool:
 
 def _check_file(option: str, path: Path) -> Path:
     if _is_folder(path):
-        raise UsageError(f"{option} {path}: it is a folder; a file is wanted.")
+        raise UsageError(f"{option} {path}: expected a file, got a directory.")
     _check_folder(option, path, path.absolute().parent)
     return path
 
@@ -88,10 +88,10 @@ def _check_file(option: str, path: Path) -> Path:
 def _check_folder(option: str, path: Path, folder: Path) -> None:
     if not _is_folder(folder):
         raise UsageError(
-            f"{option} {path}: there is no folder {folder}.", hint=f"Make it: mkdir -p {folder}"
+            f"{option} {path}: {folder} is not a directory.", hint=f"Create it: mkdir -p {folder}"
         )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path}: this user may not write in {folder}.")
+        raise UsageError(f"{option} {path}: this user cannot write to {folder}.")
 
 
 @contextlib.contextmanager
@@ -163,13 +163,13 @@ def _in_words(path: Path) -> Iterator[None]:
 def _error(path: Path, error: OSError) -> CordboardError:
     if error.errno in _NO_SPACE:
         return CordboardError(
-            f"{path} could not be written: no space is left there.",
-            hint="Nothing was left behind; name a place with more space.",
+            f"Cannot write {path}: not enough space.",
+            hint="The incomplete output was removed. Choose a place with more space.",
         )
     if error.errno in _NOT_ALLOWED:
-        return CordboardError(f"{path} could not be written: this user may not write there.")
+        return CordboardError(f"Cannot write {path}: permission denied.")
     if error.errno in _EXISTS:
         return CordboardError(
-            f"{path} exists already, and is never overwritten.", hint="Name another."
+            f"{path} already exists and is never overwritten.", hint="Choose another name."
         )
-    return CordboardError(f"{path} could not be written: {error.strerror or error}.")
+    return CordboardError(f"Cannot write {path}: {error.strerror or error}.")

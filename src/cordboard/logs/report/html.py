@@ -107,8 +107,8 @@ def _bar(links: list[tuple[str, str]]) -> Markup:
             el(
                 "button",
                 "◐",
-                aria_label="Light or dark",
-                title="Light or dark",
+                aria_label="Switch between light and dark",
+                title="Switch between light and dark",
                 id="theme",
                 type="button",
                 class_="js-only",
@@ -183,7 +183,7 @@ def _about(session: Session) -> Markup:
     rows = [
         el("div", el("dt", name), el("dd", value)) for name, value in facts if value is not None
     ]
-    return el("section", el("h2", "Who, where, when"), el("dl", rows), id="about")
+    return el("section", el("h2", "About this session"), el("dl", rows), id="about")
 
 
 def _hosts(session: Session) -> list[tuple[str, str | None]]:
@@ -213,15 +213,15 @@ def _coverage(model: Model) -> Markup:
                 "tr",
                 [el("th", name) for name in ("Source", "Kind")],
                 el("th", "Lines", class_="num"),
-                [el("th", name) for name in ("First", "Last", "Missing, and why")],
+                [el("th", name) for name in ("First", "Last", "Missing")],
             ),
         ),
         el("tbody", [_answer(answer) for answer in coverage.answers]),
     )
     notes = [
-        *(f"{count(number, 'line')} {name}" for name, number in coverage.counts.items() if number),
+        *(count(number, f"{name} line") for name, number in coverage.counts.items() if number),
         *(
-            f"session {name}: {count(number, 'line')}"
+            f"attribution {name}: {count(number, 'line')}"
             for name, number in coverage.attribution.items()
             if number
         ),
@@ -229,10 +229,10 @@ def _coverage(model: Model) -> Markup:
     ]
     return el(
         "section",
-        el("h2", "Coverage", chip, el("small", "what should have answered, and what it returned")),
-        scrolled(table, "What answered")
+        el("h2", "Coverage", chip, el("small", "what each source, service and container returned")),
+        scrolled(table, "Coverage")
         if coverage.answers
-        else el("p", "Nothing was asked.", class_="dim"),
+        else el("p", "No source was queried.", class_="dim"),
         [el("p", note, class_="dim wrap") for note in notes],
         id="coverage",
     )
@@ -270,7 +270,7 @@ def _answer(answer: Answer) -> Markup:
 def _lines(model: Model, rows: RowMaker) -> Markup:
     zero = _zero_us(model)
     left_out = (
-        f"{count(rows.left_out, 'line of the middle is', 'lines of the middle are')} not in this file: ask for a shorter window, or with --collect for all."
+        f"{count(rows.left_out, 'line in the middle is', 'lines in the middle are')} not in this file. Use a shorter window, or --collect to get all lines."
         if rows.left_out
         else None
     )
@@ -333,14 +333,14 @@ def _lines(model: Model, rows: RowMaker) -> Markup:
         el(
             "h2",
             "All lines",
-            el("small", "times in UTC; then seconds since the click or the first line"),
+            el("small", "time in UTC, then seconds since the click or the first line"),
         ),
         el("p", left_out, class_="chip tone-warn") if left_out else None,
         viewer,
         el("div", id="paper", class_="print-rows"),
         el(
             "p",
-            f"{_embedded(model.lines)} below as JSON; reading them here needs a script, and this viewer runs none. Everything above is complete without it.",
+            f"{_embedded(model.lines)} below as JSON. Displaying them requires JavaScript, which does not run in this viewer. The sections above are complete without it.",
             class_="no-js dim",
         ),
         id="lines",
@@ -361,12 +361,12 @@ def _footer(model: Model) -> Markup:
     header = model.header
     window = " to ".join(filter(None, [header.since, header.until]))
     parts = [
-        f"Made {header.made_at}",
+        f"Created {header.made_at}",
         f"environment {header.environment}",
         f"window {window}" if window else None,
     ]
     return el(
         "footer",
         el("p", " · ".join(filter(None, parts))),
-        el("p", "Ask again: ", el("code", header.command)) if header.command else None,
+        el("p", "Command: ", el("code", header.command)) if header.command else None,
     )

@@ -25,9 +25,9 @@ PART_COLOURS: Final = 6
 TALL: Final = {"event": 14, "warn": 18, "error": 22}
 _ZERO_WORDS: Final = {
     "join.clicked": "the click",
-    "join.requested": "the interface's request (no line tells of the click)",
-    "join.received": "the gateway's receipt of the join (no line tells of a click)",
-    "join.accepted": "the acceptance of the join (no line tells of a click)",
+    "join.requested": "the interface's request (no line for the click)",
+    "join.received": "the receipt of the join by the gateway (no line for a click)",
+    "join.accepted": "the acceptance of the join (no line for a click)",
 }
 
 
@@ -59,7 +59,7 @@ def startup(path: Startup) -> Markup | None:
     if not path.stages:
         return None
     total = el("b", length(path.total_ms)) if path.total_ms is not None else None
-    about = f"counted from {_ZERO_WORDS.get(path.zero, 'the first event')}; each service by its own clock"
+    about = f"measured from {_ZERO_WORDS.get(path.zero, 'the first event')}; each service uses its own clock"
     head = el(
         "li",
         [
@@ -170,10 +170,10 @@ def turns(session: Session) -> Markup | None:
         "tr",
         el("th", "Turn"),
         el("th", "Began"),
-        el("th", "Lasted", class_="num"),
+        el("th", "Duration", class_="num"),
         el("th", "User to bot", class_="num"),
-        el("th", el("span", "As a bar", class_="sr")),
-        el("th", "Its parts"),
+        el("th", el("span", "Latency as a bar", class_="sr")),
+        el("th", "Parts"),
     )
     rows = [_turn(turn, names, longest or 1.0) for turn in shown]
     latency = session.latency
@@ -304,7 +304,7 @@ def _mark(mark: Mark, most: int) -> Markup:
     if mark.index < 0:
         return shape
     # The keyboard has the same lines below; hundreds of marks would stand in its way.
-    return el("a", shape, href=f"#L{mark.index + 1}", tabindex="-1", aria_label=words or "Its line")
+    return el("a", shape, href=f"#L{mark.index + 1}", tabindex="-1", aria_label=words or "Line")
 
 
 # --- attempts
@@ -331,7 +331,7 @@ def attempts(all_attempts: Sequence[Attempt]) -> Markup | None:
 
 
 def _attempt(item: Attempt) -> Markup:
-    outcome = one_line(item.outcome, 400) or "no line tells"
+    outcome = one_line(item.outcome, 400) or "not in these lines"
     return el(
         "tr",
         [el("td", words, class_="num") for words in (str(item.epoch), item.number or "-")],
@@ -352,14 +352,14 @@ def _attempt(item: Attempt) -> Markup:
 def troubles(found: Troubles, *, named: bool = False) -> Markup:
     """Show each warning and error among its neighbours; ``named``: with its session."""
     if not found.blocks:
-        words = "There is neither a warning nor an error in these lines."
+        words = "These lines contain no warnings or errors."
         return el(
             "section", el("h2", "Errors in context"), el("p", words, class_="dim"), id="trouble"
         )
     about = f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
     ordered = sorted(found.blocks, key=lambda block: block.worst != "error")
     left_out = (
-        f"{count(found.left_out, 'more is', 'more are')} in the lines below: there are too many."
+        f"{count(found.left_out, 'more is', 'more are')} among the lines below."
         if found.left_out
         else None
     )
@@ -446,7 +446,7 @@ def sessions(model: Model) -> Markup | None:
         "Length",
         "Turns",
         "Errors",
-        "How it went",
+        "Verdict",
     )
     more = (
         f"{count(model.others, 'more session is', 'more sessions are')} not listed."
@@ -455,7 +455,7 @@ def sessions(model: Model) -> Markup | None:
     )
     return el(
         "section",
-        el("h2", "Sessions", el("small", "ask with --session ID for one's own report")),
+        el("h2", "Sessions", el("small", "use --session ID for the report of one session")),
         scrolled(
             el(
                 "table",

@@ -285,17 +285,17 @@ def _meta_text(item: Entry | None, name: str) -> str:
 
 def _of_several(wanted: str | None, sessions: Sequence[Session], lines: int) -> Verdict:
     if wanted is not None or not lines:
-        return Verdict("unknown", "No line was found.")
+        return Verdict("unknown", "No lines were found.")
     if not sessions:
-        return Verdict("unknown", f"{count(lines, 'line')}, none of them of a session.")
+        return Verdict("unknown", f"{count(lines, 'line')}, but no session.")
     tones = [item.verdict.tone for item in sessions]
     parts = [
         f"{tones.count(tone)} {words}"
         for tone, words in (
-            ("ok", "went well"),
-            ("warn", "with trouble"),
+            ("ok", "worked"),
+            ("warn", "with problems"),
             ("bad", "failed"),
-            ("unknown", "not told to the end"),
+            ("unknown", "with unknown outcome"),
         )
         if tone in tones
     ]
@@ -313,10 +313,10 @@ def _limited(
     short = [item for item in coverage.answers if item.shortfalls]
     if short:
         names = ", ".join(item.name for item in short[:4]) + (", …" if len(short) > 4 else "")  # noqa: PLR2004 - a handful
-        more.append(f"Incomplete: something is missing of {names}; see Coverage.")
+        more.append(f"Incomplete: lines are missing from {names}; see Coverage.")
     if header.filters:
         more.append(
-            f"Only a part was asked for ({' '.join(header.filters)}): other lines may differ."
+            f"The query was filtered ({' '.join(header.filters)}); other lines may change the verdict."
         )
     return Verdict(verdict.tone, verdict.headline, (*verdict.details, *more))
 
@@ -329,12 +329,14 @@ def _about(session: Session) -> list[str]:
             for number, word in ((session.errors, "error"), (session.warnings, "warning"))
             if number
         ]
-        said.append(f"Its lines hold {' and '.join(bad)}.")
+        said.append(f"Its lines include {' and '.join(bad)}.")
     if session.stays > 1:
         said.append(
-            f"The id was used for {session.stays} sessions one after the other; this is the last."
+            f"The session id was used for {session.stays} sessions one after another; this is the last one."
         )
     if len(session.people) > 1:
         names = one_line(", ".join(session.people), WORDS_MAX)
-        said.append(f"Different users joined under this id: {names}. Their lines are all below.")
+        said.append(
+            f"Different users joined with this session id: {names}. The lines of all of them are below."
+        )
     return said

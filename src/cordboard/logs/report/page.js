@@ -71,7 +71,7 @@
       const button = makeElement("button", serviceClass(name), `${name} ${count.toLocaleString("en")}`);
       button.setAttribute("type", "button");
       button.dataset.name = name;
-      button.title = "Click: hide or show. Shift-click: this one only.";
+      button.title = "Click to hide or show. Shift-click to show only this service.";
       button.addEventListener("click", (event) => {
         if (event.altKey || event.shiftKey) showOnly(name, [...counts.keys()]);
         else if (!hiddenServices.delete(name)) hiddenServices.add(name);

@@ -119,13 +119,13 @@ def _footer(model: Model) -> Iterator[str]:
     yield ""
     window = " to ".join(filter(None, [header.since, header.until]))
     parts = [
-        f"Made {header.made_at}",
+        f"Created {header.made_at}",
         f"environment {header.environment}",
         window and f"window {window}",
     ]
     yield from wrapped(", ".join(filter(None, parts)))
     if header.command:
-        yield from wrapped(f"Ask again: {header.command}")
+        yield from wrapped(f"Command: {header.command}")
 
 
 def _about(session: Session) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _about(session: Session) -> Iterator[str]:
         if value
         for line in wrapped(value, f"{name:<12}", " " * 12)
     )
-    yield from _section("WHO, WHERE, WHEN", body)
+    yield from _section("ABOUT THIS SESSION", body)
 
 
 def _startup(session: Session) -> Iterator[str]:
@@ -157,7 +157,7 @@ def _startup(session: Session) -> Iterator[str]:
     head = f"{'at':>12} {'step':>12}  {'stage':<31} {'service':<10} "
     rows = [head.rstrip(), *(_stage(item, max(end, 1.0)) for item in path.stages)]
     yield from _section(f"FROM CLICK TO FIRST AUDIO{total}", rows)
-    yield f"(counted from {path.zero}; each service by its own clock)"
+    yield f"(measured from {path.zero}; each service uses its own clock)"
 
 
 def _stage(item: Stage, end: float) -> str:
@@ -180,7 +180,7 @@ def _turns(session: Session) -> Iterator[str]:
     title = "TURNS"
     if found is not None:
         title += f"  user to bot: median {length(found.median_ms)}, worst {length(found.worst_ms)}"
-    head = f"{'turn':>6}  {'began':<12} {'lasted':>12} {'user to bot':>12}  parts"
+    head = f"{'turn':>6}  {'began':<12} {'duration':>12} {'user to bot':>12}  parts"
     yield from _section(title, [head])
     for turn in session.turns:
         yield from _turn(turn)
@@ -209,7 +209,7 @@ def _attempt(item: Attempt) -> Iterator[str]:
         f"runner {item.runner}" if item.runner else "",
         f"process {item.pid}" if item.pid else "",
         "the bot ran" if item.started else "the bot did not run",
-        item.outcome or "no line tells of its end",
+        item.outcome or "its end is not in these lines",
     ]
     words = one_line("; ".join(filter(None, facts)))
     yield from wrapped(words, f"epoch {item.epoch}, {clock(item.began_us)}: ", "    ")
@@ -236,7 +236,7 @@ def _lanes(model: Model) -> Iterator[str]:
     span = ((told.last_us or 0) - (told.first_us or 0)) / 1000
     title = f"SERVICES OVER TIME  {clock(told.first_us)} to {clock(told.last_us)}, {length(span)}"
     yield from _section(title, (_lane(lane) for lane in told.lanes))
-    yield "(. lines, + an event, ! a warning, X an error)"
+    yield "(. lines, + event, ! warning, X error)"
 
 
 def _lane(lane: Lane) -> str:
@@ -274,7 +274,7 @@ def _all_lines(entries: Iterable[Entry], left_out: int, *, named: bool) -> Itera
     before = -1
     for item in entries:
         if item.index != before + 1:
-            words = count(left_out, "line of the middle is", "lines of the middle are")
+            words = count(left_out, "line in the middle is", "lines in the middle are")
             yield f"... {words} not in this report ..."
         before = item.index
         yield from _entry(item, "", stack=True, named=named)
@@ -296,10 +296,10 @@ def _coverage(model: Model) -> Iterator[str]:
         yield from _answer(answer)
     for name, number in coverage.counts.items():
         if number:
-            yield from wrapped(f"{count(number, 'line')} {name}")
+            yield from wrapped(count(number, f"{name} line"))
     for name, number in coverage.attribution.items():
         if number:
-            yield from wrapped(f"session {name}: {count(number, 'line')}")
+            yield from wrapped(f"attribution {name}: {count(number, 'line')}")
     for note in coverage.notes:
         yield from wrapped(note)
 

@@ -27,9 +27,9 @@ _BEFORE_A_CRASH: Final[dict[str, str]] = {
     "bot.forked": "its process was forked",
 }
 _ASKED_TO_END: Final[dict[str, str]] = {
-    "left": "it was asked to leave",
-    "bot_finished": "the bot finished by itself",
-    "max_duration": "the longest allowed time was over",
+    "left": "the bot was asked to leave",
+    "bot_finished": "the bot finished on its own",
+    "max_duration": "the maximum duration was reached",
 }
 
 
@@ -113,9 +113,9 @@ def judge(story: Story, lines: int, errors: int = 0) -> Verdict:
     """
     ended = story.last("session.ended")
     if not lines:
-        return Verdict("unknown", "No line was found.")
+        return Verdict("unknown", "No lines were found.")
     if not story.events:
-        return Verdict("unknown", "How it went cannot be told: no line of it is an event.")
+        return Verdict("unknown", "The outcome is unknown: none of the lines is an event.")
     if ended is None:
         return _unended(story)
     reason = as_text(ended.meta.get("reason") or "")
@@ -128,16 +128,16 @@ def judge(story: Story, lines: int, errors: int = 0) -> Verdict:
 
 def _asked(story: Story, reason: str, errors: int) -> Verdict:
     span = f" after {length(story.span_ms)}" if story.span_ms is not None else ""
-    why = f"It ended{span}: {_ASKED_TO_END[reason]}."
+    why = f"The session ended{span}: {_ASKED_TO_END[reason]}."
     if story.page and not story.heard and story.has("bot.first_audio"):
-        return Verdict("warn", "The bot spoke, but the page never heard it.", (why,))
+        return Verdict("warn", "The bot spoke, but the page received no sound from it.", (why,))
     if story.has("bot.first_audio") or story.heard:
         return _worked(story, why, errors)
     if story.has("user.connected", "bot.connected"):
-        return Verdict("warn", "Connected, but no line tells of any audio of the bot.", (why,))
+        return Verdict("warn", "Connected, but no line records audio of the bot.", (why,))
     if not story.has("bot.started"):
-        return Verdict("warn", "It ended, and no line tells that a bot had started.", (why,))
-    return Verdict("warn", "The bot started, and no line tells that anybody connected.", (why,))
+        return Verdict("warn", "The session ended, but no line shows that a bot started.", (why,))
+    return Verdict("warn", "The bot started, but no line shows that anyone connected.", (why,))
 
 
 def _worked(story: Story, why: str, errors: int) -> Verdict:
@@ -147,7 +147,7 @@ def _worked(story: Story, why: str, errors: int) -> Verdict:
     recovery = _recovery(story)
     if recovery is not None:
         return Verdict(
-            "warn", f"The call worked, but changed its runner: {heard}.", (recovery, why)
+            "warn", f"The call worked, but moved to another runner: {heard}.", (recovery, why)
         )
     if errors:
         return Verdict("warn", f"The call worked, with {count(errors, 'error')}: {heard}.", (why,))
@@ -160,11 +160,11 @@ def _recovery(story: Story) -> str | None:
     if last is None:
         return None
     tries = sum(item.event == "session.recovered" for item in story.events)
-    said = f"It was handed to another runner {'once' if tries == 1 else f'{tries} times'}"
+    said = f"The session was handed to another runner {'once' if tries == 1 else f'{tries} times'}"
     again = next((item for item in story.events if _follows(item, last, "bot.first_audio")), None)
     if again is None:
-        return f"{said}; no line tells that the bot spoke again after that."
-    return f"{said}; {length(between(last, again))} later the bot spoke again."
+        return f"{said}; no line shows that the bot spoke again after that."
+    return f"{said}; the bot spoke again {length(between(last, again))} later."
 
 
 def _follows(item: Entry, other: Entry, event: str) -> bool:
@@ -174,9 +174,9 @@ def _follows(item: Entry, other: Entry, event: str) -> bool:
 def _nobody(story: Story) -> Verdict:
     waited = between(story.first("bot.started"), story.last("session.ended"))
     if story.has(*_HAD_JOINED):
-        return Verdict("warn", "It ended as user_absent, though lines tell of a user.")
+        return Verdict("warn", "The session ended as user_absent, although its lines show a user.")
     words = f" {length(waited)}" if waited is not None else ""
-    return Verdict("bad", f"Nobody came: the bot waited{words}, and no offer arrived.")
+    return Verdict("bad", f"Nobody joined: the bot waited{words}, and no offer arrived.")
 
 
 def _failed(story: Story, ended: Entry, reason: str) -> Verdict:
@@ -195,20 +195,20 @@ def _failed(story: Story, ended: Entry, reason: str) -> Verdict:
 
 
 def _failure(story: Story, reason: str) -> str | None:
-    far = f" The farthest stage was: {story.farthest}." if story.farthest else ""
+    far = f" Last stage reached: {story.farthest}." if story.farthest else ""
     match reason:
         case "deadline":
             waited = between(story.first("join.accepted"), story.last("session.ended"))
-            words = f" {length(waited)} after it was accepted" if waited is not None else ""
-            return f"Expired{words}: the bot did not run by the deadline.{far}"
+            words = f" {length(waited)} after the join was accepted" if waited is not None else ""
+            return f"Expired{words}: the bot was not running by the deadline.{far}"
         case "launch_failed":
             last = story.last("launch.failed")
             why = f": {as_text(last.meta.get('why', last.message))}" if last else ""
-            return one_line(f"No bot was started: every launch failed{why}", WORDS_MAX)
+            return one_line(f"No bot was started, because every launch failed{why}", WORDS_MAX)
         case "runner_lost":
             tries = sum(item.event == "session.recovered" for item in story.events)
             again = f" after {count(tries, 'recovery', 'recoveries')}" if tries else ""
-            return f"The runner was lost, and the session given up{again}."
+            return f"The runner was lost, and the session was given up{again}."
         case "lease_lost":
             return "The bot was stopped: its runner no longer held the room's lease."
         case "cancelled":
@@ -254,7 +254,7 @@ def _unended(story: Story) -> Verdict:
     last = story.events[-1]
     name = last.event or ""
     where = PATH.get(name) or SETBACKS.get(name) or one_line(name, 60)
-    audio = " The bot's first audio had left." if story.has("bot.first_audio") else ""
+    audio = " The bot had already sent its first audio." if story.has("bot.first_audio") else ""
     return Verdict(
         "unknown",
         f"The end is not in these lines: the last event is “{where}” at {clock(last.us)} UTC.{audio}",
@@ -266,17 +266,18 @@ def _reused(reused: Entry) -> Verdict:
     if holder and holder != reused.session_id:
         return Verdict(
             "ok",
-            f"No session of its own: the room was taken, and the join led to {one_line(holder, 140)}.",
+            f"No new session: the room was in use, and the join returned session {one_line(holder, 140)}.",
         )
     return Verdict(
-        "unknown", "The join met its own live session; how that went is not in these lines."
+        "unknown",
+        "The join returned its own live session; the outcome of that session is not in these lines.",
     )
 
 
 def _zero(story: Story) -> str:
     return {
         "join.clicked": "the click",
-        "join.requested": "the interface asked for it",
+        "join.requested": "the interface requested the join",
         "join.received": "the join was received",
         "join.accepted": "the join was accepted",
     }.get(story.startup.zero, "the first line")

@@ -89,9 +89,11 @@ class Store:
             while chunk := response.read1(_CHUNK_BYTES):
                 yield chunk
             if response.length:  # read1 takes a closed connection for the end
-                raise StoreError("truncated", f"{response.length} bytes of the answer are missing")
+                raise StoreError(
+                    "truncated", f"the response is incomplete: {response.length} bytes are missing"
+                )
         except (OSError, HTTPException, ValueError) as error:
-            raise StoreError("truncated", f"the answer ended in the middle: {error}") from error
+            raise StoreError("truncated", f"the response ended early: {error}") from error
         finally:
             self._open.discard(response)
             response.close()

@@ -70,6 +70,6 @@ def read_slices(
             stack += reversed(part.halves())
         else:
             shortfalls.append(
-                Shortfall("truncated", f"more lines than one page at {part.begin} ns")
+                Shortfall("truncated", f"more lines at {part.begin} ns than fit in one page")
             )
             yield from page.lines

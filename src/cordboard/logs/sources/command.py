@@ -91,8 +91,8 @@ class Command:
             return []
         if query.follow and not self._names("follow"):
             raise SettingsError(
-                f"The command of {self.name} cannot follow.",
-                hint='Put {follow} where its option for that stands, and set follow = "--follow".',
+                f"The command of {self.name} does not support --follow.",
+                hint='Add {follow} where the program expects that option, and set follow = "--follow".',
             )
         self._stream = _Output(self, self._words(query), query)
         return [self._stream]
@@ -134,7 +134,7 @@ class Command:
             option = {"session": "--session", "follow": "-f"}.get(missing[0], "--" + missing[0][:5])
             raise SettingsError(
                 f"The command of {self.name} needs a value for {{{missing[0]}}}.",
-                hint=f"Give {option}, or write the word as a list of its own: it is then left out.",
+                hint=f"Use {option}, or put the word into a nested list, which is omitted if it has no value.",
             )
         return _IN_BRACES.sub(r"\1", _PLACEHOLDER.sub(lambda found: values[found[1]], word))
 
@@ -214,7 +214,7 @@ class _Output:
     def _why(self, status: int) -> Iterator[Shortfall]:
         last = self._errors[-1] if self._errors else ""
         if status == EXIT_INCOMPLETE:
-            yield Shortfall("truncated", last or "the command says that lines are missing")
+            yield Shortfall("truncated", last or "the command reported that lines are missing")
         elif status and not self._stopped:
             how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
             yield Shortfall("unreachable", f"{how}: {last}" if last else how)

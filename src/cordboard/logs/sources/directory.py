@@ -93,7 +93,7 @@ class Directory:
         try:
             os.stat(self.name)
         except (FileNotFoundError, NotADirectoryError) as error:
-            missing = f"There are no logs: {readable(self.name)} does not exist."
+            missing = f"No logs found: {readable(self.name)} does not exist."
             raise NotFoundError(missing, hint=self._hint) from error
         except OSError as error:
             self._refused(self.name, error)
@@ -110,7 +110,11 @@ class Directory:
     def answers(self) -> Sequence[Answer]:
         """Say which files could not be read, and which of `cordboard up` are not there."""
         if not (self._known or self._answers):
-            words = "it holds no file" if os.path.isdir(self.name) else "it is no file of lines"
+            words = (
+                "the directory contains no files"
+                if os.path.isdir(self.name)
+                else "it is not a regular file"
+            )
             why = Shortfall("no_source", words)
             return [Answer(readable(self.name), "directory", shortfalls=(why,))]
         return [*self._answers.values(), *self._gone()]
@@ -166,7 +170,7 @@ class Directory:
                 continue
             if self.confined and (target := self._outside(fd)) is not None:
                 file.close()
-                why = Shortfall("left_out", f"it is a link to {readable(target)}")
+                why = Shortfall("left_out", f"it is a symbolic link to {readable(target)}")
                 self._answers[path] = Answer(readable(path), "file", shortfalls=(why,))
                 continue
             self._known.add(file.identity)
@@ -238,7 +242,9 @@ def open_source(options: Mapping[str, Any]) -> Directory:
     unknown = set(options) - {"path"}
     if unknown or not isinstance(options.get("path"), str):
         raise SettingsError(
-            f"A directory has a path{f', and no {min(unknown)}' if unknown else ''}.",
+            f"directory: unknown option {min(unknown)!r}."
+            if unknown
+            else "directory: path: expected a string.",
             hint='Write: type = "directory", path = "/var/log/cordboard".',
         )
     return Directory(options["path"])

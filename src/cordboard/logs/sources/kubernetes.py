@@ -57,7 +57,7 @@ def open_source(options: Mapping[str, Any]) -> "Cluster":
     for name in options:
         if name not in KEYS:
             raise SettingsError(
-                f"kubernetes: {name}: no such option.", hint=f"Known are {', '.join(KEYS)}."
+                f"kubernetes: unknown option {name!r}.", hint=f"The options are {', '.join(KEYS)}."
             )
     files = [Path(file) for file in _texts(options, "kubeconfig")]
     namespaces = _texts(options, "namespaces")
@@ -74,7 +74,7 @@ def open_source(options: Mapping[str, Any]) -> "Cluster":
 def _text(options: Mapping[str, Any], name: str) -> str:
     value = options.get(name, "")
     if not isinstance(value, str):
-        raise SettingsError(f"kubernetes: {name}: a text is wanted, not {value!r}.")
+        raise SettingsError(f"kubernetes: {name}: expected a string, got {value!r}.")
     return value
 
 
@@ -82,7 +82,7 @@ def _texts(options: Mapping[str, Any], name: str) -> list[str]:
     value = options.get(name, [])
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
-        raise SettingsError(f"kubernetes: {name}: a list of texts is wanted, not {value!r}.")
+        raise SettingsError(f"kubernetes: {name}: expected a list of strings, got {value!r}.")
     return texts
 
 
@@ -226,7 +226,7 @@ class Cluster:
         allowed = await asyncio.gather(*(self._list_one(place) for place in places))
         if not any(allowed):
             raise ClusterForbiddenError(
-                f"{self.name} shows this user no pod.",
+                f"This user is not allowed to list pods in the {self.name}.",
                 hint="Grant `get` and `list` on pods, and `get` on pods/log (docs/kubernetes.md).",
             )
         shown = [place for place, may in zip(places, allowed, strict=True) if may]
@@ -270,7 +270,7 @@ class Cluster:
         try:
             await self._kube.get("Namespace", name)
         except NotFoundError:
-            self._lacks(f"namespace {name}", "no_source", "there is no such namespace")
+            self._lacks(f"namespace {name}", "no_source", "the namespace does not exist")
         except ClusterForbiddenError:
             return
 
@@ -290,7 +290,7 @@ class Cluster:
         for job in jobs.objects:
             if job["metadata"]["name"] not in present and _has_run(job, query):
                 name = f"{job['metadata']['namespace']}/{job['metadata']['name']}"
-                lack = Shortfall("gone", "its Job is there, but its pod has been deleted")
+                lack = Shortfall("gone", "the Job exists, but its pod was deleted")
                 self._answers[name] = Answer(name, "container", shortfalls=(lack,))
 
     async def _follow(self, place: str | None) -> None:

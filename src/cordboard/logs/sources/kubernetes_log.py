@@ -167,7 +167,7 @@ class Log:
         if number is None or int(number[2]) == 1 or line[:_SECOND].decode() <= self._since:
             return
         if self._whole or line == await self._first_line():
-            detail = f"what is kept begins with seq {int(number[2])} of boot {number[1].decode()}"
+            detail = f"first line: seq {int(number[2])} of boot {number[1].decode()}"
             self.shortfalls.append(Shortfall("rotated", detail))
 
     async def _first_line(self) -> bytes:

@@ -228,7 +228,7 @@ class _Entries:
         else:
             begin = now - self._source.lookback_s * NANOSECONDS
         if self._is_cut_short(Slice(begin, end)):
-            detail = f"Loki's max_query_lookback is {self._limits.lookback_s} s: what lies before is left out"
+            detail = f"Loki's max_query_lookback is {self._limits.lookback_s} s; older lines are not returned"
             self._shortfalls.append(Shortfall("starts_after_window", detail))
         return Slice(begin, max(begin, end))
 
@@ -318,7 +318,7 @@ def open_source(options: Mapping[str, Any]) -> Loki:
     headers = {**_CATEGORIZE, "X-Scope-OrgID": options.get("tenant") or _NO_TENANT}
     if options.get("user") and not options.get("token_env"):
         raise SettingsError(
-            "loki: user: a user needs a password.",
+            "loki: user: a password is required.",
             hint='Name the environment variable that holds it: token_env = "LOKI_PASSWORD".',
         )
     store = Store(
