@@ -8,6 +8,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
 from cordboard import emit
 from cordboard.contract.errors import GatewayError
@@ -269,6 +273,23 @@ async def test_wrong_control_secret_is_502_and_not_401(
         status, body, _ = await browser.join("s")
         assert status == 502
         assert "BOT_CONTROL_SHARED_SECRET" in body["hint"]
+
+
+async def test_redirect_of_the_gateway_is_502(site: Site) -> None:
+    """A browser that got a redirect without its address could do nothing with it."""
+
+    async def redirect(_request: Request) -> Response:
+        return RedirectResponse("https://gateway.example/join", 308)
+
+    routes = [Route("/{path:path}", redirect, methods=["GET", "POST"])]
+    async with (
+        served(Starlette(routes=routes)) as url,
+        open_site(site.store, Settings(gateway_url=url)) as moved,
+    ):
+        browser = await moved.browser().sign_in()
+        status, body, _ = await browser.join("s")
+    assert (status, body["code"]) == (502, "gateway_unreachable")
+    assert "CORDBOARD_GATEWAY_URL" in body["hint"]
 
 
 async def test_control_secret_never_reaches_a_browser(site: Site) -> None:

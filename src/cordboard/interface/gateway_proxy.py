@@ -50,7 +50,7 @@ class GatewayProxy:
         timeout_s: float = TIMEOUT_S,
         client_address: str | None = None,
     ) -> Reply:
-        """Return the gateway's answer, whatever its status.
+        """Return the gateway's answer, whatever its status, unless it is a redirect.
 
         Args:
             method: The HTTP method.
@@ -70,6 +70,11 @@ class GatewayProxy:
                 headers=headers,
             )
         _check_authenticated(reply.status)
+        if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
+            raise GatewayError(
+                f"The gateway answered HTTP {reply.status}, and redirects are not followed.",
+                hint="Set CORDBOARD_GATEWAY_URL to the gateway's own address.",
+            )
         return reply
 
     async def record(self, session_id: str) -> dict[str, Any]:
