@@ -228,7 +228,10 @@ async def test_call_continues_after_its_runner_dies(up: Up, microphone: Path) ->
         await until(lambda: "Bot running again" in messages(up, session_id), 30)
         await room.page.wait_for_selector("#room[data-state=connected]")
         await until(room.energy)  # of the new connection: its bot greets again
-        assert (await room.record(session_id))["epoch"] > first["epoch"]
+        epoch = (await room.record(session_id))["epoch"]
+        assert epoch > first["epoch"]
+        (again,) = (r for r in lines(up, session_id) if r["message"] == "Bot running again")
+        assert again["meta"]["epoch"] == epoch
         await room.page.wait_for_selector("#alert", state="hidden")
         await room.leave()
         assert await room.ended_as(session_id) == ("ended", "left")

@@ -209,7 +209,7 @@ export class Call {
     if (action === "end") {
       this.#sessionEnded(update);
     } else if (action === "connect" || action === "reconnect") {
-      this.#connect(action === "reconnect").catch((error) => this.#fail(error));
+      this.#connect(action === "reconnect", update.epoch).catch((error) => this.#fail(error));
     } else if (action) {
       this.#view.state("waiting");
       if (action === "replaced") {
@@ -219,10 +219,13 @@ export class Call {
     }
   }
 
-  /** @param {boolean} isReplacement whether the bot is another one than before */
-  async #connect(isReplacement) {
+  /**
+   * @param {boolean} isReplacement whether the bot is another one than before
+   * @param {number | undefined} epoch the epoch of the bot
+   */
+  async #connect(isReplacement, epoch) {
     this.#reach("running");
-    if (isReplacement) log.info("Bot running again");
+    if (isReplacement) log.info("Bot running again", { epoch });
     this.#view.state("connecting");
     if ((await this.#microphoneOpened) && !this.#isEnding()) await this.#media.connect(isReplacement);
   }
