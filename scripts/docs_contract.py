@@ -136,7 +136,9 @@ class ErrorClass:
     doc: str
 
 
-_OVERRIDES = {"internal_error": "Something failed on Cordboard's side; its log says what."}
+_OVERRIDES = {
+    "internal_error": "Cordboard failed internally; the log of the component gives the cause."
+}
 
 
 def error_classes() -> dict[str, ErrorClass]:

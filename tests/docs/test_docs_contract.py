@@ -210,7 +210,7 @@ def test_every_field_of_a_page_is_in_the_source() -> None:
     """No page describes a field that the code has no word for."""
     words = words_of_source()
     for name in ("http.md", "redis.md"):
-        for column in ("field", "field of the answer", "field of a session"):
+        for column in ("field", "field of the response", "field of a session"):
             assert first_codes(page(name), column) <= words
 
 

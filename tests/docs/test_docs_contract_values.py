@@ -79,12 +79,12 @@ async def test_every_field_of_an_answer_is_in_the_page(
     joined = (await gateway.post("/join", json=JOIN)).json()
     met = (await gateway.post("/join", json={**JOIN, "sessionId": "other"})).json()
     waited = (await gateway.post("/join?wait=0.1", json=JOIN)).json()
-    listed = first_codes(section(text, "### POST /join"), "field of the answer")
+    listed = first_codes(section(text, "### POST /join"), "field of the response")
     assert {*joined, *met, *waited} == listed - {"reason"}
     await live(store, "call-7", joined["epoch"])
     await store.finish("call-7", joined["epoch"], "bot_crashed", "a detail")
     record = (await gateway.get("/sessions/call-7")).json()
-    listed = first_codes(section(text, "### GET /sessions/{id}"), "field of the answer")
+    listed = first_codes(section(text, "### GET /sessions/{id}"), "field of the response")
     assert set(record) == listed - {"jobName"}  # of a cold start
     assert {*record["stages"]} <= set(codes(section(text, "### GET /sessions/{id}")))
     absent = (await gateway.post("/leave", json={"sessionId": "call-7"})).json()

@@ -16,8 +16,8 @@ test("each error of getUserMedia has a message of its own", () => {
 });
 
 test("an unknown error of getUserMedia is quoted", () => {
-  assert.deepEqual(microphoneMessage(new Error("odd"))[1], "The browser says: odd");
-  assert.deepEqual(microphoneMessage("odder")[1], "The browser says: odder");
+  assert.deepEqual(microphoneMessage(new Error("odd"))[1], "The browser reports: odd");
+  assert.deepEqual(microphoneMessage("odder")[1], "The browser reports: odder");
 });
 
 test("a session's end is explained by its reason, and an unknown reason is shown", () => {

@@ -28,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  cordboard call webrtc:demo                                check that a bot answers and is heard
+  cordboard call webrtc:demo                                check that a bot answers and sends audio
   cordboard call webrtc:demo --say examples/hello.wav       speak, and hear the answer
-  cordboard call webrtc:demo --say in.wav --record out.wav  record what the bot says
+  cordboard call webrtc:demo --say in.wav --record out.wav  record the bot's speech
   cordboard call webrtc:demo --seconds 30 -o json           stay for half a minute; print JSON lines
 
-Exit status: 0 if audio came back (with --say: also after the file) and the bot did not crash; 1 with
-the stage that was not reached; 2 for invalid arguments.
+Exit status: 0 if audio came back (with --say: also after the file) and the bot did not crash; 1 if a
+stage was not reached (the output names it); 2 for invalid arguments.
 """
     parser.add_argument("room", metavar="ROOM", help="a webrtc: room, such as webrtc:demo")
     parser.add_argument(

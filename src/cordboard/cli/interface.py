@@ -14,7 +14,7 @@ examples:
   BOT_CONTROL_SHARED_SECRET_FILE=/run/secrets/control \\
   CORDBOARD_INTERFACE_LOGIN=name CORDBOARD_INTERFACE_URL=https://voice.example.org \\
     cordboard interface --host 0.0.0.0                for other machines, behind a proxy with TLS:
-                                                      without TLS browsers give pages no microphone
+                                                      without TLS, browsers block the microphone
 """
     _options.add_listener(parser, 3000)
     _options.add_config(parser)

@@ -46,7 +46,7 @@ An environment is a list of sources in cordboard.toml:
   type = "kubernetes"        # or "directory" with a path
   context = "stg"
 
-Exit status: 0 if the answer is complete, 3 if lines are missing (stderr says which), 2 for invalid
+Exit status: 0 if the answer is complete, 3 if lines are missing (listed on stderr), 2 for invalid
 arguments, 1 if the command failed.
 """
 

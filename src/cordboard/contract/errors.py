@@ -128,7 +128,7 @@ class NotHolderError(ConflictError):
 
 
 class StaleEpochError(ConflictError):
-    """The epoch is lower than the room's: another session holds the room since."""
+    """The epoch is lower than the room's: the room was granted again."""
 
     code = "stale_epoch"
     title = "Stale epoch"

@@ -25,7 +25,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "gateway_unreachable": ("The service cannot be reached.", _AGAIN),
     "invalid": ("The server did not understand the request.", "Reload this page and try again."),
-    "not_found": ("You have no such call.", "Join again."),
+    "not_found": ("No such call was found.", "Join again."),
     "not_holder": ("Another call is in this room.", "Join again."),
     "not_ready": ("The service is starting or stopping.", _AGAIN),
     "queue_full": ("All bots are busy.", _AGAIN),

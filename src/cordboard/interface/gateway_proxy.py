@@ -127,7 +127,7 @@ def browser_response(reply: Reply) -> Response:
 
 def no_such_session() -> NotFoundError:
     """Return the error for a session that does not exist or belongs to another person."""
-    return NotFoundError("You have no such call.", hint="Join again.")
+    return NotFoundError("No such call was found.", hint="Join again.")
 
 
 @contextmanager

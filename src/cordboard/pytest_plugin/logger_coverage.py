@@ -93,8 +93,8 @@ def coverage_page(modules: list[ModuleCoverage]) -> str:
         [
             "# Log coverage",
             "",
-            "Each module that has a logger: as which services it logged while the tests ran, whether it logged",
-            "at all, and whether it logged within a session.",
+            "Each module that has a logger: the services for which it logged while the tests ran, whether it",
+            "logged at all, and whether it logged within a session.",
             "Written by `pytest --cordboard-log --cordboard-log-report FILE.md`.",
             "",
             "| module | services | logged | in a session |",

@@ -57,7 +57,7 @@ async def leave(session_id: str, services: Services) -> dict[str, Any]:
 async def offer(
     session_id: str, body: OfferBody, request: Request, services: Services
 ) -> JSONResponse:
-    """Forward an offer (POST) or candidates (PATCH) to the bot process; return its answer."""
+    """Forward an offer (POST) or candidates (PATCH) to the bot process; return its response."""
     bot_session = services.registry.get(session_id)
     adopt_launch(bot_session.launch)
     with bound_context(bot_session.context):

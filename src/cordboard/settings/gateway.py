@@ -21,8 +21,8 @@ class GatewaySettings:
     person with several windows, because a reconnecting window has two for a moment."""
 
     queue_max: Positive = 1000
-    """Accepted joins that may wait for a runner. Further ones are refused with 429, because a caller
-    who can retry later is better off than one who waits past the deadline."""
+    """Accepted joins that may wait for a runner. Further joins are refused with 429, because a
+    caller who can retry later is better off than one who waits past the deadline."""
 
     sessions_per_user: Limit = 3
     """Live sessions, including waiting ones, of one person who joins through a public entrance (the
@@ -36,5 +36,5 @@ class GatewaySettings:
     limit."""
 
     sessions_per_tenant: Limit = 0
-    """Live sessions of one tenantId, whoever joins; 0 means no limit, because only you know what a
-    tenant has paid for."""
+    """Live sessions of one tenantId, for all callers together; 0 means no limit, because only you
+    know what a tenant has paid for."""

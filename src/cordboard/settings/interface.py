@@ -10,8 +10,8 @@ class InterfaceSettings:
     """The interface's address, its login, and the limits on one person's requests."""
 
     interface_url: str | None = None
-    """The address under which people open the interface, such as https://voice.example.org. With
-    https the login's cookie is sent over TLS only, browsers are told to use TLS only (HSTS), and
+    """The address at which people open the interface, such as https://voice.example.org. With https
+    the login's cookie is sent over TLS only, browsers use TLS only from then on (HSTS), and
     requests for other hosts get 421. Set it if a proxy stands in front of the interface."""
 
     interface_login: str | None = None

@@ -15,7 +15,7 @@ class OperatorSettings:
 
     crowd_percent: Positive = 50
     """When more than this share of the sessions looks dead at once, an operator suspects Redis or
-    the network first: it waits for two seconds and logs that it does."""
+    the network first: it waits for two seconds and logs this."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -35,7 +35,7 @@ class KubernetesSettings:
 
     kubernetes_secret: str = "cordboard"  # noqa: S105 - the name of a Secret
     """The Secret with the keys REDIS_URL and BOT_CONTROL_SHARED_SECRET (and, during a rotation,
-    BOT_CONTROL_SHARED_SECRET_PREV). A Job names it, and holds no secret itself."""
+    BOT_CONTROL_SHARED_SECRET_PREV). A Job refers to it, and contains no secret itself."""
 
     kubernetes_service_account: str | None = None
     """The service account of cold runners. If unset, the namespace's default one without a token,
@@ -51,5 +51,5 @@ class KubernetesSettings:
 
     kubernetes_template: str | None = None
     """A YAML file with a Job, or parts of one, on which every Job is based: nodes, volumes,
-    security, further variables. Cordboard sets the fields that make it this session's Job over
-    it."""
+    security, further variables. Cordboard overrides the fields that make it the Job of this
+    session."""

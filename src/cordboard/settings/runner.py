@@ -10,13 +10,13 @@ class RunnerSettings:
     """How many sessions a runner takes, when it ends them, and what a bot process may use."""
 
     runner_capacity: Positive = 4
-    """Sessions that one warm runner takes at once. Four spoken ones load two cores by less than
-    half."""
+    """Sessions that one warm runner takes at once. Four sessions with speech use less than half of
+    two cores."""
 
     overload_lag_ms: Limit = 20
-    """Milliseconds by which event loops run late, on average over 10 s and while the processors are
-    busy, from which a runner takes no more sessions until it keeps up again. 20 is one frame of
-    audio. 0 turns this off."""
+    """Average lag of the event loops over 10 s, in milliseconds, at which a runner with busy
+    processors takes no more sessions until it keeps up again. 20 is one frame of audio. 0 turns
+    this off."""
 
     offer_timeout_s: Positive = 60
     """Seconds that a bot in a webrtc: room waits for the first offer; then it ends as user_absent.
@@ -24,8 +24,8 @@ class RunnerSettings:
 
     user_absent_s: Limit = 60
     """Seconds without a connected caller after which a session in a webrtc: room ends as
-    user_absent, whatever its bot does. 60 give a page time to reconnect. 0 leaves it to the bot. Set
-    more for a bot that works on after the call."""
+    user_absent, whatever its bot does. 60 s give a page time to reconnect. 0 leaves it to the bot.
+    Set a higher value for a bot that continues to work after the call."""
 
     bot_memory_mb: Positive = 4096
     """Megabytes of data that one bot process may hold, so that a bot that leaks fails alone; a bot
@@ -38,8 +38,8 @@ class RunnerSettings:
     48 kHz) takes 2800."""
 
     bot_processes: Positive = 64
-    """Processes that one bot may have running at a time; a bot with more is killed as crashed. A
-    browser that a bot controls has about 20."""
+    """Processes that one bot may have running at a time; a bot with more is killed, and its session
+    ends as bot_crashed. A browser that a bot controls has about 20."""
 
     bot_landlock: AutoOrOff = "auto"
     """`auto` confines bots with Landlock where the kernel supports it (Linux 5.19): a bot can

@@ -60,37 +60,37 @@ class Keys:
 
     @property
     def leases(self) -> str:
-        """Sorted set: the leased sessions by the end of their lease (ms)."""
+        """Sorted set: the leased sessions, by the end of their lease (ms)."""
         return f"leases:{{{self.tag}}}"
 
     @property
     def deadlines(self) -> str:
-        """Sorted set: the sessions that do not run yet by their deadline (ms)."""
+        """Sorted set: the sessions that do not run yet, by their deadline (ms)."""
         return f"deadlines:{{{self.tag}}}"
 
     @property
     def live(self) -> str:
-        """Sorted set: the live sessions by the time of their join (ms)."""
+        """Sorted set: the live sessions, by the time of their join (ms)."""
         return f"live:{{{self.tag}}}"
 
     @property
     def sessions(self) -> str:
-        """Sorted set: all sessions that have a record by the time of their join (ms)."""
+        """Sorted set: all sessions that have a record, by the time of their join (ms)."""
         return f"sessions:{{{self.tag}}}"
 
     @property
     def ended(self) -> str:
-        """Sorted set: the ended sessions by the time of their end (ms), until their records expire."""
+        """Sorted set: the ended sessions whose records have not expired, by the time of their end (ms)."""
         return f"ended:{{{self.tag}}}"
 
     @property
     def runners(self) -> str:
-        """Sorted set: the warm runners by their last heartbeat (ms)."""
+        """Sorted set: the warm runners, by their last heartbeat (ms)."""
         return f"standby_runners:{{{self.tag}}}"
 
     @property
     def runner_free(self) -> str:
-        """Sorted set: the warm runners by their free slots."""
+        """Sorted set: the warm runners, by their free slots."""
         return f"standby_free:{{{self.tag}}}"
 
     @property
@@ -100,7 +100,7 @@ class Keys:
 
     @property
     def parts(self) -> str:
-        """Sorted set with the tag ``plane``: the running processes by the end of their lease (ms)."""
+        """Sorted set with the tag ``plane``: the running processes, by the end of their lease (ms)."""
         return f"parts:{{{self.tag}}}"
 
     @property
@@ -133,11 +133,11 @@ class Keys:
         return f"room_epoch:{{{self.tag}}}{_hash(room) if room else ''}"
 
     def room_sessions(self, room: str) -> str:
-        """Sorted set: the sessions of ``room`` by the time of their join (ms)."""
+        """Sorted set: the sessions of ``room``, by the time of their join (ms)."""
         return f"room_sessions:{{{self.tag}}}{room}"
 
     def user_sessions(self, user_id: str) -> str:
-        """Sorted set: the sessions of ``user_id`` by the time of their join (ms)."""
+        """Sorted set: the sessions of ``user_id``, by the time of their join (ms)."""
         return f"user_sessions:{{{self.tag}}}{user_id}"
 
     def runner(self, runner_id: str) -> str:
@@ -160,7 +160,7 @@ class Keys:
         return f"live_of:{{{self.tag}}}{name}"
 
     def retired_claim(self, claim: str) -> str:
-        """String with TTL: a ``claim`` with which this shard accepts nothing any more."""
+        """String with TTL: a retired ``claim``, with which this shard accepts no join any more."""
         return f"retired_claim:{{{self.tag}}}{claim}"
 
     def sample_keys(self) -> list[str]:

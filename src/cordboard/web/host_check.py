@@ -23,7 +23,7 @@ log = get_logger("guard")
 
 
 class UnknownHostError(CordboardError):
-    """A request asked for a host name that this server does not have."""
+    """A request names a host that this server does not have."""
 
     status = 421
     code = "unknown_host"

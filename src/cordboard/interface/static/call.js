@@ -245,7 +245,7 @@ export class Call {
 
   /** @param {boolean} isConnected whether the server answers */
   #serverConnection(isConnected) {
-    const text = isConnected ? "" : "No connection to the server; the call itself goes on. Trying again …";
+    const text = isConnected ? "" : "No connection to the server; the call itself continues. Trying again …";
     this.#note(text, { topic: "connection" });
   }
 

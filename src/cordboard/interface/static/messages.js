@@ -36,7 +36,7 @@ const REASONS = {
   runner_lost: ["The bot’s machine was lost.", "Press Join to try again."],
   lease_lost: ["The bot has lost its room.", "Press Join to try again."],
   launch_failed: ["No bot could be started.", "Try again in a minute. The command below shows what happened."],
-  deadline: ["No bot became free in time.", "Try again in a minute."],
+  deadline: ["No bot became available in time.", "Try again in a minute."],
   cancelled: ["The call was cancelled.", PRESS_JOIN],
 };
 
@@ -63,7 +63,7 @@ const PROBLEMS = {
  */
 export function microphoneMessage(error) {
   return (
-    MICROPHONE[error?.name] ?? ["The microphone could not be opened.", `The browser says: ${error?.message ?? error}`]
+    MICROPHONE[error?.name] ?? ["The microphone could not be opened.", `The browser reports: ${error?.message ?? error}`]
   );
 }
 

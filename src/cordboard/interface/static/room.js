@@ -17,7 +17,7 @@ import { drawTimeline } from "./timeline.js";
 const STATE_LABELS = {
   idle: "Ready",
   microphone: "Waiting for the microphone",
-  joining: "Asking for a bot",
+  joining: "Requesting a bot",
   waiting: "A bot is starting",
   connecting: "Connecting",
   connected: "In the call",
@@ -143,9 +143,9 @@ function showEnd(end) {
 function showEndedSession(sessionId, joined) {
   if (joined) {
     element("state").textContent = "Call ended";
-    showSession(sessionId, "The last call’s log", "Your next call gets an ID of its own.");
+    showSession(sessionId, "The last call’s log", "Your next call gets a new ID.");
   } else {
-    showSession(sessionId, "The last attempt’s log", "Your next attempt gets an ID of its own.");
+    showSession(sessionId, "The last attempt’s log", "Your next attempt gets a new ID.");
   }
 }
 
@@ -153,8 +153,8 @@ function showEndedSession(sessionId, joined) {
 function showBusyRoom({ holder, yours }) {
   if (yours && holder) {
     showAlert({
-      title: "You are in this room already, in another window or an earlier call.",
-      advice: "End that call to join here, or go on over there.",
+      title: "You are already in this room, in another window or an earlier call.",
+      advice: "End that call to join here, or continue it there.",
       button: { label: "End it and join here", run: () => takeOver(holder) },
     });
     return;
