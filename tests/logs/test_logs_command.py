@@ -628,8 +628,8 @@ def test_places_without_text(folder: Path, tmp_path: Path, capsys: Captured) -> 
     """What holds no lines at all is no complete answer, and why is said."""
     (tmp_path / "x.bin").write_bytes(b"\1\0" * 100)
     for place, why in (
-        ("/dev/null", "it is not a regular file"),
-        ("x.bin", "it contains no text"),
+        ("/dev/null", "not a regular file"),
+        ("x.bin", "contains no text"),
     ):
         assert run("--dir", place) == EXIT_INCOMPLETE
         assert f"no_source: there is no source for it ({why})" in capsys.readouterr().err

@@ -102,10 +102,8 @@ def _runs(first: Run, told: Mapping[str, Any], status: Mapping[str, Any]) -> Ite
 def _previous(first: Run, last: Mapping[str, Any], number: int) -> Run:
     lost = None
     if number > 0:
-        runs_lost = (
-            "log of the first run is" if number == 1 else f"logs of the first {number} runs are"
-        )
-        lost = Shortfall("rotated", f"the container restarted; the {runs_lost} no longer available")
+        runs_lost = "the first run" if number == 1 else f"the first {number} runs"
+        lost = Shortfall("rotated", f"the container restarted; no log is left of {runs_lost}")
     return replace(
         first, number=max(number, 0), previous=True, started=last.get("startedAt"),
         ended=last.get("finishedAt"), missing=lost,

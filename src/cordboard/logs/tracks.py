@@ -85,7 +85,7 @@ class Tracks:
         told = [*self._failed, *(a for source in self.sources for a in source.answers())]
         if self._files and not (self.found or told):
             name = self._files[0].name if len(self._files) == 1 else self.sources[0].name
-            why = Shortfall("no_source", "it contains no text")
+            why = Shortfall("no_source", "contains no text")
             told.append(Answer(name, "directory", shortfalls=(why,)))
         return told
 

@@ -113,7 +113,7 @@ class Directory:
             words = (
                 "the directory contains no files"
                 if os.path.isdir(self.name)
-                else "it is not a regular file"
+                else "not a regular file"
             )
             why = Shortfall("no_source", words)
             return [Answer(readable(self.name), "directory", shortfalls=(why,))]
@@ -170,7 +170,7 @@ class Directory:
                 continue
             if self.confined and (target := self._outside(fd)) is not None:
                 file.close()
-                why = Shortfall("left_out", f"it is a symbolic link to {readable(target)}")
+                why = Shortfall("left_out", f"symbolic link to {readable(target)}")
                 self._answers[path] = Answer(readable(path), "file", shortfalls=(why,))
                 continue
             self._known.add(file.identity)
