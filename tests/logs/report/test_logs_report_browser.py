@@ -187,7 +187,7 @@ def test_without_scripts_and_on_paper(browser: Any, tmp_path: Path) -> None:
         "no order 4711",
     ):
         assert words in body
-    assert "runs none" in body
+    assert "requires JavaScript" in body
     opened = Opened(browser, path)
     assert len(opened.page.pdf()) > 10_000
     opened.page.emulate_media(media="print")
