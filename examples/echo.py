@@ -1,4 +1,4 @@
-"""A bot of your own, as small as one can be: it sends back what it hears, two seconds later.
+"""A minimal bot: it plays back the caller's audio, two seconds later.
 
 cordboard up --bot examples/echo.py
 """
@@ -18,7 +18,7 @@ DELAY_FRAMES = 100  # of 20 ms each
 
 
 class Echo(FrameProcessor):
-    """Turns sound around, two seconds late."""
+    """Send the caller's audio back, two seconds later."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Echo(FrameProcessor):
 
 async def bot(runner_args: RunnerArguments) -> None:
     assert isinstance(runner_args, SmallWebRTCRunnerArguments), "Echo speaks in webrtc: rooms."
-    print("Echo is here for", runner_args.session_id)  # comes out as a record of this session
+    print("Echo is here for", runner_args.session_id)  # becomes a record of this session
     transport = SmallWebRTCTransport(
         runner_args.webrtc_connection,
         TransportParams(audio_in_enabled=True, audio_out_enabled=True),

@@ -17,7 +17,7 @@ MEANINGS: Final[dict[str, str]] = {
     "epoch": "The epoch: the number of this grant of the room.",
     "traceId": "The trace id of the active OpenTelemetry span, otherwise of the caller's `traceparent`.",
     "spanId": "The span id, from the same source.",
-    "event": "One of the events below.",
+    "event": "The name of the event, such as `join.accepted`.",
     "meta": "All keywords of the call. A value that JSON cannot represent is replaced by its `repr`.",
     "error": "`type`, `message` and `stack` of an exception.",
     "raw": "true if a process that does not use this format printed the line.",
