@@ -84,9 +84,9 @@ def _half_written(value: str, last: str) -> str:
     A writer that stops half-way leaves the beginning of a secret, and a short beginning can be guessed.
     """
     if value != last and last.startswith(value):
-        return "holds only the beginning of the last secret"
+        return "contains only the beginning of the previous secret"
     if len(value) < min(len(last) or LENGTH_MIN, LENGTH_MIN):
-        return f"holds {len(value)} characters, which is too short to be the next secret"
+        return f"contains {len(value)} characters, too few for the next secret"
     return ""
 
 

@@ -73,7 +73,7 @@ def said_of_redis(part: Part) -> list[str]:
 
 
 def is_over(part: Part) -> bool:
-    return said_of_redis(part)[-1:] in ([], ["Redis is back"])
+    return said_of_redis(part)[-1:] in ([], ["Redis is available again"])
 
 
 async def test_redis_that_refuses_writes_ends_no_call(plane: Plane, server: Server) -> None:
@@ -96,7 +96,10 @@ async def test_redis_that_refuses_writes_ends_no_call(plane: Plane, server: Serv
         record = await plane.store.session(name)
         assert (record.state, record.reason, record.attempt) == ("ended", "bot_finished", 1)
     for part in plane.processes.parts:
-        assert said_of_redis(part) in ([], ["Redis is away; " + _meanwhile(part), "Redis is back"])
+        assert said_of_redis(part) in (
+            [],
+            ["Redis is unavailable; " + _meanwhile(part), "Redis is available again"],
+        )
         assert "Traceback" not in str(part.records) + str(part.other)
         told = Counter((record["sessionId"], record.get("event")) for record in list(part.records))
         assert all(told[name, "lease.expired"] <= 1 for name in tasks)
@@ -105,9 +108,9 @@ async def test_redis_that_refuses_writes_ends_no_call(plane: Plane, server: Serv
 
 def _meanwhile(part: Part) -> str:
     return {
-        "runner": "bots go on meanwhile",
-        "operator": "trying again until it is back",
-        "gateway": "joins are refused until it is back",
+        "runner": "running bots continue",
+        "operator": "retrying",
+        "gateway": "refusing joins",
     }[part.name]
 
 

@@ -83,7 +83,10 @@ def _of_redis(part: Part) -> list[str]:
 
 
 def _is_over(part: Part) -> bool:
-    return _of_redis(part)[-1:] in ([], ["Redis is back"])  # who asks nothing meanwhile misses it
+    return _of_redis(part)[-1:] in (
+        [],
+        ["Redis is available again"],
+    )  # who asks nothing meanwhile misses it
 
 
 def _signal(server: EmbeddedServer, number: signal.Signals) -> None:

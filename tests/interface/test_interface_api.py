@@ -322,7 +322,7 @@ async def test_lost_event_stream_of_the_gateway_ends_the_relay(
     with emit.capture() as records:
         _, text, _ = await browser.ask("GET", f"/api/sessions/{an_id('s')}/events")
     assert text == "retry: 1000\n\n"
-    assert any(r["message"] == "Lost the gateway's events of a session" for r in records)
+    assert any(r["message"] == "Lost the gateway's event stream for a session" for r in records)
 
 
 INTERNAL = re.compile(r"redis|127\.0\.0\.1|://|hunter2|sk-live", re.IGNORECASE)

@@ -108,7 +108,7 @@ def test_what_is_asked_for(
     ("words", "error"),
     [
         (("-t", "1x"), "Invalid duration '1x'."),
-        (("-t", "10m", "--since", "14:05"), "-t and --since both set the begin."),
+        (("-t", "10m", "--since", "14:05"), "-t and --since both set the start of the window."),
         (("--since", "25:00"), "Invalid time '25:00'."),
         (("--since", at(2), "--until", at(1)), "The window ends"),
         (("--around", "14:05", "--since", "14:00"), "--around cannot be combined with --since"),

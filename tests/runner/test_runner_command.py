@@ -466,7 +466,7 @@ class TestCold:
         env = {"BOT_SESSION_ID": "waits", "BOT_SESSION_EPOCH": "1", "BOT_ROOM_URL": "webrtc:x"}
         env["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
         part = plane.spawn("runner", "--bot", "obedient.py", "--once", env=env)
-        await until(lambda: [r for r in part.records if "trying again until" in r["message"]], 40)
+        await until(lambda: [r for r in part.records if "retrying until" in r["message"]], 40)
         part.signal(signal.SIGTERM)
         assert await asyncio.to_thread(part.ended, 15) == 1
 
@@ -482,7 +482,7 @@ class TestCold:
         assert await asyncio.to_thread(part.ended, 40) == 1
         record = await store.session(sid)
         assert (record.state, record.reason) == ("failed", "launch_failed")
-        assert record.detail == "There is no bot 'nosuch'; there are: default."
+        assert record.detail == "This runner has no bot 'nosuch'; its bots are: default."
         assert not {"bot.forked", "bot.started"} & set(part.events(sid))
 
     async def test_environment_without_a_session_is_a_usage_error(self, plane: Processes) -> None:

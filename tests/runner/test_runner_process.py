@@ -161,7 +161,7 @@ class TestStart:
                 if r["level"] == "warn" and r["sessionId"] == answer["sessionId"]
             ]
         )
-        assert warned["message"] == "The start had no sessionId; made one"
+        assert warned["message"] == "The start had no sessionId; generated one"
 
     @pytest.mark.parametrize(
         "over", [{"sessionId": "bad id"}, {"room_url": "nowhere"}, {"bot": "unknown"}, {"epoch": 0}]

@@ -28,28 +28,28 @@ def away() -> StoreUnavailableError:
 
 def test_outage_of_many_tasks_is_reported_once(said: list[str]) -> None:
     """The outage ends when all tasks that failed have succeeded, not when another one has."""
-    met = Outage(get_logger("test"), "Redis is away")
+    met = Outage(get_logger("test"), "Redis is unavailable")
     for task in ("read", "sweep", "read"):
         met.record_failure(away(), task)
     met.record_success("cold")
     met.record_success("read")
-    assert said == ["Redis is away"]
+    assert said == ["Redis is unavailable"]
     met.record_success("sweep")
     met.record_success("read")
-    assert said == ["Redis is away", "Redis is back"]
+    assert said == ["Redis is unavailable", "Redis is available again"]
 
 
 def test_long_outage_is_reported_again(said: list[str]) -> None:
     """A reminder follows when its interval has passed, and not before."""
-    frequent = Outage(get_logger("test"), "Redis is away", reminder_s=0)
+    frequent = Outage(get_logger("test"), "Redis is unavailable", reminder_s=0)
     frequent.record_failure(away())
     frequent.record_failure(away())
-    assert said == ["Redis is away", "Redis is still away"]
+    assert said == ["Redis is unavailable", "Redis is still unavailable"]
     said.clear()
-    rare = Outage(get_logger("test"), "Redis is away", reminder_s=60)
+    rare = Outage(get_logger("test"), "Redis is unavailable", reminder_s=60)
     rare.record_failure(away())
     rare.record_failure(away())
-    assert said == ["Redis is away"]
+    assert said == ["Redis is unavailable"]
 
 
 def test_outage_is_logged_without_a_stack() -> None:

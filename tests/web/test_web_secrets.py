@@ -199,7 +199,7 @@ def test_last_good_secret_is_kept_and_the_fault_is_logged_once(file: Path, lines
     assert FIRST not in str(said)
     assert [record["meta"].get("fault", "") for record in said][:3] == [
         "is empty",
-        "holds 5 characters, which is too short to be the next secret",
+        "contains 5 characters, too few for the next secret",
         "does not exist",
     ]
 

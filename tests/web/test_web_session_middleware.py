@@ -91,7 +91,7 @@ async def test_malformed_header_is_ignored_with_one_warning(records: Records) ->
     """A malformed id is never an error for the caller."""
     sent = await ask(plain, scope(x_session_id="a b", x_session_epoch="x"))
     assert sent[0]["status"] == 200
-    (warning,) = (r for r in records if r["message"] == "Malformed session headers ignored")
+    (warning,) = (r for r in records if r["message"] == "Malformed session headers were ignored")
     assert (warning["level"], warning["meta"]["names"]) == ("warn", ["session_id", "epoch"])
     assert len(records) == 3
 

@@ -31,7 +31,7 @@ _NO_PATH: Final = (
     "UDP to the runner must not be blocked (firewall, VPN), nor the bot's event loop by the bot.",
 )
 _TOO_BUSY: Final = (
-    "The speech could not be sent at its own speed.",
+    "The speech could not be sent in real time.",
     "This machine is too busy for a call.",
 )
 

@@ -89,7 +89,9 @@ def window(
         at, half = moment(around, now), span or timedelta(minutes=1)
         return timestamp(at - half), timestamp(at + half)
     if span is not None and since is not None:
-        raise UsageError("-t and --since both set the begin.", hint="Leave one of them out.")
+        raise UsageError(
+            "-t and --since both set the start of the window.", hint="Leave one of them out."
+        )
     if follow and until is not None:
         raise UsageError("-f cannot be combined with --until.", hint="Leave one of them out.")
     end = None if until is None else moment(until, now)

@@ -79,7 +79,7 @@ def configure(
         print_capture.install()
     if known_level is None:
         meta = {"level": level_name}
-        pipeline.write("warn", "Unknown log level; info is used", LOG_TAG, None, meta)
+        pipeline.write("warn", "Unknown log level; using info", LOG_TAG, None, meta)
 
 
 def _configure_from_environment() -> None:
@@ -98,7 +98,7 @@ def _bind_from_environment() -> None:
         bind_process(extracted.context)
     if extracted.refused:
         meta = {"variables": extracted.refused_variables}
-        message = "Malformed values of the session in the environment were ignored"
+        message = "Malformed session variables were ignored"
         pipeline.write("warn", message, LOG_TAG, None, meta)
 
 

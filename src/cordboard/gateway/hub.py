@@ -70,7 +70,7 @@ class Hub:
                 group.create_task(self._follow(shard))
 
     async def _follow(self, shard: RedisStore) -> None:
-        outage = Outage(log, "Redis is unreachable; joins are refused until it is back")
+        outage = Outage(log, "Redis is unavailable; refusing joins")
         while True:
             try:
                 await self._listen(shard, outage)

@@ -95,7 +95,7 @@ async def join(
     session_id = body.session_id or uuid7(time.time_ns() // 1_000_000, os.urandom(10))
     adopt(session_id=session_id, user_id=body.user_id, user_name=body.user_name, room=body.room_url)
     if body.session_id is None:
-        log.warning("The join had no sessionId; chose one")
+        log.warning("The join had no sessionId; generated one")
     log.info("Join received", event="join.received", bot=body.bot)
     accepted = await accept(services, body, session_id, address)
     # Subscribed before the record is read, so that no change between the two is lost.

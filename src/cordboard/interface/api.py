@@ -212,7 +212,7 @@ async def _relay_events(services: InterfaceServices, session_id: str) -> AsyncIt
             while chunk := await _read_until(stopping, stream):
                 yield chunk
     except CordboardError as error:
-        log.warning("Lost the gateway's events of a session", error=error)
+        log.warning("Lost the gateway's event stream for a session", error=error)
     finally:
         stopping.cancel()
 

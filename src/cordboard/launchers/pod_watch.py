@@ -120,7 +120,7 @@ class PodWatch:
             try:
                 await step()
             except Exception:
-                log.exception("Following the pods of cold runners failed; trying again")
+                log.exception("Following the pods of cold runners failed; retrying")
                 self._is_current = False
             await asyncio.sleep(self._times.check_s)
 

@@ -146,7 +146,9 @@ class ProcessLauncher:
                 line = await output.readline()
             except ValueError:  # longer than the limit: that much is dropped, reading continues
                 log.warning(
-                    "A line of a cold runner was too long", job=name, limit=self._line_max_bytes
+                    "A line of a cold runner was too long and was dropped",
+                    job=name,
+                    limit=self._line_max_bytes,
                 )
                 continue
             if not line:

@@ -90,9 +90,7 @@ class Loop:
     _arrival: asyncio.Event = field(default_factory=asyncio.Event)
     _placing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _is_stopping: bool = False
-    _outage: Outage = field(
-        default_factory=lambda: Outage(log, "Redis is away; trying again until it is back")
-    )
+    _outage: Outage = field(default_factory=lambda: Outage(log, "Redis is unavailable; retrying"))
 
     def __post_init__(self) -> None:
         """Make ``transfers`` for the placer's launcher."""

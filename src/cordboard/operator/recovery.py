@@ -131,7 +131,7 @@ class Sweeper:
         if self._crowd_since is None:
             self._crowd_since = now
             log.warning(
-                "Many sessions look dead at once; suspecting Redis or the network first, waiting",
+                "Many sessions look dead at once; waiting, as Redis or the network may be the cause",
                 suspects=suspects,
                 leased=leased,
             )

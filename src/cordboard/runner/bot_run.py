@@ -159,7 +159,7 @@ async def _answer(
 async def _report_absence(connection: Any, seconds: float, writer: asyncio.StreamWriter) -> None:
     """Report that no user has been connected for a while; the supervisor then stops the bot."""
     await wait_until_absent(connection, seconds)
-    log.info("No user has been connected for a while; the session ends", seconds=seconds)
+    log.info("No user has been connected for a while; ending the session", seconds=seconds)
     await pipes.send(writer, {"absent": True})
 
 

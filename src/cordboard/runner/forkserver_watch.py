@@ -49,5 +49,5 @@ class ForkServerWatch:
             try:
                 return await self.registry.host.fork_server.restart()
             except Exception as error:
-                log.error("The bots cannot be loaded; trying again later", error=error)
+                log.error("The bots cannot be loaded; retrying", error=error)
                 await asyncio.sleep(self.retry_s)

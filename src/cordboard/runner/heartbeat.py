@@ -47,7 +47,7 @@ class Heartbeat:
     bots: tuple[str, ...]
     is_registered: asyncio.Event = field(default_factory=asyncio.Event)
     _outage: Outage = field(
-        default_factory=lambda: Outage(log, "Redis is away; bots go on meanwhile")
+        default_factory=lambda: Outage(log, "Redis is unavailable; running bots continue")
     )
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 

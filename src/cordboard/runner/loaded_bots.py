@@ -39,7 +39,7 @@ def bot_named(name: str) -> Bot:
     files = preload_bots()
     if name not in files:
         raise BotFileError(
-            f"There is no bot {name!r} here; there are: {', '.join(files)}.",
+            f"There is no bot {name!r}; the bots are: {', '.join(files)}.",
             hint="Name it in [bots] of cordboard.toml, or by --bot NAME=FILE.",
         )
     return BOTS.get(name) or load_bot(name, files[name])

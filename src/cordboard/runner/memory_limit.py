@@ -27,7 +27,7 @@ def limit_memory(limit_mb: int) -> None:
     used_mb = used_memory_mb()
     if used_mb + HEADROOM_MB > limit_mb:
         raise MemoryLimitError(
-            f"The bot file takes {used_mb} MB when it is loaded; {describe_memory_limit(limit_mb)}. "
+            f"The bot file uses {used_mb} MB once it is loaded; {describe_memory_limit(limit_mb)}. "
             "Raise the limit, or load less at import."
         )
     limit_bytes = limit_mb * 1024 * 1024

@@ -121,9 +121,9 @@ class OverloadMonitor:
 
     def _log_change(self, detector: OverloadDetector) -> None:
         write, message = (
-            (log.warning, "This runner cannot keep up: sound is late; it accepts no more sessions")
+            (log.warning, "This runner cannot keep up: audio is late; accepting no more sessions")
             if detector.is_overloaded
-            else (log.info, "This runner keeps up again; it accepts sessions")
+            else (log.info, "This runner keeps up again; accepting sessions")
         )
         write(
             message,

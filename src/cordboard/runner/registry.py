@@ -150,7 +150,7 @@ class Registry:
         for rival in rivals:
             if rival.launch.epoch > launch.epoch:
                 raise StaleEpochError(
-                    f"Epoch {launch.epoch} is stale here: {rival.launch.epoch} is known.",
+                    f"Epoch {launch.epoch} is stale: this runner knows epoch {rival.launch.epoch}.",
                     extra={"sessionId": launch.session_id, "epoch": rival.launch.epoch},
                 )
         for rival in rivals:

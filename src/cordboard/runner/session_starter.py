@@ -46,15 +46,18 @@ class SessionStarter:
         adopt_launch(launch)
         # A gateway or operator names the grant; the store knows the session then.
         is_granted = body.session_id is not None and body.epoch is not None
-        if launch.bot not in self.registry.host.fork_server.bots:
-            raise InvalidValueError(f"This runner has no bot {launch.bot!r}.")
+        bots = self.registry.host.fork_server.bots
+        if launch.bot not in bots:
+            raise InvalidValueError(
+                f"This runner has no bot {launch.bot!r}; its bots are: {', '.join(bots)}."
+            )
         if not is_granted:
             self.registry.check_free_slot()
             launch = await self._claim_room(launch)
             adopt_launch(launch)
         with bound_context(context_of(launch)):
             if body.session_id is None:
-                log.warning("The start had no sessionId; made one")
+                log.warning("The start had no sessionId; generated one")
             log.info("Start received", event="start.received", bot=launch.bot)
             try:
                 return await self.registry.start(launch)

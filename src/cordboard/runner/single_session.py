@@ -163,8 +163,8 @@ class SingleSession:
             return 1 if session.is_lost or session.reason in FAILED_REASONS else 0
 
     async def _read_launch(self) -> Launch:
-        """Read the launch from the store; while Redis is not reachable, until the session's deadline."""
-        outage = Outage(log, "Redis is away; trying again until the deadline")
+        """Read the launch from the store; while Redis is unavailable, retry until the session's deadline."""
+        outage = Outage(log, "Redis is unavailable; retrying until the deadline")
         store, grant = self.services.store, self.grant
         while True:
             try:
@@ -179,8 +179,8 @@ class SingleSession:
     async def _end_without_bot(self, launch: Launch) -> None:
         """End a session whose bot is unknown: another cold runner would not have the bot either."""
         bots = ", ".join(self.services.registry.host.fork_server.bots)
-        detail = f"There is no bot {launch.bot!r}; there are: {bots}."
-        log.error("This runner does not have the bot", bot=launch.bot, bots=bots)
+        detail = f"This runner has no bot {launch.bot!r}; its bots are: {bots}."
+        log.error("This runner has no such bot", bot=launch.bot, bots=bots)
         is_ours = await self.services.store.finish(
             launch.session_id, launch.epoch, "launch_failed", detail
         )

@@ -28,7 +28,7 @@ class StartupErrorReporter:
         self._control = control
         # Encoded now: once memory is exhausted, encoding fails as well.
         self._out_of_memory = _end_message(
-            f"No memory was left for the bot process; {describe_memory_limit(memory_mb)}."
+            f"The bot process ran out of memory; {describe_memory_limit(memory_mb)}."
         )
 
     def report(self, error: BaseException) -> None:

@@ -33,7 +33,9 @@ class Outage:
             self._log.warning(self._message, error=error)
         elif now - self._last_line_at >= self._reminder_s:
             self._last_line_at = now
-            self._log.warning("Redis is still away", seconds=round(now - self._since), error=error)
+            self._log.warning(
+                "Redis is still unavailable", seconds=round(now - self._since), error=error
+            )
         self._failing_tasks.add(task)
 
     def record_success(self, task: str = "") -> None:
@@ -42,4 +44,6 @@ class Outage:
             return
         self._failing_tasks.discard(task)
         if not self._failing_tasks:
-            self._log.info("Redis is back", seconds=round(time.monotonic() - self._since, 1))
+            self._log.info(
+                "Redis is available again", seconds=round(time.monotonic() - self._since, 1)
+            )

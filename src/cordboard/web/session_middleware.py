@@ -158,7 +158,7 @@ class _Exchange:
         status = self.status or _SERVER_ERROR
         with bound_context(self._context):
             if self._malformed:
-                log.warning("Malformed session headers ignored", names=list(self._malformed))
+                log.warning("Malformed session headers were ignored", names=list(self._malformed))
             (log.warning if status >= _SERVER_ERROR else log.info)(
                 "Request served",
                 method=self._scope.get("method", "WEBSOCKET"),

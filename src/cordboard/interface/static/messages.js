@@ -47,7 +47,7 @@ const EXPECTED_REASONS = new Set(["bot_finished", "left", "max_duration"]);
 /** @type {Record<string, Message>} */
 const PROBLEMS = {
   queue_full: ["All bots are busy.", "Try again when the button allows it."],
-  store_unavailable: ["The service is interrupted.", "Try again when the button allows it."],
+  store_unavailable: ["The service is temporarily unavailable.", "Try again when the button allows it."],
   too_many_sessions: [
     "You, or other people in your network, have too many calls at the same time.",
     "End another call, or wait until one has ended.",
