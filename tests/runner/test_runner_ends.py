@@ -235,7 +235,7 @@ class TestStartup:
     ) -> None:
         """A bot file over the memory limit fails each session at once; the detail names the limit."""
         detail = await self.failed(alone, LARGE, CORDBOARD_BOT_MEMORY_MB="400")
-        assert "The bot file takes" in detail
+        assert "The bot file uses" in detail
         assert "(CORDBOARD_BOT_MEMORY_MB) is 400 MB" in detail
 
     async def test_import_that_exhausts_memory_fails_the_session(self, alone: Processes) -> None:
