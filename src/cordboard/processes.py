@@ -84,16 +84,16 @@ def children_of(pid: int) -> set[int]:
     return children
 
 
-def descendants_of(pid: int, most: int) -> set[int]:
+def descendants_of(pid: int, limit: int) -> set[int]:
     """Return the ids of the descendants of a process, one generation after the other.
 
     Args:
         pid: The process.
-        most: The number of descendants from which no further generation is read.
+        limit: The number of descendants from which no further generation is read.
     """
     descendants: set[int] = set()
     generation = {pid}
-    while generation and len(descendants) <= most:
+    while generation and len(descendants) <= limit:
         generation = {child for parent in generation for child in children_of(parent)} - descendants
         descendants |= generation
     return descendants

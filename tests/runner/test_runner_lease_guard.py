@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cordboard.contract.lease import Periods
-from cordboard.runner.lease_guard import PAUSE_S, LeaseGuard, LeasePage, steady
+from cordboard.runner.lease_guard import PAUSE_S, LeaseGuard, LeasePage, steady_time
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_page_is_shared_by_its_descriptor(page: LeasePage) -> None:
 
 def test_new_page_counts_as_renewed(page: LeasePage) -> None:
     """A bot process that starts has the whole lease before it."""
-    assert 0 <= steady() - page.renewed_at < Periods().lease_s
+    assert 0 <= steady_time() - page.renewed_at < Periods().lease_s
     assert not page.is_self_killed
 
 
@@ -42,7 +42,7 @@ def test_paused_bot_waits_for_a_renewal(page: LeasePage) -> None:
 
     def renew() -> None:
         order.append("renewed")
-        page.renewed_at = steady() + 60  # far ahead, so that a slow machine does not expire it
+        page.renewed_at = steady_time() + 60  # far ahead, so that a slow machine does not expire it
 
     timer = threading.Timer(0.1, renew)
     timer.start()

@@ -67,7 +67,7 @@ examples:
 """
 
 
-class Command(Protocol):
+class CommandModule(Protocol):
     """The interface of a command's module."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -126,9 +126,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def load(name: str) -> Command:
+def load(name: str) -> CommandModule:
     """Import and return the module of the command ``name``."""
-    return cast("Command", import_module(f"cordboard.cli.{name}"))
+    return cast("CommandModule", import_module(f"cordboard.cli.{name}"))
 
 
 def _root_parser() -> argparse.ArgumentParser:
@@ -159,26 +159,26 @@ def as_sentence(summary: str) -> str:
     return summary[0].upper() + summary[1:] + "."
 
 
-def _dispatch(words: list[str]) -> int:
-    if words and words[0] in COMMANDS:
-        return _run(words[0], words[1:])
+def _dispatch(arguments: list[str]) -> int:
+    if arguments and arguments[0] in COMMANDS:
+        return _run(arguments[0], arguments[1:])
     # --help, --version, or an unknown command.
     parser = _root_parser()
     for _ in _add_commands(parser):
         pass
-    parser.parse_args(words)
+    parser.parse_args(arguments)
     parser.print_help()
     return 0
 
 
-def _run(name: str, words: list[str]) -> int:
+def _run(name: str, arguments: list[str]) -> int:
     """Run one command, with a parser of its own: it needs no other command's arguments."""
     parser = argparse.ArgumentParser(
         prog=f"cordboard {name}", description=as_sentence(COMMANDS[name]), **_PARSER_OPTIONS
     )
     command = load(name)
     command.add_arguments(parser)
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     if name not in _SHORT:
         _protect_secrets()
         gc.enable()

@@ -13,14 +13,14 @@ _COLD: Final = "/cold="
 _ALL: Final = "*"
 
 
-def cold_suffix(most: int, bots: Collection[str] | None) -> str:
+def cold_suffix(max_runners: int, bots: Collection[str] | None) -> str:
     """Return the suffix of the name of an operator that starts cold runners.
 
     Args:
-        most: The maximum number of cold runners at a time.
+        max_runners: The maximum number of cold runners at a time.
         bots: The names of the bots that they run; None if they run any bot.
     """
-    return f"{_COLD}{most}:{_ALL if bots is None else ','.join(sorted(bots))}"
+    return f"{_COLD}{max_runners}:{_ALL if bots is None else ','.join(sorted(bots))}"
 
 
 def can_start_cold(operator: str, bot: str) -> bool:
@@ -31,5 +31,5 @@ def can_start_cold(operator: str, bot: str) -> bool:
 
 def max_cold_runners(operator: str) -> int:
     """Return the maximum number of cold runners of the operator named ``operator``."""
-    most = operator.partition(_COLD)[2].partition(":")[0]
-    return int(most) if most.isdecimal() else 0
+    count = operator.partition(_COLD)[2].partition(":")[0]
+    return int(count) if count.isdecimal() else 0

@@ -19,7 +19,7 @@ from cordboard.processes import descendants_of
 from cordboard.runner import metrics, pipes
 from cordboard.runner.control_channel import ControlChannel, EndReport
 from cordboard.runner.forked_process import ForkedProcess
-from cordboard.runner.lease_guard import LeasePage, steady
+from cordboard.runner.lease_guard import LeasePage, steady_time
 from cordboard.runner.output_capture import OutputCapture
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.runner_host import RunnerHost
@@ -103,11 +103,11 @@ class BotSession:
 
     @property
     def renewed_at(self) -> float:
-        """The ``steady`` time at which the last confirmed renewal was requested; now if the bot has gone."""
-        return self._lease_page.renewed_at if self.is_live else steady()
+        """The time (``steady_time``) at which the last confirmed renewal was requested; now if the bot has gone."""
+        return self._lease_page.renewed_at if self.is_live else steady_time()
 
     def record_renewal(self, requested_at: float) -> None:
-        """Record a confirmed renewal, requested at the ``steady`` time `requested_at`."""
+        """Record a confirmed renewal, requested at `requested_at` (``steady_time``)."""
         if self.is_live:  # else the page has been released
             self._lease_page.renewed_at = requested_at
 
@@ -124,7 +124,7 @@ class BotSession:
             channel = await self._fork()
             faults.point("runner.fork.after")
             # Taken before the request is sent: the lease lasts from when the store decided, or longer.
-            requested_at = steady()
+            requested_at = steady_time()
             await self.host.store.confirm_running(
                 self.launch.session_id, self.launch.epoch, self.holder, room=self.launch.room_url
             )

@@ -12,7 +12,7 @@ from cordboard.contract.lease import RenewalResult
 from cordboard.emit import get_logger
 from cordboard.runner import metrics
 from cordboard.runner.bot_session import BotSession
-from cordboard.runner.lease_guard import steady
+from cordboard.runner.lease_guard import steady_time
 from cordboard.runner.registry import Registry
 from cordboard.store import Outage, Registration, Renewal, SessionStore
 
@@ -81,9 +81,9 @@ class Heartbeat:
         return True
 
     async def _send_heartbeats(self) -> None:
-        last, periods = steady(), self.store.periods
+        last, periods = steady_time(), self.store.periods
         while True:
-            pause_s = steady() - last
+            pause_s = steady_time() - last
             if pause_s > periods.lease_s:
                 log.warning(
                     "This process was paused; renewing all leases first", seconds=round(pause_s)
@@ -92,7 +92,7 @@ class Heartbeat:
             metrics.renewals_late.inc(delay_s > periods.renewal_s)
             metrics.loop_lag.set(max(delay_s, 0.0))
             succeeded = await self.beat()
-            last = steady()
+            last = steady_time()
             await asyncio.sleep(periods.renewal_s if succeeded else min(RETRY_S, periods.renewal_s))
 
     async def _watch_leases(self) -> None:
@@ -113,7 +113,7 @@ class Heartbeat:
         """Renew all leases; return whether every shard has answered."""
         sessions = [item for item in self.registry.live if item.status in {"running", "stopping"}]
         # Taken before the request is sent: the lease lasts from when the store decided, or longer.
-        requested_at = steady()
+        requested_at = steady_time()
         results = await self.store.renew([_renewal(session) for session in sessions])
         for session, result in zip(sessions, results, strict=True):
             if result == "unknown" and session.status == "running":
@@ -138,7 +138,7 @@ class Heartbeat:
                 log.warning("The bot's event loop is late", loop_lag_ms=session.loop_lag_ms)
 
     def _kill_unrenewed(self) -> None:
-        now, limit_s = steady(), self.store.periods.tolerance_s
+        now, limit_s = steady_time(), self.store.periods.tolerance_s
         for session in self.registry.live:
             age_s = now - session.renewed_at
             if session.status == "running" and age_s >= limit_s:

@@ -49,7 +49,7 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 log = get_logger("lease_guard")
 
 
-def steady() -> float:
+def steady_time() -> float:
     """Return the seconds of a clock that never goes back and advances while the machine sleeps."""
     return time.clock_gettime(_CLOCK)
 
@@ -75,12 +75,12 @@ class LeasePage:
     def create(cls) -> Self:
         """Return a new page whose lease counts as renewed now."""
         page = cls(_open_anonymous_file(_PAGE.size))
-        page.renewed_at = steady()
+        page.renewed_at = steady_time()
         return page
 
     @property
     def renewed_at(self) -> float:
-        """The ``steady`` time at which the last confirmed renewal was requested."""
+        """The ``steady_time`` at which the last confirmed renewal was requested."""
         return self._values[0]
 
     @renewed_at.setter
@@ -126,7 +126,7 @@ class LeaseGuard:
         self._page = page
         self._lease_s = periods.lease_s
         self._limit_s = periods.tolerance_s + periods.lease_s * _SELF_KILL_DELAY
-        self._polled_at = steady()
+        self._polled_at = steady_time()
 
     def start(self) -> None:
         """Start the thread, and handle the signal that continues a stopped process."""
@@ -147,10 +147,10 @@ class LeaseGuard:
 
     def _may_have_expired(self) -> bool:
         # The pause is the cheaper question and almost always false, so the page is read rarely.
-        return steady() - self._polled_at >= PAUSE_S and self._renewal_age_s() >= self._lease_s
+        return steady_time() - self._polled_at >= PAUSE_S and self._renewal_age_s() >= self._lease_s
 
     def _renewal_age_s(self) -> float:
-        return steady() - self._page.renewed_at
+        return steady_time() - self._page.renewed_at
 
     def _handle_continue(self, _number: int, _frame: FrameType | None) -> None:
         self.wait_for_lease()
@@ -165,7 +165,7 @@ class LeaseGuard:
             if self._renewal_age_s() >= self._limit_s:
                 self._kill_bot()
             # Last, and only by this thread: from here on the other callers may let the bot continue.
-            self._polled_at = steady()
+            self._polled_at = steady_time()
 
     def _kill_bot(self) -> None:
         log.error(

@@ -10,6 +10,6 @@ Positive = Annotated[int, Meta(ge=1)]
 Limit = Annotated[int, Meta(ge=0)]
 """A number of which 0 turns a limit off."""
 
-Placement = Literal["spread", "pack"]
+PlacementPolicy = Literal["spread", "pack"]
 
 AutoOrOff = Literal["auto", "off"]

@@ -21,7 +21,7 @@ from cordboard.environment import (
     SECRET_VARIABLES,
     config_path,
 )
-from cordboard.settings.kinds import AutoOrOff, Limit, Placement, Positive
+from cordboard.settings.kinds import AutoOrOff, Limit, PlacementPolicy, Positive
 from cordboard.settings.model import SECTIONS, Settings
 
 FIELDS: Final[dict[str, Field[Any]]] = {
@@ -34,7 +34,7 @@ _EXPECTED: Final[dict[Any, str]] = {
     Positive: "a number above 0",
     Limit: "a number, 0 or more",
     tuple[str, ...]: "a list of strings",
-    Placement: "spread or pack",
+    PlacementPolicy: "spread or pack",
     AutoOrOff: "auto or off",
 }
 _NUMBERS: Final = (Positive, Limit)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from cordboard.settings.kinds import Placement, Positive
+from cordboard.settings.kinds import PlacementPolicy, Positive
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class OperatorSettings:
     """How operators choose runners, and when they distrust the network."""
 
-    placement: Placement = "spread"
+    placement: PlacementPolicy = "spread"
     """Which warm runner gets a session: `spread` chooses the one with the most free slots, `pack` the
     fullest one that has a free slot, which leaves others empty so that they can be removed."""
 

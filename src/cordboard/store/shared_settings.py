@@ -49,7 +49,7 @@ class SharedSettings:
 
     Args:
         url: The URL of Redis.
-        part: The component: gateway, operator or runner.
+        component: The component: gateway, operator or runner.
         shards: The number of shards.
         lease_s: Seconds that a lease lasts.
         record_kept_s: Seconds for which a session record is kept after the end.
@@ -59,7 +59,7 @@ class SharedSettings:
     def __init__(
         self,
         url: str,
-        part: str,
+        component: str,
         *,
         shards: int,
         lease_s: float,
@@ -70,7 +70,7 @@ class SharedSettings:
         self._periods = Periods(lease_s)
         self._connection = Connection(url, self._keys.agreed)
         self._scripts = Scripts(self._connection, self._keys)
-        self._process = f"{part} {socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self._process = f"{component} {socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._settings = {
             SHARDS: str(shards),
             LEASE: f"{lease_s:g}",

@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
+class SharedSecrets:
     """The secrets that the components get.
 
     Attributes:
@@ -98,7 +98,7 @@ def component_arguments(
     }
 
 
-def component_environment(name: str, gateway_url: str, secrets: Secrets) -> dict[str, str]:
+def component_environment(name: str, gateway_url: str, secrets: SharedSecrets) -> dict[str, str]:
     """Return the environment of a component, which contains only the secrets that it needs.
 
     Args:

@@ -30,7 +30,7 @@ from cordboard.up.secret_socket import Orphans, SecretSocket
 from cordboard.up.start_plan import (
     STOP_ORDER,
     Options,
-    Secrets,
+    SharedSecrets,
     component_arguments,
     component_environment,
     component_urls,
@@ -79,7 +79,7 @@ class Supervisor:
         self.redis: EmbeddedServer | None = None
         self.addresses: dict[str, str] = {}
         self._signals = StopSignals(self._kill_all)
-        self._secrets = Secrets(control="", session=None, redis_url="")
+        self._secrets = SharedSecrets(control="", session=None, redis_url="")
         self._was_ready = False
         self._import_noticed = False
         self._restarts: dict[str, list[float]] = {}
@@ -124,7 +124,7 @@ class Supervisor:
                 readable=is_inspection_allowed(),
             )
         redis_url = self.settings.redis_url or (self.redis.url if self.redis else "")
-        self._secrets = Secrets(
+        self._secrets = SharedSecrets(
             control=(self.settings.control_secrets or (secrets.token_urlsafe(32),))[0],
             session=None if self.settings.session_secret else secrets.token_urlsafe(32),
             redis_url=redis_url,

@@ -27,7 +27,7 @@ _KEEP_ALIVE_S: Final = 75
 
 log = get_logger("http")
 
-Drain = Callable[[], Awaitable[None]]
+DrainHook = Callable[[], Awaitable[None]]
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     *,
     listener: socket.socket,
     grace_s: int = GRACE_S,
-    drain: Drain | None = None,
+    drain: DrainHook | None = None,
     certificate: Certificate | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, let requests finish, and return the exit status.
@@ -64,7 +64,7 @@ class DrainingServer(uvicorn.Server):
         drain: Awaited after the first signal; None to stop at once.
     """
 
-    def __init__(self, settings: uvicorn.Config, drain: Drain | None) -> None:
+    def __init__(self, settings: uvicorn.Config, drain: DrainHook | None) -> None:
         super().__init__(settings)
         self._drain = drain
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,7 +111,7 @@ class DrainingServer(uvicorn.Server):
             return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         return None
 
-    async def _drain_then_stop(self, drain: Drain) -> None:
+    async def _drain_then_stop(self, drain: DrainHook) -> None:
         try:
             await drain()
         finally:
