@@ -20,7 +20,7 @@ from tests_support import until
 from up_support import Up, ready
 
 SETTLED_S = 6.0  # for 5 s after a line, the coverage says that others may follow
-_CHANGING = re.compile(r"mention|[Mm]ade |Generated|cordboard logs|searched|read in")
+_CHANGING = re.compile(r"mention|Created |cordboard logs|searched|read in")
 _SIZES = re.compile(r"\b\d+ (more )?bytes|\d+(\.\d+)? [kM]B")
 
 

@@ -63,15 +63,15 @@ class ProcessLauncher:
         self._followers: set[asyncio.Task[None]] = set()
 
     def job_name(self, launch: Launch) -> str:
-        """Return the name of the start of ``launch``."""
+        """Return the name of the runner of ``launch``: the same for the same session and epoch."""
         return f"cold-{launch.session_id}-{launch.epoch}"
 
     async def start(self, name: str, launch: Launch) -> None:
         """Start a runner for one session.
 
         Args:
-            name: The name of the start.
-            launch: The session.
+            name: The name that ``job_name`` returned.
+            launch: The session that the runner serves.
 
         Raises:
             LaunchError: The process cannot be started.

@@ -28,7 +28,7 @@ class FirstEventObserver(BaseObserver):  # type: ignore[misc]  # Pipecat has no 
         self._seen: set[type] = set()
 
     async def on_push_frame(self, data: FramePushed) -> None:
-        """Handle the frame in `data`."""
+        """Log the frame in `data` if it is the first of its kind that the call has."""
         frame_type = type(data.frame)
         # Almost every frame is of a type seen before: 50 audio frames a second pass here in each direction.
         if frame_type in self._seen:

@@ -107,7 +107,7 @@ class PreloadReport:
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """Return `message` as a line."""
+    """Return `message` as one line of JSON, with its newline."""
     return _encode(message) + b"\n"
 
 

@@ -23,7 +23,7 @@ from cordboard.runner.stdlib_internals import fork_server_pid, resource_tracker_
 # A killed process disappears within a millisecond; a session's end waits for this poll.
 _POLL_S: Final = 0.002
 
-_PIDS_LOGGED: Final = 20
+_PIDS_LOGGED: Final = 20  # a bot can leave thousands, and a log line has a limit
 
 log = get_logger("forkserver")
 

@@ -18,6 +18,8 @@ from cordboard.runner.runner_host import RunnerHost
 # time.
 ENDED_MAX: Final = 200
 
+# Seconds after which a refused caller may try again. A call can end at any moment; bots that are loaded
+# again, and an overload, take several seconds to pass.
 DRAINING_RETRY_S: Final = 5
 BUSY_RETRY_S: Final = 1
 OVERLOADED_RETRY_S: Final = 5

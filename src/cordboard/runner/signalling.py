@@ -118,7 +118,7 @@ class BotSignalling:
         return HTTPStatus.OK, {"status": "ok"}
 
     def _accept_candidate(self, candidate: str) -> bool:
-        """Return whether a candidate is accepted, and count it."""
+        """Return whether the bot gets this candidate; count it if its address is permitted."""
         if not is_permitted_address(candidate_address(candidate), local=self._local):
             log.debug("Dropping an ICE candidate whose address is not permitted")
             return False
