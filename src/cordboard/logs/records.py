@@ -55,7 +55,12 @@ _OPTIONAL: Final = {
     RAW: bool,
     TRUNCATED: bool,
 }
-"""Keys that may be absent or null, with their types."""
+"""Keys that may be absent, with their types."""
+
+_NULLABLE: Final = (USER_ID, USER_NAME)
+"""Keys whose value is null where there is none; the others are then absent."""
+
+_ABSENT: Final = object()
 
 _KINDS: Final = {**_OPTIONAL, BOOT: str, SEQ: int}
 """Keys that a line of others keeps where it has them in our type; else their values go into ``meta``."""
@@ -126,8 +131,10 @@ def is_own(record: Mapping[str, Any]) -> bool:
 
 def _fits(record: Mapping[str, Any]) -> bool:
     for name, kind in _OPTIONAL.items():
-        value = record.get(name)
-        if value is not None and type(value) is not kind:
+        value = record.get(name, _ABSENT)
+        if value is _ABSENT or type(value) is kind:
+            continue
+        if value is not None or name not in _NULLABLE:
             return False
     return True
 
