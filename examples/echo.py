@@ -40,8 +40,8 @@ class Echo(FrameProcessor):
 
 
 async def bot(runner_args: RunnerArguments) -> None:
-    assert isinstance(runner_args, SmallWebRTCRunnerArguments), "Echo speaks in webrtc: rooms."
-    print("Echo is here for", runner_args.session_id)  # becomes a record of this session
+    assert isinstance(runner_args, SmallWebRTCRunnerArguments), "Echo supports only webrtc: rooms."
+    print("Echo is here for", runner_args.session_id)  # becomes a line of this session
     transport = SmallWebRTCTransport(
         runner_args.webrtc_connection,
         TransportParams(audio_in_enabled=True, audio_out_enabled=True),

@@ -124,7 +124,7 @@ test("where the user is asked for the microphone and refuses, no join is sent", 
   stage.openMicrophone = () => Promise.reject(Object.assign(new Error("no"), { name: "NotAllowedError" }));
   await stage.call.start();
   assert.deepEqual(stage.requests, []);
-  assert.equal(stage.end.title, "The microphone is not allowed.");
+  assert.equal(stage.end.title, "Access to the microphone is blocked.");
   assert.equal(stage.end.joined, false);
 });
 

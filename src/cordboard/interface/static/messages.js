@@ -11,8 +11,8 @@ const PRESS_JOIN = "Press Join to call again.";
 const MICROPHONE = {
   NotFoundError: ["No microphone was found.", "Plug one in or switch it on, and press Join again."],
   NotAllowedError: [
-    "The microphone is not allowed.",
-    "Allow it for this page with the symbol to the left of the address (and in your system’s privacy settings), and press Join again.",
+    "Access to the microphone is blocked.",
+    "Allow it for this page with the icon to the left of the address (and in your system’s privacy settings), and press Join again.",
   ],
   NotReadableError: [
     "The microphone is busy.",
@@ -33,7 +33,7 @@ const REASONS = {
   user_absent: ["The bot waited for you, but you did not connect.", PRESS_JOIN],
   max_duration: ["The call has reached its maximum length.", PRESS_JOIN],
   bot_crashed: ["The bot has failed.", "Press Join to try again. The command below shows what happened."],
-  runner_lost: ["The bot’s machine was lost.", "Press Join to try again."],
+  runner_lost: ["The connection to the bot’s machine was lost.", "Press Join to try again."],
   lease_lost: ["The bot has lost its room.", "Press Join to try again."],
   launch_failed: ["No bot could be started.", "Try again in a minute. The command below shows what happened."],
   deadline: ["No bot became available in time.", "Try again in a minute."],
@@ -46,13 +46,13 @@ const EXPECTED_REASONS = new Set(["bot_finished", "left", "max_duration"]);
 // By the error's code; an error with another code brings its own text.
 /** @type {Record<string, Message>} */
 const PROBLEMS = {
-  queue_full: ["All bots are busy.", "Try again when the button allows it."],
-  store_unavailable: ["The service is temporarily unavailable.", "Try again when the button allows it."],
+  queue_full: ["All bots are busy.", "Try again when the button is enabled."],
+  store_unavailable: ["The service is temporarily unavailable.", "Try again when the button is enabled."],
   too_many_sessions: [
-    "You, or other people in your network, have too many calls at the same time.",
+    "You, or other people on your network, have too many calls at the same time.",
     "End another call, or wait until one has ended.",
   ],
-  too_many_requests: ["You tried too often in a short time.", "Try again when the button allows it."],
+  too_many_requests: ["You have made too many attempts in a short time.", "Try again when the button is enabled."],
   unauthorized: ["You are signed out.", "Sign in again with your name."],
 };
 
