@@ -282,11 +282,11 @@ def reasons_table(meanings: Mapping[str, str]) -> str:
 REASON_MEANINGS = {
     "bot_finished": "`bot()` returned.",
     "left": "A caller ended the session, or `cordboard up` was stopped.",
-    "user_absent": "Nobody connected to a `webrtc:` room, or nobody was connected for too long.",
+    "user_absent": "In a `webrtc:` room, nobody connected in time, or nobody was connected for too long.",
     "max_duration": "The session reached `maxDurationSeconds`.",
     "bot_crashed": "`bot()` raised an exception or could not be called, or its process died.",
     "runner_lost": "The runner died or was stopped, and no attempt was left.",
-    "lease_lost": "The runner could not renew the lease for too long, or the room was granted again.",
+    "lease_lost": "The lease was not renewed for too long, or the room was granted again.",
     "launch_failed": "No runner could be started, and the bot never ran.",
     "deadline": "The session did not run within `deadlineSeconds`.",
     "cancelled": "A caller ended the session before it ran.",

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  source <(cordboard completion bash)                                      for this bash
+  source <(cordboard completion bash)                                      for the current shell
   cordboard completion bash > ~/.local/share/bash-completion/completions/cordboard
   cordboard completion zsh > ~/.zfunc/_cordboard                           with ~/.zfunc in $fpath
   cordboard completion fish > ~/.config/fish/completions/cordboard.fish

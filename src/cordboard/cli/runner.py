@@ -22,8 +22,8 @@ examples:
   cordboard runner --once                           a cold runner for the session in BOT_SESSION_ID,
                                                     BOT_SESSION_EPOCH and BOT_ROOM_URL
 
-On SIGTERM it takes no more sessions, lets the running ones end within the grace period, and exits
-with status 0.
+On SIGTERM, a runner accepts no new sessions, lets the running ones end within the grace period, and
+exits with status 0.
 """
     _options.add_listener(parser, 7860)
     parser.add_argument(

@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to ``parser``."""
     parser.epilog = """\
 examples:
-  cordboard up                          the built-in bot, which repeats what it hears
+  cordboard up                          the built-in bot, which repeats your speech
   cordboard up --bot my_bot.py          your own Pipecat bot
   cordboard up --interface-port 0       any free port for the page
   REDIS_URL=redis://localhost cordboard up     your own Redis instead of the embedded one

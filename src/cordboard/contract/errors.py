@@ -186,7 +186,7 @@ class StoreForbiddenError(StoreUnavailableError):
 
 
 class NotReadyError(CordboardError):
-    """The component accepts no requests, because it starts or drains."""
+    """The component accepts no requests, because it is starting or draining."""
 
     status = 503
     retryable = True

@@ -18,12 +18,12 @@ MEANINGS: Final[dict[str, str]] = {
     "traceId": "The trace id of the active OpenTelemetry span, otherwise of the caller's `traceparent`.",
     "spanId": "The span id, from the same source.",
     "event": "The name of the event, such as `join.accepted`.",
-    "meta": "All keywords of the call. A value that JSON cannot represent is replaced by its `repr`.",
+    "meta": "All keyword arguments of the call. A value that JSON cannot represent is replaced by its `repr`.",
     "error": "`type`, `message` and `stack` of an exception.",
     "raw": "true if a process that does not use this format printed the line.",
     "truncated": f"true if something was removed because a record holds at most {LINE_MAX_BYTES // 1024} KiB.",
-    "boot": "8 hexadecimal digits, drawn when a process starts and after a fork.",
-    "seq": "Counts the lines of a boot from 1 without gaps: a missing number is a lost line.",
+    "boot": "8 random hexadecimal digits, generated when a process starts and after a fork.",
+    "seq": "Counts the lines of a boot from 1 without gaps: a missing number means a lost line.",
 }
 """The meaning of each key. A test compares the keys with those of a line."""
 

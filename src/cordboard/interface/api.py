@@ -134,7 +134,7 @@ async def _join_response(
 
 @router.post("/sessions/{session_id}/leave")
 async def leave(session_id: str, services: Services, person: SignedIn) -> Response:
-    """End a session of the person. A page also sends this while it is closed.
+    """End a session of the person. A page also sends this as it closes.
 
     Args:
         session_id: The session.
@@ -149,7 +149,7 @@ async def leave(session_id: str, services: Services, person: SignedIn) -> Respon
 
 @router.get("/sessions/{session_id}")
 async def show(session_id: str, services: Services, person: SignedIn) -> JSONResponse:
-    """Return the record of a session of the person, without details for operators.
+    """Return the record of a session of the person, without internal details.
 
     Args:
         session_id: The session.

@@ -70,13 +70,13 @@ async def home() -> Response:
 
 @router.get("/favicon.ico", include_in_schema=False)
 async def favicon() -> Response:
-    """Serve the icon under the name that browsers request by themselves."""
+    """Serve the icon under the name that browsers request by default."""
     return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
 
 
 @router.get("/login")
 async def login_form(request: Request, room: str = DEFAULT_ROOM) -> Response:
-    """Show the form for a name.
+    """Show the sign-in form.
 
     Args:
         request: The request.
@@ -118,7 +118,7 @@ async def login(
 
 @router.post("/logout")
 async def logout(request: Request) -> Response:
-    """Sign out the person who sent `request`."""
+    """Sign out the person who sent the request."""
     # A redirect, so that reloading the page does not repeat the request.
     response = _redirect("/login")
     _cookies(request).sign_out(person_of(request), response, secure=_is_secure(request))

@@ -18,7 +18,7 @@ router = APIRouter()
 
 @router.post("/start", summary="Start a session's bot")
 async def start(body: StartBody, services: Services) -> dict[str, Any]:
-    """Start a session; the response arrives when its bot runs."""
+    """Start a session; the response arrives when its bot is running."""
     return _session_body(await services.starter.start(body))
 
 

@@ -13,11 +13,11 @@ class GatewaySettings:
     """URL of the gateway that the interface, `cordboard call` and `cordboard sessions` use."""
 
     streams_per_gateway: Positive = 500
-    """Event streams that one gateway has open at once. Each takes a file descriptor, of which most
-    systems give a process 1024."""
+    """Event streams that one gateway may have open at once. Each takes a file descriptor, and most
+    systems allow a process 1024."""
 
     streams_per_session: Positive = 16
-    """Event streams of one session that one gateway has open at once: two for each window of a
+    """Event streams of one session that one gateway may have open at once: two for each window of a
     person with several windows, because a reconnecting window has two for a moment."""
 
     queue_max: Positive = 1000
@@ -31,10 +31,10 @@ class GatewaySettings:
     others."""
 
     sessions_per_address: Limit = 20
-    """The same for all persons of one network address (with IPv6, one /64) together: an office
-    behind one address needs several, and somebody who makes up names gets no more. 0 means no
-    limit."""
+    """The same for all people at one network address (with IPv6, one /64) together: an office
+    behind one address needs several, and somebody who invents names gets no more than that. 0 means
+    no limit."""
 
     sessions_per_tenant: Limit = 0
-    """Live sessions of one tenantId, for all callers together; 0 means no limit, because only you
-    know what a tenant has paid for."""
+    """Live sessions of one tenantId, for all callers together; 0 means no limit. There is no
+    default limit, because it depends on what a tenant has paid for."""

@@ -37,7 +37,7 @@ class InterfaceSettings:
 
     interface_logins_per_minute: Positive = 30
     """Attempts to sign in from one client address per minute: enough for a class that starts at the
-    same time, too few for a program that makes up names by the thousand."""
+    same time, too few for a program that generates thousands of names."""
 
     interface_streams_per_user: Positive = 8
     """Event streams that one person may have open at once. A page has one during a call, and
@@ -45,11 +45,11 @@ class InterfaceSettings:
 
     interface_log_lines_per_s: Positive = 200
     """Log lines per second of one person's browsers, with a burst of 20 s' worth: twice what a page
-    keeps through an outage. A call sends about 40 lines in all."""
+    keeps during an outage. A call sends about 40 lines in all."""
 
     interface_log_bytes_per_s: Positive = 65_536
     """Bytes of log lines per second of one person's browsers, with a burst of 32 s' worth (2 MiB):
-    twice what a page keeps through an outage."""
+    twice what a page keeps during an outage."""
 
     interface_log_total_bytes_per_s: Positive = 1_048_576
     """Bytes of log lines per second of all browsers together, so that the log files of `up` (384 MB

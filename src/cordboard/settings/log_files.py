@@ -14,7 +14,7 @@ class LogFileSettings:
     $XDG_STATE_HOME/cordboard/logs/local."""
 
     log_file_max_mb: Positive = 64
-    """Megabytes after which `up` rotates a log file. 64 MB hold about a day of ten busy rooms."""
+    """Megabytes after which `up` rotates a log file. 64 MB holds about a day of ten busy rooms."""
 
     log_files_kept: Positive = 5
     """Rotated files that `up` keeps per component; older ones are deleted."""

@@ -11,8 +11,8 @@ class NetworkSettings:
 
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks (10.0.0.7, 10.0.0.0/8) of the proxies whose X-Forwarded-For and
-    X-Forwarded-Proto are trusted, separated by commas in the environment. By default those of
-    loopback, because anybody else can send such a header."""
+    X-Forwarded-Proto are trusted, separated by commas in the environment. By default, the loopback
+    addresses, because any other client can forge such a header."""
 
     local_hosts: tuple[str, ...] = ()
     """Host names besides localhost that a gateway, operator or runner on loopback accepts in
@@ -34,5 +34,5 @@ class NetworkSettings:
 
     wrong_secrets_per_minute: Positive = 60
     """Wrong control secrets that one address may send per minute. Further ones are answered with
-    429. A monitor with an old secret sends four. A correct secret is always accepted, because
-    callers may share an address with somebody who guesses."""
+    429. A monitor with an old secret sends four per minute. A correct secret is always accepted,
+    because callers may share an address with somebody who guesses."""

@@ -14,8 +14,8 @@ class OperatorSettings:
     fullest one that has a free slot, which leaves others empty so that they can be removed."""
 
     crowd_percent: Positive = 50
-    """When more than this share of the sessions looks dead at once, an operator suspects Redis or
-    the network first: it waits for two seconds and logs this."""
+    """If more than this percentage of the sessions appear dead at once, an operator first assumes a
+    fault of Redis or of the network: it waits for two seconds, and logs this."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -38,12 +38,12 @@ class KubernetesSettings:
     BOT_CONTROL_SHARED_SECRET_PREV). A Job refers to it, and contains no secret itself."""
 
     kubernetes_service_account: str | None = None
-    """The service account of cold runners. If unset, the namespace's default one without a token,
-    because a runner does not use the Kubernetes API."""
+    """The service account of cold runners. If unset, it is the namespace's default account without
+    a token, because a runner does not use the Kubernetes API."""
 
     kubernetes_cpu: str = "500m"
-    """The CPU request of a cold runner. It has no limit, because a bot that is throttled at its
-    start is audibly late."""
+    """The CPU request of a cold runner. There is no CPU limit, because a bot that is throttled at
+    its start is audibly late."""
 
     kubernetes_memory: str = "1Gi"
     """The memory request and limit of a cold runner. Pipecat with voice detection takes about

@@ -10,22 +10,22 @@ class RunnerSettings:
     """How many sessions a runner takes, when it ends them, and what a bot process may use."""
 
     runner_capacity: Positive = 4
-    """Sessions that one warm runner takes at once. Four sessions with speech use less than half of
+    """Sessions that one warm runner hosts at once. Four sessions with speech use less than half of
     two cores."""
 
     overload_lag_ms: Limit = 20
     """Average lag of the event loops over 10 s, in milliseconds, at which a runner with busy
-    processors takes no more sessions until it keeps up again. 20 is one frame of audio. 0 turns
+    processors accepts no new sessions until it keeps up again. 20 is one frame of audio. 0 turns
     this off."""
 
     offer_timeout_s: Positive = 60
-    """Seconds that a bot in a webrtc: room waits for the first offer; then it ends as user_absent.
-    All runners must have the same number."""
+    """Seconds that a bot in a webrtc: room waits for the first offer; then the session ends with
+    the reason user_absent. All runners must have the same number."""
 
     user_absent_s: Limit = 60
-    """Seconds without a connected caller after which a session in a webrtc: room ends as
-    user_absent, whatever its bot does. 60 s give a page time to reconnect. 0 leaves it to the bot.
-    Set a higher value for a bot that continues to work after the call."""
+    """Seconds without a connected caller after which a session in a webrtc: room ends with the
+    reason user_absent, whatever its bot does. 60 s gives a page time to reconnect. 0 leaves this to
+    the bot. Set a higher value for a bot that continues to work after the call."""
 
     bot_memory_mb: Positive = 4096
     """Megabytes of data that one bot process may hold, so that a bot that leaks fails alone; a bot
@@ -34,12 +34,12 @@ class RunnerSettings:
 
     bot_file_mb: Positive = 4096
     """Megabytes that one file written by a bot may have, so that a bot that writes without end does
-    not fill the disk at once. A stereo recording of the longest session (4 hours of 16 bits at
-    48 kHz) takes 2800."""
+    not fill the disk at once. A stereo recording of the longest session (4 hours of 16 bits at 48
+    kHz) takes 2800 MB."""
 
     bot_processes: Positive = 64
     """Processes that one bot may have running at a time; a bot with more is killed, and its session
-    ends as bot_crashed. A browser that a bot controls has about 20."""
+    ends with the reason bot_crashed. A browser that a bot controls has about 20."""
 
     bot_landlock: AutoOrOff = "auto"
     """`auto` confines bots with Landlock where the kernel supports it (Linux 5.19): a bot can
@@ -47,4 +47,5 @@ class RunnerSettings:
     bots that need setuid programs such as sudo."""
 
     daily_domains: tuple[str, ...] = ()
-    """Hosts besides *.daily.co whose rooms are Daily's; separated by commas in the environment."""
+    """Hosts besides *.daily.co that serve rooms of Daily; separated by commas in the
+    environment."""

@@ -28,6 +28,6 @@ class StoreSettings:
     number."""
 
     lease_s: Positive = 15
-    """Seconds after which a session without a renewal is suspect. Renewals come three times as
-    often; a holder stops its bot after five times as long without one, and an operator recovers its
-    session after six. Gateways, operators and runners must have the same number."""
+    """Seconds after which a session without a renewal is suspect. A runner renews three times in
+    this period; a holder stops its bot after five such periods without a renewal, and an operator
+    recovers its session after six. Gateways, operators and runners must have the same number."""

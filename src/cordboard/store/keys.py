@@ -160,7 +160,7 @@ class Keys:
         return f"live_of:{{{self.tag}}}{name}"
 
     def retired_claim(self, claim: str) -> str:
-        """String with TTL: a retired ``claim``, with which this shard accepts no join any more."""
+        """String with TTL: a retired ``claim``, with which this shard no longer accepts a join."""
         return f"retired_claim:{{{self.tag}}}{claim}"
 
     def sample_keys(self) -> list[str]:

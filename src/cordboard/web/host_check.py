@@ -23,7 +23,7 @@ log = get_logger("guard")
 
 
 class UnknownHostError(CordboardError):
-    """A request names a host that this server does not have."""
+    """The Host header of a request does not name this server."""
 
     status = 421
     code = "unknown_host"
