@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +155,32 @@ def test_a_busy_server_is_asked_again(loki: Callable[..., LokiDouble]) -> None:
     assert ask(source_of(server), **WINDOW).raws == a_plane(3)
     server.refusals = [429] * 9
     assert reasons(ask(source_of(server), **WINDOW)) == {"unreachable"}
+
+
+def test_following_returns_each_line_once_late_ones_too(
+    loki: Callable[..., LokiDouble],
+) -> None:
+    """A line that is stored after newer ones is still found, and no line is returned twice."""
+    server = loki()
+    source = source_of(server)
+    source.poll_s = 0.01
+    (stream,) = source.streams(Query(follow=True))
+    lines = stream.read(follow=True)
+    began = time.time_ns()
+    got: list[bytes] = []
+
+    def store_when_asked(offset_s: float, text: str) -> None:
+        server.push([{"stream": LABELS, "values": [[str(began + int(offset_s * SECOND)), text]]}])
+
+    threading.Timer(0.2, store_when_asked, (0.5, "newer")).start()
+    got.append(next(lines))
+    store_when_asked(0.3, "late")
+    got.append(next(lines))
+    store_when_asked(0.6, "newest")
+    got.append(next(lines))
+    stream.close()
+    assert list(lines) == []
+    assert [json.loads(line)["log"] for line in got] == ["newer\n", "late\n", "newest\n"]
 
 
 def test_a_tenant_is_sent(loki: Callable[..., LokiDouble]) -> None:

@@ -23,6 +23,7 @@ from cordboard.logs.codec import encode
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, StoreError, checked_url
+from cordboard.logs.sources._polling import POLL_S, poll
 from cordboard.logs.sources._session_terms import terms_of
 from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, nanoseconds, read_slices
 from cordboard.logs.stamps import own_key
@@ -38,7 +39,6 @@ _NO_TENANT: Final = "fake"
 _BUSY: Final = (429, 500, 502, 503, 504)
 # Loki sends no Retry-After with 429.
 PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
-_POLL_S: Final = 2.0
 # Lines came up to a minute late to Loki's own tail; a poll looks so far back.
 _OVERLAP_S: Final = 90.0
 _LINE: Final = re.compile(
@@ -72,6 +72,7 @@ class Loki:
         name: What messages call it; its URL if empty.
         lookback_s: How far back a query without ``--since`` reads.
         pauses_s: How long to wait before a request that was refused for load is sent again.
+        poll_s: The seconds between two requests while following.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class Loki:
         name: str = "",
         lookback_s: int = 30 * 86_400,
         pauses_s: Sequence[float] = PAUSES_S,
+        poll_s: float = POLL_S,
     ) -> None:
         self.store = store
         self.selector = selector
         self.name = name or store.shown
         self.lookback_s = lookback_s
         self.pauses_s = tuple(pauses_s)
+        self.poll_s = poll_s
         self._entries: _Entries | None = None
 
     def streams(self, query: Query) -> Iterable["_Entries"]:
@@ -278,17 +281,9 @@ class _Entries:
     def _followed(self) -> Iterator[bytes]:
         """Yield what arrives, asked for again and again: Loki does not guarantee that its tail returns all."""
         logql = self._source.logql(self._query.session)
-        began = time.time_ns()
-        seen: dict[bytes, int] = {}
-        while not self._closed.wait(_POLL_S):
-            now = time.time_ns()
-            begin = max(began, now - int(_OVERLAP_S * NANOSECONDS))
-            for line in self._lines(Slice(begin, now + NANOSECONDS), logql):
-                if line not in seen:
-                    yield line
-                seen[line] = now
-            # A line is forgotten when no later window can return it.
-            seen = {line: at for line, at in seen.items() if at >= begin}
+        yield from poll(
+            lambda window: self._lines(window, logql), self._closed, _OVERLAP_S, self._source.poll_s
+        )
 
 
 def open_source(options: Mapping[str, Any]) -> Loki:

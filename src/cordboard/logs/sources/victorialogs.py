@@ -38,6 +38,7 @@ from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.json_form import escaped
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, StoreError, checked_url
+from cordboard.logs.sources._polling import POLL_S, poll
 from cordboard.logs.sources._session_terms import terms_of
 from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, nanoseconds, read_slices
 from cordboard.logs.stamps import own_key
@@ -50,7 +51,6 @@ _QUERY: Final = "/select/logsql/query"
 SLICE_LINES: Final = 100_000
 # A new stream's rows are counted at once and returned 1 to 2 s later (VictoriaLogs 1.12).
 TRIES_PAUSES_S: Final = (0.5, 1.0, 2.0)
-_POLL_S: Final = 2.0
 # Lines arrive 1 to 3 s after they were written; what an agent held back longer is found by a later query.
 _OVERLAP_S: Final = 30.0
 _FIRST_NS: Final = 0
@@ -69,6 +69,7 @@ class VictoriaLogs:
         name: What messages call it; its URL if empty.
         slice_lines: How many lines are sorted at once by the server.
         pauses_s: How long to wait before rows that were counted and not returned are asked for again.
+        poll_s: The seconds between two requests while following.
     """
 
     def __init__(
@@ -79,11 +80,13 @@ class VictoriaLogs:
         name: str = "",
         slice_lines: int = SLICE_LINES,
         pauses_s: Sequence[float] = TRIES_PAUSES_S,
+        poll_s: float = POLL_S,
     ) -> None:
         self.store = store
         self.name = name or store.shown
         self.slice_lines = slice_lines
         self.pauses_s = tuple(pauses_s)
+        self.poll_s = poll_s
         self._filter = filter_text
         self._rows: _Rows | None = None
 
@@ -248,18 +251,12 @@ class _Rows:
     def _followed(self) -> Iterator[bytes]:
         """Yield what arrives, asked for again and again; the server's own tail loses late lines."""
         condition = f"({_naming(self._query.session)})" if self._query.session else ""
-        began = time.time_ns()
-        seen: dict[bytes, int] = {}
-        while not self._closed.wait(_POLL_S):
-            now = time.time_ns()
-            begin = max(began, now - int(_OVERLAP_S * NANOSECONDS))
-            window = Slice(begin, now + NANOSECONDS)
-            for line in self._lines(window, condition):
-                if line not in seen:
-                    yield line
-                seen[line] = now
-            # A line is forgotten when no later window can return it.
-            seen = {line: at for line, at in seen.items() if at >= begin}
+        yield from poll(
+            lambda window: self._lines(window, condition),
+            self._closed,
+            _OVERLAP_S,
+            self._source.poll_s,
+        )
 
 
 def open_source(options: Mapping[str, Any]) -> VictoriaLogs:
