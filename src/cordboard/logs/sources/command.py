@@ -1,11 +1,9 @@
-r"""A program that prints lines: a log store's own client, ``ssh``, ``journalctl``, anything.
+"""A program that prints lines: a log store's own client, ``ssh``, ``journalctl``, anything.
 
     [[environments.prod]]
     type = "command"
     command = [
-      "gcloud", "logging", "read", "--format=json-lines", "--order=asc",
-      ["--freshness=30d"],
-      ["timestamp>=\\"{since}\\""], ["timestamp<\\"{until}\\""], ["jsonPayload.sessionId=\\"{session}\\""],
+      "journalctl", "--output=json", ["--since=@{since_s}"], ["--until=@{until_s}"],
     ]
 
 The words are given to the program as they are: there is no shell. A list within the list is left out where a
