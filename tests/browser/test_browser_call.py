@@ -93,7 +93,7 @@ async def test_refused_microphone_sends_no_join(up: Up, microphone: Path) -> Non
         room = await enter(browser, up.addresses["interface"])
         session_id = await room.join()
         said = await room.alert()
-        assert "not allowed" in said
+        assert "microphone is blocked" in said
         assert "press Join again" in said
         assert await room.page.is_enabled("#join")
         await until(lambda: "Microphone refused" in messages(up, session_id))

@@ -198,7 +198,7 @@ async def test_eight_tabs_share_three_streams(acting: Up, microphone: Path) -> N
     ("code", "words"),
     [
         ("too_many_sessions", "too many calls at the same time."),
-        ("too_many_requests", "too often"),
+        ("too_many_requests", "too many attempts"),
         ("queue_full", "All bots are busy."),
     ],
 )
