@@ -11,6 +11,7 @@ from cordboard.contract.ids import (
     canonical_room,
     check_session_id,
     is_session_id,
+    room_kind,
     uuid7,
     with_room_token,
 )
@@ -56,6 +57,10 @@ def test_uuid7_has_version_variant_and_time(unix_ms: int, entropy: bytes) -> Non
         ("webrtc:standup", "webrtc:standup"),
         ("WebRTC:Standup/", "webrtc:Standup"),
         ("webrtc:standup#x", "webrtc:standup"),
+        ("Phone:Twilio:CA12aB", "phone:twilio:CA12aB"),
+        ("phone:telnyx:v3:a~B@-_.", "phone:telnyx:v3:a~B@-_."),
+        ("WS:a:B", "ws:a:B"),
+        ("LiveKit:call-_+15105550100_x", "livekit:call-_+15105550100_x"),
         ("https://Acme.Daily.CO/standup", "https://acme.daily.co/standup"),
         ("HTTPS://acme.daily.co/standup/", "https://acme.daily.co/standup"),
         ("https://acme.daily.co/Standup#frag", "https://acme.daily.co/Standup"),
@@ -86,6 +91,8 @@ def test_canonical_room_of_each_spelling(given_url: str, canonical: str) -> None
 @pytest.mark.parametrize(
     "value",
     ["", None, 7, "standup", "webrtc:", "webrtc:a b", "webrtc:a/b", "https://", "ftp://x/y", "https://h:x/y",
+     "phone:", "phone:twilio", "phone:twilio:", "phone::CA1", "phone:twilio:..", "phone:tw_ilio:CA1", "ws:", "ws:.",
+     "phone:" + "x" * 33 + ":CA1", "ws:a+b", "ws:" + "x" * 129, "livekit:", "livekit:a b", "livekit://host/room",
      "webrtc:.", "webrtc:..", "https://./x", "https://x/\ud800", "https://x/" + "é" * 700,
      "https://h:x/r?t=pw", "https://user:pw@acme.daily.co/x", "https://acme.daily.co/a\nb", "https://x/" + "y" * 2048],
 )  # fmt: skip
@@ -104,6 +111,37 @@ def test_canonical_room_is_canonical(value: str) -> None:
     except InvalidValueError:
         return
     assert canonical_room(once) == once
+
+
+NAMES = st.text(ALPHABET, min_size=1, max_size=128).filter(lambda value: value.strip("."))
+PROVIDERS = st.from_regex(r"[A-Za-z0-9-]{1,32}", fullmatch=True)
+
+
+@given(NAMES, PROVIDERS)
+def test_call_ids_and_names_are_kept_and_providers_are_not(name: str, provider: str) -> None:
+    """A call id stays as the carrier spells it; a provider has one spelling."""
+    assert canonical_room(f"PHONE:{provider}:{name}") == f"phone:{provider.lower()}:{name}"
+    for kind in ("ws", "livekit"):
+        assert canonical_room(f"{kind}:{name}") == f"{kind}:{name}"
+
+
+@given(st.sampled_from(["phone:a:", "phone:", "ws:", "livekit:", "webrtc:"]), st.text(max_size=40))
+def test_any_room_of_our_own_is_refused_or_becomes_canonical(prefix: str, rest: str) -> None:
+    """No text has a canonical form with another canonical form, and the kind is that of the scheme."""
+    try:
+        once = canonical_room(prefix + rest)
+    except InvalidValueError:
+        return
+    assert canonical_room(once) == once
+    assert room_kind(once) == prefix.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://acme.daily.co/r", "http://[::1]:8080/r", "https://ws:1/r"]
+)
+def test_room_of_a_provider_is_a_url(url: str) -> None:
+    """The rooms of providers have one kind."""
+    assert room_kind(url) == "url"
 
 
 LETTERS = "abcXYZ019-._~"

@@ -291,6 +291,19 @@ class TestLeave:
         status, _, _ = await gateway.ask("POST", "/leave", {"room_url": "webrtc:demo"})
         assert status == 422
 
+    async def test_address_of_the_runner_is_in_the_record_on_request(
+        self, gateway: Gateway, stand_in: StandIn
+    ) -> None:
+        """Only with ``runner=true``, and only while a runner has the session."""
+        await gateway.join(sessionId="a")
+        _, queued, _ = await gateway.ask("GET", "/sessions/a?runner=true")
+        await gateway.run("a", 1, stand_in.url)
+        _, running, _ = await gateway.ask("GET", "/sessions/a?runner=true")
+        _, plain, _ = await gateway.ask("GET", "/sessions/a")
+        assert "runnerUrl" not in queued
+        assert "runnerUrl" not in plain
+        assert running["runnerUrl"] == stand_in.url
+
     async def test_leave_is_answered_when_the_session_has_ended(
         self, gateway: Gateway, stand_in: StandIn
     ) -> None:

@@ -1,6 +1,7 @@
 """The grammar of session ids, bot names and rooms, and the canonical form of a room."""
 
 import re
+from typing import Literal
 
 from cordboard.contract.errors import InvalidValueError
 
@@ -9,10 +10,27 @@ SESSION_ID_MAX_CHARS = 128
 ROOM_URL_MAX_CHARS = 2048
 BOT_NAME = r"[A-Za-z0-9._-]{1,64}"
 
+RoomKind = Literal["webrtc", "phone", "ws", "livekit", "url"]
+"""How people reach a room; ``url`` is the room of a provider such as Daily."""
+
 # `re` compiles and caches them at first use, so that commands that use none start sooner.
 # Names that consist of dots are refused: in the path of a URL they would address another resource.
 _SESSION_ID = r"(?!\.+\Z)[A-Za-z0-9._~:@-]{1,128}"
-_WEBRTC_NAME = r"(?!\.+\Z)[A-Za-z0-9._~@-]{1,128}"
+# The names of rooms that are no URL, by kind. Each carrier has call ids of its own, hence the provider in
+# the room of a phone call. LiveKit's SIP service puts the caller's number, with its +, into names.
+_NAMES: dict[RoomKind, str] = {
+    "webrtc": r"(?!\.+\Z)[A-Za-z0-9._~@-]{1,128}",
+    "phone": rf"[A-Za-z0-9-]{{1,32}}:{_SESSION_ID}",
+    "ws": _SESSION_ID,
+    "livekit": r"(?!\.+\Z)[A-Za-z0-9._~:@+-]{1,128}",
+}
+_NAME_RULES: dict[RoomKind, str] = {
+    "webrtc": "a name of 1 to 128 of A-Z a-z 0-9 . _ ~ @ -, not only dots",
+    "phone": "PROVIDER:CALLID, a provider of 1 to 32 of A-Z a-z 0-9 - and a call id of 1 to 128 of "
+    "A-Z a-z 0-9 . _ ~ : @ -, not only dots",
+    "ws": "a name of 1 to 128 of A-Z a-z 0-9 . _ ~ : @ -, not only dots",
+    "livekit": "a name of 1 to 128 of A-Z a-z 0-9 . _ ~ : @ + -, not only dots",
+}
 # What no URL contains: C0 and C1 controls, spaces, line separators, surrogates.
 _UNFIT = r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]"
 _PERCENT = r"%([0-9A-Fa-f]{2})?"
@@ -68,11 +86,13 @@ def uuid7(unix_ms: int, entropy: bytes) -> str:
 def canonical_room(value: object) -> str:
     """Return the canonical form of the room URL ``value``. A room in this form has at most one bot.
 
-    A built-in peer-to-peer room is ``webrtc:NAME``. Any other room is the ``http`` or ``https`` URL of
-    its provider, normalized by RFC 3986, section 6.2: scheme and host in lower case, no default port, no
-    trailing dot of the host, no dot segments, no needless percent-encoding, no trailing slash, no
-    fragment. A token in the query is removed, because it is a secret of one caller and not part of the
-    room's name (`room_token`).
+    ``webrtc:NAME`` is a built-in peer-to-peer room, ``phone:PROVIDER:CALLID`` a phone call, ``ws:NAME`` the
+    WebSocket of any client, ``livekit:NAME`` a room of the configured LiveKit server. In these the scheme and
+    the provider are in lower case; names and call ids are kept byte for byte. Any other room is the ``http``
+    or ``https`` URL of its provider, normalized by RFC 3986, section 6.2: scheme and host in lower case, no
+    default port, no trailing dot of the host, no dot segments, no needless percent-encoding, no trailing
+    slash, no fragment. A token in the query is removed, because it is a secret of one caller and not part of
+    the room's name (`room_token`).
 
     Raises:
         InvalidValueError: The value is not a room URL.
@@ -85,22 +105,31 @@ def canonical_room(value: object) -> str:
         raise _invalid_room(value, "it contains whitespace, control characters or lone surrogates")
     scheme, colon, rest = value.partition(":")
     scheme = scheme.lower()
-    if colon and scheme == "webrtc":
-        return f"webrtc:{_webrtc_name(value, rest)}"
+    for kind, pattern in _NAMES.items():
+        if colon and scheme == kind:
+            return f"{kind}:{_room_name(value, kind, pattern, rest)}"
     if colon and scheme in {"http", "https"}:
         url = _provider_url(value)
         if len(url) <= ROOM_URL_MAX_CHARS:
             return url
         raise _invalid_room(value, f"it is longer than {ROOM_URL_MAX_CHARS} characters")
-    raise _invalid_room(value, "expected the scheme webrtc:, https: or http:")
+    schemes = ", ".join(f"{kind}:" for kind in _NAMES)
+    raise _invalid_room(value, f"expected the scheme {schemes}, https: or http:")
 
 
-def _webrtc_name(value: str, rest: str) -> str:
+def room_kind(room: str) -> RoomKind:
+    """Return the kind of ``room``, which is in canonical form."""
+    scheme = room.partition(":")[0]
+    return next((kind for kind in _NAMES if kind == scheme), "url")
+
+
+def _room_name(value: str, kind: RoomKind, pattern: str, rest: str) -> str:
     name = rest.partition("#")[0].rstrip("/")
-    if re.fullmatch(_WEBRTC_NAME, name) is None:
-        raise _invalid_room(
-            value, "expected a name of 1 to 128 of A-Z a-z 0-9 . _ ~ @ -, not only dots"
-        )
+    if re.fullmatch(pattern, name) is None:
+        raise _invalid_room(value, f"expected {_NAME_RULES[kind]}")
+    if kind == "phone":
+        provider, _, call_id = name.partition(":")
+        return f"{provider.lower()}:{call_id}"
     return name
 
 
@@ -195,13 +224,14 @@ def _without_secrets(query: str) -> str:
 
 def is_webrtc_room(room: str) -> bool:
     """Return whether ``room``, in canonical form, is a built-in peer-to-peer room."""
-    return room.startswith("webrtc:")
+    return room_kind(room) == "webrtc"
 
 
 def _invalid_room(value: object, why: str) -> InvalidValueError:
     return InvalidValueError(
         f"Invalid room_url {_shown(value)}: {why}.",
-        hint="Use a provider's URL such as https://acme.daily.co/standup, or webrtc:NAME.",
+        hint="Use webrtc:NAME, phone:PROVIDER:CALLID, ws:NAME, livekit:NAME, or a provider's URL such as "
+        "https://acme.daily.co/standup.",
         extra={"field": "room_url"},
     )
 

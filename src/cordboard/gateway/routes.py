@@ -61,6 +61,9 @@ ClientAddress = Annotated[
         "limits on users and addresses then apply.",
     ),
 ]
+WithRunner = Annotated[
+    bool, Query(description="Whether the response contains the address of the session's runner.")
+]
 
 log = get_logger("gateway")
 router = APIRouter(route_class=DescribedRoute)
@@ -224,7 +227,9 @@ async def sessions(query: Annotated[SessionsQuery, Query()], services: Services)
 @router.get(
     "/sessions/{session_id}", tags=["sessions"], summary="Show a session", responses={404: _PROBLEM}
 )
-async def session(session_id: str, services: Services) -> dict[str, Any]:
+async def session(
+    session_id: str, services: Services, runner: WithRunner = False
+) -> dict[str, Any]:
     """Return a session's record with its stages.
 
     Reading a session is not part of it: the access line belongs to the session only if the request
@@ -233,8 +238,12 @@ async def session(session_id: str, services: Services) -> dict[str, Any]:
     Args:
         session_id: The session.
         services: The gateway's services.
+        runner: Whether the response contains the address of the session's runner.
     """
-    return session_response(await _read(services, session_id))
+    record = await _read(services, session_id)
+    # Left out by default: clients show the record to people, and the address is of use to components only.
+    address = {"runnerUrl": record.runner_url} if runner and record.runner_url else {}
+    return session_response(record) | address
 
 
 @router.get(

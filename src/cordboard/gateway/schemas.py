@@ -79,8 +79,8 @@ class JoinBody(StrictBody):
     )
 
     room_url: RoomUrl = Field(
-        description="The room: a provider's URL, or webrtc:NAME. A token in the URL's query is "
-        "removed; it becomes `token`, unless that is given."
+        description="The room: webrtc:NAME, phone:PROVIDER:CALLID, ws:NAME, livekit:NAME, or a "
+        "provider's URL. A token in the URL's query is removed; it becomes `token`, unless that is given."
     )
     session_id: SessionId = Field(None, description="1 to 128 of A-Z a-z 0-9 . _ ~ : @ -")
     user_id: Text = None
