@@ -17,7 +17,7 @@ from cordboard.settings import Settings
 from cordboard.store import SessionStore, open_store
 
 PARTS = ("gateway", "operator", "runner", "interface")
-RUNNER_URL = "http://runner.test:7860"
+RUNNER_URL = "http://runner.test:7861"
 
 
 def make(

@@ -11,8 +11,8 @@ from cordboard.contract.launch import Launch
 from cordboard.store import Holder, RedisStore, Registration, Renewal, mapped_errors
 from server_support import Server, name_of, programs, serving
 
-HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
-RUNNER = Registration("r1", "http://127.0.0.1:7860", capacity=4)
+HOLDER = Holder("r1", "http://127.0.0.1:7861", "warm", pid=42)
+RUNNER = Registration("r1", "http://127.0.0.1:7861", capacity=4)
 SECRET = "the-room-s-token"
 PIPELINE = "Command # 2 (EVALSHA abc 1 key {}) of pipeline caused error: ('{}',)"
 

@@ -20,8 +20,8 @@ from cordboard.contract.state import REASONS, TERMINAL
 from cordboard.store import Holder, RecoveryCause, RedisStore, Registration, Renewal, open_store
 from cordboard.store.rooms import accept_arguments
 
-RUNNER = Registration("r1", "http://127.0.0.1:7860", capacity=2)
-HOLDER = Holder("r1", "http://127.0.0.1:7860", "warm", pid=42)
+RUNNER = Registration("r1", "http://127.0.0.1:7861", capacity=2)
+HOLDER = Holder("r1", "http://127.0.0.1:7861", "warm", pid=42)
 
 
 def launch(session_id: str = "call-7", room: str = "webrtc:demo", **over: Any) -> Launch:

@@ -23,23 +23,23 @@ def found_in(addresses: dict[int, str]) -> Lookup:
 @pytest.mark.parametrize(
     ("host", "route", "name", "url"),
     [
-        ("0.0.0.0", {V4: "10.1.2.3"}, {V4: "127.0.1.1"}, "http://10.1.2.3:7860"),
-        ("0.0.0.0", {V4: "10.1.2.3", V6: "2001:db8::7"}, {}, "http://10.1.2.3:7860"),
-        ("0.0.0.0", {}, {V4: "10.9.9.9"}, "http://10.9.9.9:7860"),
-        ("::", {V4: "10.1.2.3", V6: "2001:db8::7"}, {}, "http://[2001:db8::7]:7860"),
-        ("::", {V4: "10.1.2.3"}, {V6: "::1"}, "http://10.1.2.3:7860"),
-        ("::", {V6: "fe80::1%eth0"}, {V4: "10.9.9.9"}, "http://10.9.9.9:7860"),
-        ("2001:db8::7", {}, {}, "http://[2001:db8::7]:7860"),
-        ("::1", {}, {}, "http://[::1]:7860"),
-        ("10.0.0.5", {}, {}, "http://10.0.0.5:7860"),
-        ("runner.internal", {}, {}, "http://runner.internal:7860"),
+        ("0.0.0.0", {V4: "10.1.2.3"}, {V4: "127.0.1.1"}, "http://10.1.2.3:7861"),
+        ("0.0.0.0", {V4: "10.1.2.3", V6: "2001:db8::7"}, {}, "http://10.1.2.3:7861"),
+        ("0.0.0.0", {}, {V4: "10.9.9.9"}, "http://10.9.9.9:7861"),
+        ("::", {V4: "10.1.2.3", V6: "2001:db8::7"}, {}, "http://[2001:db8::7]:7861"),
+        ("::", {V4: "10.1.2.3"}, {V6: "::1"}, "http://10.1.2.3:7861"),
+        ("::", {V6: "fe80::1%eth0"}, {V4: "10.9.9.9"}, "http://10.9.9.9:7861"),
+        ("2001:db8::7", {}, {}, "http://[2001:db8::7]:7861"),
+        ("::1", {}, {}, "http://[::1]:7861"),
+        ("10.0.0.5", {}, {}, "http://10.0.0.5:7861"),
+        ("runner.internal", {}, {}, "http://runner.internal:7861"),
     ],
 )
 def test_url_has_an_address_that_others_can_use(
     host: str, route: dict[int, str], name: dict[int, str], url: str
 ) -> None:
     """The default route precedes the host name, which Debian maps to 127.0.1.1; IPv6 is bracketed."""
-    assert advertised_url(host, 7860, lookups=(found_in(route), found_in(name))) == url
+    assert advertised_url(host, 7861, lookups=(found_in(route), found_in(name))) == url
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -47,7 +47,7 @@ def test_url_has_an_address_that_others_can_use(
 def test_no_usable_address_is_a_usage_error_with_a_hint(host: str, name: dict[int, str]) -> None:
     """A loopback address is never given to others; the hint names the option that helps."""
     with pytest.raises(UsageError) as raised:
-        advertised_url(host, 7860, lookups=(found_in({}), found_in(name)))
+        advertised_url(host, 7861, lookups=(found_in({}), found_in(name)))
     assert "--url http://ADDRESS:PORT" in raised.value.hint
 
 

@@ -103,7 +103,7 @@ async def test_operator_sends_a_false_runner_no_usable_credential(
         (runner_credential(SECRET, RUNNER_URL), 200),
         (runner_credential(OLD, RUNNER_URL), 200),
         (runner_credential(SECRET, f"{RUNNER_URL}/"), 401),
-        (runner_credential(SECRET, "http://other.test:7860"), 401),
+        (runner_credential(SECRET, "http://other.test:7861"), 401),
         (runner_credential("another secret", RUNNER_URL), 401),
         (runner_credential(SECRET, RUNNER_URL).upper(), 401),
     ],

@@ -25,7 +25,7 @@ examples:
 On SIGTERM, a runner accepts no new sessions, lets the running ones end within the grace period, and
 exits with status 0.
 """
-    _options.add_listener(parser, 7860)
+    _options.add_listener(parser, 7861)
     parser.add_argument(
         "--url",
         help="base URL at which gateways and operators reach this runner (default: "

@@ -4,7 +4,7 @@ import argparse
 
 from cordboard.cli import _options
 
-_PORTS = {"gateway": 4444, "runner": 7860, "operator": 4445, "interface": 3000}
+_PORTS = {"gateway": 4444, "runner": 7861, "operator": 4445, "interface": 3000}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

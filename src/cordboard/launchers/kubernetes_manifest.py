@@ -26,7 +26,7 @@ LABELS: Final = {
 }
 
 CONTAINER: Final = "runner"
-PORT: Final = 7860
+PORT: Final = 7861
 # The variables that come from the Secret, and whether the runner requires them.
 SECRETS: Final = {
     "REDIS_URL": True,

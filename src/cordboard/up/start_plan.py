@@ -34,7 +34,7 @@ class Options:
     """
 
     gateway_port: int = 4444
-    runner_port: int = 7860
+    runner_port: int = 7861
     operator_port: int = 4445
     interface_port: int = 3000
     bots: tuple[str, ...] = ()
