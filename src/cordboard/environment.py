@@ -20,6 +20,7 @@ CONTROL_SECRET_PREV: Final = "BOT_CONTROL_SHARED_SECRET_PREV"
 SESSION_SECRET: Final = "CORDBOARD_SESSION_SECRET"
 SESSION_SECRET_PREV: Final = "CORDBOARD_SESSION_SECRET_PREV"
 LOGIN_SECRET: Final = "CORDBOARD_INTERFACE_LOGIN_SECRET"
+TURN_SECRET: Final = "CORDBOARD_TURN_SECRET"
 
 SECRET_NAMES: Final = (
     CONTROL_SECRET,
@@ -27,10 +28,15 @@ SECRET_NAMES: Final = (
     SESSION_SECRET,
     SESSION_SECRET_PREV,
     LOGIN_SECRET,
+    TURN_SECRET,
 )
+ICE_SERVERS: Final = ("CORDBOARD_ICE_SERVERS", "PIPECAT_ICE_SERVERS")
+"""The variables of ``ice_servers``, which may contain passwords. The first one takes precedence."""
+
 SECRET_VARIABLES: Final = (
     *(name + suffix for name in SECRET_NAMES for suffix in ("", "_FILE")),
     "REDIS_URL",
+    *ICE_SERVERS,
 )
 """Every variable that holds a secret of Cordboard, or the path of one. No bot inherits any of them."""
 SESSION_SECRETS: Final = tuple(
@@ -130,7 +136,7 @@ def unchecked_settings() -> bool:
 
     The variables of secrets, of the log folder and of ``CORDBOARD_DUMPABLE`` hold any text.
     """
-    free = {*SECRET_VARIABLES, LOG_DIR, DUMPABLE}
+    free = {*SECRET_VARIABLES, LOG_DIR, DUMPABLE} - {*ICE_SERVERS}
     return any(name.startswith("CORDBOARD_") and name not in free for name in os.environ)
 
 

@@ -17,7 +17,7 @@ from cordboard.up.state import StateFile
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith(("CORDBOARD_", "REDIS_URL", "BOT_")):
+        if name.startswith(("CORDBOARD_", "REDIS_URL", "BOT_", "PIPECAT_ICE")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
@@ -66,6 +66,11 @@ def test_environment_takes_precedence_over_file(
         ("trusted_proxies = 'x'", "expected a list of strings"),
         ("redis_url = 7", "expected a string"),
         ("bot_control_shared_secret = 'x'", "is a secret"),
+        ("ice_servers = 7", "a list of URLs"),
+        ("ice_servers = ['turn://h']", "no // after the scheme"),
+        ("ice_transport_policy = 'x'", "expected all or relay"),
+        ("cordboard_turn_secret = 'x'", "is a secret"),
+        ("turn_secret = 'x'", "is a secret"),
         ("bots = 'x'", r"write \[bots\]"),
         ("[bots]\ndefault = 7", "a file name"),
         ("nonsense", "not valid TOML"),
@@ -158,6 +163,74 @@ def test_shared_environment_has_no_secrets_and_no_local_settings(
     assert settings.shared_environment(settings.load()) == {
         "CORDBOARD_LEASE_S": "9", "CORDBOARD_DAILY_DOMAINS": "a.b,c.d", "LOG_LEVEL": "debug",
     }  # fmt: skip
+
+
+def test_ice_servers_come_from_file_or_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's list, then Pipecat's variable, then Cordboard's own, which has the last word."""
+    write(
+        tmp_path / "cordboard.toml",
+        'ice_servers = ["stun:file", {urls = ["turn:file"], username = "u", credential = "p"}]\n',
+    )
+    assert [str(url) for server in settings.load().ice_servers for url in server.urls] == [
+        "stun:file", "turn:file",
+    ]  # fmt: skip
+    monkeypatch.setenv("PIPECAT_ICE_SERVERS", "stun:pipecat")
+    assert str(settings.load().ice_servers[0].urls[0]) == "stun:pipecat"
+    monkeypatch.setenv("CORDBOARD_ICE_SERVERS", "stun:cordboard")
+    assert str(settings.load().ice_servers[0].urls[0]) == "stun:cordboard"
+
+
+@pytest.mark.parametrize("name", environment.ICE_SERVERS)
+def test_invalid_ice_servers_are_named_without_passwords(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable that was set, and no part of a password."""
+    monkeypatch.setenv(name, '{"urls": "turn:h", "credential": "Zqpassword"}')
+    with pytest.raises(SettingsError, match=f"^{name} ") as caught:
+        settings.load()
+    assert "Zq" not in str(caught.value)
+
+
+def test_credentials_change_with_the_turn_secrets_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new secret counts from the next session on; each value's lifetime is the setting's."""
+    path = write(tmp_path / "secret", "a-secret-of-the-turn-server\n")
+    monkeypatch.setenv("CORDBOARD_ICE_SERVERS", "turn:h")
+    monkeypatch.setenv("CORDBOARD_TURN_CREDENTIALS_S", "60")
+    monkeypatch.setenv(f"{environment.TURN_SECRET}_FILE", str(path))
+    loaded = settings.load()
+    before, later = (loaded.ice_config("call-7", now) for now in (1000.9, 1001.9))
+    assert before is not None
+    assert before["iceServers"][0]["username"] == "1060:call-7"
+    assert before != later
+    write(path, "another-secret-of-that-server\n")
+    after = loaded.ice_config("call-7", 1000.9)
+    assert after is not None
+    assert after["iceServers"][0]["username"] == "1060:call-7"
+    assert after["iceServers"][0]["credential"] != before["iceServers"][0]["credential"]
+    longer = loaded.ice_config("call-7", 1000, lifetime_s=7)
+    assert longer is not None
+    assert longer["iceServers"][0]["username"] == "1007:call-7"
+
+
+@pytest.mark.parametrize(
+    ("servers", "shared"),
+    [
+        ("turn:h, stun:h", '[{"urls": ["turn:h"]}, {"urls": ["stun:h"]}]'),
+        ('{"urls": "turn:h", "username": "u", "credential": "p"}', None),
+    ],
+)
+def test_runners_elsewhere_get_servers_without_passwords(
+    servers: str, shared: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list without passwords goes to cold runners; one with passwords does not, nor does the secret."""
+    monkeypatch.setenv("CORDBOARD_ICE_SERVERS", servers)
+    monkeypatch.setenv(environment.TURN_SECRET, "secret")
+    variables = settings.shared_environment(settings.load())
+    assert variables == ({"CORDBOARD_ICE_SERVERS": shared} if shared else {})
 
 
 def test_kubeconfig_files_are_the_existing_ones(

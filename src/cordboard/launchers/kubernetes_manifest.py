@@ -32,6 +32,7 @@ SECRETS: Final = {
     "REDIS_URL": True,
     "BOT_CONTROL_SHARED_SECRET": True,
     "BOT_CONTROL_SHARED_SECRET_PREV": False,
+    "CORDBOARD_TURN_SECRET": False,
 }
 
 # Seconds from SIGTERM to SIGKILL, so that a call may end by itself when its node is drained.

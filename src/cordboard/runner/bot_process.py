@@ -120,8 +120,8 @@ def _set_limits(start: BotStart) -> None:
 def _set_environment() -> None:
     """Remove Cordboard's secrets, and let Pipecat load our observers."""
     for name in SECRET_VARIABLES:
-        # The fork server never had the runner's REDIS_URL, so one that exists was set by the bot file.
-        if name != "REDIS_URL":
+        # The fork server never had the runner's own, so one that exists was set by the bot file.
+        if name not in {"REDIS_URL", "PIPECAT_ICE_SERVERS"}:
             os.environ.pop(name, None)
     setup_files = (os.environ.get("PIPECAT_SETUP_FILES", ""), str(_OBSERVERS_FILE))
     os.environ["PIPECAT_SETUP_FILES"] = os.pathsep.join(filter(None, setup_files))

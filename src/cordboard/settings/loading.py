@@ -10,12 +10,19 @@ from typing import Any, Final, get_type_hints
 import msgspec
 
 from cordboard import faults
-from cordboard.contract.errors import SettingsError
+from cordboard.contract.errors import InvalidValueError, SettingsError
+from cordboard.contract.ice import (
+    IceServer,
+    IceTransportPolicy,
+    ice_servers_json,
+    parse_ice_servers,
+)
 from cordboard.contract.ids import is_bot_name
 from cordboard.contract.redaction import redact
 from cordboard.environment import (
     DUMPABLE,
     FAULTS,
+    ICE_SERVERS,
     INTERNAL,
     SECRET_NAMES,
     SECRET_VARIABLES,
@@ -36,6 +43,7 @@ _EXPECTED: Final[dict[Any, str]] = {
     tuple[str, ...]: "a list of strings",
     PlacementPolicy: "spread or pack",
     AutoOrOff: "auto or off",
+    IceTransportPolicy: "all or relay",
 }
 _NUMBERS: Final = (Positive, Limit)
 _TABLES: Final = ("bots", "environments", "logs")
@@ -68,9 +76,10 @@ def load(config_file: str | Path | None = None) -> Settings:
     from_file = frozenset(values)
     _reject_unknown_variables()
     for name in FIELDS:
-        text = os.environ.get(variable(name))
-        if text:  # an empty variable counts as unset, as in shells and manifests
-            values[name] = _from_text(name, text)
+        # An empty variable counts as unset, as in shells and manifests.
+        source = next((item for item in _variables(name) if os.environ.get(item)), None)
+        if source:
+            values[name] = _from_text(name, os.environ[source], source)
     if "bots" in table:
         values["bots"] = _bots(table["bots"], path)
     tables = {name: table[name] for name in ("environments", "logs") if name in table}
@@ -80,6 +89,11 @@ def load(config_file: str | Path | None = None) -> Settings:
 def variable(name: str) -> str:
     """Return the environment variable of the setting ``name``."""
     return "REDIS_URL" if name == "redis_url" else f"CORDBOARD_{name.upper()}"
+
+
+def _variables(name: str) -> tuple[str, ...]:
+    """Return the environment variables of the setting ``name``; the first one takes precedence."""
+    return ICE_SERVERS if name == "ice_servers" else (variable(name),)
 
 
 def shared_environment(settings: Settings) -> dict[str, str]:
@@ -94,9 +108,18 @@ def shared_environment(settings: Settings) -> dict[str, str]:
     for name, item in FIELDS.items():
         value = getattr(settings, name)
         if not name.startswith(_MACHINE_PREFIXES) and value != item.default:
-            text = ",".join(value) if isinstance(value, tuple) else str(value)
-            variables[variable(name)] = text
+            text = _as_text(name, value)
+            if text is not None:
+                variables[variable(name)] = text
     return variables
+
+
+def _as_text(name: str, value: Any) -> str | None:
+    """Return the value of a setting as `_from_text` reads it; None if it contains a secret."""
+    if name == "ice_servers":
+        has_secret = any(server.credential is not None for server in value)
+        return None if has_secret else ice_servers_json(value)
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -115,10 +138,11 @@ def _from_file(table: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
             if not isinstance(value, dict):
                 raise SettingsError(f"{path}: {name} is a table: write [{name}].")
             continue
-        if name.upper() in SECRET_NAMES:
+        secret = _secret_named(name)
+        if secret:
             raise SettingsError(
                 f"{path}: {name} is a secret and does not belong in this file.",
-                hint=f"Set {name.upper()} or {name.upper()}_FILE in the environment.",
+                hint=f"Set {secret} or {secret}_FILE in the environment.",
             )
         if name not in FIELDS:
             raise SettingsError(
@@ -128,19 +152,28 @@ def _from_file(table: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
     return values
 
 
-def _from_text(name: str, text: str) -> Any:
+def _secret_named(name: str) -> str | None:
+    """Return the variable of the secret that ``name`` means, in a file; None if it means none."""
+    return next(
+        (secret for secret in SECRET_NAMES if secret in {name.upper(), variable(name)}), None
+    )
+
+
+def _from_text(name: str, text: str, source: str) -> Any:
     """Return the value of a variable: lists are separated by commas, numbers have digits only."""
     value: object = text
     if _TYPES[name] in _NUMBERS and text.isascii() and text.isdigit():
         value = int(text)
     elif _TYPES[name] == tuple[str, ...]:
         value = tuple(part.strip() for part in text.split(",") if part.strip())
-    return _converted(name, value, where=f"{variable(name)} ({name})")
+    return _converted(name, value, where=f"{source} ({name})")
 
 
 def _converted(name: str, value: object, *, where: str) -> Any:
     """Return the value as the setting's type, without any conversion between texts and numbers."""
     kind = _TYPES[name]
+    if kind == tuple[IceServer, ...]:
+        return _ice_servers(value, where)
     # msgspec would name only the JSON types; the messages of settings say which values are valid.
     try:
         return msgspec.convert(value, kind, strict=True)
@@ -148,6 +181,13 @@ def _converted(name: str, value: object, *, where: str) -> Any:
         expected = _EXPECTED.get(kind, "a string")
         shown = redact(repr(value))  # the value may be a URL with a password
         raise SettingsError(f"{where}: expected {expected}, got {shown}.") from error
+
+
+def _ice_servers(value: object, where: str) -> tuple[IceServer, ...]:
+    try:
+        return parse_ice_servers(value)
+    except InvalidValueError as error:
+        raise SettingsError(f"{where}: {error.message}", hint=error.hint) from error
 
 
 def _bots(table: Mapping[str, object], path: Path | None) -> dict[str, str]:

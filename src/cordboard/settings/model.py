@@ -5,16 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from cordboard.contract.ice import ice_config
 from cordboard.environment import (
     CONTROL_SECRET,
     CONTROL_SECRET_PREV,
     LOGIN_SECRET,
     SESSION_SECRET,
     SESSION_SECRET_PREV,
+    TURN_SECRET,
     default_log_folder,
     state_dir,
 )
 from cordboard.settings.gateway import GatewaySettings
+from cordboard.settings.ice import IceSettings
 from cordboard.settings.interface import InterfaceSettings
 from cordboard.settings.log_files import LogFileSettings
 from cordboard.settings.network import NetworkSettings
@@ -32,6 +35,7 @@ SECTIONS: Final = (
     RunnerSettings,
     KubernetesSettings,
     InterfaceSettings,
+    IceSettings,
     NetworkSettings,
     LogFileSettings,
 )
@@ -46,6 +50,7 @@ class Settings(
     RunnerSettings,
     KubernetesSettings,
     InterfaceSettings,
+    IceSettings,
     NetworkSettings,
     LogFileSettings,
 ):
@@ -109,6 +114,36 @@ class Settings(
     def interface_login_secret(self) -> str | None:
         """The secret that a proxy sends so that its user names are trusted; None if unset."""
         return read_secret(LOGIN_SECRET)
+
+    @property
+    def turn_secret(self) -> str | None:
+        """The secret of the TURN servers, from which credentials are derived; None if unset."""
+        return read_secret(TURN_SECRET)
+
+    def ice_config(
+        self, session_id: str, now: float, *, lifetime_s: int | None = None
+    ) -> dict[str, Any] | None:
+        """Return the ICE servers for one session, with new credentials; None without servers.
+
+        Args:
+            session_id: The session.
+            now: Seconds since 1970.
+            lifetime_s: Seconds for which the credentials are valid; None for ``turn_credentials_s``.
+
+        Returns:
+            The part of a browser's ``RTCConfiguration`` that `contract.ice.ice_config` describes. It
+            contains secrets.
+
+        Raises:
+            SettingsError: A TURN server has no credentials, and there is no secret to derive some.
+        """
+        return ice_config(
+            self.ice_servers,
+            session_id,
+            expires_at=int(now) + (lifetime_s or self.turn_credentials_s),
+            secret=self.turn_secret,
+            policy=self.ice_transport_policy,
+        )
 
 
 def _read_existing(*names: str) -> tuple[str, ...]:
