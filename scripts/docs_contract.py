@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "cordboard"
 TAG = "TAG"
 # What an operator, a gateway and so on are asked: the order of the sections of http.md.
-PARTS = ("gateway", "runner", "operator", "interface")
+PARTS = ("gateway", "runner", "operator", "interface", "edge")
 _SUFFIXES = {
     "session_id": "SESSION_ID",
     "room": "ROOM",

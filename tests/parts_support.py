@@ -1,4 +1,4 @@
-"""The applications of all four parts, in this process, for what must hold at each of them."""
+"""The applications of all parts, in this process, for what must hold at each of them."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from cordboard.edge.app import create_app as edge
 from cordboard.gateway.app import create_app as gateway
 from cordboard.interface.app import create_app as interface
 from cordboard.operator.app import create_app as operator
@@ -16,7 +17,7 @@ from cordboard.runner.services import RunnerServices, make_services
 from cordboard.settings import Settings
 from cordboard.store import SessionStore, open_store
 
-PARTS = ("gateway", "operator", "runner", "interface")
+PARTS = ("gateway", "operator", "runner", "interface", "edge")
 RUNNER_URL = "http://runner.test:7861"
 
 
@@ -32,6 +33,8 @@ def make(
         return operator(settings, store, None, local=local)
     if part == "interface":
         return interface(settings, local=local)
+    if part == "edge":
+        return edge(settings, local=local)
     bare = bare_runner(store)
     app = runner(settings, bare, local=local)
     app.state.services = bare  # as the lifespan does, which most tests do without

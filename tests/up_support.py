@@ -21,7 +21,7 @@ from cordboard.processes import die_with_parent
 
 FREE_PORTS = [
     part
-    for name in ("gateway", "runner", "operator", "interface")
+    for name in ("gateway", "runner", "operator", "interface", "edge")
     for part in (f"--{name}-port", "0")
 ]
 # The built-in bot, which takes a silent network for a caller's end after 6 s instead of 30.

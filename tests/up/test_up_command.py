@@ -17,7 +17,7 @@ from tests_support import until
 from up_support import Up, environment, listens, processes_of, ready, started
 
 pytestmark = pytest.mark.timeout(120)
-COMPONENTS = ("gateway", "runner", "operator", "interface")
+COMPONENTS = ("gateway", "runner", "operator", "interface", "edge")
 
 
 def left_behind(state: Path) -> list[str]:
@@ -45,7 +45,7 @@ async def test_all_components_answer_and_a_signal_stops_them(
     Each component logs one line with its address, and one when it has stopped.
     """
     async with ready(tmp_path) as up:
-        assert {"interface", "gateway", "runner", "operator", "redis", "logs"} == set(up.addresses)
+        assert {*COMPONENTS, "redis", "logs"} == set(up.addresses)
         urls = [url for name, url in up.addresses.items() if name != "logs"]
         assert all(listens(url) for url in urls)
         assert await up.stop(number) == 0

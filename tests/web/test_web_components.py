@@ -39,7 +39,7 @@ def paths_of(app: FastAPI, part: str) -> list[tuple[str, str]]:
             paths += [(method, path) for method in sorted(route.methods or ())]
         elif isinstance(route, Mount):
             paths.append(("GET", f"{route.path}/x"))
-    if part == "interface":  # its other pages are for people
+    if part in {"interface", "edge"}:  # their other paths are for strangers
         return [("GET", "/metrics")]
     return [item for item in paths if item[1] not in OPEN_PATHS]
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from cordboard.context import Context, bound_context
 from cordboard.contract.errors import GatewayError
 from cordboard.contract.http_api import Problem, read_problem, session_path
-from cordboard.interface.gateway_proxy import GatewayProxy
+from cordboard.web.gateway_proxy import GatewayProxy
 from cordboard.web.http_client import ANSWER_MAX_BYTES, HttpClient, NoAnswerError, open_connections
 from tests_support import StandIn, served
 

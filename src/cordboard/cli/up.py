@@ -4,7 +4,7 @@ import argparse
 
 from cordboard.cli import _options
 
-_PORTS = {"gateway": 4444, "runner": 7861, "operator": 4445, "interface": 3000}
+_PORTS = {"gateway": 4444, "runner": 7861, "operator": 4445, "interface": 3000, "edge": 7860}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         runner_port=args.runner_port,
         operator_port=args.operator_port,
         interface_port=args.interface_port,
+        edge_port=args.edge_port,
         bots=tuple(args.bot),
         config=args.config,
     )

@@ -18,6 +18,7 @@ _SERVE: Final = (
     "starlette",
     "uvicorn",
     "uvloop",
+    "websockets",
 )
 _BOTS: Final = (*_SERVE, "pipecat", "aiortc")
 MODULES: Final = {

@@ -25,7 +25,7 @@ from cordboard.contract.ids import canonical_room, check_session_id, is_session_
 from cordboard.emit import get_logger
 from cordboard.interface import error_texts
 from cordboard.interface.browser_log import LINES_MAX
-from cordboard.interface.gateway_proxy import browser_response, no_such_session
+from cordboard.interface.gateway_answers import browser_response, no_such_session
 from cordboard.interface.identity import SignedIn, renew_login
 from cordboard.interface.login import Person
 from cordboard.interface.services import InterfaceServices, Services

@@ -12,7 +12,6 @@ from starlette.staticfiles import StaticFiles
 from cordboard.emit import get_logger
 from cordboard.interface import api, browser_security, error_pages, pages
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.gateway_proxy import GatewayProxy
 from cordboard.interface.identity import IdentityMiddleware, identity_of
 from cordboard.interface.login import LoginCookies, Person
 from cordboard.interface.origin import Origin, public_origin
@@ -22,8 +21,10 @@ from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, health, problems
 from cordboard.web.body_limit import BodyLimitMiddleware
+from cordboard.web.gateway_proxy import GatewayProxy
 from cordboard.web.host_check import LocalHostsMiddleware
 from cordboard.web.http_client import HttpClient, open_connections
+from cordboard.web.protection import MetricsSecretMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 from cordboard.web.session_middleware import SILENT_PATHS
 
@@ -94,7 +95,7 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     origin: Origin | None = app.state.origin
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(
-        browser_security.MetricsSecretMiddleware,
+        MetricsSecretMiddleware,
         secrets=lambda: settings.control_secrets,
         required=bool(settings.control_secrets) or not local,
     )

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.interface.origin import Origin, host_of, parse_origin
-from cordboard.web.auth import OPEN_PATHS, ControlSecretMiddleware, Secrets
+from cordboard.web.auth import OPEN_PATHS
 from cordboard.web.host_check import UnknownHostError
 from cordboard.web.problems import problem
 from cordboard.web.rate_limits import Sampler
@@ -168,23 +168,3 @@ class PublicHostsMiddleware:
                 suppressed=suppressed,
             )
         await problem(error)(scope, receive, send)
-
-
-class MetricsSecretMiddleware:
-    """Requires the control secret for metrics, because everybody can reach a server for browsers.
-
-    Args:
-        app: The wrapped application.
-        secrets: Returns the current secrets.
-        required: Whether a secret is needed, as decided at the start.
-    """
-
-    def __init__(self, app: ASGIApp, secrets: Secrets, *, required: bool) -> None:
-        self._app = app
-        self._protected = ControlSecretMiddleware(app, secrets, required=required)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        # startswith: a path such as /metrics/ must not reach the route without the check.
-        is_metrics = scope["type"] == "http" and scope["path"].startswith("/metrics")
-        await (self._protected if is_metrics else self._app)(scope, receive, send)

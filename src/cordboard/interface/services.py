@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.gateway_proxy import GatewayProxy
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.session_owners import SessionOwners
+from cordboard.web.gateway_proxy import GatewayProxy
 
 
 @dataclass(frozen=True, slots=True)

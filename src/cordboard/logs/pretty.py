@@ -25,6 +25,7 @@ _LEVELS: Final = {"debug": "2", "info": "", "warn": "33", "error": "1;31"}
 _SERVICES: Final = {
     "browser": "36",
     "interface": "35",
+    "edge": "35",
     "gateway": "34",
     "operator": "33",
     "runner": "32",

@@ -16,6 +16,7 @@ from cordboard.environment import (
     default_log_folder,
     state_dir,
 )
+from cordboard.settings.edge import EdgeSettings
 from cordboard.settings.gateway import GatewaySettings
 from cordboard.settings.ice import IceSettings
 from cordboard.settings.interface import InterfaceSettings
@@ -36,6 +37,7 @@ SECTIONS: Final = (
     KubernetesSettings,
     InterfaceSettings,
     IceSettings,
+    EdgeSettings,
     NetworkSettings,
     LogFileSettings,
 )
@@ -51,6 +53,7 @@ class Settings(
     KubernetesSettings,
     InterfaceSettings,
     IceSettings,
+    EdgeSettings,
     NetworkSettings,
     LogFileSettings,
 ):

@@ -10,7 +10,7 @@ from cordboard.emit.pipeline import pipeline
 from cordboard.settings import Settings
 from cordboard.up.log_files import LogFile
 
-COMPONENTS: Final = ("interface", "gateway", "runner", "operator")
+COMPONENTS: Final = ("edge", "interface", "gateway", "runner", "operator")
 # Services whose lines a component passes on: browsers send theirs to the interface, and an operator
 # reads those of the cold runners that it starts.
 _FORWARDED_SERVICES: Final = {

@@ -17,7 +17,9 @@ from cordboard.up.ports import HOST
 # Shorter than the runner's time in GRACE_S: the runner ends its sessions, and then itself.
 RUNNER_GRACE_S: Final = 5
 # First those that let new sessions in. The operator is last: it recovers what the others leave.
-STOP_ORDER: Final = ("interface", "gateway", "runner", "operator")
+PUBLIC: Final = ("edge", "interface")
+"""The components that strangers' requests reach."""
+STOP_ORDER: Final = ("edge", "interface", "gateway", "runner", "operator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Options:
         runner_port: The port of the runner.
         operator_port: The port of the operator.
         interface_port: The port of the interface.
+        edge_port: The port of the edge.
         bots: The bots, each as ``FILE`` or ``NAME=FILE``; none means the built-in one.
         config: The path of the file of settings; None for ``cordboard.toml``.
     """
@@ -37,6 +40,7 @@ class Options:
     runner_port: int = 7861
     operator_port: int = 4445
     interface_port: int = 3000
+    edge_port: int = 7860
     bots: tuple[str, ...] = ()
     config: str | None = None
 
@@ -48,6 +52,7 @@ class Options:
             "runner": self.runner_port,
             "operator": self.operator_port,
             "interface": self.interface_port,
+            "edge": self.edge_port,
         }
 
 
@@ -91,6 +96,7 @@ def component_arguments(
         "gateway": [],
         "operator": bots,
         "interface": [],
+        "edge": [],
     }
     return {
         name: [name, "--host", HOST, "--port", str(ports[name]), *own, *shared]
@@ -113,10 +119,12 @@ def component_environment(name: str, gateway_url: str, secrets: SharedSecrets) -
         # Lines of print, too, must come at once and not in blocks.
         "PYTHONUNBUFFERED": "1",
     }
-    if name != "interface":
+    if name not in PUBLIC:
         no_logins = dict.fromkeys(SESSION_SECRETS)
         return child_environment(**no_logins, **shared, REDIS_URL=secrets.redis_url)
-    # Strangers' requests reach the interface, so it gets no access to Redis.
+    # Strangers' requests reach these components, so they get no access to Redis.
+    if name == "edge":
+        return child_environment(**dict.fromkeys(SESSION_SECRETS), **shared, REDIS_URL=None)
     environment = child_environment(**shared, REDIS_URL=None)
     if secrets.session is not None:
         environment[SESSION_SECRET] = secrets.session

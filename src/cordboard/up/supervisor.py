@@ -51,7 +51,7 @@ WATCH_S: Final = 0.2
 ORPHANS_S: Final = 1.0
 # Longer than each component's own grace period: a gateway finishes joins that wait for up to 12 s,
 # an operator its hand-over.
-GRACE_S: Final = {"interface": 6.0, "gateway": 15.0, "runner": 20.0, "operator": 18.0}
+GRACE_S: Final = {"edge": 6.0, "interface": 6.0, "gateway": 15.0, "runner": 20.0, "operator": 18.0}
 # A component that ends more often does so for a reason that a restart does not remove.
 RESTARTS_MAX: Final = 3
 RESTART_WINDOW_S: Final = 60.0

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cordboard.settings import Settings
 from cordboard.web.auth import ControlSecretMiddleware, Secrets
@@ -45,3 +46,23 @@ def add_protection(
         app.add_middleware(LocalHostsMiddleware, more=(*settings.local_hosts, *hosts))
     app.add_middleware(SessionMiddleware, trust_identity=required)
     app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
+
+
+class MetricsSecretMiddleware:
+    """Requires the control secret for metrics, because everybody can reach a server for browsers.
+
+    Args:
+        app: The wrapped application.
+        secrets: Returns the current secrets.
+        required: Whether a secret is needed, as decided at the start.
+    """
+
+    def __init__(self, app: ASGIApp, secrets: Secrets, *, required: bool) -> None:
+        self._app = app
+        self._protected = ControlSecretMiddleware(app, secrets, required=required)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        # startswith: a path such as /metrics/ must not reach the route without the check.
+        is_metrics = scope["type"] == "http" and scope["path"].startswith("/metrics")
+        await (self._protected if is_metrics else self._app)(scope, receive, send)

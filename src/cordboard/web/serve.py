@@ -25,6 +25,9 @@ _BACKLOG: Final = 512
 # be theirs, or a request that they send at that moment fails.
 _KEEP_ALIVE_S: Final = 75
 
+WEBSOCKET_MESSAGE_MAX_BYTES: Final = 1024 * 1024
+"""The size of one message: a second of uncompressed stereo audio at 48 kHz takes a fifth of this."""
+
 log = get_logger("http")
 
 DrainHook = Callable[[], Awaitable[None]]
@@ -37,6 +40,7 @@ def run(
     grace_s: int = GRACE_S,
     drain: DrainHook | None = None,
     certificate: Certificate | None = None,
+    websockets: bool = False,
 ) -> int:
     """Serve until SIGTERM or SIGINT, let requests finish, and return the exit status.
 
@@ -47,11 +51,13 @@ def run(
         drain: Awaited after the first signal, while requests are still served. A second SIGINT does not
             wait for it.
         certificate: The certificate for https; None for http.
+        websockets: Whether the application serves websockets.
     """
     # uvicorn raises the signal again when it has stopped; a requested stop is a success, however.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore_signal)
-    server = DrainingServer(uvicorn_config(app, grace_s=grace_s, certificate=certificate), drain)
+    config = uvicorn_config(app, grace_s=grace_s, certificate=certificate, websockets=websockets)
+    server = DrainingServer(config, drain)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -124,6 +130,7 @@ def uvicorn_config(
     grace_s: int = GRACE_S,
     certificate: Certificate | None = None,
     limits: ConnectionLimits | None = None,
+    websockets: bool = False,
 ) -> uvicorn.Config:
     """Return the configuration of uvicorn.
 
@@ -135,11 +142,15 @@ def uvicorn_config(
         grace_s: How long open requests may take after a signal, in seconds.
         certificate: The certificate for https; None for http.
         limits: The limits of a connection; None for the defaults of this process.
+        websockets: Whether the application serves websockets.
     """
     return uvicorn.Config(
         app,
         http=BoundedProtocol.with_limits(limits or ConnectionLimits.of_this_process()),
-        ws="none",
+        ws="websockets-sansio" if websockets else "none",
+        ws_max_size=WEBSOCKET_MESSAGE_MAX_BYTES,
+        # Audio does not compress, and each message would cost the time of a deflate.
+        ws_per_message_deflate=False,
         log_config=None,
         log_level="warning",
         access_log=False,

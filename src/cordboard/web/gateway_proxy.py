@@ -1,4 +1,4 @@
-"""Requests to the gateway on a person's behalf, with the control secret and the session's headers."""
+"""Requests of a public component to the gateway, with the control secret and the session's headers."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -6,13 +6,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
-from starlette.responses import Response
 
-from cordboard.context import current
-from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import GatewayError, NotFoundError, StoreUnavailableError
 from cordboard.contract.http_api import session_path
-from cordboard.interface import error_texts
 from cordboard.web.http_client import HttpClient, NoAnswerError, Reply
 
 HEADER_CLIENT_ADDRESS: Final = "X-Client-Address"
@@ -25,19 +21,27 @@ _HINT: Final = "Try again in a moment. If you operate this service, run `cordboa
 
 
 class GatewayProxy:
-    """Sends the interface's requests to the gateway.
+    """Sends a component's requests to the gateway.
 
     Args:
         http: Sends the requests.
         url: The base URL of the gateway.
         secrets: Returns the current control secrets, the newest first.
+        component: The name of the component, for messages.
 
     Raises:
         GatewayError: From each request: the gateway cannot be reached, or rejects the control secret.
     """
 
-    def __init__(self, http: HttpClient, url: str, secrets: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        url: str,
+        secrets: Callable[[], tuple[str, ...]],
+        component: str = "interface",
+    ) -> None:
         self._http = http
+        self._component = component
         self._url = url.rstrip("/")
         self._secrets = secrets
 
@@ -57,7 +61,7 @@ class GatewayProxy:
             path: The path at the gateway, with quoted segments.
             body: A JSON body.
             timeout_s: Seconds until the complete answer must have arrived.
-            client_address: The address of the browser. The gateway limits its live sessions.
+            client_address: The address of the client. The gateway limits its live sessions.
         """
         headers = {HEADER_CLIENT_ADDRESS: client_address} if client_address else {}
         with _gateway_errors():
@@ -69,7 +73,7 @@ class GatewayProxy:
                 timeout_s=timeout_s,
                 headers=headers,
             )
-        _check_authenticated(reply.status)
+        self._check_authenticated(reply.status)
         if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
             raise GatewayError(
                 f"The gateway answered HTTP {reply.status}, and redirects are not followed.",
@@ -77,16 +81,22 @@ class GatewayProxy:
             )
         return reply
 
-    async def record(self, session_id: str) -> dict[str, Any]:
+    async def record(self, session_id: str, *, with_runner: bool = False) -> dict[str, Any]:
         """Return the record of session ``session_id``.
+
+        Args:
+            session_id: The session.
+            with_runner: Whether the record has the runner's URL.
 
         Raises:
             NotFoundError: There is no such session.
             StoreUnavailableError: The gateway cannot reach Redis.
         """
-        reply = await self.ask("GET", session_path(session_id))
+        reply = await self.ask(
+            "GET", session_path(session_id) + ("?runner=true" if with_runner else "")
+        )
         if reply.status == HTTPStatus.NOT_FOUND:
-            raise no_such_session()
+            raise NotFoundError("No such call was found.", hint="Join again.")
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise StoreUnavailableError(
                 "The service is temporarily unavailable.",
@@ -105,29 +115,20 @@ class GatewayProxy:
             async with self._http.stream(
                 url, credential=self._credential(), connect_timeout_s=TIMEOUT_S
             ) as answer:
-                _check_authenticated(answer.status)
+                self._check_authenticated(answer.status)
                 if answer.status != HTTPStatus.OK:
                     raise GatewayError(f"The gateway answered HTTP {answer.status}.")
                 yield answer.content
 
+    def _check_authenticated(self, status: int) -> None:
+        if status in _AUTHENTICATION_FAILED:
+            raise GatewayError(
+                f"The gateway rejected the {self._component}'s control secret.",
+                hint="Both need the same BOT_CONTROL_SHARED_SECRET.",
+            )
+
     def _credential(self) -> str | None:
         return next(iter(self._secrets()), None)
-
-
-def browser_response(reply: Reply) -> Response:
-    """Return the gateway's answer in `reply` for the browser. Errors get the interface's own texts."""
-    headers = {"Retry-After": reply.retry_after} if reply.retry_after else {}
-    session_id = current().session_id
-    if session_id:
-        headers[HEADER_SESSION_ID] = session_id
-    if reply.status >= HTTPStatus.BAD_REQUEST:
-        return error_texts.from_gateway(reply.status, reply.content, headers)
-    return Response(reply.content, reply.status, headers, reply.media_type)
-
-
-def no_such_session() -> NotFoundError:
-    """Return the error for a session that does not exist or belongs to another person."""
-    return NotFoundError("No such call was found.", hint="Join again.")
 
 
 @contextmanager
@@ -139,11 +140,3 @@ def _gateway_errors() -> Iterator[None]:
         if error.failure == "timeout":
             message = "The gateway did not answer in time."
         raise GatewayError(message, hint=_HINT) from error
-
-
-def _check_authenticated(status: int) -> None:
-    if status in _AUTHENTICATION_FAILED:
-        raise GatewayError(
-            "The gateway rejected the interface's control secret.",
-            hint="Both need the same BOT_CONTROL_SHARED_SECRET.",
-        )

@@ -1,0 +1,39 @@
+"""``cordboard edge``: serve the public ways in."""
+
+import argparse
+
+from cordboard.cli import _options, _tls_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to ``parser``."""
+    parser.epilog = """\
+examples:
+  cordboard edge                                      on 127.0.0.1:7860, gateway at CORDBOARD_GATEWAY_URL
+  BOT_CONTROL_SHARED_SECRET_FILE=/run/secrets/control \\
+  CORDBOARD_PUBLIC_URL=https://voice.example.com \\
+    cordboard edge --host 0.0.0.0                     for carriers and browsers, behind a proxy with TLS
+"""
+    _options.add_listener(parser, 7860)
+    _options.add_config(parser)
+    _tls_options.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
+    from cordboard.contract.urls import check_http_url
+    from cordboard.edge.app import create_app, stop
+    from cordboard.emit import configure
+    from cordboard.settings import load
+    from cordboard.web import auth, serve
+
+    configure(service="edge", session_from_environment=False)
+    settings = load(args.config)
+    check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
+    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    app = create_app(settings, local=auth.is_local(args.host))
+    certificate = _tls_options.certificate(args, settings)
+    listener = serve.bind(args.host, args.port)
+    return serve.run(
+        app, listener=listener, drain=lambda: stop(app), certificate=certificate, websockets=True
+    )

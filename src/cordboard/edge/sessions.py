@@ -1,0 +1,258 @@
+"""Sessions as the edge uses them: join, wait until the bot is ready, leave."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+from cordboard.contract.errors import (
+    ConflictError,
+    CordboardError,
+    GatewayError,
+    InvalidValueError,
+    QueueFullError,
+    StoreUnavailableError,
+)
+from cordboard.contract.http_api import read_problem, session_path
+from cordboard.contract.state import TERMINAL
+from cordboard.web.gateway_proxy import RETRY_DEFAULT_S, GatewayProxy
+from cordboard.web.http_client import NoAnswerError, Reply
+
+# Between two attempts to follow a session whose gateway ended the event stream, because it restarts.
+RECONNECT_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """A join that the edge sends to the gateway.
+
+    Attributes:
+        session_id: The session.
+        room_url: The room, in canonical form.
+        bot: The bot's name.
+        user_id: The user, if known.
+        user_name: The user's display name, if known.
+        body: What the bot receives as ``runner_args.body``.
+        token: The room's token for the bot; a secret.
+        max_duration_s: Seconds after which the session ends; None for the gateway's default.
+    """
+
+    session_id: str
+    room_url: str
+    bot: str = "default"
+    user_id: str | None = None
+    user_name: str | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
+    max_duration_s: int | None = None
+
+    def encode(self) -> bytes:
+        """Return the body of ``POST /join``, without absent values."""
+        values = {
+            "sessionId": self.session_id,
+            "room_url": self.room_url,
+            "bot": self.bot,
+            "sessionUserId": self.user_id,
+            "sessionUserName": self.user_name,
+            "body": self.body,
+            "token": self.token,
+            "maxDurationSeconds": self.max_duration_s,
+        }
+        present = {name: value for name, value in values.items() if value is not None}
+        return json.dumps(present).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedSession:
+    """The gateway's answer to a join.
+
+    Attributes:
+        session_id: The session that holds the room: another one than requested if the room was busy.
+        status: Its state.
+        epoch: The epoch of its grant.
+        is_reused: Whether it was live before this join.
+    """
+
+    session_id: str
+    status: str
+    epoch: int
+    is_reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session's record, as far as the edge needs it.
+
+    Attributes:
+        session_id: The session.
+        room_url: Its room.
+        status: Its state.
+        reason: Why it has ended; None before.
+        epoch: The epoch of its present grant.
+        attempt: The number of its hand-over, from 1.
+        runner_url: The base URL of its runner; None before a runner has it.
+    """
+
+    session_id: str
+    room_url: str
+    status: str
+    reason: str | None
+    epoch: int
+    attempt: int
+    runner_url: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session has ended, in whatever way."""
+        return self.status in TERMINAL
+
+
+class EdgeSessions:
+    """Joins, follows and ends sessions through the gateway.
+
+    Args:
+        gateway: Sends the requests.
+    """
+
+    def __init__(self, gateway: GatewayProxy) -> None:
+        self._gateway = gateway
+
+    async def join(
+        self, request: JoinRequest, *, client_address: str | None = None
+    ) -> AcceptedSession:
+        """Accept a join.
+
+        Args:
+            request: The join.
+            client_address: The address of a client whose live sessions the gateway limits; None for a
+                carrier or a server.
+
+        Raises:
+            QueueFullError: The launch queue is full, or the client has too many live sessions.
+            StoreUnavailableError: Redis is not reachable.
+            ConflictError: The session id is live in another room.
+            InvalidValueError: The gateway finds a value invalid.
+            GatewayError: The gateway is not reachable, or gave another answer.
+        """
+        reply = await self._gateway.ask(
+            "POST", "/join", request.encode(), client_address=client_address
+        )
+        if not reply.is_success:
+            raise _refusal(reply)
+        answer = reply.json()
+        return AcceptedSession(
+            answer["sessionId"], answer["status"], answer["epoch"], answer["reused"]
+        )
+
+    async def view(self, session_id: str) -> SessionView:
+        """Return the session's present record.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            NotFoundError: There is no such session.
+            StoreUnavailableError: Redis is not reachable.
+            GatewayError: The gateway is not reachable.
+        """
+        record = await self._gateway.record(session_id, with_runner=True)
+        return SessionView(
+            session_id=record["sessionId"],
+            room_url=record["room_url"],
+            status=record["status"],
+            reason=record.get("reason"),
+            epoch=record["epoch"],
+            attempt=record.get("attempt", 1),
+            runner_url=record.get("runnerUrl"),
+        )
+
+    async def wait_until_running(self, session_id: str, timeout_s: float) -> SessionView:
+        """Wait until the session runs, has ended, or the time is over; return its record then.
+
+        Args:
+            session_id: The session.
+            timeout_s: How long to wait, in seconds.
+
+        Raises:
+            NotFoundError: There is no such session.
+            StoreUnavailableError: Redis is not reachable.
+            GatewayError: The gateway is not reachable.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                async for state in self.states(session_id):
+                    if state["status"] == "running" or state["status"] in TERMINAL:
+                        break
+        return await self.view(session_id)
+
+    async def states(self, session_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the session's present state and each change; the final state is the last.
+
+        A gateway that stops ends its stream; this method then connects again.
+
+        Args:
+            session_id: The session.
+
+        Yields:
+            The data of the gateway's events: ``status``, ``epoch``, ``attempt``, ``reason``.
+        """
+        while True:
+            with contextlib.suppress(NoAnswerError, GatewayError):
+                async with self._gateway.events(session_id) as content:
+                    async for line in content:
+                        if line.startswith(b"data:"):
+                            state = json.loads(line[5:])
+                            yield state
+                            if state["status"] in TERMINAL:
+                                return
+            await asyncio.sleep(RECONNECT_S)
+
+    async def leave(self, session_id: str) -> str:
+        """End the session; return its status as the gateway reports it.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            CordboardError: The gateway refuses, or is not reachable.
+        """
+        body = json.dumps({"sessionId": session_id}).encode()
+        reply = await self._gateway.ask("POST", "/leave", body)
+        if not reply.is_success:
+            raise _refusal(reply)
+        return str(reply.json()["status"])
+
+    async def relay(self, method: str, session_id: str, call: str, body: bytes) -> Reply:
+        """Return the gateway's answer to a call of a session, such as an offer.
+
+        Args:
+            method: The HTTP method.
+            session_id: The session.
+            call: The call below the session, such as ``offer``.
+            body: The JSON body.
+
+        Raises:
+            GatewayError: The gateway is not reachable.
+        """
+        return await self._gateway.ask(method, session_path(session_id, call), body)
+
+
+def _refusal(reply: Reply) -> CordboardError:
+    """Return the error of a gateway's answer."""
+    problem = read_problem(reply.content)
+    message = problem.detail if problem else f"The gateway answered HTTP {reply.status}."
+    hint = problem.hint if problem else ""
+    retry_after_s = reply.retry_after_s(RETRY_DEFAULT_S)
+    match reply.status:
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return QueueFullError(message, hint=hint, retry_after_s=retry_after_s)
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return StoreUnavailableError(message, hint=hint, retry_after_s=retry_after_s)
+        case HTTPStatus.CONFLICT:
+            return ConflictError(message, hint=hint)
+        case HTTPStatus.UNPROCESSABLE_ENTITY:
+            return InvalidValueError(message, hint=hint)
+    return GatewayError(message, hint=hint)
