@@ -16,6 +16,7 @@ if [ "${1:-}" = --coverage ]; then
 fi
 CHROMIUM=$(scripts/chromium.sh)
 if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
+scripts/clients.sh >/dev/null
 unset PYTHONDONTWRITEBYTECODE
 if .venv/bin/python -c 'import xdist' 2>/dev/null; then set -- -n 2 "$@"; fi
 set -- pytest --no-fold-skipped "$@"

@@ -8,6 +8,7 @@ import time
 import wave
 from importlib.resources import files
 
+from pipecat.audio.utils import create_file_resampler
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
@@ -29,14 +30,19 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
-from pipecat.runner.types import RunnerArguments, SmallWebRTCRunnerArguments
-from pipecat.transports.base_transport import TransportParams
-from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
+from pipecat.runner.types import RunnerArguments
+from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
+from cordboard.bots.parrot_transport import is_phone_call, make_transport
+
 SAMPLE_RATE_HZ = 16_000
-BYTES_PER_SECOND = SAMPLE_RATE_HZ * 2
-CHUNK_BYTES = BYTES_PER_SECOND // 50  # 20 ms, a frame of Pipecat's output
+
+# The rate of telephone audio. Resampling during the call would delay the first audio by 100 ms.
+PHONE_SAMPLE_RATE_HZ = 8_000
+
+SAMPLE_BYTES = 2
+CHUNKS_PER_SECOND = 50  # 20 ms, a frame of Pipecat's output
 
 # Audio from before the voice detector notices speech; without it the first syllable would be missing.
 PRE_SPEECH_S = 0.5
@@ -56,12 +62,15 @@ class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
     """Greets the user, and plays each of the user's turns back when it ends.
 
     Args:
-        greeting: Audio, 16-bit mono at ``SAMPLE_RATE_HZ``.
+        greeting: Audio, 16-bit mono at `sample_rate_hz`.
+        sample_rate_hz: The rate of the audio that is heard and spoken.
     """
 
-    def __init__(self, greeting: bytes) -> None:
+    def __init__(self, greeting: bytes, sample_rate_hz: int) -> None:
         super().__init__()
         self._greeting = greeting
+        self._sample_rate_hz = sample_rate_hz
+        self._bytes_per_second = sample_rate_hz * SAMPLE_BYTES
         self._has_greeted = False
         self._turn = bytearray()
         self._is_user_speaking = False
@@ -87,7 +96,7 @@ class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
     def _record(self, audio: bytes) -> None:
         self._turn += audio
         limit_s = TURN_MAX_S if self._is_user_speaking else PRE_SPEECH_S
-        del self._turn[: max(len(self._turn) - int(limit_s * BYTES_PER_SECOND), 0)]
+        del self._turn[: max(len(self._turn) - int(limit_s * self._bytes_per_second), 0)]
 
     async def _on_turn_started(self) -> None:
         self._is_user_speaking = True
@@ -114,61 +123,54 @@ class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
         """Push audio little faster than it is played, so that an interruption has little to discard."""
         began_at = time.monotonic()
         await self.push_frame(TTSStartedFrame())
-        for start in range(0, len(audio), CHUNK_BYTES):
-            chunk = audio[start : start + CHUNK_BYTES]
+        chunk_bytes = self._bytes_per_second // CHUNKS_PER_SECOND
+        for start in range(0, len(audio), chunk_bytes):
+            chunk = audio[start : start + chunk_bytes]
             await self.push_frame(
-                TTSAudioRawFrame(audio=chunk, sample_rate=SAMPLE_RATE_HZ, num_channels=1)
+                TTSAudioRawFrame(audio=chunk, sample_rate=self._sample_rate_hz, num_channels=1)
             )
-            ahead_s = start / BYTES_PER_SECOND - (time.monotonic() - began_at)
+            ahead_s = start / self._bytes_per_second - (time.monotonic() - began_at)
             if ahead_s > AHEAD_MAX_S:
                 await asyncio.sleep(ahead_s - AHEAD_MIN_S)
         # Without this frame Pipecat takes the bot for speaking for 3 s more, and an answer for an interruption.
         await self.push_frame(TTSStoppedFrame())
 
 
-def greeting() -> bytes:
-    """Return the recorded greeting: 16-bit mono at ``SAMPLE_RATE_HZ``."""
+async def greeting(sample_rate_hz: int) -> bytes:
+    """Return the recorded greeting: 16-bit mono at `sample_rate_hz`."""
     with (
         files("cordboard.bots").joinpath("greeting.wav").open("rb") as file,
         wave.open(file) as sound,
     ):
-        return bytes(sound.readframes(sound.getnframes()))
+        audio = bytes(sound.readframes(sound.getnframes()))
+        recorded_hz = sound.getframerate()
+    if recorded_hz == sample_rate_hz:
+        return audio
+    return bytes(await create_file_resampler().resample(audio, recorded_hz, sample_rate_hz))
 
 
 async def bot(runner_args: RunnerArguments) -> None:
-    """Run the bot in the peer-to-peer room of `runner_args` until its user disconnects."""
-    if not isinstance(runner_args, SmallWebRTCRunnerArguments):
-        raise TypeError(
-            "The built-in bot supports webrtc: rooms only. Name your own bot with --bot."
-        )
-    transport = SmallWebRTCTransport(
-        runner_args.webrtc_connection,
-        TransportParams(
-            audio_in_enabled=True,
-            audio_in_sample_rate=SAMPLE_RATE_HZ,
-            audio_out_enabled=True,
-            audio_out_sample_rate=SAMPLE_RATE_HZ,
-            audio_out_10ms_chunks=2,
-        ),
-    )
+    """Run the bot in the room of `runner_args` until its user disconnects."""
+    sample_rate_hz = PHONE_SAMPLE_RATE_HZ if is_phone_call(runner_args) else SAMPLE_RATE_HZ
+    transport = await make_transport(runner_args, sample_rate_hz)
     vad = SileroVADAnalyzer(params=VADParams(stop_secs=TURN_END_SILENCE_S))
     worker = PipelineWorker(
         Pipeline(
             [
                 transport.input(),
                 VADProcessor(vad_analyzer=vad),
-                Parrot(greeting()),
+                Parrot(await greeting(sample_rate_hz), sample_rate_hz),
                 transport.output(),
             ]
         ),
         params=PipelineParams(
-            audio_in_sample_rate=SAMPLE_RATE_HZ, audio_out_sample_rate=SAMPLE_RATE_HZ
+            audio_in_sample_rate=sample_rate_hz, audio_out_sample_rate=sample_rate_hz
         ),
         idle_timeout_secs=runner_args.pipeline_idle_timeout_secs,
     )
 
     @transport.event_handler("on_client_disconnected")  # type: ignore[untyped-decorator]
-    async def on_client_disconnected(_transport: SmallWebRTCTransport, _client: object) -> None:
+    async def on_client_disconnected(_transport: BaseTransport, _client: object) -> None:
         await worker.cancel(reason="the user has disconnected")
 
     runner = WorkerRunner(handle_sigint=runner_args.handle_sigint)
