@@ -25,18 +25,20 @@ def parent_of(pid):
 def wait_for_end(pid):
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
-assert (internals.fork_server_pid(), internals.resource_tracker_pid()) == (0, 0)
+server, other = forkserver.ForkServer(), forkserver.ForkServer()
+assert (internals.server_pid(server), internals.resource_tracker_pid()) == (0, 0)
 with internals.temporary_directory(sys.argv[1]):
-    forkserver.ensure_running()
+    server.ensure_running()
 assert "tempdir" not in multiprocessing.current_process()._config
-assert parent_of(internals.fork_server_pid()) == os.getpid()
+assert parent_of(internals.server_pid(server)) == os.getpid()
 assert parent_of(internals.resource_tracker_pid()) == os.getpid()
-print("socket in directory", os.path.dirname(internals.fork_server_address()) == sys.argv[1])
+print("socket in directory", os.path.dirname(internals.server_address(server)) == sys.argv[1])
 
 context = multiprocessing.get_context("forkserver")
-def fork():
-    child = context.Process(target=os.getpid)
-    child.start()
+def fork(target=os.getpid, args=(), server=server):
+    child = context.Process(target=target, args=args)
+    with internals.forking_from(server):
+        child.start()
     return child
 
 child = fork()
@@ -45,14 +47,23 @@ time.sleep(0.5)  # it ends
 fork().join()
 print("status is left to us", forkserver.read_signed(child.sentinel))
 
-moved = os.open(internals.fork_server_address(), os.O_PATH)
-os.unlink(internals.fork_server_address())
-internals.set_fork_server_address(f"/proc/self/fd/{moved}")
+moved = os.open(internals.server_address(server), os.O_PATH)
+os.unlink(internals.server_address(server))
+internals.set_server_address(server, f"/proc/self/fd/{moved}")
 fork().join()
 print("reached by a descriptor")
 
-pids = internals.fork_server_pid(), internals.resource_tracker_pid()
-internals.disable_restart()
+other.ensure_running()
+children = [(owner, fork(time.sleep, (60,), owner)) for owner in (server, other)]
+print("two servers", [parent_of(c.pid) == internals.server_pid(owner) for owner, c in children])
+for _, child in children:
+    child.kill()
+internals.close_alive_pipe(other)
+wait_for_end(internals.server_pid(other))
+print("ends with its pipe")
+
+pids = internals.server_pid(server), internals.resource_tracker_pid()
+internals.disable_restart(server)
 for pid in pids:
     os.kill(pid, 9)
     wait_for_end(pid)
@@ -60,10 +71,7 @@ try:
     fork()
 except (OSError, EOFError):
     pass
-print("not restarted", (internals.fork_server_pid(), internals.resource_tracker_pid()) == pids)
-forkserver.ensure_running()
-print("restarted on request", internals.fork_server_pid() != pids[0])
-os.kill(internals.fork_server_pid(), 9)
+print("not restarted", (internals.server_pid(server), internals.resource_tracker_pid()) == pids)
 """
 
 
@@ -77,8 +85,10 @@ def test_versions_of_python_are_those_that_were_read() -> None:
     ("holder", "name"),
     [
         (forkserver, "_forkserver"),
+        (forkserver, "connect_to_new_process"),
         (forkserver._forkserver, "_forkserver_pid"),
         (forkserver._forkserver, "_forkserver_address"),
+        (forkserver._forkserver, "_forkserver_alive_fd"),
         (forkserver, "read_signed"),
         (resource_tracker, "_resource_tracker"),
         (resource_tracker._resource_tracker, "_pid"),
@@ -112,6 +122,7 @@ def test_fork_server_behaves_as_the_runner_takes_it(tmp_path: Path) -> None:
         "socket in directory True",
         "status is left to us 0",
         "reached by a descriptor",
+        "two servers [True, True]",
+        "ends with its pipe",
         "not restarted True",
-        "restarted on request True",
     ], run.stderr

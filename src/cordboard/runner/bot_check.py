@@ -12,7 +12,8 @@ from typing import Final
 
 from cordboard.contract.errors import BotFileError, CordboardError
 from cordboard.runner.bot_file import LOAD_TIMEOUT_S, check_bot_file
-from cordboard.runner.forkserver import SLOW_IMPORT_HINT, ForkServer
+from cordboard.runner.forkserver import ForkServer
+from cordboard.runner.forkserver_process import SLOW_IMPORT_HINT
 
 # The start of Python and the import of Pipecat, which precede the import of the bot file.
 FORK_SERVER_START_S: Final = 10.0

@@ -1,34 +1,27 @@
 """Start the fork server, wait until it has loaded the bots, and fork bot processes from it.
 
-The standard library's fork server does the work (``multiprocessing.forkserver``); ``preload`` runs in it. A bot
-process that it forks has Pipecat and the bot files imported. The fork server ends when the runner ends, and
-each bot process when the fork server ends, however they end.
+A bot process that is forked has Pipecat and the bot files imported. A fork server ends when the runner ends,
+and each bot process when its fork server ends, however they end.
 """
 
 import asyncio
-import contextlib
-import multiprocessing
 import os
 import socket
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Final
+from typing import Final
 
-from cordboard.contract.errors import BotFileError, CordboardError, NotReadyError
-from cordboard.emit import get_logger, quiesce
-from cordboard.environment import set_preload_environment, without_secrets
-from cordboard.processes import adopt_orphans, kill
-from cordboard.runner import bot_process, loaded_bots, stdlib_internals
+from cordboard.emit import get_logger
+from cordboard.environment import set_preload_environment
+from cordboard.processes import adopt_orphans
+from cordboard.runner import bot_process
 from cordboard.runner.bot_file import LOAD_TIMEOUT_S
 from cordboard.runner.forked_process import ForkedProcess
-from cordboard.runner.forkserver_output import ForkServerOutput
-from cordboard.runner.pipes import LINE_MAX_BYTES, BotPipes, BotStart, PreloadReport
-from cordboard.runner.process_table import ProcessTable, has_ended
+from cordboard.runner.forkserver_process import ForkServerProcess
+from cordboard.runner.pipes import LINE_MAX_BYTES, BotPipes, BotStart
+from cordboard.runner.process_table import ProcessTable
 
 # How long a bot process that was forked with its bot may take until it calls it. It takes milliseconds,
 # on a busy machine seconds.
@@ -36,16 +29,6 @@ FORKED_TIMEOUT_S: Final = 20.0
 
 # How often `wait_until_ended` polls: asyncio reports the end only of processes that it has started.
 END_POLL_S: Final = 0.25
-
-# How long a process that has sent its result may take to exit.
-JOIN_S: Final = 1.0
-
-SLOW_IMPORT_HINT: Final = (
-    "Move slow work from the import into bot(); a runner does not wait longer."
-)
-
-_RESTARTING: Final = "The fork server of this runner has ended; another one is being started."
-_PRELOAD_MODULE: Final = "cordboard.runner.preload"
 
 log = get_logger("forkserver")
 
@@ -61,8 +44,6 @@ class ForkServer:
 
     Attributes:
         bots: The bot files by the bots' names.
-        load_timeout_s: How long a bot process may take until it has its bot: the time for a fork, or for the
-            import if each bot process imports its bot file.
     """
 
     def __init__(
@@ -74,22 +55,28 @@ class ForkServer:
         forked_timeout_s: float = FORKED_TIMEOUT_S,
     ) -> None:
         self.bots = dict(bots)
-        self.load_timeout_s = forked_timeout_s
         self._forked_timeout_s = forked_timeout_s
         self._import_timeout_s = load_timeout_s
         self._landlock = landlock
-        self._output: ForkServerOutput | None = None
-        self._context = multiprocessing.get_context("forkserver")
-        self._processes = ProcessTable()
-        self._socket = -1
+        self._table = ProcessTable()
+        self._current = self._new_process()
+        # Those whose bot files have changed since, and that still have bots.
+        self._replaced: list[ForkServerProcess] = []
+
+    @property
+    def load_timeout_s(self) -> float:
+        """How long a bot process may take until it has its bot, in seconds.
+
+        It is the time for a fork, or for the import if each bot process imports its bot file.
+        """
+        return self._import_timeout_s if self._current.is_threaded else self._forked_timeout_s
 
     def start(self) -> None:
         """Start the fork server, which loads the bot files meanwhile."""
         adopt_orphans()
-        self._processes.record_existing()
+        self._table.record_existing()
         set_preload_environment(self.bots, landlock=self._landlock)
-        self._context.set_forkserver_preload([_PRELOAD_MODULE])
-        self._launch()
+        self._current.launch()
 
     def wait_until_loaded(self) -> None:
         """Wait until the fork server has loaded the bot files.
@@ -98,28 +85,12 @@ class ForkServer:
             BotFileError: A bot file cannot be loaded, or not in time.
             CordboardError: The fork server ended.
         """
-        report = self._request_report()
-        self.load_timeout_s = self._import_timeout_s if report.threaded else self._forked_timeout_s
-        if report.failures:
-            self._wait_until_output_read()
-        for message, hint in report.failures.values():
-            raise BotFileError(message, hint=hint)
-        if report.threaded:
-            log.warning(
-                "A bot file starts threads when it is imported, so each bot process imports it itself "
-                "and starts more slowly",
-                bots=list(self.bots),
-            )
-            self._check_bots_in_subprocess()
-        # From here on, a child of the fork server that is not a bot process is an orphan.
-        self._processes.server_pid = report.server_pid
-        self._processes.kill_orphans()
+        self._wait_until_loaded(self._current)
 
     async def wait_until_ended(self) -> None:
         """Wait until the fork server has ended, and with it all of its bots."""
-        parent_pid = stdlib_internals.fork_server_pid()
         while True:
-            if has_ended(parent_pid):
+            if self._current.processes.has_ended:
                 return
             await asyncio.sleep(END_POLL_S)
 
@@ -129,11 +100,31 @@ class ForkServer:
         Raises:
             CordboardError: As for ``wait_until_loaded``.
         """
-        kill(stdlib_internals.fork_server_pid())  # one that could not load the bots still runs
-        await self.wait_until_ended()
-        await self.kill_orphans()  # also what a bot file started at import
-        self._launch()
+        await self._end(self._current)  # one that could not load the bots still runs
+        self._current = self._new_process()
+        self._current.launch()
         await asyncio.to_thread(self.wait_until_loaded)
+
+    async def reload(self) -> None:
+        """Load the bot files again, for the calls that start from now on.
+
+        The bots of the present fork server go on; it ends with the last of them. If the files cannot be
+        loaded, it stays in service.
+
+        Raises:
+            CordboardError: As for ``wait_until_loaded``.
+        """
+        new = self._new_process()
+        new.launch()
+        try:
+            await asyncio.to_thread(self._wait_until_loaded, new)
+        except BaseException:
+            await asyncio.shield(self._end(new))
+            raise
+        with self._table.lock:  # no fork is in progress
+            old, self._current = self._current, new
+            self._replaced.append(old)
+        await self._end_unused()
 
     async def fork(self, start: BotStart, lease_page: int) -> ForkedProcess:
         """Fork a bot process, which waits for ``go`` before it calls its bot.
@@ -189,148 +180,43 @@ class ForkServer:
         except (OSError, EOFError):
             status = None
         forked.process.join()
-        self._processes.bots.discard(forked.pid)
+        for server in self._table.servers:
+            server.bots.discard(forked.pid)
         forked.process.close()
+        await self._end_unused()
         return status
 
     async def kill_orphans(self) -> None:
         """Kill the processes that ended bots have left behind."""
-        await asyncio.to_thread(self._processes.kill_orphans)
+        await asyncio.to_thread(self._table.kill_orphans)
 
-    def _launch(self) -> None:
-        """Start the fork server's process, without this process's secrets.
+    def _new_process(self) -> ForkServerProcess:
+        return ForkServerProcess([*self.bots.values()], self._table, self._import_timeout_s)
 
-        The environment is changed for a moment, so no other thread may read secrets from it meanwhile.
-        """
-        with self._processes.lock, without_secrets():
-            self._processes.server_pid = 0
-            self._start_process()
-            stdlib_internals.disable_restart()
-
-    def _start_process(self) -> None:
-        """Start the fork server unless it runs, in a way that leaves nothing on the disk.
-
-        Its socket has a name only until the server listens. From then on this process reaches it by a
-        descriptor, so that even a killed runner leaves no file behind.
-        """
-        if not hasattr(
-            os, "O_PATH"
-        ):  # not Linux: the file is removed when the runner exits in order
-            forkserver.ensure_running()
-            return
-        parent_pid = stdlib_internals.fork_server_pid()
-        if parent_pid and not has_ended(parent_pid):
-            return
-        with _short_directory() as directory:
-            self._output = ForkServerOutput()
-            with (
-                stdlib_internals.temporary_directory(directory),
-                self._output.as_standard_input(),
-            ):
-                forkserver.ensure_running()
-            if self._socket >= 0:
-                os.close(self._socket)
-            address = stdlib_internals.fork_server_address()
-            self._socket = os.open(address, os.O_PATH | os.O_CLOEXEC)
-        stdlib_internals.set_fork_server_address(f"/proc/self/fd/{self._socket}")
+    def _wait_until_loaded(self, process: ForkServerProcess) -> None:
+        process.wait_until_loaded()
+        if process.is_threaded:
+            log.warning(
+                "A bot file starts threads when it is imported, so each bot process imports it itself "
+                "and starts more slowly",
+                bots=list(self.bots),
+            )
+        self._table.kill_orphans()
 
     def _fork(self, start: BotStart, control: socket.socket, bot_pipes: BotPipes) -> BaseProcess:
-        with self._processes.lock:
-            parent_pid = stdlib_internals.fork_server_pid()
-            if not self._processes.server_pid or has_ended(parent_pid):
-                raise NotReadyError(_RESTARTING, retry_after_s=1)
-            process = self._context.Process(
-                target=bot_process.main,
-                args=(start, control, bot_pipes),
-                name="cordboard-bot",
-                daemon=False,
-            )
-            try:
-                process.start()
-            except (OSError, EOFError) as error:  # the fork server ends at this moment
-                raise NotReadyError(_RESTARTING, retry_after_s=1) from error
-            self._processes.bots.add(process.pid or 0)
-            stdlib_internals.forget_child(process)  # `wait` collects the status
-        return process
+        with self._table.lock:
+            return self._current.fork(bot_process.main, (start, control, bot_pipes))
 
-    def _request_report(self) -> PreloadReport:
-        report: PreloadReport | None = self._call(loaded_bots.send_report)
-        if report is None:
-            self._wait_until_output_read()
-            raise CordboardError(
-                "The fork server ended before it had loaded the bot.",
-                hint=f"Check whether {', '.join(self.bots.values())} ends its process at import (os._exit, "
-                "a crash in C code). Its last output, if any, is above.",
-            )
-        return report
+    async def _end_unused(self) -> None:
+        """End the replaced fork servers that have no bots any more."""
+        for process in [item for item in self._replaced if not item.processes.bots]:
+            self._replaced.remove(process)
+            await self._end(process)
+            log.debug("The fork server of the earlier bot files has ended")
 
-    def _check_bots_in_subprocess(self) -> None:
-        failure = self._call(loaded_bots.send_first_failure)
-        if failure:
-            self._wait_until_output_read()
-            raise BotFileError(failure[0], hint=failure[1])
-
-    def _call(self, function: Callable[[Connection], None]) -> Any:
-        """Run a function in a process forked like a bot process; return what it sends.
-
-        Returns:
-            None if the fork server ended, which a bot file can cause.
-        """
-        own_end, other_end = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=function, args=(other_end,), daemon=True)
-        quiesce()
-        deadline = time.monotonic() + self._import_timeout_s
-        try:
-            with _kill_server_after(self._import_timeout_s):
-                process.start()
-            other_end.close()
-            if not own_end.poll(max(deadline - time.monotonic(), 0)):
-                raise self._timeout_error()
-            return own_end.recv()
-        except (EOFError, ConnectionError):
-            if time.monotonic() >= deadline:
-                raise self._timeout_error() from None
-            return None
-        finally:
-            own_end.close()
-            if process.ident is not None:
-                process.join(JOIN_S)
-
-    def _timeout_error(self) -> BotFileError:
-        files = ", ".join(self.bots.values())
-        return BotFileError(
-            f"Bot file {files} was still being imported after {self._import_timeout_s:.0f} s.",
-            hint=SLOW_IMPORT_HINT,
-        )
-
-    def _wait_until_output_read(self) -> None:
-        """Let the lines of the fork server appear before an error about it."""
-        if self._output is not None:
-            self._output.wait_until_read()
-
-
-@contextlib.contextmanager
-def _kill_server_after(seconds: float) -> Iterator[None]:
-    """Kill the fork server if the block takes longer than `seconds` seconds.
-
-    The fork server forks nothing before it has loaded the bots, so a bot file whose import hangs would block
-    the start of a process for ever.
-    """
-    timer = threading.Timer(seconds, lambda: kill(stdlib_internals.fork_server_pid()))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextlib.contextmanager
-def _short_directory() -> Iterator[str]:
-    """Yield a short path of a private directory: a socket's path has at most 107 bytes, TMPDIR may have more."""
-    with tempfile.TemporaryDirectory(prefix="cordboard-") as directory:
-        descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
-        try:
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
+    async def _end(self, process: ForkServerProcess) -> None:
+        """End a fork server, with its bots and with what a bot file started at import."""
+        process.kill()
+        await asyncio.to_thread(process.processes.wait)
+        process.close()
+        await self.kill_orphans()

@@ -1,12 +1,12 @@
 """The bot processes of one runner, and the orphans that they leave behind.
 
-The fork server adopts the orphans among its descendants (``PR_SET_CHILD_SUBREAPER``). So each child of the
+A fork server adopts the orphans among its descendants (``PR_SET_CHILD_SUBREAPER``). So each child of a
 fork server is either a bot process or an orphan of a bot that has ended; this is decided from the list of
 its children alone, without looking at any other process of the machine.
 
 Two kinds of processes must survive the end of a session. What a bot file started at import is a child of
 the fork server's parent (see ``preload``). What was a child of this process before the runner started, such
-as a sidecar from before an ``exec``, is recorded by ``record_existing``. When the fork server has ended, its
+as a sidecar from before an ``exec``, is recorded by ``record_existing``. When a fork server has ended, its
 descendants become children of this process, and only those not recorded are orphans.
 """
 
@@ -14,11 +14,12 @@ import contextlib
 import os
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import Final
 
 from cordboard.emit import get_logger
 from cordboard.processes import END_S, children_of, kill, start_ticks
-from cordboard.runner.stdlib_internals import fork_server_pid, resource_tracker_pid
+from cordboard.runner.stdlib_internals import resource_tracker_pid
 
 # A killed process disappears within a millisecond; a session's end waits for this poll.
 _POLL_S: Final = 0.002
@@ -28,20 +29,51 @@ _PIDS_LOGGED: Final = 20  # a bot can leave thousands, and a log line has a limi
 log = get_logger("forkserver")
 
 
+@dataclass(slots=True)
+class ServerProcesses:
+    """The processes of one fork server.
+
+    Attributes:
+        parent_pid: The process that imported the bot files, a child of this process.
+        server_pid: The process whose children are bots and orphans; 0 until the bot files are loaded.
+        bots: The ids of the bot processes that have not been waited for.
+    """
+
+    parent_pid: int
+    server_pid: int = 0
+    bots: set[int] = field(default_factory=set)
+    _has_ended: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the fork server has ended, and its bots with it."""
+        return self._has_ended or has_ended(self.parent_pid)
+
+    def wait(self) -> None:
+        """Wait until the fork server has ended."""
+        if self.parent_pid and not self._has_ended:
+            os.waitid(os.P_PID, self.parent_pid, os.WEXITED | os.WNOWAIT)
+
+    def reap(self) -> None:
+        """Collect the exit status of the fork server, which has ended."""
+        if not self._has_ended:
+            self._has_ended = True
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.parent_pid, 0)
+
+
 class ProcessTable:
     """Distinguishes the bot processes of a runner from orphans.
 
     Attributes:
         lock: Held while a process is forked and while orphans are listed: a process that is just being
-            forked is not in `bots` yet and would count as an orphan.
-        bots: The ids of the bot processes that have not been waited for.
-        server_pid: The process whose children are bots and orphans; 0 until the bot files are loaded.
+            forked is not among the bots yet and would count as an orphan.
+        servers: The fork servers of this runner.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.bots: set[int] = set()
-        self.server_pid = 0
+        self.servers: list[ServerProcesses] = []
         # The system reuses process ids, so each is stored with its start time.
         self._existing: set[tuple[int, int]] = set()
 
@@ -66,20 +98,31 @@ class ProcessTable:
 
     def _orphans(self) -> set[int]:
         with self.lock:
-            parent = fork_server_pid()
-            own_children = children_of(os.getpid()) - {parent, resource_tracker_pid()}
+            ended_before = [server for server in self.servers if server.has_ended]
+            parents = {server.parent_pid for server in self.servers}
+            own_children = children_of(os.getpid()) - parents - {resource_tracker_pid()}
             for pid in own_children:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             current = {(pid, start_ticks(pid)) for pid in own_children}
+            orphans = {
+                pid
+                for server in self.servers
+                # The id of a server that has ended may belong to another process by now.
+                if not server.has_ended and server.server_pid in children_of(server.parent_pid)
+                for pid in children_of(server.server_pid) - server.bots
+            }
             # Checked after the children were listed: a server that is alive now was alive then, so none of
             # them can be its orphan.
-            if not has_ended(parent):
+            if not any(server.has_ended for server in self.servers):
                 self._existing = current
-                # The id of a server that has ended may belong to another process by now.
-                is_serving = self.server_pid in children_of(parent)
-                return children_of(self.server_pid) - self.bots if is_serving else set()
-            return {pid for pid, _ in current - self._existing}
+                return orphans
+            left = {pid for pid, _ in current - self._existing}
+            if not left:  # nothing is left of the servers whose end came before the list
+                for server in ended_before:
+                    server.reap()
+                    self.servers.remove(server)
+            return orphans | left
 
 
 def has_ended(pid: int) -> bool:

@@ -1,8 +1,9 @@
 """The private attributes of the standard library that the runner uses, all in this module.
 
-``multiprocessing`` has a fork server, but no public way to get its process id, to keep its socket off the
-disk, or to stop it from starting again with this process's environment. ``atexit`` has no public way to run
-the registered functions in a process that must then leave with ``os._exit``.
+``multiprocessing`` has a fork server, but no public way to have two of them, to get their process ids, to
+keep their sockets off the disk, or to stop them from starting again with this process's environment.
+``atexit`` has no public way to run the registered functions in a process that must then leave with
+``os._exit``.
 
 ``tests/runner/test_runner_stdlib_internals.py`` checks that each attribute exists and means what is written
 here. It holds for the versions in ``PYTHON_VERSIONS``; read it before you extend them.
@@ -11,24 +12,29 @@ here. It holds for the versions in ``PYTHON_VERSIONS``; read it before you exten
 import atexit
 import contextlib
 import multiprocessing
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from multiprocessing import forkserver, process, resource_tracker
+from multiprocessing.forkserver import ForkServer
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 # The first and the last version of Python on which the test of these attributes was run.
 PYTHON_VERSIONS: Final = ((3, 11), (3, 13))
 
-_SERVER: Final[Any] = forkserver._forkserver
 _TRACKER: Final[Any] = resource_tracker._resource_tracker
 
+# The fork server from which the running code forks; None means that of the standard library.
+_forking_from: ContextVar[ForkServer | None] = ContextVar("forking_from", default=None)
 
-def fork_server_pid() -> int:
-    """Return the process that the standard library started as its fork server, or 0.
+
+def server_pid(server: ForkServer) -> int:
+    """Return the process that the standard library started as `server`, or 0.
 
     Our ``preload`` module forks once more in it, so this process is the parent of the one that serves.
     """
-    return _SERVER._forkserver_pid or 0
+    return _attributes(server)._forkserver_pid or 0
 
 
 def resource_tracker_pid() -> int:
@@ -36,25 +42,47 @@ def resource_tracker_pid() -> int:
     return _TRACKER._pid or 0
 
 
-def fork_server_address() -> str:
-    """Return the path of the socket on which the fork server accepts requests."""
-    address: str = _SERVER._forkserver_address
+def server_address(server: ForkServer) -> str:
+    """Return the path of the socket on which `server` accepts requests."""
+    address: str = _attributes(server)._forkserver_address
     return address
 
 
-def set_fork_server_address(address: str) -> None:
-    """Send further requests to the socket with the path `address`."""
-    _SERVER._forkserver_address = address
+def set_server_address(server: ForkServer, address: str) -> None:
+    """Send further requests for `server` to the socket with the path `address`."""
+    _attributes(server)._forkserver_address = address
 
 
-def disable_restart() -> None:
-    """Stop the standard library from starting its fork server and resource tracker by itself.
+def close_alive_pipe(server: ForkServer) -> None:
+    """Close the pipe whose end stops `server`, unless it is closed."""
+    attributes = _attributes(server)
+    if attributes._forkserver_alive_fd is not None:
+        os.close(attributes._forkserver_alive_fd)
+        attributes._forkserver_alive_fd = None
+
+
+def disable_restart(server: ForkServer) -> None:
+    """Stop the standard library from starting `server` and its resource tracker by itself.
 
     It does so before each fork when one of them has ended, and the new process would inherit this process's
-    environment, secrets included. ``forkserver.ensure_running``, a bound method of the class, still works.
+    environment, secrets included.
     """
-    for helper in (_SERVER, _TRACKER):
+    for helper in (_attributes(server), _TRACKER):
         helper.ensure_running = _do_nothing
+
+
+@contextlib.contextmanager
+def forking_from(server: ForkServer) -> Iterator[None]:
+    """Fork the processes that this thread starts inside the block from `server`.
+
+    ``multiprocessing`` itself knows one fork server for all threads.
+    """
+    forkserver.connect_to_new_process = _connect_to_new_process
+    token = _forking_from.set(server)
+    try:
+        yield
+    finally:
+        _forking_from.reset(token)
 
 
 @contextlib.contextmanager
@@ -83,6 +111,19 @@ def forget_child(child: BaseProcess) -> None:
 def run_exit_functions() -> None:
     """Run the functions registered with ``atexit``, which ``os._exit`` does not run."""
     atexit._run_exitfuncs()
+
+
+_connect_to_default: Final = forkserver.connect_to_new_process
+
+
+def _connect_to_new_process(fds: Sequence[int]) -> tuple[int, int]:
+    server = _forking_from.get()
+    connect = _connect_to_default if server is None else server.connect_to_new_process
+    return connect(fds)
+
+
+def _attributes(server: ForkServer) -> Any:
+    return server  # without types: the attributes are private
 
 
 def _do_nothing() -> None:
