@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from cordboard import __version__
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import EdgeSessions
+from cordboard.edge.tokens import StreamTokens
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, health, problems
 from cordboard.web.body_limit import BodyLimitMiddleware
@@ -46,6 +47,7 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
                 local=local,
                 gateway=gateway,
                 sessions=EdgeSessions(gateway),
+                tokens=StreamTokens(lambda: settings.control_secrets),
                 connections=connections,
             )
             yield

@@ -9,6 +9,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from cordboard.edge.sessions import EdgeSessions
+from cordboard.edge.tokens import StreamTokens
 from cordboard.settings import Settings
 from cordboard.web.gateway_proxy import GatewayProxy
 
@@ -22,6 +23,7 @@ class EdgeServices:
         local: Whether the edge listens on loopback.
         gateway: Calls the gateway.
         sessions: Joins, follows and ends sessions.
+        tokens: Issues and verifies the tokens in the URLs of streams.
         connections: Connections to runners, carriers' APIs and room providers.
         stopping: Set when the server stops: no new stream begins.
     """
@@ -30,6 +32,7 @@ class EdgeServices:
     local: bool
     gateway: GatewayProxy
     sessions: EdgeSessions
+    tokens: StreamTokens
     connections: aiohttp.ClientSession
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
