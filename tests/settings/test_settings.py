@@ -69,6 +69,8 @@ def test_environment_takes_precedence_over_file(
         ("ice_servers = 7", "a list of URLs"),
         ("ice_servers = ['turn://h']", "no // after the scheme"),
         ("ice_transport_policy = 'x'", "expected all or relay"),
+        ("open_websockets = 'true'", "expected true or false"),
+        ("open_websockets = 1", "expected true or false"),
         ("cordboard_turn_secret = 'x'", "is a secret"),
         ("turn_secret = 'x'", "is a secret"),
         ("bots = 'x'", r"write \[bots\]"),
@@ -154,7 +156,8 @@ def test_shared_environment_has_no_secrets_and_no_local_settings(
 ) -> None:
     """A runner elsewhere gets what it must share, from file and environment; no secret, no place."""
     write(
-        tmp_path / "cordboard.toml", 'lease_s = 9\ndaily_domains = ["a.b", "c.d"]\nlog_dir = "x"\n'
+        tmp_path / "cordboard.toml",
+        'lease_s = 9\ndaily_domains = ["a.b", "c.d"]\nlog_dir = "x"\nopen_websockets = true\n',
     )
     monkeypatch.setenv("REDIS_URL", "redis://:secret@h")
     monkeypatch.setenv(environment.CONTROL_SECRET, "secret")
@@ -273,6 +276,28 @@ def test_number_in_a_variable_is_written_in_digits(
     monkeypatch.setenv("CORDBOARD_QUEUE_MAX", text)
     with pytest.raises(
         SettingsError, match=r"CORDBOARD_QUEUE_MAX \(queue_max\): expected a number"
+    ):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("True", True), ("1", True), ("false", False), ("0", False)]
+)
+def test_boolean_in_a_variable_is_true_or_false(
+    monkeypatch: pytest.MonkeyPatch, text: str, value: bool
+) -> None:
+    """A manifest writes 1 or true, in any case of letters."""
+    monkeypatch.setenv("CORDBOARD_OPEN_WEBSOCKETS", text)
+    assert settings.load().open_websockets is value
+
+
+@pytest.mark.parametrize("text", ["yes", "on", "2", " true"])
+def test_other_words_are_no_booleans(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """No word is guessed."""
+    monkeypatch.setenv("CORDBOARD_OPEN_WEBSOCKETS", text)
+    with pytest.raises(
+        SettingsError,
+        match=r"CORDBOARD_OPEN_WEBSOCKETS \(open_websockets\): expected true or false",
     ):
         settings.load()
 

@@ -253,7 +253,10 @@ async def test_killed_components_are_restarted(tmp_path: Path) -> None:
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL)
         await until(
-            lambda: sum("A component ended unexpectedly" in line for line in up.lines) == 4,
+            lambda: (
+                sum("A component ended unexpectedly" in line for line in up.lines)
+                == len(COMPONENTS)
+            ),
             timeout_s=30,
         )
         ended = [r["meta"] for r in up.records if r["message"].startswith("A component ended")]

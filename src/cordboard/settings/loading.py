@@ -43,9 +43,12 @@ _EXPECTED: Final[dict[Any, str]] = {
     tuple[str, ...]: "a list of strings",
     PlacementPolicy: "spread or pack",
     AutoOrOff: "auto or off",
+    bool: "true or false",
     IceTransportPolicy: "all or relay",
 }
 _NUMBERS: Final = (Positive, Limit)
+# The spellings of a boolean in a variable. TOML has booleans of its own.
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _TABLES: Final = ("bots", "environments", "logs")
 # Prefixes of settings that mean nothing to a runner on another machine.
 _MACHINE_PREFIXES: Final = (
@@ -54,6 +57,9 @@ _MACHINE_PREFIXES: Final = (
     "interface_",
     "trusted_",
     "log_",
+    "public_",
+    "allowed_",
+    "open_",
     "kubernetes_",
     "tls_",
 )
@@ -162,7 +168,9 @@ def _secret_named(name: str) -> str | None:
 def _from_text(name: str, text: str, source: str) -> Any:
     """Return the value of a variable: lists are separated by commas, numbers have digits only."""
     value: object = text
-    if _TYPES[name] in _NUMBERS and text.isascii() and text.isdigit():
+    if _TYPES[name] is bool:
+        value = _BOOLEANS.get(text.lower(), text)
+    elif _TYPES[name] in _NUMBERS and text.isascii() and text.isdigit():
         value = int(text)
     elif _TYPES[name] == tuple[str, ...]:
         value = tuple(part.strip() for part in text.split(",") if part.strip())
