@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from fastapi import FastAPI
 
 from cordboard import emit
 from cordboard.contract.credential import runner_credential
-from cordboard.environment import CONTROL_SECRET, CONTROL_SECRET_PREV
+from cordboard.contract.ice import parse_ice_servers
+from cordboard.environment import CONTROL_SECRET, CONTROL_SECRET_PREV, TURN_SECRET
 from cordboard.gateway.app import create_app
 from cordboard.settings import Settings
 from cordboard.store import Holder, RedisStore, Registration
@@ -417,6 +419,63 @@ class TestSessions:
             "/sessions/{session_id}/offer",
         } <= set(api["paths"])
         assert "Args:" not in json.dumps(api)
+
+
+TURN = Settings(
+    ice_servers=parse_ice_servers(["stun:stun.example.com", "turn:turn.example.com"]),
+    turn_credentials_s=60,
+)
+
+
+class TestIce:
+    @pytest.fixture
+    async def gateway(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[Gateway]:
+        """A gateway with a STUN and a TURN server."""
+        monkeypatch.setenv(CONTROL_SECRET, SECRET)
+        monkeypatch.setenv(TURN_SECRET, "the-secret-of-the-turn-server")
+        async with serving(create_app(TURN, store), store) as running:
+            yield running
+
+    async def test_join_has_the_sessions_ice_servers(self, gateway: Gateway) -> None:
+        """The answer has credentials of the session that holds the room; no line contains them."""
+        with emit.capture() as records:
+            _, first, _ = await gateway.join(sessionId="call:7")
+            _, second, _ = await gateway.join(sessionId="other")
+        stun, turn = first["iceConfig"]["iceServers"]
+        assert stun == {"urls": ["stun:stun.example.com"]}
+        assert turn["urls"] == ["turn:turn.example.com"]
+        expiry, _, session = turn["username"].partition(":")
+        assert 50 < int(expiry) - time.time() <= 60
+        assert session == "call:7"
+        assert second["iceConfig"]["iceServers"][1]["username"].endswith(":call:7")
+        assert turn["credential"] not in str(records)
+
+    async def test_join_in_another_room_has_none(self, gateway: Gateway) -> None:
+        """The media of a provider's room pass through the provider."""
+        _, body, _ = await gateway.join(room_url="https://acme.daily.co/x")
+        assert "iceConfig" not in body
+
+    async def test_caller_who_reconnects_gets_new_credentials(self, gateway: Gateway) -> None:
+        """`GET .../ice` has the servers of the join's answer, until the session ends."""
+        _, joined, _ = await gateway.join(sessionId="a")
+        status, config, _ = await gateway.ask("GET", "/sessions/a/ice")
+        assert status == 200
+        urls = [server["urls"] for server in config["iceServers"]]
+        assert urls == [server["urls"] for server in joined["iceConfig"]["iceServers"]]
+        assert config["iceServers"][1]["username"].endswith(":a")
+        await gateway.ask("POST", "/leave", {"sessionId": "a"})
+        status, body, _ = await gateway.ask("GET", "/sessions/a/ice")
+        assert (status, body["code"]) == (409, "conflict")
+        assert (await gateway.ask("GET", "/sessions/nobody/ice"))[0] == 404
+
+
+async def test_without_servers_no_join_has_any(gateway: Gateway) -> None:
+    """The answer is as before, and a session's servers are an empty list."""
+    _, body, _ = await gateway.join(sessionId="a")
+    assert "iceConfig" not in body
+    assert (await gateway.ask("GET", "/sessions/a/ice"))[:2] == (200, {"iceServers": []})
 
 
 class TestOffer:

@@ -15,12 +15,13 @@ from starlette.routing import Route
 
 from cordboard import emit
 from cordboard.contract.errors import GatewayError
+from cordboard.contract.ice import parse_ice_servers
 from cordboard.contract.ids import uuid7
-from cordboard.environment import CONTROL_SECRET
+from cordboard.environment import CONTROL_SECRET, SESSION_SECRET
 from cordboard.gateway.app import create_app as create_gateway
 from cordboard.interface.app import stop
 from cordboard.settings import Settings
-from cordboard.store import open_store
+from cordboard.store import RedisStore, open_store
 from interface.interface_support import SECRET, Site, an_id, open_site
 from tests_support import StandIn, served, until
 
@@ -132,6 +133,29 @@ async def test_offer_and_candidates_are_relayed_unchanged(site: Site, stand_in: 
         ("POST", offer),
         ("PATCH", late),
     ]
+
+
+async def test_page_gets_the_ice_servers_of_its_own_session_only(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the join's answer and for a reconnect; no other person gets them, and the page's source has none."""
+    monkeypatch.setenv(CONTROL_SECRET, SECRET)
+    monkeypatch.setenv(SESSION_SECRET, "signs-the-cookies")
+    fixed = {"urls": ["turn:turn.example.com"], "username": "u", "credential": "the-turn-password"}
+    turn = Settings(ice_servers=parse_ice_servers([fixed]))
+    async with (
+        served(create_gateway(turn, store)) as gateway,
+        open_site(store, Settings(gateway_url=gateway)) as site,
+    ):
+        ada, eve = await site.browser().sign_in("Ada"), await site.browser().sign_in("Eve")
+        status, joined, _ = await ada.join("s")
+        assert (status, joined["iceConfig"]) == (202, {"iceServers": [fixed]})
+        path = f"/api/sessions/{an_id('s')}/ice"
+        assert (await ada.ask("GET", path))[:2] == (200, {"iceServers": [fixed]})
+        others = [await eve.ask("GET", path), await eve.join("t")]
+        others.append(await ada.ask("GET", "/rooms/demo"))
+    assert [status for status, _, _ in others] == [404, 200, 200]
+    assert "the-turn-password" not in str(others)
 
 
 async def test_offer_before_the_session_runs_is_409(site: Site) -> None:

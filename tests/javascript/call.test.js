@@ -65,9 +65,9 @@ class Stage {
       isMicrophoneAllowed: async () => await this.isAllowed,
       openMicrophone: async () => await this.openMicrophone(),
       newMeter: () => ({ level: () => this.level, close() {} }),
-      newPeer: (/** @type {any} */ _microphone, /** @type {any} */ handlers) => {
+      newPeer: (/** @type {any} */ _microphone, /** @type {any} */ handlers, /** @type {any} */ iceConfig) => {
         const peer = {
-          handlers, closed: false, accepted: false,
+          handlers, iceConfig, serverError: /** @type {any} */ (null), closed: false, accepted: false,
           offer: Promise.resolve({ sdp: "offer", type: "offer" }),
           accept: async () => (peer.accepted = await true),
           path: async () => await {},
@@ -316,4 +316,71 @@ test("muting disables the microphone's track", async (t) => {
   assert.equal(stage.track.enabled, false);
   stage.call.muted = false;
   assert.equal(stage.track.enabled, true);
+});
+
+const ICE = { iceServers: [{ urls: ["turn:a"], username: "1:s1", credential: "first" }], iceTransportPolicy: "relay" };
+const NEW_ICE = { iceServers: [{ urls: ["turn:a"], username: "2:s1", credential: "second" }] };
+
+test("the connection gets the servers of the join's answer, whichever of join and microphone is first", async (t) => {
+  for (const isAllowed of [true, false]) {
+    t.mock.timers.reset();
+    const stage = new Stage(t);
+    stage.isAllowed = isAllowed;
+    stage.answers["POST /api/sessions"] = () => ({ ...ACCEPTED, iceConfig: ICE });
+    await stage.connect();
+    assert.deepEqual(stage.peers.map((peer) => peer.iceConfig), [ICE]);
+  }
+});
+
+test("no connection is made before the servers are known", async (t) => {
+  const stage = new Stage(t);
+  /** @type {any} */
+  let accept = null;
+  stage.answers["POST /api/sessions"] = () => new Promise((resolve) => (accept = resolve));
+  const started = stage.call.start();
+  await settle();
+  assert.equal(stage.peers.length, 0);
+  accept({ ...ACCEPTED, iceConfig: ICE });
+  await started;
+  assert.equal(stage.peers.length, 1);
+});
+
+test("a bot that is replaced is called with new credentials, or else with the old ones", async (t) => {
+  const stage = new Stage(t);
+  stage.answers["POST /api/sessions"] = () => ({ ...ACCEPTED, iceConfig: ICE });
+  stage.answers["GET /api/sessions/s1/ice"] = () => NEW_ICE;
+  await stage.connect();
+  const replace = async (/** @type {number} */ epoch) => {
+    stage.watch.handlers.onState({ status: "queued", epoch });
+    stage.watch.handlers.onState({ status: "running", epoch });
+    await settle();
+    stage.peers.at(-1).handlers.onState("connected");
+  };
+  await replace(2);
+  stage.answers["GET /api/sessions/s1/ice"] = () => Promise.reject(new Problem("http", "no"));
+  await replace(3);
+  assert.deepEqual(stage.peers.map((peer) => peer.iceConfig), [ICE, NEW_ICE, NEW_ICE]);
+  assert.deepEqual(stage.peers.map((peer) => peer.closed), [true, true, false]);
+});
+
+test("without servers, a bot that is replaced is called without a further request", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.watch.handlers.onState({ status: "queued", epoch: 2 });
+  stage.watch.handlers.onState({ status: "running", epoch: 2 });
+  await settle();
+  assert.equal(stage.peers.length, 2);
+  assert.equal(stage.requests.some((name) => name.endsWith("/ice")), false);
+});
+
+test("a call without a path names the server that could not be used", async (t) => {
+  const stage = new Stage(t);
+  stage.answers["POST /api/sessions"] = () => ({ ...ACCEPTED, iceConfig: ICE });
+  await stage.call.start();
+  stage.watch.handlers.onState({ status: "running", epoch: 1 });
+  await settle();
+  stage.peers[0].serverError = { code: 401, url: "turn:a" };
+  stage.peers[0].handlers.onState("failed");
+  await settle();
+  assert.match(stage.end.advice, /turn:a cannot be used \(error 401\)/);
 });

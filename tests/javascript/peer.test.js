@@ -22,9 +22,13 @@ class FakeConnection extends EventTarget {
   onicecandidate = null;
   /** @type {any} */
   onconnectionstatechange = null;
+  /** @type {any} */
+  onicecandidateerror = null;
 
-  constructor() {
+  /** @param {any} configuration */
+  constructor(configuration) {
     super();
+    this.configuration = configuration;
     FakeConnection.last = this;
   }
   addTransceiver() {}
@@ -144,6 +148,21 @@ test("no handler is called after close", async (t) => {
   connection.onconnectionstatechange?.();
   channel.onmessage({ data });
   assert.equal(calls.length, 1);
+});
+
+test("the connection is made with the given servers and policy, and without any by default", async (t) => {
+  const { connection } = await open(t);
+  assert.deepEqual(connection.configuration, { iceServers: [], bundlePolicy: "max-bundle" });
+  const iceConfig = /** @type {const} */ ({ iceServers: [{ urls: ["turn:a"] }], iceTransportPolicy: "relay" });
+  new Peer(MICROPHONE, { onState() {}, onStream() {}, onBotError() {} }, /** @type {any} */ (iceConfig));
+  assert.deepEqual(FakeConnection.last.configuration, { ...iceConfig, bundlePolicy: "max-bundle" });
+});
+
+test("the refusal of a server is kept, also if another one cannot be reached", async (t) => {
+  const { peer, connection } = await open(t);
+  assert.equal(peer.serverError, null);
+  for (const errorCode of [701, 401, 701]) connection.onicecandidateerror({ errorCode, errorText: "", url: `turn:${errorCode}` });
+  assert.deepEqual(peer.serverError, { code: 401, url: "turn:401" });
 });
 
 test("path names the candidate pair that carries the media", async (t) => {

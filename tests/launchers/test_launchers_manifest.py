@@ -91,6 +91,7 @@ class TestManifest:
         assert env(job)["REDIS_URL"] == {"secretKeyRef": {"name": "mine", "key": "REDIS_URL"}}
         previous = env(job)["BOT_CONTROL_SHARED_SECRET_PREV"]["secretKeyRef"]
         assert previous["optional"] is True
+        assert env(job)["CORDBOARD_TURN_SECRET"]["secretKeyRef"]["optional"] is True
 
     @pytest.mark.parametrize("name", ["t", "token", "access_token", "API_KEY"])
     def test_job_contains_no_token_of_the_room(self, name: str) -> None:

@@ -25,7 +25,7 @@ from tests_support import until
 from up_support import Up, ready
 
 pytestmark = pytest.mark.timeout(180)
-PARTS = ("gateway", "runner", "operator", "interface")
+PARTS = ("gateway", "runner", "operator", "interface", "edge")
 SIGNALS_SINCE = 6
 
 SPY = '''
@@ -215,8 +215,19 @@ async def test_no_secret_is_on_the_disk_or_on_a_command_line(tmp_path: Path) -> 
 
 async def test_each_component_has_only_the_secrets_it_needs(tmp_path: Path) -> None:
     """Only the interface has the secret for logins, it cannot use Redis, and no other process has any secret."""
-    names = ("BOT_CONTROL_SHARED_SECRET", "REDIS_URL", "CORDBOARD_SESSION_SECRET")
-    async with ready(tmp_path, CORDBOARD_SESSION_SECRET_PREV="p" * 40) as up:
+    names = (
+        "BOT_CONTROL_SHARED_SECRET",
+        "REDIS_URL",
+        "CORDBOARD_SESSION_SECRET",
+        "CORDBOARD_TURN_SECRET",
+        "PIPECAT_ICE_SERVERS",
+    )
+    async with ready(
+        tmp_path,
+        CORDBOARD_SESSION_SECRET_PREV="p" * 40,
+        CORDBOARD_TURN_SECRET="t" * 40,
+        PIPECAT_ICE_SERVERS="turn:turn.invalid",
+    ) as up:
         has = {
             process: [name for name in names if name.encode() in of_process(pid, "environ")]
             for process, pid in (processes(up) | helpers(up)).items()
@@ -224,7 +235,8 @@ async def test_each_component_has_only_the_secrets_it_needs(tmp_path: Path) -> N
         }
     assert has.pop("interface") == ["BOT_CONTROL_SHARED_SECRET", "CORDBOARD_SESSION_SECRET"]
     for part in ("gateway", "operator", "runner"):
-        assert has.pop(part) == ["BOT_CONTROL_SHARED_SECRET", "REDIS_URL"]
+        assert has.pop(part) == [name for name in names if name != "CORDBOARD_SESSION_SECRET"]
+    assert has.pop("edge", None) in (None, ["BOT_CONTROL_SHARED_SECRET"])
     assert len(has) >= 4
     assert not any(has.values()), has
 

@@ -21,15 +21,14 @@ from cordboard.call.peer import Peer
 from cordboard.call.timeline import CallStage, StageFailedError, Timeline, at_stage
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.state import TERMINAL
+from cordboard.ice_client import usable_servers
 
 POLL_S: Final = 0.01  # half an audio frame: no sound waits longer to be noticed
 
 _SESSIONS_HINT: Final = "Its state: cordboard sessions ID"
 _NO_RUNNER: Final = ("No runner took the session in time.", "Is one running? See cordboard doctor.")
-_NO_PATH: Final = (
-    "No path for media was found in time.",
-    "UDP to the runner must not be blocked (firewall, VPN), nor the bot's event loop by the bot.",
-)
+_NO_PATH: Final = "No path for media was found in time."
+_BUSY_LOOP: Final = "The bot must not block its event loop either."
 _TOO_BUSY: Final = (
     "The speech could not be sent in real time.",
     "This machine is too busy for a call.",
@@ -99,7 +98,6 @@ class _Call:
         self._timeouts = timeouts
         self._microphone = Microphone()
         self._bot_sound = SoundDetector(recording)
-        self._peer = Peer(self._microphone, self._bot_sound)
         self._is_running = asyncio.Event()
         self._is_complete = False
         self._last_change: dict[str, Any] = {}
@@ -113,23 +111,44 @@ class _Call:
         Raises:
             StageFailedError: A stage was not reached.
         """
-        # Gathering addresses takes as long as the bot's start, so both happen at once.
-        offer = asyncio.create_task(self._peer.offer())
         try:
             async with self._timeline.stage("joined"):
-                await self._gateway.join()
-            await self._while_live(self._converse(offer, seconds))
-            await self._leave()
+                joined = await self._gateway.join()
+            await self._converse_and_leave(joined.get("iceConfig"), seconds)
         except (StageFailedError, asyncio.CancelledError) as error:
             # A refused join left nothing behind; an interrupted one may have been accepted.
             if getattr(error, "stage", "") not in {"joined", "left"}:
                 with contextlib.suppress(CordboardError):
                     await self._gateway.leave()
             raise
-        finally:
-            offer.cancel()
-            await asyncio.gather(offer, return_exceptions=True)
-            await self._peer.close()
+
+    async def _converse_and_leave(
+        self, ice_config: dict[str, Any] | None, seconds: float | None
+    ) -> None:
+        """Hold the conversation of a session, and end it.
+
+        Args:
+            ice_config: The ICE servers of the join's answer; None without any.
+            seconds: How long to stay; None leaves when the bot has finished speaking.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            # Finding servers and addresses takes as long as the bot's start, so both happen at once.
+            offered = asyncio.create_task(self._open_peer(ice_config, stack))
+            try:
+                await self._while_live(self._converse(offered, seconds))
+                await self._leave()
+            finally:
+                offered.cancel()
+                await asyncio.gather(offered, return_exceptions=True)
+
+    async def _open_peer(
+        self, ice_config: dict[str, Any] | None, stack: contextlib.AsyncExitStack
+    ) -> tuple[Peer, dict[str, str]]:
+        """Return a connection, which ``stack`` closes, and its offer."""
+        servers = await usable_servers(ice_config)
+        peer = Peer(self._microphone, self._bot_sound, servers)
+        stack.push_async_callback(peer.close)
+        return peer, await peer.offer()
 
     async def _while_live(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` until it is done or the session ends."""
@@ -182,14 +201,18 @@ class _Call:
             "The command below prints its log lines.",
         )
 
-    async def _converse(self, offer: "asyncio.Task[dict[str, str]]", seconds: float | None) -> None:
+    async def _converse(
+        self, offered: "asyncio.Task[tuple[Peer, dict[str, str]]]", seconds: float | None
+    ) -> None:
         async with self._timeline.stage("running", self._timeouts.running, _NO_RUNNER):
             await self._is_running.wait()
         async with self._timeline.stage("answered"):
-            answer = await self._gateway.offer(await offer)
-        async with self._timeline.stage("connected", self._timeouts.connected, _NO_PATH):
-            await self._peer.accept(answer)
-            await self._peer.connected()
+            peer, offer = await offered
+            answer = await self._gateway.offer(offer)
+        late = (_NO_PATH, f"{peer.no_path_hint} {_BUSY_LOOP}")
+        async with self._timeline.stage("connected", self._timeouts.connected, late):
+            await peer.accept(answer)
+            await peer.connected()
         # ``seconds`` count from here: a slow start must not shorten the call.
         connected_at = time.monotonic()
         await self._hear_greeting()

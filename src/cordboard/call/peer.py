@@ -5,11 +5,18 @@ import contextlib
 import json
 from typing import Any, Final
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.mediastreams import MediaStreamError
 
 from cordboard.call.audio import Microphone, SoundDetector
 from cordboard.contract.errors import CordboardError
+from cordboard.ice_client import UsableServers, bound_gathering
 
 PING_S: Final = 1.0  # Pipecat's transport takes a client without a ping for 3 s as disconnected
 CLOSE_TIMEOUT_S: Final = 3.0
@@ -28,14 +35,26 @@ class Peer:
     Args:
         microphone: The track to send.
         bot_sound: Processes every frame of the bot's track.
+        servers: The STUN and TURN servers.
     """
 
-    def __init__(self, microphone: Microphone, bot_sound: SoundDetector) -> None:
+    def __init__(
+        self, microphone: Microphone, bot_sound: SoundDetector, servers: UsableServers
+    ) -> None:
         self._bot_sound = bot_sound
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        # Without STUN servers: nothing leaves this network, and gathering addresses takes no time.
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._servers = servers
+        bound_gathering()
+        # An empty list, because aiortc's default is a public STUN server.
+        self._pc = RTCPeerConnection(
+            RTCConfiguration(
+                iceServers=[RTCIceServer(**entry) for entry in servers.entries],
+                iceTransportPolicy=RTCIceTransportPolicy.RELAY
+                if servers.is_relay_only
+                else RTCIceTransportPolicy.ALL,
+            )
+        )
         self._pc.addTrack(microphone)
         self._channel = self._pc.createDataChannel("cordboard")
         self._channel.on("open", self._opened)
@@ -43,15 +62,31 @@ class Peer:
         self._pc.on("track", self._track)
         self._pc.on("connectionstatechange", self._changed.set)
 
+    @property
+    def no_path_hint(self) -> str:
+        """What to do if no path for media was found."""
+        if self._servers.faults:
+            return _sentences(self._servers)
+        if self._servers.has_relay:
+            return "The TURN server and the bot must reach each other over UDP."
+        return (
+            "UDP to the runner must not be blocked (firewall, VPN), or ice_servers must name a TURN "
+            "server."
+        )
+
     async def offer(self) -> dict[str, str]:
         """Return a WebRTC offer with this machine's addresses.
 
         Raises:
-            CordboardError: This machine has no address for media.
+            CordboardError: This machine has no address for media, or needs a relay and gets none.
         """
+        if self._servers.is_relay_only and not self._servers.has_relay:
+            raise self._no_relay_error()
         await self._pc.setLocalDescription(await self._pc.createOffer())
         local = self._pc.localDescription
         if "a=candidate" not in local.sdp:
+            if self._servers.is_relay_only:
+                raise self._no_relay_error()
             raise CordboardError(
                 "This machine has no network address besides loopback, so no media can flow.",
                 hint="Bring a network interface up. WebRTC does not use 127.0.0.1.",
@@ -84,7 +119,7 @@ class Peer:
             if self._pc.connectionState in {"failed", "closed"}:
                 raise CordboardError(
                     "No path for media between this machine and the bot was found.",
-                    hint="UDP between the two must not be blocked (firewall, VPN, container network).",
+                    hint=self.no_path_hint,
                 )
             self._changed.clear()
             await self._changed.wait()
@@ -97,6 +132,13 @@ class Peer:
         # aiortc waits for its transports, and one whose peer is gone may not end by itself.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pc.close(), CLOSE_TIMEOUT_S)
+
+    def _no_relay_error(self) -> CordboardError:
+        return CordboardError(
+            "ice_transport_policy is relay, and no TURN server can be used.",
+            hint=_sentences(self._servers)
+            or "aiortc supports none of the TURN servers in ice_servers.",
+        )
 
     def _track(self, track: Any) -> None:
         if track.kind == "audio":
@@ -121,3 +163,7 @@ class Peer:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _sentences(servers: UsableServers) -> str:
+    return " ".join(str(fault) for fault in servers.faults)

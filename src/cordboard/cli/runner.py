@@ -101,6 +101,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     context = extract_environment().context
     grant = session_grant(context) if args.once else None
     certificate = _tls_options.certificate(args, settings)
+    settings_check.check_ice(settings)
     settings_check.compare_before_serving(settings, "runner")
     listener = serve.bind(args.host, args.port)
     port, tls = listener.getsockname()[1], certificate is not None
@@ -122,6 +123,7 @@ def _services(
     import os
     import secrets
     import socket
+    import time
 
     from cordboard.environment import job_identity, runner_identity
     from cordboard.runner.pipes import BotOptions
@@ -148,6 +150,12 @@ def _services(
             file_mb=settings.bot_file_mb,
             processes=settings.bot_processes,
             local=auth.is_local(args.host),
+        ),
+        ice_config=lambda launch: settings.ice_config(
+            # A bot cannot get new ones, and may reconnect until its session ends.
+            launch.session_id,
+            time.time(),
+            lifetime_s=launch.max_duration_s,
         ),
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity

@@ -74,12 +74,15 @@ class AcceptedSession:
         status: Its state.
         epoch: The epoch of its grant.
         is_reused: Whether it was live before this join.
+        ice_config: The ICE servers for a caller in a ``webrtc:`` room, with the session's credentials; None
+            without servers.
     """
 
     session_id: str
     status: str
     epoch: int
     is_reused: bool
+    ice_config: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,11 @@ class EdgeSessions:
             raise _refusal(reply)
         answer = reply.json()
         return AcceptedSession(
-            answer["sessionId"], answer["status"], answer["epoch"], answer["reused"]
+            answer["sessionId"],
+            answer["status"],
+            answer["epoch"],
+            answer["reused"],
+            answer.get("iceConfig"),
         )
 
     async def view(self, session_id: str) -> SessionView:

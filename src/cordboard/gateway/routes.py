@@ -18,7 +18,7 @@ from cordboard.contract.errors import (
     UpstreamError,
 )
 from cordboard.contract.http_api import session_path
-from cordboard.contract.ids import canonical_room, check_session_id, uuid7
+from cordboard.contract.ids import canonical_room, check_session_id, is_webrtc_room, uuid7
 from cordboard.contract.state import TERMINAL
 from cordboard.emit import get_logger
 from cordboard.gateway.hub import Waiter, wait_for_change
@@ -104,6 +104,9 @@ async def join(
     # Subscribed before the record is read, so that no change between the two is lost.
     with services.hub.subscribed(accepted.session_id) as waiter:
         content = join_response(accepted, session_id)
+        ice_config = _ice_config(services, accepted.session_id, accepted.room_url)
+        if ice_config:
+            content["iceConfig"] = ice_config
         if wait and accepted.status not in {"running", *TERMINAL}:
             content |= await _wait_until_running(services, accepted, waiter, wait)
     status = 200 if accepted.reused else 202
@@ -127,6 +130,13 @@ async def _wait_until_running(
         record = await services.store.session(session_id, room=room)
     changed: dict[str, Any] = {"status": record.state, "epoch": record.epoch}
     return changed | ({"reason": record.reason} if record.reason else {})
+
+
+def _ice_config(services: GatewayServices, session_id: str, room_url: str) -> dict[str, Any] | None:
+    """Return the ICE servers for a caller in a ``webrtc:`` room; None in other rooms, or without servers."""
+    if not is_webrtc_room(room_url):
+        return None
+    return services.settings.ice_config(session_id, time.time())
 
 
 @router.post(
@@ -268,6 +278,28 @@ async def events(session_id: str, services: Services) -> EventStream:
     return EventStream(
         state_events(services.hub, services.store, session_id, record.room_url), on_end
     )
+
+
+@router.get(
+    "/sessions/{session_id}/ice",
+    tags=["webrtc"],
+    summary="ICE servers with new credentials",
+    responses={404: _PROBLEM, 409: _PROBLEM},
+)
+async def ice(session_id: str, services: Services) -> dict[str, Any]:
+    """Return the ICE servers of a live session, with new credentials, for a caller that reconnects.
+
+    Args:
+        session_id: The session.
+        services: The gateway's services.
+    """
+    record = await _read(services, session_id)
+    if record.state in TERMINAL:
+        raise ConflictError(
+            f"Session {session_id} has ended.",
+            extra={"sessionId": session_id, "status": record.state},
+        )
+    return _ice_config(services, session_id, record.room_url) or {"iceServers": []}
 
 
 @router.post(

@@ -182,6 +182,24 @@ async def offer(
         return browser_response(await services.gateway.ask(request.method, path, content))
 
 
+@router.get("/sessions/{session_id}/ice")
+async def ice(session_id: str, request: Request, services: Services, person: SignedIn) -> Response:
+    """Return the ICE servers of a session of the person, with new credentials, for a reconnect.
+
+    Args:
+        session_id: The session.
+        request: The request.
+        services: The interface's services.
+        person: The person.
+    """
+    # An offer follows each of these, and counts as well.
+    services.request_limits.offer(person.user_id, client_address(request.scope))
+    await _owned_record(services, session_id, person)
+    with bound(session_id=session_id):
+        path = session_path(session_id, "ice")
+        return browser_response(await services.gateway.ask("GET", path))
+
+
 @router.get("/sessions/{session_id}/events")
 async def events(
     session_id: str, request: Request, services: Services, person: SignedIn

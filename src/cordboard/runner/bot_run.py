@@ -9,6 +9,7 @@ from typing import Any, Final
 from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit import get_logger
+from cordboard.ice_client import UsableServers, bound_gathering, usable_servers
 from cordboard.runner import pipes
 from cordboard.runner.bot_arguments import runner_arguments
 from cordboard.runner.loaded_bots import bot_named
@@ -61,7 +62,9 @@ class BotRun:
             sock=self._control, limit=pipes.LINE_MAX_BYTES
         )
         connection: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        signalling = BotSignalling(connection, local=self._start.options.local)
+        signalling = BotSignalling(
+            connection, local=self._start.options.local, servers=self._find_servers()
+        )
         for work in (self._listen(reader, writer, signalling), _report_lag(writer)):
             self._spawn(work)
         await self._go.wait()
@@ -70,6 +73,13 @@ class BotRun:
         for task in self._background:
             task.cancel()
         return 1 if reason == "bot_crashed" else 0
+
+    def _find_servers(self) -> "asyncio.Task[UsableServers] | None":
+        """Begin to find the STUN and TURN servers that answer, while the bot starts; None without any."""
+        if not self._start.ice_config:
+            return None
+        bound_gathering()
+        return asyncio.create_task(_usable_servers(self._start.ice_config))
 
     async def _bot_end(
         self, connection: asyncio.Future[Any], writer: asyncio.StreamWriter
@@ -147,6 +157,13 @@ class BotRun:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+async def _usable_servers(ice_config: dict[str, Any]) -> UsableServers:
+    servers = await usable_servers(ice_config)
+    for fault in servers.faults:
+        log.warning("A server of ice_servers cannot be used", fault=fault.message, hint=fault.hint)
+    return servers
 
 
 async def _answer(

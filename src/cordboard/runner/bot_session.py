@@ -13,6 +13,7 @@ from cordboard import faults
 from cordboard.context import Context, bound_context
 from cordboard.context.launch import context_of
 from cordboard.contract.errors import ConflictError
+from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.processes import descendants_of
@@ -196,7 +197,12 @@ class BotSession:
 
     async def _fork(self) -> ControlChannel:
         began_at = time.monotonic()
-        start = BotStart(self.launch, self.host.bot_options, self.host.store.periods.lease_s)
+        start = BotStart(
+            self.launch,
+            self.host.bot_options,
+            self.host.store.periods.lease_s,
+            ice_config=self._ice_config(),
+        )
         process = await self.host.fork_server.fork(start, self._lease_page.descriptor)
         channel = ControlChannel(process.reader, process.writer)
         self._process, self._channel = process, channel
@@ -211,6 +217,10 @@ class BotSession:
         self._spawn(self._finish(process, channel, capture, listening))
         self._spawn(self._kill_after_reported_end(channel))
         return channel
+
+    def _ice_config(self) -> dict[str, Any] | None:
+        launch = self.launch
+        return self.host.ice_config(launch) if is_webrtc_room(launch.room_url) else None
 
     async def _abandon(self) -> None:
         """End a session that never ran, because the store refused it or the fork failed."""

@@ -74,12 +74,14 @@ class BotStart:
         options: The runner's settings.
         lease_s: Seconds that a lease lasts.
         boot: The boot under which the process writes its lines.
+        ice_config: The ICE servers of a ``webrtc:`` room, with the session's credentials; None without servers.
     """
 
     launch: Launch
     options: BotOptions
     lease_s: float = LEASE_S
     boot: str = field(default_factory=lambda: os.urandom(4).hex())
+    ice_config: dict[str, Any] | None = field(default=None, repr=False)  # it contains passwords
 
 
 class BotPipes(NamedTuple):

@@ -1,8 +1,10 @@
 """The properties of a runner that all of its sessions share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from cordboard.contract.launch import Launch
 from cordboard.runner.forkserver import ForkServer
 from cordboard.runner.pipes import BotOptions
 from cordboard.store import SessionStore
@@ -20,6 +22,8 @@ class RunnerHost:
         type: Whether this runner waits for sessions (``warm``) or was started for one (``cold``).
         job_name: The Kubernetes Job or process of a cold runner.
         bot_options: The settings that concern the bots.
+        ice_config: Returns the ICE servers for a launch, with credentials; None without servers. Only the
+            supervisor has the secret of the TURN servers; a bot process gets the credentials of its session.
     """
 
     store: SessionStore
@@ -29,3 +33,4 @@ class RunnerHost:
     type: Literal["warm", "cold"] = "warm"
     job_name: str | None = None
     bot_options: BotOptions = field(default_factory=BotOptions)
+    ice_config: Callable[[Launch], dict[str, Any] | None] = lambda _launch: None

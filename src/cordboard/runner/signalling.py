@@ -13,12 +13,14 @@ from fastapi import HTTPException
 from pipecat.transports.smallwebrtc.request_handler import (
     ConnectionMode,
     IceCandidate,
+    IceServer,
     SmallWebRTCPatchRequest,
     SmallWebRTCRequest,
     SmallWebRTCRequestHandler,
 )
 
 from cordboard.emit import get_logger
+from cordboard.ice_client import UsableServers
 from cordboard.runner.ice_candidates import (
     CANDIDATES_MAX,
     candidate_address,
@@ -43,14 +45,22 @@ class BotSignalling:
     Args:
         connection: The future for the first connection.
         local: Whether the runner listens on loopback, so that callers may be on this machine.
+        servers: The future for the STUN and TURN servers, for which the first offer waits; None without any.
 
     Attributes:
         is_closed: Whether the connection has been closed; it is not replaced then.
     """
 
-    def __init__(self, connection: asyncio.Future[Any], *, local: bool = True) -> None:
+    def __init__(
+        self,
+        connection: asyncio.Future[Any],
+        *,
+        local: bool = True,
+        servers: asyncio.Future[UsableServers] | None = None,
+    ) -> None:
         self._connection = connection
         self._local = local
+        self._servers = servers
         self._offer_lock = asyncio.Lock()
         self._offer_count = self._candidate_count = 0
         self.is_closed = False
@@ -88,10 +98,17 @@ class BotSignalling:
                 self._candidate_count = 0
             fields = {name: body[name] for name in _OFFER_FIELDS if name in body}
             fields["sdp"] = filter_candidates(body["sdp"], self._accept_candidate)
+            await self._use_servers()
             answer = await self._handler.handle_web_request(
                 SmallWebRTCRequest.from_dict(fields), self._on_connection
             )
             return HTTPStatus.OK, dict(answer or {})
+
+    async def _use_servers(self) -> None:
+        """Give Pipecat's handler the STUN and TURN servers for its next connection."""
+        if self._servers is not None:
+            servers = await asyncio.shield(self._servers)
+            self._handler.update_ice_servers([IceServer(**entry) for entry in servers.entries])
 
     def _refusal(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         if self._connection.done() and not body.get("pc_id"):

@@ -7,8 +7,10 @@ from typing import Final
 from cordboard.environment import (
     CONTROL_SECRET,
     GATEWAY_URL,
+    ICE_SERVERS,
     SESSION_SECRET,
     SESSION_SECRETS,
+    TURN_SECRET,
     child_environment,
 )
 from cordboard.settings import Settings
@@ -122,10 +124,12 @@ def component_environment(name: str, gateway_url: str, secrets: SharedSecrets) -
     if name not in PUBLIC:
         no_logins = dict.fromkeys(SESSION_SECRETS)
         return child_environment(**no_logins, **shared, REDIS_URL=secrets.redis_url)
-    # Strangers' requests reach these components, so they get no access to Redis.
+    # Strangers' requests reach these components, so they get no access to Redis, and for TURN servers only
+    # the credentials of a session, which the gateway derives.
+    private = dict.fromkeys(("REDIS_URL", TURN_SECRET, f"{TURN_SECRET}_FILE", *ICE_SERVERS))
     if name == "edge":
-        return child_environment(**dict.fromkeys(SESSION_SECRETS), **shared, REDIS_URL=None)
-    environment = child_environment(**shared, REDIS_URL=None)
+        return child_environment(**dict.fromkeys(SESSION_SECRETS), **shared, **private)
+    environment = child_environment(**shared, **private)
     if secrets.session is not None:
         environment[SESSION_SECRET] = secrets.session
     return environment

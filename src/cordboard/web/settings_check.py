@@ -37,6 +37,18 @@ def open_shared_store(settings: Settings) -> SessionStore:
     )
 
 
+def check_ice(settings: Settings) -> None:
+    """Check that credentials can be derived for each TURN server that needs them.
+
+    Args:
+        settings: The settings of this process.
+
+    Raises:
+        SettingsError: They cannot, or callers may use TURN only and there is no TURN server.
+    """
+    settings.ice_config("check", 0)
+
+
 def compare_before_serving(settings: Settings, component: str) -> None:
     """Compare the shared settings with those of the running components.
 

@@ -19,6 +19,7 @@ const LEAVE_HEAD_START_MS = 100; // three times what a request takes on loopback
  * @import { CallEnd, CallView, NoteOptions, Stage } from "./call_types.js"
  * @import { Meta } from "./log_record.js"
  * @import { MediaParts } from "./media.js"
+ * @import { IceConfig } from "./peer.js"
  * @import { SessionUpdate, WatchHandlers } from "./watch.js"
  *
  * @typedef {object} CallOptions
@@ -185,14 +186,15 @@ export class Call {
     return this.#joining;
   }
 
-  /** @param {{ sessionId: string, reused: boolean, yours: boolean }} answer */
-  #accepted({ sessionId: holder, reused, yours }) {
+  /** @param {{ sessionId: string, reused: boolean, yours: boolean, iceConfig?: IceConfig }} answer */
+  #accepted({ sessionId: holder, reused, yours, iceConfig }) {
     if (reused && !(yours && holder === this.sessionId)) {
       throw new Problem("room_busy", "The room is in use.", "", { holder, yours });
     }
     this.#joined = true;
     this.#reach("joined");
     if (this.#isEnding()) return;
+    this.#media.setIceConfig(iceConfig ?? {});
     this.#watch = this.#parts.newWatch(this.sessionId, {
       onState: (update) => this.#stateChanged(update),
       onConnection: (isConnected) => this.#serverConnection(isConnected),

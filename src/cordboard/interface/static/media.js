@@ -14,7 +14,7 @@ const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
 /**
  * @import { EndDetails, NoteOptions, Stage } from "./call_types.js"
  * @import { Meter } from "./bot_audio.js"
- * @import { BotError, PeerHandlers } from "./peer.js"
+ * @import { BotError, IceConfig, PeerHandlers } from "./peer.js"
  *
  * @typedef {object} MediaHandlers none is called once the sound has stopped
  * @property {(stage: Stage) => void} onStage
@@ -24,14 +24,14 @@ const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
  *
  * @typedef {object} MediaParts what the media are made of; tests pass other parts
  * @property {typeof request} request
- * @property {(microphone: MediaStream, handlers: PeerHandlers) => Peer} newPeer
+ * @property {(microphone: MediaStream, handlers: PeerHandlers, iceConfig: IceConfig) => Peer} newPeer
  * @property {(stream: MediaStream) => Meter} newMeter
  */
 
 /** @type {MediaParts} */
 export const BROWSER_MEDIA = {
   request,
-  newPeer: (microphone, handlers) => new Peer(microphone, handlers),
+  newPeer: (microphone, handlers, iceConfig) => new Peer(microphone, handlers, iceConfig),
   newMeter: (stream) => new Loudness(stream),
 };
 
@@ -44,6 +44,8 @@ export class Media {
   #parts;
   /** @type {MediaStream | null} */
   #microphone = null;
+  /** @type {IceConfig | null} */
+  #iceConfig = null; // contains a password, so it is never logged
   /** @type {Meter | null} */
   #meter = null;
   /** @type {Peer | null} */
@@ -84,7 +86,16 @@ export class Media {
   }
 
   /**
-   * Take the microphone, and prepare the offer while the bot starts.
+   * Take the STUN and TURN servers of the join's answer.
+   * @param {IceConfig} iceConfig
+   */
+  setIceConfig(iceConfig) {
+    this.#iceConfig = iceConfig;
+    this.#prepare();
+  }
+
+  /**
+   * Take the microphone.
    * @param {MediaStream} microphone
    */
   open(microphone) {
@@ -93,8 +104,13 @@ export class Media {
     track.onended = () => {
       this.#handlers.onNote("The microphone was disconnected. Plug it in, leave, and join again.");
     };
-    this.#peer = this.#newPeer(microphone);
     this.#meter = this.#parts.newMeter(microphone);
+    this.#prepare();
+  }
+
+  /** Make the offer while the bot starts, once there are a microphone and the servers. */
+  #prepare() {
+    if (this.#microphone && this.#iceConfig && !this.#stopped) this.#peer ??= this.#newPeer(this.#microphone);
   }
 
   /**
@@ -105,7 +121,12 @@ export class Media {
     if (this.#stopped || !this.#microphone) return;
     if (isReplacement) {
       this.#peer?.close();
-      this.#peer = this.#newPeer(this.#microphone);
+      this.#peer = null;
+      const before = this.#iceConfig;
+      const iceConfig = await this.#newIceConfig();
+      // While this function waited, the call may have ended, or the bot may have been replaced once more.
+      if (this.#stopped || this.#peer || this.#iceConfig !== before) return;
+      this.setIceConfig(iceConfig);
     }
     const peer = this.#peer;
     if (!peer) return;
@@ -147,15 +168,26 @@ export class Media {
     this.#peer = null;
   }
 
+  /** Return the servers with new credentials; the present ones if there is no answer. */
+  async #newIceConfig() {
+    if (!this.#iceConfig?.iceServers?.length) return {};
+    const url = sessionUrl(this.#sessionId, "/ice");
+    return await this.#parts.request("GET", url, this.#sessionId).catch((error) => {
+      log.warn("New credentials for the servers of the media could not be fetched", { error });
+      return { ...this.#iceConfig };
+    });
+  }
+
   /** @param {MediaStream} microphone */
   #newPeer(microphone) {
-    return this.#parts.newPeer(microphone, {
-      onState: (state) => this.#stateChanged(state),
-      onStream: (stream) => {
+    const handlers = {
+      onState: (/** @type {RTCPeerConnectionState} */ state) => this.#stateChanged(state),
+      onStream: (/** @type {MediaStream} */ stream) => {
         if (!this.#stopped) this.#botAudio.play(stream);
       },
-      onBotError: (error) => this.#botReportedError(error),
-    });
+      onBotError: (/** @type {BotError} */ error) => this.#botReportedError(error),
+    };
+    return this.#parts.newPeer(microphone, handlers, this.#iceConfig ?? {});
   }
 
   /** @param {RTCPeerConnectionState} state */
@@ -210,10 +242,13 @@ export class Media {
   }
 
   #noPath() {
-    log.warn("No path for media was found");
+    const error = this.#peer?.serverError;
+    log.warn("No path for media was found", { ...error });
     this.#handlers.onEnd({
       title: "No path for sound to the bot was found.",
-      advice: "A firewall or VPN may block UDP between this machine and the bot: try another network.",
+      advice: error
+        ? `The server ${error.url} cannot be used (error ${error.code}). If you operate this service, run cordboard doctor.`
+        : "A firewall or VPN may block UDP between this machine and the bot: try another network.",
     });
   }
 

@@ -8,6 +8,7 @@ import { getClientLogger } from "./log.js";
 const GATHER_QUIET_MS = 20;
 const GATHER_MAX_MS = 300;
 const PING_MS = 1000;
+const UNREACHABLE = 701; // the code of browsers for a STUN or TURN server without an answer
 const BOT_ERROR_TYPES = new Set(["error", "error-response"]);
 const BOT_MESSAGE_CHARS = 64 * 1024; // longer messages carry data, not errors
 const BOT_ERROR_CHARS = 300; // one or two sentences; the bot's log has the rest
@@ -20,6 +21,7 @@ const CLIENT_READY = {
 };
 
 /**
+ * @typedef {Pick<RTCConfiguration, "iceServers" | "iceTransportPolicy">} IceConfig the servers of a join's answer
  * @typedef {{ sdp: string, type: RTCSdpType }} SessionDescription
  * @typedef {(candidates: RTCIceCandidateInit[]) => void} SendCandidates
  * @typedef {{ text: string, isFatal: boolean }} BotError
@@ -35,6 +37,8 @@ const log = getClientLogger("webrtc");
 export class Peer {
   #connection;
   #closed = false;
+  /** @type {{ code: number, url: string } | null} */
+  #serverError = null;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #pings;
   /** @type {RTCIceCandidateInit[]} */
@@ -51,10 +55,10 @@ export class Peer {
   /**
    * @param {MediaStream} microphone
    * @param {PeerHandlers} handlers
+   * @param {IceConfig} iceConfig
    */
-  constructor(microphone, { onState, onStream, onBotError }) {
-    // No STUN or TURN servers: the bot is reachable directly, and gathering does not wait for any.
-    const connection = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" });
+  constructor(microphone, { onState, onStream, onBotError }, iceConfig = {}) {
+    const connection = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle", ...iceConfig });
     this.#connection = connection;
     const [track] = microphone.getAudioTracks();
     connection.addTransceiver(track, { direction: "sendrecv", streams: [microphone] });
@@ -67,7 +71,10 @@ export class Peer {
       log.info("ICE state", { state: connection.iceConnectionState });
     };
     connection.onicecandidateerror = (event) => {
-      log.warn("ICE candidate error", { code: event.errorCode, text: event.errorText });
+      log.warn("ICE candidate error", { code: event.errorCode, text: event.errorText, url: event.url });
+      // A refusal says more than a server that could not be reached from one of several networks.
+      if (event.errorCode !== UNREACHABLE) this.#serverError = { code: event.errorCode, url: event.url };
+      this.#serverError ??= { code: event.errorCode, url: event.url };
     };
     connection.onicecandidate = ({ candidate }) => {
       if (candidate?.protocol === "udp") this.#addCandidate(candidate);
@@ -86,6 +93,11 @@ export class Peer {
     await this.#connection.setRemoteDescription({ sdp: answer.sdp, type: answer.type });
     this.#sendCandidates = sendCandidates;
     this.#flushCandidates();
+  }
+
+  /** The last error of a STUN or TURN server, or null. */
+  get serverError() {
+    return this.#serverError;
   }
 
   /** Return the network path of the media, for the log. */
