@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
     from cordboard.contract.urls import check_http_url
     from cordboard.edge.app import create_app, stop
+    from cordboard.edge.rooms.webhooks import check_settings as check_room_settings
     from cordboard.emit import configure
     from cordboard.settings import load
     from cordboard.web import auth, serve
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config)
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    check_room_settings(settings)
     app = create_app(settings, local=auth.is_local(args.host))
     certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)

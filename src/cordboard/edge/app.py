@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 
 from cordboard import __version__
+from cordboard.edge.rooms import webhooks
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import EdgeSessions
 from cordboard.edge.tokens import StreamTokens
@@ -60,6 +61,7 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
+    app.include_router(webhooks.router)
     health.add_health_routes(app, _check_ready)
     problems.add_problem_handlers(app)
     _add_middleware(app, settings, local=local)

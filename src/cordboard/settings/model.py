@@ -23,6 +23,7 @@ from cordboard.settings.interface import InterfaceSettings
 from cordboard.settings.log_files import LogFileSettings
 from cordboard.settings.network import NetworkSettings
 from cordboard.settings.operator import KubernetesSettings, OperatorSettings
+from cordboard.settings.room_services import RoomServiceSettings
 from cordboard.settings.runner import RunnerSettings
 from cordboard.settings.secrets import read_secret
 from cordboard.settings.store import StoreSettings
@@ -38,6 +39,7 @@ SECTIONS: Final = (
     InterfaceSettings,
     IceSettings,
     EdgeSettings,
+    RoomServiceSettings,
     NetworkSettings,
     LogFileSettings,
 )
@@ -54,6 +56,7 @@ class Settings(
     InterfaceSettings,
     IceSettings,
     EdgeSettings,
+    RoomServiceSettings,
     NetworkSettings,
     LogFileSettings,
 ):
