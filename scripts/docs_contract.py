@@ -297,6 +297,7 @@ EVENT_SERVICES = {
     "page.opened": "browser",
     "join.clicked": "browser",
     "join.requested": "interface",
+    "call.received": "edge",
     "join.received": "gateway",
     "join.accepted": "gateway",
     "join.reused": "gateway",

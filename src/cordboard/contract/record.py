@@ -92,6 +92,7 @@ EVENTS: Final[dict[str, str]] = {
     "page.opened": "The room page loaded and created its session id.",
     "join.clicked": "The person pressed Join.",
     "join.requested": "The interface sends the join to the gateway.",
+    "call.received": "A telephone call arrived at the edge.",
     "join.received": "The gateway received a valid join.",
     "join.accepted": "Redis granted the room: a new session exists.",
     "join.reused": "The room already had a live session; the response names that session.",

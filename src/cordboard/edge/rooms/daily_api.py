@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 
 from cordboard.contract.errors import CordboardError, InvalidValueError
 from cordboard.settings.room_services import DailyAccount
@@ -120,14 +121,18 @@ class DailyApi:
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
                 allow_redirects=False,  # a redirect would carry the key to another server
             ) as reply:
-                answer = json.loads(await reply.read() or b"{}")
+                answer = _as_object(await reply.read())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise DailyError(
                 "Daily's REST API gave no valid answer.",
                 hint="Check DAILY_API_URL, and https://status.daily.co.",
                 retry_after_s=5,
             ) from error
-        return reply.status, answer if isinstance(answer, dict) else {}
+        return reply.status, answer
+
+
+def _as_object(content: bytes) -> dict[str, Any]:
+    return msgspec.convert(json.loads(content), dict[str, Any])
 
 
 def _refusal(status: int, answer: Mapping[str, Any], what: str) -> CordboardError:
