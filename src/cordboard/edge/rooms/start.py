@@ -12,14 +12,11 @@ from cordboard.contract.livekit import access_token, livekit_room
 from cordboard.edge.rooms.daily_api import DailyApi, DailyError, DailyRoom
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import JoinRequest
-from cordboard.emit import get_logger
 from cordboard.settings.room_services import daily_account, livekit_server
 
 # A session starts within its deadline of 60 s and then lasts at most its maximum; rooms and tokens must
 # cover both, also for a bot that takes a session over.
 MARGIN_S: Final = 600
-
-log = get_logger("edge")
 
 
 class NotConfiguredError(CordboardError):
