@@ -92,7 +92,7 @@ def _sigterm_deferred() -> Iterator[None]:
 def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkServer") -> int:
     # Importing these takes as long as the fork server takes to import the bots: do both in parallel.
     from cordboard.context.carrier import extract_environment
-    from cordboard.runner.app import create_app
+    from cordboard.runner.app import connection_class, create_app
     from cordboard.runner.single_session import SingleSession, serve_single_session, session_grant
     from cordboard.web import auth, serve, settings_check
     from cordboard.web.advertised_url import advertised_url
@@ -108,12 +108,19 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     url = _base_url(args.url) or advertised_url(args.host, port, tls=tls)
     services = _services(args, settings, fork_server, url)
     fork_server.wait_until_loaded()
-    app = create_app(settings, services, local=auth.is_local(args.host))
+    local = auth.is_local(args.host)
+    app = create_app(settings, services, local=local)
+    protocol = connection_class(settings, services, local=local)
     if grant is not None:
         session = SingleSession(services, grant)
-        return serve_single_session(app, session, listener, certificate)
+        return serve_single_session(app, session, listener, certificate, protocol)
     return serve.run(
-        app, listener=listener, grace_s=2, drain=services.drain.run, certificate=certificate
+        app,
+        listener=listener,
+        grace_s=2,
+        drain=services.drain.run,
+        certificate=certificate,
+        protocol=protocol,
     )
 
 

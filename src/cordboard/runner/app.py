@@ -12,10 +12,12 @@ from fastapi import FastAPI
 from cordboard import __version__
 from cordboard.contract.errors import NotReadyError
 from cordboard.runner import metrics
+from cordboard.runner.bot_access import BotAccess
 from cordboard.runner.forkserver_watch import ForkServerWatch
 from cordboard.runner.overload import OverloadMonitor
 from cordboard.runner.registry import Registry
 from cordboard.runner.routes import router
+from cordboard.runner.runner_protocol import RunnerProtocol
 from cordboard.runner.services import RunnerServices
 from cordboard.settings import Settings
 from cordboard.store import SharedSettings
@@ -59,6 +61,27 @@ def create_app(settings: Settings, services: RunnerServices, *, local: bool = Tr
         body_max_bytes=BODY_MAX_BYTES,
     )
     return app
+
+
+def connection_class(
+    settings: Settings, services: RunnerServices, *, local: bool = True
+) -> type[RunnerProtocol]:
+    """Return the class of the runner's connections, which passes some of them to the bot processes.
+
+    Args:
+        settings: The settings of this process.
+        services: The parts of the runner.
+        local: Whether the runner listens on loopback only.
+    """
+    registry = services.registry
+    names = (*settings.local_hosts, urlsplit(registry.host.url).hostname or "localhost")
+    access = BotAccess(
+        registry,
+        lambda: settings.control_secrets,
+        required=bool(settings.control_secrets) or not local,
+        local_hosts=frozenset(name.lower() for name in names) if local else None,
+    )
+    return RunnerProtocol.with_access(access)
 
 
 @dataclass(frozen=True, slots=True)

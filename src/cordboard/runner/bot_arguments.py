@@ -1,29 +1,52 @@
 """The argument of ``bot()``: one of Pipecat's classes, chosen by the room."""
 
+import os
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipecat.runner.types import (
     DailyRunnerArguments,
+    LiveKitRunnerArguments,
     RunnerArguments,
     SmallWebRTCRunnerArguments,
+    WebSocketRunnerArguments,
 )
+from pipecat.utils.file_storage import FileStorage
+from starlette.websockets import WebSocket
 
-from cordboard.contract.ids import is_webrtc_room
+from cordboard.contract.ids import room_kind
 from cordboard.contract.launch import Launch
 
 DAILY_DOMAIN: Final = "daily.co"
 
 
+@dataclass(frozen=True, slots=True)
+class BotConnection:
+    """How a bot reaches the people in its room, as far as that is not in the launch.
+
+    Attributes:
+        peer: The peer connection of a ``webrtc:`` room.
+        websocket: The stream of a ``phone:`` or ``ws:`` room, accepted.
+    """
+
+    peer: Any = None
+    websocket: WebSocket | None = None
+
+
 def runner_arguments(
-    launch: Launch, connection: Any, daily_domains: tuple[str, ...]
+    launch: Launch,
+    connection: BotConnection,
+    daily_domains: tuple[str, ...] = (),
+    file_storage: FileStorage | None = None,
 ) -> RunnerArguments:
     """Return the argument for ``bot()``.
 
     Args:
         launch: The session.
-        connection: The peer connection of a ``webrtc:`` room; None for other rooms.
+        connection: The connection to the people in the room.
         daily_domains: Hosts besides ``*.daily.co`` whose rooms are Daily's.
+        file_storage: The storage of uploaded files, if the bot file provides one.
     """
     body = {
         **launch.body,
@@ -32,12 +55,40 @@ def runner_arguments(
         "epoch": launch.epoch,
         "attempt": launch.attempt,
     }
-    common: dict[str, Any] = {"body": body, "session_id": launch.session_id}
-    if is_webrtc_room(launch.room_url):
-        return SmallWebRTCRunnerArguments(webrtc_connection=connection, **common)
+    common: dict[str, Any] = {
+        "body": body,
+        "session_id": launch.session_id,
+        "file_storage": file_storage,
+    }
+    kind = room_kind(launch.room_url)
+    if kind == "webrtc":
+        return SmallWebRTCRunnerArguments(webrtc_connection=connection.peer, **common)
+    if kind in {"phone", "ws"} and connection.websocket is not None:
+        # None lets Pipecat detect the carrier from the first messages.
+        transport_type = "websocket" if kind == "ws" else None
+        return WebSocketRunnerArguments(
+            websocket=connection.websocket, transport_type=transport_type, **common
+        )
+    if kind == "livekit":
+        return livekit_arguments(launch, common)
     if _is_daily(launch.room_url, daily_domains):
         return DailyRunnerArguments(room_url=launch.room_url, token=launch.token, **common)
     return RunnerArguments(**common)
+
+
+def livekit_arguments(launch: Launch, common: dict[str, Any]) -> LiveKitRunnerArguments:
+    """Return the argument for a bot in a room of the configured LiveKit server.
+
+    Args:
+        launch: The session, in a room ``livekit:NAME``.
+        common: The arguments that all of Pipecat's classes take.
+    """
+    return LiveKitRunnerArguments(
+        room_name=launch.room_url.partition(":")[2],
+        url=os.environ.get("LIVEKIT_URL", ""),
+        token=launch.token or "",
+        **common,
+    )
 
 
 def _is_daily(room_url: str, domains: tuple[str, ...]) -> bool:

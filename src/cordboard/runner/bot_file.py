@@ -14,6 +14,7 @@ from typing import Any, Final
 from cordboard.contract.errors import BotFileError, UsageError
 from cordboard.contract.ids import is_bot_name
 from cordboard.runner.install_hints import import_error_hint
+from cordboard.runner.pipecatcloud_system import provide_system_module
 
 Bot = Callable[[Any], Awaitable[Any]]
 
@@ -36,6 +37,7 @@ def load_bot(name: str, file: str) -> Bot:
         BotFileError: The file does not exist, is a directory, raises when it is imported, or has no ``bot``.
     """
     check_bot_file(file)
+    provide_system_module()
     bot = getattr(_import(name, Path(file).resolve()), "bot", None)
     if not inspect.iscoroutinefunction(bot):
         raise BotFileError(

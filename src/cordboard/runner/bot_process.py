@@ -38,7 +38,7 @@ def main(start: BotStart, control: socket.socket, bot_pipes: BotPipes) -> NoRetu
     Args:
         start: The session and its options.
         control: The control channel to the supervisor. When it closes, the process exits.
-        bot_pipes: The pipes for output, and the lease page.
+        bot_pipes: The pipes for output, the lease page, and the socket for connections.
     """
     # Here and not above: the supervisor imports this module, and must not import Pipecat.
     from cordboard.runner.bot_run import BotRun
@@ -52,7 +52,7 @@ def main(start: BotStart, control: socket.socket, bot_pipes: BotPipes) -> NoRetu
     status = 1
     try:
         with asyncio.Runner(loop_factory=lambda: _BotEventLoop(guard.selector())) as loop:
-            status = loop.run(BotRun(start, control).run())
+            status = loop.run(BotRun(start, control, bot_pipes.connections).run())
             # Armed before the runner closes the loop, which waits for the bot's remaining tasks.
             exit_within(EXIT_GRACE_S, status)
     except BaseException as error:

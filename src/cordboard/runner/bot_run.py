@@ -3,15 +3,20 @@
 import asyncio
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
-from cordboard.contract.ids import is_webrtc_room
+from cordboard.contract.ids import room_kind
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit import get_logger
 from cordboard.ice_client import UsableServers, bound_gathering, usable_servers
-from cordboard.runner import pipes
-from cordboard.runner.bot_arguments import runner_arguments
+from cordboard.runner import bot_stream, pipes
+from cordboard.runner.bot_app import BotApp
+from cordboard.runner.bot_arguments import BotConnection, runner_arguments
+from cordboard.runner.bot_files import BotFiles, file_storage_of
+from cordboard.runner.bot_server import BotServer
+from cordboard.runner.bot_stream import BotStream
 from cordboard.runner.loaded_bots import bot_named
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
@@ -21,6 +26,9 @@ from cordboard.runner.user_absence import wait_until_absent
 
 # The length of an exception's text in the session record; the log line has the whole of it.
 ERROR_CHARS: Final = 400
+
+# The rooms whose people are at the other end of the bot's stream.
+_STREAM_KINDS: Final = frozenset({"phone", "ws"})
 
 log = get_logger("bot")
 
@@ -39,20 +47,37 @@ class BotExitError(Exception):
         self.error = error
 
 
+@dataclass(frozen=True, slots=True)
+class _People:
+    """How people reach the bot.
+
+    Attributes:
+        peer: The first peer connection.
+        stream: The bot's stream.
+    """
+
+    peer: asyncio.Future[Any]
+    stream: BotStream
+
+
 class BotRun:
-    """One call of ``bot()``, and the bot process's side of the control channel.
+    """One call of ``bot()``, and the bot process's side of its channels to the supervisor.
 
     Args:
         start: The session and its options.
         control: The control channel to the supervisor.
+        connections: The socket on which the supervisor passes connections.
     """
 
-    def __init__(self, start: BotStart, control: socket.socket) -> None:
+    def __init__(self, start: BotStart, control: socket.socket, connections: socket.socket) -> None:
         self._start = start
         self._control = control
+        self._connections = connections
+        self._kind = room_kind(start.launch.room_url)
         self._go = asyncio.Event()
         self._bot: asyncio.Task[str] | None = None
         self._stop_reason: str | None = None
+        self._server: BotServer | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -61,15 +86,16 @@ class BotRun:
         reader, writer = await asyncio.open_connection(
             sock=self._control, limit=pipes.LINE_MAX_BYTES
         )
-        connection: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        people = _People(asyncio.get_running_loop().create_future(), BotStream())
         signalling = BotSignalling(
-            connection, local=self._start.options.local, servers=self._find_servers()
+            people.peer, local=self._start.options.local, servers=self._find_servers()
         )
         for work in (self._listen(reader, writer, signalling), _report_lag(writer)):
             self._spawn(work)
         await self._go.wait()
-        reason, detail = await self._bot_end(connection, writer)
+        reason, detail = await self._bot_end(people, writer)
         await pipes.send(writer, {"ended": reason, "detail": detail})
+        await self._close_connections(people.stream, reason)
         for task in self._background:
             task.cancel()
         return 1 if reason == "bot_crashed" else 0
@@ -81,11 +107,17 @@ class BotRun:
         bound_gathering()
         return asyncio.create_task(_usable_servers(self._start.ice_config))
 
+    async def _close_connections(self, stream: BotStream, reason: str) -> None:
+        if self._server is not None:
+            self._server.stop()
+            await stream.close(_close_code(reason))
+            await self._server.wait_until_closed(bot_stream.CLOSE_S)
+
     async def _bot_end(
-        self, connection: asyncio.Future[Any], writer: asyncio.StreamWriter
+        self, people: _People, writer: asyncio.StreamWriter
     ) -> tuple[str, str | None]:
         """Run the bot; return the reason and the detail of its end."""
-        self._bot = asyncio.create_task(self._run_bot(connection, writer), name="bot")
+        self._bot = asyncio.create_task(self._run_bot(people, writer), name="bot")
         if self._stop_reason is not None:  # stopped before `go`
             self._bot.cancel()
         try:
@@ -100,27 +132,55 @@ class BotRun:
             return self._record_crash(error)
         return self._record_finish(), None
 
-    async def _run_bot(self, connection: asyncio.Future[Any], writer: asyncio.StreamWriter) -> str:
+    async def _run_bot(self, people: _People, writer: asyncio.StreamWriter) -> str:
         """Call ``bot()`` once there is a user, if the room needs one; return the reason of its end."""
-        bot = bot_named(self._start.launch.bot)
+        launch, options = self._start.launch, self._start.options
+        bot = bot_named(launch.bot)
         await pipes.send(writer, {"loaded": True})
-        options, launch = self._start.options, self._start.launch
-        peer_connection = None
-        if is_webrtc_room(launch.room_url):
-            try:
-                async with asyncio.timeout(options.offer_timeout_s):
-                    # Shielded: the timeout must not cancel the future that the signalling sets.
-                    peer_connection = await asyncio.shield(connection)
-            except TimeoutError:
+        files = BotFiles(file_storage_of(bot))
+        stream = people.stream if self._kind in _STREAM_KINDS else None
+        self._server = BotServer(self._connections, BotApp(launch.session_id, stream, files))
+        self._server.start()
+        try:
+            connection = await self._wait_for_user(people, writer)
+            if connection is None:
                 log.warning("No user connected in time", seconds=options.offer_timeout_s)
                 return "user_absent"
-            if options.user_absent_s:
-                self._spawn(_report_absence(peer_connection, options.user_absent_s, writer))
-        try:
-            await bot(runner_arguments(launch, peer_connection, options.daily_domains))
+            arguments = runner_arguments(launch, connection, options.daily_domains, files.storage)
+            await bot(arguments)
         except SystemExit as error:
             raise BotExitError(error) from error
+        finally:
+            await files.delete_all()
         return self._record_finish()
+
+    async def _wait_for_user(
+        self, people: _People, writer: asyncio.StreamWriter
+    ) -> BotConnection | None:
+        """Return the connection to the first user; None if nobody comes in time."""
+        try:
+            async with asyncio.timeout(self._start.options.offer_timeout_s):
+                # Shielded: the timeout must not cancel a future that others set.
+                if self._kind == "webrtc":
+                    peer = await asyncio.shield(people.peer)
+                    self._watch_absence(
+                        lambda: bool(peer.pc.connectionState == "connected"), writer
+                    )
+                    return BotConnection(peer=peer)
+                if self._kind in _STREAM_KINDS:
+                    websocket = await asyncio.shield(people.stream.opened)
+                    self._watch_absence(lambda: people.stream.is_connected, writer)
+                    return BotConnection(websocket=websocket)
+        except TimeoutError:
+            return None
+        return BotConnection()
+
+    def _watch_absence(
+        self, is_connected: Callable[[], bool], writer: asyncio.StreamWriter
+    ) -> None:
+        seconds = self._start.options.user_absent_s
+        if seconds:
+            self._spawn(_report_absence(is_connected, seconds, writer))
 
     def _record_finish(self) -> str:
         log.info("Bot finished", event="bot.finished", stopped=self._stop_reason)
@@ -173,9 +233,11 @@ async def _answer(
     await pipes.send(writer, {"answer": message["ask"], "status": status, "body": body})
 
 
-async def _report_absence(connection: Any, seconds: float, writer: asyncio.StreamWriter) -> None:
+async def _report_absence(
+    is_connected: Callable[[], bool], seconds: float, writer: asyncio.StreamWriter
+) -> None:
     """Report that no user has been connected for a while; the supervisor then stops the bot."""
-    await wait_until_absent(connection, seconds)
+    await wait_until_absent(is_connected, seconds)
     log.info("No user has been connected for a while; ending the session", seconds=seconds)
     await pipes.send(writer, {"absent": True})
 
@@ -187,3 +249,10 @@ async def _report_lag(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(pipes.LAG_PERIOD_S)
         lag_s = time.monotonic() - began_at - pipes.LAG_PERIOD_S
         await pipes.send(writer, {"lag_ms": round(max(lag_s, 0.0) * 1000, 1)})
+
+
+def _close_code(reason: str) -> int:
+    """Return the code with which the stream is closed when the bot has ended for `reason`."""
+    if reason == "bot_finished":
+        return bot_stream.NORMAL
+    return bot_stream.FAILED if reason == "bot_crashed" else bot_stream.GOING_AWAY

@@ -22,6 +22,7 @@ from cordboard.runner.control_channel import ControlChannel, EndReport
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.lease_guard import LeasePage, steady_time
 from cordboard.runner.output_capture import OutputCapture
+from cordboard.runner.passed_sockets import send_connection
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.runner_host import RunnerHost
 from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
@@ -195,6 +196,21 @@ class BotSession:
             raise ConflictError(f"Session {self.launch.session_id} is {self.status}.")
         return await self._channel.request(method, body)
 
+    def pass_connection(self, descriptor: int, received: bytes) -> None:
+        """Pass a connection to the bot process, which gets a descriptor of its own.
+
+        Args:
+            descriptor: The connection.
+            received: What has been read of it.
+
+        Raises:
+            ConflictError: There is no bot process.
+            NotReadyError: It takes no connections at the moment.
+        """
+        if self._process is None or not self.is_live:
+            raise ConflictError(f"Session {self.launch.session_id} is {self.status}.")
+        send_connection(self._process.connections, descriptor, received)
+
     async def _fork(self) -> ControlChannel:
         began_at = time.monotonic()
         start = BotStart(
@@ -272,7 +288,8 @@ class BotSession:
                 exit_status=exit_status,
             )
         )
-        # No await before `gone` is set: other tasks use the page of a session that is live.
+        # No await before `gone` is set: other tasks use these of a session that is live.
+        process.connections.close()
         self._lease_page.release()
         self.status = "ended"
         self.gone.set()

@@ -1,6 +1,7 @@
 """The supervisor's ends of a bot process's pipes."""
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
@@ -14,6 +15,7 @@ class ForkedProcess:
         pid: The process id, and the id of the process group once the process has made one.
         reader: Receives messages on the control channel.
         writer: Sends messages on the control channel.
+        connections: Sends connections to the process.
         stdout: The read end of the pipe for standard output; ``OutputCapture`` closes it, like the next two.
         stderr: The read end of the pipe for standard error.
         records: The read end of the pipe for log records.
@@ -23,6 +25,7 @@ class ForkedProcess:
     pid: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    connections: socket.socket
     stdout: int
     stderr: int
     records: int

@@ -137,17 +137,16 @@ class ForkServer:
             NotReadyError: The fork server has ended.
         """
         own_socket, bot_socket = socket.socketpair()
+        sender, receiver = socket.socketpair()
         outputs = [os.pipe() for _ in range(3)]
-        bot_pipes = BotPipes._make(
-            [
-                *(Connection(write, readable=False) for _, write in outputs),
-                Connection(os.dup(lease_page)),
-            ]
-        )
+        stdout, stderr, records = (Connection(write, readable=False) for _, write in outputs)
+        page = Connection(os.dup(lease_page))
+        bot_pipes = BotPipes(stdout, stderr, records, page, receiver)
         try:
             process = await asyncio.to_thread(self._fork, start, bot_socket, bot_pipes)
         except BaseException:
             own_socket.close()
+            sender.close()
             for read, _ in outputs:
                 os.close(read)
             raise
@@ -156,9 +155,10 @@ class ForkServer:
             for connection in bot_pipes:
                 connection.close()
         own_socket.setblocking(False)
+        sender.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=own_socket, limit=LINE_MAX_BYTES)
-        stdout, stderr, records = (read for read, _ in outputs)
-        return ForkedProcess(process, process.pid or 0, reader, writer, stdout, stderr, records)
+        reads = (read for read, _ in outputs)
+        return ForkedProcess(process, process.pid or 0, reader, writer, sender, *reads)
 
     async def wait(self, forked: ForkedProcess) -> int | None:
         """Wait until the bot process `forked` has ended. Call this once for each process.

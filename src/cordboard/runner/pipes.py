@@ -15,6 +15,7 @@ half-written print never damages a record.
 import asyncio
 import os
 import signal
+import socket
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
@@ -48,8 +49,8 @@ class BotOptions:
 
     Attributes:
         daily_domains: Hosts besides ``*.daily.co`` whose rooms are Daily's.
-        offer_timeout_s: How long a bot in a ``webrtc:`` room waits for the first offer.
-        user_absent_s: How long a ``webrtc:`` room may have no user before its session ends; 0 for ever.
+        offer_timeout_s: How long a bot waits for the first offer, or for its stream, in seconds.
+        user_absent_s: How long such a room may have no user before its session ends; 0 for ever.
         memory_mb: The most memory of one bot process.
         file_mb: The largest file that a bot may write.
         processes: The most processes that a bot may have started at once.
@@ -85,12 +86,13 @@ class BotStart:
 
 
 class BotPipes(NamedTuple):
-    """The bot process's ends of its pipes, and the file of its lease page."""
+    """The bot process's ends of its pipes, the file of its lease page, and where it gets connections."""
 
     stdout: Connection
     stderr: Connection
     records: Connection
     lease_page: Connection
+    connections: socket.socket
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ OOM_SCORE: Final = 500
 # How long the kernel may still list a thread that has been joined.
 THREAD_EXIT_S: Final = 0.005
 
-# Every bot in a peer-to-peer room needs these modules, even if its bot file does not import them.
+# Every bot process needs these modules, or each in a peer-to-peer room, even if its bot file does not import
+# them.
 _MODULES: Final = (
     "aiortc",
     "pipecat.audio.vad.silero",
@@ -66,6 +67,8 @@ _MODULES: Final = (
     "pipecat.transports.smallwebrtc.request_handler",
     "pipecat.transports.smallwebrtc.transport",
     "pipecat.workers.runner",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
     "cordboard.runner.bot_process",
     "cordboard.runner.bot_run",
     "cordboard.runner.pipeline_observers",

@@ -23,6 +23,7 @@ from cordboard.emit import get_logger
 from cordboard.runner.services import RunnerServices
 from cordboard.store import Outage
 from cordboard.web import serve
+from cordboard.web.http_protocol import BoundedProtocol
 from cordboard.web.tls import Certificate
 
 # Between two attempts to read the launch: a cold start takes seconds, so half a second is not felt.
@@ -88,6 +89,7 @@ def serve_single_session(
     session: "SingleSession",
     listener: socket.socket,
     certificate: Certificate | None = None,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
 ) -> int:
     """Serve HTTP, for the offers of a gateway, until the session has ended.
 
@@ -96,6 +98,7 @@ def serve_single_session(
         session: The session.
         listener: The listening socket.
         certificate: The certificate for https; None for http.
+        protocol: The class of the connections.
 
     Returns:
         The exit status.
@@ -103,7 +106,9 @@ def serve_single_session(
     # uvicorn raises a handled signal again after it has stopped.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
-    config = serve.uvicorn_config(app, grace_s=HTTP_GRACE_S, certificate=certificate)
+    config = serve.uvicorn_config(
+        app, grace_s=HTTP_GRACE_S, certificate=certificate, protocol=protocol
+    )
     server = serve.DrainingServer(config, session.services.drain.run)
     return asyncio.run(_serve(server, session, listener))
 

@@ -69,11 +69,21 @@ class LocalHostsMiddleware:
         await refuse(error, scope, receive, send)
 
     def _is_known(self, scope: Scope) -> bool:
-        try:
-            host = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
-        except ValueError:  # for example "["
-            return False
-        return host in self._more or is_loopback_host(host)
+        return is_known_host(Headers(scope=scope).get("host", ""), self._more)
+
+
+def is_known_host(header: str, more: Collection[str] = ()) -> bool:
+    """Return whether the ``Host`` header of a request names this machine.
+
+    Args:
+        header: The value of the header.
+        more: Additional names, in lower case.
+    """
+    try:
+        host = urlsplit(f"//{header}").hostname or ""
+    except ValueError:  # for example "["
+        return False
+    return host in more or is_loopback_host(host)
 
 
 def is_loopback_host(host: str) -> bool:

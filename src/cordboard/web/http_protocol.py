@@ -111,6 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = False
         self._in_body = False
+        self._is_upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, or close it if there are too many.
@@ -143,7 +144,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for start in range(0, len(data), _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES] if len(data) > _PIECE_BYTES else data
             super().data_received(piece)
-            if self.transport.is_closing():
+            if self.transport.is_closing() or self._is_upgraded:
                 return
             if self._in_head:
                 self._head_bytes += len(piece)
@@ -169,6 +170,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         super().on_headers_complete()
         self._set_deadline(self.limits.body_s)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the protocol of WebSockets, which has limits of its own."""
+        self._is_upgraded = True
+        self._clear_deadline()
+        self._restart_timer()
+        super().handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of a `body`, unless the request was refused."""

@@ -41,6 +41,7 @@ def run(
     drain: DrainHook | None = None,
     certificate: Certificate | None = None,
     websockets: bool = False,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
 ) -> int:
     """Serve until SIGTERM or SIGINT, let requests finish, and return the exit status.
 
@@ -52,11 +53,18 @@ def run(
             wait for it.
         certificate: The certificate for https; None for http.
         websockets: Whether the application serves websockets.
+        protocol: The class of the connections.
     """
     # uvicorn raises the signal again when it has stopped; a requested stop is a success, however.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore_signal)
-    config = uvicorn_config(app, grace_s=grace_s, certificate=certificate, websockets=websockets)
+    config = uvicorn_config(
+        app,
+        grace_s=grace_s,
+        certificate=certificate,
+        websockets=websockets,
+        protocol=protocol,
+    )
     server = DrainingServer(config, drain)
     server.run(sockets=[listener])
     return 0 if server.started else 1
@@ -131,6 +139,7 @@ def uvicorn_config(
     certificate: Certificate | None = None,
     limits: ConnectionLimits | None = None,
     websockets: bool = False,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
 ) -> uvicorn.Config:
     """Return the configuration of uvicorn.
 
@@ -143,10 +152,11 @@ def uvicorn_config(
         certificate: The certificate for https; None for http.
         limits: The limits of a connection; None for the defaults of this process.
         websockets: Whether the application serves websockets.
+        protocol: The class of the connections.
     """
     return uvicorn.Config(
         app,
-        http=BoundedProtocol.with_limits(limits or ConnectionLimits.of_this_process()),
+        http=protocol.with_limits(limits or ConnectionLimits.of_this_process()),
         ws="websockets-sansio" if websockets else "none",
         ws_max_size=WEBSOCKET_MESSAGE_MAX_BYTES,
         # Audio does not compress, and each message would cost the time of a deflate.

@@ -1,0 +1,160 @@
+"""The HTTP server of a bot process. It accepts no connections; the runner passes them.
+
+The parts of uvicorn that serve one connection, without its server, are not documented as an interface.
+`tests/runner/test_runner_bot_server.py` checks the attributes that are used here and in ``web.http_protocol``;
+read it before you extend `UVICORN_VERSIONS`.
+"""
+
+import asyncio
+import socket
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+
+from cordboard.emit import get_logger
+from cordboard.runner import bot_stream
+from cordboard.runner.passed_sockets import receive_connection
+from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
+
+# The releases of uvicorn, by major and minor number, with which the parts used here were tested.
+UVICORN_VERSIONS: Final = ("0.54",)
+
+# A session has one stream and a few requests of its page at a time.
+CONNECTIONS_MAX: Final = 64
+# Seconds for a body: a file of 50 MiB at 1.4 Mbit/s, the upstream of a slow connection.
+BODY_S: Final = 300.0
+# The largest message of a WebSocket. A second of stereo audio with 48 kHz and 32 bits has 384 KB.
+MESSAGE_MAX_BYTES: Final = 1024 * 1024
+# uvicorn's own values: a peer that has gone without a word is noticed within 40 s.
+PING_S: Final = 20.0
+
+log = get_logger("bot")
+
+
+class BotServer:
+    """Serves the connections that the runner passes to this process.
+
+    Args:
+        connections: The socket on which they arrive.
+        app: The application.
+    """
+
+    def __init__(self, connections: socket.socket, app: ASGIApp) -> None:
+        limits = ConnectionLimits(connections=CONNECTIONS_MAX, body_s=BODY_S)
+        self._connections = connections
+        self._protocol_class: type[_PassedProtocol] = _PassedProtocol.with_limits(limits)
+        self._config = uvicorn.Config(
+            app,
+            http=self._protocol_class,
+            ws=_WebSocketProtocol,
+            ws_max_size=MESSAGE_MAX_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            # Audio does not shrink, and a compressor costs each call some 300 KB.
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Take connections from now on; those that wait already are served at once."""
+        self._connections.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._connections, self._take)
+
+    def stop(self) -> None:
+        """Take no more connections."""
+        asyncio.get_running_loop().remove_reader(self._connections)
+
+    async def wait_until_closed(self, seconds: float) -> None:
+        """Return when all connections are closed, or after a number of seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def _take(self) -> None:
+        try:
+            passed = receive_connection(self._connections)
+        except BlockingIOError:
+            return
+        except (EOFError, OSError):  # the runner ends the process by its control channel
+            self.stop()
+            return
+        if passed is None:
+            log.warning("A connection was lost: this process has too many open files")
+            return
+        task = asyncio.create_task(self._serve(*passed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket, received: bytes) -> None:
+        """Serve a connection until it is closed."""
+        closed = asyncio.Event()
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self._protocol_class(
+                    config=self._config,
+                    server_state=self._state,
+                    app_state={bot_stream.CLOSED: closed},
+                    received=received,
+                ),
+                connection,
+            )
+        except OSError as error:  # it was reset on its way
+            connection.close()
+            log.debug("A connection cannot be served", error=error)
+        else:
+            await closed.wait()
+
+
+class _WebSocketProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket whose end is known even if the bot does not read."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Set the event in the state of the connection's scope.
+
+        Args:
+            exc: Why the connection was lost; None if it was closed.
+        """
+        super().connection_lost(exc)
+        self.app_state[bot_stream.CLOSED].set()
+
+
+class _PassedProtocol(BoundedProtocol):
+    """A connection whose start the runner has read.
+
+    Args:
+        received: What the runner has read.
+    """
+
+    def __init__(self, *args: Any, received: bytes, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._received = received
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Serve what has been read, before anything else.
+
+        Args:
+            transport: The connection.
+        """
+        super().connection_made(transport)
+        received, self._received = self._received, b""
+        if not transport.is_closing():
+            self.data_received(received)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Set the event in the state of the connection's scopes.
+
+        Args:
+            exc: Why the connection was lost; None if it was closed.
+        """
+        super().connection_lost(exc)
+        self.app_state[bot_stream.CLOSED].set()
