@@ -224,7 +224,7 @@ async def test_bot_process_starts_with_its_own_environment_files_and_limits(
         "anon_inode",  # of an event loop
         "/memfd:cordboard-lease (deleted)",
     }
-    assert len(sockets) <= 3, found["files"]  # the line to the runner, and the event loop's two
+    assert len(sockets) <= 4, found["files"]  # two to the runner, and the event loop's two
 
 
 async def test_replaced_standard_output_is_captured(runner: Runner, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import socket
 from typing import Any, Final
 
-import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -18,6 +17,7 @@ from cordboard.emit import get_logger
 from cordboard.runner import bot_stream
 from cordboard.runner.passed_sockets import receive_connection
 from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
+from cordboard.web.serve import uvicorn_config
 
 # The releases of uvicorn, by major and minor number, with which the parts used here were tested.
 UVICORN_VERSIONS: Final = ("0.54",)
@@ -26,10 +26,6 @@ UVICORN_VERSIONS: Final = ("0.54",)
 CONNECTIONS_MAX: Final = 64
 # Seconds for a body: a file of 50 MiB at 1.4 Mbit/s, the upstream of a slow connection.
 BODY_S: Final = 300.0
-# The largest message of a WebSocket. A second of stereo audio with 48 kHz and 32 bits has 384 KB.
-MESSAGE_MAX_BYTES: Final = 1024 * 1024
-# uvicorn's own values: a peer that has gone without a word is noticed within 40 s.
-PING_S: Final = 20.0
 
 log = get_logger("bot")
 
@@ -46,22 +42,8 @@ class BotServer:
         limits = ConnectionLimits(connections=CONNECTIONS_MAX, body_s=BODY_S)
         self._connections = connections
         self._protocol_class: type[_PassedProtocol] = _PassedProtocol.with_limits(limits)
-        self._config = uvicorn.Config(
-            app,
-            http=self._protocol_class,
-            ws=_WebSocketProtocol,
-            ws_max_size=MESSAGE_MAX_BYTES,
-            ws_ping_interval=PING_S,
-            ws_ping_timeout=PING_S,
-            # Audio does not shrink, and a compressor costs each call some 300 KB.
-            ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-        )
+        self._config = uvicorn_config(app, websockets=True)
+        self._config.ws = _WebSocketProtocol
         self._config.load()
         self._state = ServerState()
         self._tasks: set[asyncio.Task[None]] = set()
