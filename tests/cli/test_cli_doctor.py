@@ -99,14 +99,14 @@ def checked(
         ("import os\nimport not_there.sub\n", f"{sys.executable} -m pip install not_there"),
         (
             "from pipecat.services.deepgram.stt import DeepgramSTTService\n",
-            f"Install it: {sys.executable} -m pip install 'pipecat-ai[deepgram]'",
+            f"Install what it imports: {sys.executable} -m pip install 'pipecat-ai[deepgram]'",
         ),
         ("import os\n1 / 0\n", ", line 2, cannot be imported: ZeroDivisionError"),
         ("import sys\nsys.exit('no key')\n", "cannot be imported: SystemExit: no key"),
         ("def bot(arguments): ...\n", "has no `async def bot(runner_args)`"),
         (
             "from pipecat.no_such_part import some\n",
-            "Correct the file, or install what it imports.",
+            "has no module pipecat.no_such_part; the bot file may be for another version of Pipecat.",
         ),
         ("bot = 1\n", "has no `async def bot(runner_args)`"),
         ("import os\nprint('so long')\nos._exit(3)\n", "ended the process that imported it"),

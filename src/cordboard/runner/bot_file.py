@@ -145,7 +145,7 @@ def _import_error(path: Path, error: BaseException) -> BotFileError:
     return BotFileError(
         f"Bot file {path}{_line_clause(error, path)} cannot be imported: "
         f"{type(error).__name__}: {error}.",
-        hint=import_error_hint(error),
+        hint=import_error_hint(error, path),
     )
 
 

@@ -1,36 +1,196 @@
-"""Hints for bot files that import a missing module."""
+"""Hints for bot files that import a missing module: the command that installs all that is missing."""
 
+import functools
+import re
 import shlex
+import shutil
 import sys
-import traceback
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, metadata, version
 from importlib.util import find_spec
-from pathlib import PurePath
+from pathlib import Path
 from typing import Final
+
+from cordboard.runner.bot_imports import BotImports, MissingModule, find_imports
 
 DEFAULT_HINT: Final = "Correct the file, or install what it imports."
 
+# The distributions whose modules have other names, as far as bots often import them. A name that is not
+# here is most often that of the distribution.
+DISTRIBUTIONS: Final = {
+    "Crypto": "pycryptodome",
+    "PIL": "pillow",
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "daily": "daily-python",
+    "dateutil": "python-dateutil",
+    "deepgram": "deepgram-sdk",
+    "discord": "discord.py",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "fitz": "pymupdf",
+    "google.cloud": "google-cloud-speech",
+    "google.genai": "google-genai",
+    "google.generativeai": "google-generativeai",
+    "jose": "python-jose",
+    "jwt": "pyjwt",
+    "livekit.api": "livekit-api",
+    "magic": "python-magic",
+    "multipart": "python-multipart",
+    "pptx": "python-pptx",
+    "psycopg2": "psycopg2-binary",
+    "serial": "pyserial",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "speech_recognition": "SpeechRecognition",
+    "telegram": "python-telegram-bot",
+    "yaml": "pyyaml",
+    "zmq": "pyzmq",
+}
 
-def import_error_hint(error: BaseException) -> str:
-    """Return what to do about `error`, raised by an import: the command that installs what is missing."""
-    missing = next((e for e in _causes(error) if isinstance(e, ModuleNotFoundError)), None)
-    if missing is None or not missing.name:
+_PIPECAT: Final = "pipecat-ai"
+# The requirement of an extra in the metadata of a distribution, such as `openai<3; extra == "openai"`.
+_REQUIREMENT_OF_EXTRA: Final = re.compile(
+    r"""([A-Za-z0-9._-]+).*;.*extra\s*==\s*["']([^"']+)["']"""
+)
+
+
+def import_error_hint(error: BaseException, file: Path) -> str:
+    """Return what to do about `error`, raised by the import of the bot file `file`.
+
+    Returns:
+        The command that installs the missing module, and all others that the file needs.
+    """
+    absent = next((e for e in _causes(error) if isinstance(e, ModuleNotFoundError)), None)
+    if absent is None or not absent.name:
         return DEFAULT_HINT
-    extra = _pipecat_extra(error)
-    if extra is not None:
-        return f"Install it: {_pip()} install {shlex.quote(f'pipecat-ai[{extra}]')}"
-    package = missing.name.partition(".")[0]
-    if find_spec(package) is not None:  # only a submodule is missing: the package is installed
-        return DEFAULT_HINT
+    if absent.name.startswith("pipecat."):
+        return (
+            f"{_PIPECAT} {_pipecat_version()} has no module {absent.name}; the bot file may be for another "
+            "version of Pipecat."
+        )
+    return missing_hint(find_imports(file), absent.name) or DEFAULT_HINT
+
+
+def missing_hint(imports: BotImports, name: str = "") -> str:
+    """Return the command that installs what `imports` lacks; empty if nothing is missing.
+
+    Args:
+        imports: The imports of a bot file.
+        name: The module whose import has failed; it is listed even if `imports` does not have it.
+    """
+    missing = list(imports.missing)
+    top = name.partition(".")[0]
+    if name and all(item.name.partition(".")[0] != top for item in missing):
+        if find_spec(top) is not None:  # only a submodule is missing: the package is installed
+            return ""
+        missing.append(MissingModule(top))
+    if imports.changes_path:  # others may be in a directory that the file adds to the module path
+        missing = [item for item in missing if _is_certain(item, name)]
+    if not missing:
+        return ""
+    requirements, unsure = _requirements(missing)
+    command = install_command(requirements)
+    if not unsure:
+        return f"Install what it imports: {command}"
     return (
-        f"Install the package that has the module {package}, with this Python, e.g.: "
-        f"{_pip()} install {shlex.quote(package)}"
+        f"Install what it imports, e.g.: {command} (the package with the module {', '.join(unsure)} may "
+        "have another name)"
     )
 
 
+def install_command(arguments: Sequence[str]) -> str:
+    """Return the command by which a user installs packages for this Python.
+
+    Args:
+        arguments: The arguments of ``pip install``.
+    """
+    return f"{_pip()} install {shlex.join(arguments)}"
+
+
+def pip_command() -> tuple[str, ...]:
+    """Return the command that runs pip for this Python, with the means that are installed."""
+    uv = shutil.which("uv")
+    if find_spec("pip") is None and uv is not None:  # uv makes environments without pip
+        return (uv, "pip")
+    return (sys.executable, "-m", "pip")
+
+
 def _pip() -> str:
+    """Return ``pip`` if the shell finds that of this Python, else a longer form that is right as well."""
+    if find_spec("pip") is None and shutil.which("uv"):
+        return "uv pip"
+    pip = shutil.which("pip")
+    if pip is not None and Path(pip).parent == Path(sys.executable).parent:
+        return "pip"
     return f"{shlex.quote(sys.executable)} -m pip"
+
+
+def _is_certain(item: MissingModule, name: str) -> bool:
+    top = item.name.partition(".")[0]
+    return bool(item.importer) or item.name in DISTRIBUTIONS or top == name.partition(".")[0]
+
+
+def _requirements(missing: Sequence[MissingModule]) -> tuple[list[str], list[str]]:
+    """Return the requirements that install modules, and the modules whose distribution is a guess."""
+    extras = {extra for item in missing for extra in _extras_of(item)}
+    covered = {item.name for item in missing if _extras_of(item)}
+    plain = [item.name for item in missing if item.name not in covered and not _extras_of(item)]
+    requirements = [f"{_PIPECAT}[{','.join(sorted(extras))}]"] if extras else []
+    unsure = []
+    for name in plain:
+        top = name.partition(".")[0]
+        known = DISTRIBUTIONS.get(name) or DISTRIBUTIONS.get(top)
+        requirements.append(known or top)
+        if known is None:
+            unsure.append(top)
+    return list(dict.fromkeys(requirements)), unsure
+
+
+def _extras_of(item: MissingModule) -> tuple[str, ...]:
+    """Return the extras of ``pipecat-ai`` that install a module which Pipecat imports."""
+    if not item.importer:
+        return ()
+    known = _pipecat_extras()
+    named = tuple(extra for extra in item.extra.split(",") if extra in known)
+    if named:
+        return named
+    parts = reversed(item.importer.split("."))
+    by_path = next((part for part in parts if part in known), None)
+    by_package = _extra_by_distribution().get(item.name.partition(".")[0].replace("_", "-"))
+    extra = by_package or by_path
+    return (extra,) if extra else ()
+
+
+@functools.cache
+def _pipecat_extras() -> frozenset[str]:
+    try:
+        return frozenset(metadata(_PIPECAT).get_all("Provides-Extra") or ())
+    except PackageNotFoundError:
+        return frozenset()
+
+
+@functools.cache
+def _extra_by_distribution() -> dict[str, str]:
+    """Return the extra of ``pipecat-ai`` that installs each distribution that only one extra installs."""
+    extras: dict[str, set[str]] = {}
+    try:
+        lines = metadata(_PIPECAT).get_all("Requires-Dist") or []
+    except PackageNotFoundError:
+        return {}
+    for line in lines:
+        match = _REQUIREMENT_OF_EXTRA.match(line)
+        if match:
+            extras.setdefault(match.group(1).lower(), set()).add(match.group(2))
+    return {name: found.pop() for name, found in extras.items() if len(found) == 1}
+
+
+def _pipecat_version() -> str:
+    try:
+        return version(_PIPECAT)
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -40,21 +200,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _pipecat_extra(error: BaseException) -> str | None:
-    """Return the extra of ``pipecat-ai`` that installs the missing module, if Pipecat imported it.
-
-    The extras are named after Pipecat's modules, so the innermost path that names an extra is the one.
-    """
-    try:
-        extras = set(metadata("pipecat-ai").get_all("Provides-Extra") or ())
-    except PackageNotFoundError:
-        return None
-    frames = [frame for e in _causes(error) for frame in traceback.extract_tb(e.__traceback__)]
-    for frame in reversed(frames):
-        _, is_pipecat, inner_path = frame.filename.rpartition("/pipecat/")
-        if is_pipecat:
-            parts = PurePath(inner_path).with_suffix("").parts
-            return next((part for part in reversed(parts) if part in extras), None)
-    return None
