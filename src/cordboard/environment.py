@@ -48,10 +48,10 @@ GATEWAY_URL: Final = "CORDBOARD_GATEWAY_URL"
 DUMPABLE: Final = "CORDBOARD_DUMPABLE"
 FAULTS: Final = "CORDBOARD_FAULTS"
 PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
-PRELOAD_BARE: Final = "CORDBOARD_PRELOAD_BARE"
 PRELOAD_RUNNER: Final = "CORDBOARD_PRELOAD_RUNNER"
 PRELOAD_LANDLOCK: Final = "CORDBOARD_PRELOAD_LANDLOCK"
-INTERNAL: Final = (PRELOAD_BOTS, PRELOAD_BARE, PRELOAD_RUNNER, PRELOAD_LANDLOCK, FAULTS)
+_PRELOAD: Final = (PRELOAD_BOTS, PRELOAD_RUNNER, PRELOAD_LANDLOCK)
+INTERNAL: Final = (*_PRELOAD, FAULTS)
 """Variables that Cordboard's processes and its tests set for each other; users do not set them."""
 
 
@@ -188,7 +188,6 @@ def set_preload_environment(bots: Mapping[str, str], *, landlock: bool) -> None:
     os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
     os.environ[PRELOAD_RUNNER] = str(os.getpid())
     os.environ[PRELOAD_LANDLOCK] = "1" if landlock else "0"
-    os.environ.pop(PRELOAD_BARE, None)
     # ONNX Runtime, which detects voices for Pipecat, would report its use to its vendor from each bot.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -201,11 +200,6 @@ def preload_bots() -> dict[str, str]:
     return bots
 
 
-def preload_bare() -> bool:
-    """Return whether each bot process imports its bot itself, because the bots start threads."""
-    return os.environ.get(PRELOAD_BARE) == "1"
-
-
 def preload_landlock() -> bool:
     """Return whether this fork server and its bots are confined by Landlock."""
     return os.environ.get(PRELOAD_LANDLOCK) == "1"
@@ -215,3 +209,9 @@ def preload_runner() -> int | None:
     """Return the id of the process that started this fork server; it may have ended since."""
     pid = os.environ.get(PRELOAD_RUNNER)
     return int(pid) if pid else None
+
+
+def forget_preload_environment() -> None:
+    """Remove the variables that ``set_preload_environment`` has set: they are not for bots."""
+    for name in _PRELOAD:
+        os.environ.pop(name, None)

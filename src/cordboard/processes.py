@@ -53,6 +53,12 @@ def disable_inspection() -> None:
         _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def enable_inspection() -> None:
+    """Let this process be inspected again, after one that has called `disable_inspection` forked it."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
 def describe_exit_status(status: int) -> str:
     """Return how a process ended, in words.
 

@@ -27,7 +27,7 @@ def load(file: str) -> dict[str, object]:
     began = time.perf_counter()
     error = hint = ""
     try:
-        load_bot("default", file)
+        load_bot(file)
     except CordboardError as refused:
         error, hint = str(refused), refused.hint or ""
     except BaseException as other:  # noqa: BLE001 - the report has to list it, whatever it is

@@ -105,7 +105,8 @@ class TestBotFile:
         assert (await runner.end(launch)).reason == "bot_finished"
         await until(lambda: "session.ended" in part.events(launch.session_id))
         assert "mine True" in [r["message"] for r in runner.lines(launch)], part.records
-        assert [r for r in part.records if "starts threads" in r["message"]]
+        (warned,) = [r for r in part.records if "must not share" in r["message"]]
+        assert warned["meta"]["opened"][0].startswith("1 thread(s) (Thread-1")
 
 
 class TestStart:

@@ -23,8 +23,9 @@ AT_ONCE = "import time; time.sleep(9e3)"
 IN_EACH = """
 import os, threading, time
 threading.Thread(target=time.sleep, args=(9e3,), daemon=True).start()
-if "CORDBOARD_PRELOAD_BARE" in os.environ:
+if os.path.exists(__file__ + ".seen"):
     time.sleep(9e3)
+open(__file__ + ".seen", "w").close()
 async def bot(args): pass
 """
 

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     bots = parse_bot_options(args.bot, settings.bots)
     for file in bots.values():
         check_bot_file(file)
-    fork_server = ForkServer(bots, landlock=settings.bot_landlock == "auto")
+    fork_server = ForkServer(bots, landlock=settings.bot_landlock == "auto", is_cold=args.once)
     with _sigterm_deferred():
         fork_server.start()
     return _serve(args, settings, fork_server)

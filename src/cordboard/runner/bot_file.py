@@ -1,19 +1,21 @@
 """Load a bot file: a Python file with ``async def bot(runner_args)``, the convention of Pipecat."""
 
-import contextlib
-import importlib.util
+import dis
+import functools
 import inspect
-import sys
+import itertools
+import os
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType
 from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, UsageError
 from cordboard.contract.ids import is_bot_name
 from cordboard.runner.install_hints import import_error_hint
+from cordboard.runner.main_module import run_as_main
 from cordboard.runner.pipecatcloud_system import provide_system_module
 
 Bot = Callable[[Any], Awaitable[Any]]
@@ -25,26 +27,56 @@ LOAD_TIMEOUT_S: Final = 120.0
 BUILT_IN_BOT: Final = str(files("cordboard.bots").joinpath("parrot.py"))
 
 
-def load_bot(name: str, file: str) -> Bot:
-    """Import a bot file and return its ``bot``.
+def load_bot(file: str) -> Bot:
+    """Run a bot file as this process's main module, and return its ``bot``.
 
     Args:
-        name: The bot's name; the module is ``cordboard_bot_NAME``.
-        file: The bot file. Its directory becomes the first entry of the module path, as when Python runs
-            the file.
+        file: The bot file.
 
     Raises:
-        BotFileError: The file does not exist, is a directory, raises when it is imported, or has no ``bot``.
+        BotFileError: The file does not exist, is a directory, raises when it is imported, or has no ``bot``
+            that returns an awaitable.
     """
     check_bot_file(file)
+    path = Path(_absolute(file))
     provide_system_module()
-    bot = getattr(_import(name, Path(file).resolve()), "bot", None)
-    if not inspect.iscoroutinefunction(bot):
+    try:
+        module = run_as_main(path)
+    except (Exception, SystemExit) as error:
+        raise _import_error(path, error) from error
+    bot = getattr(module, "bot", None)
+    if inspect.iscoroutinefunction(bot):
+        return bot
+    if not callable(bot) or _returns_nothing(bot):
         raise BotFileError(
             f"Bot file {file} has no `async def bot(runner_args)`.",
             hint="Add one; it is the convention of Pipecat's runner.",
         )
-    return bot
+    return functools.partial(_call, bot)
+
+
+async def _call(bot: Callable[[Any], Any], runner_args: Any) -> Any:
+    """Call a `bot` that is no coroutine function, for example a decorated one, and await its result."""
+    result = bot(runner_args)
+    if not inspect.isawaitable(result):
+        raise TypeError(
+            f"bot() returned {type(result).__name__}, expected an awaitable: "
+            "write `async def bot(runner_args)`"
+        )
+    return await result
+
+
+def _returns_nothing(bot: Callable[..., Any]) -> bool:
+    """Return whether `bot` is a plain function that returns only None: its ``async`` was forgotten."""
+    if not isinstance(bot, FunctionType):
+        return False
+    instructions = list(dis.get_instructions(bot))
+    results = [
+        before.argval if this.opname == "RETURN_VALUE" and before.opname == "LOAD_CONST" else this
+        for before, this in itertools.pairwise(instructions)
+        if this.opname == "RETURN_VALUE" or (this.opname == "RETURN_CONST" and this.argval)
+    ]
+    return not any(results)
 
 
 def check_bot_file(file: str) -> None:
@@ -77,7 +109,8 @@ def parse_bot_options(options: Sequence[str], configured: Mapping[str, str]) -> 
         configured: The table ``[bots]`` of the settings.
 
     Returns:
-        The built-in bot as ``default`` if neither names a bot.
+        The built-in bot as ``default`` if neither names a bot. The paths are absolute; links in them are not
+        resolved, because what they lead to may be replaced, as in a Kubernetes ConfigMap.
 
     Raises:
         UsageError: A name is empty, invalid or given twice.
@@ -99,46 +132,11 @@ def parse_bot_options(options: Sequence[str], configured: Mapping[str, str]) -> 
         bots[name] = file
     if not bots:
         bots = {"default": BUILT_IN_BOT}
-    return {name: str(Path(file).resolve()) for name, file in bots.items()}
+    return {name: _absolute(file) for name, file in bots.items()}
 
 
-def _import(name: str, path: Path) -> ModuleType:
-    directory = str(path.parent)
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    module_name = f"cordboard_bot_{name}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise BotFileError(f"Bot file {path} is not a Python file: its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        with _as_main_file(path):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
-        raise _import_error(path, error) from error
-    return module
-
-
-@contextlib.contextmanager
-def _as_main_file(path: Path) -> Iterator[None]:
-    """Set ``__main__.__file__`` to the bot file during its import, as when Python runs the file.
-
-    ``load_dotenv`` looks for ``.env`` beside the file of its caller only in such a process. After the
-    import the attribute goes again: processes that the bot starts with ``multiprocessing`` would import
-    the bot file a second time because of it.
-    """
-    main = sys.modules["__main__"]
-    if hasattr(main, "__file__"):
-        yield
-        return
-    main.__file__ = str(path)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(AttributeError):
-            del main.__file__
+def _absolute(file: str) -> str:
+    return os.path.normpath(Path(file).absolute())
 
 
 def _import_error(path: Path, error: BaseException) -> BotFileError:

@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import os
 import resource
-import signal
 import socket
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -20,14 +20,18 @@ from cordboard.context.carrier import inject_environment
 from cordboard.context.launch import context_of
 from cordboard.contract.lease import Periods
 from cordboard.emit.pipeline import pipeline
-from cordboard.environment import SECRET_VARIABLES, preload_landlock
+from cordboard.environment import SECRET_VARIABLES
 from cordboard.processes import adopt_orphans, die_with_parent
+from cordboard.runner import pipes
+from cordboard.runner.bot_file import Bot
 from cordboard.runner.landlock import confine
 from cordboard.runner.lease_guard import LeaseGuard, LeasePage
+from cordboard.runner.loaded_bots import call_target, served_bot
 from cordboard.runner.memory_limit import limit_memory
-from cordboard.runner.pipes import EXIT_GRACE_S, RUNNER_ENDED, BotPipes, BotStart
+from cordboard.runner.pipes import EXIT_GRACE_S, BotPipes, BotStart
 from cordboard.runner.process_exit import exit_now, exit_with_handlers, exit_within
 from cordboard.runner.startup_errors import StartupErrorReporter
+from cordboard.runner.stdlib_internals import become_main_process
 
 _OBSERVERS_FILE: Final = Path(__file__).with_name("pipeline_observers.py")
 
@@ -46,13 +50,14 @@ def main(start: BotStart, control: socket.socket, bot_pipes: BotPipes) -> NoRetu
     reporter = StartupErrorReporter(control, start.options.memory_mb)
     try:
         guard = _set_up(start, bot_pipes)
+        bot = _load_bot(control)
     except BaseException as error:
         reporter.report(error)
         exit_now(1)
     status = 1
     try:
         with asyncio.Runner(loop_factory=lambda: _BotEventLoop(guard.selector())) as loop:
-            status = loop.run(BotRun(start, control, bot_pipes.connections).run())
+            status = loop.run(BotRun(start, control, bot_pipes.connections, bot).run())
             # Armed before the runner closes the loop, which waits for the bot's remaining tasks.
             exit_within(EXIT_GRACE_S, status)
     except BaseException as error:
@@ -74,18 +79,19 @@ class _BotEventLoop(asyncio.SelectorEventLoop):
 
 def _set_up(start: BotStart, bot_pipes: BotPipes) -> LeaseGuard:
     """Bind this process to its session, before any code of its bot runs."""
+    become_main_process()
     os.setsid()  # so that the supervisor can signal the bot with everything that it starts
     die_with_parent(os.getppid())
     adopt_orphans()  # so that processes of this bot never become children of the fork server while it runs
-    signal.signal(RUNNER_ENDED, signal.SIG_DFL)
     os.dup2(bot_pipes.stdout.fileno(), 1)
     os.dup2(bot_pipes.stderr.fileno(), 2)
     _buffer_output_by_line()
     _set_limits(start)
-    if preload_landlock():
+    if served_bot().is_confined:
         confine()  # in a separate domain, so that the bot cannot reach the other bots
     context = context_of(start.launch)
-    _set_environment()
+    _remove_secrets()
+    _set_observers()
     inject_environment(context, os.environ)
     bind_process(context)
     pipeline.start_boot(start.boot)
@@ -93,6 +99,33 @@ def _set_up(start: BotStart, bot_pipes: BotPipes) -> LeaseGuard:
     guard = LeaseGuard(LeasePage(bot_pipes.lease_page.fileno()), Periods(start.lease_s))
     guard.start()
     return guard
+
+
+def _load_bot(control: socket.socket) -> Bot:
+    """Return the bot; import its file now if that was not done before the fork, and report it as loaded.
+
+    Not inside the event loop: a bot file may call ``asyncio.run`` at import.
+    """
+    bot = call_target()
+    _remove_secrets()  # those that the bot file has read from a file meant for Cordboard
+    _seed_generators()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 deprecates policies
+        # The event loop of this process is asyncio's own; that of another policy could not use its parts,
+        # for example start a process.
+        asyncio.set_event_loop_policy(None)
+    control.sendall(pipes.encode({"loaded": True}))
+    return bot
+
+
+def _seed_generators() -> None:
+    """Seed numpy's global generator, as Python seeds its own after a fork.
+
+    Otherwise all sessions would draw the same numbers.
+    """
+    random = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
 
 
 def _buffer_output_by_line() -> None:
@@ -117,11 +150,15 @@ def _set_limits(start: BotStart) -> None:
             resource.setrlimit(limit, (value, value))
 
 
-def _set_environment() -> None:
-    """Remove Cordboard's secrets, and let Pipecat load our observers."""
+def _remove_secrets() -> None:
+    """Remove Cordboard's secrets from the environment."""
     for name in SECRET_VARIABLES:
         # The fork server never had the runner's own, so one that exists was set by the bot file.
         if name not in {"REDIS_URL", "PIPECAT_ICE_SERVERS"}:
             os.environ.pop(name, None)
+
+
+def _set_observers() -> None:
+    """Let Pipecat load our observers."""
     setup_files = (os.environ.get("PIPECAT_SETUP_FILES", ""), str(_OBSERVERS_FILE))
     os.environ["PIPECAT_SETUP_FILES"] = os.pathsep.join(filter(None, setup_files))

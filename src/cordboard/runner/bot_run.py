@@ -14,10 +14,10 @@ from cordboard.ice_client import UsableServers, bound_gathering, usable_servers
 from cordboard.runner import bot_stream, pipes
 from cordboard.runner.bot_app import BotApp
 from cordboard.runner.bot_arguments import BotConnection, runner_arguments
+from cordboard.runner.bot_file import Bot
 from cordboard.runner.bot_files import BotFiles, file_storage_of
 from cordboard.runner.bot_server import BotServer
 from cordboard.runner.bot_stream import BotStream
-from cordboard.runner.loaded_bots import bot_named
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.process_exit import exit_now
@@ -67,10 +67,14 @@ class BotRun:
         start: The session and its options.
         control: The control channel to the supervisor.
         connections: The socket on which the supervisor passes connections.
+        bot: The function ``bot`` of the bot file.
     """
 
-    def __init__(self, start: BotStart, control: socket.socket, connections: socket.socket) -> None:
+    def __init__(
+        self, start: BotStart, control: socket.socket, connections: socket.socket, bot: Bot
+    ) -> None:
         self._start = start
+        self._call_bot = bot
         self._control = control
         self._connections = connections
         self._kind = room_kind(start.launch.room_url)
@@ -135,9 +139,7 @@ class BotRun:
     async def _run_bot(self, people: _People, writer: asyncio.StreamWriter) -> str:
         """Call ``bot()`` once there is a user, if the room needs one; return the reason of its end."""
         launch, options = self._start.launch, self._start.options
-        bot = bot_named(launch.bot)
-        await pipes.send(writer, {"loaded": True})
-        files = BotFiles(file_storage_of(bot))
+        files = BotFiles(file_storage_of(self._call_bot))
         stream = people.stream if self._kind in _STREAM_KINDS else None
         self._server = BotServer(self._connections, BotApp(launch.session_id, stream, files))
         self._server.start()
@@ -147,7 +149,7 @@ class BotRun:
                 log.warning("No user connected in time", seconds=options.offer_timeout_s)
                 return "user_absent"
             arguments = runner_arguments(launch, connection, options.daily_domains, files.storage)
-            await bot(arguments)
+            await self._call_bot(arguments)
         except SystemExit as error:
             raise BotExitError(error) from error
         finally:

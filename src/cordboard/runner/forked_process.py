@@ -19,6 +19,8 @@ class ForkedProcess:
         stdout: The read end of the pipe for standard output; ``OutputCapture`` closes it, like the next two.
         stderr: The read end of the pipe for standard error.
         records: The read end of the pipe for log records.
+        imports_bot: Whether the process imports its bot file itself, because others must not share it.
+        load_timeout_s: How long the process may take until it has its bot, in seconds.
     """
 
     process: BaseProcess
@@ -29,3 +31,5 @@ class ForkedProcess:
     stdout: int
     stderr: int
     records: int
+    imports_bot: bool
+    load_timeout_s: float

@@ -1,6 +1,6 @@
 """Start the fork server, wait until it has loaded the bots, and fork bot processes from it.
 
-A bot process that is forked has Pipecat and the bot files imported. A fork server ends when the runner ends,
+A bot process that is forked has Pipecat and its bot file imported. A fork server ends when the runner ends,
 and each bot process when its fork server ends, however they end.
 """
 
@@ -41,6 +41,7 @@ class ForkServer:
         landlock: Whether fork server and bots are confined by Landlock where the kernel supports it.
         load_timeout_s: How long the bot files may take to be imported, in seconds.
         forked_timeout_s: How long a bot process may take until it calls its bot, in seconds.
+        is_cold: Whether the runner runs one session only, whose process reports what its import raises.
 
     Attributes:
         bots: The bot files by the bots' names.
@@ -53,23 +54,17 @@ class ForkServer:
         landlock: bool = True,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         forked_timeout_s: float = FORKED_TIMEOUT_S,
+        is_cold: bool = False,
     ) -> None:
         self.bots = dict(bots)
         self._forked_timeout_s = forked_timeout_s
         self._import_timeout_s = load_timeout_s
         self._landlock = landlock
+        self._is_cold = is_cold
         self._table = ProcessTable()
         self._current = self._new_process()
         # Those whose bot files have changed since, and that still have bots.
         self._replaced: list[ForkServerProcess] = []
-
-    @property
-    def load_timeout_s(self) -> float:
-        """How long a bot process may take until it has its bot, in seconds.
-
-        It is the time for a fork, or for the import if each bot process imports its bot file.
-        """
-        return self._import_timeout_s if self._current.is_threaded else self._forked_timeout_s
 
     def start(self) -> None:
         """Start the fork server, which loads the bot files meanwhile."""
@@ -143,7 +138,7 @@ class ForkServer:
         page = Connection(os.dup(lease_page))
         bot_pipes = BotPipes(stdout, stderr, records, page, receiver)
         try:
-            process = await asyncio.to_thread(self._fork, start, bot_socket, bot_pipes)
+            process, imports_bot = await asyncio.to_thread(self._fork, start, bot_socket, bot_pipes)
         except BaseException:
             own_socket.close()
             sender.close()
@@ -157,8 +152,18 @@ class ForkServer:
         own_socket.setblocking(False)
         sender.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=own_socket, limit=LINE_MAX_BYTES)
-        reads = (read for read, _ in outputs)
-        return ForkedProcess(process, process.pid or 0, reader, writer, sender, *reads)
+        reads = [read for read, _ in outputs]
+        timeout_s = self._import_timeout_s if imports_bot else self._forked_timeout_s
+        return ForkedProcess(
+            process,
+            process.pid or 0,
+            reader,
+            writer,
+            sender,
+            *reads,
+            imports_bot=imports_bot,
+            load_timeout_s=timeout_s,
+        )
 
     async def wait(self, forked: ForkedProcess) -> int | None:
         """Wait until the bot process `forked` has ended. Call this once for each process.
@@ -191,21 +196,23 @@ class ForkServer:
         await asyncio.to_thread(self._table.kill_orphans)
 
     def _new_process(self) -> ForkServerProcess:
-        return ForkServerProcess([*self.bots.values()], self._table, self._import_timeout_s)
+        return ForkServerProcess(
+            self.bots, self._table, self._import_timeout_s, is_cold=self._is_cold
+        )
 
     def _wait_until_loaded(self, process: ForkServerProcess) -> None:
         process.wait_until_loaded()
-        if process.is_threaded:
-            log.warning(
-                "A bot file starts threads when it is imported, so each bot process imports it itself "
-                "and starts more slowly",
-                bots=list(self.bots),
-            )
         self._table.kill_orphans()
 
-    def _fork(self, start: BotStart, control: socket.socket, bot_pipes: BotPipes) -> BaseProcess:
+    def _fork(
+        self, start: BotStart, control: socket.socket, bot_pipes: BotPipes
+    ) -> tuple[BaseProcess, bool]:
+        """Fork a bot process; return it, and whether it imports its bot file itself."""
+        bot = start.launch.bot
         with self._table.lock:
-            return self._current.fork(bot_process.main, (start, control, bot_pipes))
+            server = self._current
+            process = server.fork(bot, bot_process.main, (start, control, bot_pipes))
+            return process, server.imports_in_child(bot)
 
     async def _end_unused(self) -> None:
         """End the replaced fork servers that have no bots any more."""

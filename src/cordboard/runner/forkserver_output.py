@@ -1,16 +1,18 @@
 """Forward the output of the fork server and of the bot files that it imports, as lines without a session.
 
 The fork server must not inherit the runner's standard output: a bot file could write there as the runner.
-It inherits a pipe as its standard input instead, because the standard library starts it and passes on no
-other descriptor; the fork server then moves the pipe to its standard output and standard error.
+It inherits a socket as its standard input instead, because the standard library starts it and passes on no
+other descriptor. On this socket it receives a pipe for its standard output and standard error, and whatever
+else it needs.
 """
 
 import contextlib
 import os
 import select
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cordboard.context import EMPTY
@@ -32,19 +34,26 @@ class ForkServerOutput:
         threading.Thread(target=self._forward, name="cordboard imports", daemon=True).start()
 
     @contextlib.contextmanager
-    def as_standard_input(self) -> Iterator[None]:
-        """Let a process that is started inside the block inherit the pipe as its standard input.
+    def as_standard_input(self, descriptors: Sequence[int]) -> Iterator[None]:
+        """Let a process that is started inside the block receive the pipe on its standard input.
 
         To be used once: the pipe's write end is closed here, so that it ends with the fork server.
+
+        Args:
+            descriptors: What the process receives after the pipe.
         """
-        saved = os.dup(0)
-        os.dup2(self._write_end, 0)
-        os.close(self._write_end)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 0)
-            os.close(saved)
+        own_end, other_end = socket.socketpair()
+        with own_end, other_end:
+            for number in (self._write_end, *descriptors):
+                socket.send_fds(own_end, [b"\0"], [number])
+            os.close(self._write_end)
+            saved = os.dup(0)
+            os.dup2(other_end.fileno(), 0)
+            try:
+                yield
+            finally:
+                os.dup2(saved, 0)
+                os.close(saved)
 
     def wait_until_read(self) -> None:
         """Wait until everything that was written has been read, at most ``SETTLE_S`` seconds."""

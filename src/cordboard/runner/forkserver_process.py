@@ -1,25 +1,24 @@
-"""One process of the fork server: it imports Pipecat and the bot files, and forks bot processes.
+"""One fork server: a process that imports Pipecat, and for each bot one that forks bot processes.
 
 The standard library's fork server does the work (``multiprocessing.forkserver``); ``preload`` runs in it.
 """
 
 import contextlib
 import multiprocessing
-import os
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, CordboardError, NotReadyError
-from cordboard.emit import quiesce
+from cordboard.emit import get_logger, quiesce
 from cordboard.environment import without_secrets
 from cordboard.processes import kill
 from cordboard.runner import loaded_bots, stdlib_internals
+from cordboard.runner.bot_fork_server import BotForkServer, open_sockets
 from cordboard.runner.forkserver_output import ForkServerOutput
 from cordboard.runner.pipes import PreloadReport
 from cordboard.runner.process_table import ProcessTable, ServerProcesses
@@ -35,33 +34,42 @@ _PRELOAD_MODULE: Final = "cordboard.runner.preload"
 _ENDED: Final = "The fork server of this runner has ended; another one is being started."
 
 
+log = get_logger("forkserver")
+
+
 class ForkServerProcess:
-    """A process from which bot processes are forked, and its parent, which imported the bot files.
+    """The processes from which bot processes are forked, and their parents, which imported the bot files.
 
     A runner has one, and a second one while it loads changed bot files, and until the calls on the old ones
     have ended.
 
     Args:
-        files: The bot files, for messages.
+        bots: The bot files by the bots' names.
         table: The processes of the runner.
         import_timeout_s: How long the bot files may take to be imported, in seconds.
+        is_cold: Whether the runner runs one session only, whose process reports what its import raises.
 
     Attributes:
         processes: Its process ids, and those of the bots that it has forked.
-        is_threaded: Whether each bot process imports its bot file itself.
     """
 
-    def __init__(self, files: list[str], table: ProcessTable, import_timeout_s: float) -> None:
+    def __init__(
+        self,
+        bots: Mapping[str, str],
+        table: ProcessTable,
+        import_timeout_s: float,
+        *,
+        is_cold: bool = False,
+    ) -> None:
         self.processes = ServerProcesses(0)
-        self.is_threaded = False
-        self._files = files
+        self._servers = {name: BotForkServer(name, file) for name, file in bots.items()}
+        self._is_cold = is_cold
         self._table = table
         self._import_timeout_s = import_timeout_s
         self._context = multiprocessing.get_context("forkserver")
         self._server = forkserver.ForkServer()
         self._server.set_forkserver_preload([_PRELOAD_MODULE])
         self._output: ForkServerOutput | None = None
-        self._socket = -1
 
     def launch(self) -> None:
         """Start the process, without this process's secrets; it loads the bot files meanwhile.
@@ -82,35 +90,36 @@ class ForkServerProcess:
             BotFileError: A bot file cannot be loaded, or not in time.
             CordboardError: The process ended.
         """
-        report = self._request_report()
-        if report.failures:
-            self._wait_until_output_read()
-        for message, hint in report.failures.values():
-            raise BotFileError(message, hint=hint)
-        self.is_threaded = report.threaded
-        if report.threaded:
-            self._check_bots_in_subprocess()
-        # From here on, a child of the fork server that is not a bot process is an orphan.
-        self.processes.server_pid = report.server_pid
+        deadline = time.monotonic() + self._import_timeout_s
+        server_pids = {}
+        for server in self._servers.values():  # they load at the same time
+            report = self._request_report(server, deadline)
+            server_pids[report.server_pid] = report.importer_pid
+            self._accept(server, report)
+        # From here on, a child of a serving process that is not a bot process is an orphan.
+        self.processes.server_pids = server_pids
 
-    def fork(self, target: Callable[..., Any], args: tuple[Any, ...]) -> BaseProcess:
+    def imports_in_child(self, bot: str) -> bool:
+        """Return whether each process of `bot` imports the bot file itself, which may take long."""
+        return self._servers[bot].imports_in_child
+
+    def fork(self, bot: str, target: Callable[..., Any], args: tuple[Any, ...]) -> BaseProcess:
         """Fork a bot process.
 
         Args:
+            bot: The name of its bot.
             target: The function that it runs.
             args: The arguments of the function.
 
         Raises:
             NotReadyError: The fork server has not loaded the bots, or has ended.
         """
-        if not self.processes.server_pid or self.processes.has_ended:
+        if not self.processes.server_pids or self.processes.has_ended:
             raise NotReadyError(_ENDED, retry_after_s=1)
-        process = self._context.Process(
-            target=target, args=args, name="cordboard-bot", daemon=False
-        )
+        # The name is that in a program that nothing has forked.
+        process = self._context.Process(target=target, args=args, name="MainProcess", daemon=False)
         try:
-            with stdlib_internals.forking_from(self._server):
-                process.start()
+            self._start(process, self._servers[bot])
         except (OSError, EOFError) as error:  # the fork server ends at this moment
             raise NotReadyError(_ENDED, retry_after_s=1) from error
         self.processes.bots.add(process.pid or 0)
@@ -124,51 +133,71 @@ class ForkServerProcess:
     def close(self) -> None:
         """Release the descriptors of a process that has ended, or that is to end by itself."""
         stdlib_internals.close_alive_pipe(self._server)
-        if self._socket >= 0:
-            os.close(self._socket)
-            self._socket = -1
+        for server in self._servers.values():
+            server.close()
 
     def _start_process(self) -> None:
-        """Start the process in a way that leaves nothing on the disk.
-
-        Its socket has a name only until the server listens. From then on this process reaches it by a
-        descriptor, so that even a killed runner leaves no file behind.
-        """
-        if not hasattr(
-            os, "O_PATH"
-        ):  # not Linux: the file is removed when the runner exits in order
-            self._server.ensure_running()
-            return
-        with _short_directory() as directory:
+        """Start the process in a way that leaves nothing on the disk."""
+        with open_sockets(self._servers.values()) as sockets:
             self._output = ForkServerOutput()
             with (
-                stdlib_internals.temporary_directory(directory),
-                self._output.as_standard_input(),
+                stdlib_internals.temporary_directory(sockets.directory),
+                self._output.as_standard_input(sockets.listeners),
             ):
                 self._server.ensure_running()
-            address = stdlib_internals.server_address(self._server)
-            self._socket = os.open(address, os.O_PATH | os.O_CLOEXEC)
-        stdlib_internals.set_server_address(self._server, f"/proc/self/fd/{self._socket}")
 
-    def _request_report(self) -> PreloadReport:
-        report: PreloadReport | None = self._call(loaded_bots.send_report)
+    def _start(self, process: BaseProcess, server: BotForkServer) -> None:
+        """Let the fork server `server` fork `process`."""
+        stdlib_internals.set_server_address(self._server, server.address)
+        with stdlib_internals.forking_from(self._server):
+            process.start()
+
+    def _request_report(self, server: BotForkServer, deadline: float) -> PreloadReport:
+        report: PreloadReport | None = self._call(server, loaded_bots.send_report, deadline)
         if report is None:
             self._wait_until_output_read()
             raise CordboardError(
                 "The fork server ended before it had loaded the bot.",
-                hint=f"Check whether {', '.join(self._files)} ends its process at import (os._exit, "
+                hint=f"Check whether {self._files()} ends its process at import (os._exit, "
                 "a crash in C code). Its last output, if any, is above.",
             )
         return report
 
-    def _check_bots_in_subprocess(self) -> None:
-        failure = self._call(loaded_bots.send_first_failure)
+    def _accept(self, server: BotForkServer, report: PreloadReport) -> None:
+        """Take over what the fork server `server` reports; raise the failure of its bot file."""
+        failure = report.failure
+        server.imports_in_child = bool(report.opened)
+        if report.policy:
+            log.warning(
+                "A bot file installs an event loop policy; bot() runs in asyncio's own event loop anyway",
+                bot=server.name,
+                file=server.file,
+                policy=report.policy,
+            )
+        if report.opened:
+            log.warning(
+                "A bot file opens at import what its sessions must not share, so each bot process imports "
+                "the file itself and starts more slowly",
+                bot=server.name,
+                file=server.file,
+                opened=report.opened,
+            )
+            if not self._is_cold:
+                deadline = time.monotonic() + self._import_timeout_s
+                failure = self._call(server, loaded_bots.send_failure, deadline)
         if failure:
             self._wait_until_output_read()
             raise BotFileError(failure[0], hint=failure[1])
 
-    def _call(self, function: Callable[[Connection], None]) -> Any:
+    def _call(
+        self, server: BotForkServer, function: Callable[[Connection], None], deadline: float
+    ) -> Any:
         """Run a function in a process forked like a bot process; return what it sends.
+
+        Args:
+            server: The fork server of a bot.
+            function: Sends one value on the connection that it gets.
+            deadline: The ``time.monotonic`` time at which the bot file must have been imported.
 
         Returns:
             None if the fork server ended, which a bot file can cause.
@@ -176,30 +205,28 @@ class ForkServerProcess:
         own_end, other_end = self._context.Pipe(duplex=False)
         process = self._context.Process(target=function, args=(other_end,), daemon=True)
         quiesce()
-        deadline = time.monotonic() + self._import_timeout_s
         try:
-            with (
-                self._killed_after(self._import_timeout_s),
-                stdlib_internals.forking_from(self._server),
-            ):
-                process.start()
+            with self._killed_after(max(deadline - time.monotonic(), 0)):
+                self._start(process, server)
             other_end.close()
             if not own_end.poll(max(deadline - time.monotonic(), 0)):
-                raise self._timeout_error()
+                raise self._timeout_error(server)
             return own_end.recv()
         except (EOFError, ConnectionError):
             if time.monotonic() >= deadline:
-                raise self._timeout_error() from None
+                raise self._timeout_error(server) from None
             return None
         finally:
             own_end.close()
             if process.ident is not None:
                 process.join(JOIN_S)
 
-    def _timeout_error(self) -> BotFileError:
-        files = ", ".join(self._files)
+    def _files(self) -> str:
+        return ", ".join(server.file for server in self._servers.values())
+
+    def _timeout_error(self, server: BotForkServer) -> BotFileError:
         return BotFileError(
-            f"Bot file {files} was still being imported after {self._import_timeout_s:.0f} s.",
+            f"Bot file {server.file} was still being imported after {self._import_timeout_s:.0f} s.",
             hint=SLOW_IMPORT_HINT,
         )
 
@@ -222,14 +249,3 @@ class ForkServerProcess:
             yield
         finally:
             timer.cancel()
-
-
-@contextlib.contextmanager
-def _short_directory() -> Iterator[str]:
-    """Yield a short path of a private directory: a socket's path has at most 107 bytes, TMPDIR may have more."""
-    with tempfile.TemporaryDirectory(prefix="cordboard-") as directory:
-        descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
-        try:
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)

@@ -1,64 +1,102 @@
-"""The bots that the fork server has loaded, and what it reports about them.
+"""The bot that this process serves, and what the fork server reports about it.
 
-The module state belongs to the fork server: ``preload`` fills it before the first fork, and each bot
-process finds it in its copy of the memory.
+The module state belongs to one fork server, which serves one bot: ``bot_importer`` sets it before the first
+fork, and each bot process finds it in its copy of the memory.
 """
 
+import asyncio
 import contextlib
 import os
+import warnings
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError
-from cordboard.environment import preload_bare, preload_bots
 from cordboard.runner.bot_file import Bot, load_bot
 from cordboard.runner.pipes import PreloadReport
 
-# The loaded bots by name; empty if the bot files start threads.
-BOTS: Final[dict[str, Bot]] = {}
 
-# The message and the hint for each bot whose file cannot be loaded.
-FAILURES: Final[dict[str, tuple[str, str]]] = {}
+@dataclass(slots=True)
+class ServedBot:
+    """The bot of one fork server.
 
+    Attributes:
+        name: Its name.
+        file: Its file.
+        is_confined: Whether Landlock confines its processes.
+        bot: Its ``bot``; None if its file cannot be loaded, or is imported in each bot process.
+        failure: Message and hint if the file cannot be loaded.
+        opened: What the file opens at import that processes must not share; each bot process then imports the
+            file itself.
+        importer_pid: The parent of the fork server.
+    """
 
-def load_all() -> None:
-    """Load the bot files that the runner named; record the failures."""
-    for name, file in preload_bots().items():
+    name: str
+    file: str
+    is_confined: bool = False
+    bot: Bot | None = None
+    failure: tuple[str, str] | None = None
+    opened: tuple[str, ...] = ()
+    importer_pid: int = 0
+
+    def load(self) -> None:
+        """Import the file; record its ``bot`` or the failure."""
         try:
-            BOTS[name] = load_bot(name, file)
+            self.bot = load_bot(self.file)
         except BotFileError as error:
-            FAILURES[name] = (error.message, error.hint)
+            self.failure = (error.message, error.hint)
 
 
-def bot_named(name: str) -> Bot:
-    """Return the bot called `name`; load its file now unless it was loaded before the fork.
+_SERVED: Final[list[ServedBot]] = []
+
+
+def serve(bot: ServedBot) -> None:
+    """Let this process and those that it forks serve `bot`."""
+    _SERVED[:] = [bot]
+
+
+def served_bot() -> ServedBot:
+    """Return the bot that this process serves."""
+    return _SERVED[0]
+
+
+def call_target() -> Bot:
+    """Return ``bot`` of the bot file; import the file now unless that was done before the fork.
 
     Raises:
-        BotFileError: The file cannot be loaded, or no bot has this name.
+        BotFileError: The file cannot be loaded.
     """
-    files = preload_bots()
-    if name not in files:
-        raise BotFileError(
-            f"There is no bot {name!r}; the bots are: {', '.join(files)}.",
-            hint="Name it in [bots] of cordboard.toml, or by --bot NAME=FILE.",
-        )
-    return BOTS.get(name) or load_bot(name, files[name])
+    served = served_bot()
+    return served.bot or load_bot(served.file)
 
 
 def send_report(connection: Connection) -> None:
     """Send the ``PreloadReport`` on `connection`; runs in a process that the fork server has forked."""
-    _send(connection, PreloadReport(dict(FAILURES), preload_bare(), os.getppid()))
+    served = served_bot()
+    report = PreloadReport(
+        served.failure, served.opened, _foreign_policy(), os.getppid(), served.importer_pid
+    )
+    _send(connection, report)
 
 
-def send_first_failure(connection: Connection) -> None:
-    """Load all bot files; send message and hint of the first failure, or None, on `connection`."""
+def send_failure(connection: Connection) -> None:
+    """Import the bot file; send message and hint of its failure, or None, on `connection`."""
     failure = None
     try:
-        for name in preload_bots():
-            bot_named(name)
+        call_target()
     except BotFileError as error:
         failure = (error.message, error.hint)
     _send(connection, failure)
+
+
+def _foreign_policy() -> str:
+    """Return the name of the event loop policy that the bot file has installed; empty if it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 deprecates policies
+        policy = type(asyncio.get_event_loop_policy())
+    is_pythons_own = policy.__module__.partition(".")[0] == "asyncio"
+    return "" if is_pythons_own else f"{policy.__module__}.{policy.__qualname__}"
 
 
 def _send(connection: Connection, value: Any) -> None:

@@ -26,7 +26,8 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.lease import LEASE_S
 
 # The signal that the kernel sends to the fork server's parent when the runner ends.
-RUNNER_ENDED: Final = signal.SIGUSR1
+# Not SIGUSR1, which bot files handle.
+RUNNER_ENDED: Final = getattr(signal, "SIGRTMIN", signal.SIGUSR1)
 
 # The size of one message. An offer takes some kilobytes; the HTTP body that carries it is limited to the
 # same size. A longer message ends the channel, and with it the session.
@@ -97,17 +98,22 @@ class BotPipes(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PreloadReport:
-    """The result of loading the bot files in the fork server.
+    """The result of loading one bot file.
 
     Attributes:
-        failures: For each bot whose file cannot be loaded, the message and the hint.
-        threaded: Whether the bot files start threads, so that each bot process imports its own.
+        failure: Message and hint if the file cannot be loaded.
+        opened: What the file opens at import that processes must not share; each bot process then imports the
+            file itself.
+        policy: The event loop policy that the file installs; empty for none.
         server_pid: The process that forks the bot processes.
+        importer_pid: Its parent.
     """
 
-    failures: dict[str, tuple[str, str]]
-    threaded: bool
+    failure: tuple[str, str] | None
+    opened: tuple[str, ...]
+    policy: str
     server_pid: int
+    importer_pid: int
 
 
 def encode(message: dict[str, Any]) -> bytes:

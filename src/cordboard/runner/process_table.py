@@ -5,7 +5,7 @@ fork server is either a bot process or an orphan of a bot that has ended; this i
 its children alone, without looking at any other process of the machine.
 
 Two kinds of processes must survive the end of a session. What a bot file started at import is a child of
-the fork server's parent (see ``preload``). What was a child of this process before the runner started, such
+the fork server's parent (see ``bot_importer``). What was a child of this process before the runner started, such
 as a sidecar from before an ``exec``, is recorded by ``record_existing``. When a fork server has ended, its
 descendants become children of this process, and only those not recorded are orphans.
 """
@@ -34,13 +34,14 @@ class ServerProcesses:
     """The processes of one fork server.
 
     Attributes:
-        parent_pid: The process that imported the bot files, a child of this process.
-        server_pid: The process whose children are bots and orphans; 0 until the bot files are loaded.
+        parent_pid: The process that imported Pipecat, a child of this process.
+        server_pids: The processes whose children are bots and orphans, one for each bot, with the parent of
+            each; empty until the bot files are loaded.
         bots: The ids of the bot processes that have not been waited for.
     """
 
     parent_pid: int
-    server_pid: int = 0
+    server_pids: dict[int, int] = field(default_factory=dict)
     bots: set[int] = field(default_factory=set)
     _has_ended: bool = False
 
@@ -48,6 +49,16 @@ class ServerProcesses:
     def has_ended(self) -> bool:
         """Whether the fork server has ended, and its bots with it."""
         return self._has_ended or has_ended(self.parent_pid)
+
+    def orphans(self) -> set[int]:
+        """Return the children of the serving processes that are no bots."""
+        # The id of a process that has ended may belong to another one by now.
+        importers = set() if self.has_ended else children_of(self.parent_pid)
+        children: set[int] = set()
+        for server_pid, importer_pid in self.server_pids.items():
+            if importer_pid in importers and server_pid in children_of(importer_pid):
+                children |= children_of(server_pid)
+        return children - self.bots
 
     def wait(self) -> None:
         """Wait until the fork server has ended."""
@@ -105,13 +116,7 @@ class ProcessTable:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             current = {(pid, start_ticks(pid)) for pid in own_children}
-            orphans = {
-                pid
-                for server in self.servers
-                # The id of a server that has ended may belong to another process by now.
-                if not server.has_ended and server.server_pid in children_of(server.parent_pid)
-                for pid in children_of(server.server_pid) - server.bots
-            }
+            orphans = {pid for server in self.servers for pid in server.orphans()}
             # Checked after the children were listed: a server that is alive now was alive then, so none of
             # them can be its orphan.
             if not any(server.has_ended for server in self.servers):

@@ -18,7 +18,11 @@ router = APIRouter()
 
 @router.post("/start", summary="Start a session's bot")
 async def start(body: StartBody, services: Services) -> dict[str, Any]:
-    """Start a session; the response arrives when its bot is running."""
+    """Start a session; the response arrives when its bot is running.
+
+    If each bot process imports the bot file itself, the response arrives before that, with the status
+    ``starting``.
+    """
     return _session_body(await services.starter.start(body))
 
 

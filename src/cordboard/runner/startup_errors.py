@@ -5,6 +5,7 @@ import socket
 import traceback
 from typing import Final
 
+from cordboard.contract.errors import BotFileError
 from cordboard.contract.redaction import redact_keys
 from cordboard.runner import pipes
 from cordboard.runner.memory_limit import MemoryLimitError, describe_memory_limit
@@ -26,10 +27,9 @@ class StartupErrorReporter:
 
     def __init__(self, control: socket.socket, memory_mb: int) -> None:
         self._control = control
+        self._limit = describe_memory_limit(memory_mb)
         # Encoded now: once memory is exhausted, encoding fails as well.
-        self._out_of_memory = _end_message(
-            f"The bot process ran out of memory; {describe_memory_limit(memory_mb)}."
-        )
+        self._out_of_memory = _end_message(f"The bot process ran out of memory; {self._limit}.")
 
     def report(self, error: BaseException) -> None:
         """Report `error` to the supervisor, and print its traceback on standard error."""
@@ -46,6 +46,10 @@ class StartupErrorReporter:
             return self._out_of_memory
         if isinstance(error, MemoryLimitError):
             return _end_message(str(error))
+        if isinstance(error, BotFileError):
+            is_memory = isinstance(error.__cause__, MemoryError)
+            clause = f" ({self._limit})" if is_memory else ""
+            return _end_message(redact_keys(error.message)[:DETAIL_CHARS] + clause)
         return _end_message(redact_keys(f"The bot process failed: {type(error).__name__}: {error}"))
 
 

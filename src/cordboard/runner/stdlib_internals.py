@@ -15,7 +15,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from multiprocessing import forkserver, process, resource_tracker
+from multiprocessing import forkserver, process, resource_tracker, spawn
 from multiprocessing.forkserver import ForkServer
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
@@ -75,9 +75,11 @@ def disable_restart(server: ForkServer) -> None:
 def forking_from(server: ForkServer) -> Iterator[None]:
     """Fork the processes that this thread starts inside the block from `server`.
 
-    ``multiprocessing`` itself knows one fork server for all threads.
+    ``multiprocessing`` itself knows one fork server for all threads. And it lets the process take over this
+    process's ``sys.path``, ``sys.argv``, working directory and main module; here it keeps those of `server`.
     """
     forkserver.connect_to_new_process = _connect_to_new_process
+    spawn.get_preparation_data = _preparation_data
     token = _forking_from.set(server)
     try:
         yield
@@ -108,18 +110,36 @@ def forget_child(child: BaseProcess) -> None:
     process._children.discard(child)  # type: ignore[attr-defined]
 
 
+def become_main_process() -> None:
+    """Let ``multiprocessing.parent_process`` return None, as in a program that nothing has forked."""
+    process._parent_process = None  # type: ignore[attr-defined]
+
+
+def keep_exit_functions() -> None:
+    """Let processes that this fork server forks keep the functions registered with ``atexit`` so far.
+
+    From Python 3.14 on, ``multiprocessing.forkserver`` removes them in each process that it forks.
+    """
+    atexit._clear = _do_nothing
+
+
 def run_exit_functions() -> None:
     """Run the functions registered with ``atexit``, which ``os._exit`` does not run."""
     atexit._run_exitfuncs()
 
 
 _connect_to_default: Final = forkserver.connect_to_new_process
+_default_preparation_data: Final = spawn.get_preparation_data
 
 
 def _connect_to_new_process(fds: Sequence[int]) -> tuple[int, int]:
     server = _forking_from.get()
     connect = _connect_to_default if server is None else server.connect_to_new_process
     return connect(fds)
+
+
+def _preparation_data(name: str) -> dict[str, Any]:
+    return _default_preparation_data(name) if _forking_from.get() is None else {"name": name}
 
 
 def _attributes(server: ForkServer) -> Any:
