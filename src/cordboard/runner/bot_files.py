@@ -15,7 +15,6 @@ from starlette.types import Message, Receive, Scope
 
 from cordboard.contract.errors import BodyTooLargeError, InvalidValueError, NotFoundError
 from cordboard.emit import get_logger
-from cordboard.runner.bot_file import Bot
 
 # Pipecat's own limit.
 FILE_MAX_BYTES: Final = 50 * 1024 * 1024
@@ -27,14 +26,14 @@ _FORM_MAX_BYTES: Final = 64 * 1024
 log = get_logger("files")
 
 
-def file_storage_of(bot: Bot) -> FileStorage | None:
-    """Return the storage that ``create_file_storage()`` in the file of `bot` makes; None without one.
+def make_file_storage() -> FileStorage | None:
+    """Return the storage that ``create_file_storage()`` in the bot file makes; None without one.
 
     Raises:
         TypeError: The function is asynchronous, which Pipecat does not permit.
     """
-    module = sys.modules.get(getattr(bot, "__module__", ""))
-    create = getattr(module, "create_file_storage", None)
+    # Not the module of `bot`, which the file may import from elsewhere.
+    create = getattr(sys.modules["__main__"], "create_file_storage", None)
     if create is None:
         return None
     storage: FileStorage | None = create()

@@ -15,7 +15,7 @@ from cordboard.runner import bot_stream, pipes
 from cordboard.runner.bot_app import BotApp
 from cordboard.runner.bot_arguments import BotConnection, runner_arguments
 from cordboard.runner.bot_file import Bot
-from cordboard.runner.bot_files import BotFiles, file_storage_of
+from cordboard.runner.bot_files import BotFiles, make_file_storage
 from cordboard.runner.bot_server import BotServer
 from cordboard.runner.bot_stream import BotStream
 from cordboard.runner.memory_limit import describe_memory_limit
@@ -139,7 +139,7 @@ class BotRun:
     async def _run_bot(self, people: _People, writer: asyncio.StreamWriter) -> str:
         """Call ``bot()`` once there is a user, if the room needs one; return the reason of its end."""
         launch, options = self._start.launch, self._start.options
-        files = BotFiles(file_storage_of(self._call_bot))
+        files = BotFiles(make_file_storage())
         stream = people.stream if self._kind in _STREAM_KINDS else None
         self._server = BotServer(self._connections, BotApp(launch.session_id, stream, files))
         self._server.start()

@@ -152,7 +152,7 @@ class ForkServer:
         own_socket.setblocking(False)
         sender.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=own_socket, limit=LINE_MAX_BYTES)
-        reads = [read for read, _ in outputs]
+        stdout_end, stderr_end, records_end = (read for read, _ in outputs)
         timeout_s = self._import_timeout_s if imports_bot else self._forked_timeout_s
         return ForkedProcess(
             process,
@@ -160,7 +160,9 @@ class ForkServer:
             reader,
             writer,
             sender,
-            *reads,
+            stdout_end,
+            stderr_end,
+            records_end,
             imports_bot=imports_bot,
             load_timeout_s=timeout_s,
         )
