@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from cordboard.web import serve
-from cordboard.web.http_protocol import ConnectionLimits
+from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
+from cordboard.web.tls import Certificate
 
 
 class _EmbeddedServer(uvicorn.Server):
@@ -27,16 +28,25 @@ class _EmbeddedServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: Any, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
+async def served(
+    app: Any,
+    limits: ConnectionLimits | None = None,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
+    certificate: Certificate | None = None,
+) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port of loopback, by the server that we ship with."""
     listener = serve.bind("127.0.0.1", 0)
-    server = _EmbeddedServer(serve.uvicorn_config(app, grace_s=1, limits=limits))
+    config = serve.uvicorn_config(
+        app, grace_s=1, limits=limits, protocol=protocol, certificate=certificate
+    )
+    server = _EmbeddedServer(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if running.done():
             running.result()
         await asyncio.sleep(0.005)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    scheme = "https" if certificate else "http"
+    yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     await running
 

@@ -1,126 +1,41 @@
-"""Streams and requests that reach a bot process through a runner."""
+"""The stream of a bot: what its peer sends and gets, and how it ends."""
 
 import asyncio
-import contextlib
+import io
 import os
-import re
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from cordboard.contract.credential import bot_credential
-from cordboard.contract.launch import Launch
 from cordboard.store import RedisStore
 from plane_support import SECRET, Processes, ready
-from runner.runner_support import Runner, client, processes, write_bot
+from runner.runner_support import Runner, client, write_bot
+from runner.stream_support import (
+    BOT,
+    descriptors,
+    head,
+    headers_of,
+    read_bytes,
+    send_for_ever,
+    session,
+    stream,
+    streams_plane,
+    url_of,
+)
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(90)
 
-BOT = '''
-"""Calls the function that runner_args.body["do"] names, with its stream."""
-import asyncio, json, os, time
-from pathlib import Path
-
-from pipecat.runner.run import app as runner_app
-from pipecat.runner.types import WebSocketRunnerArguments
-from pipecat.utils.file_storage import LocalFileStorage
-from pipecatcloud_system import app
-from starlette.websockets import WebSocket
-
-received = []
-
-@app.get("/hello/{name}")
-async def hello(name: str):
-    return {"pid": os.getpid(), "name": name}
-
-@runner_app.api_route("/headers", methods=["GET", "POST"])
-async def headers(request: __import__("fastapi").Request):
-    return {"headers": dict(request.headers), "path": request.url.path, "raw": request.scope["raw_path"].decode(),
-            "body": (await request.body()).decode(), "query": request.url.query}
-
-@app.websocket("/own")
-async def own(websocket: WebSocket):
-    await websocket.accept()
-    await websocket.send_text("own")
-    await websocket.close()
-
-def create_file_storage():
-    return LocalFileStorage(os.environ["FILES"])
-
-async def bot(args):
-    print("entered", type(args).__name__, getattr(args, "transport_type", "-"))
-    if isinstance(args, WebSocketRunnerArguments):
-        assert isinstance(args.websocket, WebSocket)
-    await globals()[args.body["do"]](args)
-
-async def echo(args):
-    """Sends each message back, until the stream ends."""
-    websocket = args.websocket
-    while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            print("disconnected", message.get("code"))
-            return
-        if message.get("text") is not None:
-            await websocket.send_text(message["text"])
-        else:
-            await websocket.send_bytes(message["bytes"])
-
-async def count(args):
-    """Counts messages, and says how many on request."""
-    websocket, number = args.websocket, 0
-    while (message := await websocket.receive())["type"] != "websocket.disconnect":
-        number += 1
-        if message.get("text") == "how many":
-            await websocket.send_text(str(number))
-
-async def flood(args):
-    """Sends more than any buffer takes, and says when it is blocked."""
-    sent = 0
-    while True:
-        try:
-            async with asyncio.timeout(0.5):
-                await args.websocket.send_bytes(bytes(64 * 1024))
-        except TimeoutError:
-            print("blocked after", sent)
-            break
-        sent += 1
-    await asyncio.sleep(600)
-
-async def ignore(args):
-    """Never reads its stream."""
-    await asyncio.sleep(600)
-
-async def block(args):
-    """Blocks its event loop."""
-    time.sleep(600)
-
-async def finish(args):
-    """Ends first."""
-    await args.websocket.send_text("bye")
-
-async def crash(args):
-    raise ValueError("expected error")
-
-async def wait(args):
-    await asyncio.sleep(600)
-'''
-
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
-    directory = tmp_path_factory.mktemp("streams")
-    for made in processes(directory, redis_url, 15):
-        made.over |= {"FILES": str(directory / "files"), "CORDBOARD_OFFER_TIMEOUT_S": "2"}
-        made.over |= {"CORDBOARD_USER_ABSENT_S": "1"}
-        made.spawn("runner", "--bot", write_bot(directory, BOT), "--capacity", "40")
-        yield made
+    folder = tmp_path_factory.mktemp("streams")
+    yield from streams_plane(folder, redis_url, 15, "--grace", "3")
 
 
 @pytest.fixture
@@ -129,63 +44,6 @@ async def runner(plane: Processes) -> AsyncIterator[Runner]:
     await ready(part)
     async with RedisStore(plane.redis_url) as store, client() as http:
         yield Runner(part, store, http)
-
-
-def url_of(runner: Runner, launch: Launch, path: str = "stream") -> str:
-    return f"{runner.part.url}/sessions/{quote(launch.session_id, safe='')}/bot/{path}"
-
-
-def headers_of(launch: Launch, **over: str) -> dict[str, str]:
-    credential = bot_credential(SECRET, launch.session_id, launch.epoch)
-    headers = {"Authorization": f"Bearer {credential}", "X-Session-Epoch": str(launch.epoch)}
-    return headers | over
-
-
-@contextlib.asynccontextmanager
-async def stream(runner: Runner, launch: Launch, **over: str) -> AsyncIterator[Any]:
-    """Open the stream of a session."""
-    async with runner.client.ws_connect(
-        url_of(runner, launch), headers=headers_of(launch, **over), max_msg_size=0
-    ) as websocket:
-        yield websocket
-
-
-async def session(runner: Runner, do: str, room: str = "", session_id: str | None = None) -> Launch:
-    """Start a session in a room of its own."""
-    launch = await runner.grant(session_id, room or f"ws:{os.urandom(6).hex()}")
-    status, answer = await runner.start(launch, body={"do": do})
-    assert status == 200, answer
-    return launch
-
-
-def descriptors(runner: Runner) -> list[str]:
-    """Return what the open sockets of the runner are, without those of its pool of Redis connections."""
-    folder = Path(f"/proc/{runner.part.pid}/fd")
-    names = []
-    for entry in folder.iterdir():
-        with contextlib.suppress(OSError):
-            names.append(str(entry.readlink()))
-    return [name for name in names if name.startswith("socket:")]
-
-
-async def raw(runner: Runner, data: bytes, *, pieces: int = 0) -> bytes:
-    """Send bytes on a connection, in pieces of a size; return the whole answer."""
-    place = urlsplit(runner.part.url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
-    for start in range(0, len(data), pieces or len(data) or 1):
-        writer.write(data[start : start + (pieces or len(data))])
-        await writer.drain()
-        if pieces:
-            await asyncio.sleep(0)
-    answer = await reader.read()
-    writer.close()
-    return answer
-
-
-def head(launch: Launch, path: str = "hello/x", method: str = "GET", **over: str) -> bytes:
-    lines = [f"{method} /sessions/{launch.session_id}/bot/{path} HTTP/1.1", "Host: 127.0.0.1"]
-    lines += [f"{name}: {value}" for name, value in headers_of(launch, **over).items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 class TestStream:
@@ -329,14 +187,104 @@ class TestStream:
             assert (await runner.leave(launch))[0] == 200
 
 
-async def send_for_ever(websocket: Any) -> None:
-    """Send until nobody takes more."""
-    while True:
-        await websocket.send_bytes(bytes(64 * 1024))
+class TestRoutes:
+    async def test_bots_own_routes_run_in_its_process(self, runner: Runner) -> None:
+        """Those of Pipecat Cloud's module and those of Pipecat's runner."""
+        launch = await session(runner, "wait", "https://rooms.example/routes")
+        async with runner.client.get(
+            url_of(runner, launch, "hello/Ada"), headers=headers_of(launch)
+        ) as answer:
+            assert await answer.json() == {"pid": await runner.pid(launch), "name": "Ada"}
+        url = url_of(runner, launch, "headers?a=b")
+        async with runner.client.post(url, data=b"body", headers=headers_of(launch)) as answer:
+            seen = await answer.json()
+        assert (seen["path"], seen["query"], seen["body"]) == ("/headers", "a=b", "body")
+        assert SECRET not in str(seen)
+        async with runner.client.ws_connect(
+            url_of(runner, launch, "own"), headers=headers_of(launch)
+        ) as websocket:
+            assert (await websocket.receive()).data == "own"
+        await runner.leave(launch)
+
+    async def test_file_reaches_the_storage_of_the_bot(
+        self, runner: Runner, plane: Processes
+    ) -> None:
+        """That of ``create_file_storage``, which the bot gets as well; it is empty after the session."""
+        launch = await session(runner, "echo")
+        async with stream(runner, launch) as websocket:
+            data = aiohttp.FormData({"file": io.BytesIO(b"content")})
+            async with runner.client.post(
+                url_of(runner, launch, "files"), data=data, headers=headers_of(launch)
+            ) as answer:
+                body = await answer.json()
+            assert body["source"]["url"].startswith("pipecat:")
+            await websocket.send_str("text")
+        await runner.end(launch)
+        assert "storage LocalFileStorage" in str(runner.lines(launch))
+        assert not uploads(plane)
 
 
-def read_bytes(pid: int) -> int:
-    """Return how many bytes a process has read so far."""
-    found = re.search(r"rchar: (\d+)", Path(f"/proc/{pid}/io").read_text())
-    assert found
-    return int(found[1])
+class TestEnd:
+    async def test_nothing_stays_open_in_the_runner(self, runner: Runner) -> None:
+        """After sessions with streams, refused requests and a killed bot."""
+        await open_and_kill(runner)  # what the first session opens for good is open now
+        before = descriptors(runner)
+        for _ in range(3):
+            await open_and_kill(runner)
+        await until(lambda: descriptors(runner) <= before)
+
+    async def test_bot_that_blocks_its_loop_hinders_nobody(self, runner: Runner) -> None:
+        """Requests to it wait at it, and the runner answers others."""
+        launch = await session(runner, "block", "https://rooms.example/blocks")
+        async with asyncio.timeout(10):
+            waiting = asyncio.create_task(
+                runner.client.get(url_of(runner, launch, "hello/x"), headers=headers_of(launch))
+            )
+            assert (await runner.client.get(f"{runner.part.url}/healthz")).status == 200
+        await runner.leave(launch)
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    async def test_sigterm_lets_a_stream_go_on_within_the_grace_period(
+        self, runner: Runner, plane: Processes
+    ) -> None:
+        """The stream goes on; then it is closed with the code of a server that goes away. Ends the runner."""
+        launch = await session(runner, "echo")
+        async with stream(runner, launch) as websocket:
+            runner.part.signal(signal.SIGTERM)
+            await until(lambda: [r for r in runner.part.records if r["message"] == "Draining"])
+            await websocket.send_str("still here")
+            assert (await websocket.receive()).data == "still here"
+            await websocket.receive()
+            assert websocket.close_code == 1001
+        assert await asyncio.to_thread(runner.part.ended, 30) == 0
+        assert (await runner.end(launch)).reason == "runner_lost"
+        plane.parts.remove(runner.part)
+
+    async def test_killed_runner_ends_the_stream(self, plane: Processes, tmp_path: Path) -> None:
+        """The bot dies with its runner, and with it the connection."""
+        part = plane.spawn("runner", "--bot", write_bot(tmp_path, BOT))
+        await ready(part)
+        async with RedisStore(plane.redis_url) as store, client() as http:
+            runner = Runner(part, store, http)
+            launch = await session(runner, "echo")
+            async with stream(runner, launch) as websocket:
+                part.kill()
+                message = await asyncio.wait_for(websocket.receive(), 10)
+                assert message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+
+
+def uploads(plane: Processes) -> list[Path]:
+    """Return the files that the storage of the bots has kept."""
+    return list(Path(plane.over["FILES"]).iterdir())
+
+
+async def open_and_kill(runner: Runner) -> None:
+    """Start a session, send it good and bad requests, and kill its bot."""
+    launch = await session(runner, "ignore")
+    url = url_of(runner, launch, "hello/x")
+    async with stream(runner, launch), stream(runner, launch):
+        for over in ({}, {"X-Session-Epoch": "99"}, {"Authorization": "Bearer x"}):
+            async with runner.client.get(url, headers=headers_of(launch, **over)) as answer:
+                await answer.read()
+        os.kill(await runner.pid(launch), signal.SIGKILL)
+        await runner.end(launch)
