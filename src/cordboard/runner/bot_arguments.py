@@ -1,13 +1,11 @@
 """The argument of ``bot()``: one of Pipecat's classes, chosen by the room."""
 
-import os
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipecat.runner.types import (
     DailyRunnerArguments,
-    LiveKitRunnerArguments,
     RunnerArguments,
     SmallWebRTCRunnerArguments,
     WebSocketRunnerArguments,
@@ -17,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from cordboard.contract.ids import room_kind
 from cordboard.contract.launch import Launch
+from cordboard.runner.room_services import livekit_arguments, with_daily_key
 
 DAILY_DOMAIN: Final = "daily.co"
 
@@ -49,7 +48,7 @@ def runner_arguments(
         file_storage: The storage of uploaded files, if the bot file provides one.
     """
     body = {
-        **launch.body,
+        **with_daily_key(launch.body),
         "room_url": launch.room_url,
         "session_id": launch.session_id,
         "epoch": launch.epoch,
@@ -74,21 +73,6 @@ def runner_arguments(
     if _is_daily(launch.room_url, daily_domains):
         return DailyRunnerArguments(room_url=launch.room_url, token=launch.token, **common)
     return RunnerArguments(**common)
-
-
-def livekit_arguments(launch: Launch, common: dict[str, Any]) -> LiveKitRunnerArguments:
-    """Return the argument for a bot in a room of the configured LiveKit server.
-
-    Args:
-        launch: The session, in a room ``livekit:NAME``.
-        common: The arguments that all of Pipecat's classes take.
-    """
-    return LiveKitRunnerArguments(
-        room_name=launch.room_url.partition(":")[2],
-        url=os.environ.get("LIVEKIT_URL", ""),
-        token=launch.token or "",
-        **common,
-    )
 
 
 def _is_daily(room_url: str, domains: tuple[str, ...]) -> bool:
