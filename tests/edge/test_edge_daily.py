@@ -20,7 +20,7 @@ from cordboard.edge.rooms.start import NotConfiguredError, RoomStart, start_dail
 from edge.rooms_support import API_KEY, Edge, encoded, running_edge
 
 HMAC_SECRET = base64.b64encode(b"a secret of thirty-two bytes ...").decode()
-CALL = {
+CALL: dict[str, Any] = {
     "From": "+15551234567",
     "To": "+15557654321",
     "callId": "4e7d2b1a-call",

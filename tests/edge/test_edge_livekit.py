@@ -72,6 +72,7 @@ def test_livekit_accepts_a_token_and_reads_what_it_grants(
     )
     claims = api.TokenVerifier(SERVER.api_key, SERVER.api_secret).verify(token)
     assert (claims.identity, claims.name) == ("u-1", name)
+    assert claims.video is not None
     assert (claims.video.room_join, claims.video.room) == (True, room)
     assert bool(claims.video.agent) is is_agent
 
@@ -118,6 +119,7 @@ async def test_start_returns_the_way_in_of_the_person(edge: Edge) -> None:
     answer = await start_livekit(edge.services, RoomStart("call-7", user_id="u-1", user_name="Ada"))
     assert (answer["url"], answer["sessionId"]) == (SERVER.url, "call-7")
     claims = api.TokenVerifier(SERVER.api_key, SERVER.api_secret).verify(answer["token"])
+    assert claims.video is not None
     assert (claims.identity, claims.video.room, claims.video.agent) == ("u-1", "call-7", None)
     (join,) = edge.gateway.joins
     assert join["room_url"] == "livekit:call-7"

@@ -34,7 +34,9 @@ def test_bot_in_a_livekit_room_gets_a_token_as_the_agent_of_its_session() -> Non
     assert (first.room_name, first.url) == ("room-1", "wss://livekit.example.com")
     claims = [api.TokenVerifier("APIkey", SECRET).verify(item.token) for item in (first, second)]
     assert {item.identity for item in claims} == {"agent-call-7"}
-    assert (claims[0].video.room, claims[0].video.agent) == ("room-1", True)
+    grants = claims[0].video
+    assert grants is not None
+    assert (grants.room, grants.agent) == ("room-1", True)
 
 
 @pytest.mark.usefixtures("livekit")
