@@ -14,15 +14,10 @@ find_chromium() {
 
 install_chromium() {
     say "installing Chromium for the browser tests (about 100 MB; a minute or two)"
-    {
-        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install chromium ||
-            { apt-get -qq update &&
-                DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install chromium; }
-    } >.make/chromium.log 2>&1 </dev/null
+    install_debian chromium
 }
 
 find_chromium && exit 0
-mkdir -p .make
 if ! is_debian; then
     say "no Chromium here: the browser tests will be left out. Install it from your system's packages."
 elif ! is_root; then

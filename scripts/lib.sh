@@ -13,6 +13,16 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 is_debian() { grep -qs '^ID=debian' /etc/os-release && command -v apt-get >/dev/null 2>&1; }
 
+# install_debian PACKAGE: install a package as root, with its output in .make/PACKAGE.log.
+install_debian() {
+    mkdir -p .make
+    {
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$1" ||
+            { apt-get -qq update &&
+                DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$1"; }
+    } >".make/$1.log" 2>&1 </dev/null
+}
+
 # Print "sudo " if the user needs it.
 as_root() { is_root || printf 'sudo '; }
 

@@ -17,6 +17,8 @@ fi
 CHROMIUM=$(scripts/chromium.sh)
 if [ -n "$CHROMIUM" ]; then export CHROMIUM; else unset CHROMIUM; fi
 scripts/clients.sh >/dev/null
+TURNSERVER=$(scripts/coturn.sh)
+if [ -n "$TURNSERVER" ]; then export TURNSERVER; else unset TURNSERVER; fi
 unset PYTHONDONTWRITEBYTECODE
 if .venv/bin/python -c 'import xdist' 2>/dev/null; then set -- -n 2 "$@"; fi
 set -- pytest --no-fold-skipped "$@"

@@ -32,7 +32,18 @@ STARTING_WORDS: Final = re.compile(
 )
 # Folders in which every test starts something: they are not even imported for `-m fast`.
 SLOW_FOLDERS: Final = frozenset(
-    {"browser", "e2e", "faults", "javascript", "kube", "launchers", "runner", "terminal", "wheel"}
+    {
+        "browser",
+        "e2e",
+        "faults",
+        "ice",
+        "javascript",
+        "kube",
+        "launchers",
+        "runner",
+        "terminal",
+        "wheel",
+    }
 )
 # Modules that start processes by way of other modules, or compute for long.
 SLOW_MODULES: Final = frozenset(

@@ -17,6 +17,7 @@ TOGETHER: Final = {
     "tests/browser/": "browser",
     "tests/clients/test_clients_browser": "browser",
     "tests/e2e/test_e2e_browser.py": "browser",
+    "tests/ice/test_ice_calls.py": "browser",
     "tests/kube/": "cluster",
     "tests/launchers/": "cluster",
     "tests/logs/test_logs_kubernetes.py": "cluster",

@@ -5,7 +5,6 @@ aiortc uses one STUN server and one TURN server, and does not report why a serve
 """
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -53,11 +52,14 @@ class IceTarget:
     credential: str | None = None
 
     @property
-    def is_usable_by_aiortc(self) -> bool:
-        """Whether aiortc can use the server: it supports no IPv6 address in a URL, no TLS over UDP, no stuns."""
-        if self.url.host.startswith("["):
-            return False
+    def is_checkable(self) -> bool:
+        """Whether `check_server` can ask the server: aioice supports neither stuns nor TLS over UDP."""
         return not self.url.is_tls or (self.url.is_turn and self.url.transport == "tcp")
+
+    @property
+    def is_usable_by_aiortc(self) -> bool:
+        """Whether aiortc can use the server: beyond this, it supports no IPv6 address in a URL."""
+        return self.is_checkable and not self.url.host.startswith("[")
 
     def entry(self) -> dict[str, str]:
         """Return the arguments of aiortc's ``RTCIceServer``."""
@@ -175,7 +177,7 @@ async def check_server(target: IceTarget, *, timeout_s: float = ANSWER_S) -> str
     """Ask a STUN server for this machine's public address, or let a TURN server allocate a relay.
 
     Args:
-        target: The server. A TURN server needs credentials.
+        target: The server, which is checkable. A TURN server needs credentials.
         timeout_s: Seconds within which it must answer.
 
     Returns:
@@ -211,7 +213,6 @@ async def check_server(target: IceTarget, *, timeout_s: float = ANSWER_S) -> str
 
 async def _allocate(target: IceTarget) -> str:
     url = target.url
-    _require_supported(url)
     transport, relay = await turn.create_turn_endpoint(
         _Relay,
         (url.host.strip("[]"), url.port),
@@ -245,18 +246,7 @@ class _Relay(asyncio.DatagramProtocol):
             self.closed.set_result(None)
 
 
-def _require_supported(url: IceUrl) -> None:
-    if url.is_tls and url.transport == "udp":
-        raise CordboardError(
-            f"{url}: TLS over UDP cannot be checked here, and bots and `cordboard call` do not use it."
-        )
-
-
 async def _ask_stun(url: IceUrl) -> str:
-    if url.is_tls:
-        raise CordboardError(
-            f"{url}: stuns cannot be checked here, and bots and `cordboard call` do not use it."
-        )
     loop = asyncio.get_running_loop()
     transport, answer = await loop.create_datagram_endpoint(
         _StunAnswer, remote_addr=(url.host.strip("[]"), url.port)
@@ -316,8 +306,8 @@ def _refused(url: IceUrl, response: stun.Message) -> CordboardError:
     if code == HTTPStatus.UNAUTHORIZED:
         return CordboardError(
             f"{url}: the server rejected the credentials (401).",
-            hint="CORDBOARD_TURN_SECRET must be the server's static-auth-secret, the clocks of both machines "
-            "must agree; fixed credentials must be those of the server.",
+            hint="CORDBOARD_TURN_SECRET must be the server's static-auth-secret, and the clocks of both "
+            "machines must agree. Fixed credentials must be those of the server.",
         )
     hint = {
         _FORBIDDEN: "The server forbids relays for this user or address.",
@@ -325,8 +315,3 @@ def _refused(url: IceUrl, response: stun.Message) -> CordboardError:
         _CAPACITY: "The server has no free port between min-port and max-port.",
     }.get(code, "The server's log gives the cause.")
     return CordboardError(f"{url}: the server answered {code} {reason}".rstrip() + ".", hint=hint)
-
-
-def is_private(address: str) -> bool:
-    """Return whether an address with a port, as `check_server` returns it, is not reachable from the internet."""
-    return not ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_global

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from cordboard.contract.ice import parse_ice_servers
 from cordboard.contract.launch import Launch, encode
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
 from cordboard.logs.report.handover import coverage_json
@@ -48,7 +49,7 @@ def test_every_field_of_a_body_is_in_the_page(
 @pytest.fixture
 async def gateway(store: RedisStore) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway over a real store."""
-    app = make("gateway", store)
+    app = make("gateway", store, ice_servers=parse_ice_servers(["stun:stun.example.com"]))
     async with app.router.lifespan_context(app), client(app) as asking:
         yield asking
 

@@ -65,7 +65,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     from cordboard.contract import extras
     from cordboard.contract.errors import CordboardError
 
-    steps: list[tuple[str, Callable[[argparse.Namespace], str]]] = [
+    steps: list[tuple[str, Callable[[argparse.Namespace], str | list[Check]]]] = [
         ("python", _python),
         ("configuration", _configuration),
         ("pipecat", _pipecat),
@@ -73,13 +73,14 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("log directory", _log_directory),
         ("reading logs", _reading_logs),
         ("kubernetes", check_kubernetes),
+        ("ice servers", _ice_servers),
         ("bot file", _bot),
         ("up", _up),
     ]
     messages: set[str] = set()
     for name, step in steps:
         try:
-            yield Check(name, ok=True, message=step(args))
+            yield from _results(name, step(args))
         except ModuleNotFoundError as error:
             missing = extras.missing_extra(error, "local", "This check")
             if missing is None:
@@ -90,6 +91,14 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
             if error.message not in messages:
                 yield Check(name, ok=False, message=error.message, hint=error.hint)
             messages.add(error.message)
+
+
+def _results(name: str, result: str | list[Check]) -> Iterator[Check]:
+    """Yield the checks of a step that returned one message, or one check for each of several things."""
+    if isinstance(result, str):
+        yield Check(name, ok=True, message=result)
+    else:
+        yield from result
 
 
 def _python(_args: argparse.Namespace) -> str:
@@ -236,6 +245,19 @@ def _check_cluster(kube: "Kube", *, starts_jobs: bool) -> str:
 
     asyncio.run(check())
     return f"context {kube.name} answers, and lists the pods of namespace {kube.namespace}"
+
+
+def _ice_servers(args: argparse.Namespace) -> str | list[Check]:
+    from cordboard.contract import extras
+    from cordboard.settings import load
+
+    settings = load(args.config)
+    if not settings.ice_servers and settings.ice_transport_policy == "all":
+        return "none: callers in webrtc: rooms must reach runners directly"
+    extras.require("bots", "Checking STUN and TURN servers")
+    from cordboard.cli._ice_checks import check_ice_servers
+
+    return [Check(*result) for result in check_ice_servers(settings)]
 
 
 def _bot(args: argparse.Namespace) -> str:

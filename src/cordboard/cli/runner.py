@@ -9,6 +9,7 @@ from cordboard.cli import _options, _tls_options
 
 if TYPE_CHECKING:
     from cordboard.runner.forkserver import ForkServer
+    from cordboard.runner.pipes import BotOptions
     from cordboard.runner.services import RunnerServices
     from cordboard.settings import Settings
 
@@ -133,7 +134,6 @@ def _services(
     import time
 
     from cordboard.environment import job_identity, runner_identity
-    from cordboard.runner.pipes import BotOptions
     from cordboard.runner.registry import Registry
     from cordboard.runner.runner_host import RunnerHost
     from cordboard.runner.services import make_services
@@ -149,26 +149,30 @@ def _services(
         url=url,
         type="cold" if args.once else "warm",
         job_name=job_identity() if args.once else None,
-        bot_options=BotOptions(
-            daily_domains=settings.daily_domains,
-            offer_timeout_s=settings.offer_timeout_s,
-            user_absent_s=settings.user_absent_s,
-            memory_mb=settings.bot_memory_mb,
-            file_mb=settings.bot_file_mb,
-            processes=settings.bot_processes,
-            local=auth.is_local(args.host),
-        ),
+        bot_options=_bot_options(settings, local=auth.is_local(args.host)),
+        # A bot cannot get new credentials, and may reconnect until its session ends.
         ice_config=lambda launch: settings.ice_config(
-            # A bot cannot get new ones, and may reconnect until its session ends.
-            launch.session_id,
-            time.time(),
-            lifetime_s=launch.max_duration_s,
+            launch.session_id, time.time(), lifetime_s=launch.max_duration_s
         ),
     )
     capacity = 1 if args.once else args.capacity or settings.runner_capacity
     bots = () if args.once else tuple(fork_server.bots)
     limits = JoinLimits(per_tenant=settings.sessions_per_tenant)
     return make_services(Registry(host, capacity), bots, args.grace, limits)
+
+
+def _bot_options(settings: "Settings", *, local: bool) -> "BotOptions":
+    from cordboard.runner.pipes import BotOptions
+
+    return BotOptions(
+        daily_domains=settings.daily_domains,
+        offer_timeout_s=settings.offer_timeout_s,
+        user_absent_s=settings.user_absent_s,
+        memory_mb=settings.bot_memory_mb,
+        file_mb=settings.bot_file_mb,
+        processes=settings.bot_processes,
+        local=local,
+    )
 
 
 def _base_url(url: str | None) -> str | None:

@@ -1,0 +1,199 @@
+"""Calls of a caller who can reach nothing but a TURN server: by `cordboard call`, and by the page in Chromium."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from browser.browser_support import chromium, enter, spoken
+from cordboard.call import CallOptions, CallResult, CallTimeouts, place_call
+from cordboard.environment import CONTROL_SECRET
+from ice.ice_support import (
+    HIDDEN_ADDRESS,
+    SECRET,
+    TURN_ADDRESS,
+    Network,
+    Turn,
+    find_turnserver,
+    inside,
+    network,
+)
+from tests_support import until
+from up_support import Up, ready
+
+pytestmark = [
+    pytest.mark.media,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
+CONTROL = "the-control-secret-of-these-tests"
+UDP_PORT, TCP_PORT = 3478, 3479
+SERVERS = f"turn:{TURN_ADDRESS}:{UDP_PORT},turn:{TURN_ADDRESS}:{TCP_PORT}?transport=tcp"
+# The built-in bot, with a greeting of half a second.
+BRIEF_PARROT = """
+from cordboard.bots import parrot
+whole = parrot.greeting
+async def beginning(rate):
+    return (await whole(rate))[: rate]
+parrot.greeting = beginning
+bot = parrot.bot
+"""
+
+
+@dataclass
+class Place:
+    """`cordboard up` in one network, and a caller in another one.
+
+    Attributes:
+        net: The networks.
+        up: What runs.
+        folder: A directory for files of servers.
+    """
+
+    net: Network
+    up: Up
+    folder: Path
+
+    def udp(self, **options: Any) -> contextlib.AbstractAsyncContextManager[Turn]:
+        """Run a TURN server over UDP."""
+        return self.net.turnserver(self.folder, UDP_PORT, "--no-tls", "--no-tcp", **options)
+
+    def tcp(self, **options: Any) -> contextlib.AbstractAsyncContextManager[Turn]:
+        """Run a TURN server over TCP."""
+        return self.net.turnserver(self.folder, TCP_PORT, "--no-tls", "--no-udp", **options)
+
+    async def call(self, session_id: str) -> CallResult:
+        """Call as `cordboard call` does, from the caller's network, with less patience."""
+        options = CallOptions(
+            room=f"webrtc:{session_id.partition(':')[0]}",
+            gateway_url=self.up.addresses["gateway"],
+            control_secret=CONTROL,
+            session_id=session_id,
+            timeouts=CallTimeouts(connected=4),
+        )
+
+        def place() -> CallResult:
+            with inside(self.net.caller):
+                return asyncio.run(place_call(options))
+
+        return await asyncio.to_thread(place)
+
+    def warnings(self, session_id: str) -> list[dict[str, Any]]:
+        """The warnings and errors of a session so far."""
+        return [
+            record
+            for record in self.up.records
+            if record["sessionId"] == session_id and record["level"] in {"warn", "error"}
+        ]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    """Everything, in networks of its own."""
+    find_turnserver()
+    folder = tmp_path_factory.mktemp("ice")
+    bot = folder / "brief_parrot.py"
+    bot.write_text(BRIEF_PARROT)
+    with network() as net:
+        async with contextlib.AsyncExitStack() as stack:
+            with inside(net.bot):
+                over = {
+                    CONTROL_SECRET: CONTROL,
+                    "CORDBOARD_TURN_SECRET": SECRET,
+                    "CORDBOARD_ICE_SERVERS": SERVERS,
+                }
+                up = await stack.enter_async_context(ready(folder, "--bot", str(bot), **over))  # type: ignore[arg-type]
+            await stack.enter_async_context(
+                net.tunnel(up.addresses["gateway"], up.addresses["interface"])
+            )
+            yield Place(net, up, folder)
+
+
+async def test_command_calls_over_udp(place: Place) -> None:
+    """`cordboard call` reaches every stage, and the audio passes through the server, under the session's id."""
+    async with place.udp() as turn:
+        done = await place.net.cordboard(place.up, "call", "webrtc:udp", "--session", "udp:1")
+        assert done.returncode == 0, done.stderr
+        assert "first_audio" in done.stdout
+        await until(lambda: turn.relayed_bytes("udp:1") > 5000)
+        assert SECRET not in done.stdout + done.stderr
+
+
+async def test_call_over_tcp(place: Place) -> None:
+    """A network that permits TCP only: the second server of the list is used."""
+    async with place.tcp() as turn:
+        result = await place.call("tcp:1")
+        assert result.ok, result
+        await until(lambda: turn.relayed_bytes("tcp:1") > 5000)
+
+
+async def test_bot_behind_address_translation_uses_the_server_as_well(place: Place) -> None:
+    """The server's relays cannot reach the bot: the media go from one relay of the server to another."""
+    async with place.tcp(relay=HIDDEN_ADDRESS) as turn:
+        result = await place.call("hidden:1")
+        assert result.ok, result
+        await until(lambda: turn.relayed_bytes("hidden:1") > 5000)
+
+
+async def test_without_a_turn_server_there_is_no_path(place: Place) -> None:
+    """The call fails where media would flow; the hint and the bot's lines name each server."""
+    result = await place.call("none:1")
+    assert (result.failed, result.reason) == ("connected", "No path for media was found in time.")
+    assert f"turn:{TURN_ADDRESS}: no answer within" in result.hint
+    assert f"turn:{TURN_ADDRESS}:{TCP_PORT}?transport=tcp: cannot be reached" in result.hint
+    faults = [line["meta"]["fault"] for line in place.warnings("none:1") if "fault" in line["meta"]]
+    assert len(faults) == 2
+
+
+async def test_wrong_secret_is_named(place: Place) -> None:
+    """A server with another secret refuses both sides, and both say so."""
+    async with place.udp(secret="another-secret-of-that-server"):
+        result = await place.call("wrong:1")
+    assert result.failed == "connected"
+    assert f"turn:{TURN_ADDRESS}: the server rejected the credentials (401)." in result.hint
+    assert "CORDBOARD_TURN_SECRET" in result.hint
+    assert "rejected the credentials" in str(place.warnings("wrong:1"))
+
+
+# The page's own connection with the policy `relay`: its candidates.
+_RELAY_CANDIDATES = """async (iceConfig) => {
+  const { Peer } = await import("/static/peer.js");
+  const context = new AudioContext();
+  const { stream } = context.createMediaStreamDestination();
+  const handlers = { onState() {}, onStream() {}, onBotError() {} };
+  const peer = new Peer(stream, handlers, { ...iceConfig, iceTransportPolicy: "relay" });
+  const connection = window.peers.at(-1);
+  while (connection.iceGatheringState !== "complete") await new Promise((resolve) => setTimeout(resolve, 20));
+  const lines = connection.localDescription.sdp.split("\\n").filter((line) => line.startsWith("a=candidate"));
+  peer.close();
+  return lines;
+}"""
+
+
+@pytest.mark.browser
+async def test_page_calls_through_the_server(place: Place, tmp_path: Path) -> None:
+    """The bot is heard in Chromium in the caller's network; with the policy `relay` there are only relays."""
+    async with contextlib.AsyncExitStack() as stack:
+        turn = await stack.enter_async_context(place.udp())
+        with inside(place.net.caller):
+            browser = await stack.enter_async_context(chromium(spoken(tmp_path)))
+        room = await enter(browser, place.up.addresses["interface"])
+        session_id = await room.call()
+        assert await room.energy() > 0
+        config = await room.page.evaluate(
+            "async (id) => (await fetch(`/api/sessions/${id}/ice`)).json()", session_id
+        )
+        candidates = await room.page.evaluate(_RELAY_CANDIDATES, config)
+        await room.leave()
+        await until(lambda: turn.relayed_bytes(session_id) > 5000)
+        source = await room.page.content()
+    assert candidates
+    assert all(" typ relay " in line for line in candidates)
+    secrets = [server["credential"] for server in config["iceServers"]]
+    shown = "".join(place.up.lines) + source
+    assert not [secret for secret in secrets if secret in shown]
