@@ -20,7 +20,7 @@ _SERVE: Final = (
     "uvloop",
     "websockets",
 )
-_BOTS: Final = (*_SERVE, "pipecat", "aiortc", "aioice")
+_BOTS: Final = (*_SERVE, "pipecat", "aiortc")
 MODULES: Final = {
     "serve": _SERVE,
     "bots": _BOTS,
