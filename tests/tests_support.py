@@ -33,11 +33,18 @@ async def served(
     limits: ConnectionLimits | None = None,
     protocol: type[BoundedProtocol] = BoundedProtocol,
     certificate: Certificate | None = None,
+    *,
+    websockets: bool = False,
 ) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port of loopback, by the server that we ship with."""
     listener = serve.bind("127.0.0.1", 0)
     config = serve.uvicorn_config(
-        app, grace_s=1, limits=limits, protocol=protocol, certificate=certificate
+        app,
+        grace_s=1,
+        limits=limits,
+        protocol=protocol,
+        certificate=certificate,
+        websockets=websockets,
     )
     server = _EmbeddedServer(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))

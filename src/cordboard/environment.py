@@ -33,6 +33,9 @@ SECRET_NAMES: Final = (
 ICE_SERVERS: Final = ("CORDBOARD_ICE_SERVERS", "PIPECAT_ICE_SERVERS")
 """The variables of ``ice_servers``, which may contain passwords. The first one takes precedence."""
 
+STREAM_GRACE: Final = "CORDBOARD_STREAM_GRACE_S"
+"""The variable of ``stream_grace_s``, which ``cordboard up`` sets for its edge."""
+
 SECRET_VARIABLES: Final = (
     *(name + suffix for name in SECRET_NAMES for suffix in ("", "_FILE")),
     "REDIS_URL",

@@ -90,10 +90,12 @@ def test_every_route_is_in_the_page(part: str) -> None:
 
 def test_every_error_code_is_in_the_page() -> None:
     """The table of http.md has each error class of the package, with its status and exit status."""
+    import cordboard.edge.app
     import cordboard.gateway.app
     import cordboard.interface.app
     import cordboard.runner.app
 
+    assert cordboard.edge.app
     assert cordboard.gateway.app
     assert cordboard.interface.app
     assert cordboard.runner.app

@@ -1,16 +1,23 @@
 """The edge's application: its resources, its middleware, its routes."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import urlsplit
 
+import aiohttp
 from fastapi import FastAPI
 
 from cordboard import __version__
 from cordboard.edge.rooms import webhooks
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import EdgeSessions
+from cordboard.edge.streams import routes as stream_routes
+from cordboard.edge.streams.bot_connection import BotConnector
+from cordboard.edge.streams.entrance import StreamEntrance, StreamPolicy, no_proof
+from cordboard.edge.streams.limits import DEFAULT_STREAM_LIMITS, StreamLimits
+from cordboard.edge.streams.relay import StreamRelay
 from cordboard.edge.tokens import StreamTokens
 from cordboard.settings import Settings
 from cordboard.web import SessionMiddleware, health, problems
@@ -25,12 +32,15 @@ from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 BODY_MAX_BYTES: Final = 1024 * 1024
 
 
-def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
+def create_app(
+    settings: Settings, *, local: bool = True, stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS
+) -> FastAPI:
     """Return the edge.
 
     Args:
         settings: The gateway's URL, the secrets and the limits.
         local: Whether the server listens on loopback.
+        stream_limits: The limits of streams.
     """
 
     @contextlib.asynccontextmanager
@@ -43,13 +53,8 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
                 lambda: settings.control_secrets,
                 component="edge",
             )
-            app.state.services = EdgeServices(
-                settings=settings,
-                local=local,
-                gateway=gateway,
-                sessions=EdgeSessions(gateway),
-                tokens=StreamTokens(lambda: settings.control_secrets),
-                connections=connections,
+            app.state.services = _make_services(
+                settings, connections, gateway, stream_limits, local=local
             )
             yield
 
@@ -62,10 +67,46 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
     app.include_router(webhooks.router)
+    app.include_router(stream_routes.router)
     health.add_health_routes(app, _check_ready)
     problems.add_problem_handlers(app)
     _add_middleware(app, settings, local=local)
     return app
+
+
+def _make_services(
+    settings: Settings,
+    connections: aiohttp.ClientSession,
+    gateway: GatewayProxy,
+    limits: StreamLimits,
+    *,
+    local: bool,
+) -> EdgeServices:
+    """Return what the routes share."""
+
+    def secrets() -> tuple[str, ...]:
+        return settings.control_secrets
+
+    sessions = EdgeSessions(gateway)
+    tokens = StreamTokens(secrets)
+    streams = StreamRelay(sessions, BotConnector(connections, sessions, secrets, limits), limits)
+    stopping = asyncio.Event()
+    policy = StreamPolicy(
+        is_open=local or settings.open_websockets,
+        check_origin=lambda _scope: None,
+        signed_by_carrier=no_proof,
+    )
+    return EdgeServices(
+        settings=settings,
+        local=local,
+        gateway=gateway,
+        sessions=sessions,
+        tokens=tokens,
+        streams=streams,
+        stream_entrance=StreamEntrance(streams, sessions, tokens, policy, stopping),
+        connections=connections,
+        stopping=stopping,
+    )
 
 
 def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
@@ -79,7 +120,9 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     if local:
         app.add_middleware(LocalHostsMiddleware, more=_local_hosts(settings))
     # Clients reach the edge directly, so nothing that a header claims of a user is trusted.
-    app.add_middleware(SessionMiddleware, trust_identity=False)
+    app.add_middleware(
+        SessionMiddleware, trust_identity=False, secret_prefixes=stream_routes.TOKEN_PREFIXES
+    )
     app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
 
 
@@ -90,10 +133,11 @@ def _local_hosts(settings: Settings) -> tuple[str, ...]:
 
 
 async def stop(app: FastAPI) -> None:
-    """Let no new stream of `app` begin."""
+    """Let no new stream of `app` begin, and wait for the end of the others; after the grace, close them."""
     services: EdgeServices | None = getattr(app.state, "services", None)
     if services is not None:  # None if the signal came before the application had started
         services.stopping.set()
+        await services.streams.drain(services.settings.stream_grace_s)
 
 
 async def _check_ready() -> None:

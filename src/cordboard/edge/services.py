@@ -9,6 +9,8 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from cordboard.edge.sessions import EdgeSessions
+from cordboard.edge.streams.entrance import StreamEntrance
+from cordboard.edge.streams.relay import StreamRelay
 from cordboard.edge.tokens import StreamTokens
 from cordboard.settings import Settings
 from cordboard.web.gateway_proxy import GatewayProxy
@@ -24,6 +26,8 @@ class EdgeServices:
         gateway: Calls the gateway.
         sessions: Joins, follows and ends sessions.
         tokens: Issues and verifies the tokens in the URLs of streams.
+        streams: Serves the streams of clients.
+        stream_entrance: Accepts the websockets of clients.
         connections: Connections to runners, carriers' APIs and room providers.
         stopping: Set when the server stops: no new stream begins.
     """
@@ -33,6 +37,8 @@ class EdgeServices:
     gateway: GatewayProxy
     sessions: EdgeSessions
     tokens: StreamTokens
+    streams: StreamRelay
+    stream_entrance: StreamEntrance
     connections: aiohttp.ClientSession
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -97,6 +98,7 @@ class SessionView:
         epoch: The epoch of its present grant.
         attempt: The number of its hand-over, from 1.
         runner_url: The base URL of its runner; None before a runner has it.
+        created_at: When it was accepted, in seconds since the Unix epoch.
     """
 
     session_id: str
@@ -106,6 +108,7 @@ class SessionView:
     epoch: int
     attempt: int
     runner_url: str | None
+    created_at: float
 
     @property
     def is_over(self) -> bool:
@@ -174,6 +177,7 @@ class EdgeSessions:
             epoch=record["epoch"],
             attempt=record.get("attempt", 1),
             runner_url=record.get("runnerUrl"),
+            created_at=datetime.fromisoformat(record["createdAt"]).timestamp(),
         )
 
     async def wait_until_running(self, session_id: str, timeout_s: float) -> SessionView:

@@ -63,8 +63,10 @@ def runner_arguments(
     if kind == "webrtc":
         return SmallWebRTCRunnerArguments(webrtc_connection=connection.peer, **common)
     if kind in {"phone", "ws"} and connection.websocket is not None:
-        # None lets Pipecat detect the carrier from the first messages.
-        transport_type = "websocket" if kind == "ws" else None
+        # None lets Pipecat detect the carrier, or its eval harness, from the first messages. A websocket of
+        # another client detects it, too, if it came by the path at which Pipecat's own runner does.
+        detects = kind == "phone" or "detect" in connection.websocket.query_params
+        transport_type = None if detects else "websocket"
         return WebSocketRunnerArguments(
             websocket=connection.websocket, transport_type=transport_type, **common
         )

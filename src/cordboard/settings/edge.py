@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from cordboard.settings.kinds import Limit
+
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EdgeSettings:
@@ -18,3 +20,7 @@ class EdgeSettings:
 
     open_websockets: bool = False
     """Whether clients beyond loopback may open websockets (/ws, /ws-client) without a token."""
+
+    stream_grace_s: Limit = 14400
+    """Seconds for which an edge that stops (SIGTERM) lets open streams go on, so that a rollout cuts no
+    call; then it closes them with code 1012. The default is that of a session's longest duration."""

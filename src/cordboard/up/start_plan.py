@@ -10,6 +10,7 @@ from cordboard.environment import (
     ICE_SERVERS,
     SESSION_SECRET,
     SESSION_SECRETS,
+    STREAM_GRACE,
     TURN_SECRET,
     child_environment,
 )
@@ -128,7 +129,9 @@ def component_environment(name: str, gateway_url: str, secrets: SharedSecrets) -
     # the credentials of a session, which the gateway derives.
     private = dict.fromkeys(("REDIS_URL", TURN_SECRET, f"{TURN_SECRET}_FILE", *ICE_SERVERS))
     if name == "edge":
-        return child_environment(**dict.fromkeys(SESSION_SECRETS), **shared, **private)
+        # `up` has ended all sessions when it stops the edge, so no stream is worth waiting for.
+        no_wait = {STREAM_GRACE: "0"}
+        return child_environment(**dict.fromkeys(SESSION_SECRETS), **no_wait, **shared, **private)
     environment = child_environment(**shared, **private)
     if secrets.session is not None:
         environment[SESSION_SECRET] = secrets.session

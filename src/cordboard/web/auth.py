@@ -25,6 +25,7 @@ from cordboard.secret_files import LENGTH_MIN
 from cordboard.web.problems import problem
 from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import Buckets, Sampler, TooManyRequestsError, take_all
+from cordboard.web.session_middleware import logged_path
 
 HEADER: Final = "X-Bot-Secret"
 # Probes of a cluster send no secret. These paths show strangers only whether the process works.
@@ -206,7 +207,7 @@ class ControlSecretMiddleware:
                 event="auth.refused",
                 reason=reason,
                 peer=peer,
-                path=scope["path"],
+                path=logged_path(scope),
                 suppressed=suppressed,
             )
 

@@ -13,6 +13,7 @@ from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.web.auth import OPEN_PATHS, refuse
 from cordboard.web.rate_limits import Sampler
+from cordboard.web.session_middleware import logged_path
 
 HINT: Final = (
     "Use http://localhost or http://127.0.0.1 with the port. Behind a proxy or a tunnel, add the host "
@@ -63,7 +64,7 @@ class LocalHostsMiddleware:
             with bound_context(EMPTY):
                 log.warning(
                     "A request for an unknown host was refused",
-                    path=scope["path"],
+                    path=logged_path(scope),
                     suppressed=suppressed,
                 )
         await refuse(error, scope, receive, send)

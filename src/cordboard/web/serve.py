@@ -17,6 +17,7 @@ from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
 from cordboard.web.tls import Certificate
+from cordboard.web.websocket_protocol import BoundedWebSocketProtocol
 
 GRACE_S: Final = 5
 # Connections that wait to be accepted; the kernel's own limit (net.core.somaxconn) is often 4096.
@@ -157,7 +158,7 @@ def uvicorn_config(
     return uvicorn.Config(
         app,
         http=protocol.with_limits(limits or ConnectionLimits.of_this_process()),
-        ws="websockets-sansio" if websockets else "none",
+        ws=BoundedWebSocketProtocol if websockets else "none",
         ws_max_size=WEBSOCKET_MESSAGE_MAX_BYTES,
         # Audio does not compress, and each message would cost the time of a deflate.
         ws_per_message_deflate=False,

@@ -13,6 +13,7 @@ from typing import Any, Final
 from cordboard.context import EMPTY, Context, bound_context, current, merged
 from cordboard.context.carrier import HEADER_SESSION_ID, extract_headers
 from cordboard.contract.ids import is_session_id
+from cordboard.contract.redaction import REDACTED
 from cordboard.emit import get_logger
 from cordboard.emit.bridges import standard
 
@@ -28,6 +29,7 @@ SILENT_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/livez", "/
 CLAIMED: Final = "cordboard.claimed"
 """Key of an ASGI scope: what a request claimed without being trusted, for the access line."""
 
+_LOGGED_PATH: Final = "cordboard.logged_path"
 _SESSION_HEADER: Final = HEADER_SESSION_ID.lower().encode()
 _SERVER_ERROR: Final = 500
 _CLIENT_CLOSED: Final = 499  # nginx's status for a client that closed the connection
@@ -47,6 +49,7 @@ class SessionMiddleware:
         trust_identity: Whether ``X-User-Id`` and ``X-User-Name`` are trusted. Set it to False for a
             server that browsers reach directly. Nothing is trusted in a request that ends as 401, 403
             or 421: its access line belongs to the server, with the claims in ``meta.claimed``.
+        secret_prefixes: Paths below which the rest is a secret, such as a token: no log line shows it.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class SessionMiddleware:
         *,
         silent_paths: Iterable[str] = SILENT_PATHS,
         trust_identity: bool = True,
+        secret_prefixes: Sequence[str] = (),
     ) -> None:
         self.app = app
+        self.secret_prefixes = tuple(secret_prefixes)
         self.silent_paths = frozenset(silent_paths)
         self.trust_identity = trust_identity
         # uvicorn's line has no session, and it comes after the background tasks.
@@ -71,6 +76,7 @@ class SessionMiddleware:
         context = extracted.context
         if not self.trust_identity:
             context = Context(session_id=context.session_id, traceparent=context.traceparent)
+        scope[_LOGGED_PATH] = _masked(scope["path"], self.secret_prefixes)
         is_silent = scope["path"] in self.silent_paths
         exchange = _Exchange(scope, send, context, extracted.refused, is_silent=is_silent)
         with bound_context(context):
@@ -147,7 +153,7 @@ class _Exchange:
         self.status = self.status or _SERVER_ERROR
         if isinstance(error, Exception):
             with bound_context(self._context):
-                log.error("Request failed", error=error, path=self._scope["path"])
+                log.error("Request failed", error=error, path=logged_path(self._scope))
             standard.mark_logged(error)  # the server logs it again, without a session
 
     def log_access(self) -> None:
@@ -162,7 +168,7 @@ class _Exchange:
             (log.warning if status >= _SERVER_ERROR else log.info)(
                 "Request served",
                 method=self._scope.get("method", "WEBSOCKET"),
-                path=self._scope["path"],
+                path=logged_path(self._scope),
                 status=status,
                 ms=round((perf_counter_ns() - self._started_ns) / 1e6, 2),
                 bytes=self.size,
@@ -212,6 +218,23 @@ class _Exchange:
         if is_session_id(self._context.session_id):
             headers.append((_SESSION_HEADER, str(self._context.session_id).encode()))
             message["headers"] = headers
+
+
+def logged_path(scope: Scope) -> str:
+    """Return the path of a request as log lines show it: without a secret.
+
+    Args:
+        scope: The ASGI scope of the request.
+    """
+    path: str = scope.get(_LOGGED_PATH, scope["path"])
+    return path
+
+
+def _masked(path: str, secret_prefixes: Sequence[str]) -> str:
+    for prefix in secret_prefixes:
+        if path.startswith(prefix):
+            return f"{prefix}{REDACTED}"
+    return path
 
 
 def _with_session(context: Context, answered: str) -> Context:

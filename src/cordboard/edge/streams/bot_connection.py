@@ -1,0 +1,244 @@
+"""The websocket to a bot's process, through its runner."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from cordboard.context import current
+from cordboard.context.carrier import inject_headers
+from cordboard.contract.credential import bot_credential
+from cordboard.contract.errors import CordboardError, NotFoundError
+from cordboard.contract.http_api import bearer_headers, session_path
+from cordboard.edge.sessions import EdgeSessions, SessionView
+from cordboard.edge.streams import closing
+from cordboard.edge.streams.closing import StreamEnd, StreamRefusedError
+from cordboard.edge.streams.first_messages import Message
+from cordboard.edge.streams.limits import StreamLimits
+from cordboard.edge.tokens import FIRST_USE_S, StreamGrant
+from cordboard.emit import get_logger
+from cordboard.web.http_client import NoAnswerError
+from cordboard.web.runner_client import runner_url
+
+HEADER_EPOCH: Final = "X-Session-Epoch"
+# Pauses between two attempts: a bot that starts is ready within the first, a gateway that restarts within the last.
+_RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+_HANDSHAKE_S: Final = 10.0  # a connection within a cluster takes milliseconds
+# A runner's machine that vanishes is noticed after this and half of it again: later than a client that does not
+# read is given up (40 s), because the bot's answer waits behind the messages that such a client does not read.
+_HEARTBEAT_S: Final = 40.0
+
+log = get_logger("stream")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTarget:
+    """The bot to which a stream goes.
+
+    Attributes:
+        session_id: The session.
+        room_url: Its room.
+        detects_carrier: Whether the bot reads the carrier from the first messages, as with Pipecat's ``/ws``.
+        grant: The grant of the stream's token; None if the edge has just joined the session itself.
+    """
+
+    session_id: str
+    room_url: str
+    detects_carrier: bool
+    grant: StreamGrant | None = None
+
+    def check(self, view: SessionView) -> None:
+        """Check that the stream may go to a session.
+
+        Args:
+            view: The session's record.
+
+        Raises:
+            StreamRefusedError: The session has ended, or it is not the one for which the token was issued.
+        """
+        if view.is_over:
+            ended = f"The session has ended: {view.reason or view.status}."
+            raise StreamRefusedError.with_code(closing.ENDED, ended)
+        if self.grant is None:
+            return
+        # The clocks of the edge and of Redis differ a little, hence the tolerance.
+        is_newer = view.created_at > self.grant.issued_at + FIRST_USE_S
+        if view.room_url != self.room_url or is_newer:
+            raise StreamRefusedError.with_code(
+                closing.ENDED, "The session of this token has ended."
+            )
+        if self.grant.is_expired and view.status != "running" and view.attempt == 1:
+            raise StreamRefusedError.with_code(closing.POLICY, "The token has expired.")
+
+
+class BotConnection:
+    """A websocket to the bot's process.
+
+    Args:
+        websocket: The connected websocket.
+        epoch: The epoch of the session that it belongs to.
+        close_s: Seconds for the closing handshake.
+
+    Attributes:
+        epoch: The epoch.
+    """
+
+    def __init__(
+        self, websocket: aiohttp.ClientWebSocketResponse, epoch: int, close_s: float
+    ) -> None:
+        self._websocket = websocket
+        self._socket = websocket.get_extra_info("socket")
+        self._close_s = close_s
+        self.epoch = epoch
+
+    async def send(self, message: Message) -> None:
+        """Send `message`; wait while the bot does not read.
+
+        Raises:
+            ConnectionError: The connection is closed.
+        """
+        if isinstance(message, str):
+            await self._websocket.send_str(message)
+        else:
+            await self._websocket.send_bytes(message)
+
+    async def receive(self) -> Message | StreamEnd:
+        """Return the next message of the bot, or how the bot's side ended."""
+        message = await self._websocket.receive()
+        if message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+            data: Message = message.data
+            return data
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            return StreamEnd("bot", message.data or closing.NO_CODE, str(message.extra or ""))
+        if message.type is aiohttp.WSMsgType.ERROR and self._websocket.close_code not in {
+            None,
+            closing.LOST,
+        }:
+            # A message that breaks the protocol or the limit; aiohttp has closed with its code.
+            return StreamEnd("bot", self._websocket.close_code, "The bot sent an invalid message.")
+        return StreamEnd("bot", closing.RESTART, "The bot's runner was lost.", is_lost=True)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the connection with `code` and `reason`; abort it if the bot does not confirm that in time."""
+        try:
+            async with asyncio.timeout(self._close_s):
+                await self._websocket.close(code=code, message=reason.encode())
+        except TimeoutError:
+            log.debug("The bot did not confirm the end of its stream", code=code)
+            self._abort()
+
+    def _abort(self) -> None:
+        """Shut the socket down. asyncio would keep it open until the bot has read what was written."""
+        with (
+            suppress(OSError),  # it is closed already
+            # A duplicate, since uvloop's object for the socket refuses to shut it down.
+            socket.socket(fileno=os.dup(self._socket.fileno())) as duplicate,
+        ):
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+
+class BotConnector:
+    """Connects streams to bots.
+
+    Args:
+        connections: The connections to runners.
+        sessions: Follows sessions at the gateway.
+        secrets: Returns the control secrets, the current one first.
+        limits: The limits of streams.
+    """
+
+    def __init__(
+        self,
+        connections: aiohttp.ClientSession,
+        sessions: EdgeSessions,
+        secrets: Callable[[], tuple[str, ...]],
+        limits: StreamLimits,
+    ) -> None:
+        self._connections = connections
+        self._sessions = sessions
+        self._secrets = secrets
+        self._limits = limits
+
+    async def connect(self, target: StreamTarget) -> BotConnection:
+        """Wait until the session runs, and connect to its bot.
+
+        A gateway or a runner that does not answer is asked again until the limit is reached, as it may restart.
+
+        Args:
+            target: The session.
+
+        Raises:
+            StreamRefusedError: The session has ended, or there is no bot in time.
+        """
+        deadline = time.monotonic() + self._limits.connect_s
+        attempt = 0
+        while (remaining_s := deadline - time.monotonic()) > 0:
+            connection = await self._attempt(target, remaining_s)
+            if connection is not None:
+                return connection
+            await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+            attempt += 1
+        raise StreamRefusedError.with_code(closing.TRY_LATER, "The bot did not answer in time.")
+
+    async def _attempt(self, target: StreamTarget, timeout_s: float) -> BotConnection | None:
+        """Return a connection; None if another attempt may succeed."""
+        try:
+            view = await self._sessions.view(target.session_id)
+            target.check(view)
+            if view.status != "running":
+                view = await self._sessions.wait_until_running(target.session_id, timeout_s)
+                target.check(view)
+        except NotFoundError:
+            raise StreamRefusedError.with_code(closing.ENDED, "There is no such session.") from None
+        except CordboardError as error:  # the gateway or Redis is away
+            log.warning("The session of a stream cannot be read", error=error)
+            return None
+        if view.status != "running" or view.runner_url is None:
+            return None
+        try:
+            return await self._open(view, view.runner_url, detects=target.detects_carrier)
+        except aiohttp.WSServerHandshakeError as error:
+            self._check_accepted(error)
+        except (aiohttp.ClientError, NoAnswerError, OSError) as error:
+            log.warning("The runner of a stream cannot be reached", error=error)
+        return None
+
+    async def _open(self, view: SessionView, base: str, *, detects: bool) -> BotConnection:
+        secrets = self._secrets()
+        credential = bot_credential(secrets[0], view.session_id, view.epoch) if secrets else None
+        headers = {HEADER_EPOCH: str(view.epoch), **bearer_headers(credential)}
+        inject_headers(current(), headers)
+        path = session_path(view.session_id, "bot/stream")
+        url: URL = runner_url(base, path + ("?detect=true" if detects else ""))
+        async with asyncio.timeout(_HANDSHAKE_S):
+            websocket = await self._connections.ws_connect(
+                url,
+                headers=headers,
+                # aiohttp refuses a message of this size; uvicorn accepts it.
+                max_msg_size=self._limits.message_bytes + 1,
+                heartbeat=_HEARTBEAT_S,
+            )
+        return BotConnection(websocket, view.epoch, self._limits.close_s)
+
+    def _check_accepted(self, error: aiohttp.WSServerHandshakeError) -> None:
+        """Log a refusal of the runner.
+
+        Raises:
+            StreamRefusedError: It will not change.
+        """
+        if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            log.error(
+                "The runner of a stream rejected the edge's credential; "
+                "both need the same BOT_CONTROL_SHARED_SECRET"
+            )
+            raise StreamRefusedError.with_code(closing.FAILED, "The runner refused the stream.")
+        # 404 and 409: the session has just moved, or its bot is not ready. 5xx: the runner stops.
+        log.info("The runner of a stream is not ready", status=error.status)

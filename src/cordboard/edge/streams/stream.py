@@ -1,0 +1,219 @@
+"""One public websocket, and the bot to which it is connected."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import aiohttp
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from cordboard.contract.ids import room_kind
+from cordboard.edge.streams import closing, metrics
+from cordboard.edge.streams.bot_connection import BotConnection, BotConnector, StreamTarget
+from cordboard.edge.streams.closing import StreamEnd, StreamRefusedError
+from cordboard.edge.streams.first_messages import Message
+from cordboard.edge.streams.held_messages import HeldMessages
+from cordboard.edge.streams.limits import StreamLimits
+from cordboard.edge.streams.traffic import Traffic
+from cordboard.emit import get_logger
+
+# What a websocket that is closed already raises when a message is sent.
+_GONE: Final = (OSError, RuntimeError, WebSocketDisconnect, aiohttp.ClientError)
+
+log = get_logger("stream")
+
+
+class PublicStream:
+    """A client's websocket, from its acceptance to its end.
+
+    It owns the client's side and attaches a bot to it. While no bot is attached, the client's messages wait.
+
+    Args:
+        websocket: The client's websocket, accepted.
+        target: The bot to which it goes.
+        connector: Connects to bots.
+        limits: The limits of streams.
+        first_messages: Messages that have been read already.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        target: StreamTarget,
+        connector: BotConnector,
+        limits: StreamLimits,
+        first_messages: Sequence[Message] = (),
+    ) -> None:
+        self._websocket = websocket
+        self._target = target
+        self._connector = connector
+        self._limits = limits
+        self._is_phone = room_kind(target.room_url) == "phone"
+        held_audio_s = limits.held_audio_s if self._is_phone else None
+        self._held = HeldMessages(held_audio_s, limits.held_bytes)
+        self._bot: BotConnection | None = None
+        self._attached = asyncio.Event()
+        self._stopped: asyncio.Future[StreamEnd] = asyncio.get_running_loop().create_future()
+        self._from_client = Traffic("client")
+        self._from_bot = Traffic("bot")
+        self._began_at = time.monotonic()
+        self._read_at = self._began_at
+        # Since when a message has waited for the bot to read it; None while none does.
+        self._blocked_since: float | None = None
+        self._first_messages = first_messages
+
+    def stop(self, end: StreamEnd) -> None:
+        """Let the stream end with `end`."""
+        if not self._stopped.done():
+            self._stopped.set_result(end)
+
+    async def run(self) -> StreamEnd:
+        """Serve the stream; return how it ended. Both sides are closed then."""
+        metrics.streams_open.inc()
+        log.info("Stream opened", event="stream.opened", transport=self._transport)
+        for message in self._first_messages:
+            self._hold(message)
+        tasks = [
+            # The order counts if two end at once: a side's own close code says more than a failure to send.
+            asyncio.create_task(self._read_client(), name="client's messages"),
+            asyncio.create_task(self._serve_bot(), name="bot's messages"),
+            asyncio.create_task(self._watch_limits(), name="limits of a stream"),
+        ]
+        end = StreamEnd("edge", closing.FAILED, "The edge failed.")
+        try:
+            end = await _first_result(*tasks, self._stopped)
+        except asyncio.CancelledError:
+            end = StreamEnd("edge", closing.RESTART, "The edge stops.")
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._close(end)
+            metrics.streams_open.dec()
+            self._log_end(end)
+        return end
+
+    @property
+    def _transport(self) -> str:
+        """The carrier of a phone call, else ``websocket``."""
+        kind, _, name = self._target.room_url.partition(":")
+        return name.partition(":")[0] if kind == "phone" else "websocket"
+
+    async def _read_client(self) -> StreamEnd:
+        """Pass the client's messages to the bot, or let them wait; return how the client's side ended."""
+        while True:
+            received = await self._websocket.receive()
+            if received["type"] == "websocket.disconnect":
+                # With a close frame, uvicorn gives a reason, if only an empty one.
+                is_lost = received.get("reason") is None
+                code = closing.LOST if is_lost else received.get("code", closing.NO_CODE)
+                return StreamEnd("client", code, received.get("reason") or "", is_lost=is_lost)
+            text: str | None = received.get("text")
+            message: Message = text if text is not None else received["bytes"]
+            if self._attached.is_set() and self._bot is not None:
+                self._from_client.add(message)
+                await self._pass_to(self._bot, message)
+            else:
+                self._hold(message)
+                # The client is not read on, so that it stops to send.
+                if self._held.is_full:
+                    await self._attached.wait()
+            self._read_at = time.monotonic()
+
+    def _hold(self, message: Message) -> None:
+        self._from_client.add(message)
+        self._held.add(message, time.monotonic())
+
+    async def _pass_to(self, bot: BotConnection, message: Message) -> None:
+        self._blocked_since = time.monotonic()
+        with suppress(*_GONE):  # the task that reads from this bot notices its end
+            await bot.send(message)
+        self._blocked_since = None
+
+    async def _serve_bot(self) -> StreamEnd:
+        """Attach the bot and pass its messages to the client; return how the bot's side ended."""
+        try:
+            self._bot = await self._connector.connect(self._target)
+        except StreamRefusedError as error:
+            return error.end
+        passing = asyncio.create_task(self._attach(self._bot), name="held messages")
+        try:
+            return await self._read_bot(self._bot)
+        finally:
+            passing.cancel()
+            self._attached.clear()
+
+    async def _attach(self, bot: BotConnection) -> None:
+        """Pass the messages that wait; those that arrive from then on need not wait."""
+        while self._held:
+            await self._pass_to(bot, self._held.pop())
+        # Without an await since the last look, so no message can overtake another.
+        self._attached.set()
+
+    async def _read_bot(self, bot: BotConnection) -> StreamEnd:
+        while True:
+            message = await bot.receive()
+            if isinstance(message, StreamEnd):
+                return message
+            self._from_bot.add(message)
+            kind = "text" if isinstance(message, str) else "bytes"
+            try:
+                await self._websocket.send({"type": "websocket.send", kind: message})
+            except _GONE:
+                # The task that reads from the client has the close code, unless it waits for the bot.
+                await asyncio.sleep(self._limits.close_s)
+                return StreamEnd("client", closing.LOST, is_lost=True)
+
+    async def _watch_limits(self) -> StreamEnd:
+        """Return when the client has been silent, or the bot has read nothing, for too long."""
+        limits = self._limits
+        while True:
+            now = time.monotonic()
+            if self._blocked_since is not None and now - self._blocked_since >= limits.stall_s:
+                return StreamEnd("edge", closing.FAILED, "The bot does not read.")
+            if (
+                self._is_phone
+                and self._blocked_since is None
+                and now - self._read_at >= limits.idle_s
+            ):
+                reason = "The carrier sends nothing."
+                return StreamEnd("edge", closing.SILENT, reason, ends_session=True)
+            # Half of a limit, as a message may begin to wait just after this look.
+            await asyncio.sleep(min(limits.stall_s, limits.idle_s) / 2)
+
+    async def _close(self, end: StreamEnd) -> None:
+        """Close the sides that have not ended themselves."""
+        code, reason = closing.code_to_send(end.code), closing.reason_to_send(end.reason)
+        if end.by != "client":
+            with suppress(*_GONE):  # TimeoutError is an OSError: the client does not read
+                async with asyncio.timeout(self._limits.close_s):
+                    await self._websocket.close(code, reason)
+        if self._bot is not None:
+            await self._bot.close(code, reason)
+
+    def _log_end(self, end: StreamEnd) -> None:
+        metrics.streams_closed.labels(end.by).inc()
+        if end.is_lost:
+            log.warning("Stream lost", event="stream.lost", by=end.by, code=end.code)
+        log.info(
+            "Stream closed",
+            event="stream.closed",
+            by=end.by,
+            code=end.code,
+            reason=end.reason or None,
+            seconds=round(time.monotonic() - self._began_at, 3),
+            messages_in=self._from_client.messages,
+            bytes_in=self._from_client.size,
+            messages_out=self._from_bot.messages,
+            bytes_out=self._from_bot.size,
+            dropped=self._held.dropped,
+        )
+
+
+async def _first_result(*futures: asyncio.Future[StreamEnd]) -> StreamEnd:
+    """Return the result of the future that is done first; of several, that of the first in this order."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    return next(future for future in futures if future.done()).result()

@@ -1,0 +1,56 @@
+"""The server's side of websockets, whose connections end for certain."""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+# After the end of the application, uvicorn waits 10 s for the peer to confirm the close frame.
+_ABORT_S: Final = 11.0
+
+
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
+    """A websocket that is aborted if its peer reads nothing.
+
+    uvicorn closes a transport, and asyncio then waits, for ever, until the peer has read what was written.
+    Peers that vanish, or that read nothing on purpose, would each keep a socket open.
+
+    Args:
+        *args: The arguments of uvicorn's class.
+        **options: Its options.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._abort_timer: asyncio.TimerHandle | None = None
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Bound the time in which the closed connection may end.
+
+        Args:
+            task: The task of the application.
+        """
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self._abort_later(_ABORT_S)
+
+    def keepalive_timeout(self) -> None:
+        """End a connection whose peer does not answer a ping."""
+        super().keepalive_timeout()
+        # In the next iteration, so that a peer that reads again receives the close frame.
+        self._abort_later(0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end of the connection.
+
+        Args:
+            exc: Why it was lost; None if it was closed.
+        """
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        super().connection_lost(exc)
+
+    def _abort_later(self, seconds: float) -> None:
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        self._abort_timer = self.loop.call_later(seconds, self.transport.abort)
