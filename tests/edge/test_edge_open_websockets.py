@@ -1,0 +1,238 @@
+"""Websockets without a token."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from cordboard.contract.ids import is_session_id
+from cordboard.edge.streams.limits import StreamLimits
+from edge.streams_support import StreamEdge, stream_edge
+from edge.test_edge_first_messages import CALL_IDS, STARTS
+from edge.test_edge_streams import closed
+from lines_support import Lines, lines
+
+__all__ = ["lines"]
+
+CONNECTED = json.dumps({"event": "connected"})
+EVAL = json.dumps(
+    {"label": "rtvi-ai", "type": "client-message", "data": {"t": "eval-connect", "d": {}}}
+)
+
+
+def encoded(body: object) -> str:
+    """Return a body for the query."""
+    return base64.b64encode(json.dumps(body).encode()).decode()
+
+
+async def refusal(edge: StreamEdge, path: str, **headers: str) -> tuple[int, str]:
+    """Return the status and the code with which the handshake of a websocket is refused."""
+    url = f"{edge.url.replace('ws', 'http', 1)}{path}"
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+    }
+    async with edge.client.get(url, headers={**upgrade, **headers}) as response:
+        body = await response.json(content_type="application/problem+json")
+        return response.status, body["code"]
+
+
+@pytest.mark.parametrize("carrier", sorted(STARTS))
+async def test_call_of_a_static_document_joins_under_its_own_id(
+    monkeypatch: Any, carrier: str
+) -> None:
+    """The bot receives what the edge has read, and then everything else."""
+    start = json.dumps(STARTS[carrier])
+    async with stream_edge(monkeypatch) as edge:
+        async with await edge.open("/ws?bot=support") as websocket:
+            for text in (CONNECTED, start, "more"):
+                await websocket.send_str(text)
+            assert [await websocket.receive_str() for _ in range(3)] == [CONNECTED, start, "more"]
+        [join] = edge.gateway.joins
+        call_id = CALL_IDS[carrier]
+        assert (join["sessionId"], join["room_url"]) == (call_id, f"phone:{carrier}:{call_id}")
+        assert (join["bot"], join["address"]) == ("support", None)
+        assert edge.door.queries == ["detect=true"]
+
+
+async def test_second_stream_of_a_call_meets_the_same_session(monkeypatch: Any) -> None:
+    """A carrier that connects again gets the bot of its call."""
+    start = json.dumps(STARTS["twilio"])
+    async with stream_edge(monkeypatch) as edge:
+        for _ in range(2):
+            async with await edge.open("/ws") as websocket:
+                await websocket.send_str(start)
+                assert await websocket.receive_str() == start
+        assert edge.door.sessions == ["CA1", "CA1"]
+
+
+async def test_eval_harness_gets_a_session_after_one_message(monkeypatch: Any) -> None:
+    """It sends its next message only after the bot has answered."""
+    async with stream_edge(monkeypatch) as edge:
+        async with await edge.open("/ws") as websocket:
+            await websocket.send_str(EVAL)
+            assert await websocket.receive_str() == EVAL
+        [join] = edge.gateway.joins
+        assert join["room_url"] == f"ws:{join['sessionId']}"
+        assert edge.door.queries == ["detect=true"]
+
+
+@pytest.mark.parametrize("first", ["no JSON", json.dumps({"event": "other"}), b"binary"])
+async def test_other_client_of_the_telephony_path_gets_a_session(
+    monkeypatch: Any, first: str | bytes
+) -> None:
+    """One message is enough if no second one comes in time."""
+    limits = StreamLimits(first_message_s=0.2, close_s=0.5)
+    async with (
+        stream_edge(monkeypatch, limits) as edge,
+        await edge.open("/ws") as websocket,
+    ):
+        if isinstance(first, str):
+            await websocket.send_str(first)
+            assert await websocket.receive_str() == first
+        else:
+            await websocket.send_bytes(first)
+            assert await websocket.receive_bytes() == first
+
+
+async def test_client_that_names_no_call_gets_a_session_of_its_own(monkeypatch: Any) -> None:
+    """Its address counts for the limits of clients; its query holds bot and body."""
+    async with stream_edge(monkeypatch) as edge:
+        body = {"prompt": "Ünïcode >>>???"}
+        path = f"/ws-client?bot=support&body={encoded(body)}"
+        async with await edge.open(path) as websocket:
+            await websocket.send_str("a")
+            assert await websocket.receive_str() == "a"
+        [join] = edge.gateway.joins
+        assert is_session_id(join["sessionId"])
+        assert join["room_url"] == f"ws:{join['sessionId']}"
+        assert (join["bot"], join["body"], join["address"]) == ("support", body, "127.0.0.1")
+        assert edge.door.queries == [""]
+
+
+async def test_client_may_name_its_session_but_not_open_another_ones(monkeypatch: Any) -> None:
+    """A live session is closed to whoever merely knows its id."""
+    async with stream_edge(monkeypatch) as edge:
+        headers = {"X-Session-Id": "my-call"}
+        async with await edge.open("/ws-client", headers=headers) as websocket:
+            await websocket.send_str("a")
+            await websocket.receive_str()
+            other = await edge.open("/ws-client", headers=headers)
+            assert await closed(other) == (1008, "The session id is in use.")
+        assert edge.door.sessions == ["my-call"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "bot=a/b",
+        "body=%7B%7D",
+        f"body={encoded([1])}",
+        f"body={encoded({'a': 'x' * 4096})}",
+        f"body={quote(base64.b64encode(b'[' * 3000).decode())}",
+    ],
+)
+async def test_invalid_query_is_refused_before_the_handshake(monkeypatch: Any, query: str) -> None:
+    """422 with a hint, and no session."""
+    async with stream_edge(monkeypatch) as edge:
+        assert await refusal(edge, f"/ws-client?{query}") == (422, "invalid")
+        assert edge.gateway.joins == []
+
+
+@pytest.mark.parametrize(
+    ("refused", "code"),
+    [
+        ((429, "queue_full"), 1013),
+        ((503, "store_unavailable"), 1013),
+        ((409, "session_in_use"), 1008),
+        ((422, "invalid"), 1008),
+    ],
+)
+async def test_refused_join_closes_the_websocket(
+    monkeypatch: Any, refused: tuple[int, str], code: int
+) -> None:
+    """A carrier then goes on with its document."""
+    async with stream_edge(monkeypatch) as edge:
+        edge.gateway.refusal = refused
+        websocket = await edge.open("/ws")
+        await websocket.send_str(json.dumps(STARTS["plivo"]))
+        assert await closed(websocket) == (code, f"Refused: {refused[1]}.")
+
+
+async def test_telephony_client_that_sends_nothing_is_closed_with_4408(monkeypatch: Any) -> None:
+    """And leaves no session."""
+    async with stream_edge(monkeypatch, StreamLimits(first_message_s=0.1, close_s=0.5)) as edge:
+        assert (await closed(await edge.open("/ws")))[0] == 4408
+        assert edge.gateway.joins == []
+
+
+async def test_large_first_message_and_invalid_call_id_are_refused(monkeypatch: Any) -> None:
+    """Nothing of them reaches the gateway."""
+    async with stream_edge(monkeypatch) as edge:
+        websocket = await edge.open("/ws")
+        await websocket.send_str("x" * (64 * 1024 + 1))
+        assert (await closed(websocket))[0] == 1009
+        websocket = await edge.open("/ws")
+        start = {"streamSid": "MZ1", "callSid": "../../leave"}
+        await websocket.send_str(json.dumps({"event": "start", "start": start}))
+        assert (await closed(websocket))[0] == 1008
+        assert edge.gateway.joins == []
+
+
+async def test_client_that_leaves_before_its_start_message_leaves_nothing(monkeypatch: Any) -> None:
+    """No session, no socket."""
+    async with stream_edge(monkeypatch) as edge:
+        websocket = await edge.open("/ws")
+        await websocket.send_str(CONNECTED)
+        await websocket.close()
+        await asyncio.sleep(0.05)
+        assert edge.gateway.joins == []
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws-client"])
+async def test_edge_beyond_loopback_needs_a_token(
+    monkeypatch: Any, lines: Lines, path: str
+) -> None:
+    """Without a token only if the setting says so."""
+    async with stream_edge(monkeypatch, local=False) as edge:
+        assert await refusal(edge, path) == (403, "stream_token")
+        async with await edge.open(f"{path}/{edge.token()}") as websocket:
+            await websocket.send_str("a")
+            await websocket.receive_str()
+    assert [line["meta"]["path"] for line in lines() if line.get("event") == "auth.refused"] == [
+        path
+    ]
+
+
+async def test_open_edge_beyond_loopback_takes_every_client(monkeypatch: Any) -> None:
+    """`open_websockets` permits it."""
+    async with (
+        stream_edge(monkeypatch, local=False, open_websockets=True) as edge,
+        await edge.open("/ws-client") as websocket,
+    ):
+        await websocket.send_str("a")
+        assert await websocket.receive_str() == "a"
+
+
+async def test_plain_request_to_a_websocket_path_shows_no_token(
+    monkeypatch: Any, lines: Lines
+) -> None:
+    """Somebody who pastes the URL into a browser gets 404, and the log line has no token."""
+    async with stream_edge(monkeypatch) as edge:
+        token = edge.token()
+        url = edge.url.replace("ws", "http", 1)
+        for path in ("ws", "ws-client", "phone/stream", "phone/stream/x"):
+            async with edge.client.get(f"{url}/{path}/{token}") as response:
+                assert response.status == 404
+                assert token not in await response.text()
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await edge.open(f"/phone/stream/{token}/more")
+    own = [line for line in lines() if line["tag"] != "aiohttp"]
+    assert own
+    assert token not in json.dumps(own)
