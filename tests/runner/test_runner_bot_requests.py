@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from pipecat.utils.file_storage import LocalFileStorage
@@ -196,7 +197,7 @@ async def at(tmp_path: Path) -> AsyncIterator[Door]:
 def routes() -> Iterator[Any]:
     """The application of Pipecat Cloud's module, with routes of a bot."""
     provide_system_module()
-    app = importlib.import_module("pipecatcloud_system").app
+    app: FastAPI = importlib.import_module("pipecatcloud_system").app
 
     @app.api_route("/hello", methods=["GET", "POST"])
     async def hello(request: Request) -> dict[str, Any]:

@@ -57,7 +57,7 @@ async def test_every_path_needs_the_secret(part: str) -> None:
             assert (await asking.get(path)).status_code in {200, 503}
 
 
-@pytest.mark.parametrize("part", ["gateway", "operator", "runner"])
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("path", ["/", "/sessions", "/metrics", "/healthz"])
 async def test_websockets_need_the_secret(part: str, path: str) -> None:
     """A WebSocket without the secret is closed before it opens."""

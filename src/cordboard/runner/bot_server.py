@@ -1,14 +1,16 @@
 """The HTTP server of a bot process. It accepts no connections; the runner passes them.
 
 The parts of uvicorn that serve one connection, without its server, are not documented as an interface.
-`tests/runner/test_runner_bot_server.py` checks the attributes that are used here and in ``web.http_protocol``;
+`tests/runner/test_runner_uvicorn_internals.py` checks the attributes that are used here and in ``web.http_protocol``;
 read it before you extend `UVICORN_VERSIONS`.
 """
 
 import asyncio
 import socket
+from functools import cached_property
 from typing import Any, Final
 
+import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -39,14 +41,19 @@ class BotServer:
     """
 
     def __init__(self, connections: socket.socket, app: ASGIApp) -> None:
-        limits = ConnectionLimits(connections=CONNECTIONS_MAX, body_s=BODY_S)
         self._connections = connections
-        self._protocol_class: type[_PassedProtocol] = _PassedProtocol.with_limits(limits)
-        self._config = uvicorn_config(app, websockets=True)
-        self._config.ws = _WebSocketProtocol
-        self._config.load()
+        self._app = app
         self._state = ServerState()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def _config(self) -> uvicorn.Config:
+        """The configuration, made for the first connection: many bots never get one."""
+        limits = ConnectionLimits(connections=CONNECTIONS_MAX, body_s=BODY_S)
+        config = uvicorn_config(self._app, limits=limits, websockets=True, protocol=_PassedProtocol)
+        config.ws = _WebSocketProtocol
+        config.load()
+        return config
 
     def start(self) -> None:
         """Take connections from now on; those that wait already are served at once."""
@@ -80,9 +87,10 @@ class BotServer:
     async def _serve(self, connection: socket.socket, received: bytes) -> None:
         """Serve a connection until it is closed."""
         closed = asyncio.Event()
+        make_protocol: Any = self._config.http_protocol_class
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._protocol_class(
+                lambda: make_protocol(
                     config=self._config,
                     server_state=self._state,
                     app_state={bot_stream.CLOSED: closed},

@@ -47,6 +47,7 @@ _MODULES: Final = (
     "pipecat.transports.smallwebrtc.request_handler",
     "pipecat.transports.smallwebrtc.transport",
     "pipecat.workers.runner",
+    "uvicorn.lifespan.on",
     "uvicorn.protocols.http.httptools_impl",
     "uvicorn.protocols.websockets.websockets_sansio_impl",
     "cordboard.runner.bot_process",
