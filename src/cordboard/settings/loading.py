@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -30,6 +30,8 @@ from cordboard.environment import (
 )
 from cordboard.settings.kinds import AutoOrOff, Limit, PlacementPolicy, Positive
 from cordboard.settings.model import SECTIONS, Settings
+from cordboard.settings.phone import phone_settings
+from cordboard.settings.suggestions import nearest
 
 FIELDS: Final[dict[str, Field[Any]]] = {
     item.name: item for section in SECTIONS for item in fields(section)
@@ -49,7 +51,7 @@ _EXPECTED: Final[dict[Any, str]] = {
 _NUMBERS: Final = (Positive, Limit)
 # The spellings of a boolean in a variable. TOML has booleans of its own.
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
-_TABLES: Final = ("bots", "environments", "logs")
+_TABLES: Final = ("bots", "environments", "logs", "phone")
 # Prefixes of settings that mean nothing to a runner on another machine.
 _MACHINE_PREFIXES: Final = (
     "redis_url",
@@ -88,6 +90,8 @@ def load(config_file: str | Path | None = None) -> Settings:
             values[name] = _from_text(name, os.environ[source], source)
     if "bots" in table:
         values["bots"] = _bots(table["bots"], path)
+    if "phone" in table:
+        values["phone"] = phone_settings(table["phone"], path)
     tables = {name: table[name] for name in ("environments", "logs") if name in table}
     return Settings(**values, **tables, config_file=path, from_file=from_file)
 
@@ -152,7 +156,7 @@ def _from_file(table: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
             )
         if name not in FIELDS:
             raise SettingsError(
-                f"{path}: {name}: unknown setting.{_nearest(name, [*FIELDS, *_TABLES])}"
+                f"{path}: {name}: unknown setting.{nearest(name, [*FIELDS, *_TABLES])}"
             )
         values[name] = _converted(name, value, where=f"{path}: {name}")
     return values
@@ -217,14 +221,4 @@ def _reject_unknown_variables() -> None:
     known = [*map(variable, FIELDS), *SECRET_VARIABLES, DUMPABLE]
     for name in os.environ:
         if name.startswith("CORDBOARD_") and name not in known and name not in INTERNAL:
-            raise SettingsError(f"Environment: {name}: unknown setting.{_nearest(name, known)}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # used in errors only
-
-    names = sorted(known)
-    matches = get_close_matches(name, names, n=1)
-    if matches:
-        return f" Did you mean {matches[0]}?"
-    return f" Expected one of {', '.join(names)}."
+            raise SettingsError(f"Environment: {name}: unknown setting.{nearest(name, known)}")

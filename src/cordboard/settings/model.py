@@ -23,6 +23,7 @@ from cordboard.settings.interface import InterfaceSettings
 from cordboard.settings.log_files import LogFileSettings
 from cordboard.settings.network import NetworkSettings
 from cordboard.settings.operator import KubernetesSettings, OperatorSettings
+from cordboard.settings.phone import PhoneSettings
 from cordboard.settings.room_services import RoomServiceSettings
 from cordboard.settings.runner import RunnerSettings
 from cordboard.settings.secrets import read_secret
@@ -66,6 +67,7 @@ class Settings(
         bots: The bot files by bot name: ``[bots]``.
         environments: The log sources by environment: ``[environments]``.
         logs: The formats of foreign log lines: ``[logs]``.
+        phone: Telephone numbers and carriers: ``[phone]``.
         config_file: The file that was read; None if there was none.
         from_file: The names of the settings whose values come from that file.
     """
@@ -73,6 +75,7 @@ class Settings(
     bots: Mapping[str, str] = field(default_factory=dict)
     environments: Mapping[str, Any] = field(default_factory=dict)
     logs: Mapping[str, Any] = field(default_factory=dict)
+    phone: PhoneSettings = field(default_factory=PhoneSettings)
     config_file: Path | None = None
     from_file: frozenset[str] = frozenset()
 
