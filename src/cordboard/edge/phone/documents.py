@@ -4,6 +4,7 @@ XML is made by ``xml.etree``, which escapes every value.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -17,6 +18,9 @@ HOLD_S: Final = 3600
 
 PARAMETER_MAX_CHARS: Final = 500
 """Characters of a parameter's name and value together, by Twilio's documentation of ``<Parameter>``."""
+
+# XML 1.0, production 2: the characters that a document may not contain, escaped or not.
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,9 @@ class TwimlDocuments:
         if self.has_parameters:
             for name, value in plan.parameters.items():
                 if len(name) + len(value) <= PARAMETER_MAX_CHARS:
-                    ET.SubElement(stream, "Parameter", {"name": name, "value": value})
+                    # A SIP caller chooses its own address, with characters that no document may contain.
+                    text = _NOT_XML.sub("", value)
+                    ET.SubElement(stream, "Parameter", {"name": name, "value": text})
         _add_text(response, "Redirect", plan.again_url)
         return _xml(response)
 
