@@ -31,7 +31,7 @@ from edge.phone_support import (
 )
 
 NAMES = tuple(CARRIERS)
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 forms = st.lists(st.tuples(texts.filter(bool), texts), max_size=6)
 URL = "https://voice.example.com/phone/x"
 

@@ -208,10 +208,11 @@ class PhoneCalls:
 
     async def _ring(self, accepted: AcceptedSession) -> str:
         """Return the state of the session when it runs, has ended, or the line has rung long enough."""
+        ring_s = self._desk.settings.phone.ring_s
+        if ring_s == 0:
+            return accepted.status
         try:
-            view = await self._sessions.wait_until_running(
-                accepted.session_id, self._desk.settings.phone.ring_s
-            )
+            view = await self._sessions.wait_until_running(accepted.session_id, ring_s)
         except CordboardError as error:
             # The session is accepted; the edge that gets the stream waits for its bot.
             log.warning("The state of the call is unknown", reason=error.code)
