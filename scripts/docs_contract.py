@@ -298,6 +298,8 @@ EVENT_SERVICES = {
     "join.clicked": "browser",
     "join.requested": "interface",
     "call.received": "edge",
+    "call.answered": "edge",
+    "call.status": "edge",
     "join.received": "gateway",
     "join.accepted": "gateway",
     "join.reused": "gateway",

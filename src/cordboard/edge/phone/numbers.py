@@ -1,18 +1,12 @@
 """Telephone numbers: one form for those that carriers write differently, and none of a person in the log."""
 
-import hashlib
-import hmac
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from cordboard.edge.caller import caller_id, masked_number
 from cordboard.settings.phone import PhoneNumber, is_e164
 
-# Separates this use of the secret from any other HMAC with it; a new scheme gets a new version.
-_PURPOSE: Final = b"cordboard phone number v1\n"
-# 80 bits: two of a billion numbers then have the same id with a probability of 1 in a million.
-_ID_BYTES: Final = 10
-_SHOWN_DIGITS: Final = 3
 # What carriers send for a number that is withheld. The digits are Twilio's, which spell ANONYMOUS,
 # RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE on the keys of a telephone
 # (https://support.twilio.com/hc/en-us/articles/223179988).
@@ -53,9 +47,7 @@ def user_id(number: str, secrets: Iterable[str]) -> str | None:
     """
     if is_withheld(number):
         return None
-    key = next(iter(secrets), "").encode("utf-8", "surrogateescape")
-    message = _PURPOSE + international(number).encode("utf-8", "surrogatepass")
-    return f"tel:{hmac.digest(key, message, hashlib.sha256)[:_ID_BYTES].hex()}"
+    return caller_id(international(number), next(iter(secrets), ""))
 
 
 def shown(number: str, *, in_full: bool) -> str:
@@ -67,10 +59,7 @@ def shown(number: str, *, in_full: bool) -> str:
     """
     if is_withheld(number):
         return "withheld"
-    if in_full:
-        return international(number)
-    digits = re.sub(r"\D", "", number)
-    return f"…{digits[-_SHOWN_DIGITS:]}" if len(digits) > _SHOWN_DIGITS else "…"
+    return international(number) if in_full else masked_number(number)
 
 
 def find_number(number: str, numbers: Mapping[str, PhoneNumber], provider: str) -> PhoneNumber:

@@ -16,7 +16,7 @@ from cordboard.edge.phone.credentials import Credentials
 from cordboard.edge.phone.webhook import Webhook
 
 TELNYX_TOLERANCE_S: Final = 300  # as in Telnyx's own library
-_TWILIO_HASHES: Final = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
+_TWILIO_HASHES: Final = {"hmac_sha1": hashlib.sha1, "hmac_sha256": hashlib.sha256}
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _ED25519_KEY_BYTES: Final = 32  # RFC 8032, section 5.1.5
 
@@ -48,8 +48,8 @@ class TwilioProof:
     def is_genuine(self, webhook: Webhook, credentials: Credentials) -> bool:
         """Return whether Twilio sent the `webhook` to the account of these `credentials`."""
         header = webhook.headers.get("x-twilio-webhooks-signature-settings", "")
-        algorithm = _setting(header, "algorithm") or "HMAC_SHA1"
-        digest = _TWILIO_HASHES.get(algorithm.upper())
+        algorithm = _setting(header, "algorithm") or "hmac_sha1"
+        digest = _TWILIO_HASHES.get(algorithm.lower())
         if digest is None:
             return False
         # Twilio signs each pair once, however often the form repeats it.

@@ -70,8 +70,8 @@ async def dial_in(request: Request, services: Services, bot: str = "default") ->
         event="call.received",
         provider="daily",
         direction="inbound",
-        number=masked_number(data["From"]),
-        to=data["To"],
+        number=data["To"],
+        caller=masked_number(data["From"]),
     )
     return JSONResponse(await start_daily(services, start))
 
