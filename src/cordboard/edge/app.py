@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,6 +10,10 @@ import aiohttp
 from fastapi import FastAPI
 
 from cordboard import __version__
+from cordboard.edge.phone import routes as phone_routes
+from cordboard.edge.phone.carriers import CARRIERS, Carrier
+from cordboard.edge.phone.desk import check_names
+from cordboard.edge.phone.services import PhoneServices
 from cordboard.edge.rooms import webhooks
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import EdgeSessions
@@ -33,7 +37,11 @@ BODY_MAX_BYTES: Final = 1024 * 1024
 
 
 def create_app(
-    settings: Settings, *, local: bool = True, stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS
+    settings: Settings,
+    *,
+    local: bool = True,
+    stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS,
+    carriers: Mapping[str, Carrier] = CARRIERS,
 ) -> FastAPI:
     """Return the edge.
 
@@ -41,7 +49,12 @@ def create_app(
         settings: The gateway's URL, the secrets and the limits.
         local: Whether the server listens on loopback.
         stream_limits: The limits of streams.
+        carriers: The tables of telephone carriers, by name.
+
+    Raises:
+        SettingsError: ``[phone]`` names an unknown carrier.
     """
+    check_names(settings, carriers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -53,10 +66,12 @@ def create_app(
                 lambda: settings.control_secrets,
                 component="edge",
             )
-            app.state.services = _make_services(
-                settings, connections, gateway, stream_limits, local=local
+            services = _make_services(
+                settings, connections, gateway, stream_limits, carriers, local=local
             )
+            app.state.services = services
             yield
+            await services.phone.calls.close()
 
     app = FastAPI(
         title="Cordboard edge",
@@ -68,6 +83,7 @@ def create_app(
     )
     app.include_router(webhooks.router)
     app.include_router(stream_routes.router)
+    app.include_router(phone_routes.router)
     health.add_health_routes(app, _check_ready)
     problems.add_problem_handlers(app)
     _add_middleware(app, settings, local=local)
@@ -79,6 +95,7 @@ def _make_services(
     connections: aiohttp.ClientSession,
     gateway: GatewayProxy,
     limits: StreamLimits,
+    carriers: Mapping[str, Carrier],
     *,
     local: bool,
 ) -> EdgeServices:
@@ -104,6 +121,7 @@ def _make_services(
         tokens=tokens,
         streams=streams,
         stream_entrance=StreamEntrance(streams, sessions, tokens, policy, stopping),
+        phone=PhoneServices.make(settings, sessions, tokens, connections, carriers),
         connections=connections,
         stopping=stopping,
     )

@@ -8,6 +8,7 @@ import aiohttp
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from cordboard.edge.phone.services import PhoneServices
 from cordboard.edge.sessions import EdgeSessions
 from cordboard.edge.streams.entrance import StreamEntrance
 from cordboard.edge.streams.relay import StreamRelay
@@ -28,6 +29,7 @@ class EdgeServices:
         tokens: Issues and verifies the tokens in the URLs of streams.
         streams: Serves the streams of clients.
         stream_entrance: Accepts the websockets of clients.
+        phone: Telephone calls: carriers' webhooks and orders.
         connections: Connections to runners, carriers' APIs and room providers.
         stopping: Set when the server stops: no new stream begins.
     """
@@ -39,6 +41,7 @@ class EdgeServices:
     tokens: StreamTokens
     streams: StreamRelay
     stream_entrance: StreamEntrance
+    phone: PhoneServices
     connections: aiohttp.ClientSession
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -77,11 +77,11 @@ async def place_call(
             "Calls are placed by servers, with the control secret.",
             hint="Send Authorization: Bearer SECRET.",
         )
-    carrier = services.desk.known_carrier(provider)
+    carrier = services.phone.desk.known_carrier(provider)
     if body.session_id is not None:
         adopt(session_id=check_session_id(body.session_id))
     machine: MachinePolicy = body.machine
-    result = await services.outbound_calls.place(
+    result = await services.phone.outbound.place(
         carrier,
         CallRequest(
             called=body.to,
@@ -104,9 +104,9 @@ async def note_status(request: Request, provider: Provider, services: Services) 
         provider: The carrier.
         services: The edge's services.
     """
-    carrier = services.desk.open_carrier(provider)
+    carrier = services.phone.desk.open_carrier(provider)
     webhook = await read_webhook(request, services)
-    await services.phone_calls.note_status(carrier, webhook, None)
+    await services.phone.calls.note_status(carrier, webhook, None)
     return Response(status_code=204)
 
 
@@ -129,11 +129,11 @@ async def continue_call(
         mac: The proof that an edge made this URL.
         services: The edge's services.
     """
-    carrier = services.desk.open_carrier(provider)
-    if step not in STEPS or not services.desk.paths.is_ours(provider, step, session_id, mac):
+    carrier = services.phone.desk.open_carrier(provider)
+    if step not in STEPS or not services.phone.desk.paths.is_ours(provider, step, session_id, mac):
         raise NotFoundError("There is no such call.")
     webhook = await read_webhook(request, services)
-    calls = services.phone_calls
+    calls = services.phone.calls
     if step in {"again", "answer"}:
         is_answer = step == "answer"
         return _document(
@@ -222,9 +222,9 @@ async def _read_form(request: Request, body: bytes) -> list[tuple[str, str]]:
 async def _answer(
     request: Request, provider: str, bot: str | None, services: EdgeServices
 ) -> Response:
-    carrier = services.desk.open_carrier(provider, request.method)
+    carrier = services.phone.desk.open_carrier(provider, request.method)
     webhook = await read_webhook(request, services)
-    return _document(await services.phone_calls.receive(carrier, webhook, bot))
+    return _document(await services.phone.calls.receive(carrier, webhook, bot))
 
 
 def _has_control_secret(request: Request, services: EdgeServices) -> bool:
