@@ -77,6 +77,8 @@ class TestBotFile:
             "raises.py": ("import os\nraise RuntimeError('oh')", "line 2, cannot be imported"),
             "syntax.py": ("def bot(:", "line 1, cannot be imported: SyntaxError"),
             "botless.py": ("x = 1", "has no `async def bot(runner_args)`"),
+            "plain.py": ("def bot(args):\n    print(args)", "has no `async def bot(runner_args)`"),
+            "value.py": ("bot = 1", "has no `async def bot(runner_args)`"),
             "leaves.py": ("import sys\nsys.exit(4)", "SystemExit: 4"),
         }
         parts = {}

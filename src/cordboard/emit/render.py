@@ -93,6 +93,15 @@ def tag_json(tag: object) -> str:
     return f',"tag":{name_json(without_brackets(safe_text(tag)))}'
 
 
+def package_of(module: str) -> str:
+    """Return the package of `module`, as the tag of its lines.
+
+    A main module that ``multiprocessing`` or a runner has imported is one all the same.
+    """
+    package = module.partition(".")[0]
+    return "__main__" if package == "__mp_main__" else package
+
+
 def without_brackets(tag: str) -> str:
     """Return `tag` with parentheses for brackets: readers show a tag within brackets."""
     return tag.translate(_BRACKETS)

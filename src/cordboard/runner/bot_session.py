@@ -280,7 +280,14 @@ class BotSession:
 
     async def _stop_in_steps(self, channel: ControlChannel, reason: str) -> None:
         await channel.send_stop(reason)
-        if not await self._is_gone_within(CANCEL_GRACE_S):
+        if (
+            self._process is not None
+            and self._process.imports_bot
+            and not channel.is_loaded.is_set()
+        ):
+            log.info("The bot file is still being imported; sending SIGTERM", pid=self.pid)
+            self._signal(signal.SIGTERM)
+        elif not await self._is_gone_within(CANCEL_GRACE_S):
             if channel.end_report is None:
                 log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
             else:

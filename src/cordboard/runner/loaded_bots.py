@@ -96,7 +96,7 @@ def _foreign_policy() -> str:
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 deprecates policies
         policy = type(asyncio.get_event_loop_policy())
     is_pythons_own = policy.__module__.partition(".")[0] == "asyncio"
-    return "" if is_pythons_own else f"{policy.__module__}.{policy.__qualname__}"
+    return "" if is_pythons_own else f"{policy.__module__}.{policy.__name__}"
 
 
 def _send(connection: Connection, value: Any) -> None:

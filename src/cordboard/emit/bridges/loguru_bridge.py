@@ -149,5 +149,5 @@ def write(record: dict[str, Any]) -> None:
 def _new_tag(name: str | None) -> str:
     if len(_tags) >= _TAGS_MAX:
         _tags.clear()
-    _tags[name] = render.tag_json((name or "loguru").partition(".")[0])
+    _tags[name] = render.tag_json(render.package_of(name or "loguru"))
     return _tags[name]

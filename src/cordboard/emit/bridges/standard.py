@@ -114,6 +114,6 @@ def _meta(record: logging.LogRecord) -> dict[str, Any] | None:
 def _new_tag(name: str) -> str:
     if len(_tags) >= _TAGS_MAX:
         _tags.clear()
-    tag = "warnings" if name == "py.warnings" else name.partition(".")[0]
+    tag = "warnings" if name == "py.warnings" else render.package_of(name)
     _tags[name] = render.tag_json(tag)
     return _tags[name]
