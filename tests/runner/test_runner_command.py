@@ -162,7 +162,7 @@ class TestDeath:
             os.kill(parent if victim == "fork server" else parent_of(parent), signal.SIGKILL)
         assert [gone_within(pid, 3.0) for pid in pids] == [True] * 6
 
-    @pytest.mark.parametrize("generations", [1, 2])
+    @pytest.mark.parametrize("generations", [1, 2, 3])
     async def test_killed_fork_server_is_replaced(
         self, plane: Processes, store: RedisStore, generations: int
     ) -> None:

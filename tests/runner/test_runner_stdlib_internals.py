@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from multiprocessing import forkserver, process, resource_tracker
+from multiprocessing import forkserver, process, resource_tracker, spawn
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,9 @@ def test_versions_of_python_are_those_that_were_read() -> None:
         (resource_tracker._resource_tracker, "_pid"),
         (process, "_children"),
         (multiprocessing.current_process(), "_config"),
+        (process, "_parent_process"),
+        (spawn, "get_preparation_data"),
+        (atexit, "_clear"),
         (atexit, "_run_exitfuncs"),
     ],
 )
@@ -108,6 +111,14 @@ def test_exit_functions_run_in_reverse_order_and_once(tmp_path: Path) -> None:
     script += "run_exit_functions(); print('done')"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["last", "first", "done"]
+
+
+def test_exit_functions_stay_where_multiprocessing_removes_them() -> None:
+    """``atexit._clear`` has no effect in a fork server: newer releases call it in each child."""
+    script = "import atexit; from cordboard.runner.stdlib_internals import keep_exit_functions\n"
+    script += "atexit.register(print, 'kept'); keep_exit_functions(); atexit._clear()"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["kept"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
