@@ -71,7 +71,7 @@ def test_each_package_is_in_the_architecture() -> None:
     assert listed == there
 
 
-OF_USERS = {"my_bot.py", "bot.py"}
+OF_USERS = {"my_bot.py", "bot.py", "prompts.py"}
 
 
 def is_in_repository(name: str) -> bool:

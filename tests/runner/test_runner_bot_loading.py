@@ -345,8 +345,8 @@ class Runs:
     async def start(self, bot: str) -> tuple[int, dict[str, Any], Path]:
         """Start a session of a bot; return the answer, and the file that the bot writes."""
         file = self.directory / f"{os.urandom(4).hex()}.json"
-        body = {"room_url": f"https://rooms.example/{file.stem}", "bot": bot}
-        body["body"] = {"file": str(file)}
+        room = f"https://rooms.example/{file.stem}"
+        body = {"room_url": room, "bot": bot, "body": {"file": str(file)}}
         return *await ask(self.client, "POST", f"{self.url}/start", body), file
 
     async def leave(self, answer: dict[str, Any]) -> None:

@@ -1,9 +1,8 @@
 """Load a bot file: a Python file with ``async def bot(runner_args)``, the convention of Pipecat."""
 
-import dis
+import ast
 import functools
 import inspect
-import itertools
 import os
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -47,7 +46,7 @@ def load_bot(file: str) -> Bot:
     bot = getattr(module, "bot", None)
     if inspect.iscoroutinefunction(bot):
         return bot
-    if not callable(bot) or _returns_nothing(bot):
+    if not callable(bot) or _lacks_async(bot, path):
         raise BotFileError(
             f"Bot file {file} has no `async def bot(runner_args)`.",
             hint="Add one; it is the convention of Pipecat's runner.",
@@ -66,17 +65,17 @@ async def _call(bot: Callable[[Any], Any], runner_args: Any) -> Any:
     return await result
 
 
-def _returns_nothing(bot: Callable[..., Any]) -> bool:
-    """Return whether `bot` is a plain function that returns only None: its ``async`` was forgotten."""
+def _lacks_async(bot: Callable[..., Any], path: Path) -> bool:
+    """Return whether `bot` is a plain function of the file at `path` that returns no value."""
     if not isinstance(bot, FunctionType):
         return False
-    instructions = list(dis.get_instructions(bot))
-    results = [
-        before.argval if this.opname == "RETURN_VALUE" and before.opname == "LOAD_CONST" else this
-        for before, this in itertools.pairwise(instructions)
-        if this.opname == "RETURN_VALUE" or (this.opname == "RETURN_CONST" and this.argval)
-    ]
-    return not any(results)
+    return any(
+        isinstance(node, ast.FunctionDef)
+        and node.name == "bot"
+        and node.lineno == bot.__code__.co_firstlineno  # else it has been replaced since
+        and not any(isinstance(inner, ast.Return) and inner.value for inner in ast.walk(node))
+        for node in ast.parse(path.read_bytes()).body
+    )
 
 
 def check_bot_file(file: str) -> None:

@@ -15,11 +15,10 @@ from cordboard.context.launch import context_of
 from cordboard.contract.errors import ConflictError, CordboardError
 from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.launch import Launch
-from cordboard.contract.lease import RENEWAL_S
 from cordboard.emit import get_logger
 from cordboard.processes import descendants_of
 from cordboard.runner import metrics, pipes
-from cordboard.runner.control_channel import ControlChannel, EndReport
+from cordboard.runner.control_channel import ControlChannel
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.lease_guard import LeasePage, steady_time
 from cordboard.runner.output_capture import OutputCapture
@@ -128,46 +127,37 @@ class BotSession:
             faults.point("runner.fork.after")
             if self._process is not None and self._process.imports_bot:
                 self._spawn(self._run_once_loaded(channel))
-                return
-            await self._confirm()
+            else:
+                await self._run(channel)
         except BaseException:
             await self._abandon()
             raise
-        await self._run(channel)
 
     async def _run_once_loaded(self, channel: ControlChannel) -> None:
-        """Wait until the process has imported its bot file; then let the bot run.
-
-        The session is ``running`` only then, so that no offer has to wait for the import.
-        """
+        """Let the bot run once its file is imported; no offer to a ``running`` session waits for that."""
         if not await self._is_loaded_in_time(channel) or self._stop_reason is not None:
             return  # `_finish` writes the end
         try:
-            await self._confirm()
+            await self._run(channel)
         except CordboardError as error:
             log.warning("The session cannot run", error=error)
             self._detach_current_task()
             await self._abandon()
-        else:
-            await self._run(channel)
 
-    async def _confirm(self) -> None:
-        """Let the store confirm that this process holds the room."""
+    async def _run(self, channel: ControlChannel) -> None:
+        """Let the store confirm that this process holds the room; then let the bot run, and watch it."""
         # Taken before the request is sent: the lease lasts from when the store decided, or longer.
         requested_at = steady_time()
         await self.host.store.confirm_running(
             self.launch.session_id, self.launch.epoch, self.holder, room=self.launch.room_url
         )
         self.record_renewal(requested_at)
-
-    async def _run(self, channel: ControlChannel) -> None:
-        """Let the bot run, and watch it."""
         self.status = "running"
         metrics.stages.labels("starting").observe(time.monotonic() - self.started_at)
         log.info("Bot started", event="bot.started", pid=self.pid, attempt=self.launch.attempt)
         await channel.send_go()
         faults.point("runner.go")
-        self._spawn(self._kill_unless_loaded(channel))
+        self._spawn(self._is_loaded_in_time(channel))
         self._spawn(self._stop_after(self.launch.max_duration_s, "max_duration"))
         self._spawn(self._stop_when_user_absent(channel))
         self._spawn(self._watch_process_count())
@@ -347,32 +337,18 @@ class BotSession:
         await asyncio.sleep(pipes.EXIT_GRACE_S + TERM_GRACE_S)
         self._signal(signal.SIGKILL)
 
-    async def _kill_unless_loaded(self, channel: ControlChannel) -> None:
-        """Kill a process that never calls its bot."""
-        await self._is_loaded_in_time(channel)
-
     async def _is_loaded_in_time(self, channel: ControlChannel) -> bool:
-        """Wait until the process has its bot, and return True; return False if it ends or takes too long.
-
-        A process that takes too long is killed.
-        """
+        """Return whether the process gets its bot in time; kill one that takes too long."""
         timeout_s = self._process.load_timeout_s if self._process is not None else 0.0
-        deadline = time.monotonic() + timeout_s
-        events = (channel.is_loaded, channel.is_end_reported, self.gone)
-        while not any(event.is_set() for event in events):
-            if time.monotonic() >= deadline:
-                detail = f"The bot process did not load its bot within {timeout_s:.0f} s."
-                channel.report_end(EndReport("bot_crashed", detail, is_early=True))
-                self._signal(signal.SIGKILL)
-                return False
-            waits = [asyncio.create_task(event.wait()) for event in events]
-            slice_s = min(RENEWAL_S, max(deadline - time.monotonic(), 0))
-            await asyncio.wait(waits, timeout=slice_s, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-            if self.status == "starting":  # no lease yet: the bot has not been called
-                self.record_renewal(steady_time())
-        return channel.is_loaded.is_set()
+        outcome = await channel.load_outcome(self.gone, timeout_s, self._keep_page)
+        if outcome == "late":
+            self._signal(signal.SIGKILL)
+        return outcome == "loaded"
+
+    def _keep_page(self) -> None:
+        """Let a process that still imports its bot file live: it has no lease yet, and has not called the bot."""
+        if self.status == "starting":
+            self.record_renewal(steady_time())
 
     async def _stop_when_user_absent(self, channel: ControlChannel) -> None:
         await channel.is_user_absent.wait()
@@ -414,7 +390,7 @@ class BotSession:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, number)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         with bound_context(self.context):
             task = asyncio.create_task(work)
         self._tasks.add(task)

@@ -3,10 +3,12 @@
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cordboard.contract.errors import UpstreamError, UpstreamTimeoutError
+from cordboard.contract.lease import RENEWAL_S
 from cordboard.emit import get_logger
 from cordboard.runner import pipes
 from cordboard.runner.startup_errors import DETAIL_CHARS
@@ -65,6 +67,33 @@ class ControlChannel:
             return self._lag_ms
         silence_s = time.monotonic() - self._lag_reported_at - pipes.LAG_PERIOD_S
         return max(self._lag_ms, round(silence_s * 1000, 1))
+
+    async def load_outcome(
+        self, gone: asyncio.Event, timeout_s: float, on_wait: Callable[[], None]
+    ) -> Literal["loaded", "ended", "late"]:
+        """Wait until the process has its bot, ends, or is late; return which. Its lateness is its end report.
+
+        Args:
+            gone: Set once the process has ended.
+            timeout_s: How many seconds the process may take.
+            on_wait: Called from time to time while the process has neither loaded its bot nor ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        events = (self.is_loaded, self.is_end_reported, gone)
+        while not any(event.is_set() for event in events):
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                detail = f"The bot process did not load its bot within {timeout_s:.0f} s."
+                self.report_end(EndReport("bot_crashed", detail, is_early=True))
+                return "late"
+            on_wait()
+            waits = [asyncio.create_task(event.wait()) for event in events]
+            await asyncio.wait(
+                waits, timeout=min(remaining_s, RENEWAL_S), return_when=asyncio.FIRST_COMPLETED
+            )
+            for wait in waits:
+                wait.cancel()
+        return "loaded" if self.is_loaded.is_set() else "ended"
 
     async def send_go(self) -> None:
         """Let the process call its bot."""

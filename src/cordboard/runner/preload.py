@@ -108,7 +108,7 @@ def _receive_descriptors() -> list[int]:
         The others: the listening sockets of the fork servers, in the order of the bots.
     """
     numbers: list[int] = []
-    flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+    flags = socket.MSG_CMSG_CLOEXEC if sys.platform == "linux" else 0
     with socket.socket(fileno=os.dup(0)) as connection:
         while received := socket.recv_fds(connection, 1, 1, flags)[1]:
             numbers += received
