@@ -179,7 +179,7 @@ class TestClosedDoors:
         """Unknown carriers, methods and steps, and paths that no edge has made."""
         for method, path, status in (
             ("POST", "/phone/acme", 404),
-            ("POST", "/phone/Twilio", 422),
+            ("POST", "/phone/Twilio", 404),
             ("GET", "/phone/twilio", 404),
             ("POST", "/phone/twilio/no bot", 422),
             ("POST", "/phone/twilio/again/CA1/00", 404),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,13 +14,14 @@ from cordboard import __version__
 from cordboard.edge.phone import routes as phone_routes
 from cordboard.edge.phone.carriers import CARRIERS, Carrier
 from cordboard.edge.phone.desk import check_names
+from cordboard.edge.phone.handshakes import handshake_proof
 from cordboard.edge.phone.services import PhoneServices
 from cordboard.edge.rooms import webhooks
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import EdgeSessions
 from cordboard.edge.streams import routes as stream_routes
 from cordboard.edge.streams.bot_connection import BotConnector
-from cordboard.edge.streams.entrance import StreamEntrance, StreamPolicy, no_proof
+from cordboard.edge.streams.entrance import StreamEntrance, StreamPolicy
 from cordboard.edge.streams.limits import DEFAULT_STREAM_LIMITS, StreamLimits
 from cordboard.edge.streams.relay import StreamRelay
 from cordboard.edge.tokens import StreamTokens
@@ -108,10 +110,11 @@ def _make_services(
     tokens = StreamTokens(secrets)
     streams = StreamRelay(sessions, BotConnector(connections, sessions, secrets, limits), limits)
     stopping = asyncio.Event()
+    phone = PhoneServices.make(settings, sessions, tokens, connections, carriers)
     policy = StreamPolicy(
         is_open=local or settings.open_websockets,
         check_origin=lambda _scope: None,
-        signed_by_carrier=no_proof,
+        signed_by_carrier=handshake_proof(phone.desk, time.time),
     )
     return EdgeServices(
         settings=settings,
@@ -121,7 +124,7 @@ def _make_services(
         tokens=tokens,
         streams=streams,
         stream_entrance=StreamEntrance(streams, sessions, tokens, policy, stopping),
-        phone=PhoneServices.make(settings, sessions, tokens, connections, carriers),
+        phone=phone,
         connections=connections,
         stopping=stopping,
     )

@@ -65,16 +65,24 @@ class PhoneDesk:
         Raises:
             NotFoundError: There is no such carrier, or it has no key, or ``public_url`` is unset.
         """
-        carrier = self._carriers.get(name)
+        carrier = self.carrier_or_none(name)
         if carrier is None or method not in carrier.methods:
-            raise NotFoundError("There is no such carrier.")
-        if self.settings.public_url is None or not carrier.proof.is_configured(
-            self.credentials(carrier)
-        ):
-            # A stranger is not told which carriers are in use; the operator finds it in the log.
-            log.info("A webhook came for a carrier that is not configured", provider=name)
+            # The answer does not reveal which carriers exist and are in use; the log line does.
+            if name in self._carriers:
+                log.info("A webhook came for a carrier that is not configured", provider=name)
             raise NotFoundError("There is no such carrier.")
         return carrier
+
+    def carrier_or_none(self, name: str) -> Carrier | None:
+        """Return a carrier, if this edge takes requests of it; None if it has no key, or ``public_url`` is unset.
+
+        Args:
+            name: The name of the carrier.
+        """
+        carrier = self._carriers.get(name)
+        if carrier is None or self.settings.public_url is None:
+            return None
+        return carrier if carrier.proof.is_configured(self.credentials(carrier)) else None
 
     def known_carrier(self, name: str) -> Carrier:
         """Return a carrier for an authenticated caller.

@@ -1,12 +1,11 @@
 """Requests to carriers' APIs that place a call, one function per carrier."""
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
-
-import aiohttp
 
 from cordboard.edge.phone.credentials import Credentials
 
@@ -214,7 +213,8 @@ def _base(account: Credentials, default: str) -> str:
 
 
 def _basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": aiohttp.BasicAuth(user, password, "utf-8").encode()}
+    pair = f"{user}:{password}".encode("utf-8", "surrogateescape")
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def _form(url: str, auth: Mapping[str, str], pairs: Sequence[tuple[str, str]]) -> CarrierRequest:

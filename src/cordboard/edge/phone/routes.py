@@ -15,7 +15,7 @@ from cordboard.contract.errors import (
     NotFoundError,
     UnauthorizedError,
 )
-from cordboard.contract.ids import BOT_NAME, check_session_id
+from cordboard.contract.ids import BOT_NAME, check_session_id, is_bot_name
 from cordboard.edge.phone.desk import STEPS
 from cordboard.edge.phone.documents import Document
 from cordboard.edge.phone.outbound import CallRequest, CallResult, MachinePolicy
@@ -27,8 +27,9 @@ from cordboard.web.strict_body import StrictBody
 _FORM: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"  # Exotel's status callbacks
 
-Provider = Annotated[str, Path(pattern=r"^[a-z0-9-]{1,32}$", description="The carrier.")]
-BotName = Annotated[str, Path(pattern=f"^{BOT_NAME}$", description="The bot that answers.")]
+# Without patterns: a path that names no carrier is answered with 404, whatever else it contains.
+Provider = Annotated[str, Path(description="The carrier.")]
+BotName = Annotated[str, Path(description="The bot that answers.")]
 SessionId = Annotated[str, Path(max_length=128, description="The session.")]
 Mac = Annotated[str, Path(max_length=64, description="The proof that an edge made this URL.")]
 
@@ -223,6 +224,8 @@ async def _answer(
     request: Request, provider: str, bot: str | None, services: EdgeServices
 ) -> Response:
     carrier = services.phone.desk.open_carrier(provider, request.method)
+    if bot is not None and not is_bot_name(bot):
+        raise InvalidValueError("Invalid bot name.", hint="Use 1 to 64 of A-Z a-z 0-9 . _ -")
     webhook = await read_webhook(request, services)
     return _document(await services.phone.calls.receive(carrier, webhook, bot))
 

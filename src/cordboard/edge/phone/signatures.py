@@ -17,7 +17,7 @@ from cordboard.edge.phone.webhook import Webhook
 
 TELNYX_TOLERANCE_S: Final = 300  # as in Telnyx's own library
 _TWILIO_HASHES: Final = {"hmac_sha1": hashlib.sha1, "hmac_sha256": hashlib.sha256}
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 _ED25519_KEY_BYTES: Final = 32  # RFC 8032, section 5.1.5
 
 

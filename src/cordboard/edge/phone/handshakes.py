@@ -1,0 +1,72 @@
+"""The signature with which Twilio opens a stream, for streams whose URL has no token."""
+
+from collections.abc import Callable
+
+from starlette.websockets import WebSocket
+
+from cordboard.edge.phone.desk import PhoneDesk
+from cordboard.edge.phone.webhook import Webhook, read_pairs
+from cordboard.emit import get_logger
+from cordboard.web.proxies import client_address
+
+_HEADER = "x-twilio-signature"
+log = get_logger("phone")
+
+
+def handshake_proof(
+    desk: PhoneDesk, clock: Callable[[], float]
+) -> Callable[[WebSocket], bool | None]:
+    """Return a function that says whether a carrier has signed the handshake of a websocket.
+
+    Twilio signs the URL of the stream (https://www.twilio.com/docs/api/errors/31930); whether as ``wss`` or
+    ``https``, and with a slash at its end, depends on where the URL comes from. Any of these counts. None of
+    them fitting is no proof, but no refusal either: the token of an URL is proof enough.
+
+    Args:
+        desk: The carriers and their keys.
+        clock: Returns the seconds since 1970.
+    """
+
+    def is_signed(websocket: WebSocket) -> bool | None:
+        if _HEADER not in websocket.headers:
+            return None
+        carrier = desk.carrier_or_none("twilio")
+        if carrier is None:
+            return None
+        credentials = desk.credentials(carrier)
+        signed = [
+            carrier.proof.is_genuine(_request(websocket, url, clock()), credentials)
+            for url in _urls(desk.settings.public_url or "", websocket)
+        ]
+        if any(signed):
+            return True
+        log.warning(
+            "The signature of a stream does not fit public_url",
+            hint="Check that public_url is the address in the document, and the auth token.",
+        )
+        return None
+
+    return is_signed
+
+
+def _urls(public_url: str, websocket: WebSocket) -> list[str]:
+    query = websocket.scope["query_string"].decode("latin-1")
+    place = public_url.rstrip("/").partition("://")[2] + websocket.scope["raw_path"].decode(
+        "latin-1"
+    )
+    ends = ("", "/") if not place.endswith("/") else ("",)
+    rest = f"?{query}" if query else ""
+    return [f"{scheme}://{place}{end}{rest}" for scheme in ("wss", "https") for end in ends]
+
+
+def _request(websocket: WebSocket, url: str, now: float) -> Webhook:
+    return Webhook(
+        method="GET",
+        url=url,
+        headers={name.lower(): value for name, value in websocket.headers.items()},
+        body=b"",
+        form=[],
+        query=read_pairs(url.partition("?")[2]),
+        client=client_address(websocket.scope),
+        now=now,
+    )
