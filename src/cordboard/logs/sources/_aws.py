@@ -1,0 +1,166 @@
+"""Requests to CloudWatch Logs with boto3: at a bounded rate, and with errors as reasons of coverage."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoRegionError,
+    ProfileNotFound,
+)
+from botocore.exceptions import (
+    ConnectionError as AwsConnectionError,
+)
+
+from cordboard.contract.errors import SettingsError
+from cordboard.logs.sources._http import StoreError
+
+# A request is refused for load for seconds, an outage lasts longer: then the reader is told.
+ATTEMPTS_MAX: Final = 8
+_SLOWEST_PER_S: Final = 0.2
+_GAIN_PER_S: Final = 0.1
+_READ_TIMEOUT_S: Final = 60
+
+_MISSING: Final = frozenset({"ResourceNotFoundException"})
+_BUSY: Final = frozenset(
+    {
+        "InternalFailure",
+        "InternalServerError",
+        "LimitExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_INVALID: Final = frozenset(
+    {"InvalidParameterException", "InvalidOperationException", "MalformedQueryException"}
+)
+
+
+class Pacer:
+    """Spaces requests in time, as fast as the service bears: a little faster with each answer, half as fast after a refusal.
+
+    AWS documents 5 requests a second for an account and region, shared with everything else that reads there.
+
+    Args:
+        per_s: The most requests a second.
+        sleep: Waits some seconds; returns true to give up.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        per_s: float = 2.0,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit_per_s = self.rate_per_s = per_s
+        self._sleep = sleep
+        self._clock = clock
+        self._next_at = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Wait for a turn. Threads get turns one after the other."""
+        with self._lock:
+            now = self._clock()
+            at = max(now, self._next_at)
+            self._next_at = at + 1 / self.rate_per_s
+        if at > now:
+            self._sleep(at - now)
+
+    def answered(self) -> None:
+        """Note that a request was answered."""
+        with self._lock:
+            self.rate_per_s = min(self.limit_per_s, self.rate_per_s + _GAIN_PER_S)
+
+    def refused(self) -> None:
+        """Note that a request was refused for load."""
+        with self._lock:
+            self.rate_per_s = max(min(_SLOWEST_PER_S, self.limit_per_s), self.rate_per_s / 2)
+
+
+class AwsLogs:
+    """CloudWatch Logs of one account and region.
+
+    Args:
+        region: The region; empty for that of the AWS command line.
+        profile: The profile of the credentials; empty for the default chain.
+        endpoint: The URL of a VPC endpoint; empty for the public one.
+        pacer: Spaces the requests.
+    """
+
+    def __init__(
+        self, *, region: str = "", profile: str = "", endpoint: str = "", pacer: Pacer
+    ) -> None:
+        self.pacer = pacer
+        # One attempt: the pacer repeats, and all threads slow down together.
+        config = Config(
+            retries={"total_max_attempts": 1}, read_timeout=_READ_TIMEOUT_S, max_pool_connections=32
+        )
+        try:
+            session = boto3.Session(region_name=region or None, profile_name=profile or None)
+            self._client: Any = session.client("logs", endpoint_url=endpoint or None, config=config)
+        except (NoRegionError, ProfileNotFound, ValueError) as error:
+            raise SettingsError(
+                f"cloudwatch: {_sentence(error)}",
+                hint='Write: region = "eu-central-1", or profile = "NAME", as for `aws --profile NAME`.',
+            ) from error
+
+    def ask(
+        self, operation: str, values: Mapping[str, Any], closed: threading.Event
+    ) -> dict[str, Any]:
+        """Return the answer to a request; one that is refused for load is repeated, slower.
+
+        Args:
+            operation: The method of boto3's client, such as ``filter_log_events``.
+            values: The request's parameters.
+            closed: Ends the repetition.
+
+        Raises:
+            StoreError: It was refused, or the service does not answer.
+        """
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            self.pacer.wait()
+            try:
+                answer: dict[str, Any] = getattr(self._client, operation)(**values)
+            except ClientError as error:
+                code = str(error.response.get("Error", {}).get("Code", ""))
+                if code not in _BUSY or attempt == ATTEMPTS_MAX or closed.is_set():
+                    raise _refused(code, error) from error
+                self.pacer.refused()
+            except (AwsConnectionError, HTTPClientError) as error:
+                raise StoreError("unreachable", _sentence(error)) from error
+            except BotoCoreError as error:  # no credentials, expired single sign-on and the like
+                detail = f"{_sentence(error)} Sign in as for the AWS command line."
+                raise StoreError("forbidden", detail) from error
+            else:
+                self.pacer.answered()
+                return answer
+        raise StoreError("unreachable", "no answer")  # the loop always returns or raises
+
+
+def _refused(code: str, error: ClientError) -> StoreError:
+    message = str(error.response.get("Error", {}).get("Message") or code)
+    detail = f"{code}: {message}"
+    if code in _MISSING:
+        return StoreError("group_missing", detail)
+    if code in _BUSY:
+        return StoreError("unreachable", f"{detail} (after {ATTEMPTS_MAX} attempts)")
+    if code in _INVALID:
+        return StoreError("unreadable", detail)
+    return StoreError("forbidden", detail)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).rstrip(".") + "."
