@@ -87,7 +87,8 @@ def routes(part: str) -> Iterator[tuple[str, str, APIRoute]]:
     """Yield method, path and route of each call of a part, in the order in which they are declared."""
     for route in _flat(make_app(part).routes):
         for method in sorted(route.methods, reverse=True):  # POST before PATCH
-            yield method, route.path.replace("{session_id}", "{id}"), route
+            path = route.path.replace("{session_id}", "{id}").replace(":path}", "}")
+            yield method, path, route
 
 
 def _flat(found: Iterable[Any]) -> Iterator[APIRoute]:

@@ -145,9 +145,9 @@ class TestJoin:
 
         async def stream() -> AsyncIterator[bytes]:
             for _ in range(70):
-                yield b" " * 1024
+                yield b" " * 16_384
 
-        status, body, _ = await gateway.join(body={"x": "y" * 70_000})
+        status, body, _ = await gateway.join(body={"x": "y" * 1_100_000})
         assert (status, body["code"]) == (413, "too_large")
         async with gateway.client.post("/join", data=stream()) as answer:
             assert answer.status == 413

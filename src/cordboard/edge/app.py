@@ -4,20 +4,26 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Scope
 
 from cordboard import __version__
+from cordboard.edge import bot_routes, client_page, offers, session_routes, start
+from cordboard.edge.access import EdgeAccess
+from cordboard.edge.middleware import BotPathMiddleware, CountingMiddleware, UnboundMiddleware
 from cordboard.edge.phone import routes as phone_routes
 from cordboard.edge.phone.carriers import CARRIERS, Carrier
 from cordboard.edge.phone.desk import check_names
 from cordboard.edge.phone.handshakes import handshake_proof
 from cordboard.edge.phone.services import PhoneServices
 from cordboard.edge.rooms import webhooks
-from cordboard.edge.services import EdgeServices
+from cordboard.edge.services import DEFAULT_WAITS, EdgeServices, Waits
 from cordboard.edge.sessions import EdgeSessions
 from cordboard.edge.streams import routes as stream_routes
 from cordboard.edge.streams.bot_connection import BotConnector
@@ -34,8 +40,9 @@ from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.protection import MetricsSecretMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 
-# Pipecat Cloud accepts bodies of this size at /start.
-BODY_MAX_BYTES: Final = 1024 * 1024
+BODY_MAX_BYTES: Final = 1_000_000
+"""The largest body: Pipecat Cloud accepts 1 MB at /start. Gateway and runner accept 5 % more, for what
+they add."""
 
 
 def create_app(
@@ -44,6 +51,7 @@ def create_app(
     local: bool = True,
     stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS,
     carriers: Mapping[str, Carrier] = CARRIERS,
+    waits: Waits = DEFAULT_WAITS,
 ) -> FastAPI:
     """Return the edge.
 
@@ -52,26 +60,22 @@ def create_app(
         local: Whether the server listens on loopback.
         stream_limits: The limits of streams.
         carriers: The tables of telephone carriers, by name.
+        waits: How long requests of clients wait for a session.
 
     Raises:
-        SettingsError: ``[phone]`` names an unknown carrier.
+        SettingsError: ``[phone]`` names an unknown carrier, or a key or an origin is malformed.
     """
     check_names(settings, carriers)
+    access = EdgeAccess(settings, local=local)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Each call keeps a stream, so a limit on connections would be a limit on calls.
         async with open_connections(settings.tls_ca, limit=0) as connections:
-            gateway = GatewayProxy(
-                HttpClient(connections),
-                settings.gateway_url,
-                lambda: settings.control_secrets,
-                component="edge",
-            )
             services = _make_services(
-                settings, connections, gateway, stream_limits, carriers, local=local
+                settings, connections, access, stream_limits, carriers, local=local
             )
-            app.state.services = services
+            app.state.services = replace(services, waits=waits)
             yield
             await services.phone.calls.close()
 
@@ -83,10 +87,13 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
-    app.include_router(webhooks.router)
-    app.include_router(stream_routes.router)
-    app.include_router(phone_routes.router)
+    app.state.access = access
     health.add_health_routes(app, _check_ready)
+    # The bot's own routes are last, because the edge's calls of a session have precedence.
+    for part in (client_page, start, offers, session_routes, webhooks, stream_routes, phone_routes):
+        app.include_router(part.router)
+    app.include_router(bot_routes.router)
+    client_page.add_client_page(app)
     problems.add_problem_handlers(app)
     _add_middleware(app, settings, local=local)
     return app
@@ -95,7 +102,7 @@ def create_app(
 def _make_services(
     settings: Settings,
     connections: aiohttp.ClientSession,
-    gateway: GatewayProxy,
+    access: EdgeAccess,
     limits: StreamLimits,
     carriers: Mapping[str, Carrier],
     *,
@@ -106,6 +113,7 @@ def _make_services(
     def secrets() -> tuple[str, ...]:
         return settings.control_secrets
 
+    gateway = GatewayProxy(HttpClient(connections), settings.gateway_url, secrets, component="edge")
     sessions = EdgeSessions(gateway)
     tokens = StreamTokens(secrets)
     streams = StreamRelay(sessions, BotConnector(connections, sessions, secrets, limits), limits)
@@ -113,7 +121,7 @@ def _make_services(
     phone = PhoneServices.make(settings, sessions, tokens, connections, carriers)
     policy = StreamPolicy(
         is_open=local or settings.open_websockets,
-        check_origin=lambda _scope: None,
+        check_origin=access.origins.check,
         signed_by_carrier=handshake_proof(phone.desk, time.time),
     )
     return EdgeServices(
@@ -132,7 +140,8 @@ def _make_services(
 
 def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     """Add the middleware, from the innermost to the outermost."""
-    app.add_middleware(BodyLimitMiddleware, limit_bytes=BODY_MAX_BYTES)
+    access: EdgeAccess = app.state.access
+    app.add_middleware(BodyLimitMiddleware, limit_bytes=BODY_MAX_BYTES, limit_of=_body_limit)
     app.add_middleware(
         MetricsSecretMiddleware,
         secrets=lambda: settings.control_secrets,
@@ -140,11 +149,23 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     )
     if local:
         app.add_middleware(LocalHostsMiddleware, more=_local_hosts(settings))
+    # Outside of all that refuses, so that a page can read why. Preflights carry no proof.
+    app.add_middleware(CORSMiddleware, **access.origins.cors_options())
+    app.add_middleware(CountingMiddleware)
+    app.add_middleware(BotPathMiddleware)
+    app.add_middleware(UnboundMiddleware)
     # Clients reach the edge directly, so nothing that a header claims of a user is trusted.
     app.add_middleware(
         SessionMiddleware, trust_identity=False, secret_prefixes=stream_routes.TOKEN_PREFIXES
     )
     app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
+
+
+def _body_limit(scope: Scope) -> int:
+    """Return the size of the largest body: uploads of files for a bot are larger than others."""
+    path: str = scope["path"]
+    is_upload = path.startswith("/sessions/") and path.endswith("/files")
+    return bot_routes.FILES_MAX_BYTES if is_upload else BODY_MAX_BYTES
 
 
 def _local_hosts(settings: Settings) -> tuple[str, ...]:

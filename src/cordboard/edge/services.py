@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 import aiohttp
 from fastapi import Depends
@@ -15,6 +15,29 @@ from cordboard.edge.streams.relay import StreamRelay
 from cordboard.edge.tokens import StreamTokens
 from cordboard.settings import Settings
 from cordboard.web.gateway_proxy import GatewayProxy
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long requests of clients wait for a session, in seconds.
+
+    Attributes:
+        start_s: A start waits until its session runs. A warm bot takes a tenth of a second; a client's offer
+            or stream is held longer, so the answer may come before a cold one runs.
+        room_s: The same in a room of Daily or LiveKit: the person needs a second or two to join it, too.
+        hold_s: An offer waits until its session runs, because Pipecat's clients take each answer of 4xx as
+            final. Proxies wait for an answer for 60 s, as a rule.
+        peer_gone_s: An offer waits for an earlier peer to have gone, as after the reload of a page. Pipecat
+            takes a peer as gone 3 s after its last ping; a connection that was never made ends after 5 s.
+    """
+
+    start_s: float = 10.0
+    room_s: float = 2.0
+    hold_s: float = 15.0
+    peer_gone_s: float = 6.0
+
+
+DEFAULT_WAITS: Final = Waits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +54,7 @@ class EdgeServices:
         stream_entrance: Accepts the websockets of clients.
         phone: Telephone calls: carriers' webhooks and orders.
         connections: Connections to runners, carriers' APIs and room providers.
+        waits: How long requests of clients wait for a session.
         stopping: Set when the server stops: no new stream begins.
     """
 
@@ -43,6 +67,7 @@ class EdgeServices:
     stream_entrance: StreamEntrance
     phone: PhoneServices
     connections: aiohttp.ClientSession
+    waits: Waits = DEFAULT_WAITS
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -9,7 +9,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
+
 from cordboard.contract.errors import (
+    BodyTooLargeError,
     ConflictError,
     CordboardError,
     GatewayError,
@@ -63,7 +66,8 @@ class JoinRequest:
             "maxDurationSeconds": self.max_duration_s,
         }
         present = {name: value for name, value in values.items() if value is not None}
-        return json.dumps(present).encode()
+        # Without escapes and blanks: the body may be as large as the gateway permits.
+        return msgspec.json.encode(present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class SessionView:
     Attributes:
         session_id: The session.
         room_url: Its room.
+        bot: The name of its bot.
         status: Its state.
         reason: Why it has ended; None before.
         epoch: The epoch of its present grant.
@@ -103,6 +108,7 @@ class SessionView:
 
     session_id: str
     room_url: str
+    bot: str
     status: str
     reason: str | None
     epoch: int
@@ -172,6 +178,7 @@ class EdgeSessions:
         return SessionView(
             session_id=record["sessionId"],
             room_url=record["room_url"],
+            bot=record.get("bot", "default"),
             status=record["status"],
             reason=record.get("reason"),
             epoch=record["epoch"],
@@ -264,6 +271,8 @@ def _refusal(reply: Reply) -> CordboardError:
             return StoreUnavailableError(message, hint=hint, retry_after_s=retry_after_s)
         case HTTPStatus.CONFLICT:
             return ConflictError(message, hint=hint)
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return BodyTooLargeError(message, hint=hint)
         case HTTPStatus.UNPROCESSABLE_ENTITY:
             return InvalidValueError(message, hint=hint)
     return GatewayError(message, hint=hint)

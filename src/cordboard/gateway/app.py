@@ -24,6 +24,9 @@ from cordboard.web.runner_client import RunnerClient
 GRACE_S: Final = round(DRAIN_S) + 2
 """How long open requests may take after a signal. It exceeds the drain, so that a leave can complete."""
 
+BODY_MAX_BYTES: Final = 1024 * 1024
+"""The size of a request body, as at a runner: Pipecat's clients send up to 1 MB for the bot."""
+
 _DESCRIPTION = """\
 Accepts joins, and reports on sessions. Every accepted join ends in exactly one final state.
 
@@ -65,7 +68,7 @@ def create_app(
 
     health.add_health_routes(app, check_ready)
     problems.add_problem_handlers(app)
-    protection.add_protection(app, settings, local=local)
+    protection.add_protection(app, settings, local=local, body_max_bytes=BODY_MAX_BYTES)
     return app
 
 

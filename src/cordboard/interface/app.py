@@ -14,7 +14,6 @@ from cordboard.interface import api, browser_security, error_pages, pages
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
 from cordboard.interface.identity import IdentityMiddleware, identity_of
 from cordboard.interface.login import LoginCookies, Person
-from cordboard.interface.origin import Origin, public_origin
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.services import InterfaceServices
 from cordboard.interface.session_owners import SessionOwners
@@ -24,6 +23,7 @@ from cordboard.web.body_limit import BodyLimitMiddleware
 from cordboard.web.gateway_proxy import GatewayProxy
 from cordboard.web.host_check import LocalHostsMiddleware
 from cordboard.web.http_client import HttpClient, open_connections
+from cordboard.web.origin import Origin, public_origin
 from cordboard.web.protection import MetricsSecretMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 from cordboard.web.session_middleware import SILENT_PATHS

@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
-from cordboard.interface.origin import Origin, host_of, parse_origin
 from cordboard.web.auth import OPEN_PATHS
 from cordboard.web.host_check import UnknownHostError
+from cordboard.web.origin import Origin, host_of, parse_origin
 from cordboard.web.problems import problem
 from cordboard.web.rate_limits import Sampler
 

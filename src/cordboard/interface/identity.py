@@ -21,9 +21,9 @@ from cordboard.contract.errors import InvalidValueError, SettingsError, Unauthor
 from cordboard.contract.ids import is_session_id
 from cordboard.emit import get_logger
 from cordboard.interface.login import ForgedError, LoginCookies, Person, ValidLogin, check_name
-from cordboard.interface.origin import Origin, is_secure
 from cordboard.secret_files import LENGTH_MIN
 from cordboard.settings import Settings
+from cordboard.web.origin import Origin, is_secure
 from cordboard.web.proxies import FROM_TRUSTED_PROXY
 from cordboard.web.rate_limits import Sampler
 from cordboard.web.session_middleware import CLAIMED

@@ -21,8 +21,8 @@ from cordboard.contract.ids import canonical_room
 from cordboard.emit import get_logger
 from cordboard.interface.identity import Identity, person_of, renew_login
 from cordboard.interface.login import NAME_MAX_CHARS, LoginCookies, check_name
-from cordboard.interface.origin import is_secure
 from cordboard.interface.request_limits import RequestLimits
+from cordboard.web.origin import is_secure
 from cordboard.web.proxies import client_address
 
 DEFAULT_ROOM: Final = "demo"

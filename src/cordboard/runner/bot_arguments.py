@@ -27,10 +27,12 @@ class BotConnection:
     Attributes:
         peer: The peer connection of a ``webrtc:`` room.
         websocket: The stream of a ``phone:`` or ``ws:`` room, accepted.
+        request_data: What the first peer sends to the bot, in place of the join's body, as in Pipecat.
     """
 
     peer: Any = None
     websocket: WebSocket | None = None
+    request_data: dict[str, Any] | None = None
 
 
 def runner_arguments(
@@ -48,7 +50,7 @@ def runner_arguments(
         file_storage: The storage of uploaded files, if the bot file provides one.
     """
     body = {
-        **with_daily_key(launch.body),
+        **_caller_body(launch, connection),
         "room_url": launch.room_url,
         "session_id": launch.session_id,
         "epoch": launch.epoch,
@@ -75,6 +77,13 @@ def runner_arguments(
     if _is_daily(launch.room_url, daily_domains):
         return DailyRunnerArguments(room_url=launch.room_url, token=launch.token, **common)
     return RunnerArguments(**common)
+
+
+def _caller_body(launch: Launch, connection: BotConnection) -> dict[str, Any]:
+    """Return what the caller sends to the bot."""
+    if connection.request_data is not None:
+        return connection.request_data
+    return with_daily_key(launch.body)
 
 
 def _is_daily(room_url: str, domains: tuple[str, ...]) -> bool:

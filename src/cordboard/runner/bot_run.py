@@ -21,7 +21,7 @@ from cordboard.runner.bot_stream import BotStream
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.process_exit import exit_now
-from cordboard.runner.signalling import BotSignalling
+from cordboard.runner.signalling import BotSignalling, Peer
 from cordboard.runner.user_absence import wait_until_absent
 
 # The length of an exception's text in the session record; the log line has the whole of it.
@@ -52,11 +52,11 @@ class _People:
     """How people reach the bot.
 
     Attributes:
-        peer: The first peer connection.
+        peer: The first peer.
         stream: The bot's stream.
     """
 
-    peer: asyncio.Future[Any]
+    peer: asyncio.Future[Peer]
     stream: BotStream
 
 
@@ -165,10 +165,11 @@ class BotRun:
                 # Shielded: the timeout must not cancel a future that others set.
                 if self._kind == "webrtc":
                     peer = await asyncio.shield(people.peer)
+                    connection = peer.connection
                     self._watch_absence(
-                        lambda: bool(peer.pc.connectionState == "connected"), writer
+                        lambda: bool(connection.pc.connectionState == "connected"), writer
                     )
-                    return BotConnection(peer=peer)
+                    return BotConnection(peer=connection, request_data=peer.request_data)
                 if self._kind in _STREAM_KINDS:
                     websocket = await asyncio.shield(people.stream.opened)
                     self._watch_absence(lambda: people.stream.is_connected, writer)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from aiortc.sdp import SessionDescription
 from fastapi import HTTPException
 from pipecat.transports.smallwebrtc.request_handler import (
     ConnectionMode,
@@ -34,18 +35,36 @@ OFFERS_MAX: Final = 64
 # The length of aiortc's error in an answer; it may repeat the whole offer.
 ERROR_CHARS: Final = 200
 
+CONNECT_S: Final = 5.0
+"""Seconds within which a peer connects after its offer; ICE takes one or two, through a TURN server as well.
+After that it counts as gone, so that a caller whose answer was lost can send another offer."""
+
 _OFFER_FIELDS: Final = ("sdp", "type", "pc_id", "restart_pc", "request_data", "requestData")
 
 log = get_logger("webrtc")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The first peer of a session.
+
+    Attributes:
+        connection: Pipecat's connection, which stays the same when the peer is replaced.
+        request_data: What the peer's offer sends to the bot (``requestData``); None if it sends nothing.
+    """
+
+    connection: Any
+    request_data: dict[str, Any] | None = None
 
 
 class BotSignalling:
     """Answers offers and adds candidates. The connection of the first offer is the bot's.
 
     Args:
-        connection: The future for the first connection.
+        peer: The future for the first peer.
         local: Whether the runner listens on loopback, so that callers may be on this machine.
         servers: The future for the STUN and TURN servers, for which the first offer waits; None without any.
+        connect_s: Seconds within which a peer connects after its offer.
 
     Attributes:
         is_closed: Whether the connection has been closed; it is not replaced then.
@@ -53,14 +72,18 @@ class BotSignalling:
 
     def __init__(
         self,
-        connection: asyncio.Future[Any],
+        peer: asyncio.Future[Peer],
         *,
         local: bool = True,
         servers: asyncio.Future[UsableServers] | None = None,
+        connect_s: float = CONNECT_S,
     ) -> None:
-        self._connection = connection
+        self._peer = peer
         self._local = local
         self._servers = servers
+        self._connect_s = connect_s
+        self._answered_at = 0.0
+        self._has_connected = False
         self._offer_lock = asyncio.Lock()
         self._offer_count = self._candidate_count = 0
         self.is_closed = False
@@ -94,14 +117,24 @@ class BotSignalling:
             if refusal is not None:
                 return refusal
             self._offer_count += 1
-            if not body.get("pc_id") or body.get("restart_pc"):  # a new peer connection
+            fields = _checked_offer(body)
+            request_data = _request_data(body)
+            if self._peer.done() and not fields.get("pc_id"):
+                # The page was reloaded: the bot keeps its connection, with another peer.
+                fields |= {"pc_id": self._peer.result().connection.pc_id, "restart_pc": True}
+            if not fields.get("pc_id") or fields.get("restart_pc"):  # a new peer connection
                 self._candidate_count = 0
-            fields = {name: body[name] for name in _OFFER_FIELDS if name in body}
-            fields["sdp"] = filter_candidates(body["sdp"], self._accept_candidate)
+                self._has_connected = False
+            fields["sdp"] = filter_candidates(fields["sdp"], self._accept_candidate)
             await self._use_servers()
+
+            async def use_connection(connection: Any) -> None:
+                self._use_connection(connection, request_data)
+
             answer = await self._handler.handle_web_request(
-                SmallWebRTCRequest.from_dict(fields), self._on_connection
+                SmallWebRTCRequest.from_dict(fields), use_connection
             )
+            self._answered_at = asyncio.get_running_loop().time()
             return HTTPStatus.OK, dict(answer or {})
 
     async def _use_servers(self) -> None:
@@ -111,16 +144,25 @@ class BotSignalling:
             self._handler.update_ice_servers([IceServer(**entry) for entry in servers.entries])
 
     def _refusal(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-        if self._connection.done() and not body.get("pc_id"):
-            detail = "A user is connected to this session already."
-            return _problem(HTTPStatus.CONFLICT, "connected", detail)
         if self.is_closed:
             detail = "The connection of this session has been closed."
             return _problem(HTTPStatus.CONFLICT, "closed", detail)
+        if self._peer.done() and not body.get("pc_id") and not self._is_peer_gone():
+            detail = "A user is connected to this session already."
+            return _problem(HTTPStatus.CONFLICT, "connected", detail)
         if self._offer_count >= OFFERS_MAX:
             detail = f"A session accepts at most {OFFERS_MAX} offers."
             return _problem(HTTPStatus.TOO_MANY_REQUESTS, "offers", detail)
         return None
+
+    def _is_peer_gone(self) -> bool:
+        """Return whether the peer has gone without closing its connection, or has never come."""
+        connection = self._peer.result().connection
+        if self._has_connected:
+            # False 3 s after the last ping of Pipecat's client, long before ICE notices.
+            return not connection.is_connected()
+        waited_s = asyncio.get_running_loop().time() - self._answered_at
+        return connection.pc.connectionState != "connected" and waited_s > self._connect_s
 
     async def _add_candidates(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         candidates = [
@@ -144,18 +186,52 @@ class BotSignalling:
             log.warning("Too many ICE candidates; dropping further ones", limit=CANDIDATES_MAX)
         return self._candidate_count <= CANDIDATES_MAX
 
-    async def _on_connection(self, connection: Any) -> None:
+    def _use_connection(self, connection: Any, request_data: dict[str, Any] | None) -> None:
         _expect_offered_video(connection)
         connection.add_event_handler("connected", self._on_connected)
         connection.add_event_handler("closed", self._on_closed)
-        if not self._connection.done():
-            self._connection.set_result(connection)
+        if not self._peer.done():
+            self._peer.set_result(Peer(connection, request_data))
 
     async def _on_connected(self, _connection: Any) -> None:
+        self._has_connected = True
         log.info("Bot connected", event="bot.connected", transport="webrtc")
 
     async def _on_closed(self, _connection: Any) -> None:
         self.is_closed = True
+
+
+def _checked_offer(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an offer that a connection can be made from.
+
+    aiortc accepts any text, and a connection made from nonsense would be the only one of the bot.
+
+    Raises:
+        ValueError: It is no offer of a peer.
+    """
+    fields: dict[str, Any] = {name: body[name] for name in _OFFER_FIELDS if name in body}
+    if fields.get("type") != "offer":
+        raise ValueError("expected the type offer")
+    media = SessionDescription.parse(fields["sdp"]).media
+    if not media:
+        raise ValueError("the SDP has no media")
+    first = media[0]
+    has_dtls = first.dtls is not None and bool(first.dtls.fingerprints)
+    if not has_dtls or not first.ice.usernameFragment or not first.ice.password:
+        raise ValueError("the SDP has no fingerprint or no ICE credentials")
+    return fields
+
+
+def _request_data(body: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the caller sends to the bot, by either of the names that Pipecat's clients use.
+
+    Raises:
+        ValueError: It is not an object.
+    """
+    data = body.get("request_data") or body.get("requestData")
+    if data is not None and not isinstance(data, dict):
+        raise ValueError("requestData: expected an object")
+    return data or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cordboard.settings.kinds import Limit
+from cordboard.settings.kinds import Limit, Positive
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -14,9 +14,24 @@ class EdgeSettings:
     Carriers sign it and connect their streams to it (as wss). Unset, the edge uses the address of
     each request, and the doors of carriers stay closed."""
 
+    public_keys: tuple[str, ...] = ()
+    """Keys with which browsers and servers start sessions at the edge, each as KEY for the bot
+    `default` or BOT=KEY, such as support=pk_Vq0yC3nLr8tKz1hW. A key is `pk_` and 16 or more letters,
+    digits, `_` and `-`. It is no secret: it permits nothing but the calls of clients, for its bot.
+    Without keys, an edge on loopback is open, and any other edge requires the control secret."""
+
     allowed_origins: tuple[str, ...] = ()
-    """Origins of web pages, such as https://app.example.com, whose scripts may start sessions at the
-    edge (CORS). On loopback without this setting, every origin is allowed."""
+    """Origins of web pages, such as https://app.example.com, whose scripts may call the edge (CORS);
+    * for all. Requests of other pages get 403. Pages of the edge's own address are always allowed,
+    and on loopback without this setting all pages of this machine."""
+
+    starts_per_minute: Positive = 60
+    """Sessions that one client address may start with one public key per minute, with as many at
+    once: an office shares an address. Servers that start more use the control secret."""
+
+    client_requests_per_minute: Positive = 1200
+    """Other requests of one client address with one public key per minute. A call sends an offer
+    and about five batches of candidates; the rest is for the bot's own routes."""
 
     open_websockets: bool = False
     """Whether clients beyond loopback may open websockets (/ws, /ws-client) without a token."""

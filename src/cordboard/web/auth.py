@@ -153,10 +153,7 @@ class ControlSecretMiddleware:
         return scope["type"] == "http" and scope["path"] in self._open_paths
 
     def _has_secret(self, scope: Scope) -> bool:
-        given = _given_secret(scope)
-        # A list, not a generator: all secrets are compared, so that the time does not reveal which matched.
-        matches = [hmac.compare_digest(given, _encoded(one)) for one in self._current_secrets()]
-        return any(matches)
+        return find_secret(scope, self._current_secrets()) is not None
 
     def _current_secrets(self) -> tuple[str, ...]:
         try:
@@ -173,7 +170,7 @@ class ControlSecretMiddleware:
         if self._has_secret(scope):
             return None
         # A request without a secret is not a guess, so it is not counted.
-        given = _given_secret(scope)
+        given = given_secret(scope)
         throttled = self._throttled(scope) if given else None
         self._log_refusal(scope, "throttled" if throttled else "wrong" if given else "missing")
         return throttled or UnauthorizedError(
@@ -230,7 +227,28 @@ async def refuse(error: CordboardError, scope: Scope, receive: Receive, send: Se
             await problem(error)(scope, receive, send)
 
 
-def _given_secret(scope: Scope) -> bytes:
+def find_secret(scope: Scope, secrets: Iterable[str]) -> str | None:
+    """Return the secret that a request carries.
+
+    Args:
+        scope: The ASGI scope of the request.
+        secrets: The secrets to compare with, in constant time.
+
+    Returns:
+        None if the request carries none of them.
+    """
+    given = given_secret(scope)
+    # A list, not a generator: all secrets are compared, so that the time does not reveal which matched.
+    matches = [one for one in secrets if hmac.compare_digest(given, _encoded(one))]
+    return matches[0] if matches else None
+
+
+def given_secret(scope: Scope) -> bytes:
+    """Return what a request carries as a secret: the bearer credential, or ``X-Bot-Secret``; empty without.
+
+    Args:
+        scope: The ASGI scope of the request.
+    """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":

@@ -1,5 +1,6 @@
 """A limit on the size of request bodies."""
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,19 +19,26 @@ class BodyLimitMiddleware:
     Args:
         app: The wrapped application.
         limit_bytes: The largest body, in bytes.
+        limit_of: Returns the largest body of a request, given its ASGI scope; None for `limit_bytes`.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int = BODY_MAX_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit_bytes: int = BODY_MAX_BYTES,
+        limit_of: Callable[[Scope], int] | None = None,
+    ) -> None:
         self._app = app
-        self._limit_bytes = limit_bytes
+        self._limit_of = limit_of or (lambda _scope: limit_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _declared_length(scope) > self._limit_bytes:
-            await self._refuse(scope, receive, send)
+        limit_bytes = self._limit_of(scope)
+        if _declared_length(scope) > limit_bytes:
+            await _refuse(limit_bytes, scope, receive, send)
             return
         read_bytes = 0
         is_started = False
@@ -39,7 +47,7 @@ class BodyLimitMiddleware:
             nonlocal read_bytes
             message = await receive()
             read_bytes += len(message.get("body", b""))
-            if read_bytes > self._limit_bytes:
+            if read_bytes > limit_bytes:
                 raise _BodyTooLongError
             return message
 
@@ -53,11 +61,12 @@ class BodyLimitMiddleware:
         except _BodyTooLongError:
             # After the start of a response nothing else can be sent; the server closes the connection.
             if not is_started:
-                await self._refuse(scope, receive, send)
+                await _refuse(limit_bytes, scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = BodyTooLargeError(f"The request body is over {self._limit_bytes} bytes.")
-        await problem(error)(scope, receive, send)
+
+async def _refuse(limit_bytes: int, scope: Scope, receive: Receive, send: Send) -> None:
+    error = BodyTooLargeError(f"The request body is over {limit_bytes} bytes.")
+    await problem(error)(scope, receive, send)
 
 
 class _BodyTooLongError(BaseException):

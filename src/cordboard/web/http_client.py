@@ -105,7 +105,8 @@ def open_connections(ca: str | None, *, limit: int = CONNECTIONS_MAX) -> aiohttp
         limit: The most connections at once; 0 for no limit.
     """
     connector = aiohttp.TCPConnector(limit=limit, ssl=client_context(ca))
-    return aiohttp.ClientSession(connector=connector)
+    # A cookie that one answer sets must not be sent with another caller's request.
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 class HttpClient:

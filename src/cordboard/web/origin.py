@@ -1,4 +1,4 @@
-"""The public address of the interface, from its setting, and the address of a request."""
+"""Origins of pages, the public address of a component from its setting, and the address of a request."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +30,12 @@ class Origin:
         """Whether it is reached over TLS only."""
         return self.scheme == "https"
 
+    def __str__(self) -> str:
+        """Return the origin as browsers send it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
+
 
 def parse_origin(url: str) -> Origin | None:
     """Return the origin of `url`; None if it has none."""
@@ -43,11 +49,12 @@ def parse_origin(url: str) -> Origin | None:
     return Origin(parts.scheme, parts.hostname, _PORTS[parts.scheme] if port is None else port)
 
 
-def public_origin(url: str | None) -> Origin | None:
-    """Return the public address of the interface.
+def public_origin(url: str | None, setting: str = "interface_url") -> Origin | None:
+    """Return the public address of a component.
 
     Args:
         url: The value of the setting; None if it is not set.
+        setting: The name of the setting, for the message.
 
     Raises:
         SettingsError: `url` is not the address of a whole host.
@@ -57,7 +64,7 @@ def public_origin(url: str | None) -> Origin | None:
     origin = parse_origin(url)
     if origin is None or urlsplit(url)[2:] not in {("", "", ""), ("/", "", "")} or "@" in url:
         raise SettingsError(
-            "Invalid interface_url: expected the address of a host.",
+            f"Invalid {setting}: expected the address of a host.",
             hint="Write https://HOST or https://HOST:PORT, without a path.",
         )
     return origin

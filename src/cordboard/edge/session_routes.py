@@ -1,0 +1,70 @@
+"""Following and ending a session, for the client that has started it."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from cordboard.context.carrier import HEADER_SESSION_ID
+from cordboard.contract.errors import CordboardError
+from cordboard.edge.access import RequestAccess
+from cordboard.edge.client_sessions import permitted_view
+from cordboard.edge.middleware import bot_of_path
+from cordboard.edge.services import EdgeServices, Services
+from cordboard.emit import get_logger
+from cordboard.web.event_stream import EventStream
+from cordboard.web.openapi import DescribedRoute
+
+log = get_logger("edge")
+router = APIRouter(route_class=DescribedRoute, tags=["clients"])
+
+
+@router.get(
+    "/sessions/{session_id}/events", summary="Follow a session", response_class=StreamingResponse
+)
+async def events(
+    session_id: str, request: Request, services: Services, access: RequestAccess
+) -> EventStream:
+    """Send each state change as a server-sent event; the final state is the last.
+
+    Args:
+        session_id: The session.
+        request: The request.
+        services: The edge's services.
+        access: What the caller may do.
+    """
+    await permitted_view(services, access, session_id, bot_of_path(request.scope))
+    content = _relay_events(services, session_id)
+    return EventStream(content, _do_nothing, {HEADER_SESSION_ID: session_id})
+
+
+async def _relay_events(services: EdgeServices, session_id: str) -> AsyncIterator[bytes]:
+    """Yield the gateway's event stream; it ends with the gateway's, and the client reconnects."""
+    try:
+        async with services.gateway.events(session_id) as stream:
+            async for chunk in stream.iter_any():
+                yield chunk
+    except CordboardError as error:
+        log.warning("Lost the gateway's event stream for a session", error=error)
+
+
+def _do_nothing() -> None:
+    """End no count: the gateway limits the streams of a session."""
+
+
+@router.post("/sessions/{session_id}/leave", summary="End a session")
+async def leave(
+    session_id: str, request: Request, services: Services, access: RequestAccess
+) -> JSONResponse:
+    """End a session.
+
+    Args:
+        session_id: The session.
+        request: The request.
+        services: The edge's services.
+        access: What the caller may do.
+    """
+    await permitted_view(services, access, session_id, bot_of_path(request.scope))
+    status = await services.sessions.leave(session_id)
+    content = {"sessionId": session_id, "status": status}
+    return JSONResponse(content, headers={HEADER_SESSION_ID: session_id})

@@ -1,0 +1,142 @@
+"""How a client's start is carried out for each transport: the room, the join, the answer."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from cordboard.context import adopt
+from cordboard.contract.errors import ConflictError, CordboardError
+from cordboard.edge.client_sessions import client_room
+from cordboard.edge.rooms.start import RoomStart, start_daily, start_livekit
+from cordboard.edge.services import EdgeServices
+from cordboard.edge.sessions import AcceptedSession, SessionView
+from cordboard.edge.start_request import CARRIERS, Start, json_object
+
+# What Pipecat's own runner gives to a client that asks for it, if no servers are configured.
+_DEFAULT_ICE: Final = {"iceServers": [{"urls": ["stun:stun.l.google.com:19302"]}]}
+
+
+class StartFailedError(CordboardError):
+    """The session was accepted, but ended before it ran."""
+
+    status = 503
+    retryable = True
+    code = "start_failed"
+    title = "Session did not start"
+
+
+async def join_and_wait(
+    services: EdgeServices, start: Start, room_url: str
+) -> tuple[AcceptedSession, SessionView]:
+    """Join a room for a client, and wait until the session runs.
+
+    Args:
+        services: The edge's services.
+        start: The start.
+        room_url: The room, in canonical form.
+
+    Returns:
+        The gateway's answer, and the session's record, which may still wait for a runner.
+
+    Raises:
+        ConflictError: Another session holds the room, or another bot has the session.
+        StartFailedError: The session has ended already.
+        CordboardError: The join is refused.
+    """
+    accepted = await services.sessions.join(
+        start.join_request(room_url), client_address=start.client_address
+    )
+    _check_is_own(accepted.session_id, start)
+    adopt(room=room_url, epoch=accepted.epoch)
+    view = await services.sessions.wait_until_running(accepted.session_id, services.waits.start_s)
+    _check_session(view, start)
+    return accepted, view
+
+
+def _check_session(view: SessionView, start: Start) -> None:
+    """Refuse a session that is not the one that the client has started, or that has failed.
+
+    Raises:
+        ConflictError: Another session holds the room, or another bot has the session.
+        StartFailedError: The session has ended already.
+    """
+    _check_is_own(view.session_id, start)
+    if view.bot != start.bot:
+        raise _in_use()
+    if view.is_over:
+        raise StartFailedError(
+            f"The session ended before it ran ({view.reason or view.status}).",
+            hint="If you operate this service, run `cordboard logs` with the session id.",
+        )
+
+
+def _check_is_own(session_id: str, start: Start) -> None:
+    if session_id != start.session_id:
+        raise _in_use()
+
+
+def _in_use() -> ConflictError:
+    # Not which session it is: the id of another caller's session is that caller's proof.
+    return ConflictError("The session id is in use.", hint="Use another session id, or none.")
+
+
+async def answer_start(services: EdgeServices, start: Start, websocket_base: str) -> dict[str, Any]:
+    """Carry out a start; return Pipecat's answer, and nothing more: clients refuse keys they do not know.
+
+    Args:
+        services: The edge's services.
+        start: The start.
+        websocket_base: The base URL of the edge's websockets.
+
+    Raises:
+        CordboardError: The session could not be started.
+    """
+    if start.transport in _ROOM_SERVICES:
+        return await _answer_in_created_room(services, start)
+    if start.transport == "webrtc":
+        await join_and_wait(services, start, client_room("webrtc", start.session_id))
+        return _webrtc_answer(services, start)
+    is_call = start.transport in CARRIERS
+    # A client that acts as a carrier, such as a test page. A real carrier's call id comes by its webhook.
+    kind = f"phone:{start.transport}" if is_call else "ws"
+    room = client_room(kind, start.session_id)
+    await join_and_wait(services, start, room)
+    token = services.tokens.issue(start.session_id, room, time.time())
+    return {"wsUrl": f"{websocket_base}/{'ws' if is_call else 'ws-client'}/{token}"}
+
+
+def _webrtc_answer(services: EdgeServices, start: Start) -> dict[str, Any]:
+    """Return the answer for a peer-to-peer connection, with the ICE servers of both sides."""
+    config = services.settings.ice_config(start.session_id, time.time())
+    if config is None and start.options.get("enableDefaultIceServers"):
+        config = _DEFAULT_ICE
+    return {"sessionId": start.session_id, **({"iceConfig": config} if config else {})}
+
+
+async def _answer_in_created_room(services: EdgeServices, start: Start) -> dict[str, Any]:
+    """Start a session in a room of a service, which the edge creates.
+
+    The answer is of use at once: a person who is there before the bot waits in the room.
+    """
+    answer = await _ROOM_SERVICES[start.transport](
+        services,
+        RoomStart(
+            session_id=start.session_id,
+            bot=start.bot,
+            user_id=start.user_id,
+            user_name=start.user_name,
+            body=start.body,
+            client_address=start.client_address,
+            room_properties=json_object(start.options, "dailyRoomProperties"),
+            token_properties=json_object(start.options, "dailyMeetingTokenProperties"),
+        ),
+    )
+    view = await services.sessions.wait_until_running(answer["sessionId"], services.waits.room_s)
+    _check_session(view, start)
+    return dict(answer)
+
+
+_ROOM_SERVICES: Final[dict[str, Callable[[EdgeServices, RoomStart], Awaitable[dict[str, str]]]]] = {
+    "daily": start_daily,
+    "livekit": start_livekit,
+}
