@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from cordboard.contract.ids import room_kind
 from cordboard.contract.launch import Launch
 from cordboard.runner.room_services import livekit_arguments, with_daily_key
+from cordboard.runner.session_arguments import argument_class
 
 DAILY_DOMAIN: Final = "daily.co"
 
@@ -63,20 +64,24 @@ def runner_arguments(
     }
     kind = room_kind(launch.room_url)
     if kind == "webrtc":
-        return SmallWebRTCRunnerArguments(webrtc_connection=connection.peer, **common)
+        return argument_class(SmallWebRTCRunnerArguments)(
+            webrtc_connection=connection.peer, **common
+        )
     if kind in {"phone", "ws"} and connection.websocket is not None:
         # None lets Pipecat detect the carrier, or its eval harness, from the first messages. A websocket of
         # another client detects it, too, if it came by the path at which Pipecat's own runner does.
         detects = kind == "phone" or "detect" in connection.websocket.query_params
         transport_type = None if detects else "websocket"
-        return WebSocketRunnerArguments(
+        return argument_class(WebSocketRunnerArguments)(
             websocket=connection.websocket, transport_type=transport_type, **common
         )
     if kind == "livekit":
         return livekit_arguments(launch, common)
     if _is_daily(launch.room_url, daily_domains):
-        return DailyRunnerArguments(room_url=launch.room_url, token=launch.token, **common)
-    return RunnerArguments(**common)
+        return argument_class(DailyRunnerArguments)(
+            room_url=launch.room_url, token=launch.token, **common
+        )
+    return argument_class(RunnerArguments)(**common)
 
 
 def _caller_body(launch: Launch, connection: BotConnection) -> dict[str, Any]:
