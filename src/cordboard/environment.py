@@ -6,7 +6,7 @@ hold secrets. ``cordboard logs`` imports it at start, so it imports ``pathlib`` 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +42,8 @@ SECRET_VARIABLES: Final = (
     *ICE_SERVERS,
 )
 """Every variable that holds a secret of Cordboard, or the path of one. No bot inherits any of them."""
+BOT_VARIABLES: Final = ("REDIS_URL", "PIPECAT_ICE_SERVERS")
+"""Variables among them that a bot file, or the ``.env`` beside it, may set for the bot."""
 SESSION_SECRETS: Final = tuple(
     name + suffix for name in (SESSION_SECRET, SESSION_SECRET_PREV) for suffix in ("", "_FILE")
 )
@@ -49,11 +51,13 @@ SESSION_SECRETS: Final = tuple(
 LOG_DIR: Final = "CORDBOARD_LOG_DIR"
 GATEWAY_URL: Final = "CORDBOARD_GATEWAY_URL"
 DUMPABLE: Final = "CORDBOARD_DUMPABLE"
+BOT_ARGUMENTS: Final = "CORDBOARD_BOT_ARGUMENTS"
 FAULTS: Final = "CORDBOARD_FAULTS"
 PRELOAD_BOTS: Final = "CORDBOARD_PRELOAD_BOTS"
 PRELOAD_RUNNER: Final = "CORDBOARD_PRELOAD_RUNNER"
 PRELOAD_LANDLOCK: Final = "CORDBOARD_PRELOAD_LANDLOCK"
-_PRELOAD: Final = (PRELOAD_BOTS, PRELOAD_RUNNER, PRELOAD_LANDLOCK)
+PRELOAD_ARGUMENTS: Final = "CORDBOARD_PRELOAD_ARGUMENTS"
+_PRELOAD: Final = (PRELOAD_BOTS, PRELOAD_RUNNER, PRELOAD_LANDLOCK, PRELOAD_ARGUMENTS)
 INTERNAL: Final = (*_PRELOAD, FAULTS)
 """Variables that Cordboard's processes and its tests set for each other; users do not set them."""
 
@@ -176,19 +180,34 @@ def without_secrets() -> Iterator[None]:
         os.environ.update(secrets)
 
 
+def set_bot_arguments(arguments: Sequence[str]) -> None:
+    """Set the setting ``bot_arguments`` for the processes that this one starts.
+
+    Args:
+        arguments: The arguments of the bot files.
+    """
+    import shlex
+
+    os.environ[BOT_ARGUMENTS] = shlex.join(arguments)
+
+
 # --- from a runner to its fork server
 
 
-def set_preload_environment(bots: Mapping[str, str], *, landlock: bool) -> None:
+def set_preload_environment(
+    bots: Mapping[str, str], arguments: Sequence[str] = (), *, landlock: bool
+) -> None:
     """Set the variables that a fork server started by this process reads.
 
     Args:
         bots: The bot files by bot name.
+        arguments: The arguments of the bot files.
         landlock: Whether the fork server and its bots are confined by Landlock.
     """
     import json
 
     os.environ[PRELOAD_BOTS] = json.dumps(dict(bots))
+    os.environ[PRELOAD_ARGUMENTS] = json.dumps([*arguments])
     os.environ[PRELOAD_RUNNER] = str(os.getpid())
     os.environ[PRELOAD_LANDLOCK] = "1" if landlock else "0"
     # ONNX Runtime, which detects voices for Pipecat, would report its use to its vendor from each bot.
@@ -201,6 +220,13 @@ def preload_bots() -> dict[str, str]:
 
     bots: dict[str, str] = json.loads(os.environ.get(PRELOAD_BOTS, "{}"))
     return bots
+
+
+def preload_arguments() -> tuple[str, ...]:
+    """Return the arguments of the bot files."""
+    import json
+
+    return tuple(json.loads(os.environ.get(PRELOAD_ARGUMENTS, "[]")))
 
 
 def preload_landlock() -> bool:

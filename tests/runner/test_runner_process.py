@@ -55,7 +55,7 @@ class TestStart:
         assert answer["botPid"] != runner.part.pid
         assert (await runner.end(launch)).reason == "bot_finished"
         report = json.loads(file.read_text())
-        assert report["kind"] == "RunnerArguments"
+        assert report["kind"] == "PipecatSessionArguments"
         assert report["session_id"] == launch.session_id
         assert report["body"] == {
             "do": "tell",

@@ -50,6 +50,8 @@ EXIT_OUTPUT_CLOSED: Final = 1
 _STDOUT: Final = 1
 # Commands that end soon, need no garbage collection, and register nothing with atexit.
 _SHORT: Final = ("logs", "completion")
+# Commands that pass what follows `--` to bot files.
+_BOT_COMMANDS: Final = ("up", "runner")
 # A full disk, quota or file size limit, or a broken disk: the user can fix it, so no traceback.
 _WRITE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
@@ -180,7 +182,11 @@ def _run(name: str, arguments: list[str]) -> int:
     )
     command = load(name)
     command.add_arguments(parser)
-    args = parser.parse_args(arguments)
+    bot_arguments = None
+    if name in _BOT_COMMANDS and "--" in arguments:
+        end = arguments.index("--")
+        arguments, bot_arguments = arguments[:end], arguments[end + 1 :]
+    args = parser.parse_args(arguments, argparse.Namespace(bot_arguments=bot_arguments))
     if name not in _SHORT:
         _protect_secrets()
         gc.enable()

@@ -1,6 +1,7 @@
 """Arguments that several commands have, and the action of options that take one value."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from cordboard.contract.errors import UsageError
@@ -77,6 +78,28 @@ def add_bots(parser: argparse.ArgumentParser, description: str) -> None:
     parser.add_argument(
         "--bot", action="append", default=[], metavar="[NAME=]FILE", help=description
     )
+
+
+def bot_arguments(given: Sequence[str] | None, configured: str) -> tuple[str, ...]:
+    """Return the arguments of the bot files.
+
+    Args:
+        given: Those after ``--`` on the command line; None if there is no ``--``.
+        configured: The setting ``bot_arguments``.
+
+    Raises:
+        UsageError: The setting is not a list of words of a shell.
+    """
+    import shlex
+
+    if given is not None:
+        return tuple(given)
+    try:
+        return tuple(shlex.split(configured))
+    except ValueError as error:
+        raise UsageError(
+            f"bot_arguments {configured!r}: {error}.", hint="Close the quotes, as in a shell."
+        ) from error
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

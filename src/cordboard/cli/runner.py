@@ -53,7 +53,10 @@ exits with status 0.
 
 def run(args: argparse.Namespace) -> int:
     """Serve with ``args`` until a signal or, with ``--once``, the session's end; return the status."""
+    from pathlib import Path
+
     from cordboard.emit import configure
+    from cordboard.runner.bot_environment import report_environment_file
     from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.runner.forkserver import ForkServer
     from cordboard.settings import load
@@ -64,7 +67,13 @@ def run(args: argparse.Namespace) -> int:
     bots = parse_bot_options(args.bot, settings.bots)
     for file in bots.values():
         check_bot_file(file)
-    fork_server = ForkServer(bots, landlock=settings.bot_landlock == "auto", is_cold=args.once)
+        report_environment_file(Path(file))
+    fork_server = ForkServer(
+        bots,
+        _options.bot_arguments(args.bot_arguments, settings.bot_arguments),
+        landlock=settings.bot_landlock == "auto",
+        is_cold=args.once,
+    )
     with _sigterm_deferred():
         fork_server.start()
     return _serve(args, settings, fork_server)

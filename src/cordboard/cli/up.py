@@ -2,7 +2,7 @@
 
 import argparse
 
-from cordboard.cli import _options
+from cordboard.cli import _bot_install, _options
 
 _PORTS = {"gateway": 4444, "runner": 7861, "operator": 4445, "interface": 3000, "edge": 7860}
 
@@ -13,12 +13,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 examples:
   cordboard up                          the built-in bot, which repeats your speech
   cordboard up --bot my_bot.py          your own Pipecat bot
+  cordboard up --bot my_bot.py --install
+                                        install what requirements.txt beside it lists
+  cordboard up --bot my_bot.py -- --voice bass
+                                        an argument of the bot file
   cordboard up --interface-port 0       any free port for the page
   REDIS_URL=redis://localhost cordboard up     your own Redis instead of the embedded one
 
+The bot gets the variables of a file .env beside its file.
 Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl-C stops it at once.
 """
     _options.add_bots(parser, "your bot (default: the built-in one)")
+    _bot_install.add_arguments(parser)
     _options.add_config(parser)
     for name, port in _PORTS.items():
         parser.add_argument(
@@ -33,8 +39,11 @@ Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl
 def run(args: argparse.Namespace) -> int:
     """Run all components with ``args`` until a signal; return the exit status."""
     import asyncio
+    from pathlib import Path
 
     from cordboard.emit import configure, shutdown
+    from cordboard.environment import set_bot_arguments
+    from cordboard.runner.bot_environment import check_environment_file
     from cordboard.runner.bot_file import check_bot_file, parse_bot_options
     from cordboard.settings import load
     from cordboard.up.start_plan import Options
@@ -42,8 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="up", session_from_environment=False)
     settings = load(args.config)
-    for file in parse_bot_options(args.bot, settings.bots).values():
+    bot_files = parse_bot_options(args.bot, settings.bots).values()
+    for file in bot_files:
         check_bot_file(file)
+        check_environment_file(Path(file))
+    _bot_install.offer(bot_files, install=args.install)
+    if args.bot_arguments is not None:
+        set_bot_arguments(args.bot_arguments)
     options = Options(
         gateway_port=args.gateway_port,
         runner_port=args.runner_port,

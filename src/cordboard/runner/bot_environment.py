@@ -8,15 +8,13 @@ from typing import Final
 
 from cordboard.contract.errors import BotFileError
 from cordboard.emit import get_logger
-from cordboard.environment import INTERNAL, SECRET_NAMES
+from cordboard.environment import BOT_VARIABLES, INTERNAL, SECRET_VARIABLES
 
 ENV_FILE: Final = ".env"
 
 # A bot never gets these, wherever they are set: who has the control secret controls all calls. All other
 # variables in the file are the bot's own, also those that Cordboard reads elsewhere, such as REDIS_URL.
-_WITHHELD: Final = frozenset(
-    {*(name + suffix for name in SECRET_NAMES for suffix in ("", "_FILE")), *INTERNAL}
-)
+_WITHHELD: Final = frozenset({*SECRET_VARIABLES, *INTERNAL} - {*BOT_VARIABLES})
 
 # Pipecat's runner for development sets ENV to this, and official bots import Krisp where it has another
 # value: Krisp is part of Pipecat Cloud.
@@ -67,6 +65,20 @@ def read_environment_file(path: Path) -> dict[str, str]:
 
 
 def check_environment_file(bot_file: Path) -> None:
+    """Check the file ``.env`` beside a bot file, if there is one.
+
+    Args:
+        bot_file: The bot file.
+
+    Raises:
+        BotFileError: As for ``read_environment_file``.
+    """
+    path = environment_file(bot_file)
+    if path is not None:
+        read_environment_file(path)
+
+
+def report_environment_file(bot_file: Path) -> None:
     """Check the file ``.env`` beside a bot file, if there is one, and log how many variables it sets.
 
     Args:

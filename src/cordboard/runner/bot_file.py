@@ -5,6 +5,7 @@ import functools
 import inspect
 import os
 import traceback
+from argparse import Namespace
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, Final
 
 from cordboard.contract.errors import BotFileError, UsageError
 from cordboard.contract.ids import is_bot_name
+from cordboard.runner.bot_environment import set_environment
+from cordboard.runner.cli_arguments import cli_arguments
 from cordboard.runner.install_hints import import_error_hint
 from cordboard.runner.main_module import run_as_main
 from cordboard.runner.pipecatcloud_system import provide_system_module
@@ -26,11 +29,12 @@ LOAD_TIMEOUT_S: Final = 120.0
 BUILT_IN_BOT: Final = str(files("cordboard.bots").joinpath("parrot.py"))
 
 
-def load_bot(file: str) -> Bot:
+def load_bot(file: str, arguments: Sequence[str] = ()) -> Bot:
     """Run a bot file as this process's main module, and return its ``bot``.
 
     Args:
         file: The bot file.
+        arguments: The arguments of the bot file.
 
     Raises:
         BotFileError: The file does not exist, is a directory, raises when it is imported, or has no ``bot``
@@ -38,24 +42,25 @@ def load_bot(file: str) -> Bot:
     """
     check_bot_file(file)
     path = Path(_absolute(file))
+    set_environment(path)
     provide_system_module()
     try:
         module = run_as_main(path)
     except (Exception, SystemExit) as error:
         raise _import_error(path, error) from error
     bot = getattr(module, "bot", None)
-    if inspect.iscoroutinefunction(bot):
-        return bot
-    if not callable(bot) or _lacks_async(bot, path):
+    is_coroutine_function = inspect.iscoroutinefunction(bot)
+    if not is_coroutine_function and (not callable(bot) or _lacks_async(bot, path)):
         raise BotFileError(
             f"Bot file {file} has no `async def bot(runner_args)`.",
             hint="Add one; it is the convention of Pipecat's runner.",
         )
-    return functools.partial(_call, bot)
+    return functools.partial(_call, bot, cli_arguments(module, path, arguments))
 
 
-async def _call(bot: Callable[[Any], Any], runner_args: Any) -> Any:
-    """Call a `bot` that is no coroutine function, for example a decorated one, and await its result."""
+async def _call(bot: Callable[[Any], Any], cli_args: Namespace, runner_args: Any) -> Any:
+    """Call `bot`, which may be no coroutine function, for example a decorated one; await its result."""
+    runner_args.cli_args = cli_args
     result = bot(runner_args)
     if not inspect.isawaitable(result):
         raise TypeError(

@@ -59,6 +59,7 @@ class BotImporters:
         bots: The bot files by bot name.
         listeners: The descriptor of the listening socket of each bot's fork server.
         stdlib_listener: The descriptor on which the standard library's fork server serves in this process.
+        arguments: The arguments of the bot files.
         is_confined: Whether Landlock confines the processes.
     """
 
@@ -67,10 +68,12 @@ class BotImporters:
         bots: Mapping[str, str],
         listeners: Mapping[str, int],
         stdlib_listener: int,
+        arguments: tuple[str, ...],
         *,
         is_confined: bool,
     ) -> None:
         self._bots = dict(bots)
+        self._arguments = arguments
         self._listeners = dict(listeners)
         self._stdlib_listener = stdlib_listener
         self._is_confined = is_confined
@@ -120,7 +123,8 @@ class BotImporters:
         signal.signal(RUNNER_ENDED, signal.SIG_DFL)
         enable_inspection()  # else the fork server could not open the file of its score
         self._close_others(name, read_end)
-        served = ServedBot(name, self._bots[name], self._is_confined, opened=opened)
+        file = self._bots[name]
+        served = ServedBot(name, file, self._arguments, self._is_confined, opened=opened)
         if not opened:
             _import(served, write_end)
         os.close(write_end)

@@ -20,7 +20,7 @@ from cordboard.context.carrier import inject_environment
 from cordboard.context.launch import context_of
 from cordboard.contract.lease import Periods
 from cordboard.emit.pipeline import pipeline
-from cordboard.environment import SECRET_VARIABLES
+from cordboard.environment import BOT_VARIABLES, SECRET_VARIABLES
 from cordboard.processes import adopt_orphans, die_with_parent
 from cordboard.runner import pipes
 from cordboard.runner.bot_file import Bot
@@ -154,7 +154,7 @@ def _remove_secrets() -> None:
     """Remove Cordboard's secrets from the environment."""
     for name in SECRET_VARIABLES:
         # The fork server never had the runner's own, so one that exists was set by the bot file.
-        if name not in {"REDIS_URL", "PIPECAT_ICE_SERVERS"}:
+        if name not in BOT_VARIABLES:
             os.environ.pop(name, None)
 
 

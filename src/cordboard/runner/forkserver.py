@@ -7,7 +7,7 @@ and each bot process when its fork server ends, however they end.
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -38,6 +38,7 @@ class ForkServer:
 
     Args:
         bots: The bot files by the bots' names.
+        arguments: The arguments of the bot files.
         landlock: Whether fork server and bots are confined by Landlock where the kernel supports it.
         load_timeout_s: How long the bot files may take to be imported, in seconds.
         forked_timeout_s: How long a bot process may take until it calls its bot, in seconds.
@@ -50,6 +51,7 @@ class ForkServer:
     def __init__(
         self,
         bots: Mapping[str, str],
+        arguments: Sequence[str] = (),
         *,
         landlock: bool = True,
         load_timeout_s: float = LOAD_TIMEOUT_S,
@@ -57,6 +59,7 @@ class ForkServer:
         is_cold: bool = False,
     ) -> None:
         self.bots = dict(bots)
+        self._arguments = tuple(arguments)
         self._forked_timeout_s = forked_timeout_s
         self._import_timeout_s = load_timeout_s
         self._landlock = landlock
@@ -70,7 +73,7 @@ class ForkServer:
         """Start the fork server, which loads the bot files meanwhile."""
         adopt_orphans()
         self._table.record_existing()
-        set_preload_environment(self.bots, landlock=self._landlock)
+        set_preload_environment(self.bots, self._arguments, landlock=self._landlock)
         self._current.launch()
 
     def wait_until_loaded(self) -> None:

@@ -110,11 +110,11 @@ def install_command(arguments: Sequence[str]) -> str:
 
 
 def pip_command() -> tuple[str, ...]:
-    """Return the command that runs pip for this Python, with the means that are installed."""
+    """Return the command that installs packages for this Python, with the means that are installed."""
     uv = shutil.which("uv")
     if find_spec("pip") is None and uv is not None:  # uv makes environments without pip
-        return (uv, "pip")
-    return (sys.executable, "-m", "pip")
+        return (uv, "pip", "install", "--python", sys.executable)
+    return (sys.executable, "-m", "pip", "install")
 
 
 def _pip() -> str:

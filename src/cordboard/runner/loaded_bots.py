@@ -24,6 +24,7 @@ class ServedBot:
     Attributes:
         name: Its name.
         file: Its file.
+        arguments: The arguments of the bot files.
         is_confined: Whether Landlock confines its processes.
         bot: Its ``bot``; None if its file cannot be loaded, or is imported in each bot process.
         failure: Message and hint if the file cannot be loaded.
@@ -34,6 +35,7 @@ class ServedBot:
 
     name: str
     file: str
+    arguments: tuple[str, ...] = ()
     is_confined: bool = False
     bot: Bot | None = None
     failure: tuple[str, str] | None = None
@@ -43,7 +45,7 @@ class ServedBot:
     def load(self) -> None:
         """Import the file; record its ``bot`` or the failure."""
         try:
-            self.bot = load_bot(self.file)
+            self.bot = load_bot(self.file, self.arguments)
         except BotFileError as error:
             self.failure = (error.message, error.hint)
 
@@ -68,7 +70,7 @@ def call_target() -> Bot:
         BotFileError: The file cannot be loaded.
     """
     served = served_bot()
-    return served.bot or load_bot(served.file)
+    return served.bot or load_bot(served.file, served.arguments)
 
 
 def send_report(connection: Connection) -> None:

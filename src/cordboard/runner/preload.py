@@ -23,8 +23,10 @@ from types import FrameType
 from typing import Final
 
 from cordboard import emit
+from cordboard.emit.bridges import loguru_bridge
 from cordboard.environment import (
     forget_preload_environment,
+    preload_arguments,
     preload_bots,
     preload_landlock,
     preload_runner,
@@ -72,16 +74,24 @@ def _load() -> None:
     emit.configure(service="bot", format="json", session_from_environment=False)
     for name in _MODULES:
         importlib.import_module(name)
+    with loguru_bridge.unchanged():  # pipecatcloud replaces loguru's handlers when it is imported
+        _import_pipecatcloud()
     emit.quiesce()  # the importers must not inherit a line that is half written
     _end_with_runner(runner_pid)
-    bots = preload_bots()
+    bots, arguments = preload_bots(), preload_arguments()
     forget_preload_environment()
     gc.collect()
     gc.freeze()
-    importers = BotImporters(
-        bots, dict(zip(bots, listeners, strict=True)), stdlib_listener, is_confined=is_confined
-    )
+    by_name = dict(zip(bots, listeners, strict=True))
+    importers = BotImporters(bots, by_name, stdlib_listener, arguments, is_confined=is_confined)
     importers.run()
+
+
+def _import_pipecatcloud() -> None:
+    # Here and not above, like all modules that import Pipecat: it would log before the output is set up.
+    from cordboard.runner.session_arguments import agent_module
+
+    agent_module()
 
 
 def _inherited_listener() -> int:

@@ -46,6 +46,10 @@ class RunnerSettings:
     inspect only its own processes and, from Linux 6.12 on, send signals only to them. `off` is for
     bots that need setuid programs such as sudo."""
 
+    bot_arguments: str = ""
+    """Arguments of the bot files, as in a shell; a bot file gets them as `runner_args.cli_args`, parsed
+    by the parser that it passes to Pipecat's main()."""
+
     daily_domains: tuple[str, ...] = ()
     """Hosts besides *.daily.co that serve rooms of Daily; separated by commas in the
     environment."""

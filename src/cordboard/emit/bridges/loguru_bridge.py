@@ -11,6 +11,8 @@ another form ``install`` fails, which is logged once, and loguru works without t
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from cordboard.contract.record import LEVELS, level_from_number
@@ -131,6 +133,23 @@ def install(threshold: int) -> None:
     else:
         core.handlers = HandlerTable(PipelineHandler(threshold), core.handlers, set())
     core.min_level = min(handler.levelno for handler in core.handlers.values())
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Restore loguru's handlers, and the numbers of the next ones, after the block."""
+    from loguru import logger
+
+    core: Any = vars(logger)["_core"]
+    handlers, count, lowest = core.handlers, core.handlers_count, core.min_level
+    unused = set(handlers.unused) if isinstance(handlers, HandlerTable) else set()
+    try:
+        yield
+    finally:
+        core.handlers, core.handlers_count, core.min_level = handlers, count, lowest
+        if isinstance(handlers, HandlerTable):
+            handlers.unused.clear()
+            handlers.unused.update(unused)
 
 
 def write(record: dict[str, Any]) -> None:
