@@ -151,6 +151,24 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def signal_group(pid: int, number: signal.Signals, *, may_lack_group: bool) -> None:
+    """Send a signal to the process group that the process ``pid`` leads.
+
+    Args:
+        pid: The process; 0 for none.
+        number: The signal.
+        may_lack_group: Whether the process may not have made its group yet; then it alone gets the signal.
+    """
+    if pid <= 0:  # killpg(2) would signal the group of this process
+        return
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        if may_lack_group:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
 def kill_children(within_s: float = END_S) -> None:
     """Kill all children of this process, and the orphans that they leave to it (`adopt_orphans`).
 

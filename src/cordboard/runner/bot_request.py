@@ -26,7 +26,8 @@ class BotRequest:
     Attributes:
         session_id: The session in the path; not necessarily a valid id.
         epoch: The epoch in ``X-Session-Epoch``; None if it is missing, malformed or repeated.
-        credential: The bearer credential; empty if it is missing or repeated.
+        credential: The bearer credential; empty if it is missing or repeated, or beside a control secret, which
+            the process must not see.
         host: The ``Host`` header.
     """
 
@@ -68,10 +69,11 @@ def read_bot_request(head: bytes) -> BotRequest:
         headers.setdefault(name.strip().lower(), []).append(value.strip())
     epoch = _only(headers.get(b"x-session-epoch"))
     scheme, _, credential = _only(headers.get(b"authorization")).partition(b" ")
+    is_bearer = scheme.lower() == b"bearer" and b"x-bot-secret" not in headers
     return BotRequest(
         session_id=unquote_to_bytes(session_id).decode("latin-1"),
         epoch=int(epoch) if _EPOCH.fullmatch(epoch) else None,
-        credential=credential.strip() if scheme.lower() == b"bearer" else b"",
+        credential=credential.strip() if is_bearer else b"",
         host=_only(headers.get(b"host")).decode("latin-1"),
     )
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import signal
+import socket
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -16,13 +16,12 @@ from cordboard.contract.errors import ConflictError, CordboardError
 from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
-from cordboard.processes import descendants_of
+from cordboard.processes import descendants_of, signal_group
 from cordboard.runner import metrics, pipes
 from cordboard.runner.control_channel import ControlChannel
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.lease_guard import LeasePage, steady_time
 from cordboard.runner.output_capture import OutputCapture
-from cordboard.runner.passed_sockets import send_connection
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.runner_host import RunnerHost
 from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
@@ -86,6 +85,11 @@ class BotSession:
     def pid(self) -> int:
         """The bot process; 0 before the fork."""
         return self._process.pid if self._process is not None else 0
+
+    @property
+    def connections(self) -> socket.socket | None:
+        """Where the bot process gets connections; None without a process."""
+        return self._process.connections if self._process and self.is_live else None
 
     @property
     def holder(self) -> Holder:
@@ -213,21 +217,6 @@ class BotSession:
         if self.status != "running" or self._channel is None:
             raise ConflictError(f"Session {self.launch.session_id} is {self.status}.")
         return await self._channel.request(method, body)
-
-    def pass_connection(self, descriptor: int, received: bytes) -> None:
-        """Pass a connection to the bot process, which gets a descriptor of its own.
-
-        Args:
-            descriptor: The connection.
-            received: What has been read of it.
-
-        Raises:
-            ConflictError: There is no bot process.
-            NotReadyError: It takes no connections at the moment.
-        """
-        if self._process is None or not self.is_live:
-            raise ConflictError(f"Session {self.launch.session_id} is {self.status}.")
-        send_connection(self._process.connections, descriptor, received)
 
     async def _fork(self) -> ControlChannel:
         began_at = time.monotonic()
@@ -383,12 +372,7 @@ class BotSession:
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the process group of the bot, so that what it started gets it as well."""
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            if self.is_live:  # the process may not have made its group yet
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, number)
+        signal_group(self.pid, number, may_lack_group=self.is_live)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         with bound_context(self.context):

@@ -17,11 +17,11 @@ _DESCRIPTORS: Final = 2
 _FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-def send_connection(pair: socket.socket, descriptor: int, received: bytes) -> None:
+def send_connection(pair: socket.socket | None, descriptor: int, received: bytes) -> None:
     """Send a connection to the bot process. The caller still has to close its own descriptor.
 
     Args:
-        pair: The runner's end of the socket pair, not blocking.
+        pair: The runner's end of the socket pair, not blocking; None if there is no bot process.
         descriptor: The connection.
         received: What has been read of it.
 
@@ -29,6 +29,8 @@ def send_connection(pair: socket.socket, descriptor: int, received: bytes) -> No
         ConflictError: The bot process has ended.
         NotReadyError: It takes no connections at the moment.
     """
+    if pair is None:
+        raise ConflictError("The bot process has ended.")
     file = _memory_file()
     try:
         os.write(file, received)

@@ -13,6 +13,7 @@ from cordboard.contract.errors import CordboardError
 from cordboard.runner.bot_access import BotAccess
 from cordboard.runner.bot_request import is_bot_request, read_bot_request
 from cordboard.runner.bot_session import BotSession
+from cordboard.runner.passed_sockets import send_connection
 from cordboard.runner.tls_relay import TlsRelay
 from cordboard.web.http_protocol import BoundedProtocol
 from cordboard.web.problems import problem
@@ -114,7 +115,7 @@ class RunnerProtocol(BoundedProtocol):
             self.transport.pause_reading()
             if self.transport.get_extra_info("ssl_object") is None:
                 descriptor = self.transport.get_extra_info("socket").fileno()
-                session.pass_connection(descriptor, received)
+                send_connection(session.connections, descriptor, received)
                 self.transport.abort()  # closes this process's descriptor, not the connection
             else:
                 self._relaying = self.loop.create_task(self._relay_to(session, received))

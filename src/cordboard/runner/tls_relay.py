@@ -5,6 +5,7 @@ import socket
 from typing import Final, Self
 
 from cordboard.runner.bot_session import BotSession
+from cordboard.runner.passed_sockets import send_connection
 
 # Bytes that wait for a side that does not read; then the other side is not read either. A second of telephone
 # audio in both directions is 30 KB.
@@ -38,7 +39,7 @@ class TlsRelay(asyncio.Protocol):
         own_end, bot_end = socket.socketpair()
         try:
             own_end.setblocking(False)
-            session.pass_connection(bot_end.fileno(), received)
+            send_connection(session.connections, bot_end.fileno(), received)
         except BaseException:
             own_end.close()
             raise

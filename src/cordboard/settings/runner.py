@@ -19,12 +19,13 @@ class RunnerSettings:
     this off."""
 
     offer_timeout_s: Positive = 60
-    """Seconds that a bot in a webrtc: room waits for the first offer; then the session ends with
-    the reason user_absent. All runners must have the same number."""
+    """Seconds that a bot waits for the first offer in a webrtc: room, or for its stream in a phone:
+    or ws: room; then the session ends with the reason user_absent. All runners must have the same
+    number."""
 
     user_absent_s: Limit = 60
-    """Seconds without a connected caller after which a session in a webrtc: room ends with the
-    reason user_absent, whatever its bot does. 60 s gives a page time to reconnect. 0 leaves this to
+    """Seconds without a connected caller after which a session in a webrtc:, phone: or ws: room
+    ends with the reason user_absent, whatever its bot does. 60 s gives a page time to reconnect. 0 leaves this to
     the bot. Set a higher value for a bot that continues to work after the call."""
 
     bot_memory_mb: Positive = 4096
