@@ -11,6 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 from cordboard.contract.credential import bot_credential
+from cordboard.contract.ice import IceServer
 from cordboard.edge.app import create_app, stop
 from cordboard.edge.services import Waits
 from cordboard.gateway.app import create_app as create_gateway
@@ -89,11 +90,14 @@ async def open_site(
     queue_max: int = 50,
     address: str = "127.0.0.1",
     sessions_per_address: int = 20,
+    ice_servers: tuple[IceServer, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[Site]:
     """Serve a gateway, and an edge in front of it."""
-    limits = Settings(queue_max=queue_max, sessions_per_address=sessions_per_address)
-    gateway_app = create_gateway(limits, store)
+    gateway_settings = Settings(
+        queue_max=queue_max, sessions_per_address=sessions_per_address, ice_servers=ice_servers
+    )
+    gateway_app = create_gateway(gateway_settings, store)
     async with served(gateway_app) as gateway:
         app = create_app(Settings(gateway_url=gateway, **settings), local=local, waits=waits)
         transport = httpx.ASGITransport(app, client=(address, 4711))

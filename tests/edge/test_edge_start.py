@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cordboard.contract.ice import parse_ice_servers, turn_credentials
 from cordboard.contract.launch import Launch
-from cordboard.environment import CONTROL_SECRET
+from cordboard.environment import CONTROL_SECRET, TURN_SECRET
 from cordboard.store import RedisStore, open_store
 from edge.edge_support import AS_SUPPORT, CONTROL, KEYS, SECRET, Site, open_site
 from lines_support import Lines, lines
@@ -51,6 +52,23 @@ class TestAnswers:
         answer = await site.started("call-1", {"enableDefaultIceServers": True})
         servers = [{"urls": ["stun:stun.l.google.com:19302"]}]
         assert answer.json() == {"sessionId": "call-1", "iceConfig": {"iceServers": servers}}
+
+    async def test_configured_ice_servers_come_from_the_gateway(
+        self, store: RedisStore, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Only the gateway has the servers and their secret; the answer has the session's credentials."""
+        monkeypatch.setenv(TURN_SECRET, "the-secret-of-the-turn-server")
+        servers = parse_ice_servers("turn:turn.example.com")
+        async with open_site(store, stand_in, ice_servers=servers) as site:
+            answer = await site.started("call:1", {"enableDefaultIceServers": True})
+        (server,) = answer.json()["iceConfig"]["iceServers"]
+        assert server["urls"] == ["turn:turn.example.com"]
+        expiry, _, session_id = server["username"].partition(":")
+        username, credential = turn_credentials(
+            "the-secret-of-the-turn-server", session_id, int(expiry)
+        )
+        assert (session_id, server["credential"]) == ("call:1", credential)
+        assert server["username"] == username
 
     async def test_websocket_has_one_key(self, site: Site) -> None:
         """Pipecat's client throws at any other key; the token of the URL admits to the session."""

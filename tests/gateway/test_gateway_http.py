@@ -460,8 +460,8 @@ class TestIce:
     async def test_caller_who_reconnects_gets_new_credentials(self, gateway: Gateway) -> None:
         """`GET .../ice` has the servers of the join's answer, until the session ends."""
         _, joined, _ = await gateway.join(sessionId="a")
-        status, config, _ = await gateway.ask("GET", "/sessions/a/ice")
-        assert status == 200
+        status, config, headers = await gateway.ask("GET", "/sessions/a/ice")
+        assert (status, headers["Cache-Control"]) == (200, "no-store")
         urls = [server["urls"] for server in config["iceServers"]]
         assert urls == [server["urls"] for server in joined["iceConfig"]["iceServers"]]
         assert config["iceServers"][1]["username"].endswith(":a")

@@ -94,8 +94,9 @@ async def answer_start(services: EdgeServices, start: Start, websocket_base: str
     if start.transport in _ROOM_SERVICES:
         return await _answer_in_created_room(services, start)
     if start.transport == "webrtc":
-        await join_and_wait(services, start, client_room("webrtc", start.session_id))
-        return _webrtc_answer(services, start)
+        room = client_room("webrtc", start.session_id)
+        accepted, _ = await join_and_wait(services, start, room)
+        return _webrtc_answer(accepted, start)
     is_call = start.transport in CARRIERS
     # A client that acts as a carrier, such as a test page. A real carrier's call id comes by its webhook.
     kind = f"phone:{start.transport}" if is_call else "ws"
@@ -105,9 +106,9 @@ async def answer_start(services: EdgeServices, start: Start, websocket_base: str
     return {"wsUrl": f"{websocket_base}/{'ws' if is_call else 'ws-client'}/{token}"}
 
 
-def _webrtc_answer(services: EdgeServices, start: Start) -> dict[str, Any]:
-    """Return the answer for a peer-to-peer connection, with the ICE servers of both sides."""
-    config = services.settings.ice_config(start.session_id, time.time())
+def _webrtc_answer(accepted: AcceptedSession, start: Start) -> dict[str, Any]:
+    """Return the answer for a peer-to-peer connection, with the ICE servers that the gateway chose."""
+    config = accepted.ice_config
     if config is None and start.options.get("enableDefaultIceServers"):
         config = _DEFAULT_ICE
     return {"sessionId": start.session_id, **({"iceConfig": config} if config else {})}

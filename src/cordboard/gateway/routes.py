@@ -286,7 +286,7 @@ async def events(session_id: str, services: Services) -> EventStream:
     summary="ICE servers with new credentials",
     responses={404: _PROBLEM, 409: _PROBLEM},
 )
-async def ice(session_id: str, services: Services) -> dict[str, Any]:
+async def ice(session_id: str, services: Services) -> JSONResponse:
     """Return the ICE servers of a live session, with new credentials, for a caller that reconnects.
 
     Args:
@@ -299,7 +299,8 @@ async def ice(session_id: str, services: Services) -> dict[str, Any]:
             f"Session {session_id} has ended.",
             extra={"sessionId": session_id, "status": record.state},
         )
-    return _ice_config(services, session_id, record.room_url) or {"iceServers": []}
+    content = _ice_config(services, session_id, record.room_url) or {"iceServers": []}
+    return JSONResponse(content, headers={"Cache-Control": "no-store"})  # it contains passwords
 
 
 @router.post(
