@@ -483,6 +483,7 @@ async def test_what_processes_must_not_share_is_opened_in_each(
     assert await runs(kind) is True
     (warning,) = warnings_about(part, kind)
     assert OPENED[kind][1] in str(warning["meta"]["opened"])
+    assert warning["meta"]["seconds"] >= 0
     assert warning["meta"]["file"].endswith(f"{kind}.py")
 
 

@@ -20,22 +20,13 @@ for wait in (fork_server.wait_until_loaded, lambda: asyncio.run(fork_server.rest
 """
 
 AT_ONCE = "import time; time.sleep(9e3)"
-IN_EACH = """
-import os, threading, time
-threading.Thread(target=time.sleep, args=(9e3,), daemon=True).start()
-if os.path.exists(__file__ + ".seen"):
-    time.sleep(9e3)
-open(__file__ + ".seen", "w").close()
-async def bot(args): pass
-"""
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("threads", [False, True], ids=["once", "in each process"])
-def test_import_that_hangs_is_killed(tmp_path: Path, threads: bool) -> None:
+def test_import_that_hangs_is_killed(tmp_path: Path) -> None:
     """A runner waits a bounded time for its bots, when it starts and when it loads them again."""
     file = tmp_path / "bot.py"
-    file.write_text(IN_EACH if threads else AT_ONCE)
+    file.write_text(AT_ONCE)
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(file)],
         capture_output=True,

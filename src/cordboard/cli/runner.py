@@ -72,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
         bots,
         _options.bot_arguments(args.bot_arguments, settings.bot_arguments),
         landlock=settings.bot_landlock == "auto",
-        is_cold=args.once,
     )
     with _sigterm_deferred():
         fork_server.start()

@@ -49,8 +49,7 @@ def load_bot(file: str, arguments: Sequence[str] = ()) -> Bot:
     except (Exception, SystemExit) as error:
         raise _import_error(path, error) from error
     bot = getattr(module, "bot", None)
-    is_coroutine_function = inspect.iscoroutinefunction(bot)
-    if not is_coroutine_function and (not callable(bot) or _lacks_async(bot, path)):
+    if not callable(bot) or _lacks_async(bot, path):
         raise BotFileError(
             f"Bot file {file} has no `async def bot(runner_args)`.",
             hint="Add one; it is the convention of Pipecat's runner.",

@@ -17,6 +17,7 @@ import gc
 import json
 import os
 import signal
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Final, NoReturn
@@ -89,7 +90,7 @@ class BotImporters:
         if not is_inspection_allowed():
             disable_inspection()
         for name in self._bots:
-            if self._fork_importer(name, ()):
+            if self._fork_importer(self._served_bot(name)):
                 return
         while True:
             pid, status = os.waitpid(-1, 0)
@@ -99,18 +100,20 @@ class BotImporters:
             if os.waitstatus_to_exitcode(status) != _NOT_SHAREABLE:
                 kill_children()
                 os._exit(0 if status == 0 else 1)
-            opened = json.loads(os.read(description, _DESCRIPTION_MAX_BYTES))
+            import_s, *opened = json.loads(os.read(description, _DESCRIPTION_MAX_BYTES))
             os.close(description)
-            if self._fork_importer(name, tuple(opened)):
+            bot = self._served_bot(name)
+            bot.opened, bot.import_s = tuple(opened), import_s
+            if self._fork_importer(bot):
                 return
 
-    def _fork_importer(self, name: str, opened: tuple[str, ...]) -> bool:
-        """Fork an importer for the bot called `name`; return whether this process is its fork server.
+    def _fork_importer(self, served: ServedBot) -> bool:
+        """Fork an importer for a bot; return whether this process is its fork server.
 
         Args:
-            name: The bot.
-            opened: What an earlier importer has found; the new one does not import the file.
+            served: The bot, with what an earlier importer has found; the new one then does not import the file.
         """
+        name = served.name
         parent_pid = os.getpid()
         read_end, write_end = os.pipe()
         pid = _fork()
@@ -123,9 +126,7 @@ class BotImporters:
         signal.signal(RUNNER_ENDED, signal.SIG_DFL)
         enable_inspection()  # else the fork server could not open the file of its score
         self._close_others(name, read_end)
-        file = self._bots[name]
-        served = ServedBot(name, file, self._arguments, self._is_confined, opened=opened)
-        if not opened:
+        if not served.opened:
             _import(served, write_end)
         os.close(write_end)
         served.importer_pid = os.getpid()
@@ -140,6 +141,9 @@ class BotImporters:
         stdlib_internals.keep_exit_functions()
         return True
 
+    def _served_bot(self, name: str) -> ServedBot:
+        return ServedBot(name, self._bots[name], self._arguments, self._is_confined)
+
     def _close_others(self, name: str, read_end: int) -> None:
         """Close what belongs to the other importers: a request to a server that has ended must fail."""
         descriptors = [read_end, *(pipe for _, pipe in self._importers.values())]
@@ -151,14 +155,16 @@ class BotImporters:
 def _import(served: ServedBot, description: int) -> None:
     """Import a bot file. If it opens what processes must not share, write that to `description` and exit."""
     before = ProcessState.now()
+    began_at = time.monotonic()
     served.load()
+    import_s = round(time.monotonic() - began_at, 1)
     emit.quiesce()  # the logger's own thread must not be counted
     opened = opened_since(before)
     if not opened or served.failure:
         return
     flush_files()
     texts = [text[:_TEXT_MAX_CHARS] for text in opened[:_TEXTS_MAX]]
-    os.write(description, json.dumps(texts).encode())
+    os.write(description, json.dumps([import_s, *texts]).encode())
     kill_children()  # what the bot file started; the import in each bot process starts its own
     os._exit(_NOT_SHAREABLE)
 

@@ -47,23 +47,16 @@ class ForkServerProcess:
         bots: The bot files by the bots' names.
         table: The processes of the runner.
         import_timeout_s: How long the bot files may take to be imported, in seconds.
-        is_cold: Whether the runner runs one session only, whose process reports what its import raises.
 
     Attributes:
         processes: Its process ids, and those of the bots that it has forked.
     """
 
     def __init__(
-        self,
-        bots: Mapping[str, str],
-        table: ProcessTable,
-        import_timeout_s: float,
-        *,
-        is_cold: bool = False,
+        self, bots: Mapping[str, str], table: ProcessTable, import_timeout_s: float
     ) -> None:
         self.processes = ServerProcesses(0)
         self._servers = {name: BotForkServer(name, file) for name, file in bots.items()}
-        self._is_cold = is_cold
         self._table = table
         self._import_timeout_s = import_timeout_s
         self._context = multiprocessing.get_context("forkserver")
@@ -165,7 +158,6 @@ class ForkServerProcess:
 
     def _accept(self, server: BotForkServer, report: PreloadReport) -> None:
         """Take over what the fork server `server` reports; raise the failure of its bot file."""
-        failure = report.failure
         server.imports_in_child = bool(report.opened)
         if report.policy:
             log.warning(
@@ -181,13 +173,12 @@ class ForkServerProcess:
                 bot=server.name,
                 file=server.file,
                 opened=report.opened,
+                seconds=report.import_s,
             )
-            if not self._is_cold:
-                deadline = time.monotonic() + self._import_timeout_s
-                failure = self._call(server, loaded_bots.send_failure, deadline)
-        if failure:
+        if report.failure:
             self._wait_until_output_read()
-            raise BotFileError(failure[0], hint=failure[1])
+            message, hint = report.failure
+            raise BotFileError(message, hint=hint)
 
     def _call(
         self, server: BotForkServer, function: Callable[[Connection], None], deadline: float

@@ -30,6 +30,7 @@ class ServedBot:
         failure: Message and hint if the file cannot be loaded.
         opened: What the file opens at import that processes must not share; each bot process then imports the
             file itself.
+        import_s: How long the import took, in seconds.
         importer_pid: The parent of the fork server.
     """
 
@@ -40,6 +41,7 @@ class ServedBot:
     bot: Bot | None = None
     failure: tuple[str, str] | None = None
     opened: tuple[str, ...] = ()
+    import_s: float = 0.0
     importer_pid: int = 0
 
     def load(self) -> None:
@@ -77,19 +79,14 @@ def send_report(connection: Connection) -> None:
     """Send the ``PreloadReport`` on `connection`; runs in a process that the fork server has forked."""
     served = served_bot()
     report = PreloadReport(
-        served.failure, served.opened, _foreign_policy(), os.getppid(), served.importer_pid
+        served.failure,
+        served.opened,
+        _foreign_policy(),
+        served.import_s,
+        os.getppid(),
+        served.importer_pid,
     )
     _send(connection, report)
-
-
-def send_failure(connection: Connection) -> None:
-    """Import the bot file; send message and hint of its failure, or None, on `connection`."""
-    failure = None
-    try:
-        call_target()
-    except BotFileError as error:
-        failure = (error.message, error.hint)
-    _send(connection, failure)
 
 
 def _foreign_policy() -> str:

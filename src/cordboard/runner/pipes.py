@@ -105,6 +105,7 @@ class PreloadReport:
         opened: What the file opens at import that processes must not share; each bot process then imports the
             file itself.
         policy: The event loop policy that the file installs; empty for none.
+        import_s: How long that import took, in seconds.
         server_pid: The process that forks the bot processes.
         importer_pid: Its parent.
     """
@@ -112,6 +113,7 @@ class PreloadReport:
     failure: tuple[str, str] | None
     opened: tuple[str, ...]
     policy: str
+    import_s: float
     server_pid: int
     importer_pid: int
 
