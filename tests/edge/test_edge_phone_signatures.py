@@ -13,12 +13,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 from plivo.utils import signature_v3
+from starlette.websockets import WebSocket
 from twilio.request_validator import RequestValidator
 
 from cordboard.edge.phone.carriers import CARRIERS
 from cordboard.edge.phone.credentials import Credentials
+from cordboard.edge.phone.desk import PhoneDesk
+from cordboard.edge.phone.handshakes import handshake_proof
 from cordboard.edge.phone.signatures import is_ed25519_key
 from cordboard.edge.phone.webhook import Webhook, read_pairs
+from cordboard.edge.tokens import StreamTokens
+from cordboard.settings import Settings
 from cordboard.settings.phone import CarrierAccount
 from edge.phone_support import (
     SIGNERS,
@@ -26,6 +31,7 @@ from edge.phone_support import (
     TOKEN,
     MultiDict,
     accounts,
+    phone_settings,
     sign_twilio,
     signed,
 )
@@ -273,3 +279,31 @@ def test_public_keys() -> None:
     assert is_ed25519_key(TELNYX_PUBLIC)
     assert not is_ed25519_key("no base64!")
     assert not is_ed25519_key(base64.b64encode(b"short").decode())
+
+
+@pytest.mark.parametrize(
+    ("signed_url", "accepted"),
+    [
+        ("wss://voice.example.com/ws", True),
+        ("https://voice.example.com/ws", True),
+        ("wss://voice.example.com/ws/", True),
+        ("wss://voice.example.com:443/ws", True),
+        ("wss://evil.example.com/ws", None),
+        ("", None),
+    ],
+)
+def test_twilio_signs_the_handshake_of_a_stream(signed_url: str, accepted: bool | None) -> None:
+    """A static document needs no token then; a signature that does not fit proves nothing."""
+    settings = Settings(public_url="https://voice.example.com", phone=phone_settings())
+    desk = PhoneDesk(settings, StreamTokens(lambda: ()))
+    headers = sign_twilio(signed_url, [], b"", 0) if signed_url else {}
+    scope = {
+        "type": "websocket",
+        "path": "/ws",
+        "raw_path": b"/ws",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": ("192.0.2.9", 1),
+    }
+    websocket: Any = WebSocket(scope, None, None)  # type: ignore[arg-type]
+    assert handshake_proof(desk, time.time)(websocket) is accepted

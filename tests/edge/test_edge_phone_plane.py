@@ -1,0 +1,318 @@
+"""Whole calls over the real processes, by carriers that obey their documents; and the failure of each part."""
+
+import asyncio
+import functools
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from streamdouble import api as streamdouble
+
+from cordboard.up.embedded import EmbeddedServer
+from edge.carrier_double import SILENCE, Call
+from edge.phone_support import OURS, PUBLIC_URL, TELNYX_PUBLIC, THEIRS, TOKEN
+from plane_support import HEADERS, Part, Processes, ask, ready
+from tests_support import until
+
+pytestmark = pytest.mark.timeout(180)
+
+# Speaks in bytes that the double finds again, and obeys the keys of the telephone.
+TALKER = '''
+"""Says who it is and on which attempt; ends by 1, crashes by 2."""
+import base64, json
+
+async def bot(args):
+    stream = ""
+    async def say(words):
+        payload = base64.b64encode(words.encode()).decode()
+        message = {"event": "media", "streamSid": stream, "media": {"payload": payload}}
+        await args.websocket.send_text(json.dumps(message))
+    async for text in args.websocket.iter_text():
+        message = json.loads(text)
+        if message["event"] == "start":
+            stream = message["start"]["streamSid"]
+            call = args.body["call"]
+            await say(f"{args.session_id} attempt {args.body.get('attempt', 1)} {call['from']}.")
+        elif message["event"] == "dtmf" and message["dtmf"]["digit"] == "1":
+            await say("Goodbye.")
+            return
+        elif message["event"] == "dtmf" and message["dtmf"]["digit"] == "2":
+            raise RuntimeError("a bug of the bot")
+        elif message["event"] == "dtmf":
+            await say(f"You pressed {message['dtmf']['digit']}.")
+'''
+CONFIG = f"""
+public_url = "{PUBLIC_URL}"
+[bots]
+default = "parrot.py"
+talker = "talker.py"
+[phone]
+ring_s = 10
+hangup_grace_s = 1
+[phone."{OURS}"]
+after = "hangup"
+[phone.telnyx]
+public_key = "{TELNYX_PUBLIC}"
+[phone.exotel]
+user = "exotel"
+password_env = "TWILIO_AUTH_TOKEN"
+"""
+# Pipecat's serializers need an account to end calls; the carriers' real interfaces are out of reach here.
+ACCOUNTS = {
+    "TWILIO_ACCOUNT_SID": "AC1",
+    "TWILIO_AUTH_TOKEN": TOKEN,
+    "PLIVO_AUTH_ID": "MA1",
+    "PLIVO_AUTH_TOKEN": TOKEN,
+    "TELNYX_API_KEY": TOKEN,
+}
+
+
+@dataclass
+class PhonePlane:
+    """The processes, and calls through them.
+
+    Attributes:
+        processes: Starts them.
+        redis: Their Redis.
+        gateway: The gateway.
+        client: Requests of the test.
+    """
+
+    processes: Processes
+    redis: EmbeddedServer
+    gateway: Part
+    client: aiohttp.ClientSession
+
+    def alive(self, name: str) -> list[Part]:
+        return [part for part in self.processes.parts if part.name == name and part.alive]
+
+    def call(self, carrier: str, call_id: str, path: str = "") -> Call:
+        """A call, whose carrier finds all edges behind `public_url`."""
+        return Call(carrier, call_id, [part.url for part in self.alive("edge")], self.client, path)
+
+    async def record(self, session_id: str) -> dict[str, Any]:
+        url = f"{self.gateway.url}/sessions/{session_id}"
+        return (await ask(self.client, "GET", url))[1]
+
+    async def end(self, session_id: str) -> str:
+        """Wait for the end of a session, and return its reason."""
+
+        async def reason() -> Any:
+            return (await self.record(session_id)).get("reason")
+
+        ended: str = await until(reason, 40)
+        return ended
+
+    def events(self, session_id: str) -> list[str]:
+        """Return the events of the edges about a session."""
+        edges = [part for part in self.processes.parts if part.name == "edge"]
+        return [event for edge in edges for event in edge.events(session_id)]
+
+    def lines(self) -> str:
+        """Return all that the processes have written."""
+        return json.dumps([part.records + part.other for part in self.processes.parts])
+
+
+def start_runner(processes: Processes) -> Part:
+    return processes.spawn("runner", "--grace", "0", "--capacity", "8", env=ACCOUNTS)
+
+
+def start_edge(processes: Processes) -> Part:
+    return processes.spawn("edge", env={**ACCOUNTS, "CORDBOARD_STREAM_GRACE_S": "0"})
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]]:
+    """Start all processes once."""
+    directory = tmp_path_factory.mktemp("phone")
+    (directory / "talker.py").write_text(TALKER)
+    (directory / "parrot.py").write_text("from cordboard.bots.parrot import bot\n")
+    (directory / "cordboard.toml").write_text(CONFIG)
+    redis = EmbeddedServer()
+    redis.start()
+    over = {"CORDBOARD_OFFER_TIMEOUT_S": "5", "CORDBOARD_LEASE_S": "3"}
+    processes = Processes(directory, redis.url, over)
+    gateway = processes.spawn("gateway")
+    processes.over["CORDBOARD_GATEWAY_URL"] = gateway.url
+    processes.spawn("operator")
+    start_runner(processes)
+    start_edge(processes)
+    yield processes, redis, gateway
+    processes.stop()
+    redis.stop()
+
+
+@pytest.fixture
+async def plane(parts: tuple[Any, ...]) -> AsyncIterator[PhonePlane]:
+    """Give a test the processes, and start those again that the test before has ended."""
+    processes: Processes = parts[0]
+    for name, start in (("runner", start_runner), ("edge", start_edge)):
+        if not any(part.alive and part.name == name for part in processes.parts):
+            start(processes)
+    await ready(*(part for part in processes.parts if part.alive))
+    async with aiohttp.ClientSession(headers=HEADERS) as client:
+        yield PhonePlane(*parts, client)
+
+
+async def test_each_carrier_hears_the_built_in_bot(plane: PhonePlane) -> None:
+    """From the webhook to the end, with the events of the call under the carrier's own id."""
+    calls = [
+        plane.call("twilio", "CA0123456789abcdef"),
+        plane.call("telnyx", "v3:MdI91X4lWFEs7IgbBEOT9M4AigoY08M0"),
+        plane.call("plivo", "2b5b12f4-3c3f-4e2b-9d2f"),
+        plane.call("exotel", "6f1b0c2d4e5f"),
+    ]
+    for call in calls:
+        running = asyncio.create_task(call.run())
+        await call.hears()
+        await call.hang_up()
+        steps = await running
+        assert steps[:2] == ["webhook 200", "stream"], steps
+        assert "status 204" in steps
+        assert await plane.end(call.call_id) == "bot_finished"
+        events = [event for event in plane.events(call.call_id) if event != "stream.first_media"]
+        assert events[:3] == ["call.received", "call.answered", "stream.opened"]
+        await until(functools.partial(has_events, plane, call.call_id))
+    text = plane.lines()
+    assert THEIRS[1:] not in text
+    assert TOKEN not in text
+
+
+def has_events(plane: PhonePlane, session_id: str) -> bool:
+    return {"stream.closed", "call.status"} <= {*plane.events(session_id)}
+
+
+async def test_streamdouble_hears_the_built_in_bot(plane: PhonePlane) -> None:
+    """A simulated Twilio of other authors: it flags what an application may not send."""
+    call = plane.call("twilio", "CA-streamdouble")
+    document = await call.ask("/phone/twilio", "ringing")
+    assert document is not None
+    url = document.partition('url="')[2].partition('"')[0].removeprefix("wss://voice.example.com")
+    base = call.edges[0].replace("http", "ws", 1)
+    report = await streamdouble.call(f"{base}{url}", frames=[SILENCE["twilio"]] * 100)
+    assert report.metrics.time_to_first_audio_ms is not None
+    assert report.result.violations == []
+    await plane.end("CA-streamdouble")
+
+
+async def test_a_bot_that_returns_hangs_up(plane: PhonePlane) -> None:
+    """The stream is closed, the carrier asks what comes next, and is told to hang up."""
+    call = plane.call("twilio", "CA-returns", "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears(f"CA-returns attempt 1 {THEIRS}.")
+    await call.press("1")
+    assert await running == ["webhook 200", "stream", "closed 1000", "again 200", "hangup"]
+    assert b"Goodbye." in call.audio
+    assert await plane.end("CA-returns") == "bot_finished"
+
+
+async def kill_bot(plane: PhonePlane, session_id: str) -> None:
+    runner = plane.alive("runner")[0]
+    _, record = await ask(plane.client, "GET", f"{runner.url}/sessions/{session_id}")
+    os.kill(record["botPid"], signal.SIGKILL)
+
+
+async def crash_bot(plane: PhonePlane, session_id: str) -> None:
+    del plane, session_id  # by the key that the test presses
+
+
+@pytest.mark.parametrize("fail", [kill_bot, crash_bot])
+async def test_a_bot_that_dies_hangs_up(
+    plane: PhonePlane, fail: Callable[[PhonePlane, str], Any]
+) -> None:
+    """No silent line: the carrier asks, and the session has failed."""
+    call_id = f"CA-{fail.__name__}"
+    call = plane.call("twilio", call_id, "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears(f"{call_id} attempt 1")
+    if fail is crash_bot:
+        await call.press("2")
+    await fail(plane, call_id)
+    steps = await running
+    assert steps[-2:] == ["again 200", "hangup"], steps
+    assert await plane.end(call_id) == "bot_crashed"
+
+
+async def test_a_dead_runner_is_replaced_within_the_call(plane: PhonePlane) -> None:
+    """The carrier's stream stays open; the person hears attempt 2."""
+    other = start_runner(plane.processes)
+    call = plane.call("twilio", "CA-runner", "/phone/twilio/talker")
+    await ready(other)
+    running = asyncio.create_task(call.run())
+    await call.hears("CA-runner attempt 1")
+    holder = [part for part in plane.alive("runner") if "bot.started" in part.events("CA-runner")]
+    holder[0].kill()
+    await call.hears("CA-runner attempt 2")
+    await call.press("1")
+    steps = await running
+    assert steps[-2:] == ["again 200", "hangup"], steps
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_an_edge_that_ends_leaves_the_call_to_another(
+    plane: PhonePlane, number: signal.Signals
+) -> None:
+    """The carrier asks the other edge what comes next."""
+    other = start_edge(plane.processes)
+    await ready(other)
+    call_id = f"CA-edge-{number.name}"
+    call = plane.call("twilio", call_id, "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears(f"{call_id} attempt 1")
+    edge = plane.alive("edge")[0]
+    edge.signal(number)
+    steps = await running
+    edge.ended()
+    assert steps[:2] == ["webhook 200", "stream"]
+    assert steps[3:] in (["again 200", "hangup"], ["again 200", "stream"]), steps
+    await plane.end(call_id)
+
+
+async def test_without_redis_a_call_goes_on_and_a_new_one_gets_the_fallback_url(
+    plane: PhonePlane,
+) -> None:
+    """503 to the carrier; the live call hears nothing of it."""
+    call = plane.call("twilio", "CA-redis", "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears("CA-redis attempt 1")
+    os.kill(plane.redis.pid, signal.SIGSTOP)
+    try:
+        new = plane.call("twilio", "CA-no-redis")
+        assert await new.run() == ["webhook 503", "fallback URL"]
+        await call.press("7")
+        await call.hears("You pressed 7.")
+    finally:
+        os.kill(plane.redis.pid, signal.SIGCONT)
+    await call.press("1")
+    assert (await running)[-2:] == ["again 200", "hangup"]
+
+
+async def test_without_a_gateway_a_call_goes_on_and_a_new_one_gets_the_fallback_url(
+    plane: PhonePlane,
+) -> None:
+    """As without Redis. A call that ends meanwhile gets the fallback URL, too: nobody knows its session."""
+    call = plane.call("twilio", "CA-gateway", "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears("CA-gateway attempt 1")
+    plane.gateway.kill()
+    new = plane.call("twilio", "CA-no-gateway")
+    assert await new.run() == ["webhook 503", "fallback URL"]
+    await call.press("1")
+    assert (await running)[-2:] == ["again 503", "fallback URL"]
+    port = int(plane.gateway.url.rpartition(":")[2])
+    gateway = plane.processes.spawn("gateway", port=port)
+    await ready(gateway)
+    assert await plane.end("CA-gateway") == "bot_finished"
+
+
+async def test_without_an_edge_the_carrier_asks_the_fallback_url(plane: PhonePlane) -> None:
+    """It gets no connection, tries once more, and gives up."""
+    for edge in plane.alive("edge"):
+        edge.kill()
+    dead = Call("twilio", "CA-no-edge", ["http://127.0.0.1:9"], plane.client)
+    assert await dead.run() == ["fallback URL"]
