@@ -1,27 +1,29 @@
-"""Compressed files (gzip, zstandard, xz, bzip2), read from their start in bounded memory."""
+"""Files that are read from their start, in bounded memory: compressed ones, and batches of entries in JSON."""
 
 import os
 import sys
 from typing import Any, Final
 
+from cordboard.logs.batches import Batches, is_batch
 from cordboard.logs.coverage import Shortfall
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 XZ_MAGIC: Final = b"\xfd7zXZ\0"
 BZIP2_MAGIC: Final = b"BZh"
-MAGIC_BYTES: Final = 10
+MAGIC_BYTES: Final = 64
+"""How many of the first bytes tell the kind of a file; a batch may begin with white space."""
 
 
 def is_packed(head: bytes) -> bool:
-    """Return whether a file is compressed in one of the forms that are read.
+    """Return whether a file is compressed in one of the forms that are read, or a batch.
 
     Args:
         head: Its first bytes, at least `MAGIC_BYTES` where it has so many.
     """
     if head.startswith(BZIP2_MAGIC):  # three letters may begin a text; the block's number does not
-        return head[4:MAGIC_BYTES] == b"1AY&SY"
-    return head.startswith((GZIP_MAGIC, ZSTD_MAGIC, XZ_MAGIC))
+        return head[4:10] == b"1AY&SY"
+    return head.startswith((GZIP_MAGIC, ZSTD_MAGIC, XZ_MAGIC)) or is_batch(head)
 
 
 _USUAL_RATIO: Final = 8  # logs are packed to about an eighth
@@ -30,7 +32,7 @@ _KEPT_BYTES: Final = 64 * 1024  # as far as `Track.key_before` looks back
 
 
 class PackedTape:
-    """A compressed file as if it were a plain one; going back means to start again.
+    """A compressed file, or a batch, as if it were a plain one; going back means to start again.
 
     Args:
         fd: Its descriptor.
@@ -39,7 +41,8 @@ class PackedTape:
 
     def __init__(self, fd: int, magic: bytes) -> None:
         self.fd = fd
-        self.size = os.fstat(fd).st_size * _USUAL_RATIO
+        self.is_batch = is_batch(magic)
+        self.size = os.fstat(fd).st_size * (1 if self.is_batch else _USUAL_RATIO)
         self.damage: Shortfall | None = None
         self._magic = magic
         self._restart()
@@ -78,6 +81,8 @@ class PackedTape:
         self._engine: Any = self._new_engine()
 
     def _new_engine(self) -> Any:
+        if self.is_batch:
+            return Batches(self._magic)
         if self._magic.startswith(GZIP_MAGIC):
             return _Gzip()
         if self._magic.startswith(XZ_MAGIC):
@@ -100,7 +105,8 @@ class PackedTape:
                         return b""
                     self._engine = self._new_engine()
                 if self._engine.needs_input and not self._input and not self._fill():
-                    self._damaged("unexpected end of file")
+                    if not (self.is_batch and self._engine.is_between_entries):
+                        self._damaged("unexpected end of file")
                     return b""
                 data, self._input = self._input, b""
                 found: bytes = self._engine.decompress(data, _CHUNK)
@@ -116,7 +122,9 @@ class PackedTape:
         return bool(self._input)
 
     def _damaged(self, why: str) -> None:
-        self.damage = Shortfall("unreadable", f"the compressed data is corrupt: {why}")
+        self.damage = Shortfall(
+            "unreadable", f"the {'JSON' if self.is_batch else 'compressed data'} is corrupt: {why}"
+        )
 
 
 class _Gzip:

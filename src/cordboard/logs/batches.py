@@ -1,0 +1,183 @@
+"""Files that hold many log entries in one JSON value: each entry becomes a line.
+
+- an array, as Google Cloud's and other consoles export it: ``[{...}, {...}]``;
+- the answer of ``aws logs filter-log-events``: ``{"events": [{...}, ...], ...}``;
+- requests of the OpenTelemetry protocol, as the file exporter of its collector writes them, one a line:
+  ``{"resourceLogs": [{"resource": ..., "scopeLogs": [{"logRecords": [...]}]}]}``.
+
+Such a file is read from its start, as a compressed one is, in memory for one entry (or one request).
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from cordboard.logs.codec import encode
+from cordboard.logs.patterns import pattern
+
+_ARRAY: Final = pattern(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
+_EVENTS: Final = pattern(rb'\s*\{\s*"events"\s*:\s*\[\s*\{')
+_OTLP: Final = pattern(rb'\s*\{\s*"resourceLogs"\s*:\s*\[')
+_TOKEN: Final = pattern(rb'["\\{}\[\]]')
+# An entry that is longer is no entry of a log: the file is damaged, or another kind of JSON.
+ENTRY_MAX_BYTES: Final = 64 << 20
+_NANOSECONDS: Final = 1_000_000_000
+
+
+def is_batch(head: bytes) -> bool:
+    """Return whether a file holds many entries in one JSON value.
+
+    Args:
+        head: Its first bytes; 64 suffice.
+    """
+    return any(form.match(head) for form in (_ARRAY, _EVENTS, _OTLP))
+
+
+class Batches:
+    """Turns such a file into lines, piece by piece; the interface is that of the decompressors of `packed.py`.
+
+    Args:
+        head: The first bytes of the file.
+
+    Attributes:
+        eof: Whether the value has ended.
+        unused_data: What follows the value.
+        needs_input: Whether further bytes are needed.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        is_otlp = _OTLP.match(head) is not None
+        # The depth of the brackets at which an entry begins: in the array, in the member's array, or outside of any.
+        self._depth_of_entries = 0 if is_otlp else 2 if _EVENTS.match(head) else 1
+        self._lines: Callable[[bytes], Iterator[bytes]] = _otlp_lines if is_otlp else _entry_lines
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._depth = 0
+        self._begin = -1
+        self._is_in_text = False
+        self.eof = False
+        self.unused_data = b""
+        self.needs_input = True
+
+    def decompress(self, data: bytes, _most: int) -> bytes:
+        """Return the lines of the entries that end in `data`.
+
+        Raises:
+            ValueError: An entry is not valid JSON, or is too long.
+        """
+        self._buffer += data
+        lines = [line for entry in self._entries() for line in self._lines(entry)]
+        return b"".join(line + b"\n" for line in lines)
+
+    @property
+    def is_between_entries(self) -> bool:
+        """Whether a file that ends here is whole."""
+        return self._depth == 0
+
+    def _entries(self) -> Iterator[bytes]:
+        position = self._scanned
+        while (token := _TOKEN.search(self._buffer, position)) is not None:
+            position = token.end()
+            match token[0]:
+                case b"\\" if self._is_in_text:
+                    if position == len(self._buffer):  # the escaped byte is still to come
+                        position -= 1
+                        break
+                    position += 1
+                case b'"':
+                    self._is_in_text = not self._is_in_text
+                case b"{" | b"[" if not self._is_in_text:
+                    if self._depth == self._depth_of_entries and token[0] == b"{":
+                        self._begin = token.start()
+                    self._depth += 1
+                case b"}" | b"]" if not self._is_in_text:
+                    self._depth -= 1
+                    if self._depth == self._depth_of_entries and self._begin >= 0:
+                        yield bytes(self._buffer[self._begin : position])
+                        self._begin = -1
+        self._keep_from(position if token is not None else len(self._buffer))
+
+    def _keep_from(self, position: int) -> None:
+        """Forget what has been scanned, except for the entry that has begun."""
+        kept = position if self._begin < 0 else self._begin
+        if len(self._buffer) - kept > ENTRY_MAX_BYTES:
+            raise ValueError(f"an entry is longer than {ENTRY_MAX_BYTES} bytes")
+        del self._buffer[:kept]
+        self._scanned = position - kept
+        self._begin = -1 if self._begin < 0 else 0
+
+
+def _entry_lines(entry: bytes) -> Iterator[bytes]:
+    """Yield an entry as one line: outside of texts JSON has no newline that means anything."""
+    if b"\n" in entry or b"\r" in entry:
+        entry = entry.replace(b"\r", b"").replace(b"\n", b" ")
+    yield entry
+
+
+def _otlp_lines(request: bytes) -> Iterator[bytes]:
+    """Yield the records of a request, each with its time and resource, as carriers write a text or an object.
+
+    The mapping is that of the OpenTelemetry protocol to JSON (opentelemetry-proto, ``logs.proto``).
+    """
+    for resource_logs in _items(json.loads(request), "resourceLogs"):
+        resource = resource_logs.get("resource")
+        attributes = _attributes(resource if isinstance(resource, dict) else {})
+        for scope in _items(resource_logs, "scopeLogs"):
+            for record in _items(scope, "logRecords"):
+                yield encode(_carried(record, attributes))
+
+
+def _carried(record: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
+    body = _value(record.get("body") or {})
+    own = _attributes(record)
+    moment = record.get("timeUnixNano") or record.get("observedTimeUnixNano") or 0
+    values: dict[str, Any] = {
+        "time": _moment(int(moment)),
+        "stream": own.get("log.iostream", "stdout"),
+    }
+    if isinstance(body, dict):
+        return {**values, "body": body}
+    text = body if isinstance(body, str) else encode(body).decode()
+    level = record.get("severityText")
+    if isinstance(level, str) and level and not text.startswith("{"):
+        # A text of its own, without a carrier's parts: it has the record's level and service.
+        service = resource.get("service.name")
+        named = {"service": service} if isinstance(service, str) else {}
+        return {"timestamp": values["time"], "level": level, "message": text, **named, **own}
+    return {**values, "log": f"{text}\n"}
+
+
+def _items(value: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    items = value.get(key)
+    yield from (
+        item for item in (items if isinstance(items, list) else []) if isinstance(item, dict)
+    )
+
+
+def _attributes(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        str(item.get("key")): _value(item.get("value") or {})
+        for item in _items(value, "attributes")
+    }
+
+
+def _value(value: Any) -> Any:
+    """Return an ``AnyValue`` of the protocol as a plain value."""
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"kvlistValue": dict() as inner}:
+            return {
+                str(item.get("key")): _value(item.get("value")) for item in _items(inner, "values")
+            }
+        case {"arrayValue": dict() as inner}:
+            return [_value(item) for item in _items(inner, "values")]
+        case {"intValue": number}:  # JSON has 64-bit integers as texts
+            return int(number)
+    return next(iter(value.values()), None)
+
+
+def _moment(nanoseconds: int) -> str:
+    whole, rest = divmod(nanoseconds, _NANOSECONDS)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"
