@@ -15,7 +15,7 @@ from pipecat.transports.smallwebrtc import request_handler
 
 from cordboard.emit import capture
 from cordboard.runner import ice_candidates
-from cordboard.runner.signalling import OFFERS_MAX, BotSignalling
+from cordboard.runner.signalling import OFFERS_MAX, BotSignalling, Peer
 from cordboard.store import RedisStore
 from plane_support import SECRET, Processes, ready
 from runner.runner_support import Runner, client, processes, write_bot
@@ -136,6 +136,9 @@ async def connections(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Any
             self.candidates: list[Any] = []
             made.append(self)
 
+        async def call(self, event: str) -> None:
+            await self._call_event_handler(event)
+
         async def add_ice_candidate(self, candidate: Any) -> None:
             self.candidates.append(candidate and candidate.ip)
 
@@ -166,6 +169,65 @@ class TestOffers:
         await until(lambda: signalling.is_closed)
         again = await an_offer() | {"pc_id": answer["pc_id"]}
         assert (await signalling.handle("POST", again))[0] == 409
+        assert len(connections) == 1
+
+    async def test_garbage_takes_nothing(self, connections: list[Any]) -> None:
+        """What is no offer is refused, and the real offer is still the first."""
+        peer: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
+        signalling = BotSignalling(peer)
+        good = await an_offer()
+        without = {
+            name: "".join(line for line in good["sdp"].splitlines(True) if name not in line)
+            for name in ("m=", "a=fingerprint", "a=ice-ufrag", "a=ice-pwd")
+        }
+        bodies: list[dict[str, Any]] = [
+            {}, {"sdp": "x", "type": "offer"}, {"sdp": "v=0", "type": "offer"}, good | {"type": "x"},
+            good | {"sdp": 5}, good | {"sdp": None}, good | {"requestData": [1]},
+            *(good | {"sdp": sdp} for sdp in without.values()),
+        ]  # fmt: skip
+        for body in bodies:
+            assert (await signalling.handle("POST", body))[0] == 422, body
+        assert (len(connections), peer.done()) == (0, False)
+        assert (await signalling.handle("POST", good))[0] == 200
+
+    @pytest.mark.parametrize("name", ["requestData", "request_data"])
+    async def test_data_of_the_first_offer_is_for_the_bot(
+        self, connections: list[Any], name: str
+    ) -> None:
+        """By both of the names that Pipecat's clients use."""
+        peer: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
+        await BotSignalling(peer).handle("POST", await an_offer() | {name: {"a": 1}})
+        assert (peer.result().request_data, peer.result().connection) == ({"a": 1}, connections[0])
+
+    async def test_reloaded_page_replaces_a_peer_that_never_came(
+        self, connections: list[Any]
+    ) -> None:
+        """The bot keeps its connection; a peer that may still come is not replaced."""
+        loop = asyncio.get_running_loop()
+        patient = BotSignalling(loop.create_future())
+        statuses = [(await patient.handle("POST", await an_offer()))[0] for _ in range(2)]
+        assert statuses == [200, 409]
+        hasty = BotSignalling(loop.create_future(), connect_s=0)
+        await hasty.handle("POST", await an_offer())
+        old = connections[1].pc
+        status, again = await hasty.handle("POST", await an_offer())
+        assert (status, again["pc_id"]) == (200, connections[1].pc_id)
+        assert (len(connections), connections[1].pc is old) == (2, False)
+
+    async def test_reloaded_page_replaces_a_peer_that_has_gone(
+        self, connections: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A peer whose pings still come is not replaced."""
+        signalling = BotSignalling(asyncio.get_running_loop().create_future())
+        await signalling.handle("POST", await an_offer())
+        (connection,) = connections
+        with capture() as records:
+            await connection.call("connected")
+            await until(lambda: any(r.get("event") == "bot.connected" for r in records))
+        monkeypatch.setattr(connection, "is_connected", lambda: True)
+        assert (await signalling.handle("POST", await an_offer()))[0] == 409
+        monkeypatch.setattr(connection, "is_connected", lambda: False)
+        assert (await signalling.handle("POST", await an_offer()))[0] == 200
         assert len(connections) == 1
 
     async def test_number_is_limited(self, connections: list[Any]) -> None:
