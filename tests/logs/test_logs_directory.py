@@ -509,12 +509,12 @@ def test_one_source_of_several_is_away(tmp_path: Path) -> None:
         (
             "stg",
             {"stg": [{}]},
-            "source 1: expected a table with a type, got {}. The types are directory, kubernetes, command",
+            "source 1: expected a table with a type, got {}. The types are directory, kubernetes, cloudwatch",
         ),
         (
             "stg",
             {"stg": [{"type": "ftp"}]},
-            "Unknown type of source 'ftp'. The types are directory, kubernetes, command",
+            "Unknown type of source 'ftp'. The types are directory, kubernetes, cloudwatch",
         ),
         ("stg", {"stg": [{"type": "directory"}]}, "source 1: directory: path: expected a string."),
         ("stg", {"stg": [{"type": "directory", "path": "x", "pth": 1}]}, "unknown option 'pth'"),
