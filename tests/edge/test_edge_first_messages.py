@@ -75,7 +75,7 @@ class Stream:
 
 async def parsed_by_pipecat(texts: list[str]) -> tuple[str, Any]:
     """Return the carrier and the call id that Pipecat finds; ``unknown`` without a call id."""
-    carrier, data = await parse_telephony_websocket(Stream(texts))  # type: ignore[arg-type]
+    carrier, data = await parse_telephony_websocket(Stream(texts))
     return carrier, data.get("call_id") if carrier != "unknown" else None
 
 

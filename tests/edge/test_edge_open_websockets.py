@@ -8,9 +8,11 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from twilio.request_validator import RequestValidator
 
 from cordboard.contract.ids import is_session_id
 from cordboard.edge.streams.limits import StreamLimits
+from edge.phone_support import PUBLIC_URL, TOKEN, phone_settings, sign_exotel
 from edge.streams_support import StreamEdge, stream_edge
 from edge.test_edge_first_messages import CALL_IDS, STARTS
 from edge.test_edge_streams import closed
@@ -223,16 +225,81 @@ async def test_open_edge_beyond_loopback_takes_every_client(monkeypatch: Any) ->
 async def test_plain_request_to_a_websocket_path_shows_no_token(
     monkeypatch: Any, lines: Lines
 ) -> None:
-    """Somebody who pastes the URL into a browser gets 404, and the log line has no token."""
+    """Somebody who pastes the URL into a browser gets an error, and neither it nor a log line has the token."""
     async with stream_edge(monkeypatch) as edge:
         token = edge.token()
         url = edge.url.replace("ws", "http", 1)
         for path in ("ws", "ws-client", "phone/stream", "phone/stream/x"):
             async with edge.client.get(f"{url}/{path}/{token}") as response:
-                assert response.status == 404
+                assert response.status in {404, 422}
                 assert token not in await response.text()
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await edge.open(f"/phone/stream/{token}/more")
     own = [line for line in lines() if line["tag"] != "aiohttp"]
     assert own
     assert token not in json.dumps(own)
+
+
+PUBLIC: dict[str, Any] = {"public_url": PUBLIC_URL, "phone": phone_settings(), "local": False}
+
+
+@pytest.mark.parametrize("scheme", ["wss", "https"])
+async def test_handshake_that_twilio_has_signed_needs_no_token(
+    monkeypatch: Any, scheme: str
+) -> None:
+    """A static document then works beyond loopback; the signature is that of Twilio's own library."""
+    monkeypatch.setenv("TEST_CARRIER_TOKEN", TOKEN)
+    url = f"{PUBLIC_URL.replace('https', scheme)}/ws?bot=support"
+    signature = RequestValidator(TOKEN).compute_signature(url, {})
+    start = json.dumps(STARTS["twilio"])
+    async with stream_edge(monkeypatch, **PUBLIC) as edge:
+        headers = {"X-Twilio-Signature": signature}
+        async with await edge.open("/ws?bot=support", headers=headers) as websocket:
+            await websocket.send_str(start)
+            assert await websocket.receive_str() == start
+        assert await refusal(edge, "/ws?bot=other", **headers) == (403, "stream_token")
+        assert await refusal(edge, "/ws?bot=support") == (403, "stream_token")
+        # A token is proof enough: behind some proxies, the URL is not the one that was signed.
+        path = f"/phone/stream/{edge.token('CA1', 'phone:twilio:CA1')}"
+        async with await edge.open(path, headers=headers) as websocket:
+            await websocket.send_str(start)
+            assert await websocket.receive_str() == start
+
+
+async def test_handshake_with_the_password_of_exotel_needs_no_token(monkeypatch: Any) -> None:
+    """Exotel sends what the console's URL has; other clients may send another header of this name."""
+    monkeypatch.setenv("TEST_CARRIER_TOKEN", TOKEN)
+    start = json.dumps(STARTS["exotel"])
+    async with stream_edge(monkeypatch, **PUBLIC) as edge:
+        headers = sign_exotel("", (), b"", 0)
+        async with await edge.open("/ws", headers=headers) as websocket:
+            await websocket.send_str(start)
+            assert await websocket.receive_str() == start
+        wrong = {"Authorization": headers["Authorization"] + "x"}
+        assert await refusal(edge, "/ws", **wrong) == (403, "stream_token")
+        path = f"/ws-client/{edge.token()}"
+        async with await edge.open(path, headers={"Authorization": "Bearer x"}) as websocket:
+            await websocket.send_str("a")
+            assert await websocket.receive_str() == "a"
+
+
+async def test_text_that_is_not_utf8_closes_the_websocket(monkeypatch: Any) -> None:
+    """With the code for it (RFC 6455, section 8.1)."""
+    async with stream_edge(monkeypatch) as edge:
+        websocket = await edge.open("/ws-client")
+        await websocket.send_frame(b"\xff\xfe", aiohttp.WSMsgType.TEXT)
+        assert (await closed(websocket))[0] == 1007
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws-client"])
+async def test_page_of_another_site_opens_no_websocket(monkeypatch: Any, path: str) -> None:
+    """Browsers let every page connect to this machine, so the edge looks at the page's origin."""
+    async with stream_edge(monkeypatch) as edge:
+        assert await refusal(edge, path, Origin="https://evil.example") == (403, "foreign_origin")
+        assert await refusal(edge, path, Origin="null") == (403, "foreign_origin")
+        async with await edge.open("/ws-client", headers={"Origin": "http://localhost:3000"}):
+            pass
+        # The token is the proof of a page of any site: it comes from that page's own server.
+        headers = {"Origin": "https://app.example"}
+        async with await edge.open(f"/ws-client/{edge.token()}", headers=headers):
+            pass

@@ -114,9 +114,7 @@ async def test_lost_bot_closes_the_stream_with_1012(monkeypatch: Any, lines: Lin
     """The client should connect again: the session may go on at another runner."""
 
     async def die(websocket: web.WebSocketResponse) -> None:
-        transport = websocket._req.transport  # type: ignore[union-attr]
-        assert transport is not None
-        transport.abort()
+        websocket.get_extra_info("socket").shutdown(2)
 
     async with stream_edge(monkeypatch) as edge:
         edge.door.bot = die

@@ -78,7 +78,7 @@ class MalformedRequestFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` is logged."""
-        prefixes = ("Invalid HTTP", "Unsupported upgrade", "No supported")
+        prefixes = ("Invalid HTTP", "Invalid UTF-8", "Unsupported upgrade", "No supported")
         return not str(record.msg).startswith(prefixes) or self.sampler.admit() is not None
 
 

@@ -1,4 +1,4 @@
-"""The signature with which Twilio opens a stream, for streams whose URL has no token."""
+"""The proofs with which carriers open a stream, for streams whose URL has no token."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,10 @@ log = get_logger("phone")
 def handshake_proof(
     desk: PhoneDesk, clock: Callable[[], float]
 ) -> Callable[[WebSocket], bool | None]:
-    """Return a function that says whether a carrier has signed the handshake of a websocket.
+    """Return a function that says whether a carrier has proved the handshake of a websocket.
+
+    Exotel sends the user and the password of the URL, and comes from the addresses of its account, as with
+    its webhooks (https://developer.exotel.com/docs/agentstream/stream-voicebot-applet).
 
     Twilio signs the URL of the stream (https://www.twilio.com/docs/api/errors/31930); whether as ``wss`` or
     ``https``, and with a slash at its end, depends on where the URL comes from. Any of these counts. None of
@@ -27,9 +30,18 @@ def handshake_proof(
         clock: Returns the seconds since 1970.
     """
 
-    def is_signed(websocket: WebSocket) -> bool | None:
-        if _HEADER not in websocket.headers:
+    def is_proved(websocket: WebSocket) -> bool | None:
+        if _HEADER in websocket.headers:
+            return is_signed(websocket)
+        carrier = desk.carrier_or_none("exotel")
+        if carrier is None:
             return None
+        # The proof has no signature, so the URL does not matter. Other clients may send Authorization, too,
+        # so what is no proof is no error.
+        request = _request(websocket, "", clock())
+        return carrier.proof.is_genuine(request, desk.credentials(carrier)) or None
+
+    def is_signed(websocket: WebSocket) -> bool | None:
         carrier = desk.carrier_or_none("twilio")
         if carrier is None:
             return None
@@ -46,7 +58,7 @@ def handshake_proof(
         )
         return None
 
-    return is_signed
+    return is_proved
 
 
 def _urls(public_url: str, websocket: WebSocket) -> list[str]:

@@ -56,10 +56,6 @@ class StreamPolicy:
     signed_by_carrier: HandshakeProof
 
 
-def no_proof(_websocket: WebSocket) -> None:
-    """Return None: no carrier's key is configured."""
-
-
 class StreamEntrance:
     """Accepts websockets, and passes them to the relay.
 

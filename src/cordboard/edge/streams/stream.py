@@ -196,6 +196,8 @@ class PublicStream:
 
     def _log_end(self, end: StreamEnd) -> None:
         metrics.streams_closed.labels(end.by).inc()
+        self._from_client.flush()
+        self._from_bot.flush()
         if end.is_lost:
             log.warning("Stream lost", event="stream.lost", by=end.by, code=end.code)
         log.info(

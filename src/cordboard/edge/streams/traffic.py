@@ -1,9 +1,14 @@
 """Counts what each side of a stream sends."""
 
+from typing import Final
+
 from cordboard.edge.streams import metrics
 from cordboard.edge.streams.closing import Side
 from cordboard.edge.streams.first_messages import Message, is_audio
 from cordboard.emit import get_logger
+
+# A second of a phone call. To count each message took a tenth of the time in which it is copied.
+_COUNTED_AT_ONCE: Final = 50
 
 log = get_logger("stream")
 
@@ -24,17 +29,23 @@ class Traffic:
         self.size = 0
         self._sender = sender
         self._has_audio = False
-        # Looked up once, as each message is counted.
+        self._counted = (0, 0)
         self._count = metrics.stream_messages.labels(sender).inc
         self._count_bytes = metrics.stream_bytes.labels(sender).inc
+
+    def flush(self) -> None:
+        """Add what is not counted yet to the metrics."""
+        self._count(self.messages - self._counted[0])
+        self._count_bytes(self.size - self._counted[1])
+        self._counted = (self.messages, self.size)
 
     def add(self, message: Message) -> None:
         """Count `message`, and log the first audio."""
         size = len(message)
         self.messages += 1
         self.size += size
-        self._count()
-        self._count_bytes(size)
+        if self.messages % _COUNTED_AT_ONCE == 0:
+            self.flush()
         if not self._has_audio and is_audio(message):
             self._has_audio = True
             log.info(
