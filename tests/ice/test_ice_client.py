@@ -157,15 +157,15 @@ async def test_bot_answers_with_a_relay_of_its_session(turn: LocalTurn) -> None:
     """The first offer waits for the servers; the answer has an address at the TURN server."""
     loop = asyncio.get_running_loop()
     servers = loop.create_task(usable_servers(turn.config("turn:127.0.0.1:PORT")))
-    connection: asyncio.Future[Any] = loop.create_future()
-    signalling = BotSignalling(connection, servers=servers)
+    peer: asyncio.Future[Any] = loop.create_future()
+    signalling = BotSignalling(peer, servers=servers)
     pc = RTCPeerConnection()
     pc.createDataChannel("x")
     await pc.setLocalDescription(await pc.createOffer())
     local = pc.localDescription
     status, answer = await signalling.handle("POST", {"sdp": local.sdp, "type": local.type})
     await pc.close()
-    await (await connection).disconnect()
+    await (await peer).connection.disconnect()
     assert status == 200
     assert "typ relay" in answer["sdp"]
 
