@@ -90,6 +90,7 @@ def exotel_start(call: "Call") -> list[dict[str, Any]]:
 def media(call: "Call", payload: bytes, number: int) -> dict[str, Any]:
     """Return one message with audio of the person."""
     text = base64.b64encode(payload).decode()
+    part: dict[str, Any]
     stamp = str(number * 20)
     match call.carrier:
         case "twilio":

@@ -43,7 +43,7 @@ def serializer(carrier: str) -> Any:
 async def test_pipecat_recognizes_the_first_messages(carrier: str) -> None:
     """The carrier, the call, the stream, and the two numbers where the carrier sends them."""
     texts = [json.dumps(message) for message in STARTS[carrier](call(carrier))]
-    found, data = await parse_telephony_websocket(Stream(texts))  # type: ignore[arg-type]
+    found, data = await parse_telephony_websocket(Stream(texts))
     assert (found, data.call_id, data.stream_id) == (carrier, "call-1", "stream-1")
     if carrier != "plivo":
         assert (data.from_number, data.to_number) == (THEIRS, OURS)

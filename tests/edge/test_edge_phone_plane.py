@@ -156,7 +156,7 @@ async def plane(parts: tuple[Any, ...]) -> AsyncIterator[PhonePlane]:
             start(processes)
     await ready(*(part for part in processes.parts if part.alive))
     async with aiohttp.ClientSession(headers=HEADERS) as client:
-        yield PhonePlane(*parts, client)
+        yield PhonePlane(processes, parts[1], parts[2], client)
 
 
 async def test_each_carrier_hears_the_built_in_bot(plane: PhonePlane) -> None:

@@ -1,6 +1,5 @@
 """The routes of carriers, and of applications that place calls."""
 
-import hmac
 import time
 from typing import Annotated, Any, Final, Literal
 
@@ -16,6 +15,7 @@ from cordboard.contract.errors import (
     UnauthorizedError,
 )
 from cordboard.contract.ids import BOT_NAME, check_session_id, is_bot_name
+from cordboard.edge.access import RequestAccess
 from cordboard.edge.phone.desk import STEPS
 from cordboard.edge.phone.documents import Document
 from cordboard.edge.phone.outbound import CallRequest, CallResult, MachinePolicy
@@ -60,20 +60,21 @@ class OutboundBody(StrictBody):
 
 @router.post("/phone/{provider}/calls", status_code=201, summary="Place a call")
 async def place_call(
-    request: Request,
     provider: Provider,
     body: Annotated[OutboundBody, Body()],
+    access: RequestAccess,
     services: Services,
 ) -> JSONResponse:
     """Accept a session and place its call; needs the control secret.
 
     Args:
-        request: The request.
         provider: The carrier.
         body: The call.
+        access: What the caller may do.
         services: The edge's services.
     """
-    if not _has_control_secret(request, services):
+    # Each call costs money, so a public key does not suffice.
+    if not access.may_join:
         raise UnauthorizedError(
             "Calls are placed by servers, with the control secret.",
             hint="Send Authorization: Bearer SECRET.",
@@ -228,19 +229,6 @@ async def _answer(
         raise InvalidValueError("Invalid bot name.", hint="Use 1 to 64 of A-Z a-z 0-9 . _ -")
     webhook = await read_webhook(request, services)
     return _document(await services.phone.calls.receive(carrier, webhook, bot))
-
-
-def _has_control_secret(request: Request, services: EdgeServices) -> bool:
-    secrets = services.settings.control_secrets
-    if services.local and not secrets:
-        return True
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    sent = given.strip().encode("utf-8", "replace")
-    # A list, so that all are compared: the time does not reveal which one matched.
-    matches = [
-        hmac.compare_digest(sent, secret.encode("utf-8", "surrogateescape")) for secret in secrets
-    ]
-    return scheme.lower() == "bearer" and any(matches)
 
 
 def _document(document: Document) -> Response:
