@@ -4,7 +4,9 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -100,6 +102,16 @@ class Plane:
         return float(line.split()[1])
 
 
+BOTS = ("--bot", "bot.py", "--bot", "docs=echo.py")
+
+
+def example(name: str) -> str:
+    """Return a program of the page about WebSockets."""
+    page = (Path(__file__).parents[2] / "docs" / "websockets.md").read_text(encoding="utf-8")
+    [program] = re.findall(rf"```python\n(# {re.escape(name)}\n.*?)```", page, re.DOTALL)
+    return str(program)
+
+
 def start_edge(processes: Processes) -> Part:
     """Start an edge."""
     return processes.spawn("edge", env={"CORDBOARD_STREAM_GRACE_S": "1", "LOG_LEVEL": "debug"})
@@ -110,13 +122,14 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     """Start all processes once."""
     directory = tmp_path_factory.mktemp("streams")
     (directory / "bot.py").write_text(BOT)
+    (directory / "echo.py").write_text(example("echo.py"))
     redis = EmbeddedServer()
     redis.start()
     processes = Processes(directory, redis.url, {"CORDBOARD_OFFER_TIMEOUT_S": "2"})
     gateway = processes.spawn("gateway")
     processes.over["CORDBOARD_GATEWAY_URL"] = gateway.url
     processes.spawn("operator")
-    runner = processes.spawn("runner", "--bot", "bot.py", "--grace", "0", "--capacity", "8")
+    runner = processes.spawn("runner", *BOTS, "--grace", "0", "--capacity", "8")
     edge = start_edge(processes)
     yield processes, redis, gateway, runner, edge
     processes.stop()
@@ -172,6 +185,26 @@ async def test_client_talks_to_a_bot_and_its_lines_have_one_session(plane: Plane
     events = ["stream.opened", "stream.first_media", "stream.first_media", "stream.closed"]
     await until(lambda: plane.edge.events(session_id) == events)
     assert "bot.finished" in plane.runner.events(session_id)
+
+
+async def test_programs_of_the_page_talk_to_each_other(plane: Plane) -> None:
+    """Without a token, with a body in the query, and with the URL that /start returns."""
+    url = f"{plane.edge.url.replace('http', 'ws', 1)}/ws-client?bot=docs"
+    assert await answer_to_client(url) == "You said: hello\n"
+    assert await answer_to_client(f"{url}&body=eyJncmVldGluZyI6IkhlYXJkIn0=") == "Heard: hello\n"
+    start = {"transport": "websocket", "body": {"greeting": "Heard"}}
+    url = f"{plane.edge.url}/v1/public/docs/start"
+    async with plane.client.post(url, json=start) as response:
+        assert await answer_to_client((await response.json())["wsUrl"]) == "Heard: hello\n"
+
+
+async def answer_to_client(url: str) -> str:
+    """Return what the page's client prints."""
+    client = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", example("client.py"), url, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await client.communicate()
+    return output.decode()
 
 
 async def test_carriers_call_and_eval_harness_are_detected_by_the_bot(plane: Plane) -> None:
@@ -297,7 +330,7 @@ async def test_runner_that_ends_closes_its_streams(
     """An ordered end has its own code; after a loss, the client should connect again."""
     runner = plane.runner
     if not runner.alive:
-        runner = plane.processes.spawn("runner", "--bot", "bot.py", "--capacity", "8")
+        runner = plane.processes.spawn("runner", *BOTS, "--capacity", "8")
         await ready(runner)
         plane.processes.parts.append(plane.processes.parts.pop(-2))  # the edge stays the last one
     token = await plane.join(f"ended-by-{number.name}")
