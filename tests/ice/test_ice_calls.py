@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import functools
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from browser.browser_support import chromium, enter, spoken
+from browser.browser_support import Room, chromium, enter, spoken
 from cordboard.call import CallOptions, CallResult, CallTimeouts, place_call
+from cordboard.contract.ice import ice_config, parse_ice_servers
 from cordboard.environment import CONTROL_SECRET
 from ice.ice_support import (
     HIDDEN_ADDRESS,
@@ -120,7 +123,7 @@ async def test_command_calls_over_udp(place: Place) -> None:
         done = await place.net.cordboard(place.up, "call", "webrtc:udp", "--session", "udp:1")
         assert done.returncode == 0, done.stderr
         assert "first_audio" in done.stdout
-        await until(lambda: turn.relayed_bytes("udp:1") > 5000)
+        await until(lambda: has_relayed(turn, "udp:1"))
         assert SECRET not in done.stdout + done.stderr
 
 
@@ -129,7 +132,7 @@ async def test_call_over_tcp(place: Place) -> None:
     async with place.tcp() as turn:
         result = await place.call("tcp:1")
         assert result.ok, result
-        await until(lambda: turn.relayed_bytes("tcp:1") > 5000)
+        await until(lambda: has_relayed(turn, "tcp:1"))
 
 
 async def test_bot_behind_address_translation_uses_the_server_as_well(place: Place) -> None:
@@ -137,7 +140,7 @@ async def test_bot_behind_address_translation_uses_the_server_as_well(place: Pla
     async with place.tcp(relay=HIDDEN_ADDRESS) as turn:
         result = await place.call("hidden:1")
         assert result.ok, result
-        await until(lambda: turn.relayed_bytes("hidden:1") > 5000)
+        await until(lambda: has_relayed(turn, "hidden:1"))
 
 
 async def test_without_a_turn_server_there_is_no_path(place: Place) -> None:
@@ -160,13 +163,13 @@ async def test_wrong_secret_is_named(place: Place) -> None:
     assert "rejected the credentials" in str(place.warnings("wrong:1"))
 
 
-# The page's own connection with the policy `relay`: its candidates.
+# The candidates of the page's own connection.
 _RELAY_CANDIDATES = """async (iceConfig) => {
   const { Peer } = await import("/static/peer.js");
   const context = new AudioContext();
   const { stream } = context.createMediaStreamDestination();
   const handlers = { onState() {}, onStream() {}, onBotError() {} };
-  const peer = new Peer(stream, handlers, { ...iceConfig, iceTransportPolicy: "relay" });
+  const peer = new Peer(stream, handlers, iceConfig);
   const connection = window.peers.at(-1);
   while (connection.iceGatheringState !== "complete") await new Promise((resolve) => setTimeout(resolve, 20));
   const lines = connection.localDescription.sdp.split("\\n").filter((line) => line.startsWith("a=candidate"));
@@ -177,23 +180,52 @@ _RELAY_CANDIDATES = """async (iceConfig) => {
 
 @pytest.mark.browser
 async def test_page_calls_through_the_server(place: Place, tmp_path: Path) -> None:
-    """The bot is heard in Chromium in the caller's network; with the policy `relay` there are only relays."""
+    """The bot is heard in Chromium in the caller's network, over UDP and over TCP; nothing shows the credentials."""
     async with contextlib.AsyncExitStack() as stack:
-        turn = await stack.enter_async_context(place.udp())
         with inside(place.net.caller):
             browser = await stack.enter_async_context(chromium(spoken(tmp_path)))
         room = await enter(browser, place.up.addresses["interface"])
-        session_id = await room.call()
-        assert await room.energy() > 0
-        config = await room.page.evaluate(
-            "async (id) => (await fetch(`/api/sessions/${id}/ice`)).json()", session_id
+        shown = await room.page.content()
+        credentials = set()
+        for server in (place.udp(), place.tcp()):
+            async with server as turn:
+                session_id = await room.call()
+                assert await room.energy() > 0
+                config = await ice_config_of(room, session_id)
+                credentials |= {entry["credential"] for entry in config["iceServers"]}
+                await room.leave()
+                await until(functools.partial(has_relayed, turn, session_id))
+        shown += await room.page.content() + "".join(place.up.lines)
+    assert (
+        len(credentials) == 2
+    )  # both servers have the same secret, each session its own credentials
+    assert not [credential for credential in credentials if credential in shown]
+
+
+def has_relayed(turn: Turn, session_id: str) -> bool:
+    """Return whether a server has relayed more than the checks of a connection."""
+    return turn.relayed_bytes(session_id) > 5000
+
+
+async def ice_config_of(room: Room, session_id: str) -> dict[str, Any]:
+    """Return the ICE servers that the page gets when it reconnects."""
+    config: dict[str, Any] = await room.page.evaluate(
+        "async (id) => (await fetch(`/api/sessions/${id}/ice`)).json()", session_id
+    )
+    return config
+
+
+@pytest.mark.browser
+async def test_page_with_the_policy_relay_offers_relays_only(place: Place) -> None:
+    """The page's own connection, with the policy in its ICE servers, has no address of the caller."""
+    async with place.udp(), contextlib.AsyncExitStack() as stack:
+        with inside(place.net.caller):
+            browser = await stack.enter_async_context(chromium())
+        room = await enter(browser, place.up.addresses["interface"])
+        servers = parse_ice_servers(SERVERS)
+        config = ice_config(
+            servers, "page:1", expires_at=int(time.time()) + 60, secret=SECRET, policy="relay"
         )
         candidates = await room.page.evaluate(_RELAY_CANDIDATES, config)
-        await room.leave()
-        await until(lambda: turn.relayed_bytes(session_id) > 5000)
-        source = await room.page.content()
     assert candidates
     assert all(" typ relay " in line for line in candidates)
-    secrets = [server["credential"] for server in config["iceServers"]]
-    shown = "".join(place.up.lines) + source
-    assert not [secret for secret in secrets if secret in shown]
