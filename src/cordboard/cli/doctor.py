@@ -74,6 +74,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("reading logs", _reading_logs),
         ("kubernetes", check_kubernetes),
         ("ice servers", _ice_servers),
+        ("phone", _phone),
         ("bot file", _bot),
         ("up", _up),
     ]
@@ -258,6 +259,18 @@ def _ice_servers(args: argparse.Namespace) -> str | list[Check]:
     from cordboard.cli._ice_checks import check_ice_servers
 
     return [Check(*result) for result in check_ice_servers(settings)]
+
+
+def _phone(args: argparse.Namespace) -> str | list[Check]:
+    from cordboard.contract import extras
+    from cordboard.settings import load
+
+    settings = load(args.config)
+    extras.require("serve", "Checking telephone calls")
+    from cordboard.edge.phone.checks import check_phone
+
+    checks = [Check(f"phone {item.name}", *item[1:]) for item in check_phone(settings)]
+    return checks or "no telephone carrier is configured"
 
 
 def _bot(args: argparse.Namespace) -> str:

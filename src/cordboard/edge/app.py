@@ -19,7 +19,7 @@ from cordboard.edge.access import EdgeAccess
 from cordboard.edge.middleware import BotPathMiddleware, CountingMiddleware, UnboundMiddleware
 from cordboard.edge.phone import routes as phone_routes
 from cordboard.edge.phone.carriers import CARRIERS, Carrier
-from cordboard.edge.phone.desk import check_names
+from cordboard.edge.phone.desk import check_settings
 from cordboard.edge.phone.handshakes import handshake_proof
 from cordboard.edge.phone.services import PhoneServices
 from cordboard.edge.rooms import webhooks
@@ -63,9 +63,9 @@ def create_app(
         waits: How long requests of clients wait for a session.
 
     Raises:
-        SettingsError: ``[phone]`` names an unknown carrier, or a key or an origin is malformed.
+        SettingsError: ``[phone]`` is invalid, or a key or an origin is malformed.
     """
-    check_names(settings, carriers)
+    check_settings(settings, carriers)
     access = EdgeAccess(settings, local=local)
 
     @contextlib.asynccontextmanager

@@ -43,13 +43,13 @@ class PhoneDesk:
         paths: Makes and checks the paths of calls.
 
     Raises:
-        SettingsError: ``[phone]`` names an unknown carrier.
+        CordboardError: As `check_settings`.
     """
 
     def __init__(
         self, settings: Settings, tokens: StreamTokens, carriers: Mapping[str, Carrier] = CARRIERS
     ) -> None:
-        check_names(settings, carriers)
+        check_settings(settings, carriers)
         self.settings = settings
         self.paths = CallPaths(lambda: settings.control_secrets)
         self._tokens = tokens
@@ -100,8 +100,7 @@ class PhoneDesk:
 
     def credentials(self, carrier: Carrier) -> Credentials:
         """Return the account at a `carrier`."""
-        account = self.settings.phone.carriers.get(carrier.name)
-        return Credentials(account or CarrierAccount(name=carrier.name), carrier.variables)
+        return credentials_of(carrier, self.settings)
 
     def verified_call(self, carrier: Carrier, webhook: Webhook) -> Call:
         """Return what a webhook says about its call, after its proof was checked.
@@ -152,6 +151,33 @@ class PhoneDesk:
     @property
     def _public_url(self) -> str:
         return (self.settings.public_url or "").rstrip("/")
+
+
+def check_settings(settings: Settings, carriers: Mapping[str, Carrier] = CARRIERS) -> None:
+    """Check the names of carriers in ``[phone]``, and read their keys for the first time.
+
+    Args:
+        settings: The settings.
+        carriers: The tables of carriers, by name.
+
+    Raises:
+        SettingsError: A name is unknown, or a key is malformed or cannot be read.
+        NotInstalledError: A key needs a package that is not installed.
+    """
+    check_names(settings, carriers)
+    for carrier in carriers.values():
+        carrier.proof.is_configured(credentials_of(carrier, settings))
+
+
+def credentials_of(carrier: Carrier, settings: Settings) -> Credentials:
+    """Return the account at a carrier.
+
+    Args:
+        carrier: The carrier.
+        settings: The settings.
+    """
+    account = settings.phone.carriers.get(carrier.name)
+    return Credentials(account or CarrierAccount(name=carrier.name), carrier.variables)
 
 
 def check_names(settings: Settings, carriers: Mapping[str, Carrier] = CARRIERS) -> None:

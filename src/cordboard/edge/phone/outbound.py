@@ -31,7 +31,7 @@ from cordboard.edge.phone.orders import (
 from cordboard.edge.phone.webhook import Call
 from cordboard.edge.sessions import EdgeSessions, JoinRequest
 from cordboard.emit import get_logger
-from cordboard.settings.phone import is_e164
+from cordboard.settings.phone import SECRETS, is_e164
 
 ORDER_TIMEOUT_S: Final = 10.0
 """Seconds for a carrier's API, which normally answers within one."""
@@ -160,7 +160,7 @@ class OutboundCalls:
         missing = [
             name
             for name in carrier.order_settings
-            if not (account.secret(name) if name in _SECRETS else account.text(name))
+            if not (account.secret(name) if name in SECRETS else account.text(name))
         ]
         if carrier.order is None or missing or self._desk.settings.public_url is None:
             raise NotFoundError(
@@ -266,6 +266,3 @@ class OutboundCalls:
             await self._sessions.leave(session_id)
         except CordboardError as error:
             log.warning("The session could not be ended", reason=error.code)
-
-
-_SECRETS: Final = frozenset({"auth_token", "signing_key", "api_key", "api_token", "password"})

@@ -9,9 +9,12 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from cordboard.contract.errors import SettingsError
+from cordboard.contract.extras import NotInstalledError
 from cordboard.edge.phone.credentials import Credentials
 from cordboard.edge.phone.webhook import Webhook
 
@@ -67,8 +70,26 @@ class TelnyxProof:
     """``Telnyx-Signature-Ed25519``: the signature of ``TIMESTAMP|BODY``, at most 5 minutes old."""
 
     def is_configured(self, credentials: Credentials) -> bool:
-        """Return whether `credentials` have Telnyx's public key."""
-        return bool(credentials.text("public_key"))
+        """Return whether `credentials` have Telnyx's public key, and whether it can be used.
+
+        Raises:
+            SettingsError: The key is malformed.
+            NotInstalledError: The package that verifies its signatures is missing.
+        """
+        key = credentials.text("public_key")
+        if not key:
+            return False
+        if not is_ed25519_key(key):
+            raise SettingsError(
+                "[phone.telnyx] public_key is no Ed25519 key in base64.",
+                hint="Copy it from the portal: 44 characters that end in =.",
+            )
+        if find_spec("cryptography") is None:
+            raise NotInstalledError(
+                "Telnyx's signatures need the package cryptography, which is not installed.",
+                hint="pip install cryptography",
+            )
+        return True
 
     def is_genuine(self, webhook: Webhook, credentials: Credentials) -> bool:
         """Return whether Telnyx sent the `webhook` to the account of these `credentials`."""
