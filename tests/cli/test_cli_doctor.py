@@ -1,12 +1,13 @@
 """`cordboard doctor`."""
 
+import argparse
 import sys
 from pathlib import Path
 
 import pytest
 
-from cordboard.cli import main
-from cordboard.contract.errors import BotFileError
+from cordboard.cli import doctor, main
+from cordboard.contract.errors import BotFileError, CordboardError
 from cordboard.runner.bot_check import check_bot
 
 
@@ -133,3 +134,25 @@ def test_slow_import_of_a_bot_file_is_stopped(tmp_path: Path) -> None:
     file.write_text("import time\ntime.sleep(1000)\n")
     with pytest.raises(BotFileError, match="was still being imported after 2 s"):
         check_bot("default", str(file), timeout_s=2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "result"),
+    [
+        ("", "no public_url: clients on this machine only; carriers cannot call"),
+        ('public_url = "https://voice.example.com"', "https://voice.example.com; 0 public keys"),
+        ('public_url = "http://voice.example.com"', "public_url is http://voice.example.com, but"),
+        ('public_url = "voice.example.com"', "Invalid public_url"),
+        ('allowed_origins = ["https://a.example/x"]', "allowed_origins: "),
+        ('public_keys = ["pk_short"]', "public_keys: "),
+    ],
+)
+def test_settings_of_the_edge_are_checked(tmp_path: Path, setting: str, result: str) -> None:
+    """Before a carrier or a browser finds out."""
+    file = tmp_path / "cordboard.toml"
+    file.write_text(f"{setting}\n")
+    try:
+        message = doctor.check_edge(argparse.Namespace(config=str(file)))
+    except CordboardError as error:
+        message = error.message
+    assert message.startswith(result)

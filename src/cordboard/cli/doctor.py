@@ -74,6 +74,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         ("reading logs", _reading_logs),
         ("kubernetes", check_kubernetes),
         ("ice servers", _ice_servers),
+        ("edge", check_edge),
         ("phone", _phone),
         ("bot file", _bot),
         ("up", _up),
@@ -271,6 +272,36 @@ def _phone(args: argparse.Namespace) -> str | list[Check]:
 
     checks = [Check(f"phone {item.name}", *item[1:]) for item in check_phone(settings)]
     return checks or "no telephone carrier is configured"
+
+
+def check_edge(args: argparse.Namespace) -> str:
+    """Check the settings of the edge; return what they permit.
+
+    Args:
+        args: The arguments of the command.
+
+    Raises:
+        CordboardError: A setting is malformed, or carriers and browsers cannot use the address.
+    """
+    from cordboard.contract import extras
+    from cordboard.contract.errors import CordboardError
+    from cordboard.settings import load
+
+    extras.require("serve", "Checking the edge's settings")
+    from cordboard.edge.access import EdgeAccess
+
+    settings = load(args.config)
+    # Checks the keys, the origins and the address as an edge does when it starts.
+    EdgeAccess(settings, local=True)
+    url = settings.public_url
+    if url is None:
+        return "no public_url: clients on this machine only; carriers cannot call"
+    if not url.startswith("https://"):
+        raise CordboardError(
+            f"public_url is {url}, but carriers and the microphone of a browser need https.",
+            hint="Put a proxy with TLS in front of the edge, and write https://HOST.",
+        )
+    return f"{url}; {len(settings.public_keys)} public keys"
 
 
 def _bot(args: argparse.Namespace) -> str:

@@ -19,6 +19,7 @@ from cordboard.contract.errors import (
     InvalidValueError,
     QueueFullError,
     StoreUnavailableError,
+    TooManySessionsError,
 )
 from cordboard.contract.http_api import read_problem, session_path
 from cordboard.contract.state import TERMINAL
@@ -143,7 +144,8 @@ class EdgeSessions:
                 carrier or a server.
 
         Raises:
-            QueueFullError: The launch queue is full, or the client has too many live sessions.
+            QueueFullError: The launch queue is full.
+            TooManySessionsError: The client has too many live sessions.
             StoreUnavailableError: Redis is not reachable.
             ConflictError: The session id is live in another room.
             InvalidValueError: The gateway finds a value invalid.
@@ -266,7 +268,9 @@ def _refusal(reply: Reply) -> CordboardError:
     retry_after_s = reply.retry_after_s(RETRY_DEFAULT_S)
     match reply.status:
         case HTTPStatus.TOO_MANY_REQUESTS:
-            return QueueFullError(message, hint=hint, retry_after_s=retry_after_s)
+            is_limit = problem is not None and problem.code == TooManySessionsError.code
+            kind = TooManySessionsError if is_limit else QueueFullError
+            return kind(message, hint=hint, retry_after_s=retry_after_s)
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return StoreUnavailableError(message, hint=hint, retry_after_s=retry_after_s)
         case HTTPStatus.CONFLICT:

@@ -340,7 +340,8 @@ def _banner(addresses: Mapping[str, Any]) -> str:
     command = "cordboard" if shutil.which("cordboard") else sys.argv[0]
     return (
         f"\n  Cordboard is up. Open {addresses['interface']}\n\n"
-        f"  logs of the last ten minutes:  {command} logs --local -t 10m\n"
-        f"  a call from the terminal:      {command} call webrtc:demo\n"
-        "  stop everything:               Ctrl-C\n\n"
+        f"  Pipecat's clients and carriers: {addresses['edge']}\n"
+        f"  logs of the last ten minutes:   {command} logs --local -t 10m\n"
+        f"  a call from the terminal:       {command} call webrtc:demo\n"
+        "  stop everything:                Ctrl-C\n\n"
     )

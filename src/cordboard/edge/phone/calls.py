@@ -14,6 +14,7 @@ from cordboard.contract.errors import (
     CordboardError,
     NotFoundError,
     QueueFullError,
+    TooManySessionsError,
 )
 from cordboard.contract.ids import check_session_id
 from cordboard.contract.state import TERMINAL
@@ -99,7 +100,7 @@ class PhoneCalls:
         )
         try:
             accepted = await self._join(request)
-        except (QueueFullError, ConflictError) as error:
+        except (QueueFullError, TooManySessionsError, ConflictError) as error:
             log.warning("Call refused as busy", reason=error.code, detail=error.message)
             return self._counted(carrier, "busy", carrier.documents.busy())
         return await self._answer(carrier, call, number, accepted, room, started)

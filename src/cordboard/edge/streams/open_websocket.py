@@ -16,6 +16,7 @@ from cordboard.contract.errors import (
     CordboardError,
     InvalidValueError,
     QueueFullError,
+    TooManySessionsError,
 )
 from cordboard.contract.ids import is_bot_name, is_session_id, uuid7
 from cordboard.edge.sessions import EdgeSessions, JoinRequest
@@ -161,7 +162,7 @@ async def joined(
     is_call = join.room_url.startswith("phone:")
     try:
         accepted = await sessions.join(join, client_address=None if is_call else address)
-    except QueueFullError as error:
+    except (QueueFullError, TooManySessionsError) as error:
         raise StreamRefusedError.with_code(closing.TRY_LATER, error.message) from error
     except CordboardError as error:
         code = closing.TRY_LATER if error.retryable else closing.POLICY
