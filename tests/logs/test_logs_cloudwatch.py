@@ -313,6 +313,17 @@ def test_requests_are_spaced_and_slow_down_when_refused() -> None:
     assert pacer.rate_per_s == 2.0
 
 
+def test_source_tells_its_key_its_rate_and_its_clock(cloud: CloudWatchDouble) -> None:
+    """The id of an access key is no secret."""
+    source = opened(cloud.url)
+    ask(source, **WINDOW)
+    assert source.facts() == (
+        "as the access key AKIATEST (env) in eu-central-1",
+        "limits: 10000 requests a second",
+        "its clock agrees with this machine's",
+    )
+
+
 def test_equivalent_commands_are_those_of_the_aws_command_line(cloud: CloudWatchDouble) -> None:
     """Each can be pasted into a shell."""
     commands = source_of(cloud).explain(

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 examples:
   cordboard doctor
   cordboard doctor --bot my_bot.py
+  cordboard doctor --env prod              the log sources of an environment, and nothing else
 
 Exit status: 0 if all checks pass, else 1.
 """
@@ -41,6 +42,11 @@ Exit status: 0 if all checks pass, else 1.
         "--bot",
         metavar="[NAME=]FILE",
         help="import this bot file as a runner would",
+    )
+    parser.add_argument(
+        "--env",
+        metavar="NAME",
+        help="check the log sources of this environment of cordboard.toml, or of `local`",
     )
     _options.add_config(parser)
 
@@ -51,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from cordboard.contract.terminal import escape_to_one_line
 
     failures = 0
-    for check in _checks(args):
+    for check in _environment_checks(args) if args.env else _checks(args):
         failures += not check.ok
         _output.print_line(
             f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<14} {escape_to_one_line(check.message)}"
@@ -93,6 +99,32 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
             if error.message not in messages:
                 yield Check(name, ok=False, message=error.message, hint=error.hint)
             messages.add(error.message)
+
+
+def _environment_checks(args: argparse.Namespace) -> Iterator[Check]:
+    """Yield a check of each log source of an environment."""
+    from pathlib import Path
+
+    from cordboard.contract.errors import CordboardError
+    from cordboard.environment import kubeconfig_files
+    from cordboard.logs import environments
+    from cordboard.logs.source_check import check_source
+    from cordboard.settings import load
+
+    try:
+        settings = load(args.config)
+        files = kubeconfig_files()
+        base = settings.config_file.parent if settings.config_file else Path()
+        if args.env == environments.LOCAL and args.env not in settings.environments:
+            sources, _notes = environments.local_sources(settings.log_path, files)
+        else:
+            sources = environments.sources_of(args.env, settings.environments, base, files)
+    except CordboardError as error:
+        yield Check("environment", ok=False, message=error.message, hint=error.hint)
+        return
+    for source in sources:
+        result = check_source(source)
+        yield Check(result.name, ok=result.ok, message=result.message, hint=result.hint)
 
 
 def _results(name: str, result: str | list[Check]) -> Iterator[Check]:

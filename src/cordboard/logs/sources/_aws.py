@@ -19,6 +19,7 @@ from botocore.exceptions import (
 )
 
 from cordboard.contract.errors import SettingsError
+from cordboard.logs.sources._clock import skew_s
 from cordboard.logs.sources._http import StoreError
 
 # A request is refused for load for seconds, an outage lasts longer: then the reader is told.
@@ -98,24 +99,42 @@ class AwsLogs:
         profile: The profile of the credentials; empty for the default chain.
         endpoint: The URL of a VPC endpoint; empty for the public one.
         pacer: Spaces the requests.
+
+    Attributes:
+        pacer: Spaces the requests.
+        clock_skew_s: By how many seconds the service's clock is ahead of this machine's, by its last answer.
     """
 
     def __init__(
         self, *, region: str = "", profile: str = "", endpoint: str = "", pacer: Pacer
     ) -> None:
         self.pacer = pacer
+        self.clock_skew_s: float | None = None
         # One attempt: the pacer repeats, and all threads slow down together.
         config = Config(
             retries={"total_max_attempts": 1}, read_timeout=_READ_TIMEOUT_S, max_pool_connections=32
         )
         try:
-            session = boto3.Session(region_name=region or None, profile_name=profile or None)
-            self._client: Any = session.client("logs", endpoint_url=endpoint or None, config=config)
+            self._session: Any = boto3.Session(
+                region_name=region or None, profile_name=profile or None
+            )
+            self._client: Any = self._session.client(
+                "logs", endpoint_url=endpoint or None, config=config
+            )
         except (NoRegionError, ProfileNotFound, ValueError) as error:
             raise SettingsError(
                 f"cloudwatch: {_sentence(error)}",
                 hint='Write: region = "eu-central-1", or profile = "NAME", as for `aws --profile NAME`.',
             ) from error
+
+    @property
+    def identity(self) -> str:
+        """As whom the service is asked, for people: the key's id, which is no secret, and where it comes from."""
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            return "without credentials"
+        region = self._client.meta.region_name
+        return f"as the access key {credentials.access_key} ({credentials.method}) in {region}"
 
     def ask(
         self, operation: str, values: Mapping[str, Any], closed: threading.Event
@@ -146,6 +165,8 @@ class AwsLogs:
                 raise StoreError("forbidden", detail) from error
             else:
                 self.pacer.answered()
+                headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+                self.clock_skew_s = skew_s(headers.get("date"))
                 return answer
         raise StoreError("unreachable", "no answer")  # the loop always returns or raises
 

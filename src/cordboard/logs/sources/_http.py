@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.urls import redacted_url
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.sources._clock import skew_s
 
 TIMEOUT_S: Final = 60.0
 """Between two pieces of an answer: a store may search for long before it sends the first one."""
@@ -47,6 +48,9 @@ class Store:
         token_env: The environment variable that holds a bearer token, or the password of ``user``; or empty.
         user: The name for basic authentication, or empty.
         timeout_s: How long the store may be silent.
+
+    Attributes:
+        clock_skew_s: By how many seconds the store's clock is ahead of this machine's, by its last answer.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Store:
         self._user = user
         self._timeout_s = timeout_s
         self._open: set[HTTPResponse] = set()
+        self.clock_skew_s: float | None = None
         # No redirect is followed: it would take the token to another host.
         self._opener = urllib.request.build_opener(_NoRedirects)
 
@@ -115,6 +120,14 @@ class Store:
         except ValueError as error:
             raise StoreError("unreadable", f"expected JSON, got {body[:80]!r}") from error
 
+    @property
+    def identity(self) -> str:
+        """As whom the store is asked, for people."""
+        if not self._token_env:
+            return "without a credential"
+        missing = "" if os.environ.get(self._token_env) else ", which is not set"
+        return f"as {self._user or 'the owner of the token'} with {self._token_env}{missing}"
+
     def close(self) -> None:
         """End the answers that are being read, from another thread."""
         for response in list(self._open):
@@ -136,6 +149,7 @@ class Store:
         except (OSError, HTTPException) as error:
             why = getattr(error, "reason", None) or error
             raise StoreError("unreachable", f"{self.shown}: {why}") from error
+        self.clock_skew_s = skew_s(response.headers.get("Date"))
         return response
 
     def _authorization(self) -> dict[str, str]:

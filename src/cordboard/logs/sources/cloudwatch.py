@@ -23,6 +23,7 @@ from cordboard.contract.errors import SettingsError
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources._aws import AwsLogs, Pacer
+from cordboard.logs.sources._clock import clock_fact
 from cordboard.logs.sources._http import StoreError
 from cordboard.logs.sources._insights import QUERY_POLL_S, Insights
 from cordboard.logs.sources._session_terms import terms_of
@@ -129,6 +130,14 @@ class CloudWatch:
                 words += ["--filter-pattern", *patterns([query.session])]
             commands.append(shlex.join(words))
         return commands
+
+    def facts(self) -> Sequence[str]:
+        """Return the identity, the limits and the clock, for ``cordboard doctor --env``."""
+        return (
+            self.logs.identity,
+            f"limits: {self.logs.pacer.limit_per_s:g} requests a second",
+            clock_fact(self.logs.clock_skew_s),
+        )
 
     def close(self) -> None:
         """End what is being read."""

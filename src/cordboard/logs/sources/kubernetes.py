@@ -168,6 +168,10 @@ class Cluster:
         """Say what has no stream, and why."""
         return tuple(self._answers.values())
 
+    def facts(self) -> Sequence[str]:
+        """Return the context, for ``cordboard doctor --env``."""
+        return (f"as the user of context {self._kube.name}",)
+
     def explain(self, query: Query) -> Sequence[str]:
         """Return the commands of kubectl that would show the same."""
         since = f"--since-time={query.since[:19]}Z" if query.since else ""

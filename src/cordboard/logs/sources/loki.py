@@ -22,6 +22,7 @@ from cordboard.contract.errors import SettingsError
 from cordboard.logs.codec import encode
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
+from cordboard.logs.sources._clock import clock_fact
 from cordboard.logs.sources._http import Store, StoreError, checked_url
 from cordboard.logs.sources._polling import POLL_S, poll
 from cordboard.logs.sources._session_terms import terms_of
@@ -125,6 +126,20 @@ class Loki:
         )
         words += [f"--to={query.until}"] if query.until else []
         return [shlex.join([*words, self.logql(query.session)])]
+
+    def facts(self) -> Sequence[str]:
+        """Return the identity, the limits and the clock, for ``cordboard doctor --env``.
+
+        Raises:
+            StoreError: It does not answer.
+        """
+        limits = self.limits()
+        lookback = f", {limits.lookback_s // 3600} h back" if limits.lookback_s else ""
+        return (
+            self.store.identity,
+            f"limits: {limits.entries:,} lines a request, windows of {limits.length_s // 3600} h{lookback}",
+            clock_fact(self.store.clock_skew_s),
+        )
 
     def close(self) -> None:
         """End what is being read."""

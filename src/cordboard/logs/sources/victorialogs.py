@@ -37,6 +37,7 @@ from cordboard.logs.codec import decode, encode
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.json_form import escaped
 from cordboard.logs.query import Query
+from cordboard.logs.sources._clock import clock_fact
 from cordboard.logs.sources._http import Store, StoreError, checked_url
 from cordboard.logs.sources._polling import POLL_S, poll
 from cordboard.logs.sources._session_terms import terms_of
@@ -110,6 +111,10 @@ class VictoriaLogs:
         text = self.logsql(query)
         url = shlex.quote(f"{self.store.shown}{_QUERY}")
         return [f"curl -s {url} --data-urlencode {shlex.quote(f'query={text} | sort by (_time)')}"]
+
+    def facts(self) -> Sequence[str]:
+        """Return the identity and the clock, for ``cordboard doctor --env``."""
+        return (self.store.identity, clock_fact(self.store.clock_skew_s))
 
     def close(self) -> None:
         """End what is being read."""
