@@ -392,6 +392,8 @@ async def test_edge_that_stops_keeps_its_streams_for_the_grace(monkeypatch: Any)
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await edge.open(f"/ws/{token}")
         assert refused.value.status == 503
+        async with edge.client.get(f"{edge.url.replace('ws', 'http', 1)}/readyz") as response:
+            assert response.status == 503  # load balancers turn to others
         await websocket.send_str("a")
         assert await websocket.receive_str() == "a"
         assert await closed(websocket) == (1012, "The edge restarts.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Scope
 
 from cordboard import __version__
+from cordboard.contract.errors import NotReadyError
 from cordboard.edge import bot_routes, client_page, offers, session_routes, start
 from cordboard.edge.access import EdgeAccess
 from cordboard.edge.middleware import BotPathMiddleware, CountingMiddleware, UnboundMiddleware
@@ -88,7 +90,7 @@ def create_app(
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
     app.state.access = access
-    health.add_health_routes(app, _check_ready)
+    health.add_health_routes(app, functools.partial(_check_ready, app))
     # The bot's own routes are last, because the edge's calls of a session have precedence.
     for part in (client_page, start, offers, session_routes, webhooks, stream_routes, phone_routes):
         app.include_router(part.router)
@@ -182,5 +184,12 @@ async def stop(app: FastAPI) -> None:
         await services.streams.drain(services.settings.stream_grace_s)
 
 
-async def _check_ready() -> None:
-    """Be ready as soon as the server serves: each door answers for itself."""
+async def _check_ready(app: FastAPI) -> None:
+    """Be ready until `app` stops: each door answers for itself.
+
+    Raises:
+        NotReadyError: It stops, so a load balancer should send nothing more.
+    """
+    services: EdgeServices | None = getattr(app.state, "services", None)
+    if services is not None and services.stopping.is_set():
+        raise NotReadyError("This edge stops.", retry_after_s=1)

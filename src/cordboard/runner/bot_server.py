@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from cordboard.emit import get_logger
@@ -20,6 +19,7 @@ from cordboard.runner import bot_stream
 from cordboard.runner.passed_sockets import receive_connection
 from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
 from cordboard.web.serve import uvicorn_config
+from cordboard.web.websocket_protocol import BoundedWebSocketProtocol
 
 # The releases of uvicorn, by major and minor number, with which the parts used here were tested.
 UVICORN_VERSIONS: Final = ("0.54",)
@@ -105,7 +105,7 @@ class BotServer:
             await closed.wait()
 
 
-class _WebSocketProtocol(WebSocketsSansIOProtocol):
+class _WebSocketProtocol(BoundedWebSocketProtocol):
     """A WebSocket whose end is known even if the bot does not read."""
 
     def connection_lost(self, exc: Exception | None) -> None:

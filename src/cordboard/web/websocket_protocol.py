@@ -1,12 +1,9 @@
 """The server's side of websockets, whose connections end for certain."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, ClassVar
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
-# After the end of the application, uvicorn waits 10 s for the peer to confirm the close frame.
-_ABORT_S: Final = 11.0
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -18,7 +15,13 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     Args:
         *args: The arguments of uvicorn's class.
         **options: Its options.
+
+    Attributes:
+        abort_s: Seconds from the end of the application until the connection is aborted. uvicorn waits 10 s
+            for the peer to confirm the close frame.
     """
+
+    abort_s: ClassVar[float] = 11.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -32,7 +35,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         """
         super().on_task_complete(task)
         if not self.disconnected:
-            self._abort_later(_ABORT_S)
+            self._abort_later(self.abort_s)
 
     def keepalive_timeout(self) -> None:
         """End a connection whose peer does not answer a ping."""
