@@ -431,6 +431,8 @@ class TestStatus:
             form = form_of("twilio", TWILIO_CALL, CallStatus="completed")
             await site.post("twilio", "/phone/twilio/status", form)
             await until(lambda: is_over(store, TWILIO_CALL))
+            record = await store.session(TWILIO_CALL)
+            assert record.detail == "The carrier reported the end of the call."
 
     async def test_nothing_ends_before_the_grace_period(self, phone: PhoneSite) -> None:
         """The bot may still write down what it has learned; ringing ends nothing at all."""

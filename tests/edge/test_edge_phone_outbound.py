@@ -223,7 +223,8 @@ async def test_a_refused_order_ends_its_session(
     answer = await site.order("twilio", sessionId="out")
     assert (answer.status, answer.json["code"]) == (status, code)
     assert answer.json["sessionId"] == "out"
-    assert (await site.store.session("out")).state == "cancelled"
+    record = await site.store.session("out")
+    assert (record.state, record.detail) == ("cancelled", f"The call was not placed: {code}.")
     assert TOKEN not in answer.text
 
 
@@ -341,7 +342,11 @@ async def test_a_call_that_nobody_answers_ends_its_session(calling: Calling) -> 
         await site.order(carrier, sessionId=f"out-{carrier}")
         form = form_of(carrier, "CA1", CallStatus=status, Direction="outbound-api")
         await site.post(carrier, path_of(api.orders[-1][2][url]), form)
-        assert (await site.store.session(f"out-{carrier}")).state == "cancelled"
+        record = await site.store.session(f"out-{carrier}")
+        assert (record.state, record.detail) == (
+            "cancelled",
+            f"Nobody answered the call: {status}.",
+        )
 
 
 async def test_lines_have_no_number_and_no_secret(calling: Calling) -> None:

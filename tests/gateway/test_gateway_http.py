@@ -266,6 +266,21 @@ class TestAuthentication:
 
 
 class TestLeave:
+    async def test_leave_says_why(self, gateway: Gateway) -> None:
+        """The record has the detail, whether the session had run or not; its runner's own has precedence."""
+        for session_id, runs, detail in (("a", False, None), ("b", True, None), ("c", True, "own")):
+            room = f"webrtc:{session_id}"
+            await gateway.join(sessionId=session_id, room_url=room)
+            if runs:
+                await gateway.run(session_id, 1)
+            await gateway.ask("POST", "/leave", {"sessionId": session_id, "detail": "Nobody came."})
+            if runs:
+                await gateway.store.finish(session_id, 1, "left", detail)
+            record = await gateway.store.session(session_id)
+            assert record.detail == (detail or "Nobody came.")
+        status, _, _ = await gateway.ask("POST", "/leave", {"sessionId": "a", "detail": "x" * 301})
+        assert status == 422
+
     async def test_leave_cancels_a_queued_session(self, gateway: Gateway) -> None:
         """It is final at once."""
         await gateway.join(sessionId="a")

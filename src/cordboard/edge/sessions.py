@@ -230,17 +230,18 @@ class EdgeSessions:
                                 return
             await asyncio.sleep(RECONNECT_S)
 
-    async def leave(self, session_id: str) -> str:
+    async def leave(self, session_id: str, detail: str | None = None) -> str:
         """End the session; return its status as the gateway reports it.
 
         Args:
             session_id: The session.
+            detail: Why, in one sentence for people.
 
         Raises:
             CordboardError: The gateway refuses, or is not reachable.
         """
-        body = json.dumps({"sessionId": session_id}).encode()
-        reply = await self._gateway.ask("POST", "/leave", body)
+        values = {"sessionId": session_id, **({"detail": detail} if detail else {})}
+        reply = await self._gateway.ask("POST", "/leave", json.dumps(values).encode())
         if not reply.is_success:
             raise _refusal(reply)
         return str(reply.json()["status"])

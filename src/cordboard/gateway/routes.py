@@ -160,18 +160,24 @@ async def leave(body: LeaveBody, services: Services) -> JSONResponse:
     # With force alone the session is unknown until the store has found the holder.
     adopt(session_id=body.session_id, room=body.room_url)
     outcome = await services.store.leave(
-        session_id=body.session_id, room=body.room_url, force=body.force
+        session_id=body.session_id,
+        room=body.room_url,
+        force=body.force,
+        detail=body.detail,
     )
     faults.point("gateway.leave.decided")
     if outcome.session_id and outcome.outcome != "absent":
         await _read_and_bind(services, outcome.session_id, outcome.room_url)
-    return await _complete_leave(services, outcome)
+    return await _complete_leave(services, outcome, body.detail)
 
 
-async def _complete_leave(services: GatewayServices, outcome: LeaveOutcome) -> JSONResponse:
+async def _complete_leave(
+    services: GatewayServices, outcome: LeaveOutcome, detail: str | None
+) -> JSONResponse:
     status: str = outcome.outcome
     if status == "cancelled":
-        log.info("Session ended", event="session.ended", state="cancelled", reason="cancelled")
+        why = {"reason": "cancelled", **({"detail": detail} if detail else {})}
+        log.info("Session ended", event="session.ended", state="cancelled", **why)
     elif status == "stopping":
         status = "ended" if await _stop_bot(services, outcome) else "stopping"
         log.info("Leave answered", status=status)

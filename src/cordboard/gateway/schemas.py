@@ -131,6 +131,9 @@ class LeaveBody(StrictBody):
     session_id: SessionId = Field(None, alias="sessionId")
     room_url: Annotated[str | None, BeforeValidator(lambda value: value and _room(value))] = None
     force: bool = False
+    detail: Annotated[str | None, Field(max_length=300), AfterValidator(_none_if_empty)] = Field(
+        None, description="Why, in one sentence for people."
+    )
 
 
 class SessionsQuery(BaseModel):

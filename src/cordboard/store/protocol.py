@@ -79,7 +79,12 @@ class SessionStore(Protocol):
         """
 
     async def leave(
-        self, *, session_id: str | None = None, room: str | None = None, force: bool = False
+        self,
+        *,
+        session_id: str | None = None,
+        room: str | None = None,
+        force: bool = False,
+        detail: str | None = None,
     ) -> LeaveOutcome:
         """End a session for its caller: cancel it, or mark it if its bot runs.
 
@@ -87,6 +92,7 @@ class SessionStore(Protocol):
             session_id: The session; may be absent if ``room`` is given.
             room: The room whose holder is to leave.
             force: End any holder of the room.
+            detail: Why, in one sentence for people.
 
         Raises:
             NotHolderError: Another session holds the room.

@@ -115,9 +115,14 @@ class RedisStore:
         return accepted_join(launch, reply)
 
     async def leave(
-        self, *, session_id: str | None = None, room: str | None = None, force: bool = False
+        self,
+        *,
+        session_id: str | None = None,
+        room: str | None = None,
+        force: bool = False,
+        detail: str | None = None,
     ) -> LeaveOutcome:
-        """End ``session_id``, or the holder of ``room``; with ``force`` any holder."""
+        """End ``session_id``, or the holder of ``room``, with ``force`` any holder; ``detail`` says why."""
         # The session may be known by its room alone, so the key is one that every shard has.
         reply = await self.scripts.run(
             "leave",
@@ -126,6 +131,7 @@ class RedisStore:
                 "session_id": session_id or None,
                 "room": room or None,
                 "force": force,
+                "detail": detail or None,
                 "token": new_token(),
             },
         )

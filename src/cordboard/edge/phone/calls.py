@@ -168,10 +168,10 @@ class PhoneCalls:
         )
         if ends_on_machine and call.is_machine:
             log.info("An answering machine ends the session")
-            await self._end(session_id)
+            await self._end(session_id, "An answering machine answered the call.")
         elif call.is_over and call.status != "completed":
             # Nobody has answered, so no bot has anything to finish.
-            await self._end(session_id)
+            await self._end(session_id, f"Nobody answered the call: {call.status}.")
         elif call.is_over:
             self._end_later(session_id)
 
@@ -288,11 +288,11 @@ class PhoneCalls:
                     pass  # the final state is the last
                 return
         log.info("The call is over, and its session is not: ending it")
-        await self._end(session_id)
+        await self._end(session_id, "The carrier reported the end of the call.")
 
-    async def _end(self, session_id: str) -> None:
+    async def _end(self, session_id: str, detail: str) -> None:
         try:
-            status = await self._sessions.leave(session_id)
+            status = await self._sessions.leave(session_id, detail)
         except CordboardError as error:
             log.warning("The session could not be ended", reason=error.code)
             return

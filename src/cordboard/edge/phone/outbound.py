@@ -135,7 +135,7 @@ class OutboundCalls:
         except CordboardError as error:
             log.warning("The call was not placed", reason=error.code, detail=error.message)
             error.extra.setdefault("sessionId", session_id)
-            await self._end(session_id)
+            await self._end(session_id, f"The call was not placed: {error.code}.")
             raise
         log.info(
             "Call placed",
@@ -261,8 +261,8 @@ class OutboundCalls:
             number.lstrip("+"), self._desk.shown(number)
         )
 
-    async def _end(self, session_id: str) -> None:
+    async def _end(self, session_id: str, detail: str) -> None:
         try:
-            await self._sessions.leave(session_id)
+            await self._sessions.leave(session_id, detail)
         except CordboardError as error:
             log.warning("The session could not be ended", reason=error.code)

@@ -144,7 +144,8 @@ local function finish(rec, state, reason, detail, token, now)
   drop_queue_entry(rec)
   redis.call('ZREM', K.deadlines, rec.session_id)
   redis.call('ZREM', K.live, rec.session_id)
-  set(rec, { state = state, reason = reason, detail = detail or false,
+  -- Without a detail of its own, an end that a caller has requested keeps the caller's.
+  set(rec, { state = state, reason = reason, detail = detail or rec.stop and rec.detail or false,
     at_ended = now, ended_by = token, launch = false, stop = false, counted = false })
   local active = redis.call('GET', K.room_active .. rec.room_url)
   if active and cjson.decode(active).session_id == rec.session_id then

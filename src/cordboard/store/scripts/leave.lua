@@ -6,6 +6,7 @@
 --   session_id   may be absent if `room` is present
 --   room         may be absent if `session_id` is present
 --   force        true: end any holder of the room
+--   detail       why, in one sentence; may be absent
 --   token        random, the same each time that this call is sent
 --
 -- Returns {'absent'} | {'not_holder', session id of the holder}
@@ -28,8 +29,8 @@ if not LIVE[rec.state] then
   return rec.ended_by == args.token and outcome('cancelled') or { 'absent' }
 end
 if rec.state == 'running' then
-  set(rec, { stop = 'left' })
+  set(rec, { stop = 'left', detail = args.detail or false })
   return outcome('stopping')
 end
-finish(rec, 'cancelled', 'cancelled', nil, args.token, now_ms())
+finish(rec, 'cancelled', 'cancelled', args.detail, args.token, now_ms())
 return outcome('cancelled')

@@ -96,15 +96,20 @@ class ShardedStore:
         return await self.joins.accept(launch, queue_max=queue_max, runner=runner, limits=limits)
 
     async def leave(
-        self, *, session_id: str | None = None, room: str | None = None, force: bool = False
+        self,
+        *,
+        session_id: str | None = None,
+        room: str | None = None,
+        force: bool = False,
+        detail: str | None = None,
     ) -> LeaveOutcome:
-        """End ``session_id``, or the holder of ``room``; with ``force`` any holder."""
+        """End ``session_id``, or the holder of ``room``, with ``force`` any holder; ``detail`` says why."""
         # An id without an entry in the index has no session, which is what the caller wants.
         try:
             store = await self._store_of(session_id or "", room)
         except NotFoundError:
             return LeaveOutcome("absent", session_id or "", "")
-        return await store.leave(session_id=session_id, room=room, force=force)
+        return await store.leave(session_id=session_id, room=room, force=force, detail=detail)
 
     # --- Reading
 
