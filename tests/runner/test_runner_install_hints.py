@@ -150,7 +150,7 @@ def test_file_that_changes_the_module_path_gets_no_guesses(tmp_path: Path) -> No
 def test_broken_file_has_no_imports(tmp_path: Path) -> None:
     """Python itself reports the error."""
     file = write(tmp_path, "import (\n")
-    assert find_imports(file) == BotImports((), (), changes_path=False)
+    assert find_imports(file) == BotImports((file,), (), changes_path=False)
 
 
 def test_installed_package_without_a_module_gets_no_command(tmp_path: Path) -> None:

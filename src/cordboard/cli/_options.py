@@ -80,6 +80,16 @@ def add_bots(parser: argparse.ArgumentParser, description: str) -> None:
     )
 
 
+def add_reload(parser: argparse.ArgumentParser) -> None:
+    """Add ``--reload`` to ``parser``."""
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="load the bot files again when they, modules beside them or their .env change; calls "
+        "that run go on with the earlier version",
+    )
+
+
 def bot_arguments(given: Sequence[str] | None, configured: str) -> tuple[str, ...]:
     """Return the arguments of the bot files.
 

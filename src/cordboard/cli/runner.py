@@ -39,6 +39,7 @@ exits with status 0.
         help="number of sessions at a time (default: runner_capacity, else 4)",
     )
     _options.add_bots(parser, "a bot; may be repeated (default: the built-in bot)")
+    _options.add_reload(parser)
     parser.add_argument("--once", action="store_true", help="run one session and exit")
     parser.add_argument(
         "--grace",
@@ -118,7 +119,7 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     services = _services(args, settings, fork_server, url)
     fork_server.wait_until_loaded()
     local = auth.is_local(args.host)
-    app = create_app(settings, services, local=local)
+    app = create_app(settings, services, local=local, watches_files=args.reload)
     protocol = connection_class(settings, services, local=local)
     if grant is not None:
         session = SingleSession(services, grant)

@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 examples:
   cordboard up                          the built-in bot, which repeats your speech
   cordboard up --bot my_bot.py          your own Pipecat bot
+  cordboard up --bot my_bot.py --reload
+                                        load it again whenever you save it
   cordboard up --bot my_bot.py --install
                                         install what requirements.txt beside it lists
   cordboard up --bot my_bot.py -- --voice bass
@@ -24,6 +26,7 @@ The bot gets the variables of a file .env beside its file.
 Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl-C stops it at once.
 """
     _options.add_bots(parser, "your bot (default: the built-in one)")
+    _options.add_reload(parser)
     _bot_install.add_arguments(parser)
     _options.add_config(parser)
     for name, port in _PORTS.items():
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         edge_port=args.edge_port,
         bots=tuple(args.bot),
         config=args.config,
+        reload=args.reload,
     )
     try:
         return asyncio.run(Supervisor(settings, options).run())

@@ -13,8 +13,10 @@ from cordboard import __version__
 from cordboard.contract.errors import NotReadyError
 from cordboard.runner import metrics
 from cordboard.runner.bot_access import BotAccess
+from cordboard.runner.bot_watch import BotWatch
 from cordboard.runner.forkserver_watch import ForkServerWatch
 from cordboard.runner.overload import OverloadMonitor
+from cordboard.runner.readiness_watch import ReadinessWatch
 from cordboard.runner.registry import Registry
 from cordboard.runner.routes import router
 from cordboard.runner.runner_protocol import RunnerProtocol
@@ -28,18 +30,25 @@ from cordboard.web import auth, health, problems, protection, settings_check
 BODY_MAX_BYTES: Final = 1024 * 1024
 
 
-def create_app(settings: Settings, services: RunnerServices, *, local: bool = True) -> FastAPI:
+def create_app(
+    settings: Settings,
+    services: RunnerServices,
+    *,
+    local: bool = True,
+    watches_files: bool = False,
+) -> FastAPI:
     """Return the runner's application; its background tasks run as long as it does.
 
     Args:
         settings: The settings of this process.
         services: The parts of the runner.
         local: Whether the runner listens on loopback only.
+        watches_files: Whether to load the bot files again whenever one changes.
     """
     registry = services.registry
     _observe(registry)
     agreement = settings_check.shared_settings_of(services.store, "runner")
-    lifespan = _Lifespan(services, agreement, settings.overload_lag_ms)
+    lifespan = _Lifespan(services, agreement, settings.overload_lag_ms, watches_files)
     app = FastAPI(
         title="Cordboard runner",
         version=__version__,
@@ -92,11 +101,13 @@ class _Lifespan:
         services: The parts of the runner.
         agreement: The settings that all components share.
         overload_lag_ms: The lag from which the runner is overloaded.
+        watches_files: Whether to load the bot files again whenever one changes.
     """
 
     services: RunnerServices
     agreement: SharedSettings
     overload_lag_ms: float
+    watches_files: bool
 
     @contextlib.asynccontextmanager
     async def run(self, app: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +126,7 @@ class _Lifespan:
         """Check that this runner can take a session.
 
         Raises:
-            NotReadyError: It drains, loads its bots, or has not reached Redis yet.
+            NotReadyError: It drains, loads its bots, has no bot that is ready, or has not reached Redis yet.
         """
         self.services.registry.check_accepting()
         if not self.services.heartbeat.is_registered.is_set():
@@ -128,6 +139,11 @@ class _Lifespan:
         tasks = [("heartbeat", heartbeat.run()), ("overload", overload.run())]
         if registry.host.type == "warm":  # a cold runner ends with its session
             tasks.append(("fork server", ForkServerWatch(registry, heartbeat).run()))
+            readiness = ReadinessWatch(registry, heartbeat)
+            readiness.begin()
+            tasks.append(("readiness", readiness.run()))
+        if self.watches_files:
+            tasks.append(("bot files", BotWatch(registry.host.fork_server).run()))
         return tasks
 
 

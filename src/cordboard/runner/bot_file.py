@@ -26,6 +26,9 @@ Bot = Callable[[Any], Awaitable[Any]]
 # tens of seconds from a cold disk; one that takes longer is more likely to hang.
 LOAD_TIMEOUT_S: Final = 120.0
 
+# A virtual environment beside the bot file has its packages in such a folder.
+_PACKAGE_FOLDERS: Final = frozenset({"dist-packages", "site-packages"})
+
 BUILT_IN_BOT: Final = str(files("cordboard.bots").joinpath("parrot.py"))
 
 
@@ -145,7 +148,7 @@ def _absolute(file: str) -> str:
 def _import_error(path: Path, error: BaseException) -> BotFileError:
     return BotFileError(
         f"Bot file {path}{_line_clause(error, path)} cannot be imported: "
-        f"{type(error).__name__}: {error}.",
+        f"{type(error).__name__}: {error}{_place_clause(error, path)}.",
         hint=import_error_hint(error, path),
     )
 
@@ -160,3 +163,17 @@ def _line_clause(error: BaseException, path: Path) -> str:
         if frame.filename == str(path)
     ]
     return f", line {lines[-1]}," if lines else ""
+
+
+def _place_clause(error: BaseException, path: Path) -> str:
+    """Return a clause with the module beside the bot file in which the error was raised; else empty."""
+    frames = [
+        (Path(frame.filename), frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(path.parent)
+        and not _PACKAGE_FOLDERS.intersection(Path(frame.filename).parts)
+    ]
+    if not frames or frames[-1][0] == path:
+        return ""
+    file, line = frames[-1]
+    return f" ({file.relative_to(path.parent)}, line {line})"

@@ -19,12 +19,14 @@ class BotForkServer:
         file: Its file.
         address: The path by which this process reaches the server's socket; empty before the first start.
         imports_in_child: Whether each bot process imports the bot file itself.
+        has_readyz: Whether the bot file defines ``readyz()``.
     """
 
     name: str
     file: str
     address: str = ""
     imports_in_child: bool = False
+    has_readyz: bool = False
     _descriptor: int = -1
 
     def listen(self, directory: str, number: int) -> socket.socket:

@@ -100,10 +100,10 @@ class BotImporters:
             if os.waitstatus_to_exitcode(status) != _NOT_SHAREABLE:
                 kill_children()
                 os._exit(0 if status == 0 else 1)
-            import_s, *opened = json.loads(os.read(description, _DESCRIPTION_MAX_BYTES))
+            import_s, has_readyz, *opened = json.loads(os.read(description, _DESCRIPTION_MAX_BYTES))
             os.close(description)
             bot = self._served_bot(name)
-            bot.opened, bot.import_s = tuple(opened), import_s
+            bot.opened, bot.import_s, bot.has_readyz = tuple(opened), import_s, has_readyz
             if self._fork_importer(bot):
                 return
 
@@ -164,7 +164,7 @@ def _import(served: ServedBot, description: int) -> None:
         return
     flush_files()
     texts = [text[:_TEXT_MAX_CHARS] for text in opened[:_TEXTS_MAX]]
-    os.write(description, json.dumps([import_s, *texts]).encode())
+    os.write(description, json.dumps([import_s, served.has_readyz, *texts]).encode())
     kill_children()  # what the bot file started; the import in each bot process starts its own
     os._exit(_NOT_SHAREABLE)
 

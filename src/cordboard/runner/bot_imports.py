@@ -5,6 +5,7 @@ Only imports that Python runs when it loads the file are followed: those inside 
 """
 
 import ast
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -79,15 +80,29 @@ def find_imports(file: Path) -> BotImports:
     return BotImports(tuple(scan.files), tuple(reversed(list(missing.values()))), scan.changes_path)
 
 
+def find_own_files(file: Path) -> list[Path]:
+    """Return the bot file `file`, the modules beside it that it imports, and where missing ones would be."""
+    PathFinder.invalidate_caches()  # a file may just have been created
+    scan = _Scan(file, follows_pipecat=False)
+    scan.visit(file, "", "")
+    tops = [item.name.partition(".")[0] for item in scan.missing]
+    absent = [[file.parent / f"{top}.py", file.parent / top / "__init__.py"] for top in tops]
+    return [*scan.files, *itertools.chain.from_iterable(absent)]
+
+
 class _Scan:
     """Follows imports from file to file.
 
     Args:
         file: The bot file.
+        follows_pipecat: Whether to follow imports in the files of Pipecat.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._directory = file.parent
+    def __init__(self, file: Path, *, follows_pipecat: bool = True) -> None:
+        # As Python's search path for the file: beside the link, beside its target, and at last where the
+        # command runs.
+        self._beside = list(dict.fromkeys([str(file.parent), str(file.resolve().parent)]))
+        self._follows_pipecat = follows_pipecat
         self._seen: set[Path] = set()
         self.files: list[Path] = []
         self.missing: list[MissingModule] = []
@@ -104,12 +119,14 @@ class _Scan:
         if file in self._seen:
             return
         self._seen.add(file)
+        is_own = module.partition(".")[0] != _PIPECAT
+        if is_own:
+            self.files.append(file)
         try:
             tree = ast.parse(file.read_bytes())
         except (OSError, SyntaxError, ValueError):
             return
-        if module.partition(".")[0] != _PIPECAT:
-            self.files.append(file)
+        if is_own:
             self.changes_path |= any(_is_search_path(node) for node in ast.walk(tree))
         package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         for item in _imports(tree.body, package, ""):
@@ -118,22 +135,22 @@ class _Scan:
     def _follow(self, item: _Import, importer: str, extra: str) -> None:
         """Follow one import of the module `importer`, or record it as missing."""
         top = item.name.partition(".")[0]
-        beside = list(_files_of(item, [str(self._directory)]))
-        if beside:
-            for name, file in beside:
-                self.visit(file, name, extra)
-        elif top in sys.stdlib_module_names:
-            return
-        elif top == _PIPECAT:
-            for name, file in _pipecat_files(item):
+        own_files = list(_files_of(item, self._beside))
+        if not own_files and top == _PIPECAT:
+            files = _pipecat_files(item) if self._follows_pipecat else ()
+            for name, file in files:
                 self.visit(file, name, _extra_of_path(name) or extra)
-        else:
-            absent = _absent_name(item)
-            if absent:
-                is_pipecats = importer.partition(".")[0] == _PIPECAT
-                self.missing.append(
-                    MissingModule(absent, importer, extra) if is_pipecats else MissingModule(absent)
-                )
+            return
+        absent = "" if own_files or top in sys.stdlib_module_names else _absent_name(item)
+        if absent:
+            own_files = list(_files_of(item, [str(Path.cwd())]))
+        for name, file in own_files:
+            self.visit(file, name, extra)
+        if absent and not own_files:
+            is_pipecats = importer.partition(".")[0] == _PIPECAT
+            self.missing.append(
+                MissingModule(absent, importer, extra) if is_pipecats else MissingModule(absent)
+            )
 
 
 def _imports(body: list[ast.stmt], package: str, extra: str) -> Iterator[_Import]:

@@ -22,6 +22,7 @@ from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.forkserver_process import ForkServerProcess
 from cordboard.runner.pipes import LINE_MAX_BYTES, BotPipes, BotStart
 from cordboard.runner.process_table import ProcessTable
+from cordboard.runner.readiness import Readiness
 
 # How long a bot process that was forked with its bot may take until it calls it. It takes milliseconds,
 # on a busy machine seconds.
@@ -65,6 +66,7 @@ class ForkServer:
         self._current = self._new_process()
         # Those whose bot files have changed since, and that still have bots.
         self._replaced: list[ForkServerProcess] = []
+        self._starting = asyncio.Lock()  # held by `restart` and `reload`
 
     def start(self) -> None:
         """Start the fork server, which loads the bot files meanwhile."""
@@ -95,10 +97,13 @@ class ForkServer:
         Raises:
             CordboardError: As for ``wait_until_loaded``.
         """
-        await self._end(self._current)  # one that could not load the bots still runs
-        self._current = self._new_process()
-        self._current.launch()
-        await asyncio.to_thread(self.wait_until_loaded)
+        async with self._starting:
+            if self._current.is_serving:  # `reload` has just replaced the one that ended
+                return
+            await self._end(self._current)  # one that could not load the bots still runs
+            self._current = self._new_process()
+            self._current.launch()
+            await asyncio.to_thread(self.wait_until_loaded)
 
     async def reload(self) -> None:
         """Load the bot files again, for the calls that start from now on.
@@ -109,16 +114,17 @@ class ForkServer:
         Raises:
             CordboardError: As for ``wait_until_loaded``.
         """
-        new = self._new_process()
-        new.launch()
-        try:
-            await asyncio.to_thread(self._wait_until_loaded, new)
-        except BaseException:
-            await asyncio.shield(self._end(new))
-            raise
-        with self._table.lock:  # no fork is in progress
-            old, self._current = self._current, new
-            self._replaced.append(old)
+        async with self._starting:
+            new = self._new_process()
+            new.launch()
+            try:
+                await asyncio.to_thread(self._wait_until_loaded, new)
+            except BaseException:
+                await asyncio.shield(self._end(new))
+                raise
+            with self._table.lock:  # no fork is in progress
+                old, self._current = self._current, new
+                self._replaced.append(old)
         await self._end_unused()
 
     async def fork(self, start: BotStart, lease_page: int) -> ForkedProcess:
@@ -187,11 +193,30 @@ class ForkServer:
         except (OSError, EOFError):
             status = None
         forked.process.join()
-        for server in self._table.servers:
+        for server in [*self._table.servers]:
             server.bots.discard(forked.pid)
         forked.process.close()
         await self._end_unused()
         return status
+
+    @property
+    def bots_with_readyz(self) -> list[str]:
+        """The names of the bots whose files define ``readyz()``."""
+        return self._current.bots_with_readyz
+
+    async def ask_readyz(self, bot: str, timeout_s: float) -> Readiness | None:
+        """Call ``readyz()`` of a bot file in a process that is forked for it.
+
+        Args:
+            bot: The name of the bot.
+            timeout_s: Seconds that the function may take.
+
+        Returns:
+            None if the fork server has ended.
+        """
+        readiness = await asyncio.to_thread(self._current.ask_readyz, bot, timeout_s)
+        await self.kill_orphans()  # what the function has left behind
+        return readiness
 
     async def kill_orphans(self) -> None:
         """Kill the processes that ended bots have left behind."""

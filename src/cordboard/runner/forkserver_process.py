@@ -22,6 +22,7 @@ from cordboard.runner.bot_fork_server import BotForkServer, open_sockets
 from cordboard.runner.forkserver_output import ForkServerOutput
 from cordboard.runner.pipes import PreloadReport
 from cordboard.runner.process_table import ProcessTable, ServerProcesses
+from cordboard.runner.readiness import Readiness
 
 # How long a process that has sent its result may take to exit.
 JOIN_S: Final = 1.0
@@ -92,6 +93,11 @@ class ForkServerProcess:
         # From here on, a child of a serving process that is not a bot process is an orphan.
         self.processes.server_pids = server_pids
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the bot files are loaded and the process runs."""
+        return bool(self.processes.server_pids) and not self.processes.has_ended
+
     def imports_in_child(self, bot: str) -> bool:
         """Return whether each process of `bot` imports the bot file itself, which may take long."""
         return self._servers[bot].imports_in_child
@@ -107,7 +113,7 @@ class ForkServerProcess:
         Raises:
             NotReadyError: The fork server has not loaded the bots, or has ended.
         """
-        if not self.processes.server_pids or self.processes.has_ended:
+        if not self.is_serving:
             raise NotReadyError(_ENDED, retry_after_s=1)
         # The name is that in a program that nothing has forked.
         process = self._context.Process(target=target, args=args, name="MainProcess", daemon=False)
@@ -118,6 +124,46 @@ class ForkServerProcess:
         self.processes.bots.add(process.pid or 0)
         stdlib_internals.forget_child(process)  # `ForkServer.wait` collects the status
         return process
+
+    @property
+    def bots_with_readyz(self) -> list[str]:
+        """The names of the bots whose files define ``readyz()``."""
+        return [name for name, server in self._servers.items() if server.has_readyz]
+
+    def ask_readyz(self, bot: str, timeout_s: float) -> Readiness | None:
+        """Call ``readyz()`` of a bot file in a process that is forked for it.
+
+        Args:
+            bot: The name of the bot.
+            timeout_s: Seconds that the function may take.
+
+        Returns:
+            None if the fork server has ended.
+        """
+        own_end, other_end = self._context.Pipe(duplex=False)
+        try:
+            with self._table.lock:
+                process = self.fork(bot, loaded_bots.send_readyz, (other_end,))
+        except NotReadyError:
+            own_end.close()
+            return None
+        finally:
+            other_end.close()
+        if self.imports_in_child(bot):
+            timeout_s += self._import_timeout_s
+        try:
+            if not own_end.poll(timeout_s):
+                return Readiness(is_ready=False, reason=f"readyz() took over {timeout_s:.0f} s")
+            readiness: Readiness = own_end.recv()
+        except (EOFError, OSError):
+            return Readiness(is_ready=False, reason="readyz() ended its process")
+        else:
+            return readiness
+        finally:
+            own_end.close()
+            kill(process.pid or 0)
+            process.join(JOIN_S)
+            self.processes.bots.discard(process.pid or 0)
 
     def kill(self) -> None:
         """Kill the process; its bots and what the bot files started at import end with it."""
@@ -159,6 +205,7 @@ class ForkServerProcess:
     def _accept(self, server: BotForkServer, report: PreloadReport) -> None:
         """Take over what the fork server `server` reports; raise the failure of its bot file."""
         server.imports_in_child = bool(report.opened)
+        server.has_readyz = report.has_readyz
         if report.policy:
             log.warning(
                 "A bot file installs an event loop policy; bot() runs in asyncio's own event loop anyway",

@@ -152,13 +152,11 @@ class Heartbeat:
 
     async def _register(self) -> None:
         if self.bots:
-            host = self.registry.host
+            host, registry = self.registry.host, self.registry
+            bots = tuple(bot for bot in self.bots if bot not in registry.unready)
+            draining = registry.is_draining or registry.is_loading or not bots
             info = Registration(
-                host.runner_id,
-                host.url,
-                self.registry.offered,
-                self.bots,
-                self.registry.is_draining or self.registry.is_loading,
+                host.runner_id, host.url, registry.offered, bots or self.bots, draining
             )
             await self.store.register(info)
         self.is_registered.set()

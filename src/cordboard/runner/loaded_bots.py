@@ -15,6 +15,7 @@ from typing import Any, Final
 from cordboard.contract.errors import BotFileError
 from cordboard.runner.bot_file import Bot, load_bot
 from cordboard.runner.pipes import PreloadReport
+from cordboard.runner.readiness import readyz_of_bot, send_readiness
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class ServedBot:
         opened: What the file opens at import that processes must not share; each bot process then imports the
             file itself.
         import_s: How long the import took, in seconds.
+        has_readyz: Whether the file defines ``readyz()``.
         importer_pid: The parent of the fork server.
     """
 
@@ -42,12 +44,14 @@ class ServedBot:
     failure: tuple[str, str] | None = None
     opened: tuple[str, ...] = ()
     import_s: float = 0.0
+    has_readyz: bool = False
     importer_pid: int = 0
 
     def load(self) -> None:
         """Import the file; record its ``bot`` or the failure."""
         try:
             self.bot = load_bot(self.file, self.arguments)
+            self.has_readyz = readyz_of_bot() is not None
         except BotFileError as error:
             self.failure = (error.message, error.hint)
 
@@ -83,10 +87,16 @@ def send_report(connection: Connection) -> None:
         served.opened,
         _foreign_policy(),
         served.import_s,
+        served.has_readyz,
         os.getppid(),
         served.importer_pid,
     )
     _send(connection, report)
+
+
+def send_readyz(connection: Connection) -> None:
+    """Call ``readyz()`` of the bot file; send the ``Readiness`` on `connection`."""
+    send_readiness(connection, call_target)
 
 
 def _foreign_policy() -> str:

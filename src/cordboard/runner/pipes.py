@@ -106,6 +106,7 @@ class PreloadReport:
             file itself.
         policy: The event loop policy that the file installs; empty for none.
         import_s: How long that import took, in seconds.
+        has_readyz: Whether the file defines ``readyz()``; also if each process imports it.
         server_pid: The process that forks the bot processes.
         importer_pid: Its parent.
     """
@@ -114,6 +115,7 @@ class PreloadReport:
     opened: tuple[str, ...]
     policy: str
     import_s: float
+    has_readyz: bool
     server_pid: int
     importer_pid: int
 

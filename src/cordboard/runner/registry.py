@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
@@ -37,6 +38,7 @@ class Registry:
         is_draining: Whether the runner takes no more sessions because it stops.
         is_loading: Whether it takes none because it loads its bots again.
         is_overloaded: Whether it takes none because it cannot keep up with its calls.
+        unready: The bots whose ``readyz()`` refuses new sessions, with the reasons.
     """
 
     host: RunnerHost
@@ -44,6 +46,7 @@ class Registry:
     is_draining: bool = False
     is_loading: bool = False
     is_overloaded: bool = False
+    unready: dict[str, str] = field(default_factory=dict)
     _sessions: dict[str, BotSession] = field(default_factory=dict)
     _ended: deque[str] = field(default_factory=deque)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -85,7 +88,7 @@ class Registry:
         """Check that this runner accepts sessions at all.
 
         Raises:
-            NotReadyError: The runner drains, or loads its bots again.
+            NotReadyError: The runner drains, loads its bots again, or none of its bots is ready.
         """
         if self.is_draining:
             raise NotReadyError(
@@ -96,6 +99,18 @@ class Registry:
             raise NotReadyError(
                 "This runner is loading its bots again.", retry_after_s=DRAINING_RETRY_S
             )
+
+        if self.unready and self.unready.keys() >= self.host.fork_server.bots.keys():
+            raise _unready_error(self.unready)
+
+    def check_bot(self, bot: str) -> None:
+        """Check that the bot called `bot` takes sessions.
+
+        Raises:
+            NotReadyError: Its ``readyz()`` refuses them.
+        """
+        if bot in self.unready:
+            raise _unready_error({bot: self.unready[bot]})
 
     def check_free_slot(self) -> None:
         """Check that this runner accepts one more session now.
@@ -134,6 +149,7 @@ class Registry:
             return known
         await self._end_rivals(launch, known)
         self.check_free_slot()
+        self.check_bot(launch.bot)
         session = BotSession(launch, self.host)
         self._sessions[launch.session_id] = session
         with bound_context(session.context):
@@ -183,6 +199,11 @@ class Registry:
             oldest = self._sessions.get(self._ended.popleft())
             if oldest is not None and oldest.finished.is_set():
                 self._forget(oldest)
+
+
+def _unready_error(unready: Mapping[str, str]) -> NotReadyError:
+    reasons = "; ".join(f"{bot}: {reason}" for bot, reason in unready.items())
+    return NotReadyError(f"Not ready by readyz() of {reasons}.", retry_after_s=DRAINING_RETRY_S)
 
 
 def _is_same_grant(one: Launch, other: Launch) -> bool:

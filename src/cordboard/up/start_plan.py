@@ -36,6 +36,7 @@ class Options:
         interface_port: The port of the interface.
         edge_port: The port of the edge.
         bots: The bots, each as ``FILE`` or ``NAME=FILE``; none means the built-in one.
+        reload: Whether changed bot files are loaded again.
         config: The path of the file of settings; None for ``cordboard.toml``.
     """
 
@@ -45,6 +46,7 @@ class Options:
     interface_port: int = 3000
     edge_port: int = 7860
     bots: tuple[str, ...] = ()
+    reload: bool = False
     config: str | None = None
 
     @property
@@ -93,9 +95,10 @@ def component_arguments(
     shared = ["--tls-cert", ""]
     shared += ["--config", options.config] if options.config else []
     bots = [argument for bot in options.bots for argument in ("--bot", bot)]
+    reload = ["--reload"] if options.reload else []
     capacity = str(settings.runner_capacity)
     arguments = {
-        "runner": ["--capacity", capacity, "--grace", str(RUNNER_GRACE_S), *bots],
+        "runner": ["--capacity", capacity, "--grace", str(RUNNER_GRACE_S), *reload, *bots],
         "gateway": [],
         "operator": bots,
         "interface": [],
