@@ -25,6 +25,7 @@ from cordboard.runner.bot_environment import (
 from cordboard.store import RedisStore
 from plane_support import Processes, ready
 from runner.runner_support import Runner, client, processes, write_bot
+from tests_support import until
 
 BOT = """
 import argparse, json, logging, os, sys
@@ -92,8 +93,7 @@ async def report_of(runner: Runner, tmp_path: Path, bot: str) -> dict[str, Any]:
     assert status == 200, answer
     launch = Launch(answer["sessionId"], room, epoch=answer["epoch"])
     assert (await runner.end(launch)).reason == "bot_finished"
-    messages = [line["message"] for line in runner.lines(launch)]
-    assert messages.count(f"hello of {bot}") == 1
+    await until(lambda: [line["message"] for line in runner.lines(launch)].count(f"hello of {bot}"))
     report: dict[str, Any] = json.loads(file.read_text())
     return report
 
