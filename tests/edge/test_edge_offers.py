@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from cordboard.edge.services import DEFAULT_WAITS
 from cordboard.environment import CONTROL_SECRET
 from cordboard.store import RedisStore
-from edge.edge_support import ANSWER, AS_CLIENT, KEYS, OFFER, SECRET, Site, open_site
+from edge.edge_support import ANSWER, AS_CLIENT, CONTROL, KEYS, OFFER, SECRET, Site, open_site
 from tests_support import StandIn, until
 
+ROOM = {"room_url": "webrtc:s", "sessionId": "s"}
 CONNECTED = (409, {"code": "connected", "detail": "A user is connected.", "status": 409})
 
 
@@ -24,6 +26,13 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 async def site(store: RedisStore, stand_in: StandIn) -> AsyncIterator[Site]:
     stand_in.answers["/offer"] = (200, ANSWER)
     async with open_site(store, stand_in) as here:
+        yield here
+
+
+@pytest.fixture
+async def patient_site(store: RedisStore, stand_in: StandIn) -> AsyncIterator[Site]:
+    """An edge that waits longer than the test may last."""
+    async with open_site(store, stand_in, waits=DEFAULT_WAITS) as here:
         yield here
 
 
@@ -127,14 +136,20 @@ class TestSessionOffers:
         stand_in.answers["/offer"] = (200, ANSWER)
         assert (await held).status_code == 200
 
-    async def test_held_offer_ends_when_the_edge_stops(self, site: Site) -> None:
+    @pytest.mark.timeout(10)
+    async def test_held_offer_ends_when_the_edge_stops(self, patient_site: Site) -> None:
         """503 at once: another edge, or the next one, answers the client's retry."""
-        await site.start({"sessionId": "s"})
+        site = patient_site
+        await site.http.post("/start", json=ROOM, headers=CONTROL)
         held = asyncio.create_task(site.http.post("/sessions/s/api/offer", json=OFFER))
         await asyncio.sleep(0.1)
         await site.stop()
         answer = await held
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        # A start is answered at once, and an event stream ends: neither delays the stop.
+        assert (await site.start({"sessionId": "t"})).json() == {"sessionId": "t"}
+        events = await site.http.get("/sessions/t/events")
+        assert "ended" not in events.text
 
 
 class TestBareOffers:

@@ -33,6 +33,9 @@ def run(args: argparse.Namespace) -> int:
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
     check_room_settings(settings)
+    settings.ice_config(
+        "check", 0
+    )  # a TURN server without credentials is an error now, not at a call
     app = create_app(settings, local=auth.is_local(args.host))
     certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)

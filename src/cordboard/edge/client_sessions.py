@@ -1,9 +1,7 @@
 """Sessions that a client may use, and waiting for them."""
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from cordboard.context import adopt
 from cordboard.contract.errors import CordboardError, NotFoundError, NotReadyError
@@ -14,8 +12,6 @@ from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import SessionView
 
 RETRY_S: Final = 2
-
-T = TypeVar("T")
 
 
 class SessionEndedError(CordboardError):
@@ -93,38 +89,34 @@ async def wait_for_run(
 
     Raises:
         SessionEndedError: The session has ended.
-        NotReadyError: It does not run yet, or the edge stops.
+        NotReadyError: It does not run yet. If the edge stops, another one answers a retry.
     """
     if view.status != "running" and not view.is_over:
         wait_s = services.waits.hold_s if timeout_s is None else timeout_s
-        waiting = services.sessions.wait_until_running(view.session_id, wait_s)
-        view = await _unless_stopping(services, waiting)
+        view = await wait_or_stop(services, view.session_id, wait_s)
     if view.is_over:
         raise SessionEndedError(
             f"The session has ended ({view.reason or view.status}).", hint="Start a new session."
         )
     if view.status != "running":
-        raise NotReadyError(
-            f"The session is {view.status}; its bot is not ready yet.", retry_after_s=RETRY_S
-        )
+        state = "The edge is stopping" if services.stopping.is_set() else "Its bot is not ready yet"
+        raise NotReadyError(f"The session is {view.status}. {state}.", retry_after_s=RETRY_S)
     return view
 
 
-async def _unless_stopping(services: EdgeServices, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`, unless the edge stops meanwhile.
+async def wait_or_stop(services: EdgeServices, session_id: str, wait_s: float) -> SessionView:
+    """Wait until a session runs, has ended, the time is over, or the edge stops; return its record then.
 
-    Raises:
-        NotReadyError: The edge stops; another one, or the next, answers a retry.
+    Args:
+        services: The edge's services.
+        session_id: The session.
+        wait_s: How long to wait, in seconds.
     """
-    task = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(services.sessions.wait_until_running(session_id, wait_s))
     stopping = asyncio.ensure_future(services.stopping.wait())
     try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise NotReadyError("The edge is stopping.", retry_after_s=1)
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else await services.sessions.view(session_id)
     finally:
-        for pending in (task, stopping):
-            pending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await stopping
+        waiting.cancel()
+        stopping.cancel()

@@ -1,5 +1,6 @@
 """Following and ending a session, for the client that has started it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
@@ -12,7 +13,7 @@ from cordboard.edge.client_sessions import permitted_view
 from cordboard.edge.middleware import bot_of_path
 from cordboard.edge.services import EdgeServices, Services
 from cordboard.emit import get_logger
-from cordboard.web.event_stream import EventStream
+from cordboard.web.event_stream import EventStream, read_until
 from cordboard.web.openapi import DescribedRoute
 
 log = get_logger("edge")
@@ -40,12 +41,15 @@ async def events(
 
 async def _relay_events(services: EdgeServices, session_id: str) -> AsyncIterator[bytes]:
     """Yield the gateway's event stream; it ends with the gateway's, and the client reconnects."""
+    stopping = asyncio.ensure_future(services.stopping.wait())
     try:
         async with services.gateway.events(session_id) as stream:
-            async for chunk in stream.iter_any():
+            while chunk := await read_until(stopping, stream):
                 yield chunk
     except CordboardError as error:
         log.warning("Lost the gateway's event stream for a session", error=error)
+    finally:
+        stopping.cancel()
 
 
 def _do_nothing() -> None:

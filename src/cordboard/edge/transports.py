@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from cordboard.context import adopt
 from cordboard.contract.errors import ConflictError, CordboardError
-from cordboard.edge.client_sessions import client_room
+from cordboard.edge.client_sessions import client_room, wait_or_stop
 from cordboard.edge.rooms.start import RoomStart, start_daily, start_livekit
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import AcceptedSession, SessionView
@@ -48,7 +48,7 @@ async def join_and_wait(
     )
     _check_is_own(accepted.session_id, start)
     adopt(room=room_url, epoch=accepted.epoch)
-    view = await services.sessions.wait_until_running(accepted.session_id, services.waits.start_s)
+    view = await wait_or_stop(services, accepted.session_id, services.waits.start_s)
     _check_session(view, start)
     return accepted, view
 
@@ -132,7 +132,7 @@ async def _answer_in_created_room(services: EdgeServices, start: Start) -> dict[
             token_properties=json_object(start.options, "dailyMeetingTokenProperties"),
         ),
     )
-    view = await services.sessions.wait_until_running(answer["sessionId"], services.waits.room_s)
+    view = await wait_or_stop(services, answer["sessionId"], services.waits.room_s)
     _check_session(view, start)
     return dict(answer)
 

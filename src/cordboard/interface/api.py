@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-import aiohttp
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -29,7 +28,7 @@ from cordboard.interface.gateway_answers import browser_response, no_such_sessio
 from cordboard.interface.identity import SignedIn, renew_login
 from cordboard.interface.login import Person
 from cordboard.interface.services import InterfaceServices, Services
-from cordboard.web.event_stream import EventStream
+from cordboard.web.event_stream import EventStream, read_until
 from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import TooManyRequestsError
 
@@ -227,22 +226,12 @@ async def _relay_events(services: InterfaceServices, session_id: str) -> AsyncIt
     stopping = asyncio.create_task(services.stopping.wait())
     try:
         async with services.gateway.events(session_id) as stream:
-            while chunk := await _read_until(stopping, stream):
+            while chunk := await read_until(stopping, stream):
                 yield chunk
     except CordboardError as error:
         log.warning("Lost the gateway's event stream for a session", error=error)
     finally:
         stopping.cancel()
-
-
-async def _read_until(stopping: asyncio.Task[bool], stream: aiohttp.StreamReader) -> bytes:
-    """Return the next bytes of a stream; no bytes at its end, or when the server stops."""
-    reading = asyncio.create_task(stream.readany())
-    try:
-        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return reading.result() if reading.done() else b""
-    finally:
-        reading.cancel()
 
 
 @router.post("/logs", status_code=202)

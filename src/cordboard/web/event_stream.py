@@ -1,8 +1,10 @@
 """Responses with server-sent events."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
+import aiohttp
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -40,3 +42,18 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._on_end()
+
+
+async def read_until(stopping: asyncio.Task[bool], stream: aiohttp.StreamReader) -> bytes:
+    """Return the next bytes of a stream; no bytes at its end, or when the server stops.
+
+    Args:
+        stopping: Done when the server stops: an open page must not delay that.
+        stream: The body of an answer.
+    """
+    reading = asyncio.create_task(stream.readany())
+    try:
+        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return reading.result() if reading.done() else b""
+    finally:
+        reading.cancel()
