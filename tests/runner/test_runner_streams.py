@@ -5,15 +5,18 @@ import io
 import os
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from cordboard.contract.launch import Launch
 from cordboard.store import RedisStore
-from plane_support import SECRET, Processes, ready
+from plane_support import HEADERS, SECRET, Processes, ready
 from runner.runner_support import Runner, client, write_bot
 from runner.stream_support import (
     BOT,
@@ -28,6 +31,7 @@ from runner.stream_support import (
     url_of,
 )
 from tests_support import until
+from tls_support import authority
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -260,17 +264,52 @@ class TestEnd:
         assert (await runner.end(launch)).reason == "runner_lost"
         plane.parts.remove(runner.part)
 
-    async def test_killed_runner_ends_the_stream(self, plane: Processes, tmp_path: Path) -> None:
+    async def test_runner_with_tls_relays_a_stream_and_its_death_ends_it(
+        self, plane: Processes, tmp_path: Path
+    ) -> None:
         """The bot dies with its runner, and with it the connection."""
-        part = plane.spawn("runner", "--bot", write_bot(tmp_path, BOT))
-        await ready(part)
-        async with RedisStore(plane.redis_url) as store, client() as http:
+        files = authority(tmp_path / "authority")
+        words = ("--tls-cert", files.cert, "--tls-key", files.key)
+        part = plane.spawn("runner", "--bot", write_bot(tmp_path, BOT), *words)
+        await until(lambda: [r for r in part.records if r["message"] == "Listening"], 60)
+        part.url = part.url.replace("http:", "https:")
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=files.ca))
+        async with (
+            RedisStore(plane.redis_url) as store,
+            aiohttp.ClientSession(headers=HEADERS, connector=connector) as http,
+        ):
             runner = Runner(part, store, http)
             launch = await session(runner, "echo")
             async with stream(runner, launch) as websocket:
+                data = os.urandom(1_000_000)
+                await websocket.send_bytes(data)
+                assert (await websocket.receive()).data == data
                 part.kill()
                 message = await asyncio.wait_for(websocket.receive(), 10)
                 assert message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+
+    async def test_cold_runner_passes_a_stream(self, plane: Processes, tmp_path: Path) -> None:
+        """Its server is another one than that of a warm runner."""
+        async with RedisStore(plane.redis_url) as store, client() as http:
+            launch = Launch("cold-stream", "ws:cold", epoch=1, body={"do": "finish"})
+            accepted = await store.accept(launch, queue_max=100)
+            await store.placement.assign(launch.session_id, accepted.epoch, job_name="job")
+            env = {
+                "BOT_SESSION_ID": launch.session_id,
+                "BOT_SESSION_EPOCH": str(accepted.epoch),
+                "BOT_ROOM_URL": launch.room_url,
+                "CORDBOARD_OFFER_TIMEOUT_S": "30",
+            }
+            part = plane.spawn("runner", "--bot", write_bot(tmp_path, BOT), "--once", env=env)
+            runner = Runner(part, store, http)
+
+            async def runs() -> bool:
+                return (await store.session(launch.session_id)).state == "running"
+
+            await until(runs, 40)
+            async with stream(runner, replace(launch, epoch=accepted.epoch)) as websocket:
+                assert (await websocket.receive()).data == "bye"
+            assert await asyncio.to_thread(part.ended, 40) == 0
 
 
 def uploads(plane: Processes) -> list[Path]:

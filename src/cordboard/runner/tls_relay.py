@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from cordboard.runner.bot_session import BotSession
 from cordboard.runner.passed_sockets import send_connection
@@ -56,10 +56,9 @@ class TlsRelay(asyncio.Protocol):
         Args:
             transport: The transport.
         """
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"Expected a stream transport, got {type(transport).__name__}.")
-        self._transport = transport
-        transport.set_write_buffer_limits(_BUFFER_BYTES)
+        # Not checked with isinstance: uvloop's transports derive from none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Send `data` of the bot process to the peer."""
