@@ -1,10 +1,11 @@
 """A runner whose bots have streams and routes of their own, and what reaches them."""
 
+import asyncio
 import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -168,10 +169,25 @@ def head(launch: Launch, path: str = "hello/x", method: str = "GET", **over: str
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-async def send_for_ever(websocket: Any) -> None:
-    """Send until nobody takes more."""
-    while True:
-        await websocket.send_bytes(bytes(64 * 1024))
+# The kernel's buffers of a connection have some 6 MiB each. In 1.5 s a peer that nobody stops sends hundreds.
+BUFFERED_MIB = 40
+
+
+async def mib_sent(send: Callable[[bytes], Awaitable[None]]) -> float:
+    """Send for 1.5 s, or until nobody takes more; return how much was sent."""
+    sent = 0
+
+    async def send_for_ever() -> None:
+        nonlocal sent
+        while True:
+            await send(bytes(512 * 1024))
+            sent += 1
+
+    sending = asyncio.create_task(send_for_ever())
+    await asyncio.wait({sending}, timeout=1.5)
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    return sent / 2
 
 
 def read_bytes(pid: int) -> int:

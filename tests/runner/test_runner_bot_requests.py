@@ -43,6 +43,7 @@ from cordboard.runner.registry import Registry
 from cordboard.runner.runner_protocol import RunnerProtocol
 from cordboard.web.http_protocol import ConnectionLimits
 from cordboard.web.tls import Certificate
+from runner.stream_support import BUFFERED_MIB, mib_sent
 from tests_support import served, until
 from tls_support import authority
 
@@ -143,6 +144,7 @@ async def door(
     folder: Path,
     *,
     limits: ConnectionLimits = LIMITS,
+    bot_limits: ConnectionLimits = LIMITS,
     secrets: Any = lambda: (SECRET, OLD),
     required: bool = True,
     certificate: Certificate | None = None,
@@ -153,7 +155,7 @@ async def door(
     ends = socket.socketpair()
     ends[0].setblocking(False)
     stream, files = BotStream(), BotFiles(LocalFileStorage(str(folder / "files")))
-    server = BotServer(ends[1], BotApp(SESSION, stream, files))
+    server = BotServer(ends[1], BotApp(SESSION, stream, files), bot_limits)
     bot = Bot(server, ends, stream)
     access = BotAccess(
         cast("Registry", Sessions(bot)), secrets, required=required, local_hosts=frozenset({"x.y"})
@@ -362,6 +364,19 @@ class TestRequests:
         async with door(tmp_path, limits=limits) as at:
             assert status_of(await at.raw(start)) == 408
 
+    async def test_head_that_never_ends_on_a_kept_connection_is_refused(
+        self, tmp_path: Path
+    ) -> None:
+        """408, as on a new one."""
+        async with door(tmp_path, limits=ConnectionLimits(head_s=0.3)) as at:
+            place = urlsplit(at.url)
+            reader, writer = await asyncio.open_connection(place.hostname, place.port)
+            writer.write(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await reader.readuntil(b"}")
+            writer.write(head()[:-2])
+            assert status_of(await reader.read()) == 408
+            writer.close()
+
     async def test_silent_connections_do_not_hinder_others(
         self, tmp_path: Path, routes: Any
     ) -> None:
@@ -477,6 +492,28 @@ class TestFiles:
         assert status == 413
 
 
+class TestStream:
+    async def test_stream_outlives_the_limits_of_a_head(self, tmp_path: Path) -> None:
+        """A WebSocket has no time limit."""
+        async with (
+            door(tmp_path, bot_limits=ConnectionLimits(head_s=0.2, body_s=0.2)) as at,
+            at.client.ws_connect(at.path("stream"), headers=proof()) as peer,
+        ):
+            websocket = await asyncio.wait_for(at.bot.stream.opened, 5)
+            await asyncio.sleep(0.8)
+            await websocket.send_text("still here")
+            assert (await peer.receive()).data == "still here"
+
+    async def test_stream_that_the_bot_has_seen_end_takes_no_newer_one(self, at: Door) -> None:
+        """409: the bot is about to end."""
+        async with at.client.ws_connect(at.path("stream"), headers=proof()):
+            websocket = await asyncio.wait_for(at.bot.stream.opened, 5)
+        assert (await websocket.receive())["type"] == "websocket.disconnect"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await at.client.ws_connect(at.path("stream"), headers=proof())
+        assert caught.value.status == 409
+
+
 class TestTls:
     async def test_stream_over_tls(self, tmp_path: Path) -> None:
         """The runner decrypts; the bot gets the same messages, and each side's end reaches the other."""
@@ -504,24 +541,18 @@ class TestTls:
             assert (await at.ask())[0] == 409
 
     async def test_side_that_does_not_read_blocks_the_other(self, tmp_path: Path) -> None:
-        """No more than the buffers of the two connections waits in the runner."""
+        """No more than the buffers on the way is sent, in either direction."""
         files = authority(tmp_path / "authority")
         certificate = Certificate(files.cert, files.key)
         async with door(tmp_path, certificate=certificate, ca=files.ca) as at:
             peer = await at.client.ws_connect(at.path("stream"), headers=proof())
-            await asyncio.wait_for(at.bot.stream.opened, 5)
-            sending = asyncio.create_task(send_for_ever(peer))
-            _, blocked = await asyncio.wait({sending}, timeout=1.5)
-            assert blocked
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            await at.bot.stream.close(1000)
+            websocket = await asyncio.wait_for(at.bot.stream.opened, 5)
+            for send in (peer.send_bytes, websocket.send_bytes):
+                assert await mib_sent(send) < BUFFERED_MIB
+            # Not closed: the client would wait until what it has written is sent.
+            peer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            await until(lambda: not at.bot.stream.is_connected)
             await peer.close()
-
-
-async def send_for_ever(websocket: aiohttp.ClientWebSocketResponse) -> None:
-    while True:
-        await websocket.send_bytes(bytes(64 * 1024))
 
 
 class TestHeads:

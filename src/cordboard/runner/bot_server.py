@@ -24,10 +24,9 @@ from cordboard.web.websocket_protocol import BoundedWebSocketProtocol
 # The releases of uvicorn, by major and minor number, with which the parts used here were tested.
 UVICORN_VERSIONS: Final = ("0.54",)
 
-# A session has one stream and a few requests of its page at a time.
-CONNECTIONS_MAX: Final = 64
-# Seconds for a body: a file of 50 MiB at 1.4 Mbit/s, the upstream of a slow connection.
-BODY_S: Final = 300.0
+# A session has one stream and a few requests of its page at a time. A body may take as long as a file of 50 MiB
+# at 1.4 Mbit/s, the upstream of a slow connection.
+LIMITS: Final = ConnectionLimits(connections=64, body_s=300.0)
 
 log = get_logger("bot")
 
@@ -38,10 +37,14 @@ class BotServer:
     Args:
         connections: The socket on which they arrive.
         app: The application.
+        limits: The limits of the connections.
     """
 
-    def __init__(self, connections: socket.socket, app: ASGIApp) -> None:
+    def __init__(
+        self, connections: socket.socket, app: ASGIApp, limits: ConnectionLimits = LIMITS
+    ) -> None:
         self._connections = connections
+        self._limits = limits
         self._app = app
         self._state = ServerState()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -49,8 +52,9 @@ class BotServer:
     @cached_property
     def _config(self) -> uvicorn.Config:
         """The configuration, made for the first connection: many bots never get one."""
-        limits = ConnectionLimits(connections=CONNECTIONS_MAX, body_s=BODY_S)
-        config = uvicorn_config(self._app, limits=limits, websockets=True, protocol=_PassedProtocol)
+        config = uvicorn_config(
+            self._app, limits=self._limits, websockets=True, protocol=_PassedProtocol
+        )
         config.ws = _WebSocketProtocol
         config.load()
         return config

@@ -10,6 +10,8 @@ from cordboard.runner.passed_sockets import send_connection
 # Bytes that wait for a side that does not read; then the other side is not read either. A second of telephone
 # audio in both directions is 30 KB.
 _BUFFER_BYTES: Final = 64 * 1024
+# How long what is left may take to reach a process that has a reader for it, which takes milliseconds.
+_FLUSH_S: Final = 1.0
 
 
 class TlsRelay(asyncio.Protocol):
@@ -93,6 +95,7 @@ class TlsRelay(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close the bot process's side, after what has been written to it is sent."""
+        """Close the bot process's side, after what has been written to it is sent, or after a limited time."""
         if self._transport is not None:
             self._transport.close()
+            asyncio.get_running_loop().call_later(_FLUSH_S, self._transport.abort)
