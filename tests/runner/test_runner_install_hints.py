@@ -56,6 +56,27 @@ def test_all_missing_extras_and_packages_are_in_one_command(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "arguments"),
+    [
+        ("requirements.txt", "not-there>=1\npytest\n", "-r {file}"),
+        ("pyproject.toml", "[project]\ndependencies = ['not-there>=1']\n", "'not-there>=1'"),
+    ],
+)
+def test_hint_names_the_file_that_lists_what_is_missing(
+    tmp_path: Path, name: str, text: str, arguments: str
+) -> None:
+    """With the command that installs all of it."""
+    listing = write(tmp_path, text, name)
+    file = write(tmp_path, "import bs4\n")
+    assert hint_of(file, "bs4") == (
+        f"Install what it imports: {PIP} install beautifulsoup4. Or install all that {listing} lists: "
+        f"{PIP} install {arguments.format(file=listing)}"
+    )
+    write(tmp_path, "pytest\n", "requirements.txt")
+    assert hint_of(file, "bs4") == f"Install what it imports: {PIP} install beautifulsoup4"
+
+
 def test_package_of_an_unknown_name_is_a_guess(tmp_path: Path) -> None:
     """The hint says so."""
     file = write(tmp_path, "import not_there.sub\nimport serial\n")

@@ -344,13 +344,20 @@ def _bot(args: argparse.Namespace) -> str:
     if not args.bot and not configured:
         return "none set: the built-in bot"
     extras.require("bots", "Importing a bot file")
+    from pathlib import Path
+
     from cordboard.runner.bot_check import check_bot
     from cordboard.runner.bot_file import parse_bot_options
+    from cordboard.runner.bot_requirements import find_requirements
 
     bots = parse_bot_options([args.bot] if args.bot else [], configured)
+    unmet = []
     for name, file in bots.items():
         check_bot(name, file)
-    return ", ".join(f"{name}: {file}" for name, file in bots.items())
+        requirements = find_requirements(Path(file))
+        unmet += list(map(str, requirements.unmet)) if requirements is not None else []
+    found = ", ".join(f"{name}: {file}" for name, file in bots.items())
+    return f"{found}; required and not installed: {', '.join(unmet)}" if unmet else found
 
 
 def _up(_args: argparse.Namespace) -> str:

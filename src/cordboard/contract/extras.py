@@ -20,7 +20,7 @@ _SERVE: Final = (
     "uvloop",
     "websockets",
 )
-_BOTS: Final = (*_SERVE, "pipecat", "aiortc")
+_BOTS: Final = (*_SERVE, "pipecat", "aiortc", "dotenv", "packaging")
 MODULES: Final = {
     "serve": _SERVE,
     "bots": _BOTS,

@@ -71,7 +71,8 @@ class BotWatch:
         try:
             for file in self.fork_server.bots.values():
                 check_bot_file(file)
-                report_environment_file(Path(file))
+                if str(Path(file).parent / ENV_FILE) in changed:
+                    report_environment_file(Path(file))
             await self.fork_server.reload()
         except CordboardError as error:
             log.error(error.message, hint=error.hint)

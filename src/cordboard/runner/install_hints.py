@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from cordboard.contract.errors import BotFileError
 from cordboard.runner.bot_imports import BotImports, MissingModule, find_imports
+from cordboard.runner.bot_requirements import find_requirements
 
 DEFAULT_HINT: Final = "Correct the file, or install what it imports."
 
@@ -70,7 +72,8 @@ def import_error_hint(error: BaseException, file: Path) -> str:
             f"{_PIPECAT} {_pipecat_version()} has no module {absent.name}; the bot file may be for another "
             "version of Pipecat."
         )
-    return missing_hint(find_imports(file), absent.name) or DEFAULT_HINT
+    hint = missing_hint(find_imports(file), absent.name)
+    return f"{hint}{_file_clause(file)}" if hint else DEFAULT_HINT
 
 
 def missing_hint(imports: BotImports, name: str = "") -> str:
@@ -98,6 +101,18 @@ def missing_hint(imports: BotImports, name: str = "") -> str:
         f"Install what it imports, e.g.: {command} (the package with the module {', '.join(unsure)} may "
         "have another name)"
     )
+
+
+def _file_clause(file: Path) -> str:
+    """Return a clause about the requirements beside a bot file that are not met; empty without any."""
+    try:
+        requirements = find_requirements(file)
+    except BotFileError:  # `cordboard up` reports it
+        return ""
+    if requirements is None or not requirements.unmet:
+        return ""
+    command = install_command(requirements.install_arguments)
+    return f". Or install all that {requirements.file} lists: {command}"
 
 
 def install_command(arguments: Sequence[str]) -> str:
