@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ class PhoneSite:
         return await self.send("POST", path, body, signature | headers)
 
     async def send(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, Any] | None = None
     ) -> Answer:
         answer = await self.client.request(method, path, content=body, headers=dict(headers or {}))
         return Answer(answer.status_code, answer.text, answer.headers)
@@ -105,12 +105,14 @@ async def phone_site(
     phone: PhoneSettings | None = None,
     carriers: Mapping[str, Carrier] = CARRIERS,
     gateway_url: str | None = None,
+    before_gateway: Callable[[Any], Any] = lambda app: app,
     **settings: Any,
 ) -> AsyncIterator[PhoneSite]:
     """Run an edge and its gateway for a block."""
     monkeypatch.setenv(CONTROL_SECRET, SECRET)
     monkeypatch.setenv("TEST_CARRIER_TOKEN", TOKEN)
-    async with served(create_gateway(Settings(queue_max=QUEUE_MAX), store)) as gateway:
+    gateway_app = create_gateway(Settings(queue_max=QUEUE_MAX), store)
+    async with served(before_gateway(gateway_app)) as gateway:
         values = {"public_url": PUBLIC_URL} | settings
         edge = create_app(
             Settings(

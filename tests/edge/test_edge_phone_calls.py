@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from starlette.responses import Response
 
 from cordboard import emit
 from cordboard.contract.errors import NotFoundError, SettingsError
@@ -145,8 +147,12 @@ class TestClosedDoors:
             body, headers = signed(carrier, url, form_of(carrier, call_id))
             for name in headers.keys() - {"Content-Type"}:
                 wrong = headers | {name: "wrong"}
-                answer = await phone.send("POST", f"/phone/{carrier}", body, wrong)
+                with emit.capture() as records:
+                    answer = await phone.send("POST", f"/phone/{carrier}", body, wrong)
                 assert (answer.status, answer.json["code"]) == (403, "bad_signature")
+                (refused,) = [r for r in records if r.get("event") == "auth.refused"]
+                assert refused["meta"]["provider"] == carrier
+                assert refused["meta"]["path"] == f"/phone/{carrier}"
             assert not await accepted(phone.store, call_id)
 
     async def test_a_signature_for_another_path_is_refused(self, phone: PhoneSite) -> None:
@@ -208,6 +214,34 @@ class TestClosedDoors:
         answer = await phone.send("POST", "/phone/twilio", b"{}", headers)
         assert answer.status == 422
         assert "Expected a form" in answer.json["detail"]
+
+
+async def test_no_bytes_of_a_stranger_are_a_server_error(phone: PhoneSite) -> None:
+    """Bodies, headers, forms and paths of any kind, of which some have the carrier's password."""
+    numbers = random.Random(7)
+    _, password = signed("exotel", PUBLIC_URL, [])
+    types = ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "x", ""]
+    paths = ["", "/bot", "/status", "/again/CA1/00", "/calls", f"/status/{'x' * 200}/00", "/%00"]
+    for _ in range(150):
+        carrier = numbers.choice(["twilio", "telnyx", "plivo", "exotel"])
+        text = numbers.choice(
+            ["CallSid=", "--b\r\nContent-Disposition: form-data; name=", "\xff%", ""]
+        )
+        body = text.encode("latin-1") + numbers.randbytes(numbers.randrange(40))
+        headers = {
+            **password,
+            "Content-Type": numbers.choice(types),
+            "X-Twilio-Signature": "\u00e9",
+            "X-Twilio-Webhooks-Signature-Settings": numbers.choice(["", "key=1,algorithm=x", "="]),
+            "Telnyx-Timestamp": numbers.choice(["1", "\u0661", "9" * 400]),
+            "Telnyx-Signature-Ed25519": "AAAA",
+            "X-Plivo-Signature-V3-Nonce": "\u00e9",
+            "X-Plivo-Signature-V3": ",,\u00e9",
+        }
+        encoded = {name: value.encode("utf-8") for name, value in headers.items()}
+        path = f"/phone/{carrier}{numbers.choice(paths)}"
+        answer = await phone.send("POST", path, body, encoded)
+        assert answer.status in {200, 204, 400, 401, 403, 404, 413, 422}, (path, body, answer.text)
 
 
 class TestNoCapacity:
@@ -292,6 +326,26 @@ class TestRinging:
             verb = ET.fromstring((await call).text)[0]
             assert verb.tag == tag
             assert fallback in {verb.attrib.get("reason"), verb.text}
+
+    async def test_a_gateway_that_fails_meanwhile_does_not_lose_the_call(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The session is accepted, so the line gets its stream, which waits for the bot."""
+        phone = phone_settings(ring_s=1)
+
+        def joins_only(app: Any) -> Any:
+            async def serve(scope: Any, receive: Any, send: Any) -> None:
+                is_join = scope.get("path") == "/join"
+                if scope["type"] == "lifespan" or is_join:
+                    await app(scope, receive, send)
+                else:
+                    await Response(status_code=500)(scope, receive, send)
+
+            return serve
+
+        async with phone_site(store, monkeypatch, phone=phone, before_gateway=joins_only) as site:
+            answer = await site.post("twilio", "/phone/twilio", form_of("twilio", TWILIO_CALL))
+            assert stream_url("twilio", answer.text)
 
 
 async def accepted(store: RedisStore, session_id: str) -> bool:

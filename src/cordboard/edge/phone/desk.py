@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, get_args
+from urllib.parse import urlsplit
 
 from cordboard.contract.errors import (
     GatewayError,
@@ -22,6 +23,8 @@ from cordboard.emit import get_logger
 from cordboard.settings import Settings
 from cordboard.settings.phone import CarrierAccount
 from cordboard.settings.suggestions import nearest
+from cordboard.web.auth import refusals
+from cordboard.web.rate_limits import Sampler
 
 # A gateway that cannot be reached now may be back at the carrier's next attempt.
 RETRY_AFTER_S: Final = 2
@@ -54,6 +57,9 @@ class PhoneDesk:
         self.paths = CallPaths(lambda: settings.control_secrets)
         self._tokens = tokens
         self._carriers = carriers
+        # Anybody can cause these lines.
+        self._refused = Sampler()
+        self._closed = Sampler()
 
     def open_carrier(self, name: str, method: str = "POST") -> Carrier:
         """Return the carrier of a path, if this edge takes requests of it.
@@ -68,8 +74,12 @@ class PhoneDesk:
         carrier = self.carrier_or_none(name)
         if carrier is None or method not in carrier.methods:
             # The answer does not reveal which carriers exist and are in use; the log line does.
-            if name in self._carriers:
-                log.info("A webhook came for a carrier that is not configured", provider=name)
+            if name in self._carriers and self._closed.admit() is not None:
+                log.warning(
+                    "A webhook came for a carrier that is not configured",
+                    provider=name,
+                    hint="Set public_url and the carrier's key; `cordboard doctor` says what is missing.",
+                )
             raise NotFoundError("There is no such carrier.")
         return carrier
 
@@ -113,11 +123,27 @@ class PhoneDesk:
             SignatureError: The request is not the carrier's.
         """
         if not carrier.proof.is_genuine(webhook, self.credentials(carrier)):
+            self._log_refusal(carrier, webhook)
             raise SignatureError(
                 f"This is no request of {carrier.title}: its proof is missing or wrong.",
                 hint="Check the key, and that public_url is the address in the carrier's console.",
             )
         return read_call(carrier.name, carrier.fields, webhook)
+
+    def _log_refusal(self, carrier: Carrier, webhook: Webhook) -> None:
+        refusals.labels("signature").inc()
+        suppressed = self._refused.admit()
+        if suppressed is not None:
+            log.warning(
+                "A request was refused: it has no valid proof of its carrier",
+                event="auth.refused",
+                reason="signature",
+                provider=carrier.name,
+                peer=webhook.client,
+                path=urlsplit(webhook.url).path,
+                suppressed=suppressed,
+                hint="If it is the carrier's, check its key, and that public_url is the address in its console.",
+            )
 
     def url(self, carrier: Carrier, step: CallStep, session_id: str) -> str:
         """Return the URL of a step of a call.

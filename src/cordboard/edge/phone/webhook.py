@@ -1,5 +1,6 @@
 """A carrier's request as the engine reads it, and the values that all carriers send under some name."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -149,7 +150,7 @@ def read_call(provider: str, names: FieldNames, webhook: Webhook) -> Call:
 
     duration = text(names.duration)
     details: dict[str, str | int] = {
-        "duration_s": int(duration) if duration.isascii() and duration.isdigit() else duration,
+        "duration_s": int(duration) if re.fullmatch("[0-9]{1,9}", duration) else duration,
         "sip_code": text(names.sip_code),
         "cause": text(names.cause),
         "answered_by": text(names.answered_by),
