@@ -418,7 +418,28 @@ class TestCold:
             "BOT_ROOM_URL": launch.room_url,
             "JOB_ID": f"job-{do}",
         }
-        return plane.spawn("runner", "--bot", "obedient.py", "--once", env=env), sid
+        file = over.get("file", "obedient.py")
+        return plane.spawn("runner", "--bot", file, "--once", env=env), sid
+
+    async def test_bot_file_with_threads_runs_in_a_cold_runner(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
+        """A cold runner runs a session whose process imports the bot file, or reports why it cannot."""
+        thread = "import os, threading, time\n"
+        thread += "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        bot = "async def bot(args):\n    pass\n"
+        (plane.directory / "works.py").write_text(thread + bot)
+        second = "if os.path.exists('imported'):\n    raise OSError('no card')\n"
+        second += "open('imported', 'w').close()\n"
+        (plane.directory / "fails.py").write_text(thread + second + bot)
+        works, works_sid = await self.once(plane, store, "works", file="works.py")
+        fails, fails_sid = await self.once(plane, store, "fails", file="fails.py")
+        assert await asyncio.to_thread(works.ended, 40) == 0
+        assert await asyncio.to_thread(fails.ended, 40) == 1
+        assert (await store.session(works_sid)).reason == "bot_finished"
+        record = await store.session(fails_sid)
+        assert (record.state, record.reason) == ("failed", "bot_crashed")
+        assert "fails.py, line 4, cannot be imported: OSError: no card" in (record.detail or "")
 
     async def test_exit_status_tells_a_clean_end_from_a_crash(
         self, plane: Processes, store: RedisStore
