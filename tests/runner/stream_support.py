@@ -48,8 +48,9 @@ def create_file_storage():
 
 async def bot(args):
     print("storage", type(args.file_storage).__name__)
-    print("entered", type(args).__name__, getattr(args, "transport_type", "-"))
-    if isinstance(args, WebSocketRunnerArguments):
+    is_stream = isinstance(args, WebSocketRunnerArguments)
+    print("entered with a stream:", is_stream, getattr(args, "transport_type", "-"))
+    if is_stream:
         assert isinstance(args.websocket, WebSocket)
     await globals()[args.body["do"]](args)
 

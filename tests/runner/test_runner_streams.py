@@ -63,7 +63,7 @@ class TestStream:
         record = await runner.end(launch)
         assert (record.state, record.reason) == ("ended", "bot_finished")
         output = str([line["message"] for line in runner.lines(launch) if line.get("raw")])
-        assert "entered WebSocketRunnerArguments websocket" in output
+        assert "entered with a stream: True websocket" in output
         assert "disconnected 1000" in output
 
     async def test_stream_of_a_phone_call_is_detected_by_pipecat(self, runner: Runner) -> None:
@@ -72,7 +72,7 @@ class TestStream:
         async with stream(runner, launch) as websocket:
             assert (await websocket.receive()).data == "bye"
         await runner.end(launch)
-        assert "entered WebSocketRunnerArguments None" in str(runner.lines(launch))
+        assert "entered with a stream: True None" in str(runner.lines(launch))
 
     async def test_bot_that_ends_first_closes_the_stream(self, runner: Runner) -> None:
         """With the code of a normal end."""
