@@ -15,7 +15,7 @@ from pipecat.transports.smallwebrtc import request_handler
 
 from cordboard.emit import capture
 from cordboard.runner import ice_candidates
-from cordboard.runner.signalling import OFFERS_MAX, BotSignalling, Peer
+from cordboard.runner.signalling import OFFERS_MAX, BotSignalling, OfferingPeer
 from cordboard.store import RedisStore
 from plane_support import SECRET, Processes, ready
 from runner.runner_support import Runner, client, processes, write_bot
@@ -173,7 +173,7 @@ class TestOffers:
 
     async def test_garbage_takes_nothing(self, connections: list[Any]) -> None:
         """What is no offer is refused, and the real offer is still the first."""
-        peer: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
+        peer: asyncio.Future[OfferingPeer] = asyncio.get_running_loop().create_future()
         signalling = BotSignalling(peer)
         good = await an_offer()
         without = {
@@ -195,7 +195,7 @@ class TestOffers:
         self, connections: list[Any], name: str
     ) -> None:
         """By both of the names that Pipecat's clients use."""
-        peer: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
+        peer: asyncio.Future[OfferingPeer] = asyncio.get_running_loop().create_future()
         await BotSignalling(peer).handle("POST", await an_offer() | {name: {"a": 1}})
         assert (peer.result().request_data, peer.result().connection) == ({"a": 1}, connections[0])
 

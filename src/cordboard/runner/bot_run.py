@@ -21,7 +21,7 @@ from cordboard.runner.bot_stream import BotStream
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.process_exit import exit_now
-from cordboard.runner.signalling import BotSignalling, Peer
+from cordboard.runner.signalling import BotSignalling, OfferingPeer
 from cordboard.runner.user_absence import wait_until_absent
 
 # The length of an exception's text in the session record; the log line has the whole of it.
@@ -56,7 +56,7 @@ class _People:
         stream: The bot's stream.
     """
 
-    peer: asyncio.Future[Peer]
+    peer: asyncio.Future[OfferingPeer]
     stream: BotStream
 
 

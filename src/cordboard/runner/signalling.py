@@ -45,7 +45,7 @@ log = get_logger("webrtc")
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class OfferingPeer:
     """The first peer of a session.
 
     Attributes:
@@ -72,7 +72,7 @@ class BotSignalling:
 
     def __init__(
         self,
-        peer: asyncio.Future[Peer],
+        peer: asyncio.Future[OfferingPeer],
         *,
         local: bool = True,
         servers: asyncio.Future[UsableServers] | None = None,
@@ -191,7 +191,7 @@ class BotSignalling:
         connection.add_event_handler("connected", self._on_connected)
         connection.add_event_handler("closed", self._on_closed)
         if not self._peer.done():
-            self._peer.set_result(Peer(connection, request_data))
+            self._peer.set_result(OfferingPeer(connection, request_data))
 
     async def _on_connected(self, _connection: Any) -> None:
         self._has_connected = True
