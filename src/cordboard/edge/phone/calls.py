@@ -209,16 +209,16 @@ class PhoneCalls:
 
     async def _ring(self, accepted: AcceptedSession) -> str:
         """Return the state of the session when it runs, has ended, or the line has rung long enough."""
-        ring_s = self._desk.settings.phone.ring_s
-        if ring_s == 0:
-            return accepted.status
-        try:
-            view = await self._sessions.wait_until_running(accepted.session_id, ring_s)
-        except CordboardError as error:
-            # The session is accepted; the edge that gets the stream waits for its bot.
-            log.warning("The state of the call is unknown", reason=error.code)
-            return accepted.status
-        return view.status
+        status = accepted.status
+        # Without the present state, as when the gateway restarts, the line rings on: the session is accepted,
+        # and the edge that gets the stream waits for its bot.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._desk.settings.phone.ring_s):
+                async for state in self._sessions.states(accepted.session_id):
+                    status = str(state["status"])
+                    if status == "running" or status in TERMINAL:
+                        break
+        return status
 
     async def _live(self, session_id: str, *, settle: bool) -> SessionView | None:
         """Return the session's record if it is live; None if it has ended or does not exist."""
