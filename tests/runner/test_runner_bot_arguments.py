@@ -11,6 +11,7 @@ import pipecat.runner.types as pipecat_types
 import pipecatcloud.agent as cloud_types
 import pytest
 from pipecat.runner import run
+from starlette.websockets import WebSocket
 
 from cordboard.contract.errors import BotFileError
 from cordboard.contract.launch import Launch
@@ -18,11 +19,23 @@ from cordboard.runner import session_arguments
 from cordboard.runner.bot_arguments import BotConnection, runner_arguments
 from cordboard.runner.cli_arguments import PIPECAT_DEFAULTS, cli_arguments
 
+
+async def nothing(*_args: Any) -> dict[str, Any]:
+    """Be the functions of a WebSocket that nobody uses."""
+    return {}
+
+
+def stream(query: str = "") -> BotConnection:
+    """The connection of a bot with a stream, whose peer opened it with a query."""
+    scope = {"type": "websocket", "headers": [], "query_string": query.encode()}
+    return BotConnection(websocket=WebSocket(scope, nothing, nothing))
+
+
 ROOMS = {
     "webrtc:demo": ("SmallWebRTC", BotConnection(peer=object())),
     "https://acme.daily.co/demo": ("Daily", BotConnection()),
-    "phone:twilio:CA1": ("WebSocket", BotConnection(websocket=object())),  # type: ignore[arg-type]
-    "ws:demo": ("WebSocket", BotConnection(websocket=object())),  # type: ignore[arg-type]
+    "phone:twilio:CA1": ("WebSocket", stream()),
+    "ws:demo": ("WebSocket", stream()),
     "https://rooms.example/1": ("Pipecat", BotConnection()),
 }
 OWN = """
@@ -42,6 +55,17 @@ if __name__ == "__main__":
 def arguments_of(room: str, connection: BotConnection) -> pipecat_types.RunnerArguments:
     """The argument of a bot in a room."""
     return runner_arguments(Launch("s-1", room, epoch=3, body={"a": 1}), connection)
+
+
+@pytest.mark.parametrize(
+    ("room", "query", "transport"),
+    [("phone:twilio:CA1", "", None), ("ws:demo", "", "websocket"), ("ws:demo", "detect=1", None)],
+)
+def test_transport_of_a_stream(room: str, query: str, transport: str | None) -> None:
+    """None where Pipecat detects it from the first messages."""
+    given = arguments_of(room, stream(query))
+    assert isinstance(given, pipecat_types.WebSocketRunnerArguments)
+    assert given.transport_type == transport
 
 
 @pytest.mark.parametrize("room", ROOMS)
