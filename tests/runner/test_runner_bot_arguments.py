@@ -20,9 +20,8 @@ from cordboard.runner.bot_arguments import BotConnection, runner_arguments
 from cordboard.runner.cli_arguments import PIPECAT_DEFAULTS, cli_arguments
 
 
-async def nothing(*_args: Any) -> dict[str, Any]:
+async def nothing(*_args: Any) -> Any:
     """Be the functions of a WebSocket that nobody uses."""
-    return {}
 
 
 def stream(query: str = "") -> BotConnection:

@@ -449,6 +449,18 @@ class TestFiles:
         status, body, _ = await at.ask("files", "POST", b"")
         assert (status, "create_file_storage" in body["hint"]) == (404, True)
 
+    async def test_own_route_for_files_is_that_of_a_bot_without_a_storage(
+        self, at: Door, routes: FastAPI
+    ) -> None:
+        """Ours has precedence only where it can serve."""
+        at.files.storage = None
+
+        @routes.post("/files")
+        async def own() -> dict[str, str]:
+            return {"served_by": "bot"}
+
+        assert (await at.ask("files", "POST", b""))[1] == {"served_by": "bot"}
+
     async def test_storage_that_hangs_does_not_hinder_the_end(
         self, at: Door, tmp_path: Path
     ) -> None:

@@ -202,6 +202,10 @@ class TestRoutes:
             seen = await answer.json()
         assert (seen["path"], seen["query"], seen["body"]) == ("/headers", "a=b", "body")
         assert SECRET not in str(seen)
+        for path in ("docs", "redoc", "openapi.json"):
+            url = url_of(runner, launch, path)
+            async with runner.client.get(url, headers=headers_of(launch)) as answer:
+                assert answer.status == 404
         async with runner.client.ws_connect(
             url_of(runner, launch, "own"), headers=headers_of(launch)
         ) as websocket:

@@ -16,6 +16,11 @@ from cordboard.web.problems import problem
 # The modules whose ``app`` may have routes of the bot: that of Pipecat Cloud's base image, and that of
 # Pipecat's development runner.
 _OWN_APPS: Final = ("pipecatcloud_system", "pipecat.runner.run")
+# FastAPI adds these routes to every application. Their pages load scripts of another site, and list to
+# strangers what a bot can do.
+_DOCUMENTATION: Final = frozenset(
+    {"openapi", "swagger_ui_html", "swagger_ui_redirect", "redoc_html"}
+)
 # They authenticate the caller at this process; the bot's routes have no use for them.
 _CREDENTIAL_HEADERS: Final = frozenset({b"authorization", b"x-bot-secret"})
 
@@ -46,13 +51,15 @@ class BotApp:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind, path = scope["type"], scope["path"]
+        own_app = _own_app(scope)
+        is_upload = kind == "http" and scope["method"] == "POST" and path == "/files"
         if kind == "websocket" and path == "/stream" and self._stream is not None:
             await self._stream.serve(scope, receive, send)
-        elif kind == "http" and scope["method"] == "POST" and path == "/files":
+        elif is_upload and (self._files.storage is not None or own_app is None):
             file = await self._files.save(scope, receive)
             await JSONResponse(file)(scope, receive, send)
-        elif (app := _own_app(scope)) is not None:
-            await app(scope, receive, send)
+        elif own_app is not None:
+            await own_app(scope, receive, send)
         else:
             raise NotFoundError("The bot has no such route.")
 
@@ -82,7 +89,8 @@ def _own_app(scope: Scope) -> ASGIApp | None:
     for name in _OWN_APPS:
         app: ASGIApp | None = getattr(sys.modules.get(name), "app", None)
         routes: list[BaseRoute] = getattr(app, "routes", [])
-        if any(route.matches(scope)[0] is not Match.NONE for route in routes):
+        matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+        if any(getattr(route, "name", "") not in _DOCUMENTATION for route in matching):
             return app
     return None
 
