@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from streamdouble import api as streamdouble
+from streamdouble.session import SessionConfig
 
 from cordboard.up.embedded import EmbeddedServer
 from edge.carrier_double import SILENCE, Call
@@ -194,7 +195,9 @@ async def test_streamdouble_hears_the_built_in_bot(plane: PhonePlane) -> None:
     assert document is not None
     url = document.partition('url="')[2].partition('"')[0].removeprefix("wss://voice.example.com")
     base = call.edges[0].replace("http", "ws", 1)
-    report = await streamdouble.call(f"{base}{url}", frames=[SILENCE["twilio"]] * 100)
+    config = SessionConfig(quiet_period_s=0.2, max_drain_s=2)
+    frames = [SILENCE["twilio"]] * 25
+    report = await streamdouble.call(f"{base}{url}", frames=frames, config=config)
     assert report.metrics.time_to_first_audio_ms is not None
     assert report.result.violations == []
     await plane.end("CA-streamdouble")
