@@ -278,8 +278,10 @@ class TestNoCapacity:
         async with open_store("redis://127.0.0.1:1/0") as away:
             assert isinstance(away, RedisStore)
             async with phone_site(away, monkeypatch) as site:
-                answer = await site.post("twilio", "/phone/twilio", form_of("twilio", "CA1"))
-                assert answer.status == 503
+                for path in ("/phone/twilio", CallPath("CA1").again, CallPath("CA1").answer):
+                    assert (await site.post("twilio", path, form_of("twilio", "CA1"))).status == 503
+                placed = await site.order("twilio")
+                assert (placed.status, placed.json["code"]) == (503, "store_unavailable")
 
 
 class CallPath:
@@ -487,6 +489,17 @@ class TestStatus:
             await until(lambda: is_over(store, TWILIO_CALL))
             record = await store.session(TWILIO_CALL)
             assert record.detail == "The carrier reported the end of the call."
+
+    async def test_the_end_of_a_call_without_a_session_asks_for_nothing(
+        self, phone: PhoneSite
+    ) -> None:
+        """A call that was refused as busy, for example."""
+        form = form_of("twilio", "CA-refused", CallStatus="completed")
+        with emit.capture() as records:
+            assert (await phone.post("twilio", "/phone/twilio/status", form)).status == 204
+            await until(lambda: "GET" in str(records))
+            await asyncio.sleep(0.3)
+        assert str(records).count("GET") == 1
 
     async def test_nothing_ends_before_the_grace_period(self, phone: PhoneSite) -> None:
         """The bot may still write down what it has learned; ringing ends nothing at all."""

@@ -282,6 +282,10 @@ class PhoneCalls:
         task.add_done_callback(self._endings.discard)
 
     async def _end_after_grace(self, session_id: str) -> None:
+        # A number may have calls without a session, such as those that were refused as busy.
+        with contextlib.suppress(CordboardError):
+            if await self._live(session_id, settle=False) is None:
+                return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._desk.settings.phone.hangup_grace_s):
                 async for _ in self._sessions.states(session_id):
