@@ -25,7 +25,7 @@ KEYS = (KEY, f"support={OTHER_KEY}")
 CONTROL = {"Authorization": f"Bearer {SECRET}"}
 AS_CLIENT = {"Authorization": f"Bearer {KEY}"}
 AS_SUPPORT = {"Authorization": f"Bearer {OTHER_KEY}"}
-BRIEF = Waits(start_s=0.3, room_s=0.1, hold_s=0.5, peer_gone_s=0.6)
+BRIEF = Waits(start_s=0.15, room_s=0.1, hold_s=0.5, peer_gone_s=0.6)
 OFFER = {"sdp": "v=0\r\n", "type": "offer"}
 ANSWER = {"sdp": "v=0", "type": "answer", "pc_id": "peer-1"}
 

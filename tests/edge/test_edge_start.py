@@ -310,7 +310,7 @@ async def test_no_body_causes_a_server_error(stand_in: StandIn) -> None:
                 assert answer.status_code in {200, 400, 401, 404, 409, 413, 422, 503}, answer.text
 
         @settings(
-            max_examples=20, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck]
+            max_examples=12, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck]
         )
         @given(st.binary(max_size=60) | bodies)
         @example(b'{"body":' + b"[" * 900 + b"]" * 900 + b"}")

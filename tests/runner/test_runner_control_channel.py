@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from cordboard.contract.errors import BodyTooLargeError
 from cordboard.runner.control_channel import ControlChannel
+from cordboard.runner.pipes import LINE_MAX_BYTES
 
 
 def channel_with(lines: bytes) -> ControlChannel:
@@ -58,3 +60,11 @@ async def test_invalid_message_changes_nothing() -> None:
     await channel.listen()
     assert channel.is_loaded.is_set()
     assert channel.end_report is None
+
+
+async def test_body_that_fits_into_no_message_is_refused() -> None:
+    """A longer message would end the channel, and with it the session; numbers grow on the way."""
+    channel = channel_with(b"")
+    for body in ({"sdp": "x" * LINE_MAX_BYTES}, {"requestData": [1e9] * (LINE_MAX_BYTES // 5)}):
+        with pytest.raises(BodyTooLargeError):
+            await channel.request("POST", body)

@@ -43,8 +43,8 @@ from cordboard.web.protection import MetricsSecretMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
 
 BODY_MAX_BYTES: Final = 1_000_000
-"""The largest body: Pipecat Cloud accepts 1 MB at /start. Gateway and runner accept 5 % more, for what
-they add."""
+"""The largest body: Pipecat Cloud accepts 1 MB at /start. Gateway and runner accept more, for what the edge
+and the gateway add."""
 
 
 def create_app(

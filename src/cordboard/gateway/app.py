@@ -24,8 +24,9 @@ from cordboard.web.runner_client import RunnerClient
 GRACE_S: Final = round(DRAIN_S) + 2
 """How long open requests may take after a signal. It exceeds the drain, so that a leave can complete."""
 
-BODY_MAX_BYTES: Final = 1024 * 1024
-"""The size of a request body, as at a runner: Pipecat's clients send up to 1 MB for the bot."""
+BODY_MAX_BYTES: Final = 1_024_000
+"""The size of a request body. Pipecat's clients send up to 1 MB for the bot, and an edge adds to it; a runner
+accepts 1 MiB, which leaves room for what gateway and operator add."""
 
 _DESCRIPTION = """\
 Accepts joins, and reports on sessions. Every accepted join ends in exactly one final state.

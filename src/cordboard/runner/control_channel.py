@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from cordboard.contract.errors import UpstreamError, UpstreamTimeoutError
+from cordboard.contract.errors import BodyTooLargeError, UpstreamError, UpstreamTimeoutError
 from cordboard.contract.lease import RENEWAL_S
 from cordboard.emit import get_logger
 from cordboard.runner import pipes
@@ -116,20 +116,25 @@ class ControlChannel:
         Raises:
             UpstreamTimeoutError: The process did not answer in time.
             UpstreamError: The process ended before it answered.
+            BodyTooLargeError: The body does not fit into one message.
         """
         number = next(self._numbers)
+        message = {"ask": number, "method": method, "body": body}
+        # A longer message would end the channel, and the session with it. Numbers such as 1e9 grow.
+        if len(pipes.encode(message)) > pipes.LINE_MAX_BYTES:
+            raise BodyTooLargeError("The request body does not fit into one message to the bot.")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[number] = answer
         try:
-            await pipes.send(self._writer, {"ask": number, "method": method, "body": body})
-            message = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+            await pipes.send(self._writer, message)
+            reply = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
         except TimeoutError as error:
             raise UpstreamTimeoutError("The bot process did not answer the offer.") from error
         finally:
             self._pending.pop(number, None)
-        if message is None:
+        if reply is None:
             raise UpstreamError("The bot process ended before it answered.")
-        return message["status"], message["body"]
+        return reply["status"], reply["body"]
 
     async def listen(self) -> None:
         """Receive messages until the process closes the channel."""
