@@ -155,7 +155,7 @@ async def door(
     ends = socket.socketpair()
     ends[0].setblocking(False)
     stream, files = BotStream(), BotFiles(LocalFileStorage(str(folder / "files")))
-    server = BotServer(ends[1], BotApp(SESSION, stream, files), bot_limits)
+    server = BotServer(ends[1], lambda: BotApp(SESSION, stream, files), bot_limits)
     bot = Bot(server, ends, stream)
     access = BotAccess(
         cast("Registry", Sessions(bot)), secrets, required=required, local_hosts=frozenset({"x.y"})

@@ -8,7 +8,6 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cordboard.contract.errors import CordboardError, NotFoundError
-from cordboard.contract.http_api import session_path
 from cordboard.runner.bot_files import BotFiles
 from cordboard.runner.bot_stream import BotStream
 from cordboard.web.problems import problem
@@ -21,6 +20,8 @@ _OWN_APPS: Final = ("pipecatcloud_system", "pipecat.runner.run")
 _DOCUMENTATION: Final = frozenset(
     {"openapi", "swagger_ui_html", "swagger_ui_redirect", "redoc_html"}
 )
+# The segments of /sessions/ID/bot/ and the empty one before them. An id has no slash, quoted or not.
+_PREFIX_SEGMENTS: Final = 4
 # They authenticate the caller at this process; the bot's routes have no use for them.
 _CREDENTIAL_HEADERS: Final = frozenset({b"authorization", b"x-bot-secret"})
 
@@ -36,7 +37,6 @@ class BotApp:
 
     def __init__(self, session_id: str, stream: BotStream | None, files: BotFiles) -> None:
         self._prefix = f"/sessions/{session_id}/bot/"
-        self._raw_segments = session_path(session_id, "bot/").count("/")
         self._stream = stream
         self._files = files
 
@@ -72,7 +72,7 @@ class BotApp:
         path: str = scope["path"]
         if not path.startswith(self._prefix):
             raise NotFoundError("There is no such session.")
-        raw_path = scope["raw_path"].split(b"/", self._raw_segments)[-1]
+        raw_path = scope["raw_path"].split(b"/", _PREFIX_SEGMENTS)[-1]
         headers = [
             (name, value) for name, value in scope["headers"] if name not in _CREDENTIAL_HEADERS
         ]

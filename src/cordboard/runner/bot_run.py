@@ -53,11 +53,11 @@ class _People:
 
     Attributes:
         peer: The first peer.
-        stream: The bot's stream.
+        stream: The bot's stream; None in other rooms than ``phone:`` and ``ws:``.
     """
 
     peer: asyncio.Future[OfferingPeer]
-    stream: BotStream
+    stream: BotStream | None
 
 
 class BotRun:
@@ -90,7 +90,10 @@ class BotRun:
         reader, writer = await asyncio.open_connection(
             sock=self._control, limit=pipes.LINE_MAX_BYTES
         )
-        people = _People(asyncio.get_running_loop().create_future(), BotStream())
+        people = _People(
+            asyncio.get_running_loop().create_future(),
+            BotStream() if self._kind in _STREAM_KINDS else None,
+        )
         signalling = BotSignalling(
             people.peer, local=self._start.options.local, servers=self._find_servers()
         )
@@ -111,10 +114,11 @@ class BotRun:
         bound_gathering()
         return asyncio.create_task(_usable_servers(self._start.ice_config))
 
-    async def _close_connections(self, stream: BotStream, reason: str) -> None:
+    async def _close_connections(self, stream: BotStream | None, reason: str) -> None:
         if self._server is not None:
             self._server.stop()
-            await stream.close(_close_code(reason))
+            if stream is not None:
+                await stream.close(_close_code(reason))
             await self._server.wait_until_closed(bot_stream.CLOSE_S)
 
     async def _bot_end(
@@ -140,8 +144,9 @@ class BotRun:
         """Call ``bot()`` once there is a user, if the room needs one; return the reason of its end."""
         launch, options = self._start.launch, self._start.options
         files = BotFiles(make_file_storage())
-        stream = people.stream if self._kind in _STREAM_KINDS else None
-        self._server = BotServer(self._connections, BotApp(launch.session_id, stream, files))
+        self._server = BotServer(
+            self._connections, lambda: BotApp(launch.session_id, people.stream, files)
+        )
         self._server.start()
         try:
             connection = await self._wait_for_user(people, writer)
@@ -170,9 +175,9 @@ class BotRun:
                         lambda: bool(connection.pc.connectionState == "connected"), writer
                     )
                     return BotConnection(peer=connection, request_data=peer.request_data)
-                if self._kind in _STREAM_KINDS:
-                    websocket = await asyncio.shield(people.stream.opened)
-                    self._watch_absence(lambda: people.stream.is_connected, writer)
+                if (stream := people.stream) is not None:
+                    websocket = await asyncio.shield(stream.opened)
+                    self._watch_absence(lambda: stream.is_connected, writer)
                     return BotConnection(websocket=websocket)
         except TimeoutError:
             return None

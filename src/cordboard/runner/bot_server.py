@@ -7,6 +7,7 @@ read it before you extend `UVICORN_VERSIONS`.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final
 
@@ -36,28 +37,34 @@ class BotServer:
 
     Args:
         connections: The socket on which they arrive.
-        app: The application.
+        make_app: Makes the application, for the first connection: many bots never get one, and memory that a
+            bot process writes to is no longer shared with the others.
         limits: The limits of the connections.
     """
 
     def __init__(
-        self, connections: socket.socket, app: ASGIApp, limits: ConnectionLimits = LIMITS
+        self,
+        connections: socket.socket,
+        make_app: Callable[[], ASGIApp],
+        limits: ConnectionLimits = LIMITS,
     ) -> None:
         self._connections = connections
         self._limits = limits
-        self._app = app
-        self._state = ServerState()
+        self._make_app = make_app
         self._tasks: set[asyncio.Task[None]] = set()
 
     @cached_property
     def _config(self) -> uvicorn.Config:
-        """The configuration, made for the first connection: many bots never get one."""
         config = uvicorn_config(
-            self._app, limits=self._limits, websockets=True, protocol=_PassedProtocol
+            self._make_app(), limits=self._limits, websockets=True, protocol=_PassedProtocol
         )
         config.ws = _WebSocketProtocol
         config.load()
         return config
+
+    @cached_property
+    def _state(self) -> ServerState:
+        return ServerState()
 
     def start(self) -> None:
         """Take connections from now on; those that wait already are served at once."""
