@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 CORDBOARD = str(Path(sys.executable).with_name("cordboard"))
 FREE_PORTS = [
     part
-    for name in ("gateway", "runner", "operator", "interface")
+    for name in ("gateway", "runner", "operator", "interface", "edge")
     for part in (f"--{name}-port", "0")
 ]
 STOP_TIMEOUT_S = 30
@@ -48,15 +48,17 @@ def environment(directory: str, secret: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def up(command: Sequence[str] = (CORDBOARD, "up", *FREE_PORTS)) -> Iterator[Running]:
-    """Run `up` until the block ends."""
+def up(
+    command: Sequence[str] = (CORDBOARD, "up", *FREE_PORTS), **settings: str
+) -> Iterator[Running]:
+    """Run `up` until the block ends; `settings` are environment variables."""
     secret = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="cordboard-bench-") as directory:
         began = time.perf_counter()
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(directory, secret),
+            env=environment(directory, secret) | settings,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,

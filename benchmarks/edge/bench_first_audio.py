@@ -1,0 +1,71 @@
+"""First audio of a phone call: from the request for a stream, as a carrier's webhook makes it, to the first message
+with audio. Cordboard and Pipecat's own runner take turns, with the same bot.
+
+    python benchmarks/edge/bench_first_audio.py [--rounds 21]
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from _table import median, quantile, show
+from edge import peers, phone
+
+GOAL_MS = 150
+SECONDS = 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=21)
+    rounds = parser.parse_args().rounds
+    load = peers.load()
+    with (
+        peers.cordboard() as ours,
+        peers.pipecat_runner(peers.HERE / "built_in_bot.py") as theirs,
+    ):
+        servers = (ours, theirs)
+        times: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
+        for number in range(rounds + 2):  # the first two warm everything up
+            for server in servers if number % 2 else servers[::-1]:
+                measured = _call(server)
+                if number > 1:
+                    times[server.name].append(measured)
+    show(
+        f"first audio of a phone call, {rounds} rounds, {load} (goal: p50 under {GOAL_MS} ms)",
+        ("", "stream URL ms", "p50 ms", "p90 ms", "worst ms", "ratio"),
+        [_row(name, values, times[ours.name]) for name, values in times.items()],
+    )
+
+
+def _call(server: peers.Server) -> tuple[float, float]:
+    """Return the seconds until the stream's URL was there, and until the first audio."""
+    began = time.perf_counter()
+    url = server.stream_url()
+    answered = time.perf_counter() - began
+    measured = asyncio.run(_timed_call(url, began))
+    return answered, measured
+
+
+async def _timed_call(url: str, began: float) -> float:
+    before = time.perf_counter() - began
+    measured = await phone.call(url, SECONDS)
+    if measured.first_audio_s is None:
+        raise SystemExit(f"A call heard nothing: {measured.failure or 'no error'}")
+    return before + measured.connected_s + measured.first_audio_s
+
+
+def _row(
+    name: str, values: list[tuple[float, float]], ours: list[tuple[float, float]]
+) -> tuple[object, ...]:
+    answers, totals = [1000 * value[0] for value in values], [1000 * value[1] for value in values]
+    ratio = median(totals) / median([1000 * value[1] for value in ours])
+    return name, median(answers), median(totals), quantile(totals, 0.9), max(totals), f"{ratio:.2f}"
+
+
+if __name__ == "__main__":
+    main()
