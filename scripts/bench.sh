@@ -34,7 +34,8 @@ for file in $(benchmarks); do
         case " $* " in *" $name "*) ;; *) continue ;; esac
     fi
     printf '\n== %s\n' "$file"
-    if [ "$name" = page ]; then find_browser; fi
+    case "$name" in page | client) find_browser ;; esac
+    if [ "$name" = client ]; then scripts/clients.sh >/dev/null; fi
     .venv/bin/python "$file" || failed="$failed $name"
 done
 [ -z "$failed" ] || fail "These benchmarks failed:$failed."

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 from _up import CORDBOARD, FREE_PORTS, up
+
+HERE = Path(__file__).parent
 
 START_S = 60.0
 # One runner takes as many calls as a benchmark makes, and starts them as they come.
@@ -41,7 +41,8 @@ class Server:
     def stream_url(self) -> str:
         """Return the URL of a new phone call's stream."""
         answer = self.post("/start", {"transport": "twilio"})
-        return str(answer["wsUrl"])
+        # Pipecat's runner names wss, which a proxy in front of it would serve.
+        return str(answer["wsUrl"]).replace("wss://", "ws://")
 
     def post(self, path: str, body: Any) -> dict[str, Any]:
         """Send JSON; return the JSON of the answer."""
