@@ -58,6 +58,18 @@ async def served(
     await running
 
 
+@asynccontextmanager
+async def served_with_websockets(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application that has websockets on a free port of loopback, as others serve theirs."""
+    config = uvicorn.Config(app, ws="websockets-sansio", lifespan="off", log_config=None)
+    server = _EmbeddedServer(config)
+    with serve.bind("127.0.0.1", 0) as listener:
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await running
+
+
 @dataclass
 class StandIn:
     """A runner as the gateway and the operator see it: gives fixed answers and records the requests."""

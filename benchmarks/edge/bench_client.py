@@ -10,15 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from _table import median, quantile, show
-from edge import peers
 
 from browser.browser_support import chromium, spoken
-from clients.clients_support import ClientPages, client_pages, missing_parts
+from clients.clients_support import ClientPages, missing_parts, serve_page
+from edge import peers
 
 Times = dict[str, list[dict[str, float]]]
 START = {"transport": "webrtc", "enableDefaultIceServers": False}
@@ -55,7 +54,8 @@ async def _calls(servers: list[peers.Server], rounds: int) -> Times:
     times: Times = {server.name: [] for server in servers}
     with tempfile.TemporaryDirectory() as folder:
         microphone = spoken(Path(folder))
-        async with chromium(microphone) as browser, client_pages(browser) as pages:
+        async with chromium(microphone) as browser, serve_page() as origin:
+            pages = ClientPages(browser, origin)
             for number in range(rounds + 1):  # the first warms everything up
                 for server in servers if number % 2 else servers[::-1]:
                     measured = await _call(pages, server)

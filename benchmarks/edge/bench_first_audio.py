@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from _table import median, quantile, show
+
 from edge import peers, phone
 
 GOAL_MS = 150

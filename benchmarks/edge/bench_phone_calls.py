@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from _table import median, show
+
 from edge import peers, phone
 
 GAP_MAX_S = 0.04

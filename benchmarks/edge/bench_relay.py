@@ -19,6 +19,7 @@ import websockets
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from _table import median, quantile, show
+
 from edge import peers, phone
 
 GOAL_MS = 0.3

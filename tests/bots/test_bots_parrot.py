@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import streamdouble.api
-import uvicorn
 import websockets
 from pipecat.runner.types import WebSocketRunnerArguments
 from starlette.applications import Starlette
@@ -17,7 +16,7 @@ from starlette.websockets import WebSocket
 from streamdouble.session import SessionConfig
 
 from cordboard.bots.parrot import bot
-from cordboard.web import serve
+from tests_support import served_with_websockets
 
 SILENCE = [bytes([0xFF]) * 160] * 25  # half a second, in mu-law
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
@@ -83,14 +82,8 @@ async def serve_parrot(
             failures.append(error)
 
     site = Starlette(routes=[WebSocketRoute("/ws", stream)])
-    server = uvicorn.Server(
-        uvicorn.Config(site, ws="websockets-sansio", lifespan="off", log_config=None)
-    )
-    with serve.bind("127.0.0.1", 0) as listener:
-        serving = asyncio.create_task(server._serve([listener]))
-        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
-        server.should_exit = True
-        await serving
+    async with served_with_websockets(site) as url:
+        yield f"ws{url.removeprefix('http')}/ws"
 
 
 async def test_twilio_caller_is_greeted_in_messages_of_20_ms_without_an_account() -> None:

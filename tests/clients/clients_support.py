@@ -1,7 +1,7 @@
 """Pipecat's own browser clients in real Chromium, on a page of another origin than the edge.
 
-async with chromium(microphone) as browser, client_pages(browser) as pages:
-    person = await pages.enter("webrtc")
+async with chromium(microphone) as browser, serve_page() as origin:
+    person = await ClientPages(browser, origin).enter("webrtc")
     times = await person.call(f"{edge}/start", {})
 """
 
@@ -114,8 +114,8 @@ class ClientPages:
 
 
 @contextlib.asynccontextmanager
-async def client_pages(browser: Browser) -> AsyncIterator[ClientPages]:
-    """Serve the page on an origin of its own for a block."""
+async def serve_page() -> AsyncIterator[str]:
+    """Serve the page on an origin of its own for a block; return the origin."""
 
     async def page(_request: Request) -> HTMLResponse:
         return HTMLResponse(HTML)
@@ -125,4 +125,4 @@ async def client_pages(browser: Browser) -> AsyncIterator[ClientPages]:
 
     site = Starlette(routes=[Route("/", page), Route("/page.js", script)])
     async with served(site) as url:
-        yield ClientPages(browser, url)
+        yield url

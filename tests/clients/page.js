@@ -100,6 +100,13 @@ class Person {
     return this.kind === "websocket" ? Promise.resolve(this.media.energy) : energyOf(peers.at(-1));
   }
 
+  /** Wait until another connection than the first is open. */
+  async reconnected() {
+    while (peers.length < 2 || peers.at(-1).connectionState !== "connected") {
+      await new Promise((resolve) => { setTimeout(resolve, POLL_MS); });
+    }
+  }
+
   /** Play the newest connection: after a reconnection the transport (1.10.8) does not report its track. */
   playNewest() {
     this.play(peers.at(-1).getReceivers()[0].track);

@@ -5,6 +5,7 @@ Each waits for the bot's greeting, asks its question, and waits for the answer.
 
 import asyncio
 import json
+import sys
 import wave
 from array import array
 from collections.abc import AsyncIterator
@@ -30,6 +31,7 @@ CHUNK = RATE_HZ // 50  # 20 ms
 LOUD = 300  # of 32767
 QUIET_S = 0.4
 GREETING_S = 20
+EVAL_S = 90
 SILENCE_ULAW = bytes([0xFF]) * 160
 
 
@@ -50,7 +52,7 @@ def question_audio() -> bytes:
     """Return the caller's question as 16-bit mono at ``RATE_HZ``."""
     with wave.open(str(QUESTION)) as file:
         assert file.getframerate() == RATE_HZ
-        return file.readframes(file.getnframes())
+        return bytes(file.readframes(file.getnframes()))
 
 
 class Ear:
@@ -111,10 +113,12 @@ class Mouth(MediaStreamTrack):  # type: ignore[misc]  # aiortc ships without typ
         return frame
 
 
-async def start(edge: str, body: dict[str, Any], *, bot: str = "") -> dict[str, Any]:
+async def start(edge: str, body: dict[str, Any], *, key: str = "") -> dict[str, Any]:
     """Ask the edge for a session as Pipecat's clients do; return its answer."""
-    path = f"/v1/public/{bot}/start" if bot else "/start"
-    async with aiohttp.ClientSession() as client, client.post(f"{edge}{path}", json=body) as answer:
+    async with (
+        aiohttp.ClientSession(headers=_headers(key)) as client,
+        client.post(f"{edge}/start", json=body) as answer,
+    ):
         assert answer.status < 300, await answer.text()
         return dict(await answer.json())
 
@@ -127,11 +131,14 @@ async def converse(ear: Ear, mouth: Mouth) -> Conversation:
     return Conversation(ear.utterances)
 
 
-async def call_by_webrtc(edge: str, *, bot: str = "") -> Conversation:
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+async def call_by_webrtc(edge: str, *, key: str = "") -> Conversation:
     """Hold a conversation over a peer connection, set up as the stock transport does."""
-    answer = await start(edge, {"transport": "webrtc"}, bot=bot)
-    prefix = f"/v1/public/{bot}" if bot else ""
-    offer_url = f"{edge}{prefix}/sessions/{answer['sessionId']}/api/offer"
+    answer = await start(edge, {"transport": "webrtc"}, key=key)
+    offer_url = f"{edge}/sessions/{answer['sessionId']}/api/offer"
     peer, ear, mouth = RTCPeerConnection(), Ear(), Mouth()
     peer.addTrack(mouth)
     peer.addTransceiver("video", direction="recvonly")
@@ -145,7 +152,7 @@ async def call_by_webrtc(edge: str, *, bot: str = "") -> Conversation:
 
     try:
         await peer.setLocalDescription(await peer.createOffer())
-        await peer.setRemoteDescription(await _exchange(offer_url, peer.localDescription))
+        await peer.setRemoteDescription(await _exchange(offer_url, key, peer.localDescription))
         heard = await converse(ear, mouth)
     finally:
         for task in tasks:
@@ -160,9 +167,12 @@ async def _listen(track: Any, ear: Ear) -> None:
         ear.hear(bytes(frame.planes[0]))
 
 
-async def _exchange(url: str, offer: RTCSessionDescription) -> RTCSessionDescription:
+async def _exchange(url: str, key: str, offer: RTCSessionDescription) -> RTCSessionDescription:
     body = {"sdp": offer.sdp, "type": offer.type, "pc_id": None, "restart_pc": False}
-    async with aiohttp.ClientSession() as client, client.post(url, json=body) as reply:
+    async with (
+        aiohttp.ClientSession(headers=_headers(key)) as client,
+        client.post(url, json=body) as reply,
+    ):
         assert reply.status == 200, await reply.text()
         answer = await reply.json()
     return RTCSessionDescription(answer["sdp"], answer["type"])
@@ -220,7 +230,6 @@ async def call_by_phone(url: str) -> streamdouble.api.CallReport:
 def write_scenario(folder: Path, expected: str) -> Path:
     """Write and return a scenario of Pipecat's eval harness: a greeting, a question, an answer that holds `expected`."""
     scenario = {
-        "name": "question",
         "turns": [
             {"expect": [{"event": "llm_response", "text_contains": "Hello", "within_ms": 15_000}]},
             {
@@ -232,5 +241,22 @@ def write_scenario(folder: Path, expected: str) -> Path:
         ],
     }
     file = folder / "question.yaml"
-    file.write_text(json.dumps(scenario))  # JSON is YAML
+    scenarios = {"name": "question", "scenarios": [scenario | {"name": "question"}]}
+    file.write_text(json.dumps(scenarios))  # JSON is YAML
     return file
+
+
+async def run_eval(scenario: Path, edge: str) -> tuple[int, str]:
+    """Run Pipecat's eval harness against the edge; return its exit status and what it printed."""
+    url = f"ws{edge.removeprefix('http')}/ws"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pipecat.evals", "run", str(scenario)),
+        *("--bot-url", url, "--logs-dir", str(scenario.parent)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(EVAL_S):
+        output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
