@@ -27,14 +27,14 @@ from tests_support import until
 HELLO = Path(__file__).parents[2] / "examples" / "hello.wav"
 MICROPHONE_RATE = 48_000  # Chromium's fake microphone plays a file at this rate whatever it says
 # Keeps every peer connection of a page where a test can ask it for its statistics.
-_KEEP_PEERS = """
+KEEP_PEERS = """
 const Original = RTCPeerConnection;
 window.peers = [];
 window.RTCPeerConnection = class extends Original {
   constructor(...words) { super(...words); window.peers.push(this); }
 };
 """
-_HEARD = """async () => {
+HEARD = """async () => {
   for (const item of (await window.peers.at(-1)?.getStats() ?? new Map()).values())
     if (item.type === "inbound-rtp" && item.kind === "audio") return item.totalAudioEnergy ?? 0;
   return 0;
@@ -147,7 +147,7 @@ class Room:
 
     async def energy(self) -> float:
         """The energy of all that was heard from the bot so far; it only grows."""
-        return float(await self.page.evaluate(_HEARD))
+        return float(await self.page.evaluate(HEARD))
 
     async def join(self) -> str:
         """Press Join; return the session id of the call."""
@@ -223,7 +223,7 @@ async def open_room(
     room = Room(page)
     page.on("pageerror", lambda error: room.faults.append(str(error)))
     page.on("console", lambda line: room.said(line.type, line.text))
-    await page.add_init_script(_KEEP_PEERS)
+    await page.add_init_script(KEEP_PEERS)
     await page.goto(url)
     if name is not None:
         await page.fill("#name", name)

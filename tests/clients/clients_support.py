@@ -5,6 +5,7 @@ async with chromium(microphone) as browser, serve_page() as origin:
     times = await person.call(f"{edge}/start", {})
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from tests_support import served
 
 BUNDLE = Path(__file__).parents[2] / ".make" / "clients" / "page.js"
 HTML = '<!doctype html><meta charset="utf-8"><title>A page of a user</title><script src="/page.js"></script>'
-CALL_MS = 40_000
+CALL_S = 30
 
 
 def missing_parts() -> str:
@@ -53,7 +54,8 @@ class Person:
 
     async def do(self, script: str, *values: Any) -> Any:
         """Run a function of the page with `values`."""
-        return await self.page.evaluate(script, list(values))
+        async with asyncio.timeout(CALL_S):
+            return await self.page.evaluate(script, list(values))
 
     async def call(self, endpoint: str, body: Any = None, key: str = "") -> dict[str, float]:
         """Start a bot and connect to it; return the milliseconds until it was ready, and heard."""
@@ -101,7 +103,6 @@ class ClientPages:
         """Open the page in a new profile, with a client over ``webrtc`` or ``websocket``."""
         context = await self.browser.new_context(permissions=["microphone"])
         person = Person(await context.new_page())
-        person.page.set_default_timeout(CALL_MS)
         person.page.on("console", lambda line: person.console.append(line.text))
         person.page.on("pageerror", lambda error: person.console.append(str(error)))
         await self.visit(person, transport)

@@ -10,6 +10,7 @@ import {
 
 const HEARD_ENERGY = 1e-4; // above the rounding of a silent track, below a spoken syllable
 const POLL_MS = 5;
+const ANSWER_MS = 1000;
 
 /** Counts the loud samples of what the bot says on a websocket. */
 class ListeningMediaManager extends WebSocketMediaManager {
@@ -100,11 +101,13 @@ class Person {
     return this.kind === "websocket" ? Promise.resolve(this.media.energy) : energyOf(peers.at(-1));
   }
 
-  /** Wait until another connection than the first is open. */
+  /** Wait until another connection than the first is open, and the bot answers on it. */
   async reconnected() {
     while (peers.length < 2 || peers.at(-1).connectionState !== "connected") {
       await new Promise((resolve) => { setTimeout(resolve, POLL_MS); });
     }
+    // A message that is sent before the data channel is open is lost.
+    while (!await this.client.sendClientRequest("body", {}, ANSWER_MS).catch(() => null));
   }
 
   /** Play the newest connection: after a reconnection the transport (1.10.8) does not report its track. */

@@ -1,0 +1,153 @@
+"""The code of the documentation's pages for web pages, run as it stands against `cordboard up`."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page
+
+from browser.browser_support import HEARD, KEEP_PEERS, chromium, spoken
+from clients.clients_support import BUNDLE, Person, needs_clients
+from clients.documented_code import (
+    REACT_HTML,
+    at_edge,
+    bundle,
+    code_blocks,
+    serve_code,
+    serve_routes,
+)
+from tests_support import until
+from up_support import Up, processes_of, ready
+
+BOT = Path(__file__).with_name("clients_bot.py")
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
+    """Everything, open, as a developer starts it."""
+    state = tmp_path_factory.mktemp("state")
+    async with ready(state, "--bot", str(BOT)) as running:
+        yield running
+    assert processes_of(state) == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    needs_clients()
+    async with chromium(spoken(tmp_path_factory.mktemp("sound"))) as opened:
+        yield opened
+
+
+async def open_page(browser: Browser, url: str) -> Page:
+    """Open a page in a new profile that may use the microphone."""
+    context = await browser.new_context(permissions=["microphone"])
+    page = await context.new_page()
+    await page.add_init_script(KEEP_PEERS)
+    await page.goto(url)
+    return page
+
+
+async def hears_bot(page: Page) -> None:
+    """Wait until the bot is heard on the page's peer connection."""
+
+    async def is_heard() -> bool:
+        return float(await page.evaluate(HEARD)) > 0
+
+    await until(is_heard, 30)
+
+
+async def test_client_of_the_javascript_page_hears_the_bot(up: Up, browser: Browser) -> None:
+    code = at_edge(code_blocks("javascript.md", "js")[0], up.addresses["edge"])
+    async with serve_code(await bundle(code, "js")) as url:
+        page = await open_page(browser, url)
+        await page.click("#join")
+        await hears_bot(page)
+        assert await page.inner_text("#state") == "ready"
+        await page.click("#leave")
+        await page.wait_for_selector("#state:text('disconnected')")
+
+
+async def test_websocket_client_of_the_javascript_page_gets_audio(up: Up, browser: Browser) -> None:
+    code = at_edge(code_blocks("javascript.md", "js")[2], up.addresses["edge"])
+    async with serve_code(await bundle(code, "js")) as url:
+        page = await open_page(browser, url)
+        async with page.expect_websocket() as opened:
+            await page.click("#join")
+        stream = await opened.value
+        async with asyncio.timeout(30):
+            while len(await stream.wait_for_event("framereceived")) < 640:
+                pass
+        await page.click("#leave")
+
+
+async def test_components_of_the_react_page_play_the_bot(up: Up, browser: Browser) -> None:
+    code = at_edge(code_blocks("react.md", "jsx")[0], up.addresses["edge"])
+    async with serve_code(await bundle(code, "jsx"), REACT_HTML) as url:
+        page = await open_page(browser, url)
+        await page.click("#join")
+        await hears_bot(page)
+        await page.wait_for_selector("#state:text('ready')")
+        await page.click("#leave")
+
+
+async def test_routes_of_the_nextjs_page_pass_a_call_on(
+    up: Up, browser: Browser, tmp_path: Path
+) -> None:
+    """With the two environment variables, the browser calls its own server alone."""
+    edge = up.addresses["edge"]
+    start, sessions = (at_edge(code, edge) for code in code_blocks("nextjs.md", "ts"))
+    variables = {
+        "BOT_START_URL": f"{edge}/start",
+        "BOT_START_PUBLIC_API_KEY": "pk_any0123456789abc",
+    }
+    script = BUNDLE.read_text(encoding="utf-8")
+    async with serve_routes(tmp_path, [start, sessions], script, **variables) as url:
+        context = await browser.new_context(permissions=["microphone"])
+        person = Person(await context.new_page())
+        hosts: set[str] = set()
+        person.page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        await person.page.goto(url)
+        await person.do("() => enter('webrtc')")
+        await person.call("/api/start", {"transport": "webrtc"})
+        assert hosts == {url.removeprefix("http://")}
+        await person.do("() => person.client.disconnect()")
+
+
+async def test_commands_of_the_websocket_page_run(up: Up) -> None:
+    """The request for an address, and the program that listens to the bot."""
+    edge = up.addresses["edge"]
+    (command,) = code_blocks("websocket.md", "sh")[0].splitlines()
+    answer = await asyncio.to_thread(run, ["sh", "-c", at_edge(command, edge)])
+    assert '"wsUrl"' in answer
+    program = at_edge(code_blocks("websocket.md", "python")[1], edge)
+    assert "heard the bot" in await asyncio.to_thread(run, [sys.executable, "-c", program])
+
+
+async def test_program_of_the_pipecat_cloud_page_runs(up: Up) -> None:
+    (assignment,) = code_blocks("pipecat-cloud-sdk.md", "text")[0].splitlines()
+    name, _, value = at_edge(assignment, up.addresses["edge"]).partition("=")
+    (program,) = code_blocks("pipecat-cloud-sdk.md", "python")
+    output = await asyncio.to_thread(run, [sys.executable, "-c", program], **{name: value})
+    assert len(output.split()[-1]) >= 32
+
+
+def run(command: list[str], **variables: str) -> str:
+    """Run a command; return its standard output."""
+    done = subprocess.run(
+        command,
+        env=os.environ | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
