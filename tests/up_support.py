@@ -142,14 +142,16 @@ async def started(
     *,
     ports: Sequence[str] = FREE_PORTS,
     blind: bool = False,
+    python: str = sys.executable,
     **over: str,
 ) -> AsyncIterator[Up]:
     """Start `cordboard up` for a block; do not wait until it is ready.
 
-    ``blind``: as root of a container, who cannot look into all processes.
+    ``blind``: as root of a container, who cannot look into all processes. ``python``: the interpreter, of an
+    environment that has Cordboard.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cordboard", "up", *ports, *words),
+        *(python, "-m", "cordboard", "up", *ports, *words),
         env=environment(state, **over),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -179,9 +181,11 @@ def write_parrot(directory: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def ready(state: Path, *words: str, blind: bool = False, **over: str) -> AsyncIterator[Up]:
+async def ready(
+    state: Path, *words: str, blind: bool = False, python: str = sys.executable, **over: str
+) -> AsyncIterator[Up]:
     """Run `cordboard up` for a block."""
-    async with started(state, words, blind=blind, **over) as running:
+    async with started(state, words, blind=blind, python=python, **over) as running:
         await running.until_ready()
         yield running
 

@@ -3,6 +3,7 @@
 The official examples do the same on demand, where CORDBOARD_EXAMPLES names their folder.
 """
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,6 +62,7 @@ async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane
             BOT_CONTROL_SHARED_SECRET=SECRET,
             CORDBOARD_PUBLIC_KEYS=KEY,
             blind=False,
+            python=sys.executable,
             **Doubles.environment(services),
         ) as up,
     ):

@@ -1,0 +1,100 @@
+"""Official example bots hold calls, unchanged: those without a service, and those whose services have doubles.
+
+On demand, as test_corpus_load.py: ``CORDBOARD_EXAMPLES`` names the folders, and ``CORDBOARD_EXAMPLES_CALLS`` a
+regular expression for the paths of the bots, such as ``voice/voice-openai|video-processing-mirror``.
+"""
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from corpus import callers
+from corpus.corpus_support import Examples, official_examples
+from corpus.service_doubles import Doubles
+from tests_support import served_with_websockets
+from up_support import ready
+
+DOUBLED = {"openai", "deepgram", "cartesia"}
+WAYS = ("webrtc", "twilio", "websocket", "eval")
+
+
+def services_of(file: Path) -> set[str]:
+    """Return the services that a bot file imports from Pipecat."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {module.split(".")[2] for module in modules if module.startswith("pipecat.services.")}
+
+
+def ways_of(file: Path) -> list[str]:
+    """Return the keys of its ``transport_params`` that a caller here can use."""
+    text = file.read_text(encoding="utf-8")
+    return [way for way in WAYS if f'"{way}": lambda' in text]
+
+
+def callable_bots(examples: Examples) -> Iterator[Path]:
+    """Yield the bots that the environment names and whose services all have doubles."""
+    pattern = os.environ.get("CORDBOARD_EXAMPLES_CALLS")
+    if not pattern:
+        pytest.skip("no calls of examples: CORDBOARD_EXAMPLES_CALLS is not set")
+    for file in examples.bots():
+        if re.search(pattern, str(file)) and services_of(file) <= DOUBLED and ways_of(file):
+            yield file
+
+
+async def call(way: str, edge: str, folder: Path) -> str:
+    """Call a bot one way; return what came of it."""
+    if way == "eval":
+        status, output = await callers.run_eval(callers.write_scenario(folder, "Berlin"), edge)
+        return "answered" if status == 0 else f"failed: {output[-400:]}"
+    if way == "twilio":
+        answer = await callers.start(edge, {"transport": "twilio"})
+        report = await callers.call_by_phone(answer["wsUrl"])
+        if report.violations or not report.spoke:
+            return f"failed: silent, or violations {report.violations}"
+        return "answered" if report.metrics.clears_received else "greeted"
+    if way == "websocket":
+        answer = await callers.start(edge, {"transport": "websocket"})
+        heard = await callers.call_by_websocket(answer["wsUrl"])
+    else:
+        heard = await callers.call_by_webrtc(edge)
+    return "answered" if heard.utterances > 1 else "greeted"
+
+
+async def outcome(attempt: Awaitable[str]) -> str:
+    """Return what an attempt returns, or how it failed."""
+    try:
+        return await attempt
+    except (AssertionError, OSError, TimeoutError, aiohttp.ClientError) as error:
+        return f"failed: {error!r:.300}"
+
+
+async def test_official_examples_hold_calls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each bot greets by each way that it has; the report lists those that do not."""
+    examples = official_examples()
+    results: dict[str, str] = {}
+    for number, file in enumerate(callable_bots(examples)):
+        state = tmp_path / str(number)
+        state.mkdir()
+        doubles = Doubles()
+        async with served_with_websockets(doubles.app()) as services:
+            environment = Doubles.environment(services)
+            async with ready(
+                state, "--bot", str(file), blind=False, python=examples.python, **environment
+            ) as up:
+                for way in ways_of(file):
+                    result = await outcome(call(way, up.addresses["edge"], state))
+                    results[f"{file.name} {way}"] = result
+                    with capsys.disabled():
+                        sys.stdout.write(f"\n{file.name} {way}: {result} {doubles.faults or ''}")
+    lines = [f"| {name} | {result} |" for name, result in sorted(results.items())]
+    report = examples.report.with_stem(f"{examples.report.stem}-calls")
+    report.write_text("\n".join(["| call | result |", "|---|---|", *lines]) + "\n")
+    assert [name for name, result in results.items() if result.startswith("failed")] == []
