@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from _table import median, quantile, show
 
 from browser.browser_support import chromium, spoken
-from clients.clients_support import ClientPages, missing_parts, serve_page
+from clients.clients_support import AUTOPLAY, ClientPages, missing_parts, serve_page
 from edge import peers
 
 Times = dict[str, list[dict[str, float]]]
@@ -54,7 +54,7 @@ async def _calls(servers: list[peers.Server], rounds: int) -> Times:
     times: Times = {server.name: [] for server in servers}
     with tempfile.TemporaryDirectory() as folder:
         microphone = spoken(Path(folder))
-        async with chromium(microphone) as browser, serve_page() as origin:
+        async with chromium(microphone, AUTOPLAY) as browser, serve_page() as origin:
             pages = ClientPages(browser, origin)
             for number in range(rounds + 1):  # the first warms everything up
                 for server in servers if number % 2 else servers[::-1]:

@@ -25,6 +25,8 @@ from tests_support import served
 BUNDLE = Path(__file__).parents[2] / ".make" / "clients" / "page.js"
 HTML = '<!doctype html><meta charset="utf-8"><title>A page of a user</title><script src="/page.js"></script>'
 CALL_S = 30
+# A visitor clicks before a bot speaks; these pages call by themselves.
+AUTOPLAY = "--autoplay-policy=no-user-gesture-required"
 
 
 def missing_parts() -> str:

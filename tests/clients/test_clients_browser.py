@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from browser.browser_support import chromium, spoken
-from clients.clients_support import ClientPages, Person, needs_clients, serve_page
+from clients.clients_support import AUTOPLAY, ClientPages, Person, needs_clients, serve_page
 from tests_support import until
 from up_support import Up, processes_of, ready
 
@@ -60,7 +60,7 @@ class Site:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     needs_clients()
-    async with chromium(spoken(tmp_path_factory.mktemp("sound"))) as opened:
+    async with chromium(spoken(tmp_path_factory.mktemp("sound")), AUTOPLAY) as opened:
         yield opened
 
 

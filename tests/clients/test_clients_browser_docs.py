@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from browser.browser_support import HEARD, KEEP_PEERS, chromium, spoken
-from clients.clients_support import BUNDLE, Person, needs_clients
+from clients.clients_support import AUTOPLAY, BUNDLE, Person, needs_clients
 from clients.documented_code import (
     REACT_HTML,
     at_edge,
@@ -41,7 +41,7 @@ async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     needs_clients()
-    async with chromium(spoken(tmp_path_factory.mktemp("sound"))) as opened:
+    async with chromium(spoken(tmp_path_factory.mktemp("sound")), AUTOPLAY) as opened:
         yield opened
 
 
