@@ -1,4 +1,4 @@
-"""First audio of a phone call: from the request for a stream, as a carrier's webhook makes it, to the first message
+"""First audio of a phone call: from a carrier's webhook to the first message
 with audio. Cordboard and Pipecat's own runner take turns, with the same bot.
 
     python benchmarks/edge/bench_first_audio.py [--rounds 21]
@@ -27,7 +27,7 @@ def main() -> None:
     load = peers.load()
     with (
         peers.cordboard() as ours,
-        peers.pipecat_runner(peers.HERE / "built_in_bot.py") as theirs,
+        peers.pipecat_runner(peers.HERE / "built_in_bot.py", answers_phone=True) as theirs,
     ):
         servers = (ours, theirs)
         times: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
@@ -38,23 +38,23 @@ def main() -> None:
                     times[server.name].append(measured)
     show(
         f"first audio of a phone call, {rounds} rounds, {load} (goal: p50 under {GOAL_MS} ms)",
-        ("", "stream URL ms", "p50 ms", "p90 ms", "worst ms", "ratio"),
+        ("", "webhook ms", "p50 ms", "p90 ms", "worst ms", "ratio"),
         [_row(name, values, times[ours.name]) for name, values in times.items()],
     )
 
 
 def _call(server: peers.Server) -> tuple[float, float]:
-    """Return the seconds until the stream's URL was there, and until the first audio."""
+    """Return the seconds until the webhook's answer, and until the first audio."""
     began = time.perf_counter()
-    url = server.stream_url()
+    url, call_sid = server.take_call()
     answered = time.perf_counter() - began
-    measured = asyncio.run(_timed_call(url, began))
+    measured = asyncio.run(_timed_call(url, call_sid, began))
     return answered, measured
 
 
-async def _timed_call(url: str, began: float) -> float:
+async def _timed_call(url: str, call_sid: str, began: float) -> float:
     before = time.perf_counter() - began
-    measured = await phone.call(url, SECONDS)
+    measured = await phone.call(url, call_sid, SECONDS)
     if measured.first_audio_s is None:
         raise SystemExit(f"A call heard nothing: {measured.failure or 'no error'}")
     return before + measured.connected_s + measured.first_audio_s

@@ -35,7 +35,7 @@ def main() -> None:
     rows = []
     with peers.cordboard() as ours:
         rows += _climb(ours, options)
-    with peers.pipecat_runner(peers.HERE / "built_in_bot.py") as theirs:
+    with peers.pipecat_runner(peers.HERE / "built_in_bot.py", answers_phone=True) as theirs:
         rows += _climb(theirs, options)
     show(
         f"simultaneous phone calls, {options.rounds} rounds of {options.seconds:.0f} s each, {load} (goal: {GOAL})",
@@ -65,10 +65,10 @@ def _climb(server: peers.Server, options: argparse.Namespace) -> list[tuple[obje
 
 
 def _call_all(server: peers.Server, level: int, seconds: float) -> list[phone.Call]:
-    urls = [server.stream_url() for _ in range(level)]
+    streams = [server.take_call() for _ in range(level)]
     done = subprocess.run(
         [sys.executable, phone.__file__],
-        input=json.dumps({"urls": urls, "seconds": seconds}),
+        input=json.dumps({"streams": streams, "seconds": seconds}),
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -41,12 +41,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     options = parser.parse_args()
     load, bot = peers.load(), peers.HERE / "echo_bot.py"
-    with peers.cordboard("--bot", str(bot)) as ours, peers.pipecat_runner(bot) as theirs:
+    with (
+        peers.cordboard("--bot", str(bot)) as ours,
+        peers.pipecat_runner(bot, answers_phone=True) as theirs,
+    ):
         relayed: list[float] = []
         direct: list[float] = []
         for _ in range(options.rounds):
-            relayed += asyncio.run(_echoes(ours.stream_url(), options.seconds / 2))
-            direct += asyncio.run(_echoes(theirs.stream_url(), options.seconds / 2))
+            relayed += asyncio.run(_echoes(*ours.take_call(), options.seconds / 2))
+            direct += asyncio.run(_echoes(*theirs.take_call(), options.seconds / 2))
         share = asyncio.run(_edge_share(ours, options.calls, options.seconds))
     added = (median(relayed) - median(direct)) / 2
     show(
@@ -72,10 +75,10 @@ def _numbers(values: list[float]) -> tuple[str, str]:
     return f"{1000 * median(values):.3f}", f"{1000 * quantile(values, 0.99):.3f}"
 
 
-async def _echoes(url: str, seconds: float) -> list[float]:
+async def _echoes(url: str, call_sid: str, seconds: float) -> list[float]:
     """Send a message every 20 ms; return the seconds until each came back."""
     async with websockets.connect(url, compression=None) as stream:
-        for message in phone.opening("CA0", "MZ0"):
+        for message in phone.opening(call_sid, "MZ0"):
             await stream.send(message)
             await stream.recv()
         times = []
@@ -90,8 +93,8 @@ async def _echoes(url: str, seconds: float) -> list[float]:
 
 async def _edge_share(server: peers.Server, calls: int, seconds: float) -> float:
     """Return the share of a core that the edge uses for a call with audio both ways."""
-    urls = [server.stream_url() for _ in range(calls)]
-    running = [asyncio.create_task(_echoes(url, seconds + 2)) for url in urls]
+    streams = [server.take_call() for _ in range(calls)]
+    running = [asyncio.create_task(_echoes(*stream, seconds + 2)) for stream in streams]
     await asyncio.sleep(1)  # without the opening of the streams
     before, began = peers.cpu_s(server.pids["edge"]), time.perf_counter()
     await asyncio.sleep(seconds)

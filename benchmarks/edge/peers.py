@@ -1,27 +1,28 @@
 """The two ways to serve the same bot: `cordboard up`, and Pipecat's own runner in one process."""
 
 import contextlib
-import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from xml.etree import ElementTree as ET
 
 from _up import CORDBOARD, FREE_PORTS, up
+from twilio.request_validator import RequestValidator
 
 HERE = Path(__file__).parent
 
 START_S = 60.0
-# One runner takes as many calls as a benchmark makes, and starts them as they come.
-SETTINGS = {"CORDBOARD_RUNNER_CAPACITY": "64"}
+ACCOUNT = "AC00000000000000000000000000000000"
+TOKEN = "token-of-the-benchmarks"
 
 
 @dataclass(frozen=True)
@@ -31,46 +32,62 @@ class Server:
     Attributes:
         name: For the table.
         url: Where clients and carriers call.
+        webhook: The path that a carrier calls.
         pids: The processes by what they do.
     """
 
     name: str
     url: str
+    webhook: str
     pids: dict[str, int]
 
-    def stream_url(self) -> str:
-        """Return the URL of a new phone call's stream."""
-        answer = self.post("/start", {"transport": "twilio"})
-        # Pipecat's runner names wss, which a proxy in front of it would serve.
-        return str(answer["wsUrl"]).replace("wss://", "ws://")
-
-    def post(self, path: str, body: Any) -> dict[str, Any]:
-        """Send JSON; return the JSON of the answer."""
-        request = urllib.request.Request(
-            f"{self.url}{path}",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
+    def take_call(self) -> tuple[str, str]:
+        """Let a call come in, as the carrier's webhook reports it; return the URL of its stream, and its id."""
+        url = f"{self.url}{self.webhook}"
+        call = {
+            "CallSid": f"CA{secrets.token_hex(16)}",
+            "From": "+15550001111",
+            "To": "+15550002222",
+        }
+        form = call | {"AccountSid": ACCOUNT, "CallStatus": "ringing", "Direction": "inbound"}
+        signature = RequestValidator(TOKEN).compute_signature(url, form)
+        headers = {"X-Twilio-Signature": signature}
+        request = urllib.request.Request(url, urllib.parse.urlencode(form).encode(), headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return dict(json.load(answer))
+            document = ET.fromstring(answer.read())
+        stream = document.find("Connect/Stream")
+        if stream is None:
+            raise SystemExit(f"{self.name} does not take the call: {ET.tostring(document)!r}")
+        # Carriers get wss, which a proxy in front of the server would serve.
+        return stream.attrib["url"].replace("wss://", "ws://"), call["CallSid"]
 
 
 @contextlib.contextmanager
-def cordboard(*words: str, **settings: str) -> Iterator[Server]:
-    """Run everything, with further arguments of `cordboard up`; the edge is where clients call."""
-    with up((CORDBOARD, "up", *FREE_PORTS, *words), **SETTINGS, **settings) as running:
-        yield Server("cordboard", running.addresses["edge"], _parts(running.addresses))
-
-
-@contextlib.contextmanager
-def pipecat_runner(bot: Path) -> Iterator[Server]:
-    """Run Pipecat's runner in one process."""
+def cordboard(*words: str) -> Iterator[Server]:
+    """Run everything, with further arguments of `cordboard up`; the edge is where clients and carriers call."""
     port = _free_port()
+    settings = {
+        "CORDBOARD_RUNNER_CAPACITY": "64",  # one runner takes as many calls as a benchmark makes
+        "CORDBOARD_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+    }
+    command = (CORDBOARD, "up", *FREE_PORTS, "--edge-port", str(port), *words)
+    with up(command, **settings) as running:
+        parts = _parts(running.addresses)
+        yield Server("cordboard", running.addresses["edge"], "/phone/twilio", parts)
+
+
+@contextlib.contextmanager
+def pipecat_runner(bot: Path, *, answers_phone: bool = False) -> Iterator[Server]:
+    """Run Pipecat's runner in one process; it serves clients, or the webhooks and streams of a carrier."""
+    port = _free_port()
+    words = ("-t", "twilio", "-x", f"127.0.0.1:{port}") if answers_phone else ()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {"LOGURU_LEVEL": "WARNING"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, str(bot), "--host", "127.0.0.1", "--port", str(port)],
+            [sys.executable, str(bot), "--host", "127.0.0.1", "--port", str(port), *words],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -78,7 +95,7 @@ def pipecat_runner(bot: Path) -> Iterator[Server]:
         )
         try:
             _wait(url, process)
-            yield Server("pipecat runner", url, {"runner": process.pid})
+            yield Server("pipecat runner", url, "/", {"runner": process.pid})
         finally:
             process.terminate()
             try:

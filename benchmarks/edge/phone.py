@@ -67,7 +67,7 @@ def opening(call_sid: str, stream_sid: str) -> list[str]:
     ]
 
 
-async def call(url: str, seconds: float, *, call_sid: str = "") -> Call:
+async def call(url: str, call_sid: str, seconds: float) -> Call:
     """Call for some seconds; ask every few seconds."""
     measured = Call()
     stream_sid = f"MZ{secrets.token_hex(16)}"
@@ -77,7 +77,7 @@ async def call(url: str, seconds: float, *, call_sid: str = "") -> Call:
         async with websockets.connect(url, open_timeout=CONNECT_S, compression=None) as stream:
             began = loop.time()
             measured.connected_s = began - asked
-            for message in opening(call_sid or f"CA{secrets.token_hex(16)}", stream_sid):
+            for message in opening(call_sid, stream_sid):
                 await stream.send(message)
             hearing = asyncio.create_task(_hear(stream, measured, began))
             await _speak(stream, stream_sid, measured, seconds)
@@ -131,14 +131,14 @@ async def _hear(stream: websockets.ClientConnection, measured: Call, began: floa
         played_until = max(played_until, now) + size / BYTES_PER_S
 
 
-async def _calls(urls: list[str], seconds: float) -> list[Call]:
-    return await asyncio.gather(*(call(url, seconds) for url in urls))
+async def _calls(streams: list[tuple[str, str]], seconds: float) -> list[Call]:
+    return await asyncio.gather(*(call(url, call_sid, seconds) for url, call_sid in streams))
 
 
 def main() -> None:
     """Make the calls that standard input names, one stream each; print what they measured."""
     request = json.load(sys.stdin)
-    measured = asyncio.run(_calls(request["urls"], request["seconds"]))
+    measured = asyncio.run(_calls(request["streams"], request["seconds"]))
     json.dump([vars(one) for one in measured], sys.stdout)
 
 
