@@ -98,5 +98,6 @@ async def serve_routes(
             address = (await process.stdout.readline()).decode().strip()
         yield address
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):  # if it has failed
+            process.terminate()
         await process.wait()
