@@ -25,7 +25,7 @@ from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams
 from pipecat.workers.runner import WorkerRunner
 
 RATE_HZ = 16_000
-TONE_S = 0.6
+TONE_S = 1.2
 TONE = array(
     "h", (int(9_000 * math.sin(n * 440 * math.tau / RATE_HZ)) for n in range(int(RATE_HZ * TONE_S)))
 ).tobytes()

