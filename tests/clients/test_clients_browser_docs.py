@@ -120,13 +120,14 @@ async def test_routes_of_the_nextjs_page_pass_a_call_on(
         await person.do("() => person.client.disconnect()")
 
 
-async def test_commands_of_the_websocket_page_run(up: Up) -> None:
-    """The request for an address, and the program that listens to the bot."""
-    edge = up.addresses["edge"]
-    (command,) = code_blocks("websocket.md", "sh")[0].splitlines()
-    answer = await asyncio.to_thread(run, ["sh", "-c", at_edge(command, edge)])
-    assert '"wsUrl"' in answer
-    program = at_edge(code_blocks("websocket.md", "python")[1], edge)
+async def test_program_of_the_websockets_page_hears_the_bot(up: Up) -> None:
+    """The program in which Pipecat's serializer reads the bot's frames."""
+    (code,) = (
+        code
+        for code in code_blocks("websockets.md", "python")
+        if "Protobuf" in code and "start()" in code
+    )
+    program = at_edge(code, up.addresses["edge"])
     assert "heard the bot" in await asyncio.to_thread(run, [sys.executable, "-c", program])
 
 

@@ -4,7 +4,7 @@ Each waits for the bot's greeting, asks its question, and waits for the answer.
 """
 
 import asyncio
-import json
+import re
 import sys
 import wave
 from array import array
@@ -25,7 +25,8 @@ from streamdouble.session import SessionConfig
 
 from tests_support import until
 
-QUESTION = Path(__file__).parents[2] / "examples" / "hello.wav"
+ROOT = Path(__file__).parents[2]
+QUESTION = ROOT / "examples" / "hello.wav"
 RATE_HZ = 16_000
 CHUNK = RATE_HZ // 50  # 20 ms
 LOUD = 300  # of 32767
@@ -227,22 +228,12 @@ async def call_by_phone(url: str) -> streamdouble.api.CallReport:
     return await streamdouble.api.call(url, frames=frames, config=SessionConfig(max_drain_s=2))
 
 
-def write_scenario(folder: Path, expected: str) -> Path:
-    """Write and return a scenario of Pipecat's eval harness: a greeting, a question, an answer that holds `expected`."""
-    scenario = {
-        "turns": [
-            {"expect": [{"event": "llm_response", "text_contains": "Hello", "within_ms": 15_000}]},
-            {
-                "user": "What is the capital of Germany?",
-                "expect": [
-                    {"event": "llm_response", "text_contains": expected, "within_ms": 15_000}
-                ],
-            },
-        ],
-    }
-    file = folder / "question.yaml"
-    scenarios = {"name": "question", "scenarios": [scenario | {"name": "question"}]}
-    file.write_text(json.dumps(scenarios))  # JSON is YAML
+def write_scenario(folder: Path) -> Path:
+    """Write and return the scenario of docs/websockets.md for Pipecat's eval harness."""
+    page = (ROOT / "docs" / "websockets.md").read_text(encoding="utf-8")
+    (scenario,) = re.findall(r"^```yaml\n(name: question.*?)^```", page, re.MULTILINE | re.DOTALL)
+    file = folder / "scenario.yaml"
+    file.write_text(scenario)
     return file
 
 

@@ -94,7 +94,7 @@ async def test_voice_bot_holds_a_phone_call(plane: Plane) -> None:
 
 async def test_eval_harness_of_pipecat_drives_the_bot(plane: Plane, tmp_path: Path) -> None:
     """`pipecat eval run` connects to `/ws`, unchanged; the bot's answers reach it."""
-    scenario = callers.write_scenario(tmp_path, "Berlin")
+    scenario = callers.write_scenario(tmp_path)
     status, output = await callers.run_eval(scenario, plane.edge)
     assert status == 0, output
     assert "1/1 passed" in output

@@ -50,7 +50,7 @@ def callable_bots(examples: Examples) -> Iterator[Path]:
 async def call(way: str, edge: str, folder: Path) -> str:
     """Call a bot one way; return what came of it."""
     if way == "eval":
-        status, output = await callers.run_eval(callers.write_scenario(folder, "Berlin"), edge)
+        status, output = await callers.run_eval(callers.write_scenario(folder), edge)
         return "answered" if status == 0 else f"failed: {output[-400:]}"
     if way == "twilio":
         answer = await callers.start(edge, {"transport": "twilio"})
