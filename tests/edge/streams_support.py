@@ -261,3 +261,12 @@ def sockets() -> int:
         with contextlib.suppress(OSError):  # the one that lists the directory is closed already
             found += str(link.readlink()).startswith("socket:")
     return found
+
+
+def connections_to(url: str) -> int:
+    """Return how many sockets this machine has open that are connected to a server on loopback."""
+    port = f":{int(url.rpartition(':')[2]):04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    fields = [line.split() for line in lines]
+    # The remote address, and the inode, which is 0 for a socket that the kernel alone still has.
+    return sum(found[2].endswith(port) and found[9] != "0" for found in fields)

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from cordboard.edge.streams.limits import StreamLimits
-from edge.streams_support import echo, stream_edge
+from edge.streams_support import connections_to, echo, stream_edge
 from lines_support import Lines, lines
 from tests_support import until
 
@@ -201,17 +201,32 @@ async def test_expired_token_admits_to_a_running_session_only(monkeypatch: Any) 
 
 
 async def test_messages_wait_until_the_bot_runs(monkeypatch: Any) -> None:
-    """A cold start loses no message of a websocket, and keeps their order."""
-    async with stream_edge(monkeypatch) as edge:
+    """A cold start loses no message, keeps their order, and fills no memory: the client has to wait, too."""
+    # Messages for which the buffers of a socket are too small, so that the bot cannot get them all at once.
+    count, size = 160, 256 * 1024
+    limits = StreamLimits(held_bytes=16 * 1024 * 1024, close_s=0.5)
+    async with stream_edge(monkeypatch, limits) as edge:
         edge.gateway.set("starting")
         edge.door.refusals = [409, 404, 503]
-        async with await edge.open(f"/ws-client/{edge.token()}") as websocket:
-            for number in range(500):
-                await websocket.send_str(str(number))
-            await asyncio.sleep(0.05)
-            edge.gateway.set("running")
-            for number in range(500):
-                assert await websocket.receive_str() == str(number)
+        websocket = await edge.open(f"/ws-client/{edge.token()}")
+        sent = 0
+
+        async def send() -> None:
+            nonlocal sent
+            for sent in range(1, count + 1):
+                await websocket.send_bytes(sent.to_bytes(2) + bytes(size))
+
+        sending = asyncio.create_task(send())
+        before = -1
+        while before != sent:  # until it has to wait
+            before = sent
+            await asyncio.sleep(0.2)
+        assert sent < count
+        edge.gateway.set("running")
+        received = [int.from_bytes((await websocket.receive_bytes())[:2]) for _ in range(count)]
+        assert received == list(range(1, count + 1))
+        await sending
+        await websocket.close()
 
 
 async def test_old_audio_of_a_phone_call_is_dropped_while_it_waits(
@@ -355,7 +370,10 @@ async def test_client_that_sends_more_than_its_bot_reads_has_to_wait(monkeypatch
         sending.cancel()
         assert sent < 500
         await until(lambda: edge.services.streams.open_streams == 0)
-        reading.set()
+        try:  # the edge has closed its socket, although the bot has not read what was written
+            await until(lambda: connections_to(edge.gateway.runner_url) == 0, 5)
+        finally:
+            reading.set()
 
 
 async def test_silent_carrier_ends_its_session(monkeypatch: Any, lines: Lines) -> None:

@@ -128,10 +128,10 @@ class BotConnection:
 
     async def close(self, code: int, reason: str) -> None:
         """Close the connection with `code` and `reason`; abort it if the bot does not confirm that in time."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._close_s):
                 await self._websocket.close(code=code, message=reason.encode())
-        except TimeoutError:
+        if self._websocket.close_code in {None, closing.LOST}:
             log.debug("The bot did not confirm the end of its stream", code=code)
             self._abort()
 

@@ -75,23 +75,22 @@ class PublicStream:
         log.info("Stream opened", event="stream.opened", transport=self._transport)
         for message in self._first_messages:
             self._hold(message)
-        tasks = [
-            # The order counts if two end at once: a side's own close code says more than a failure to send.
-            asyncio.create_task(self._read_client(), name="client's messages"),
-            asyncio.create_task(self._serve_bot(), name="bot's messages"),
-            asyncio.create_task(self._watch_limits(), name="limits of a stream"),
-        ]
+        client = asyncio.create_task(self._read_client(), name="client's messages")
+        bot = asyncio.create_task(self._serve_bot(), name="bot's messages")
+        limits = asyncio.create_task(self._watch_limits(), name="limits of a stream")
         end = StreamEnd("edge", closing.FAILED, "The edge failed.")
         try:
-            end = await _first_result(*tasks, self._stopped)
+            # The order counts if two end at once: a side's own close code says more than a failure to send.
+            end = await _first_result(client, bot, limits, self._stopped)
         except asyncio.CancelledError:
             end = StreamEnd("edge", closing.RESTART, "The edge stops.")
             raise
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel(client, limits)
+            # Before its task is cancelled: aiohttp omits the closing handshake after a cancelled receive().
             await self._close(end)
+            await _cancel(bot)
+            await self._close_bot(end)  # it may have been attached meanwhile
             metrics.streams_open.dec()
             self._log_end(end)
         return end
@@ -186,13 +185,19 @@ class PublicStream:
 
     async def _close(self, end: StreamEnd) -> None:
         """Close the sides that have not ended themselves."""
-        code, reason = closing.code_to_send(end.code), closing.reason_to_send(end.reason)
         if end.by != "client":
             with suppress(*_GONE):  # TimeoutError is an OSError: the client does not read
                 async with asyncio.timeout(self._limits.close_s):
-                    await self._websocket.close(code, reason)
+                    await self._websocket.close(
+                        closing.code_to_send(end.code), closing.reason_to_send(end.reason)
+                    )
+        await self._close_bot(end)
+
+    async def _close_bot(self, end: StreamEnd) -> None:
         if self._bot is not None:
-            await self._bot.close(code, reason)
+            await self._bot.close(
+                closing.code_to_send(end.code), closing.reason_to_send(end.reason)
+            )
 
     def _log_end(self, end: StreamEnd) -> None:
         metrics.streams_closed.labels(end.by).inc()
@@ -219,3 +224,9 @@ async def _first_result(*futures: asyncio.Future[StreamEnd]) -> StreamEnd:
     """Return the result of the future that is done first; of several, that of the first in this order."""
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     return next(future for future in futures if future.done()).result()
+
+
+async def _cancel(*tasks: asyncio.Task[StreamEnd]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
