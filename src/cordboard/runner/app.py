@@ -142,8 +142,8 @@ class _Lifespan:
             readiness = ReadinessWatch(registry, heartbeat)
             readiness.begin()
             tasks.append(("readiness", readiness.run()))
-        if self.watches_files:
-            tasks.append(("bot files", BotWatch(registry.host.fork_server).run()))
+            if self.watches_files:
+                tasks.append(("bot files", BotWatch(registry.host.fork_server).run()))
         return tasks
 
 
