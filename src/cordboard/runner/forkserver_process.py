@@ -8,7 +8,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
@@ -177,6 +177,9 @@ class ForkServerProcess:
 
     def _start_process(self) -> None:
         """Start the process in a way that leaves nothing on the disk."""
+        # First, since ``ensure_running`` starts it as well: with our socket as its standard input it would keep
+        # open what a fork server that is killed early has not received, itself included, and never end.
+        resource_tracker.ensure_running()
         with open_sockets(self._servers.values()) as sockets:
             self._output = ForkServerOutput()
             with (
