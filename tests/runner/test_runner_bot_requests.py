@@ -1,4 +1,4 @@
-"""Requests to a bot process at the runner's door: who is let in, and what bad input does.
+"""Requests to a bot process through its runner: which are accepted, and what bad input does.
 
 Runner and bot process are one process here; the socket pair between them is the real one.
 """
@@ -56,7 +56,7 @@ LIMITS = ConnectionLimits(connections=2000)
 
 @dataclass
 class Bot:
-    """A session and its bot process, as the door sees them."""
+    """A session and its bot process, as the runner sees them."""
 
     server: BotServer
     ends: tuple[socket.socket, socket.socket]
@@ -85,7 +85,7 @@ class Sessions:
 
 
 @dataclass
-class Door:
+class RunnerWithBot:
     """A runner's server with one bot."""
 
     url: str
@@ -140,7 +140,7 @@ async def serve_here(_request: Request) -> JSONResponse:
 
 
 @asynccontextmanager
-async def door(
+async def runner_with_bot(
     folder: Path,
     *,
     limits: ConnectionLimits = LIMITS,
@@ -150,7 +150,7 @@ async def door(
     certificate: Certificate | None = None,
     ca: str | None = None,
     start: bool = True,
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[RunnerWithBot]:
     """Serve a runner's connections, and those of its bot."""
     ends = socket.socketpair()
     ends[0].setblocking(False)
@@ -170,7 +170,7 @@ async def door(
         url = await stack.enter_async_context(served(own, limits, protocol, certificate))
         connector = aiohttp.TCPConnector(ssl=context, limit=0)
         client = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield Door(url, bot, files, client)
+        yield RunnerWithBot(url, bot, files, client)
         await server.wait_until_closed(5)
     for end in ends:
         end.close()
@@ -190,8 +190,8 @@ async def no_leaks() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def at(tmp_path: Path) -> AsyncIterator[Door]:
-    async with door(tmp_path) as made:
+async def at(tmp_path: Path) -> AsyncIterator[RunnerWithBot]:
+    async with runner_with_bot(tmp_path) as made:
         yield made
 
 
@@ -211,7 +211,7 @@ def routes() -> Iterator[Any]:
 
 
 class TestAccess:
-    async def test_wrong_proof_is_refused(self, at: Door) -> None:
+    async def test_wrong_proof_is_refused(self, at: RunnerWithBot) -> None:
         """401, and the process does not learn of it."""
         wrong = [
             {"X-Session-Epoch": str(EPOCH)},
@@ -234,25 +234,25 @@ class TestAccess:
             assert answered["Content-Type"] == "application/problem+json"
         assert not at.bot.passed
 
-    async def test_repeated_header_is_refused(self, at: Door) -> None:
+    async def test_repeated_header_is_refused(self, at: RunnerWithBot) -> None:
         """Two parsers could take two different values."""
         answer = await at.raw(head(more="X-Session-Epoch: 4\r\n"))
         assert status_of(answer) == 401
 
     @pytest.mark.parametrize("secret", [SECRET, OLD])
     async def test_current_and_previous_secret_are_accepted(
-        self, at: Door, routes: Any, secret: str
+        self, at: RunnerWithBot, routes: Any, secret: str
     ) -> None:
         """As for every other request."""
         assert (await at.ask(**proof(secret)))[0] == 200
 
-    async def test_old_epoch_with_its_own_credential_is_stale(self, at: Door) -> None:
+    async def test_old_epoch_with_its_own_credential_is_stale(self, at: RunnerWithBot) -> None:
         """409."""
         status, body, _ = await at.ask(**proof(epoch=EPOCH - 1))
         assert (status, body["code"]) == (409, "stale_epoch")
 
     @pytest.mark.parametrize("session_id", ["unknown", "a b", "...", "\u00e9"])
-    async def test_unknown_session_is_not_found(self, at: Door, session_id: str) -> None:
+    async def test_unknown_session_is_not_found(self, at: RunnerWithBot, session_id: str) -> None:
         """404, also for what is no session id."""
         spelt = session_id.encode().decode("latin-1")  # as it stands on the wire
         headers = proof(session_id=spelt)
@@ -260,14 +260,16 @@ class TestAccess:
             assert answer.status == 404
 
     @pytest.mark.parametrize("status", ["stopping", "ended"])
-    async def test_bot_that_does_not_run_is_a_conflict(self, at: Door, status: str) -> None:
+    async def test_bot_that_does_not_run_is_a_conflict(
+        self, at: RunnerWithBot, status: str
+    ) -> None:
         """409, with the session's id."""
         at.bot.status = status
         code, body, _ = await at.ask()
         assert (code, body["code"], body["sessionId"]) == (409, "conflict", SESSION)
 
     async def test_bot_that_is_about_to_run_gets_the_connection(
-        self, at: Door, routes: Any
+        self, at: RunnerWithBot, routes: Any
     ) -> None:
         """The store may have published that it runs before the runner noted it."""
         at.bot.status = "starting"
@@ -279,14 +281,14 @@ class TestAccess:
         def lost() -> tuple[str, ...]:
             raise SettingsError("the file is gone")
 
-        async with door(tmp_path, secrets=lost) as at:
+        async with runner_with_bot(tmp_path, secrets=lost) as at:
             assert (await at.ask())[0] == 503
 
     async def test_no_secret_on_loopback_needs_the_epoch_and_a_local_host(
         self, tmp_path: Path, routes: Any
     ) -> None:
         """A page of another site can set neither for a WebSocket."""
-        async with door(tmp_path, secrets=tuple, required=False) as at:
+        async with runner_with_bot(tmp_path, secrets=tuple, required=False) as at:
             assert (await at.ask(**{"X-Session-Epoch": str(EPOCH)}))[0] == 200
             assert (await at.ask(**{"X-Other": "1"}))[0] == 401
             assert (await at.ask(**proof(), Host="evil.example"))[0] == 421
@@ -294,7 +296,9 @@ class TestAccess:
 
 
 class TestRequests:
-    async def test_bot_sees_its_own_path_and_no_credential(self, at: Door, routes: Any) -> None:
+    async def test_bot_sees_its_own_path_and_no_credential(
+        self, at: RunnerWithBot, routes: Any
+    ) -> None:
         """The rest of the request is as it was sent; the connection is not kept for another session."""
         status, body, answered = await at.ask(**proof(), Cookie="a=b")
         assert (status, body["path"]) == (200, "/hello")
@@ -302,7 +306,7 @@ class TestRequests:
         assert "authorization" not in body["headers"]
         assert answered["Connection"] == "close"
 
-    async def test_path_that_the_bot_does_not_have_is_not_found(self, at: Door) -> None:
+    async def test_path_that_the_bot_does_not_have_is_not_found(self, at: RunnerWithBot) -> None:
         """404, also for a WebSocket."""
         status, body, _ = await at.ask("nowhere")
         assert (status, body["code"]) == (404, "not_found")
@@ -310,7 +314,9 @@ class TestRequests:
             await at.client.ws_connect(at.path("nowhere"), headers=proof())
         assert caught.value.status == 404
 
-    async def test_large_body_behind_the_head_is_complete(self, at: Door, routes: Any) -> None:
+    async def test_large_body_behind_the_head_is_complete(
+        self, at: RunnerWithBot, routes: Any
+    ) -> None:
         """What the runner has read of the body goes with the connection."""
         size = 300_000
         request = head(method="POST", more=f"Content-Length: {size}\r\n") + bytes(size)
@@ -318,7 +324,7 @@ class TestRequests:
         assert json.loads(answer.split(b"\r\n\r\n")[1])["size"] == size
 
     async def test_request_on_a_kept_connection_reaches_the_bot(
-        self, at: Door, routes: Any
+        self, at: RunnerWithBot, routes: Any
     ) -> None:
         """After requests that the runner has served itself."""
         own = b"GET /sessions HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -332,26 +338,28 @@ class TestRequests:
         writer.close()
 
     async def test_pipelined_requests_behind_one_for_the_bot_are_dropped(
-        self, at: Door, routes: Any
+        self, at: RunnerWithBot, routes: Any
     ) -> None:
         """Their proof has not been checked; the bot's response ends the connection."""
         answer = await at.raw(head() + head() + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answer.count(b"HTTP/1.1 ") == 1
         assert b"/hello" in answer
 
-    async def test_pipelined_request_for_the_bot_stays_at_the_runner(self, at: Door) -> None:
+    async def test_pipelined_request_for_the_bot_stays_at_the_runner(
+        self, at: RunnerWithBot
+    ) -> None:
         """Behind another in one packet it is served by the runner, which has no such route."""
         last = b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         answer = await at.raw(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n" + head() + last)
         assert answer.count(b"served_by") == 3
         assert not at.bot.passed
 
-    async def test_head_in_single_bytes_is_passed(self, at: Door, routes: Any) -> None:
+    async def test_head_in_single_bytes_is_passed(self, at: RunnerWithBot, routes: Any) -> None:
         """Each byte in a packet of its own."""
         answer = await at.raw(*(bytes([byte]) for byte in head()))
         assert status_of(answer) == 200
 
-    async def test_head_over_the_limit_is_refused(self, at: Door) -> None:
+    async def test_head_over_the_limit_is_refused(self, at: RunnerWithBot) -> None:
         """431, whatever its proof."""
         answer = await at.raw(head(more="X: " + "y" * 40_000 + "\r\n"))
         assert status_of(answer) == 431
@@ -361,14 +369,14 @@ class TestRequests:
     async def test_head_that_never_ends_is_refused(self, tmp_path: Path, start: bytes) -> None:
         """408 after the time for a head."""
         limits = ConnectionLimits(head_s=0.3)
-        async with door(tmp_path, limits=limits) as at:
+        async with runner_with_bot(tmp_path, limits=limits) as at:
             assert status_of(await at.raw(start)) == 408
 
     async def test_head_that_never_ends_on_a_kept_connection_is_refused(
         self, tmp_path: Path
     ) -> None:
         """408, as on a new one."""
-        async with door(tmp_path, limits=ConnectionLimits(head_s=0.3)) as at:
+        async with runner_with_bot(tmp_path, limits=ConnectionLimits(head_s=0.3)) as at:
             place = urlsplit(at.url)
             reader, writer = await asyncio.open_connection(place.hostname, place.port)
             writer.write(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -382,7 +390,7 @@ class TestRequests:
     ) -> None:
         """A thousand of them are closed after the time for a head."""
         limits = ConnectionLimits(head_s=1.5, connections=2000)
-        async with door(tmp_path, limits=limits) as at:
+        async with runner_with_bot(tmp_path, limits=limits) as at:
             place = urlsplit(at.url)
             silent = [
                 await asyncio.open_connection(place.hostname, place.port) for _ in range(1000)
@@ -394,7 +402,7 @@ class TestRequests:
 
     async def test_bot_process_that_takes_nothing_is_not_ready(self, tmp_path: Path) -> None:
         """503 once the buffer is full; the connections in it are closed with the process."""
-        async with door(tmp_path, start=False) as at:
+        async with runner_with_bot(tmp_path, start=False) as at:
             place = urlsplit(at.url)
             waiting = []
             for _ in range(600):
@@ -412,11 +420,11 @@ class TestRequests:
 
     async def test_dead_bot_process_is_a_conflict(self, tmp_path: Path) -> None:
         """409 before the runner has noticed its end."""
-        async with door(tmp_path, start=False) as at:
+        async with runner_with_bot(tmp_path, start=False) as at:
             at.bot.ends[1].close()
             assert (await at.ask())[0] == 409
 
-    async def test_peer_that_vanishes_leaves_nothing(self, at: Door, routes: Any) -> None:
+    async def test_peer_that_vanishes_leaves_nothing(self, at: RunnerWithBot, routes: Any) -> None:
         """Reset before, within and behind the head."""
         place = urlsplit(at.url)
         for request in (b"", head()[:50], head(), head("stream")):
@@ -429,7 +437,7 @@ class TestRequests:
 
 
 class TestFiles:
-    async def test_file_is_stored_and_deleted_with_the_session(self, at: Door) -> None:
+    async def test_file_is_stored_and_deleted_with_the_session(self, at: RunnerWithBot) -> None:
         """In the form that Pipecat's clients know."""
         form = aiohttp.FormData(quote_fields=False)
         form.add_field("file", b"content", filename="../a.txt", content_type="text/x")
@@ -443,14 +451,14 @@ class TestFiles:
         with pytest.raises(FileNotFoundError):
             await storage.load(body["source"]["url"])
 
-    async def test_bot_without_a_storage_takes_no_files(self, at: Door) -> None:
+    async def test_bot_without_a_storage_takes_no_files(self, at: RunnerWithBot) -> None:
         """404, with the way to take some."""
         at.files.storage = None
         status, body, _ = await at.ask("files", "POST", b"")
         assert (status, "create_file_storage" in body["hint"]) == (404, True)
 
     async def test_own_route_for_files_is_that_of_a_bot_without_a_storage(
-        self, at: Door, routes: FastAPI
+        self, at: RunnerWithBot, routes: FastAPI
     ) -> None:
         """Ours has precedence only where it can serve."""
         at.files.storage = None
@@ -462,7 +470,7 @@ class TestFiles:
         assert (await at.ask("files", "POST", b""))[1] == {"served_by": "bot"}
 
     async def test_storage_that_hangs_does_not_hinder_the_end(
-        self, at: Door, tmp_path: Path
+        self, at: RunnerWithBot, tmp_path: Path
     ) -> None:
         """The end of a session waits for it for a limited time only."""
 
@@ -487,13 +495,13 @@ class TestFiles:
         ],
     )  # fmt: skip
     async def test_malformed_form_is_refused(
-        self, at: Door, data: bytes, kind: str, status: int
+        self, at: RunnerWithBot, data: bytes, kind: str, status: int
     ) -> None:
         """With a problem, not with an error of the server."""
         given_headers = {**proof(), "Content-Type": kind}
         assert (await at.ask("files", "POST", data, **given_headers))[0] == status
 
-    async def test_file_over_the_limit_is_refused(self, at: Door) -> None:
+    async def test_file_over_the_limit_is_refused(self, at: RunnerWithBot) -> None:
         """413."""
         form = aiohttp.FormData()
         form.add_field("file", bytes(FILE_MAX_BYTES + 1), filename="large")
@@ -508,7 +516,7 @@ class TestStream:
     async def test_stream_outlives_the_limits_of_a_head(self, tmp_path: Path) -> None:
         """A WebSocket has no time limit."""
         async with (
-            door(tmp_path, bot_limits=ConnectionLimits(head_s=0.2, body_s=0.2)) as at,
+            runner_with_bot(tmp_path, bot_limits=ConnectionLimits(head_s=0.2, body_s=0.2)) as at,
             at.client.ws_connect(at.path("stream"), headers=proof()) as peer,
         ):
             websocket = await asyncio.wait_for(at.bot.stream.opened, 5)
@@ -516,7 +524,9 @@ class TestStream:
             await websocket.send_text("still here")
             assert (await peer.receive()).data == "still here"
 
-    async def test_stream_that_the_bot_has_seen_end_takes_no_newer_one(self, at: Door) -> None:
+    async def test_stream_that_the_bot_has_seen_end_takes_no_newer_one(
+        self, at: RunnerWithBot
+    ) -> None:
         """409: the bot is about to end."""
         async with at.client.ws_connect(at.path("stream"), headers=proof()):
             websocket = await asyncio.wait_for(at.bot.stream.opened, 5)
@@ -531,7 +541,7 @@ class TestTls:
         """The runner decrypts; the bot gets the same messages, and each side's end reaches the other."""
         files = authority(tmp_path / "authority")
         certificate = Certificate(files.cert, files.key)
-        async with door(tmp_path, certificate=certificate, ca=files.ca) as at:
+        async with runner_with_bot(tmp_path, certificate=certificate, ca=files.ca) as at:
             async with at.client.ws_connect(at.path("stream"), headers=proof()) as peer:
                 websocket = await asyncio.wait_for(at.bot.stream.opened, 5)
                 for size in (0, 1, 70_000, 900_000):
@@ -547,7 +557,9 @@ class TestTls:
         """The same problems."""
         files = authority(tmp_path / "authority")
         certificate = Certificate(files.cert, files.key)
-        async with door(tmp_path, certificate=certificate, ca=files.ca, start=False) as at:
+        async with runner_with_bot(
+            tmp_path, certificate=certificate, ca=files.ca, start=False
+        ) as at:
             assert (await at.ask(**proof("wrong")))[0] == 401
             at.bot.ends[1].close()
             assert (await at.ask())[0] == 409
@@ -556,7 +568,7 @@ class TestTls:
         """No more than the buffers on the way is sent, in either direction."""
         files = authority(tmp_path / "authority")
         certificate = Certificate(files.cert, files.key)
-        async with door(tmp_path, certificate=certificate, ca=files.ca) as at:
+        async with runner_with_bot(tmp_path, certificate=certificate, ca=files.ca) as at:
             peer = await at.client.ws_connect(at.path("stream"), headers=proof())
             websocket = await asyncio.wait_for(at.bot.stream.opened, 5)
             for send in (peer.send_bytes, websocket.send_bytes):
