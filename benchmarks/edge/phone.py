@@ -67,8 +67,8 @@ def opening(call_sid: str, stream_sid: str) -> list[str]:
     ]
 
 
-async def call(url: str, call_sid: str, seconds: float) -> Call:
-    """Call for some seconds; ask every few seconds."""
+async def call(url: str, call_sid: str, seconds: float, *, until_heard: bool = False) -> Call:
+    """Call for some seconds, or until the bot is heard; ask every few seconds."""
     measured = Call()
     stream_sid = f"MZ{secrets.token_hex(16)}"
     loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ async def call(url: str, call_sid: str, seconds: float) -> Call:
             for message in opening(call_sid, stream_sid):
                 await stream.send(message)
             hearing = asyncio.create_task(_hear(stream, measured, began))
-            await _speak(stream, stream_sid, measured, seconds)
+            await _speak(stream, stream_sid, measured, seconds, until_heard=until_heard)
             await stream.send(json.dumps({"event": "stop", "streamSid": stream_sid}))
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
@@ -90,12 +90,19 @@ async def call(url: str, call_sid: str, seconds: float) -> Call:
 
 
 async def _speak(
-    stream: websockets.ClientConnection, stream_sid: str, measured: Call, seconds: float
+    stream: websockets.ClientConnection,
+    stream_sid: str,
+    measured: Call,
+    seconds: float,
+    *,
+    until_heard: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
     began, question = loop.time(), question_frames()
     every = round(QUESTION_EVERY_S / FRAME_S)
     for number in range(round(seconds / FRAME_S)):
+        if until_heard and measured.first_audio_s is not None:
+            return
         place = number % every if number >= every else len(question)  # first the greeting
         payload = question[place] if place < len(question) else SILENCE
         media = {"track": "inbound", "chunk": str(number + 1), "timestamp": str(number * 20)}

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import streamdouble.api
+import streamdouble.audio
 import websockets
 from pipecat.runner.types import WebSocketRunnerArguments
 from starlette.applications import Starlette
@@ -15,9 +17,10 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from streamdouble.session import SessionConfig
 
-from cordboard.bots.parrot import bot
+from cordboard.bots.parrot import bot, greeting
 from tests_support import served_with_websockets
 
+ROOT = Path(__file__).parents[2]
 SILENCE = [bytes([0xFF]) * 160] * 25  # half a second, in mu-law
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
 STARTS: dict[str, list[dict[str, Any]]] = {
@@ -98,6 +101,20 @@ async def test_twilio_caller_is_greeted_in_messages_of_20_ms_without_an_account(
     assert report.metrics.media_frames_received > 10
     per_message = report.metrics.audio_received_ms / report.metrics.media_frames_received
     assert per_message == pytest.approx(20)
+    assert failures == []
+
+
+async def test_caller_hears_the_greeting_and_then_the_own_question() -> None:
+    """The voice detector, which is loaded with the first audio, finds where the question ends."""
+    failures: list[BaseException] = []
+    question = streamdouble.audio.wav_to_ulaw_frames(ROOT / "examples" / "hello.wav")
+    frames = [*SILENCE * 9, *question, *SILENCE * 2]
+    greeting_ms = len(await greeting(8_000)) / 16
+    async with serve_parrot(failures) as url:
+        report = await streamdouble.api.call(
+            url, frames=frames, config=SessionConfig(max_drain_s=8)
+        )
+    assert report.metrics.audio_received_ms > greeting_ms + 20 * len(question)
     assert failures == []
 
 

@@ -9,7 +9,6 @@ import wave
 from importlib.resources import files
 
 from pipecat.audio.utils import create_file_resampler
-from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
     CancelFrame,
@@ -34,6 +33,7 @@ from pipecat.runner.types import RunnerArguments
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
+from cordboard.bots.late_silero import LateSileroAnalyzer
 from cordboard.bots.parrot_transport import is_phone_call, make_transport
 
 SAMPLE_RATE_HZ = 16_000
@@ -153,7 +153,7 @@ async def bot(runner_args: RunnerArguments) -> None:
     """Run the bot in the room of `runner_args` until its user disconnects."""
     sample_rate_hz = PHONE_SAMPLE_RATE_HZ if is_phone_call(runner_args) else SAMPLE_RATE_HZ
     transport = await make_transport(runner_args, sample_rate_hz)
-    vad = SileroVADAnalyzer(params=VADParams(stop_secs=TURN_END_SILENCE_S))
+    vad = LateSileroAnalyzer(VADParams(stop_secs=TURN_END_SILENCE_S))
     worker = PipelineWorker(
         Pipeline(
             [

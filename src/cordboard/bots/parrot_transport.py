@@ -5,7 +5,15 @@ from typing import Any
 from pipecat.runner.types import RunnerArguments, WebSocketRunnerArguments
 from pipecat.runner.utils import create_transport, parse_telephony_websocket
 from pipecat.serializers.base_serializer import FrameSerializer
+from pipecat.serializers.exotel import ExotelFrameSerializer
+from pipecat.serializers.plivo import PlivoFrameSerializer
+from pipecat.serializers.telnyx import TelnyxFrameSerializer
+from pipecat.serializers.twilio import TwilioFrameSerializer
 from pipecat.transports.base_transport import BaseTransport, TransportParams
+from pipecat.transports.websocket.fastapi import (
+    FastAPIWebsocketParams,
+    FastAPIWebsocketTransport,
+)
 
 
 def is_phone_call(runner_args: RunnerArguments) -> bool:
@@ -38,11 +46,6 @@ async def make_transport(runner_args: RunnerArguments, sample_rate_hz: int) -> B
 async def _websocket_transport(
     runner_args: WebSocketRunnerArguments, audio: dict[str, Any]
 ) -> BaseTransport:
-    from pipecat.transports.websocket.fastapi import (
-        FastAPIWebsocketParams,
-        FastAPIWebsocketTransport,
-    )
-
     if runner_args.transport_type == "websocket":
         from pipecat.serializers.protobuf import ProtobufFrameSerializer
 
@@ -64,24 +67,16 @@ def _carrier_serializer(carrier: str, call_data: Any) -> FrameSerializer:
     """
     stream_id = call_data["stream_id"]
     if carrier == "twilio":
-        from pipecat.serializers.twilio import TwilioFrameSerializer
-
         twilio = TwilioFrameSerializer.InputParams(auto_hang_up=False)
         return TwilioFrameSerializer(stream_id, params=twilio)
     if carrier == "telnyx":
-        from pipecat.serializers.telnyx import TelnyxFrameSerializer
-
         telnyx = TelnyxFrameSerializer.InputParams(auto_hang_up=False)
         encoding = call_data["outbound_encoding"]
         return TelnyxFrameSerializer(stream_id, encoding, "PCMU", params=telnyx)
     if carrier == "plivo":
-        from pipecat.serializers.plivo import PlivoFrameSerializer
-
         plivo = PlivoFrameSerializer.InputParams(auto_hang_up=False)
         return PlivoFrameSerializer(stream_id, params=plivo)
     if carrier == "exotel":
-        from pipecat.serializers.exotel import ExotelFrameSerializer
-
         return ExotelFrameSerializer(stream_id)
     raise ValueError(
         f"The first messages of the stream are of no known carrier: expected twilio, telnyx, plivo or exotel, "
