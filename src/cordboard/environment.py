@@ -1,4 +1,4 @@
-"""The environment of this process: the names of variables, and what they say.
+"""The environment of this process: the names of variables, and their meaning.
 
 ``cordboard.settings`` reads the variables of settings. This module reads all others: those of the
 machine and its user, those that Cordboard's processes set for each other, and the names of those that

@@ -23,7 +23,7 @@ ANSWER_S: Final = 2.0
 
 GATHER_S: Final = 2.0
 """Seconds for which aiortc waits for its servers before it makes an offer or an answer, for the same reason. Its own
-limit is 5 s, and it asks a STUN server from each address of the machine, of which some may have no route to it."""
+limit is 5 s, and it sends a request to a STUN server from each address of the machine, of which some may have no route to it."""
 
 HEAD_START_S: Final = 0.3
 """Seconds for which a server that answers waits for those before it in the list, as addresses do in RFC 8305. An
@@ -184,7 +184,7 @@ async def check_server(target: IceTarget, *, timeout_s: float = ANSWER_S) -> str
         The address: this machine's as the server sees it, or that of the relay, which is given back.
 
     Raises:
-        CordboardError: The server is of no use; the message says why, without the credentials.
+        CordboardError: The server cannot be used; the message has the reason, without the credentials.
     """
     url = target.url
     try:

@@ -63,7 +63,7 @@ def _carrier_serializer(carrier: str, call_data: Any) -> FrameSerializer:
     """Return the serializer of a phone call.
 
     Pipecat's own choice ends a call by the carrier's REST interface, for which it needs the account's keys. Here
-    the call ends when the stream closes, because the document that started the stream says so.
+    the call ends when the stream closes, because that is how the document that started the stream goes on.
     """
     stream_id = call_data["stream_id"]
     if carrier == "twilio":

@@ -163,7 +163,7 @@ class _Call:
                 await self._check_end()
         except CordboardError as error:
             failure = at_stage(self._timeline.next_stage, error)
-            # The session's own reason tells more than the error that its end caused here.
+            # The session's reason is more specific than the error that its end caused here.
             await asyncio.wait({following}, timeout=self._timeouts.ending)
             if self._last_change.get("status") in TERMINAL and following.done():
                 raise StageFailedError(failure.stage, *await self._ending()) from error

@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, str]] = {
     "operator": "run an operator, which hands accepted joins to runners",
     "runner": "run a runner, which hosts sessions, each in its own bot process",
     "interface": "run the interface, the web application for people",
-    "edge": "run an edge, the public ways in: carriers, websockets, Pipecat's clients",
+    "edge": "run an edge, the public ways in: carriers, WebSockets, Pipecat's clients",
     "completion": "print the completion script for a shell",
 }
 """Each command with its summary, in the order of --help and of docs/cli.md."""

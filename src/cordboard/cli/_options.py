@@ -90,11 +90,11 @@ def add_reload(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def bot_arguments(given: Sequence[str] | None, configured: str) -> tuple[str, ...]:
+def bot_arguments(arguments: Sequence[str] | None, configured: str) -> tuple[str, ...]:
     """Return the arguments of the bot files.
 
     Args:
-        given: Those after ``--`` on the command line; None if there is no ``--``.
+        arguments: Those after ``--`` on the command line; None if there is no ``--``.
         configured: The setting ``bot_arguments``.
 
     Raises:
@@ -102,8 +102,8 @@ def bot_arguments(given: Sequence[str] | None, configured: str) -> tuple[str, ..
     """
     import shlex
 
-    if given is not None:
-        return tuple(given)
+    if arguments is not None:
+        return tuple(arguments)
     try:
         return tuple(shlex.split(configured))
     except ValueError as error:

@@ -356,8 +356,8 @@ def _bot(args: argparse.Namespace) -> str:
         check_bot(name, file)
         requirements = find_requirements(Path(file))
         unmet += list(map(str, requirements.unmet)) if requirements is not None else []
-    found = ", ".join(f"{name}: {file}" for name, file in bots.items())
-    return f"{found}; required and not installed: {', '.join(unmet)}" if unmet else found
+    files = ", ".join(f"{name}: {file}" for name, file in bots.items())
+    return f"{files}; required and not installed: {', '.join(unmet)}" if unmet else files
 
 
 def _up(_args: argparse.Namespace) -> str:

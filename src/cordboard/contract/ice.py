@@ -239,7 +239,7 @@ def turn_credentials(secret: str, session_id: str, expires_at: int) -> tuple[str
     import hmac
 
     username = f"{expires_at}:{check_session_id(session_id)}"
-    # coturn and the draft use SHA-1. HMAC with it is not broken (RFC 6151 says so of the weaker MD5).
+    # coturn and the draft use SHA-1. HMAC with it is not broken (by RFC 6151, not even HMAC with the weaker MD5 is).
     key = secret.encode("utf-8", "surrogateescape")
     digest = hmac.new(key, username.encode(), hashlib.sha1).digest()
     return username, base64.b64encode(digest).decode()

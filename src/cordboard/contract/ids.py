@@ -16,7 +16,7 @@ RoomKind = Literal["webrtc", "phone", "ws", "livekit", "url"]
 # `re` compiles and caches them at first use, so that commands that use none start sooner.
 # Names that consist of dots are refused: in the path of a URL they would address another resource.
 _SESSION_ID = r"(?!\.+\Z)[A-Za-z0-9._~:@-]{1,128}"
-# The names of rooms that are no URL, by kind. Each carrier has call ids of its own, hence the provider in
+# The names of rooms that are no URL, by kind. Each carrier has its own call ids, hence the provider in
 # the room of a phone call. LiveKit's SIP service puts the caller's number, with its +, into names.
 _NAMES: dict[RoomKind, str] = {
     "webrtc": r"(?!\.+\Z)[A-Za-z0-9._~@-]{1,128}",

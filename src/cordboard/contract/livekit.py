@@ -37,7 +37,7 @@ class LiveKitServer:
 
 
 def livekit_room(room: str) -> str:
-    """Return the name that LiveKit knows the room ``livekit:NAME`` by."""
+    """Return LiveKit's name of the room ``livekit:NAME``."""
     return room.removeprefix("livekit:")
 
 

@@ -106,7 +106,7 @@ EVENTS: Final[dict[str, str]] = {
     "start.received": "A runner received the request to start the session.",
     "bot.forked": "The bot process exists.",
     "bot.started": "The bot has the room: the session is running.",
-    "stream.opened": "A carrier or another client opened the websocket of the session.",
+    "stream.opened": "A carrier or another client opened the WebSocket of the session.",
     "stream.first_media": "The first audio passed; meta names its sender: client or bot.",
     "stream.lost": "The connection of one side broke; meta names the side.",
     "stream.closed": "The stream ended; meta holds its figures, who ended it, and the code.",

@@ -2,7 +2,7 @@
 
 A caller proves itself by the control secret (a server), or by a public key (a browser, or a server that has
 no secret). On loopback without configured keys no proof is needed. A public key permits only the calls of
-clients, only for its bot, and only as often as the settings say.
+clients, only for its bot, and only as often as the settings permit.
 """
 
 import math
@@ -122,20 +122,20 @@ class EdgeAccess:
 
     def _refusal(self, scope: Scope, address: str) -> UnauthorizedError:
         """Return the error for a request without a valid proof; log and count it."""
-        given = given_secret(scope)
-        refusals.labels("wrong" if given else "missing").inc()
+        reason = "wrong" if given_secret(scope) else "missing"
+        refusals.labels(reason).inc()
         suppressed = self._sampler.admit()
         if suppressed is not None:
             with bound_context(EMPTY):
                 log.warning(
                     "A caller was refused",
                     event="auth.refused",
-                    reason="wrong" if given else "missing",
+                    reason=reason,
                     peer=address,
                     path=scope["path"],
                     suppressed=suppressed,
                 )
-        if given:  # a request without a key is not a guess
+        if reason == "wrong":  # a request without a key is not a guess
             self._spend("wrong", address, "This address has sent too many wrong keys.")
         return UnauthorizedError(
             "The public key or the control secret is missing or wrong.",

@@ -185,7 +185,7 @@ async def stop(app: FastAPI) -> None:
 
 
 async def _check_ready(app: FastAPI) -> None:
-    """Be ready until `app` stops: each door answers for itself.
+    """Be ready until `app` stops. Each request has its own checks of other services.
 
     Raises:
         NotReadyError: It stops, so a load balancer should send nothing more.

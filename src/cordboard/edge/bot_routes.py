@@ -149,7 +149,7 @@ def _bot_url(view: SessionView, path: str, query: bytes) -> URL:
 class _Upload:
     """The body of a request on its way to the bot.
 
-    aiohttp reads it in a task of its own, where an error of the reading would be lost.
+    aiohttp reads it in a separate task, where an error of the reading would be lost.
 
     Attributes:
         has_body: Whether the request has a body.
@@ -168,7 +168,7 @@ class _Upload:
                 yield chunk
         except (GeneratorExit, asyncio.CancelledError):
             raise
-        except BaseException as error:  # the limit on bodies raises a class of its own
+        except BaseException as error:  # the limit on bodies raises its own class
             self.error = error
             raise OSError("the request's body ended early") from error
 

@@ -52,7 +52,7 @@ def add_client_page(app: FastAPI) -> None:
 
     @app.get("/client/", include_in_schema=False)
     async def no_page() -> PlainTextResponse:
-        """Say how to install the page."""
+        """Return the command that installs the page."""
         return PlainTextResponse(_HINT, 404)
 
 

@@ -71,10 +71,10 @@ class AllowedOrigins:
             "allow_origins": [ANY] if self._any else [str(origin) for origin in self._origins],
             "allow_origin_regex": _LOOPBACK if self._loopback else None,
             "allow_methods": ["*"],
-            # Clients send headers of their own, such as those of a login at their own server.
+            # Clients send further headers, such as those of a login at their own server.
             "allow_headers": ["*"],
             "expose_headers": [HEADER_SESSION_ID, "Retry-After"],
-            # Chrome asks before a page of the internet may call a server in a private network.
+            # Chrome sends a preflight before a page of the internet may call a server in a private network.
             "allow_private_network": True,
         }
 

@@ -11,7 +11,7 @@ _WEBSOCKET_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "w
 
 
 def websocket_address(settings: Settings, scope: Scope) -> str:
-    """Return the base URL of the edge's websockets.
+    """Return the base URL of the edge's WebSockets.
 
     Args:
         settings: The public address, if one is set.

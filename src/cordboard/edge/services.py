@@ -51,7 +51,7 @@ class EdgeServices:
         sessions: Joins, follows and ends sessions.
         tokens: Issues and verifies the tokens in the URLs of streams.
         streams: Serves the streams of clients.
-        stream_entrance: Accepts the websockets of clients.
+        stream_entrance: Accepts the WebSockets of clients.
         phone: Telephone calls: carriers' webhooks and orders.
         connections: Connections to runners, carriers' APIs and room providers.
         waits: How long requests of clients wait for a session.

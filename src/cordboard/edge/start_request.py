@@ -1,4 +1,4 @@
-"""What a client's start asks for: the JSON of Pipecat's clients, and who sends it."""
+"""A client's request to start a session: the JSON of Pipecat's clients, and the sender."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def read_start(
     data: dict[str, Any],
     transport: object = None,
 ) -> Start:
-    """Return the start that a request asks for, and bind its session.
+    """Return the start that a request describes, and bind its session.
 
     Args:
         request: The request. Its path may name the bot; its headers may name the session, and the user if

@@ -1,4 +1,4 @@
-"""The tokens in the URLs of streams: each admits a websocket to one session, and to nothing else.
+"""The tokens in the URLs of streams: each admits a WebSocket to one session, and to nothing else.
 
 A token is ``PAYLOAD.MAC``: the base64url of the expiry, the session and the room, and the base64url of the
 HMAC-SHA256 of that payload. The key is derived from the control secret, so that every edge accepts the

@@ -12,7 +12,7 @@ from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import AcceptedSession, SessionView
 from cordboard.edge.start_request import CARRIERS, Start, json_object
 
-# What Pipecat's own runner gives to a client that asks for it, if no servers are configured.
+# Pipecat's own runner returns this server if a client requests one and none is configured.
 _DEFAULT_ICE: Final = {"iceServers": [{"urls": ["stun:stun.l.google.com:19302"]}]}
 
 
@@ -81,12 +81,12 @@ def _in_use() -> ConflictError:
 
 
 async def answer_start(services: EdgeServices, start: Start, websocket_base: str) -> dict[str, Any]:
-    """Carry out a start; return Pipecat's answer, and nothing more: clients refuse keys they do not know.
+    """Carry out a start; return Pipecat's answer, and nothing more: clients refuse unknown keys.
 
     Args:
         services: The edge's services.
         start: The start.
-        websocket_base: The base URL of the edge's websockets.
+        websocket_base: The base URL of the edge's WebSockets.
 
     Raises:
         CordboardError: The session could not be started.

@@ -141,7 +141,7 @@ def _carried(record: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str
     text = body if isinstance(body, str) else encode(body).decode()
     level = record.get("severityText")
     if isinstance(level, str) and level and not text.startswith("{"):
-        # A text of its own, without a carrier's parts: it has the record's level and service.
+        # A plain text, without a carrier's parts: it has the record's level and service.
         service = resource.get("service.name")
         named = {"service": service} if isinstance(service, str) else {}
         return {"timestamp": values["time"], "level": level, "message": text, **named, **own}

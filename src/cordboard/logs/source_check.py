@@ -19,7 +19,7 @@ from cordboard.logs.times import seconds
 WINDOW_S: Final = 60
 """How far back the check reads: far enough to see lines of a plane in use, little of a large one."""
 LINES_MAX: Final = 1000
-# What a source that works may say of such a short window.
+# Reasons that a source that works may report for such a short window.
 _HARMLESS: Final = frozenset(
     {"not_settled", "starts_after_window", "no_session_id", "gap", "rotated"}
 )
@@ -42,7 +42,7 @@ class SourceCheck(NamedTuple):
 
 
 def check_source(source: Source | Directory, now_s: float | None = None) -> SourceCheck:
-    """Read the last minute of a source; return what it answered, and what it tells about itself.
+    """Read the last minute of a source; return the result, and the source's facts about itself.
 
     Args:
         source: The source; it is closed.

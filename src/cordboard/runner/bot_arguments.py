@@ -68,7 +68,7 @@ def runner_arguments(
             webrtc_connection=connection.peer, **common
         )
     if kind in {"phone", "ws"} and connection.websocket is not None:
-        # None lets Pipecat detect the carrier, or its eval harness, from the first messages. A websocket of
+        # None lets Pipecat detect the carrier, or its eval harness, from the first messages. A WebSocket of
         # another client detects it, too, if it came by the path at which Pipecat's own runner does.
         detects = kind == "phone" or "detect" in connection.websocket.query_params
         transport_type = None if detects else "websocket"

@@ -1,4 +1,4 @@
-"""Import each bot file in a process of its own, and fork there the fork server of that bot.
+"""Import each bot file in a separate process, and fork the fork server of that bot there.
 
 ``preload`` imports Pipecat and forks one importer for each bot. So bot files share the memory of Pipecat and
 nothing else: each has its own main module, modules, environment and log handlers, as under ``python bot.py``.

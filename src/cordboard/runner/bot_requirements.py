@@ -165,11 +165,11 @@ def _unmet(requirements: Mapping[str, "Requirement"]) -> tuple[UnmetRequirement,
             continue
         if (requirement.name.lower(), frozenset(requirement.extras)) == (_OWN, frozenset()):
             continue
-        found = _distribution_or_none(requirement.name)
-        if found is None or not _has_extras(found, frozenset(requirement.extras)):
+        present = _distribution_or_none(requirement.name)
+        if present is None or not _has_extras(present, frozenset(requirement.extras)):
             items.append(UnmetRequirement(text))
-        elif not requirement.specifier.contains(found.version, prereleases=True):
-            items.append(UnmetRequirement(text, found.version))
+        elif not requirement.specifier.contains(present.version, prereleases=True):
+            items.append(UnmetRequirement(text, present.version))
     return tuple(items)
 
 
@@ -184,8 +184,8 @@ def _has_extras(installed: Distribution, extras: frozenset[str]) -> bool:
             continue
         if not any(marker.evaluate({"extra": extra}) for extra in extras):
             continue
-        found = _distribution_or_none(requirement.name)
-        if found is None or not _has_extras(found, frozenset(requirement.extras)):
+        present = _distribution_or_none(requirement.name)
+        if present is None or not _has_extras(present, frozenset(requirement.extras)):
             return False
     return True
 

@@ -1,6 +1,6 @@
 """``runner_args.cli_args``: the command line of Pipecat's runner for development, and of the bot file itself.
 
-A bot file that has arguments of its own passes an ``argparse`` parser to ``pipecat.runner.run.main`` below
+A bot file that has its own arguments passes an ``argparse`` parser to ``pipecat.runner.run.main`` below
 ``if __name__ == "__main__"``. Only in such a file these lines run, up to that call.
 """
 

@@ -198,7 +198,7 @@ def _extra_by_distribution() -> dict[str, str]:
         match = _REQUIREMENT_OF_EXTRA.match(line)
         if match:
             extras.setdefault(match.group(1).lower(), set()).add(match.group(2))
-    return {name: found.pop() for name, found in extras.items() if len(found) == 1}
+    return {name: names.pop() for name, names in extras.items() if len(names) == 1}
 
 
 def _pipecat_version() -> str:

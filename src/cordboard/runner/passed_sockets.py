@@ -1,4 +1,4 @@
-"""Pass connections from the runner to a bot process, over a socket pair of their own.
+"""Pass connections from the runner to a bot process, over a separate socket pair.
 
 Each message is one byte with two descriptors (``SCM_RIGHTS``): the connection, and a file with what the runner
 has read of it. The control channel carries JSON lines and cannot carry descriptors as well.

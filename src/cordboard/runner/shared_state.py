@@ -21,7 +21,7 @@ from typing import Final
 # How long the kernel may still list a thread that has been joined.
 THREAD_EXIT_S: Final = 0.005
 
-# Devices without a state of their own; a graphics card, for example, has one for each process.
+# Devices without a state; a graphics card, for example, has one for each process.
 _SAFE_DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty", "pts/", "shm/")
 
 _ANONYMOUS: Final = {"eventpoll": "event loop", "io_uring": "event loop"}
@@ -72,7 +72,7 @@ def opened_since(before: ProcessState) -> list[str]:
     is_loop = any("[eventpoll]" in name for name in new.values())
     for number, name in sorted(new.items()):
         description = _description(number, name)
-        # The two sockets by which an event loop wakes itself need no mention of their own.
+        # The two sockets by which an event loop wakes itself are part of the loop, which is named.
         if description and not (is_loop and description == "a socket pair"):
             opened.append(f"{description} (descriptor {number})")
     return opened

@@ -75,7 +75,7 @@ def disable_restart(server: ForkServer) -> None:
 def forking_from(server: ForkServer) -> Iterator[None]:
     """Fork the processes that this thread starts inside the block from `server`.
 
-    ``multiprocessing`` itself knows one fork server for all threads. And it lets the process take over this
+    ``multiprocessing`` itself has one fork server for all threads. And it lets the process take over this
     process's ``sys.path``, ``sys.argv``, working directory and main module; here it keeps those of `server`.
     """
     forkserver.connect_to_new_process = _connect_to_new_process

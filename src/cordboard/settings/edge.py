@@ -1,4 +1,4 @@
-"""Settings of the edge, the public service for telephone carriers, websockets and Pipecat's clients."""
+"""Settings of the edge, the public service for telephone carriers, WebSockets and Pipecat's clients."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class EdgeSettings:
     public_url: str | None = None
     """The address at which carriers and clients reach the edge, such as https://voice.example.com.
     Carriers sign it and connect their streams to it (as wss). Unset, the edge uses the address of
-    each request, and the doors of carriers stay closed."""
+    each request, and refuses all requests of carriers."""
 
     public_keys: tuple[str, ...] = ()
     """Keys with which browsers and servers start sessions at the edge, each as KEY for the bot
@@ -34,7 +34,7 @@ class EdgeSettings:
     and about five batches of candidates; the rest is for the bot's own routes."""
 
     open_websockets: bool = False
-    """Whether clients beyond loopback may open websockets (/ws, /ws-client) without a token."""
+    """Whether clients beyond loopback may open WebSockets (/ws, /ws-client) without a token."""
 
     stream_grace_s: Limit = 14400
     """Seconds for which an edge that stops (SIGTERM) lets open streams go on, so that a rollout cuts no

@@ -49,7 +49,7 @@ _EXPECTED: Final[dict[Any, str]] = {
     IceTransportPolicy: "all or relay",
 }
 _NUMBERS: Final = (Positive, Limit)
-# The spellings of a boolean in a variable. TOML has booleans of its own.
+# The spellings of a boolean in a variable. TOML has its own booleans.
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _TABLES: Final = ("bots", "environments", "logs", "phone")
 # Prefixes of settings that mean nothing to a runner on another machine.

@@ -36,7 +36,7 @@ class PhoneNumber:
     Attributes:
         provider: The carrier of the number; None for any.
         bot: The bot that answers; None for the default.
-        after: What the line does when the session has ended: ``hangup``, ``hold``, or a URL.
+        after: What happens to the call after the session's end: ``hangup``, ``hold``, or a URL.
         fallback: What the caller gets when no bot can answer: ``busy``, or a URL.
         body: Passed to the bot in ``runner_args.body``.
     """
@@ -55,7 +55,7 @@ class CarrierAccount:
     Attributes:
         name: The carrier.
         account: The id of the account, such as Twilio's Account SID.
-        application: The id of the application that places calls, where the carrier wants one.
+        application: The id of the application that places calls, if the carrier requires one.
         api_url: The base URL of the carrier's API; None for the carrier's own.
         public_key: The key that verifies the carrier's signatures, where they are not made with a secret.
         user: The user of HTTP basic authentication, where a carrier does not sign.

@@ -122,7 +122,7 @@ class RedisStore:
         force: bool = False,
         detail: str | None = None,
     ) -> LeaveOutcome:
-        """End ``session_id``, or the holder of ``room``, with ``force`` any holder; ``detail`` says why."""
+        """End ``session_id``, or the holder of ``room``, with ``force`` any holder; ``detail`` is the explanation."""
         # The session may be known by its room alone, so the key is one that every shard has.
         reply = await self.scripts.run(
             "leave",

@@ -172,7 +172,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._set_deadline(self.limits.body_s)
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over to the protocol of WebSockets, which has limits of its own."""
+        """Hand the connection over to the protocol of WebSockets, which has its own limits."""
         self._is_upgraded = True
         self._clear_deadline()
         self._restart_timer()

@@ -53,7 +53,7 @@ def run(
         drain: Awaited after the first signal, while requests are still served. A second SIGINT does not
             wait for it.
         certificate: The certificate for https; None for http.
-        websockets: Whether the application serves websockets.
+        websockets: Whether the application serves WebSockets.
         protocol: The class of the connections.
     """
     # uvicorn raises the signal again when it has stopped; a requested stop is a success, however.
@@ -152,7 +152,7 @@ def uvicorn_config(
         grace_s: How long open requests may take after a signal, in seconds.
         certificate: The certificate for https; None for http.
         limits: The limits of a connection; None for the defaults of this process.
-        websockets: Whether the application serves websockets.
+        websockets: Whether the application serves WebSockets.
         protocol: The class of the connections.
     """
     return uvicorn.Config(

@@ -1,4 +1,4 @@
-"""The server's side of websockets, whose connections end for certain."""
+"""The server's side of WebSockets, whose connections end for certain."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -7,7 +7,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """A websocket that is aborted if its peer reads nothing.
+    """A WebSocket that is aborted if its peer reads nothing.
 
     uvicorn closes a transport, and asyncio then waits, for ever, until the peer has read what was written.
     Peers that vanish, or that read nothing on purpose, would each keep a socket open.

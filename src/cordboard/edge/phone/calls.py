@@ -108,7 +108,7 @@ class PhoneCalls:
     async def continue_call(
         self, carrier: Carrier, webhook: Webhook, session_id: str, *, is_answer: bool
     ) -> Document:
-        """Return what comes after the stream: it again while its session lives, else what the number says.
+        """Return the next document: the stream again while its session lives, else `after` of the number.
 
         Args:
             carrier: The carrier.

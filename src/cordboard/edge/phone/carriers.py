@@ -1,4 +1,4 @@
-"""The tables of carriers. A further carrier is one more table; the engine knows none of them."""
+"""The tables of carriers. A further carrier is one more table; no other module names a carrier."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Carrier:
         order_settings: The settings that an order needs.
         variables: Variables by setting: those of the carrier's own libraries.
         methods: The HTTP methods of its webhooks.
-        is_stream_ordered: Whether an order contains the URL of the stream, so that no document is asked for.
+        is_stream_ordered: Whether an order contains the URL of the stream, so that it needs no document.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A carrier's account: what ``[phone.CARRIER]`` and the environment say about it."""
+"""A carrier's account, from ``[phone.CARRIER]`` and the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from cordboard.settings.phone import CarrierAccount
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The account at one carrier, with the variables that are read where ``cordboard.toml`` says nothing.
+    """The account at one carrier, with the variables that are read for settings missing in ``cordboard.toml``.
 
     Attributes:
         account: The table ``[phone.CARRIER]``.

@@ -78,7 +78,7 @@ class PhoneDesk:
                 log.warning(
                     "A webhook came for a carrier that is not configured",
                     provider=name,
-                    hint="Set public_url and the carrier's key; `cordboard doctor` says what is missing.",
+                    hint="Set public_url and the carrier's key; `cordboard doctor` names what is missing.",
                 )
             raise NotFoundError("There is no such carrier.")
         return carrier
@@ -113,7 +113,7 @@ class PhoneDesk:
         return credentials_of(carrier, self.settings)
 
     def verified_call(self, carrier: Carrier, webhook: Webhook) -> Call:
-        """Return what a webhook says about its call, after its proof was checked.
+        """Check a webhook's proof, and return its data of the call.
 
         Args:
             carrier: The carrier of the path.
@@ -150,7 +150,7 @@ class PhoneDesk:
 
         Args:
             carrier: The carrier.
-            step: What the carrier asks for.
+            step: What the carrier requests.
             session_id: The session.
         """
         return self._public_url + self.paths.path(carrier.name, step, session_id)
@@ -252,7 +252,7 @@ def call_body(call: Call, body: Mapping[str, Any], session_id: str) -> dict[str,
 
 @contextmanager
 def unavailable_as_503() -> Iterator[None]:
-    """Turn the failures of the gateway into 503, so that a carrier asks the number's fallback URL.
+    """Turn the failures of the gateway into 503, so that a carrier requests the number's fallback URL.
 
     Raises:
         NotReadyError: The gateway cannot be reached, or does not answer in time.

@@ -1,4 +1,4 @@
-"""The documents that tell a carrier what to do with a call.
+"""The documents with a carrier's instructions for a call.
 
 XML is made by ``xml.etree``, which escapes every value.
 """
@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 XML: Final = "text/xml"
 JSON: Final = "application/json"
 HOLD_S: Final = 3600
-"""Seconds of one pause on hold, after which the carrier asks again. A shorter pause would cost more requests."""
+"""Seconds of one pause on hold, after which the carrier sends a request again. A shorter pause costs more requests."""
 
 PARAMETER_MAX_CHARS: Final = 500
 """Characters of a parameter's name and value together, by Twilio's documentation of ``<Parameter>``."""
@@ -44,7 +44,7 @@ class StreamPlan:
 
     Attributes:
         stream_url: The URL of the stream (``wss://``); it contains a token.
-        again_url: The URL that the carrier asks when the stream has ended.
+        again_url: The URL that the carrier requests when the stream has ended.
         status_url: The URL to which the carrier reports the state of the stream.
         parameters: Parameters for the bot, where the carrier passes such on.
     """
@@ -71,7 +71,7 @@ class Documents(Protocol):
         ...
 
     def hold(self, again_url: str) -> Document:
-        """Return the document that keeps a call without a stream, and asks `again_url` later."""
+        """Return the document that keeps a call without a stream, and requests `again_url` later."""
         ...
 
     def redirect(self, url: str) -> Document:
@@ -123,7 +123,7 @@ class TwimlDocuments:
         return _verb("Hangup")
 
     def hold(self, again_url: str) -> Document:
-        """Return the document that keeps a call for an hour, then asks `again_url`."""
+        """Return the document that keeps a call for an hour, then requests `again_url`."""
         response = ET.Element("Response")
         ET.SubElement(response, "Pause", {"length": str(HOLD_S)})
         _add_text(response, "Redirect", again_url)
@@ -161,7 +161,7 @@ class PlivoDocuments:
         return _verb("Hangup")
 
     def hold(self, again_url: str) -> Document:
-        """Return the document that keeps a call for an hour, then asks `again_url`."""
+        """Return the document that keeps a call for an hour, then requests `again_url`."""
         response = ET.Element("Response")
         ET.SubElement(response, "Wait", {"length": str(HOLD_S)})
         _add_text(response, "Redirect", again_url)
@@ -175,9 +175,9 @@ class PlivoDocuments:
 
 
 class ExotelDocuments:
-    """Answers to Exotel's Voicebot applet, which asks an https URL for the URL of the stream.
+    """Answers to Exotel's Voicebot applet, which requests the URL of the stream from an https URL.
 
-    The applet knows nothing else. Where there is no stream it gets an error, and goes on with the next applet
+    The applet supports no other document. Without a stream it gets an error, and goes on with the next applet
     of its flow.
     """
 

@@ -16,7 +16,7 @@ log = get_logger("phone")
 def handshake_proof(
     desk: PhoneDesk, clock: Callable[[], float]
 ) -> Callable[[WebSocket], bool | None]:
-    """Return a function that says whether a carrier has proved the handshake of a websocket.
+    """Return a function that returns whether a carrier has proved the handshake of a WebSocket.
 
     Exotel sends the user and the password of the URL, and comes from the addresses of its account, as with
     its webhooks (https://developer.exotel.com/docs/agentstream/stream-voicebot-applet).

@@ -32,7 +32,7 @@ def international(text: str) -> str:
 
 
 def is_withheld(text: str) -> bool:
-    """Return whether a carrier's text for a number says that it is not known."""
+    """Return whether a carrier's text for a number means that the number is withheld."""
     return text.strip().lstrip("+").lower() in _WITHHELD
 
 

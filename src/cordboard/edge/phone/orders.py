@@ -21,7 +21,7 @@ class CallOrder:
         called: The number to call, in the form of E.164.
         caller: Our number, which the called person sees.
         session_id: The session that waits for the call.
-        answer_url: What the carrier asks when somebody answers.
+        answer_url: The URL that the carrier requests when the call is answered.
         status_url: Where it reports the states of the call.
         machine_url: Where it reports an answering machine; None if it does not look for one.
         stream_url: The URL of the stream, for a carrier that takes it at once.
@@ -154,7 +154,7 @@ def plivo_order(order: CallOrder, account: Credentials) -> CarrierRequest:
 def exotel_order(order: CallOrder, account: Credentials) -> CarrierRequest:
     """Return Exotel's request (https://developer.exotel.com/docs/agentstream/developer-guide).
 
-    Exotel takes the URL of the stream with the order, so it asks for no document.
+    Exotel takes the URL of the stream with the order, so it requests no document.
 
     Args:
         order: The call.
@@ -176,7 +176,7 @@ def exotel_order(order: CallOrder, account: Credentials) -> CarrierRequest:
 
 
 def read_placed(body: bytes) -> PlacedCall:
-    """Return what a carrier's answer says about the placed call.
+    """Return the placed call, from a carrier's answer to an order.
 
     Args:
         body: The body of the answer.

@@ -49,7 +49,7 @@ log = get_logger("phone")
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A call that an application wants.
+    """A call that an application orders.
 
     Attributes:
         called: The number to call.

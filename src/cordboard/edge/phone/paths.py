@@ -1,7 +1,7 @@
 """Paths of calls that only the edge can make.
 
 A carrier signs its requests, but Telnyx does not sign their URL, and Exotel signs nothing. So a path that names
-a session has a proof of its own: a request that somebody copied is good for its own session only.
+a session contains a proof: a copied request is valid for that session only.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 CallStep = Literal["again", "answer", "status", "machine"]
-"""What a carrier asks for: what comes after the stream; the document of an answered call; nothing, because it
-reports a state; nothing, because it reports an answering machine that ends the session."""
+"""What a carrier requests: ``again`` the document after a stream, ``answer`` the document of an answered call. Or
+what it reports: ``status`` a state, ``machine`` an answering machine that ends the session."""
 
 _PURPOSE: Final = b"cordboard phone path v1\n"
-# 128 bits, which nobody guesses.
+# 128 bits, which cannot be guessed.
 _MAC_BYTES: Final = 16
 # Characters of session ids, which are kept byte for byte; all of them may stand in a path (RFC 3986, 3.3).
 _SAFE: Final = "~:@"
@@ -39,7 +39,7 @@ class CallPaths:
 
         Args:
             provider: The carrier.
-            step: What the carrier asks for.
+            step: What the carrier requests.
             session_id: The session.
         """
         mac = _mac(self._keys()[0], provider, step, session_id)
@@ -54,9 +54,9 @@ class CallPaths:
             session_id: The session, from the path.
             mac: The proof, from the path.
         """
-        given = mac.encode("utf-8", "replace")
+        received_mac = mac.encode("utf-8", "replace")
         matches = [
-            hmac.compare_digest(_mac(key, provider, step, session_id).encode(), given)
+            hmac.compare_digest(_mac(key, provider, step, session_id).encode(), received_mac)
             for key in self._keys()
         ]
         return any(matches)

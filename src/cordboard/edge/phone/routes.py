@@ -126,7 +126,7 @@ async def continue_call(
     Args:
         request: The request.
         provider: The carrier.
-        step: What the carrier asks for or reports.
+        step: What the carrier requests or reports.
         session_id: The session.
         mac: The proof that an edge made this URL.
         services: The edge's services.

@@ -59,13 +59,13 @@ class TwilioProof:
             return False
         # Twilio signs each pair once, however often the form repeats it.
         form = "".join(name + value for name, value in sorted(set(webhook.form)))
-        given = webhook.headers.get("x-twilio-signature", "").encode("utf-8", "replace")
+        signature = webhook.headers.get("x-twilio-signature", "").encode("utf-8", "replace")
         expected = [
             base64.b64encode(hmac.digest(_encoded(key), (url + form).encode(), digest))
             for key in credentials.secrets("signing_key" if header else "auth_token")
             for url in _with_and_without_port(webhook.url)
         ]
-        return _is_one_of(given, expected)
+        return _is_one_of(signature, expected)
 
 
 class TelnyxProof:
@@ -139,12 +139,12 @@ class PlivoProof:
             for key in credentials.secrets("auth_token")
         ]
         names = ("x-plivo-signature-v3", "x-plivo-signature-ma-v3")
-        given = [
+        signatures = [
             signature.strip().encode("utf-8", "replace")
             for name in names
             for signature in webhook.headers.get(name, "").split(",")
         ]
-        matches = [_is_one_of(signature, expected) for signature in given]
+        matches = [_is_one_of(signature, expected) for signature in signatures]
         return any(matches)
 
 
@@ -167,10 +167,10 @@ class BasicProof:
         if not passwords:
             return bool(addresses)
         user = credentials.text("user")
-        scheme, _, given = webhook.headers.get("authorization", "").partition(" ")
+        scheme, _, token = webhook.headers.get("authorization", "").partition(" ")
         expected = [base64.b64encode(f"{user}:{password}".encode()) for password in passwords]
         return scheme.lower() == "basic" and _is_one_of(
-            given.strip().encode("utf-8", "replace"), expected
+            token.strip().encode("utf-8", "replace"), expected
         )
 
 

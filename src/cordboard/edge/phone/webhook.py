@@ -91,7 +91,7 @@ class FieldNames:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a webhook says about a call; an empty text where it says nothing.
+    """A webhook's data of a call; a value that the webhook does not contain is an empty text.
 
     Attributes:
         provider: The carrier.
@@ -137,7 +137,7 @@ class Call:
 
 
 def read_call(provider: str, names: FieldNames, webhook: Webhook) -> Call:
-    """Return what a webhook says about its call.
+    """Return a webhook's data of its call.
 
     Args:
         provider: The carrier.

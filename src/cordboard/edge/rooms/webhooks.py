@@ -193,10 +193,10 @@ def _check_pinless_signature(request: Request, body: bytes, secret: str, now_s: 
         UnauthorizedError: The signature is missing or wrong, or the timestamp is old.
     """
     timestamp = request.headers.get("x-pinless-timestamp", "")
-    given = request.headers.get("x-pinless-signature", "")
+    signature = request.headers.get("x-pinless-signature", "")
     message = timestamp.encode("utf-8", "surrogateescape") + b"." + body
     expected = base64.b64encode(hmac.new(_decoded(secret), message, hashlib.sha256).digest())
-    is_signed = hmac.compare_digest(expected, given.encode("utf-8", "surrogateescape"))
+    is_signed = hmac.compare_digest(expected, signature.encode("utf-8", "surrogateescape"))
     if not is_signed or abs(_seconds(timestamp) - now_s) > TIMESTAMP_TOLERANCE_S:
         raise UnauthorizedError(
             "The webhook's signature is missing, wrong or old.",

@@ -1,4 +1,4 @@
-"""The websocket to a bot's process, through its runner."""
+"""The WebSocket to a bot's process, through its runner."""
 
 import asyncio
 import os
@@ -80,10 +80,10 @@ class StreamTarget:
 
 
 class BotConnection:
-    """A websocket to the bot's process.
+    """A WebSocket to the bot's process.
 
     Args:
-        websocket: The connected websocket.
+        websocket: The connected WebSocket.
         epoch: The epoch of the session that it belongs to.
         close_s: Seconds for the closing handshake.
 
@@ -170,7 +170,7 @@ class BotConnector:
     async def connect(self, target: StreamTarget) -> BotConnection:
         """Wait until the session runs, and connect to its bot.
 
-        A gateway or a runner that does not answer is asked again until the limit is reached, as it may restart.
+        A request to a gateway or a runner that does not answer is repeated until the limit: it may restart.
 
         Args:
             target: The session.

@@ -1,4 +1,4 @@
-"""Which websockets the edge accepts, and by which proof."""
+"""Which WebSockets the edge accepts, and by which proof."""
 
 import asyncio
 import contextlib
@@ -34,16 +34,16 @@ log = get_logger("stream")
 
 
 class StreamTokenError(CordboardError):
-    """The token of a websocket is missing or wrong, or the carrier's signature of the handshake is wrong."""
+    """The token of a WebSocket is missing or wrong, or the carrier's signature of the handshake is wrong."""
 
     status = 403
     code = "stream_token"
-    title = "Websocket not permitted"
+    title = "WebSocket not permitted"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamPolicy:
-    """Which websockets need no token.
+    """Which WebSockets need no token.
 
     Attributes:
         is_open: Whether any client may open one.
@@ -57,13 +57,13 @@ class StreamPolicy:
 
 
 class StreamEntrance:
-    """Accepts websockets, and passes them to the relay.
+    """Accepts WebSockets, and passes them to the relay.
 
     Args:
         relay: Serves the streams.
         sessions: Joins sessions.
         tokens: Verifies tokens.
-        policy: Which websockets need no token.
+        policy: Which WebSockets need no token.
         stopping: Set when the edge stops; then no stream begins.
     """
 
@@ -85,10 +85,10 @@ class StreamEntrance:
     async def serve_with_token(
         self, websocket: WebSocket, token: str, *, detects_carrier: bool
     ) -> None:
-        """Serve a websocket whose URL has a token.
+        """Serve a WebSocket whose URL has a token.
 
         Args:
-            websocket: The websocket, not accepted yet.
+            websocket: The WebSocket, not accepted yet.
             token: The token.
             detects_carrier: Whether the bot reads the carrier from the first messages.
         """
@@ -105,10 +105,10 @@ class StreamEntrance:
         await self._relay.serve(websocket, target)
 
     async def serve_open(self, websocket: WebSocket, *, detects_carrier: bool) -> None:
-        """Serve a websocket without a token.
+        """Serve a WebSocket without a token.
 
         Args:
-            websocket: The websocket, not accepted yet.
+            websocket: The WebSocket, not accepted yet.
             detects_carrier: Whether the first messages may name a carrier's call.
         """
         try:
@@ -151,7 +151,7 @@ class StreamEntrance:
         """Return what the token grants.
 
         Raises:
-            CordboardError: The websocket is refused.
+            CordboardError: The WebSocket is refused.
         """
         self._check_running()
         grant = self._tokens.verify(token, self._relay.clock())
@@ -163,10 +163,10 @@ class StreamEntrance:
         return grant
 
     def _check_open(self, websocket: WebSocket) -> None:
-        """Check that a websocket without a token may open.
+        """Check that a WebSocket without a token may open.
 
         Raises:
-            CordboardError: The websocket is refused.
+            CordboardError: The WebSocket is refused.
         """
         self._check_running()
         if self._check_signature(websocket):
@@ -205,7 +205,7 @@ class StreamEntrance:
         suppressed = self._sampler.admit()
         if suppressed is not None:
             log.warning(
-                "A websocket was refused",
+                "A WebSocket was refused",
                 event="auth.refused",
                 reason="stream",
                 peer=client_address(websocket.scope),
@@ -215,7 +215,7 @@ class StreamEntrance:
 
 
 async def _close(websocket: WebSocket, error: StreamRefusedError) -> None:
-    """Close a websocket that was accepted but not connected to a session."""
+    """Close a WebSocket that was accepted but not connected to a session."""
     end = error.end
     log.info("Stream refused", code=end.code, reason=end.reason or None, by=end.by)
     if end.by != "client":

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge
 
-streams_open = Gauge("cordboard_streams_open", "Websockets that this edge serves now.")
+streams_open = Gauge("cordboard_streams_open", "WebSockets that this edge serves now.")
 streams_closed = Counter(
     "cordboard_streams_closed", "Streams that ended, by the side that ended them.", ["by"]
 )

@@ -1,4 +1,4 @@
-"""What a websocket without a token joins: the call that its first messages name, or a session of its own."""
+"""What a WebSocket without a token joins: the call that its first messages name, or a new session."""
 
 import asyncio
 import base64
@@ -39,10 +39,10 @@ _DEFAULT_BOT: Final = "default"
 
 
 def join_of(websocket: WebSocket) -> JoinRequest:
-    """Return the join of a websocket that names no call: a session of its own.
+    """Return the join of a WebSocket that names no call: a new session.
 
     Args:
-        websocket: The websocket; its query may name a bot and hold a body.
+        websocket: The WebSocket; its query may name a bot and hold a body.
 
     Raises:
         InvalidValueError: The query is invalid.
@@ -87,7 +87,7 @@ async def read_first_messages(
     """Return the messages that were read to learn the call, and the call; None if they name none.
 
     Args:
-        websocket: The websocket, accepted.
+        websocket: The WebSocket, accepted.
         limits: The limits of size and time.
 
     Raises:
@@ -129,7 +129,7 @@ def join_of_call(join: JoinRequest, call: CarrierCall) -> JoinRequest:
     """Return the join of a carrier's call: its session has the id of the call.
 
     Args:
-        join: The join of the websocket, with its bot and body.
+        join: The join of the WebSocket, with its bot and body.
         call: The call.
 
     Raises:
@@ -167,7 +167,7 @@ async def joined(
     except CordboardError as error:
         code = closing.TRY_LATER if error.retryable else closing.POLICY
         raise StreamRefusedError.with_code(code, error.message) from error
-    # A carrier opens a second stream of a call when the first one broke. The id in any other websocket is the
+    # A carrier opens a second stream of a call when the first one broke. The id in any other WebSocket is the
     # client's own choice, and must not open the session of another client.
     if accepted.is_reused and not is_call:
         raise StreamRefusedError.with_code(closing.POLICY, "The session id is in use.")

@@ -22,7 +22,7 @@ log = get_logger("stream")
 
 
 class StreamRelay:
-    """Connects public websockets to bots, and ends them when the edge stops.
+    """Connects public WebSockets to bots, and ends them when the edge stops.
 
     Args:
         sessions: Ends sessions whose carrier is silent.
@@ -61,7 +61,7 @@ class StreamRelay:
         """Serve a stream until its end.
 
         Args:
-            websocket: The client's websocket, accepted.
+            websocket: The client's WebSocket, accepted.
             target: The bot to which it goes.
             first_messages: Messages that have been read already.
         """

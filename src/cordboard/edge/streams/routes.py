@@ -14,7 +14,7 @@ router = APIRouter()
 
 @router.websocket("/ws")
 async def open_telephony_websocket(websocket: WebSocket, services: Services) -> None:
-    """Serve a websocket whose first messages may name a carrier's call, as a static document has it."""
+    """Serve a WebSocket whose first messages may name a carrier's call, as a static document has it."""
     await services.stream_entrance.serve_open(websocket, detects_carrier=True)
 
 
@@ -28,7 +28,7 @@ async def open_telephony_websocket_with_token(
 
 @router.websocket("/ws-client")
 async def open_client_websocket(websocket: WebSocket, services: Services) -> None:
-    """Serve a client's websocket with a session of its own."""
+    """Serve a client's WebSocket with a new session."""
     await services.stream_entrance.serve_open(websocket, detects_carrier=False)
 
 

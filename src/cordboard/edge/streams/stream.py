@@ -1,4 +1,4 @@
-"""One public websocket, and the bot to which it is connected."""
+"""One public WebSocket, and the bot to which it is connected."""
 
 import asyncio
 import time
@@ -19,19 +19,19 @@ from cordboard.edge.streams.limits import StreamLimits
 from cordboard.edge.streams.traffic import Traffic
 from cordboard.emit import get_logger
 
-# What a websocket that is closed already raises when a message is sent.
+# What a WebSocket that is closed already raises when a message is sent.
 _GONE: Final = (OSError, RuntimeError, WebSocketDisconnect, aiohttp.ClientError)
 
 log = get_logger("stream")
 
 
 class PublicStream:
-    """A client's websocket, from its acceptance to its end.
+    """A client's WebSocket, from its acceptance to its end.
 
     It owns the client's side and attaches a bot to it. While no bot is attached, the client's messages wait.
 
     Args:
-        websocket: The client's websocket, accepted.
+        websocket: The client's WebSocket, accepted.
         target: The bot to which it goes.
         connector: Connects to bots.
         limits: The limits of streams.
@@ -80,7 +80,7 @@ class PublicStream:
         limits = asyncio.create_task(self._watch_limits(), name="limits of a stream")
         end = StreamEnd("edge", closing.FAILED, "The edge failed.")
         try:
-            # The order counts if two end at once: a side's own close code says more than a failure to send.
+            # The order counts if two end at once: a side's own close code is more specific than a failure to send.
             end = await _first_result(client, bot, limits, self._stopped)
         except asyncio.CancelledError:
             end = StreamEnd("edge", closing.RESTART, "The edge stops.")

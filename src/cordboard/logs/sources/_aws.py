@@ -22,7 +22,7 @@ from cordboard.contract.errors import SettingsError
 from cordboard.logs.sources._clock import skew_s
 from cordboard.logs.sources._http import StoreError
 
-# A request is refused for load for seconds, an outage lasts longer: then the reader is told.
+# A request is refused for load for seconds, an outage lasts longer: then the coverage names it.
 ATTEMPTS_MAX: Final = 8
 _SLOWEST_PER_S: Final = 0.2
 _GAIN_PER_S: Final = 0.1
@@ -129,7 +129,7 @@ class AwsLogs:
 
     @property
     def identity(self) -> str:
-        """As whom the service is asked, for people: the key's id, which is no secret, and where it comes from."""
+        """The identity of the requests, for people: the key's id, which is no secret, and its source."""
         credentials = self._session.get_credentials()
         if credentials is None:
             return "without credentials"

@@ -27,7 +27,7 @@ def clock_fact(ahead_s: float | None) -> str:
     """Return what the difference between a server's clock and this machine's means.
 
     Args:
-        ahead_s: By how many seconds the server's clock is ahead; None if it did not tell.
+        ahead_s: By how many seconds the server's clock is ahead; None if it sent no date.
     """
     if ahead_s is None:
         return "its clock is unknown"

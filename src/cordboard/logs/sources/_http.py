@@ -122,7 +122,7 @@ class Store:
 
     @property
     def identity(self) -> str:
-        """As whom the store is asked, for people."""
+        """The identity of the requests, for people."""
         if not self._token_env:
             return "without a credential"
         missing = "" if os.environ.get(self._token_env) else ", which is not set"

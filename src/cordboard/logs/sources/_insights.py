@@ -17,7 +17,7 @@ from cordboard.logs.sources._slices import NANOSECONDS, Slice
 from cordboard.logs.sources.loki import line_of
 
 ROWS_MAX: Final = 10_000
-"""The most rows of a query: above 10,000, Insights returns the first ones and says nothing."""
+"""The most rows of a query: above 10,000, Insights returns the first ones and reports no error."""
 QUERY_POLL_S: Final = 1.0
 """A query takes seconds, and each look at it is a request."""
 _ENDED: Final = ("Complete", "Failed", "Cancelled", "Timeout")
@@ -47,7 +47,7 @@ class Insights:
         """Yield the lines of a window with one of some texts, in the order of time.
 
         Args:
-            window: The window; Insights knows whole seconds, so up to a second more is returned at each end.
+            window: The window; Insights has whole seconds, so up to a second more is returned at each end.
             terms: Texts that consist of the characters of session ids.
             shortfalls: Receives what could not be read whole.
 

@@ -5,8 +5,8 @@
     groups = ["/eks/voice"]
     region = "eu-central-1"             # optional, as for the AWS command line
 
-Windows are read with FilterLogEvents, a group at a time and without a choice of log streams: what DescribeLogStreams
-says of a stream's newest event is up to an hour old. A page may be empty with more to come, and a token may come twice:
+Windows are read with FilterLogEvents, a group at a time and without a choice of log streams: the newest event
+of a stream in DescribeLogStreams is up to an hour old. A page may be empty with more to come, and a token may come twice:
 only an answer without a token ends the reading. Long windows of a session are read with a query of Logs Insights, whose
 count of matching records proves that none is missing.
 """
@@ -107,7 +107,7 @@ class CloudWatch:
         """Return each group as one stream, once.
 
         Args:
-            query: Its window and its session narrow what is asked for.
+            query: Its window and its session narrow the requests.
         """
         if self._streams:
             return []
@@ -115,7 +115,7 @@ class CloudWatch:
         return self._streams
 
     def answers(self) -> Sequence[Any]:
-        """Return nothing: what is missing is said by the streams."""
+        """Return nothing: the streams report what is missing."""
         return []
 
     def explain(self, query: Query) -> Sequence[str]:
@@ -256,7 +256,7 @@ class Group:
             values["nextToken"] = page["nextToken"]
 
     def _note_unsettled(self, window: Slice) -> None:
-        """Say that events may be on their way, if the window ends in the present."""
+        """Report that events may arrive later, if the window ends in the present."""
         age_s = (time.time_ns() - window.end) / NANOSECONDS
         if age_s < self._largest_delay_s:
             detail = (
@@ -285,7 +285,7 @@ class Group:
 
 
 def open_source(options: Mapping[str, Any]) -> CloudWatch:
-    """Return the source of one entry of ``[environments]``; nothing is asked of it yet.
+    """Return the source of one entry of ``[environments]``; no request is sent yet.
 
     Args:
         options: ``groups``, the names or ARNs of log groups; ``region`` and ``profile``, by default those of

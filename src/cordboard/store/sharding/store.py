@@ -103,7 +103,7 @@ class ShardedStore:
         force: bool = False,
         detail: str | None = None,
     ) -> LeaveOutcome:
-        """End ``session_id``, or the holder of ``room``, with ``force`` any holder; ``detail`` says why."""
+        """End ``session_id``, or the holder of ``room``, with ``force`` any holder; ``detail`` is the explanation."""
         # An id without an entry in the index has no session, which is what the caller wants.
         try:
             store = await self._store_of(session_id or "", room)
