@@ -124,11 +124,11 @@ async def start(edge: str, body: dict[str, Any], *, key: str = "") -> dict[str, 
         return dict(await answer.json())
 
 
-async def converse(ear: Ear, mouth: Mouth) -> Conversation:
-    """Hear the greeting, ask, hear the answer."""
-    await ear.utterance(1)
+async def converse(ear: Ear, mouth: Mouth, greetings: int = 1) -> Conversation:
+    """Hear the greeting if the bot has one, ask, hear the answer."""
+    await ear.utterance(greetings)
     mouth.ask()
-    await ear.utterance(2)
+    await ear.utterance(greetings + 1)
     return Conversation(ear.utterances)
 
 
@@ -136,7 +136,7 @@ def _headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-async def call_by_webrtc(edge: str, *, key: str = "") -> Conversation:
+async def call_by_webrtc(edge: str, *, key: str = "", greetings: int = 1) -> Conversation:
     """Hold a conversation over a peer connection, set up as the stock transport does."""
     answer = await start(edge, {"transport": "webrtc"}, key=key)
     offer_url = f"{edge}/sessions/{answer['sessionId']}/api/offer"
@@ -154,7 +154,7 @@ async def call_by_webrtc(edge: str, *, key: str = "") -> Conversation:
     try:
         await peer.setLocalDescription(await peer.createOffer())
         await peer.setRemoteDescription(await _exchange(offer_url, key, peer.localDescription))
-        heard = await converse(ear, mouth)
+        heard = await converse(ear, mouth, greetings)
     finally:
         for task in tasks:
             task.cancel()
