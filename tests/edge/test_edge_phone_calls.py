@@ -215,6 +215,16 @@ class TestClosedDoors:
         assert answer.status == 422
         assert "Expected a form" in answer.json["detail"]
 
+    @pytest.mark.parametrize("charset", ["utf-7", "undefined", "raw_unicode_escape"])
+    async def test_a_form_in_another_encoding(self, phone: PhoneSite, charset: str) -> None:
+        """Before anything is decoded: some codecs of Python raise errors, or return what nothing can encode."""
+        body = (
+            b"--b\r\nContent-Disposition: form-data; name=CallSid\r\n\r\n+2AA-\\ud800\r\n--b--\r\n"
+        )
+        headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+        answer = await phone.send("POST", "/phone/twilio", body, headers)
+        assert answer.status == 422
+
 
 async def test_no_bytes_of_a_stranger_are_a_server_error(phone: PhoneSite) -> None:
     """Bodies, headers, forms and paths of any kind, of which some have the carrier's password."""

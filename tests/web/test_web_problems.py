@@ -3,10 +3,11 @@
 from typing import Annotated
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
+from starlette.types import Message
 
 from cordboard import emit, session_context
 from cordboard.web import problems
@@ -38,6 +39,13 @@ def client() -> TestClient:
     @app.get("/broken")
     async def _break() -> None:
         raise RuntimeError("the disk at /dev/secret is gone")
+
+    @app.post("/slow")
+    async def _read(request: Request) -> None:
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        await Request(request.scope, receive).body()
 
     return TestClient(app, raise_server_exceptions=False)
 
@@ -75,3 +83,12 @@ def test_unexpected_error_is_logged_and_not_shown_to_the_caller(client: TestClie
     assert line["level"] == "error"
     assert line["error"]["message"] == "the disk at /dev/secret is gone"
     assert "_break" in line["error"]["stack"]
+
+
+def test_client_that_goes_before_its_body_is_complete_is_no_error_of_the_server(
+    client: TestClient,
+) -> None:
+    """Anybody can do so, and no line of an error may come of it."""
+    with emit.capture() as records:
+        assert client.post("/slow").status_code == 400
+    assert [record for record in records if record["level"] == "error"] == []

@@ -5,13 +5,16 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
+import pytest
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from cordboard.web import serve
 from cordboard.web.websocket_protocol import BoundedWebSocketProtocol
-from tests_support import until
+from tests_support import served, until
 
 
 class _Impatient(BoundedWebSocketProtocol):
@@ -81,3 +84,18 @@ async def test_connection_with_data_that_nobody_reads_is_aborted() -> None:
     async with silent_peer(app, ping_s=600) as server:
         await until(lambda: app.ended)
         await until(lambda: not server.server_state.connections, 5)
+
+
+@pytest.mark.parametrize("start", ["GET", "POST"])
+async def test_handshake_with_a_body_is_refused(start: str) -> None:
+    """The server uvicorn alone would keep its connection without an answer."""
+    async with served(Starlette(), websockets=True) as url:
+        place = urlsplit(url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        writer.write(
+            f"{start} / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Content-Length: 2\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n{{}}".encode()
+        )
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")

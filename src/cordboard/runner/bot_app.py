@@ -11,6 +11,7 @@ from cordboard.contract.errors import CordboardError, NotFoundError
 from cordboard.runner.bot_files import BotFiles
 from cordboard.runner.bot_stream import BotStream
 from cordboard.web.problems import problem
+from cordboard.web.unread_body import with_body_read
 
 # The modules whose ``app`` may have routes of the bot: that of Pipecat Cloud's base image, and that of
 # Pipecat's development runner.
@@ -43,7 +44,7 @@ class BotApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
         if scope["type"] == "http":
-            send = _with_close(send)
+            receive, send = with_body_read(scope, receive, _with_close(send))
         try:
             await self._serve(self._own_scope(scope), receive, send)
         except CordboardError as error:

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope
 
 from cordboard.contract.errors import BodyTooLargeError, InvalidValueError, NotFoundError
 from cordboard.emit import get_logger
+from cordboard.web.form_charset import check_form_charset
 
 # Pipecat's own limit.
 FILE_MAX_BYTES: Final = 50 * 1024 * 1024
@@ -75,6 +76,7 @@ class BotFiles:
                 hint="Define create_file_storage() in the bot file.",
             )
         request = Request(scope, _limited(receive))
+        check_form_charset(request.headers.get("content-type", ""))
         try:
             async with request.form(max_files=1) as form:
                 file = form.get("file")

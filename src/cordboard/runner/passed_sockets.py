@@ -31,10 +31,10 @@ def send_connection(pair: socket.socket | None, descriptor: int, received: bytes
     """
     if pair is None:
         raise ConflictError("The bot process has ended.")
-    file = _memory_file()
     try:
-        os.write(file, received)
-        socket.send_fds(pair, [_MESSAGE], [descriptor, file])
+        with open(_memory_file(), "wb", buffering=0) as file:
+            file.write(received)
+            socket.send_fds(pair, [_MESSAGE], [descriptor, file.fileno()])
     except BlockingIOError as error:  # some 270 connections wait in the buffer of the pair
         raise NotReadyError(
             "The bot process takes no connections at the moment.", retry_after_s=1
@@ -43,8 +43,6 @@ def send_connection(pair: socket.socket | None, descriptor: int, received: bytes
         raise ConflictError("The bot process has ended.") from error
     except OSError as error:  # too many descriptors
         raise NotReadyError("The connection cannot be passed.", retry_after_s=1) from error
-    finally:
-        os.close(file)
 
 
 def receive_connection(pair: socket.socket) -> tuple[socket.socket, bytes] | None:

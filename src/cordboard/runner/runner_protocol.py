@@ -19,6 +19,8 @@ from cordboard.web.http_protocol import BoundedProtocol
 from cordboard.web.problems import problem
 
 _HEAD_END: Final = b"\r\n\r\n"
+# How long a refused peer may go on to send. A caller reads the refusal within a round trip.
+_LINGER_S: Final = 1.0
 
 
 class RunnerProtocol(BoundedProtocol):
@@ -42,6 +44,7 @@ class RunnerProtocol(BoundedProtocol):
         self._relay: TlsRelay | None = None
         self._relaying: asyncio.Task[None] | None = None
         self._is_passed = False
+        self._is_refused = False
 
     def data_received(self, data: bytes) -> None:
         """Serve the bytes here, or keep them until the connection can be passed on.
@@ -49,6 +52,8 @@ class RunnerProtocol(BoundedProtocol):
         Args:
             data: The bytes.
         """
+        if self._is_refused:
+            return
         if self._relay is not None:
             self._relay.write(data)
         elif self._is_passed:
@@ -137,11 +142,18 @@ class RunnerProtocol(BoundedProtocol):
             self.transport.resume_reading()
 
     def _answer(self, error: CordboardError) -> None:
-        """Send `error` and close the connection."""
+        """Send `error`, and close the connection once the peer has had time to read it.
+
+        Closed at once, it would be reset if the peer still sends a body (`cordboard.web.unread_body`).
+        """
         response = problem(error)
         lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
         self.transport.write(
             b"\r\n".join([*lines, b"connection: close", b"", bytes(response.body)])
         )
-        self.transport.close()
+        self._is_refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        self.loop.call_later(_LINGER_S, self.transport.close)

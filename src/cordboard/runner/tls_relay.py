@@ -4,6 +4,7 @@ import asyncio
 import socket
 from typing import Final, Self, cast
 
+from cordboard.contract.errors import NotReadyError
 from cordboard.runner.bot_session import BotSession
 from cordboard.runner.passed_sockets import send_connection
 
@@ -38,7 +39,10 @@ class TlsRelay(asyncio.Protocol):
             ConflictError: The bot process has ended.
             NotReadyError: It takes no connections at the moment.
         """
-        own_end, bot_end = socket.socketpair()
+        try:
+            own_end, bot_end = socket.socketpair()
+        except OSError as error:  # too many descriptors
+            raise NotReadyError("The connection cannot be passed.", retry_after_s=1) from error
         try:
             own_end.setblocking(False)
             send_connection(session.connections, bot_end.fileno(), received)

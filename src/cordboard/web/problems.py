@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cordboard.context import current
 from cordboard.context.carrier import HEADER_SESSION_ID
@@ -60,6 +61,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(CordboardError, _handle_cordboard_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
@@ -120,6 +122,11 @@ async def _handle_http_error(request: Request, error: Exception) -> ProblemRespo
         error.status_code,
         error.headers,
     )
+
+
+async def _handle_disconnect(_request: Request, _error: Exception) -> Response:
+    # Nobody receives this: the client has gone before its body was complete, which is no fault of the server.
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def _handle_unexpected_error(_request: Request, error: Exception) -> ProblemResponse:

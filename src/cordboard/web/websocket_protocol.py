@@ -1,9 +1,11 @@
 """The server's side of WebSockets, whose connections end for certain."""
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+_MALFORMED: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -26,6 +28,19 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._abort_timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read `data`, and refuse a handshake that cannot be parsed, such as one with a body.
+
+        uvicorn does not answer it, and would keep the connection for as long as the client does.
+
+        Args:
+            data: The bytes.
+        """
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            self.transport.write(_MALFORMED)
+            self.transport.close()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Bound the time in which the closed connection may end.

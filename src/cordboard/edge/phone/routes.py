@@ -21,6 +21,7 @@ from cordboard.edge.phone.documents import Document
 from cordboard.edge.phone.outbound import CallRequest, CallResult, MachinePolicy
 from cordboard.edge.phone.webhook import FIELDS_MAX, FORM_MAX_BYTES, Webhook, read_pairs
 from cordboard.edge.services import EdgeServices, Services
+from cordboard.web.form_charset import check_form_charset
 from cordboard.web.openapi import DescribedRoute
 from cordboard.web.strict_body import StrictBody
 
@@ -213,6 +214,7 @@ async def _read_form(request: Request, body: bytes) -> list[tuple[str, str]]:
     if media_type == _FORM:
         return read_pairs(body.decode("utf-8", "replace"))
     if media_type == _MULTIPART:
+        check_form_charset(request.headers["content-type"])
         form = await request.form(max_files=0, max_fields=FIELDS_MAX)
         return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     raise InvalidValueError(
