@@ -3,11 +3,16 @@
 There is one room, one session, two runners, an operator, Redis, and time in units of a lease. Only the order
 of the periods matters, not their length: LEASE < TOLERANCE < SILENCE. Each step is one decision of a script
 or of a process; ``docs/reliability.md`` names the code of each step. A runner and its bot may freeze
-together, in which case they do not act, and a renewal may be in progress when they freeze. A bot may speak
-whenever it is not frozen and its lease guard lets it.
+together, in which case they do not act, and a renewal may be in progress when they freeze. When a runner
+dies, its bot dies a moment later, before time passes. A bot may speak whenever it is not frozen and its
+lease guard lets it.
+
+An operator may look at a session at any moment: after its lease, when a watch connection closes, or after a
+hint of whoever saw a peer break. Hints are no state of the model, because they decide nothing.
 
 The guarantees: no two bots speak in one room at the same time; no holder renews a lease that it has lost; no
-session whose bot has ended runs again while its runner can report the end.
+holder hands over a session that it has lost; no session whose bot has ended runs again while its runner can
+report the end.
 """
 
 from collections import deque
@@ -40,6 +45,14 @@ class Rules:
     """``plan.decide``: a suspect without a confirmed death is recovered only after SILENCE."""
     reports_its_end: bool = True
     """``SessionRunners.status``: a runner that could not write an end reports it to the operator."""
+    confirms_before_the_lease_ends: bool = True
+    """``plan.decide_early``: a closed connection or a hint alone recovers nothing before the lease's end."""
+    waits_after_a_death: bool = True
+    """``Sweeper.look``: a session is recovered only when the bots of its dead runner must be gone."""
+    stops_before_it_hands_over: bool = True
+    """``BotSession``: a runner hands a session over when its bot process is gone."""
+    fenced_hand_over: bool = True
+    """``recover.lua``: a hand-over by a runner with a lower epoch is refused."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class Runner:
         cut: Its messages reach neither Redis nor an operator.
         reply: The reply of Redis to the renewal, which has not arrived; empty before the decision.
         over: Its bot has ended by itself, and Redis has not accepted the end yet.
+        leaving: It hands its session over: it drains, or its bot process was killed.
+        dead: It is dead and its port refuses, but its bot has not died yet.
     """
 
     epoch: int = 0
@@ -67,6 +82,8 @@ class Runner:
     reply: str = ""
     cut: bool = False
     over: bool = False
+    leaving: bool = False
+    dead: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +94,8 @@ class World:
         epoch: The epoch of the room.
         state: The state of the session.
         lease: Time since Redis granted or renewed the lease.
-        wrong: A holder with a lower epoch than the room's has renewed a lease, or a session was recovered
-            although its runner could have reported the end.
+        wrong: A holder with a lower epoch than the room's has renewed a lease or handed the session over, or
+            a session was recovered although its runner could have reported the end.
     """
 
     epoch: int = 1
@@ -104,6 +121,8 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
 
 def _must_act(runner: Runner, rules: Rules) -> bool:
     """Return whether a due step must happen before time passes, as no process that runs delays it."""
+    if runner.dead:  # the kernel kills its bot, even a frozen one
+        return True
     if not rules.stops_by_itself or runner.frozen or not runner.speaks:
         return False
     return runner.age >= TOLERANCE
@@ -140,24 +159,38 @@ def _runner_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tup
                 wrong=world.wrong or (held and r.epoch != world.epoch),
             ),
         )
+    if r.dead:
+        yield f"bot gone {i}", _with(world, i, Runner())
+        return
     if r.frozen:
         pause = r.age >= LEASE and rules.asks_after_a_pause
         yield f"thaw {i}", _with(world, i, replace(r, frozen=False, must_ask=r.must_ask or pause))
         return
     if not r.epoch:
         return
-    yield f"die {i}", _with(world, i, Runner())
+    yield f"die {i}", _with(world, i, replace(r, dead=True) if r.speaks else Runner())
     yield f"freeze {i}", _with(world, i, replace(r, frozen=True))
     yield f"{'heal' if r.cut else 'cut'} {i}", _with(world, i, replace(r, cut=not r.cut))
     if r.speaks:
         yield from _bot_steps(world, rules, i, r)
     elif not r.cut:
-        yield _end_step(world, i, r) if r.over else _enter_steps(world, rules, i, r)
+        if r.over:
+            yield _end_step(world, i, r)
+        elif r.leaving:
+            yield from _hand_over_steps(world, rules, i, r)
+        else:
+            yield _enter_steps(world, rules, i, r)
 
 
 def _bot_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[str, World]]:
     if world.state == "running":
         yield f"end not written {i}", _with(world, i, Runner(r.epoch, cut=r.cut, over=True))
+    if not r.leaving and rules.stops_before_it_hands_over:
+        yield f"leave {i}", _with(world, i, Runner(r.epoch, cut=r.cut, leaving=True))
+    elif not r.leaving:
+        yield f"leave {i}", _with(world, i, replace(r, leaving=True))
+    elif not r.cut:
+        yield from _hand_over_steps(world, rules, i, r)
     if rules.stops_by_itself and r.age >= TOLERANCE:
         yield f"stop {i}", _with(world, i, Runner())
     elif r.reply and not r.cut:
@@ -170,6 +203,27 @@ def _end_step(world: World, i: int, r: Runner) -> tuple[str, World]:
     """Write the end that was not written before, by ``finish.lua``."""
     ours = world.state == "running" and r.epoch == world.epoch
     return f"end {i}", _with(world, i, Runner(), state="ended" if ours else world.state)
+
+
+def _hand_over_steps(world: World, rules: Rules, i: int, r: Runner) -> Iterator[tuple[str, World]]:
+    """Queue the session again, by ``recover.lua`` with the cause of its own holder."""
+    after = replace(r, leaving=False) if r.speaks else Runner()  # it speaks only without the rule
+    ours = world.state == "running" and r.epoch == world.epoch
+    if not ours and rules.fenced_hand_over:
+        yield f"hand-over refused {i}", _with(world, i, after)
+    elif world.epoch < EPOCHS or not ours:
+        yield (
+            f"hand over {i}",
+            _with(
+                world,
+                i,
+                after,
+                epoch=world.epoch + 1,
+                state="queued",
+                lease=0,
+                wrong=world.wrong or (world.state == "running" and not ours),
+            ),
+        )
 
 
 def _enter_steps(world: World, rules: Rules, i: int, r: Runner) -> tuple[str, World]:
@@ -203,9 +257,18 @@ def _operator_steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
                 given = Runner(epoch=world.epoch)
                 yield f"assign {i}", _with(world, i, given, state="starting", lease=0)
         return
-    if world.state == "ended" or world.lease < LEASE or world.epoch >= EPOCHS:
+    if world.state == "ended" or world.epoch >= EPOCHS:
         return
-    holders = [r for r in world.runners if r.epoch == world.epoch]
+    is_overdue = world.lease >= LEASE
+    # Before the lease's end an operator looks only at running sessions: the hand-over of one that
+    # starts may still be under way.
+    if is_overdue or world.state == "running":
+        yield from _look(world, rules, is_overdue=is_overdue)
+
+
+def _look(world: World, rules: Rules, *, is_overdue: bool) -> Iterator[tuple[str, World]]:
+    """Ask the holder, and decide: ``plan.decide`` after the lease's end, ``plan.decide_early`` before."""
+    holders = [r for r in world.runners if r.epoch == world.epoch and _is_holder(r)]
     is_reported = any(r.over and not r.frozen and not r.cut for r in holders)
     if is_reported:
         after = "ended" if rules.reports_its_end else "queued"
@@ -214,12 +277,26 @@ def _operator_steps(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
             "end reported",
             replace(world, epoch=raised, state=after, lease=0, wrong=after == "queued"),
         )
-    confirmed = (
-        not holders
-    )  # it replies that it does not hold the session, or refuses the connection
-    silent = any(r.frozen or r.cut for r in holders) and world.lease >= SILENCE
-    if confirmed or silent or not rules.waits_for_silence:
+    is_confirmed = not holders
+    # The operator's wait is longer than a bot takes to die with its runner.
+    is_bot_gone = not any(r.dead for r in world.runners) or not rules.waits_after_a_death
+    is_silent = any(r.frozen or r.cut for r in holders) and world.lease >= SILENCE
+    if is_overdue:
+        may_recover = is_confirmed or is_silent or not rules.waits_for_silence
+    else:
+        may_recover = is_confirmed or not rules.confirms_before_the_lease_ends
+    if may_recover and is_bot_gone:
         yield "recover", replace(world, epoch=world.epoch + 1, state="queued", lease=0)
+
+
+def _is_holder(r: Runner) -> bool:
+    """Return whether an operator that asks cannot exclude that the runner holds its session.
+
+    The port of a dead runner refuses the connection. A runner that hands the session over replies that it does
+    not hold it, unless it cannot be reached.
+    """
+    is_reachable = not r.cut and not r.frozen
+    return not r.dead and not (r.leaving and not r.speaks and is_reachable)
 
 
 def check(rules: Rules) -> tuple[int, list[str]]:

@@ -13,7 +13,7 @@ from cordboard import emit
 from cordboard.contract.credential import runner_credential
 from cordboard.contract.errors import LaunchError, StoreUnavailableError
 from cordboard.contract.launch import Launch
-from cordboard.launchers import LaunchStatus
+from cordboard.launchers import ColdRunnerEnd, LaunchStatus
 from cordboard.operator.loop import Loop, LoopTimes
 from cordboard.operator.placement import Placer
 from cordboard.operator.plan import DEFAULT_THRESHOLDS, Thresholds
@@ -35,6 +35,7 @@ class RecordingLauncher:
     states: dict[str, LaunchStatus] = field(default_factory=dict)
     bots: frozenset[str] | None = None
     max_runners: int = 9
+    ends: "asyncio.Queue[ColdRunnerEnd]" = field(default_factory=asyncio.Queue)
 
     def job_name(self, launch: Launch) -> str:
         return f"cold-{launch.session_id}-{launch.epoch}"
@@ -46,6 +47,9 @@ class RecordingLauncher:
 
     async def status(self, name: str) -> LaunchStatus:
         return self.states.get(name, "unknown")
+
+    async def next_end(self) -> ColdRunnerEnd:
+        return await self.ends.get()
 
     async def stop(self, name: str) -> None:
         self.states[name] = "ended"

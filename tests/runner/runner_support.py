@@ -165,11 +165,11 @@ class Runner:
         return await ask(self.client, "POST", url)
 
     async def end(self, launch: Launch, timeout_s: float = 15) -> SessionRecord:
-        """Wait for the session's end."""
+        """Wait until the session has ended, or has left its holder for the next one."""
 
         async def ended() -> SessionRecord | None:
             record = await self.store.session(launch.session_id)
-            return None if record.live else record
+            return None if record.live and record.epoch == launch.epoch else record
 
         found: SessionRecord = await until(ended, timeout_s)
         return found

@@ -177,7 +177,8 @@ class TestDeath:
         url = f"{runner.part.url}/sessions/{lost.session_id}"
         _, body = await ask(runner.client, "GET", url)
         assert (body["status"], body["reason"]) == ("ended", "runner_lost")
-        assert (await store.session(lost.session_id)).state == "running"  # an operator recovers it
+        record = await runner.end(lost)
+        assert (record.state, record.recovery) == ("queued", "bot_died")
         await ready(runner.part)
         again = await runner.run("litter")
         left = await litter_of(runner, again)
@@ -385,16 +386,17 @@ class TestDrain:
         await asyncio.to_thread(runner.part.ended, 10)
         assert gone_within(pid, 3.0)
 
-    async def test_session_is_stopped_after_the_grace_period(
+    async def test_session_is_handed_over_after_the_grace_period(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A session that runs beyond the grace period is stopped, with the true reason."""
+        """A session that runs beyond the grace period is queued again, which is no attempt."""
         runner = await warm(plane, store, "--grace", "0.5")
         launch = await runner.run("wait")
         runner.part.signal(signal.SIGTERM)
         assert await asyncio.to_thread(runner.part.ended) == 0
         record = await store.session(launch.session_id)
-        assert (record.state, record.reason) == ("failed", "runner_lost")
+        assert (record.state, record.attempt, record.recovery) == ("queued", 1, "draining")
+        assert record.epoch > launch.epoch
 
 
 class TestCold:
@@ -469,10 +471,10 @@ class TestCold:
         assert await asyncio.to_thread(part.ended) == 0
         assert (await store.session(sid)).reason == "bot_finished"
 
-    async def test_killed_fork_server_leaves_the_session_to_recovery(
+    async def test_killed_fork_server_hands_the_session_over(
         self, plane: Processes, store: RedisStore
     ) -> None:
-        """A cold runner whose fork server is killed exits with 1 and leaves the session to recovery."""
+        """A cold runner whose fork server is killed exits with 1; another one continues the session."""
         part, sid = await self.once(plane, store, "wait", seconds=600)
 
         async def runs() -> int | None:
@@ -481,7 +483,8 @@ class TestCold:
 
         os.kill(parent_of(await until(runs, 40)), signal.SIGKILL)
         assert await asyncio.to_thread(part.ended) == 1
-        assert (await store.session(sid)).state == "running"
+        record = await store.session(sid)
+        assert (record.state, record.recovery) == ("queued", "bot_died")
 
     async def test_sigterm_ends_the_wait_for_redis(
         self, plane: Processes, store: RedisStore

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,9 @@ async def runner(plane: Processes) -> AsyncIterator[Runner]:
     async with RedisStore(plane.redis_url) as store, client() as http:
         yield Runner(part, store, http)
         for session in (await store.sessions(limit=500))[0]:
-            if session.state == "running":
+            if session.state == "queued":  # after a death of its bot
+                await store.leave(session_id=session.session_id)
+            elif session.state == "running":
                 await http.post(f"{part.url}/sessions/{session.session_id}/leave")
 
 
@@ -220,7 +223,6 @@ class TestEnd:
             ("crash", {}, "ValueError: expected error"),
             ("exit_with", {"status": 3}, "exit status 3"),
             ("exit_cleanly", {"status": 4}, "SystemExit: 4"),
-            ("segfault", {}, "killed by SIGSEGV"),
         ],
     )
     async def test_crash_is_recorded_with_its_detail(
@@ -232,6 +234,34 @@ class TestEnd:
         assert (record.state, record.reason, record.detail) == ("failed", "bot_crashed", detail)
         await until(lambda: "session.ended" in runner.part.events(launch.session_id))
         assert runner.part.events(launch.session_id).count("bot.crashed") == 1
+
+    @pytest.mark.parametrize("how", ["segfault", "killed"])
+    async def test_session_of_a_killed_bot_process_is_queued_again(
+        self, runner: Runner, how: str
+    ) -> None:
+        """By its runner, at once, with a higher epoch, as the next attempt; the crash is logged once."""
+        launch = await runner.run("segfault" if how == "segfault" else "wait")
+        if how == "killed":
+            os.kill(await runner.pid(launch), signal.SIGKILL)
+        record = await runner.end(launch)
+        assert (record.state, record.attempt, record.recovery) == ("queued", 2, "bot_died")
+        assert record.epoch > launch.epoch
+        await until(lambda: "session.recovered" in runner.part.events(launch.session_id))
+        assert runner.part.events(launch.session_id).count("bot.crashed") == 1
+
+    async def test_third_killed_process_fails_the_session(self, runner: Runner) -> None:
+        """With the reason of the last death."""
+        launch = await runner.run("wait")
+        for attempt in (1, 2, 3):
+            os.kill(await runner.pid(launch), signal.SIGKILL)
+            record = await runner.end(launch)
+            if attempt < 3:
+                launch = replace(launch, epoch=record.epoch)
+                await runner.store.placement.assign(launch.session_id, launch.epoch)
+                status, _ = await runner.start(launch, body={"do": "wait"}, attempt=attempt + 1)
+                assert status == 200
+        assert (record.state, record.reason, record.attempt) == ("failed", "bot_crashed", 3)
+        assert record.detail == "killed by SIGKILL"
 
     async def test_leave_escalates_until_the_bot_is_gone(self, runner: Runner) -> None:
         """Leave stops a bot by cancellation, SIGTERM or SIGKILL, and answers when it has ended."""
@@ -324,7 +354,10 @@ class TestIsolation:
         if do == "spin":
             await runner.leave(bad)
         record = await runner.end(bad, 40)
-        assert record.reason == ("left" if do == "spin" else "bot_crashed")
+        if do == "segfault":
+            assert record.recovery == "bot_died"
+        else:
+            assert record.reason == ("left" if do == "spin" else "bot_crashed")
         assert is_running(await runner.pid(good))
         after = await runner.run("wait", seconds=0)
         assert (await runner.end(after)).reason == "bot_finished"

@@ -32,12 +32,42 @@ EARLY = EndReport("bot_crashed", "no memory", is_early=True)
         ),
         (
             {"exit_status": None},
-            SessionEnd("runner_lost", FORK_SERVER_ENDED, is_lost=True, is_crash_unreported=True),
+            SessionEnd(
+                "runner_lost", FORK_SERVER_ENDED, hand_over="bot_died", is_crash_unreported=True
+            ),
+        ),
+        (
+            {"exit_status": None, "may_restart": False},
+            SessionEnd(
+                "runner_lost", FORK_SERVER_ENDED, hand_over="bot_died", is_crash_unreported=True
+            ),
+        ),
+        (
+            {"exit_status": None, "has_run": False},
+            SessionEnd("runner_lost", FORK_SERVER_ENDED, is_unknown=True, is_crash_unreported=True),
         ),
         ({"exit_status": 0}, SessionEnd("bot_finished")),
         (
             {"exit_status": -11},
-            SessionEnd("bot_crashed", "killed by SIGSEGV", is_crash_unreported=True),
+            SessionEnd(
+                "bot_crashed", "killed by SIGSEGV", hand_over="bot_died", is_crash_unreported=True
+            ),
+        ),
+        (
+            {"exit_status": -9, "may_restart": False},
+            SessionEnd("bot_crashed", "killed by SIGKILL", is_crash_unreported=True),
+        ),
+        (
+            {"exit_status": -9, "has_run": False},
+            SessionEnd("bot_crashed", "killed by SIGKILL", is_crash_unreported=True),
+        ),
+        (
+            {"exit_status": 3},
+            SessionEnd("bot_crashed", "exit status 3", is_crash_unreported=True),
+        ),
+        (
+            {"stop_reason": "draining", "report": FINISHED},
+            SessionEnd("runner_lost", hand_over="draining"),
         ),
     ],
 )
@@ -63,7 +93,7 @@ async def test_end_is_written_once_the_store_accepts_it(
     monkeypatch.setattr(store, "finish", refusing)
     launch = Launch(session_id="call-1", room_url="webrtc:r", epoch=1)
     await store.accept(launch, queue_max=9)
-    await EndWriter(store, launch, "bot_finished", None, 0.0, retry_s=0.01).run()
+    await EndWriter(store, launch, SessionEnd("bot_finished"), 0.0, "r1", retry_s=0.01).run()
     assert (len(tokens), len(set(tokens))) == (3, 1)
     record = await store.session("call-1")
     assert (record.state, record.reason) == ("ended", "bot_finished")

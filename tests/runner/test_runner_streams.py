@@ -134,7 +134,7 @@ class TestStream:
             os.kill(await runner.pid(launch), 9)
             message = await asyncio.wait_for(websocket.receive(), 5)
             assert message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
-        assert (await runner.end(launch)).reason == "bot_crashed"
+        assert (await runner.end(launch)).recovery == "bot_died"
 
     async def test_message_over_the_limit_closes_the_stream(self, runner: Runner) -> None:
         """With the code for it; smaller ones pass."""
@@ -263,7 +263,7 @@ class TestEnd:
             await websocket.receive()
             assert websocket.close_code == 1001
         assert await asyncio.to_thread(runner.part.ended, 30) == 0
-        assert (await runner.end(launch)).reason == "runner_lost"
+        assert (await runner.end(launch)).recovery == "draining"
         plane.parts.remove(runner.part)
 
     async def test_runner_with_tls_relays_a_stream_and_its_death_ends_it(

@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from cordboard.contract.errors import UsageError
+
+_PERIOD_MAX_S: Final = 3600  # beyond the grace period of any supervisor
 
 
 class SingleValue(argparse.Action):
@@ -66,6 +68,35 @@ def add_listener(parser: argparse.ArgumentParser, port: int, *, purpose: str = "
         default=port,
         help=f"port to listen on{purpose}; 0 for any free port (default: %(default)s)",
     )
+
+
+def add_lame_duck(parser: argparse.ArgumentParser) -> None:
+    """Add ``--lame-duck`` to ``parser``."""
+    parser.add_argument(
+        "--lame-duck",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="go on accepting connections for so long after SIGTERM, until load balancers have noticed; "
+        "5 in a cluster (default: 0)",
+    )
+
+
+def _seconds(text: str) -> float:
+    """Return a number of seconds, 0 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: ``text`` is anything else.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _PERIOD_MAX_S:  # false for a NaN as well
+        raise argparse.ArgumentTypeError(
+            f"expected seconds from 0 to {_PERIOD_MAX_S}, got {text!r}"
+        )
+    return seconds
 
 
 def add_bots(parser: argparse.ArgumentParser, description: str) -> None:

@@ -15,6 +15,7 @@ examples:
     cordboard edge --host 0.0.0.0                     for carriers and browsers, behind a proxy with TLS
 """
     _options.add_listener(parser, 7860)
+    _options.add_lame_duck(parser)
     _options.add_config(parser)
     _tls_options.add_arguments(parser)
 
@@ -40,5 +41,10 @@ def run(args: argparse.Namespace) -> int:
     certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
     return serve.run(
-        app, listener=listener, drain=lambda: stop(app), certificate=certificate, websockets=True
+        app,
+        listener=listener,
+        drain=lambda: stop(app),
+        lame_duck_s=args.lame_duck,
+        certificate=certificate,
+        websockets=True,
     )

@@ -14,6 +14,7 @@ examples:
     cordboard gateway --host 0.0.0.0                  for other machines, which need the secret
 """
     _options.add_listener(parser, 4444)
+    _options.add_lame_duck(parser)
     _options.add_config(parser)
     _tls_options.add_arguments(parser)
 
@@ -42,5 +43,6 @@ def run(args: argparse.Namespace) -> int:
         listener=listener,
         grace_s=GRACE_S,
         drain=lambda: drain(app),
+        lame_duck_s=args.lame_duck,
         certificate=certificate,
     )

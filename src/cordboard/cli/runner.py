@@ -23,8 +23,8 @@ examples:
   cordboard runner --once                           a cold runner for the session in BOT_SESSION_ID,
                                                     BOT_SESSION_EPOCH and BOT_ROOM_URL
 
-On SIGTERM, a runner accepts no new sessions, lets the running ones end within the grace period, and
-exits with status 0.
+On SIGTERM, a runner accepts no new sessions, and lets the running ones end within the grace period. Then it
+stops the bots that are left, so that other runners continue their sessions, and exits with status 0.
 """
     _options.add_listener(parser, 7861)
     parser.add_argument(
@@ -158,6 +158,9 @@ def _services(
         url=url,
         type="cold" if args.once else "warm",
         job_name=job_identity() if args.once else None,
+        no_restart=frozenset(
+            bot for bot, policy in settings.bot_policies.items() if policy.restart == "never"
+        ),
         bot_options=_bot_options(settings, local=auth.is_local(args.host)),
         # A bot cannot get new credentials, and may reconnect until its session ends.
         ice_config=lambda launch: settings.ice_config(

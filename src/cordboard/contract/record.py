@@ -120,7 +120,7 @@ EVENTS: Final[dict[str, str]] = {
     "bot.crashed": "bot() raised an exception, or its process died.",
     "lease.lost": "The holder found that another session holds the room.",
     "lease.expired": "The lease expired without a renewal.",
-    "session.recovered": "The session of a dead runner was queued again with a higher epoch.",
+    "session.recovered": "The session was queued again with a higher epoch: its runner or bot process died, or its runner stops.",
     "session.ended": "The session reached its final state.",
     "auth.refused": "A caller with a missing or wrong login or secret was refused (sampled).",
     "up.ready": "All components answer; meta holds their addresses.",

@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from cordboard import __version__
+from cordboard.gateway import suspicions
 from cordboard.gateway.hub import DRAIN_S, Hub
 from cordboard.gateway.relay import Relay
 from cordboard.gateway.routes import router
@@ -62,6 +63,7 @@ def create_app(
         redoc_url=None,
     )
     app.include_router(router)
+    app.include_router(suspicions.router)
 
     async def check_ready() -> None:
         shared_settings.check()

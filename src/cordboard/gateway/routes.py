@@ -41,7 +41,7 @@ from cordboard.web.openapi import DescribedRoute
 WAIT_MAX_S: Final = 60
 # Requests that wait for a session read its record this often, in case a state change was lost.
 _POLL_S: Final = 1.0
-_PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
+PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 
 WaitSeconds = Annotated[
     float,
@@ -76,10 +76,10 @@ router = APIRouter(route_class=DescribedRoute)
     summary="Request a bot in a room",
     responses={
         200: {"description": "Reused"},
-        409: _PROBLEM,
-        422: _PROBLEM,
-        429: _PROBLEM,
-        503: _PROBLEM,
+        409: PROBLEM,
+        422: PROBLEM,
+        429: PROBLEM,
+        503: PROBLEM,
     },
 )
 @router.post("/start", status_code=202, include_in_schema=False)
@@ -143,7 +143,7 @@ def _ice_config(services: GatewayServices, session_id: str, room_url: str) -> di
     "/leave",
     tags=["sessions"],
     summary="End a session",
-    responses={202: {"description": "Stopping"}, 409: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
+    responses={202: {"description": "Stopping"}, 409: PROBLEM, 422: PROBLEM, 503: PROBLEM},
 )
 async def leave(body: LeaveBody, services: Services) -> JSONResponse:
     """End a session; the status is `ended` only when its bot is gone.
@@ -221,7 +221,7 @@ async def _request_stop(services: GatewayServices, outcome: LeaveOutcome) -> Non
 
 
 @router.get(
-    "/sessions", tags=["sessions"], summary="List sessions, newest first", responses={422: _PROBLEM}
+    "/sessions", tags=["sessions"], summary="List sessions, newest first", responses={422: PROBLEM}
 )
 async def sessions(query: Annotated[SessionsQuery, Query()], services: Services) -> dict[str, Any]:
     """Return a page of sessions; pass `nextCursor` as `cursor` for the next page.
@@ -241,7 +241,7 @@ async def sessions(query: Annotated[SessionsQuery, Query()], services: Services)
 
 
 @router.get(
-    "/sessions/{session_id}", tags=["sessions"], summary="Show a session", responses={404: _PROBLEM}
+    "/sessions/{session_id}", tags=["sessions"], summary="Show a session", responses={404: PROBLEM}
 )
 async def session(
     session_id: str, services: Services, runner: WithRunner = False
@@ -267,7 +267,7 @@ async def session(
     tags=["sessions"],
     summary="Follow a session",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, 404: _PROBLEM, 429: _PROBLEM},
+    responses={200: {"content": {"text/event-stream": {}}}, 404: PROBLEM, 429: PROBLEM},
 )
 async def events(session_id: str, services: Services) -> EventStream:
     """Send each state change as it happens; the final state is the last.
@@ -290,7 +290,7 @@ async def events(session_id: str, services: Services) -> EventStream:
     "/sessions/{session_id}/ice",
     tags=["webrtc"],
     summary="ICE servers with new credentials",
-    responses={404: _PROBLEM, 409: _PROBLEM},
+    responses={404: PROBLEM, 409: PROBLEM},
 )
 async def ice(session_id: str, services: Services) -> JSONResponse:
     """Return the ICE servers of a live session, with new credentials, for a caller that reconnects.
@@ -314,14 +314,14 @@ async def ice(session_id: str, services: Services) -> JSONResponse:
     tags=["webrtc"],
     summary="Relay a WebRTC offer to the session's runner",
     operation_id="offer",
-    responses={404: _PROBLEM, 409: _PROBLEM, 502: _PROBLEM, 504: _PROBLEM},
+    responses={404: PROBLEM, 409: PROBLEM, 502: PROBLEM, 504: PROBLEM},
 )
 @router.patch(
     "/sessions/{session_id}/offer",
     tags=["webrtc"],
     summary="Relay trickled candidates to the session's runner",
     operation_id="candidates",
-    responses={404: _PROBLEM, 409: _PROBLEM, 502: _PROBLEM, 504: _PROBLEM},
+    responses={404: PROBLEM, 409: PROBLEM, 502: PROBLEM, 504: PROBLEM},
 )
 async def offer(session_id: str, request: Request, services: Services) -> Response:
     """Relay an offer (POST) or candidates (PATCH) to the runner that hosts the session.
@@ -360,7 +360,7 @@ async def _read_and_bind(
     Raises:
         NotFoundError: There is no such session.
     """
-    record = await services.store.session(_existing_id(session_id), room=room or None)
+    record = await services.store.session(existing_id(session_id), room=room or None)
     adopt(
         session_id=session_id,
         room=record.room_url,
@@ -379,10 +379,10 @@ async def _read(services: GatewayServices, session_id: str) -> SessionRecord:
     """
     if current().session_id == session_id:
         return await _read_and_bind(services, session_id)
-    return await services.store.session(_existing_id(session_id))
+    return await services.store.session(existing_id(session_id))
 
 
-def _existing_id(session_id: str) -> str:
+def existing_id(session_id: str) -> str:
     """Return a session id from a path; a malformed one is 404, like any other unknown id."""
     try:
         return check_session_id(session_id)

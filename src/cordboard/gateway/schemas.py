@@ -176,6 +176,7 @@ def session_response(record: SessionRecord) -> dict[str, Any]:
         "detail": record.detail,
         "epoch": record.epoch,
         "attempt": record.attempt,
+        "recovery": record.recovery,
         "bot": record.bot,
         "userId": record.user_id,
         "userName": record.user_name,

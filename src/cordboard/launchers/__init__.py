@@ -1,11 +1,25 @@
 """Launchers: they start cold runners, each for one session, when no warm runner is free."""
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from cordboard.contract.launch import Launch
 
 # Whether a cold runner may still run. ``unknown``: the launcher cannot tell; nothing follows from it.
 LaunchStatus = Literal["alive", "ended", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColdRunnerEnd:
+    """The end of a cold runner, as its launcher noticed it.
+
+    Attributes:
+        session_id: The session that it was started for.
+        epoch: The epoch of that session.
+    """
+
+    session_id: str
+    epoch: int
 
 
 class Launcher(Protocol):
@@ -39,6 +53,9 @@ class Launcher(Protocol):
 
     async def status(self, name: str) -> LaunchStatus:
         """Return whether the runner of the start ``name`` lives."""
+
+    async def next_end(self) -> ColdRunnerEnd:
+        """Wait until a cold runner ends, and return it. Some ends may be missed, others returned twice."""
 
     async def stop(self, name: str) -> None:
         """Stop the runner of the start ``name``, after its grace period if need be."""

@@ -17,7 +17,7 @@ from cordboard.contract.errors import (
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.kube import Kube, Object
-from cordboard.launchers import LaunchStatus
+from cordboard.launchers import ColdRunnerEnd, LaunchStatus
 from cordboard.launchers.kubernetes_manifest import (
     EPOCH,
     ROOM,
@@ -129,6 +129,11 @@ class KubernetesLauncher:
         why = next((reason for reason in map(end_reason, pods) if reason), why)
         log.info("A cold runner's Job has ended", job=name, why=why or "completed")
         return "ended"
+
+    async def next_end(self) -> ColdRunnerEnd:
+        """Wait until a pod of a cold runner ends, whichever operator started it, and return it."""
+        self._watch.start()
+        return await self._watch.ends.get()
 
     async def stop(self, name: str) -> None:
         """Delete the Job ``name``. Its pod gets SIGTERM; until its grace period ends it is ``alive``."""

@@ -11,6 +11,7 @@ from cordboard.context import Context, bound_context
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
 from cordboard.kube import Kube, Object, ObjectList, WatchFailure, follow
+from cordboard.launchers import ColdRunnerEnd
 from cordboard.launchers.kubernetes_manifest import EPOCH, LABELS, ROOM, SESSION_ID
 from cordboard.launchers.pod_status import PERMANENT, StartProblem, start_problem
 
@@ -65,12 +66,16 @@ class PodWatch:
         kube: The cluster.
         namespace: The namespace of the pods.
         times: When the watch acts on a pod.
+
+    Attributes:
+        ends: The sessions whose pods have ended.
     """
 
     def __init__(self, kube: Kube, namespace: str, times: WatchTimes) -> None:
         self._kube = kube
         self._namespace = namespace
         self._times = times
+        self.ends: asyncio.Queue[ColdRunnerEnd] = asyncio.Queue()
         self._pods: dict[str, _LivePod] = {}
         self._jobs_without_pod: dict[str, float] = {}
         self._reported_jobs: set[str] = set()
@@ -132,14 +137,24 @@ class PodWatch:
                     self._record_failure(event)
                     continue
                 if isinstance(event, ObjectList):
-                    self._pods.clear()
+                    before, self._pods = self._pods, {}
                     for pod in event.objects:
                         self._update(pod)
+                    for uid in before.keys() - self._pods.keys():
+                        self._report_end(before[uid])
                 elif event.change == "DELETED":
-                    self._pods.pop(event.object["metadata"]["uid"], None)
+                    # The selector contains live pods only, so this is the end of the pod as well.
+                    ended = self._pods.pop(event.object["metadata"]["uid"], None)
+                    if ended is not None:
+                        self._report_end(ended)
                 else:
                     self._update(event.object)
                 self._record_answer()
+
+    def _report_end(self, pod: _LivePod) -> None:
+        context = pod.context
+        if context.session_id and context.epoch:
+            self.ends.put_nowait(ColdRunnerEnd(context.session_id, context.epoch))
 
     def _record_failure(self, failure: WatchFailure) -> None:
         self._is_current = False

@@ -14,7 +14,7 @@ from cordboard.context.launch import context_of
 from cordboard.contract.errors import LaunchError
 from cordboard.contract.launch import Launch
 from cordboard.emit import forward_line, get_logger
-from cordboard.launchers import LaunchStatus
+from cordboard.launchers import ColdRunnerEnd, LaunchStatus
 
 # Seconds between SIGTERM and SIGKILL: a runner ends its bot within a few seconds.
 STOP_GRACE_S: Final = 10.0
@@ -61,6 +61,7 @@ class ProcessLauncher:
         self._line_max_bytes = line_max_bytes
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._followers: set[asyncio.Task[None]] = set()
+        self._ends: asyncio.Queue[ColdRunnerEnd] = asyncio.Queue()
 
     def job_name(self, launch: Launch) -> str:
         """Return the name of the runner of ``launch``: the same for the same session and epoch."""
@@ -106,6 +107,10 @@ class ProcessLauncher:
             return "unknown"
         return "alive" if process.returncode is None else "ended"
 
+    async def next_end(self) -> ColdRunnerEnd:
+        """Wait until one of the processes ends, and return it."""
+        return await self._ends.get()
+
     async def stop(self, name: str) -> None:
         """Send SIGTERM to the process of the start ``name``, and SIGKILL after the grace period."""
         process = self._processes.get(name)
@@ -136,6 +141,8 @@ class ProcessLauncher:
         if process.stdout is not None:
             await self._forward(name, process.stdout, context)
         await process.wait()
+        if context.session_id and context.epoch:
+            self._ends.put_nowait(ColdRunnerEnd(context.session_id, context.epoch))
         log.debug("A cold runner has ended", job=name, status=process.returncode)
         await asyncio.sleep(ENDED_KEPT_S)
         self._processes.pop(name, None)

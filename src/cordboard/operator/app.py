@@ -7,12 +7,14 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import aiohttp
 from fastapi import FastAPI
 
 from cordboard import __version__
-from cordboard.contract.errors import NotReadyError
+from cordboard.contract.errors import NotReadyError, StoreUnavailableError
+from cordboard.emit import get_logger
 from cordboard.launchers import Launcher
 from cordboard.operator.handover import ColdStartGate
 from cordboard.operator.loop import Loop
@@ -21,12 +23,19 @@ from cordboard.operator.placement import Placer
 from cordboard.operator.plan import Thresholds
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import SessionRunners
+from cordboard.operator.runner_watch import RunnerWatches
 from cordboard.operator.transfer import launcher_suffix
 from cordboard.settings import Settings
 from cordboard.store import SessionStore
 from cordboard.web import health, problems, protection, settings_check
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
+
+# How soon an operator watches the runners that another one, which is gone, has given sessions. Each refresh reads
+# two small values for each runner.
+WATCH_REFRESH_S: Final = 10.0
+
+log = get_logger("operator")
 
 
 @dataclass(slots=True)
@@ -48,6 +57,7 @@ class Operator:
     store: SessionStore
     launcher: Launcher | None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _loops: list[Loop] = field(default_factory=list)
 
     @contextlib.asynccontextmanager
     async def running(self, connections: aiohttp.ClientSession) -> AsyncIterator[None]:
@@ -56,9 +66,24 @@ class Operator:
         Args:
             connections: The connections to runners.
         """
-        loops = self._loops(connections)
-        self._tasks.extend(asyncio.create_task(loop.run(), name="operator") for loop in loops)
-        yield
+        # A watch connection for each busy runner: without a limit, as they are never free for others.
+        async with open_connections(self.settings.tls_ca, limit=0) as watch_connections:
+            watches = RunnerWatches(self._runner_client(watch_connections), self._check_runner)
+            self._loops.extend(self._make_loops(connections, watches))
+            self._start_tasks(watches)
+            yield
+            await self._stop()
+            await watches.close()
+
+    def _start_tasks(self, watches: RunnerWatches) -> None:
+        work = [loop.run() for loop in self._loops]
+        work.append(self._refresh_watches(watches))
+        if self.launcher is not None:
+            work.append(self._follow_cold_ends(self.launcher))
+        self._tasks.extend(asyncio.create_task(item, name="operator") for item in work)
+
+    async def _stop(self) -> None:
+        loops = self._loops
         await asyncio.gather(*(loop.drain() for loop in loops))
         # Only now: the loops give signs of life for their entries until the last hand-over is finished.
         for task in self._tasks:
@@ -76,10 +101,45 @@ class Operator:
         if not self._tasks or any(task.done() for task in self._tasks):
             raise NotReadyError("The operator's loops do not run.")
 
-    def _loops(self, connections: aiohttp.ClientSession) -> list[Loop]:
+    def _runner_client(self, connections: aiohttp.ClientSession) -> RunnerClient:
+        return RunnerClient(HttpClient(connections), lambda: self.settings.control_secrets)
+
+    async def _check_runner(self, runner_id: str) -> None:
+        """Check the sessions of a runner, in all shards, one of which may not answer."""
+        checks = (loop.death_check.check_runner(runner_id) for loop in self._loops)
+        for outcome in await asyncio.gather(*checks, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _refresh_watches(self, watches: RunnerWatches) -> None:
+        """Watch the runners that have sessions, also those that operators that are gone have assigned."""
+        while True:
+            busy: dict[str, str] = {}
+            try:
+                for loop in self._loops:
+                    busy |= await loop.store.runners.busy()
+                watches.refresh(busy)
+            except StoreUnavailableError as error:
+                log.debug("The watched runners stay as they are", error=error)
+            except Exception:
+                log.exception("The watched runners could not be read")
+            await asyncio.sleep(WATCH_REFRESH_S)
+
+    async def _follow_cold_ends(self, launcher: Launcher) -> None:
+        """Check the session of each cold runner that has ended, one at a time."""
+        while True:
+            end = await launcher.next_end()
+            for loop in self._loops:  # its shard has the record; the others do nothing
+                try:
+                    await loop.death_check.check_session(end.session_id, end.epoch)
+                except StoreUnavailableError as error:
+                    log.debug("A cold runner's session cannot be checked", error=error)
+                except Exception:
+                    log.exception("A cold runner's session could not be checked")
+
+    def _make_loops(self, connections: aiohttp.ClientSession, watches: RunnerWatches) -> list[Loop]:
         settings, launcher = self.settings, self.launcher
-        client = RunnerClient(HttpClient(connections), lambda: settings.control_secrets)
-        runners = SessionRunners(client)
+        runners = SessionRunners(self._runner_client(connections))
         name = consumer_name(launcher)
         # One name and one gate for all shards: the launcher's limit is for all of them together.
         gate = ColdStartGate()
@@ -89,7 +149,7 @@ class Operator:
             Loop(
                 name,
                 shard,
-                Placer(shard, runners, launcher, settings.placement, gate),
+                Placer(shard, runners, launcher, settings.placement, gate, on_assigned=watches.add),
                 Sweeper(shard, runners, launcher, thresholds, figures),
             )
             for shard in self.store.shards

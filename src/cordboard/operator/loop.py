@@ -16,17 +16,22 @@ from cordboard.context.launch import context_of
 from cordboard.contract.errors import NotFoundError, StoreUnavailableError
 from cordboard.emit import get_logger
 from cordboard.operator import metrics
+from cordboard.operator.death_check import DeathCheck
 from cordboard.operator.handover import ColdStart, HandOver
 from cordboard.operator.placement import Placer
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.transfer import WAIT_S, Transfers
-from cordboard.store import Outage, QueueEntry, RedisStore
+from cordboard.store import Outage, QueueEntry, RedisStore, Suspicion
 
 # Entries that one read takes. More would keep Redis busy for longer with one command.
 READ_COUNT: Final = 64
 
 # Hand-overs whose answer is awaited. Each has a connection to a runner; the client has 100.
 HANDOVERS_MAX: Final = 64
+
+# Hints that are followed at once. A check takes milliseconds, or seconds if the runner does not answer; further
+# hints wait in the connection to Redis.
+HINTS_MAX: Final = 64
 
 # Entries that wait here. Further ones stay in the queue, for operators that have capacity.
 WAITING_MAX: Final = 256
@@ -77,6 +82,7 @@ class Loop:
         sweeper: Recovers sessions.
         times: How often each step runs.
         transfers: Decides which joins another operator has to start.
+        death_check: Recovers sessions whose runner has died before their leases run out.
     """
 
     consumer: str
@@ -85,15 +91,18 @@ class Loop:
     sweeper: Sweeper
     times: LoopTimes = LoopTimes()
     transfers: Transfers = field(init=False)
+    death_check: DeathCheck = field(init=False)
     _waiting: dict[str, QueueEntry] = field(default_factory=dict)
     _busy: dict[asyncio.Task[None], QueueEntry] = field(default_factory=dict)
     _arrival: asyncio.Event = field(default_factory=asyncio.Event)
     _placing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _hints: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HINTS_MAX))
     _is_stopping: bool = False
     _outage: Outage = field(default_factory=lambda: Outage(log, "Redis is unavailable; retrying"))
 
     def __post_init__(self) -> None:
-        """Make ``transfers`` for the placer's launcher."""
+        """Make ``transfers`` for the placer's launcher, and ``death_check``."""
+        self.death_check = DeathCheck(self.store, self.sweeper)
         self.transfers = Transfers(self.placer.launcher, wait_s=self.times.transfer_wait_s)
 
     async def run(self) -> None:
@@ -105,6 +114,7 @@ class Loop:
                 ("hold", self._hold),
                 ("sweep", self._sweep),
                 ("cold", self._check_cold_starts),
+                ("hints", self._follow_hints),
             ):
                 group.create_task(self._repeat(name, step), name=name)
 
@@ -250,6 +260,23 @@ class Loop:
         await asyncio.sleep(self.times.sweep_s)
         metrics.loop_lag.set(max(time.monotonic() - due, 0.0))
         await self.sweeper.sweep()
+
+    async def _follow_hints(self) -> None:
+        """Check each session that a hint names. Hints that come while Redis is unavailable are lost."""
+        async with self.store.reader.suspicions() as suspicions, asyncio.TaskGroup() as group:
+            async for suspicion in suspicions:
+                await self._hints.acquire()
+                group.create_task(self._check_hint(suspicion))
+
+    async def _check_hint(self, suspicion: Suspicion) -> None:
+        try:
+            await self.death_check.check_session(suspicion.session_id, suspicion.epoch)
+        except StoreUnavailableError as error:
+            self._outage.record_failure(error, "hints")
+        except Exception:
+            log.exception("A session could not be checked", session=suspicion.session_id)
+        finally:
+            self._hints.release()
 
     async def _check_cold_starts(self) -> None:
         """Check the cold starts, apart from the sweep: a launcher may be slow to answer."""

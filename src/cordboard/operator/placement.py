@@ -1,5 +1,6 @@
 """Placing an accepted join: on a warm runner, else on a cold one, else it waits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cordboard.context import bound_context
@@ -34,6 +35,7 @@ class Placer:
         placement: ``spread`` or ``pack``, as in the setting.
         gate: The gate of cold starts, shared by all who use the launcher.
         cold_starts: The cold starts of this operator that may still fail, by session id.
+        on_assigned: Called with the id and the URL of a warm runner that gets a session.
     """
 
     store: RedisStore
@@ -42,6 +44,7 @@ class Placer:
     placement: str = "spread"
     gate: ColdStartGate = field(default_factory=ColdStartGate)
     cold_starts: dict[str, ColdStart] = field(default_factory=dict)
+    on_assigned: Callable[[str, str], None] = lambda _runner_id, _url: None
     _refusing: RefusingRunners = field(default_factory=RefusingRunners)
 
     async def place(self, entry: QueueEntry) -> HandOver | None:
@@ -73,6 +76,7 @@ class Placer:
                 return NothingToDo()
             if assignment.outcome == "assigned":
                 metrics.stages.labels("queued").observe(assignment.queued_ms / 1000)
+                self.on_assigned(assignment.runner_id, assignment.runner_url)
                 return WarmHandOver(
                     self.store, self.runners, self._refusing, entry.entry_id, launch, assignment
                 )

@@ -1,7 +1,8 @@
-"""The decision about a session whose lease has run out: pure functions.
+"""The decision about a session whose holder may be dead: pure functions.
 
-A session is recovered only on two independent facts: its lease has expired by Redis's clock, and either its
-holder's death is confirmed, or the holder has been silent for so long that it must have stopped by itself.
+A session is recovered only on two independent facts. Either a connection to its runner was closed, or someone
+saw the bot's peer break, and the holder's death is confirmed. Or its lease has expired by Redis's clock, and
+the death is confirmed, or the holder has been silent for so long that it must have stopped by itself.
 When many sessions look dead at once, Redis or the network is the likelier cause.
 """
 
@@ -105,6 +106,23 @@ def decide(
     is_seen_long_enough = finding.seen_s >= thresholds.patience_s * scale
     is_overdue = finding.overdue_ms >= GIVE_UP_OVERDUE_MS * scale
     return Action.RECOVER if is_seen_long_enough and is_overdue else Action.WAIT
+
+
+def decide_early(sign: Sign, state: Literal["starting", "running"]) -> Action:
+    """Return what to do about a session before its lease runs out.
+
+    Only a confirmed death counts here; silence never does.
+
+    Args:
+        sign: What is known about its holder.
+        state: ``running`` if its bot process has run, else ``starting``.
+    """
+    if sign is Sign.OVER:
+        return Action.WRITE_END
+    # A runner that does not hold a starting session may be about to receive it.
+    if sign in {Sign.REFUSED, Sign.ENDED} or (sign is Sign.DOES_NOT_HOLD and state == "running"):
+        return Action.RECOVER
+    return Action.WAIT
 
 
 def is_crowd(suspects: int, leased: int, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> bool:

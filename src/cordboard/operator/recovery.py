@@ -107,7 +107,7 @@ class Sweeper:
                 event="launch.failed",
                 job=start.job_name,
             )
-            return await self._recover(record, "died") != "held"
+            return await self.recover(record, "died") != "held"
 
     async def _check_suspects(self, suspect_count: int) -> None:
         leased = await self.store.placement.leased_count()
@@ -118,7 +118,7 @@ class Sweeper:
         now = time.monotonic()
         keys = [(suspect.record.session_id, suspect.record.epoch) for suspect in suspects]
         self._observations = {key: self._observations.get(key) or _Observation(now) for key in keys}
-        statuses = await self._statuses([suspect.record for suspect in suspects])
+        statuses = await self.statuses([suspect.record for suspect in suspects])
         for suspect in suspects:
             await self._act(suspect, statuses[suspect.record.session_id])
 
@@ -149,13 +149,15 @@ class Sweeper:
     async def _end_expired(self, expired: ExpiredSession) -> None:
         """Log the end of a session that missed its deadline, and stop its cold start."""
         metrics.expiries.inc()
-        with bound_context(context_of(expired.record)):
-            log.warning(
+        ended = expired.record  # `failed` if its runner had handed it over, and no other took it
+        with bound_context(context_of(ended)):
+            write = log.error if ended.state == "failed" else log.warning
+            write(
                 "Session ended",
                 event="session.ended",
-                state="expired",
-                reason="deadline",
-                detail=expired.record.detail,
+                state=ended.state,
+                reason=ended.reason,
+                detail=ended.detail,
             )
         # Otherwise the runner would start, find no session, and use capacity until then.
         if expired.job_name and self.launcher is not None:
@@ -175,14 +177,17 @@ class Sweeper:
             if action is Action.WAIT:
                 _report_waiting(finding, observation)
             elif action is Action.WRITE_END:
-                await self._write_end(record, status)
+                await self.write_end(record, status)
             else:
                 faults.point("operator.recover")
                 cause: RecoveryCause = "died" if action is Action.RECOVER else "unstarted"
-                await self._recover(record, cause, finding)
+                await self.recover(record, cause, finding)
 
-    async def _write_end(self, record: SessionRecord, status: HolderStatus) -> None:
-        """Write the end that the runner could not write. A session that has ended stays as it is."""
+    async def write_end(self, record: SessionRecord, status: HolderStatus) -> None:
+        """Write the end that the runner of ``record`` could not write, with the reason in ``status``.
+
+        A session that has ended stays as it is.
+        """
         is_written = await self.store.finish(
             record.session_id, record.epoch, status.reason, status.detail, room=record.room_url
         )
@@ -196,8 +201,8 @@ class Sweeper:
                 detail=status.detail,
             )
 
-    async def _statuses(self, records: Sequence[SessionRecord]) -> dict[str, HolderStatus]:
-        """Ask all holders; return their answers by session id."""
+    async def statuses(self, records: Sequence[SessionRecord]) -> dict[str, HolderStatus]:
+        """Ask the holders of all ``records``; return their answers by session id."""
         # One request after the other to each holder, so that a runner with hundreds of suspects is not
         # flooded; all holders at once, so that one that does not answer delays no other.
         by_holder: defaultdict[str, list[SessionRecord]] = defaultdict(list)
@@ -228,10 +233,22 @@ class Sweeper:
             return await self.runners.status(record.runner_url, record.session_id, record.epoch)
         return HolderStatus(Sign.HOLDS if job_status == "alive" else Sign.SILENT)
 
-    async def _recover(
-        self, record: SessionRecord, cause: RecoveryCause, finding: Finding | None = None
+    async def recover(
+        self,
+        record: SessionRecord,
+        cause: RecoveryCause,
+        finding: Finding | None = None,
+        sign: Sign | None = None,
     ) -> str:
-        """Queue a session again; return the outcome that Redis decided."""
+        """Queue a session again; return the outcome that Redis decided.
+
+        Args:
+            record: The session.
+            cause: Why.
+            finding: What is known about a session whose lease has run out.
+            sign: What is known about the holder of any other session.
+        """
+        sign = finding.sign if finding is not None else sign
         recovery = await self.store.placement.recover(record.session_id, record.epoch, cause)
         metrics.recoveries.labels(recovery.outcome).inc()
         # Logged after Redis has decided: each sweep tries again while Redis accepts no writes, and so does
@@ -251,6 +268,8 @@ class Sweeper:
                     event="session.recovered",
                     attempt=recovery.attempt,
                     why=cause,
+                    sign=sign.value if sign is not None else None,
+                    runner=record.runner_id,
                 )
         elif recovery.outcome == "failed":
             ended = await self.store.session(record.session_id)

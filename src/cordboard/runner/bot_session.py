@@ -25,13 +25,17 @@ from cordboard.runner.output_capture import OutputCapture
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.runner_host import RunnerHost
 from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
-from cordboard.store import Holder
+from cordboard.store import HandOverCause, Holder
 
 # How long a bot may take to handle its cancellation, for example to leave its room.
 CANCEL_GRACE_S: Final = 5.0
 
 # How long a bot process may take after SIGTERM. By default SIGTERM ends it at once.
 TERM_GRACE_S: Final = 2.0
+
+# How long a bot may take to handle its cancellation when its session goes on elsewhere. Meanwhile the caller
+# hears nothing, so it is shorter: most bots end within 0.1 s.
+HAND_OVER_GRACE_S: Final = 1.0
 
 # How long the rest of the control channel may take after the process has ended.
 LAST_MESSAGES_S: Final = 1.0
@@ -55,7 +59,7 @@ class BotSession:
         status: Where the session is in its life on this runner.
         reason: Why it ended, once it has.
         detail: The reason as text.
-        is_lost: Whether the process died with the fork server; then no end is written.
+        hand_over: Why the session goes on elsewhere; None if it ends with this process.
         started_at: The ``time.monotonic`` time at which the session began here.
         gone: Set once the process and everything that it started have ended.
         finished: Set once the end has been written as well.
@@ -66,7 +70,7 @@ class BotSession:
     status: Status = "starting"
     reason: str | None = None
     detail: str | None = None
-    is_lost: bool = False
+    hand_over: HandOverCause | None = None
     started_at: float = field(default_factory=time.monotonic)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
@@ -166,12 +170,16 @@ class BotSession:
         self._spawn(self._stop_when_user_absent(channel))
         self._spawn(self._watch_process_count())
 
-    async def stop(self, reason: str, detail: str | None = None) -> None:
+    async def stop(
+        self, reason: str, detail: str | None = None, *, grace_s: float = CANCEL_GRACE_S
+    ) -> None:
         """Stop the bot with cancellation, SIGTERM and SIGKILL, each after a grace period.
 
         Args:
-            reason: Why the session ends, unless it is being stopped already.
+            reason: Why the session ends, unless it is being stopped already. With the reason ``draining`` it
+                does not end: another runner continues it.
             detail: The reason as text.
+            grace_s: How long the bot may take to handle its cancellation, in seconds.
         """
         if self._channel is None or not self.is_live:
             return
@@ -181,7 +189,7 @@ class BotSession:
             self.status = "stopping"
             log.info("Stopping the bot", reason=reason)
             faults.point("runner.stop")
-            await self._stop_in_steps(self._channel, reason)
+            await self._stop_in_steps(self._channel, reason, grace_s)
         await self.gone.wait()
 
     async def kill(self, reason: str, detail: str | None = None) -> None:
@@ -257,7 +265,7 @@ class BotSession:
             self.gone.set()
         self.finished.set()
 
-    async def _stop_in_steps(self, channel: ControlChannel, reason: str) -> None:
+    async def _stop_in_steps(self, channel: ControlChannel, reason: str, grace_s: float) -> None:
         await channel.send_stop(reason)
         if (
             self._process is not None
@@ -266,7 +274,7 @@ class BotSession:
         ):
             log.info("The bot file is still being imported; sending SIGTERM", pid=self.pid)
             self._signal(signal.SIGTERM)
-        elif not await self._is_gone_within(CANCEL_GRACE_S):
+        elif not await self._is_gone_within(grace_s):
             if channel.end_report is None:
                 log.warning("The bot ignores its cancellation; sending SIGTERM", pid=self.pid)
             else:
@@ -274,7 +282,7 @@ class BotSession:
                     "The bot's exit handlers are still running; sending SIGTERM", pid=self.pid
                 )
             self._signal(signal.SIGTERM)
-        if not await self._is_gone_within(TERM_GRACE_S):
+        if not await self._is_gone_within(min(TERM_GRACE_S, grace_s)):
             log.warning("The bot ignores SIGTERM; sending SIGKILL", pid=self.pid)
             self._signal(signal.SIGKILL)
 
@@ -290,32 +298,39 @@ class BotSession:
         faults.point("runner.ended")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(listening), LAST_MESSAGES_S)
+        has_run = self.status in {"running", "stopping"}
         self._signal(signal.SIGKILL)  # what the bot started and left in its group
         await self.host.fork_server.kill_orphans()  # and what has left the group
         await capture.wait()
         channel.close()
-        self._record_end(
-            session_end(
-                stop_reason=self._stop_reason,
-                is_self_killed=self._lease_page.is_self_killed,
-                report=channel.end_report,
-                exit_status=exit_status,
-            )
+        end = session_end(
+            stop_reason=self._stop_reason,
+            is_self_killed=self._lease_page.is_self_killed,
+            report=channel.end_report,
+            exit_status=exit_status,
+            has_run=has_run,
+            may_restart=self.launch.bot not in self.host.no_restart,
         )
+        self._record_end(end)
         # No await before `gone` is set: other tasks use these of a session that is live.
         process.connections.close()
         self._lease_page.release()
         self.status = "ended"
         self.gone.set()
-        if self._stop_reason != "refused" and not self.is_lost:
-            end = EndWriter(self.host.store, self.launch, self.reason, self.detail, self.started_at)
-            await end.run()
+        if self._stop_reason != "refused" and not end.is_unknown:
+            await self._end_writer.run()
         self.finished.set()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
 
+    @property
+    def _end_writer(self) -> EndWriter:
+        host, launch = self.host, self.launch
+        end = SessionEnd(self.reason or "", self.detail, self.hand_over)
+        return EndWriter(host.store, launch, end, self.started_at, host.runner_id)
+
     def _record_end(self, end: SessionEnd) -> None:
-        self.reason, self.is_lost = end.reason, end.is_lost
+        self.reason, self.hand_over = end.reason, end.hand_over
         self.detail = end.detail or self.detail
         if end.is_crash_unreported:  # otherwise the bot process has written this event
             log.error("Bot crashed", event="bot.crashed", pid=self.pid, status=self.detail)

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from cordboard.context import bound_context
 from cordboard.runner.bot_session import BotSession
@@ -12,6 +12,7 @@ from cordboard.runner.request_bodies import OfferBody, StartBody
 from cordboard.runner.request_context import adopt_launch
 from cordboard.runner.services import Services
 from cordboard.web import problems
+from cordboard.web.event_stream import EventStream
 
 router = APIRouter()
 
@@ -37,6 +38,14 @@ async def sessions(services: Services) -> dict[str, Any]:
         "overloaded": registry.is_overloaded,
         "sessions": [_session_body(session) for session in registry.all],
     }
+
+
+@router.get(
+    "/watch", summary="A connection that ends with the runner", response_class=StreamingResponse
+)
+async def watch(services: Services) -> EventStream:
+    """Send a comment every 5 seconds, until the runner stops or dies. Operators hold such a connection."""
+    return EventStream(services.watch.comments(), on_end=lambda: None)
 
 
 @router.get("/sessions/{session_id}", summary="One session")

@@ -22,6 +22,7 @@ class RunnerHost:
         type: Whether this runner waits for sessions (``warm``) or was started for one (``cold``).
         job_name: The Kubernetes Job or process of a cold runner.
         bot_options: The settings that concern the bots.
+        no_restart: The bots whose sessions fail when their process is killed, instead of going on.
         ice_config: Returns the ICE servers for a launch, with credentials; None without servers. Only the
             supervisor has the secret of the TURN servers; a bot process gets the credentials of its session.
     """
@@ -33,4 +34,5 @@ class RunnerHost:
     type: Literal["warm", "cold"] = "warm"
     job_name: str | None = None
     bot_options: BotOptions = field(default_factory=BotOptions)
+    no_restart: frozenset[str] = frozenset()
     ice_config: Callable[[Launch], dict[str, Any] | None] = lambda _launch: None

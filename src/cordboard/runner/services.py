@@ -9,6 +9,7 @@ from cordboard.runner.drain import Drain
 from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.registry import Registry
 from cordboard.runner.session_starter import SessionStarter
+from cordboard.runner.watch import Watch
 from cordboard.store import UNLIMITED, JoinLimits, SessionStore
 
 
@@ -22,6 +23,7 @@ class RunnerServices:
         heartbeat: Renews the leases and registers the runner.
         starter: Starts sessions.
         drain: Ends the runner's work.
+        watch: The content of the watch connections.
     """
 
     store: SessionStore
@@ -29,6 +31,7 @@ class RunnerServices:
     heartbeat: Heartbeat
     starter: SessionStarter
     drain: Drain
+    watch: Watch
 
 
 def make_services(
@@ -43,13 +46,14 @@ def make_services(
         limits: The limits for sessions that no gateway has accepted.
     """
     store = registry.host.store
-    heartbeat = Heartbeat(store, registry, bots)
+    heartbeat, watch = Heartbeat(store, registry, bots), Watch()
     return RunnerServices(
         store=store,
         registry=registry,
         heartbeat=heartbeat,
         starter=SessionStarter(store, registry, limits),
-        drain=Drain(registry, heartbeat, grace_s),
+        drain=Drain(registry, heartbeat, grace_s, watch.is_over),
+        watch=watch,
     )
 
 

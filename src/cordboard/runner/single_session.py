@@ -165,7 +165,8 @@ class SingleSession:
             await session.gone.wait()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(session.finished.wait(), FINISH_WAIT_S)
-            return 1 if session.is_lost or session.reason in FAILED_REASONS else 0
+            is_failed = session.hand_over == "bot_died" or session.reason in FAILED_REASONS
+            return 1 if is_failed else 0
 
     async def _read_launch(self) -> Launch:
         """Read the launch from the store; while Redis is unavailable, retry until the session's deadline."""

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, cast, get_type_hints
 
 import msgspec
 
@@ -28,6 +28,7 @@ from cordboard.environment import (
     SECRET_VARIABLES,
     config_path,
 )
+from cordboard.settings.bots import RESTARTS, BotPolicy, Restart
 from cordboard.settings.kinds import AutoOrOff, Limit, PlacementPolicy, Positive
 from cordboard.settings.model import SECTIONS, Settings
 from cordboard.settings.phone import phone_settings
@@ -89,7 +90,7 @@ def load(config_file: str | Path | None = None) -> Settings:
         if source:
             values[name] = _from_text(name, os.environ[source], source)
     if "bots" in table:
-        values["bots"] = _bots(table["bots"], path)
+        values["bots"], values["bot_policies"] = _bots(table["bots"], path)
     if "phone" in table:
         values["phone"] = phone_settings(table["phone"], path)
     tables = {name: table[name] for name in ("environments", "logs") if name in table}
@@ -202,19 +203,37 @@ def _ice_servers(value: object, where: str) -> tuple[IceServer, ...]:
         raise SettingsError(f"{where}: {error.message}", hint=error.hint) from error
 
 
-def _bots(table: Mapping[str, object], path: Path | None) -> dict[str, str]:
+def _bots(
+    table: Mapping[str, object], path: Path | None
+) -> tuple[dict[str, str], dict[str, BotPolicy]]:
+    """Return the file and the policy of each bot in the table ``[bots]``."""
     folder = path.parent if path else Path()
-    bots: dict[str, str] = {}
-    for name, file in table.items():
-        if not isinstance(file, str):
-            raise SettingsError(f"{path}: [bots] {name}: expected a file name, got {file!r}.")
+    files: dict[str, str] = {}
+    policies: dict[str, BotPolicy] = {}
+    for name, value in table.items():
         if not is_bot_name(name):
             raise SettingsError(
                 f"{path}: [bots] {name!r}: invalid bot name.",
                 hint="Use 1 to 64 of A-Z a-z 0-9 . _ -",
             )
-        bots[name] = str(folder / file)
-    return bots
+        entry = {"file": value} if not isinstance(value, Mapping) else dict(value)
+        file = entry.pop("file", None)
+        if not isinstance(file, str):
+            raise SettingsError(f"{path}: [bots] {name}: expected a file name, got {file!r}.")
+        files[name] = str(folder / file)
+        policies[name] = _bot_policy(entry, f"{path}: [bots.{name}]")
+    return files, policies
+
+
+def _bot_policy(entry: Mapping[str, object], where: str) -> BotPolicy:
+    for name in entry:
+        if name != "restart":
+            raise SettingsError(f"{where} {name}: unknown key.{nearest(name, ['file', 'restart'])}")
+    restart = entry.get("restart", BotPolicy().restart)
+    if restart not in RESTARTS:
+        expected = " or ".join(repr(item) for item in RESTARTS)
+        raise SettingsError(f"{where} restart: expected {expected}, got {restart!r}.")
+    return BotPolicy(restart=cast("Restart", restart))
 
 
 def _reject_unknown_variables() -> None:

@@ -16,6 +16,7 @@ from cordboard.environment import (
     default_log_folder,
     state_dir,
 )
+from cordboard.settings.bots import BotPolicy
 from cordboard.settings.edge import EdgeSettings
 from cordboard.settings.gateway import GatewaySettings
 from cordboard.settings.ice import IceSettings
@@ -65,6 +66,7 @@ class Settings(
 
     Attributes:
         bots: The bot files by bot name: ``[bots]``.
+        bot_policies: What ``[bots]`` says about the bots beside their files, by bot name.
         environments: The log sources by environment: ``[environments]``.
         logs: The formats of foreign log lines: ``[logs]``.
         phone: Telephone numbers and carriers: ``[phone]``.
@@ -73,6 +75,7 @@ class Settings(
     """
 
     bots: Mapping[str, str] = field(default_factory=dict)
+    bot_policies: Mapping[str, BotPolicy] = field(default_factory=dict)
     environments: Mapping[str, Any] = field(default_factory=dict)
     logs: Mapping[str, Any] = field(default_factory=dict)
     phone: PhoneSettings = field(default_factory=PhoneSettings)

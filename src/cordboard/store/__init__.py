@@ -11,9 +11,11 @@ from cordboard.store.records import (
     AcceptedJoin,
     Assignment,
     ExpiredSession,
+    HandOverCause,
     Holder,
     LeaveOutcome,
     QueueEntry,
+    RecoveringHolder,
     RecoveryCause,
     RecoveryOutcome,
     Registration,
@@ -21,6 +23,7 @@ from cordboard.store.records import (
     SessionRecord,
     StateChange,
     Suspect,
+    Suspicion,
 )
 from cordboard.store.redis_store import RedisStore
 from cordboard.store.scripts import new_token
@@ -31,6 +34,7 @@ __all__ = [
     "AcceptedJoin",
     "Assignment",
     "ExpiredSession",
+    "HandOverCause",
     "Holder",
     "JoinLimits",
     "LaunchQueue",
@@ -38,6 +42,7 @@ __all__ = [
     "Outage",
     "Placement",
     "QueueEntry",
+    "RecoveringHolder",
     "RecoveryCause",
     "RecoveryOutcome",
     "RedisStore",
@@ -48,6 +53,7 @@ __all__ = [
     "SharedSettings",
     "StateChange",
     "Suspect",
+    "Suspicion",
     "mapped_errors",
     "new_token",
     "open_store",

@@ -109,6 +109,12 @@ class Keys:
         return f"session_changes:{{{self.tag}}}"
 
     @property
+    def suspicions(self) -> str:
+        """Channel: the sessions at which an operator is to look at once."""
+        # The name begins like ``changes``, so that an ACL that permits that channel permits this one.
+        return f"session_changes:{{{self.tag}}}suspects"
+
+    @property
     def write_check(self) -> str:
         """String with TTL: written to check that Redis accepts writes."""
         return f"write_check:{{{self.tag}}}"
@@ -167,7 +173,7 @@ class Keys:
         """Return one key of each kind that no room, session or runner can have."""
         # No canonical room and no id is "?" alone, so nothing has these keys.
         named = [getattr(self, name)("") + "?" for name in (*_WITH_SUFFIX, "session_shard")]
-        return [f"{getattr(self, name)}?" for name in _PLAIN if name != "changes"] + named
+        return [f"{getattr(self, name)}?" for name in _PLAIN if name not in _CHANNELS] + named
 
     def lua_tables(self) -> str:
         """Return Lua source with the tables K (key prefixes) and T (periods) for the scripts."""
@@ -206,7 +212,9 @@ _PLAIN: Final = (
     "runner_free",
     "write_check",
     "changes",
+    "suspicions",
 )
+_CHANNELS: Final = frozenset({"changes", "suspicions"})
 _WITH_SUFFIX: Final = (
     "session",
     "room_active",

@@ -9,8 +9,11 @@ from cordboard.store.keys import Keys
 from cordboard.store.records import (
     Assignment,
     ExpiredSession,
+    HandOverCause,
+    RecoveringHolder,
     RecoveryCause,
     RecoveryOutcome,
+    SessionRecord,
     Suspect,
 )
 from cordboard.store.scripts import Scripts, new_token
@@ -77,7 +80,12 @@ class Placement:
                 return Assignment("gone", state=reply[1])
 
     async def recover(
-        self, session_id: str, epoch: int, cause: RecoveryCause = "died"
+        self,
+        session_id: str,
+        epoch: int,
+        cause: RecoveryCause | HandOverCause = "died",
+        *,
+        holder: RecoveringHolder | None = None,
     ) -> RecoveryOutcome:
         """Take a session from its runner and queue it again with a higher epoch.
 
@@ -85,7 +93,9 @@ class Placement:
             session_id: The session.
             epoch: Its epoch; another epoch changes nothing.
             cause: Why; the script checks whether it can be so.
+            holder: The runner that hands the session over; None for an operator.
         """
+        own = holder or RecoveringHolder()
         reply = await self._scripts.run(
             "recover",
             self._keys.session(session_id),
@@ -93,9 +103,12 @@ class Placement:
                 "session_id": session_id,
                 "epoch": epoch,
                 "cause": cause,
+                "runner_id": own.runner_id,
+                "reason": own.reason,
+                "detail": own.detail,
                 "recoveries_max": RECOVERIES_MAX,
                 "refusals_max": REFUSALS_MAX,
-                "token": new_token(),
+                "token": own.token or new_token(),
             },
         )
         match reply:
@@ -166,6 +179,15 @@ class Placement:
         # A session that has ended since the read of the leases has no suspect any more.
         records = await self._reader.get_many([sid for sid, _ in rows])
         return [Suspect(records[sid], now_ms - int(score)) for sid, score in rows if sid in records]
+
+    async def sessions_of(self, runner_id: str) -> list[SessionRecord]:
+        """Return the records of the sessions that are assigned to the warm runner ``runner_id``."""
+        with self._connection.errors():
+            session_ids = await self._connection.client.smembers(
+                self._keys.runner_sessions(runner_id)
+            )
+        records = await self._reader.get_many(sorted(session_ids))
+        return [record for record in records.values() if record.runner_id == runner_id]
 
     async def suspect_count(self) -> int:
         """Return the number of sessions whose lease has run out."""

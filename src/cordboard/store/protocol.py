@@ -10,8 +10,11 @@ from cordboard.contract.state import State
 from cordboard.store.limits import UNLIMITED, JoinLimits
 from cordboard.store.records import (
     AcceptedJoin,
+    HandOverCause,
     Holder,
     LeaveOutcome,
+    RecoveringHolder,
+    RecoveryOutcome,
     Registration,
     Renewal,
     SessionRecord,
@@ -196,6 +199,36 @@ class SessionStore(Protocol):
             detail: A further explanation.
             token: A token of the call, the same each time that the caller repeats it.
             room: Its room, if known; it saves a sharded store a read of the session index.
+        """
+
+    async def hand_over(
+        self,
+        session_id: str,
+        epoch: int,
+        cause: HandOverCause,
+        holder: RecoveringHolder,
+        *,
+        room: str | None = None,
+    ) -> RecoveryOutcome:
+        """Queue a session again, with a higher epoch, for its holder, whose bot is gone.
+
+        Args:
+            session_id: The session.
+            epoch: The epoch of the holder; another epoch than the session's changes nothing.
+            cause: Why.
+            holder: The holder.
+            room: Its room, if known; it saves a sharded store a read of the session index.
+        """
+
+    async def suspect(self, session_id: str, *, pause_s: float) -> State:
+        """Make the operators look at a running session at once, and return its state.
+
+        Args:
+            session_id: The session.
+            pause_s: Seconds after a hint for which further hints about the session do nothing.
+
+        Raises:
+            NotFoundError: There is no such record.
         """
 
     # --- Warm runners

@@ -8,9 +8,14 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.state import LIVE, State
 
 RunnerType = Literal["warm", "cold"]
-RecoveryCause = Literal["died", "unstarted", "refused"]
-"""Why a session is taken from its runner. ``died``: the runner is lost. ``unstarted``: the hand-over was
-lost. ``refused``: the runner refused the session or did not answer."""
+RecoveryCause = Literal["died", "confirmed", "unstarted", "refused"]
+"""Why an operator takes a session from its runner. ``died``: the runner is lost, and the lease has run out.
+``confirmed``: its death is confirmed. ``unstarted``: the hand-over was lost. ``refused``: the runner refused
+the session or did not answer."""
+
+HandOverCause = Literal["bot_died", "draining"]
+"""Why a runner hands over a session that it holds. ``bot_died``: its process was killed. ``draining``: the
+runner stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ class LeaveOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryOutcome:
-    """The result of ``Placement.recover``.
+    """The result of ``Placement.recover`` and of ``SessionStore.hand_over``.
 
     Attributes:
         outcome: ``queued`` again; ``failed`` for good; still ``held`` by its runner; ``gone``: it has ended
@@ -168,6 +173,23 @@ class RecoveryOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class RecoveringHolder:
+    """A holder that hands its own session over.
+
+    Attributes:
+        runner_id: The runner; the session stays as it is if another one holds it.
+        reason: The reason of the session's end if it may not run again; None for the usual one.
+        detail: The reason as text.
+        token: A token of the call, the same each time that the runner repeats it.
+    """
+
+    runner_id: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """A session whose lease has run out.
 
@@ -178,6 +200,19 @@ class Suspect:
 
     record: "SessionRecord"
     overdue_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A hint that a session's bot or runner may be dead.
+
+    Attributes:
+        session_id: The session.
+        epoch: Its epoch.
+    """
+
+    session_id: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +256,8 @@ class SessionRecord:
     """The session record in Redis; docs/contract/redis.md describes each field.
 
     Times are milliseconds since the Unix epoch, by the clock of Redis. ``stages`` holds the time of each
-    stage that the session has passed. ``stop`` is the reason with which a running session is to end.
+    stage that the session has passed. ``stop`` is the reason with which a running session is to end,
+    ``recovery`` the cause of the last recovery.
     """
 
     session_id: str
@@ -245,6 +281,7 @@ class SessionRecord:
     stop: str | None = None
     reason: str | None = None
     detail: str | None = None
+    recovery: str | None = None
 
     @property
     def live(self) -> bool:
@@ -252,7 +289,7 @@ class SessionRecord:
         return self.state in LIVE
 
 
-_STAGES: Final = ("queued", "starting", "running", "ended")
+_STAGES: Final = ("queued", "starting", "running", "recovered", "ended")
 _TEXT_FIELDS: Final = (
     "user_id",
     "user_name",
@@ -265,6 +302,7 @@ _TEXT_FIELDS: Final = (
     "stop",
     "reason",
     "detail",
+    "recovery",
 )
 
 

@@ -18,8 +18,11 @@ from cordboard.store.placement import Placement
 from cordboard.store.queue import LaunchQueue
 from cordboard.store.records import (
     AcceptedJoin,
+    HandOverCause,
     Holder,
     LeaveOutcome,
+    RecoveringHolder,
+    RecoveryOutcome,
     Registration,
     Renewal,
     SessionRecord,
@@ -35,7 +38,7 @@ from cordboard.store.rooms import (
 from cordboard.store.runners import RunnerPool
 from cordboard.store.scripts import Scripts, new_token
 from cordboard.store.server_checks import ServerChecks
-from cordboard.store.sessions import SessionReader
+from cordboard.store.sessions import SessionReader, session_not_found
 
 
 class RedisStore:
@@ -272,6 +275,30 @@ class RedisStore:
             },
         )
         return bool(reply)
+
+    async def hand_over(
+        self,
+        session_id: str,
+        epoch: int,
+        cause: HandOverCause,
+        holder: RecoveringHolder,
+        *,
+        room: str | None = None,
+    ) -> RecoveryOutcome:
+        """Queue ``session_id`` with ``epoch`` again for its ``holder``; the ``room`` is not needed."""
+        del room
+        return await self.placement.recover(session_id, epoch, cause, holder=holder)
+
+    async def suspect(self, session_id: str, *, pause_s: float) -> State:
+        """Make the operators look at ``session_id``, at most once in ``pause_s``."""
+        state, *_ = await self.scripts.run(
+            "suspect",
+            self.keys.session(session_id),
+            {"session_id": session_id, "pause_ms": round(pause_s * 1000)},
+        )
+        if state == "absent":
+            raise session_not_found(session_id)
+        return cast("State", state)
 
     # --- Warm runners
 

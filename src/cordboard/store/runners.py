@@ -67,6 +67,18 @@ class RunnerPool:
                 pipe.delete(self._keys.runner(runner_id))
                 await pipe.execute()
 
+    async def busy(self) -> dict[str, str]:
+        """Return the URLs of the registered warm runners that have sessions, by runner id."""
+        with self._connection.errors():
+            runner_ids = await self._connection.client.zrange(self._keys.runners, 0, -1)
+            async with self._connection.client.pipeline(transaction=False) as pipe:
+                for runner_id in runner_ids:
+                    pipe.scard(self._keys.runner_sessions(runner_id))
+                    pipe.hget(self._keys.runner(runner_id), "url")
+                replies = await pipe.execute()
+        rows = zip(runner_ids, replies[::2], replies[1::2], strict=True)
+        return {runner_id: url for runner_id, count, url in rows if count and url}
+
     async def load(self, runner_id: str) -> tuple[int, int]:
         """Return the free slots of ``runner_id`` in this shard, and the length of the launch queue."""
         with self._connection.errors():

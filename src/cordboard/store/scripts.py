@@ -32,6 +32,7 @@ SCRIPTS: Final = (
     "retire",
     "running",
     "share",
+    "suspect",
     "tidy",
 )
 

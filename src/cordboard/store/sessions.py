@@ -10,7 +10,7 @@ from cordboard.contract.errors import InvalidValueError, NotFoundError, StoreUna
 from cordboard.contract.state import LIVE, State
 from cordboard.store.connection import Connection
 from cordboard.store.keys import Keys
-from cordboard.store.records import SessionRecord, StateChange, record_from_hash
+from cordboard.store.records import SessionRecord, StateChange, Suspicion, record_from_hash
 
 # The records that one page may examine. A filter that few sessions match would otherwise read every
 # record of the last day for one request; the page is then short, and its cursor continues.
@@ -133,16 +133,27 @@ class SessionReader:
         """
         with self._connection.errors():
             async with self._connection.subscription(self._keys.changes) as pubsub:
-                yield self._listen(pubsub)
+                yield (StateChange(**message) async for message in self._listen(pubsub))
 
-    async def _listen(self, pubsub: Any) -> AsyncIterator[StateChange]:
+    @asynccontextmanager
+    async def suspicions(self) -> AsyncIterator[AsyncIterator[Suspicion]]:
+        """Subscribe to the sessions at which an operator is to look at once.
+
+        Raises:
+            StoreUnavailableError: Redis is unreachable, or the shard has moved to another server.
+        """
+        with self._connection.errors():
+            async with self._connection.subscription(self._keys.suspicions) as pubsub:
+                yield (Suspicion(**message) async for message in self._listen(pubsub))
+
+    async def _listen(self, pubsub: Any) -> AsyncIterator[dict[str, Any]]:
         with self._connection.errors():
             while True:
                 message = await pubsub.get_message(timeout=_CHANGE_POLL_S)
                 if message is None:
                     await asyncio.sleep(0)  # a pubsub with a buffered reply returns without waiting
                 elif message["type"] in {"message", "smessage"}:
-                    yield StateChange(**json.loads(message["data"]))
+                    yield json.loads(message["data"])
                 else:  # a server unsubscribes its clients when the slot moves away
                     raise StoreUnavailableError("The channel has moved to another server.")
 

@@ -158,7 +158,12 @@ class HttpClient:
 
     @asynccontextmanager
     async def stream(
-        self, url: str | URL, *, credential: str | None, connect_timeout_s: float
+        self,
+        url: str | URL,
+        *,
+        credential: str | None,
+        connect_timeout_s: float,
+        read_timeout_s: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Request an endless answer; its status and content are the caller's to read.
 
@@ -166,11 +171,14 @@ class HttpClient:
             url: The URL, as in ``request``.
             credential: The bearer credential, or None.
             connect_timeout_s: Seconds for the connection. There is no limit for the answer.
+            read_timeout_s: Seconds between two parts of the answer; None for no limit.
 
         Raises:
             NoAnswerError: The connection failed, now or while the caller reads.
         """
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=connect_timeout_s, sock_read=read_timeout_s
+        )
         async with self._send("GET", url, None, self._headers(credential), limits) as answer:
             yield answer
 

@@ -4,7 +4,8 @@ Whoever can write to Redis chooses this address. So the control secret itself is
 credential that is derived for this one address and that no other server accepts.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 from yarl import URL
@@ -40,11 +41,41 @@ class RunnerClient:
         Raises:
             NoAnswerError: There is no complete answer, or ``base`` is not the URL of a runner.
         """
-        secrets = self._secrets()
-        credential = runner_credential(secrets[0], base) if secrets else None
         return await self._http.request(
-            method, runner_url(base, path), body, credential=credential, timeout_s=timeout_s
+            method,
+            runner_url(base, path),
+            body,
+            credential=self._credential(base),
+            timeout_s=timeout_s,
         )
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, base: str, path: str, *, connect_timeout_s: float, read_timeout_s: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Request an endless answer of a runner; its status and content are the caller's to read.
+
+        Args:
+            base: The runner's base URL, as the runner registered it.
+            path: The path below it, with quoted segments.
+            connect_timeout_s: Seconds for the connection.
+            read_timeout_s: Seconds between two parts of the answer.
+
+        Raises:
+            NoAnswerError: The connection failed, now or while the caller reads, or ``base`` is not the URL of
+                a runner.
+        """
+        async with self._http.stream(
+            runner_url(base, path),
+            credential=self._credential(base),
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+        ) as answer:
+            yield answer
+
+    def _credential(self, base: str) -> str | None:
+        secrets = self._secrets()
+        return runner_credential(secrets[0], base) if secrets else None
 
 
 def runner_url(base: str, path: str) -> URL:

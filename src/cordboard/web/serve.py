@@ -40,6 +40,7 @@ def run(
     listener: socket.socket,
     grace_s: int = GRACE_S,
     drain: DrainHook | None = None,
+    lame_duck_s: float = 0.0,
     certificate: Certificate | None = None,
     websockets: bool = False,
     protocol: type[BoundedProtocol] = BoundedProtocol,
@@ -52,6 +53,8 @@ def run(
         grace_s: How long open requests may take after the signal, in seconds.
         drain: Awaited after the first signal, while requests are still served. A second SIGINT does not
             wait for it.
+        lame_duck_s: How long connections are accepted as before after the first signal, in seconds: load
+            balancers still send requests until they have noticed.
         certificate: The certificate for https; None for http.
         websockets: Whether the application serves WebSockets.
         protocol: The class of the connections.
@@ -66,7 +69,7 @@ def run(
         websockets=websockets,
         protocol=protocol,
     )
-    server = DrainingServer(config, drain)
+    server = DrainingServer(config, drain, lame_duck_s=lame_duck_s)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -77,11 +80,15 @@ class DrainingServer(uvicorn.Server):
     Args:
         settings: The configuration of uvicorn.
         drain: Awaited after the first signal; None to stop at once.
+        lame_duck_s: Seconds after the first signal before it is awaited.
     """
 
-    def __init__(self, settings: uvicorn.Config, drain: DrainHook | None) -> None:
+    def __init__(
+        self, settings: uvicorn.Config, drain: DrainHook | None, *, lame_duck_s: float = 0.0
+    ) -> None:
         super().__init__(settings)
         self._drain = drain
+        self._lame_duck_s = lame_duck_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         self._signals: Counter[int] = Counter()
@@ -111,10 +118,11 @@ class DrainingServer(uvicorn.Server):
         self._signals[sig] += 1
         if self._signals.total() > 1 and self._signals[signal.SIGINT] <= 1:
             return
-        if self._drain is None or self._loop is None or self._draining is not None:
+        has_work = self._drain is not None or self._lame_duck_s > 0
+        if not has_work or self._loop is None or self._draining is not None:
             super().handle_exit(sig, frame)
             return
-        self._draining = self._loop.create_task(self._drain_then_stop(self._drain))
+        self._draining = self._loop.create_task(self._drain_then_stop())
         # A signal handler runs between two bytecodes of a loop that may be asleep; this wakes it.
         self._loop.call_soon_threadsafe(lambda: None)
 
@@ -126,9 +134,13 @@ class DrainingServer(uvicorn.Server):
             return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         return None
 
-    async def _drain_then_stop(self, drain: DrainHook) -> None:
+    async def _drain_then_stop(self) -> None:
         try:
-            await drain()
+            if self._lame_duck_s > 0:
+                log.info("Stopping after the lame-duck period", seconds=self._lame_duck_s)
+                await asyncio.sleep(self._lame_duck_s)
+            if self._drain is not None:
+                await self._drain()
         finally:
             self.should_exit = True
 

@@ -5,6 +5,8 @@
 --   session_id
 --   token        random, the same each time that this call is sent
 --
+-- A session that its runner handed over while it stopped ends as `runner_lost`: it had met its deadline.
+--
 -- Returns {'expired', epoch, runner url, job name} | {'early'} | {'gone'}.
 local sid = args.session_id
 local now = now_ms()
@@ -30,6 +32,11 @@ if not rec or not (rec.state == 'queued' or rec.state == 'starting') then
 end
 if tonumber(rec.deadline_ms) > now then return { 'early' } end
 local runner_url, job_name = rec.runner_url or '', rec.job_name or ''
-local detail = rec.state == 'queued' and missing_bot(rec.bot) or nil
-finish(rec, 'expired', 'deadline', detail, args.token, now)
+if rec.recovery == 'draining' then
+  finish(rec, 'failed', 'runner_lost', 'the runner was stopped, and no other took the session in time',
+    args.token, now)
+else
+  local detail = rec.state == 'queued' and missing_bot(rec.bot) or nil
+  finish(rec, 'expired', 'deadline', detail, args.token, now)
+end
 return { 'expired', tonumber(rec.epoch), runner_url, job_name }

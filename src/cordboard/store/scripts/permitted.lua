@@ -11,7 +11,7 @@ local COMMANDS = {
   { 'PEXPIRE', key, '1000' }, { 'PTTL', key }, { 'DEL', key },
   { 'HSET', key, 'a', '1' }, { 'HGET', key, 'a' }, { 'HMGET', key, 'a' }, { 'HGETALL', key },
   { 'HEXISTS', key, 'a' }, { 'HDEL', key, 'a' }, { 'DEL', key },
-  { 'SADD', key, 'a' }, { 'SCARD', key }, { 'SRANDMEMBER', key, '1' }, { 'SREM', key, 'a' }, { 'DEL', key },
+  { 'SADD', key, 'a' }, { 'SCARD', key }, { 'SMEMBERS', key }, { 'SRANDMEMBER', key, '1' }, { 'SREM', key, 'a' }, { 'DEL', key },
   { 'ZADD', key, '1', 'a' }, { 'ZINCRBY', key, '1', 'a' }, { 'ZSCORE', key, 'a' },
   { 'ZRANGE', key, '0', '0' }, { 'ZRANGEBYSCORE', key, '1', '1' },
   { 'ZREVRANGEBYSCORE', key, '1', '1' }, { 'ZCARD', key }, { 'ZCOUNT', key, '1', '1' },

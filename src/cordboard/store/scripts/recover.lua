@@ -1,14 +1,22 @@
--- recover: take a session from a runner that died or refused it, and queue it again with a higher
--- epoch. From here on the old runner can neither run nor renew nor finish the session.
+-- recover: take a session from a runner that died, refused it or hands it over, and queue it again with
+-- a higher epoch. From here on the old runner can neither run nor renew nor finish the session.
 --
 -- KEYS[1]  the session record
 -- ARGV[1]  MessagePack map:
 --   session_id, epoch
 --   cause            'died': the runner is lost. The lease must have run out, except for a cold start
 --                    whose runner never came. Counts as an attempt.
+--                    'confirmed': an operator has confirmed the death of the runner, and has waited until
+--                    its bots must be gone. The lease need not have run out. Counts as an attempt.
+--                    'bot_died': the holder reports that the bot process was killed, and that nothing is
+--                    left of it. Counts as an attempt.
+--                    'draining': the holder stops, and the bot is gone. Does not count as an attempt.
 --                    'unstarted': the hand-over was lost. The lease must have run out, and the session
 --                    must never have run.
 --                    'refused': the runner refused or did not answer. The session must never have run.
+--   runner_id        the runner that must hold the session; absent: any
+--   reason, detail   of the end, if this was the last attempt; absent: 'runner_lost', or 'launch_failed'
+--                    if the session never ran
 --   recoveries_max   maximum number of recoveries
 --   refusals_max     maximum number of refusals
 --   token            random, the same each time that this call is sent
@@ -23,8 +31,10 @@ if rec and rec.recovered_by == args.token then
 end
 if not rec or tonumber(rec.epoch) ~= args.epoch then return { 'gone' } end
 if not (rec.state == 'starting' or rec.state == 'running') then return { 'gone' } end
+if args.runner_id and rec.runner_id ~= args.runner_id then return { 'gone' } end
 -- The start succeeded and only its answer was lost: the bot runs and stays.
-if cause ~= 'died' and rec.state == 'running' then return { 'held' } end
+local is_hand_over_lost = cause == 'unstarted' or cause == 'refused'
+if is_hand_over_lost and rec.state == 'running' then return { 'held' } end
 local lease = redis.call('ZSCORE', K.leases, sid)
 -- A cold start that no runner has claimed: no bot can have entered.
 local is_unclaimed = rec.state == 'starting' and not rec.runner_id
@@ -37,9 +47,14 @@ if rec.stop then
   return { 'failed', rec.reason }
 end
 local attempt, refusals = tonumber(rec.attempt), tonumber(rec.refusals or '0')
-if cause == 'died' then attempt = attempt + 1 else refusals = refusals + 1 end
+if is_hand_over_lost then
+  refusals = refusals + 1
+elseif cause ~= 'draining' then
+  attempt = attempt + 1
+end
 if attempt > args.recoveries_max + 1 or refusals > args.refusals_max then
-  finish(rec, 'failed', rec.at_running and 'runner_lost' or 'launch_failed', nil, args.token, now)
+  local reason = args.reason or (rec.at_running and 'runner_lost' or 'launch_failed')
+  finish(rec, 'failed', reason, args.detail, args.token, now)
   return { 'failed', rec.reason }
 end
 free_slot(rec)
@@ -52,6 +67,7 @@ local fields = { state = 'queued', epoch = raise_epoch(rec.room_url, tonumber(re
   attempt = attempt, refusals = refusals, at_queued = now, deadline_ms = deadline_ms,
   recovered_by = args.token, runner_id = false, runner_url = false, job_name = false, pid = false,
   type = false, assigned_by = false }
+if not is_hand_over_lost then fields.recovery, fields.at_recovered = cause, now end
 enqueue(sid, fields, rec.launch)
 set(rec, fields)
 redis.call('ZADD', K.deadlines, deadline_ms, sid)

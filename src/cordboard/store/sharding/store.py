@@ -15,8 +15,11 @@ from cordboard.contract.urls import redacted_url
 from cordboard.store.limits import UNLIMITED, JoinLimits
 from cordboard.store.records import (
     AcceptedJoin,
+    HandOverCause,
     Holder,
     LeaveOutcome,
+    RecoveringHolder,
+    RecoveryOutcome,
     Registration,
     Renewal,
     SessionRecord,
@@ -202,6 +205,23 @@ class ShardedStore:
         """
         store = await self._store_of(session_id, room)
         return await store.finish(session_id, epoch, reason, detail, token=token)
+
+    async def hand_over(
+        self,
+        session_id: str,
+        epoch: int,
+        cause: HandOverCause,
+        holder: RecoveringHolder,
+        *,
+        room: str | None = None,
+    ) -> RecoveryOutcome:
+        """Queue ``session_id`` with ``epoch`` again for its ``holder``, in the shard of ``room``."""
+        store = await self._store_of(session_id, room)
+        return await store.hand_over(session_id, epoch, cause, holder)
+
+    async def suspect(self, session_id: str, *, pause_s: float) -> State:
+        """Make the operators look at ``session_id``, at most once in ``pause_s``."""
+        return await (await self._store_of(session_id)).suspect(session_id, pause_s=pause_s)
 
     # --- Warm runners
 
