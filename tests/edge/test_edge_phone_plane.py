@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,31 +214,29 @@ async def test_a_bot_that_returns_hangs_up(plane: PhonePlane) -> None:
     assert await plane.end("CA-returns") == "bot_finished"
 
 
-async def kill_bot(plane: PhonePlane, session_id: str) -> None:
-    runner = plane.alive("runner")[0]
-    _, record = await ask(plane.client, "GET", f"{runner.url}/sessions/{session_id}")
-    os.kill(record["botPid"], signal.SIGKILL)
-
-
-async def crash_bot(plane: PhonePlane, session_id: str) -> None:
-    del plane, session_id  # by the key that the test presses
-
-
-@pytest.mark.parametrize("fail", [kill_bot, crash_bot])
-async def test_a_bot_that_dies_hangs_up(
-    plane: PhonePlane, fail: Callable[[PhonePlane, str], Any]
-) -> None:
+async def test_a_bot_that_crashes_hangs_up(plane: PhonePlane) -> None:
     """No silent line: the carrier asks, and the session has failed."""
-    call_id = f"CA-{fail.__name__}"
-    call = plane.call("twilio", call_id, "/phone/twilio/talker")
+    call = plane.call("twilio", "CA-crash", "/phone/twilio/talker")
     running = asyncio.create_task(call.run())
-    await call.hears(f"{call_id} attempt 1")
-    if fail is crash_bot:
-        await call.press("2")
-    await fail(plane, call_id)
+    await call.hears("CA-crash attempt 1")
+    await call.press("2")
     steps = await running
     assert steps[-2:] == ["again 200", "hangup"], steps
-    assert await plane.end(call_id) == "bot_crashed"
+    assert await plane.end("CA-crash") == "bot_crashed"
+
+
+async def test_a_killed_bot_process_is_replaced_within_the_call(plane: PhonePlane) -> None:
+    """The carrier's stream stays open; the person hears attempt 2."""
+    call = plane.call("twilio", "CA-kill", "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears("CA-kill attempt 1")
+    runner = plane.alive("runner")[0]
+    _, record = await ask(plane.client, "GET", f"{runner.url}/sessions/CA-kill")
+    os.kill(record["botPid"], signal.SIGKILL)
+    await call.hears("CA-kill attempt 2")
+    await call.press("1")
+    steps = await running
+    assert steps[-2:] == ["again 200", "hangup"], steps
 
 
 async def test_a_dead_runner_is_replaced_within_the_call(plane: PhonePlane) -> None:
