@@ -24,7 +24,7 @@ _POLICY: Final = (
 )
 _HEADERS: Final = [(b"content-security-policy", _POLICY), (b"x-content-type-options", b"nosniff")]
 _HINT: Final = (
-    "The page of Pipecat is not installed here. Install it beside Cordboard with "
+    "Pipecat's page is not installed. Install it beside Cordboard with "
     "`pip install pipecat-ai-prebuilt`, then restart the edge.\n"
 )
 

@@ -179,8 +179,8 @@ class Supervisor:
         if waiting == ["runner"] and passed_s > IMPORT_NOTICE_S and not self._import_noticed:
             self._import_noticed = True
             log.info(
-                "The bot file is still being imported",
-                bots=list(self.options.bots),
+                "The runner still imports Pipecat and the bot files",
+                bots=list(self.options.bots) or ["the built-in bot"],
                 within_s=RUNNER_READY_S,
             )
 
@@ -340,7 +340,7 @@ def _banner(addresses: Mapping[str, Any]) -> str:
     command = "cordboard" if shutil.which("cordboard") else sys.argv[0]
     return (
         f"\n  Cordboard is up. Open {addresses['interface']}\n\n"
-        f"  Pipecat's clients and carriers: {addresses['edge']}\n"
+        f"  Pipecat's clients connect to:   {addresses['edge']}\n"
         f"  logs of the last ten minutes:   {command} logs --local -t 10m\n"
         f"  a call from the terminal:       {command} call webrtc:demo\n"
         "  stop everything:                Ctrl-C\n\n"
