@@ -85,7 +85,7 @@ def test_missing_requirement_is_named_and_asked_for(
     (bot.parent / "requirements.txt").write_text("pytest\ntiny-brain==1.0\n")
     printed = offer(bot, monkeypatch, answer="\n")
     assert (
-        f"{bot.parent / 'requirements.txt'} requires what is not installed: tiny-brain==1.0\n"
+        f"{bot.parent / 'requirements.txt'} lists packages that are not installed: tiny-brain==1.0\n"
         in printed
     )
     assert f"Install it with pip into {sys.prefix}? [y/N]" in printed

@@ -19,7 +19,7 @@ from cordboard.contract import extras
 from cordboard.contract.errors import CordboardError
 
 COMMANDS: Final[dict[str, str]] = {
-    "up": "run everything on this machine: Valkey, gateway, operator, a runner, the interface",
+    "up": "run everything on this machine: Valkey, gateway, operator, a runner, interface, edge",
     "call": "make a call from the terminal, without a browser",
     "logs": "print all lines of a session, or of a window, in time order",
     "sessions": "list sessions, or show one session and its stages",
