@@ -62,7 +62,9 @@ def _offer(requirements: "BotRequirements", *, install: bool | None) -> None:
 
     names = escape_to_one_line(", ".join(map(str, requirements.unmet)))
     is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    sys.stderr.write(f"cordboard: {requirements.file} lists packages that are not installed: {names}\n")
+    sys.stderr.write(
+        f"cordboard: {requirements.file} lists packages that are not installed: {names}\n"
+    )
     if install is None and is_terminal:
         install = _ask(f"  Install it with pip into {sys.prefix}? [y/N] ")
     if install:
