@@ -18,7 +18,7 @@ from cordboard.contract.ice import parse_ice_servers
 from cordboard.environment import CONTROL_SECRET, CONTROL_SECRET_PREV, TURN_SECRET
 from cordboard.gateway.app import create_app
 from cordboard.settings import Settings
-from cordboard.store import Holder, RedisStore, Registration
+from cordboard.store import Holder, RedisStore, Registration, Suspicion
 from tests_support import StandIn, served, until
 
 SECRET = "s3cret"
@@ -511,6 +511,22 @@ class TestOffer:
             ("PATCH", "/sessions/a/offer"),
         ]
         assert stand_in.asked[0][2] == {"sdp": "x", "type": "offer"}
+
+    async def test_hint_reaches_the_operators(self, gateway: Gateway, stand_in: StandIn) -> None:
+        """With the session's state; without the secret, or for an unknown session, none does."""
+        await gateway.join(sessionId="a")
+        await gateway.run("a", 1, stand_in.url)
+        async with gateway.store.reader.suspicions() as suspicions:
+            status, body, _ = await gateway.ask("POST", "/sessions/a/suspect")
+            assert (status, body) == (202, {"sessionId": "a", "status": "running"})
+            assert await anext(suspicions) == Suspicion("a", 1)
+        status, _, _ = await gateway.ask("POST", "/sessions/never/suspect")
+        assert status == 404
+        status, _, _ = await gateway.ask(
+            "POST", "/sessions/a/suspect", headers={"Authorization": "Bearer x"}
+        )
+        assert status == 401
+        assert stand_in.asked == []
 
     async def test_offer_before_the_session_runs_is_409(self, gateway: Gateway) -> None:
         """The hint says how to wait."""

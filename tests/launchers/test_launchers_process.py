@@ -11,6 +11,7 @@ import pytest
 
 from cordboard import emit
 from cordboard.contract.launch import Launch
+from cordboard.launchers import ColdRunnerEnd
 from cordboard.launchers.process import ProcessLauncher
 from tests_support import until
 
@@ -46,6 +47,7 @@ async def test_runner_has_the_session_in_environment_and_lines(
         await until(lambda: ended(launched, "cold-1"))
         await until(lambda: records[-1]["message"] == "A cold runner has ended")
         await launched.close()
+    assert await launched.next_end() == ColdRunnerEnd("call-7", 3)
     assert await launched.reserve()
     printed = {r["message"]: r["sessionId"] for r in records if r.get("raw")}
     assert printed["for call-7 3"] == printed["after"] == "call-7"

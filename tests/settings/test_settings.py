@@ -75,6 +75,9 @@ def test_environment_takes_precedence_over_file(
         ("turn_secret = 'x'", "is a secret"),
         ("bots = 'x'", r"write \[bots\]"),
         ("[bots]\ndefault = 7", "a file name"),
+        ("[bots.default]\nrestart = 'never'", "a file name"),
+        ("[bots.default]\nfile = 'b.py'\nrestarts = 'never'", "Did you mean restart"),
+        ("[bots.default]\nfile = 'b.py'\nrestart = 'always'", "expected 'on-death' or 'never'"),
         ("nonsense", "not valid TOML"),
     ],
 )
@@ -84,6 +87,17 @@ def test_invalid_file_is_refused_by_name(tmp_path: Path, text: str, words: str) 
     with pytest.raises(SettingsError, match=words) as caught:
         settings.load()
     assert "cordboard.toml" in str(caught.value)
+
+
+def test_bot_may_have_a_table(tmp_path: Path) -> None:
+    """With its file, and with what happens after the death of its process; a file alone has the defaults."""
+    text = "[bots]\na = 'a.py'\n[bots.b]\nfile = 'b.py'\nrestart = 'never'\n"
+    loaded = settings.load(str(write(tmp_path / "cordboard.toml", text)))
+    assert loaded.bots == {name: str(tmp_path / f"{name}.py") for name in ("a", "b")}
+    assert {name: policy.restart for name, policy in loaded.bot_policies.items()} == {
+        "a": "on-death",
+        "b": "never",
+    }
 
 
 def test_named_file_must_exist() -> None:

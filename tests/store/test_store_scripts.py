@@ -17,7 +17,17 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.launch import Launch, encode
 from cordboard.contract.state import REASONS, TERMINAL
-from cordboard.store import Holder, RecoveryCause, RedisStore, Registration, Renewal, open_store
+from cordboard.store import (
+    HandOverCause,
+    Holder,
+    RecoveringHolder,
+    RecoveryCause,
+    RedisStore,
+    Registration,
+    Renewal,
+    Suspicion,
+    open_store,
+)
 from cordboard.store.rooms import accept_arguments
 
 RUNNER = Registration("r1", "http://127.0.0.1:7861", capacity=2)
@@ -433,7 +443,80 @@ class TestLeave:
         assert (forced.outcome, forced.session_id) == ("stopping", "call-7")
 
 
+class TestHandOverByARunner:
+    @pytest.mark.parametrize(("cause", "attempt"), [("bot_died", 2), ("draining", 1)])
+    async def test_holder_may_queue_its_session_again(
+        self, store: RedisStore, cause: HandOverCause, attempt: int
+    ) -> None:
+        """Although its lease has not run out; only a death counts as an attempt. A repeated call changes nothing."""
+        epoch = await run(store)
+        holder = RecoveringHolder("r1", token="t")
+        for _ in range(2):
+            outcome = await store.hand_over("call-7", epoch, cause, holder)
+            assert (outcome.outcome, outcome.attempt) == ("queued", attempt)
+            assert outcome.epoch == epoch + 1
+        record = await store.session("call-7")
+        assert (record.state, record.recovery, record.runner_id) == ("queued", cause, None)
+        assert await store.queue.depth() == 1
+
+    async def test_only_the_holder_may(self, store: RedisStore) -> None:
+        """Neither another runner, nor the holder of an earlier epoch."""
+        epoch = await run(store)
+        for runner_id, of_epoch in (("r2", epoch), ("r1", epoch - 1)):
+            holder = RecoveringHolder(runner_id)
+            outcome = await store.hand_over("call-7", of_epoch, "bot_died", holder)
+            assert outcome.outcome == "gone"
+        assert (await store.session("call-7")).state == "running"
+
+    async def test_session_that_was_left_meanwhile_ends(self, store: RedisStore) -> None:
+        """Its caller wants no next bot."""
+        epoch = await run(store)
+        await store.leave(session_id="call-7")
+        await store.hand_over("call-7", epoch, "bot_died", RecoveringHolder("r1"))
+        record = await store.session("call-7")
+        assert (record.state, record.reason) == ("ended", "left")
+
+    async def test_session_that_no_other_runner_takes_is_lost(self, store: RedisStore) -> None:
+        """It had met its deadline once, so it did not miss it: its runner was stopped."""
+        epoch = await run(store)
+        await store.hand_over("call-7", epoch, "draining", RecoveringHolder("r1"))
+        key = store.keys.session("call-7")
+        await store.connection.client.hset(key, "deadline_ms", 1)
+        await store.connection.client.zadd(store.keys.deadlines, {"call-7": 1})
+        (expired,) = await store.placement.expire_overdue()
+        assert (expired.record.state, expired.record.reason) == ("failed", "runner_lost")
+
+
+class TestSuspect:
+    async def test_operators_are_notified_once_in_a_while(self, store: RedisStore) -> None:
+        """However many hints come; each names the session and its epoch."""
+        epoch = await run(store)
+        async with store.reader.suspicions() as suspicions:
+            for _ in range(3):
+                assert await store.suspect("call-7", pause_s=60) == "running"
+            await store.suspect("call-7", pause_s=0)
+            for _ in range(2):
+                assert await anext(suspicions) == Suspicion("call-7", epoch)
+        assert (await store.session("call-7")).state == "running"
+
+    async def test_session_that_does_not_run_is_left_alone(self, store: RedisStore) -> None:
+        """Nobody is notified; an unknown one is an error."""
+        await accept(store)
+        assert await store.suspect("call-7", pause_s=0) == "queued"
+        assert not await store.connection.client.hexists(
+            store.keys.session("call-7"), "suspected_ms"
+        )
+        with pytest.raises(NotFoundError):
+            await store.suspect("never", pause_s=0)
+
+
 class TestRecover:
+    async def test_confirmed_death_needs_no_expired_lease(self, store: RedisStore) -> None:
+        """An operator has confirmed it."""
+        epoch = await run(store)
+        outcome = await store.placement.recover("call-7", epoch, "confirmed")
+        assert (outcome.outcome, outcome.attempt) == ("queued", 2)
+
     async def test_held_session_is_not_recovered(self, store: RedisStore) -> None:
         """A session whose lease has not run out is not recovered."""
         epoch = await run(store)

@@ -50,6 +50,34 @@ async def test_second_sigint_stops_at_once() -> None:
     assert server.force_exit
 
 
+@pytest.mark.parametrize("with_drain", [False, True])
+async def test_server_accepts_connections_in_the_lame_duck_period(*, with_drain: bool) -> None:
+    """The drain begins after it; a second Ctrl-C does not wait for it."""
+    go_on = asyncio.Event()
+
+    async def drain() -> None:
+        go_on.set()
+
+    configuration = serve.uvicorn_config(Starlette())
+    for period_s in (0.01, 600):
+        server = serve.DrainingServer(
+            configuration, drain if with_drain else None, lame_duck_s=period_s
+        )
+        server._loop = asyncio.get_running_loop()
+        for _ in range(2):
+            server.handle_exit(signal.SIGTERM, None)
+        assert server._draining is not None
+        assert not server.should_exit
+        if period_s < 1:
+            await server._draining
+            assert go_on.is_set() == with_drain
+        else:
+            for _ in range(2):
+                server.handle_exit(signal.SIGINT, None)
+            server._draining.cancel()
+        assert server.should_exit
+
+
 async def test_server_without_a_drain_stops_in_order() -> None:
     """Repeated SIGTERM does not force the stop of a server that has nothing to drain."""
     server, _ = await draining(with_drain=False)
