@@ -386,6 +386,23 @@ class TestDrain:
         await asyncio.to_thread(runner.part.ended, 10)
         assert gone_within(pid, 3.0)
 
+    async def test_watch_connection_closes_with_the_runner(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
+        """It needs the credential; a runner that stops closes it in order, one that is killed does not."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            runner = await warm(plane, store, "--grace", "0")
+            url = f"{runner.part.url}/watch"
+            async with runner.client.get(url, headers={"Authorization": "Bearer x"}) as answer:
+                assert answer.status == 401
+            async with runner.client.get(url) as answer:
+                assert answer.content_type == "text/event-stream"
+                assert await answer.content.readline() == b": watching\n"
+                runner.part.signal(number)
+                with contextlib.suppress(aiohttp.ClientError):
+                    await answer.content.read()
+                    assert number == signal.SIGTERM
+
     async def test_session_is_handed_over_after_the_grace_period(
         self, plane: Processes, store: RedisStore
     ) -> None:

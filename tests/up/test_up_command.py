@@ -124,6 +124,44 @@ async def test_ctrl_c_ends_the_live_sessions(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+async def test_second_runner_takes_the_session_of_a_killed_one(tmp_path: Path) -> None:
+    """Before the killed one has loaded its bots again; the lines of both are in one file."""
+    secret = "the test's"
+    async with (
+        ready(tmp_path, "--runners", "2", BOT_CONTROL_SHARED_SECRET=secret) as up,
+        aiohttp.ClientSession(headers={"X-Bot-Secret": secret}) as client,
+    ):
+        gateway = up.addresses["gateway"]
+        body = {"room_url": "webrtc:a", "sessionId": "a"}
+        async with client.post(f"{gateway}/join?wait=30", json=body) as answer:
+            assert (await answer.json())["status"] == "running"
+
+        async def record() -> dict[str, Any]:
+            async with client.get(f"{gateway}/sessions/a?runner=true") as answer:
+                return dict(await answer.json())
+
+        async def next_record() -> dict[str, Any] | None:
+            now = await record()
+            return now if (now["status"], now["attempt"]) == ("running", 2) else None
+
+        first = await record()
+        (pid,) = {
+            r["meta"]["pid"]
+            for r in up.records
+            if r["message"] == "Listening" and r["meta"]["url"] == first["runnerUrl"]
+        }
+        os.kill(pid, signal.SIGKILL)
+        second = await until(next_record, 30)
+        assert {first["runnerUrl"], second["runnerUrl"]} == {
+            up.addresses["runner"],
+            up.addresses["runner-2"],
+        }
+        assert await up.stop(signal.SIGINT) == 0
+    started = [r for r in lines_of(up, "runner.jsonl") if r.get("event") == "bot.started"]
+    assert len(started) == 2
+    assert left_behind(tmp_path) == []
+
+
 async def test_sigkill_ends_the_components_too(tmp_path: Path) -> None:
     """SIGKILL leaves no process and no temporary file, and the next `up` starts normally."""
     temporary = tmp_path / "tmp"

@@ -19,6 +19,7 @@ examples:
                                         install what requirements.txt beside it lists
   cordboard up --bot my_bot.py -- --voice bass
                                         an argument of the bot file
+  cordboard up --runners 2              a call survives the death of a runner at once
   cordboard up --interface-port 0       any free port for the page
   REDIS_URL=redis://localhost cordboard up     your own Redis instead of the embedded one
 
@@ -27,6 +28,14 @@ Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl
 """
     _options.add_bots(parser, "your bot (default: the built-in one)")
     _options.add_reload(parser)
+    parser.add_argument(
+        "--runners",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of warm runners (default: 1); with 2, a call goes on within about a second after the "
+        "death of one, and with 1 only when it has loaded the bots again",
+    )
     _bot_install.add_arguments(parser)
     _options.add_config(parser)
     for name, port in _PORTS.items():
@@ -54,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="up", session_from_environment=False)
     settings = load(args.config)
+    _options.check_positive("--runners", args.runners)
     bot_files = parse_bot_options(args.bot, settings.bots).values()
     for file in bot_files:
         check_bot_file(file)
@@ -67,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         operator_port=args.operator_port,
         interface_port=args.interface_port,
         edge_port=args.edge_port,
+        runners=args.runners,
         bots=tuple(args.bot),
         config=args.config,
         reload=args.reload,

@@ -13,6 +13,7 @@ from typing import Final
 from cordboard.emit import get_logger
 from cordboard.processes import die_with_parent
 from cordboard.up.ports import HOST
+from cordboard.up.start_plan import service_of
 
 # Far above the 16 KiB of a log line; only raw output can be longer. It bounds the memory per line.
 LINE_MAX_BYTES: Final = 1024 * 1024
@@ -31,11 +32,11 @@ class Component:
     """A child process, and its output.
 
     Args:
-        name: The service, such as ``gateway``.
+        name: Its name, such as ``gateway`` or ``runner-2``.
         arguments: Its command line after ``cordboard``.
         port: The port on which it listens.
         environment: Its environment.
-        on_line: Called with the name and each line that the process writes.
+        on_line: Called with the service and each line that the process writes.
         line_max_bytes: A longer line is dropped.
 
     Attributes:
@@ -160,4 +161,4 @@ class Component:
             if text:
                 if not text.startswith(b"{"):
                     self.last_lines.append(text.decode(errors="replace"))
-                self._on_line(self.name, text)
+                self._on_line(service_of(self.name), text)

@@ -35,6 +35,7 @@ class Options:
         operator_port: The port of the operator.
         interface_port: The port of the interface.
         edge_port: The port of the edge.
+        runners: The number of warm runners. The further ones get any free port.
         bots: The bots, each as ``FILE`` or ``NAME=FILE``; none means the built-in one.
         reload: Whether changed bot files are loaded again.
         config: The path of the file of settings; None for ``cordboard.toml``.
@@ -45,6 +46,7 @@ class Options:
     operator_port: int = 4445
     interface_port: int = 3000
     edge_port: int = 7860
+    runners: int = 1
     bots: tuple[str, ...] = ()
     reload: bool = False
     config: str | None = None
@@ -58,6 +60,7 @@ class Options:
             "operator": self.operator_port,
             "interface": self.interface_port,
             "edge": self.edge_port,
+            **dict.fromkeys(_further_runners(self.runners), 0),
         }
 
 
@@ -76,9 +79,14 @@ class SharedSecrets:
     redis_url: str = field(repr=False)
 
 
+def service_of(component: str) -> str:
+    """Return the service of a component: ``runner`` for ``runner-2``, for example."""
+    return component.partition("-")[0]
+
+
 def component_urls(ports: Mapping[str, int]) -> dict[str, str]:
     """Return the base URL of each component, given the `ports` by their names."""
-    return {name: f"http://{HOST}:{ports[name]}" for name in STOP_ORDER}
+    return {name: f"http://{HOST}:{port}" for name, port in ports.items()}
 
 
 def component_arguments(
@@ -105,9 +113,14 @@ def component_arguments(
         "edge": [],
     }
     return {
-        name: [name, "--host", HOST, "--port", str(ports[name]), *own, *shared]
-        for name, own in arguments.items()
+        name: [service_of(name), "--host", HOST, "--port", str(port), *own, *shared]
+        for name, port in ports.items()
+        for own in (arguments[service_of(name)],)
     }
+
+
+def _further_runners(runners: int) -> list[str]:
+    return [f"runner-{number}" for number in range(2, runners + 1)]
 
 
 def component_environment(name: str, gateway_url: str, secrets: SharedSecrets) -> dict[str, str]:

@@ -34,6 +34,7 @@ from cordboard.up.start_plan import (
     component_arguments,
     component_environment,
     component_urls,
+    service_of,
 )
 from cordboard.up.state import StateFile
 from cordboard.up.stop_signals import StopSignals
@@ -176,7 +177,7 @@ class Supervisor:
 
     def _notice_import(self, waiting: Sequence[str], passed_s: float) -> None:
         """Explain, once, why the runner takes long."""
-        if waiting == ["runner"] and passed_s > IMPORT_NOTICE_S and not self._import_noticed:
+        if _are_runners(waiting) and passed_s > IMPORT_NOTICE_S and not self._import_noticed:
             self._import_noticed = True
             log.info(
                 "The runner still imports Pipecat and the bot files",
@@ -281,9 +282,11 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         await self._end_live_sessions()
-        for name in STOP_ORDER:
-            if name in self.components:
-                await self.components[name].stop(GRACE_S[name])
+        for service in STOP_ORDER:
+            components = [
+                item for name, item in self.components.items() if service_of(name) == service
+            ]
+            await asyncio.gather(*(item.stop(GRACE_S[service]) for item in components))
         if self.redis is not None:
             await asyncio.to_thread(self.redis.stop)
         if self.addresses:
@@ -319,12 +322,16 @@ def check_start_time(waiting: Sequence[str], passed_s: float, log_path: Path) ->
     Raises:
         CordboardError: They take too long.
     """
-    within_s = RUNNER_READY_S if waiting == ["runner"] else READY_TIMEOUT_S
+    within_s = RUNNER_READY_S if _are_runners(waiting) else READY_TIMEOUT_S
     if waiting and passed_s > within_s:
         raise CordboardError(
             f"{', '.join(waiting)} did not become ready within {within_s:.0f} s.",
             hint=f"The log lines are in {log_path}.",
         )
+
+
+def _are_runners(names: Sequence[str]) -> bool:
+    return bool(names) and all(service_of(name) == "runner" for name in names)
 
 
 async def _start_error(component: Component) -> CordboardError:
