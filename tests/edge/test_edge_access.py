@@ -259,7 +259,7 @@ class TestSettings:
     )  # fmt: skip
     def test_malformed_key_is_refused_at_the_start(self, entry: str) -> None:
         """Without being repeated: it may be a secret in the wrong place."""
-        with pytest.raises(SettingsError, match="public_keys") as raised:
+        with pytest.raises(SettingsError, match="public_keys: entry 1 is malformed") as raised:
             create_app(Settings(public_keys=(entry,)))
         assert not entry or entry not in str(raised.value)
 

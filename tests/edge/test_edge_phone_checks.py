@@ -50,7 +50,11 @@ def test_nothing_is_configured(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     [
         (NUMBER, "FAIL  phone twilio   has no key; its requests get 404"),
         (NUMBER, "Set auth_token_env or auth_token_file in [phone.twilio]."),
-        (NUMBER, "FAIL  phone public_url is not set; carriers get 404"),
+        (NUMBER, "FAIL  phone address  public_url is not set; carriers get 404"),
+        (
+            '[phone.twilio]\nauth_token_env = "NO_SUCH_TOKEN"',
+            "Set the environment variable NO_SUCH_TOKEN, which [phone.twilio] names.",
+        ),
         ('[phone."15551234567"]', ""),
         ('[phone.telnyx]\npublic_key = "abc"', "public_key is no Ed25519 key in base64"),
         (
@@ -59,7 +63,7 @@ def test_nothing_is_configured(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         ),
         ('[phone.twilio]\nauth_token_file = "none"', "FAIL  phone twilio   "),
         ('public_url = "http://x"\n' + NUMBER, "carriers open streams by TLS only"),
-        (URL + NUMBER, "FAIL  phone public_url https://127.0.0.1:9/phone/twilio: Client"),
+        (URL + NUMBER, "FAIL  phone address  https://127.0.0.1:9/phone/twilio: Client"),
         ("[phone.twillio]", "Did you mean twilio?"),
     ],
 )

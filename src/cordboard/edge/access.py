@@ -161,13 +161,13 @@ def parse_public_keys(entries: Iterable[str]) -> dict[str, str]:
         SettingsError: An entry is malformed, or two bots have the same key.
     """
     bots: dict[str, str] = {}
-    for entry in entries:
+    for position, entry in enumerate(entries, start=1):
         bot, _, key = entry.rpartition("=")
         bot = bot or DEFAULT_BOT
         # The message does not repeat the entry: it may be a secret that stands in the wrong place.
         if re.fullmatch(_KEY, key) is None or not is_bot_name(bot):
             raise SettingsError(
-                "public_keys: an entry is malformed.",
+                f"public_keys: entry {position} is malformed.",
                 hint="Write pk_ and 16 or more of A-Z a-z 0-9 _ -, or BOT=pk_... Generate one with "
                 "`echo pk_$(openssl rand -hex 16)`.",
             )

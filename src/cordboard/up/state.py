@@ -59,7 +59,10 @@ def _already_up() -> CordboardError:
     running = running_up()
     if running is None:
         # It holds the lock, and has not written its addresses yet.
-        return CordboardError("Another `cordboard up` is just starting on this machine.")
+        return CordboardError(
+            "Another `cordboard up` is starting on this machine.",
+            hint="Wait until it has started, or stop it.",
+        )
     addresses = "\n".join(
         f"  {name:<10} {redacted_url(url)}" for name, url in running.addresses.items()
     )

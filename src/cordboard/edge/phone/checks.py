@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from os import environ
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -53,10 +54,13 @@ def check_phone(settings: Settings) -> list[PhoneCheck]:
     checks = [_check_carrier(carrier, credentials_of(carrier, settings)) for carrier in carriers]
     if settings.public_url is None:
         hint = "Set public_url to the https address at which carriers reach the edge."
-        return [*checks, PhoneCheck("public_url", False, "is not set; carriers get 404", hint)]
+        return [
+            *checks,
+            PhoneCheck("address", False, "public_url is not set; carriers get 404", hint),
+        ]
     if not settings.public_url.startswith("https://"):
         message = f"{redacted_url(settings.public_url)}: carriers open streams by TLS only"
-        return [*checks, PhoneCheck("public_url", False, message, "Use an https address.")]
+        return [*checks, PhoneCheck("address", False, message, "Use an https address.")]
     return [*checks, *asyncio.run(check_addresses(settings.public_url, carriers))]
 
 
@@ -76,7 +80,7 @@ def _check_carrier(carrier: Carrier, account: Credentials) -> PhoneCheck:
     name = carrier.name
     try:
         if not carrier.proof.is_configured(account):
-            hint = f"Set {carrier.proof_settings} in [phone.{name}]."
+            hint = _missing_key(carrier, account)
             return PhoneCheck(name, False, "has no key; its requests get 404", hint)
         missing = [item for item in carrier.order_settings if not _has(account, item)]
     except CordboardError as error:
@@ -84,6 +88,18 @@ def _check_carrier(carrier: Carrier, account: Credentials) -> PhoneCheck:
     if missing:
         return PhoneCheck(name, True, f"answers calls; to place some, set {', '.join(missing)}")
     return PhoneCheck(name, True, "answers and places calls")
+
+
+def _missing_key(carrier: Carrier, account: Credentials) -> str:
+    """Return how to set the key that verifies requests."""
+    sources = account.account.secret_sources
+    variables = [sources[key] for key in sources if key.endswith("_env")]
+    # A table that names a variable is complete: then only the variable itself can be missing.
+    unset = [variable for variable in variables if not environ.get(variable)]
+    if unset:
+        names = " and ".join(unset)
+        return f"Set the environment variable {names}, which [phone.{carrier.name}] names."
+    return f"Set {carrier.proof_settings} in [phone.{carrier.name}]."
 
 
 def _has(account: Credentials, name: str) -> bool:
@@ -115,16 +131,15 @@ async def _check_address(client: aiohttp.ClientSession, url: str, carrier: Carri
             status, content = answer.status, await answer.content.read(_ANSWER_MAX_BYTES)
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         hint = (
-            "Is the edge running, and does the name lead to it? From here it may be out of reach."
+            "Start the edge, and check that the name and the proxy lead to it. It may be reachable "
+            "from the internet only."
         )
-        return PhoneCheck("public_url", False, f"{shown}: {type(error).__name__}", hint)
+        return PhoneCheck("address", False, f"{shown}: {type(error).__name__}", hint)
     problem = read_problem(content)
     if problem is not None and problem.code == SignatureError.code:
-        return PhoneCheck(
-            "public_url", True, f"{shown} leads to an edge with {carrier.title}'s key"
-        )
+        return PhoneCheck("address", True, f"{shown} leads to an edge with {carrier.title}'s key")
     if status == HTTPStatus.NOT_FOUND:
-        hint = "Does the edge there have the key and public_url? Does the proxy pass this path on?"
-        return PhoneCheck("public_url", False, f"{shown} answers 404", hint)
+        hint = "Set the key and public_url at that edge. The proxy must not change the path."
+        return PhoneCheck("address", False, f"{shown} answers 404", hint)
     hint = "Something other than an edge answers there."
-    return PhoneCheck("public_url", False, f"{shown} answers HTTP {status}", hint)
+    return PhoneCheck("address", False, f"{shown} answers HTTP {status}", hint)
