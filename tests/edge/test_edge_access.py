@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from cordboard.contract.errors import SettingsError
 from cordboard.edge.access import parse_public_keys
@@ -137,6 +138,27 @@ class TestProofs:
         async with open_site(store, stand_in, local=False, waits=SHORT) as site:
             assert (await site.start()).status_code == 401
             assert (await site.start(headers=CONTROL)).status_code == 200
+
+    @pytest.mark.parametrize("address", ["https://voice.example.com", "http://localhost:7860"])
+    def test_loopback_with_a_public_address_is_not_open(
+        self, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A tunnel or a proxy on this machine leads there. Without a secret, nobody places a call or joins a room."""
+        monkeypatch.delenv(CONTROL_SECRET)
+        is_open = "localhost" in address
+        app = create_app(Settings(public_url=address, gateway_url="http://127.0.0.1:9"))
+        with TestClient(app, base_url="http://localhost") as client:
+            for path in ("/start", "/phone/twilio/calls", "/api/offer"):
+                answer = client.post(path, json={"room_url": "x", "to": "1", "from": "2"})
+                assert (answer.status_code == 401) is not is_open, path
+            assert (client.get("/metrics").status_code == 200) is is_open
+            for path in ("/ws?bot=%20", "/ws-client?bot=%20"):
+                with (
+                    pytest.raises(WebSocketDenialResponse) as caught,
+                    client.websocket_connect(f"ws://localhost{path}"),
+                ):
+                    pass
+                assert caught.value.status_code == (422 if is_open else 403)
 
 
 class TestOrigins:

@@ -13,7 +13,7 @@ from cordboard.contract.ice import parse_ice_servers, turn_credentials
 from cordboard.contract.launch import Launch
 from cordboard.environment import CONTROL_SECRET, TURN_SECRET
 from cordboard.store import RedisStore, open_store
-from edge.edge_support import AS_SUPPORT, CONTROL, KEYS, SECRET, Site, open_site
+from edge.edge_support import AS_CLIENT, AS_SUPPORT, CONTROL, KEYS, SECRET, Site, open_site
 from lines_support import Lines, lines
 from tests_support import StandIn
 
@@ -91,8 +91,10 @@ class TestAnswers:
         self, store: RedisStore, stand_in: StandIn
     ) -> None:
         """Not the Host header, which the proxy may have changed."""
-        async with open_site(store, stand_in, public_url="https://voice.example.com/") as site:
-            answer = await site.started("call-1", {"transport": "websocket"})
+        async with open_site(
+            store, stand_in, public_url="https://voice.example.com/", public_keys=KEYS
+        ) as site:
+            answer = await site.started("call-1", {"transport": "websocket"}, headers=AS_CLIENT)
         assert answer.json()["wsUrl"].startswith("wss://voice.example.com/ws-client/")
 
     async def test_id_with_colons_names_a_room(self, site: Site) -> None:

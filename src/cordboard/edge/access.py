@@ -1,8 +1,8 @@
 """Which callers may use the edge's calls for clients: proofs, public keys and limits.
 
 A caller proves itself by the control secret (a server), or by a public key (a browser, or a server that has
-no secret). On loopback without configured keys no proof is needed. A public key permits only the calls of
-clients, only for its bot, and only as often as the settings permit.
+no secret). On loopback, without configured keys and without a public address, no proof is needed. A public key
+permits only the calls of clients, only for its bot, and only as often as the settings permit.
 """
 
 import math
@@ -20,6 +20,7 @@ from cordboard.context import EMPTY, bound_context
 from cordboard.contract.errors import SettingsError, UnauthorizedError
 from cordboard.contract.ids import is_bot_name
 from cordboard.edge.origins import AllowedOrigins
+from cordboard.edge.public_address import is_private
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
 from cordboard.web.auth import find_secret, given_secret, refusals
@@ -87,8 +88,9 @@ class EdgeAccess:
         self._clock = clock
         self._keys = parse_public_keys(settings.public_keys)
         # Decided at the start: an edge that required a proof never becomes open.
-        self._is_open = local and not self._keys
-        self._has_open_gateway = local and not settings.control_secrets
+        private = is_private(settings, local=local)
+        self._is_open = private and not self._keys
+        self._has_open_gateway = private and not settings.control_secrets
         self._limits: dict[str, Buckets] = {
             "start": _per_minute(settings.starts_per_minute),
             "request": _per_minute(settings.client_requests_per_minute),

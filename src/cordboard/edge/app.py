@@ -24,6 +24,7 @@ from cordboard.edge.phone.carriers import CARRIERS, Carrier
 from cordboard.edge.phone.desk import check_settings
 from cordboard.edge.phone.handshakes import handshake_proof
 from cordboard.edge.phone.services import PhoneServices
+from cordboard.edge.public_address import is_private
 from cordboard.edge.rooms import webhooks
 from cordboard.edge.services import DEFAULT_WAITS, EdgeServices, Waits
 from cordboard.edge.sessions import EdgeSessions
@@ -122,7 +123,7 @@ def _make_services(
     stopping = asyncio.Event()
     phone = PhoneServices.make(settings, sessions, tokens, connections, carriers)
     policy = StreamPolicy(
-        is_open=local or settings.open_websockets,
+        is_open=is_private(settings, local=local) or settings.open_websockets,
         check_origin=access.origins.check,
         signed_by_carrier=handshake_proof(phone.desk, time.time),
     )
@@ -147,7 +148,7 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     app.add_middleware(
         MetricsSecretMiddleware,
         secrets=lambda: settings.control_secrets,
-        required=bool(settings.control_secrets) or not local,
+        required=bool(settings.control_secrets) or not is_private(settings, local=local),
     )
     if local:
         app.add_middleware(LocalHostsMiddleware, more=_local_hosts(settings))

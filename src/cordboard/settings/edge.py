@@ -18,7 +18,8 @@ class EdgeSettings:
     """Keys with which browsers and servers start sessions at the edge, each as KEY for the bot
     `default` or BOT=KEY, such as support=pk_Vq0yC3nLr8tKz1hW. A key is `pk_` and 16 or more letters,
     digits, `_` and `-`. It is no secret: it permits nothing but the calls of clients, for its bot.
-    Without keys, an edge on loopback is open, and any other edge requires the control secret."""
+    Without keys, an edge on loopback is open if it has no `public_url`; any other edge requires the
+    control secret."""
 
     allowed_origins: tuple[str, ...] = ()
     """Origins of web pages, such as https://app.example.com, whose scripts may call the edge (CORS);
