@@ -136,6 +136,8 @@ async def test_client_may_name_its_session_but_not_open_another_ones(monkeypatch
         "bot=a/b",
         "body=%7B%7D",
         f"body={encoded([1])}",
+        f"body={encoded({'a': chr(0xD800)})}",
+        f"body={encoded({'a': float('nan')})}",
         f"body={encoded({'a': 'x' * 4096})}",
         f"body={quote(base64.b64encode(b'[' * 3000).decode())}",
     ],
@@ -207,9 +209,11 @@ async def test_edge_beyond_loopback_needs_a_token(
         async with await edge.open(f"{path}/{edge.token()}") as websocket:
             await websocket.send_str("a")
             await websocket.receive_str()
-    assert [line["meta"]["path"] for line in lines() if line.get("event") == "auth.refused"] == [
+    logged = lines()
+    assert [line["meta"]["path"] for line in logged if line.get("event") == "auth.refused"] == [
         path
     ]
+    assert [line for line in logged if line["level"] == "error"] == []
 
 
 async def test_open_edge_beyond_loopback_takes_every_client(monkeypatch: Any) -> None:
@@ -264,6 +268,21 @@ async def test_handshake_that_twilio_has_signed_needs_no_token(
         async with await edge.open(path, headers=headers) as websocket:
             await websocket.send_str(start)
             assert await websocket.receive_str() == start
+
+
+async def test_wrong_signatures_of_strangers_do_not_fill_the_log(
+    monkeypatch: Any, lines: Lines
+) -> None:
+    """Anybody can send one with each attempt; the first ones are logged."""
+    monkeypatch.setenv("TEST_CARRIER_TOKEN", TOKEN)
+    async with stream_edge(monkeypatch, **PUBLIC) as edge:
+        for _ in range(40):
+            assert await refusal(edge, "/ws", **{"X-Twilio-Signature": "x"}) == (
+                403,
+                "stream_token",
+            )
+    messages = [line["message"] for line in lines()]
+    assert 1 <= sum("does not fit public_url" in message for message in messages) < 40
 
 
 async def test_handshake_with_the_password_of_exotel_needs_no_token(monkeypatch: Any) -> None:

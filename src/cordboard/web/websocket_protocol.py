@@ -42,6 +42,18 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(_MALFORMED)
             self.transport.close()
 
+    async def send(self, message: Any) -> None:
+        """Send a message, and note the end of a response that refuses the handshake.
+
+        uvicorn does not, and then logs an error for each refused WebSocket.
+
+        Args:
+            message: The ASGI message.
+        """
+        await super().send(message)
+        if self.close_sent and message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Bound the time in which the closed connection may end.
 

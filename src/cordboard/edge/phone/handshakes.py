@@ -8,6 +8,7 @@ from cordboard.edge.phone.desk import PhoneDesk
 from cordboard.edge.phone.webhook import Webhook, read_pairs
 from cordboard.emit import get_logger
 from cordboard.web.proxies import client_address
+from cordboard.web.rate_limits import Sampler
 
 _HEADER = "x-twilio-signature"
 log = get_logger("phone")
@@ -29,6 +30,7 @@ def handshake_proof(
         desk: The carriers and their keys.
         clock: Returns the seconds since 1970.
     """
+    sampler = Sampler()  # anybody can send the header
 
     def is_proved(websocket: WebSocket) -> bool | None:
         if _HEADER in websocket.headers:
@@ -52,10 +54,13 @@ def handshake_proof(
         ]
         if any(signed):
             return True
-        log.warning(
-            "The signature of a stream does not fit public_url",
-            hint="Check that public_url is the address in the document, and the auth token.",
-        )
+        suppressed = sampler.admit()
+        if suppressed is not None:
+            log.warning(
+                "The signature of a stream does not fit public_url",
+                suppressed=suppressed,
+                hint="Check that public_url is the address in the document, and the auth token.",
+            )
         return None
 
     return is_proved

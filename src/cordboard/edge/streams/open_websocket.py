@@ -31,6 +31,7 @@ from cordboard.edge.streams.first_messages import (
     is_eval_connect,
 )
 from cordboard.edge.streams.limits import StreamLimits
+from cordboard.web.strict_body import why_not_encodable
 
 BODY_MAX_CHARS: Final = 4096
 """The length of ``?body=``, as at Pipecat Cloud."""
@@ -78,6 +79,8 @@ def _body_of(query: QueryParams) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise InvalidValueError("The body in the query is not a JSON object in base64.", hint=hint)
+    if reason := why_not_encodable(body):
+        raise InvalidValueError(f"The body in the query is invalid: {reason}.")
     return body
 
 
