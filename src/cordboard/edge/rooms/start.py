@@ -89,7 +89,8 @@ async def start_daily(services: EdgeServices, start: RoomStart) -> dict[str, str
     account = daily_account()
     if account is None:
         raise NotConfiguredError(
-            "The transport daily is not configured.", hint="Set DAILY_API_KEY at the edge."
+            "The transport daily is not configured.",
+            hint="Set DAILY_API_KEY in the environment of the edge; only the bot reads its .env.",
         )
     api = DailyApi(services.connections, account)
     expires_at = int(time.time()) + MAX_DURATION_DEFAULT_S + MARGIN_S
@@ -135,7 +136,8 @@ async def start_livekit(services: EdgeServices, start: RoomStart) -> dict[str, s
     if server is None:
         raise NotConfiguredError(
             "The transport livekit is not configured.",
-            hint="Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET at the edge.",
+            hint="Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment of the "
+            "edge; only the bot reads its .env.",
         )
     room_url = f"livekit:{start.session_id}"
     accepted = await services.sessions.join(

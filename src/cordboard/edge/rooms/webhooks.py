@@ -56,7 +56,7 @@ async def dial_in(request: Request, services: Services, bot: str = "default") ->
     if account is None or account.webhook_secret is None:
         raise NotFoundError(
             "Dial-in through Daily is not configured.",
-            hint="Set DAILY_API_KEY and PINLESS_HMAC_SECRET at the edge.",
+            hint="Set DAILY_API_KEY and PINLESS_HMAC_SECRET in the environment of the edge.",
         )
     content = await request.body()
     _check_pinless_signature(request, content, account.webhook_secret, time.time())
@@ -123,7 +123,7 @@ async def livekit_event(request: Request, services: Services) -> JSONResponse:
     if server is None:
         raise NotFoundError(
             "The transport livekit is not configured.",
-            hint="Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET at the edge.",
+            hint="Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment of the edge.",
         )
     content = await request.body()
     verify_webhook(server, request.headers.get("authorization", ""), content, time.time())
