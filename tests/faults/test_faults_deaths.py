@@ -155,3 +155,22 @@ async def test_hint_about_a_bot_that_lives_changes_nothing(plane: Plane) -> None
             assert (answer.status, (await answer.json())["status"]) == (202, "running")
         await asyncio.sleep(0.1)
     assert await calls.end(1) == {("left", 1)}
+
+
+async def test_killed_cold_runner_is_replaced(plane: Plane) -> None:
+    """Its launcher notices the end of the process at once."""
+    words = ("--launcher", "process", "--bot", "cold=writing.py")
+    operator = plane.spawn("operator", *words)
+    await ready(operator)
+    name = f"d{next(_numbers)}-cold"
+    call = asyncio.create_task(plane.call(name, bot="cold", body={"seconds": 30.0}))
+    await until(lambda: plane.entered(name) == 1, 40)
+    runner_id = (await plane.store.session(name)).runner_id or ""
+    os.kill(int(runner_id.split("-")[-2]), signal.SIGKILL)
+    await until(lambda: plane.entered(name) == 2, 60)
+    record = await plane.store.session(name)
+    assert (record.state, record.attempt, record.recovery) == ("running", 2, "confirmed")
+    await plane.leave(name)
+    await call
+    assert plane.verdict(name) == []
+    operator.kill()

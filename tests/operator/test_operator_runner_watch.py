@@ -123,3 +123,8 @@ async def test_busy_runners_are_those_with_sessions(store: RedisStore) -> None:
     epoch = (await store.accept(Launch("a", "webrtc:a", epoch=1), queue_max=9)).epoch
     await store.placement.assign("a", epoch)
     assert await store.runners.busy() == {"busy": "http://127.0.0.1:2"}
+    # One that drains is not listed any more, but the operators that know it watch it until its end.
+    await store.register(Registration("busy", "http://127.0.0.1:2", 1, draining=True))
+    assert await store.runners.busy(["busy", "gone"]) == {"busy": "http://127.0.0.1:2"}
+    await store.unregister("busy")
+    assert await store.runners.busy(["busy"]) == {}

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from cordboard import __version__
 from cordboard.contract.errors import NotReadyError, StoreUnavailableError
 from cordboard.emit import get_logger
-from cordboard.launchers import Launcher
+from cordboard.launchers import ColdRunnerEnd, Launcher
 from cordboard.operator.handover import ColdStartGate
 from cordboard.operator.loop import Loop
 from cordboard.operator.metrics import ShardFigures
@@ -117,7 +117,7 @@ class Operator:
             busy: dict[str, str] = {}
             try:
                 for loop in self._loops:
-                    busy |= await loop.store.runners.busy()
+                    busy |= await loop.store.runners.busy(watches.runner_ids)
                 watches.refresh(busy)
             except StoreUnavailableError as error:
                 log.debug("The watched runners stay as they are", error=error)
@@ -126,16 +126,19 @@ class Operator:
             await asyncio.sleep(WATCH_REFRESH_S)
 
     async def _follow_cold_ends(self, launcher: Launcher) -> None:
-        """Check the session of each cold runner that has ended, one at a time."""
-        while True:
-            end = await launcher.next_end()
-            for loop in self._loops:  # its shard has the record; the others do nothing
-                try:
-                    await loop.death_check.check_session(end.session_id, end.epoch)
-                except StoreUnavailableError as error:
-                    log.debug("A cold runner's session cannot be checked", error=error)
-                except Exception:
-                    log.exception("A cold runner's session could not be checked")
+        """Check the session of each cold runner that has ended; no more than the launcher may start."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._check_cold_end(await launcher.next_end()))
+
+    async def _check_cold_end(self, end: ColdRunnerEnd) -> None:
+        for loop in self._loops:  # its shard has the record; the others do nothing
+            try:
+                await loop.death_check.check_session(end.session_id, end.epoch)
+            except StoreUnavailableError as error:
+                log.debug("A cold runner's session cannot be checked", error=error)
+            except Exception:
+                log.exception("A cold runner's session could not be checked")
 
     def _make_loops(self, connections: aiohttp.ClientSession, watches: RunnerWatches) -> list[Loop]:
         settings, launcher = self.settings, self.launcher

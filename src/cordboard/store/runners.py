@@ -1,5 +1,6 @@
 """The warm runners of one shard: their registrations and their slots."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cordboard.store.connection import Connection
@@ -67,10 +68,15 @@ class RunnerPool:
                 pipe.delete(self._keys.runner(runner_id))
                 await pipe.execute()
 
-    async def busy(self) -> dict[str, str]:
-        """Return the URLs of the registered warm runners that have sessions, by runner id."""
+    async def busy(self, known: Iterable[str] = ()) -> dict[str, str]:
+        """Return the URLs of the warm runners that have sessions, by runner id.
+
+        Args:
+            known: Runners that may have sessions although they take no more, because they drain.
+        """
         with self._connection.errors():
-            runner_ids = await self._connection.client.zrange(self._keys.runners, 0, -1)
+            taking = await self._connection.client.zrange(self._keys.runners, 0, -1)
+            runner_ids = sorted({*taking, *known})
             async with self._connection.client.pipeline(transaction=False) as pipe:
                 for runner_id in runner_ids:
                     pipe.scard(self._keys.runner_sessions(runner_id))
