@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 from cordboard.gateway import metrics as of_gateway
 from cordboard.operator import metrics as of_operator
 from cordboard.runner import metrics as of_runner
+from cordboard.web import auth as of_web
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana-plane.json"
 OWN = re.compile(r"cordboard_[a-z_]+")
@@ -16,8 +17,8 @@ ENDINGS = re.compile(r"_(total|bucket|created|sum|count)$")
 
 
 def exported() -> set[str]:
-    """Every metric's name, as the modules of the three services make it."""
-    assert None not in {of_gateway, of_operator, of_runner}
+    """Every metric's name, as the modules that count make it."""
+    assert None not in {of_gateway, of_operator, of_runner, of_web}
     names = {family.name for family in REGISTRY.collect()}
     return {name for name in names if name.startswith("cordboard_")}
 
