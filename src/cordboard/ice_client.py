@@ -1,6 +1,6 @@
 """STUN and TURN servers from a client's side: whether they answer, and which of them aiortc can use.
 
-aiortc uses one STUN server and one TURN server, and does not report why a server is of no use. So
+aiortc uses one STUN server and one TURN server, and does not report why a server cannot be used. So
 `usable_servers` tries all of them first.
 """
 
@@ -76,7 +76,7 @@ class UsableServers:
     Attributes:
         entries: The arguments of ``RTCIceServer``, for at most one STUN and one TURN server.
         has_relay: Whether one of them is a TURN server.
-        faults: Why each of the other servers that were tried is of no use.
+        faults: Why each of the other servers that were tried cannot be used.
         is_relay_only: Whether only paths through the TURN server are permitted.
     """
 
@@ -283,7 +283,7 @@ class _StunAnswer(asyncio.DatagramProtocol):
                 self.message.set_result(message)
 
     def error_received(self, exc: Exception) -> None:
-        """Report that nobody listens at the port."""
+        """Report that no server listens at the port."""
         if not self.message.done():
             self.message.set_exception(exc)
 

@@ -345,7 +345,7 @@ async def test_a_call_that_nobody_answers_ends_its_session(calling: Calling) -> 
         record = await site.store.session(f"out-{carrier}")
         assert (record.state, record.detail) == (
             "cancelled",
-            f"Nobody answered the call: {status}.",
+            f"The call was not answered: {status}.",
         )
 
 

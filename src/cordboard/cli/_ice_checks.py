@@ -96,7 +96,7 @@ def relay_note(url: IceUrl, relay: str, server_addresses: Sequence[str]) -> str:
     )
     if is_mismatch:
         raise CordboardError(
-            f"{url}: the server is at {server_ips[0]}, but its relays are at {relay_ip}, which nobody else can reach.",
+            f"{url}: the server is at {server_ips[0]}, but its relays are at {relay_ip}, which no other machine can reach.",
             hint=f"Write external-ip=PUBLIC-ADDRESS/{relay_ip} into its turnserver.conf.",
         )
     return "; its address is private, so the bots must be in the same network"

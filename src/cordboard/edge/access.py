@@ -166,7 +166,7 @@ def parse_public_keys(entries: Iterable[str]) -> dict[str, str]:
     for position, entry in enumerate(entries, start=1):
         bot, _, key = entry.rpartition("=")
         bot = bot or DEFAULT_BOT
-        # The message does not repeat the entry: it may be a secret that stands in the wrong place.
+        # The message does not repeat the entry: it may be a secret in the wrong place.
         if re.fullmatch(_KEY, key) is None or not is_bot_name(bot):
             raise SettingsError(
                 f"public_keys: entry {position} is malformed.",
@@ -183,13 +183,13 @@ def _per_minute(count: int) -> Buckets:
 
 
 async def start_access(connection: HTTPConnection) -> Access:
-    """Return what the caller of a start may do. It is counted before its body is read."""
+    """Return the rights of the caller of a start. The start is counted before its body is read."""
     access: EdgeAccess = connection.app.state.access
     return access.check(connection.scope, "start")
 
 
 async def request_access(connection: HTTPConnection) -> Access:
-    """Return what the caller of a request that concerns a session may do."""
+    """Return the rights of the caller of a request that concerns a session."""
     access: EdgeAccess = connection.app.state.access
     return access.check(connection.scope, "request")
 

@@ -147,7 +147,7 @@ def _bot_url(view: SessionView, path: str, query: bytes) -> URL:
 
 
 class _Upload:
-    """The body of a request on its way to the bot.
+    """The body of a request that is passed to the bot.
 
     aiohttp reads it in a separate task, where an error of the reading would be lost.
 

@@ -168,7 +168,7 @@ def request_bytes(data: dict[str, Any]) -> bytes:
 
 
 def _check_offer(data: dict[str, Any]) -> None:
-    """Refuse what is no offer, before a session is started for it."""
+    """Refuse an invalid offer, before a session is started for it."""
     sdp = data.get("sdp")
     if data.get("type") != "offer" or not isinstance(sdp, str) or not sdp.startswith("v=0"):
         raise InvalidValueError(

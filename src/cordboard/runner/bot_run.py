@@ -164,7 +164,7 @@ class BotRun:
     async def _wait_for_user(
         self, people: _People, writer: asyncio.StreamWriter
     ) -> BotConnection | None:
-        """Return the connection to the first user; None if nobody comes in time."""
+        """Return the connection to the first user; None if none connects in time."""
         try:
             async with asyncio.timeout(self._start.options.offer_timeout_s):
                 # Shielded: the timeout must not cancel a future that others set.

@@ -170,8 +170,8 @@ class PhoneCalls:
             log.info("An answering machine ends the session")
             await self._end(session_id, "An answering machine answered the call.")
         elif call.is_over and call.status != "completed":
-            # Nobody has answered, so no bot has anything to finish.
-            await self._end(session_id, f"Nobody answered the call: {call.status}.")
+            # Without an answer, no bot has anything to finish.
+            await self._end(session_id, f"The call was not answered: {call.status}.")
         elif call.is_over:
             self._end_later(session_id)
 

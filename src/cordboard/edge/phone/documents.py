@@ -194,12 +194,12 @@ class ExotelDocuments:
         return _no_stream("The session has ended.")
 
     def hold(self, again_url: str) -> Document:
-        """Return an error, so that the flow goes on with its next applet; `again_url` is of no use."""
+        """Return an error, so that the flow goes on with its next applet; `again_url` is not used."""
         del again_url
         return self.hangup()
 
     def redirect(self, url: str) -> Document:
-        """Return an error, so that the flow goes on with its next applet; `url` is of no use."""
+        """Return an error, so that the flow goes on with its next applet; `url` is not used."""
         del url
         return self.busy()
 

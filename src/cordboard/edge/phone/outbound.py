@@ -1,4 +1,4 @@
-"""Outbound calls: the join comes first, so that the bot is warm when somebody answers."""
+"""Outbound calls: the join comes first, so that the bot is ready when the call is answered."""
 
 import os
 import time
@@ -56,7 +56,7 @@ class CallRequest:
         caller: Our number.
         bot: The bot; None for that of our number.
         body: Passed to the bot.
-        session_id: The session; None for a new id. A repeated request with the same id calls nobody twice.
+        session_id: The session; None for a new id. A repeated request with the same id places no second call.
         machine: What an answering machine causes: nothing, an event, or the end of the session.
     """
 

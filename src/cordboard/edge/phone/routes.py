@@ -52,7 +52,9 @@ class OutboundBody(StrictBody):
     bot: str | None = Field(None, pattern=f"^{BOT_NAME}$", description="The bot.")
     body: dict[str, Any] = Field(default_factory=dict, description="Passed to the bot.")
     session_id: Annotated[str | None, BeforeValidator(lambda value: value or None)] = Field(
-        None, alias="sessionId", description="The session; a repeated request calls nobody twice."
+        None,
+        alias="sessionId",
+        description="The session; a repeated request places no second call.",
     )
     machine: Literal["ignore", "report", "hangup"] = Field(
         "ignore", description="What happens if an answering machine answers."

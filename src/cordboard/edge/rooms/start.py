@@ -155,7 +155,7 @@ async def start_livekit(services: EdgeServices, start: RoomStart) -> dict[str, s
 
 
 async def _delete(api: DailyApi, room: DailyRoom) -> None:
-    """Delete a room that this start has created. Without a join nobody else would."""
+    """Delete a room that this start has created. Without a join, nothing else deletes it."""
     if room.is_new:
         with contextlib.suppress(DailyError):
             await api.delete_room(room.name)

@@ -113,7 +113,7 @@ def _dial_in_start(data: dict[str, Any], bot: str, secret: str) -> RoomStart:
 
 @router.post("/livekit/webhook", tags=["rooms"], summary="An event of the LiveKit server")
 async def livekit_event(request: Request, services: Services) -> JSONResponse:
-    """Send a bot to a LiveKit room that somebody has opened, if the room is one of ``livekit_dispatch``.
+    """Send a bot to a LiveKit room that was opened, if the room is one of ``livekit_dispatch``.
 
     Args:
         request: LiveKit's webhook.
