@@ -25,6 +25,8 @@ from tests_support import served
 BUNDLE = Path(__file__).parents[2] / ".make" / "clients" / "page.js"
 HTML = '<!doctype html><meta charset="utf-8"><title>A page of a user</title><script src="/page.js"></script>'
 CALL_S = 30
+REPEAT_S = 3
+SILENCE_S = 0.8  # longer than a pause between two words
 # A visitor clicks before a bot speaks; these pages call by themselves.
 AUTOPLAY = "--autoplay-policy=no-user-gesture-required"
 
@@ -81,9 +83,23 @@ class Person:
         """Wait until the bot is heard from now on."""
         await self.do("async () => person.hear(await person.energy())")
 
-    async def hears_again(self) -> None:
-        """Wait until the bot is heard on the newest connection."""
-        await self.do("() => person.hear(0)")
+    async def hears_the_end(self) -> None:
+        """Wait until the bot has stopped to speak."""
+        energy = -1.0
+        while (newest := float(await self.do("() => person.energy()"))) != energy:
+            energy = newest
+            await asyncio.sleep(SILENCE_S)
+
+    async def hears_again(self, request: str) -> None:
+        """Ask the bot to speak, with the function `request`, until it is heard on the newest connection.
+
+        A message that is sent while the connection changes is lost.
+        """
+        heard = asyncio.ensure_future(self.do("() => person.hear(0)"))
+        while not heard.done():
+            await self.do(request)
+            await asyncio.wait({heard}, timeout=REPEAT_S)
+        await heard
 
     async def seen(self, name: str) -> Any:
         """Return what the page has collected: states, messages, errors, answers or botReady."""

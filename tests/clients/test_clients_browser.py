@@ -3,6 +3,7 @@
 The page is one of a user's own site: it has a public key, and its origin is allowed.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,10 +111,12 @@ async def test_transport_reconnects_to_the_same_session(site: Site) -> None:
     person = await site.pages.enter("webrtc")
     await person.call(site.start, WEBRTC, KEY)
     session_id = await person.session_id()
+    # Pipecat 1.14 ends the output of a bot whose connection is replaced while it writes audio.
+    await person.hears_the_end()
     await person.do("() => person.fail()")
     await person.do("() => person.reconnected()")
-    await person.do("() => { person.playNewest(); person.client.sendClientMessage('say'); }")
-    await person.hears_again()
+    await person.do("() => person.playNewest()")
+    await person.hears_again("() => person.client.sendClientMessage('say')")
     assert (await site.record(session_id))["status"] == "running"
     await leave(person)
     await site.ended(session_id)
@@ -156,19 +159,24 @@ async def test_client_over_a_websocket_hears_the_bot(site: Site) -> None:
 async def test_full_queue_is_shown_by_its_detail(site: Site) -> None:
     """The client shows its page what the edge says, not a status code."""
     held: list[str] = []
+    detail = ""
     gateway = site.up.addresses["gateway"]
     async with aiohttp.ClientSession(headers=CONTROL) as client:
-        while len(held) < 10:
+        # Two run and one waits; sessions of earlier tests may still end.
+        while not (detail and len(held) == 3):
             join = {"room_url": f"webrtc:held-{len(held)}"}
             async with client.post(f"{gateway}/join", json=join) as answer:
-                if answer.status == 429:
-                    detail = (await answer.json())["detail"]
-                    break
-                held.append((await answer.json())["sessionId"])
+                body = await answer.json()
+            if answer.status == 429:
+                detail = body["detail"]
+                await asyncio.sleep(0.1)
+            else:
+                held.append(body["sessionId"])
+                detail = ""
         person = await site.pages.enter("webrtc")
         assert await person.attempt(site.start, WEBRTC, KEY) == detail
-        for session_id in held:
-            await client.post(f"{gateway}/leave", json={"sessionId": session_id})
+        leaves = [{"sessionId": session_id} for session_id in reversed(held)]  # the queue first
+        await asyncio.gather(*(client.post(f"{gateway}/leave", json=body) for body in leaves))
     for session_id in held:
         await site.ended(session_id)
 
