@@ -21,13 +21,13 @@ from cordboard.contract.errors import SettingsError, UnauthorizedError
 from cordboard.contract.ids import is_bot_name
 from cordboard.edge.origins import AllowedOrigins
 from cordboard.edge.public_address import is_private
+from cordboard.edge.sessions import DEFAULT_BOT
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
 from cordboard.web.auth import find_secret, given_secret, refusals
 from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import Buckets, Clock, Sampler, TooManyRequestsError, take_all
 
-DEFAULT_BOT: Final = "default"
 # 16 characters of 64 kinds have 96 bits.
 _KEY: Final = r"pk_[A-Za-z0-9_-]{16,}"
 

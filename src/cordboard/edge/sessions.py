@@ -26,6 +26,9 @@ from cordboard.contract.state import TERMINAL
 from cordboard.web.gateway_proxy import RETRY_DEFAULT_S, GatewayProxy
 from cordboard.web.http_client import NoAnswerError, Reply
 
+DEFAULT_BOT: Final = "default"
+"""The bot of a session for which nobody names one."""
+
 # Between two attempts to follow a session whose gateway ended the event stream, because it restarts.
 RECONNECT_S: Final = 0.25
 
@@ -47,7 +50,7 @@ class JoinRequest:
 
     session_id: str
     room_url: str
-    bot: str = "default"
+    bot: str = DEFAULT_BOT
     user_id: str | None = None
     user_name: str | None = None
     body: dict[str, Any] = field(default_factory=dict)
@@ -180,7 +183,7 @@ class EdgeSessions:
         return SessionView(
             session_id=record["sessionId"],
             room_url=record["room_url"],
-            bot=record.get("bot", "default"),
+            bot=record.get("bot", DEFAULT_BOT),
             status=record["status"],
             reason=record.get("reason"),
             epoch=record["epoch"],

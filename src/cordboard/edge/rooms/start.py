@@ -11,7 +11,7 @@ from cordboard.contract.launch import MAX_DURATION_DEFAULT_S
 from cordboard.contract.livekit import access_token, livekit_room
 from cordboard.edge.rooms.daily_api import DailyApi, DailyError, DailyRoom
 from cordboard.edge.services import EdgeServices
-from cordboard.edge.sessions import JoinRequest
+from cordboard.edge.sessions import DEFAULT_BOT, JoinRequest
 from cordboard.settings.room_services import daily_account, livekit_server
 
 # A session starts within its deadline of 60 s and then lasts at most its maximum; rooms and tokens must
@@ -43,7 +43,7 @@ class RoomStart:
     """
 
     session_id: str
-    bot: str = "default"
+    bot: str = DEFAULT_BOT
     user_id: str | None = None
     user_name: str | None = None
     body: dict[str, Any] = field(default_factory=dict)

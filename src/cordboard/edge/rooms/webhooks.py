@@ -24,7 +24,7 @@ from cordboard.contract.livekit import verify_webhook
 from cordboard.edge.caller import caller_id, masked_number
 from cordboard.edge.rooms.start import RoomStart, start_daily
 from cordboard.edge.services import Services
-from cordboard.edge.sessions import JoinRequest
+from cordboard.edge.sessions import DEFAULT_BOT, JoinRequest
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
 from cordboard.settings.room_services import daily_account, livekit_server
@@ -44,7 +44,7 @@ router = APIRouter()
 @router.post("/phone/daily", tags=["rooms"], summary="A call dials in through Daily")
 @router.post("/phone/daily/{bot}", include_in_schema=False)
 @router.post("/daily-dialin-webhook", include_in_schema=False)
-async def dial_in(request: Request, services: Services, bot: str = "default") -> JSONResponse:
+async def dial_in(request: Request, services: Services, bot: str = DEFAULT_BOT) -> JSONResponse:
     """Create a room for a caller whom Daily holds, and start the bot that lets the caller in.
 
     Args:
@@ -154,7 +154,7 @@ def parse_dispatch(entries: tuple[str, ...]) -> dict[str, str]:
     bots: dict[str, str] = {}
     for entry in entries:
         prefix, _, bot = entry.partition("=")
-        bot = bot or "default"
+        bot = bot or DEFAULT_BOT
         if not prefix or prefix in bots or not is_bot_name(bot):
             raise SettingsError(
                 f"livekit_dispatch: {entry!r}: expected PREFIX or PREFIX=BOT, and each PREFIX once."

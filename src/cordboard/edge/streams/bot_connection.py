@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from cordboard.context import current
-from cordboard.context.carrier import inject_headers
+from cordboard.context.carrier import HEADER_EPOCH, inject_headers
 from cordboard.contract.credential import bot_credential
 from cordboard.contract.errors import CordboardError, NotFoundError
 from cordboard.contract.http_api import bearer_headers, session_path
@@ -28,7 +28,6 @@ from cordboard.emit import get_logger
 from cordboard.web.http_client import NoAnswerError
 from cordboard.web.runner_client import runner_url
 
-HEADER_EPOCH: Final = "X-Session-Epoch"
 # Pauses between two attempts: a bot that starts is ready within the first, a gateway that restarts within the last.
 _RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _HANDSHAKE_S: Final = 10.0  # a connection within a cluster takes milliseconds

@@ -19,7 +19,7 @@ from cordboard.contract.errors import (
     TooManySessionsError,
 )
 from cordboard.contract.ids import is_bot_name, is_session_id, uuid7
-from cordboard.edge.sessions import EdgeSessions, JoinRequest
+from cordboard.edge.sessions import DEFAULT_BOT, EdgeSessions, JoinRequest
 from cordboard.edge.streams import closing
 from cordboard.edge.streams.bot_connection import StreamTarget
 from cordboard.edge.streams.closing import StreamEnd, StreamRefusedError
@@ -36,8 +36,6 @@ from cordboard.web.strict_body import why_not_encodable
 BODY_MAX_CHARS: Final = 4096
 """The length of ``?body=``, as at Pipecat Cloud."""
 
-_DEFAULT_BOT: Final = "default"
-
 
 def join_of(websocket: WebSocket) -> JoinRequest:
     """Return the join of a WebSocket that names no call: a new session.
@@ -52,7 +50,7 @@ def join_of(websocket: WebSocket) -> JoinRequest:
     is_named = is_session_id(header)
     made = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
     session_id = header if is_named and header is not None else made
-    bot = websocket.query_params.get("bot", _DEFAULT_BOT)
+    bot = websocket.query_params.get("bot", DEFAULT_BOT)
     if not is_bot_name(bot):
         raise InvalidValueError("Invalid bot.", hint="Use 1 to 64 of A-Z a-z 0-9 . _ -")
     return JoinRequest(
