@@ -60,7 +60,7 @@ async def served(
 
 @asynccontextmanager
 async def served_with_websockets(app: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application that has websockets on a free port of loopback, as others serve theirs."""
+    """Serve an ASGI application that has WebSockets on a free port of loopback, as others serve theirs."""
     config = uvicorn.Config(app, ws="websockets-sansio", lifespan="off", log_config=None)
     server = _EmbeddedServer(config)
     with serve.bind("127.0.0.1", 0) as listener:

@@ -1,4 +1,4 @@
-"""Doubles of a gateway and of a runner's door, and an edge with its public websockets on a real server."""
+"""Doubles of a gateway and of a runner, and an edge with its public WebSockets on a real server."""
 
 import asyncio
 import contextlib
@@ -34,8 +34,8 @@ async def echo(websocket: web.WebSocketResponse) -> None:
 
 
 @dataclass
-class Door:
-    """The door of a runner: it admits to one session and epoch, by the documented headers only.
+class RunnerDouble:
+    """A runner that passes streams: it admits to one session and epoch, by the documented headers only.
 
     Attributes:
         bot: What the bot does with its stream.
@@ -182,14 +182,14 @@ class StreamEdge:
         url: Its address, for websockets.
         app: Its application.
         gateway: The double of the gateway.
-        door: The double of the runner's door.
+        runner: The double of the runner.
         client: Connections of a client.
     """
 
     url: str
     app: Any
     gateway: Gateway
-    door: Door
+    runner: RunnerDouble
     client: aiohttp.ClientSession
 
     @property
@@ -205,7 +205,7 @@ class StreamEdge:
         return self.services.tokens.issue(session_id, room, self.services.streams.clock() - age_s)
 
     async def open(self, path: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
-        """Open a websocket."""
+        """Open a WebSocket."""
         websocket: aiohttp.ClientWebSocketResponse = await self.client.ws_connect(
             f"{self.url}{path}", max_msg_size=0, **options
         )
@@ -227,13 +227,13 @@ async def stream_edge(
 ) -> AsyncIterator[StreamEdge]:
     """Run an edge, and check at its end that no socket is left."""
     monkeypatch.setenv("BOT_CONTROL_SHARED_SECRET", SECRET)
-    gateway, door = Gateway(), Door()
+    gateway, runner = Gateway(), RunnerDouble()
     gateway_app, runner_app = web.Application(), web.Application()
     gateway_app.router.add_post("/join", gateway.join)
     gateway_app.router.add_post("/leave", gateway.leave)
     gateway_app.router.add_get("/sessions/{id}", gateway.record)
     gateway_app.router.add_get("/sessions/{id}/events", gateway.events)
-    runner_app.router.add_get("/sessions/{id}/bot/stream", door.serve)
+    runner_app.router.add_get("/sessions/{id}/bot/stream", runner.serve)
     before = sockets()
     async with (
         served_double(gateway_app) as gateway_url,
@@ -248,10 +248,10 @@ async def stream_edge(
             served(app, websockets=True) as url,
             aiohttp.ClientSession() as client,
         ):
-            yield StreamEdge(url.replace("http", "ws", 1), app, gateway, door, client)
+            yield StreamEdge(url.replace("http", "ws", 1), app, gateway, runner, client)
     await asyncio.sleep(0.02)  # aiohttp closes sockets in the next iterations of the loop
     assert sockets() <= before, "a socket was left open"
-    assert door.open == 0, "a stream of a bot was left open"
+    assert runner.open == 0, "a stream of a bot was left open"
 
 
 def sockets() -> int:

@@ -243,7 +243,7 @@ async def test_signed_nonsense_is_an_error_of_the_request(edge: Edge, content: b
     assert edge.gateway.joins == []
 
 
-async def test_door_without_a_key_is_closed(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_webhook_without_a_key_gets_404(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the secret nobody could prove anything."""
     monkeypatch.delenv("PINLESS_HMAC_SECRET")
     content: Any = encoded(CALL)

@@ -63,7 +63,7 @@ MESSAGES = st.fixed_dictionaries(
 
 
 class Stream:
-    """A websocket as Pipecat's parser reads it."""
+    """A WebSocket as Pipecat's parser reads it."""
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts

@@ -1,4 +1,4 @@
-"""Websockets without a token."""
+"""WebSockets without a token."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ def encoded(body: object) -> str:
 
 
 async def refusal(edge: StreamEdge, path: str, **headers: str) -> tuple[int, str]:
-    """Return the status and the code with which the handshake of a websocket is refused."""
+    """Return the status and the code with which the handshake of a WebSocket is refused."""
     url = f"{edge.url.replace('ws', 'http', 1)}{path}"
     upgrade = {
         "Connection": "Upgrade",
@@ -60,7 +60,7 @@ async def test_call_of_a_static_document_joins_under_its_own_id(
         call_id = CALL_IDS[carrier]
         assert (join["sessionId"], join["room_url"]) == (call_id, f"phone:{carrier}:{call_id}")
         assert (join["bot"], join["address"]) == ("support", None)
-        assert edge.door.queries == ["detect=true"]
+        assert edge.runner.queries == ["detect=true"]
 
 
 async def test_second_stream_of_a_call_meets_the_same_session(monkeypatch: Any) -> None:
@@ -71,7 +71,7 @@ async def test_second_stream_of_a_call_meets_the_same_session(monkeypatch: Any) 
             async with await edge.open("/ws") as websocket:
                 await websocket.send_str(start)
                 assert await websocket.receive_str() == start
-        assert edge.door.sessions == ["CA1", "CA1"]
+        assert edge.runner.sessions == ["CA1", "CA1"]
 
 
 async def test_eval_harness_gets_a_session_after_one_message(monkeypatch: Any) -> None:
@@ -82,7 +82,7 @@ async def test_eval_harness_gets_a_session_after_one_message(monkeypatch: Any) -
             assert await websocket.receive_str() == EVAL
         [join] = edge.gateway.joins
         assert join["room_url"] == f"ws:{join['sessionId']}"
-        assert edge.door.queries == ["detect=true"]
+        assert edge.runner.queries == ["detect=true"]
 
 
 @pytest.mark.parametrize("first", ["no JSON", json.dumps({"event": "other"}), b"binary"])
@@ -115,7 +115,7 @@ async def test_client_that_names_no_call_gets_a_session_of_its_own(monkeypatch: 
         assert is_session_id(join["sessionId"])
         assert join["room_url"] == f"ws:{join['sessionId']}"
         assert (join["bot"], join["body"], join["address"]) == ("support", body, "127.0.0.1")
-        assert edge.door.queries == [""]
+        assert edge.runner.queries == [""]
 
 
 async def test_client_may_name_its_session_but_not_open_another_ones(monkeypatch: Any) -> None:
@@ -127,7 +127,7 @@ async def test_client_may_name_its_session_but_not_open_another_ones(monkeypatch
             await websocket.receive_str()
             other = await edge.open("/ws-client", headers=headers)
             assert await closed(other) == (1008, "The session id is in use.")
-        assert edge.door.sessions == ["my-call"]
+        assert edge.runner.sessions == ["my-call"]
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ class TestClosedDoors:
         [(PhoneSettings(), PUBLIC_URL), (phone_settings(), None)],
         ids=["no key", "no public_url"],
     )
-    async def test_without_key_or_address_there_is_no_door(
+    async def test_without_key_or_address_requests_get_404(
         self,
         store: RedisStore,
         monkeypatch: pytest.MonkeyPatch,

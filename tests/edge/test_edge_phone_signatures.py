@@ -282,7 +282,7 @@ def test_exotel_address_and_password(address: str, password: bool, accepted: boo
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_carrier_without_a_key_is_not_configured(name: str) -> None:
-    """Without a key its door stays closed."""
+    """Without a key its requests are refused."""
     proof = CARRIERS[name].proof
     assert not proof.is_configured(Credentials(CarrierAccount(name=name)))
     assert proof.is_configured(Credentials(accounts()[name]))

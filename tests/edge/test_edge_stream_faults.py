@@ -70,7 +70,7 @@ class Plane:
     client: aiohttp.ClientSession
 
     async def open(self, path: str) -> aiohttp.ClientWebSocketResponse:
-        """Open a websocket at the edge."""
+        """Open a WebSocket at the edge."""
         url = self.edge.url.replace("http", "ws", 1)
         websocket: aiohttp.ClientWebSocketResponse = await self.client.ws_connect(f"{url}{path}")
         return websocket
@@ -288,7 +288,7 @@ async def test_gateway_and_redis_that_stop_end_no_stream(plane: Plane) -> None:
 
 
 async def test_no_log_line_has_a_token(plane: Plane) -> None:
-    """Neither of an accepted websocket nor of a refused one, at any level of the log."""
+    """Neither of an accepted WebSocket nor of a refused one, at any level of the log."""
     token = await plane.join("secret-token")
     websocket = await plane.open(f"/phone/stream/{token}")
     await about(websocket)

@@ -1,4 +1,4 @@
-"""Public websockets and the bots to which the edge connects them."""
+"""Public WebSockets and the bots to which the edge connects them."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ Messages = aiohttp.WSMsgType
 
 
 async def closed(websocket: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
-    """Return the code and the reason with which the edge closes a websocket, after any messages."""
+    """Return the code and the reason with which the edge closes a WebSocket, after any messages."""
     while True:
         message = await websocket.receive(10)
         if message.type is Messages.CLOSE:
@@ -54,8 +54,8 @@ async def test_text_stays_text_and_binary_stays_binary(monkeypatch: Any) -> None
             assert await websocket.receive_bytes() == b"\x00\xff"
             await websocket.send_str("")
             assert await websocket.receive_str() == ""
-        assert edge.door.sessions == ["call-1"]
-        assert edge.door.queries == [""]
+        assert edge.runner.sessions == ["call-1"]
+        assert edge.runner.queries == [""]
 
 
 @pytest.mark.parametrize("path", ["/ws", "/phone/stream"])
@@ -65,7 +65,7 @@ async def test_bot_detects_the_carrier_on_telephony_paths(monkeypatch: Any, path
         async with await edge.open(f"{path}/{edge.token()}") as websocket:
             await websocket.send_str("a")
             await websocket.receive_str()
-        assert edge.door.queries == ["detect=true"]
+        assert edge.runner.queries == ["detect=true"]
 
 
 async def test_end_of_the_bot_reaches_the_client(monkeypatch: Any) -> None:
@@ -78,9 +78,9 @@ async def test_end_of_the_bot_reaches_the_client(monkeypatch: Any) -> None:
         await websocket.send_str("bye")
 
     async with stream_edge(monkeypatch) as edge:
-        edge.door.bot = replaced
+        edge.runner.bot = replaced
         assert await closed(await edge.open(f"/ws/{edge.token()}")) == (4409, "a newer one")
-        edge.door.bot = finished
+        edge.runner.bot = finished
         assert await closed(await edge.open(f"/ws/{edge.token()}")) == (1000, "")
 
 
@@ -92,8 +92,8 @@ async def test_end_of_the_client_reaches_the_bot(monkeypatch: Any, code: int, pa
         await websocket.send_str("a")
         await websocket.receive_str()
         await websocket.close(code=code)
-        await until(lambda: edge.door.codes)
-        assert edge.door.codes == [passed]
+        await until(lambda: edge.runner.codes)
+        assert edge.runner.codes == [passed]
 
 
 async def test_lost_client_closes_the_stream_of_the_bot(monkeypatch: Any, lines: Lines) -> None:
@@ -104,8 +104,8 @@ async def test_lost_client_closes_the_stream_of_the_bot(monkeypatch: Any, lines:
         await websocket.receive_str()
         transport = websocket.get_extra_info("socket")
         transport.shutdown(2)
-        await until(lambda: edge.door.codes)
-        assert edge.door.codes == [1001]
+        await until(lambda: edge.runner.codes)
+        assert edge.runner.codes == [1001]
         await websocket.close()
     assert [line["meta"]["by"] for line in events(lines, "stream.lost")] == ["client"]
 
@@ -117,7 +117,7 @@ async def test_lost_bot_closes_the_stream_with_1012(monkeypatch: Any, lines: Lin
         websocket.get_extra_info("socket").shutdown(2)
 
     async with stream_edge(monkeypatch) as edge:
-        edge.door.bot = die
+        edge.runner.bot = die
         code, _ = await closed(await edge.open(f"/ws-client/{edge.token()}"))
         assert code == 1012
     assert [line["meta"]["by"] for line in events(lines, "stream.lost")] == ["bot"]
@@ -184,7 +184,7 @@ async def test_token_of_a_session_that_has_ended_is_closed_with_4404(monkeypatch
         assert (await closed(await edge.open(f"/ws/{token}")))[0] == 4404
         edge.gateway.rooms.clear()
         assert (await closed(await edge.open(f"/ws/{token}")))[0] == 4404
-        assert edge.door.sessions == []
+        assert edge.runner.sessions == []
 
 
 async def test_expired_token_admits_to_a_running_session_only(monkeypatch: Any) -> None:
@@ -207,7 +207,7 @@ async def test_messages_wait_until_the_bot_runs(monkeypatch: Any) -> None:
     limits = StreamLimits(held_bytes=16 * 1024 * 1024, close_s=0.5)
     async with stream_edge(monkeypatch, limits) as edge:
         edge.gateway.set("starting")
-        edge.door.refusals = [409, 404, 503]
+        edge.runner.refusals = [409, 404, 503]
         websocket = await edge.open(f"/ws-client/{edge.token()}")
         sent = 0
 
@@ -275,14 +275,14 @@ async def test_stream_without_a_bot_in_time_is_closed_with_1013(monkeypatch: Any
     async with stream_edge(monkeypatch, StreamLimits(connect_s=0.2, close_s=0.5)) as edge:
         edge.gateway.failures = 1000
         assert (await closed(await edge.open(f"/ws/{edge.token()}")))[0] == 1013
-        edge.gateway.failures, edge.door.refusals = 0, [503] * 1000
+        edge.gateway.failures, edge.runner.refusals = 0, [503] * 1000
         assert (await closed(await edge.open(f"/ws/{edge.token()}")))[0] == 1013
 
 
 async def test_runner_with_another_secret_closes_the_stream_with_1011(monkeypatch: Any) -> None:
     """Nobody waits for what does not change."""
     async with stream_edge(monkeypatch) as edge:
-        edge.door.epoch = 7
+        edge.runner.epoch = 7
         code, reason = await closed(await edge.open(f"/ws/{edge.token()}"))
         assert (code, reason) == (1011, "The runner refused the stream.")
 
@@ -301,7 +301,7 @@ async def test_message_over_the_limit_closes_the_stream_with_1009(monkeypatch: A
         assert len(await websocket.receive_bytes()) == size
         await websocket.send_bytes(bytes(size + 1))
         assert (await closed(websocket))[0] == 1009
-        edge.door.bot = too_much
+        edge.runner.bot = too_much
         assert (await closed(await edge.open(f"/ws-client/{edge.token()}")))[0] == 1009
 
 
@@ -332,7 +332,7 @@ async def test_bot_that_sends_more_than_its_client_reads_has_to_wait(monkeypatch
             sent += 1
 
     async with stream_edge(monkeypatch) as edge:
-        edge.door.bot = flood
+        edge.runner.bot = flood
         reader, writer = await open_raw(edge.url, f"/ws-client/{edge.token()}")
         await until(lambda: sent > 1)
         before = -1
@@ -343,7 +343,7 @@ async def test_bot_that_sends_more_than_its_client_reads_has_to_wait(monkeypatch
         await reader.readexactly(16 * 1024 * 1024)
         await until(lambda: sent > before)
         writer.transport.abort()
-        await until(lambda: edge.door.codes)
+        await until(lambda: edge.runner.codes)
 
 
 async def test_client_that_sends_more_than_its_bot_reads_has_to_wait(monkeypatch: Any) -> None:
@@ -355,7 +355,7 @@ async def test_client_that_sends_more_than_its_bot_reads_has_to_wait(monkeypatch
         await echo(websocket)
 
     async with stream_edge(monkeypatch, StreamLimits(stall_s=1, close_s=0.2)) as edge:
-        edge.door.bot = slow
+        edge.runner.bot = slow
         websocket = await edge.open(f"/ws-client/{edge.token()}")
         sent = 0
 
@@ -431,7 +431,7 @@ async def test_edge_without_streams_stops_at_once(monkeypatch: Any) -> None:
 
 
 async def open_raw(url: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a websocket of which only the test reads, without a library's buffer."""
+    """Open a WebSocket of which only the test reads, without a library's buffer."""
     host, port = url.removeprefix("ws://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     key = base64.b64encode(bytes(16)).decode()

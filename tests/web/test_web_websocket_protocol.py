@@ -1,4 +1,4 @@
-"""Websockets of peers that read nothing, or answer nothing."""
+"""WebSockets of peers that read nothing, or answer nothing."""
 
 import asyncio
 import base64
@@ -48,7 +48,7 @@ class Application:
 
 @asynccontextmanager
 async def silent_peer(app: Any, *, ping_s: float) -> AsyncIterator[uvicorn.Server]:
-    """Serve an application to a peer that opens a websocket and then reads nothing."""
+    """Serve an application to a peer that opens a WebSocket and then reads nothing."""
     listener = serve.bind("127.0.0.1", 0)
     config = serve.uvicorn_config(app, websockets=True)
     config.ws, config.lifespan = _Impatient, "off"

@@ -69,7 +69,7 @@ async def ask_bot(
     view = await permitted_view(services, access, session_id, bot_of_path(request.scope))
     view = await wait_for_run(services, view)
     answer = await _send(request, services, view, path)
-    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT} and _is_of_door(answer):
+    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT} and _is_of_runner(answer):
         answer.close()
         # The session has moved to another runner since its record was read.
         raise NotReadyError("The session is being handed over.", retry_after_s=1)
@@ -181,7 +181,7 @@ async def _content(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         answer.close()
 
 
-def _is_of_door(answer: aiohttp.ClientResponse) -> bool:
+def _is_of_runner(answer: aiohttp.ClientResponse) -> bool:
     """Return whether the runner, not the bot, has refused a request."""
     return answer.content_type == "application/problem+json"
 
