@@ -96,6 +96,13 @@ class TestBotRoutes:
             assert not {"cookie", "x-drop", "x-bot-secret", "x-user-id"} & {*seen}
             assert SECRET not in str(seen)
 
+    async def test_header_in_utf8_arrives_byte_for_byte(self, site: Site, bot: Bot) -> None:
+        """As names of people and files often are."""
+        headers = {**AS_CLIENT, "X-Name": "Zoë"}
+        encoded = {name: value.encode() for name, value in headers.items()}
+        await site.http.get("/sessions/s/x", headers=encoded)
+        assert bot.seen[-1][3]["x-name"].encode("latin-1").decode() == "Zoë"
+
     async def test_answer_passes_without_what_is_the_edges(self, site: Site) -> None:
         """No cookie, no hop-by-hop header, one set of CORS headers."""
         headers = {**AS_CLIENT, "Origin": "http://localhost:5173"}

@@ -103,7 +103,12 @@ async def _send(
     secrets = services.settings.control_secrets
     credential = bot_credential(secrets[0], view.session_id, view.epoch) if secrets else None
     dropped = _NOT_SENT | _named_by(request.headers.get("connection", ""))
-    headers = [(name, value) for name, value in request.headers.items() if name not in dropped]
+    headers = [
+        # aiohttp sends texts as UTF-8, so a value in it arrives byte for byte.
+        (name, value.encode("latin-1").decode("utf-8", "replace"))
+        for name, value in request.headers.items()
+        if name not in dropped
+    ]
     own = {
         **bearer_headers(credential),
         HEADER_EPOCH: str(view.epoch),
