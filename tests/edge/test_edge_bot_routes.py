@@ -99,7 +99,7 @@ class TestBotRoutes:
     async def test_header_in_utf8_arrives_byte_for_byte(self, site: Site, bot: Bot) -> None:
         """As names of people and files often are."""
         headers = {**AS_CLIENT, "X-Name": "Zoë"}
-        encoded = {name: value.encode() for name, value in headers.items()}
+        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await site.http.get("/sessions/s/x", headers=encoded)
         assert bot.seen[-1][3]["x-name"].encode("latin-1").decode() == "Zoë"
 
