@@ -214,3 +214,14 @@ def processes_of(state: Path) -> list[str]:
                 if words and int(folder.name) != os.getpid():
                     found.append(words)
     return found
+
+
+def pid_of(up: Up, word: str) -> int:
+    """Return the process of a component, by a word of its command line."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            status = (folder / "status").read_text()
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if f"PPid:\t{up.process.pid}\n" in status and f" {word} " in f"{words} ":
+                return int(folder.name)
+    raise AssertionError(f"no process with {word}")

@@ -3,7 +3,8 @@
 The page is one of a user's own site: it has a public key, and its origin is allowed.
 """
 
-import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from playwright.async_api import Browser
 from browser.browser_support import chromium, spoken
 from clients.clients_support import AUTOPLAY, ClientPages, Person, needs_clients, serve_page
 from tests_support import until
-from up_support import Up, processes_of, ready
+from up_support import Up, pid_of, processes_of, ready
 
 BOT = Path(__file__).with_name("clients_bot.py")
 KEY = "pk_clients0123456789"
@@ -156,29 +157,29 @@ async def test_client_over_a_websocket_hears_the_bot(site: Site) -> None:
     await leave(person)
 
 
+async def joined(client: aiohttp.ClientSession, gateway: str, room: str) -> Any:
+    """Send a join; return the answer's body."""
+    async with client.post(f"{gateway}/join", json={"room_url": f"webrtc:{room}"}) as answer:
+        return await answer.json()
+
+
 async def test_full_queue_is_shown_by_its_detail(site: Site) -> None:
     """The client shows its page what the edge says, not a status code."""
-    held: list[str] = []
-    detail = ""
     gateway = site.up.addresses["gateway"]
-    async with aiohttp.ClientSession(headers=CONTROL) as client:
-        # Two run and one waits; sessions of earlier tests may still end.
-        while not (detail and len(held) == 3):
-            join = {"room_url": f"webrtc:held-{len(held)}"}
-            async with client.post(f"{gateway}/join", json=join) as answer:
-                body = await answer.json()
-            if answer.status == 429:
-                detail = body["detail"]
-                await asyncio.sleep(0.1)
-            else:
-                held.append(body["sessionId"])
-                detail = ""
-        person = await site.pages.enter("webrtc")
-        assert await person.attempt(site.start, WEBRTC, KEY) == detail
-        leaves = [{"sessionId": session_id} for session_id in reversed(held)]  # the queue first
-        await asyncio.gather(*(client.post(f"{gateway}/leave", json=body) for body in leaves))
-    for session_id in held:
-        await site.ended(session_id)
+    operator = pid_of(site.up, "operator")
+    os.kill(operator, signal.SIGSTOP)  # what waits in the queue, waits
+    try:
+        async with aiohttp.ClientSession(headers=CONTROL) as client:
+            accepted = await joined(client, gateway, "held")
+            refused = await joined(client, gateway, "refused")
+            person = await site.pages.enter("webrtc")
+            assert await person.attempt(site.start, WEBRTC, KEY) == refused["detail"]
+            async with client.post(
+                f"{gateway}/leave", json={"sessionId": accepted["sessionId"]}
+            ) as answer:
+                assert (await answer.json())["status"] == "cancelled"
+    finally:
+        os.kill(operator, signal.SIGCONT)
 
 
 async def test_page_of_another_origin_or_without_the_key_starts_nothing(site: Site) -> None:

@@ -1,7 +1,6 @@
 """`cordboard up` by its command line: what it starts, prints, survives and leaves behind."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -14,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests_support import until
-from up_support import Up, environment, listens, processes_of, ready, started
+from up_support import Up, environment, listens, pid_of, processes_of, ready, started
 
 pytestmark = pytest.mark.timeout(120)
 COMPONENTS = ("gateway", "runner", "operator", "interface", "edge")
@@ -333,17 +332,6 @@ async def test_unknown_setting_is_refused_before_the_start(tmp_path: Path) -> No
 def lines_of(up: Up, name: str) -> list[dict[str, Any]]:
     file = Path(up.addresses["logs"]) / name
     return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def pid_of(up: Up, word: str) -> int:
-    """Return the process of a component, by a word of its command line."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            status = (folder / "status").read_text()
-            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if f"PPid:\t{up.process.pid}\n" in status and f" {word} " in f"{words} ":
-                return int(folder.name)
-    raise AssertionError(f"no process with {word}")
 
 
 async def test_module_runs_the_command(tmp_path: Path) -> None:
