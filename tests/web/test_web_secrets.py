@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 from itsdangerous import URLSafeSerializer
 
 from cordboard import secret_files, settings
+from cordboard.cli import main
 from cordboard.contract.errors import SettingsError
 from cordboard.environment import (
     CONTROL_SECRET,
@@ -267,3 +268,12 @@ def test_short_secret_is_refused_beyond_loopback(host: str, secret: str, words: 
         auth.require_secret_beyond_loopback(host, secrets)
     assert raised.value.exit_code == 2
     assert raised.value.hint
+
+
+def test_short_secret_of_an_edge_with_a_public_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An edge on loopback behind a tunnel gives out URLs from which a short secret could be found."""
+    monkeypatch.setenv("BOT_CONTROL_SHARED_SECRET", "abc")
+    monkeypatch.setenv("CORDBOARD_PUBLIC_URL", "https://voice.example.com")
+    assert main(["edge", "--port", "0"]) == 2

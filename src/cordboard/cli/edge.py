@@ -22,10 +22,13 @@ examples:
 
 def run(args: argparse.Namespace) -> int:
     """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
+    from urllib.parse import urlsplit
+
     from cordboard.contract.urls import check_http_url
     from cordboard.edge.app import create_app, stop
     from cordboard.edge.rooms.webhooks import check_settings as check_room_settings
     from cordboard.emit import configure
+    from cordboard.environment import CONTROL_SECRET
     from cordboard.settings import load
     from cordboard.web import auth, serve
 
@@ -33,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config)
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    # Tokens in the URLs of streams are derived from the secret, so a short one could be found from one URL.
+    public_host = urlsplit(settings.public_url or "").hostname or args.host
+    auth.refuse_short(public_host, CONTROL_SECRET, settings.control_secrets, origin="public_url")
     check_room_settings(settings)
     settings.ice_config(
         "check", 0

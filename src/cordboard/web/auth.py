@@ -84,13 +84,14 @@ def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
     refuse_short(host, "BOT_CONTROL_SHARED_SECRET", secrets)
 
 
-def refuse_short(host: str, name: str, secrets: Iterable[str]) -> None:
+def refuse_short(host: str, name: str, secrets: Iterable[str], *, origin: str = "--host") -> None:
     """Refuse secrets that are short enough to guess, if other machines can reach the server.
 
     Args:
-        host: The address to listen on.
+        host: The address to listen on, or the public host of a server behind a proxy or a tunnel.
         name: The environment variable of the secrets, for the message.
         secrets: The secret and its predecessor.
+        origin: The option or setting that names the host, for the message.
 
     Raises:
         SettingsError: `host` is not loopback, and a secret has fewer than 16 characters.
@@ -98,7 +99,7 @@ def refuse_short(host: str, name: str, secrets: Iterable[str]) -> None:
     shortest = min((len(value) for value in secrets), default=LENGTH_MIN)
     if shortest < LENGTH_MIN and not is_local(host):
         raise SettingsError(
-            f"--host {host}: {name} or {name}_PREV has {shortest} characters; a server beyond "
+            f"{origin} {host}: {name} or {name}_PREV has {shortest} characters; a server beyond "
             f"loopback needs {LENGTH_MIN} or more.",
             hint="Generate one with `openssl rand -base64 24`.",
         )
