@@ -24,7 +24,7 @@ from cordboard.processes import die_with_parent
 from cordboard.web import serve
 from tests_support import until
 
-SECRET = "plane-s3cret"
+SECRET = "plane-s3cret-of-tests"
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
 STOP_S = 20
 
