@@ -148,7 +148,7 @@ def beside(directory: Path, content: bytes) -> Path:
     ("content", "said"),
     [
         (b"A=1\n\n\nB C\n", r"\.env, line 4: expected NAME=VALUE\."),
-        (b"A=1\nB='open\nC=3\n", r"\.env, line 2: expected NAME=VALUE\."),
+        (b"A=1\nB='unclosed\nC=3\n", r"\.env, line 2: expected NAME=VALUE\."),
         (b"=secret\n", r"\.env, line 1: expected NAME=VALUE\."),
         (b"A=\xff\n", r"\.env: byte 2 is not UTF-8\."),
     ],
@@ -160,7 +160,7 @@ def test_malformed_file_is_an_error_with_the_line(
     with pytest.raises(BotFileError, match=said) as caught:
         check_environment_file(beside(tmp_path, content))
     assert "secret" not in str(caught.value)
-    assert "open" not in str(caught.value)
+    assert "unclosed" not in str(caught.value)
 
 
 def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
