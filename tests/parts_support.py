@@ -43,7 +43,7 @@ def make(
 
 def bare_runner(store: SessionStore, url: str = RUNNER_URL) -> RunnerServices:
     """Return the services of a runner without a fork server: it answers requests and starts nothing."""
-    fork_server: Any = SimpleNamespace(bots={"default": "bot.py"})
+    fork_server: Any = SimpleNamespace(bots={"default": "bot.py"}, bots_with_readyz=[])
     host = RunnerHost(store, fork_server, "runner-1", url)
     return make_services(Registry(host, capacity=0), ("default",), grace_s=1.0)
 
