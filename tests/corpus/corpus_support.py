@@ -3,9 +3,9 @@
 The official examples are no part of this project. Fetch https://github.com/pipecat-ai/pipecat and
 https://github.com/pipecat-ai/pipecat-examples, and name the folders::
 
-    CORDBOARD_EXAMPLES=/src/pipecat/examples:/src/pipecat-examples
-    CORDBOARD_EXAMPLES_PYTHON=/venv/bin/python   # has Cordboard, and the SDKs of the examples
-    CORDBOARD_EXAMPLES_REPORT=/tmp/report.md     # default: .make/corpus.md
+    CORDBOARD_EXAMPLES=pipecat/examples:pipecat-examples
+    CORDBOARD_EXAMPLES_PYTHON=venv/bin/python    # has Cordboard, and the SDKs of the examples
+    CORDBOARD_EXAMPLES_REPORT=corpus.md         # default: .make/corpus.md
 """
 
 import json
