@@ -16,7 +16,8 @@ from pipecat.transports.daily.utils import DailyRESTHelper
 from cordboard.contract.errors import CordboardError, QueueFullError
 from cordboard.contract.launch import MAX_DURATION_DEFAULT_S
 from cordboard.edge.rooms.daily_api import DailyError, room_name
-from cordboard.edge.rooms.start import NotConfiguredError, RoomStart, start_daily
+from cordboard.edge.rooms.start import NotConfiguredError, start_daily
+from cordboard.edge.start_request import Start
 from edge.rooms_support import API_KEY, Edge, encoded, running_edge
 
 HMAC_SECRET = base64.b64encode(b"a secret of thirty-two bytes ...").decode()
@@ -38,6 +39,11 @@ async def edge(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Edge]:
         yield running
 
 
+def started(session_id: str, bot: str = "default", **fields: Any) -> Start:
+    """Return a client's start of a session."""
+    return Start(session_id, bot, "daily", **fields)
+
+
 def signed(content: bytes, at: float, secret: str = HMAC_SECRET) -> dict[str, str]:
     """Return Daily's headers for a body: real webhooks carry milliseconds."""
     timestamp = str(int(at * 1000))
@@ -50,7 +56,7 @@ def signed(content: bytes, at: float, secret: str = HMAC_SECRET) -> dict[str, st
 
 async def test_start_makes_a_room_and_gives_the_bot_alone_its_ownership(edge: Edge) -> None:
     """The bot's token owns the room, the person's does not, and both outlast the session."""
-    answer = await start_daily(edge.services, RoomStart("call-7", bot="support", user_name="Ada"))
+    answer = await start_daily(edge.services, started("call-7", bot="support", user_name="Ada"))
     name = room_name("call-7")
     assert answer == {
         "dailyRoom": f"https://acme.daily.co/{name}",
@@ -71,8 +77,8 @@ async def test_start_makes_a_room_and_gives_the_bot_alone_its_ownership(edge: Ed
 
 async def test_repeated_start_meets_the_same_room(edge: Edge) -> None:
     """The room is named after the session."""
-    first = await start_daily(edge.services, RoomStart("call-7"))
-    second = await start_daily(edge.services, RoomStart("call-7"))
+    first = await start_daily(edge.services, started("call-7"))
+    second = await start_daily(edge.services, started("call-7"))
     assert first["dailyRoom"] == second["dailyRoom"]
     assert len(edge.daily.rooms) == 1
 
@@ -82,10 +88,12 @@ async def test_room_properties_of_the_caller_are_kept_and_ownership_is_not_their
 ) -> None:
     """A client chooses its room's properties, but cannot make itself the owner."""
     exp = int(time.time()) + 600
-    start = RoomStart(
+    start = started(
         "call-7",
-        room_properties={"exp": exp, "max_participants": 2},
-        token_properties={"user_id": "u-1", "is_owner": True},
+        options={
+            "dailyRoomProperties": {"exp": exp, "max_participants": 2},
+            "dailyMeetingTokenProperties": {"user_id": "u-1", "is_owner": True},
+        },
     )
     await start_daily(edge.services, start)
     config = edge.daily.rooms[room_name("call-7")]["config"]
@@ -97,16 +105,16 @@ async def test_room_of_a_refused_join_is_deleted(edge: Edge) -> None:
     """A room nobody uses does not stay at Daily."""
     edge.gateway.refusal = (429, {"code": "queue_full", "detail": "The queue is full."})
     with pytest.raises(QueueFullError, match="The queue is full"):
-        await start_daily(edge.services, RoomStart("call-7"))
+        await start_daily(edge.services, started("call-7"))
     assert edge.daily.rooms == {}
 
 
 async def test_room_of_a_live_session_survives_a_refused_repetition(edge: Edge) -> None:
     """A second start that fails must not end the call of the first."""
-    await start_daily(edge.services, RoomStart("call-7"))
+    await start_daily(edge.services, started("call-7"))
     edge.gateway.refusal = (503, {"code": "store_unavailable", "detail": "Redis is away."})
     with pytest.raises(CordboardError):
-        await start_daily(edge.services, RoomStart("call-7"))
+        await start_daily(edge.services, started("call-7"))
     assert list(edge.daily.rooms) == [room_name("call-7")]
 
 
@@ -126,7 +134,7 @@ async def test_refusal_of_daily_is_an_error_and_no_join(
     """Whatever Daily answers, the error names it, and no session begins."""
     edge.daily.refusal = (status, body)
     with pytest.raises(CordboardError) as error:
-        await start_daily(edge.services, RoomStart("call-7"))
+        await start_daily(edge.services, started("call-7"))
     assert error.value.code == kind
     assert edge.gateway.joins == []
 
@@ -137,7 +145,7 @@ async def test_daily_that_cannot_be_reached_is_an_error(
     """A refused connection is no error of the server."""
     monkeypatch.setenv("DAILY_API_URL", "http://127.0.0.1:1/v1")
     with pytest.raises(DailyError):
-        await start_daily(edge.services, RoomStart("call-7"))
+        await start_daily(edge.services, started("call-7"))
 
 
 async def test_start_without_an_account_names_the_variable(
@@ -146,14 +154,14 @@ async def test_start_without_an_account_names_the_variable(
     """The client gets 400, as from Pipecat's own runner for a transport that is not enabled."""
     monkeypatch.delenv("DAILY_API_KEY")
     with pytest.raises(NotConfiguredError, match="DAILY_API_KEY"):
-        await start_daily(edge.services, RoomStart("call-7"))
+        await start_daily(edge.services, started("call-7"))
 
 
 async def test_pipecats_own_client_finds_the_room(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The double of Daily answers Pipecat's client too, which a bot uses for calls."""
-    await start_daily(edge.services, RoomStart("call-7"))
+    await start_daily(edge.services, started("call-7"))
     async with aiohttp.ClientSession() as session:
         helper = DailyRESTHelper(
             daily_api_key=API_KEY,

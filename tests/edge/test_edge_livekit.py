@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,9 @@ from cordboard.contract.livekit import (
     agent_identity,
     verify_webhook,
 )
-from cordboard.edge.rooms.start import NotConfiguredError, RoomStart, start_livekit
+from cordboard.edge.rooms.start import NotConfiguredError, start_livekit
 from cordboard.edge.rooms.webhooks import dispatched_bot, parse_dispatch
+from cordboard.edge.start_request import Start
 from edge.rooms_support import Edge, encoded, running_edge
 
 SERVER = LiveKitServer("wss://livekit.example.com", "APIkey", "s" * 40)
@@ -37,6 +39,11 @@ async def edge(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Edge]:
         monkeypatch.setenv(name, value)
     async with running_edge(monkeypatch, livekit_dispatch=("call-", "call-vip-=vip")) as running:
         yield running
+
+
+def started(session_id: str, bot: str = "default", **fields: Any) -> Start:
+    """Return a client's start of a session."""
+    return Start(session_id, bot, "livekit", **fields)
 
 
 def webhook(event: dict[str, object], **changes: object) -> tuple[bytes, dict[str, str]]:
@@ -116,7 +123,7 @@ def test_webhook_of_livekits_package_is_accepted_and_any_other_is_not() -> None:
 
 async def test_start_returns_the_way_in_of_the_person(edge: Edge) -> None:
     """The bot's token is not in the join: the runner makes it at each fork."""
-    answer = await start_livekit(edge.services, RoomStart("call-7", user_id="u-1", user_name="Ada"))
+    answer = await start_livekit(edge.services, started("call-7", user_id="u-1", user_name="Ada"))
     assert (answer["url"], answer["sessionId"]) == (SERVER.url, "call-7")
     claims = api.TokenVerifier(SERVER.api_key, SERVER.api_secret).verify(answer["token"])
     assert claims.video is not None
@@ -132,7 +139,7 @@ async def test_start_without_a_server_names_the_variables(
     """One missing variable is enough to be unconfigured."""
     monkeypatch.delenv("LIVEKIT_API_SECRET")
     with pytest.raises(NotConfiguredError, match="LIVEKIT_API_SECRET"):
-        await start_livekit(edge.services, RoomStart("call-7"))
+        await start_livekit(edge.services, started("call-7"))
 
 
 async def test_room_that_a_participant_opens_gets_the_bot_of_its_prefix(edge: Edge) -> None:

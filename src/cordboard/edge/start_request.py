@@ -54,11 +54,12 @@ class Start:
     client_address: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
-    def join_request(self, room_url: str) -> JoinRequest:
+    def join_request(self, room_url: str, token: str | None = None) -> JoinRequest:
         """Return the join of a room for this start.
 
         Args:
             room_url: The room, in canonical form.
+            token: The bot's token for the room; None if it needs none, or the runner makes it.
         """
         return JoinRequest(
             session_id=self.session_id,
@@ -67,6 +68,7 @@ class Start:
             user_id=self.user_id,
             user_name=self.user_name,
             body=self.body,
+            token=token,
         )
 
 

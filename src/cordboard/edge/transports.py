@@ -7,10 +7,10 @@ from typing import Any, Final
 from cordboard.context import adopt
 from cordboard.contract.errors import ConflictError, CordboardError
 from cordboard.edge.client_sessions import client_room, wait_or_stop
-from cordboard.edge.rooms.start import RoomStart, start_daily, start_livekit
+from cordboard.edge.rooms.start import start_daily, start_livekit
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import AcceptedSession, SessionView
-from cordboard.edge.start_request import CARRIERS, Start, json_object
+from cordboard.edge.start_request import CARRIERS, Start
 
 # Pipecat's own runner returns this server if a client requests one and none is configured.
 _DEFAULT_ICE: Final = {"iceServers": [{"urls": ["stun:stun.l.google.com:19302"]}]}
@@ -119,25 +119,13 @@ async def _answer_in_created_room(services: EdgeServices, start: Start) -> dict[
 
     The answer is of use at once: a person who is there before the bot waits in the room.
     """
-    answer = await _ROOM_SERVICES[start.transport](
-        services,
-        RoomStart(
-            session_id=start.session_id,
-            bot=start.bot,
-            user_id=start.user_id,
-            user_name=start.user_name,
-            body=start.body,
-            client_address=start.client_address,
-            room_properties=json_object(start.options, "dailyRoomProperties"),
-            token_properties=json_object(start.options, "dailyMeetingTokenProperties"),
-        ),
-    )
+    answer = await _ROOM_SERVICES[start.transport](services, start)
     view = await wait_or_stop(services, answer["sessionId"], services.waits.room_s)
     _check_session(view, start)
     return dict(answer)
 
 
-_ROOM_SERVICES: Final[dict[str, Callable[[EdgeServices, RoomStart], Awaitable[dict[str, str]]]]] = {
+_ROOM_SERVICES: Final[dict[str, Callable[[EdgeServices, Start], Awaitable[dict[str, str]]]]] = {
     "daily": start_daily,
     "livekit": start_livekit,
 }

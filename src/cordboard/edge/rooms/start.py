@@ -2,16 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.launch import MAX_DURATION_DEFAULT_S
 from cordboard.contract.livekit import access_token, livekit_room
 from cordboard.edge.rooms.daily_api import DailyApi, DailyError, DailyRoom
 from cordboard.edge.services import EdgeServices
-from cordboard.edge.sessions import DEFAULT_BOT, JoinRequest
+from cordboard.edge.start_request import Start, json_object
 from cordboard.settings.room_services import daily_account, livekit_server
 
 # A session starts within its deadline of 60 s and then lasts at most its maximum; rooms and tokens must
@@ -27,49 +25,7 @@ class NotConfiguredError(CordboardError):
     title = "Not configured"
 
 
-@dataclass(frozen=True, slots=True)
-class RoomStart:
-    """A start of a session in a room that the edge makes.
-
-    Attributes:
-        session_id: The session.
-        bot: The bot's name.
-        user_id: The person, if known.
-        user_name: The person's display name, if known.
-        body: What the bot receives as ``runner_args.body``.
-        client_address: The address of a client whose live sessions the gateway limits.
-        room_properties: Properties of a Daily room (``dailyRoomProperties``).
-        token_properties: Properties of the person's Daily token (``dailyMeetingTokenProperties``).
-    """
-
-    session_id: str
-    bot: str = DEFAULT_BOT
-    user_id: str | None = None
-    user_name: str | None = None
-    body: dict[str, Any] = field(default_factory=dict)
-    client_address: str | None = None
-    room_properties: Mapping[str, Any] = field(default_factory=dict)
-    token_properties: Mapping[str, Any] = field(default_factory=dict)
-
-    def join_request(self, room_url: str, token: str | None) -> JoinRequest:
-        """Return the join for a room.
-
-        Args:
-            room_url: The room.
-            token: The bot's token; None if the runner makes it.
-        """
-        return JoinRequest(
-            session_id=self.session_id,
-            room_url=room_url,
-            bot=self.bot,
-            user_id=self.user_id,
-            user_name=self.user_name,
-            body=self.body,
-            token=token,
-        )
-
-
-async def start_daily(services: EdgeServices, start: RoomStart) -> dict[str, str]:
+async def start_daily(services: EdgeServices, start: Start) -> dict[str, str]:
     """Create a Daily room, join it with a bot, and return the person's way in.
 
     The bot's token owns the room; the person's does not. A start that is repeated with the same session id
@@ -86,6 +42,8 @@ async def start_daily(services: EdgeServices, start: RoomStart) -> dict[str, str
         NotConfiguredError: ``DAILY_API_KEY`` is not set.
         CordboardError: Daily or the gateway refused.
     """
+    room_properties = json_object(start.options, "dailyRoomProperties")
+    token_properties = json_object(start.options, "dailyMeetingTokenProperties")
     account = daily_account()
     if account is None:
         raise NotConfiguredError(
@@ -94,14 +52,14 @@ async def start_daily(services: EdgeServices, start: RoomStart) -> dict[str, str
         )
     api = DailyApi(services.connections, account)
     expires_at = int(time.time()) + MAX_DURATION_DEFAULT_S + MARGIN_S
-    properties = {"exp": expires_at, "eject_at_room_exp": True, **start.room_properties}
+    properties = {"exp": expires_at, "eject_at_room_exp": True, **room_properties}
     room = await api.open_room(start.session_id, properties)
     try:
         expiry = {"exp": properties["exp"]}
         bot_token = await api.token(room.name, {**expiry, "is_owner": True})
         person = {"user_name": start.user_name} if start.user_name else {}
         person_token = await api.token(
-            room.name, {**expiry, **person, **start.token_properties, "is_owner": False}
+            room.name, {**expiry, **person, **token_properties, "is_owner": False}
         )
         accepted = await services.sessions.join(
             start.join_request(room.url, bot_token), client_address=start.client_address
@@ -116,7 +74,7 @@ async def start_daily(services: EdgeServices, start: RoomStart) -> dict[str, str
     }
 
 
-async def start_livekit(services: EdgeServices, start: RoomStart) -> dict[str, str]:
+async def start_livekit(services: EdgeServices, start: Start) -> dict[str, str]:
     """Join a LiveKit room with a bot, and return the person's way in.
 
     LiveKit creates a room when its first participant joins. The runner makes the bot's token at each fork.
@@ -141,7 +99,7 @@ async def start_livekit(services: EdgeServices, start: RoomStart) -> dict[str, s
         )
     room_url = f"livekit:{start.session_id}"
     accepted = await services.sessions.join(
-        start.join_request(room_url, None), client_address=start.client_address
+        start.join_request(room_url), client_address=start.client_address
     )
     token = access_token(
         server,

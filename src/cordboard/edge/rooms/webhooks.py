@@ -22,9 +22,10 @@ from cordboard.contract.errors import (
 from cordboard.contract.ids import canonical_room, is_bot_name, is_session_id, uuid7
 from cordboard.contract.livekit import verify_webhook
 from cordboard.edge.caller import caller_id, masked_number
-from cordboard.edge.rooms.start import RoomStart, start_daily
+from cordboard.edge.rooms.start import start_daily
 from cordboard.edge.services import Services
 from cordboard.edge.sessions import DEFAULT_BOT, JoinRequest
+from cordboard.edge.start_request import Start
 from cordboard.emit import get_logger
 from cordboard.settings import Settings
 from cordboard.settings.room_services import daily_account, livekit_server
@@ -76,7 +77,7 @@ async def dial_in(request: Request, services: Services, bot: str = DEFAULT_BOT) 
     return JSONResponse(await start_daily(services, start))
 
 
-def _dial_in_start(data: dict[str, Any], bot: str, secret: str) -> RoomStart:
+def _dial_in_start(data: dict[str, Any], bot: str, secret: str) -> Start:
     """Return the start for a caller, with the body that Pipecat's bots expect (``DailyDialinRequest``).
 
     Args:
@@ -102,12 +103,13 @@ def _dial_in_start(data: dict[str, Any], bot: str, secret: str) -> RoomStart:
         "sip_mode": "dial-in",
         "num_endpoints": 1,
     }
-    return RoomStart(
+    return Start(
         session_id=data["callId"] if is_session_id(data["callId"]) else _new_session_id(),
         bot=bot,
+        transport="daily",
         user_id=caller_id(data["From"], secret),
         body={"dialin_settings": dialin_settings},
-        room_properties={"sip": sip, "start_video_off": True},
+        options={"dailyRoomProperties": {"sip": sip, "start_video_off": True}},
     )
 
 
