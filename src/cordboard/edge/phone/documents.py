@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 from xml.etree import ElementTree as ET
 
 XML: Final = "text/xml"
@@ -79,8 +79,35 @@ class Documents(Protocol):
         ...
 
 
+class XmlDocuments:
+    """What TwiML and Plivo XML have in common.
+
+    Attributes:
+        pause: The element that keeps a call silent for a number of seconds.
+    """
+
+    pause: ClassVar[str]
+
+    def hangup(self) -> Document:
+        """Return the document that ends a call."""
+        return _verb("Hangup")
+
+    def hold(self, again_url: str) -> Document:
+        """Return the document that keeps a call for an hour, then requests `again_url`."""
+        response = ET.Element("Response")
+        ET.SubElement(response, self.pause, {"length": str(HOLD_S)})
+        _add_text(response, "Redirect", again_url)
+        return _xml(response)
+
+    def redirect(self, url: str) -> Document:
+        """Return the document that makes the carrier ask `url`."""
+        response = ET.Element("Response")
+        _add_text(response, "Redirect", url)
+        return _xml(response)
+
+
 @dataclass(frozen=True, slots=True)
-class TwimlDocuments:
+class TwimlDocuments(XmlDocuments):
     """TwiML, and TeXML of Telnyx, which is nearly the same.
 
     Attributes:
@@ -89,6 +116,7 @@ class TwimlDocuments:
         has_parameters: Whether ``<Stream>`` passes parameters on.
     """
 
+    pause: ClassVar[str] = "Pause"
     stream_attributes: Mapping[str, str] = field(default_factory=dict)
     has_action: bool = True
     has_parameters: bool = True
@@ -118,26 +146,11 @@ class TwimlDocuments:
         """Return a document whose first verb rejects the call, which is then neither answered nor billed."""
         return _verb("Reject", {"reason": "busy"})
 
-    def hangup(self) -> Document:
-        """Return the document that ends a call."""
-        return _verb("Hangup")
 
-    def hold(self, again_url: str) -> Document:
-        """Return the document that keeps a call for an hour, then requests `again_url`."""
-        response = ET.Element("Response")
-        ET.SubElement(response, "Pause", {"length": str(HOLD_S)})
-        _add_text(response, "Redirect", again_url)
-        return _xml(response)
-
-    def redirect(self, url: str) -> Document:
-        """Return the document that makes the carrier ask `url`."""
-        response = ET.Element("Response")
-        _add_text(response, "Redirect", url)
-        return _xml(response)
-
-
-class PlivoDocuments:
+class PlivoDocuments(XmlDocuments):
     """Plivo XML."""
+
+    pause: ClassVar[str] = "Wait"
 
     def connect(self, plan: StreamPlan) -> Document:
         """Return the document that opens the stream of `plan`."""
@@ -155,23 +168,6 @@ class PlivoDocuments:
     def busy(self) -> Document:
         """Return a document whose first element hangs up with the reason busy."""
         return _verb("Hangup", {"reason": "busy"})
-
-    def hangup(self) -> Document:
-        """Return the document that ends a call."""
-        return _verb("Hangup")
-
-    def hold(self, again_url: str) -> Document:
-        """Return the document that keeps a call for an hour, then requests `again_url`."""
-        response = ET.Element("Response")
-        ET.SubElement(response, "Wait", {"length": str(HOLD_S)})
-        _add_text(response, "Redirect", again_url)
-        return _xml(response)
-
-    def redirect(self, url: str) -> Document:
-        """Return the document that makes the carrier ask `url`."""
-        response = ET.Element("Response")
-        _add_text(response, "Redirect", url)
-        return _xml(response)
 
 
 class ExotelDocuments:
