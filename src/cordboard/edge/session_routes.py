@@ -1,22 +1,16 @@
 """Following and ending a session, for the client that has started it."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cordboard.context.carrier import HEADER_SESSION_ID
-from cordboard.contract.errors import CordboardError
 from cordboard.edge.access import RequestAccess
 from cordboard.edge.client_sessions import permitted_view
 from cordboard.edge.middleware import bot_of_path
-from cordboard.edge.services import EdgeServices, Services
-from cordboard.emit import get_logger
-from cordboard.web.event_stream import EventStream, read_until
+from cordboard.edge.services import Services
+from cordboard.web.event_stream import EventStream
 from cordboard.web.openapi import DescribedRoute
 
-log = get_logger("edge")
 router = APIRouter(route_class=DescribedRoute, tags=["clients"])
 
 
@@ -35,21 +29,8 @@ async def events(
         access: What the caller may do.
     """
     await permitted_view(services, access, session_id, bot_of_path(request.scope))
-    content = _relay_events(services, session_id)
+    content = services.gateway.relayed_events(session_id, services.stopping)
     return EventStream(content, _do_nothing, {HEADER_SESSION_ID: session_id})
-
-
-async def _relay_events(services: EdgeServices, session_id: str) -> AsyncIterator[bytes]:
-    """Yield the gateway's event stream; it ends with the gateway's, and the client reconnects."""
-    stopping = asyncio.ensure_future(services.stopping.wait())
-    try:
-        async with services.gateway.events(session_id) as stream:
-            while chunk := await read_until(stopping, stream):
-                yield chunk
-    except CordboardError as error:
-        log.warning("Lost the gateway's event stream for a session", error=error)
-    finally:
-        stopping.cancel()
 
 
 def _do_nothing() -> None:

@@ -4,7 +4,6 @@ Every route of a session first checks the session's owner: the id alone, which s
 shoulder or in a log, grants no access.
 """
 
-import asyncio
 import math
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -18,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from cordboard.context import bound
 from cordboard.context.carrier import HEADER_SESSION_ID
-from cordboard.contract.errors import CordboardError, InvalidValueError
+from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.http_api import session_path
 from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, is_webrtc_room
 from cordboard.emit import get_logger
@@ -28,7 +27,7 @@ from cordboard.interface.gateway_answers import browser_response, no_such_sessio
 from cordboard.interface.identity import SignedIn, renew_login
 from cordboard.interface.login import Person
 from cordboard.interface.services import InterfaceServices, Services
-from cordboard.web.event_stream import EventStream, read_until
+from cordboard.web.event_stream import EventStream
 from cordboard.web.proxies import client_address
 from cordboard.web.rate_limits import TooManyRequestsError
 
@@ -223,15 +222,8 @@ async def _relay_events(services: InterfaceServices, session_id: str) -> AsyncIt
     """Yield the gateway's event stream; if it breaks, the browser reconnects by itself."""
     # Sent at once, so that the browser sees the response even if the gateway is slow.
     yield f"retry: {RECONNECT_MS}\n\n".encode()
-    stopping = asyncio.create_task(services.stopping.wait())
-    try:
-        async with services.gateway.events(session_id) as stream:
-            while chunk := await read_until(stopping, stream):
-                yield chunk
-    except CordboardError as error:
-        log.warning("Lost the gateway's event stream for a session", error=error)
-    finally:
-        stopping.cancel()
+    async for chunk in services.gateway.relayed_events(session_id, services.stopping):
+        yield chunk
 
 
 @router.post("/logs", status_code=202)

@@ -1,5 +1,6 @@
 """Requests of a public component to the gateway, with the control secret and the session's headers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
@@ -7,8 +8,15 @@ from typing import Any, Final
 
 import aiohttp
 
-from cordboard.contract.errors import GatewayError, NotFoundError, StoreUnavailableError
+from cordboard.contract.errors import (
+    CordboardError,
+    GatewayError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from cordboard.contract.http_api import session_path
+from cordboard.emit import get_logger
+from cordboard.web.event_stream import read_until
 from cordboard.web.http_client import HttpClient, NoAnswerError, Reply
 
 HEADER_CLIENT_ADDRESS: Final = "X-Client-Address"
@@ -18,6 +26,9 @@ RETRY_DEFAULT_S: Final = 5  # for an answer without Retry-After
 # Not passed on: to a page a 401 means that the person is signed out.
 _AUTHENTICATION_FAILED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _HINT: Final = "Try again in a moment. If you operate this service, run `cordboard doctor`."
+
+
+log = get_logger("http")
 
 
 class GatewayProxy:
@@ -119,6 +130,25 @@ class GatewayProxy:
                 if answer.status != HTTPStatus.OK:
                     raise GatewayError(f"The gateway answered HTTP {answer.status}.")
                 yield answer.content
+
+    async def relayed_events(
+        self, session_id: str, stopping: asyncio.Event
+    ) -> AsyncIterator[bytes]:
+        """Yield the gateway's server-sent events of a session; where they end, the client reconnects.
+
+        Args:
+            session_id: The session.
+            stopping: Set when the server stops.
+        """
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            async with self.events(session_id) as stream:
+                while chunk := await read_until(stop, stream):
+                    yield chunk
+        except CordboardError as error:
+            log.warning("Lost the gateway's event stream for a session", error=error)
+        finally:
+            stop.cancel()
 
     def _check_authenticated(self, status: int) -> None:
         if status in _AUTHENTICATION_FAILED:
