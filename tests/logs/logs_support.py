@@ -19,6 +19,7 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
+from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 
 only_compiled = pytest.mark.skipif(
@@ -141,12 +142,41 @@ class Answered:
 
 def ask(directory: Path, block_bytes: int | None = None, **wanted: Any) -> Answered:
     """Ask a directory as the command does."""
-    reader = Reader(Query(**wanted), [Directory(directory)], block_bytes=block_bytes)
+    return answered(Reader(Query(**wanted), [Directory(directory)], block_bytes=block_bytes))
+
+
+def ask_source(source: Source, **wanted: Any) -> Answered:
+    """Ask a source as the command does."""
+    return answered(Reader(Query(**wanted), [source]))
+
+
+def answered(reader: Reader) -> Answered:
+    """Return all that a reader returns, and close it."""
     try:
         lines = list(reader.lines())
         return Answered(lines, reader.coverage())
     finally:
         reader.close()
+
+
+def reasons(answer: Answered) -> set[str]:
+    """Return why lines are missing."""
+    return {reason for _, reason, _ in answer.shortfalls}
+
+
+def lines_of_two_processes(count: int = 60) -> list[bytes]:
+    """Return lines of two processes, each of which serves several calls."""
+    return [
+        bytes(
+            encoded(
+                record(
+                    n * 0.5, boot=("9f31c2aa", "0badcafe")[n % 2], seq=n // 2 + 1,
+                    session=("call-7", "call-8", "call-71")[n % 3],
+                )
+            )
+        )
+        for n in range(count)
+    ]  # fmt: skip
 
 
 # --- files of all parts

@@ -14,11 +14,16 @@ from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.query import Query
-from cordboard.logs.reader import Reader
 from cordboard.logs.sources._aws import ATTEMPTS_MAX, AwsLogs, Pacer
 from cordboard.logs.sources.cloudwatch import CloudWatch, open_source, patterns
 from logs.cloudwatch_double import CloudWatchDouble, RefusalError
-from logs.logs_support import START, Answered, at, encoded, record
+from logs.logs_support import (
+    START,
+    ask_source,
+    at,
+    lines_of_two_processes,
+    reasons,
+)
 
 GROUP = "/eks/voice"
 T0_MS = int(START.timestamp()) * 1000
@@ -72,34 +77,6 @@ def source_of(
     return CloudWatch(logs, groups, query_poll_s=0.0, **options)
 
 
-def ask(source: CloudWatch, **wanted: Any) -> Answered:
-    reader = Reader(Query(**wanted), [source])
-    try:
-        lines = list(reader.lines())
-        return Answered(lines, reader.coverage())
-    finally:
-        reader.close()
-
-
-def reasons(answer: Answered) -> set[str]:
-    return {reason for _, reason, _ in answer.shortfalls}
-
-
-def a_plane(count: int = 60) -> list[bytes]:
-    """Lines of two processes, each of which serves two calls."""
-    return [
-        bytes(
-            encoded(
-                record(
-                    n * 0.5, boot=("9f31c2aa", "0badcafe")[n % 2], seq=n // 2 + 1,
-                    session=("call-7", "call-8", "call-71")[n % 3],
-                )
-            )
-        )
-        for n in range(count)
-    ]  # fmt: skip
-
-
 def put(server: CloudWatchDouble, lines: list[bytes], step_ms: int = 500) -> None:
     server.put(GROUP, [(T0_MS + n * step_ms, line.decode()) for n, line in enumerate(lines)])
 
@@ -112,50 +89,50 @@ def test_window_is_whole_whatever_the_pages(
 ) -> None:
     """Neither an empty page nor a token that comes twice ends the reading; only an answer without a token does."""
     cloud.behaviour.is_sparse, cloud.behaviour.is_repeating = is_sparse, is_repeating
-    put(cloud, a_plane())
+    put(cloud, lines_of_two_processes())
     for page_events in (1, 7, 59, 60, 10_000):
         cloud.behaviour.page_events = page_events
-        answer = ask(source_of(cloud), **WINDOW)
-        assert answer.raws == a_plane()
+        answer = ask_source(source_of(cloud), **WINDOW)
+        assert answer.raws == lines_of_two_processes()
         assert reasons(answer) == set()
 
 
 def test_pages_that_end_by_their_bytes_are_read_on(cloud: CloudWatchDouble) -> None:
     """A page of a megabyte may hold a few events only."""
     cloud.behaviour.page_bytes = 600
-    put(cloud, a_plane())
-    assert ask(source_of(cloud), **WINDOW).raws == a_plane()
+    put(cloud, lines_of_two_processes())
+    assert ask_source(source_of(cloud), **WINDOW).raws == lines_of_two_processes()
     assert len(cloud.asked) > 10
 
 
 def test_session_is_complete_with_the_lines_of_its_processes(cloud: CloudWatchDouble) -> None:
     """Lines of the same processes that name another session are asked for, so that numbers prove completeness."""
-    put(cloud, a_plane())
-    answer = ask(source_of(cloud), session="call-7", **WINDOW)
-    assert answer.raws == [line for line in a_plane() if b'"call-7"' in line]
+    put(cloud, lines_of_two_processes())
+    answer = ask_source(source_of(cloud), session="call-7", **WINDOW)
+    assert answer.raws == [line for line in lines_of_two_processes() if b'"call-7"' in line]
     assert reasons(answer) == set()
 
 
 def test_events_of_the_same_millisecond_are_all_read(cloud: CloudWatchDouble) -> None:
     """No page begins at a time: a client that goes on at `timestamp + 1` loses the rest."""
     cloud.behaviour.page_events = 3
-    put(cloud, a_plane(), step_ms=0)
-    assert sorted(ask(source_of(cloud), **WINDOW).raws) == sorted(a_plane())
+    put(cloud, lines_of_two_processes(), step_ms=0)
+    assert sorted(ask_source(source_of(cloud), **WINDOW).raws) == sorted(lines_of_two_processes())
 
 
 def test_lost_line_is_a_gap(cloud: CloudWatchDouble) -> None:
     """Also one of another session, written by the same process."""
-    put(cloud, [line for n, line in enumerate(a_plane()) if n != 31])
-    answer = ask(source_of(cloud), session="call-7", **WINDOW)
+    put(cloud, [line for n, line in enumerate(lines_of_two_processes()) if n != 31])
+    answer = ask_source(source_of(cloud), session="call-7", **WINDOW)
     details = [detail for _, reason, detail in answer.shortfalls if reason == "gap"]
     assert [detail[:22] for detail in details] == ["boot 0badcafe: seq 16,"]
 
 
 def test_long_window_of_a_session_is_a_query_whose_count_proves_it(cloud: CloudWatchDouble) -> None:
     """Logs Insights scans two days at once."""
-    put(cloud, a_plane())
-    answer = ask(source_of(cloud), session="call-7", **LONG)
-    assert answer.raws == [line for line in a_plane() if b'"call-7"' in line]
+    put(cloud, lines_of_two_processes())
+    answer = ask_source(source_of(cloud), session="call-7", **LONG)
+    assert answer.raws == [line for line in lines_of_two_processes() if b'"call-7"' in line]
     assert {operation for operation, _ in cloud.asked} >= {"StartQuery", "GetQueryResults"}
     assert reasons(answer) == set()
 
@@ -165,9 +142,9 @@ def test_query_with_more_records_than_rows_is_halved(
 ) -> None:
     """Insights returns the first rows and says nothing; the number of matches says it."""
     monkeypatch.setattr("logs.cloudwatch_double.QUERY_ROWS_MAX", 4)
-    put(cloud, a_plane())
-    answer = ask(source_of(cloud), session="call-7", **LONG)
-    assert answer.raws == [line for line in a_plane() if b'"call-7"' in line]
+    put(cloud, lines_of_two_processes())
+    answer = ask_source(source_of(cloud), session="call-7", **LONG)
+    assert answer.raws == [line for line in lines_of_two_processes() if b'"call-7"' in line]
     assert reasons(answer) == set()
 
 
@@ -177,32 +154,32 @@ def test_second_with_more_records_than_rows_is_named(
     """What cannot be halved is truncated; the rest is there."""
     monkeypatch.setattr("logs.cloudwatch_double.QUERY_ROWS_MAX", 4)
     cloud.put(GROUP, [(T0_MS, f"text {n} of call-7") for n in range(9)])
-    assert "truncated" in reasons(ask(source_of(cloud), session="call-7", **LONG))
+    assert "truncated" in reasons(ask_source(source_of(cloud), session="call-7", **LONG))
 
 
 def test_query_that_fails_is_named(cloud: CloudWatchDouble) -> None:
     """A query ends after an hour at the latest."""
     cloud.behaviour.query_end = "Timeout"
-    put(cloud, a_plane())
-    assert "truncated" in reasons(ask(source_of(cloud), session="call-7", **LONG))
+    put(cloud, lines_of_two_processes())
+    assert "truncated" in reasons(ask_source(source_of(cloud), session="call-7", **LONG))
 
 
 def test_no_query_is_started_where_insights_is_off(cloud: CloudWatchDouble) -> None:
     """A query is paid by what it scans."""
-    put(cloud, a_plane())
-    answer = ask(source_of(cloud, may_query=False), session="call-7", **LONG)
-    assert answer.raws == [line for line in a_plane() if b'"call-7"' in line]
+    put(cloud, lines_of_two_processes())
+    answer = ask_source(source_of(cloud, may_query=False), session="call-7", **LONG)
+    assert answer.raws == [line for line in lines_of_two_processes() if b'"call-7"' in line]
     assert {operation for operation, _ in cloud.asked} == {"FilterLogEvents"}
 
 
 def test_throttled_request_is_repeated(cloud: CloudWatchDouble) -> None:
     """The quota is shared with everything else that reads in the account; one that stays exceeded is named."""
-    put(cloud, a_plane(3))
+    put(cloud, lines_of_two_processes(3))
     source = source_of(cloud)
     cloud.behaviour.throttled = 2
-    assert ask(source, **WINDOW).raws == a_plane(3)
+    assert ask_source(source, **WINDOW).raws == lines_of_two_processes(3)
     cloud.behaviour.throttled = ATTEMPTS_MAX
-    assert reasons(ask(source_of(cloud), **WINDOW)) == {"unreachable"}
+    assert reasons(ask_source(source_of(cloud), **WINDOW)) == {"unreachable"}
 
 
 @pytest.mark.parametrize(
@@ -220,19 +197,19 @@ def test_refusal_is_named_with_its_reason(
 ) -> None:
     """The words of the service are the detail."""
     cloud.behaviour.refusal = refusal
-    answer = ask(source_of(cloud), **WINDOW)
+    answer = ask_source(source_of(cloud), **WINDOW)
     assert reasons(answer) == {reason}
     assert any(refusal.code in detail for _, _, detail in answer.shortfalls)
 
 
 def test_missing_group_and_missing_server_are_named(cloud: CloudWatchDouble) -> None:
     """The other group is read all the same."""
-    put(cloud, a_plane(3))
-    answer = ask(source_of(cloud, groups=("/gone", GROUP)), **WINDOW)
-    assert answer.raws == a_plane(3)
+    put(cloud, lines_of_two_processes(3))
+    answer = ask_source(source_of(cloud, groups=("/gone", GROUP)), **WINDOW)
+    assert answer.raws == lines_of_two_processes(3)
     assert [(name, reason) for name, reason, _ in answer.shortfalls] == [("/gone", "group_missing")]
     away = opened("http://127.0.0.1:1")
-    assert reasons(ask(away, **WINDOW)) == {"unreachable"}
+    assert reasons(ask_source(away, **WINDOW)) == {"unreachable"}
 
 
 def test_missing_credentials_are_named(
@@ -243,7 +220,7 @@ def test_missing_credentials_are_named(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    answer = ask(opened(cloud.url), **WINDOW)
+    answer = ask_source(opened(cloud.url), **WINDOW)
     assert reasons(answer) == {"forbidden"}
     assert any("Sign in" in detail for _, _, detail in answer.shortfalls)
 
@@ -252,7 +229,7 @@ def test_window_that_ends_now_is_not_settled(cloud: CloudWatchDouble) -> None:
     """Events arrive late; a window that ended long ago is complete."""
     cloud.put(GROUP, [(int(time.time() * 1000) - 5000, "just now")])
     since = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(time.time() - 60))
-    answer = ask(source_of(cloud), since=since)
+    answer = ask_source(source_of(cloud), since=since)
     assert (answer.messages, reasons(answer)) == (["just now"], {"not_settled"})
 
 
@@ -316,7 +293,7 @@ def test_requests_are_spaced_and_slow_down_when_refused() -> None:
 def test_source_tells_its_key_its_rate_and_its_clock(cloud: CloudWatchDouble) -> None:
     """The id of an access key is no secret."""
     source = opened(cloud.url)
-    ask(source, **WINDOW)
+    ask_source(source, **WINDOW)
     assert source.facts() == (
         "as the access key AKIATEST (env) in eu-central-1",
         "limits: 10000 requests a second",

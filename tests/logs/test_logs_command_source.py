@@ -14,9 +14,8 @@ import pytest
 
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.logs.query import Query
-from cordboard.logs.reader import Reader
-from cordboard.logs.sources.command import Command, open_source
-from logs.logs_support import Answered, at, encoded, record
+from cordboard.logs.sources.command import open_source
+from logs.logs_support import ask_source, at, encoded, record
 
 
 def program(text: str) -> list[str]:
@@ -29,15 +28,6 @@ def printing(lines: Sequence[bytes], then: str = "") -> list[str]:
     return program(f"import sys; sys.stdout.buffer.write({data!r}); {then}")
 
 
-def ask(source: Command, **wanted: Any) -> Answered:
-    reader = Reader(Query(**wanted), [source])
-    try:
-        lines = list(reader.lines())
-        return Answered(lines, reader.coverage())
-    finally:
-        reader.close()
-
-
 def own(*numbers: int, session: str = "call-7") -> list[bytes]:
     return [bytes(encoded(record(n, boot="9f31c2aa", seq=n, session=session))) for n in numbers]
 
@@ -46,7 +36,7 @@ def test_what_a_program_prints_is_read(tmp_path: Path) -> None:
     """Its lines are those of a file, in whatever wrapping."""
     lines = own(1, 2, 3)
     wrapped = [json.dumps({"jsonPayload": json.loads(line)}).encode() for line in lines]
-    answer = ask(open_source({"command": printing(wrapped)}), session="call-7")
+    answer = ask_source(open_source({"command": printing(wrapped)}), session="call-7")
     assert answer.raws == lines
     assert answer.shortfalls == []
 
@@ -128,7 +118,7 @@ def test_a_wrong_description_is_refused(options: dict[str, Any]) -> None:
 )
 def test_an_exit_status_says_what_is_missing(then: str, reason: str, detail: str) -> None:
     """3 is incomplete, any other but 0 is a failure; the last line of stderr is the reason."""
-    answer = ask(open_source({"command": printing(own(1), then)}), session="call-7")
+    answer = ask_source(open_source({"command": printing(own(1), then)}), session="call-7")
     assert answer.raws == own(1)
     ((_, found, words),) = answer.shortfalls
     assert (found, detail in words) == (reason, True)
@@ -136,30 +126,32 @@ def test_an_exit_status_says_what_is_missing(then: str, reason: str, detail: str
 
 def test_a_program_that_is_not_there_is_unreachable() -> None:
     """The name of the program is in the reason."""
-    ((_, reason, detail),) = ask(open_source({"command": ["no-such-program"]})).shortfalls
+    ((_, reason, detail),) = ask_source(open_source({"command": ["no-such-program"]})).shortfalls
     assert (reason, "no-such-program" in detail) == ("unreachable", True)
 
 
 def test_much_on_stderr_blocks_nothing() -> None:
     """A program that complains without end is read to its end."""
     then = "[print('x' * 1000, file=sys.stderr) for _ in range(2000)]"
-    assert ask(open_source({"command": printing(own(1), then)})).raws == own(1)
+    assert ask_source(open_source({"command": printing(own(1), then)})).raws == own(1)
 
 
 def test_numbers_missing_from_a_selective_source_are_no_losses() -> None:
     """The lines between are another session's; without the option they are a gap."""
     command = printing(own(1, 5))
     selective = open_source({"command": command, "selective": True})
-    assert ask(selective, session="call-7").shortfalls == []
+    assert ask_source(selective, session="call-7").shortfalls == []
     plain = open_source({"command": command})
-    assert {reason for _, reason, _ in ask(plain, session="call-7").shortfalls} == {"gap"}
+    assert {reason for _, reason, _ in ask_source(plain, session="call-7").shortfalls} == {"gap"}
 
 
 def test_lines_that_may_still_arrive_are_named() -> None:
     """A window that ends within the settling time is not complete."""
     source = {"command": printing(own(1)), "settles": "10m"}
-    assert [reason for _, reason, _ in ask(open_source(source)).shortfalls] == ["not_settled"]
-    old = ask(open_source(source), until=at(100))
+    assert [reason for _, reason, _ in ask_source(open_source(source)).shortfalls] == [
+        "not_settled"
+    ]
+    old = ask_source(open_source(source), until=at(100))
     assert old.shortfalls == []
 
 

@@ -12,10 +12,15 @@ import pytest
 
 from cordboard.contract.errors import CordboardError
 from cordboard.logs.query import Query
-from cordboard.logs.reader import Reader
 from cordboard.logs.sources._http import Store
 from cordboard.logs.sources.loki import Limits, Loki, line_of, open_source
-from logs.logs_support import START, Answered, at, encoded, record
+from logs.logs_support import (
+    START,
+    ask_source,
+    at,
+    lines_of_two_processes,
+    reasons,
+)
 from logs.loki_double import SECOND, LokiDouble, values_of
 
 T0 = int(START.timestamp()) * SECOND
@@ -41,38 +46,10 @@ def loki() -> Iterator[Callable[..., LokiDouble]]:
         server.server_close()
 
 
-def ask(source: Loki, **wanted: Any) -> Answered:
-    reader = Reader(Query(**wanted), [source])
-    try:
-        lines = list(reader.lines())
-        return Answered(lines, reader.coverage())
-    finally:
-        reader.close()
-
-
-def reasons(answer: Answered) -> set[str]:
-    return {reason for _, reason, _ in answer.shortfalls}
-
-
 def source_of(server: LokiDouble, **options: Any) -> Loki:
     source = open_source({"url": server.url, "selector": SELECTOR, **options})
     source.pauses_s = (0.0, 0.0)
     return source
-
-
-def a_plane(count: int = 60) -> list[bytes]:
-    """Lines of two processes, each of which serves two calls."""
-    return [
-        bytes(
-            encoded(
-                record(
-                    n * 0.5, boot=("9f31c2aa", "0badcafe")[n % 2], seq=n // 2 + 1,
-                    session=("call-7", "call-8", "call-71")[n % 3],
-                )
-            )
-        )
-        for n in range(count)
-    ]  # fmt: skip
 
 
 def push(server: LokiDouble, lines: list[bytes], step_ns: int = SECOND // 2) -> None:
@@ -91,9 +68,9 @@ def test_a_window_is_whole_whatever_the_limit(
 ) -> None:
     """Nothing in an answer says that it was cut: parts are halved until they are below the limit."""
     server = loki(entries_max=entries_max)
-    push(server, a_plane())
-    answer = ask(source_of(server), **WINDOW)
-    assert answer.raws == a_plane()
+    push(server, lines_of_two_processes())
+    answer = ask_source(source_of(server), **WINDOW)
+    assert answer.raws == lines_of_two_processes()
     assert reasons(answer) == set()
 
 
@@ -102,25 +79,27 @@ def test_more_lines_of_a_nanosecond_than_a_page_holds_are_named(
 ) -> None:
     """What cannot be halved is truncated; all else is there."""
     server = loki(entries_max=5)
-    push(server, a_plane(8), step_ns=0)
-    assert reasons(ask(source_of(server), **WINDOW)) >= {"truncated"}
+    push(server, lines_of_two_processes(8), step_ns=0)
+    assert reasons(ask_source(source_of(server), **WINDOW)) >= {"truncated"}
 
 
 def test_a_session_in_loki_is_complete(loki: Callable[..., LokiDouble]) -> None:
     """Its processes' other lines are asked for as well, so that their numbers show no loss."""
     server = loki(entries_max=9)
-    push(server, a_plane())
-    answer = ask(source_of(server), session="call-7", **WINDOW)
-    assert answer.raws == [line for line in a_plane() if b'"call-7"' in line]
+    push(server, lines_of_two_processes())
+    answer = ask_source(source_of(server), session="call-7", **WINDOW)
+    assert answer.raws == [line for line in lines_of_two_processes() if b'"call-7"' in line]
     assert reasons(answer) == set()
 
 
 def test_a_line_that_loki_never_got_is_a_gap(loki: Callable[..., LokiDouble]) -> None:
     """Also one of another session, said by the same process."""
     server = loki()
-    push(server, [line for n, line in enumerate(a_plane()) if n != 31])
+    push(server, [line for n, line in enumerate(lines_of_two_processes()) if n != 31])
     details = [
-        d for _, r, d in ask(source_of(server), session="call-7", **WINDOW).shortfalls if r == "gap"
+        d
+        for _, r, d in ask_source(source_of(server), session="call-7", **WINDOW).shortfalls
+        if r == "gap"
     ]
     assert [detail[:22] for detail in details] == ["boot 0badcafe: seq 16,"]
 
@@ -128,9 +107,9 @@ def test_a_line_that_loki_never_got_is_a_gap(loki: Callable[..., LokiDouble]) ->
 def test_a_long_window_is_asked_for_in_pieces(loki: Callable[..., LokiDouble]) -> None:
     """A longer one would be refused; a line at a seam is there once."""
     server = loki(length_s=10)
-    push(server, a_plane())
-    answer = ask(source_of(server), since=at(0), until=at(100))
-    assert answer.raws == a_plane()
+    push(server, lines_of_two_processes())
+    answer = ask_source(source_of(server), since=at(0), until=at(100))
+    assert answer.raws == lines_of_two_processes()
     assert len(server.asked) >= 10
 
 
@@ -142,7 +121,7 @@ def test_what_lies_before_the_lookback_is_named(loki: Callable[..., LokiDouble])
         [{"stream": LABELS, "values": [[str(now - 7200 * SECOND), "lost"], [str(now), "kept"]]}]
     )
     since = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(now / SECOND - 9000))
-    answer = ask(source_of(server), since=since)
+    answer = ask_source(source_of(server), since=since)
     assert answer.messages == ["kept"]
     assert reasons(answer) == {"starts_after_window"}
 
@@ -150,11 +129,11 @@ def test_what_lies_before_the_lookback_is_named(loki: Callable[..., LokiDouble])
 def test_a_busy_server_is_asked_again(loki: Callable[..., LokiDouble]) -> None:
     """429 and 503 are for a moment; one that stays busy is named."""
     server = loki()
-    push(server, a_plane(3))
+    push(server, lines_of_two_processes(3))
     server.refusals = [429, 503]
-    assert ask(source_of(server), **WINDOW).raws == a_plane(3)
+    assert ask_source(source_of(server), **WINDOW).raws == lines_of_two_processes(3)
     server.refusals = [429] * 9
-    assert reasons(ask(source_of(server), **WINDOW)) == {"unreachable"}
+    assert reasons(ask_source(source_of(server), **WINDOW)) == {"unreachable"}
 
 
 def test_following_returns_each_line_once_late_ones_too(
@@ -186,9 +165,11 @@ def test_following_returns_each_line_once_late_ones_too(
 def test_a_tenant_is_sent(loki: Callable[..., LokiDouble]) -> None:
     """Another tenant, or none, is refused."""
     server = loki(tenant="team-a")
-    push(server, a_plane(3))
-    assert ask(source_of(server, tenant="team-a"), **WINDOW).raws == a_plane(3)
-    assert reasons(ask(source_of(server), **WINDOW)) == {"forbidden"}
+    push(server, lines_of_two_processes(3))
+    assert ask_source(source_of(server, tenant="team-a"), **WINDOW).raws == lines_of_two_processes(
+        3
+    )
+    assert reasons(ask_source(source_of(server), **WINDOW)) == {"forbidden"}
 
 
 def test_basic_authentication(
@@ -197,16 +178,16 @@ def test_basic_authentication(
     """Grafana Cloud takes a user and a token as the password."""
     monkeypatch.setenv("LOKI_TOKEN", "s3cret")
     server = loki()
-    ask(source_of(server, user="12", token_env="LOKI_TOKEN"), **WINDOW)
+    ask_source(source_of(server, user="12", token_env="LOKI_TOKEN"), **WINDOW)
     assert {headers["Authorization"] for headers in server.seen_headers} == {"Basic MTI6czNjcmV0"}
 
 
 def test_an_answer_that_is_cut_is_truncated(loki: Callable[..., LokiDouble]) -> None:
     """A connection that ends in the middle gives no whole answer."""
     server = loki()
-    push(server, a_plane(9))
+    push(server, lines_of_two_processes(9))
     server.cut = True
-    assert reasons(ask(source_of(server), **WINDOW)) == {"truncated"}
+    assert reasons(ask_source(source_of(server), **WINDOW)) == {"truncated"}
 
 
 def test_lines_of_other_loggers_keep_the_time_of_loki(loki: Callable[..., LokiDouble]) -> None:
@@ -217,7 +198,7 @@ def test_lines_of_other_loggers_keep_the_time_of_loki(loki: Callable[..., LokiDo
         [str(T0 + 9 * SECOND), json.dumps({"time": at(8), "msg": "x", "session_id": "call-7"})]
     ]
     server.push([{"stream": LABELS, "values": texts}])
-    found = ask(source_of(server), session="call-7", **WINDOW).lines
+    found = ask_source(source_of(server), session="call-7", **WINDOW).lines
     assert [line.record["timestamp"][17:] for line in found] == ["05.123456Z", "08.000000Z"]
     assert found[0].record["level"] == "error"
 

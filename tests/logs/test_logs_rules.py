@@ -15,7 +15,7 @@ from cordboard.logs.levels import level_in, level_of
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources.directory import Directory
-from logs.logs_support import Answered, ask, encoded, record, write_lines
+from logs.logs_support import ask, encoded, reasons, record, write_lines
 
 NOON = 1795953600  # 2026-11-29T12:00:00Z
 
@@ -242,10 +242,6 @@ def own(seq: int, service: str = "gateway", message: str = "x") -> bytes:
         seq, boot="9f31c2aa", seq=seq, session="call-7", service=service, message=message
     )
     return bytes(encoded(value))
-
-
-def reasons(answer: Answered) -> set[str]:
-    return {reason for _, reason, _ in answer.shortfalls}
 
 
 def test_zeros_in_a_text_hide_nothing(tmp_path: Path) -> None:

@@ -16,27 +16,13 @@ from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.query import Query
-from cordboard.logs.reader import Reader
 from cordboard.logs.sources._http import Store
 from cordboard.logs.sources._slices import Page, Slice, read_slices
 from cordboard.logs.sources.victorialogs import VictoriaLogs, line_of, open_source
-from logs.logs_support import START, Answered, at, encoded, record
+from logs.logs_support import START, ask_source, at, encoded, reasons, record
 
 URL = os.environ.get("VICTORIALOGS_URL", "")
 only_with_a_server = pytest.mark.skipif(not URL, reason="no server: VICTORIALOGS_URL is not set")
-
-
-def ask(source: VictoriaLogs, **wanted: Any) -> Answered:
-    reader = Reader(Query(**wanted), [source])
-    try:
-        lines = list(reader.lines())
-        return Answered(lines, reader.coverage())
-    finally:
-        reader.close()
-
-
-def reasons(answer: Answered) -> set[str]:
-    return {reason for _, reason, _ in answer.shortfalls}
 
 
 LOSSES = {"gap", "not_settled", "truncated", "unreachable", "unreadable"}
@@ -103,7 +89,7 @@ def test_a_session_in_a_store_is_complete(way: str) -> None:
     lines = a_plane()
     corpus = Corpus(f"whole-{way}")
     getattr(corpus, way)(lines)
-    answer = ask(corpus.source, session="call-7")
+    answer = ask_source(corpus.source, session="call-7")
     if way == "push":
         assert answer.raws == of_call_7(lines)
     assert [line.record for line in answer.lines] == [json.loads(x) for x in of_call_7(lines)]
@@ -118,7 +104,9 @@ def test_a_line_that_the_store_never_got_is_a_gap(way: str) -> None:
     corpus = Corpus(f"gap-{way}")
     getattr(corpus, way)([line for n, line in enumerate(lines) if n != 50])
     details = [
-        d for _, reason, d in ask(corpus.source, session="call-7").shortfalls if reason == "gap"
+        d
+        for _, reason, d in ask_source(corpus.source, session="call-7").shortfalls
+        if reason == "gap"
     ]
     assert len(details) == 1
     assert "boot 9f31c2aa: seq 26" in details[0]
@@ -131,7 +119,7 @@ def test_a_window_of_a_store(tmp_path: Any) -> None:
     corpus = Corpus("window")
     corpus.push(lines)
     small = VictoriaLogs(Store(URL), f'corpus:="{corpus.name}"', slice_lines=7)
-    answer = ask(small, since=at(10), until=at(50))
+    answer = ask_source(small, since=at(10), until=at(50))
     assert answer.raws == lines[20:100]
 
 
@@ -142,7 +130,7 @@ def test_lines_of_other_loggers_in_a_store() -> None:
     text = f"{at(1)} ERROR failed session_id=call-7\nTraceback (most recent call last):\n  File x\nValueError: no"
     other = json.dumps({"timestamp": at(2), "level": "warn", "msg": "slow", "session_id": "call-7"})
     corpus.push([text.encode(), other.encode()])
-    first, second = ask(corpus.source, session="call-7").lines
+    first, second = ask_source(corpus.source, session="call-7").lines
     assert (first.record["error"]["type"], first.record["timestamp"]) == ("ValueError", at(1))
     assert (second.record["level"], second.record["message"]) == ("warn", "slow")
 
@@ -150,7 +138,7 @@ def test_lines_of_other_loggers_in_a_store() -> None:
 @only_with_a_server
 def test_a_store_without_such_lines() -> None:
     """Nothing is returned, and that is no failure of the store."""
-    answer = ask(Corpus("empty").source, session="call-7")
+    answer = ask_source(Corpus("empty").source, session="call-7")
     assert (answer.raws, reasons(answer) & LOSSES) == ([], set())
 
 
@@ -233,7 +221,7 @@ def test_rows_that_are_counted_and_not_returned_are_named(served: Callable[..., 
     """A new stream's rows come late: they are asked for again, and then named."""
     lines = a_plane(3)
     server = served(counting(5, lines))
-    answer = ask(source_at(server), **WINDOW)
+    answer = ask_source(source_at(server), **WINDOW)
     assert answer.raws == lines
     assert [d for _, r, d in answer.shortfalls if r == "not_settled"] == [
         "2 of 5 counted lines were not returned"
@@ -255,20 +243,20 @@ def test_a_refusal_is_a_reason(
     served: Callable[..., Double], status: int, text: bytes, reason: str
 ) -> None:
     """What the server says is shown; a redirect is not followed, as it would take the token along."""
-    answer = ask(source_at(served(lambda _: (status, text))), **WINDOW)
+    answer = ask_source(source_at(served(lambda _: (status, text))), **WINDOW)
     assert reasons(answer) == {reason}
 
 
 def test_an_answer_that_is_cut_is_named(served: Callable[..., Double]) -> None:
     """The lines before the cut are returned or not; that there were more is said."""
     server = served(counting(3, a_plane(3)), cut=True)
-    assert reasons(ask(source_at(server), **WINDOW)) == {"truncated"}
+    assert reasons(ask_source(source_at(server), **WINDOW)) == {"truncated"}
 
 
 def test_no_server_is_unreachable() -> None:
     """The address is in the reason, a password is not."""
     source = VictoriaLogs(Store("http://user:pass@127.0.0.1:9", timeout_s=5.0))
-    ((_, reason, detail),) = ask(source, **WINDOW).shortfalls
+    ((_, reason, detail),) = ask_source(source, **WINDOW).shortfalls
     assert (reason, "127.0.0.1:9" in detail, "pass" in detail) == ("unreachable", True, False)
 
 
@@ -279,7 +267,7 @@ def test_a_token_comes_from_the_environment(
     monkeypatch.setenv("STORE_TOKEN", "t0ken")
     server = served(counting(1, a_plane(1)))
     source = source_at(server, token_env="STORE_TOKEN")
-    ask(source, **WINDOW)
+    ask_source(source, **WINDOW)
     assert {headers["Authorization"] for headers in server.seen_headers} == {"Bearer t0ken"}
     assert "t0ken" not in "".join(source.explain(Query()))
 
@@ -287,7 +275,7 @@ def test_a_token_comes_from_the_environment(
 def test_a_session_cannot_change_the_query(served: Callable[..., Double]) -> None:
     """Quotes and backslashes are escaped, whatever the id holds."""
     server = served(counting(0, []))
-    ask(source_at(server), session='a" or *', **WINDOW)
+    ask_source(source_at(server), session='a" or *', **WINDOW)
     assert all('or *"' not in query.replace('\\" or *"', "") for query in server.asked)
 
 
