@@ -184,7 +184,7 @@ async def test_client_talks_to_a_bot_and_its_lines_have_one_session(plane: Plane
     assert await plane.end(session_id) == "bot_finished"
     events = ["stream.opened", "stream.first_media", "stream.first_media", "stream.closed"]
     await until(lambda: plane.edge.events(session_id) == events)
-    assert "bot.finished" in plane.runner.events(session_id)
+    await until(lambda: "bot.finished" in plane.runner.events(session_id))
 
 
 async def test_programs_of_the_page_talk_to_each_other(plane: Plane) -> None:

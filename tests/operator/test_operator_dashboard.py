@@ -6,6 +6,9 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
+from cordboard.edge import middleware as of_edge
+from cordboard.edge.phone import calls as of_phone
+from cordboard.edge.streams import metrics as of_streams
 from cordboard.gateway import metrics as of_gateway
 from cordboard.operator import metrics as of_operator
 from cordboard.runner import metrics as of_runner
@@ -18,7 +21,7 @@ ENDINGS = re.compile(r"_(total|bucket|created|sum|count)$")
 
 def exported() -> set[str]:
     """Every metric's name, as the modules that count make it."""
-    assert None not in {of_gateway, of_operator, of_runner, of_web}
+    assert None not in {of_edge, of_gateway, of_operator, of_phone, of_runner, of_streams, of_web}
     names = {family.name for family in REGISTRY.collect()}
     return {name for name in names if name.startswith("cordboard_")}
 

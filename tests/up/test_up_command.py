@@ -144,6 +144,7 @@ async def test_second_runner_takes_the_session_of_a_killed_one(tmp_path: Path) -
             return now if (now["status"], now["attempt"]) == ("running", 2) else None
 
         first = await record()
+        await until(lambda: bot_starts(up))  # the store confirms before the runner logs
         (pid,) = {
             r["meta"]["pid"]
             for r in up.records
@@ -156,8 +157,7 @@ async def test_second_runner_takes_the_session_of_a_killed_one(tmp_path: Path) -
             up.addresses["runner-2"],
         }
         assert await up.stop(signal.SIGINT) == 0
-    started = [r for r in lines_of(up, "runner.jsonl") if r.get("event") == "bot.started"]
-    assert len(started) == 2
+    assert len(bot_starts(up)) == 2
     assert left_behind(tmp_path) == []
 
 
@@ -327,6 +327,11 @@ async def test_unknown_setting_is_refused_before_the_start(tmp_path: Path) -> No
         status, output = await end_of(up)
     assert status == 2
     assert "Did you mean CORDBOARD_QUEUE_MAX?" in output
+
+
+def bot_starts(up: Up) -> list[dict[str, Any]]:
+    """The lines with which runners said that a bot runs."""
+    return [r for r in lines_of(up, "runner.jsonl") if r.get("event") == "bot.started"]
 
 
 def lines_of(up: Up, name: str) -> list[dict[str, Any]]:
