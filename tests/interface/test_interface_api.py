@@ -21,7 +21,7 @@ from cordboard.environment import CONTROL_SECRET, SESSION_SECRET
 from cordboard.gateway.app import create_app as create_gateway
 from cordboard.interface.app import stop
 from cordboard.settings import Settings
-from cordboard.store import RedisStore, open_store
+from cordboard.store import RedisStore, Suspicion, open_store
 from interface.interface_support import SECRET, Site, an_id, open_site
 from tests_support import StandIn, served, until
 
@@ -60,6 +60,7 @@ async def test_every_route_needs_a_login(site: Site) -> None:
         ("POST", f"/api/sessions/{an_id('s')}/leave"),
         ("POST", f"/api/sessions/{an_id('s')}/offer"),
         ("PATCH", f"/api/sessions/{an_id('s')}/offer"),
+        ("POST", f"/api/sessions/{an_id('s')}/suspect"),
         ("POST", "/api/logs"),
     ):
         status, body, headers = await browser.ask(
@@ -81,6 +82,7 @@ async def test_session_id_alone_grants_no_access(site: Site, stand_in: StandIn) 
         ("POST", f"/api/sessions/{an_id('s')}/leave"),
         ("POST", f"/api/sessions/{an_id('s')}/offer"),
         ("PATCH", f"/api/sessions/{an_id('s')}/offer"),
+        ("POST", f"/api/sessions/{an_id('s')}/suspect"),
     ):
         status, theirs, _ = await eve.ask(method, path, json={})
         _, nobodys, _ = await eve.ask(method, path.replace(an_id("s"), an_id("x")), json={})
@@ -133,6 +135,17 @@ async def test_offer_and_candidates_are_relayed_unchanged(site: Site, stand_in: 
         ("POST", offer),
         ("PATCH", late),
     ]
+
+
+async def test_hint_about_a_dead_bot_reaches_the_operators(site: Site, stand_in: StandIn) -> None:
+    """And the page learns the present state."""
+    browser = await site.browser().sign_in()
+    await browser.join("s")
+    await site.run("s", stand_in.url)
+    async with site.store.reader.suspicions() as suspicions:
+        status, told, _ = await browser.ask("POST", f"/api/sessions/{an_id('s')}/suspect")
+        assert (status, told) == (202, {"sessionId": an_id("s"), "status": "running"})
+        assert await anext(suspicions) == Suspicion(an_id("s"), 1)
 
 
 async def test_page_gets_the_ice_servers_of_its_own_session_only(

@@ -180,6 +180,25 @@ async def offer(
         return browser_response(await services.gateway.ask(request.method, path, content))
 
 
+@router.post("/sessions/{session_id}/suspect", status_code=HTTPStatus.ACCEPTED)
+async def suspect(
+    session_id: str, request: Request, services: Services, person: SignedIn
+) -> Response:
+    """Report that the bot of a session of the person may be dead. It is a hint, and decides nothing.
+
+    Args:
+        session_id: The session.
+        request: The request.
+        services: The interface's services.
+        person: The person.
+    """
+    # Offers follow each of these.
+    services.request_limits.offer(person.user_id, client_address(request.scope))
+    await _owned_record(services, session_id, person)
+    with bound(session_id=session_id):
+        return browser_response(await services.gateway.suspect(session_id))
+
+
 @router.get("/sessions/{session_id}/ice")
 async def ice(session_id: str, request: Request, services: Services, person: SignedIn) -> Response:
     """Return the ICE servers of a session of the person, with new credentials, for a reconnect.

@@ -118,6 +118,14 @@ class GatewayProxy:
         record: dict[str, Any] = reply.json()
         return record
 
+    async def suspect(self, session_id: str) -> Reply:
+        """Report that the bot of a session may be dead, so that an operator asks its runner at once.
+
+        Args:
+            session_id: The session.
+        """
+        return await self.ask("POST", session_path(session_id, "suspect"))
+
     @asynccontextmanager
     async def events(self, session_id: str) -> AsyncIterator[aiohttp.StreamReader]:
         """Open the gateway's server-sent events of session ``session_id``."""
