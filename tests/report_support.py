@@ -186,6 +186,10 @@ def recovered_call() -> Told:
         event="session.recovered",
         level="warn",
         attempt=2,
+        why="died",
+        sign="the runner's port is closed",
+        seen_ms=1200,
+        runner="runner-a",
     )
     told.event(21_030, "operator", "launch.claimed", attempt=2, operator="op-1")
     told.event(21_060, "runner", "start.received", bot="default")

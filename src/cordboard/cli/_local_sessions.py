@@ -12,6 +12,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.roll import Entry as SessionSummary
 from cordboard.logs.roll import add_missing, roll
+from cordboard.logs.takeovers import TakeOver
 from cordboard.logs.times import seconds
 
 
@@ -83,6 +84,7 @@ def _table(summaries: list[SessionSummary]) -> str:
             "USER",
             "FIRST LINE",
             "DURATION",
+            "ATTEMPTS",
             "LINES",
             "ERRORS",
             "MISSING",
@@ -97,6 +99,7 @@ def _table(summaries: list[SessionSummary]) -> str:
             _output.truncate_name(summary.user or ""),
             _output.format_local_time(summary.trail.first.decode()),
             "" if summary.seconds is None else _output.format_duration(summary.seconds),
+            str(summary.attempts or ""),
             str(summary.lines),
             str(summary.errors or ""),
             _missing(summary),
@@ -109,7 +112,9 @@ def _table(summaries: list[SessionSummary]) -> str:
 def _details(summary: SessionSummary) -> str:
     begin = seconds(summary.trail.first)
     fields = [
-        (name, str(value)) for name, value in summary.as_dict().items() if value not in (None, [])
+        (name, str(value))
+        for name, value in summary.as_dict().items()
+        if value not in (None, []) and name != "take_overs"
     ]
     events = [
         (
@@ -120,9 +125,22 @@ def _details(summary: SessionSummary) -> str:
         for step in summary.trail.steps
     ]
     tables = [_output.format_table(fields)]
+    if summary.take_overs:
+        rows = [_take_over(item) for item in summary.take_overs]
+        tables.append(f"take-overs\n{_output.format_table(rows)}")
     if events:
         tables.append(f"events\n{_output.format_table(events)}")
     return "\n\n".join(tables)
+
+
+def _take_over(item: TakeOver) -> tuple[str, ...]:
+    return (
+        f"  epoch {item.epoch}",
+        item.died_words,
+        item.known,
+        f"taken by {item.runner or 'unknown'}",
+        item.silence_words,
+    )
 
 
 def _missing(summary: SessionSummary) -> str:

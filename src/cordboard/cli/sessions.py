@@ -166,7 +166,9 @@ def _matches(
 def _table(sessions: list[dict[str, Any]]) -> str:
     from cordboard.cli import _output
 
-    rows = [("SESSION", "STATE", "REASON", "ROOM", "USER", "RUNNER", "JOINED", "DURATION")]
+    rows = [
+        ("SESSION", "STATE", "REASON", "ROOM", "USER", "RUNNER", "JOINED", "DURATION", "ATTEMPTS")
+    ]
     rows += [
         (
             session["sessionId"],
@@ -177,6 +179,7 @@ def _table(sessions: list[dict[str, Any]]) -> str:
             session.get("type", ""),
             _output.format_local_time(session["createdAt"]),
             _duration(session["stages"]),
+            str(session.get("attempt", "")),
         )
         for session in sessions
     ]

@@ -1,9 +1,9 @@
 """The sessions of a window, as the log lines tell of them: who, where, how long, how it ended."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import (
     EVENT,
@@ -13,11 +13,12 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.logs.attribution import Trail
+from cordboard.logs.attribution import Step, Trail
 from cordboard.logs.evidence import Hole
 from cordboard.logs.expected import silent, unclosed
 from cordboard.logs.line import Line
 from cordboard.logs.page import BROWSER
+from cordboard.logs.takeovers import TakeOver, take_overs
 from cordboard.logs.times import seconds
 
 _STATES: Final = {
@@ -30,6 +31,16 @@ _STATES: Final = {
     "start.received": "starting",
     "bot.started": "running",
 }
+_COUNTED: Final = frozenset({"launch.claimed", "bot.started", "session.recovered"})
+
+
+class _Fact(NamedTuple):
+    """An event, as `take_overs` takes it."""
+
+    us: int
+    event: str
+    epoch: int | None
+    meta: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -87,6 +98,17 @@ class Entry:
             return None
         return round(max(0.0, seconds(end) - seconds(begin)), 3)
 
+    @property
+    def attempts(self) -> int | None:
+        """The number of the last attempt; None where no line tells."""
+        numbers = [step.meta.get("attempt") for step in self.trail.steps if step.event in _COUNTED]
+        return max((n for n in numbers if type(n) is int), default=None)
+
+    @property
+    def take_overs(self) -> tuple[TakeOver, ...]:
+        """Each time that another process continued it."""
+        return take_overs(_fact(step) for step in self.trail.steps)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program."""
         return {
@@ -102,6 +124,8 @@ class Entry:
             "errors": self.errors,
             "missing": self.missing,
             "silent": self.silent,
+            "attempts": self.attempts,
+            "take_overs": [item.as_dict() for item in self.take_overs],
         }
 
 
@@ -184,6 +208,10 @@ def _settle(entry: Entry) -> None:
         entry.user = ", ".join(trail.joined.values())
     if not entry.state and (entry.pages or any(s.event == "page.opened" for s in trail.steps)):
         entry.state = "opened"
+
+
+def _fact(step: Step) -> _Fact:
+    return _Fact(round(seconds(step.at) * 1e6), step.event, step.epoch, step.meta)
 
 
 def _text(value: Any) -> str | None:

@@ -136,4 +136,5 @@ class DeathCheck:
             elif action is Action.RECOVER:
                 await asyncio.sleep(seen_at + self.bots_end_s - time.monotonic())
                 faults.point("operator.recover")
-                await self.sweeper.recover(record, "confirmed", sign=status.sign)
+                seen_ms = round((time.monotonic() - seen_at) * 1000)
+                await self.sweeper.recover(record, "confirmed", sign=status.sign, seen_ms=seen_ms)

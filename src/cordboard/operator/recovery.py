@@ -239,6 +239,7 @@ class Sweeper:
         cause: RecoveryCause,
         finding: Finding | None = None,
         sign: Sign | None = None,
+        seen_ms: int | None = None,
     ) -> str:
         """Queue a session again; return the outcome that Redis decided.
 
@@ -247,8 +248,10 @@ class Sweeper:
             cause: Why.
             finding: What is known about a session whose lease has run out.
             sign: What is known about the holder of any other session.
+            seen_ms: Milliseconds since the first sign of the death of any other session's holder.
         """
-        sign = finding.sign if finding is not None else sign
+        if finding is not None:
+            sign, seen_ms = finding.sign, finding.overdue_ms
         recovery = await self.store.placement.recover(record.session_id, record.epoch, cause)
         metrics.recoveries.labels(recovery.outcome).inc()
         # Logged after Redis has decided: each sweep tries again while Redis accepts no writes, and so does
@@ -269,6 +272,7 @@ class Sweeper:
                     attempt=recovery.attempt,
                     why=cause,
                     sign=sign.value if sign is not None else None,
+                    seen_ms=seen_ms,
                     runner=record.runner_id,
                 )
         elif recovery.outcome == "failed":

@@ -259,6 +259,8 @@ def test_the_page_shows_what_there_is() -> None:
         "OpenAILLM#0 310 ms",
         "lease expired, 1.2 s overdue",
         "Session queued again",
+        "the lease ran out; the runner's port is closed",
+        "no caller reported the silence; 2.09 s by the plane's own times",
         "boot 9f31c2aa: seq 17 to 21",
         REASONS["gone"],
         "1 malformed line",

@@ -88,6 +88,7 @@ def test_the_text_says_what_the_page_says() -> None:
         "330 ms      +233 ms  Bot connected",
         "612 ms  DeepgramSTT#0 120 ms, OpenAILLM#0 310 ms",
         "epoch 1, 06:00:00.038: attempt 1; runner runner-a; process 4242; the bot ran; lease expired,",
+        "epoch 2, 06:00:21.010: the runner runner-a died; known by: the lease ran out; the runner's port is",
         "INCOMPLETE",
         f"MISSING  gap: {REASONS['gap']} (boot 9f31c2aa: seq 17 to 21)",
         "3 late lines",

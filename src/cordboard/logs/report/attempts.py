@@ -1,12 +1,13 @@
 """The attempts of a session: who held it under which epoch, and how that ended."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from cordboard.logs.report.entry import Entry, number
 from cordboard.logs.report.units import length
 from cordboard.logs.report.visible import as_text
+from cordboard.logs.takeovers import RECOVERED, TakeOver, take_overs
 
 
 @dataclass(slots=True)
@@ -44,12 +45,23 @@ def attempts(events: Sequence[Entry]) -> tuple[Attempt, ...]:
             continue
         attempt = found.setdefault(item.epoch, Attempt(item.epoch, item.us))
         _note(attempt, item)
+    for taken in take_overs(events):
+        _note_end(taken, found)
     return tuple(found[epoch] for epoch in sorted(found))
+
+
+def _note_end(taken: TakeOver, found: Mapping[int, Attempt]) -> None:
+    """Note at the attempt before a take-over how it ended, if its own lines do not tell."""
+    before = max((epoch for epoch in found if epoch < taken.epoch), default=None)
+    if before is not None and not found[before].outcome and taken.died != "edge":
+        found[before].outcome, found[before].failed = taken.died_words, True
+        found[before].ended_us = taken.us
 
 
 def _note(attempt: Attempt, item: Entry) -> None:
     for key, name in _NAMES:
-        if item.meta.get(key):
+        # A recovery is logged under the new epoch, and names the runner that had the old one.
+        if item.meta.get(key) and item.event != RECOVERED:
             setattr(attempt, name, as_text(item.meta[key]))
     if number(item.meta.get("attempt")) is not None:
         attempt.number = as_text(item.meta["attempt"])

@@ -88,6 +88,7 @@ def _sections(model: Model) -> list[tuple[str, str, Markup]]:
         ("startup", "Startup", html_call.startup(session.startup) if session else None),
         ("turns", "Turns", html_call.turns(session) if session else None),
         ("attempts", "Attempts", html_call.attempts(session.attempts) if session else None),
+        ("take-overs", "Take-overs", html_call.take_overs(session.take_overs) if session else None),
         ("services", "Services", html_call.lanes(model)),
         ("trouble", "Errors", html_call.troubles(model.troubles, named=session is None)),
         ("events", "Events", html_call.events(session) if session else None),

@@ -15,6 +15,7 @@ from cordboard.logs.report.trouble import Block, Troubles
 from cordboard.logs.report.turns import Turn
 from cordboard.logs.report.units import clock, day_and_clock, length
 from cordboard.logs.report.visible import one_line, pairs
+from cordboard.logs.takeovers import TakeOver
 
 WIDTH: Final = 1000
 SLOW_SHARE: Final = 0.3
@@ -343,6 +344,46 @@ def _attempt(item: Attempt) -> Markup:
         el("td", one_line(item.pid, 20) or "-"),
         el("td", "yes" if item.started else "no"),
         el("td", outcome, class_="wrap"),
+    )
+
+
+# --- take-overs
+
+
+def take_overs(taken: Sequence[TakeOver]) -> Markup | None:
+    """Show each time that another process continued the session; nothing if there was none."""
+    if not taken:
+        return None
+    names = ("Epoch", "At", "What died", "Known by", "Taken by", "Silence")
+    return el(
+        "section",
+        el("h2", "Take-overs", el("small", "another process continued the session")),
+        scrolled(
+            el(
+                "table",
+                el("thead", el("tr", [el("th", name) for name in names])),
+                el("tbody", [_take_over(item) for item in taken]),
+            ),
+            "Take-overs",
+        ),
+        id="take-overs",
+    )
+
+
+def _take_over(item: TakeOver) -> Markup:
+    return el(
+        "tr",
+        el("td", str(item.epoch), class_="num"),
+        el("td", clock(item.us), class_="mono"),
+        [
+            el("td", one_line(words, 200) or "-", class_="wrap")
+            for words in (
+                item.died_words,
+                item.known,
+                item.runner,
+                item.silence_words,
+            )
+        ],
     )
 
 

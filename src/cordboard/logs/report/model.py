@@ -16,6 +16,7 @@ from cordboard.logs.report.trouble import TroubleFinder, Troubles
 from cordboard.logs.report.turns import Latency, Turn, latency, turns
 from cordboard.logs.report.verdict import WORDS_MAX, Story, Verdict, judge, seconds_told
 from cordboard.logs.report.visible import one_line
+from cordboard.logs.takeovers import TakeOver, take_overs
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000
@@ -55,6 +56,7 @@ class Session:
     turns: tuple[Turn, ...] = ()
     latency: Latency | None = None
     attempts: tuple[Attempt, ...] = ()
+    take_overs: tuple[TakeOver, ...] = ()
     events: tuple[Entry, ...] = ()
 
 
@@ -239,6 +241,7 @@ def _session(name: str, told: _Told) -> Session:
         turns=all_turns,
         latency=latency(all_turns),
         attempts=attempts(events),
+        take_overs=take_overs(events),
         events=tuple(events),
         people=tuple(told.joined.values()),
         **_who(told, events),

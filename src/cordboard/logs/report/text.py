@@ -14,6 +14,7 @@ from cordboard.logs.report.trouble import Block
 from cordboard.logs.report.turns import Turn
 from cordboard.logs.report.units import clock, day_and_clock, length, microseconds
 from cordboard.logs.report.visible import one_line, visible
+from cordboard.logs.takeovers import TakeOver
 
 COLUMNS: Final = 100
 _BAR: Final = 30
@@ -38,6 +39,7 @@ def report(model: Model, lines: Iterable[Entry], left_out: int = 0) -> Iterator[
         yield from _startup(session)
         yield from _turns(session)
         yield from _attempts(session)
+        yield from _take_overs(session)
     else:
         yield from _sessions(model)
     yield from _lanes(model)
@@ -213,6 +215,24 @@ def _attempt(item: Attempt) -> Iterator[str]:
     ]
     words = one_line("; ".join(filter(None, facts)))
     yield from wrapped(words, f"epoch {item.epoch}, {clock(item.began_us)}: ", "    ")
+
+
+def _take_overs(session: Session) -> Iterator[str]:
+    if session.take_overs:
+        lines = (line for item in session.take_overs for line in _take_over(item))
+        yield from _section("TAKE-OVERS", lines)
+
+
+def _take_over(item: TakeOver) -> Iterator[str]:
+    facts = [
+        item.died_words,
+        f"known by: {item.known}" if item.known else "",
+        f"attempt {item.attempt}" if item.attempt is not None else "",
+        f"taken by {item.runner}" if item.runner else "taken by an unknown runner",
+        item.silence_words,
+    ]
+    words = one_line("; ".join(filter(None, facts)))
+    yield from wrapped(words, f"epoch {item.epoch}, {clock(item.us)}: ", "    ")
 
 
 def _sessions(model: Model) -> Iterator[str]:
