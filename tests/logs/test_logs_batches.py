@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordboard.logs.batches import Batches, is_batch
+from cordboard.logs.formats.batches import Batches, is_batch
 from logs.logs_support import START, ask, encoded, record
 
 T0_NS = int(START.timestamp()) * 10**9

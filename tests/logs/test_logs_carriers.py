@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cordboard.logs.bulk import parted_by_format, without_carrier
-from cordboard.logs.carriers import number_of, unwrap
+from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.tape import Block
 from logs.logs_support import ask, at, encoded, record, write_lines
 

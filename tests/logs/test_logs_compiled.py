@@ -25,7 +25,7 @@ from cordboard.logs.ledger import Ledger
 from cordboard.logs.lines import Listed, surveyed
 from cordboard.logs.scan import _freed
 from cordboard.logs.tape import Block, FileTape, arranged
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.timespec import HIGHEST, LOWEST
 from cordboard.logs.track import disorder_s
 from logs.logs_support import ask, at, encoded, only_compiled, record, write_lines
 

@@ -19,7 +19,7 @@ from cordboard.logs import evidence, track
 from cordboard.logs import reader as reading
 from cordboard.logs.environments import local_sources, sources_of
 from cordboard.logs.formats import Formats
-from cordboard.logs.packed import PackedTape
+from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.prefilter import prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader

@@ -16,7 +16,7 @@ from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources.directory import Directory
-from cordboard.logs.times import timestamp
+from cordboard.logs.timespec import timestamp
 from logs.logs_support import encoded, record
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.record import LEVELS
-from cordboard.logs.carriers import unwrap
 from cordboard.logs.formats import Formats, formats_from
-from cordboard.logs.records import record_of
-from cordboard.logs.stamps import said_key
+from cordboard.logs.formats.decode import record_of
+from cordboard.logs.formats.wrappers import unwrap
+from cordboard.logs.timestamps import said_key
 from logs.logs_support import ask, at, cri, docker, encoded, kubectl, record, write_lines
 
 UTC_TEXTS = Formats(utc=True)

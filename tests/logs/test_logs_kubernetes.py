@@ -15,9 +15,9 @@ from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.kube import KubeTimes, open_kube
 from cordboard.logs.containers import Run
 from cordboard.logs.query import Query
-from cordboard.logs.sources import Source, kubernetes, kubernetes_log
+from cordboard.logs.sources import Source, _kubernetes_log, kubernetes
+from cordboard.logs.sources._kubernetes_log import Place
 from cordboard.logs.sources.kubernetes import open_source
-from cordboard.logs.sources.kubernetes_log import Place
 
 READ = {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list", "watch"]}
 
@@ -278,7 +278,7 @@ def test_busy_api(cluster: Cluster, source: Any, monkeypatch: pytest.MonkeyPatch
     """An API that hangs in the middle of a log breaks nothing: each line comes once, in order."""
     quick = partial(open_kube, times=KubeTimes(request=1, log_silence=1))
     monkeypatch.setattr(kubernetes, "open_kube", quick)
-    monkeypatch.setattr(kubernetes_log, "PAUSE_MAX_S", 0.5)
+    monkeypatch.setattr(_kubernetes_log, "PAUSE_MAX_S", 0.5)
     cluster.pod(
         "p", {"script": "i=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); sleep 0.1; done"}
     )
@@ -297,7 +297,7 @@ def test_busy_api(cluster: Cluster, source: Any, monkeypatch: pytest.MonkeyPatch
 
 def test_lost_node(cluster: Cluster, source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that does not answer is named with its words."""
-    monkeypatch.setattr(kubernetes_log, "PAUSE_MAX_S", 0.2)
+    monkeypatch.setattr(_kubernetes_log, "PAUSE_MAX_S", 0.2)
     cluster.pod("p", {"script": "echo hello; sleep 60"})
     until(lambda: cluster.status("p").phase == "Running")
     lose_node_of(cluster, "p")
@@ -400,7 +400,7 @@ async def test_whole_lines() -> None:
             for at in range(0, len(text), size):
                 yield text[at : at + size]
 
-        found = [lines async for lines in kubernetes_log._whole_lines(chunks())]
+        found = [lines async for lines in _kubernetes_log._whole_lines(chunks())]
         assert b"".join(found) == text + b"\n"
         assert all(lines.endswith(b"\n") for lines in found)
 

@@ -19,7 +19,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.scan import Scan
 from cordboard.logs.sources.directory import Directory
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.timespec import HIGHEST, LOWEST
 from logs.logs_support import (
     Oracle,
     ask,

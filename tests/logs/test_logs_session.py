@@ -19,7 +19,7 @@ from cordboard.logs.reader import Reader
 from cordboard.logs.roll import add_missing, roll
 from cordboard.logs.skew import corrections, skews
 from cordboard.logs.sources.directory import Directory
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.timespec import HIGHEST, LOWEST
 from logs.logs_support import (
     BOOTS,
     PAGE,
@@ -466,7 +466,7 @@ def test_corrected_clocks_contradict_nothing(skew: dict[str, float]) -> None:
     ]
     by = corrections(steps)
     from cordboard.logs.skew import _CAUSES
-    from cordboard.logs.times import seconds
+    from cordboard.logs.timespec import seconds
 
     when = {step.event: seconds(step.at) + by.get(step.boot, 0) for step in steps}
     assert all(when[cause] <= when[effect] + 0.01 for cause, effect in _CAUSES)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import UsageError
-from cordboard.logs.times import (
+from cordboard.logs.timespec import (
     duration_s,
     key_of_epoch,
     key_of_parts,

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.record import KEYS
-from cordboard.logs import carriers, entries, track
-from cordboard.logs.packed import PackedTape
+from cordboard.logs import track
+from cordboard.logs.formats import continuation, wrappers
+from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.tape import FileTape
 from logs.logs_support import ask, at, bare, cri, docker, encoded, record, write_lines
 
@@ -76,7 +77,7 @@ FORMS: dict[str, Callable[[int], bytes]] = {
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many lines were unwrapped, and how many bytes were read."""
     counted = [0, 0]
-    plain, read = carriers.unwrap, FileTape.read
+    plain, read = wrappers.unwrap, FileTape.read
 
     def unwrap(line: bytes) -> Any:
         counted[0] += 1
@@ -87,7 +88,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counted[1] += len(found)
         return found
 
-    monkeypatch.setattr(entries, "unwrap", unwrap)
+    monkeypatch.setattr(continuation, "unwrap", unwrap)
     monkeypatch.setattr(track, "unwrap", unwrap)
     monkeypatch.setattr(FileTape, "read", counting)
     return counted
@@ -363,5 +364,5 @@ def test_each_torn_line_is_told_apart(sizes: list[int]) -> None:
     whole = [encoded(record(n, seq=n, message="m" * n)) for n in range(len(sizes))]
     torn = [line[: max(50, size)] for line, size in zip(whole, sizes, strict=True)]
     glued = b"".join([*torn[:-1], whole[-1]])
-    assert b"".join(entries.parted(glued)) == glued
-    assert entries.parted(glued) == [*torn[:-1], whole[-1]]
+    assert b"".join(continuation.parted(glued)) == glued
+    assert continuation.parted(glued) == [*torn[:-1], whole[-1]]

@@ -13,7 +13,7 @@ from cordboard.logs.reader import Reader
 from cordboard.logs.roll import Entry as SessionSummary
 from cordboard.logs.roll import add_missing, roll
 from cordboard.logs.takeovers import TakeOver
-from cordboard.logs.times import seconds
+from cordboard.logs.timespec import seconds
 
 
 def run(args: argparse.Namespace) -> int:

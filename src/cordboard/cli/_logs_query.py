@@ -15,7 +15,7 @@ from cordboard.logs.formats import formats_from
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources.directory import Directory, readable
-from cordboard.logs.times import duration_s, moment, timestamp
+from cordboard.logs.timespec import duration_s, moment, timestamp
 
 if TYPE_CHECKING:
     from cordboard.logs.where import Condition

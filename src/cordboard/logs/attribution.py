@@ -21,7 +21,7 @@ from cordboard.contract.record import (
 )
 from cordboard.logs.line import Attribution
 from cordboard.logs.page import BROWSER, CLOSED
-from cordboard.logs.times import HIGHEST, LOWEST, shifted
+from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 
 _HOSTS_ONE: Final = "bot"
 """The service whose processes may serve one session each; all others of ours serve many."""

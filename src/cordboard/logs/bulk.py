@@ -1,6 +1,6 @@
 """Removes a carrier from all lines of a block at once, where each is a line of Cordboard's format in that carrier.
 
-One line at a time, `cordboard.logs.carriers` does the same at a tenth of the speed; it also does what this
+One line at a time, `cordboard.logs.formats.wrappers` does the same at a tenth of the speed; it also does what this
 module leaves: pieces of lines, other loggers' lines, other carriers.
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import OWN_START
 from cordboard.logs.tape import Block
+from cordboard.logs.timestamps import OWN_START
 
 _LOOK_BYTES: Final = 64  # a carrier's beginning is told by these
 _CRI_START: Final = pattern(rb"\d{4}-\d\d-\d\dT[^ ]{9,26} std(?:out|err) F \{")

@@ -7,17 +7,17 @@ from typing import Final, NamedTuple
 
 from cordboard.contract.record import SERVICE, SERVICES, SESSION_ID
 from cordboard.logs.attribution import Trail
-from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.entries import Assembler
 from cordboard.logs.expected import began, over, unclosed
+from cordboard.logs.formats.continuation import Assembler
+from cordboard.logs.formats.decode import record_of
+from cordboard.logs.formats.packed import PackedTape
+from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.ledger import Gap, Ledger
-from cordboard.logs.packed import PackedTape
 from cordboard.logs.prefilter import Prefilter
-from cordboard.logs.records import record_of
 from cordboard.logs.scan import Scan
-from cordboard.logs.stamps import tail_at
-from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.timestamps import tail_at
 from cordboard.logs.track import BROWSER, Head, Track
 
 _SETTLED_S: Final = 5.0  # so old a line has been followed by those of others, if it ever will

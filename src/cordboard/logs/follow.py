@@ -16,14 +16,14 @@ from functools import partial
 from typing import Final
 
 from cordboard.contract.errors import CordboardError
-from cordboard.logs.entries import Assembler, Entry
+from cordboard.logs.formats.continuation import Assembler, Entry
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane, mark_of
 from cordboard.logs.scan import Batch
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory, File
 from cordboard.logs.tape import ENTRY_MAX_BYTES, FileTape, cut_at
-from cordboard.logs.times import LOWEST, timestamp
+from cordboard.logs.timespec import LOWEST, timestamp
 from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
 

@@ -3,10 +3,10 @@
 from typing import Final, NamedTuple
 
 from cordboard.contract.record import SERVER_PREFIX
+from cordboard.logs.formats.decode import is_text
 from cordboard.logs.line import Attribution
-from cordboard.logs.records import is_text
-from cordboard.logs.stamps import OWN_START, tail_at
 from cordboard.logs.tape import Block
+from cordboard.logs.timestamps import OWN_START, tail_at
 
 _RAW: Final = (b',"raw":true', b',"raw":true,"truncated":true')
 _SERVICE: Final = b'"service":"'

@@ -4,11 +4,11 @@ import re
 from typing import Final
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.logs.codec import decode, encode
+from cordboard.logs.formats.codec import decode, encode
+from cordboard.logs.formats.decode import is_own, is_text
 from cordboard.logs.line import Line
 from cordboard.logs.patterns import pattern
-from cordboard.logs.records import is_own, is_text
-from cordboard.logs.stamps import own_key
+from cordboard.logs.timestamps import own_key
 
 _C1: Final = pattern(rb"\xc2[\x80-\x9f]")
 _SEPARATORS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))

@@ -7,9 +7,9 @@ from itertools import pairwise
 from operator import lt
 from typing import Final, NamedTuple
 
-from cordboard.logs.carriers import number_of
-from cordboard.logs.stamps import tail_at
+from cordboard.logs.formats.wrappers import number_of
 from cordboard.logs.tape import Block
+from cordboard.logs.timestamps import tail_at
 
 _EDGE_LINES: Final = 16
 

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 from cordboard.logs.lines import Lines, Listed, merged_places, places
 from cordboard.logs.scan import Batch
-from cordboard.logs.stamps import tail_at
 from cordboard.logs.tape import arranged
-from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.timestamps import tail_at
 from cordboard.logs.track import disorder_s, in_order
 
 SLACK_S: Final = 1.0

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cordboard.logs.attribution import Trail
-from cordboard.logs.packed import PackedTape
+from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Scan
 from cordboard.logs.search import Search
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.timespec import HIGHEST, LOWEST
 from cordboard.logs.track import Track
 
 _LOOK_BYTES: Final = 2 << 30  # a second at most without the compiled part, a sixth of it with

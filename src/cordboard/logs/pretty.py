@@ -17,7 +17,7 @@ from cordboard.contract.record import (
     TIMESTAMP,
 )
 from cordboard.contract.terminal import escape_controls, escape_to_one_line
-from cordboard.logs.codec import encode
+from cordboard.logs.formats.codec import encode
 from cordboard.logs.line import Line
 
 _DIM: Final = "2"

@@ -15,7 +15,7 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.logs.times import HIGHEST, LOWEST
+from cordboard.logs.timespec import HIGHEST, LOWEST
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 """Says of a decoded record (contract keys) whether it is wanted."""

@@ -7,8 +7,9 @@ from typing import Any, Final, Literal
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
-from cordboard.logs.entries import Entry
 from cordboard.logs.formats import Formats
+from cordboard.logs.formats.continuation import Entry
+from cordboard.logs.formats.decode import record_of
 from cordboard.logs.glance import glance
 from cordboard.logs.json_form import escaped, json_line, raw_line
 from cordboard.logs.ledger import Ledger
@@ -22,14 +23,13 @@ from cordboard.logs.parallel import (
 )
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
-from cordboard.logs.records import record_of
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.search import Search, mention_of
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES, Block
-from cordboard.logs.times import HIGHEST, LOWEST, shifted
+from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.track import Range, ReadPart, Track
 from cordboard.logs.tracks import Progress, Tracks
 

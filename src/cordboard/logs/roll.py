@@ -19,7 +19,7 @@ from cordboard.logs.expected import silent, unclosed
 from cordboard.logs.line import Line
 from cordboard.logs.page import BROWSER
 from cordboard.logs.takeovers import TakeOver, take_overs
-from cordboard.logs.times import seconds
+from cordboard.logs.timespec import seconds
 
 _STATES: Final = {
     "join.refused": "refused",

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from cordboard.logs.bulk import parted_by_format, without_carrier
-from cordboard.logs.carriers import DOCKER_START
-from cordboard.logs.entries import Assembler, Entry, begins
+from cordboard.logs.formats.continuation import Assembler, Entry, begins
+from cordboard.logs.formats.wrappers import DOCKER_START
 from cordboard.logs.glance import Summary, summary
 from cordboard.logs.lines import Arranged, Lines, Listed
 from cordboard.logs.prefilter import Prefilter, Term, holds
-from cordboard.logs.stamps import OWN_KEY, OWN_TAIL, holds_another, own_key
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
-from cordboard.logs.times import LOWEST, seconds
+from cordboard.logs.timespec import LOWEST, seconds
+from cordboard.logs.timestamps import OWN_KEY, OWN_TAIL, holds_another, own_key
 from cordboard.logs.track import Range, Track, disorder_s
 
 _BACK_MAX: Final = 64

@@ -12,18 +12,18 @@ from itertools import compress
 from typing import Any, Final
 
 from cordboard.logs.attribution import Trail
-from cordboard.logs.entries import Entry
+from cordboard.logs.formats.continuation import Entry
+from cordboard.logs.formats.decode import record_of
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Lane, mark_of
 from cordboard.logs.parallel import SEARCHED_BY_TWO_FROM_BYTES
 from cordboard.logs.places import numbers_in, places_in
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
-from cordboard.logs.records import record_of
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.skew import corrections
 from cordboard.logs.tape import Block, FileTape
-from cordboard.logs.times import shifted
+from cordboard.logs.timespec import shifted
 from cordboard.logs.track import Range, ReadPart, Track
 from cordboard.logs.tracks import Progress
 

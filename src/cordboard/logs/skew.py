@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from cordboard.logs.attribution import Step
-from cordboard.logs.times import seconds
+from cordboard.logs.timespec import seconds
 
 _LEAST_S: Final = 0.005
 _ROUNDS_MAX: Final = 8

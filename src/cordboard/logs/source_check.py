@@ -14,7 +14,7 @@ from cordboard.logs.reader import Reader
 from cordboard.logs.sources import Source
 from cordboard.logs.sources._http import StoreError
 from cordboard.logs.sources.directory import Directory
-from cordboard.logs.times import seconds
+from cordboard.logs.timespec import seconds
 
 WINDOW_S: Final = 60
 """How far back the check reads: far enough to see lines of a plane in use, little of a large one."""

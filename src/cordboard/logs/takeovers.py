@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, Final, Protocol
 
-from cordboard.logs.times import timestamp
+from cordboard.logs.timespec import timestamp
 
 RECOVERED: Final = "session.recovered"
 RESUMED: Final = frozenset({"call.resumed", "stream.resumed"})

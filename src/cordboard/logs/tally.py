@@ -27,7 +27,7 @@ from cordboard.logs.line import Line
 from cordboard.logs.page import BROWSER
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
-from cordboard.logs.times import shifted, timestamp
+from cordboard.logs.timespec import shifted, timestamp
 from cordboard.logs.track import Head, Track
 from cordboard.logs.tracks import Tracks
 

@@ -14,11 +14,11 @@ from stringzilla import count, find, rfind
 
 from cordboard.logs import compiled
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.entries import begins
+from cordboard.logs.formats.continuation import begins
+from cordboard.logs.formats.decode import is_text
 from cordboard.logs.lines import Arranged, Listed, surveyed
-from cordboard.logs.records import is_text
-from cordboard.logs.stamps import OWN_KEY, OWN_START, OWN_TAIL
-from cordboard.logs.times import LOWEST
+from cordboard.logs.timespec import LOWEST
+from cordboard.logs.timestamps import OWN_KEY, OWN_START, OWN_TAIL
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces

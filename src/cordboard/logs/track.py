@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import le
 from typing import Any, Final, NamedTuple
 
-from cordboard.logs.carriers import number_of, unwrap
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.entries import parted
 from cordboard.logs.formats import Formats
+from cordboard.logs.formats.continuation import parted
+from cordboard.logs.formats.packed import PackedTape
+from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.ledger import Ledger, Run
 from cordboard.logs.lines import surveyed
-from cordboard.logs.packed import PackedTape
-from cordboard.logs.stamps import OWN_KEY, OWN_START, own_key, said_key, tail_at
 from cordboard.logs.tape import FileTape, Tape
-from cordboard.logs.times import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.timestamps import OWN_KEY, OWN_START, own_key, said_key, tail_at
 
 _PART_BYTES: Final = 32 * 1024 * 1024
 _PROBE_BYTES: Final = 4 * 1024

@@ -14,7 +14,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory, File, readable
 from cordboard.logs.tape import FileTape
-from cordboard.logs.times import LOWEST, timestamp
+from cordboard.logs.timespec import LOWEST, timestamp
 from cordboard.logs.track import Track
 
 _FETCHERS: Final = 16

@@ -10,16 +10,16 @@ from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES
 from cordboard.logs.attribution import Trail
-from cordboard.logs.carriers import unwrap
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.evidence import HOSTS
-from cordboard.logs.packed import PackedTape
+from cordboard.logs.formats.decode import record_of
+from cordboard.logs.formats.packed import PackedTape
+from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.prefilter import prefilter
 from cordboard.logs.query import Query, wants
-from cordboard.logs.records import record_of
 from cordboard.logs.scan import Scan
 from cordboard.logs.tape import Block, blocks
-from cordboard.logs.times import LOWEST
+from cordboard.logs.timespec import LOWEST
 from cordboard.logs.track import Track
 
 _LOOK_BYTES: Final = 256 << 20  # what is searched beyond the window, of all streams together

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import BOOT, TIMESTAMP, TRACE_ID
-from cordboard.logs.carriers import unwrap
-from cordboard.logs.codec import decode
-from cordboard.logs.stamps import own_key, tail_at
-from cordboard.logs.times import shifted
+from cordboard.logs.formats.codec import decode
+from cordboard.logs.formats.wrappers import unwrap
+from cordboard.logs.timespec import shifted
+from cordboard.logs.timestamps import own_key, tail_at
 
 _MARGIN_S: Final = 2.0  # as far as `cordboard.logs.search` looks around a session's own lines
 

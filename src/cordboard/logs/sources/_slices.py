@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.times import seconds
+from cordboard.logs.timespec import seconds
 
 NANOSECONDS: Final = 1_000_000_000
 

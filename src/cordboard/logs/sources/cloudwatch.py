@@ -29,7 +29,7 @@ from cordboard.logs.sources._insights import QUERY_POLL_S, Insights
 from cordboard.logs.sources._session_terms import terms_of
 from cordboard.logs.sources._slices import NANOSECONDS, Slice, nanoseconds
 from cordboard.logs.sources.loki import line_of
-from cordboard.logs.times import HIGHEST, LOWEST, duration_s
+from cordboard.logs.timespec import HIGHEST, LOWEST, duration_s
 
 TEXTS: Final = ("region", "profile", "endpoint", "lookback", "name")
 OPTIONS: Final = ("groups", *TEXTS, "insights", "requests_per_second")

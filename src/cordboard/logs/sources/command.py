@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
-from cordboard.logs.times import duration_s, seconds, shifted
+from cordboard.logs.timespec import duration_s, seconds, shifted
 
 KEYS: Final = ("command", "name", "selective", "settles", "follow")
 PLACEHOLDERS: Final = (
@@ -225,7 +225,7 @@ class _Output:
             return None
         from datetime import UTC, datetime
 
-        from cordboard.logs.times import timestamp
+        from cordboard.logs.timespec import timestamp
 
         settled = shifted(timestamp(datetime.now(UTC)).encode(), -self._source.settles_s)
         return settled.decode() if settled < self._query.end else None

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.logs.coverage import Answer, Shortfall
-from cordboard.logs.packed import MAGIC_BYTES, PackedTape, is_packed
+from cordboard.logs.formats.packed import MAGIC_BYTES, PackedTape, is_packed
 from cordboard.logs.query import Query
 from cordboard.logs.tape import FileTape, Tape
 

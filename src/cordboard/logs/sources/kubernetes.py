@@ -33,7 +33,7 @@ from cordboard.kube import Kube, Object, ObjectChange, ObjectList, WatchFailure,
 from cordboard.logs.containers import Run, outside, runs, session_of
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
-from cordboard.logs.sources.kubernetes_log import Log, Pace
+from cordboard.logs.sources._kubernetes_log import Log, Pace
 
 KEYS: Final = ("context", "namespaces", "labels", "kubeconfig")
 _JOBS: Final = "app.kubernetes.io/managed-by=cordboard-operator"

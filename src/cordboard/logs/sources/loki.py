@@ -19,16 +19,16 @@ from heapq import merge
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.errors import SettingsError
-from cordboard.logs.codec import encode
 from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.formats.codec import encode
 from cordboard.logs.query import Query
 from cordboard.logs.sources._clock import clock_fact
 from cordboard.logs.sources._http import Store, StoreError, checked_url
 from cordboard.logs.sources._polling import POLL_S, poll
 from cordboard.logs.sources._session_terms import terms_of
 from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, nanoseconds, read_slices
-from cordboard.logs.stamps import own_key
-from cordboard.logs.times import HIGHEST, LOWEST, duration_s
+from cordboard.logs.timespec import HIGHEST, LOWEST, duration_s
+from cordboard.logs.timestamps import own_key
 
 OPTIONS: Final = ("url", "selector", "tenant", "user", "token_env", "lookback", "name")
 _QUERY_RANGE: Final = "/loki/api/v1/query_range"

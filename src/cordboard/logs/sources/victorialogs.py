@@ -32,9 +32,9 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.logs.carriers import unwrap
-from cordboard.logs.codec import decode, encode
 from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.formats.codec import decode, encode
+from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.json_form import escaped
 from cordboard.logs.query import Query
 from cordboard.logs.sources._clock import clock_fact
@@ -42,8 +42,8 @@ from cordboard.logs.sources._http import Store, StoreError, checked_url
 from cordboard.logs.sources._polling import POLL_S, poll
 from cordboard.logs.sources._session_terms import terms_of
 from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, nanoseconds, read_slices
-from cordboard.logs.stamps import own_key
-from cordboard.logs.times import HIGHEST, LOWEST, key_of_parts
+from cordboard.logs.timespec import HIGHEST, LOWEST, key_of_parts
+from cordboard.logs.timestamps import own_key
 
 KEYS_OF_OPTIONS: Final = ("url", "filter", "token_env", "account", "project", "name")
 _QUERY: Final = "/select/logsql/query"

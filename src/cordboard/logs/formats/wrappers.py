@@ -13,11 +13,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import BOOT, EPOCH, KEYS, MESSAGE, SEQ, TIMESTAMP
-from cordboard.logs.codec import decode, encode
+from cordboard.logs.formats.codec import decode, encode
 from cordboard.logs.json_form import escaped
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import OWN_START, key_of_text, matched_key, own_key, tail_at, value_at
-from cordboard.logs.times import key_of_epoch
+from cordboard.logs.timespec import key_of_epoch
+from cordboard.logs.timestamps import (
+    OWN_START,
+    key_of_text,
+    matched_key,
+    own_key,
+    tail_at,
+    value_at,
+)
 
 _CRI: Final = pattern(
     rb"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)"

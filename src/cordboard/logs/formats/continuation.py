@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from cordboard.logs.carriers import Inner, unwrap
-from cordboard.logs.codec import decode
 from cordboard.logs.formats import Formats
+from cordboard.logs.formats.codec import decode
+from cordboard.logs.formats.wrappers import Inner, unwrap
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import OWN_START, holds_another, own_key, said_key
+from cordboard.logs.timestamps import OWN_START, holds_another, own_key, said_key
 
 _TRACE_STARTS: Final = (
     b"Traceback (most recent call last):",

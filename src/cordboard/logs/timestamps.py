@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.logs.codec import decode_loosely
 from cordboard.logs.formats import Formats
+from cordboard.logs.formats.codec import decode_loosely
 from cordboard.logs.patterns import pattern
-from cordboard.logs.times import KEY_BYTES, key_of_epoch, key_of_parts, timestamp
+from cordboard.logs.timespec import KEY_BYTES, key_of_epoch, key_of_parts, timestamp
 
 OWN_START: Final = b'{"timestamp":"'
 OWN_TAIL: Final = b',"boot":"'

@@ -4,8 +4,8 @@ import os
 import sys
 from typing import Any, Final
 
-from cordboard.logs.batches import Batches, is_batch
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats.batches import Batches, is_batch
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"

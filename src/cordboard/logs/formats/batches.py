@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from cordboard.logs.codec import encode
+from cordboard.logs.formats.codec import encode
 from cordboard.logs.patterns import pattern
 
 _ARRAY: Final = pattern(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")

@@ -32,12 +32,12 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.logs.codec import decode, decode_loosely, encode
 from cordboard.logs.formats import NO_NAMES, Formats
-from cordboard.logs.levels import level_in, level_of
+from cordboard.logs.formats.codec import decode, decode_loosely, encode
+from cordboard.logs.formats.levels import level_in, level_of
 from cordboard.logs.patterns import pattern
-from cordboard.logs.stamps import flat, value_at
-from cordboard.logs.times import KEY_BYTES
+from cordboard.logs.timespec import KEY_BYTES
+from cordboard.logs.timestamps import flat, value_at
 
 _HEAD_CHARS: Final = 256  # a text line's level is within these
 _TEXTS: Final = (SERVICE, TAG, SESSION_ID, USER_ID, USER_NAME, ROOM, TRACE_ID, SPAN_ID)
