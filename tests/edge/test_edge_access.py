@@ -83,6 +83,19 @@ class TestProofs:
             assert answer.status_code == status
         assert not [r for r in lines() if r["sessionId"] == "victim"]
 
+    async def test_status_lists_the_configured_transports(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A client that offers a choice does not offer a room that nobody can create."""
+        for name in ("DAILY_API_KEY", "LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
+            monkeypatch.delenv(name, raising=False)
+        without = (await site.http.get("/status")).json()["transports"]
+        assert {"webrtc", "websocket", "twilio"} <= set(without)
+        monkeypatch.setenv("DAILY_API_KEY", "key")
+        assert set((await site.http.get("/status")).json()["transports"]) - set(without) == {
+            "daily"
+        }
+
     async def test_key_starts_its_bot_only(self, site: Site) -> None:
         """Without a name in the path it is that bot; with another one the key does not fit."""
         for name, key in (("one", AS_CLIENT), ("two", AS_SUPPORT)):

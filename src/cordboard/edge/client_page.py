@@ -9,6 +9,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cordboard.edge.rooms.start import is_configured
 from cordboard.edge.start_request import TRANSPORTS
 from cordboard.web.openapi import DescribedRoute
 
@@ -33,8 +34,8 @@ router = APIRouter(route_class=DescribedRoute)
 
 @router.get("/status", tags=["clients"], summary="The transports")
 async def status() -> dict[str, Any]:
-    """Return the transports of `POST /start`."""
-    return {"status": "ready", "transports": TRANSPORTS}
+    """Return the transports of `POST /start` whose keys are configured."""
+    return {"status": "ready", "transports": [one for one in TRANSPORTS if is_configured(one)]}
 
 
 @router.get("/", include_in_schema=False)

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 from cordboard.contract.errors import CordboardError
@@ -23,6 +24,22 @@ class NotConfiguredError(CordboardError):
     status = 400
     code = "not_configured"
     title = "Not configured"
+
+
+def is_configured(transport: str) -> bool:
+    """Return whether the environment has the keys that `transport` needs.
+
+    Args:
+        transport: One of the transports of ``POST /start``.
+    """
+    needed = _KEYS_OF.get(transport)
+    return needed is None or needed() is not None
+
+
+_KEYS_OF: Final[dict[str, Callable[[], object]]] = {
+    "daily": daily_account,
+    "livekit": livekit_server,
+}
 
 
 async def start_daily(services: EdgeServices, start: Start) -> dict[str, str]:
