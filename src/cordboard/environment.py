@@ -44,6 +44,26 @@ SECRET_VARIABLES: Final = (
 """Every variable that holds a secret of Cordboard, or the path of one. No bot inherits any of them."""
 BOT_VARIABLES: Final = ("REDIS_URL", "PIPECAT_ICE_SERVERS")
 """Variables among them that a bot file, or the ``.env`` beside it, may set for the bot."""
+ACCOUNT_VARIABLES: Final = (
+    "DAILY_API_KEY",
+    "DAILY_API_URL",
+    "PINLESS_HMAC_SECRET",
+    "LIVEKIT_URL",
+    "LIVEKIT_API_KEY",
+    "LIVEKIT_API_SECRET",
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+    "TELNYX_PUBLIC_KEY",
+    "TELNYX_ACCOUNT_SID",
+    "TELNYX_APPLICATION_SID",
+    "TELNYX_API_KEY",
+    "PLIVO_AUTH_ID",
+    "PLIVO_AUTH_TOKEN",
+    "EXOTEL_ACCOUNT_SID",
+    "EXOTEL_API_KEY",
+    "EXOTEL_API_TOKEN",
+)
+"""The accounts at room services and carriers, by the names that Pipecat's examples use in their ``.env``."""
 SESSION_SECRETS: Final = tuple(
     name + suffix for name in (SESSION_SECRET, SESSION_SECRET_PREV) for suffix in ("", "_FILE")
 )

@@ -8,11 +8,15 @@ import pytest
 
 from cordboard.cli import _options, main
 from cordboard.contract.errors import UsageError
+from cordboard.edge.phone.carriers import CARRIERS
+from cordboard.environment import ACCOUNT_VARIABLES
 from cordboard.settings import Settings
+from cordboard.settings.phone import CarrierAccount, PhoneSettings
 from cordboard.up import supervisor
 from cordboard.up.start_plan import (
     Options,
     SharedSecrets,
+    accounts_of_bots,
     component_arguments,
     component_environment,
 )
@@ -50,9 +54,41 @@ def test_arguments_after_two_dashes_reach_the_runners_of_up(
     """In the environment, so that cold runners get them as well; quoted, as in a shell."""
     assert main(["up", "--bot", write(tmp_path), "--", "--voice", "two words", "--bot"]) == 0
     assert started[0].bots == (str(tmp_path / "bot.py"),)
-    environment = component_environment("operator", "", SharedSecrets("", None, ""))
+    environment = component_environment("operator", "", SharedSecrets("", None, ""), {})
     given = environment["CORDBOARD_BOT_ARGUMENTS"]
     assert _options.bot_arguments(None, given) == ("--voice", "two words", "--bot")
+
+
+def test_edge_of_up_gets_the_accounts_of_the_bots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those at room services and carriers, from the `.env` beside each bot file, and nothing else of it."""
+    for name in ("DAILY_API_KEY", "TWILIO_AUTH_TOKEN", "SUPPORT_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LIVEKIT_URL", "wss://set.example")
+    bots = []
+    for name, text in (
+        ("one", "DAILY_API_KEY=first\nOPENAI_API_KEY=bot's\nBOT_CONTROL_SHARED_SECRET=other\n"),
+        ("two", "DAILY_API_KEY=second\nSUPPORT_KEY=k\nLIVEKIT_URL=wss://file.example\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".env").write_text(text)
+        bots.append(f"{name}={write(tmp_path / name)}")
+    account = CarrierAccount(name="twilio", secret_sources={"auth_token_env": "SUPPORT_KEY"})
+    settings = Settings(phone=PhoneSettings(carriers={"twilio": account}))
+    accounts = accounts_of_bots(Options(bots=tuple(bots)), settings)
+    assert accounts == {"DAILY_API_KEY": "first", "SUPPORT_KEY": "k"}
+    secrets = SharedSecrets("ours", None, "")
+    edge = component_environment("edge", "", secrets, accounts)
+    assert accounts.items() <= edge.items()
+    assert edge["BOT_CONTROL_SHARED_SECRET"] == "ours"
+    assert "SUPPORT_KEY" not in component_environment("gateway", "", secrets, accounts)
+
+
+def test_environment_names_every_account_of_the_carriers() -> None:
+    """`up` reads the names from one list, and the edge from the tables of the carriers."""
+    names = {name for carrier in CARRIERS.values() for name in carrier.variables.values()}
+    assert names <= set(ACCOUNT_VARIABLES)
 
 
 def test_two_dashes_alone_mean_no_arguments(started: list[Options], tmp_path: Path) -> None:

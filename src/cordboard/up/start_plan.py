@@ -1,19 +1,25 @@
 """What ``cordboard up`` starts: the command line, port and environment of each component."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from cordboard.environment import (
+    ACCOUNT_VARIABLES,
     CONTROL_SECRET,
     GATEWAY_URL,
     ICE_SERVERS,
+    SECRET_VARIABLES,
     SESSION_SECRET,
     SESSION_SECRETS,
     STREAM_GRACE,
     TURN_SECRET,
     child_environment,
 )
+from cordboard.runner.bot_environment import environment_file, read_environment_file
+from cordboard.runner.bot_file import parse_bot_options
 from cordboard.settings import Settings
 from cordboard.up.ports import HOST
 
@@ -123,13 +129,46 @@ def _further_runners(runners: int) -> list[str]:
     return [f"runner-{number}" for number in range(2, runners + 1)]
 
 
-def component_environment(name: str, gateway_url: str, secrets: SharedSecrets) -> dict[str, str]:
+def accounts_of_bots(options: Options, settings: Settings) -> dict[str, str]:
+    """Return the accounts at room services and carriers that the ``.env`` files beside the bots name.
+
+    Pipecat's runner reads one ``.env`` for the bot and for its routes, so the edge of ``up`` gets these
+    variables, too. A variable that is set already keeps its value; of two bots, the first one counts.
+
+    Args:
+        options: The options of ``up``.
+        settings: The settings.
+
+    Raises:
+        BotFileError: A file ``.env`` is invalid.
+        UsageError: A bot's name is invalid or given twice.
+    """
+    sources = [
+        variable
+        for carrier in settings.phone.carriers.values()
+        for source, variable in carrier.secret_sources.items()
+        if source.endswith("_env")
+    ]
+    names = {*ACCOUNT_VARIABLES, *sources} - {*SECRET_VARIABLES}
+    accounts: dict[str, str] = {}
+    for bot_file in parse_bot_options(options.bots, settings.bots).values():
+        path = environment_file(Path(bot_file))
+        variables = read_environment_file(path) if path else {}
+        own = {name: value for name, value in variables.items() if name in names}
+        accounts = {**own, **accounts}
+    return {name: value for name, value in accounts.items() if name not in os.environ}
+
+
+def component_environment(
+    name: str, gateway_url: str, secrets: SharedSecrets, accounts: Mapping[str, str]
+) -> dict[str, str]:
     """Return the environment of a component, which contains only the secrets that it needs.
 
     Args:
         name: The name of the component.
         gateway_url: The base URL of the gateway.
         secrets: All secrets.
+        accounts: The accounts at room services and carriers, for the edge.
     """
     shared = {
         CONTROL_SECRET: secrets.control,
@@ -146,8 +185,8 @@ def component_environment(name: str, gateway_url: str, secrets: SharedSecrets) -
     private = dict.fromkeys(("REDIS_URL", TURN_SECRET, f"{TURN_SECRET}_FILE", *ICE_SERVERS))
     if name == "edge":
         # `up` has ended all sessions when it stops the edge, so no stream is worth waiting for.
-        no_wait = {STREAM_GRACE: "0"}
-        return child_environment(**dict.fromkeys(SESSION_SECRETS), **no_wait, **shared, **private)
+        own = {**accounts, **dict.fromkeys(SESSION_SECRETS), STREAM_GRACE: "0"}
+        return child_environment(**{**own, **shared, **private})
     environment = child_environment(**shared, **private)
     if secrets.session is not None:
         environment[SESSION_SECRET] = secrets.session

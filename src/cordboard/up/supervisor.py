@@ -31,6 +31,7 @@ from cordboard.up.start_plan import (
     STOP_ORDER,
     Options,
     SharedSecrets,
+    accounts_of_bots,
     component_arguments,
     component_environment,
     component_urls,
@@ -136,12 +137,13 @@ class Supervisor:
             "logs": str(self.settings.log_path),
         }
         arguments = component_arguments(self.options, self.settings, ports)
+        accounts = accounts_of_bots(self.options, self.settings)
         self.components = {
             name: Component(
                 name,
                 arguments[name],
                 ports[name],
-                component_environment(name, self.addresses["gateway"], self._secrets),
+                component_environment(name, self.addresses["gateway"], self._secrets, accounts),
                 logs.write_component_line,
             )
             for name in arguments

@@ -65,7 +65,7 @@ async def start_daily(services: EdgeServices, start: Start) -> dict[str, str]:
     if account is None:
         raise NotConfiguredError(
             "The transport daily is not configured.",
-            hint="Set DAILY_API_KEY in the environment of the edge; only the bot reads its .env.",
+            hint="Set DAILY_API_KEY in the environment of the edge, then restart it.",
         )
     api = DailyApi(services.connections, account)
     expires_at = int(time.time()) + MAX_DURATION_DEFAULT_S + MARGIN_S
@@ -112,7 +112,7 @@ async def start_livekit(services: EdgeServices, start: Start) -> dict[str, str]:
         raise NotConfiguredError(
             "The transport livekit is not configured.",
             hint="Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET in the environment of the "
-            "edge; only the bot reads its .env.",
+            "edge, then restart it.",
         )
     room_url = f"livekit:{start.session_id}"
     accepted = await services.sessions.join(
