@@ -112,9 +112,11 @@ def example(name: str) -> str:
     return str(program)
 
 
-def start_edge(processes: Processes) -> Part:
+def start_edge(processes: Processes, *arguments: str) -> Part:
     """Start an edge."""
-    return processes.spawn("edge", env={"CORDBOARD_STREAM_GRACE_S": "1", "LOG_LEVEL": "debug"})
+    return processes.spawn(
+        "edge", *arguments, env={"CORDBOARD_STREAM_GRACE_S": "1", "LOG_LEVEL": "debug"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -316,13 +318,40 @@ async def test_edge_that_stops_closes_its_streams_after_the_grace(plane: Plane) 
     token = await plane.join("moving")
     websocket = await plane.open(f"/ws-client/{token}")
     await about(websocket)
-    plane.edge.signal(signal.SIGTERM)
+    for _ in range(3):  # however often it comes
+        plane.edge.signal(signal.SIGTERM)
     await websocket.send_str("within the grace")
     assert await websocket.receive_str() == "within the grace"
     assert (await closed(websocket))[0] == 1012
     assert plane.edge.ended() == 0
     plane.edge = start_edge(plane.processes)
     await ready(plane.edge)
+
+
+async def test_edge_accepts_streams_in_the_lame_duck_period(plane: Plane) -> None:
+    """Load balancers still send to it; /readyz tells them not to. A second SIGINT ends it at once."""
+    edge = start_edge(plane.processes, "--lame-duck", "600")
+    plane.processes.parts.append(
+        plane.processes.parts.pop(-2)
+    )  # the edge of the others stays the last one
+    await ready(edge)
+    token = await plane.join("late")
+    for _ in range(3):
+        edge.signal(signal.SIGTERM)
+
+    async def stops() -> bool:
+        async with plane.client.get(f"{edge.url}/readyz") as answer:
+            return answer.status == 503
+
+    await until(stops)
+    websocket = await plane.client.ws_connect(f"{edge.url}/ws-client/{token}")
+    await about(websocket)
+    for _ in range(2):
+        await websocket.send_str("in the period")
+        assert await websocket.receive_str() == "in the period"
+        edge.signal(signal.SIGINT)
+    await closed(websocket)
+    assert await asyncio.to_thread(edge.ended) == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1001), (signal.SIGKILL, 1012)])

@@ -53,9 +53,15 @@ class Draining:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Draining]:
+def lame_duck() -> str:
+    """The seconds for which the gateway accepts connections after SIGTERM."""
+    return "0"
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis_url: str, lame_duck: str) -> AsyncIterator[Draining]:
     processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/7")
-    part = processes.spawn("gateway")
+    part = processes.spawn("gateway", "--lame-duck", lame_duck)
     connector = aiohttp.TCPConnector(force_close=True)
     try:
         await ready(part)
@@ -112,3 +118,26 @@ async def test_join_that_waits_longer_than_the_grace_period_is_answered(gateway:
     status, answer = await joining
     assert (status, answer["status"], answer["reused"]) == (202, "queued", False)
     assert (await gateway.store.session("long")).state == "queued"
+
+
+@pytest.mark.parametrize("lame_duck", ["600"])
+async def test_gateway_accepts_joins_in_the_lame_duck_period(gateway: Draining) -> None:
+    """Load balancers still send to it; /readyz tells them not to. A second SIGINT ends it at once."""
+    for _ in range(3):
+        gateway.part.signal(signal.SIGTERM)
+
+    async def stops() -> bool:
+        async with gateway.client.get(f"{gateway.part.url}/readyz") as answer:
+            return answer.status == 503
+
+    await until(stops)
+    status, answer = await gateway.join("late")
+    assert (status, answer["status"]) == (202, "queued")
+    waiting = asyncio.create_task(gateway.join("waits", wait=60))
+    await gateway.accepted("waits")
+    for _ in range(2):
+        assert gateway.part.alive
+        gateway.part.signal(signal.SIGINT)
+        await asyncio.sleep(0.1)
+    assert await asyncio.to_thread(gateway.part.ended) == 0
+    await asyncio.wait({waiting})

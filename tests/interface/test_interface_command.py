@@ -32,7 +32,8 @@ async def test_interface_serves_until_sigterm(unused_tcp_port: int) -> None:
         for path in ("/healthz", "/readyz"):
             async with client.get(path) as answer:
                 assert answer.status == 200
-    process.send_signal(signal.SIGTERM)
+    for _ in range(3):  # as kubelets and supervisors do
+        process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0
 

@@ -1,12 +1,15 @@
 """How a server handles signals."""
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import AsyncIterator
 
 import pytest
 from starlette.applications import Starlette
 
 from cordboard.web import serve
+from tests_support import until
 
 
 async def draining(with_drain: bool) -> tuple[serve.DrainingServer, asyncio.Event]:
@@ -39,15 +42,36 @@ async def test_second_sigterm_does_not_interrupt_the_drain(first: signal.Signals
 
 
 async def test_second_sigint_stops_at_once() -> None:
-    """Two Ctrl-C do not wait for the drain, three do not wait for open requests."""
+    """Two Ctrl-C wait neither for the drain nor for open requests; one after a SIGTERM is the first."""
     server, _ = await draining(with_drain=True)
     server.handle_exit(signal.SIGTERM, None)
     server.handle_exit(signal.SIGINT, None)
     assert not server.should_exit
     server.handle_exit(signal.SIGINT, None)
     assert server.should_exit
-    server.handle_exit(signal.SIGINT, None)
     assert server.force_exit
+
+
+async def test_second_sigint_ends_a_shutdown_that_waits() -> None:
+    """The application may take its whole grace period to shut down; a person at a terminal does not wait for it."""
+    shutting_down = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        shutting_down.set()
+        await asyncio.sleep(600)
+
+    server = serve.DrainingServer(serve.uvicorn_config(Starlette(lifespan=lifespan)), None)
+    with contextlib.closing(serve.bind("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server._serve(sockets=[listener]))
+        await until(lambda: server.started)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            server.handle_exit(number, None)
+        await shutting_down.wait()
+        assert not serving.done()
+        server.handle_exit(signal.SIGINT, None)
+        await asyncio.wait_for(serving, 20)
 
 
 @pytest.mark.parametrize("with_drain", [False, True])

@@ -9,11 +9,17 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
 
-from cordboard.contract.errors import CordboardError
+from cordboard.contract.errors import CordboardError, NotReadyError
 from cordboard.web.auth import AUTHENTICATED
 
 ReadinessCheck = Callable[[], Awaitable[None]]
+
+
+def announce_stop(app: Starlette) -> None:
+    """Let ``/readyz`` of an application answer 503 from now on, so that load balancers choose other processes."""
+    app.state.stops = True
 
 
 def add_health_routes(app: FastAPI, check_ready: ReadinessCheck) -> None:
@@ -33,6 +39,8 @@ def add_health_routes(app: FastAPI, check_ready: ReadinessCheck) -> None:
     async def readyz(request: Request) -> Response:
         """Return 200 if the service accepts work, else 503; callers with the secret see the reason."""
         try:
+            if getattr(request.app.state, "stops", False):
+                raise NotReadyError("This process stops.", retry_after_s=1)
             await check_ready()
         except CordboardError as error:
             # Without the key, this server requires no secret, so every caller may see the reason.

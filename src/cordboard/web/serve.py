@@ -11,10 +11,12 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from cordboard.contract.errors import CordboardError
 from cordboard.emit import get_logger
+from cordboard.web import health
 from cordboard.web.http_protocol import BoundedProtocol, ConnectionLimits
 from cordboard.web.tls import Certificate
 from cordboard.web.websocket_protocol import BoundedWebSocketProtocol
@@ -35,7 +37,7 @@ DrainHook = Callable[[], Awaitable[None]]
 
 
 def run(
-    app: ASGIApp,
+    app: Starlette,
     *,
     listener: socket.socket,
     grace_s: int = GRACE_S,
@@ -54,7 +56,7 @@ def run(
         drain: Awaited after the first signal, while requests are still served. A second SIGINT does not
             wait for it.
         lame_duck_s: How long connections are accepted as before after the first signal, in seconds: load
-            balancers still send requests until they have noticed.
+            balancers still send requests until they have noticed. ``/readyz`` answers 503 from that signal on.
         certificate: The certificate for https; None for http.
         websockets: Whether the application serves WebSockets.
         protocol: The class of the connections.
@@ -69,7 +71,9 @@ def run(
         websockets=websockets,
         protocol=protocol,
     )
-    server = DrainingServer(config, drain, lame_duck_s=lame_duck_s)
+    server = DrainingServer(
+        config, drain, lame_duck_s=lame_duck_s, announce=lambda: health.announce_stop(app)
+    )
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -81,17 +85,25 @@ class DrainingServer(uvicorn.Server):
         settings: The configuration of uvicorn.
         drain: Awaited after the first signal; None to stop at once.
         lame_duck_s: Seconds after the first signal before it is awaited.
+        announce: Called at the first signal.
     """
 
     def __init__(
-        self, settings: uvicorn.Config, drain: DrainHook | None, *, lame_duck_s: float = 0.0
+        self,
+        settings: uvicorn.Config,
+        drain: DrainHook | None,
+        *,
+        lame_duck_s: float = 0.0,
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(settings)
         self._drain = drain
         self._lame_duck_s = lame_duck_s
+        self._announce = announce
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         self._signals: Counter[int] = Counter()
+        self._forced = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve on `sockets` and log the address."""
@@ -101,9 +113,17 @@ class DrainingServer(uvicorn.Server):
             log.info("Listening", url=self._url(sockets), pid=os.getpid())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to serve on `sockets` and log that."""
+        """Stop to serve on `sockets` and log that; a second SIGINT ends all waits."""
         url = self._url(sockets)  # before they are closed
-        await super().shutdown(sockets)
+        stopping = asyncio.create_task(super().shutdown(sockets))
+        forced = asyncio.create_task(self._forced.wait())
+        await asyncio.wait({stopping, forced}, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        if stopping.done():
+            stopping.result()
+        else:
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
         log.info("Stopped", url=url, pid=os.getpid())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -116,15 +136,24 @@ class DrainingServer(uvicorn.Server):
             frame: The interrupted stack frame.
         """
         self._signals[sig] += 1
-        if self._signals.total() > 1 and self._signals[signal.SIGINT] <= 1:
+        if self._signals[signal.SIGINT] > 1:
+            self.should_exit = self.force_exit = True
+            self._wake(self._forced.set)
             return
+        if self._signals.total() > 1:
+            return
+        self._announce()
         has_work = self._drain is not None or self._lame_duck_s > 0
-        if not has_work or self._loop is None or self._draining is not None:
+        if not has_work or self._loop is None:
             super().handle_exit(sig, frame)
             return
         self._draining = self._loop.create_task(self._drain_then_stop())
-        # A signal handler runs between two bytecodes of a loop that may be asleep; this wakes it.
-        self._loop.call_soon_threadsafe(lambda: None)
+        self._wake(lambda: None)
+
+    def _wake(self, callback: Callable[[], None]) -> None:
+        """Wake the loop: a signal handler runs between two of its bytecodes, when it may be asleep."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(callback)
 
     def _url(self, sockets: Sequence[socket.socket] | None) -> str | None:
         """Return the URL of the first listening socket."""
