@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests: test.sh [--coverage] [PYTEST ARGUMENTS]
 #
-# Two workers share the tests, because a test mostly waits (tests/parallel_support.py decides which tests stay
+# Three workers share the tests, because a test mostly waits (tests/parallel_support.py decides which tests stay
 # together); `-n 0` runs them one after another. The summary names each skipped test and its reason.
 # --coverage also measures which lines run, in all processes, and prints the share at the end.
 set -eu
@@ -20,7 +20,7 @@ scripts/clients.sh >/dev/null
 TURNSERVER=$(scripts/coturn.sh)
 if [ -n "$TURNSERVER" ]; then export TURNSERVER; else unset TURNSERVER; fi
 unset PYTHONDONTWRITEBYTECODE
-if .venv/bin/python -c 'import xdist' 2>/dev/null; then set -- -n 2 "$@"; fi
+if .venv/bin/python -c 'import xdist' 2>/dev/null; then set -- -n 3 "$@"; fi
 set -- pytest --no-fold-skipped "$@"
 [ -n "$coverage" ] || exec .venv/bin/python -m "$@"
 

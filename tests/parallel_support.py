@@ -1,4 +1,4 @@
-"""Which tests may run at the same time. Tests mostly wait, so two workers halve the time of a run.
+"""Which tests may run at the same time. Tests mostly wait, so three workers take a third of the time of one.
 
 A test runs on any worker unless it shares something with others: a module-scoped fixture (its module stays
 together), the one cluster whose nodes and API are made to fail, or a browser, because a second browser would
