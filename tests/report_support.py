@@ -1,12 +1,15 @@
 """Sessions as their lines tell of them, made by hand after what the services really say."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
 from cordboard.logs.line import Line
-from cordboard.logs.report.header import Header
-from cordboard.logs.report.units import timestamp
+from cordboard.logs.report import Header, hand_over, html
+from cordboard.logs.report.entry import clean_record, timestamp
+from cordboard.logs.report.model import ModelMaker
 
 ZERO_US = 1_795_500_000_000_000  # 2026-11-24, half past eight or so
 STACK = (
@@ -238,3 +241,20 @@ HOSTILE = (
     "日本語 \U0001f600 עברית مرحبا",
 )
 """Texts that want to be more than text."""
+
+
+def write_report(path: Path | str, lines: Iterable[Line], coverage: Any, header: Header) -> None:
+    """Write one report."""
+    hand_over(lines, coverage, header, reports=[path])
+
+
+def page_of(
+    records: Iterable[Mapping[str, Any]], coverage: Coverage = COMPLETE, header: Header = HEADER
+) -> str:
+    """Return the page of records, which are cleaned before."""
+    maker, rows = ModelMaker(header), html.RowMaker()
+    for record in records:
+        clean = clean_record(record)
+        maker.add(clean)
+        rows.add(clean, str(record.get("service")), "explicit")
+    return "".join(html.page(maker.model(coverage), rows))

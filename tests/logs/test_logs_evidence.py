@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cordboard.logs import search
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.page import CLOSED, HEARD
-from cordboard.logs.report.header import Header
+from cordboard.logs.report import Header
 from cordboard.logs.report.model import Model, ModelMaker
 from cordboard.logs.roll import Entry, roll
 from logs.logs_support import (

@@ -136,7 +136,7 @@ def test_sessions_show_attempts_and_take_overs(
 
 def test_an_attempt_without_its_end_ends_with_the_take_over() -> None:
     """A killed runner logs no end; the report says what the plane found, and names each epoch's own runner."""
-    from cordboard.logs.report.attempts import attempts
+    from cordboard.logs.report.stages import attempts
 
     told = queued_again(joined(Told()), 5000, 2, "confirmed", attempt=2)
     ended(told, 6000, "runner_lost", "failed")

@@ -85,7 +85,7 @@ def test_source_distribution_has_what_the_build_needs(built: Built) -> None:
 
 def test_base_installation_is_small(built: Built, environment: Environment) -> None:
     """Logging library and `cordboard logs` need less than 10 MB, dependencies included."""
-    assert len(base_dependencies(built.wheel)) == (4 if sys.version_info < (3, 14) else 3)
+    assert len(base_dependencies(built.wheel)) == (5 if sys.version_info < (3, 14) else 4)
     size = sum(
         path.stat().st_size
         for path in environment.packages.rglob("*")
@@ -102,13 +102,13 @@ def test_version_is_that_of_the_package(environment: Environment) -> None:
 
 
 def test_logs_reads_a_folder(environment: Environment) -> None:
-    """`cordboard logs` finds a session's lines, with and without the compiled modules."""
+    """`cordboard logs` finds a session's lines and writes its report, with and without the compiled modules."""
     folder = environment.home / "lines"
     folder.mkdir()
     (folder / "gateway.jsonl").write_text(json.dumps(LINE) + "\n")
-    done = environment.run(
-        "cordboard", "logs", "--dir", str(folder), "--session", "call-7", "-o", "json"
-    )
+    words = ("logs", "--dir", str(folder), "--session", "call-7", "-o", "json")
+    done = environment.run("cordboard", *words, "--report", "call.html")
+    assert "Join accepted" in (environment.home / "call.html").read_text()
     assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == ["Join accepted"]
 
 

@@ -9,6 +9,7 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def install(wheel: Path, folder: Path, *, with_development_packages: bool = Fals
         line = sysconfig.get_path("purelib") + "\n"
         (environment.packages / "development.pth").write_text(line)
     else:
-        for name in base_dependencies(wheel):
+        for name in _with_their_own(base_dependencies(wheel)):
             _copy_distribution(name, environment.packages)
     return environment
 
@@ -129,14 +130,25 @@ def base_dependencies(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as file:
         (metadata,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
         lines = file.read(metadata).decode().splitlines()
-    requirements = [
-        Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist: ")
-    ]
-    return [
-        requirement.name
-        for requirement in requirements
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-    ]
+    prefix = "Requires-Dist: "
+    return _needed(line.removeprefix(prefix) for line in lines if line.startswith(prefix))
+
+
+def _needed(requirements: Iterable[str]) -> list[str]:
+    """Return the names of the requirements that apply on this Python, without extras."""
+    parsed = map(Requirement, requirements)
+    return [r.name for r in parsed if r.marker is None or r.marker.evaluate({"extra": ""})]
+
+
+def _with_their_own(names: Iterable[str]) -> set[str]:
+    """Return distributions, and those that they need."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        found.add(name := waiting.pop())
+        needed = _needed(importlib.metadata.requires(name) or ())
+        waiting += [other for other in needed if other not in found]
+    return found
 
 
 def _copy_distribution(name: str, target: Path) -> None:

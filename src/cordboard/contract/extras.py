@@ -10,7 +10,6 @@ _SERVE: Final = (
     "fastapi",
     "httptools",
     "itsdangerous",
-    "jinja2",
     "prometheus_client",
     "pydantic",
     "python_multipart",

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from cordboard.logs.report import write_report
-from cordboard.logs.report.header import Header
-from report_support import HEADER, MISSING, crashed_call, good_call, recovered_call
+from cordboard.logs.report import Header
+from report_support import HEADER, MISSING, crashed_call, good_call, recovered_call, write_report
 
 TEXT_LEAST = 4.5  # WCAG 2.2, 1.4.3, for text of this size
 TARGET_LEAST_PX = 24  # WCAG 2.2, 2.5.8

@@ -9,9 +9,17 @@ from playwright.sync_api import expect, sync_playwright
 
 from browser.browser_support import chromium_path
 from cordboard.logs.coverage import Coverage
-from cordboard.logs.report import write_report
-from cordboard.logs.report.visible import visible
-from report_support import COMPLETE, HEADER, HOSTILE, MISSING, Told, crashed_call, good_call
+from cordboard.logs.report.entry import visible
+from report_support import (
+    COMPLETE,
+    HEADER,
+    HOSTILE,
+    MISSING,
+    Told,
+    crashed_call,
+    good_call,
+    write_report,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

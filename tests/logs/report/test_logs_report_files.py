@@ -19,14 +19,11 @@ from cordboard.logs.report import (
     check_bundle_path,
     check_collect_path,
     check_report_path,
-    collect,
-    files,
     hand_over,
-    write_report,
 )
-from cordboard.logs.report.clean import clean_raw
-from cordboard.logs.report.handover import BUFFERED_MAX_BYTES, file_name
-from report_support import COMPLETE, HEADER, MISSING, good_call, line
+from cordboard.logs.report.bundle import BUFFERED_MAX_BYTES, file_name
+from cordboard.logs.report.entry import clean_raw
+from report_support import COMPLETE, HEADER, MISSING, good_call, line, write_report
 
 
 def unread() -> Iterator[Line]:
@@ -91,8 +88,8 @@ def test_coverage_is_asked_when_the_lines_have_ended(tmp_path: Path) -> None:
 Write = Callable[[Path, Iterator[Line]], Any]
 WRITERS: list[tuple[str, Write]] = [
     ("call.html", lambda path, lines: write_report(path, lines, COMPLETE, HEADER)),
-    ("call.zip", lambda path, lines: bundle(path, lines, COMPLETE, HEADER)),
-    ("calls", lambda path, lines: collect(path, lines, COMPLETE)),
+    ("call.zip", lambda path, lines: hand_over(lines, COMPLETE, HEADER, zip_path=path)),
+    ("calls", lambda path, lines: hand_over(lines, COMPLETE, HEADER, directory=path)),
 ]
 
 
@@ -132,7 +129,7 @@ def test_errors_are_in_words(
         raise OSError(number, os.strerror(number))
 
     for place in ("os.replace", "os.link", "os.rename", "Path.rename"):
-        monkeypatch.setattr(f"cordboard.logs.report.files.{place}", broken)
+        monkeypatch.setattr(f"cordboard.logs.report.bundle.{place}", broken)
     with pytest.raises(CordboardError, match=words) as found:
         write(tmp_path / name, iter(good_call().lines()))
     monkeypatch.undo()
@@ -146,7 +143,7 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
         pytest.skip("no /dev/full here")
     with (
         pytest.raises(CordboardError, match="not enough space"),
-        files._in_words(tmp_path),
+        bundle._in_words(tmp_path),
         Path("/dev/full").open("wb", buffering=0) as full,
     ):
         full.write(b"x")
@@ -183,7 +180,7 @@ def test_a_collection_holds_each_line_as_it_was(tmp_path: Path) -> None:
         Line({}, b"fourth", "/older/gateway.jsonl"),
     ]
     target = tmp_path / "deep" / "calls"
-    collect(target, lines, MISSING)
+    hand_over(lines, MISSING, HEADER, directory=target)
     assert {path.name: path.read_bytes() for path in target.glob("*.jsonl")} == {
         "prod-a-gateway.jsonl": b"\xff not utf-8\nsecond\n",
         "prod-a-runner.jsonl": b'{"password":"kept as found"}\n',
@@ -204,10 +201,10 @@ def test_a_collection_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "calls").mkdir()
     (tmp_path / "calls" / "gateway.jsonl").write_text("older")
     with pytest.raises(UsageError, match="never overwritten"):
-        collect(tmp_path / "calls", unread(), COMPLETE)
+        hand_over(unread(), COMPLETE, HEADER, directory=tmp_path / "calls")
     (tmp_path / "file").write_text("older")
     with pytest.raises(UsageError, match="never overwritten"):
-        collect(tmp_path / "file", unread(), COMPLETE)
+        hand_over(unread(), COMPLETE, HEADER, directory=tmp_path / "file")
     assert (tmp_path / "calls" / "gateway.jsonl").read_text() == "older"
 
 
@@ -221,14 +218,19 @@ def test_a_folder_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
         (target / "theirs").write_text("older")
 
     with pytest.raises(CordboardError, match="already exists"):
-        collect(target, lines(), COMPLETE)
+        hand_over(lines(), COMPLETE, HEADER, directory=target)
     assert [path.name for path in tmp_path.rglob("*")] == ["calls", "theirs"]
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     """What ``mktemp -d`` gave is new enough."""
     (tmp_path / "new").mkdir()
-    collect(check_collect_path(tmp_path / "new"), [line({"service": "gateway"})], COMPLETE)
+    hand_over(
+        [line({"service": "gateway"})],
+        COMPLETE,
+        HEADER,
+        directory=check_collect_path(tmp_path / "new"),
+    )
     assert (tmp_path / "new" / "gateway.jsonl").exists()
 
 
@@ -236,7 +238,7 @@ def test_a_large_collection_is_written_as_it_grows(tmp_path: Path) -> None:
     """More than is buffered keeps its order, and every line."""
     raw = b"x" * (BUFFERED_MAX_BYTES // 8)
     lines = [Line({}, b"%d " % number + raw, f"/logs/{number % 2}.jsonl") for number in range(20)]
-    collect(tmp_path / "calls", lines, COMPLETE)
+    hand_over(lines, COMPLETE, HEADER, directory=tmp_path / "calls")
     kept = (tmp_path / "calls" / "1.jsonl").read_bytes().splitlines()
     assert [item.split()[0] for item in kept] == [b"%d" % number for number in range(1, 20, 2)]
 
@@ -250,7 +252,7 @@ def test_a_bundle_is_complete_and_without_secrets(tmp_path: Path) -> None:
         ),
         Line({"message": "b"}, b"Authorization: Bearer hunter2hunter2", "/l/app.log"),
     ]
-    bundle(tmp_path / "call.zip", lines, MISSING, Header(command="x --token=hunter2"))
+    hand_over(lines, MISSING, Header(command="x --token=hunter2"), zip_path=tmp_path / "call.zip")
     assert (tmp_path / "call.zip").stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile(tmp_path / "call.zip") as packed:
         assert packed.testzip() is None
@@ -293,7 +295,7 @@ def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
     """An archive of that name is refused before anything is read, or when it has come meanwhile."""
     (tmp_path / "call.zip").write_text("older")
     with pytest.raises(UsageError, match="never overwritten"):
-        bundle(tmp_path / "call.zip", unread(), COMPLETE, HEADER)
+        hand_over(unread(), COMPLETE, HEADER, zip_path=tmp_path / "call.zip")
     with pytest.raises(UsageError, match=r"ends in \.zip"):
         check_bundle_path(tmp_path / "call.tar")
 
@@ -302,7 +304,7 @@ def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
         (tmp_path / "new.zip").write_text("theirs")
 
     with pytest.raises(CordboardError, match="already exists"):
-        bundle(tmp_path / "new.zip", lines(), COMPLETE, HEADER)
+        hand_over(lines(), COMPLETE, HEADER, zip_path=tmp_path / "new.zip")
     assert (tmp_path / "new.zip").read_text() == "theirs"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["call.zip", "new.zip"]
 
@@ -325,7 +327,7 @@ def test_a_line_without_secrets_is_kept_byte_for_byte(raw: bytes) -> None:
 
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that this user may not write in is told before anything is read."""
-    monkeypatch.setattr("cordboard.logs.report.files.os.access", lambda *_: False)
+    monkeypatch.setattr("cordboard.logs.report.bundle.os.access", lambda *_: False)
     for name, write in WRITERS:
         with pytest.raises(UsageError, match="cannot write to"):
             write(tmp_path / name, unread())

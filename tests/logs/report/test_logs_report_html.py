@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,9 @@ from hypothesis import strategies as st
 
 from cordboard.logs.coverage import REASONS, Answer, Coverage, Shortfall
 from cordboard.logs.line import Line
-from cordboard.logs.report import html, rows, write_report
-from cordboard.logs.report.clean import clean_record
-from cordboard.logs.report.header import Header
-from cordboard.logs.report.model import ModelMaker
-from cordboard.logs.report.rows import CONTEXT, LINES_MAX, TABLES, RowMaker
-from cordboard.logs.report.units import timestamp
-from cordboard.logs.report.visible import one_line, visible
+from cordboard.logs.report import Header, html
+from cordboard.logs.report.entry import clean_record, one_line, timestamp, visible
+from cordboard.logs.report.html import CONTEXT, LINES_MAX, TABLES, RowMaker
 from report_support import (
     COMPLETE,
     HEADER,
@@ -29,7 +24,9 @@ from report_support import (
     crashed_call,
     good_call,
     line,
+    page_of,
     recovered_call,
+    write_report,
 )
 
 TAGS = {
@@ -102,19 +99,6 @@ class Page(HTMLParser):
         self.wrong.append(f"declaration {data}")
 
 
-def source_of(
-    records: Iterable[dict[str, Any]], coverage: Coverage = COMPLETE, header: Header = HEADER
-) -> str:
-    maker, rows = ModelMaker(header), RowMaker()
-    for record in records:
-        clean = clean_record(record)
-        maker.add(clean)
-        rows.add(clean, str(record.get("service")), "explicit")
-    source = "".join(html.page(maker.model(coverage), rows))
-    source.encode()  # a lone surrogate would raise here
-    return source
-
-
 def decoded(page: Page) -> list[dict[str, Any]]:
     """Read the embedded lines back, as the page's script does."""
     data = json.loads(page.scripts["lines-data"])
@@ -177,7 +161,7 @@ def test_any_records_make_a_page_of_ours_alone(given_records: list[Any], hostile
         (hostile,),
     )
     header = Header(command=hostile, environment=hostile, since=hostile, filters=(hostile,))
-    page = Page(source_of(given_records, coverage, header))
+    page = Page(page_of(given_records, coverage, header))
     assert page.wrong == []
     assert all(re.fullmatch(r"#[A-Za-z]+\d*", link) for link in page.links)
     assert len(page.ids) == len(set(page.ids))
@@ -187,7 +171,7 @@ def test_any_records_make_a_page_of_ours_alone(given_records: list[Any], hostile
 @given(st.lists(records, max_size=6))
 def test_every_line_comes_back_whole(given_records: list[Any]) -> None:
     """The embedded lines are the records, value by value, whatever they hold."""
-    assert decoded(Page(source_of(given_records))) == [clean_record(item) for item in given_records]
+    assert decoded(Page(page_of(given_records))) == [clean_record(item) for item in given_records]
 
 
 @given(texts, texts, texts)
@@ -201,7 +185,7 @@ def test_texts_are_shown_as_they_are(message: str, service: str, stack: str) -> 
         "sessionId": "call-7",
         "error": {"type": "E", "message": "x", "stack": stack},
     }
-    page = Page(source_of([record]))
+    page = Page(page_of([record]))
     clean = clean_record(record)
     assert one_line(clean["message"], 580).rstrip("…") in page.text
     assert visible(clean["error"]["stack"].strip()) in page.text
@@ -223,17 +207,17 @@ def test_hostile_text_in_every_place(hostile: str) -> None:
             "room": hostile,
             "error": {"type": hostile, "stack": hostile},
         }
-    page = Page(source_of(told.records, header=Header()))
+    page = Page(page_of(told.records, header=Header()))
     assert page.wrong == []
-    assert page.scripts["script"] == html._script()
+    assert page.scripts["script"] == html.own_script()
     assert one_line(hostile) in page.text
 
 
 def test_the_policy_allows_only_our_own() -> None:
     """No network, no foreign script: the policy names the hashes of style and script, no more."""
-    source = source_of(good_call().records)
+    source = page_of(good_call().records)
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', source)
-    assert "default-src &#x27;none&#x27;" in policy
+    assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
     assert policy.count("sha256-") == 2
@@ -243,14 +227,14 @@ def test_the_policy_allows_only_our_own() -> None:
 
 def test_our_own_files_cannot_end_their_elements() -> None:
     """The page's script and style hold nothing that would end the element around them."""
-    assert "</" not in html._own("page.css")
-    assert "</" not in html._script()
-    assert "<!--" not in html._script()
+    assert "</" not in html.own_file("page.css")
+    assert "</" not in html.own_script()
+    assert "<!--" not in html.own_script()
 
 
 def test_the_page_shows_what_there_is() -> None:
     """Verdict, facts, stages, turns, attempts, services, errors, coverage and the command."""
-    text = Page(source_of(recovered_call().records, MISSING)).text
+    text = Page(page_of(recovered_call().records, MISSING)).text
     for words in (
         "first audio 348 ms after the click",
         "Ada Lovelace · u-1",
@@ -269,13 +253,13 @@ def test_the_page_shows_what_there_is() -> None:
         "cordboard logs --local --session call-7",
     ):
         assert words in text
-    assert "Traceback (most recent call last)" in Page(source_of(crashed_call().records)).text
+    assert "Traceback (most recent call last)" in Page(page_of(crashed_call().records)).text
 
 
 def test_links_lead_to_lines() -> None:
     """Each link to a line names one that is embedded."""
     told = good_call()
-    links = Page(source_of(told.records)).links
+    links = Page(page_of(told.records)).links
     numbers = {int(link[2:]) for link in links if re.fullmatch(r"#L\d+", link)}
     assert numbers
     assert numbers <= set(range(1, len(told.records) + 1))
@@ -286,7 +270,7 @@ def test_a_very_long_log_keeps_its_ends() -> None:
     rows = RowMaker()
     for number in range(LINES_MAX + 500):
         rows.add({"message": f"m{number}"}, "file", "explicit")
-    data = json.loads(rows.data())
+    data = json.loads("".join(rows.data()))
     assert len(data["rows"]) == LINES_MAX
     assert (data["left_out"], data["split"]) == (500, LINES_MAX // 2)
     assert data["tables"]["message"][0] == "m0"
@@ -310,7 +294,7 @@ def test_context_names_are_said_once() -> None:
     told = Told()
     for number in range(2000):
         told.say(number, "bot", f"Heard {number}", words=3)
-    source = source_of(told.records)
+    source = page_of(told.records)
     assert source.count("Ada Lovelace") < 10
     assert set(CONTEXT) & set(
         json.loads(Page(source).scripts["lines-data"])["tables"]["context"][0]
@@ -330,7 +314,7 @@ def test_attribution_is_embedded(tmp_path: Path) -> None:
 
 def test_page_and_python_make_the_same_visible() -> None:
     """The page's script names the same characters as the rest: a hidden one is hidden nowhere."""
-    ours = html._script()
+    ours = html.own_script()
     for first, last in re.findall(r"\\u([0-9a-f]{4})(?:-\\u([0-9a-f]{4}))?", ours):
         for mark in {chr(int(first, 16)), chr(int(last or first, 16))}:
             assert visible(mark) != mark
@@ -338,13 +322,14 @@ def test_page_and_python_make_the_same_visible() -> None:
 
 def test_the_size_of_the_page_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long lines use the room of many: the first and the last are kept, the middle is counted."""
-    monkeypatch.setattr(rows, "LINES_MAX_CHARS", 100_000)
+    monkeypatch.setattr(html, "LINES_MAX_CHARS", 100_000)
     maker = RowMaker()
     for number in range(100):
         told = {"timestamp": "2026-11-23T10:00:00.000000Z", "message": f"{number} {'x' * 5000}"}
         maker.add(told, "a.jsonl", "explicit")
-    data = json.loads(maker.data())
-    assert len(maker.data()) < 150_000
+    source = "".join(maker.data())
+    data = json.loads(source)
+    assert len(source) < 150_000
     assert data["left_out"] + len(data["rows"]) == 100
     assert data["split"] == 10
     shown = [row[6].split()[0] for row in data["rows"]]

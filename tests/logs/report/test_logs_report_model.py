@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from cordboard.contract.record import EVENTS
-from cordboard.logs.report.header import Header
-from cordboard.logs.report.lanes import BUCKETS, LANES_MAX
+from cordboard.logs.report import Header
+from cordboard.logs.report.lanes import AFTER, BEFORE, BLOCKS_MAX, BUCKETS, LANES_MAX
 from cordboard.logs.report.model import SESSIONS_MAX, Model, ModelMaker
 from cordboard.logs.report.stages import OPTIONAL, PATH, SETBACKS
-from cordboard.logs.report.trouble import AFTER, BEFORE, BLOCKS_MAX
 from report_support import (
     COMPLETE,
     Told,
@@ -65,8 +64,6 @@ def test_stages_of_a_good_call() -> None:
     ]
     startup = session_of(good_call()).startup
     assert (startup.zero, startup.total_ms) == ("join.clicked", 348.0)
-    assert startup.slowest is not None
-    assert startup.slowest.event == "bot.connected"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +169,7 @@ def test_odd_turns_are_turns(meta: dict[str, Any]) -> None:
     assert (found.duration_ms, found.latency_ms, found.interrupted, found.ttfb_ms) == (
         None,
         None,
-        None,
+        False,
         (),
     )
 
@@ -281,7 +278,7 @@ def test_a_flood_of_warnings_leaves_room_for_errors() -> None:
     assert (troubles.warnings, troubles.errors) == (1000, 1)
     assert len(troubles.blocks) == BLOCKS_MAX // 3 + 1
     assert troubles.left_out == 1000 - BLOCKS_MAX // 3
-    assert troubles.blocks[-1].worst == "error"
+    assert troubles.blocks[0].worst == "error"
 
 
 def test_several_sessions_are_listed() -> None:

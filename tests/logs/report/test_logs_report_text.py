@@ -10,13 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.logs.coverage import REASONS, Answer, Coverage
-from cordboard.logs.report import html, text
-from cordboard.logs.report.bounded import HeadTail
-from cordboard.logs.report.clean import clean_record
-from cordboard.logs.report.entry import Entry, entry
-from cordboard.logs.report.header import Header
+from cordboard.logs.report import Header, text
+from cordboard.logs.report.entry import Entry, HeadTail, clean_record
 from cordboard.logs.report.model import ModelMaker
-from cordboard.logs.report.rows import RowMaker
 from report_support import (
     COMPLETE,
     HEADER,
@@ -25,6 +21,7 @@ from report_support import (
     Told,
     crashed_call,
     good_call,
+    page_of,
     recovered_call,
 )
 
@@ -46,9 +43,7 @@ def report_of(
     maker = ModelMaker(header)
     entries: HeadTail[Entry] = HeadTail(most)
     for record in records:
-        clean = clean_record(record)
-        maker.add(clean)
-        entries.add(entry(entries.added, clean, header.session_id))
+        entries.add(maker.add(clean_record(record)))
     return list(text.report(maker.model(coverage), entries, entries.left_out))
 
 
@@ -136,13 +131,8 @@ def test_several_sessions_are_listed() -> None:
 def test_one_is_one() -> None:
     """A number of one has a noun and a verb in the singular, in both forms of the report."""
     told = Told().say(0, "gateway", "Only", level="warn")
-    maker, rows = ModelMaker(HEADER), RowMaker()
-    for record in told.records:
-        maker.add(record)
-        rows.add(record, "gateway.jsonl", "explicit")
     coverage = Coverage((Answer("gateway", "service", lines=1),), counts={"late": 1})
-    model = maker.model(coverage)
-    said = "\n".join([*report_of(told.records), *html.page(model, rows)])
+    said = "\n".join([*report_of(told.records), page_of(told.records, coverage)])
     assert "line, complete" in said
     assert "The one line is embedded below" in said
     assert "1 line, 1 warning, 0 errors" in said

@@ -6,7 +6,7 @@ import pytest
 
 from cordboard.contract.state import REASONS
 from cordboard.logs.coverage import Coverage
-from cordboard.logs.report.header import Header
+from cordboard.logs.report import Header
 from cordboard.logs.report.model import ModelMaker
 from cordboard.logs.report.verdict import Verdict
 from report_support import (

@@ -1,53 +1,47 @@
 """Reports and hand-overs of lines that were read: a page, a text, a folder, an archive.
 
-Each entry point takes lines one by one, in the order in which they are to be shown, and keeps a
-bounded part of them; ``hand_over`` serves several at once. ``coverage`` may be a function, asked
-when the lines have ended, because it is often known only then.
+``hand_over`` takes lines one by one, in the order in which they are to be shown, and keeps a bounded part of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from cordboard.contract.redaction import redact
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.json_form import kept_line
 from cordboard.logs.line import Line
 from cordboard.logs.report import html, text
-from cordboard.logs.report.bounded import HeadTail
-from cordboard.logs.report.clean import clean_raw, clean_record
-from cordboard.logs.report.entry import Entry, entry
-from cordboard.logs.report.files import (
+from cordboard.logs.report.bundle import (
+    REPORT_SUFFIXES,
+    Spread,
     check_bundle_path,
     check_collect_path,
     check_report_path,
+    coverage_json,
     filled,
+    pack,
     scratch,
+    versions_json,
+    write,
     written,
 )
-from cordboard.logs.report.handover import Spread, coverage_json, pack, versions_json
-from cordboard.logs.report.header import Header
-from cordboard.logs.report.model import ModelMaker
-from cordboard.logs.report.rows import LINES_MAX, LINES_MAX_CHARS, RowMaker
+from cordboard.logs.report.entry import Entry, HeadTail, clean_raw, clean_record
+from cordboard.logs.report.model import Header, Model, ModelMaker
 
 __all__ = [
     "Header",
-    "bundle",
     "check_bundle_path",
     "check_collect_path",
     "check_report_path",
-    "collect",
+    "coverage_json",
     "hand_over",
-    "write_report",
 ]
 
-CoverageOrLater = Coverage | Callable[[], Coverage]
-
-TEXT_LINES_MAX: Final = LINES_MAX
-README: Final = """\
+README: Final = b"""\
 report.html    the report, for a browser; needs no network
 report.txt     the same report as plain text
 lines/         the lines, one file per source; secrets are redacted
@@ -56,158 +50,105 @@ versions.json  the versions of the programs that created this bundle
 """
 
 
-class _Gathering:
-    """Lines on their way into reports: cleaned once, bounded, in the forms that are wanted."""
-
-    def __init__(self, header: Header, *, as_html: bool, as_text: bool) -> None:
-        made_at = header.made_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        self._header = replace(header, made_at=made_at, command=redact(header.command))
-        self._maker = ModelMaker(self._header)
-        self._rows = RowMaker() if as_html else None
-        self._entries: HeadTail[Entry] | None = (
-            HeadTail(TEXT_LINES_MAX, LINES_MAX_CHARS) if as_text else None
-        )
-
-    def add(self, line: Line) -> None:
-        record = clean_record(line.record)
-        self._maker.add(record)
-        if self._rows is not None:
-            self._rows.add(record, line.source, _attribution(line))
-        if self._entries is not None:
-            item = entry(self._entries.added, record, self._header.session_id)
-            self._entries.add(item, len(line.raw))
-
-    def pieces(self, coverage: Coverage, suffix: str) -> Iterator[bytes]:
-        """Give the report of one form."""
-        model = self._maker.model(coverage)
-        if suffix == ".html" and self._rows is not None:
-            for piece in html.page(model, self._rows):
-                yield piece.encode()
-        elif self._entries is not None:
-            for words in text.report(model, self._entries, self._entries.left_out):
-                yield f"{words}\n".encode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Sink:
-    """Something that lines go into; ``finish`` is told of the coverage when they have ended."""
-
-    add: Callable[[Line], None]
-    finish: Callable[[Coverage], None]
-
-
-def write_report(
-    path: Path | str, lines: Iterable[Line], coverage: CoverageOrLater, header: Header
-) -> None:
-    """Write one report, ``.html`` or ``.txt``; an older one of that name is replaced at the end.
-
-    Raises:
-        UsageError: The path will not do; no line has been read.
-        CordboardError: It could not be written.
-    """
-    hand_over(lines, coverage, header, reports=[path])
-
-
-def collect(directory: Path | str, lines: Iterable[Line], coverage: CoverageOrLater) -> None:
-    """Write raw lines into a new folder, one file a source, and the coverage beside them.
-
-    Raises:
-        UsageError: The folder exists already; no line has been read.
-        CordboardError: It could not be written; nothing is left behind.
-    """
-    hand_over(lines, coverage, Header(), directory=directory)
-
-
-def bundle(
-    zip_path: Path | str, lines: Iterable[Line], coverage: CoverageOrLater, header: Header
-) -> None:
-    """Write an archive for somebody else: raw lines, both reports, coverage, versions.
-
-    Raises:
-        UsageError: The path will not do, or exists; no line has been read.
-        CordboardError: It could not be written; nothing is left behind.
-    """
-    hand_over(lines, coverage, header, zip_path=zip_path)
-
-
 def hand_over(
     lines: Iterable[Line],
-    coverage: CoverageOrLater,
+    coverage: Coverage | Callable[[], Coverage],
     header: Header,
     *,
     reports: Sequence[Path | str] = (),
     directory: Path | str | None = None,
     zip_path: Path | str | None = None,
 ) -> None:
-    """Write any of the above from lines that are read once; all paths are checked before.
+    """Write reports, a collection and a bundle from lines that are read once; all paths are checked before.
+
+    Args:
+        lines: The lines.
+        coverage: Their coverage; a function is asked when they have ended, because it is often known only then.
+        header: How they were asked for.
+        reports: Files ``.html`` or ``.txt``; older ones of that name are replaced at the end.
+        directory: A new folder for the raw lines, one file a source, and the coverage.
+        zip_path: A new archive for somebody else: raw lines without secrets, both reports, coverage, versions.
 
     Raises:
         UsageError: A path will not do; no line has been read.
-        CordboardError: Something could not be written.
+        CordboardError: Something could not be written; of that nothing is left behind.
     """
-    wanted = [
-        *(_report(check_report_path(Path(report)), header) for report in reports),
-        _collection(check_collect_path(Path(directory))) if directory is not None else None,
-        _bundle(check_bundle_path(Path(zip_path)), header) if zip_path is not None else None,
-    ]
+    targets = [check_report_path(Path(report)) for report in reports]
+    collected = None if directory is None else check_collect_path(Path(directory))
+    bundled = None if zip_path is None else check_bundle_path(Path(zip_path))
+    suffixes = {target.suffix.lower() for target in targets}
+    made = _Reports(header, suffixes if bundled is None else set(REPORT_SUFFIXES))
     with ExitStack() as stack:
-        sinks = [stack.enter_context(sink) for sink in wanted if sink is not None]
+        takers: list[Callable[[Line], None]] = [made.add] if targets or bundled else []
+        if collected is not None:
+            collection = Spread(stack.enter_context(filled(collected)), kept_line)
+            takers.append(collection.add)
+        if bundled is not None:
+            archive = stack.enter_context(written(bundled, new=True))
+            folder = stack.enter_context(scratch(bundled))
+            spread = Spread(folder / "lines", lambda line: clean_raw(kept_line(line)))
+            takers.append(spread.add)
         for line in lines:
-            for sink in sinks:
-                sink.add(line)
+            for take in takers:
+                take(line)
         known = coverage if isinstance(coverage, Coverage) else coverage()
-        for sink in sinks:
-            sink.finish(known)
-
-
-@contextmanager
-def _report(target: Path, header: Header) -> Iterator[_Sink]:
-    suffix = target.suffix.lower()
-    gathering = _Gathering(header, as_html=suffix == ".html", as_text=suffix == ".txt")
-
-    def finish(coverage: Coverage) -> None:
-        with written(target) as file:
-            file.writelines(gathering.pieces(coverage, suffix))
-
-    yield _Sink(gathering.add, finish)
-
-
-@contextmanager
-def _collection(target: Path) -> Iterator[_Sink]:
-    with filled(target) as folder:
-        spread = Spread(folder)
-
-        def finish(coverage: Coverage) -> None:
+        model = made.model(known)
+        for target in targets:
+            write(target, made.pieces(model, target.suffix.lower()))
+        if collected is not None:
+            collection.flush()
+            write(collection.folder / "coverage.json", [coverage_json(known)])
+        if bundled is not None:
             spread.flush()
-            with written(folder / "coverage.json") as file:
-                file.write(coverage_json(coverage))
-
-        yield _Sink(lambda line: spread.add(line.source, kept_line(line)), finish)
+            _pack(archive, folder, made, model)
 
 
-@contextmanager
-def _bundle(target: Path, header: Header) -> Iterator[_Sink]:
-    gathering = _Gathering(header, as_html=True, as_text=True)
-    with scratch(target) as folder, written(target, new=True) as archive:
-        spread = Spread(folder)
-
-        def add(line: Line) -> None:
-            gathering.add(line)
-            spread.add(line.source, clean_raw(kept_line(line)))
-
-        def finish(coverage: Coverage) -> None:
-            spread.flush()
-            contents = {
-                "README.txt": README.encode(),
-                "report.html": b"".join(gathering.pieces(coverage, ".html")),
-                "report.txt": b"".join(gathering.pieces(coverage, ".txt")),
-                "coverage.json": coverage_json(coverage),
-                "versions.json": versions_json(),
-            }
-            pack(archive, contents, folder, "lines")
-
-        yield _Sink(add, finish)
+def _pack(archive: BinaryIO, folder: Path, made: "_Reports", model: Model) -> None:
+    """Write the files of a bundle beside its lines, and the archive of all."""
+    for suffix in REPORT_SUFFIXES:
+        write(folder / f"report{suffix}", made.pieces(model, suffix))
+    write(folder / "README.txt", [README])
+    write(folder / "coverage.json", [coverage_json(model.coverage)])
+    write(folder / "versions.json", [versions_json()])
+    pack(archive, folder)
 
 
-def _attribution(line: Line) -> str:
-    return f"{line.attribution}: {line.inferred_from}" if line.inferred_from else line.attribution
+class _Reports:
+    """Lines on their way into reports: cleaned once, bounded, in the forms that are wanted.
+
+    Args:
+        header: How they were asked for.
+        suffixes: Of the files that are wanted.
+    """
+
+    def __init__(self, header: Header, suffixes: set[str]) -> None:
+        made_at = header.made_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        header = replace(header, made_at=made_at, command=redact(header.command))
+        self._maker = ModelMaker(header)
+        self._rows = html.RowMaker() if ".html" in suffixes else None
+        self._entries: HeadTail[Entry] | None = None
+        if ".txt" in suffixes:
+            self._entries = HeadTail(html.LINES_MAX, html.LINES_MAX_CHARS)
+
+    def add(self, line: Line) -> None:
+        """Take one line."""
+        record = clean_record(line.record)
+        item = self._maker.add(record)
+        if self._rows is not None:
+            inferred = f": {line.inferred_from}" if line.inferred_from else ""
+            self._rows.add(record, line.source, f"{line.attribution}{inferred}")
+        if self._entries is not None:
+            self._entries.add(item, len(line.raw))
+
+    def model(self, coverage: Coverage) -> Model:
+        """Return what is shown besides the lines."""
+        return self._maker.model(coverage)
+
+    def pieces(self, model: Model, suffix: str) -> Iterator[bytes]:
+        """Give the report of one form."""
+        if suffix == ".html" and self._rows is not None:
+            for piece in html.page(model, self._rows):
+                yield piece.encode()
+        elif self._entries is not None:
+            for words in text.report(model, self._entries, self._entries.left_out):
+                yield f"{words}\n".encode()

@@ -1,16 +1,37 @@
-"""A line as the model sees it: checked types, whatever the record holds."""
+"""A line as a report sees it: without secrets, of checked types, in texts that steer nothing.
 
-from collections.abc import Mapping
+What would be invisible or would turn other text around (controls, direction marks, zero widths,
+lone surrogates) is shown as its code point, so that a reader sees that it is there.
+"""
+
+import json
+import math
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Generic, TypeVar
 
 from cordboard.contract.record import LEVELS, SERVER_PREFIX, level_from_name
+from cordboard.contract.redaction import REDACTED, is_secret_name, redact
 from cordboard.logs.attribution import is_read
-from cordboard.logs.report.units import microseconds
-from cordboard.logs.report.visible import as_text, pairs
 
+DEPTH_MAX: Final = 32
+TEXT_MAX: Final = 16 * 1024
+"""So long a line of ours may be; of longer texts reports show the beginning."""
+SAFE_INT_MAX: Final = 2**53 - 1
+"""Beyond it a browser would show another number."""
+_MARGIN: Final = 1024
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EMPTY: Final[Mapping[str, Any]] = {}
+_STEERS: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff0-\ufffb\ufffe\uffff"
+    "\U000e0000-\U000e03ff]"
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +50,6 @@ class Entry:
     us: int | None
     level: str
     service: str
-    tag: str
     message: str
     session_id: str | None
     user_id: str | None
@@ -40,17 +60,23 @@ class Entry:
     meta: Mapping[str, Any]
     error: str
     stack: str
-    read: bool = False
+    read: bool
 
     @property
     def bad(self) -> bool:
         """Whether it is a warning or an error."""
-        return LEVELS[self.level] >= LEVELS["warn"]
+        return self.level in {"warn", "error"}
 
     @property
-    def said(self) -> str:
-        """The message with its metadata and the words of its error."""
-        return " ".join(filter(None, [self.message, pairs(self.meta), self.error]))
+    def note(self) -> str:
+        """What it says besides its message: the metadata, and the words of its error."""
+        return " ".join(filter(None, [pairs(self.meta), self.error]))
+
+    def words(self, *, named: bool) -> str:
+        """Return all that it says; ``named``: with its session."""
+        whose = f"[{self.session_id}]" if named and self.session_id else None
+        said = " ".join(filter(None, [self.message, self.note]))
+        return "  ".join(filter(None, [whose, self.event, said]))
 
 
 def entry(index: int, record: Mapping[str, Any], session_id: str | None = None) -> Entry:
@@ -61,19 +87,16 @@ def entry(index: int, record: Mapping[str, Any], session_id: str | None = None) 
         record: The record; nothing is taken for granted of it.
         session_id: The session that was asked for: a line without one is that one's.
     """
-    meta, error = record.get("meta"), record.get("error")
+    meta, error, epoch = record.get("meta"), record.get("error"), record.get("epoch")
     own = _text(record.get("sessionId"))
-    if own is None or own.startswith(SERVER_PREFIX):
-        own = session_id
-    epoch = record.get("epoch")
+    level = _text(record.get("level")) or ""
     return Entry(
         index=index,
         us=microseconds(record.get("timestamp")),
-        level=_level(record.get("level")),
+        level=level if level in LEVELS else level_from_name(level) or "info",
         service=_text(record.get("service")) or "unknown",
-        tag=_text(record.get("tag")) or "",
         message=as_text(record.get("message", "")),
-        session_id=own,
+        session_id=session_id if own is None or own.startswith(SERVER_PREFIX) else own,
         user_id=_text(record.get("userId")),
         user_name=_text(record.get("userName")),
         room=_text(record.get("room")),
@@ -86,30 +109,202 @@ def entry(index: int, record: Mapping[str, Any], session_id: str | None = None) 
     )
 
 
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _error_words(error: Any) -> str:
+    if not isinstance(error, Mapping):
+        return "" if error is None else as_text(error)
+    return ": ".join(as_text(error[name]) for name in ("type", "message") if error.get(name))
+
+
+class HeadTail(Generic[T]):
+    """Keeps the first and the last half of many: memory has a bound, however long a log is.
+
+    Args:
+        most: How many items at most; at least 2.
+        most_size: How large they may be together; 0 for any size.
+    """
+
+    def __init__(self, most: int, most_size: int = 0) -> None:
+        self._half = most // 2
+        self._half_size = most_size / 2 or math.inf
+        self._most_tail = most - self._half
+        self._head: list[T] = []
+        self._tail: deque[tuple[T, int]] = deque()
+        self._head_size = self._tail_size = 0
+        self.added = 0
+
+    def add(self, item: T, size: int = 0) -> None:
+        """Take one item."""
+        self.added += 1
+        if len(self._head) < self._half and self._head_size < self._half_size:
+            self._head.append(item)
+            self._head_size += size
+            return
+        self._tail.append((item, size))
+        self._tail_size += size
+        while len(self._tail) > self._most_tail or (
+            self._tail_size > self._half_size and len(self._tail) > 1
+        ):
+            self._tail_size -= self._tail.popleft()[1]
+
+    @property
+    def left_out(self) -> int:
+        """How many of the middle are not kept."""
+        return self.added - len(self._head) - len(self._tail)
+
+    def __iter__(self) -> Iterator[T]:
+        yield from self._head
+        for item, _ in self._tail:
+            yield item
+
+
+# --- texts
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with all that steers or hides written as its code point."""
+    return _STEERS.sub(lambda found: _code_point(ord(found[0])), text.replace("\r\n", "\n"))
+
+
+def _code_point(number: int) -> str:
+    if number <= 0xFF:  # noqa: PLR2004 - a byte
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004 - 16 bits
+
+
+def one_line(text: str, limit: int = 0) -> str:
+    """Return ``text`` visible, on one line, cut to ``limit`` characters where one is given."""
+    flat = " ".join(visible(text).split())
+    return f"{flat[: limit - 1]}…" if limit and len(flat) > limit else flat
+
+
+def as_text(value: Any) -> str:
+    """Return a value of a record as a text: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+
+
+def pairs(meta: Mapping[str, Any]) -> str:
+    """Return ``meta`` as ``name=value name=value``."""
+    return " ".join(f"{name}={_value(value)}" for name, value in meta.items())
+
+
+def _value(value: Any) -> str:
+    bare = not isinstance(value, str) or (value and not re.search(r'[\s="]', value))
+    return as_text(value) if bare else json.dumps(value, ensure_ascii=False)
+
+
+# --- numbers and times
+
+
 def number(value: Any) -> float | None:
     """Return a value of ``meta`` as a number; None when it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
-        return float(value) if isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     except OverflowError:
         return None
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def microseconds(timestamp: Any) -> int | None:
+    """Return the microseconds since 1970 that a timestamp names; None when it names no time."""
+    if not isinstance(timestamp, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+        # A moment that is before the year 1 in UTC names no time either.
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _level(value: Any) -> str:
-    if isinstance(value, str) and value in LEVELS:
-        return value
-    return (level_from_name(value) if isinstance(value, str) else None) or "info"
+def timestamp(us: int) -> str:
+    """Return the contract's 27 characters."""
+    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
 
 
-def _error_words(error: Any) -> str:
-    if error is None:
-        return ""
-    if not isinstance(error, Mapping):
-        return as_text(error)
-    words = [as_text(error[name]) for name in ("type", "message") if error.get(name)]
-    return ": ".join(words)
+def clock(us: int | None) -> str:
+    """Return the time of day in UTC, to the millisecond."""
+    return "--:--:--.---" if us is None else timestamp(us)[11:23]
+
+
+def day_and_clock(us: int | None) -> str:
+    """Return day and time in UTC, to the second."""
+    return "unknown" if us is None else timestamp(us)[:19].replace("T", " ") + " UTC"
+
+
+def length(ms: float | None) -> str:
+    """Return a length for people: ``348 ms``, ``2.1 s``, ``3 min 12 s``."""
+    if ms is None or not math.isfinite(ms):
+        return "-"
+    if ms < 0:
+        return f"-{length(-ms)}"
+    if round(ms) < 1000:  # noqa: PLR2004 - a second
+        tenths = 1 if ms < 10 else 0  # noqa: PLR2004 - below it a tenth can be told apart
+        return f"{ms:.{tenths}f} ms".replace(".0 ms", " ms")
+    if ms < 59_950:  # noqa: PLR2004 - a minute, rounded
+        return f"{ms / 1000:.1f} s"
+    hours, rest = divmod(round(ms / 1000), 3600)
+    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
+
+
+# --- secrets: whoever wrote a line, what is handed to somebody else holds none
+
+
+def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without secrets, as JSON and a browser can say it."""
+    return _clean_mapping(record, 0, cut=True)
+
+
+def clean_raw(raw: bytes) -> bytes:
+    """Return the bytes of a line without secrets; the same bytes where there are none."""
+    text = raw.decode("utf-8", "surrogateescape")
+    if text.lstrip().startswith("{"):
+        try:
+            found = json.loads(text)
+            clean = _clean(found, 0, cut=False)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if clean == found:
+                return raw
+            text = json.dumps(clean, ensure_ascii=False, separators=(",", ":"))
+            return text.encode("utf-8", "surrogatepass")
+    return redact(text).encode("utf-8", "surrogateescape")
+
+
+def _clean(value: Any, depth: int, *, cut: bool) -> Any:
+    if isinstance(value, str):
+        return _cut(value) if cut else redact(value)
+    if isinstance(value, (Mapping, list, tuple)):
+        if depth >= DEPTH_MAX:
+            return "[too deep]"
+        if isinstance(value, Mapping):
+            return _clean_mapping(value, depth, cut=cut)
+        return [_clean(item, depth + 1, cut=cut) for item in value]
+    if isinstance(value, int):  # a bool as well
+        is_json = not cut or abs(value) <= SAFE_INT_MAX
+    else:
+        is_json = value is None or (isinstance(value, float) and math.isfinite(value))
+    return value if is_json else redact(repr(value))
+
+
+def _clean_mapping(value: Mapping[Any, Any], depth: int, *, cut: bool) -> dict[str, Any]:
+    clean: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if isinstance(key, str) else repr(key)
+        hidden = is_secret_name(name) and item is not None
+        clean[name] = REDACTED if hidden else _clean(item, depth + 1, cut=cut)
+    return clean
+
+
+def _cut(text: str) -> str:
+    if len(text) <= TEXT_MAX:
+        return redact(text)
+    # A secret that is cut could not be recognized: a little more is redacted than is kept.
+    kept = redact(text[: TEXT_MAX + _MARGIN])[:TEXT_MAX]
+    return f"{kept}… ({len(text) - TEXT_MAX:,} more characters)"

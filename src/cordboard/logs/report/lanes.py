@@ -1,7 +1,7 @@
-"""Lanes: what each service said over time, in a bounded number of marks."""
+"""What each service said over time, in a bounded number of marks; warnings and errors in context."""
 
 from array import array
-from collections.abc import Iterable
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +14,12 @@ OTHERS: Final = "(others)"
 NOTABLE_MAX: Final = 50_000
 _RANK: Final = {"event": 1, "warn": 2, "error": 3}
 
+BEFORE: Final = 4
+AFTER: Final = 3
+BLOCKS_MAX: Final = 40
+"""Blocks with an error; of those with warnings only, a third of it."""
+BLOCK_LINES_MAX: Final = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -23,14 +29,14 @@ class Mark:
         at: The part, of BUCKETS.
         worst: Their worst level, or ``event`` where one of them is an event and none is bad.
         words: What the first of the worst says.
-        index: Which line that is.
+        index: Which line that is; -1 where nothing is notable.
     """
 
     at: int
     lines: int
-    worst: str
-    words: str
-    index: int
+    worst: str = ""
+    words: str = ""
+    index: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,74 +62,135 @@ class Lanes:
     first_us: int | None = None
     last_us: int | None = None
 
+    @property
+    def span_ms(self) -> float:
+        """How long it is."""
+        return ((self.last_us or 0) - (self.first_us or 0)) / 1000
+
 
 @dataclass(slots=True)
 class _Told:
-    """What one service has said so far."""
+    """What one service has said so far; of each line eight bytes, and more of a notable one."""
 
     times: "array[int]" = field(default_factory=lambda: array("q"))
-    lines: int = 0
-    levels: dict[str, int] = field(default_factory=dict)
+    levels: Counter[str] = field(default_factory=Counter)
+    notable: list[tuple[int, str, str, int]] = field(default_factory=list)
+
+    def lane(self, name: str, first: int, last: int) -> Lane:
+        def part(us: int) -> int:
+            return min((us - first) * BUCKETS // max(last - first, 1), BUCKETS - 1)
+
+        worst: dict[int, tuple[str, str, int]] = {}
+        for us, kind, words, index in self.notable:
+            at = part(us)
+            if at not in worst or _RANK[kind] > _RANK[worst[at][0]]:
+                worst[at] = kind, words, index
+        lines = Counter(map(part, self.times))
+        marks = tuple(Mark(at, lines[at], *worst.get(at, ())) for at in sorted(lines))
+        levels = self.levels
+        return Lane(name, levels.total(), levels["warn"], levels["error"], marks)
 
 
 class LaneMaker:
-    """Takes lines one by one, keeps eight bytes of most, gives the lanes in the end."""
+    """Takes lines one by one; gives the lanes in the end."""
 
     def __init__(self) -> None:
         self._told: dict[str, _Told] = {}
-        self._notable: list[tuple[int, str, str, int, str]] = []
+        self._notable = 0
 
     def add(self, item: Entry) -> None:
         """Take one line."""
-        name = item.service
-        if name not in self._told and len(self._told) >= LANES_MAX:
-            name = OTHERS
-        told = self._told.setdefault(name, _Told())
-        told.lines += 1
-        told.levels[item.level] = told.levels.get(item.level, 0) + 1
+        known = item.service in self._told or len(self._told) < LANES_MAX
+        told = self._told.setdefault(item.service if known else OTHERS, _Told())
+        told.levels[item.level] += 1
         if item.us is None:
             return
         told.times.append(item.us)
         kind = item.level if item.bad else "event" if item.event else ""
-        if kind and len(self._notable) < NOTABLE_MAX:
+        if kind and self._notable < NOTABLE_MAX:
+            self._notable += 1
             words = item.event if kind == "event" and item.event else item.message
-            self._notable.append((item.us, kind, words[:120], item.index, name))
+            told.notable.append((item.us, kind, words[:120], item.index))
 
     def lanes(self) -> Lanes:
-        """Return the lanes of all lines so far."""
-        firsts = [min(told.times) for told in self._told.values() if told.times]
-        lasts = [max(told.times) for told in self._told.values() if told.times]
-        if not firsts:
-            return Lanes(tuple(self._lane(name, 0, 1) for name in self._ordered()))
-        first, last = min(firsts), max(lasts)
-        span = max(last - first, 1)
-        return Lanes(tuple(self._lane(name, first, span) for name in self._ordered()), first, last)
-
-    def _ordered(self) -> Iterable[str]:
-        known = [name for name in SERVICES if name in self._told]
-        return [*known, *sorted(set(self._told) - set(known))]
-
-    def _lane(self, name: str, first: int, span: int) -> Lane:
-        told = self._told[name]
-        counts: dict[int, int] = {}
-        for us in told.times:
-            at = _bucket(us, first, span)
-            counts[at] = counts.get(at, 0) + 1
-        worst = self._worst(name, first, span)
-        marks = tuple(
-            Mark(at, lines, *worst.get(at, ("", "", -1))) for at, lines in sorted(counts.items())
-        )
-        levels = told.levels
-        return Lane(name, told.lines, levels.get("warn", 0), levels.get("error", 0), marks)
-
-    def _worst(self, name: str, first: int, span: int) -> dict[int, tuple[str, str, int]]:
-        found: dict[int, tuple[str, str, int]] = {}
-        for us, kind, words, index, lane in self._notable:
-            at = _bucket(us, first, span)
-            if lane == name and (at not in found or _RANK[kind] > _RANK[found[at][0]]):
-                found[at] = (kind, words, index)
-        return found
+        """Return the lanes of all lines so far, in the order in which a join passes the services."""
+        names = sorted(self._told, key=lambda name: (_place(name), name))
+        all_times = [told.times for told in self._told.values() if told.times]
+        first = min(map(min, all_times), default=None)
+        last = max(map(max, all_times), default=None)
+        made = (self._told[name].lane(name, first or 0, last or 0) for name in names)
+        return Lanes(tuple(made), first, last)
 
 
-def _bucket(us: int, first: int, span: int) -> int:
-    return min((us - first) * BUCKETS // span, BUCKETS - 1)
+def _place(service: str) -> int:
+    return SERVICES.index(service) if service in SERVICES else len(SERVICES)
+
+
+@dataclass(slots=True)
+class Block:
+    """Neighbouring lines, at least one of them a warning or an error."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def worst(self) -> str:
+        """``error`` or ``warn``."""
+        return "error" if any(item.level == "error" for item in self.entries) else "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """All blocks that were kept, those with errors first, and how many lines there were.
+
+    Attributes:
+        left_out: Warnings and errors that are in no block, because there are too many.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    errors: int = 0
+    warnings: int = 0
+    left_out: int = 0
+
+
+class TroubleFinder:
+    """Takes lines one by one; keeps those near a warning or an error."""
+
+    def __init__(self) -> None:
+        self._before: deque[Entry] = deque(maxlen=BEFORE)
+        self._blocks: list[Block] = []
+        self._open: Block | None = None
+        self._after = 0
+        self._left_out = 0
+        self._levels: Counter[str] = Counter()
+        self._room = {"error": BLOCKS_MAX, "warn": BLOCKS_MAX // 3}
+
+    def add(self, item: Entry) -> None:
+        """Take one line."""
+        if item.bad:
+            self._levels[item.level] += 1
+            self._take(item)
+        elif self._open is not None and self._after:
+            self._open.entries.append(item)
+            self._after -= 1
+        else:
+            self._open = None
+            self._before.append(item)
+
+    def troubles(self) -> Troubles:
+        """Return what was found."""
+        blocks = sorted(self._blocks, key=lambda block: block.worst != "error")
+        levels = self._levels
+        return Troubles(tuple(blocks), levels["error"], levels["warn"], self._left_out)
+
+    def _take(self, item: Entry) -> None:
+        self._after = AFTER
+        if self._open is not None and len(self._open.entries) < BLOCK_LINES_MAX:
+            self._open.entries.append(item)
+        elif self._room[item.level]:
+            self._room[item.level] -= 1
+            self._open = Block([*self._before, item])
+            self._before.clear()
+            self._blocks.append(self._open)
+        else:
+            self._open = None
+            self._left_out += 1

@@ -6,24 +6,68 @@ from typing import Any, Final
 
 from cordboard.logs.coverage import Coverage, count
 from cordboard.logs.page import BROWSER, HEARD
-from cordboard.logs.report.attempts import Attempt, attempts
-from cordboard.logs.report.bounded import HeadTail
-from cordboard.logs.report.entry import Entry, entry
-from cordboard.logs.report.header import Header
-from cordboard.logs.report.lanes import LaneMaker, Lanes
-from cordboard.logs.report.stages import Startup, startup
-from cordboard.logs.report.trouble import TroubleFinder, Troubles
-from cordboard.logs.report.turns import Latency, Turn, latency, turns
-from cordboard.logs.report.verdict import WORDS_MAX, Story, Verdict, judge, seconds_told
-from cordboard.logs.report.visible import one_line
+from cordboard.logs.report.entry import Entry, HeadTail, entry, number, one_line
+from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Troubles
+from cordboard.logs.report.stages import (
+    Attempt,
+    Latency,
+    Startup,
+    Turn,
+    attempts,
+    latency,
+    startup,
+    turns,
+)
+from cordboard.logs.report.verdict import WORDS_MAX, Story, Verdict, judge
 from cordboard.logs.takeovers import TakeOver, take_overs
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000
 WHO: Final = ("user_id", "user_name", "room")
+_NAMES_SHOWN: Final = 4
 _JOINS: Final = frozenset(
     {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
 )
+_TONES: Final = {
+    "bad": "failed",
+    "warn": "with problems",
+    "unknown": "with unknown outcome",
+    "ok": "worked",
+}
+"""The worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """How a report was asked for: what its reader needs in order to ask again.
+
+    Attributes:
+        command: As it was typed, so that somebody else can ask the same.
+        environment: Where was looked: ``local``, ``stg``.
+        session_id: The session that was asked for, if one was.
+        since: The window's beginning, if it has one.
+        until: The window's end, if it has one.
+        filters: What left lines of the session out: ``--level warn``. A verdict says so.
+        made_at: When the report was made; empty: now.
+    """
+
+    command: str = ""
+    environment: str = "local"
+    session_id: str | None = None
+    since: str | None = None
+    until: str | None = None
+    filters: tuple[str, ...] = ()
+    made_at: str = ""
+
+    @property
+    def facts(self) -> list[str]:
+        """When it was made, and of what."""
+        window = " to ".join(filter(None, [self.since, self.until]))
+        return [
+            f"Created {self.made_at}",
+            f"environment {self.environment}",
+            *([f"window {window}"] if window else []),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +103,12 @@ class Session:
     take_overs: tuple[TakeOver, ...] = ()
     events: tuple[Entry, ...] = ()
 
+    @property
+    def notable_attempts(self) -> tuple[Attempt, ...]:
+        """The attempts; none where one attempt went well."""
+        several = len(self.attempts) > 1 or any(item.failed for item in self.attempts)
+        return self.attempts if several else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -79,6 +129,16 @@ class Model:
     lines: int = 0
     lanes: Lanes = field(default_factory=Lanes)
     troubles: Troubles = field(default_factory=Troubles)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the coverage counted, and what else it says."""
+        counts, attribution = self.coverage.counts, self.coverage.attribution
+        return [
+            *(count(number, f"{name} line") for name, number in counts.items() if number),
+            *(f"attribution {name}: {count(n, 'line')}" for name, n in attribution.items() if n),
+            *self.coverage.notes,
+        ]
 
 
 @dataclass(slots=True)
@@ -114,16 +174,13 @@ class _Told:
         self.errors += item.level == "error"
         self.warnings += item.level == "warn"
         if item.us is not None and not item.read:
-            self.first_us = _least(self.first_us, item.us)
-            self.last_us = _most(self.last_us, item.us)
+            self.first_us = min(_known(self.first_us, item.us))
+            self.last_us = max(_known(self.last_us, item.us))
             if item.level == "error" and len(self.errors_us) < EVENTS_MAX:
                 self.errors_us.append(item.us)
             if item.message == HEARD:
                 self.heard_us = item.us
-        for name in WHO:
-            value = getattr(item, name)
-            if value:
-                self.who[name] = value
+        self.who |= {name: value for name in WHO if (value := getattr(item, name))}
         if item.event:
             self.events.add(item)
 
@@ -139,21 +196,17 @@ class _Told:
         self.lines += page.lines
         self.errors += page.errors
         self.warnings += page.warnings
-        self.first_us = _least(self.first_us, page.first_us)
-        self.last_us = _most(self.last_us, page.last_us)
-        self.heard_us = _most(self.heard_us, page.heard_us)
+        self.first_us = min(_known(self.first_us, page.first_us), default=None)
+        self.last_us = max(_known(self.last_us, page.last_us), default=None)
+        self.heard_us = max(_known(self.heard_us, page.heard_us), default=None)
         self.errors_us += page.errors_us
         self.who = {**page.who, **self.who}
         for item in page.events:
             self.events.add(item)
 
 
-def _least(one: int | None, other: int | None) -> int | None:
-    return min((us for us in (one, other) if us is not None), default=None)
-
-
-def _most(one: int | None, other: int | None) -> int | None:
-    return max((us for us in (one, other) if us is not None), default=None)
+def _known(*times: int | None) -> list[int]:
+    return [us for us in times if us is not None]
 
 
 class ModelMaker:
@@ -171,23 +224,21 @@ class ModelMaker:
         self._troubles = TroubleFinder()
         self._lines = 0
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Take one record."""
+    def add(self, record: Mapping[str, Any]) -> Entry:
+        """Take one record; return it as a line."""
         item = entry(self._lines, record, self._header.session_id)
         self._lines += 1
         self._lanes.add(item)
         self._troubles.add(item)
-        if item.session_id is None:
-            return
-        if item.session_id not in self._told and len(self._told) >= SESSIONS_MAX:
-            self._others.add(item.session_id)
-            return
-        self._told.setdefault(item.session_id, _Told()).add(item)
+        if item.session_id is not None:
+            if item.session_id in self._told or len(self._told) < SESSIONS_MAX:
+                self._told.setdefault(item.session_id, _Told()).add(item)
+            else:
+                self._others.add(item.session_id)
+        return item
 
     def model(self, coverage: Coverage) -> Model:
-        """Return the model of all records so far."""
-        for told in self._told.values():
-            told.settle()
+        """Return the model of all records; it is asked for once, when all have been taken."""
         sessions = tuple(
             sorted(
                 (_session(name, told) for name, told in self._told.items()),
@@ -213,26 +264,26 @@ class ModelMaker:
 
 
 def _session(name: str, told: _Told) -> Session:
-    ordered = sorted(told.events, key=lambda item: (item.us is None, item.us or 0))
-    stays = _stays(ordered)
+    told.settle()
+    stays = _stays(sorted(told.events, key=lambda item: (item.us is None, item.us or 0)))
     events = stays[-1]
-    path = startup(events)
-    began = min((item.us for item in events if item.us is not None), default=0)
+    path, all_turns = startup(events), turns(events)
+    began = min(_known(*(item.us for item in events)), default=0)
     heard = told.heard_us is not None and told.heard_us >= began
     errors = told.errors if len(stays) == 1 else sum(us >= began for us in told.errors_us)
-    story = Story(events, path, page=_has_page(events), heard=heard)
-    ended = story.last("session.ended")
-    all_turns = turns(events)
-    bot = next((item.meta["bot"] for item in events if isinstance(item.meta.get("bot"), str)), "")
+    story = Story(events, path, heard=heard)
+    ended = story.ended.meta if story.ended else {}
+    seconds = number(ended.get("seconds"))
+    told_ms = None if seconds is None else seconds * 1000
     return Session(
         session_id=name,
         verdict=judge(story, told.lines, errors),
-        bot=bot,
+        bot=next((bot for item in events if (bot := _text(item.meta, "bot"))), ""),
         first_us=told.first_us,
         last_us=told.last_us,
-        length_ms=story.span_ms if story.has("bot.started") else seconds_told(ended),
-        state=_meta_text(ended, "state"),
-        reason=_meta_text(ended, "reason"),
+        length_ms=story.span_ms if story.has("bot.started") else told_ms,
+        state=_text(ended, "state"),
+        reason=_text(ended, "reason"),
         lines=told.lines,
         errors=told.errors,
         warnings=told.warnings,
@@ -248,19 +299,13 @@ def _session(name: str, told: _Told) -> Session:
     )
 
 
-def _who(told: _Told, events: Sequence[Entry]) -> dict[str, str]:
+def _who(told: _Told, events: Sequence[Entry]) -> dict[str, Any]:
     """Return whose stay it is, and where; of several stays under one id, of the last."""
-    said = [item for item in events if item.service != BROWSER]
-    found = {
-        name: value
-        for name in WHO
-        if (value := next((v for item in reversed(said) if (v := getattr(item, name))), None))
-    }
+    found: dict[str, Any] = {}
+    for item in events:
+        if item.service != BROWSER:
+            found |= {name: value for name in WHO if (value := getattr(item, name))}
     return found if "user_id" in found else {**told.who, **found}
-
-
-def _has_page(events: Sequence[Entry]) -> bool:
-    return any(item.event == "join.clicked" and item.service == BROWSER for item in events)
 
 
 def _stays(events: Sequence[Entry]) -> list[list[Entry]]:
@@ -281,8 +326,8 @@ def _stays(events: Sequence[Entry]) -> list[list[Entry]]:
     return stays
 
 
-def _meta_text(item: Entry | None, name: str) -> str:
-    value = item.meta.get(name) if item is not None else None
+def _text(meta: Mapping[str, Any], name: str) -> str:
+    value = meta.get(name)
     return value if isinstance(value, str) else ""
 
 
@@ -292,17 +337,9 @@ def _of_several(wanted: str | None, sessions: Sequence[Session], lines: int) -> 
     if not sessions:
         return Verdict("unknown", f"{count(lines, 'line')}, but no session.")
     tones = [item.verdict.tone for item in sessions]
-    parts = [
-        f"{tones.count(tone)} {words}"
-        for tone, words in (
-            ("ok", "worked"),
-            ("warn", "with problems"),
-            ("bad", "failed"),
-            ("unknown", "with unknown outcome"),
-        )
-        if tone in tones
-    ]
-    worst = next(tone for tone in ("bad", "warn", "unknown", "ok") if tone in tones)
+    worst = min(tones, key=list(_TONES).index)
+    order = ("ok", "warn", "bad", "unknown")
+    parts = [f"{tones.count(tone)} {_TONES[tone]}" for tone in order if tone in tones]
     return Verdict(worst, f"{count(len(sessions), 'session')}: {', '.join(parts)}.")
 
 
@@ -310,33 +347,25 @@ def _limited(
     verdict: Verdict, coverage: Coverage, header: Header, session: Session | None
 ) -> Verdict:
     """Add to a verdict what limits it: it must never claim more than its lines prove."""
-    more = []
-    if session is not None:
-        more += _about(session)
-    short = [item for item in coverage.answers if item.shortfalls]
+    more = _limits(session) if session is not None else []
+    short = [item.name for item in coverage.answers if item.shortfalls]
     if short:
-        names = ", ".join(item.name for item in short[:4]) + (", …" if len(short) > 4 else "")  # noqa: PLR2004 - a handful
-        more.append(f"Incomplete: lines are missing from {names}; see Coverage.")
+        names = [*short[:_NAMES_SHOWN], *(["…"] if len(short) > _NAMES_SHOWN else [])]
+        more.append(f"Incomplete: lines are missing from {', '.join(names)}; see Coverage.")
     if header.filters:
-        more.append(
-            f"The query was filtered ({' '.join(header.filters)}); other lines may change the verdict."
-        )
+        filters = " ".join(header.filters)
+        more.append(f"The query was filtered ({filters}); other lines may change the verdict.")
     return Verdict(verdict.tone, verdict.headline, (*verdict.details, *more))
 
 
-def _about(session: Session) -> list[str]:
+def _limits(session: Session) -> list[str]:
     said = []
-    if session.errors or session.warnings:
-        bad = [
-            count(number, word)
-            for number, word in ((session.errors, "error"), (session.warnings, "warning"))
-            if number
-        ]
-        said.append(f"Its lines include {' and '.join(bad)}.")
+    bad = ((session.errors, "error"), (session.warnings, "warning"))
+    if found := [count(number, noun) for number, noun in bad if number]:
+        said.append(f"Its lines include {' and '.join(found)}.")
     if session.stays > 1:
-        said.append(
-            f"The session id was used for {session.stays} sessions one after another; this is the last one."
-        )
+        several = f"{session.stays} sessions one after another"
+        said.append(f"The session id was used for {several}; this is the last one.")
     if len(session.people) > 1:
         names = one_line(", ".join(session.people), WORDS_MAX)
         said.append(

@@ -1,5 +1,5 @@
 // The lines of a report: decodes the embedded data and formats lines as text. No code here touches the page.
-// A classic script, as page.js is: html.py puts both into one <script> element.
+// A classic script, as page.js is: page.html has both in one <script> element.
 "use strict";
 
 /**
@@ -7,7 +7,7 @@
  *   time in microseconds after the origin or null, one cell for each of COLUMNS, and an object with the
  *   fields that have no column. A cell is an index into the column's table, the value itself, or -1 if the line has
  *   no such field.
- * @typedef {object} LinesData what rows.py embeds
+ * @typedef {object} LinesData what html.py embeds
  * @property {Record<string, any[]>} tables values of each column
  * @property {Row[]} rows
  * @property {number} origin microseconds since 1970
@@ -36,7 +36,7 @@ const KEYS = [
 /** @type {Record<string, number>} */
 const LEVELS = { debug: 10, info: 20, warn: 30, error: 40 };
 // Characters that are invisible or change the direction of the text around them, and halves of surrogate
-// pairs: visible.py has the same set.
+// pairs: entry.py has the same set.
 const INVISIBLE = new RegExp(
   "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e" +
     "\\u2060-\\u206f\\ufeff\\ufff0-\\ufffb\\ufffe\\uffff]|[\\ud800-\\udbff](?![\\udc00-\\udfff])" +

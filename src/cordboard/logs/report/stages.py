@@ -1,12 +1,14 @@
-"""The startup path: from the click to the bot's first audio, with the time of each stage."""
+"""What a session passed: the stages from click to first audio, its turns, its attempts."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Final
 
 from cordboard.contract.record import EVENTS
-from cordboard.logs.report.entry import Entry
-from cordboard.logs.report.visible import pairs
+from cordboard.logs.report.entry import Entry, as_text, length, number
+from cordboard.logs.takeovers import RECOVERED, take_overs
 
 PATH: Final[dict[str, str]] = {
     "page.opened": "Page opened",
@@ -46,8 +48,9 @@ ZERO: Final = ("join.clicked", "join.requested", "join.received", "join.accepted
 OPTIONAL: Final = frozenset({"page.opened", "user.first_audio"})
 """Left out where there is no line: a call needs neither for the bot's first audio."""
 
-_RANK: Final = {event: rank for rank, event in enumerate(PATH)}
+_NAMES: Final = {**PATH, **SETBACKS}
 _FIRST_AUDIO: Final = "bot.first_audio"
+_FACTS: Final = {"runner": "runner", "job": "runner", "pid": "pid", "operator": "operator"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,6 @@ class Stage:
     event: str
     label: str
     service: str = ""
-    us: int | None = None
     ms: float | None = None
     step_ms: float | None = None
     epoch: int | None = None
@@ -86,89 +88,152 @@ class Startup:
 
     Attributes:
         zero: The event from which time is counted; empty where none is known.
+        zero_us: When that was.
         total_ms: From there to the bot's first audio; None where no line tells of either.
     """
 
     stages: tuple[Stage, ...] = ()
     zero: str = ""
+    zero_us: int | None = None
     total_ms: float | None = None
 
     @property
-    def slowest(self) -> Stage | None:
-        """The stage that took longest, from the click on."""
-        steps = [item for item in self.stages if item.step_ms and (item.ms or 0) > 0]
-        return max(steps, key=lambda item: item.step_ms or 0, default=None)
+    def end_ms(self) -> float:
+        """When the last stage was reached; at least 1, so that it can be divided by."""
+        return max([1.0, *(item.ms for item in self.stages if item.ms is not None)])
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn.
+
+    Attributes:
+        number: As its lines say.
+        started_us: When the person began to speak; None where no line tells of it.
+        ended_us: When the turn was over; None while it is open.
+        latency_ms: From the user's last word to the bot's first; None where it was not measured.
+        ttfb_ms: Time to first byte, by service: the parts of the latency.
+    """
+
+    number: str
+    epoch: int | None = None
+    started_us: int | None = None
+    ended_us: int | None = None
+    duration_ms: float | None = None
+    interrupted: bool = False
+    latency_ms: float | None = None
+    ttfb_ms: tuple[tuple[str, float], ...] = ()
+    index: int = 0
+
+    @property
+    def state(self) -> str:
+        """What is unusual about it; empty for one that has ended as it should."""
+        return "interrupted" if self.interrupted else "open" if self.ended_us is None else ""
+
+    @property
+    def longest_ms(self) -> float:
+        """Its latency, or its parts together where they are longer."""
+        return max(self.latency_ms or 0.0, sum(part for _, part in self.ttfb_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How the latencies of all turns lie."""
+
+    measured: int
+    median_ms: float
+    worst_ms: float
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One grant of the room.
+
+    Attributes:
+        epoch: The number of the grant.
+        runner: Who was asked to host it, as its lines name it.
+        outcome: How it ended, in words; empty where no line tells.
+        failed: Whether it came to no good end.
+    """
+
+    epoch: int
+    began_us: int | None = None
+    ended_us: int | None = None
+    runner: str = ""
+    pid: str = ""
+    operator: str = ""
+    started: bool = False
+    outcome: str = ""
+    failed: bool = False
+    number: str = ""
+
+
+# --- startup
 
 
 def startup(events: Sequence[Entry]) -> Startup:
-    """Return the startup path of one stay; ``events`` are in time order."""
-    reached = _reached(events)
-    zero = next((item for name in ZERO for item in reached if item.event == name), None)
+    """Return the startup path of one stay, once for each attempt; ``events`` are in time order."""
+    firsts: dict[tuple[str, int | None], Entry] = {}
+    times: Counter[tuple[str, int | None]] = Counter()
+    for item in events:
+        if item.us is None or item.event not in _NAMES:
+            continue
+        firsts.setdefault((item.event, item.epoch), item)
+        times[item.event, item.epoch] += 1
+        if item.event == _FIRST_AUDIO:
+            break
+    reached = list(firsts.values())
     if not reached:
         return Startup()
-    origin = (zero or reached[0]).us
-    timed = _timed(reached, origin)
+    zero = next((item for name in ZERO for item in reached if item.event == name), None)
+    origin = zero or reached[0]
+    timed = [
+        _stage(item, origin, before, times[item.event or "", item.epoch])
+        for before, item in zip([None, *reached], reached, strict=False)
+    ]
     audio = next((item.ms for item in timed if item.event == _FIRST_AUDIO), None)
     return Startup(
         stages=tuple(_with_missing(timed)),
-        zero=zero.event if zero else reached[0].event,
+        zero=origin.event or "",
+        zero_us=origin.us,
         total_ms=audio if zero else None,
     )
 
 
-def _reached(events: Sequence[Entry]) -> list[Stage]:
-    """Return what happened up to the first audio, once for each attempt."""
-    found: dict[tuple[str, int | None], Stage] = {}
-    for item in events:
-        event = item.event or ""
-        if (event not in PATH and event not in SETBACKS) or item.us is None:
-            continue
-        key = (event, item.epoch)
-        if key in found:
-            found[key] = replace(found[key], times=found[key].times + 1)
-            continue
-        found[key] = _stage(item, event)
-        if event == _FIRST_AUDIO:
-            break
-    return list(found.values())
-
-
-def _stage(item: Entry, event: str) -> Stage:
+def _stage(item: Entry, origin: Entry, before: Entry | None, times: int) -> Stage:
+    event = item.event or ""
     return Stage(
         event=event,
-        label=PATH.get(event) or SETBACKS[event],
+        label=_NAMES[event],
         service=item.service,
-        us=item.us,
+        ms=between(origin, item),
+        step_ms=between(before, item),
         epoch=item.epoch,
+        times=times,
         setback=event in SETBACKS,
-        note=" ".join(filter(None, [pairs(item.meta), item.error])),
+        note=item.note,
         index=item.index,
     )
 
 
-def _timed(reached: Sequence[Stage], origin: int | None) -> list[Stage]:
-    timed: list[Stage] = []
-    before: int | None = None
-    for item in reached:
-        assert item.us is not None  # noqa: S101 - _reached leaves out what has no time
-        ms = (item.us - (origin or 0)) / 1000
-        step = None if before is None else (item.us - before) / 1000
-        timed.append(replace(item, ms=ms, step_ms=step))
-        before = item.us
-    return timed
+def between(first: Entry | None, last: Entry | None) -> float | None:
+    """Return the milliseconds from one entry to another; None where they are not known."""
+    if first is None or last is None or first.us is None or last.us is None:
+        return None
+    return (last.us - first.us) / 1000
 
 
 def _with_missing(timed: Sequence[Stage]) -> list[Stage]:
     """Put each stage of which no line tells before the first that comes after it."""
     there = {item.event for item in timed}
-    wanted = [event for event in PATH if event not in there and not _needless(event, there)]
+    missing = [event for event in PATH if event not in there and not _needless(event, there)]
+    order = list(PATH)
     rows: list[Stage] = []
     for item in timed:
-        rank = _RANK.get(item.event)
-        while wanted and rank is not None and _RANK[wanted[0]] < rank:
-            rows.append(_missing(wanted.pop(0)))
+        while missing and item.event in PATH and order.index(missing[0]) < order.index(item.event):
+            rows.append(Stage(missing[0], PATH[missing.pop(0)]))
         rows.append(item)
-    return rows + [_missing(event) for event in wanted]
+    return rows + [Stage(event, PATH[event]) for event in missing]
 
 
 def _needless(event: str, there: set[str]) -> bool:
@@ -177,5 +242,101 @@ def _needless(event: str, there: set[str]) -> bool:
     return event in OPTIONAL or other.get(event) in there or event == "launch.job_created"
 
 
-def _missing(event: str) -> Stage:
-    return Stage(event=event, label=PATH[event])
+# --- turns
+
+
+def turns(events: Sequence[Entry]) -> tuple[Turn, ...]:
+    """Return the turns in the order in which they began; ``events`` are in time order."""
+    found: dict[tuple[int | None, str], Turn] = {}
+    for item in events:
+        if item.event not in {"turn.started", "turn.ended"}:
+            continue
+        name = as_text(item.meta.get("turn", "?"))
+        turn = found.get((item.epoch, name)) or Turn(name, item.epoch, index=item.index)
+        if item.event == "turn.started":
+            turn = replace(turn, started_us=item.us)
+        else:
+            turn = _ended(turn, item)
+        found[item.epoch, name] = turn
+    return tuple(found.values())
+
+
+def latency(all_turns: Sequence[Turn]) -> Latency | None:
+    """Return how the latencies lie; None where none was measured."""
+    values = [turn.latency_ms for turn in all_turns if turn.latency_ms is not None]
+    return Latency(len(values), median(values), max(values)) if values else None
+
+
+def _ended(turn: Turn, item: Entry) -> Turn:
+    duration = number(item.meta.get("duration_ms"))
+    started = turn.started_us
+    if started is None and item.us is not None and duration is not None:
+        started = item.us - int(duration * 1000)
+    ttfb = item.meta.get("ttfb_ms")
+    parts = ttfb.items() if isinstance(ttfb, Mapping) else ()
+    numbers = [(as_text(name), number(part)) for name, part in parts]
+    return replace(
+        turn,
+        started_us=started,
+        ended_us=item.us,
+        duration_ms=duration,
+        interrupted=item.meta.get("interrupted") is True,
+        latency_ms=number(item.meta.get("user_bot_latency_ms")),
+        ttfb_ms=tuple((name, part) for name, part in numbers if part is not None and part >= 0),
+    )
+
+
+# --- attempts
+
+
+def attempts(events: Sequence[Entry]) -> tuple[Attempt, ...]:
+    """Return the attempts by epoch; ``events`` are in time order."""
+    found: dict[int, Attempt] = {}
+    for item in events:
+        if item.epoch is not None:
+            _note(found.setdefault(item.epoch, Attempt(item.epoch, item.us)), item)
+    for taken in take_overs(events):
+        # How the attempt before it ended, if its own lines do not tell.
+        before = max((epoch for epoch in found if epoch < taken.epoch), default=None)
+        if before is not None and taken.died != "edge":
+            _note_end(found[before], taken.died_words, taken.us, failed=True)
+    return tuple(found[epoch] for epoch in sorted(found))
+
+
+def _note(attempt: Attempt, item: Entry) -> None:
+    meta = item.meta
+    for key, name in _FACTS.items():
+        # A recovery is logged under the new epoch, and names the runner that had the old one.
+        if meta.get(key) and item.event != RECOVERED:
+            setattr(attempt, name, as_text(meta[key]))
+    if number(meta.get("attempt")) is not None:
+        attempt.number = as_text(meta["attempt"])
+    attempt.started |= item.event == "bot.started"
+    words, failed = _outcome(item)
+    _note_end(attempt, words, item.us, failed=failed)
+
+
+def _note_end(attempt: Attempt, words: str, us: int | None, *, failed: bool) -> None:
+    """Note how an attempt ended: what is told first counts."""
+    if words and not attempt.outcome:
+        attempt.outcome, attempt.failed, attempt.ended_us = words, failed, us
+
+
+def _outcome(item: Entry) -> tuple[str, bool]:
+    meta = item.meta
+    match item.event:
+        case "launch.failed":
+            return f"launch failed: {as_text(meta.get('why', item.message))}", True
+        case "lease.expired":
+            overdue = number(meta.get("overdue_ms"))
+            late = f", {length(overdue)} overdue" if overdue is not None else ""
+            sign = f" (evidence: {as_text(meta['sign'])})" if meta.get("sign") else ""
+            return f"lease expired{late}{sign}", True
+        case "lease.lost":
+            return "lease lost", True
+        case "bot.crashed":
+            return f"crashed: {item.error or as_text(meta.get('status', item.message))}", True
+        case "session.ended":
+            reason = as_text(meta.get("reason") or item.message)
+            return f"ended: {reason}", meta.get("state") in {"failed", "expired"}
+    return "", False

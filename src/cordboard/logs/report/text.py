@@ -5,22 +5,25 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cordboard.logs.coverage import REASONS, Answer, count
-from cordboard.logs.report.attempts import Attempt
-from cordboard.logs.report.entry import Entry
+from cordboard.logs.report.entry import (
+    Entry,
+    clock,
+    day_and_clock,
+    length,
+    microseconds,
+    one_line,
+    visible,
+)
 from cordboard.logs.report.lanes import BUCKETS, Lane
 from cordboard.logs.report.model import Model, Session
-from cordboard.logs.report.stages import Stage
-from cordboard.logs.report.trouble import Block
-from cordboard.logs.report.turns import Turn
-from cordboard.logs.report.units import clock, day_and_clock, length, microseconds
-from cordboard.logs.report.visible import one_line, visible
+from cordboard.logs.report.stages import Attempt, Stage, Turn
 from cordboard.logs.takeovers import TakeOver
 
 COLUMNS: Final = 100
 _BAR: Final = 30
 _LANE: Final = 60
 _LANE_MARKS: Final = {"": ".", "event": "+", "warn": "!", "error": "X"}
-_RANK: Final = {mark: rank for rank, mark in enumerate(" .+!X")}
+_RANK: Final = " .+!X"
 _MARKS: Final = {"ok": "[OK]", "warn": "[!]", "bad": "[FAILED]", "unknown": "[?]"}
 
 
@@ -32,41 +35,40 @@ def report(model: Model, lines: Iterable[Entry], left_out: int = 0) -> Iterator[
         lines: All lines that are to be shown.
         left_out: How many of the middle are not among them.
     """
-    yield from _head(model)
     session = model.session
-    if session is not None:
-        yield from _about(session)
-        yield from _startup(session)
-        yield from _turns(session)
-        yield from _attempts(session)
-        yield from _take_overs(session)
-    else:
-        yield from _sessions(model)
+    yield from _head(model)
+    yield from _of_one(session) if session else _sessions(model)
     yield from _lanes(model)
     yield from _troubles(model)
     if session is not None:
-        yield from _section("EVENTS", _entries(session.events))
-    yield from _section("COVERAGE", _coverage(model))
-    yield from _section(
-        f"ALL LINES ({model.lines:,})", _all_lines(lines, left_out, named=session is None)
-    )
-    yield from _footer(model)
+        yield from _title("EVENTS")
+        for item in session.events:
+            yield from _entry(item)
+    yield from _title("COVERAGE")
+    yield from _coverage(model)
+    yield from _title(f"ALL LINES ({model.lines:,})")
+    yield from _all_lines(lines, left_out, named=session is None)
+    yield ""
+    yield from wrapped(", ".join(model.header.facts))
+    if model.header.command:
+        yield from wrapped(f"Command: {model.header.command}")
+
+
+# --- lines of at most COLUMNS columns
 
 
 def wrapped(text: str, indent: str = "", hanging: str | None = None) -> Iterator[str]:
     """Give ``text`` in lines of at most COLUMNS columns; wide characters count as two."""
-    following = indent if hanging is None else hanging
     start = indent
     for paragraph in visible(text).replace("\t", "    ").split("\n"):
         rest = paragraph
         while True:
-            room = COLUMNS - width(start)
-            at = _fits(rest, room)
+            at = _fits(rest, COLUMNS - width(start))
             if at < len(rest):
                 space = rest.rfind(" ", 0, at + 1)
                 at = space if space > at // 3 else at
             yield (start + rest[:at]).rstrip()
-            start = following
+            start = indent if hanging is None else hanging
             rest = rest[at:].lstrip(" ")
             if not rest:
                 break
@@ -74,7 +76,7 @@ def wrapped(text: str, indent: str = "", hanging: str | None = None) -> Iterator
 
 def width(text: str) -> int:
     """Return how many columns a text takes."""
-    return len(text) if text.isascii() else sum(_wide(character) for character in text)
+    return len(text) if text.isascii() else sum(map(_wide, text))
 
 
 def _wide(character: str) -> int:
@@ -82,8 +84,9 @@ def _wide(character: str) -> int:
 
 
 def _fits(text: str, room: int) -> int:
-    if len(text) <= room and text.isascii():
-        return len(text)
+    """Return how many characters of a text fit; at least one."""
+    if text.isascii():
+        return min(len(text), max(room, 1))
     used = 0
     for at, character in enumerate(text):
         used += _wide(character)
@@ -100,54 +103,51 @@ def padded(text: str, columns: int) -> str:
     return flat + " " * (columns - width(flat))
 
 
-def _section(title: str, body: Iterable[str]) -> Iterator[str]:
-    yield ""
-    yield title
-    yield "-" * len(title)
-    yield from body
+# --- sections
+
+
+def _title(title: str) -> tuple[str, str, str]:
+    return "", title, "-" * len(title)
 
 
 def _head(model: Model) -> Iterator[str]:
-    session = model.session
-    yield from wrapped(f"CORDBOARD REPORT  {session.session_id if session else ''}".rstrip())
+    session_id = model.session.session_id if model.session else ""
+    yield from wrapped(f"CORDBOARD REPORT  {session_id}".rstrip())
     yield "=" * COLUMNS
     yield from wrapped(f"{_MARKS[model.verdict.tone]} {model.verdict.headline}", "", "    ")
     for sentence in model.verdict.details:
         yield from wrapped(sentence, "    ")
 
 
-def _footer(model: Model) -> Iterator[str]:
-    header = model.header
-    yield ""
-    window = " to ".join(filter(None, [header.since, header.until]))
-    parts = [
-        f"Created {header.made_at}",
-        f"environment {header.environment}",
-        window and f"window {window}",
-    ]
-    yield from wrapped(", ".join(filter(None, parts)))
-    if header.command:
-        yield from wrapped(f"Command: {header.command}")
+def _of_one(session: Session) -> Iterator[str]:
+    yield from _about(session)
+    yield from _startup(session)
+    yield from _turns(session)
+    if session.notable_attempts:
+        yield from _title("ATTEMPTS")
+    for attempt in session.notable_attempts:
+        yield from _attempt(attempt)
+    if session.take_overs:
+        yield from _title("TAKE-OVERS")
+    for taken in session.take_overs:
+        yield from _take_over(taken)
 
 
 def _about(session: Session) -> Iterator[str]:
     facts = {
         "Session": session.session_id,
         "User": " / ".join(filter(None, [session.user_name, session.user_id])),
-        "Room": session.room or "",
+        "Room": session.room,
         "Bot": session.bot,
         "First line": day_and_clock(session.first_us),
         "Last line": day_and_clock(session.last_us),
         "Bot ran": length(session.length_ms) if session.length_ms is not None else "",
         "End": " / ".join(filter(None, [session.state, session.reason])) or "not in these lines",
     }
-    body = (
-        line
-        for name, value in facts.items()
-        if value
-        for line in wrapped(value, f"{name:<12}", " " * 12)
-    )
-    yield from _section("ABOUT THIS SESSION", body)
+    yield from _title("ABOUT THIS SESSION")
+    for name, value in facts.items():
+        if value:
+            yield from wrapped(value, f"{name:<12}", " " * 12)
 
 
 def _startup(session: Session) -> Iterator[str]:
@@ -155,10 +155,10 @@ def _startup(session: Session) -> Iterator[str]:
     if not path.stages:
         return
     total = f"  {length(path.total_ms)}" if path.total_ms is not None else ""
-    end = max((item.ms for item in path.stages if item.ms is not None), default=0.0)
-    head = f"{'at':>12} {'step':>12}  {'stage':<31} {'service':<10} "
-    rows = [head.rstrip(), *(_stage(item, max(end, 1.0)) for item in path.stages)]
-    yield from _section(f"FROM CLICK TO FIRST AUDIO{total}", rows)
+    yield from _title(f"FROM CLICK TO FIRST AUDIO{total}")
+    yield f"{'at':>12} {'step':>12}  {'stage':<31} service"
+    for item in path.stages:
+        yield _stage(item, path.end_ms)
     yield f"(measured from {path.zero}; each service uses its own clock)"
 
 
@@ -179,30 +179,20 @@ def _turns(session: Session) -> Iterator[str]:
     if not session.turns:
         return
     found = session.latency
-    title = "TURNS"
-    if found is not None:
-        title += f"  user to bot: median {length(found.median_ms)}, worst {length(found.worst_ms)}"
-    head = f"{'turn':>6}  {'began':<12} {'duration':>12} {'user to bot':>12}  parts"
-    yield from _section(title, [head])
+    about = f"median {length(found.median_ms)}, worst {length(found.worst_ms)}" if found else ""
+    yield from _title(f"TURNS  user to bot: {about}" if about else "TURNS")
+    yield f"{'turn':>6}  {'began':<12} {'duration':>12} {'user to bot':>12}  parts"
     for turn in session.turns:
         yield from _turn(turn)
 
 
 def _turn(turn: Turn) -> Iterator[str]:
-    state = ["interrupted"] if turn.interrupted else ["open"] if turn.ended_us is None else []
     parts = [f"{one_line(name, 60)} {length(part)}" for name, part in turn.ttfb_ms]
     start = (
         f"{padded(turn.number, 6).strip():>6}  {clock(turn.started_us)} "
         f"{length(turn.duration_ms):>12} {length(turn.latency_ms):>12}  "
     )
-    yield from wrapped(", ".join([*parts, *state]), start, " " * len(start))
-
-
-def _attempts(session: Session) -> Iterator[str]:
-    found = session.attempts
-    if len(found) < 2 and not any(item.failed for item in found):  # noqa: PLR2004 - more than one
-        return
-    yield from _section("ATTEMPTS", (line for item in found for line in _attempt(item)))
+    yield from wrapped(", ".join(filter(None, [*parts, turn.state])), start, " " * len(start))
 
 
 def _attempt(item: Attempt) -> Iterator[str]:
@@ -217,18 +207,12 @@ def _attempt(item: Attempt) -> Iterator[str]:
     yield from wrapped(words, f"epoch {item.epoch}, {clock(item.began_us)}: ", "    ")
 
 
-def _take_overs(session: Session) -> Iterator[str]:
-    if session.take_overs:
-        lines = (line for item in session.take_overs for line in _take_over(item))
-        yield from _section("TAKE-OVERS", lines)
-
-
 def _take_over(item: TakeOver) -> Iterator[str]:
     facts = [
         item.died_words,
         f"known by: {item.known}" if item.known else "",
         f"attempt {item.attempt}" if item.attempt is not None else "",
-        f"taken by {item.runner}" if item.runner else "taken by an unknown runner",
+        f"taken by {item.runner or 'an unknown runner'}",
         item.silence_words,
     ]
     words = one_line("; ".join(filter(None, facts)))
@@ -238,24 +222,22 @@ def _take_over(item: TakeOver) -> Iterator[str]:
 def _sessions(model: Model) -> Iterator[str]:
     if not model.sessions:
         return
-    yield from _section("SESSIONS", (line for item in model.sessions for line in _line_of(item)))
+    yield from _title("SESSIONS")
+    for item in model.sessions:
+        who = " / ".join(filter(None, [item.user_name, item.room]))
+        yield from wrapped(f"{item.session_id}  {who}", f"{day_and_clock(item.first_us)}  ", "    ")
+        yield from wrapped(one_line(item.verdict.headline), "    ")
     if model.others:
         yield f"and {model.others:,} more"
-
-
-def _line_of(item: Session) -> Iterator[str]:
-    who = " / ".join(filter(None, [item.user_name, item.room]))
-    yield from wrapped(f"{item.session_id}  {who}", f"{day_and_clock(item.first_us)}  ", "    ")
-    yield from wrapped(one_line(item.verdict.headline), "    ")
 
 
 def _lanes(model: Model) -> Iterator[str]:
     told = model.lanes
     if not told.lanes:
         return
-    span = ((told.last_us or 0) - (told.first_us or 0)) / 1000
-    title = f"SERVICES OVER TIME  {clock(told.first_us)} to {clock(told.last_us)}, {length(span)}"
-    yield from _section(title, (_lane(lane) for lane in told.lanes))
+    window = f"{clock(told.first_us)} to {clock(told.last_us)}, {length(told.span_ms)}"
+    yield from _title(f"SERVICES OVER TIME  {window}")
+    yield from map(_lane, told.lanes)
     yield "(. lines, + event, ! warning, X error)"
 
 
@@ -263,31 +245,23 @@ def _lane(lane: Lane) -> str:
     cells = [" "] * _LANE
     for mark in lane.marks:
         at = mark.at * _LANE // BUCKETS
-        cells[at] = max(cells[at], _LANE_MARKS[mark.worst], key=_RANK.__getitem__)
+        cells[at] = max(cells[at], _LANE_MARKS[mark.worst], key=_RANK.index)
     return f"{padded(lane.service, 16)} |{''.join(cells)}| {lane.lines:,}"
 
 
 def _troubles(model: Model) -> Iterator[str]:
     found = model.troubles
-    title = f"ERRORS IN CONTEXT  {count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
-    yield from _section(title, [])
-    for block in sorted(found.blocks, key=lambda item: item.worst != "error"):
-        yield from _block(block, named=model.session is None)
+    about = f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
+    yield from _title(f"ERRORS IN CONTEXT  {about}")
+    for block in found.blocks:
+        for item in block.entries:
+            lead = "> " if item.bad else "  "
+            yield from _entry(item, lead, stack=item.bad, named=model.session is None)
         yield ""
     if found.left_out:
         yield f"{count(found.left_out, 'more is', 'more are')} among the lines below."
     if not found.blocks:
         yield "none in these lines"
-
-
-def _block(block: Block, *, named: bool) -> Iterator[str]:
-    for item in block.entries:
-        yield from _entry(item, "> " if item.bad else "  ", stack=item.bad, named=named)
-
-
-def _entries(entries: Iterable[Entry]) -> Iterator[str]:
-    for item in entries:
-        yield from _entry(item, "", stack=False)
 
 
 def _all_lines(entries: Iterable[Entry], left_out: int, *, named: bool) -> Iterator[str]:
@@ -297,30 +271,24 @@ def _all_lines(entries: Iterable[Entry], left_out: int, *, named: bool) -> Itera
             words = count(left_out, "line in the middle is", "lines in the middle are")
             yield f"... {words} not in this report ..."
         before = item.index
-        yield from _entry(item, "", stack=True, named=named)
+        yield from _entry(item, stack=True, named=named)
 
 
-def _entry(item: Entry, lead: str, *, stack: bool, named: bool = False) -> Iterator[str]:
+def _entry(
+    item: Entry, lead: str = "", *, stack: bool = False, named: bool = False
+) -> Iterator[str]:
     start = f"{lead}{clock(item.us)} {item.level:<5} {padded(item.service, 10)} "
-    whose = f"[{item.session_id}]" if named and item.session_id else None
-    words = "  ".join(filter(None, [whose, item.event, item.said]))
-    yield from wrapped(words, start, " " * (len(lead) + 13))
+    hanging = " " * (len(lead) + 13)
+    yield from wrapped(item.words(named=named), start, hanging)
     if stack and item.stack.strip():
-        yield from wrapped(item.stack.strip("\n"), " " * (len(lead) + 13) + "| ")
+        yield from wrapped(item.stack.strip("\n"), f"{hanging}| ")
 
 
 def _coverage(model: Model) -> Iterator[str]:
-    coverage = model.coverage
-    yield "complete" if coverage.complete else "INCOMPLETE"
-    for answer in coverage.answers:
+    yield "complete" if model.coverage.complete else "INCOMPLETE"
+    for answer in model.coverage.answers:
         yield from _answer(answer)
-    for name, number in coverage.counts.items():
-        if number:
-            yield from wrapped(count(number, f"{name} line"))
-    for name, number in coverage.attribution.items():
-        if number:
-            yield from wrapped(f"attribution {name}: {count(number, 'line')}")
-    for note in coverage.notes:
+    for note in model.notes:
         yield from wrapped(note)
 
 

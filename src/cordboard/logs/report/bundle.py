@@ -1,17 +1,34 @@
-"""Writes what a report leaves behind: whole or not at all, for its owner's eyes, in clear words."""
+"""Writes what a report leaves behind: whole or not at all, for its owner's eyes, in clear words.
+
+A collection and a bundle hold raw lines: a file for each source, in a folder or in an archive.
+"""
 
 import contextlib
 import errno
+import json
 import os
+import platform
+import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, Final, cast
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Final, cast
 
 from cordboard.contract.errors import CordboardError, UsageError
+from cordboard.logs.coverage import Coverage
+from cordboard.logs.line import Line
+from cordboard.logs.report.entry import clean_record
 
 REPORT_SUFFIXES: Final = (".html", ".txt")
+BUFFERED_MAX_BYTES: Final = 8 * 1024 * 1024
+NAME_MAX_CHARS: Final = 200
+_PACKED: Final = frozenset({".gz", ".zst", ".bz2", ".xz"})
+_CONTAINER_PARTS: Final = 3
+_OURS: Final = ("cordboard", "msgspec", "stringzilla", "lightkube")
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _EXISTS: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY})
@@ -55,13 +72,13 @@ def check_collect_path(path: Path) -> Path:
     Raises:
         UsageError: There is something already, or it cannot be made there.
     """
-    if os.path.lexists(path) and not (_is_folder(path) and not _has_content(path)):
+    if os.path.lexists(path) and not _is_empty_folder(path):
         raise UsageError(
             f"--collect {path}: already exists, and collections are never overwritten.",
             hint="Choose a directory that does not exist yet.",
         )
-    above = next((item for item in path.absolute().parents if _is_there(item)), Path("/"))
-    _check_folder("--collect", path, above)
+    above = (item for item in path.absolute().parents if os.path.exists(item))  # noqa: PTH110 - as in _is_folder
+    _check_folder("--collect", path, next(above, Path("/")))
     return path
 
 
@@ -69,13 +86,9 @@ def _is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - what stands in a closed folder is no error
 
 
-def _is_there(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 - as above
-
-
-def _has_content(path: Path) -> bool:
-    with _in_words(path), os.scandir(path) as entries:
-        return next(entries, None) is not None
+def _is_empty_folder(path: Path) -> bool:
+    with _in_words(path):
+        return _is_folder(path) and not os.listdir(path)  # noqa: PTH208
 
 
 def _check_file(option: str, path: Path) -> Path:
@@ -119,6 +132,12 @@ def written(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
                 os.unlink(name)  # noqa: PTH108 - beside os.link
 
 
+def write(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file, whole or not at all."""
+    with written(path) as file:
+        file.writelines(pieces)
+
+
 @contextlib.contextmanager
 def filled(path: Path) -> Iterator[Path]:
     """Give a folder that becomes ``path`` when the block ends well, and is gone otherwise.
@@ -134,9 +153,10 @@ def filled(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def scratch(beside: Path) -> Iterator[Path]:
     """Give a private folder beside ``beside``, gone afterwards if it is still there."""
+    above = beside.absolute().parent
     with _in_words(beside):
-        beside.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(".part", f".{beside.name[:100]}.", beside.absolute().parent))
+        above.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(".part", f".{beside.name[:100]}.", above))
     try:
         yield folder
     finally:
@@ -173,3 +193,92 @@ def _error(path: Path, error: OSError) -> CordboardError:
             f"{path} already exists and is never overwritten.", hint="Choose another name."
         )
     return CordboardError(f"Cannot write {path}: {error.strerror or error}.")
+
+
+# --- collections and bundles
+
+
+def file_name(source: str) -> str:
+    """Return the name under which a source's lines are kept.
+
+    ``namespace/pod/container`` becomes ``namespace-pod-container.jsonl``, with ``-previous`` where
+    ``(previous)`` stands behind it; a file keeps its name, without the ending of its compression.
+    """
+    name, _, kind = source.removesuffix(")").partition(" (")
+    path = PurePosixPath(name)
+    parts = [part for part in name.split("/") if part]
+    if not name.startswith("/") and "." not in path.name and len(parts) == _CONTAINER_PARTS:
+        stem = "-".join([*parts, *([kind] if kind == "previous" else [])])
+    else:
+        stem = (path.stem if path.suffix in _PACKED else path.name).removesuffix(".jsonl")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip(".")[:NAME_MAX_CHARS]
+    return f"{safe or 'lines'}.jsonl"
+
+
+class Spread:
+    """Spreads lines over one file a source; opens each only to append what has gathered.
+
+    Args:
+        folder: Where the files go; it is made if it is not there.
+        form: What is kept of a line.
+    """
+
+    def __init__(self, folder: Path, form: Callable[[Line], bytes]) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder = folder
+        self._form = form
+        self._names: dict[str, str] = {}
+        self._waiting: dict[str, list[bytes]] = {}
+        self._bytes = 0
+
+    def add(self, line: Line) -> None:
+        """Take one line."""
+        name = self._names.get(line.source) or self._named(line.source)
+        raw = self._form(line) + b"\n"
+        self._waiting.setdefault(name, []).append(raw)
+        self._bytes += len(raw)
+        if self._bytes >= BUFFERED_MAX_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        for name, lines in self._waiting.items():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            with os.fdopen(os.open(self.folder / name, flags, 0o600), "ab") as file:
+                file.writelines(lines)
+        self._waiting.clear()
+        self._bytes = 0
+
+    def _named(self, source: str) -> str:
+        """Return a name that no other source has, in capitals or not."""
+        stem = file_name(source).removesuffix(".jsonl")
+        taken = {name.lower() for name in self._names.values()}
+        names = (f"{stem}{end}.jsonl" for end in ("", *(f"-{n}" for n in range(2, len(taken) + 2))))
+        self._names[source] = next(name for name in names if name.lower() not in taken)
+        return self._names[source]
+
+
+def coverage_json(coverage: Coverage) -> bytes:
+    """Return a coverage as JSON for people and programs."""
+    return _json({"complete": coverage.complete, **clean_record(coverage.as_dict())})
+
+
+def versions_json() -> bytes:
+    """Return which programs made a bundle."""
+    found: dict[str, str | None] = dict.fromkeys(_OURS)
+    for name in _OURS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return _json({**found, "python": sys.version.split()[0], "platform": platform.platform()})
+
+
+def pack(archive: BinaryIO, folder: Path) -> None:
+    """Write a zip archive of all files of a folder."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                packed.write(path, path.relative_to(folder))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2).encode() + b"\n"
