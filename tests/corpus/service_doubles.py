@@ -66,9 +66,10 @@ class Utterances:
 
 @dataclass
 class Doubles:
-    """The services; counts what each was asked for."""
+    """The services; counts what each was asked for, and keeps the messages that the language model got."""
 
     requests: Counter[str] = field(default_factory=Counter)
+    conversations: list[list[dict[str, Any]]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def app(self) -> Starlette:
@@ -121,6 +122,7 @@ class Doubles:
         roles = {"system", "developer", "user", "assistant", "tool"}
         if not body.get("model") or not messages or {m["role"] for m in messages} - roles:
             return self.refuse(f"chat: no model, no messages or an unknown role: {body}")
+        self.conversations.append(messages)
         text = ANSWER if "Germany" in json.dumps(messages) else GREETING
         if not body.get("stream"):
             return JSONResponse(

@@ -7,6 +7,7 @@ import pytest
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.runner.control_channel import EndReport
+from cordboard.runner.session_context import SessionContext
 from cordboard.runner.session_end import FORK_SERVER_ENDED, EndWriter, SessionEnd, session_end
 from cordboard.store import RedisStore
 
@@ -93,7 +94,8 @@ async def test_end_is_written_once_the_store_accepts_it(
     monkeypatch.setattr(store, "finish", refusing)
     launch = Launch(session_id="call-1", room_url="webrtc:r", epoch=1)
     await store.accept(launch, queue_max=9)
-    await EndWriter(store, launch, SessionEnd("bot_finished"), 0.0, "r1", retry_s=0.01).run()
+    end, said = SessionEnd("bot_finished"), SessionContext(launch, store, "r1", cipher=None)
+    await EndWriter(store, launch, end, 0.0, "r1", said, retry_s=0.01).run()
     assert (len(tokens), len(set(tokens))) == (3, 1)
     record = await store.session("call-1")
     assert (record.state, record.reason) == ("ended", "bot_finished")

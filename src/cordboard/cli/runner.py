@@ -143,6 +143,7 @@ def _services(
     import time
 
     from cordboard.environment import job_identity, runner_identity
+    from cordboard.runner.context_cipher import ContextCipher
     from cordboard.runner.registry import Registry
     from cordboard.runner.runner_host import RunnerHost
     from cordboard.runner.services import make_services
@@ -161,6 +162,8 @@ def _services(
         no_restart=frozenset(
             bot for bot, policy in settings.bot_policies.items() if policy.restart == "never"
         ),
+        keep_context=_keeping_bots(settings),
+        cipher=ContextCipher(lambda: settings.control_secrets),
         bot_options=_bot_options(settings, local=auth.is_local(args.host)),
         # A bot cannot get new credentials, and may reconnect until its session ends.
         ice_config=lambda launch: settings.ice_config(
@@ -171,6 +174,24 @@ def _services(
     bots = () if args.once else tuple(fork_server.bots)
     limits = JoinLimits(per_tenant=settings.sessions_per_tenant)
     return make_services(Registry(host, capacity), bots, args.grace, limits)
+
+
+def _keeping_bots(settings: "Settings") -> frozenset[str]:
+    """Return the bots of which what was said is kept.
+
+    Raises:
+        SettingsError: There is such a bot, but no secret from which to derive the key.
+    """
+    from cordboard.contract.errors import SettingsError
+
+    bots = [bot for bot, policy in settings.bot_policies.items() if policy.keep_context]
+    if bots and not settings.control_secrets:
+        raise SettingsError(
+            f"[bots.{bots[0]}] keep_context: what was said is encrypted with a key from the control secret, "
+            "and there is none.",
+            hint="Set BOT_CONTROL_SHARED_SECRET (or BOT_CONTROL_SHARED_SECRET_FILE).",
+        )
+    return frozenset(bots)
 
 
 def _bot_options(settings: "Settings", *, local: bool) -> "BotOptions":

@@ -7,17 +7,20 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from cordboard.contract.ids import room_kind
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit import get_logger
 from cordboard.ice_client import UsableServers, bound_gathering, usable_servers
-from cordboard.runner import bot_stream, pipes
+from cordboard.runner import bot_stream, context_keeper, pipes
 from cordboard.runner.bot_app import BotApp
 from cordboard.runner.bot_arguments import BotConnection, runner_arguments
 from cordboard.runner.bot_file import Bot
 from cordboard.runner.bot_files import BotFiles, make_file_storage
 from cordboard.runner.bot_server import BotServer
 from cordboard.runner.bot_stream import BotStream
+from cordboard.runner.context_keeper import ContextKeeper
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
 from cordboard.runner.process_exit import exit_now
@@ -101,6 +104,8 @@ class BotRun:
             self._spawn(work)
         await self._go.wait()
         reason, detail = await self._bot_end(people, writer)
+        if context_keeper.KEEPER is not None and self._stop_reason == pipes.DRAINING:
+            await context_keeper.KEEPER.take()  # what was said in the turn that the hand-over ends
         await pipes.send(writer, {"ended": reason, "detail": detail})
         await self._close_connections(people.stream, reason)
         for task in self._background:
@@ -154,6 +159,8 @@ class BotRun:
                 log.warning("No user connected in time", seconds=options.offer_timeout_s)
                 return "user_absent"
             arguments = runner_arguments(launch, connection, options.daily_domains, files.storage)
+            if context_keeper.KEEPER is not None:
+                context_keeper.KEEPER.add_to(arguments.body)
             await self._call_bot(arguments)
         except SystemExit as error:
             raise BotExitError(error) from error
@@ -210,6 +217,7 @@ class BotRun:
         """Handle messages of the supervisor; exit when it has closed the channel."""
         while (message := await pipes.receive(reader)) is not None:
             if "go" in message:
+                self._keep_context(message.get("context"), writer)
                 self._go.set()
             elif "stop" in message:
                 self._stop_reason = message["stop"]
@@ -220,6 +228,13 @@ class BotRun:
                 # A task for each: an offer takes seconds, and `stop` must not wait for it.
                 self._spawn(_answer(signalling, message, writer))
         exit_now(1)
+
+    def _keep_context(self, kept: Any, writer: asyncio.StreamWriter) -> None:
+        """Keep what is said from now on, if the bot's entry asks for it; `kept` is what was said before."""
+        if self._start.keep_context:
+            context_keeper.KEEPER = ContextKeeper(
+                kept, lambda data: pipes.send(writer, {"context": msgspec.Raw(data)})
+            )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -16,14 +16,16 @@ from cordboard.contract.errors import ConflictError, CordboardError
 from cordboard.contract.ids import is_webrtc_room
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
-from cordboard.processes import descendants_of, signal_group
+from cordboard.processes import signal_group
 from cordboard.runner import metrics, pipes
 from cordboard.runner.control_channel import ControlChannel
 from cordboard.runner.forked_process import ForkedProcess
 from cordboard.runner.lease_guard import LeasePage, steady_time
 from cordboard.runner.output_capture import OutputCapture
 from cordboard.runner.pipes import BotStart
+from cordboard.runner.process_count import wait_for_too_many
 from cordboard.runner.runner_host import RunnerHost
+from cordboard.runner.session_context import SessionContext
 from cordboard.runner.session_end import EndWriter, SessionEnd, session_end
 from cordboard.store import HandOverCause, Holder
 
@@ -40,9 +42,6 @@ HAND_OVER_GRACE_S: Final = 1.0
 # How long the rest of the control channel may take after the process has ended.
 LAST_MESSAGES_S: Final = 1.0
 
-# How often the processes of a bot are counted; counting those of a bot with 20 threads takes 0.5 ms.
-PROCESS_COUNT_PERIOD_S: Final = 2.0
-
 log = get_logger("session")
 
 Status = Literal["starting", "running", "stopping", "ended"]
@@ -56,6 +55,7 @@ class BotSession:
         launch: The session.
         host: The runner.
         context: The context of the session's log lines.
+        said: What was said in the session, as far as it is kept.
         status: Where the session is in its life on this runner.
         reason: Why it ended, once it has.
         detail: The reason as text.
@@ -75,6 +75,7 @@ class BotSession:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     context: Context = field(init=False)
+    said: SessionContext = field(init=False)
     _lease_page: LeasePage = field(default_factory=LeasePage.create)
     _process: ForkedProcess | None = None
     _channel: ControlChannel | None = None
@@ -82,8 +83,9 @@ class BotSession:
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Set the context."""
+        """Set what depends on the launch."""
         self.context = context_of(self.launch)
+        self.said = self.host.session_context(self.launch)
 
     @property
     def pid(self) -> int:
@@ -156,16 +158,20 @@ class BotSession:
         """Let the store confirm that this process holds the room; then let the bot run, and watch it."""
         # Taken before the request is sent: the lease lasts from when the store decided, or longer.
         requested_at = steady_time()
-        await self.host.store.confirm_running(
-            self.launch.session_id, self.launch.epoch, self.holder, room=self.launch.room_url
+        _, said = await asyncio.gather(
+            self.host.store.confirm_running(
+                self.launch.session_id, self.launch.epoch, self.holder, room=self.launch.room_url
+            ),
+            self.said.read(),
         )
         self.record_renewal(requested_at)
         self.status = "running"
         metrics.stages.labels("starting").observe(time.monotonic() - self.started_at)
         log.info("Bot started", event="bot.started", pid=self.pid, attempt=self.launch.attempt)
-        await channel.send_go()
+        await channel.send_go(said)
         faults.point("runner.go")
         self._spawn(self._is_loaded_in_time(channel))
+        self._spawn(self.said.run())
         self._spawn(self._stop_after(self.launch.max_duration_s, "max_duration"))
         self._spawn(self._stop_when_user_absent(channel))
         self._spawn(self._watch_process_count())
@@ -233,9 +239,10 @@ class BotSession:
             self.host.bot_options,
             self.host.store.periods.lease_s,
             ice_config=self._ice_config(),
+            keep_context=self.said.cipher is not None,
         )
         process = await self.host.fork_server.fork(start, self._lease_page.descriptor)
-        channel = ControlChannel(process.reader, process.writer)
+        channel = ControlChannel(process.reader, process.writer, self.said.offer)
         self._process, self._channel = process, channel
         log.info(
             "Bot forked",
@@ -267,11 +274,8 @@ class BotSession:
 
     async def _stop_in_steps(self, channel: ControlChannel, reason: str, grace_s: float) -> None:
         await channel.send_stop(reason)
-        if (
-            self._process is not None
-            and self._process.imports_bot
-            and not channel.is_loaded.is_set()
-        ):
+        imports_bot = self._process is not None and self._process.imports_bot
+        if imports_bot and not channel.is_loaded.is_set():
             log.info("The bot file is still being imported; sending SIGTERM", pid=self.pid)
             self._signal(signal.SIGTERM)
         elif not await self._is_gone_within(grace_s):
@@ -327,7 +331,7 @@ class BotSession:
     def _end_writer(self) -> EndWriter:
         host, launch = self.host, self.launch
         end = SessionEnd(self.reason or "", self.detail, self.hand_over)
-        return EndWriter(host.store, launch, end, self.started_at, host.runner_id)
+        return EndWriter(host.store, launch, end, self.started_at, host.runner_id, self.said)
 
     def _record_end(self, end: SessionEnd) -> None:
         self.reason, self.hand_over = end.reason, end.hand_over
@@ -367,12 +371,10 @@ class BotSession:
     async def _watch_process_count(self) -> None:
         """Kill a bot that has started too many processes, together with them."""
         limit = self.host.bot_options.processes
-        while self.is_live:
-            await asyncio.sleep(PROCESS_COUNT_PERIOD_S)
-            if len(descendants_of(self.pid, limit)) > limit:
-                log.error("The bot has started too many processes; killing it", limit=limit)
-                self._detach_current_task()
-                await self.kill("bot_crashed", f"The bot had started more than {limit} processes.")
+        await wait_for_too_many(self.pid, limit)
+        log.error("The bot has started too many processes; killing it", limit=limit)
+        self._detach_current_task()
+        await self.kill("bot_crashed", f"The bot had started more than {limit} processes.")
 
     def _detach_current_task(self) -> None:
         """Keep `_finish` from cancelling the task that waits for it."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import msgspec
+
 from cordboard.contract.errors import BodyTooLargeError, UpstreamError, UpstreamTimeoutError
 from cordboard.contract.lease import RENEWAL_S
 from cordboard.emit import get_logger
@@ -40,6 +42,7 @@ class ControlChannel:
     Args:
         reader: Receives messages.
         writer: Sends messages.
+        on_context: Called with each snapshot of what was said.
 
     Attributes:
         is_loaded: Set once the process has its bot.
@@ -48,9 +51,15 @@ class ControlChannel:
         end_report: The last such report.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_context: Callable[[Any], None] = lambda _context: None,
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._on_context = on_context
         self.is_loaded = asyncio.Event()
         self.is_user_absent = asyncio.Event()
         self.is_end_reported = asyncio.Event()
@@ -95,9 +104,14 @@ class ControlChannel:
                 wait.cancel()
         return "loaded" if self.is_loaded.is_set() else "ended"
 
-    async def send_go(self) -> None:
-        """Let the process call its bot."""
-        await pipes.send(self._writer, {"go": True})
+    async def send_go(self, context: bytes | None = None) -> None:
+        """Let the process call its bot.
+
+        Args:
+            context: What an earlier process of the session has kept, a JSON object; None if there is none.
+        """
+        kept = {} if context is None else {"context": msgspec.Raw(context)}
+        await pipes.send(self._writer, {"go": True, **kept})
 
     async def send_stop(self, reason: str) -> None:
         """Let the process cancel its bot, for `reason`."""
@@ -170,6 +184,8 @@ class ControlChannel:
                 answer.set_result(message)
         elif "loaded" in message:
             self.is_loaded.set()
+        elif "context" in message:
+            self._on_context(message["context"])
         elif "absent" in message:
             self.is_user_absent.set()
         elif "ended" in message:

@@ -10,8 +10,8 @@ from cordboard.context import bound_context
 from cordboard.emit import get_logger
 from cordboard.runner.bot_session import HAND_OVER_GRACE_S, BotSession
 from cordboard.runner.heartbeat import Heartbeat
+from cordboard.runner.pipes import DRAINING
 from cordboard.runner.registry import Registry
-from cordboard.runner.session_end import DRAINING
 
 # The minimum time for the last writes, even if the grace period is over. A write takes milliseconds; a Redis that
 # does not answer within this time must not delay the exit much further.

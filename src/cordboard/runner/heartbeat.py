@@ -121,6 +121,7 @@ class Heartbeat:
                     log.warning("Redis has lost the session; writing it again")
                     adopted = await self.store.adopt(session.launch, session.holder)
                     self._apply(session, adopted, requested_at)
+                    session.said.write_again()
             else:
                 self._apply(session, result, requested_at)
         return "away" not in results

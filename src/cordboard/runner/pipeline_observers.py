@@ -1,4 +1,4 @@
-"""Log the events of a call, for the pipeline of any bot. Pipecat loads this file as a setup file.
+"""Log the events of a call, and keep its contexts, for the pipeline of any bot. Pipecat loads this file as a setup file.
 
 ``PIPECAT_SETUP_FILES`` names this file in each bot process. Pipecat calls ``setup_pipeline_worker`` before a
 pipeline starts.
@@ -17,6 +17,7 @@ from pipecat.observers.base_observer import BaseObserver, FramePushed
 from pipecat.observers.user_bot_latency_observer import UserBotLatencyObserver
 
 from cordboard.emit import get_logger
+from cordboard.runner import context_keeper
 
 log = get_logger("call")
 
@@ -112,7 +113,9 @@ class TurnLog:
 
 
 async def setup_pipeline_worker(worker: Any) -> None:
-    """Add the observers to the pipeline of `worker`."""
+    """Add the observers to the pipeline of `worker`, and let its conversation go on."""
+    if context_keeper.KEEPER is not None:
+        context_keeper.KEEPER.attach(worker)
     worker.add_observer(FirstEventObserver(worker))
     turns = worker.turn_tracking_observer
     if turns is None:

@@ -2,10 +2,10 @@
 
 The control channel is a socket pair. Each message is one line with one JSON object:
 
-- to the bot process: ``{"go": true}``, ``{"stop": REASON}``,
-  ``{"ask": N, "method": "POST", "body": {...}}``;
+- to the bot process: ``{"go": true, "context": {...}}`` (``context`` if there is a kept one),
+  ``{"stop": REASON}``, ``{"ask": N, "method": "POST", "body": {...}}``;
 - to the supervisor: ``{"loaded": true}``, ``{"lag_ms": 1.5}``, ``{"absent": true}``,
-  ``{"answer": N, "status": 200, "body": {...}}``,
+  ``{"answer": N, "status": 200, "body": {...}}``, ``{"context": {...}}``,
   ``{"ended": REASON, "detail": TEXT, "early": true}`` (``early`` if ``bot()`` was never called).
 
 Standard output, standard error and log records of the bot travel on pipes of their own, so that a
@@ -39,6 +39,9 @@ EXIT_GRACE_S: Final = 5.0
 
 # How often a bot process reports how late its event loop is. The supervisor takes silence as lag.
 LAG_PERIOD_S: Final = 1.0
+
+DRAINING: Final = "draining"
+"""The reason with which a bot is stopped so that another runner continues its session."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -77,6 +80,7 @@ class BotStart:
         lease_s: Seconds that a lease lasts.
         boot: The boot under which the process writes its lines.
         ice_config: The ICE servers of a ``webrtc:`` room, with the session's credentials; None without servers.
+        keep_context: Whether the process sends what was said to the supervisor.
     """
 
     launch: Launch
@@ -84,6 +88,7 @@ class BotStart:
     lease_s: float = LEASE_S
     boot: str = field(default_factory=lambda: os.urandom(4).hex())
     ice_config: dict[str, Any] | None = field(default=None, repr=False)  # it contains passwords
+    keep_context: bool = False
 
 
 class BotPipes(NamedTuple):
@@ -158,6 +163,7 @@ def is_valid(message: Any) -> bool:
         isinstance(message.get("lag_ms", 0.0), float | int)
         and isinstance(message.get("ended", ""), str)
         and isinstance(message.get("detail", ""), str | None)
+        and isinstance(message.get("context", {}), dict)
         and (
             "answer" not in message
             or (

@@ -14,6 +14,8 @@ from cordboard.emit import get_logger
 from cordboard.processes import describe_exit_status
 from cordboard.runner import metrics
 from cordboard.runner.control_channel import EndReport
+from cordboard.runner.pipes import DRAINING
+from cordboard.runner.session_context import SessionContext
 from cordboard.store import HandOverCause, RecoveringHolder, SessionStore, new_token
 
 # Most failovers of Redis take seconds; the session holds its room until the end is written.
@@ -21,9 +23,6 @@ RETRY_S: Final = 1.0
 
 # As long as the store keeps the record of an ended session; after that there is no record to end.
 GIVE_UP_S: Final = 86_400.0
-
-DRAINING: Final = "draining"
-"""The reason with which a bot is stopped so that another runner continues its session."""
 
 FORK_SERVER_ENDED: Final = "the fork server of its runner ended"
 
@@ -119,6 +118,7 @@ class EndWriter:
             ``bot_crashed``.
         began_at: The ``time.monotonic`` time at which the session began here.
         runner_id: This runner.
+        context: What was said, which the next process gets.
         retry_s: Seconds between two attempts.
     """
 
@@ -127,6 +127,7 @@ class EndWriter:
     end: SessionEnd
     began_at: float
     runner_id: str
+    context: SessionContext
     retry_s: float = RETRY_S
 
     async def run(self) -> None:
@@ -169,6 +170,8 @@ class EndWriter:
         cause = self.end.hand_over
         if cause is None:
             return
+        # Before the next process reads it. If Redis takes only what frees memory, the session goes on without.
+        await self.context.flush()
         faults.point("runner.hand_over.before")
         launch, holder = (
             self.launch,

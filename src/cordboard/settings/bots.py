@@ -17,6 +17,8 @@ class BotPolicy:
 
     Attributes:
         restart: Whether a session goes on when its bot process was killed.
+        keep_context: Whether what was said is kept in Redis, encrypted, for the bot process that continues it.
     """
 
     restart: Restart = "on-death"
+    keep_context: bool = False

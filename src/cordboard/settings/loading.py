@@ -226,14 +226,18 @@ def _bots(
 
 
 def _bot_policy(entry: Mapping[str, object], where: str) -> BotPolicy:
+    known = [item.name for item in fields(BotPolicy)]
     for name in entry:
-        if name != "restart":
-            raise SettingsError(f"{where} {name}: unknown key.{nearest(name, ['file', 'restart'])}")
+        if name not in known:
+            raise SettingsError(f"{where} {name}: unknown key.{nearest(name, ['file', *known])}")
     restart = entry.get("restart", BotPolicy().restart)
     if restart not in RESTARTS:
         expected = " or ".join(repr(item) for item in RESTARTS)
         raise SettingsError(f"{where} restart: expected {expected}, got {restart!r}.")
-    return BotPolicy(restart=cast("Restart", restart))
+    keep_context = entry.get("keep_context", BotPolicy().keep_context)
+    if not isinstance(keep_context, bool):
+        raise SettingsError(f"{where} keep_context: expected true or false, got {keep_context!r}.")
+    return BotPolicy(restart=cast("Restart", restart), keep_context=keep_context)
 
 
 def _reject_unknown_variables() -> None:

@@ -123,6 +123,11 @@ class Keys:
         """Hash: the record of ``session_id``."""
         return f"session:{{{self.tag}}}{session_id}"
 
+    def kept_context(self, session_id: str) -> str:
+        """String with TTL, encrypted: what was said in ``session_id``, for the bot process that continues it."""
+        # No session id contains "#". An ACL that permits the records permits these keys.
+        return self.session(session_id) + _CONTEXT
+
     def room_active(self, room: str) -> str:
         """String, JSON: the holder of ``room``."""
         return f"room_active:{{{self.tag}}}{room}"
@@ -181,6 +186,7 @@ class Keys:
             **{name: getattr(self, name) for name in _PLAIN},
             **{name: getattr(self, name)("") for name in _WITH_SUFFIX},
             "group": GROUP,
+            "context_suffix": _CONTEXT,
         }
         periods = {
             "lease_ms": round(self.lease_s * 1000),
@@ -198,6 +204,8 @@ class Keys:
         times = ", ".join(f"{name} = {value}" for name, value in periods.items())
         return f"local K = {{ {names} }}\nlocal T = {{ {times} }}\n"
 
+
+_CONTEXT: Final = "#context"
 
 _PLAIN: Final = (
     "launches",

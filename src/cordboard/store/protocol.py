@@ -220,6 +220,27 @@ class SessionStore(Protocol):
             room: Its room, if known; it saves a sharded store a read of the session index.
         """
 
+    async def keep_context(
+        self, session_id: str, epoch: int, runner_id: str, context: str, *, room: str | None = None
+    ) -> bool:
+        """Keep what was said in a running session until its end, and return whether it was kept.
+
+        Args:
+            session_id: The session.
+            epoch: The epoch of the holder; with another epoch than the session's, nothing is kept.
+            runner_id: The holder's runner.
+            context: What was said, encrypted.
+            room: Its room, if known; it saves a sharded store a read of the session index.
+        """
+
+    async def kept_context(self, session_id: str, *, room: str | None = None) -> str | None:
+        """Return what ``keep_context`` has kept last for a live session, or None.
+
+        Args:
+            session_id: The session.
+            room: Its room, if known; it saves a sharded store a read of the session index.
+        """
+
     async def suspect(self, session_id: str, *, pause_s: float) -> State:
         """Make the operators look at a running session at once, and return its state.
 

@@ -289,6 +289,27 @@ class RedisStore:
         del room
         return await self.placement.recover(session_id, epoch, cause, holder=holder)
 
+    async def keep_context(
+        self, session_id: str, epoch: int, runner_id: str, context: str, *, room: str | None = None
+    ) -> bool:
+        """Keep ``context`` for ``session_id``, which ``runner_id`` holds with ``epoch``; the ``room`` is not needed."""
+        del room
+        arguments = {
+            "session_id": session_id,
+            "epoch": epoch,
+            "runner_id": runner_id,
+            "context": context,
+        }
+        key = self.keys.session(session_id)
+        return bool(await self.scripts.run("keep_context", key, arguments))
+
+    async def kept_context(self, session_id: str, *, room: str | None = None) -> str | None:
+        """Return the kept context of ``session_id``, or None; the ``room`` is not needed in one shard."""
+        del room
+        with self.connection.errors():
+            kept: str | None = await self.connection.client.get(self.keys.kept_context(session_id))
+        return kept
+
     async def suspect(self, session_id: str, *, pause_s: float) -> State:
         """Make the operators look at ``session_id``, at most once in ``pause_s``."""
         state, *_ = await self.scripts.run(

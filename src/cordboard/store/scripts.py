@@ -22,6 +22,7 @@ SCRIPTS: Final = (
     "expire",
     "finish",
     "forget",
+    "keep_context",
     "leave",
     "move",
     "permitted",

@@ -136,8 +136,14 @@ local function is_owned_by(rec, user_id, tenant_id)
   return (rec.user_id or '') == (user_id or '') and (rec.tenant_id or '') == (tenant_id or '')
 end
 
+-- Return the key of what was said in a session. It is not a field of the record, which scripts read as a whole.
+local function context_key(sid)
+  return K.session .. sid .. K.context_suffix
+end
+
 -- End a session. No other code writes a final state.
 local function finish(rec, state, reason, detail, token, now)
+  redis.call('DEL', context_key(rec.session_id))
   uncount(rec)
   free_slot(rec)
   drop_lease(rec)

@@ -219,6 +219,17 @@ class ShardedStore:
         store = await self._store_of(session_id, room)
         return await store.hand_over(session_id, epoch, cause, holder)
 
+    async def keep_context(
+        self, session_id: str, epoch: int, runner_id: str, context: str, *, room: str | None = None
+    ) -> bool:
+        """Keep ``context`` for ``session_id``, which ``runner_id`` holds with ``epoch``, in the shard of ``room``."""
+        store = await self._store_of(session_id, room)
+        return await store.keep_context(session_id, epoch, runner_id, context)
+
+    async def kept_context(self, session_id: str, *, room: str | None = None) -> str | None:
+        """Return the kept context of ``session_id`` in the shard of ``room``, or None."""
+        return await (await self._store_of(session_id, room)).kept_context(session_id)
+
     async def suspect(self, session_id: str, *, pause_s: float) -> State:
         """Make the operators look at ``session_id``, at most once in ``pause_s``."""
         return await (await self._store_of(session_id)).suspect(session_id, pause_s=pause_s)

@@ -1,0 +1,100 @@
+"""A bot that knows nothing of it goes on with the conversation that its predecessor has held."""
+
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from cordboard.runner.kept_messages import RESUMED
+from cordboard.store import RedisStore
+from corpus.service_doubles import ANSWER, GREETING, Doubles
+from corpus.text_bot import ASK, GREET
+from plane_support import HEADERS, Part, Processes, ask, ready
+from tests_support import served_with_websockets, until
+
+BOT = Path(__file__).with_name("text_bot.py")
+SETTINGS = '[bots.default]\nfile = "text_bot.py"\nkeep_context = true\n'
+SID, ROOM = "call-7", "https://rooms.example/7"
+SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
+GREETED = [GREET, {"role": "assistant", "content": GREETING}]
+ANSWERED = [*GREETED, ASK, {"role": "assistant", "content": ANSWER}]
+
+
+class Plane:
+    """The plane's processes, of which three are runners, and the double of the language model."""
+
+    def __init__(self, processes: Processes, store: RedisStore, doubles: Doubles) -> None:
+        self.processes, self.store, self.doubles = processes, store, doubles
+        self.gateway = processes.spawn("gateway")
+        self.operator = processes.spawn("operator", "--launcher", "none")
+        # The next runner is always the one with the most free slots.
+        words = (("--capacity", "9", "--grace", "0"), ("--capacity", "6"), ("--capacity", "3"))
+        self.runners = [processes.spawn("runner", *more) for more in words]
+
+    async def join(self) -> None:
+        async with aiohttp.ClientSession(headers=HEADERS) as client:
+            body = {"sessionId": SID, "room_url": ROOM}
+            status, answer = await ask(client, "POST", f"{self.gateway.url}/join", body)
+        assert status == 202, answer
+
+    async def holder(self) -> tuple[Part, int]:
+        """Return the runner that holds the session, and the bot process."""
+        record = await self.store.session(SID)
+        return next(one for one in self.runners if one.url == record.runner_url), record.pid or 0
+
+    async def kept(self, text: str) -> None:
+        """Wait until what was kept last contains a text, decrypted as a runner does it."""
+        from cordboard.runner.context_cipher import ContextCipher
+        from plane_support import SECRET
+
+        async def has_text() -> bool:
+            kept = await self.store.kept_context(SID)
+            cipher = ContextCipher(lambda: (SECRET,))
+            return kept is not None and text in cipher.decrypt(SID, kept).decode()
+
+        await until(has_text, 30)
+
+
+@pytest_asyncio.fixture
+async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
+    doubles = Doubles()
+    shutil.copy(BOT, tmp_path)
+    (tmp_path / "cordboard.toml").write_text(SETTINGS)
+    url = f"{redis_url.removesuffix('/0')}/14"
+    processes = Processes(tmp_path, url)
+    async with served_with_websockets(doubles.app()) as services, RedisStore(url) as store:
+        processes.over |= Doubles.environment(services) | {"PIPECAT_SETUP_FILES": ""}
+        made = Plane(processes, store, doubles)
+        await ready(made.gateway, made.operator, *made.runners)
+        yield made
+        processes.stop()
+
+
+async def first_request(plane: Plane, before: int) -> list[dict[str, Any]]:
+    """Return the first messages that the model has got since there were `before` requests."""
+    await until(lambda: len(plane.doubles.conversations) > before, 40)
+    return plane.doubles.conversations[before]
+
+
+async def test_conversation_goes_on_after_each_death(plane: Plane) -> None:
+    """After the kill of the bot process, a runner's stop, and the kill of a runner; and nothing of it is left."""
+    await plane.join()
+    await plane.kept(ANSWER)
+    assert plane.doubles.conversations == [[SYSTEM, GREET], [SYSTEM, *GREETED, ASK]]
+    said = ANSWERED
+    for number, death in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)):
+        before = len(plane.doubles.conversations)
+        runner, pid = await plane.holder()
+        os.kill(pid if number == 0 else runner.pid, death)
+        assert await first_request(plane, before) == [SYSTEM, *said, RESUMED]
+        said = [*said, {"role": "assistant", "content": ANSWER}]
+        await plane.kept(f"{ANSWER}\"}}," + f'{{"role":"assistant","content":"{ANSWER}' * (number > 0))
+    async with aiohttp.ClientSession(headers=HEADERS) as client:
+        await ask(client, "POST", f"{plane.gateway.url}/leave", {"sessionId": SID})
+    assert await plane.store.kept_context(SID) is None
