@@ -8,6 +8,7 @@ import pytest
 
 from cordboard import environment, settings
 from cordboard.contract.errors import CordboardError, SettingsError
+from cordboard.settings.bots import BotPolicy
 from cordboard.settings.loading import FIELDS
 from cordboard.settings.reference import setting_docs
 from cordboard.settings.running import running_up
@@ -78,6 +79,11 @@ def test_environment_takes_precedence_over_file(
         ("[bots.default]\nrestart = 'never'", "a file name"),
         ("[bots.default]\nfile = 'b.py'\nrestarts = 'never'", "Did you mean restart"),
         ("[bots.default]\nfile = 'b.py'\nrestart = 'always'", "expected 'on-death' or 'never'"),
+        (
+            "[bots.default]\nfile = 'b.py'\nkeep_context = 'yes'",
+            "expected true or false, got 'yes'",
+        ),
+        ("[bots.default]\nfile = 'b.py'\nkeep_contexts = true", "Did you mean keep_context"),
         ("nonsense", "not valid TOML"),
     ],
 )
@@ -91,12 +97,12 @@ def test_invalid_file_is_refused_by_name(tmp_path: Path, text: str, words: str) 
 
 def test_bot_may_have_a_table(tmp_path: Path) -> None:
     """With its file, and with what happens after the death of its process; a file alone has the defaults."""
-    text = "[bots]\na = 'a.py'\n[bots.b]\nfile = 'b.py'\nrestart = 'never'\n"
+    text = "[bots]\na = 'a.py'\n[bots.b]\nfile = 'b.py'\nrestart = 'never'\nkeep_context = true\n"
     loaded = settings.load(str(write(tmp_path / "cordboard.toml", text)))
     assert loaded.bots == {name: str(tmp_path / f"{name}.py") for name in ("a", "b")}
-    assert {name: policy.restart for name, policy in loaded.bot_policies.items()} == {
-        "a": "on-death",
-        "b": "never",
+    assert loaded.bot_policies == {
+        "a": BotPolicy(restart="on-death", keep_context=False),
+        "b": BotPolicy(restart="never", keep_context=True),
     }
 
 

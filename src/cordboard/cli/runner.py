@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     configure(service="runner", session_from_environment=False)
     settings = load(args.config)
     _options.check_positive("--capacity", args.capacity)
+    _keeping_bots(settings)  # before the bots are loaded, which takes seconds
     bots = parse_bot_options(args.bot, settings.bots)
     for file in bots.values():
         check_bot_file(file)

@@ -19,7 +19,7 @@ _SERVE: Final = (
     "uvloop",
     "websockets",
 )
-_BOTS: Final = (*_SERVE, "pipecat", "aiortc", "dotenv", "packaging")
+_BOTS: Final = (*_SERVE, "pipecat", "aiortc", "cryptography", "dotenv", "packaging")
 MODULES: Final = {
     "serve": _SERVE,
     "bots": _BOTS,

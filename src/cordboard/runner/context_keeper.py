@@ -1,7 +1,7 @@
 """In the bot process: take the messages of the bot's LLM contexts at the end of each turn, and put them back.
 
-``pipeline_observers.py`` passes each pipeline to ``KEEPER`` before it starts. A snapshot takes 0.05 ms for a call of
-five minutes and 2 ms at the limit, once a turn, between two frames of audio; its writing takes place in the runner.
+``pipeline_observers.py`` passes each pipeline to ``KEEPER`` before it starts. A snapshot takes 0.02 ms after 30 turns and
+1.5 ms at the limit, once a turn, in the bot's event loop; the runner encrypts (0.04 and 1.4 ms) and writes it.
 """
 
 import sys

@@ -59,6 +59,8 @@ def kept_form(message: Any) -> Message:
         TypeError: JSON cannot hold a value of the message.
     """
     if isinstance(message, dict):
+        if all(type(value) is str for value in message.values()):
+            return message  # most are texts, and a long call has thousands
         return _json_form(message)  # type: ignore[no-any-return]  # of a dictionary it is one
     return {_LLM: message.llm, "message": _json_form(message.message)}
 
@@ -71,24 +73,25 @@ def context_form(kept: Message, specific: Callable[..., Any]) -> Any:
         specific: Pipecat's class ``LLMSpecificMessage``.
     """
     if _LLM in kept:
-        return specific(llm=kept[_LLM], message=_python_form(kept["message"]))
+        return specific(llm=kept[_LLM], message=_python_form(kept.get("message")))
     return _python_form(kept)
 
 
 def fit(contexts: Sequence[Sequence[Message]], limit: int) -> Fitted | None:
     """Return the contexts within a limit; None if the system messages alone exceed it.
 
-    Pictures, sounds and files are left out first, then the oldest messages, but no system message. Neither a
-    tool's result without its call nor a call without its results is left. A large context does not take the
-    share of a small one.
+    Pictures, sounds and files are left out first, then the oldest messages, but no system message. A tool call
+    goes with its results. A large context does not take the share of a small one.
 
     Args:
         contexts: The kept messages of each context.
         limit: The number of bytes that the messages may take as JSON.
     """
+    if len(encode(contexts)) <= limit:
+        return Fitted([list(messages) for messages in contexts])
     fitted: list[list[Message]] = [[] for _ in contexts]
     cut = media = 0
-    smallest_first = sorted(range(len(contexts)), key=lambda place: _size(contexts[place]))
+    smallest_first = sorted(range(len(contexts)), key=lambda place: len(encode(contexts[place])))
     for done, place in enumerate(smallest_first):
         share = limit // (len(contexts) - done)
         messages, left_out = _without_media(contexts[place], share)
@@ -101,16 +104,18 @@ def fit(contexts: Sequence[Sequence[Message]], limit: int) -> Fitted | None:
 
 
 def settled(
-    messages: Iterable[Message], unfinished: Callable[[Message], str | None] = lambda _message: None
+    messages: Sequence[Message], unfinished: Callable[[Message], str | None] = lambda _message: None
 ) -> list[Message]:
     """Return messages in which no tool call still runs: calls end with the process that made them.
+
+    Results without a call, and calls without all of their results, are left out: services refuse both.
 
     Args:
         messages: The kept messages.
         unfinished: Returns the content of the result that ends the asynchronous call of a message, or None.
     """
     found = []
-    for message in messages:
+    for message in _paired(messages):
         if message.get("role") == "tool":
             content = CANCELLED if message.get("content") == IN_PROGRESS else unfinished(message)
             found.append(message if content is None else {**message, "content": content})
@@ -165,7 +170,10 @@ def _json_form(value: Any) -> Any:
 def _python_form(value: Any) -> Any:
     match value:
         case {"$bytes": str(text), **rest} if not rest:
-            return base64.b64decode(text)
+            try:
+                return base64.b64decode(text)
+            except ValueError:  # a message of the bot has this key
+                return value
         case dict():
             return {name: _python_form(item) for name, item in value.items()}
         case list():
@@ -181,7 +189,10 @@ def _size(messages: Iterable[Message]) -> int:
 
 def _without_media(messages: Sequence[Message], limit: int) -> tuple[list[Message], int]:
     """Return messages without pictures, sounds and files, from the oldest on, until they fit; and how many."""
-    found, size, left_out = list(messages), _size(messages), 0
+    found, left_out = list(messages), 0
+    if not any(isinstance(message.get("content"), list) for message in messages):
+        return found, 0
+    size = _size(messages)
     for place, message in enumerate(found):
         parts = message.get("content")
         if size <= limit:
@@ -208,26 +219,32 @@ def _light(part: Any) -> Any:
 
 def _newest(messages: Sequence[Message], limit: int) -> list[Message] | None:
     """Return the newest messages that fit, with all system messages; None if those alone do not fit."""
-    sizes = [_size([message]) for message in messages]
-    groups = _groups(messages)
-    kept = {place for group in groups for place in group}
-    size = sum(sizes[place] for place in kept)
-    for group in groups:
-        if size <= limit:
-            break
-        if messages[group[0]].get("role") != "system":
-            kept.difference_update(group)
-            size -= sum(sizes[place] for place in group)
-    if size > limit:
+    first = len(messages)
+    systems = [message for message in messages if message.get("role") == "system"]
+    room = limit - _size(systems)
+    if room < 0:
         return None
-    return [message for place, message in enumerate(messages) if place in kept]
+    # From the newest on, so that the time depends on the limit and not on the length of the call.
+    while first and room >= 0:
+        first -= 1
+        if messages[first].get("role") != "system":
+            room -= len(encode(messages[first])) + 1
+    if room < 0:
+        first += 1  # this one did not fit
+    front = [message for message in messages[:first] if message.get("role") == "system"]
+    return [*front, *_paired(messages[first:])]
+
+
+def _paired(messages: Sequence[Message]) -> list[Message]:
+    """Return messages without tools' results without a call, and without calls without all of their results."""
+    if not any(message.get("role") == "tool" or "tool_calls" in message for message in messages):
+        return list(messages)
+    places = {place for group in _groups(messages) for place in group}
+    return [message for place, message in enumerate(messages) if place in places]
 
 
 def _groups(messages: Sequence[Message]) -> list[list[int]]:
-    """Return the places of the messages, oldest first, each tool call in one group with its results.
-
-    Results without a call, and calls without all of their results, are in no group: services refuse both.
-    """
+    """Return the places of the messages, each tool call in one group with all of its results."""
     groups: list[list[int]] = []
     owners: dict[str, list[int]] = {}
     open_calls: dict[int, set[str]] = {}
