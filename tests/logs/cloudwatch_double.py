@@ -17,7 +17,10 @@ _TARGET = "Logs_20140328."
 # What a regular expression of a filter pattern may consist of, by AWS's page on its syntax.
 _EXPRESSION = re.compile(r"(?:[A-Za-z0-9:_#=@/;, -]|[\^$?\[\]{}|*+.]|\\[^A-Za-z0-9]|\\[dsw])*")
 _INSIGHTS = re.compile(
-    r"fields @timestamp, @message \| filter @message like /(.*)/ \| sort @timestamp asc \| limit (\d+)"
+    r"fields @timestamp, @message \| filter @message like /(.*?)/ "
+    r"(?:\| sort @timestamp asc \| limit (\d+)|\| parse @message /(.*)/ \| fields seq \* 1 as number"
+    r" \| stats count\(\*\) as lines, min\(number\) as first, max\(number\) as last,"
+    r" sum\(number\) as total by boot)"
 )
 
 
@@ -207,17 +210,23 @@ class CloudWatchDouble(ThreadingHTTPServer):
                 "results": [],
                 "statistics": {},
             }
-        expression, limit = _INSIGHTS.fullmatch(query["queryString"]).groups()  # type: ignore[union-attr]
+        expression, limit, parts = _INSIGHTS.fullmatch(query["queryString"]).groups()  # type: ignore[union-attr]
         found = [
             event
             for event in self._events(query["logGroupIdentifiers"][0])
             if query["startTime"] <= event.timestamp // 1000 <= query["endTime"]
             and re.search(expression.replace(r"\/", "/"), event.text)
         ]
+        statistics = {"recordsMatched": float(len(found)), "recordsScanned": 1e6}
+        if parts:
+            results = _counted(parts, [event.text for event in found])
+            return {
+                "status": self.behaviour.query_end, "statistics": statistics, "results": results
+            }  # fmt: skip
         rows = found[: min(int(limit), QUERY_ROWS_MAX)]
         return {
             "status": self.behaviour.query_end,
-            "statistics": {"recordsMatched": float(len(found)), "recordsScanned": 1e6},
+            "statistics": statistics,
             "results": [
                 [
                     {"field": "@timestamp", "value": _insights_time(event.timestamp)},
@@ -231,6 +240,31 @@ class CloudWatchDouble(ThreadingHTTPServer):
     def _describe(self, values: dict[str, Any]) -> dict[str, Any]:
         prefix = values.get("logGroupNamePrefix", "")
         return {"logGroups": [{"logGroupName": g} for g in self.groups if g.startswith(prefix)]}
+
+
+def _counted(expression: str, texts: Iterable[str]) -> list[list[dict[str, str]]]:
+    """Return one row for each process: how many lines it has, the lowest and the highest number."""
+    numbers: dict[str, list[int]] = {}
+    parts = re.compile(expression.replace("(?<", "(?P<"))
+    for text in texts:
+        found = parts.search(text)
+        numbers.setdefault(found["boot"] if found else "", []).append(
+            int(found["seq"]) if found else 0
+        )
+    return [
+        [
+            {"field": name, "value": str(value)}
+            for name, value in (
+                ("boot", boot),
+                ("lines", len(many)),
+                ("first", min(many)),
+                ("last", max(many)),
+                ("total", sum(many)),
+            )
+            if value != ""
+        ]
+        for boot, many in numbers.items()
+    ]
 
 
 def _group_of(values: dict[str, Any]) -> str:

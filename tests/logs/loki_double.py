@@ -11,6 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 SECOND = 10**9
 _SELECTOR = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_RANGE = re.compile(
+    r"(sum|min|max) by \(boot\) \((count_over_time|min_over_time|max_over_time|sum_over_time)\((.*?)"
+    r"( \| json boot=\"boot\", seq=\"seq\"( \| __error__=\"\")?)( \| unwrap seq)? \[(\d+)s\]\)\)"
+)
 _FILTER = re.compile(r'(\|=|\|~) ("(?:[^"\\]|\\.)*")')
 
 
@@ -22,6 +26,8 @@ class LokiDouble(ThreadingHTTPServer):
         asked: The values of each request for lines.
         refusals: Statuses that the next requests for lines are answered with.
         cut: Whether answers end before their last bytes.
+        copies: How often lines are counted that are returned once, as after a flush.
+        counted: The values of each request for counts.
     """
 
     daemon_threads = True
@@ -38,6 +44,8 @@ class LokiDouble(ThreadingHTTPServer):
         self.asked: list[dict[str, str]] = []
         self.refusals: list[int] = []
         self.cut = False
+        self.copies = 1
+        self.counted: list[dict[str, str]] = []
         self.seen_headers: list[Any] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -84,6 +92,42 @@ class LokiDouble(ThreadingHTTPServer):
             "data": {"resultType": "streams", "result": list(streams.values())},
         }
 
+    def count(self, values: dict[str, str]) -> tuple[int, Any]:
+        """Return the status and the answer of a request for counts: those of (time - length, time]."""
+        found = _RANGE.fullmatch(values["query"])
+        if found is None or (found[2] == "count_over_time") == bool(found[6]):
+            return 400, "parse error : syntax error: unexpected IDENTIFIER"
+        last = int(values["time"])
+        first = last - int(found[7]) * SECOND
+        if self.lookback_s:
+            first = max(first, time.time_ns() - self.lookback_s * SECOND)
+        numbers: dict[str, list[int]] = {}
+        for entry in self.entries:
+            if not (first < entry[0] <= last and _fits(found[3], entry)):
+                continue
+            try:
+                record = json.loads(entry[2])
+            except ValueError:
+                if not found[5]:
+                    return 400, "pipeline error: 'JSONParserErr' for series"
+                continue
+            if "seq" in record:  # `unwrap` passes over lines without the label
+                numbers.setdefault(record.get("boot", ""), []).append(record["seq"])
+        how = {
+            "count": lambda many: len(many) * self.copies,
+            "sum": lambda many: sum(many) * self.copies, "min": min, "max": max,
+        }[found[2].partition("_")[0]]  # fmt: skip
+        return 200, {
+            "status": "success",
+            "data": {
+                "resultType": "vector",
+                "result": [
+                    {"metric": {"boot": boot}, "value": [last / SECOND, str(how(many))]}
+                    for boot, many in numbers.items()
+                ],
+            },
+        }
+
 
 def _fits(query: str, entry: tuple[int, dict[str, str], str]) -> bool:
     _, labels, text = entry
@@ -107,10 +151,14 @@ class _Handler(BaseHTTPRequestHandler):
         tenant = self.headers.get("X-Scope-OrgID", "")
         if parts.path == "/config/tenant/v1/limits":
             self._answer(200, self._limits()) if tenant else self._answer(401, "no org id\n")
-        elif parts.path != "/loki/api/v1/query_range":
+        elif parts.path not in {"/loki/api/v1/query_range", "/loki/api/v1/query"}:
             self._answer(404, "404 page not found\n")
         elif self.server.tenant and tenant != self.server.tenant:
             self._answer(401, "no org id\n")
+        elif parts.path == "/loki/api/v1/query":
+            self.server.counted.append(values)
+            status, found = self.server.count(values)
+            self._answer(status, found if isinstance(found, str) else json.dumps(found))
         else:
             self.server.asked.append(values)
             if self.server.refusals:

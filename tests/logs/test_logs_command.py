@@ -483,8 +483,9 @@ STUCK = """
 import os, time
 from cordboard.cli import _logs_query, main
 from cordboard.logs.reader import Reader
+from cordboard.logs.sources import Source, Stream
 
-class Stuck:
+class Stuck(Source, Stream):
     name = kind = "stuck"
     def read(self, *, follow=False):
         os.write(1, b"reading\\n")  # as no thread of ours does, through Python's stdout

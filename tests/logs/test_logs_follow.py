@@ -15,6 +15,7 @@ from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
+from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.timespec import timestamp
 from logs.logs_support import encoded, record
@@ -178,7 +179,7 @@ def test_filters_hold(writer: Writer) -> None:
     assert reading.messages() == ["ours", "not bound", "ours again"]
 
 
-class Remote:
+class Remote(Source):
     """A remote source whose one stream tells its past, then what comes."""
 
     name = "remote"
@@ -204,7 +205,7 @@ class Remote:
         self.go.set()
 
 
-class RemoteStream:
+class RemoteStream(Stream):
     name = "ns/pod/app"
     kind = "container"
 

@@ -48,7 +48,7 @@ def loki() -> Iterator[Callable[..., LokiDouble]]:
 
 def source_of(server: LokiDouble, **options: Any) -> Loki:
     source = open_source({"url": server.url, "selector": SELECTOR, **options})
-    source.pauses_s = (0.0, 0.0)
+    source.store.pauses_s = (0.0, 0.0)
     return source
 
 
@@ -206,9 +206,10 @@ def test_lines_of_other_loggers_keep_the_time_of_loki(loki: Callable[..., LokiDo
 def test_explain_prints_the_command_of_loki() -> None:
     """It asks for the same session and window, and shows no secret."""
     source = open_source({"url": "http://loki:3100", "selector": SELECTOR})
-    (line,) = source.explain(Query(session="call-7", since=at(0)))
+    line, *counts = source.explain(Query(session="call-7", since=at(0)))
     assert "--from=2026-11-23T10:00:00.000000Z" in line
     assert '|= "call-7"' in line
+    assert [text.count("instant-query") for text in counts] == [1] * 4
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ class Replay(Store):
         name = self.by_path[path.rpartition("/")[2].replace("-", "_")]
         response = recorded(name)["response"]
         if response["status"] != 200:
-            from cordboard.logs.sources._http import StoreError
+            from cordboard.logs.sources._store import StoreError
 
             raise StoreError("unreachable", str(response["body"]), response["status"])
         body = response["body"]
@@ -318,7 +319,7 @@ def test_recorded_answers_are_read(name: str) -> None:
 def test_recorded_errors_are_reasons(name: str) -> None:
     """An error is text, also from an address of JSON; it is shown."""
     store = Replay(limits="limits", query_range=name)
-    (stream,) = Loki(store, SELECTOR, pauses_s=()).streams(Query(since=at(0), until=at(1)))
+    (stream,) = Loki(store, SELECTOR).streams(Query(since=at(0), until=at(1)))
     assert list(stream.read()) == []
     ((reason, detail),) = stream.shortfalls()
     assert reason == "unreachable"

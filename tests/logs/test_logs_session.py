@@ -18,6 +18,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.roll import add_missing, roll
 from cordboard.logs.skew import corrections, skews
+from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.timespec import HIGHEST, LOWEST
 from logs.logs_support import (
@@ -327,7 +328,7 @@ def test_an_id_that_occurs_in_every_line(tmp_path: Path, session: str) -> None:
     assert [line.attribution for line in answer.lines] == ["explicit", "inferred"]
 
 
-class Container:
+class Container(Stream):
     """A container's log, as a cluster gives it."""
 
     kind = "container"
@@ -345,7 +346,7 @@ class Container:
     def close(self) -> None: ...
 
 
-class Cluster:
+class Cluster(Source):
     """A source of containers."""
 
     name = "cluster"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cordboard.cli import main
 from cordboard.logs.source_check import check_source
-from cordboard.logs.sources._clock import clock_fact, skew_s
+from cordboard.logs.sources._http import clock_fact, skew_s
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.sources.loki import open_source
 from logs.logs_support import encoded, record

@@ -145,7 +145,8 @@ class Tracks:
         spool.flush()
         tape = FileTape(spool.fileno(), spool.tell())
         track = Track(stream.name, stream.kind, tape, self.formats, LOWEST)
-        track.ledger.ignored = getattr(stream, "selective", False)
+        track.ledger.ignored = stream.selective
+        track.ledger.take(stream.proven())
         track.shortfalls = list(stream.shortfalls())
         return track
 

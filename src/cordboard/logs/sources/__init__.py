@@ -8,7 +8,7 @@ Each file of this package offers ``open_source(options) -> Source`` for one entr
 ``[environments]`` in ``cordboard.toml``, imported only when it is asked for.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from cordboard.logs.coverage import Answer, Shortfall
@@ -19,18 +19,18 @@ class Stream(Protocol):
     """One run of lines in near time order, as its origin keeps it: a container's log, a log stream.
 
     Each line may stand behind a timestamp (``2026-11-23T10:11:12.123456789Z ``, as ``kubectl logs
-    --timestamps`` writes, or the whole CRI prefix); the reader prefers the record's own.
+    --timestamps`` writes, or the whole CRI prefix); the reader prefers the record's own. Implementations
+    inherit from this class.
+
+    Attributes:
+        name: ``namespace/pod/container``, with ``(previous)``, ``(init)``, ``(ephemeral)`` behind it.
+        kind: ``container``, ``command`` or ``stream``; what `Answer.kind` says.
+        selective: Whether it holds the lines of one session alone: numbers missing among them are no losses.
     """
 
-    @property
-    def name(self) -> str:
-        """``namespace/pod/container``, with ``(previous)``, ``(init)``, ``(ephemeral)`` behind it."""
-
-    @property
-    def kind(self) -> str:
-        """``container``, ``command`` or ``stream``; what `Answer.kind` says."""
-
-    # A stream that holds the lines of one session alone has an attribute ``selective`` that is true.
+    name: str
+    kind: str
+    selective: bool = False
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the bytes of the query's window as they come, in chunks of any size.
@@ -40,20 +40,33 @@ class Stream(Protocol):
         life or after `close`. Never raises for what a user may meet: it ends, and `shortfalls`
         says why.
         """
+        ...
 
     def shortfalls(self) -> Sequence[Shortfall]:
         """Say why something is missing; asked when `read` has ended."""
+        ...
+
+    def proven(self) -> Mapping[bytes, Sequence[tuple[int, int]]]:
+        """Return the numbers that the origin is known to have beside those read; asked when `read` has ended.
+
+        Returns:
+            For each process its numbers, first and last of each run.
+        """
+        return {}
 
     def close(self) -> None:
         """End a `read` that blocks; called from another thread, perhaps twice."""
+        ...
 
 
 class Source(Protocol):
-    """Somewhere lines are kept."""
+    """Somewhere lines are kept; implementations inherit from this class.
 
-    @property
-    def name(self) -> str:
-        """What a user knows it by: a path, ``kubernetes context prod``."""
+    Attributes:
+        name: What a user knows it by: a path, ``kubernetes context prod``.
+    """
+
+    name: str
 
     def streams(self, query: Query) -> Iterable[Stream]:
         """List what is there. While following it is called again and again: then only what is new.
@@ -63,12 +76,19 @@ class Source(Protocol):
         Raises:
             CordboardError: Nothing at all can be read from here.
         """
+        ...
 
     def answers(self) -> Sequence[Answer]:
         """Say what should have answered and has no stream, and why; asked when all is read."""
+        return ()
 
     def explain(self, query: Query) -> Sequence[str]:
         """Return the equivalent commands of the source's own tool, to be pasted into a shell."""
+        ...
+
+    def facts(self) -> Sequence[str]:
+        """Return the identity, the limits and the clock, for ``cordboard doctor --env``."""
+        return ()
 
     def close(self) -> None:
         """Let go of connections; streams are closed already."""

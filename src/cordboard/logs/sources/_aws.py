@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import boto3
@@ -19,14 +19,17 @@ from botocore.exceptions import (
 )
 
 from cordboard.contract.errors import SettingsError
-from cordboard.logs.sources._clock import skew_s
-from cordboard.logs.sources._http import StoreError
+from cordboard.logs.sources._http import skew_s
+from cordboard.logs.sources._store import StoreError
 
 # A request is refused for load for seconds, an outage lasts longer: then the coverage names it.
 ATTEMPTS_MAX: Final = 8
 _SLOWEST_PER_S: Final = 0.2
 _GAIN_PER_S: Final = 0.1
 _READ_TIMEOUT_S: Final = 60
+QUERY_POLL_S: Final = 1.0
+"""A query of Logs Insights takes seconds, and each look at it is a request."""
+_ENDED: Final = ("Complete", "Failed", "Cancelled", "Timeout")
 
 _MISSING: Final = frozenset({"ResourceNotFoundException"})
 _BUSY: Final = frozenset(
@@ -99,6 +102,7 @@ class AwsLogs:
         profile: The profile of the credentials; empty for the default chain.
         endpoint: The URL of a VPC endpoint; empty for the public one.
         pacer: Spaces the requests.
+        query_poll_s: The seconds between two looks at a query of Logs Insights.
 
     Attributes:
         pacer: Spaces the requests.
@@ -106,9 +110,16 @@ class AwsLogs:
     """
 
     def __init__(
-        self, *, region: str = "", profile: str = "", endpoint: str = "", pacer: Pacer
+        self,
+        *,
+        region: str = "",
+        profile: str = "",
+        endpoint: str = "",
+        pacer: Pacer,
+        query_poll_s: float = QUERY_POLL_S,
     ) -> None:
         self.pacer = pacer
+        self.query_poll_s = query_poll_s
         self.clock_skew_s: float | None = None
         # One attempt: the pacer repeats, and all threads slow down together.
         config = Config(
@@ -169,6 +180,43 @@ class AwsLogs:
                 self.clock_skew_s = skew_s(headers.get("date"))
                 return answer
         raise StoreError("unreachable", "no answer")  # the loop always returns or raises
+
+    def query(
+        self, group: str, seconds: tuple[int, int], text: str, closed: threading.Event
+    ) -> tuple[list[dict[str, str]], int]:
+        """Return the rows of a query of Logs Insights, and the number of records that matched.
+
+        Args:
+            group: The group's name or ARN.
+            seconds: The first and the last second of the window, both inclusive.
+            text: The query.
+            closed: Ends the query.
+
+        Raises:
+            StoreError: The query was refused or failed.
+        """
+        values = {
+            "logGroupIdentifiers": [group],
+            "startTime": seconds[0],
+            "endTime": seconds[1],
+            "queryString": text,
+        }
+        query = {"queryId": self.ask("start_query", values, closed)["queryId"]}
+        while True:
+            answer = self.ask("get_query_results", query, closed)
+            if answer["status"] in _ENDED:
+                break
+            if closed.wait(self.query_poll_s):
+                self.ask("stop_query", query, closed)
+                return [], 0
+        if answer["status"] != "Complete":
+            raise StoreError("truncated", f"the query of Logs Insights ended as {answer['status']}")
+        matched = round(answer.get("statistics", {}).get("recordsMatched", 0))
+        return [_row(fields) for fields in answer["results"]], matched
+
+
+def _row(fields: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {str(field["field"]): str(field["value"]) for field in fields}
 
 
 def _refused(code: str, error: ClientError) -> StoreError:

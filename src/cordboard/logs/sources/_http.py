@@ -3,18 +3,18 @@
 import json
 import os
 import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from cordboard.contract.errors import SettingsError
 from cordboard.contract.urls import redacted_url
-from cordboard.logs.coverage import Shortfall
-from cordboard.logs.sources._clock import skew_s
+from cordboard.logs.sources._store import StoreError
 
 TIMEOUT_S: Final = 60.0
 """Between two pieces of an answer: a store may search for long before it sends the first one."""
@@ -22,21 +22,10 @@ TIMEOUT_S: Final = 60.0
 _CHUNK_BYTES: Final = 64 << 10
 _ERROR_BYTES: Final = 500
 _FORBIDDEN: Final = (401, 403)
-
-
-class StoreError(Exception):
-    """A store did not answer as asked.
-
-    Args:
-        reason: A key of `cordboard.logs.coverage.REASONS`.
-        detail: What it said.
-        status: The HTTP status, 0 without an answer.
-    """
-
-    def __init__(self, reason: str, detail: str, status: int = 0) -> None:
-        super().__init__(detail)
-        self.shortfall = Shortfall(reason, detail)
-        self.status = status
+_BUSY: Final = (429, 500, 502, 503, 504)
+# Loki sends no Retry-After with 429.
+PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
+_EXACT_S: Final = 2.0  # the header Date has whole seconds
 
 
 class Store:
@@ -48,6 +37,7 @@ class Store:
         token_env: The environment variable that holds a bearer token, or the password of ``user``; or empty.
         user: The name for basic authentication, or empty.
         timeout_s: How long the store may be silent.
+        pauses_s: How long to wait before a request that was refused for load is sent again.
 
     Attributes:
         clock_skew_s: By how many seconds the store's clock is ahead of this machine's, by its last answer.
@@ -61,12 +51,15 @@ class Store:
         token_env: str = "",
         user: str = "",
         timeout_s: float = TIMEOUT_S,
+        pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
         self.url = url.rstrip("/")
         self._headers = dict(headers or {})
         self._token_env = token_env
         self._user = user
         self._timeout_s = timeout_s
+        self.pauses_s = tuple(pauses_s)
+        self._closed = threading.Event()
         self._open: set[HTTPResponse] = set()
         self.clock_skew_s: float | None = None
         # No redirect is followed: it would take the token to another host.
@@ -88,7 +81,7 @@ class Store:
         Raises:
             StoreError: The store did not answer, refused, or ended in the middle.
         """
-        response = self._request(path, urlencode(values), post=post)
+        response = self._response(path, urlencode(values), post=post)
         self._open.add(response)
         try:
             while chunk := response.read1(_CHUNK_BYTES):
@@ -129,12 +122,23 @@ class Store:
         return f"as {self._user or 'the owner of the token'} with {self._token_env}{missing}"
 
     def close(self) -> None:
-        """End the answers that are being read, from another thread."""
+        """End the answers that are being read, from another thread; nothing is repeated any more."""
+        self._closed.set()
         for response in list(self._open):
             connection = getattr(getattr(response, "fp", None), "raw", None)
             sock = getattr(connection, "_sock", None)
             if isinstance(sock, socket.socket):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def _response(self, path: str, query: str, *, post: bool) -> HTTPResponse:
+        """Return an answer whose body is to be read; a request that is refused for load is sent again."""
+        for pause_s in self.pauses_s:
+            try:
+                return self._request(path, query, post=post)
+            except StoreError as error:
+                if error.status not in _BUSY or self._closed.wait(pause_s):
+                    raise
+        return self._request(path, query, post=post)
 
     def _request(self, path: str, query: str, *, post: bool) -> HTTPResponse:
         headers = {**self._headers, **self._authorization()}
@@ -174,25 +178,30 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Refuse: the answer is then an error."""
 
 
-def checked_url(kind: str, value: Any) -> str:
-    """Return the URL of a store.
+def skew_s(date: str | None) -> float | None:
+    """Return by how many seconds the clock of `date`, a header (RFC 9110, section 6.6.1), is ahead of this machine's.
+
+    Returns:
+        None if there is no such header, or it is malformed.
+    """
+    if not date:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except ValueError:
+        return None
+
+
+def clock_fact(ahead_s: float | None) -> str:
+    """Return what the difference between a server's clock and this machine's means.
 
     Args:
-        kind: The type of the source, for messages.
-        value: What ``cordboard.toml`` has.
-
-    Raises:
-        SettingsError: It is no URL of HTTP, or holds a password: those are read from the environment.
+        ahead_s: By how many seconds the server's clock is ahead; None if it sent no date.
     """
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SettingsError(
-            f"{kind}: url: expected an http or https URL, got {value!r}.",
-            hint='Write: url = "http://127.0.0.1:9428".',
-        )
-    if parts.password:
-        raise SettingsError(
-            f"{kind}: url: a password in the URL would be shown in process lists and logs.",
-            hint="Put a token into an environment variable and name it with token_env.",
-        )
-    return str(value)
+    if ahead_s is None:
+        return "its clock is unknown"
+    if abs(ahead_s) < _EXACT_S:
+        return "its clock agrees with this machine's"
+    return f"its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"

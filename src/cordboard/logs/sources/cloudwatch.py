@@ -8,14 +8,13 @@
 Windows are read with FilterLogEvents, a group at a time and without a choice of log streams: the newest event
 of a stream in DescribeLogStreams is up to an hour old. A page may be empty with more to come, and a token may come twice:
 only an answer without a token ends the reading. Long windows of a session are read with a query of Logs Insights, whose
-count of matching records proves that none is missing.
+count of matching records proves that none is missing; another one counts the lines of its processes.
 """
 
 import re
 import shlex
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from heapq import merge
 from typing import Any, Final, NamedTuple
 
@@ -23,16 +22,19 @@ from cordboard.contract.errors import SettingsError
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources._aws import AwsLogs, Pacer
-from cordboard.logs.sources._clock import clock_fact
-from cordboard.logs.sources._http import StoreError
-from cordboard.logs.sources._insights import QUERY_POLL_S, Insights
-from cordboard.logs.sources._session_terms import terms_of
-from cordboard.logs.sources._slices import NANOSECONDS, Slice, nanoseconds
-from cordboard.logs.sources.loki import line_of
-from cordboard.logs.timespec import HIGHEST, LOWEST, duration_s
+from cordboard.logs.sources._http import clock_fact
+from cordboard.logs.sources._options import checked
+from cordboard.logs.sources._store import (
+    NANOSECONDS,
+    Count,
+    Slice,
+    StoreSource,
+    StoreStream,
+    Terms,
+    line_of,
+)
+from cordboard.logs.timespec import duration_s
 
-TEXTS: Final = ("region", "profile", "endpoint", "lookback", "name")
-OPTIONS: Final = ("groups", *TEXTS, "insights", "requests_per_second")
 _MILLISECOND: Final = 1_000_000  # in nanoseconds
 # A pattern has at most 1,024 characters.
 PATTERN_MAX_CHARS: Final = 1000
@@ -40,10 +42,18 @@ PATTERN_MAX_CHARS: Final = 1000
 _LITERAL: Final = re.compile(r"[A-Za-z0-9:_#=@/;,-]")
 # Logs Insights is paid by what it scans, FilterLogEvents is not; but a day has tens of thousands of pages.
 INSIGHTS_FROM_S: Final = 86_400
+ROWS_MAX: Final = 10_000
+"""The most rows of a query: above 10,000, Insights returns the first ones and reports no error."""
 # A finished run's events were complete after 90 s (awslabs/amazon-dynamodb-tools#315).
 SETTLING_S: Final = 120.0
 POLL_S: Final = 5.0
-_FIRST_NS: Final = 1_388_534_400 * NANOSECONDS  # 2014: CloudWatch Logs is not older
+_ROWS: Final = f"| sort @timestamp asc | limit {ROWS_MAX}"
+# What `parse` makes is text until a number is made of it.
+_COUNTED: Final = (
+    r"| parse @message /boot[^0-9a-f]+(?<boot>[0-9a-f]{8})[^0-9a-z]+seq[^0-9a-z]+(?<seq>[0-9]+)\}/"
+    " | fields seq * 1 as number"
+    " | stats count(*) as lines, min(number) as first, max(number) as last, sum(number) as total by boot"
+)
 
 
 class Event(NamedTuple):
@@ -67,7 +77,7 @@ class Event(NamedTuple):
         return line_of(self.timestamp_ms * _MILLISECOND, self.text) + b"\n"
 
 
-class CloudWatch:
+class CloudWatch(StoreSource):
     """Log groups of one account and region.
 
     Args:
@@ -78,7 +88,6 @@ class CloudWatch:
         may_query: Whether Logs Insights may be used, which is paid by what it scans.
         settling_s: How long events may take to arrive, in seconds.
         poll_s: The seconds between two requests while following.
-        query_poll_s: The seconds between two looks at a query of Logs Insights.
     """
 
     def __init__(
@@ -91,32 +100,18 @@ class CloudWatch:
         may_query: bool = True,
         settling_s: float = SETTLING_S,
         poll_s: float = POLL_S,
-        query_poll_s: float = QUERY_POLL_S,
     ) -> None:
+        super().__init__(name or "cloudwatch")
         self.logs = logs
         self.groups = tuple(groups)
-        self.name = name or "cloudwatch"
         self.lookback_s = lookback_s
         self.may_query = may_query
         self.settling_s = settling_s
         self.poll_s = poll_s
-        self.query_poll_s = query_poll_s
-        self._streams: list[Group] = []
 
-    def streams(self, query: Query) -> "Iterable[Group]":
-        """Return each group as one stream, once.
-
-        Args:
-            query: Its window and its session narrow the requests.
-        """
-        if self._streams:
-            return []
-        self._streams = [Group(self, group, query) for group in self.groups]
-        return self._streams
-
-    def answers(self) -> Sequence[Any]:
-        """Return nothing: the streams report what is missing."""
-        return []
+    def opened(self, query: Query) -> list[StoreStream]:
+        """Return each group as one stream."""
+        return [Group(self, group, query) for group in self.groups]
 
     def explain(self, query: Query) -> Sequence[str]:
         """Return the requests as the AWS command line makes them."""
@@ -129,6 +124,12 @@ class CloudWatch:
             if query.session:
                 words += ["--filter-pattern", *patterns([query.session])]
             commands.append(shlex.join(words))
+            if query.session and self.may_query:
+                words = ["aws", "logs", "start-query", "--log-group-name", group]
+                words += ["--start-time", str(window.begin // NANOSECONDS)]
+                words += ["--end-time", str((window.end - 1) // NANOSECONDS)]
+                words += ["--query-string", query_text(["BOOT"], _COUNTED)]
+                commands.append(shlex.join(words))
         return commands
 
     def facts(self) -> Sequence[str]:
@@ -139,14 +140,9 @@ class CloudWatch:
             clock_fact(self.logs.clock_skew_s),
         )
 
-    def close(self) -> None:
-        """End what is being read."""
-        for stream in self._streams:
-            stream.close()
 
-
-class Group:
-    """What a log group has of a query, as a stream of lines in the order of time.
+class Group(StoreStream):
+    """What a log group has of a query.
 
     Args:
         source: The account and region.
@@ -154,79 +150,69 @@ class Group:
         query: The question.
     """
 
-    kind: Final = "stream"
+    settles = True
 
     def __init__(self, source: CloudWatch, group: str, query: Query) -> None:
-        self.name = group
+        super().__init__(
+            group,
+            query,
+            lookback_s=source.lookback_s,
+            overlap_s=source.settling_s,
+            poll_s=source.poll_s,
+        )
         self._source = source
-        self._query = query
-        self._shortfalls: list[Shortfall] = []
-        self._closed = threading.Event()
-        self._largest_delay_s = source.settling_s
 
-    def read(self, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the lines of the window; following, go on with what arrives."""
-        try:
-            if follow:
-                yield from self._followed()
-            else:
-                window = self.window()
-                yield from self._lines_of(window)
-                self._note_unsettled(window)
-        except StoreError as error:
-            if not self._closed.is_set():
-                self._shortfalls.append(error.shortfall)
-
-    def shortfalls(self) -> Sequence[Shortfall]:
-        """Return why lines are missing."""
-        return self._shortfalls
-
-    def close(self) -> None:
-        """End a `read`, from another thread."""
-        self._closed.set()
-
-    def window(self) -> Slice:
-        """Return the query's window, in nanoseconds."""
-        now = time.time_ns()
-        end = now + NANOSECONDS if self._query.end == HIGHEST else nanoseconds(self._query.end)
-        if self._query.first > LOWEST:
-            begin = max(_FIRST_NS, nanoseconds(self._query.first))
-        else:
-            begin = now - self._source.lookback_s * NANOSECONDS
-        return Slice(begin, max(begin + 1, end))
-
-    def _lines_of(self, window: Slice) -> Iterator[bytes]:
-        session = self._query.session
-        if session is None:
-            yield from self._matching(window, [])
-            return
-        found = terms_of(self._matching(window, [session]), session)
-        if found is None:
-            yield from self._matching(window, [session])
-            return
-        # The second pass meets what the first could not read once more.
-        self._shortfalls.clear()
-        begin = max(window.begin, nanoseconds(found.first))
-        near = Slice(begin, max(begin, min(window.end, nanoseconds(found.end))))
-        yield from self._matching(Slice(window.begin, near.begin), [session])
-        yield from self._matching(near, [session, *found.boots, *found.traces])
-        yield from self._matching(Slice(near.end, window.end), [session])
-
-    def _matching(self, window: Slice, terms: Sequence[str]) -> Iterator[bytes]:
-        """Yield the lines of a window with one of some texts; all lines without a text."""
-        if window.end <= window.begin:
-            return
+    def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
+        """Yield the lines of a window, of a long one by queries of Logs Insights."""
         is_long = window.end - window.begin > INSIGHTS_FROM_S * NANOSECONDS
         if terms and is_long and self._source.may_query:
-            insights = Insights(
-                self._source.logs, self.name, self._closed, self._source.query_poll_s
-            )
-            yield from insights.lines(window, terms, self._shortfalls)
+            yield from self._queried(window, list(terms))
             return
         for event in self._events(window, terms):
             yield event.line
 
-    def _events(self, window: Slice, terms: Sequence[str]) -> Iterator[Event]:
+    def arrivals(self, window: Slice, terms: Terms) -> Iterator[tuple[Hashable, bytes]]:
+        """Yield the lines of a window with the ids of their events: two may be equal otherwise."""
+        for event in self._events(window, terms):
+            yield event.event_id, event.line
+
+    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
+        """Return the counts of processes, by a query of Logs Insights; none where none may be used."""
+        if not self._source.may_query or window.begin >= window.end:
+            return {}
+        seconds = window.begin // NANOSECONDS, window.end // NANOSECONDS - 1
+        rows, _ = self._source.logs.query(
+            self.name, seconds, query_text(boots, _COUNTED), self.closed
+        )
+        return {
+            row["boot"]: Count(*(int(float(row[name])) for name in Count._fields))
+            for row in rows
+            if row.get("boot") in boots and all(name in row for name in Count._fields)
+        }
+
+    def _queried(self, window: Slice, terms: Sequence[str]) -> Iterator[bytes]:
+        """Yield the lines of a window by queries of Logs Insights.
+
+        Insights has whole seconds, so up to a second more is returned at each end. A window with more records than
+        rows is halved.
+        """
+        stack = [(window.begin // NANOSECONDS, (window.end - 1) // NANOSECONDS)]
+        text = query_text(terms, _ROWS)
+        while stack and not self.closed.is_set():
+            first_s, last_s = stack.pop()
+            rows, matched = self._source.logs.query(self.name, (first_s, last_s), text, self.closed)
+            if len(rows) < matched and first_s < last_s:
+                middle_s = (first_s + last_s) // 2
+                stack += [(middle_s + 1, last_s), (first_s, middle_s)]
+                continue
+            if len(rows) < matched:
+                detail = f"{matched - len(rows)} of {matched} records of one second at {first_s} s"
+                self._shortfalls.append(Shortfall("truncated", detail))
+            yield from (_line(row) for row in rows)
+
+    def _events(self, window: Slice, terms: Iterable[str]) -> Iterator[Event]:
+        if window.end <= window.begin:
+            return
         readings = [self._filtered(window, pattern) for pattern in patterns(terms) or [""]]
         if len(readings) == 1:
             yield from readings[0]
@@ -240,48 +226,20 @@ class Group:
     def _filtered(self, window: Slice, pattern: str) -> Iterator[Event]:
         """Yield the events of a window that match a pattern, page by page until there is no token."""
         values: dict[str, Any] = {
-            **_group_argument(self.name),
+            "logGroupIdentifier" if self.name.startswith("arn:") else "logGroupName": self.name,
             "startTime": window.begin // _MILLISECOND,
             "endTime": (window.end - 1) // _MILLISECOND,  # inclusive
             **({"filterPattern": pattern} if pattern else {}),
         }
-        while not self._closed.is_set():
-            page = self._source.logs.ask("filter_log_events", values, self._closed)
+        while not self.closed.is_set():
+            page = self._source.logs.ask("filter_log_events", values, self.closed)
             for item in page.get("events", ()):
                 event = _event(item)
-                self._largest_delay_s = max(self._largest_delay_s, event.delay_s)
+                self.overlap_s = max(self.overlap_s, event.delay_s)
                 yield event
             if not page.get("nextToken"):
                 return
             values["nextToken"] = page["nextToken"]
-
-    def _note_unsettled(self, window: Slice) -> None:
-        """Report that events may arrive later, if the window ends in the present."""
-        age_s = (time.time_ns() - window.end) / NANOSECONDS
-        if age_s < self._largest_delay_s:
-            detail = (
-                f"events arrive up to {self._largest_delay_s:.0f} s late; read again after that"
-            )
-            self._shortfalls.append(Shortfall("not_settled", detail))
-
-    def _followed(self) -> Iterator[bytes]:
-        """Yield what arrives. Each request reads the time again in which events may still arrive.
-
-        Live Tail is not used: it loses lines, and returns none of the time before it was opened.
-        """
-        terms = [self._query.session] if self._query.session else []
-        began = time.time_ns()
-        seen: dict[str, int] = {}
-        while not self._closed.wait(self._source.poll_s):
-            now = time.time_ns()
-            overlap = int(self._largest_delay_s * NANOSECONDS)
-            begin = max(began, now - overlap)
-            for event in self._events(Slice(begin, now + NANOSECONDS), terms):
-                if event.event_id not in seen:
-                    yield event.line
-                seen[event.event_id] = now
-            # An event is forgotten when no later window can return it.
-            seen = {key: at for key, at in seen.items() if at >= begin - overlap}
 
 
 def open_source(options: Mapping[str, Any]) -> CloudWatch:
@@ -297,37 +255,37 @@ def open_source(options: Mapping[str, Any]) -> CloudWatch:
         SettingsError: An option is missing, unknown or of another type.
         ModuleNotFoundError: boto3 is not installed.
     """
-    for name in options:
-        if name not in OPTIONS:
-            raise SettingsError(
-                f"cloudwatch: unknown option {name!r}.",
-                hint=f"The options are {', '.join(OPTIONS)}.",
-            )
-    texts = {name: _checked(options, name, str, "a string", "") for name in TEXTS}
-    groups = options.get("groups")
-    if not isinstance(groups, list) or not groups or not all(isinstance(g, str) for g in groups):
-        raise SettingsError(
-            "cloudwatch: groups: expected a list of log groups.",
-            hint='Write: groups = ["/eks/voice"].',
-        )
-    rate = options.get("requests_per_second", 2)
+    names = ("region", "profile", "endpoint", "lookback", "name")
+    values = checked(
+        "cloudwatch",
+        {"insights": True, "requests_per_second": 2, **options},
+        groups=list,
+        **dict.fromkeys(names, str),
+        insights=bool,
+        requests_per_second=object,
+    )
+    rate = values["requests_per_second"]
     if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
         raise SettingsError(
             f"cloudwatch: requests_per_second: expected a number above 0, got {rate!r}."
         )
-    may_query = _checked(options, "insights", bool, "true or false", default=True)
+    if not values["groups"]:
+        raise SettingsError(
+            "cloudwatch: groups: expected a list of log groups.",
+            hint='Write: groups = ["/eks/voice"].',
+        )
     logs = AwsLogs(
-        region=texts["region"],
-        profile=texts["profile"],
-        endpoint=texts["endpoint"],
+        region=values["region"],
+        profile=values["profile"],
+        endpoint=values["endpoint"],
         pacer=Pacer(float(rate)),
     )
     return CloudWatch(
         logs,
-        groups,
-        name=texts["name"],
-        lookback_s=duration_s(texts["lookback"] or "14d"),
-        may_query=may_query,
+        values["groups"],
+        name=values["name"],
+        lookback_s=duration_s(values["lookback"] or "14d"),
+        may_query=values["insights"],
     )
 
 
@@ -339,14 +297,24 @@ def patterns(terms: Iterable[str]) -> list[str]:
     Args:
         terms: Texts that consist of the characters of session ids.
     """
-    parts = ["".join(map(_escaped, term)) for term in terms]
     found: list[str] = []
-    for part in parts:
+    for part in ("".join(map(_escaped, term)) for term in terms):
         if found and len(found[-1]) + len(part) < PATTERN_MAX_CHARS:
             found[-1] += f"|{part}"
         else:
             found.append(part)
     return [f"%{expression}%" for expression in found]
+
+
+def query_text(terms: Iterable[str], then: str) -> str:
+    """Return the query of Logs Insights that finds events with one of some texts.
+
+    Args:
+        terms: Texts that consist of the characters of session ids.
+        then: What is done with them.
+    """
+    expression = "|".join(re.escape(term).replace("/", r"\/") for term in terms)
+    return f"fields @timestamp, @message | filter @message like /{expression}/ {then}"
 
 
 def _escaped(character: str) -> str:
@@ -362,18 +330,7 @@ def _event(item: Mapping[str, Any]) -> Event:
     return Event(timestamp_ms, str(item["message"]), str(item["eventId"]), delay_s)
 
 
-def _group_argument(group: str) -> dict[str, str]:
-    return {"logGroupIdentifier" if group.startswith("arn:") else "logGroupName": group}
-
-
-def _checked(
-    options: Mapping[str, Any],
-    name: str,
-    kind: Callable[..., Any],
-    expected: str,
-    default: Any,
-) -> Any:
-    value = options.get(name, default)
-    if type(value) is not kind:
-        raise SettingsError(f"cloudwatch: {name}: expected {expected}, got {value!r}.")
-    return value
+def _line(row: Mapping[str, str]) -> bytes:
+    # Insights writes `2026-11-30 04:17:00.123`, in UTC.
+    at = datetime.fromisoformat(row["@timestamp"]).replace(tzinfo=UTC)
+    return line_of(round(at.timestamp() * 1000) * _MILLISECOND, row["@message"]) + b"\n"

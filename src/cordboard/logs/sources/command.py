@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from cordboard.contract.errors import SettingsError
-from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
+from cordboard.logs.sources import Source, Stream
+from cordboard.logs.sources._options import checked
 from cordboard.logs.timespec import duration_s, seconds, shifted
 
-KEYS: Final = ("command", "name", "selective", "settles", "follow")
 PLACEHOLDERS: Final = (
     *("since", "since_s", "since_ms", "since_ns", "until", "until_s", "until_ms", "until_ns"),
     *("session", "follow"),
@@ -47,7 +48,7 @@ Word = str | tuple[str, ...]
 """One word, or words that are left out together."""
 
 
-class Command:
+class Command(Source):
     """A source whose lines a program prints.
 
     Args:
@@ -95,10 +96,6 @@ class Command:
         self._stream = _Output(self, self._words(query), query)
         return [self._stream]
 
-    def answers(self) -> Sequence[Answer]:
-        """Return nothing: what is missing is said by the stream."""
-        return []
-
     def explain(self, query: Query) -> Sequence[str]:
         """Return the command as a shell takes it."""
         return [shlex.join(self._words(query))]
@@ -137,10 +134,10 @@ class Command:
         return _IN_BRACES.sub(r"\1", _PLACEHOLDER.sub(lambda found: values[found[1]], word))
 
 
-class _Output:
-    """What a program prints, as a stream."""
+class _Output(Stream):
+    """What a program prints."""
 
-    kind: Final = "command"
+    kind = "command"
 
     def __init__(self, source: Command, words: Sequence[str], query: Query) -> None:
         self.name = source.name
@@ -241,26 +238,15 @@ def open_source(options: Mapping[str, Any]) -> Command:
     Raises:
         SettingsError: An option is missing, unknown or of another type, or a placeholder is unknown.
     """
-    for name in options:
-        if name not in KEYS:
-            raise SettingsError(
-                f"command: unknown option {name!r}.", hint=f"The options are {', '.join(KEYS)}."
-            )
-    words = _checked_words(options.get("command"))
-    texts = {name: options.get(name, "") for name in ("name", "settles", "follow")}
-    for name, value in texts.items():
-        if not isinstance(value, str):
-            raise SettingsError(f"command: {name}: expected a string, got {value!r}.")
-    selective = options.get("selective", False)
-    if not isinstance(selective, bool):
-        raise SettingsError(f"command: selective: expected true or false, got {selective!r}.")
-    settles_s = duration_s(texts["settles"]) if texts["settles"] else 0
+    values = checked(
+        "command", options, command=object, name=str, selective=bool, settles=str, follow=str
+    )
     return Command(
-        words,
-        name=texts["name"],
-        selective=selective,
-        settles_s=settles_s,
-        follow=texts["follow"],
+        _checked_words(values["command"]),
+        name=values["name"],
+        selective=values["selective"],
+        settles_s=duration_s(values["settles"]) if values["settles"] else 0,
+        follow=values["follow"],
     )
 
 

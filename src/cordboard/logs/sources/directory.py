@@ -15,6 +15,7 @@ from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats.packed import MAGIC_BYTES, PackedTape, is_packed
 from cordboard.logs.query import Query
+from cordboard.logs.sources._options import checked
 from cordboard.logs.tape import FileTape, Tape
 
 UP: Final = "up"
@@ -239,15 +240,13 @@ def open_source(options: Mapping[str, Any]) -> Directory:
     Raises:
         SettingsError: An option is missing or unknown.
     """
-    unknown = set(options) - {"path"}
-    if unknown or not isinstance(options.get("path"), str):
+    path = checked("directory", options, path=str)["path"]
+    if not path:
         raise SettingsError(
-            f"directory: unknown option {min(unknown)!r}."
-            if unknown
-            else "directory: path: expected a string.",
+            "directory: path: expected a path.",
             hint='Write: type = "directory", path = "/var/log/cordboard".',
         )
-    return Directory(options["path"])
+    return Directory(path)
 
 
 def _raise_open_files_limit() -> None:

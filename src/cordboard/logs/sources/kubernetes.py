@@ -33,9 +33,10 @@ from cordboard.kube import Kube, Object, ObjectChange, ObjectList, WatchFailure,
 from cordboard.logs.containers import Run, outside, runs, session_of
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
+from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._kubernetes_log import Log, Pace
+from cordboard.logs.sources._options import checked
 
-KEYS: Final = ("context", "namespaces", "labels", "kubeconfig")
 _JOBS: Final = "app.kubernetes.io/managed-by=cordboard-operator"
 
 PAUSES_S: Final = (0.5, 1.0, 2.0)
@@ -54,28 +55,18 @@ def open_source(options: Mapping[str, Any]) -> "Cluster":
     Raises:
         SettingsError: An option is unknown, or there is no such context.
     """
-    for name in options:
-        if name not in KEYS:
-            raise SettingsError(
-                f"kubernetes: unknown option {name!r}.", hint=f"The options are {', '.join(KEYS)}."
-            )
+    values = checked(
+        "kubernetes", options, context=str, namespaces=object, labels=str, kubeconfig=object
+    )
     files = [Path(file) for file in _texts(options, "kubeconfig")]
     namespaces = _texts(options, "namespaces")
-    context, labels = (_text(options, name) for name in ("context", "labels"))
     worker = Worker()
     try:
-        kube = worker.call(_open(files, context or None))
+        kube = worker.call(_open(files, values["context"] or None))
     except BaseException:
         worker.close()
         raise
-    return Cluster(kube, worker, namespaces, labels)
-
-
-def _text(options: Mapping[str, Any], name: str) -> str:
-    value = options.get(name, "")
-    if not isinstance(value, str):
-        raise SettingsError(f"kubernetes: {name}: expected a string, got {value!r}.")
-    return value
+    return Cluster(kube, worker, namespaces, values["labels"])
 
 
 def _texts(options: Mapping[str, Any], name: str) -> list[str]:
@@ -129,12 +120,13 @@ async def _cancel_all() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-class Cluster:
+class Cluster(Source):
     """All containers of a cluster that a query may concern."""
 
     def __init__(
         self, kube: Kube, worker: Worker, namespaces: Sequence[str], labels: str = ""
     ) -> None:
+        self.name = f"kubernetes context {kube.name}"
         self._kube = kube
         self._worker = worker
         self._namespaces = tuple(namespaces)
@@ -146,11 +138,6 @@ class Cluster:
         self._listed = False
         self._answers: dict[str, Answer] = {}
         self._followers: list[Future[None]] = []
-
-    @property
-    def name(self) -> str:
-        """What a user knows it by."""
-        return f"kubernetes context {self._kube.name}"
 
     def streams(self, query: Query) -> Iterable["ContainerStream"]:
         """List the runs of containers that have a log; following, only what is new.
@@ -336,22 +323,18 @@ def _has_run(job: Object, query: Query) -> bool:
     return not outside(life, query.since, query.until)
 
 
-class ContainerStream:
+class ContainerStream(Stream):
     """One run of one container, read in the thread of the caller."""
 
-    kind: Final = "container"
+    kind = "container"
 
     def __init__(self, worker: Worker, log: Log, query: Query) -> None:
+        self.name = log.run.name
         self._worker = worker
         self._log = log
         self._query = query
         self._waiting: Future[bytes | None] | None = None
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """``namespace/pod/container``, and what kind of run it is."""
-        return self._log.run.name
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield whole lines, each behind its timestamp."""

@@ -12,34 +12,41 @@ limits are asked for first.
 
 import re
 import shlex
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.errors import SettingsError
-from cordboard.logs.coverage import Answer, Shortfall
-from cordboard.logs.formats.codec import encode
+from cordboard.contract.record import BOOT, SEQ
+from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
-from cordboard.logs.sources._clock import clock_fact
-from cordboard.logs.sources._http import Store, StoreError, checked_url
-from cordboard.logs.sources._polling import POLL_S, poll
-from cordboard.logs.sources._session_terms import terms_of
-from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, nanoseconds, read_slices
-from cordboard.logs.timespec import HIGHEST, LOWEST, duration_s
-from cordboard.logs.timestamps import own_key
+from cordboard.logs.sources._http import Store, clock_fact
+from cordboard.logs.sources._options import checked, checked_url
+from cordboard.logs.sources._store import (
+    NANOSECONDS,
+    Count,
+    Page,
+    Slice,
+    StoreError,
+    StoreSource,
+    StoreStream,
+    Terms,
+    line_of,
+    quoted,
+    read_slices,
+)
+from cordboard.logs.timespec import LOWEST, duration_s
 
-OPTIONS: Final = ("url", "selector", "tenant", "user", "token_env", "lookback", "name")
+# A line arrives 1 to 3 s after it was written, so to ask more often gains nothing.
+POLL_S: Final = 2.0
+_QUERY: Final = "/loki/api/v1/query"
 _QUERY_RANGE: Final = "/loki/api/v1/query_range"
 _LIMITS: Final = ("/config/tenant/v1/limits", "/loki/api/v1/drilldown-limits")
 # Without it, structured metadata are mixed into the labels, and one stream comes as several.
 _CATEGORIZE: Final = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
 # The tenant of a Loki without authentication, which the limits are asked for under.
 _NO_TENANT: Final = "fake"
-_BUSY: Final = (429, 500, 502, 503, 504)
-# Loki sends no Retry-After with 429.
-PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
 # Lines came up to a minute late to Loki's own tail; a poll looks so far back.
 _OVERLAP_S: Final = 90.0
 _LINE: Final = re.compile(
@@ -47,6 +54,13 @@ _LINE: Final = re.compile(
     re.MULTILINE,
 )
 _UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_COUNTS: Final = (
+    "sum by (boot) (count_over_time({lines} {parts} [{length}s]))",
+    "min by (boot) (min_over_time({lines} {parts} | unwrap seq [{length}s]))",
+    "max by (boot) (max_over_time({lines} {parts} | unwrap seq [{length}s]))",
+    "sum by (boot) (sum_over_time({lines} {parts} | unwrap seq [{length}s]))",
+)
+_PARTS: Final = f'| json {BOOT}="{BOOT}", {SEQ}="{SEQ}" | __error__=""'
 
 
 class Limits(NamedTuple):
@@ -64,7 +78,7 @@ class Limits(NamedTuple):
     lookback_s: int = 0
 
 
-class Loki:
+class Loki(StoreSource):
     """A server of Loki, and what of it belongs to an environment.
 
     Args:
@@ -72,7 +86,6 @@ class Loki:
         selector: The streams that are read, in LogQL: ``{namespace="voice"}``.
         name: What messages call it; its URL if empty.
         lookback_s: How far back a query without ``--since`` reads.
-        pauses_s: How long to wait before a request that was refused for load is sent again.
         poll_s: The seconds between two requests while following.
     """
 
@@ -83,49 +96,34 @@ class Loki:
         *,
         name: str = "",
         lookback_s: int = 30 * 86_400,
-        pauses_s: Sequence[float] = PAUSES_S,
         poll_s: float = POLL_S,
     ) -> None:
+        super().__init__(name or store.shown)
         self.store = store
         self.selector = selector
-        self.name = name or store.shown
         self.lookback_s = lookback_s
-        self.pauses_s = tuple(pauses_s)
         self.poll_s = poll_s
-        self._entries: _Entries | None = None
 
-    def streams(self, query: Query) -> Iterable["_Entries"]:
-        """Return all that the query may concern, as one stream, once.
-
-        Args:
-            query: Its window and its session narrow what is asked for.
-        """
-        if self._entries is not None:
-            return []
-        self._entries = _Entries(self, query)
-        return [self._entries]
-
-    def answers(self) -> Sequence[Answer]:
-        """Return nothing: what is missing is said by the stream."""
-        return []
+    def opened(self, query: Query) -> list[StoreStream]:
+        """Return all that the query may concern as one stream."""
+        return [_Entries(self, query)]
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the request as Loki's own command makes it."""
-        words = [
-            "logcli",
-            "--addr",
-            self.store.shown,
-            "query",
-            "--forward",
-            "--limit=0",
-            "-o",
-            "raw",
-        ]
-        words += (
+        """Return the requests as Loki's own command makes them."""
+        base = ["logcli", "--addr", self.store.shown]
+        window = (
             [f"--from={query.since}"] if query.since else [f"--since={self.lookback_s // 3600}h"]
         )
-        words += [f"--to={query.until}"] if query.until else []
-        return [shlex.join([*words, self.logql(query.session)])]
+        window += [f"--to={query.until}"] if query.until else []
+        terms = [query.session] if query.session else []
+        words = [*base, "query", "--forward", "--limit=0", "-o", "raw", *window]
+        commands = [shlex.join([*words, self.logql(terms)])]
+        if terms:
+            commands += [
+                shlex.join([*base, "instant-query", text])
+                for text in self._count_queries(["BOOT"], "SECONDS")
+            ]
+        return commands
 
     def facts(self) -> Sequence[str]:
         """Return the identity, the limits and the clock, for ``cordboard doctor --env``.
@@ -141,23 +139,18 @@ class Loki:
             clock_fact(self.store.clock_skew_s),
         )
 
-    def close(self) -> None:
-        """End what is being read."""
-        if self._entries is not None:
-            self._entries.close()
-
-    def logql(self, *terms: str | None) -> str:
+    def logql(self, terms: Iterable[str]) -> str:
         """Return the LogQL that finds lines with one of some texts, or all lines without a text.
 
         Args:
             terms: Texts that consist of the characters of session ids.
         """
-        given = [term for term in terms if term]
+        given = list(terms)
         if not given:
             return self.selector
         if len(given) == 1:
-            return f"{self.selector} |= {_quoted(given[0])}"
-        return f"{self.selector} |~ {_quoted('|'.join(map(re.escape, given)))}"
+            return f"{self.selector} |= {quoted(given[0])}"
+        return f"{self.selector} |~ {quoted('|'.join(map(re.escape, given)))}"
 
     def limits(self) -> Limits:
         """Return the tenant's limits; the defaults of Loki where it does not tell them.
@@ -181,94 +174,73 @@ class Loki:
                 )
         return Limits()
 
+    def counts(self, window: Slice, boots: Sequence[str]) -> Iterator[Mapping[str, int]]:
+        """Yield for each process the count, the lowest, the highest and the sum of its numbers in a slice.
 
-class _Entries:
-    """What Loki has of a query, as a stream of lines in the order of time."""
+        Raises:
+            StoreError: It does not answer, or refuses such queries.
+        """
+        length_s = (window.end - window.begin) // NANOSECONDS
+        for text in self._count_queries(boots, str(length_s)):
+            # A range at t covers (t - length, t], so the end is the last nanosecond of the slice.
+            answer = self.store.json(_QUERY, {"query": text, "time": str(window.end - 1)})
+            yield {
+                series["metric"].get(BOOT, ""): int(float(series["value"][1]))
+                for series in answer["data"]["result"]
+            }
 
-    kind: Final = "stream"
+    def _count_queries(self, boots: Sequence[str], length: str) -> Iterator[str]:
+        for text in _COUNTS:
+            yield text.format(lines=self.logql(boots), parts=_PARTS, length=length)
+
+
+class _Entries(StoreStream):
+    """What Loki has of a query."""
 
     def __init__(self, source: Loki, query: Query) -> None:
-        self.name = source.name
+        super().__init__(
+            source.name,
+            query,
+            lookback_s=source.lookback_s,
+            overlap_s=_OVERLAP_S,
+            poll_s=source.poll_s,
+        )
         self._source = source
-        self._query = query
         self._limits = Limits()
-        self._shortfalls: list[Shortfall] = []
-        self._closed = threading.Event()
-
-    def read(self, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the lines of the window; following, go on with what arrives."""
-        try:
-            self._limits = self._source.limits()
-            if follow:
-                yield from self._followed()
-            else:
-                yield from self._window_lines()
-        except StoreError as error:
-            if not self._closed.is_set():
-                self._shortfalls.append(error.shortfall)
-
-    def shortfalls(self) -> Sequence[Shortfall]:
-        """Return why lines are missing."""
-        return self._shortfalls
 
     def close(self) -> None:
         """End a `read`, from another thread."""
-        self._closed.set()
+        super().close()
         self._source.store.close()
 
-    # --- windows
-
-    def _window_lines(self) -> Iterator[bytes]:
-        window, session = self._window(), self._query.session
-        if session is None:
-            yield from self._lines(window, self._source.logql())
-            return
-        naming = self._source.logql(session)
-        found = terms_of(self._lines(window, naming), session)
-        if found is None:
-            yield from self._lines(window, naming)
-            return
-        self._shortfalls = self._shortfalls[:1] if self._is_cut_short(window) else []
-        near = Slice(
-            max(window.begin, nanoseconds(found.first)), min(window.end, nanoseconds(found.end))
-        )
-        yield from self._lines(Slice(window.begin, near.begin), naming)
-        both = self._source.logql(session, *found.boots, *found.traces)
-        yield from self._lines(near, both)
-        yield from self._lines(Slice(near.end, window.end), naming)
-
-    def _window(self) -> Slice:
-        """Return the window, within what Loki answers for; what it would leave out silently is named."""
-        now = time.time_ns()
-        end = now + NANOSECONDS if self._query.end == HIGHEST else nanoseconds(self._query.end)
-        if self._query.first > LOWEST:
-            begin = nanoseconds(self._query.first)
-        else:
-            begin = now - self._source.lookback_s * NANOSECONDS
-        if self._is_cut_short(Slice(begin, end)):
+    def window(self) -> Slice:
+        """Return the window; what Loki would leave out of it silently is named."""
+        window = super().window()
+        self._limits = self._source.limits()
+        oldest = time.time_ns() - self._limits.lookback_s * NANOSECONDS
+        if self._limits.lookback_s and self.query.first > LOWEST and window.begin < oldest:
             detail = f"Loki's max_query_lookback is {self._limits.lookback_s} s; older lines are not returned"
             self._shortfalls.append(Shortfall("starts_after_window", detail))
-        return Slice(begin, max(begin, end))
+        return window
 
-    def _is_cut_short(self, window: Slice) -> bool:
-        lookback = self._limits.lookback_s
-        asked = self._query.first > LOWEST
-        return bool(lookback and asked and window.begin < time.time_ns() - lookback * NANOSECONDS)
-
-    def _lines(self, window: Slice, logql: str) -> Iterator[bytes]:
+    def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
         """Yield the lines of a window, asked for in pieces no longer than Loki allows."""
-
-        def fetch(part: Slice) -> Page:
-            return self._page(part, logql)
-
+        logql = self._source.logql(terms)
         # A second less than the limit: Loki compares with the length to the millisecond.
         longest = max(1, self._limits.length_s - 1) * NANOSECONDS
         begin = window.begin
         while begin < window.end:
             end = min(window.end, begin + longest) if self._limits.length_s else window.end
-            for line in read_slices(Slice(begin, end), fetch, self._shortfalls):
+            part = Slice(begin, end)
+            for line in read_slices(part, lambda part: self._page(part, logql), self._shortfalls):
                 yield line + b"\n"
             begin = end
+
+    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
+        """Return the counts of processes; a line within another one's JSON is not counted."""
+        told = list(self._source.counts(window, boots))
+        known = set(boots).intersection(*told)
+        return {boot: Count(*(values[boot] for values in told)) for boot in sorted(known)}
 
     def _page(self, part: Slice, logql: str) -> Page:
         values = {
@@ -278,27 +250,10 @@ class _Entries:
             "limit": str(self._limits.entries),
             "direction": "forward",
         }
-        answer = self._asked(values)
-        streams = answer["data"]["result"]
+        streams = self._source.store.json(_QUERY_RANGE, values)["data"]["result"]
         found = merge(*(stream["values"] for stream in streams), key=lambda value: int(value[0]))
         lines = [line_of(int(value[0]), value[1]) for value in found]
         return Page(lines, whole=len(lines) < self._limits.entries)
-
-    def _asked(self, values: Mapping[str, str]) -> Any:
-        for pause_s in (*self._source.pauses_s, None):
-            try:
-                return self._source.store.json(_QUERY_RANGE, values)
-            except StoreError as error:
-                if pause_s is None or error.status not in _BUSY or self._closed.wait(pause_s):
-                    raise
-        return None
-
-    def _followed(self) -> Iterator[bytes]:
-        """Yield what arrives, asked for again and again: Loki does not guarantee that its tail returns all."""
-        logql = self._source.logql(self._query.session)
-        yield from poll(
-            lambda window: self._lines(window, logql), self._closed, _OVERLAP_S, self._source.poll_s
-        )
 
 
 def open_source(options: Mapping[str, Any]) -> Loki:
@@ -312,55 +267,30 @@ def open_source(options: Mapping[str, Any]) -> Loki:
     Raises:
         SettingsError: An option is missing, unknown or of another type.
     """
-    for name, value in options.items():
-        if name not in OPTIONS:
-            raise SettingsError(
-                f"loki: unknown option {name!r}.", hint=f"The options are {', '.join(OPTIONS)}."
-            )
-        if not isinstance(value, str):
-            raise SettingsError(f"loki: {name}: expected a string, got {value!r}.")
-    selector = options.get("selector", "").strip()
+    names = ("url", "selector", "tenant", "user", "token_env", "lookback", "name")
+    texts = checked("loki", options, **dict.fromkeys(names, str))
+    selector = texts["selector"].strip()
     if not (selector.startswith("{") and selector.endswith("}") and len(selector) > len("{}")):
         raise SettingsError(
             "loki: selector: expected a stream selector of LogQL.",
             hint="Write: selector = '{namespace=\"voice\"}'.",
         )
-    headers = {**_CATEGORIZE, "X-Scope-OrgID": options.get("tenant") or _NO_TENANT}
-    if options.get("user") and not options.get("token_env"):
+    if texts["user"] and not texts["token_env"]:
         raise SettingsError(
             "loki: user: a password is required.",
             hint='Name the environment variable that holds it: token_env = "LOKI_PASSWORD".',
         )
     store = Store(
-        checked_url("loki", options.get("url")),
-        headers=headers,
-        token_env=options.get("token_env", ""),
-        user=options.get("user", ""),
+        checked_url("loki", texts["url"]),
+        headers={**_CATEGORIZE, "X-Scope-OrgID": texts["tenant"] or _NO_TENANT},
+        token_env=texts["token_env"],
+        user=texts["user"],
     )
-    lookback_s = duration_s(options.get("lookback", "30d"))
-    return Loki(store, selector, name=options.get("name", ""), lookback_s=lookback_s)
-
-
-def line_of(nanosecond: int, text: str) -> bytes:
-    """Return an entry as a line: its text where that is a line of Cordboard's format, else with its time.
-
-    Args:
-        nanosecond: Its time, in nanoseconds since 1970.
-        text: What was stored.
-    """
-    raw = text.encode("utf-8", "replace")
-    if own_key(raw) is not None and b"\n" not in raw:
-        return raw
-    whole, rest = divmod(nanosecond, NANOSECONDS)
-    moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"
-    return encode({"log": f"{text}\n", "stream": "stdout", "time": moment})
+    lookback_s = duration_s(texts["lookback"] or "30d")
+    return Loki(store, selector, name=texts["name"], lookback_s=lookback_s)
 
 
 def _go_duration_s(text: str) -> int:
     """Return a duration of Go or of Prometheus, such as ``721h``, ``30d1h`` or ``1m0s``, in whole seconds."""
     parts = re.findall(r"(\d+)(ms|[wdhms])", text)
     return sum(int(number) * _UNITS.get(unit, 0) for number, unit in parts)
-
-
-def _quoted(text: str) -> str:
-    return encode(text).decode()

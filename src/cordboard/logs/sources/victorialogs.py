@@ -12,9 +12,7 @@ like a number is read as one.
 
 import re
 import shlex
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cordboard.contract.errors import SettingsError
@@ -26,26 +24,34 @@ from cordboard.contract.record import (
     META,
     RAW,
     SEQ,
+    SESSION_ID,
     TIMESTAMP,
-    TRACE_ID,
     TRUNCATED,
     USER_ID,
     USER_NAME,
 )
-from cordboard.logs.coverage import Answer, Shortfall
+from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.codec import decode, encode
 from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.json_form import escaped
 from cordboard.logs.query import Query
-from cordboard.logs.sources._clock import clock_fact
-from cordboard.logs.sources._http import Store, StoreError, checked_url
-from cordboard.logs.sources._polling import POLL_S, poll
-from cordboard.logs.sources._session_terms import terms_of
-from cordboard.logs.sources._slices import NANOSECONDS, Page, Slice, nanoseconds, read_slices
-from cordboard.logs.timespec import HIGHEST, LOWEST, key_of_parts
+from cordboard.logs.sources._http import Store, clock_fact
+from cordboard.logs.sources._options import checked, checked_url
+from cordboard.logs.sources._store import (
+    Count,
+    Page,
+    Slice,
+    StoreSource,
+    StoreStream,
+    Terms,
+    moment,
+    nanoseconds,
+    quoted,
+    read_slices,
+)
+from cordboard.logs.timespec import HIGHEST, key_of_parts
 from cordboard.logs.timestamps import own_key
 
-KEYS_OF_OPTIONS: Final = ("url", "filter", "token_env", "account", "project", "name")
 _QUERY: Final = "/select/logsql/query"
 # The server sorts a slice in memory, of which it takes 60 % of the machine's by default; 100,000 lines
 # of the longest kind that Cordboard writes (16 KiB) are 1.6 GB, of the usual kind 30 MB.
@@ -54,14 +60,25 @@ SLICE_LINES: Final = 100_000
 TRIES_PAUSES_S: Final = (0.5, 1.0, 2.0)
 # Lines arrive 1 to 3 s after they were written; what an agent held back longer is found by a later query.
 _OVERLAP_S: Final = 30.0
-_FIRST_NS: Final = 0
+POLL_S: Final = 2.0
+_END_NS: Final = 1 << 62  # in the year 2116
 _WHOLE: Final = re.compile(r"[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _LABEL: Final = re.compile(r'(?:^\{|",)([^="]+)="')
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+# A process and a number, of a row with fields or of a text, also within another one's JSON. A letter goes before
+# the process, as groups lose the zeros at the beginning of digits; `math` makes the text a number, whose lowest and
+# highest value are otherwise those of whole blocks.
+_NUMBERED: Final = (
+    r'| extract_regexp "boot[^0-9a-f]+(?P<boot>[0-9a-f]{8})[^0-9a-z]+seq[^0-9a-z]+(?P<seq>[0-9]+)}" from _msg '
+    r'keep_original_fields | format "b<boot>" as process | math seq + 0 as number'
+)
+_COUNTED: Final = (
+    "| stats by (process) count() lines, min(number) first, max(number) last, sum(number) total"
+)
 
 
-class VictoriaLogs:
+class VictoriaLogs(StoreSource):
     """A server of VictoriaLogs.
 
     Args:
@@ -83,185 +100,116 @@ class VictoriaLogs:
         pauses_s: Sequence[float] = TRIES_PAUSES_S,
         poll_s: float = POLL_S,
     ) -> None:
+        super().__init__(name or store.shown)
         self.store = store
-        self.name = name or store.shown
+        self.filter_text = filter_text
         self.slice_lines = slice_lines
         self.pauses_s = tuple(pauses_s)
         self.poll_s = poll_s
-        self._filter = filter_text
-        self._rows: _Rows | None = None
 
-    def streams(self, query: Query) -> Iterable["_Rows"]:
-        """Return all that the query may concern, as one stream, once.
-
-        Args:
-            query: Its window and its session narrow what is asked for.
-        """
-        if self._rows is not None:
-            return []
-        self._rows = _Rows(self, query)
-        return [self._rows]
-
-    def answers(self) -> Sequence[Answer]:
-        """Return nothing: what is missing is said by the stream."""
-        return []
+    def opened(self, query: Query) -> list[StoreStream]:
+        """Return all that the query may concern as one stream."""
+        return [_Rows(self, query)]
 
     def explain(self, query: Query) -> Sequence[str]:
-        """Return the request as ``curl`` makes it."""
-        text = self.logsql(query)
+        """Return the requests as ``curl`` makes them."""
+        begin, end = query.since or "1970-01-01T00:00:00Z", query.until or "2262-01-01T00:00:00Z"
+        window = [f"_time:[{begin}, {end})"] if query.since or query.until else []
+        conditions = ["| sort by (_time)"]
+        if query.session is not None:
+            conditions = [
+                f"{_condition({query.session: SESSION_ID})} | sort by (_time)",
+                f"{_condition({'BOOT': BOOT})} {_NUMBERED} {_COUNTED}",
+            ]
         url = shlex.quote(f"{self.store.shown}{_QUERY}")
-        return [f"curl -s {url} --data-urlencode {shlex.quote(f'query={text} | sort by (_time)')}"]
+        return [
+            f"curl -s {url} --data-urlencode "
+            + shlex.quote(f"query={' '.join([self.filter_text, *window, condition])}")
+            for condition in conditions
+        ]
 
     def facts(self) -> Sequence[str]:
         """Return the identity and the clock, for ``cordboard doctor --env``."""
         return (self.store.identity, clock_fact(self.store.clock_skew_s))
 
-    def close(self) -> None:
-        """End what is being read."""
-        if self._rows is not None:
-            self._rows.close()
+    def rows(self, window: Slice, terms: Terms, pipes: str) -> Iterator[dict[str, str]]:
+        """Yield the rows of a query.
 
-    def logsql(self, query: Query) -> str:
-        """Return a query's window and session in LogsQL."""
-        parts = [self._filter]
-        if query.session is not None:
-            parts.append(f"({_naming(query.session)})")
-        if query.since or query.until:
-            begin, end = (
-                query.since or "1970-01-01T00:00:00Z",
-                query.until or "2262-01-01T00:00:00Z",
-            )
-            parts.append(f"_time:[{begin}, {end})")
-        return " ".join(parts)
+        Args:
+            window: When.
+            terms: Values of fields, or texts, one of which a row has; empty for all rows.
+            pipes: What is done with them, in LogsQL.
 
-    def within(self, part: Slice, condition: str) -> str:
-        """Return a slice of a window in LogsQL, with a further condition."""
-        return f"{self._filter} _time:[{_moment(part.begin)}, {_moment(part.end)}) {condition}"
+        Raises:
+            StoreError: The server does not answer as asked.
+        """
+        text = f"{self.filter_text} _time:[{moment(window.begin)}, {moment(window.end)}) {_condition(terms)} {pipes}"
+        for row in self.store.lines(_QUERY, {"query": text}, post=True):
+            if row:
+                yield decode(row)
 
 
-class _Rows:
-    """The rows that a query may concern, as a stream of lines in the order of time."""
-
-    kind: Final = "stream"
+class _Rows(StoreStream):
+    """The rows that a query may concern."""
 
     def __init__(self, source: VictoriaLogs, query: Query) -> None:
-        self.name = source.name
+        super().__init__(
+            source.name, query, lookback_s=0, overlap_s=_OVERLAP_S, poll_s=source.poll_s
+        )
         self._source = source
-        self._query = query
-        self._shortfalls: list[Shortfall] = []
-        self._closed = threading.Event()
-
-    def read(self, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the lines of the window; following, go on with what arrives."""
-        try:
-            if follow:
-                yield from self._followed()
-            elif (window := self._window(self._query.first, self._query.end)) is not None:
-                yield from self._lines(window, self._condition())
-        except StoreError as error:
-            if not self._closed.is_set():
-                self._shortfalls.append(error.shortfall)
-
-    def shortfalls(self) -> Sequence[Shortfall]:
-        """Return why lines are missing."""
-        return self._shortfalls
 
     def close(self) -> None:
         """End a `read`, from another thread."""
-        self._closed.set()
+        super().close()
         self._source.store.close()
 
-    def _lines(self, window: Slice, condition: str) -> Iterator[bytes]:
-        fetch = self._fetcher(condition)
-        for line in read_slices(window, fetch, self._shortfalls):
+    def window(self) -> Slice:
+        """Return the window, without an end to all times: rows may be of the future."""
+        window = super().window()
+        return window if self.query.end < HIGHEST else Slice(window.begin, _END_NS)
+
+    def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
+        """Yield the lines of a window, in slices that the server can sort."""
+        for line in read_slices(window, lambda part: self._page(part, terms), self._shortfalls):
             yield line + b"\n"
 
-    def _fetcher(self, condition: str) -> Callable[[Slice], Page]:
-        def fetch(part: Slice) -> Page:
-            return self._page(part, condition)
+    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
+        """Return the counts of processes, of rows with fields and of texts."""
+        rows = self._source.rows(window, dict.fromkeys(boots, BOOT), f"{_NUMBERED} {_COUNTED}")
+        return {
+            row["process"][1:]: Count(*(int(float(row[name])) for name in Count._fields))
+            for row in rows
+            if row["process"][1:] in boots and row["first"] not in {"", "NaN"}
+        }
 
-        return fetch
+    def numbers(self, window: Slice, boot: str) -> Iterator[tuple[int, int]]:
+        """Yield number and time of each line of a process; nothing else is fetched."""
+        rows = self._source.rows(window, {boot: BOOT}, f"{_NUMBERED} | fields _time, process, seq")
+        for row in rows:
+            key = _key_of(row.get("_time", ""))
+            if row["process"][1:] == boot and _WHOLE.fullmatch(row.get("seq", "")) and key:
+                yield int(row["seq"]), nanoseconds(key)
 
-    def _page(self, part: Slice, condition: str) -> Page:
+    def _page(self, part: Slice, terms: Terms) -> Page:
         """Return the rows of a slice; not whole where they are too many to be sorted at once."""
-        text = self._source.within(part, condition)
-        expected = self._count(text)
+        counted = self._source.rows(part, terms, "| count() as n")
+        expected = sum(int(row["n"]) for row in counted)
         if expected == 0:
             return Page([], whole=True)
         if expected > self._source.slice_lines and part.end - part.begin > 1:
             return Page([], whole=False)
-        lines = self._sorted(text)
+        lines = self._sorted(part, terms)
         for pause_s in self._source.pauses_s:
-            if len(lines) >= expected or self._closed.wait(pause_s):
+            if len(lines) >= expected or self.closed.wait(pause_s):
                 break
-            lines = self._sorted(text)
+            lines = self._sorted(part, terms)
         if len(lines) < expected:
             detail = f"{expected - len(lines)} of {expected} counted lines were not returned"
             self._shortfalls.append(Shortfall("not_settled", detail))
         return Page(lines, whole=True)
 
-    def _count(self, text: str) -> int:
-        rows = self._source.store.lines(_QUERY, {"query": f"{text} | count() as n"}, post=True)
-        return sum(int(decode(row)["n"]) for row in rows if row)
-
-    def _sorted(self, text: str) -> list[bytes]:
-        rows = self._source.store.lines(_QUERY, {"query": f"{text} | sort by (_time)"}, post=True)
-        return [line_of(decode(row)) for row in rows if row]
-
-    # --- which rows
-
-    def _window(self, first: bytes, end: bytes) -> Slice | None:
-        """Return the window in nanoseconds, narrowed to what the store holds; None where it holds nothing."""
-        begin_ns = _FIRST_NS if first == LOWEST else nanoseconds(first)
-        end_ns = None if end == HIGHEST else nanoseconds(end)
-        if first > LOWEST and end_ns is not None:
-            return Slice(begin_ns, end_ns)
-        condition = f"({_naming(self._query.session)})" if self._query.session else ""
-        whole = Slice(begin_ns, end_ns if end_ns is not None else 1 << 62)
-        text = (
-            f"{self._source.within(whole, condition)} | stats min(_time) as low, max(_time) as high"
-        )
-        for row in self._source.store.lines(_QUERY, {"query": text}, post=True):
-            found = decode(row) if row else {}
-            low, high = (_key_of(str(found.get(name, ""))) for name in ("low", "high"))
-            if low is not None and high is not None:
-                return Slice(
-                    max(begin_ns, nanoseconds(low)),
-                    min(whole.end, nanoseconds(high) + NANOSECONDS),
-                )
-        return None
-
-    def _condition(self) -> str:
-        """Return what narrows the rows to a session: its id, or its processes and traces in its time.
-
-        The lines of its processes that name another session, or none, are needed too: by their numbers a
-        loss shows.
-        """
-        session = self._query.session
-        if session is None:
-            return ""
-        naming = _naming(session)
-        window = self._window(self._query.first, self._query.end)
-        if window is None:
-            return f"({naming})"
-        found = terms_of(self._lines(window, f"({naming})"), session)
-        self._shortfalls.clear()  # the second pass meets them again
-        if found is None:
-            return f"({naming})"
-        others = [f"{BOOT}:={_quoted(boot)} or {_quoted(boot)}" for boot in found.boots]
-        others += [f"{TRACE_ID}:={_quoted(trace)} or {_quoted(trace)}" for trace in found.traces]
-        near = f"_time:[{found.first.decode()}, {found.end.decode()})"
-        return f"({naming} or ({near} ({' or '.join(others)})))"
-
-    def _followed(self) -> Iterator[bytes]:
-        """Yield what arrives, asked for again and again; the server's own tail loses late lines."""
-        condition = f"({_naming(self._query.session)})" if self._query.session else ""
-        yield from poll(
-            lambda window: self._lines(window, condition),
-            self._closed,
-            _OVERLAP_S,
-            self._source.poll_s,
-        )
+    def _sorted(self, part: Slice, terms: Terms) -> list[bytes]:
+        return [line_of(row) for row in self._source.rows(part, terms, "| sort by (_time)")]
 
 
 def open_source(options: Mapping[str, Any]) -> VictoriaLogs:
@@ -274,27 +222,26 @@ def open_source(options: Mapping[str, Any]) -> VictoriaLogs:
     Raises:
         SettingsError: An option is missing, unknown or of another type.
     """
-    for name in options:
-        if name not in KEYS_OF_OPTIONS:
-            raise SettingsError(
-                f"victorialogs: unknown option {name!r}.",
-                hint=f"The options are {', '.join(KEYS_OF_OPTIONS)}.",
-            )
-    texts = {name: options.get(name, "") for name in ("filter", "token_env", "name")}
-    for name, value in texts.items():
-        if not isinstance(value, str):
-            raise SettingsError(f"victorialogs: {name}: expected a string, got {value!r}.")
+    values = checked(
+        "victorialogs",
+        options,
+        url=str,
+        filter=str,
+        token_env=str,
+        account=int,
+        project=int,
+        name=str,
+    )
     headers = {}
     for name, header in (("account", "AccountID"), ("project", "ProjectID")):
-        if (value := options.get(name)) is None:
-            continue
-        if type(value) is not int or value < 0:
-            raise SettingsError(f"victorialogs: {name}: expected a whole number, got {value!r}.")
-        headers[header] = str(value)
-    url = checked_url("victorialogs", options.get("url"))
-    store = Store(url, headers=headers, token_env=texts["token_env"])
+        if values[name] < 0:
+            raise SettingsError(f"victorialogs: {name}: expected 0 or more, got {values[name]}.")
+        if name in options:
+            headers[header] = str(values[name])
+    url = checked_url("victorialogs", values["url"])
+    store = Store(url, headers=headers, token_env=values["token_env"])
     return VictoriaLogs(
-        store, f"({texts['filter']})" if texts["filter"] else "*", name=texts["name"]
+        store, f"({values['filter']})" if values["filter"] else "*", name=values["name"]
     )
 
 
@@ -370,19 +317,14 @@ def _value(text: str) -> Any:
 # --- LogsQL
 
 
-def _naming(session: str) -> str:
-    """Return what finds a session's lines: by its field, or as a phrase in the text of a line."""
-    return f"sessionId:={_quoted(session)} or session_id:={_quoted(session)} or {_quoted(session)}"
-
-
-def _quoted(text: str) -> str:
-    return encode(text).decode()
-
-
-def _moment(nanoseconds: int) -> str:
-    """Return a moment as LogsQL writes it, to the nanosecond."""
-    whole, rest = divmod(nanoseconds, NANOSECONDS)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"
+def _condition(terms: Terms) -> str:
+    """Return what finds one of some values: in its field, or as a phrase in the text of a line."""
+    names = {SESSION_ID: (SESSION_ID, "session_id")}
+    found = [
+        f"{name}:={quoted(text)}" for text, key in terms.items() for name in names.get(key, (key,))
+    ]
+    found += [quoted(text) for text in terms]
+    return f"({' or '.join(found)})" if found else ""
 
 
 def _key_of(text: str) -> bytes | None:
