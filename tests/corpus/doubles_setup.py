@@ -20,6 +20,10 @@ async def setup_pipeline_worker(worker: Any) -> None:
             service._base_url = http
         elif name == "OpenAIRealtimeSTTService":
             service._base_url = f"{websocket}/v1/realtime"
+        elif name == "DeepgramTTSService":
+            service._base_url = websocket
+        elif name == "DeepgramHttpTTSService":
+            service._base_url = http
         elif name == "DeepgramSTTService":
             service._client = _deepgram_client(http, websocket)
         elif name == "FastAPIWebsocketOutputTransport":

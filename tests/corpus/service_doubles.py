@@ -4,7 +4,7 @@ Each answers as its API reference says, and refuses a request without the key, o
 order. ``Doubles.faults`` holds each refusal: a test compares it with an empty list.
 
 Sources: platform.openai.com/docs/api-reference (chat, audio, realtime), developers.deepgram.com/reference
-(listen streaming), docs.cartesia.ai/api-reference/tts (websocket, bytes).
+(listen streaming, speak streaming, speak), docs.cartesia.ai/api-reference/tts (websocket, bytes).
 """
 
 import base64
@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -81,6 +81,8 @@ class Doubles:
                 Route("/v1/audio/transcriptions", self.transcription, methods=["POST"]),
                 WebSocketRoute("/v1/realtime", self.realtime),
                 WebSocketRoute("/v1/listen", self.listen),
+                WebSocketRoute("/v1/speak", self.speak),
+                Route("/v1/speak", self.speak_at_once, methods=["POST"]),
                 WebSocketRoute("/tts/websocket", self.cartesia),
                 Route("/tts/bytes", self.cartesia_bytes, methods=["POST"]),
                 Route(
@@ -194,8 +196,7 @@ class Doubles:
         is_complete = {"encoding", "sample_rate", "model"} <= set(query) and query["encoding"] == [
             "linear16"
         ]
-        has_key = websocket.headers.get("authorization", "") in {f"Token {KEY}", f"token {KEY}"}
-        if not await self._accepted(websocket, has_key and is_complete):
+        if not await self._accepted(websocket, _has_deepgram_key(websocket) and is_complete):
             return
         utterances = Utterances(int(query["sample_rate"][0]))
         while (message := await websocket.receive())["type"] == "websocket.receive":
@@ -211,6 +212,43 @@ class Doubles:
                 return
             elif kind != "KeepAlive":
                 self.faults.append(f"listen: unknown message {kind}")
+
+    async def speak(self, websocket: WebSocket) -> None:
+        """Speak the texts that came since the last flush, when the client flushes them."""
+        self.requests["deepgram speak"] += 1
+        query = {name: values[0] for name, values in parse_qs(websocket.url.query).items()}
+        is_complete = query.get("encoding") == "linear16" and {"model", "sample_rate"} <= set(query)
+        if not await self._accepted(websocket, _has_deepgram_key(websocket) and is_complete):
+            return
+        await websocket.send_json({"type": "Metadata", "request_id": "req-1"})
+        rate_hz, texts, flushes = int(query["sample_rate"]), 0, 0
+        async for message in _texts(websocket):
+            match message.get("type"):
+                case "Speak" if message.get("text"):
+                    texts += 1
+                case "Flush":
+                    if texts:
+                        await websocket.send_bytes(tone(rate_hz))
+                    texts, flushes = 0, flushes + 1
+                    await websocket.send_json({"type": "Flushed", "sequence_id": flushes})
+                case "Clear":
+                    texts = 0
+                    await websocket.send_json({"type": "Cleared", "sequence_id": flushes})
+                case "Close":
+                    await websocket.close()
+                    return
+                case other:
+                    self.faults.append(f"speak: {other} without text, or unknown")
+
+    async def speak_at_once(self, request: Request) -> Response:
+        """Speak a text in one answer."""
+        self.requests["deepgram speak at once"] += 1
+        query = request.query_params
+        if not _has_deepgram_key(request):
+            return self.refuse("speak: wrong key", 401)
+        if query.get("encoding") != "linear16" or not (await request.json()).get("text"):
+            return self.refuse(f"speak: no text, or not linear16: {query}")
+        return Response(tone(int(query.get("sample_rate", OPENAI_SPEECH_HZ))))
 
     # --- Cartesia
 
@@ -281,6 +319,11 @@ class Doubles:
             return False
         await websocket.accept()
         return True
+
+
+def _has_deepgram_key(connection: HTTPConnection) -> bool:
+    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "token" and key == KEY
 
 
 def _completion(

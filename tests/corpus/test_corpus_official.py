@@ -20,7 +20,7 @@ from corpus.service_doubles import Doubles
 from tests_support import served_with_websockets
 from up_support import ready
 
-DOUBLED = {"openai", "deepgram", "cartesia"}  # of Deepgram, speech to text alone
+DOUBLED = {"openai", "deepgram", "cartesia"}
 WAYS = ("webrtc", "twilio", "websocket", "eval")
 
 
