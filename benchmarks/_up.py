@@ -31,6 +31,7 @@ class Running:
     addresses: dict[str, str]
     secret: str
     ready_s: float
+    pid: int
 
 
 def environment(directory: str, secret: str) -> dict[str, str]:
@@ -49,9 +50,12 @@ def environment(directory: str, secret: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def up(
-    command: Sequence[str] = (CORDBOARD, "up", *FREE_PORTS), **settings: str
+    command: Sequence[str] = (CORDBOARD, "up", *FREE_PORTS, "--runners", "1"), **settings: str
 ) -> Iterator[Running]:
-    """Run `up` until the block ends; `settings` are environment variables."""
+    """Run `up` until the block ends; `settings` are environment variables.
+
+    By default with one runner: a second one would load its bots during the measurement.
+    """
     secret = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="cordboard-bench-") as directory:
         began = time.perf_counter()
@@ -65,9 +69,17 @@ def up(
         )
         try:
             addresses = _ready(process)
-            yield Running(addresses, secret, time.perf_counter() - began)
+            yield Running(addresses, secret, time.perf_counter() - began, process.pid)
         finally:
             _stop(process)
+
+
+def memory_mb(pid: int) -> float:
+    """The memory of a process and its descendants, each shared page counted once (PSS)."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    pss_kb = next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))
+    return int(pss_kb) / 1024 + sum(memory_mb(int(child)) for child in children)
 
 
 def _ready(process: subprocess.Popen[bytes]) -> dict[str, str]:

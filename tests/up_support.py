@@ -24,6 +24,8 @@ FREE_PORTS = [
     for name in ("gateway", "runner", "operator", "interface", "edge")
     for part in (f"--{name}-port", "0")
 ]
+# A second runner would load Pipecat beside each of these tests, on the same cores.
+ONE_RUNNER = ["--runners", "1"]
 # The built-in bot, which takes a silent network for a caller's end after 6 s instead of 30.
 QUICK_PARROT = """
 import aioice.ice
@@ -151,7 +153,7 @@ async def started(
     environment that has Cordboard.
     """
     process = await asyncio.create_subprocess_exec(
-        *(python, "-m", "cordboard", "up", *ports, *words),
+        *(python, "-m", "cordboard", "up", *ports, *ONE_RUNNER, *words),
         env=environment(state, **over),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -124,13 +124,18 @@ async def test_ctrl_c_ends_the_live_sessions(tmp_path: Path) -> None:
 
 
 async def test_second_runner_takes_the_session_of_a_killed_one(tmp_path: Path) -> None:
-    """Before the killed one has loaded its bots again; the lines of both are in one file."""
+    """Before the killed one has loaded its bots again; the lines of both are in one file.
+
+    `up` is ready before the second one is started.
+    """
     secret = "the test's"
     async with (
         ready(tmp_path, "--runners", "2", BOT_CONTROL_SHARED_SECRET=secret) as up,
         aiohttp.ClientSession(headers={"X-Bot-Secret": secret}) as client,
     ):
+        assert "runner-2" not in up.addresses
         gateway = up.addresses["gateway"]
+        (further,) = await until(lambda: lines_with(up, "A further runner is ready"), 60)
         body = {"room_url": "webrtc:a", "sessionId": "a"}
         async with client.post(f"{gateway}/join?wait=30", json=body) as answer:
             assert (await answer.json())["status"] == "running"
@@ -145,19 +150,29 @@ async def test_second_runner_takes_the_session_of_a_killed_one(tmp_path: Path) -
 
         first = await record()
         await until(lambda: bot_starts(up))  # the store confirms before the runner logs
-        (pid,) = {
-            r["meta"]["pid"]
-            for r in up.records
-            if r["message"] == "Listening" and r["meta"]["url"] == first["runnerUrl"]
-        }
-        os.kill(pid, signal.SIGKILL)
+        pids = {line["meta"]["url"]: line["meta"]["pid"] for line in lines_with(up, "Listening")}
+        os.kill(pids[first["runnerUrl"]], signal.SIGKILL)
         second = await until(next_record, 30)
-        assert {first["runnerUrl"], second["runnerUrl"]} == {
-            up.addresses["runner"],
-            up.addresses["runner-2"],
-        }
+        runners = {up.addresses["runner"], further["meta"]["url"]}
+        assert {first["runnerUrl"], second["runnerUrl"]} == runners
         assert await up.stop(signal.SIGINT) == 0
     assert len(bot_starts(up)) == 2
+    assert left_behind(tmp_path) == []
+
+
+async def test_further_runner_that_cannot_start_ends_nothing(tmp_path: Path) -> None:
+    """A bot file that can be loaded only once, because it takes something for itself, runs in the first runner."""
+    bot = tmp_path / "once.py"
+    bot.write_text(
+        "from pathlib import Path\n"
+        f"Path({str(tmp_path / 'taken')!r}).touch(exist_ok=False)\n"
+        "async def bot(arguments): ...\n"
+    )
+    async with ready(tmp_path, "--runners", "2", "--bot", str(bot)) as up:
+        (line,) = await until(lambda: lines_with(up, "A further runner is given up"), 60)
+        assert "FileExistsError" in json.dumps(line)
+        assert all(listens(up.addresses[name]) for name in COMPONENTS)
+        assert await up.stop() == 0
     assert left_behind(tmp_path) == []
 
 
@@ -327,6 +342,11 @@ async def test_unknown_setting_is_refused_before_the_start(tmp_path: Path) -> No
         status, output = await end_of(up)
     assert status == 2
     assert "Did you mean CORDBOARD_QUEUE_MAX?" in output
+
+
+def lines_with(up: Up, message: str) -> list[dict[str, Any]]:
+    """The records whose message begins so."""
+    return [record for record in up.records if record["message"].startswith(message)]
 
 
 def bot_starts(up: Up) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A component that misbehaves: what is logged, and what happens to it."""
 
+import asyncio
 import os
 import stat
 import sys
@@ -57,6 +58,31 @@ async def test_line_over_the_limit_is_dropped_alone(
         assert await component.wait() == 0
     assert lines[-1] == b"after"
     assert {r["message"] for r in records} == {"A line was too long and was dropped"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="needs autogroups, of Linux")
+async def test_component_in_the_background_comes_last_until_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its priority is low from its start until it answers, and then that of all others."""
+    component, _ = component_of(monkeypatch, tmp_path, "exec sleep 600")
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    def nice() -> int:
+        assert component.process is not None
+        return int(Path(f"/proc/{component.process.pid}/autogroup").read_text().split()[-1])
+
+    await component.start(in_background=True)
+    await until(lambda: nice() > 0)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        component.port = server.sockets[0].getsockname()[1]
+        assert await component.becomes_ready()
+        await until(lambda: nice() == 0)
+    await component.stop(5)
+    assert not await component.becomes_ready()
 
 
 async def test_component_without_a_process_cannot_be_awaited() -> None:

@@ -19,7 +19,8 @@ examples:
                                         install what requirements.txt beside it lists
   cordboard up --bot my_bot.py -- --voice bass
                                         an argument of the bot file
-  cordboard up --runners 2              a call survives the death of a runner at once
+  cordboard up --runners 1              no second runner: less memory, and a call whose runner dies waits
+                                        until it has loaded the bots again
   cordboard up --interface-port 0       any free port for the page
   REDIS_URL=redis://localhost cordboard up     your own Redis instead of the embedded one
 
@@ -31,10 +32,11 @@ Open the address that it prints. Ctrl-C stops everything in order; a second Ctrl
     parser.add_argument(
         "--runners",
         type=int,
-        default=1,
+        default=2,
         metavar="N",
-        help="number of warm runners (default: 1); with 2, a call goes on within about a second after the "
-        "death of one, and with 1 only when it has loaded the bots again",
+        help="number of warm runners (default: 2); the second one takes the calls of the first within about a "
+        "second after its death, and costs some 160 MB and what your bots load; with 1, such calls wait until "
+        "the runner has loaded the bots again",
     )
     _bot_install.add_arguments(parser)
     _options.add_config(parser)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cordboard.emit import get_logger
-from cordboard.processes import die_with_parent
+from cordboard.processes import SessionPriority, die_with_parent
 from cordboard.up.ports import HOST
 from cordboard.up.start_plan import service_of
 
@@ -20,6 +20,10 @@ LINE_MAX_BYTES: Final = 1024 * 1024
 # Enough for the reason why a component did not start, with its hint.
 LAST_LINES: Final = 20
 _READY_TIMEOUT_S: Final = 2.0
+# Pauses between two looks at a component that starts in the background.
+_BACKGROUND_POLL_S: Final = 0.25
+# A tenth of the processor time that another process gets, if both want all of it: sched(7).
+_BACKGROUND_NICE: Final = 10
 # A grandchild may hold the pipe open after the component has ended; its lines are not waited for.
 _LAST_LINE_WAIT_S: Final = 1.0
 
@@ -64,9 +68,14 @@ class Component:
         self._on_line = on_line
         self._line_max_bytes = line_max_bytes
         self._reader: asyncio.Task[None] | None = None
+        self._background_start: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Start the process. The kernel kills it if this process ends, in whatever way."""
+    async def start(self, *, in_background: bool = False) -> None:
+        """Start the process. The kernel kills it if this process ends, in whatever way.
+
+        Args:
+            in_background: Whether other processes come first until it is ready.
+        """
         self.last_lines.clear()
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -86,11 +95,32 @@ class Component:
             self._reader = asyncio.create_task(
                 self._read(self.process.stdout), name=f"read {self.name}"
             )
+        if in_background:
+            self._background_start = asyncio.create_task(
+                self._stay_in_background(SessionPriority(self.process.pid)), name=self.name
+            )
+
+    async def _stay_in_background(self, priority: SessionPriority) -> None:
+        """Give the process a low priority until it is ready, or ends."""
+        priority.set_nice(_BACKGROUND_NICE)
+        try:
+            await self.becomes_ready()
+        finally:
+            priority.set_nice(0)
+            priority.close()
 
     @property
     def is_running(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.returncode is None
+
+    async def becomes_ready(self) -> bool:
+        """Wait until the component is ready; return False if it ends before."""
+        while self.is_running:
+            if await self.is_ready():
+                return True
+            await asyncio.sleep(_BACKGROUND_POLL_S)
+        return False
 
     async def wait(self) -> int:
         """Wait for the end of the process and its last line; return the exit status.

@@ -41,7 +41,8 @@ class Options:
         operator_port: The port of the operator.
         interface_port: The port of the interface.
         edge_port: The port of the edge.
-        runners: The number of warm runners. The further ones get any free port.
+        runners: The number of warm runners. The further ones get any free port, and start when the first one is
+            ready.
         bots: The bots, each as ``FILE`` or ``NAME=FILE``; none means the built-in one.
         reload: Whether changed bot files are loaded again.
         config: The path of the file of settings; None for ``cordboard.toml``.
@@ -52,7 +53,7 @@ class Options:
     operator_port: int = 4445
     interface_port: int = 3000
     edge_port: int = 7860
-    runners: int = 1
+    runners: int = 2
     bots: tuple[str, ...] = ()
     reload: bool = False
     config: str | None = None
@@ -66,7 +67,7 @@ class Options:
             "operator": self.operator_port,
             "interface": self.interface_port,
             "edge": self.edge_port,
-            **dict.fromkeys(_further_runners(self.runners), 0),
+            **{f"runner-{number}": 0 for number in range(2, self.runners + 1)},
         }
 
 
@@ -88,6 +89,11 @@ class SharedSecrets:
 def service_of(component: str) -> str:
     """Return the service of a component: ``runner`` for ``runner-2``, for example."""
     return component.partition("-")[0]
+
+
+def is_further_runner(component: str) -> bool:
+    """Return whether a component is a runner besides the first one."""
+    return component.startswith("runner-")
 
 
 def component_urls(ports: Mapping[str, int]) -> dict[str, str]:
@@ -123,10 +129,6 @@ def component_arguments(
         for name, port in ports.items()
         for own in (arguments[service_of(name)],)
     }
-
-
-def _further_runners(runners: int) -> list[str]:
-    return [f"runner-{number}" for number in range(2, runners + 1)]
 
 
 def accounts_of_bots(options: Options, settings: Settings) -> dict[str, str]:

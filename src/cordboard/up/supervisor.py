@@ -35,6 +35,7 @@ from cordboard.up.start_plan import (
     component_arguments,
     component_environment,
     component_urls,
+    is_further_runner,
     service_of,
 )
 from cordboard.up.state import StateFile
@@ -71,7 +72,7 @@ class Supervisor:
     Attributes:
         components: The components by their names.
         redis: The embedded Redis; None if the user has one.
-        addresses: The URL of each component and of Redis, and the log directory.
+        addresses: The URL of each component that is ready at the start, of Redis, and the log directory.
     """
 
     def __init__(self, settings: Settings, options: Options) -> None:
@@ -132,7 +133,7 @@ class Supervisor:
             redis_url=redis_url,
         )
         self.addresses = {
-            **component_urls(ports),
+            **component_urls({n: ports[n] for n in ports if not is_further_runner(n)}),
             "redis": self.redis.address if self.redis else redacted_url(redis_url),
             "logs": str(self.settings.log_path),
         }
@@ -161,10 +162,10 @@ class Supervisor:
         # All at once: most of a start is imports, and they wait for Redis by themselves.
         if self.redis is not None:
             self.redis.spawn()
-        await asyncio.gather(*(component.start() for component in self.components.values()))
+        waiting = {n: item for n, item in self.components.items() if not is_further_runner(n)}
+        await asyncio.gather(*(component.start() for component in waiting.values()))
         if self.redis is not None:
             await asyncio.to_thread(self.redis.wait)
-        waiting = dict(self.components)
         while waiting and not self._signals.requested.is_set():
             for name, component in list(waiting.items()):
                 if not component.is_running:
@@ -199,7 +200,12 @@ class Supervisor:
 
     async def _watch(self) -> None:
         """Keep the components running until a signal comes."""
-        watchers = [asyncio.create_task(self._keep(item)) for item in self.components.values()]
+        watchers = [
+            asyncio.create_task(
+                self._keep_further(item) if is_further_runner(name) else self._keep(item)
+            )
+            for name, item in self.components.items()
+        ]
         watchers.append(asyncio.create_task(self._reap_orphans()))
         if self.redis is not None:
             watchers.append(asyncio.create_task(self._keep_redis(self.redis)))
@@ -252,7 +258,25 @@ class Supervisor:
             )
             self._count_restart(component.name)
             await asyncio.sleep(WATCH_S)
-            await component.start()
+            # Another runner takes its calls now, and needs the processor more than the imports of this one.
+            has_others = service_of(component.name) == "runner" and self.options.runners > 1
+            await component.start(in_background=has_others)
+
+    async def _keep_further(self, runner: Component) -> None:
+        """Start a further runner, which delays no call, and keep it running; without it, all else goes on."""
+        await runner.start(in_background=True)
+        try:
+            if not await runner.becomes_ready():
+                raise await _start_error(runner)
+            log.info("A further runner is ready", component=runner.name, url=runner.url)
+            await self._keep(runner)
+        except CordboardError as error:
+            log.error(
+                "A further runner is given up; calls wait for a restart if the first one dies",
+                component=runner.name,
+                error=error,
+            )
+        await asyncio.Event().wait()  # the other watchers go on
 
     async def _keep_redis(self, redis: EmbeddedServer) -> None:
         while True:
