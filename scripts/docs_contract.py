@@ -301,6 +301,8 @@ EVENT_SERVICES = {
     "call.received": "edge",
     "call.answered": "edge",
     "call.status": "edge",
+    "call.interrupted": "browser",
+    "call.resumed": "browser",
     "join.received": "gateway",
     "join.accepted": "gateway",
     "join.reused": "gateway",

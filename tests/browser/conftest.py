@@ -11,13 +11,19 @@ from up_support import Up, processes_of, ready, write_parrot
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
-    """Everything, on free ports, with shorter patience; nothing of it is left afterwards."""
+async def up(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Up]:
+    """Everything, on free ports, with shorter patience; nothing of it is left afterwards.
+
+    A module whose tests kill runners sets ``RUNNERS``.
+    """
     chromium_path()
     state = tmp_path_factory.mktemp("state")
     async with ready(
         state,
         *("--bot", write_parrot(state)),
+        *("--runners", getattr(request.module, "RUNNERS", "1")),
         CORDBOARD_INTERFACE_HOSTS="insecure.test",
         CORDBOARD_LEASE_S="5",
     ) as running:

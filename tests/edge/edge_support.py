@@ -25,7 +25,7 @@ KEYS = (KEY, f"support={OTHER_KEY}")
 CONTROL = {"Authorization": f"Bearer {SECRET}"}
 AS_CLIENT = {"Authorization": f"Bearer {KEY}"}
 AS_SUPPORT = {"Authorization": f"Bearer {OTHER_KEY}"}
-BRIEF = Waits(start_s=0.15, room_s=0.1, hold_s=0.5, peer_gone_s=0.6)
+BRIEF = Waits(start_s=0.15, room_s=0.1, hold_s=0.5, peer_gone_s=0.6, unreached_s=0.8)
 OFFER = {"sdp": "v=0\r\n", "type": "offer"}
 ANSWER = {"sdp": "v=0", "type": "answer", "pc_id": "peer-1"}
 
@@ -45,13 +45,14 @@ class Site:
         content = b"" if body is None else json.dumps(body).encode()
         return await self.http.post("/start", content=content, **more)
 
-    async def run(self, session_id: str) -> None:
-        """Bring an accepted session to running, as an operator and a runner would."""
+    async def run(self, session_id: str, url: str | None = None) -> None:
+        """Bring an accepted session to running, as an operator and a runner would; `url` is the runner's."""
+        url = url or self.runner.url
         await until(lambda: self._is_queued(session_id))
-        await self.store.register(Registration("r1", self.runner.url, capacity=9))
+        await self.store.register(Registration("r1", url, capacity=9))
         epoch = (await self.store.session(session_id)).epoch
         await self.store.placement.assign(session_id, epoch)
-        holder = Holder("r1", self.runner.url, "warm", 42)
+        holder = Holder("r1", url, "warm", 42)
         await self.store.confirm_running(session_id, epoch, holder)
 
     async def started(self, session_id: str, body: Any = None, **more: Any) -> httpx.Response:

@@ -14,6 +14,7 @@ from edge.edge_support import ANSWER, AS_CLIENT, CONTROL, KEYS, OFFER, SECRET, S
 from tests_support import StandIn, until
 
 ROOM = {"room_url": "webrtc:s", "sessionId": "s"}
+DEAD = "http://127.0.0.1:9"  # nothing listens there
 CONNECTED = (409, {"code": "connected", "detail": "A user is connected.", "status": 409})
 
 
@@ -135,6 +136,29 @@ class TestSessionOffers:
         await until(lambda: offers(stand_in))
         stand_in.answers["/offer"] = (200, ANSWER)
         assert (await held).status_code == 200
+
+    async def test_offer_whose_runner_has_died_goes_to_the_next_bot(
+        self, site: Site, stand_in: StandIn
+    ) -> None:
+        """The edge reports the death at once, and holds the offer: its session goes on elsewhere."""
+        await site.start({"sessionId": "s"})
+        await site.run("s", DEAD)
+        async with site.store.reader.suspicions() as suspicions:
+            held = asyncio.create_task(site.http.post("/sessions/s/api/offer", json=OFFER))
+            assert (await anext(suspicions)).session_id == "s"
+        assert (await site.store.placement.recover("s", 1, "confirmed")).outcome == "queued"
+        await site.run("s")
+        assert (await held).json() == ANSWER
+        assert offers(stand_in) == [("POST", OFFER)]
+
+    async def test_offer_to_a_runner_that_nobody_can_reach_is_502_after_a_while(
+        self, site: Site
+    ) -> None:
+        """Not a 4xx: the client tries again."""
+        await site.start({"sessionId": "s"})
+        await site.run("s", DEAD)
+        answer = await site.http.post("/sessions/s/api/offer", json=OFFER)
+        assert (answer.status_code, answer.json()["code"]) == (502, "runner_unreachable")
 
     @pytest.mark.timeout(10)
     async def test_held_offer_ends_when_the_edge_stops(self, patient_site: Site) -> None:

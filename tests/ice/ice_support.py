@@ -182,6 +182,20 @@ class Network:
                 turn = await stack.enter_async_context(server)
             yield turn
 
+    @contextmanager
+    def link(self) -> Iterator[None]:
+        """Connect caller and bot directly for a block."""
+        _connect(self.caller, "10.203.4.2", self.bot, "10.203.4.1", "d")
+        try:
+            yield
+        finally:
+            _ip("-n", self.bot, "link", "delete", "vd1")
+
+    def move_caller(self) -> None:
+        """Give the caller another address on the direct link, as a change of networks does."""
+        _ip("-n", self.caller, "address", "delete", "10.203.4.2/24", "dev", "vd0")
+        _ip("-n", self.caller, "address", "add", "10.203.4.9/24", "dev", "vd0")
+
     @asynccontextmanager
     async def tunnel(self, *urls: str) -> AsyncIterator[None]:
         """Let the caller reach servers on the bot's loopback at the same address, for a block."""

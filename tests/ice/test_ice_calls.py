@@ -202,6 +202,36 @@ async def test_page_calls_through_the_server(place: Place, tmp_path: Path) -> No
     assert not [credential for credential in credentials if credential in shown]
 
 
+@pytest.mark.browser
+async def test_page_whose_address_changes_keeps_its_bot(place: Place, tmp_path: Path) -> None:
+    """An ICE restart finds the new path: same session, same epoch, same connection of the bot."""
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(place.net.link())
+        with inside(place.net.caller):
+            browser = await stack.enter_async_context(chromium(spoken(tmp_path)))
+        room = await enter(browser, place.up.addresses["interface"])
+        session_id = await room.call()
+        place.net.move_caller()
+        await until(lambda: event(place.up, session_id, "call.resumed"), 30)
+        resumed = event(place.up, session_id, "call.resumed")
+        assert resumed["meta"]["epoch"] == 1
+        assert resumed["meta"]["silence_ms"] > 1000
+        assert await room.state() == "connected"
+        assert await room.page.evaluate(OPEN_PEERS) == [0]
+        await room.leave()
+
+
+# The peer connections that are open, by their numbers. The second one was made for a bot that did not come.
+OPEN_PEERS = """() =>
+  peers.flatMap((peer, number) => (peer.connectionState === "connected" ? [number] : []))"""
+
+
+def event(up: Up, session_id: str, name: str) -> dict[str, Any]:
+    """Return the first line of a session with an event, empty before there is one."""
+    found = (r for r in up.records if r["sessionId"] == session_id and r.get("event") == name)
+    return next(found, {})
+
+
 def has_relayed(turn: Turn, session_id: str) -> bool:
     """Return whether a server has relayed more than the checks of a connection."""
     return turn.relayed_bytes(session_id) > 5000

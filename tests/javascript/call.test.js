@@ -2,103 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { Problem } from "../../src/cordboard/interface/static/api.js";
-import { Call } from "../../src/cordboard/interface/static/call.js";
-import { define, settle, silenceConsole } from "./support.js";
-
-silenceConsole();
-define(globalThis, "addEventListener", () => {});
-
-const ACCEPTED = { sessionId: "s1", reused: false, yours: true };
-
-/** Everything a call is made of, each part under the test's control. */
-class Stage {
-  /** @type {string[]} */
-  states = [];
-  /** @type {string[]} */
-  stages = [];
-  /** @type {string[]} */
-  notes = [];
-  /** @type {any} */
-  end = null;
-  /** @type {string[]} */
-  requests = [];
-  /** @type {Record<string, () => any>} */
-  answers = { "POST /api/sessions": () => ACCEPTED };
-  isAllowed = true;
-  /** @type {() => any} */
-  openMicrophone = () => this.microphone;
-  level = 0;
-  track = { label: "Built-in", enabled: true, stopped: false, stop: () => (this.track.stopped = true) };
-  microphone = /** @type {any} */ ({ getAudioTracks: () => [this.track], getTracks: () => [this.track] });
-  /** @type {any} */
-  watch = null;
-  /** @type {any[]} */
-  peers = [];
-  audio = /** @type {any} */ ({ srcObject: null, play: async () => await undefined });
-
-  /** @param {import("node:test").TestContext} t */
-  constructor(t) {
-    t.mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
-    this.tick = async (/** @type {number} */ ms) => {
-      t.mock.timers.tick(ms);
-      await settle();
-    };
-    const view = {
-      state: (/** @type {string} */ state) => this.states.push(state),
-      stage: (/** @type {string} */ stage) => this.stages.push(stage),
-      note: (/** @type {string} */ text) => this.notes.push(text),
-      ended: (/** @type {any} */ end) => {
-        assert.equal(this.end, null, "a call ends once");
-        this.end = end;
-      },
-    };
-    this.call = new Call({ sessionId: "s1", room: "webrtc:demo", audio: this.audio }, view, this.#parts());
-  }
-
-  #parts() {
-    return /** @type {any} */ ({
-      request: async (/** @type {string} */ method, /** @type {string} */ url) => {
-        const name = `${method} ${url}`;
-        this.requests.push(name);
-        return await (this.answers[name] ?? (() => ({})))();
-      },
-      isMicrophoneAllowed: async () => await this.isAllowed,
-      openMicrophone: async () => await this.openMicrophone(),
-      newMeter: () => ({ level: () => this.level, close() {} }),
-      newPeer: (/** @type {any} */ _microphone, /** @type {any} */ handlers, /** @type {any} */ iceConfig) => {
-        const peer = {
-          handlers, iceConfig, serverError: /** @type {any} */ (null), closed: false, accepted: false,
-          offer: Promise.resolve({ sdp: "offer", type: "offer" }),
-          accept: async () => (peer.accepted = await true),
-          path: async () => await {},
-          quality: async () => await {},
-          close: () => (peer.closed = true),
-        };
-        this.peers.push(peer);
-        return peer;
-      },
-      newWatch: (/** @type {any} */ _id, /** @type {any} */ handlers) => {
-        this.watch = { handlers, closed: false, polls: 0, poll: () => (this.watch.polls += 1), slowDown() {}, close: () => (this.watch.closed = true) };
-        return this.watch;
-      },
-    });
-  }
-
-  get endTitle() {
-    return String(this.end?.title);
-  }
-
-  /** Make a call whose bot is heard. */
-  async connect() {
-    await this.call.start();
-    this.watch.handlers.onState({ status: "running", epoch: 1 });
-    await settle();
-    this.peers[0].handlers.onState("connected");
-    this.peers[0].handlers.onStream("the bot's stream");
-    this.level = 0.5;
-    await this.tick(20);
-  }
-}
+import { ACCEPTED, Stage } from "./call_stage.js";
+import { define, settle } from "./support.js";
 
 test("a call passes all stages, and leaving tells the server before the connection closes", async (t) => {
   const stage = new Stage(t);
@@ -178,18 +83,6 @@ test("a refused join is reported with its code and pause", async (t) => {
   assert.deepEqual([stage.end.code, stage.end.retryAfterS, stage.end.joined], ["queue_full", 5, false]);
 });
 
-test("when the bot is replaced, the call connects to the next one", async (t) => {
-  const stage = new Stage(t);
-  await stage.connect();
-  stage.watch.handlers.onState({ status: "queued", epoch: 2 });
-  assert.match(stage.notes.at(-1) ?? "", /another one takes over/);
-  stage.watch.handlers.onState({ status: "running", epoch: 2 });
-  await settle();
-  assert.equal(stage.peers.length, 2);
-  assert.equal(stage.peers[0].closed, true);
-  assert.equal(stage.peers[1].accepted, true);
-});
-
 test("the end of the session ends the call with its reason", async (t) => {
   const stage = new Stage(t);
   await stage.connect();
@@ -227,26 +120,6 @@ test("without a connection after 15 s the call ends", async (t) => {
   assert.equal(stage.end, null);
   await stage.tick(1);
   assert.match(stage.endTitle, /No path for sound/);
-});
-
-test("a lost connection gets 5 s in which another runner may take over", async (t) => {
-  const stage = new Stage(t);
-  await stage.connect();
-  stage.peers[0].handlers.onState("failed");
-  assert.equal(stage.watch.polls, 1);
-  await stage.tick(4999);
-  assert.equal(stage.end, null);
-  await stage.tick(1);
-  assert.match(stage.endTitle, /connection to the bot was lost/);
-});
-
-test("a connection that comes back within 5 s keeps the call", async (t) => {
-  const stage = new Stage(t);
-  await stage.connect();
-  stage.peers[0].handlers.onState("failed");
-  stage.peers[0].handlers.onState("connected");
-  await stage.tick(60_000);
-  assert.equal(stage.end, null);
 });
 
 test("a bot that says nothing for 8 s is noted, and the note goes when it speaks", async (t) => {

@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import aioice
 import pytest
-from aiortc import RTCPeerConnection
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.rtcicetransport import candidate_to_aioice
+from aiortc.sdp import SessionDescription
 from pipecat.transports.smallwebrtc import request_handler
 
 from cordboard.emit import capture
@@ -229,6 +233,54 @@ class TestOffers:
         monkeypatch.setattr(connection, "is_connected", lambda: False)
         assert (await signalling.handle("POST", await an_offer()))[0] == 200
         assert len(connections) == 1
+
+    async def test_peer_of_the_bot_before_makes_a_new_connection(
+        self, connections: list[Any]
+    ) -> None:
+        """Its `pc_id` names a connection of a process that has died; later it counts as another peer."""
+        signalling = BotSignalling(asyncio.get_running_loop().create_future(), connect_s=0)
+        old = {"pc_id": "SmallWebRTCConnection#0-of-another-process", "restart_pc": True}
+        status, answer = await signalling.handle("POST", await an_offer() | old)
+        assert (status, answer["pc_id"]) == (200, connections[0].pc_id)
+        # The answer was lost: the peer tries again with what it knows.
+        status, answer = await signalling.handle("POST", await an_offer() | old)
+        assert (status, answer["pc_id"]) == (200, connections[0].pc_id)
+        assert len(connections) == 1
+
+    async def test_further_offer_of_a_peer_moves_its_path(self, connections: list[Any]) -> None:
+        """With new ICE credentials and the same `pc_id` media come from the peer's new address."""
+        signalling = BotSignalling(asyncio.get_running_loop().create_future())
+        caller = RTCPeerConnection()
+        caller.createDataChannel("x")
+        await caller.setLocalDescription(await caller.createOffer())
+        first = {"sdp": caller.localDescription.sdp, "type": "offer"}
+        _, answer = await signalling.handle("POST", first)
+        pc = connections[0].pc
+        await caller.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
+        await until(lambda: pc.connectionState == "connected")
+        password = "newPasswordOf24Characters"
+        sdp = re.sub(r"ice-ufrag:\S+", "ice-ufrag:newu", first["sdp"])
+        sdp = re.sub(r"ice-pwd:\S+", f"ice-pwd:{password}", sdp)
+        again = {"sdp": sdp, "type": "offer", "pc_id": answer["pc_id"]}
+        assert (await signalling.handle("POST", again))[0] == 200
+        # The caller's ICE as a browser restarts it: another port, the new credentials, the bot's old ones.
+        parameters = SessionDescription.parse(answer["sdp"]).media[0].ice
+        ice = aioice.Connection(
+            ice_controlling=True, local_username="newu", local_password=password
+        )
+        await ice.gather_candidates()
+        for candidate in pc.sctp.transport.transport.iceGatherer.getLocalCandidates():
+            await ice.add_remote_candidate(candidate_to_aioice(candidate))
+        await ice.add_remote_candidate(None)
+        ice.remote_username = parameters.usernameFragment
+        ice.remote_password = parameters.password
+        try:
+            await asyncio.wait_for(ice.connect(), 20)
+            connections[0].send_app_message({"over": "the new path"})
+            assert await asyncio.wait_for(ice.recv(), 20)
+        finally:
+            await ice.close()
+            await caller.close()
 
     async def test_number_is_limited(self, connections: list[Any]) -> None:
         """Offers beyond the limit are refused; invalid ones count as well."""

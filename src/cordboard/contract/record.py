@@ -95,6 +95,8 @@ EVENTS: Final[dict[str, str]] = {
     "call.received": "A telephone call arrived at the edge.",
     "call.answered": "The carrier of a call got the document that opens its stream.",
     "call.status": "A carrier reported a state of a call, or took an order for one.",
+    "call.interrupted": "The caller's side lost the bot; meta says how it noticed.",
+    "call.resumed": "The bot, or its successor, is there again; meta holds the length of the silence.",
     "join.received": "The gateway received a valid join.",
     "join.accepted": "Redis granted the room: a new session exists.",
     "join.reused": "The room already had a live session; the response names that session.",

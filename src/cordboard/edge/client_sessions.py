@@ -1,17 +1,21 @@
 """Sessions that a client may use, and waiting for them."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 from cordboard.context import adopt
 from cordboard.contract.errors import CordboardError, NotFoundError, NotReadyError
 from cordboard.contract.ids import is_session_id, room_kind
+from cordboard.contract.state import TERMINAL
 from cordboard.edge.access import Access
 from cordboard.edge.rooms.daily_api import room_name
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.sessions import SessionView
 
 RETRY_S: Final = 2
+# Between two hints about one session: those within a second count as one.
+_SUCCESSOR_S: Final = 1.0
 
 
 class SessionEndedError(CordboardError):
@@ -102,6 +106,23 @@ async def wait_for_run(
         state = "The edge is stopping" if services.stopping.is_set() else "Its bot is not ready yet"
         raise NotReadyError(f"The session is {view.status}. {state}.", retry_after_s=RETRY_S)
     return view
+
+
+async def wait_for_successor(services: EdgeServices, view: SessionView) -> SessionView:
+    """Report that a session's bot may be dead, and wait a moment for another one; return the session's record.
+
+    Args:
+        services: The edge's services.
+        view: The record as it was.
+    """
+    with contextlib.suppress(CordboardError):
+        await services.gateway.suspect(view.session_id)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SUCCESSOR_S):
+            async for state in services.sessions.states(view.session_id):
+                if state["epoch"] != view.epoch or state["status"] in TERMINAL:
+                    break
+    return await services.sessions.view(view.session_id)
 
 
 async def wait_or_stop(services: EdgeServices, session_id: str, wait_s: float) -> SessionView:

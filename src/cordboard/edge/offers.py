@@ -16,7 +16,12 @@ from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import CordboardError, InvalidValueError
 from cordboard.contract.http_api import read_problem
 from cordboard.edge.access import Access, RequestAccess, StartAccess
-from cordboard.edge.client_sessions import client_room, permitted_view, wait_for_run
+from cordboard.edge.client_sessions import (
+    client_room,
+    permitted_view,
+    wait_for_run,
+    wait_for_successor,
+)
 from cordboard.edge.gateway_response import gateway_response
 from cordboard.edge.middleware import bot_of_path
 from cordboard.edge.services import EdgeServices, Services
@@ -32,6 +37,8 @@ _RETRY_S: Final = 0.25
 # Separates Pipecat's id of a peer connection from the session's in the id that a client without a session
 # gets. Pipecat's has no such character.
 _AT: Final = "@"
+# The codes of the gateway's errors about a runner that may be dead.
+_UNREACHED: Final = ("runner_unreachable", "runner_timeout")
 _STORED: Final = b'{"status":"success"}'
 
 log = get_logger("edge")
@@ -134,21 +141,29 @@ async def relay_when_running(
         SessionEndedError: The session has ended.
         NotReadyError: The session does not run in time.
     """
-    # Errors of gateway and runner that time mends: the session is being handed over to another runner, or an
-    # earlier peer is still connected.
-    mended_within_s = {"conflict": services.waits.hold_s, "connected": services.waits.peer_gone_s}
+    # Errors of gateway and runner that time mends: the session is being handed over to another runner, an earlier
+    # peer is still connected, or the runner has died.
+    waits = services.waits
+    mended_within_s = {"conflict": waits.hold_s, "connected": waits.peer_gone_s}
+    mended_within_s |= dict.fromkeys(_UNREACHED, waits.unreached_s)
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     while True:
         elapsed_s = loop.time() - began_at
-        view = await wait_for_run(services, view, max(services.waits.hold_s - elapsed_s, 0))
+        view = await wait_for_run(services, view, max(waits.hold_s - elapsed_s, 0))
         reply = await services.sessions.relay(method, view.session_id, "offer", content)
         problem = None if reply.is_success else read_problem(reply.content)
-        wait_s = mended_within_s.get(problem.code, 0) if problem else 0
-        if loop.time() - began_at >= wait_s or services.stopping.is_set():
+        code = problem.code if problem else ""
+        if loop.time() - began_at >= mended_within_s.get(code, 0) or services.stopping.is_set():
             return reply
-        await asyncio.sleep(_RETRY_S)
-        view = await services.sessions.view(view.session_id)
+        before = view
+        if code in _UNREACHED:
+            view = await wait_for_successor(services, view)
+        else:
+            await asyncio.sleep(_RETRY_S)
+            view = await services.sessions.view(view.session_id)
+        if view.epoch != before.epoch:
+            began_at = loop.time()  # another bot comes: as after a start
 
 
 def signalling_response(reply: Reply, method: str) -> Response:

@@ -29,12 +29,16 @@ class Waits:
             final. Proxies wait for an answer for 60 s, as a rule.
         peer_gone_s: An offer waits for an earlier peer to have gone, as after the reload of a page. Pipecat
             takes a peer as gone 3 s after its last ping; a connection that was never made ends after 5 s.
+        unreached_s: An offer waits for another bot while its own is not reached. With the 15 s in which the
+            gateway asks a runner, the answer still comes within the 60 s of proxies; the three attempts of
+            Pipecat's client then last longer than the 95 s after which a silent bot has been replaced.
     """
 
     start_s: float = 10.0
     room_s: float = 2.0
     hold_s: float = 15.0
     peer_gone_s: float = 6.0
+    unreached_s: float = 40.0
 
 
 DEFAULT_WAITS: Final = Waits()

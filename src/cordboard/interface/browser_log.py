@@ -1,7 +1,7 @@
 """Log lines of browsers: checked one by one, and written with the identity of the login.
 
 A browser is a stranger with its own clock. It is trusted only in what it says about itself: its identity
-comes from the login, its service is ``browser``, its events are the two that only a browser can see, and
+comes from the login, its service is ``browser``, its events are those that only a browser can see, and
 its clock cannot put a line at a time where nobody would look for it. It may write only into the log of its
 own session (``session_owners.py``). Any other line becomes the server's, with its claims in ``meta``.
 """
@@ -35,7 +35,7 @@ TOTAL_PEOPLE: Final = 10  # all browsers together may write as many lines as thi
 BOOTS_MAX: Final = 10_000
 """Pages whose last sequence number is remembered. Beyond that a line that the oldest page repeats is
 written twice; the reader removes the copy."""
-EVENTS: Final = frozenset({"page.opened", "join.clicked"})
+EVENTS: Final = frozenset({"page.opened", "join.clicked", "call.interrupted", "call.resumed"})
 NO_SESSION: Final = f"{SERVER_PREFIX}browser"
 """The session id in lines that a page sends before it has chosen one."""
 SKEW_IGNORED_S: Final = 2.0  # a slow network makes two equal clocks seem so far apart

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from aiortc import RTCPeerConnection
 from aiortc.sdp import SessionDescription
 from fastapi import HTTPException
 from pipecat.transports.smallwebrtc.request_handler import (
@@ -119,14 +120,16 @@ class BotSignalling:
             self._offer_count += 1
             fields = _checked_offer(body)
             request_data = _request_data(body)
-            if self._peer.done() and not fields.get("pc_id"):
-                # The page was reloaded: the bot keeps its connection, with another peer.
-                fields |= {"pc_id": self._peer.result().connection.pc_id, "restart_pc": True}
-            if not fields.get("pc_id") or fields.get("restart_pc"):  # a new peer connection
+            is_same_peer = self._is_present_peer(body)
+            if not is_same_peer:
+                fields |= self._other_peer()
+            if not is_same_peer or fields.get("restart_pc"):  # a new peer connection
                 self._candidate_count = 0
                 self._has_connected = False
             fields["sdp"] = filter_candidates(fields["sdp"], self._accept_candidate)
             await self._use_servers()
+            if is_same_peer and not fields.get("restart_pc"):
+                _restart_ice(self._peer.result().connection.pc, fields["sdp"])
 
             async def use_connection(connection: Any) -> None:
                 self._use_connection(connection, request_data)
@@ -136,6 +139,20 @@ class BotSignalling:
             )
             self._answered_at = asyncio.get_running_loop().time()
             return HTTPStatus.OK, dict(answer or {})
+
+    def _is_present_peer(self, body: dict[str, Any]) -> bool:
+        """Return whether an offer is a further one of the present peer."""
+        return self._peer.done() and body.get("pc_id") == self._peer.result().connection.pc_id
+
+    def _other_peer(self) -> dict[str, Any]:
+        """Return the fields of an offer of another peer than the present one.
+
+        A peer of the session's bot before this one names a connection that no longer exists.
+        """
+        if not self._peer.done():
+            return {"pc_id": None, "restart_pc": False}
+        # The page was reloaded: the bot keeps its connection, with another peer.
+        return {"pc_id": self._peer.result().connection.pc_id, "restart_pc": True}
 
     async def _use_servers(self) -> None:
         """Give Pipecat's handler the STUN and TURN servers for its next connection."""
@@ -147,7 +164,7 @@ class BotSignalling:
         if self.is_closed:
             detail = "The connection of this session has been closed."
             return _problem(HTTPStatus.CONFLICT, "closed", detail)
-        if self._peer.done() and not body.get("pc_id") and not self._is_peer_gone():
+        if self._peer.done() and not self._is_present_peer(body) and not self._is_peer_gone():
             detail = "A user is connected to this session already."
             return _problem(HTTPStatus.CONFLICT, "connected", detail)
         if self._offer_count >= OFFERS_MAX:
@@ -220,6 +237,22 @@ def _checked_offer(body: dict[str, Any]) -> dict[str, Any]:
     if not has_dtls or not first.ice.usernameFragment or not first.ice.password:
         raise ValueError("the SDP has no fingerprint or no ICE credentials")
     return fields
+
+
+def _restart_ice(connection: RTCPeerConnection, sdp: str) -> None:
+    """Take the ICE credentials of a further offer of the present peer, whose network has changed.
+
+    aiortc 1.16 keeps the first ones, and so refuses the checks that come from the peer's new address. With the
+    new ones its ICE connection takes such an address as a peer-reflexive candidate, and the media go there. The
+    bot does not notice it. The credentials of its own side stay, which browsers accept.
+    """
+    offered = SessionDescription.parse(sdp).media[0].ice
+    parts = [transceiver.receiver for transceiver in connection.getTransceivers()]
+    for part in [*parts, *([connection.sctp] if connection.sctp else [])]:
+        ice = part.transport.transport._connection  # noqa: SLF001 - aiortc has no other way to it
+        if ice.remote_username not in (None, offered.usernameFragment):
+            log.info("Another path to the user is looked for")
+            ice.remote_username, ice.remote_password = offered.usernameFragment, offered.password
 
 
 def _request_data(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,10 +6,12 @@
 // withdrawn.
 
 import { Problem, request, sessionUrl } from "./api.js";
+import { playGapTone } from "./gap_tone.js";
 import { getClientLogger } from "./log.js";
 import { BROWSER_MEDIA, Media } from "./media.js";
-import { endMessage, isExpectedEnd, microphoneMessage, problemMessage } from "./messages.js";
+import { endMessage, isExpectedEnd, lostBotEnd, microphoneMessage, problemMessage } from "./messages.js";
 import { closeMicrophone, isMicrophoneAllowed, openMicrophone } from "./microphone.js";
+import { Recovery } from "./recovery.js";
 import { SessionState } from "./session_state.js";
 import { Watch } from "./watch.js";
 
@@ -31,6 +33,7 @@ const LEAVE_HEAD_START_MS = 100; // three times what a request takes on loopback
  * @property {typeof isMicrophoneAllowed} isMicrophoneAllowed
  * @property {typeof openMicrophone} openMicrophone
  * @property {(sessionId: string, handlers: WatchHandlers) => Watch} newWatch
+ * @property {() => void} playGapTone
  */
 
 // `cordboard logs` reads the message of first_audio, and the two messages with which a call closes, to find
@@ -52,6 +55,7 @@ const BROWSER_PARTS = {
   request,
   isMicrophoneAllowed,
   openMicrophone,
+  playGapTone,
   newWatch: (sessionId, handlers) => new Watch(sessionId, handlers),
 };
 
@@ -74,6 +78,7 @@ export class Call {
   #leaving = false; // the call is on its way to its end, for whatever reason
   #over = false;
   #session = new SessionState();
+  #recovery;
   /** @type {Watch | null} */
   #watch = null;
 
@@ -92,11 +97,18 @@ export class Call {
       {
         onStage: (stage) => this.#reach(stage),
         onConnection: (state) => this.#mediaConnection(state),
+        onFlow: (silenceMs) => this.#recovered(silenceMs),
         onNote: (text, noteOptions) => this.#note(text, noteOptions),
         onEnd: (end) => this.#end(end),
       },
       parts,
     );
+    this.#recovery = new Recovery({
+      onBegin: () => this.#interrupted(),
+      onSuspect: () => this.#suspect(),
+      onRepair: () => this.#media.repair(),
+      onGiveUp: (isConfirmed) => this.#giveUp(isConfirmed),
+    });
   }
 
   get sessionId() {
@@ -143,6 +155,7 @@ export class Call {
     if (this.#over) return;
     this.#over = true;
     log.info("Page closed in the call");
+    this.#recovery.close();
     this.#media.stopSound();
     this.#watch?.close();
     if (!this.#joining) return;
@@ -207,42 +220,81 @@ export class Call {
   /** @param {SessionUpdate} update */
   #stateChanged(update) {
     if (this.#over) return;
+    const lost = this.#session.epoch;
     const action = this.#session.next(update, this.#leaving);
     if (action === "end") {
       this.#sessionEnded(update);
-    } else if (action === "connect" || action === "reconnect") {
-      this.#connect(action === "reconnect", update.epoch).catch((error) => this.#fail(error));
-    } else if (action) {
+      return;
+    }
+    if (action === "replaced" || action === "reconnect") this.#recovery.begin("event", lost);
+    this.#recovery.observe(update);
+    if (this.#recovery.isConfirmed) this.#view.state("lost");
+    if (action === "connect" || action === "reconnect") {
+      this.#connect(action === "reconnect").catch((error) => this.#fail(error));
+    } else if (action === "wait" && !this.#recovery.isOpen) {
       this.#view.state("waiting");
-      if (action === "replaced") {
-        log.warn("The bot is replaced", { epoch: update.epoch });
-        this.#note("The bot’s machine was lost; another one takes over.");
-      }
     }
   }
 
-  /**
-   * @param {boolean} isReplacement whether the bot is another one than before
-   * @param {number | undefined} epoch the epoch of the bot
-   */
-  async #connect(isReplacement, epoch) {
+  /** @param {boolean} isReplacement whether the bot is another one than before */
+  async #connect(isReplacement) {
     this.#reach("running");
-    if (isReplacement) log.info("Bot running again", { epoch });
-    this.#view.state("connecting");
-    if ((await this.#microphoneOpened) && !this.#isEnding()) await this.#media.connect(isReplacement);
+    if (isReplacement) log.info("Bot running again", { epoch: this.#session.epoch });
+    else this.#view.state("connecting");
+    if (!(await this.#microphoneOpened)) return;
+    const { epoch } = this.#session;
+    const isOutdated = () => this.#isEnding() || epoch !== this.#session.epoch;
+    const connect = () => (isReplacement ? this.#media.connectToSuccessor() : this.#media.connect());
+    await this.#recovery.persist(connect, epoch, isOutdated);
   }
 
-  /** @param {"connected" | "interrupted" | "failed"} state */
+  // --- a bot that is lost
+
+  /** @param {"connected" | "interrupted" | "failed" | "silent"} state */
   #mediaConnection(state) {
     if (state === "connected") {
       this.#reach("connected");
       this.#view.state("connected");
       this.#note("");
-      this.#watch?.slowDown();
+      if (this.#recovery.isOpen && this.#media.hasFlow) this.#recovered();
+      if (!this.#recovery.isOpen) this.#watch?.slowDown();
+    } else {
+      // The bot may also have ended the call: then the state of the session says so.
+      this.#recovery.begin(state === "silent" ? "silence" : "ice", this.#session.epoch);
+    }
+  }
+
+  #interrupted() {
+    this.#view.state("interrupted");
+    this.#parts.playGapTone();
+    this.#media.prepareSuccessor();
+  }
+
+  /** Report that the bot may be dead, and ask for the state of the session. */
+  #suspect() {
+    this.#watch?.hurry();
+    this.#parts.request("POST", sessionUrl(this.sessionId, "/suspect"), this.sessionId).catch((error) => {
+      log.warn("The loss of the bot could not be reported", { error });
+    });
+  }
+
+  /** @param {number} [silenceMs] from the last packet of the bot before to the first one of this bot */
+  #recovered(silenceMs) {
+    if (!this.#recovery.isOpen) return;
+    this.#recovery.end(this.#session.epoch, silenceMs);
+    this.#media.dropSuccessor();
+    this.#watch?.slowDown();
+    this.#view.state("connected");
+  }
+
+  /** @param {boolean} isConfirmed whether the bot is known to be dead */
+  #giveUp(isConfirmed) {
+    if (this.#media.isConnected) {
+      this.#recovered(); // the bot is there, and sends nothing
       return;
     }
-    this.#watch?.poll(); // the bot may have ended the call
-    if (state === "interrupted") this.#view.state("interrupted");
+    log.warn("Connection lost", { confirmed: isConfirmed });
+    this.#end(lostBotEnd(isConfirmed));
   }
 
   /** @param {boolean} isConnected whether the server answers */
@@ -256,6 +308,7 @@ export class Call {
     this.#watch?.close();
     if (this.#leaving) return; // the end that this page asked for
     this.#leaving = true;
+    this.#recovery.close();
     this.#media.close();
     // An event of the stream may lack the reason; the session's record has it.
     const record = await this.#parts.request("GET", sessionUrl(this.sessionId), this.sessionId).catch(() => ({}));
@@ -285,6 +338,7 @@ export class Call {
   async #end(end) {
     if (this.#isEnding()) return;
     this.#leaving = true;
+    this.#recovery.close();
     this.#media.stopSound();
     await this.#withdraw();
     this.#finish(end);

@@ -4,7 +4,7 @@
  * @import { ProblemDetails } from "./api.js"
  *
  * @typedef {"clicked" | "microphone" | "joined" | "running" | "answered" | "connected" | "first_audio"} Stage
- * @typedef {"microphone" | "joining" | "waiting" | "connecting" | "connected" | "interrupted" | "leaving"} CallState
+ * @typedef {"microphone" | "joining" | "waiting" | "connecting" | "connected" | "interrupted" | "lost" | "leaving"} CallState
  * @typedef {"connection" | "silence"} Topic what a note is about, so that only its own end removes it
  * @typedef {"bad" | "info"} Tone
  *

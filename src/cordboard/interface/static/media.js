@@ -5,20 +5,22 @@ import { BotAudio } from "./bot_audio.js";
 import { getClientLogger } from "./log.js";
 import { Loudness, closeMicrophone } from "./microphone.js";
 import { Peer } from "./peer.js";
+import { Reception } from "./reception.js";
 
 const CONNECT_MS = 15_000;
-const LOST_MS = 5000; // after ICE has failed: time in which another runner may take the session over
 const SILENT_MS = 8000; // a model that answers by voice needs 1 to 3 s, the first time twice that
 const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
 
 /**
  * @import { EndDetails, NoteOptions, Stage } from "./call_types.js"
  * @import { Meter } from "./bot_audio.js"
- * @import { BotError, IceConfig, PeerHandlers } from "./peer.js"
+ * @import { BotError, IceConfig, PeerHandlers, SessionDescription } from "./peer.js"
  *
  * @typedef {object} MediaHandlers none is called once the sound has stopped
  * @property {(stage: Stage) => void} onStage
- * @property {(state: "connected" | "interrupted" | "failed") => void} onConnection
+ * @property {(state: "connected" | "interrupted" | "failed" | "silent") => void} onConnection
+ * @property {(silenceMs?: number) => void} onFlow
+ *   called when packets of the bot come, at first or again, with the length of the silence before them
  * @property {(text: string, options?: NoteOptions) => void} onNote shows a note, or removes it if text is ""
  * @property {(end: EndDetails) => void} onEnd called when the call cannot go on
  *
@@ -50,6 +52,15 @@ export class Media {
   #meter = null;
   /** @type {Peer | null} */
   #peer = null;
+  /** @type {Promise<Peer | null> | null} */
+  #successor = null; // the connection for the next bot
+  /** @type {string | undefined} */
+  #pcId; // the present bot's name for the connection
+  #isRestarted = false; // by an ICE restart, since the connection was last open
+  /** @type {Reception | null} */
+  #reception = null;
+  /** @type {number | null} */
+  #lastPacketAt = null; // of the bot, before the present silence
   #botAudio;
   #botErrors = 0;
   #wasConnected = false;
@@ -110,40 +121,99 @@ export class Media {
 
   /** Make the offer while the bot starts, once there are a microphone and the servers. */
   #prepare() {
-    if (this.#microphone && this.#iceConfig && !this.#stopped) this.#peer ??= this.#newPeer(this.#microphone);
+    if (this.#microphone && this.#iceConfig && !this.#stopped && !this.#peer) this.#use(this.#newPeer());
+  }
+
+  /** Connect to the first bot of the session. The microphone must be open. */
+  async connect() {
+    if (this.#peer) await this.#offer(this.#peer);
+  }
+
+  /** Make the offer for the next bot before that runs. */
+  prepareSuccessor() {
+    this.#successor ??= this.#makeSuccessor();
+  }
+
+  /** Connect to another bot than before. */
+  async connectToSuccessor() {
+    this.#pcId = undefined; // the next bot does not know it
+    await this.#replacePeer();
   }
 
   /**
-   * Connect to the bot of the session. The microphone must be open.
-   * @param {boolean} isReplacement whether it is another bot than the one before
+   * Look for another path to the same bot: first by an ICE restart, which the bot does not notice, then by
+   * another connection.
    */
-  async connect(isReplacement) {
-    if (this.#stopped || !this.#microphone) return;
-    if (isReplacement) {
-      this.#peer?.close();
-      this.#peer = null;
-      const before = this.#iceConfig;
-      const iceConfig = await this.#newIceConfig();
-      // While this function waited, the call may have ended, or the bot may have been replaced once more.
-      if (this.#stopped || this.#peer || this.#iceConfig !== before) return;
-      this.setIceConfig(iceConfig);
+  async repair() {
+    if (this.#isRestarted && this.isConnected) return; // the path is open, and the bot sends nothing
+    if (this.#pcId === undefined || this.#isRestarted) {
+      await this.#replacePeer();
+    } else if (this.#peer) {
+      this.#isRestarted = true;
+      log.info("ICE restart");
+      await this.#offer(this.#peer, () => this.#peer?.restartIce());
     }
-    const peer = this.#peer;
+  }
+
+  /** Forget the offer for the next bot: the present one is there again. */
+  dropSuccessor() {
+    this.#successor?.then((peer) => peer?.close(), () => {});
+    this.#successor = null;
+  }
+
+  async #replacePeer() {
+    const made = this.#successor ?? this.#makeSuccessor();
+    this.#successor = null;
+    const peer = await made;
     if (!peer) return;
-    // While this function waits, the call may end, or the bot may be replaced once more.
+    this.#use(peer);
+    await this.#offer(peer);
+  }
+
+  /**
+   * Return a connection with new credentials for its servers, or null if the call has ended.
+   * @returns {Promise<Peer | null>}
+   */
+  async #makeSuccessor() {
+    const iceConfig = await this.#newIceConfig();
+    if (this.#stopped || !this.#microphone) return null;
+    this.#iceConfig = iceConfig;
+    return this.#newPeer();
+  }
+
+  /**
+   * Send an offer of a connection to the bot, and take the answer.
+   * @param {Peer} peer
+   * @param {() => Promise<SessionDescription> | undefined} [restart] makes the offer anew
+   */
+  async #offer(peer, restart) {
+    // While this function waits, the call may end, or the connection may be replaced.
     const isOutdated = () => this.#stopped || peer !== this.#peer;
+    const description = await (restart ? restart() : peer.offer);
+    if (isOutdated()) return;
     const url = sessionUrl(this.#sessionId, "/offer");
-    const offer = await peer.offer;
+    const same = this.#pcId === undefined ? {} : { pc_id: this.#pcId, restart_pc: !restart };
+    const answer = await this.#parts.request("POST", url, this.#sessionId, { ...description, ...same });
     if (isOutdated()) return;
-    const answer = await this.#parts.request("POST", url, this.#sessionId, offer);
-    if (isOutdated()) return;
+    this.#pcId = answer.pc_id;
     this.#handlers.onStage("answered");
-    this.#setTimer("connect", CONNECT_MS, () => this.#noPath());
+    if (!this.#wasConnected) this.#setTimer("connect", CONNECT_MS, () => this.#noPath());
     await peer.accept(answer, (candidates) => {
       this.#parts.request("PATCH", url, this.#sessionId, { pc_id: answer.pc_id, candidates }).catch((error) => {
         log.warn("Late candidates could not be sent", { error });
       });
     });
+  }
+
+  /** Whether the connection to the bot is open. */
+  get isConnected() {
+    return this.#peer?.isConnected ?? false;
+  }
+
+  /** Whether packets come from the bot, or no bot of this call has ever sent one. */
+  get hasFlow() {
+    const isSilentBot = this.#lastPacketAt === null && !this.#reception?.lastAt;
+    return isSilentBot || this.#reception?.isFlowing === true;
   }
 
   /** Log how many packets were sent, received and lost. */
@@ -155,6 +225,8 @@ export class Media {
   stopSound() {
     this.#stopped = true;
     for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#keepLastPacket();
+    this.#reception?.close();
     closeMicrophone(this.#microphone);
     this.#meter?.close();
     this.#meter = null;
@@ -164,8 +236,8 @@ export class Media {
   /** Stop the sound and close the connection. */
   close() {
     this.stopSound();
-    this.#peer?.close();
-    this.#peer = null;
+    this.dropSuccessor();
+    this.#closePeer();
   }
 
   /** Return the servers with new credentials; the present ones if there is no answer. */
@@ -178,33 +250,72 @@ export class Media {
     });
   }
 
-  /** @param {MediaStream} microphone */
-  #newPeer(microphone) {
+  #newPeer() {
+    const microphone = /** @type {MediaStream} */ (this.#microphone);
+    // Only the connection in use is heard.
+    const isUsed = () => peer === this.#peer && !this.#stopped;
     const handlers = {
-      onState: (/** @type {RTCPeerConnectionState} */ state) => this.#stateChanged(state),
-      onStream: (/** @type {MediaStream} */ stream) => {
-        if (!this.#stopped) this.#botAudio.play(stream);
+      onState: (/** @type {RTCPeerConnectionState} */ state) => {
+        if (isUsed()) this.#stateChanged(state);
       },
-      onBotError: (/** @type {BotError} */ error) => this.#botReportedError(error),
+      onStream: (/** @type {MediaStream} */ stream) => {
+        if (isUsed()) this.#botAudio.play(stream);
+      },
+      onBotError: (/** @type {BotError} */ error) => {
+        if (isUsed()) this.#botReportedError(error);
+      },
     };
-    return this.#parts.newPeer(microphone, handlers, this.#iceConfig ?? {});
+    const peer = this.#parts.newPeer(microphone, handlers, this.#iceConfig ?? {});
+    return peer;
+  }
+
+  /**
+   * Use a connection instead of the one before.
+   * @param {Peer} peer
+   */
+  #use(peer) {
+    this.#closePeer();
+    clearTimeout(this.#timers.get("connect"));
+    this.#peer = peer;
+    this.#isRestarted = false;
+    this.#reception = new Reception(() => peer.received(), {
+      onFlow: (at) => {
+        this.#isRestarted = false;
+        const before = this.#lastPacketAt;
+        this.#handlers.onFlow(before === null ? undefined : Math.max(0, Math.round(at - before)));
+      },
+      onSilence: () => {
+        this.#keepLastPacket();
+        this.#handlers.onConnection("silent");
+      },
+    });
+  }
+
+  #closePeer() {
+    this.#keepLastPacket();
+    this.#reception?.close();
+    this.#peer?.close();
+    this.#peer = null;
+  }
+
+  /** Remember when the last packet came, for the length of the silence after it. */
+  #keepLastPacket() {
+    this.#lastPacketAt = this.#reception?.lastAt ?? this.#lastPacketAt;
   }
 
   /** @param {RTCPeerConnectionState} state */
   #stateChanged(state) {
-    if (this.#stopped) return;
     if (state === "connected") {
       this.#wasConnected = true;
+      this.#isRestarted = false;
       clearTimeout(this.#timers.get("connect"));
-      clearTimeout(this.#timers.get("lost"));
       this.#handlers.onConnection("connected");
       this.#setTimer("silent", SILENT_MS, () => this.#botIsSilent());
       this.#peer?.path().then((path) => log.info("Media path", path), () => {});
     } else if (state === "disconnected") {
       this.#handlers.onConnection("interrupted"); // ICE may find a path again
     } else if (state === "failed") {
-      this.#handlers.onConnection("failed");
-      if (this.#wasConnected) this.#setTimer("lost", LOST_MS, () => this.#connectionLost());
+      if (this.#wasConnected) this.#handlers.onConnection("failed");
       else this.#noPath();
     }
   }
@@ -249,14 +360,6 @@ export class Media {
       advice: error
         ? `The server ${error.url} cannot be used (error ${error.code}). If you operate this service, run cordboard doctor.`
         : "A firewall or VPN may block UDP between this machine and the bot: try another network.",
-    });
-  }
-
-  #connectionLost() {
-    log.warn("Connection lost");
-    this.#handlers.onEnd({
-      title: "The connection to the bot was lost.",
-      advice: "Check your network, and press Join to call again.",
     });
   }
 

@@ -78,6 +78,17 @@ export function endMessage(status, reason) {
 }
 
 /**
+ * Return the end of a call whose bot was lost, and for which no other one came in time.
+ * @param {boolean} isConfirmed whether the bot is known to be dead
+ * @returns {{ title: string, advice: string }}
+ */
+export function lostBotEnd(isConfirmed) {
+  return isConfirmed
+    ? { title: "The bot was lost, and no other one came in time.", advice: PRESS_JOIN }
+    : { title: "The connection to the bot was lost.", advice: `Check your network. ${PRESS_JOIN}` };
+}
+
+/**
  * Return whether a call ended as a call should, so that the page shows no error.
  * @param {string} status
  * @param {string | null | undefined} reason

@@ -33,19 +33,25 @@ export function closeMicrophone(stream) {
   stream?.getTracks().forEach((track) => track.stop());
 }
 
-/** Measures the loudness of a stream. All instances share one audio context. */
-export class Loudness {
-  /** @type {AudioContext | null} */
-  static #context = null;
+/** @type {AudioContext | null} */
+let audioContext = null;
 
+/** Return the page's audio context, which all that measures or makes sound shares. */
+export function sharedAudioContext() {
+  const context = (audioContext ??= new AudioContext());
+  context.resume().catch(() => {});
+  return context;
+}
+
+/** Measures the loudness of a stream. */
+export class Loudness {
   #analyser;
   #source;
   #samples;
 
   /** @param {MediaStream} stream */
   constructor(stream) {
-    const context = (Loudness.#context ??= new AudioContext());
-    context.resume().catch(() => {});
+    const context = sharedAudioContext();
     this.#source = context.createMediaStreamSource(stream);
     this.#analyser = new AnalyserNode(context, { fftSize: 1024 });
     this.#samples = new Float32Array(this.#analyser.fftSize);

@@ -21,6 +21,7 @@ const CLIENT_READY = {
 };
 
 /**
+ * @import { Received } from "./reception.js"
  * @typedef {Pick<RTCConfiguration, "iceServers" | "iceTransportPolicy">} IceConfig the servers of a join's answer
  * @typedef {{ sdp: string, type: RTCSdpType }} SessionDescription
  * @typedef {(candidates: RTCIceCandidateInit[]) => void} SendCandidates
@@ -114,6 +115,33 @@ export class Peer {
       protocol: local?.protocol,
       round_trip_ms: Math.round((pair.currentRoundTripTime ?? 0) * 1000),
     };
+  }
+
+  /**
+   * Make an offer for another path to the same bot, after the network of this machine has changed.
+   * @returns {Promise<SessionDescription>}
+   */
+  restartIce() {
+    this.#sendCandidates = null; // until the bot has accepted the offer, it knows none of the new ones
+    this.#connection.restartIce();
+    return this.#makeOffer();
+  }
+
+  /** Whether the connection to the bot is open. */
+  get isConnected() {
+    return this.#connection.connectionState === "connected";
+  }
+
+  /**
+   * Return how many packets of audio have come, and when the last one came.
+   * @returns {Promise<Received>}
+   */
+  async received() {
+    const stats = await this.#statistics();
+    const audio = [...stats.values()].find((item) => item.type === "inbound-rtp" && item.kind === "audio");
+    const now = performance.timeOrigin + performance.now();
+    // Browsers without this time get that of the look, which comes soon after the packet.
+    return { packets: audio?.packetsReceived ?? 0, lastAt: audio?.lastPacketReceivedTimestamp ?? now, now };
   }
 
   /** Return the packets that were sent, received and lost, for the log. */

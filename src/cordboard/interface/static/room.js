@@ -21,7 +21,8 @@ const STATE_LABELS = {
   waiting: "A bot is starting",
   connecting: "Connecting",
   connected: "In the call",
-  interrupted: "Connection interrupted",
+  interrupted: "The connection to the bot is interrupted. Trying again.",
+  lost: "The bot was lost. Connecting to a new one.",
   leaving: "Leaving",
 };
 const COPIED_MS = 2000;

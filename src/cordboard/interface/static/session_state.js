@@ -16,7 +16,14 @@ const FINAL = new Set(["ended", "failed", "cancelled", "expired"]);
 export class SessionState {
   #last = "";
   /** @type {number | null | undefined} */
+  #replacedBy = null; // the epoch of which it is known that its bot replaces another one
+  /** @type {number | null | undefined} */
   #epoch = null; // of the bot that the call has connected to
+
+  /** The epoch of the bot that the call has connected to; null before the first. */
+  get epoch() {
+    return this.#epoch;
+  }
 
   /** Whether a bot of this session has run. */
   get hasRun() {
@@ -35,7 +42,11 @@ export class SessionState {
     this.#last = state;
     if (FINAL.has(status)) return "end";
     if (isLeaving) return null;
-    if (status !== "running") return this.hasRun && status === "queued" ? "replaced" : "wait";
+    if (status !== "running") {
+      if (!this.hasRun || epoch === this.#replacedBy) return "wait";
+      this.#replacedBy = epoch;
+      return "replaced";
+    }
     // A higher epoch means another bot process: the old connection leads nowhere.
     if (epoch === this.#epoch) return null;
     const action = this.hasRun ? "reconnect" : "connect";

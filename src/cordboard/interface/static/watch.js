@@ -8,6 +8,7 @@ import { Problem, request, sessionUrl } from "./api.js";
 
 const STREAMS = 3; // half of the six; pages, joins, offers and log lines need the others
 const POLL_JOINING_MS = 1000; // while the user waits for the bot
+const POLL_GAP_MS = 500; // while the bot is lost: also beside a stream, which may hang after a change of networks
 const POLL_CONNECTED_MS = 10_000; // in the call, where the media connection reports changes first
 
 /**
@@ -30,6 +31,7 @@ export class Watch {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #pollMs = POLL_JOINING_MS;
+  #isHurried = false;
 
   /**
    * @param {string} sessionId
@@ -44,6 +46,14 @@ export class Watch {
   /** Poll less often: the media connection reports most changes from now on. */
   slowDown() {
     this.#pollMs = POLL_CONNECTED_MS;
+    this.#isHurried = false;
+  }
+
+  /** Poll now and often, beside a stream as well: the bot may be lost. */
+  hurry() {
+    this.#pollMs = POLL_GAP_MS;
+    this.#isHurried = true;
+    this.poll();
   }
 
   /** Ask for the state now, because something happened that the server may know about. */
@@ -63,7 +73,7 @@ export class Watch {
       }
       this.#handlers.onConnection(false);
     }
-    if (this.#stream) return;
+    if (this.#stream && !this.#isHurried) return;
     clearTimeout(this.#timer); // of a second poll, started while this one waited
     this.#timer = setTimeout(() => this.poll(), this.#pollMs);
   }
