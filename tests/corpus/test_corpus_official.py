@@ -8,7 +8,8 @@ import ast
 import os
 import re
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -78,6 +79,28 @@ async def outcome(attempt: Awaitable[str]) -> str:
         return f"failed: {error!r:.300}"
 
 
+async def calls_of(file: Path, python: str, folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """Yield each way to call a bot, and what came of it; a bot that does not load has no other result."""
+    doubles = Doubles()
+    async with served_with_websockets(doubles.app()) as services, AsyncExitStack() as stack:
+        start = ready(
+            folder,
+            *("--bot", str(file)),
+            blind=False,
+            python=python,
+            **Doubles.environment(services),
+        )
+        try:
+            up = await stack.enter_async_context(start)
+        except AssertionError as error:
+            yield "load", f"failed: {str(error)[-300:]}"
+            return
+        greetings = int(bool(services_of(file)))
+        for way in ways_of(file):
+            attempt = call(way, up.addresses["edge"], folder, greetings=greetings)
+            yield way, f"{await outcome(attempt)} {doubles.faults or ''}".strip()
+
+
 async def test_official_examples_hold_calls(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,20 +110,11 @@ async def test_official_examples_hold_calls(
     for number, file in enumerate(callable_bots(examples)):
         state = tmp_path / str(number)
         state.mkdir()
-        doubles = Doubles()
-        async with served_with_websockets(doubles.app()) as services:
-            environment = Doubles.environment(services)
-            async with ready(
-                state, "--bot", str(file), blind=False, python=examples.python, **environment
-            ) as up:
-                greetings = int(bool(services_of(file)))
-                for way in ways_of(file):
-                    result = await outcome(
-                        call(way, up.addresses["edge"], state, greetings=greetings)
-                    )
-                    results[f"{file.name} {way}"] = result
-                    with capsys.disabled():
-                        sys.stdout.write(f"\n{file.name} {way}: {result} {doubles.faults or ''}")
+        async for way, result in calls_of(file, examples.python, state):
+            results[f"{file.parent.name}/{file.name} {way}"] = result
+            with capsys.disabled():
+                sys.stdout.write(f"\n{file.parent.name}/{file.name} {way}: {result}")
+                sys.stdout.flush()
     lines = [f"| {name} | {result} |" for name, result in sorted(results.items())]
     report = examples.report.with_stem(f"{examples.report.stem}-calls")
     report.write_text("\n".join(["| call | result |", "|---|---|", *lines]) + "\n")
