@@ -164,6 +164,13 @@ def open_reader(args: argparse.Namespace, query: Query) -> Reader:
     return reader
 
 
+def locate_session(reader: Reader) -> None:
+    """Learn from a gateway of the environment when the session ran, if the query has no time."""
+    if reader.query.may_be_located and len(reader.sources) > 1:
+        reader.query, notes = environments.located(reader.query, reader.sources)
+        reader.tally.notes += notes
+
+
 def lines_command(args: argparse.Namespace, session: str) -> str:
     """Return the command that prints all lines of a session from the same sources.
 

@@ -188,6 +188,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         if args.explain:
             return _explain(reader)
+        _logs_query.locate_session(reader)
         reader.limit = limit
         coverage = _read(args, reader)
     finally:

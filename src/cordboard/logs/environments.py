@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cordboard.contract import extras
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.logs.patterns import pattern
+from cordboard.logs.query import Query
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 
@@ -29,14 +30,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCAL: Final = "local"
-TYPES: Final = ("directory", "kubernetes", "cloudwatch", "command", "loki", "victorialogs")
+TYPES: Final = (
+    "directory",
+    "kubernetes",
+    "cloudwatch",
+    "command",
+    "gateway",
+    "loki",
+    "victorialogs",
+)
 _CONTEXT: Final = pattern(r"""^["']?current-context["']?: *["']?[^\s"']""", re.MULTILINE)
 _ROOM: Final = "cordboard.logs.sources"
 
 
 def sources_of(
     name: str, environments: Mapping[str, Any], base: "Path", kubeconfigs: "Sequence[Path]" = ()
-) -> list[Source | Directory]:
+) -> list[Source]:
     """Return the sources of an environment.
 
     Args:
@@ -68,7 +77,7 @@ def sources_of(
 
 def local_sources(
     directory: "str | Path", kubeconfigs: "Sequence[Path]"
-) -> tuple[list[Source | Directory], list[str]]:
+) -> tuple[list[Source], list[str]]:
     """Return what ``--local`` means where ``cordboard.toml`` does not say, and notes.
 
     Args:
@@ -79,7 +88,7 @@ def local_sources(
         "`cordboard up` writes its logs there. To read another directory, "
         "set CORDBOARD_LOG_DIR or use --dir."
     )
-    sources: list[Source | Directory] = [Directory(directory, hint=hint)]
+    sources: list[Source] = [Directory(directory, hint=hint)]
     if not any(_CONTEXT.search(_text(path)) for path in kubeconfigs):
         return sources, []
     try:
@@ -89,14 +98,42 @@ def local_sources(
     return sources, []
 
 
-def open_type(kind: str, options: Mapping[str, Any]) -> Source | Directory:
+def located(query: Query, sources: Sequence[Source]) -> tuple[Query, list[str]]:
+    """Return a query of a session with its whereabouts, where a gateway knows them, and notes for the reader.
+
+    Args:
+        query: The query of a session.
+        sources: The sources of its environment.
+    """
+    notes: list[str] = []
+    for source in sources:
+        try:
+            found = source.locate(query.session or "")
+        except CordboardError as error:
+            why = error.message.rstrip(".")
+            notes.append(
+                f"{source.name} did not tell when the session ran ({why}); all times were read."
+            )
+            continue
+        if found is not None:
+            place = f" on {found.runner}" if found.runner else ""
+            until = f"to {found.until}" if found.until else "on"
+            notes.append(
+                f"{source.name}: the session ran{place}. Remote sources were read from {found.since} "
+                f"{until}; --exact reads all times."
+            )
+            return query._replace(ran=found), notes
+    return query, notes
+
+
+def open_type(kind: str, options: Mapping[str, Any]) -> Source:
     """Return a source of a type.
 
     Raises:
         CordboardError: This release, or this installation, has no such source.
     """
     try:
-        opened: Source | Directory = _module(kind).open_source(options)
+        opened: Source = _module(kind).open_source(options)
     except ModuleNotFoundError as error:
         missing = extras.missing_extra(error, kind, f"Reading from {kind}")
         if missing is None:
@@ -122,7 +159,7 @@ def _module(kind: str) -> Any:
 
 def _source(
     environment: str, number: int, entry: object, base: "Path", kubeconfigs: "Sequence[Path]"
-) -> Source | Directory:
+) -> Source:
     where = f"cordboard.toml: environments.{environment}, source {number}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
         raise SettingsError(

@@ -21,6 +21,23 @@ Predicate = Callable[[Mapping[str, Any]], bool]
 """Says of a decoded record (contract keys) whether it is wanted."""
 
 
+class Whereabouts(NamedTuple):
+    """When and where a session ran, as a gateway tells.
+
+    Attributes:
+        since: The beginning, with a margin, as a timestamp of the contract.
+        until: The end, with a margin; None while it runs.
+        runner: The id of the only runner that served it, which begins with its pod's name; empty if it was served
+            by several, or by none.
+        jobs: The names of its cold runners' Jobs.
+    """
+
+    since: str
+    until: str | None
+    runner: str = ""
+    jobs: tuple[str, ...] = ()
+
+
 class Query(NamedTuple):
     """A checked query; None means that everything is wanted.
 
@@ -39,6 +56,7 @@ class Query(NamedTuple):
         exact: Read everything instead of finding the window by bisection.
         mentions: Also lines in which the session's id occurs as mere text.
         fix_skew: Correct the times of processes whose clocks are provably off.
+        ran: When and where the session ran, where that is known: remote sources are asked for no more.
     """
 
     since: str | None = None
@@ -55,6 +73,20 @@ class Query(NamedTuple):
     exact: bool = False
     mentions: bool = False
     fix_skew: bool = False
+    ran: Whereabouts | None = None
+
+    @property
+    def may_be_located(self) -> bool:
+        """Whether a gateway may narrow the times that remote sources are asked for."""
+        return self.session is not None and not (
+            self.since or self.until or self.follow or self.exact
+        )
+
+    def narrowed(self) -> "Query":
+        """Return the query with the window that remote sources have to be asked for."""
+        if self.ran is None:
+            return self
+        return self._replace(since=self.ran.since, until=self.ran.until)
 
     @property
     def first(self) -> bytes:

@@ -13,7 +13,6 @@ from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources import Source
 from cordboard.logs.sources._store import StoreError
-from cordboard.logs.sources.directory import Directory
 from cordboard.logs.timespec import seconds
 
 WINDOW_S: Final = 60
@@ -41,7 +40,7 @@ class SourceCheck(NamedTuple):
     hint: str = ""
 
 
-def check_source(source: Source | Directory, now_s: float | None = None) -> SourceCheck:
+def check_source(source: Source, now_s: float | None = None) -> SourceCheck:
     """Read the last minute of a source; return the result, and the source's facts about itself.
 
     Args:

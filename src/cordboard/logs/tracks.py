@@ -65,7 +65,7 @@ class Tracks:
         """Open every stream there is; what cannot be had becomes an answer that says why."""
         for source in self.sources:
             try:
-                self._open(source.streams(self.query))
+                self._open(source.streams(self.query.narrowed()))
             except CordboardError as error:
                 if len(self.sources) == 1:
                     raise

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from cordboard.logs.coverage import Answer, Shortfall
-from cordboard.logs.query import Query
+from cordboard.logs.query import Query, Whereabouts
 
 
 class Stream(Protocol):
@@ -68,6 +68,14 @@ class Source(Protocol):
 
     name: str
 
+    def locate(self, session: str) -> Whereabouts | None:  # noqa: ARG002 - few sources know
+        """Return when and where a session ran; None where this source cannot know.
+
+        Raises:
+            CordboardError: It could know, and does not answer, or does not know this session.
+        """
+        return None
+
     def streams(self, query: Query) -> Iterable[Stream]:
         """List what is there. While following it is called again and again: then only what is new.
 
@@ -92,3 +100,4 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of connections; streams are closed already."""
+        return

@@ -143,7 +143,9 @@ class Store:
     def _request(self, path: str, query: str, *, post: bool) -> HTTPResponse:
         headers = {**self._headers, **self._authorization()}
         url, data = (
-            (f"{self.url}{path}", query.encode()) if post else (f"{self.url}{path}?{query}", None)
+            (f"{self.url}{path}", query.encode())
+            if post
+            else (f"{self.url}{path}{'?' if query else ''}{query}", None)
         )
         request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked
         try:

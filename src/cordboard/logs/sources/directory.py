@@ -15,6 +15,7 @@ from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats.packed import MAGIC_BYTES, PackedTape, is_packed
 from cordboard.logs.query import Query
+from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._options import checked
 from cordboard.logs.tape import FileTape, Tape
 
@@ -24,9 +25,10 @@ UP_PARTS: Final = ("gateway", "operator", "runner", "interface")
 
 _LISTINGS_MAX: Final = 10
 _HEAD_BYTES: Final = 4096
+_CHUNK_BYTES: Final = 1 << 20
 
 
-class File:
+class File(Stream):
     """One file, open.
 
     Args:
@@ -38,7 +40,7 @@ class File:
         head: Its first bytes, until they have been looked at.
     """
 
-    kind: Final = "file"
+    kind = "file"
 
     def __init__(self, path: str, fd: int) -> None:
         self.name = readable(path)
@@ -58,6 +60,17 @@ class File:
         """What stays when it is renamed."""
         return self.status.st_dev, self.status.st_ino
 
+    def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - files are followed by their names
+        """Yield all of its bytes, decompressed."""
+        at = 0
+        while data := self.tape.read(at, _CHUNK_BYTES):
+            yield data
+            at += len(data)
+
+    def shortfalls(self) -> Sequence[Shortfall]:
+        """Return why less was read than there is."""
+        return () if self.tape.damage is None else (self.tape.damage,)
+
     def close(self) -> None:
         """Close it, once."""
         if self.fd >= 0:
@@ -65,7 +78,7 @@ class File:
             self.fd = -1
 
 
-class Directory:
+class Directory(Source):
     """Every regular file below a path, or the one file that it names.
 
     Args:
@@ -144,9 +157,6 @@ class Directory:
             window.append(f'$0 < "{{\\"timestamp\\":\\"{query.until}"')
         narrowed = f" | awk '{' && '.join(window)}'" if window else ""
         return [f"{found}{narrowed} | sort"]
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def _open_new(self) -> Iterator[File]:
         for path in self._paths():
@@ -243,7 +253,7 @@ def open_source(options: Mapping[str, Any]) -> Directory:
     path = checked("directory", options, path=str)["path"]
     if not path:
         raise SettingsError(
-            "directory: path: expected a path.",
+            "directory: path: expected a string.",
             hint='Write: type = "directory", path = "/var/log/cordboard".',
         )
     return Directory(path)

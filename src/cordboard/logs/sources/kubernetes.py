@@ -208,7 +208,12 @@ class Cluster(Source):
         pods = list(self._pods.values())
         if query.session is None:
             return pods
-        return [pod for pod in pods if session_of(pod) in (None, query.session)]
+        others = other_runners(pods, query.ran.runner) if query.ran else set()
+        return [
+            pod
+            for pod in pods
+            if session_of(pod) in (None, query.session) and pod["metadata"]["uid"] not in others
+        ]
 
     # --- in the worker's thread
 
@@ -296,6 +301,27 @@ class Cluster(Source):
                         self._gone.add(pod["metadata"]["uid"])
                 case WatchFailure():
                     pass  # it is asked again; the logs that are open go on, or say why not
+
+
+def other_runners(pods: Sequence[Object], runner: str) -> set[str]:
+    """Return the uids of the pods that have the owner of a runner's pod, and so are runners beside it.
+
+    Args:
+        pods: The pods of a cluster.
+        runner: The runner's id, which begins with its pod's name.
+    """
+    own = [pod for pod in pods if runner.startswith(f"{pod['metadata']['name']}-")]
+    owners = {owner for pod in own for owner in _owners(pod)}
+    kept = {pod["metadata"]["uid"] for pod in own}
+    return {
+        pod["metadata"]["uid"]
+        for pod in pods
+        if pod["metadata"]["uid"] not in kept and owners & _owners(pod)
+    }
+
+
+def _owners(pod: Object) -> set[str]:
+    return {owner["uid"] for owner in pod["metadata"].get("ownerReferences") or ()}
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
