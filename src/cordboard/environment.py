@@ -39,6 +39,7 @@ STREAM_GRACE: Final = "CORDBOARD_STREAM_GRACE_S"
 SECRET_VARIABLES: Final = (
     *(name + suffix for name in SECRET_NAMES for suffix in ("", "_FILE")),
     "REDIS_URL",
+    "REDIS_URL_FILE",
     *ICE_SERVERS,
 )
 """Every variable that holds a secret of Cordboard, or the path of one. No bot inherits any of them."""

@@ -112,6 +112,42 @@ def test_named_file_must_exist() -> None:
         settings.load("none.toml")
 
 
+def test_variables_of_kubernetes_services_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod gets seven kinds of variables for each Service of its namespace, such as `cordboard-gateway`."""
+    for prefix in ("CORDBOARD", "CORDBOARD_GATEWAY"):
+        for name, value in {
+            "SERVICE_HOST": "10.0.0.7",
+            "SERVICE_PORT": "4444",
+            "SERVICE_PORT_HTTP": "4444",
+            "PORT": "tcp://10.0.0.7:4444",
+            "PORT_4444_TCP": "tcp://10.0.0.7:4444",
+            "PORT_4444_TCP_PROTO": "tcp",
+            "PORT_4444_TCP_PORT": "4444",
+            "PORT_4444_TCP_ADDR": "10.0.0.7",
+        }.items():
+            monkeypatch.setenv(f"{prefix}_{name}", value)
+    settings.load()
+    monkeypatch.setenv("CORDBOARD_GATEWAY_PORT", "4444")
+    with pytest.raises(SettingsError, match="CORDBOARD_GATEWAY_PORT: unknown setting"):
+        settings.load()
+
+
+def test_url_of_redis_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of a mounted Secret; a variable takes precedence, and the file over `cordboard.toml`."""
+    write(tmp_path / "cordboard.toml", 'redis_url = "redis://toml"\n')
+    url = write(tmp_path / "url", "rediss://:password@redis:6379/0\n")
+    monkeypatch.setenv("REDIS_URL_FILE", str(url))
+    assert settings.load().redis_url == "rediss://:password@redis:6379/0"
+    assert environment.clean_environment().get("REDIS_URL_FILE") is None
+    monkeypatch.setenv("REDIS_URL", "redis://env")
+    assert settings.load().redis_url == "redis://env"
+    monkeypatch.delenv("REDIS_URL")
+    url.unlink()
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "other"))
+    with pytest.raises(SettingsError, match=r"REDIS_URL_FILE: .* does not exist"):
+        settings.load()
+
+
 def test_unknown_variable_suggests_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown variable of ours is an error that suggests the nearest."""
     monkeypatch.setenv("CORDBOARD_LOGDIR", "x")

@@ -1,6 +1,7 @@
 """Reads ``cordboard.toml`` and the environment, and checks every name and value."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, fields
@@ -32,6 +33,7 @@ from cordboard.settings.bots import RESTARTS, BotPolicy, Restart
 from cordboard.settings.kinds import AutoOrOff, Limit, PlacementPolicy, Positive
 from cordboard.settings.model import SECTIONS, Settings
 from cordboard.settings.phone import phone_settings
+from cordboard.settings.secrets import read_secret
 from cordboard.settings.suggestions import nearest
 
 FIELDS: Final[dict[str, Field[Any]]] = {
@@ -53,6 +55,10 @@ _NUMBERS: Final = (Positive, Limit)
 # The spellings of a boolean in a variable. TOML has its own booleans.
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _TABLES: Final = ("bots", "environments", "logs", "phone")
+_SERVICE_LINK: Final = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)"
+)
+_SERVICE_SCHEMES: Final = ("tcp://", "udp://", "sctp://")
 # Prefixes of settings that mean nothing to a runner on another machine.
 _MACHINE_PREFIXES: Final = (
     "redis_url",
@@ -89,6 +95,8 @@ def load(config_file: str | Path | None = None) -> Settings:
         source = next((item for item in _variables(name) if os.environ.get(item)), None)
         if source:
             values[name] = _from_text(name, os.environ[source], source)
+        elif name == "redis_url" and (url := read_secret(variable(name))):
+            values[name] = url
     if "bots" in table:
         values["bots"], values["bot_policies"] = _bots(table["bots"], path)
     if "phone" in table:
@@ -243,5 +251,17 @@ def _bot_policy(entry: Mapping[str, object], where: str) -> BotPolicy:
 def _reject_unknown_variables() -> None:
     known = [*map(variable, FIELDS), *SECRET_VARIABLES, DUMPABLE]
     for name in os.environ:
-        if name.startswith("CORDBOARD_") and name not in known and name not in INTERNAL:
+        if not name.startswith("CORDBOARD_") or name in {*known, *INTERNAL}:
+            continue
+        if not _is_service_link(name, os.environ[name]):
             raise SettingsError(f"Environment: {name}: unknown setting.{nearest(name, known)}")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Return whether Kubernetes has made a variable for a Service ``cordboard...`` of the pod's namespace.
+
+    Source: kubernetes.io/docs/concepts/services-networking/service, "Environment variables".
+    """
+    # A person may have meant the form NAME_PORT as a setting, so its value decides.
+    is_address = name.endswith("_PORT") and value.startswith(_SERVICE_SCHEMES)
+    return is_address or _SERVICE_LINK.fullmatch(name) is not None

@@ -184,7 +184,9 @@ def component_environment(
         return child_environment(**no_logins, **shared, REDIS_URL=secrets.redis_url)
     # Strangers' requests reach these components, so they get no access to Redis, and for TURN servers only
     # the credentials of a session, which the gateway derives.
-    private = dict.fromkeys(("REDIS_URL", TURN_SECRET, f"{TURN_SECRET}_FILE", *ICE_SERVERS))
+    private = dict.fromkeys(
+        ("REDIS_URL", "REDIS_URL_FILE", TURN_SECRET, f"{TURN_SECRET}_FILE", *ICE_SERVERS)
+    )
     if name == "edge":
         # `up` has ended all sessions when it stops the edge, so no stream is worth waiting for.
         own = {**accounts, **dict.fromkeys(SESSION_SECRETS), STREAM_GRACE: "0"}
