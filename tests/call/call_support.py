@@ -20,7 +20,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from cordboard.call import CallOptions
-from cordboard.call.audio import RATE, Microphone, SoundDetector
+from cordboard.call.audio import Microphone, SoundDetector
+from cordboard.call.recording import RATE
 from tests_support import served
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello.wav"

@@ -8,12 +8,11 @@ import pytest
 from cordboard.call.audio import (
     FRAME,
     PAUSE_S,
-    RATE,
     SoundDetector,
-    WavRecording,
     peak_amplitude,
     read_speech,
 )
+from cordboard.call.recording import RATE, WavRecording
 from cordboard.contract.errors import UsageError
 
 LOUD = (1000).to_bytes(2, "little") * FRAME

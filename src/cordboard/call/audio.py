@@ -1,4 +1,4 @@
-"""The sound of a call: the speech to send, the detection of the bot's sound, the recording.
+"""The sound of a call: the speech to send, and the detection of the bot's sound.
 
 All samples are 48 kHz, mono, 16 bit, in frames of 20 ms. WebRTC's Opus carries this format, so nothing is
 resampled on the way.
@@ -6,7 +6,6 @@ resampled on the way.
 
 import asyncio
 import time
-import wave
 from array import array
 from fractions import Fraction
 from pathlib import Path
@@ -16,9 +15,9 @@ import av
 import av.error
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from cordboard.call.recording import RATE, TimedRecording
 from cordboard.contract.errors import UsageError
 
-RATE: Final = 48_000  # samples a second
 FRAME: Final = RATE // 50  # samples of 20 ms
 FRAME_S: Final = FRAME / RATE
 # Amplitude of 32767 from which a frame counts as sound (-36 dBFS). Encoded silence stays below 10.
@@ -27,6 +26,9 @@ SOUND_PEAK_MIN: Final = 500
 PAUSE_S: Final = 0.8
 # The longest speech. Its samples are kept in memory: 29 MB for 5 minutes.
 SPEECH_MAX_S: Final = 300
+
+# How far sending may lag behind before silence is left out instead of sent in a burst.
+BEHIND_MAX_S: Final = 0.2
 
 _SILENCE: Final = bytes(2 * FRAME)
 
@@ -99,7 +101,10 @@ def peak_amplitude(samples: bytes) -> int:
 
 
 class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes without types
-    """The track that the call sends: silence, and speech after ``speak``.
+    """The sound that the call sends: silence, and speech after ``speak``.
+
+    It outlives the connections that send it. Each of them gets a track of its own, because aiortc stops the track of
+    a connection that ends.
 
     Attributes:
         spoken_at: When the last frame of the speech was sent, by the monotonic clock; None before.
@@ -136,7 +141,12 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
         if not self._sent:
             self._began = time.monotonic()
         # From the first frame's time, not from the last one's: delays do not add up.
-        await asyncio.sleep(max(0.0, self._began + self._sent * FRAME_S - time.monotonic()))
+        wait_s = self._began + self._sent * FRAME_S - time.monotonic()
+        if wait_s < -BEHIND_MAX_S:
+            # Nobody has sent for a while. What is over is over, as with a person's voice.
+            self._sent += int(-wait_s / FRAME_S)
+            wait_s = 0.0
+        await asyncio.sleep(max(0.0, wait_s))
 
     def _next(self) -> bytes:
         if not self._speech:
@@ -146,6 +156,26 @@ class Microphone(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes withou
         if not self._speech:
             self.spoken_at = time.monotonic()
         return part.tobytes().ljust(2 * FRAME, b"\0")
+
+
+class MicrophoneTrack(MediaStreamTrack):  # type: ignore[misc]  # aiortc comes without types
+    """The track of one connection, which sends the microphone's sound until the connection ends.
+
+    Args:
+        microphone: The sound.
+    """
+
+    kind = "audio"
+
+    def __init__(self, microphone: Microphone) -> None:
+        super().__init__()
+        self._microphone = microphone
+
+    async def recv(self) -> Any:
+        """Return the microphone's next frame."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        return await self._microphone.recv()
 
 
 class SoundDetector:
@@ -158,19 +188,21 @@ class SoundDetector:
         onsets: The times at which sound began after a pause, by the monotonic clock.
     """
 
-    def __init__(self, recording: "WavRecording | None" = None) -> None:
+    def __init__(self, recording: TimedRecording | None = None) -> None:
         self.onsets: list[float] = []
         self._last_loud = float("-inf")
         self._recording = recording
 
-    def add_frame(self, frame: Any) -> None:
-        """Process ``frame``, the track's next one."""
-        self.add_samples(_mono(frame), time.monotonic())
+    def add_frame(self, frame: Any, source: object = None) -> None:
+        """Process ``frame``, the next one of the track ``source``."""
+        samples, now = _mono(frame), time.monotonic()
+        if self._recording:
+            position = round(frame.pts * frame.time_base * RATE)
+            self._recording.add(source, position, samples, now)
+        self.add_samples(samples, now)
 
     def add_samples(self, samples: bytes, now: float) -> None:
         """Process ``samples`` that arrived at ``now``, a monotonic time in seconds."""
-        if self._recording:
-            self._recording.write(samples)
         if peak_amplitude(samples) < SOUND_PEAK_MIN:
             return
         # Sound after a pause is a new utterance; after less, it is the same one.
@@ -189,42 +221,3 @@ class SoundDetector:
     def is_quiet(self, now: float) -> bool:
         """Return whether the speaker has finished: the last sound is at least a pause before ``now``."""
         return now - self._last_loud >= PAUSE_S
-
-
-class WavRecording:
-    """A WAV file that is valid after each write, however the call ends.
-
-    Args:
-        path: The file, which is overwritten.
-
-    Raises:
-        UsageError: The file cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._frames = 0
-        try:
-            # Unbuffered: a call that is killed leaves all that it has recorded.
-            self._file = path.open("wb", buffering=0)
-        except OSError as error:
-            raise UsageError(
-                f"--record {path} cannot be written: {error.strerror}.",
-                hint="Name a file in an existing directory that you can write to.",
-            ) from error
-        self._wave = wave.Wave_write(self._file)
-        self._wave.setparams((1, 2, RATE, 0, "NONE", ""))
-
-    @property
-    def seconds(self) -> float:
-        """The seconds of sound written so far."""
-        return self._frames / RATE
-
-    def write(self, samples: bytes) -> None:
-        """Append ``samples``."""
-        self._wave.writeframes(samples)
-        self._frames += len(samples) // 2
-
-    def close(self) -> None:
-        """Close the file."""
-        self._wave.close()
-        self._file.close()

@@ -4,47 +4,45 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from cordboard.call.audio import (
-    FRAME_S,
-    PAUSE_S,
-    RATE,
-    Microphone,
-    SoundDetector,
-    WavRecording,
-    read_speech,
-)
+from cordboard.call.audio import Microphone, SoundDetector, read_speech
+from cordboard.call.connection import BotConnection
 from cordboard.call.gateway import CallGateway
-from cordboard.call.options import CallOptions, CallResult, CallTimeouts, target_of
+from cordboard.call.interruption import Interruption, Interruptions
+from cordboard.call.options import CallOptions, CallResult, target_of
 from cordboard.call.peer import Peer
+from cordboard.call.peers import Offered, Peers
+from cordboard.call.recording import TimedRecording, WavRecording
+from cordboard.call.session_state import SessionState
+from cordboard.call.talk import Talk
 from cordboard.call.timeline import CallStage, StageFailedError, Timeline, at_stage
 from cordboard.contract.errors import CordboardError
 from cordboard.contract.state import TERMINAL
-from cordboard.ice_client import usable_servers
+from cordboard.emit import session_context
 
-POLL_S: Final = 0.01  # half an audio frame: no sound waits longer to be noticed
+# Seconds after a hint within which a death is confirmed: the bots of a dead runner are given 1 s to die.
+CONFIRM_S: Final = 3.0
 
 _SESSIONS_HINT: Final = "Its state: cordboard sessions ID"
 _NO_RUNNER: Final = ("No runner took the session in time.", "Is one running? See cordboard doctor.")
 _NO_PATH: Final = "No path for media was found in time."
 _BUSY_LOOP: Final = "The bot must not block its event loop either."
-_TOO_BUSY: Final = (
-    "The speech could not be sent in real time.",
-    "This machine is too busy for a call.",
-)
-
-T = TypeVar("T")
+# The reasons with which a session ends although nothing went wrong, also for a caller that has lost its connection.
+_PROPER_ENDS: Final = ("bot_finished", "left", "max_duration")
 
 
 async def place_call(
-    options: CallOptions, on_stage: Callable[[CallStage], None] = lambda _stage: None
+    options: CallOptions,
+    on_stage: Callable[[CallStage], None] = lambda _stage: None,
+    on_interruption: Callable[[Interruption], None] = lambda _interruption: None,
 ) -> CallResult:
     """Make one call. It always leaves the room, also when it is cancelled.
 
     Args:
         options: The options of the call.
         on_stage: Called with each stage when it is reached.
+        on_interruption: Called with each interruption when it begins, and again when it ends.
 
     Raises:
         CordboardError: The options are invalid. No request was sent.
@@ -52,12 +50,16 @@ async def place_call(
     target = target_of(options)
     speech = read_speech(options.say) if options.say else b""
     timeline = Timeline(on_stage)
+    interruptions = Interruptions(timeline.began_at, on_interruption)
     failure: StageFailedError | None = None
-    with _open_recording(options) as recording:
+    with (
+        _open_recording(options) as recording,
+        session_context(session_id=target.session_id, user_name=target.user_name, room=target.room),
+    ):
         async with CallGateway(target) as gateway:
-            call = _Call(gateway, timeline, speech, recording, options.timeouts)
+            call = _Call(gateway, timeline, interruptions, options, recording)
             try:
-                await call.run(options.seconds)
+                await call.run(speech)
             except StageFailedError as error:
                 failure = error
     return CallResult(
@@ -67,18 +69,19 @@ async def place_call(
         failed=failure.stage if failure else None,
         reason=failure.message if failure else "",
         hint=failure.hint if failure else "",
-        recorded_s=recording.seconds if recording else 0.0,
+        recorded_s=recording.file.seconds if recording else 0.0,
         has_logs=gateway.has_answered,
+        interruptions=tuple(interruptions.all),
     )
 
 
 @contextlib.contextmanager
-def _open_recording(options: CallOptions) -> Iterator[WavRecording | None]:
+def _open_recording(options: CallOptions) -> Iterator[TimedRecording | None]:
     if options.record is None:
         yield None
         return
-    with contextlib.closing(WavRecording(options.record)) as recording:
-        yield recording
+    with contextlib.closing(WavRecording(options.record)) as file:
+        yield TimedRecording(file)
 
 
 class _Call:
@@ -88,25 +91,27 @@ class _Call:
         self,
         gateway: CallGateway,
         timeline: Timeline,
-        speech: bytes,
-        recording: WavRecording | None,
-        timeouts: CallTimeouts,
+        interruptions: Interruptions,
+        options: CallOptions,
+        recording: TimedRecording | None,
     ) -> None:
         self._gateway = gateway
         self._timeline = timeline
-        self._speech = speech
-        self._timeouts = timeouts
+        self._interruptions = interruptions
+        self._options = options
+        self._timeouts = options.timeouts
+        self._recording = recording
+        self._session = SessionState(gateway)
         self._microphone = Microphone()
         self._bot_sound = SoundDetector(recording)
-        self._is_running = asyncio.Event()
-        self._is_complete = False
-        self._last_change: dict[str, Any] = {}
+        self._peers = Peers(gateway, self._microphone, self._bot_sound)
+        self._talk: Talk | None = None
 
-    async def run(self, seconds: float | None) -> None:
+    async def run(self, speech: bytes) -> None:
         """Join, converse, leave.
 
         Args:
-            seconds: How long to stay; None leaves when the bot has finished speaking.
+            speech: The samples to speak; empty to listen only.
 
         Raises:
             StageFailedError: A stage was not reached.
@@ -114,7 +119,7 @@ class _Call:
         try:
             async with self._timeline.stage("joined"):
                 joined = await self._gateway.join()
-            await self._converse_and_leave(joined.get("iceConfig"), seconds)
+            await self._converse_and_leave(joined.get("iceConfig"), speech)
         except (StageFailedError, asyncio.CancelledError) as error:
             # A refused join left nothing behind; an interrupted one may have been accepted.
             if getattr(error, "stage", "") not in {"joined", "left"}:
@@ -122,62 +127,46 @@ class _Call:
                     await self._gateway.leave()
             raise
 
-    async def _converse_and_leave(
-        self, ice_config: dict[str, Any] | None, seconds: float | None
-    ) -> None:
+    async def _converse_and_leave(self, ice_config: dict[str, Any] | None, speech: bytes) -> None:
         """Hold the conversation of a session, and end it.
 
         Args:
             ice_config: The ICE servers of the join's answer; None without any.
-            seconds: How long to stay; None leaves when the bot has finished speaking.
+            speech: The samples to speak.
         """
-        async with contextlib.AsyncExitStack() as stack:
-            # Finding servers and addresses takes as long as the bot's start, so both happen at once.
-            offered = asyncio.create_task(self._open_peer(ice_config, stack))
-            try:
-                await self._while_live(self._converse(offered, seconds))
-                await self._leave()
-            finally:
-                offered.cancel()
-                await asyncio.gather(offered, return_exceptions=True)
-
-    async def _open_peer(
-        self, ice_config: dict[str, Any] | None, stack: contextlib.AsyncExitStack
-    ) -> tuple[Peer, dict[str, str]]:
-        """Return a connection, which ``stack`` closes, and its offer."""
-        servers = await usable_servers(ice_config)
-        peer = Peer(self._microphone, self._bot_sound, servers)
-        stack.push_async_callback(peer.close)
-        return peer, await peer.offer()
+        # Finding servers and addresses takes as long as the bot's start, so both happen at once.
+        offered = asyncio.create_task(self._peers.open(ice_config))
+        try:
+            await self._while_live(self._converse(offered, speech))
+            await self._leave()
+        finally:
+            self._finish_recording()
+            offered.cancel()
+            await asyncio.gather(offered, return_exceptions=True)
+            await self._peers.close()
 
     async def _while_live(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` until it is done or the session ends."""
-        conversation = asyncio.create_task(work)
-        following = asyncio.create_task(self._follow())
+        following = asyncio.create_task(self._session.follow())
         try:
-            await asyncio.wait({conversation, following}, return_when=asyncio.FIRST_COMPLETED)
-            if conversation.done():
-                conversation.result()
-            else:
-                following.result()
+            if not await _ends_first(work, following):
                 await self._check_end()
         except CordboardError as error:
             failure = at_stage(self._timeline.next_stage, error)
             # The session's reason is more specific than the error that its end caused here.
             await asyncio.wait({following}, timeout=self._timeouts.ending)
-            if self._last_change.get("status") in TERMINAL and following.done():
-                raise StageFailedError(failure.stage, *await self._ending()) from error
+            if self._session.is_final and following.done():
+                raise StageFailedError(failure.stage, *await self._session.ending()) from error
             raise failure from error
         finally:
-            conversation.cancel()
+            # Here, because leaving takes time that is not the call's.
+            self._finish_recording()
             following.cancel()
-            await asyncio.gather(conversation, following, return_exceptions=True)
+            await asyncio.gather(following, return_exceptions=True)
 
-    async def _follow(self) -> None:
-        async for change in self._gateway.states():
-            self._last_change = change
-            if change.get("status") == "running":
-                self._is_running.set()
+    def _finish_recording(self) -> None:
+        if self._recording is not None:
+            self._recording.finish(time.monotonic())
 
     async def _check_end(self) -> None:
         """Check that the session ended after the bot was heard, and not by a failure.
@@ -185,27 +174,63 @@ class _Call:
         Raises:
             StageFailedError: It did not.
         """
-        if not self._is_complete:
-            raise StageFailedError(self._timeline.next_stage, *await self._ending())
-        if self._last_change.get("status") == "failed":
-            raise StageFailedError("left", *await self._ending())
+        change = self._session.last_change
+        if self._interruptions.is_open:
+            if change.get("reason") not in _PROPER_ENDS:
+                raise StageFailedError("resumed", *await self._session.ending())
+            self._interruptions.withdraw()
+        if self._talk is None or not self._talk.is_complete:
+            raise StageFailedError(self._timeline.next_stage, *await self._session.ending())
+        if change.get("status") == "failed":
+            raise StageFailedError("left", *await self._session.ending())
 
-    async def _ending(self) -> tuple[str, str]:
-        """Return how the session ended, and a hint."""
-        record = dict(self._last_change)
-        with contextlib.suppress(CordboardError):
-            record |= await self._gateway.record()
-        why = ", ".join(str(record[name]) for name in ("reason", "detail") if record.get(name))
-        return (
-            f"The session has ended: {record.get('status')}{f' ({why})' if why else ''}.",
-            "The command below prints its log lines.",
+    async def _converse(self, offered: asyncio.Task[Offered], speech: bytes) -> None:
+        peer = await self._connect(offered)
+        # ``seconds`` count from here: a slow start must not shorten the call.
+        connected_at = time.monotonic()
+        if self._recording is not None:
+            self._recording.start(connected_at)
+        connection = BotConnection(
+            self._gateway, self._session, self._peers, self._interruptions, peer
         )
+        self._talk = Talk(
+            self._timeline,
+            connection,
+            self._interruptions,
+            self._microphone,
+            self._bot_sound,
+            self._timeouts,
+        )
+        keeping = asyncio.create_task(connection.keep())
+        try:
+            await _ends_first(self._stay(self._talk, speech, connected_at), keeping)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
-    async def _converse(
-        self, offered: "asyncio.Task[tuple[Peer, dict[str, str]]]", seconds: float | None
-    ) -> None:
-        async with self._timeline.stage("running", self._timeouts.running, _NO_RUNNER):
-            await self._is_running.wait()
+    async def _stay(self, talk: Talk, speech: bytes, connected_at: float) -> None:
+        await talk.run(speech)
+        if self._options.seconds is None:
+            await talk.wait_for_silence()
+        else:
+            await asyncio.sleep(max(0.0, connected_at + self._options.seconds - time.monotonic()))
+        # Whether the bot comes back belongs to the result.
+        await self._interruptions.until_closed()
+
+    async def _connect(self, offered: asyncio.Task[Offered]) -> Peer:
+        """Return the first connection to the bot, or to the next bot if the first one dies before that."""
+        while True:
+            async with self._timeline.stage("running", self._timeouts.running, _NO_RUNNER):
+                await self._session.until_running()
+            epoch = self._session.epoch
+            try:
+                return await self._connect_once(offered)
+            except StageFailedError:
+                if not await self._is_handed_over(epoch):
+                    raise
+            offered = asyncio.create_task(self._peers.open_again())
+
+    async def _connect_once(self, offered: asyncio.Task[Offered]) -> Peer:
         async with self._timeline.stage("answered"):
             peer, offer = await offered
             answer = await self._gateway.offer(offer)
@@ -213,55 +238,13 @@ class _Call:
         async with self._timeline.stage("connected", self._timeouts.connected, late):
             await peer.accept(answer)
             await peer.connected()
-        # ``seconds`` count from here: a slow start must not shorten the call.
-        connected_at = time.monotonic()
-        await self._hear_greeting()
-        if self._speech:
-            await self._take_turn()
-        if seconds is not None:
-            await asyncio.sleep(max(0.0, connected_at + seconds - time.monotonic()))
+        return peer
 
-    async def _hear_greeting(self) -> None:
-        """Wait for the bot's first sound, and until the bot has finished speaking."""
-        self._timeline.next_stage = "first_audio"
-        timeout_s = self._timeouts.greeting if self._speech else self._timeouts.audio
-        onset = await _poll(lambda: self._bot_sound.onset_after(0.0), timeout_s)
-        if onset is not None:
-            self._timeline.reach("first_audio", onset)
-            # With something to say, only the reply completes the call.
-            self._is_complete = not self._speech
-            await self._wait_for_silence()
-        elif not self._speech:
-            raise _silence_error("first_audio", timeout_s)
-
-    async def _take_turn(self) -> None:
-        """Speak, and wait for the bot's reply."""
-        self._timeline.next_stage = "spoken"
-        self._microphone.speak(self._speech)
-        speech_s = len(self._speech) / 2 / RATE
-        spoken = await _poll(lambda: self._microphone.spoken_at, speech_s + self._timeouts.turn)
-        if spoken is None:
-            raise StageFailedError("spoken", *_TOO_BUSY)
-        self._timeline.reach("spoken", spoken)
-        self._timeline.next_stage = "heard_back"
-        # A sound that begins within the speech's last frame cannot be a reply. A bot that began during the speech,
-        # and is still speaking after a pause, has replied.
-        reply = await _poll(
-            lambda: (
-                self._bot_sound.onset_after(spoken + FRAME_S)
-                or self._bot_sound.loud_after(spoken + PAUSE_S)
-            ),
-            self._timeouts.audio,
-        )
-        if reply is None:
-            raise _silence_error("heard_back", self._timeouts.audio)
-        self._timeline.reach("heard_back", reply)
-        self._is_complete = True
-        await self._wait_for_silence()
-
-    async def _wait_for_silence(self) -> None:
-        """Wait until the bot has finished speaking, but not forever."""
-        await _poll(lambda: self._bot_sound.is_quiet(time.monotonic()) or None, self._timeouts.turn)
+    async def _is_handed_over(self, epoch: int) -> bool:
+        """Return whether the bot of ``epoch``, which could not be reached, is dead and another one follows."""
+        with contextlib.suppress(CordboardError):
+            await self._gateway.suspect()
+        return await self._session.moves_on(epoch, CONFIRM_S)
 
     async def _leave(self) -> None:
         """Leave the room, and check that the session has ended."""
@@ -273,20 +256,16 @@ class _Call:
                 raise CordboardError("The bot did not confirm its end.", hint=_SESSIONS_HINT)
 
 
-async def _poll(value: Callable[[], T | None], timeout_s: float) -> T | None:
-    """Return the first value that is not None; None if there is none within ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        current = value()
-        if current is not None or time.monotonic() >= deadline:
-            return current
-        await asyncio.sleep(POLL_S)
-
-
-def _silence_error(stage: str, timeout_s: float) -> StageFailedError:
-    hint = "Check in its log lines, printed by the command below, whether it speaks."
-    if stage == "heard_back":
-        hint += " A bot that expects a voice does not answer tones."
-    return StageFailedError(
-        stage, f"Connected, but nothing was heard from the bot for {timeout_s:g} s.", hint
-    )
+async def _ends_first(work: Coroutine[Any, Any, None], other: asyncio.Task[None]) -> bool:
+    """Run ``work``, and return whether it ended before ``other``, which stays the caller's."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait({working, other}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            other.result()
+            return False
+        working.result()
+        return True
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)

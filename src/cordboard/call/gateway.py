@@ -11,14 +11,30 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cordboard.context import Context
-from cordboard.contract.errors import BusyError, GatewayError
+from cordboard.contract.errors import BusyError, CordboardError, GatewayError
 from cordboard.contract.http_api import gateway_refusal, gateway_unreachable, session_path
 from cordboard.contract.state import TERMINAL
 from cordboard.contract.urls import redacted_url
-from cordboard.web.http_client import HttpClient, NoAnswerError, open_connections
+from cordboard.web.http_client import HttpClient, NoAnswerError, Reply, open_connections
 
 TIMEOUT_S: Final = 20.0  # the gateway answers an offer within 15 s, a leave within 10 s
 RECONNECT_S: Final = 0.5
+# A gateway sends a comment every 15 s. Without three of them the connection is dead, whatever the kernel knows.
+STREAM_SILENCE_S: Final = 45.0
+_RETRIED: Final = (HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600))
+
+
+class OfferRefusedError(CordboardError):
+    """The gateway did not pass the offer to a bot, or the bot did not accept it.
+
+    Args:
+        status: The HTTP status of the answer.
+        cause: The error that the gateway reports.
+    """
+
+    def __init__(self, status: int, cause: CordboardError) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.http_status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +82,19 @@ class CallGateway:
         self._http: HttpClient
 
     async def __aenter__(self) -> Self:
+        await self.reconnect()
+        return self
+
+    async def reconnect(self) -> None:
+        """Use new connections for all further requests.
+
+        Those that are open may begin at an address that this machine has lost. Nothing would arrive on them, and
+        no error either.
+        """
         connections = await self._stack.enter_async_context(open_connections(self._target.tls_ca))
         # Every request carries the session id, so that the gateway's lines belong to this session.
         context = Context(session_id=self._target.session_id)
         self._http = HttpClient(connections, lambda: context)
-        return self
 
     async def __aexit__(
         self,
@@ -114,10 +138,27 @@ class CallGateway:
             await asyncio.sleep(RECONNECT_S)
 
     async def offer(self, offer: Mapping[str, str]) -> dict[str, str]:
-        """Send the WebRTC ``offer`` to the bot; return the bot's answer."""
+        """Send the WebRTC ``offer`` to the bot; return the bot's answer.
+
+        Raises:
+            OfferRefusedError: No bot took it.
+        """
         path = session_path(self._target.session_id, "offer")
-        answer: dict[str, str] = await self._request("POST", path, offer)
+        reply = await self._send("POST", path, offer)
+        if not reply.is_success:
+            raise OfferRefusedError(reply.status, self._refusal(reply))
+        answer: dict[str, str] = self._decode(reply)
         return answer
+
+    async def ice_config(self) -> dict[str, Any]:
+        """Return the STUN and TURN servers for another connection, with new credentials."""
+        path = session_path(self._target.session_id, "ice")
+        config: dict[str, Any] = await self._request("GET", path)
+        return config
+
+    async def suspect(self) -> None:
+        """Report that the session's bot may be dead: an operator then asks its runner at once."""
+        await self._request("POST", session_path(self._target.session_id, "suspect"))
 
     async def leave(self) -> str:
         """End the session; return the status that the gateway reports."""
@@ -133,8 +174,13 @@ class CallGateway:
         target = self._target
         url = f"{target.gateway_url}{session_path(target.session_id, 'events')}"
         async with self._http.stream(
-            url, credential=target.control_secret, connect_timeout_s=target.timeout_s
+            url,
+            credential=target.control_secret,
+            connect_timeout_s=target.timeout_s,
+            read_timeout_s=STREAM_SILENCE_S,
         ) as answer:
+            if answer.status in _RETRIED:
+                return  # Redis is away, or a proxy finds no gateway: that ends no call
             if answer.status != HTTPStatus.OK:
                 raise gateway_refusal(url, answer.status, await answer.read())
             async for line in answer.content:
@@ -142,6 +188,12 @@ class CallGateway:
                     yield json.loads(line[5:])
 
     async def _request(self, method: str, path: str, body: object = None) -> Any:
+        reply = await self._send(method, path, body)
+        if not reply.is_success:
+            raise self._refusal(reply)
+        return self._decode(reply)
+
+    async def _send(self, method: str, path: str, body: object) -> Reply:
         target = self._target
         try:
             reply = await self._http.request(
@@ -151,16 +203,21 @@ class CallGateway:
                 credential=target.control_secret,
                 timeout_s=target.timeout_s,
             )
-            self.has_answered = True  # whatever the answer is, there are log lines of it
-            if not reply.is_success:
-                raise gateway_refusal(target.gateway_url, reply.status, reply.content)
-            return reply.json()
         except NoAnswerError as error:
             if error.failure == "timeout":
                 raise self._timeout_error() from error
             raise gateway_unreachable(target.gateway_url, error.reason) from error
+        self.has_answered = True  # whatever the answer is, there are log lines of it
+        return reply
+
+    def _refusal(self, reply: Reply) -> CordboardError:
+        return gateway_refusal(self._target.gateway_url, reply.status, reply.content)
+
+    def _decode(self, reply: Reply) -> Any:
+        try:
+            return reply.json()
         except ValueError as error:
-            raise gateway_unreachable(target.gateway_url, str(error)) from error
+            raise gateway_unreachable(self._target.gateway_url, str(error)) from error
 
     def _timeout_error(self) -> GatewayError:
         target = self._target

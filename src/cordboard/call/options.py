@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cordboard.call.gateway import TIMEOUT_S, CallTarget
+from cordboard.call.interruption import Interruption
 from cordboard.call.timeline import CallStage
 from cordboard.contract.errors import UsageError
 from cordboard.contract.ids import canonical_room, check_session_id, uuid7
@@ -55,7 +56,7 @@ class CallOptions:
         user_name: The caller's name.
         bot: The name of the bot; None for the default.
         say: A sound file to play after the bot's greeting.
-        record: The WAV file that records the bot.
+        record: The WAV file that records the bot, from the connection to the end of the call. It keeps time.
         seconds: How long to stay in the call; None leaves when the bot has finished speaking.
         timeouts: The bounds of each stage.
     """
@@ -86,6 +87,8 @@ class CallResult:
         hint: What to do about it.
         recorded_s: Seconds of sound in the recording.
         has_logs: Whether the gateway has answered, so that log lines of this session exist.
+        interruptions: When the bot was lost during the call. The call went on after each but the last, and after that
+            one if ``new_epoch`` says so.
     """
 
     session_id: str
@@ -96,6 +99,7 @@ class CallResult:
     hint: str = ""
     recorded_s: float = 0.0
     has_logs: bool = True
+    interruptions: tuple[Interruption, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -103,8 +107,13 @@ class CallResult:
         return self.failed is None
 
     def ms(self, stage: str) -> float | None:
-        """Return the milliseconds from the start to the stage named ``stage``; None if not reached."""
-        return next((reached.ms for reached in self.stages if reached.name == stage), None)
+        """Return the milliseconds from the start to the stage named ``stage``; None if not reached.
+
+        A stage that was reached again, because an interruption had spoiled a turn, counts from then.
+        """
+        return next(
+            (reached.ms for reached in reversed(self.stages) if reached.name == stage), None
+        )
 
 
 def target_of(options: CallOptions) -> CallTarget:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from typing import Any, Final
 
 from aiortc import (
@@ -14,11 +15,15 @@ from aiortc import (
 )
 from aiortc.mediastreams import MediaStreamError
 
-from cordboard.call.audio import Microphone, SoundDetector
+from cordboard.call.audio import Microphone, MicrophoneTrack, SoundDetector
 from cordboard.contract.errors import CordboardError
 from cordboard.ice_client import UsableServers, bound_gathering
 
-PING_S: Final = 1.0  # Pipecat's transport takes a client without a ping for 3 s as disconnected
+# Pipecat's transport takes a client without a ping for 3 s as disconnected. Each ping is acknowledged, so that packets
+# arrive four times a second even from a bot that sends no audio at the moment.
+PING_S: Final = 0.25
+# For how long a bot that is not heard gets pings.
+PINGED_S: Final = 1.5
 CLOSE_TIMEOUT_S: Final = 3.0
 # The first message of Pipecat's own client. Bots that greet on RTVI's client-ready wait for it.
 _CLIENT_READY: Final = {
@@ -36,12 +41,20 @@ class Peer:
         microphone: The track to send.
         bot_sound: Processes every frame of the bot's track.
         servers: The STUN and TURN servers.
+
+    Attributes:
+        last_packet_at: When `count_packets` last found packets that it had not counted, by the monotonic clock.
+        media: Set when audio, or a message, of the bot has arrived.
     """
 
     def __init__(
         self, microphone: Microphone, bot_sound: SoundDetector, servers: UsableServers
     ) -> None:
+        self.last_packet_at = time.monotonic()
+        self.media = asyncio.Event()
+        self._packets = 0
         self._bot_sound = bot_sound
+        self._voice = MicrophoneTrack(microphone)
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers = servers
@@ -55,12 +68,23 @@ class Peer:
                 else RTCIceTransportPolicy.ALL,
             )
         )
-        self._pc.addTrack(microphone)
+        self._pc.addTrack(self._voice)
         self._channel = self._pc.createDataChannel("cordboard")
         self._channel.on("open", self._opened)
+        self._channel.on("message", self._message)
         # Handlers are set before the answer is applied: aiortc reports each event once.
         self._pc.on("track", self._track)
         self._pc.on("connectionstatechange", self._changed.set)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the connection has ended or failed, on either side."""
+        return self._pc.connectionState in {"failed", "closed"}
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether either side has closed the connection, as a bot does that ends."""
+        return bool(self._pc.connectionState == "closed")
 
     @property
     def no_path_hint(self) -> str:
@@ -124,6 +148,26 @@ class Peer:
             self._changed.clear()
             await self._changed.wait()
 
+    async def count_packets(self, now: float) -> None:
+        """Note in `last_packet_at` whether any packet of the bot has arrived since the last count.
+
+        Any packet counts, not only audio: some bots send none while they are silent. aiortc itself notices a peer
+        that is gone after 30 s.
+
+        Args:
+            now: The monotonic time.
+        """
+        stats = await self._pc.getStats()
+        packets = sum(one.packetsReceived for one in stats.values() if one.type == "transport")
+        if packets > self._packets:
+            self._packets, self.last_packet_at = packets, now
+
+    def stop_media(self) -> None:
+        """Send and hear nothing more over this connection."""
+        self._voice.stop()
+        for task in self._tasks:
+            task.cancel()
+
     async def close(self) -> None:
         """Close the connection."""
         for task in self._tasks:
@@ -147,16 +191,25 @@ class Peer:
     async def _listen(self, track: Any) -> None:
         with contextlib.suppress(MediaStreamError):
             while True:
-                self._bot_sound.add_frame(await track.recv())
+                frame = await track.recv()
+                self.media.set()
+                self._bot_sound.add_frame(frame, self)
 
     def _opened(self) -> None:
         self._channel.send(json.dumps(_CLIENT_READY))
         self._spawn(self._ping())
 
+    def _message(self, _message: object) -> None:
+        self.media.set()
+
     async def _ping(self) -> None:
-        """Send pings, so that the bot notices a lost caller sooner than ICE does."""
+        """Send pings, so that the bot notices a lost caller sooner than ICE does.
+
+        A bot that is not heard gets none: while it receives them, it accepts no other connection of this caller.
+        """
         while self._channel.readyState == "open":
-            self._channel.send("ping")
+            if time.monotonic() - self.last_packet_at < PINGED_S:
+                self._channel.send("ping")
             await asyncio.sleep(PING_S)
 
     def _spawn(self, work: Any) -> None:

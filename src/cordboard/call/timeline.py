@@ -47,13 +47,14 @@ class Timeline:
     Attributes:
         stages: The stages that were reached.
         next_stage: The name of the stage that comes next; a failure belongs to it.
+        began_at: The start of the call, by the monotonic clock.
     """
 
     def __init__(self, on_stage: Callable[[CallStage], None]) -> None:
         self.stages: list[CallStage] = []
         self.next_stage = ""
+        self.began_at = time.monotonic()
         self._on_stage = on_stage
-        self._began = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def stage(
@@ -81,7 +82,7 @@ class Timeline:
 
     def reach(self, name: str, at: float) -> None:
         """Record that the stage ``name`` was reached at ``at``, a monotonic time in seconds."""
-        ms = (at - self._began) * 1000
+        ms = (at - self.began_at) * 1000
         # ``at`` may be earlier than now: a sound is dated when it arrived, not when it was noticed.
         before = self.stages[-1].ms if self.stages else 0.0
         stage = CallStage(name, round(ms, 1), round(ms - before, 1))

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from cordboard.cli import _options
 
 if TYPE_CHECKING:
     from cordboard.call import CallOptions, CallResult
+    from cordboard.call.interruption import Interruption
     from cordboard.call.timeline import CallStage
 
 _STAGES = {
@@ -23,6 +26,9 @@ _STAGES = {
     "left": "the session ended",
 }
 
+# As `cordboard up` opens its files. An appended line is written at once, so that several calls can share the file.
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to ``parser``."""
@@ -33,8 +39,12 @@ examples:
   cordboard call webrtc:demo --say in.wav --record out.wav  record the bot's speech
   cordboard call webrtc:demo --seconds 30 -o json           stay for half a minute; print JSON lines
 
-Exit status: 0 if audio came back (with --say: also after the file) and the bot did not crash; 1 if a
-stage was not reached (the output names it); 2 for invalid arguments.
+If the bot is lost, the call goes on with the bot that takes the session over. The output names each
+interruption, and the recording contains its silence. What --say plays is repeated if it was cut off.
+
+Exit status: 0 if audio came back (with --say: also after the file), the bot did not crash, and the call
+went on after each interruption; 1 if a stage was not reached (the output names it; `resumed`: the bot was
+lost and did not come back); 2 for invalid arguments.
 """
     parser.add_argument("room", metavar="ROOM", help="a webrtc: room, such as webrtc:demo")
     parser.add_argument(
@@ -85,19 +95,37 @@ def run(args: argparse.Namespace) -> int:
     options = replace(options, session_id=target.session_id)
     as_json = args.output == "json"
     heading = f"session {target.session_id} in {target.room}"
-    on_stage = _print_json if as_json else _StagePrinter(heading).print_stage
-    result = _place(call, options, on_stage)
+    progress = _JsonPrinter() if as_json else _StagePrinter(heading)
+    _open_log(gateway.url)
+    result = _place(call, options, progress)
     return _finish(result, options, as_json=as_json)
 
 
-def _place(call: Any, options: "CallOptions", on_stage: Any) -> "CallResult | None":
+def _open_log(gateway_url: str) -> None:
+    """Write the lines of this process beside those of the `cordboard up` that is called; else to stderr."""
+    from cordboard.emit import configure
+    from cordboard.settings.running import running_up
+
+    fd = sys.stderr.fileno()
+    up = running_up()
+    if up is not None and up.addresses.get("gateway") == gateway_url:
+        with suppress(OSError):
+            fd = os.open(Path(up.addresses["logs"], "call.jsonl"), _LOG_FLAGS, 0o600)
+    configure(service="call", fd=fd, bridges=False, session_from_environment=False)
+
+
+def _place(
+    call: Any, options: "CallOptions", progress: "_JsonPrinter | _StagePrinter"
+) -> "CallResult | None":
     """Make the call and return its result; None if a signal interrupted it, after leaving the room."""
     import asyncio
     import signal
 
     async def main() -> "CallResult":
         loop = asyncio.get_running_loop()
-        task: asyncio.Task[CallResult] = loop.create_task(call.place_call(options, on_stage))
+        task: asyncio.Task[CallResult] = loop.create_task(
+            call.place_call(options, progress.print_stage, progress.print_interruption)
+        )
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, task.cancel)
         return await task
@@ -115,8 +143,10 @@ def _finish(result: "CallResult | None", options: "CallOptions", *, as_json: boo
     logs = f"cordboard logs --local --session {options.session_id}"
     if as_json:
         _print(json.dumps(_summary(result, options, logs), ensure_ascii=False))
-    elif result and result.ok and options.record:
-        _print(f"recorded {result.recorded_s:.1f} s into {options.record}")
+    elif result:
+        _print_interruptions(result)
+        if result.ok and options.record:
+            _print(f"recorded {result.recorded_s:.1f} s into {options.record}")
     if result is None:
         _print_error("interrupted; left the call.")
     elif result.failed:
@@ -145,11 +175,46 @@ def _summary(result: "CallResult | None", options: "CallOptions", logs: str) -> 
         "stages": {stage.name: stage.ms for stage in result.stages},
         **(failure if result.failed else {}),
         **({"recordedSeconds": round(result.recorded_s, 2)} if options.record else {}),
+        **(
+            {"interruptions": [*map(_described, result.interruptions)]}
+            if result.interruptions
+            else {}
+        ),
     }
 
 
-def _print_json(stage: "CallStage") -> None:
-    _print(json.dumps({"stage": stage.name, "ms": stage.ms, "step_ms": stage.step_ms}))
+def _described(interruption: "Interruption") -> dict[str, object]:
+    fields = {
+        "sign": interruption.sign,
+        "ms": interruption.ms,
+        "epoch": interruption.epoch,
+        "newEpoch": interruption.new_epoch,
+        "silenceMs": interruption.silence_ms,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _print_interruptions(result: "CallResult") -> None:
+    for one in result.interruptions:
+        at = f"interrupted at {one.ms / 1000:.1f} s"
+        if one.silence_ms is None:
+            _print(f"{at}: the bot (epoch {one.epoch}) was not heard again")
+        else:
+            bot = "the same bot" if one.new_epoch == one.epoch else "another bot"
+            epochs = f"epoch {one.epoch}, then {one.new_epoch}"
+            _print(f"{at}: {one.silence_ms / 1000:.2f} s of silence, then {bot} ({epochs})")
+
+
+class _JsonPrinter:
+    """Prints stages and interruptions for programs, one object a line."""
+
+    def print_stage(self, stage: "CallStage") -> None:
+        """Print ``stage``."""
+        _print(json.dumps({"stage": stage.name, "ms": stage.ms, "step_ms": stage.step_ms}))
+
+    def print_interruption(self, interruption: "Interruption") -> None:
+        """Print ``interruption``, which begins or ends."""
+        _print(json.dumps({"interruption": _described(interruption)}))
 
 
 class _StagePrinter:
@@ -167,8 +232,22 @@ class _StagePrinter:
         if self._heading:
             _print(self._heading)
             self._heading = ""
-        meaning = _STAGES[stage.name]
-        _print(f"  {stage.ms:8.0f} ms  +{stage.step_ms:<6.0f} {stage.name:<12} {meaning}")
+        self._print_row(stage.ms, stage.step_ms, stage.name, _STAGES[stage.name])
+
+    def print_interruption(self, interruption: "Interruption") -> None:
+        """Print ``interruption``, which begins or ends."""
+        from cordboard.call.interruption import SIGN_MEANINGS
+
+        if interruption.silence_ms is None:
+            meaning = f"{SIGN_MEANINGS[interruption.sign]} (epoch {interruption.epoch})"
+            self._print_row(interruption.ms, 0, "interrupted", meaning)
+        else:
+            at = interruption.ms + interruption.silence_ms
+            meaning = f"a bot is heard again (epoch {interruption.new_epoch})"
+            self._print_row(at, interruption.silence_ms, "resumed", meaning)
+
+    def _print_row(self, ms: float, step_ms: float, name: str, meaning: str) -> None:
+        _print(f"  {ms:8.0f} ms  +{step_ms:<6.0f} {name:<12} {meaning}")
 
 
 def _print_error(text: str) -> None:
