@@ -106,8 +106,10 @@ def silences(samples: bytes, rate: int, *, min_s: float = 0.04) -> list[Silence]
     return found
 
 
-def silence_around(samples: bytes, rate: int, at_s: float, *, early_s: float = 0.5) -> Silence:
-    """Return the silence that a fault caused, as it is heard: the longest that did not end before it.
+def silence_around(
+    samples: bytes, rate: int, at_s: float, *, early_s: float = 0.5, late_s: float = 2.0
+) -> Silence:
+    """Return the silence that a fault caused, as it is heard: the longest that began about then.
 
     Args:
         samples: 16-bit mono samples of a bot that is never silent.
@@ -115,6 +117,11 @@ def silence_around(samples: bytes, rate: int, at_s: float, *, early_s: float = 0
         at_s: When the fault happened, in seconds of the recording.
         early_s: How much earlier in the recording its effect may begin: clocks are compared, and a recording
             may lag.
+        late_s: How much later: buffers play on for a while.
     """
-    after = [one for one in silences(samples, rate) if one.end_s > at_s - early_s]
-    return max(after, key=lambda one: one.seconds, default=Silence(at_s, at_s))
+    about = [
+        one
+        for one in silences(samples, rate)
+        if one.end_s > at_s - early_s and one.start_s < at_s + late_s
+    ]
+    return max(about, key=lambda one: one.seconds, default=Silence(at_s, at_s))

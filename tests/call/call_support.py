@@ -7,7 +7,7 @@ import math
 import time
 import wave
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,8 @@ class Place:
     joins: list[dict[str, Any]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     state: str = "absent"
+    epoch: int = 1
+    offer_answer: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     peers: list[RTCPeerConnection] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -68,10 +70,24 @@ class Place:
         """Options of a call to this place."""
         return CallOptions(**({"room": "webrtc:demo", "gateway_url": self.url} | over))
 
-    def move(self, state: str) -> None:
+    def move(self, state: str, epoch: int = 1) -> None:
         """Change the session's state."""
-        self.state = state
+        self.state, self.epoch = state, max(self.epoch, epoch)
         self.changed.set()
+
+    def lose_bot(self) -> Callable[[], None]:
+        """Let no packet of the last bot leave any more, as if it were dead; return what undoes that."""
+        transport = self.peers[-1].sctp.transport.transport
+
+        async def send(_data: bytes) -> None:
+            """Send nothing."""
+
+        own, transport._send = transport._send, send
+
+        def undo() -> None:
+            transport._send = own
+
+        return undo
 
     async def join(self, request: Request) -> JSONResponse:
         self.asked.append("join")
@@ -85,14 +101,24 @@ class Place:
         return JSONResponse({"sessionId": self.joins[-1]["sessionId"], "status": "queued"}, 202)
 
     async def show(self, _request: Request) -> JSONResponse:
-        reason = {"reason": "bot_crashed"} if self.state == "failed" else {}
-        return JSONResponse({"status": self.state, **reason})
+        return JSONResponse({"status": self.state, **self.reason()})
+
+    def reason(self) -> dict[str, str]:
+        return {"reason": "bot_crashed"} if self.state == "failed" else {}
+
+    async def suspect(self, _request: Request) -> JSONResponse:
+        self.asked.append("suspect")
+        return JSONResponse({"status": self.state}, 202)
 
     async def events(self, _request: Request) -> StreamingResponse:
         async def stream() -> AsyncIterator[bytes]:
             while True:
                 yield (
-                    b"event: state\ndata: " + json.dumps({"status": self.state}).encode() + b"\n\n"
+                    b"event: state\ndata: "
+                    + json.dumps(
+                        {"status": self.state, "epoch": self.epoch, **self.reason()}
+                    ).encode()
+                    + b"\n\n"
                 )
                 if self.state in {"ended", "failed"}:
                     return
@@ -108,6 +134,8 @@ class Place:
 
     async def offer(self, request: Request) -> JSONResponse:
         self.asked.append("offer")
+        if self.offer_answer:
+            return JSONResponse({"detail": "Not now."}, self.offer_answer)
         if self.refuses_offers:
             asyncio.get_running_loop().call_later(0.1, self.move, "failed")
             return JSONResponse({"detail": "It is ended."}, 409)
@@ -159,6 +187,7 @@ async def place() -> AsyncIterator[Place]:
         Route("/sessions/{id}", here.show),
         Route("/sessions/{id}/events", here.events),
         Route("/sessions/{id}/offer", here.offer, methods=["POST"]),
+        Route("/sessions/{id}/suspect", here.suspect, methods=["POST"]),
     ]
     async with served(Starlette(routes=routes)) as here.url, contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(here.close)

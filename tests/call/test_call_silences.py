@@ -41,6 +41,7 @@ def test_silence_of_a_fault() -> None:
     """The longest that the fault can have caused; without end, if no sound comes back."""
     samples = sound(1) + quiet(2) + sound(1) + quiet(0.1) + sound(1) + quiet(0.5) + sound(1)
     assert round(silence_around(samples, RATE, 4.2).seconds, 1) == 0.5
+    assert round(silence_around(samples, RATE, 4.2, late_s=0.5).seconds, 1) == 0.1
     assert round(silence_around(samples, RATE, 1.0).seconds, 1) == 2.0
     assert silence_around(sound(2), RATE, 1.0) == Silence(1.0, 1.0)
     assert silence_around(sound(1) + quiet(1), RATE, 1.0).end_s == math.inf

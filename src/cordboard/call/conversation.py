@@ -69,6 +69,7 @@ async def place_call(
         failed=failure.stage if failure else None,
         reason=failure.message if failure else "",
         hint=failure.hint if failure else "",
+        seconds=call.seconds,
         recorded_s=recording.file.seconds if recording else 0.0,
         has_logs=gateway.has_answered,
         interruptions=tuple(interruptions.all),
@@ -85,7 +86,11 @@ def _open_recording(options: CallOptions) -> Iterator[TimedRecording | None]:
 
 
 class _Call:
-    """One call while it lasts."""
+    """One call while it lasts.
+
+    Attributes:
+        seconds: How long it lasted, from its connection to its end.
+    """
 
     def __init__(
         self,
@@ -106,6 +111,8 @@ class _Call:
         self._bot_sound = SoundDetector(recording)
         self._peers = Peers(gateway, self._microphone, self._bot_sound)
         self._talk: Talk | None = None
+        self._connected_at: float | None = None
+        self.seconds = 0.0
 
     async def run(self, speech: bytes) -> None:
         """Join, converse, leave.
@@ -140,7 +147,6 @@ class _Call:
             await self._while_live(self._converse(offered, speech))
             await self._leave()
         finally:
-            self._finish_recording()
             offered.cancel()
             await asyncio.gather(offered, return_exceptions=True)
             await self._peers.close()
@@ -160,13 +166,16 @@ class _Call:
             raise failure from error
         finally:
             # Here, because leaving takes time that is not the call's.
-            self._finish_recording()
+            self._hang_up(time.monotonic())
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
-    def _finish_recording(self) -> None:
+    def _hang_up(self, now: float) -> None:
+        """End the call's own time at ``now``, a monotonic time."""
+        if self._connected_at is not None:
+            self.seconds = now - self._connected_at
         if self._recording is not None:
-            self._recording.finish(time.monotonic())
+            self._recording.finish(now)
 
     async def _check_end(self) -> None:
         """Check that the session ended after the bot was heard, and not by a failure.
@@ -187,7 +196,7 @@ class _Call:
     async def _converse(self, offered: asyncio.Task[Offered], speech: bytes) -> None:
         peer = await self._connect(offered)
         # ``seconds`` count from here: a slow start must not shorten the call.
-        connected_at = time.monotonic()
+        self._connected_at = connected_at = time.monotonic()
         if self._recording is not None:
             self._recording.start(connected_at)
         connection = BotConnection(

@@ -37,7 +37,7 @@ class Interruption:
     epoch: int
     ms: float
     new_epoch: int | None = None
-    silence_ms: float | None = None
+    silence_ms: int | None = None
 
 
 class Interruptions:
@@ -84,7 +84,7 @@ class Interruptions:
         now = time.monotonic()
         if epoch != self.all[-1].epoch:
             self.replaced_at = now
-        silence_ms = round((now - self._last_packet_at) * 1000, 1)
+        silence_ms = round((now - self._last_packet_at) * 1000)
         self.all[-1] = replace(self.all[-1], new_epoch=epoch, silence_ms=silence_ms)
         log.info("Call resumed", event="call.resumed", epoch=epoch, silence_ms=silence_ms)
         self._closed.set()

@@ -85,7 +85,8 @@ class CallResult:
         failed: The name of the stage that was not reached; None after a complete call.
         reason: Why it was not reached.
         hint: What to do about it.
-        recorded_s: Seconds of sound in the recording.
+        seconds: How long the call lasted, from its connection until it was left or had ended.
+        recorded_s: Seconds of sound in the recording: as many.
         has_logs: Whether the gateway has answered, so that log lines of this session exist.
         interruptions: When the bot was lost during the call. The call went on after each but the last, and after that
             one if ``new_epoch`` says so.
@@ -97,6 +98,7 @@ class CallResult:
     failed: str | None = None
     reason: str = ""
     hint: str = ""
+    seconds: float = 0.0
     recorded_s: float = 0.0
     has_logs: bool = True
     interruptions: tuple[Interruption, ...] = ()

@@ -173,6 +173,7 @@ def _summary(result: "CallResult | None", options: "CallOptions", logs: str) -> 
         **common,
         "room": result.room,
         "stages": {stage.name: stage.ms for stage in result.stages},
+        **({"seconds": round(result.seconds, 2)} if result.seconds else {}),
         **(failure if result.failed else {}),
         **({"recordedSeconds": round(result.recorded_s, 2)} if options.record else {}),
         **(
