@@ -62,7 +62,7 @@ lost and did not come back); 2 for invalid arguments.
         "--seconds",
         type=float,
         metavar="N",
-        help="stay in the call for at least N seconds (default: until the bot has finished speaking)",
+        help="stay in the call for N seconds, or until the bot was heard (default: until it has finished speaking)",
     )
     parser.add_argument("--bot", metavar="NAME", help="name of the bot (default: `default`)")
     _options.add_output(parser)
