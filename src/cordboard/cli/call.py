@@ -26,6 +26,7 @@ _STAGES = {
     "left": "the session ended",
 }
 
+_STDERR = 2  # also where `sys.stderr` is another object
 # As `cordboard up` opens its files. An appended line is written at once, so that several calls can share the file.
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
@@ -106,7 +107,7 @@ def _open_log(gateway_url: str) -> None:
     from cordboard.emit import configure
     from cordboard.settings.running import running_up
 
-    fd = sys.stderr.fileno()
+    fd = _STDERR
     up = running_up()
     if up is not None and up.addresses.get("gateway") == gateway_url:
         with suppress(OSError):
