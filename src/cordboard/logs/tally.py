@@ -131,6 +131,7 @@ class Tally:
                 *self.notes,
                 *_old(tracks.found),
                 *_perhaps_astray(query, tracks.found, why),
+                *_lost_in_stores(query, tracks.found, trail),
                 *self._remarks(query, tracks.found, trail),
             ),
         )
@@ -195,6 +196,13 @@ class Tally:
         if not query.fix_skew:
             yield from map(str, skews(trail.steps))
         yield from self._window(query, trail)
+
+
+def _lost_in_stores(query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
+    if len({track.kind for track in tracks}) > 1:
+        from cordboard.logs.audit import lost_in_stores
+
+        yield from lost_in_stores(query, tracks, trail)
 
 
 def _named(people: Mapping[str, str]) -> Iterator[str]:
