@@ -76,6 +76,25 @@ async def test_websockets_need_the_secret(part: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
+async def test_scrape_secret_gives_access_to_the_metrics_alone(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prometheus needs no right to start and end calls; without the file's secret it gets nothing."""
+    monkeypatch.setenv("CORDBOARD_SCRAPE_SECRET", "of-the-monitoring")
+    headers = {"Authorization": "Bearer of-the-monitoring"}
+    app = make(part)
+    async with client(app) as asking:
+        assert (await asking.get("/metrics", headers=headers)).status_code == 200
+        for method, path in paths_of(app, part):
+            if path != "/metrics":
+                answer = await asking.request(method, path, headers=headers)
+                assert answer.status_code == 401, path
+        assert (await asking.get("/metrics/", headers=headers)).status_code == 401
+        monkeypatch.setenv("CORDBOARD_SCRAPE_SECRET", "another")
+        assert (await asking.get("/metrics", headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "[", "", "0.0.0.0"])
 async def test_foreign_hosts_are_refused_on_loopback(part: str, host: str) -> None:
     """421 for every other host name, with or without the secret (DNS rebinding)."""

@@ -35,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     configure(service="edge", session_from_environment=False)
     settings = load(args.config)
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
-    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    auth.require_secret_beyond_loopback(
+        args.host, settings.control_secrets, settings.scrape_secrets
+    )
     # Tokens in the URLs of streams are derived from the secret, so a short one could be found from one URL.
     public_host = urlsplit(settings.public_url or "").hostname or args.host
     auth.refuse_short(public_host, CONTROL_SECRET, settings.control_secrets, origin="public_url")

@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="gateway", session_from_environment=False)
     settings = load(args.config)
-    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    auth.require_secret_beyond_loopback(
+        args.host, settings.control_secrets, settings.scrape_secrets
+    )
     settings_check.check_ice(settings)
     settings_check.compare_before_serving(settings, "gateway")
     app = create_app(

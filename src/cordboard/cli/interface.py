@@ -35,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config)
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     local = auth.is_local(args.host)
-    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    auth.require_secret_beyond_loopback(
+        args.host, settings.control_secrets, settings.scrape_secrets
+    )
     require_session_secret(args.host, settings.session_secrets)
     require_login(args.host, local, settings)
     app = create_app(settings, local=local)

@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="operator", session_from_environment=False)
     settings = load(args.config)
-    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    auth.require_secret_beyond_loopback(
+        args.host, settings.control_secrets, settings.scrape_secrets
+    )
     settings_check.compare_before_serving(settings, "operator")
     launcher = _launcher(args, settings)
     app = create_app(

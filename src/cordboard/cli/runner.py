@@ -108,7 +108,9 @@ def _serve(args: argparse.Namespace, settings: "Settings", fork_server: "ForkSer
     from cordboard.web import auth, serve, settings_check
     from cordboard.web.advertised_url import advertised_url
 
-    auth.require_secret_beyond_loopback(args.host, settings.control_secrets)
+    auth.require_secret_beyond_loopback(
+        args.host, settings.control_secrets, settings.scrape_secrets
+    )
     context = extract_environment().context
     grant = session_grant(context) if args.once else None
     certificate = _tls_options.certificate(args, settings)

@@ -147,7 +147,7 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     app.add_middleware(BodyLimitMiddleware, limit_bytes=BODY_MAX_BYTES, limit_of=_body_limit)
     app.add_middleware(
         MetricsSecretMiddleware,
-        secrets=lambda: settings.control_secrets,
+        settings=settings,
         required=bool(settings.control_secrets) or not is_private(settings, local=local),
     )
     if local:

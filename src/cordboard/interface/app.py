@@ -96,7 +96,7 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(
         MetricsSecretMiddleware,
-        secrets=lambda: settings.control_secrets,
+        settings=settings,
         required=bool(settings.control_secrets) or not local,
     )
     app.add_middleware(browser_security.SameOriginMiddleware, origin=origin)

@@ -33,6 +33,7 @@ SECRETS: Final = {
     "BOT_CONTROL_SHARED_SECRET": True,
     "BOT_CONTROL_SHARED_SECRET_PREV": False,
     "CORDBOARD_TURN_SECRET": False,
+    "CORDBOARD_SCRAPE_SECRET": False,
 }
 
 # Seconds from SIGTERM to SIGKILL, so that a call may end by itself when its node is drained.

@@ -10,6 +10,7 @@ from cordboard.environment import (
     CONTROL_SECRET,
     CONTROL_SECRET_PREV,
     LOGIN_SECRET,
+    SCRAPE_SECRET,
     SESSION_SECRET,
     SESSION_SECRET_PREV,
     TURN_SECRET,
@@ -126,6 +127,11 @@ class Settings(
     def interface_login_secret(self) -> str | None:
         """The secret that a proxy sends so that its user names are trusted; None if unset."""
         return read_secret(LOGIN_SECRET)
+
+    @property
+    def scrape_secrets(self) -> tuple[str, ...]:
+        """The secret that a monitoring system sends to read the metrics; none if unset."""
+        return _read_existing(SCRAPE_SECRET)
 
     @property
     def turn_secret(self) -> str | None:

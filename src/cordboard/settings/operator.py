@@ -35,8 +35,8 @@ class KubernetesSettings:
 
     kubernetes_secret: str = "cordboard"  # noqa: S105 - the name of a Secret
     """The Secret with the keys REDIS_URL and BOT_CONTROL_SHARED_SECRET (and, during a rotation,
-    BOT_CONTROL_SHARED_SECRET_PREV; for TURN servers, CORDBOARD_TURN_SECRET). A Job refers to it,
-    and contains no secret itself."""
+    BOT_CONTROL_SHARED_SECRET_PREV; for TURN servers, CORDBOARD_TURN_SECRET; for metrics,
+    CORDBOARD_SCRAPE_SECRET). A Job refers to it, and contains no secret itself."""
 
     kubernetes_service_account: str | None = None
     """The service account of cold runners. If unset, it is the namespace's default account without

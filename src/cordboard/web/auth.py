@@ -21,6 +21,7 @@ from cordboard.contract.errors import (
     UnauthorizedError,
 )
 from cordboard.emit import get_logger
+from cordboard.environment import CONTROL_SECRET, SCRAPE_SECRET
 from cordboard.secret_files import LENGTH_MIN
 from cordboard.web.problems import problem
 from cordboard.web.proxies import client_address
@@ -45,8 +46,16 @@ refusals = Counter(
 )
 log = get_logger("auth")
 
+METRICS_PATH: Final = "/metrics"
+"""The only path to which the scrape secret gives access."""
+
 Secrets = Callable[[], tuple[str, ...]]
 """A function that returns the current secrets: settings reload a secret when its file changes."""
+
+
+def no_secrets() -> tuple[str, ...]:
+    """Return no secret."""
+    return ()
 
 
 def runner_secrets(secrets: tuple[str, ...], url: str) -> tuple[str, ...]:
@@ -64,15 +73,18 @@ def is_local(host: str) -> bool:
     return host in LOOPBACK
 
 
-def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
+def require_secret_beyond_loopback(
+    host: str, secrets: tuple[str, ...], scrape_secrets: tuple[str, ...] = ()
+) -> None:
     """Refuse to listen beyond loopback without a secret that cannot be guessed.
 
     Args:
         host: The address to listen on.
         secrets: The control secrets.
+        scrape_secrets: The secrets that give access to the metrics.
 
     Raises:
-        SettingsError: `host` is not loopback, and there is no secret or a short one.
+        SettingsError: `host` is not loopback, and there is no control secret or a short secret.
     """
     if is_local(host):
         return
@@ -81,7 +93,8 @@ def require_secret_beyond_loopback(host: str, secrets: tuple[str, ...]) -> None:
             f"--host {host}: a server without a control secret listens on loopback only.",
             hint="Set BOT_CONTROL_SHARED_SECRET (or BOT_CONTROL_SHARED_SECRET_FILE).",
         )
-    refuse_short(host, "BOT_CONTROL_SHARED_SECRET", secrets)
+    refuse_short(host, CONTROL_SECRET, secrets)
+    refuse_short(host, SCRAPE_SECRET, scrape_secrets)
 
 
 def refuse_short(host: str, name: str, secrets: Iterable[str], *, origin: str = "--host") -> None:
@@ -99,7 +112,7 @@ def refuse_short(host: str, name: str, secrets: Iterable[str], *, origin: str = 
     shortest = min((len(value) for value in secrets), default=LENGTH_MIN)
     if shortest < LENGTH_MIN and not is_local(host):
         raise SettingsError(
-            f"{origin} {host}: {name} or {name}_PREV has {shortest} characters; a server beyond "
+            f"{origin} {host}: {name} or its form with _PREV has {shortest} characters; a server beyond "
             f"loopback needs {LENGTH_MIN} or more.",
             hint="Generate one with `openssl rand -base64 24`.",
         )
@@ -113,6 +126,7 @@ class ControlSecretMiddleware:
         secrets: Returns the current secrets.
         required: Whether requests need a secret. This is decided once, at the start: a server that
             started with a secret never serves without one, whatever happens to its file.
+        scrape_secrets: Returns the secrets that give access to the metrics alone.
         open_paths: Paths that need no secret.
         wrong_per_minute: How many wrong secrets one address may send per minute.
 
@@ -126,12 +140,14 @@ class ControlSecretMiddleware:
         secrets: Secrets,
         *,
         required: bool,
+        scrape_secrets: Secrets = no_secrets,
         open_paths: Iterable[str] = OPEN_PATHS,
         wrong_per_minute: int = WRONG_PER_MINUTE,
     ) -> None:
         self._app = app
         self._secrets = secrets
         self._required = required
+        self._scrape_secrets = scrape_secrets
         self._open_paths = frozenset(open_paths)
         self.wrong_secrets = Buckets(wrong_per_minute / 60, wrong_per_minute)
         self._sampler = Sampler()
@@ -145,6 +161,9 @@ class ControlSecretMiddleware:
             # The caller has not shown that it may write into the session that it names.
             with bound_context(EMPTY):
                 await self._app(scope, receive, send)
+        elif self._is_scrape(scope):
+            with bound_context(EMPTY):
+                await self._app(scope, receive, send)
         elif error := self._refusal(scope):
             await refuse(error, scope, receive, send)
         else:
@@ -153,17 +172,17 @@ class ControlSecretMiddleware:
     def _is_open(self, scope: Scope) -> bool:
         return scope["type"] == "http" and scope["path"] in self._open_paths
 
-    def _has_secret(self, scope: Scope) -> bool:
-        return find_secret(scope, self._current_secrets()) is not None
+    def _is_scrape(self, scope: Scope) -> bool:
+        """Return whether a monitoring system reads the metrics with a secret of its own."""
+        if scope["type"] != "http" or scope["path"] != METRICS_PATH:
+            return False
+        return find_secret(scope, _current(self._scrape_secrets)) is not None
 
-    def _current_secrets(self) -> tuple[str, ...]:
-        try:
-            return self._secrets()
-        except SettingsError:
-            return ()  # _refusal() then refuses everybody
+    def _has_secret(self, scope: Scope) -> bool:
+        return find_secret(scope, _current(self._secrets)) is not None
 
     def _refusal(self, scope: Scope) -> CordboardError | None:
-        if not self._current_secrets():
+        if not _current(self._secrets):
             return NotReadyError(
                 "This server has lost its control secret and refuses all callers.",
                 hint="Restore BOT_CONTROL_SHARED_SECRET, or the file that contains it.",
@@ -208,6 +227,14 @@ class ControlSecretMiddleware:
                 path=logged_path(scope),
                 suppressed=suppressed,
             )
+
+
+def _current(secrets: Secrets) -> tuple[str, ...]:
+    """Return the current secrets; none if their file is unusable, so that everybody is refused."""
+    try:
+        return secrets()
+    except SettingsError:
+        return ()
 
 
 async def refuse(error: CordboardError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cordboard.settings import Settings
-from cordboard.web.auth import ControlSecretMiddleware, Secrets
+from cordboard.web.auth import METRICS_PATH, ControlSecretMiddleware, Secrets
 from cordboard.web.body_limit import BODY_MAX_BYTES, BodyLimitMiddleware
 from cordboard.web.host_check import LocalHostsMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
@@ -40,6 +40,7 @@ def add_protection(
         ControlSecretMiddleware,
         secrets=secrets or (lambda: settings.control_secrets),
         required=required,
+        scrape_secrets=lambda: settings.scrape_secrets,
         wrong_per_minute=settings.wrong_secrets_per_minute,
     )
     if local:
@@ -49,20 +50,25 @@ def add_protection(
 
 
 class MetricsSecretMiddleware:
-    """Requires the control secret for metrics, because everybody can reach a server for browsers.
+    """Requires a secret for metrics, because everybody can reach a server for browsers.
 
     Args:
         app: The wrapped application.
-        secrets: Returns the current secrets.
+        settings: The settings, with the control secret and the scrape secret.
         required: Whether a secret is needed, as decided at the start.
     """
 
-    def __init__(self, app: ASGIApp, secrets: Secrets, *, required: bool) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, *, required: bool) -> None:
         self._app = app
-        self._protected = ControlSecretMiddleware(app, secrets, required=required)
+        self._protected = ControlSecretMiddleware(
+            app,
+            lambda: settings.control_secrets,
+            required=required,
+            scrape_secrets=lambda: settings.scrape_secrets,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         # startswith: a path such as /metrics/ must not reach the route without the check.
-        is_metrics = scope["type"] == "http" and scope["path"].startswith("/metrics")
+        is_metrics = scope["type"] == "http" and scope["path"].startswith(METRICS_PATH)
         await (self._protected if is_metrics else self._app)(scope, receive, send)
