@@ -70,6 +70,16 @@ def test_the_silence_is_that_of_the_caller() -> None:
     assert (taken(told)[0].silence_ms, taken(told)[0].silence_from) == (2100, "caller")
 
 
+@pytest.mark.parametrize("service", ["browser", "call"])
+def test_a_caller_names_the_epoch_in_meta(service: str) -> None:
+    """Its session is bound before there is one."""
+    told = runs(queued_again(joined(Told()), 5000, 2, "confirmed"), 5400)
+    told.epoch = None
+    told.event(6200, service, "call.resumed", epoch=2, silence_ms=1300)
+    told.event(6300, service, "call.resumed", epoch=1, silence_ms=9000)
+    assert (taken(told)[0].silence_ms, taken(told)[0].silence_from) == (1300, "caller")
+
+
 def test_each_take_over_has_its_own_epochs() -> None:
     """A start that was refused raises the epoch again, and is no take-over; a silence is that of its epoch."""
     told = queued_again(joined(Told()), 5000, 2, "confirmed")

@@ -129,9 +129,9 @@ def _recovered(item: Told, events: Sequence[Told], until: int | None) -> TakeOve
     own = [
         other
         for other in events
-        if other.epoch is not None
-        and other.epoch >= first
-        and (until is None or other.epoch < until)
+        if (epoch := _epoch(other)) is not None
+        and epoch >= first
+        and (until is None or epoch < until)
     ]
     started = next((other for other in own if other.event == "bot.started"), None)
     silence_ms, silence_from = _silence(item, own, started)
@@ -180,18 +180,25 @@ def _silence(item: Told, own: Sequence[Told], started: Told | None) -> tuple[int
 
 
 def _is_edge(item: Told) -> bool:
-    return item.event in RESUMED and item.meta.get("died") == "edge" and item.epoch is not None
+    return item.event in RESUMED and item.meta.get("died") == "edge" and _epoch(item) is not None
 
 
 def _edge(item: Told, events: Sequence[Told]) -> TakeOver:
     """Return a take-over by another edge: the bot and its epoch stay."""
-    epoch = item.epoch or 0
+    epoch = _epoch(item) or 0
     silence_ms = _whole(item.meta.get("silence_ms"))
     runner = _runner([other for other in events if other.epoch == epoch])
     return TakeOver(
         epoch, item.us, "edge", _EDGE_KNOWN, runner=runner,
         silence_ms=silence_ms, silence_from="edge" if silence_ms is not None else "",
     )  # fmt: skip
+
+
+def _epoch(item: Told) -> int | None:
+    """Return the epoch of an event. A caller's session is bound before it has one: its events name it in ``meta``."""
+    if item.epoch is None and item.event in RESUMED:
+        return _whole(item.meta.get("epoch"))
+    return item.epoch
 
 
 def _text(item: Told, name: str) -> str:
