@@ -36,12 +36,10 @@ def check_targets(args: argparse.Namespace) -> None:
 
     from cordboard.logs import report
 
-    if args.collect:
-        report.check_collect_path(Path(args.collect))
-    for path in args.report:
-        report.check_report_path(Path(path))
-    if args.bundle:
-        report.check_bundle_path(Path(args.bundle))
+    paths = [("--collect", args.collect), *(("--report", path) for path in args.report)]
+    for option, path in [*paths, ("--bundle", args.bundle)]:
+        if path:
+            report.check_target(option, Path(path))
 
 
 def _check_coverage_path(path: str) -> None:
@@ -150,7 +148,7 @@ def write_coverage_file(path: str, coverage: "Coverage") -> None:
     from cordboard.logs.report import coverage_json
 
     try:
-        with open(path, "wb") as file:
+        with open(path, "w", encoding="utf-8") as file:
             file.write(coverage_json(coverage))
     except OSError as error:
         raise CordboardError(f"Cannot write {path}: {error.strerror}.") from error

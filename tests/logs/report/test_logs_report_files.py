@@ -16,9 +16,7 @@ from cordboard.logs.line import Line
 from cordboard.logs.report import (
     Header,
     bundle,
-    check_bundle_path,
-    check_collect_path,
-    check_report_path,
+    check_target,
     hand_over,
 )
 from cordboard.logs.report.bundle import BUFFERED_MAX_BYTES, file_name
@@ -56,7 +54,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     """A folder that happens to be called call.html is not replaced."""
     (tmp_path / "call.html").mkdir()
     with pytest.raises(UsageError, match="expected a file, got a directory"):
-        check_report_path(tmp_path / "call.html")
+        check_target("--report", tmp_path / "call.html")
 
 
 def test_a_report_is_private_and_replaces_its_older_self(tmp_path: Path) -> None:
@@ -229,7 +227,7 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
         [line({"service": "gateway"})],
         COMPLETE,
         HEADER,
-        directory=check_collect_path(tmp_path / "new"),
+        directory=check_target("--collect", tmp_path / "new"),
     )
     assert (tmp_path / "new" / "gateway.jsonl").exists()
 
@@ -297,7 +295,7 @@ def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="never overwritten"):
         hand_over(unread(), COMPLETE, HEADER, zip_path=tmp_path / "call.zip")
     with pytest.raises(UsageError, match=r"ends in \.zip"):
-        check_bundle_path(tmp_path / "call.tar")
+        check_target("--bundle", tmp_path / "call.tar")
 
     def lines() -> Iterator[Line]:
         yield line({"service": "gateway"})

@@ -18,9 +18,7 @@ from cordboard.logs.report import html, text
 from cordboard.logs.report.bundle import (
     REPORT_SUFFIXES,
     Spread,
-    check_bundle_path,
-    check_collect_path,
-    check_report_path,
+    check_target,
     coverage_json,
     filled,
     pack,
@@ -34,14 +32,12 @@ from cordboard.logs.report.model import Header, Model, ModelMaker
 
 __all__ = [
     "Header",
-    "check_bundle_path",
-    "check_collect_path",
-    "check_report_path",
+    "check_target",
     "coverage_json",
     "hand_over",
 ]
 
-README: Final = b"""\
+README: Final = """\
 report.html    the report, for a browser; needs no network
 report.txt     the same report as plain text
 lines/         the lines, one file per source; secrets are redacted
@@ -73,9 +69,9 @@ def hand_over(
         UsageError: A path will not do; no line has been read.
         CordboardError: Something could not be written; of that nothing is left behind.
     """
-    targets = [check_report_path(Path(report)) for report in reports]
-    collected = None if directory is None else check_collect_path(Path(directory))
-    bundled = None if zip_path is None else check_bundle_path(Path(zip_path))
+    targets = [check_target("--report", Path(report)) for report in reports]
+    collected = None if directory is None else check_target("--collect", Path(directory))
+    bundled = None if zip_path is None else check_target("--bundle", Path(zip_path))
     suffixes = {target.suffix.lower() for target in targets}
     made = _Reports(header, suffixes if bundled is None else set(REPORT_SUFFIXES))
     with ExitStack() as stack:
@@ -92,7 +88,7 @@ def hand_over(
             for take in takers:
                 take(line)
         known = coverage if isinstance(coverage, Coverage) else coverage()
-        model = made.model(known)
+        model = made.maker.model(known)
         for target in targets:
             write(target, made.pieces(model, target.suffix.lower()))
         if collected is not None:
@@ -124,7 +120,7 @@ class _Reports:
     def __init__(self, header: Header, suffixes: set[str]) -> None:
         made_at = header.made_at or datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         header = replace(header, made_at=made_at, command=redact(header.command))
-        self._maker = ModelMaker(header)
+        self.maker = ModelMaker(header)
         self._rows = html.RowMaker() if ".html" in suffixes else None
         self._entries: HeadTail[Entry] | None = None
         if ".txt" in suffixes:
@@ -133,22 +129,17 @@ class _Reports:
     def add(self, line: Line) -> None:
         """Take one line."""
         record = clean_record(line.record)
-        item = self._maker.add(record)
+        item = self.maker.add(record)
         if self._rows is not None:
             inferred = f": {line.inferred_from}" if line.inferred_from else ""
             self._rows.add(record, line.source, f"{line.attribution}{inferred}")
         if self._entries is not None:
             self._entries.add(item, len(line.raw))
 
-    def model(self, coverage: Coverage) -> Model:
-        """Return what is shown besides the lines."""
-        return self._maker.model(coverage)
-
-    def pieces(self, model: Model, suffix: str) -> Iterator[bytes]:
+    def pieces(self, model: Model, suffix: str) -> Iterator[str]:
         """Give the report of one form."""
         if suffix == ".html" and self._rows is not None:
-            for piece in html.page(model, self._rows):
-                yield piece.encode()
+            yield from html.page(model, self._rows)
         elif self._entries is not None:
-            for words in text.report(model, self._entries, self._entries.left_out):
-                yield f"{words}\n".encode()
+            for line in text.report(model, self._entries, self._entries.left_out):
+                yield f"{line}\n"

@@ -24,6 +24,14 @@ from cordboard.logs.line import Line
 from cordboard.logs.report.entry import clean_record
 
 REPORT_SUFFIXES: Final = (".html", ".txt")
+_FORMS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "--report": (
+        REPORT_SUFFIXES,
+        "The suffix selects the format: --report call.html or --report call.txt",
+    ),
+    "--bundle": ((".zip",), "Use --bundle call.zip"),
+    "--collect": ((), "Choose a directory that does not exist yet."),
+}
 BUFFERED_MAX_BYTES: Final = 8 * 1024 * 1024
 NAME_MAX_CHARS: Final = 200
 _PACKED: Final = frozenset({".gz", ".zst", ".bz2", ".xz"})
@@ -34,51 +42,42 @@ _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _EXISTS: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 
 
-def check_report_path(path: Path) -> Path:
-    """Return where a report goes; nothing has been read yet.
+def check_target(option: str, path: Path) -> Path:
+    """Return where a report, a bundle or a collection goes; nothing has been read yet.
+
+    Args:
+        option: ``--report``, a file; ``--bundle``, a new file; ``--collect``, a new folder or an empty one.
+        path: Where.
 
     Raises:
-        UsageError: It cannot be written there, or its form is none of ours.
+        UsageError: Its form is none of ours, something is there already, or it cannot be written there.
     """
-    if path.suffix.lower() not in REPORT_SUFFIXES:
-        raise UsageError(
-            f"--report {path}: expected a name that ends in .html or .txt.",
-            hint="The suffix selects the format: --report call.html or --report call.txt",
-        )
-    return _check_file("--report", path)
-
-
-def check_bundle_path(path: Path) -> Path:
-    """Return where a bundle goes: a new file.
-
-    Raises:
-        UsageError: It cannot be written there, or exists.
-    """
-    if path.suffix.lower() != ".zip":
-        raise UsageError(
-            f"--bundle {path}: expected a name that ends in .zip.", hint="Use --bundle call.zip"
-        )
-    if os.path.lexists(path):
+    suffixes, hint = _FORMS[option]
+    if suffixes and path.suffix.lower() not in suffixes:
+        ends = " or ".join(suffixes)
+        raise UsageError(f"{option} {path}: expected a name that ends in {ends}.", hint=hint)
+    if option == "--bundle" and os.path.lexists(path):
         raise UsageError(
             f"--bundle {path}: already exists, and bundles are never overwritten.",
             hint=f"Choose another name, or remove it first: rm {path}",
         )
-    return _check_file("--bundle", path)
-
-
-def check_collect_path(path: Path) -> Path:
-    """Return where a collection goes: a new folder, or an empty one.
-
-    Raises:
-        UsageError: There is something already, or it cannot be made there.
-    """
-    if os.path.lexists(path) and not _is_empty_folder(path):
+    folder = path.absolute().parent
+    if option == "--collect":
+        if os.path.lexists(path) and not _is_empty_folder(path):
+            raise UsageError(
+                f"--collect {path}: already exists, and collections are never overwritten.",
+                hint=hint,
+            )
+        while not os.path.exists(folder):  # noqa: PTH110 - as in _is_folder
+            folder = folder.parent
+    elif _is_folder(path):
+        raise UsageError(f"{option} {path}: expected a file, got a directory.")
+    if not _is_folder(folder):
         raise UsageError(
-            f"--collect {path}: already exists, and collections are never overwritten.",
-            hint="Choose a directory that does not exist yet.",
+            f"{option} {path}: {folder} is not a directory.", hint=f"Create it: mkdir -p {folder}"
         )
-    above = (item for item in path.absolute().parents if os.path.exists(item))  # noqa: PTH110 - as in _is_folder
-    _check_folder("--collect", path, next(above, Path("/")))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {path}: this user cannot write to {folder}.")
     return path
 
 
@@ -88,23 +87,7 @@ def _is_folder(path: Path) -> bool:
 
 def _is_empty_folder(path: Path) -> bool:
     with _in_words(path):
-        return _is_folder(path) and not os.listdir(path)  # noqa: PTH208
-
-
-def _check_file(option: str, path: Path) -> Path:
-    if _is_folder(path):
-        raise UsageError(f"{option} {path}: expected a file, got a directory.")
-    _check_folder(option, path, path.absolute().parent)
-    return path
-
-
-def _check_folder(option: str, path: Path, folder: Path) -> None:
-    if not _is_folder(folder):
-        raise UsageError(
-            f"{option} {path}: {folder} is not a directory.", hint=f"Create it: mkdir -p {folder}"
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path}: this user cannot write to {folder}.")
+        return _is_folder(path) and not any(path.iterdir())
 
 
 @contextlib.contextmanager
@@ -132,10 +115,10 @@ def written(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
                 os.unlink(name)  # noqa: PTH108 - beside os.link
 
 
-def write(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file, whole or not at all."""
+def write(path: Path, pieces: Iterable[str]) -> None:
+    """Write a text, whole or not at all."""
     with written(path) as file:
-        file.writelines(pieces)
+        file.writelines(piece.encode() for piece in pieces)
 
 
 @contextlib.contextmanager
@@ -181,18 +164,16 @@ def _in_words(path: Path) -> Iterator[None]:
 
 
 def _error(path: Path, error: OSError) -> CordboardError:
-    if error.errno in _NO_SPACE:
-        return CordboardError(
-            f"Cannot write {path}: not enough space.",
-            hint="The incomplete output was removed. Choose a place with more space.",
-        )
-    if error.errno in _NOT_ALLOWED:
-        return CordboardError(f"Cannot write {path}: permission denied.")
+    why, hint = error.strerror or str(error), ""
     if error.errno in _EXISTS:
-        return CordboardError(
-            f"{path} already exists and is never overwritten.", hint="Choose another name."
-        )
-    return CordboardError(f"Cannot write {path}: {error.strerror or error}.")
+        said = f"{path} already exists and is never overwritten."
+        return CordboardError(said, hint="Choose another name.")
+    if error.errno in _NO_SPACE:
+        why = "not enough space"
+        hint = "The incomplete output was removed. Choose a place with more space."
+    elif error.errno in _NOT_ALLOWED:
+        why = "permission denied"
+    return CordboardError(f"Cannot write {path}: {why}.", hint=hint)
 
 
 # --- collections and bundles
@@ -258,12 +239,12 @@ class Spread:
         return self._names[source]
 
 
-def coverage_json(coverage: Coverage) -> bytes:
+def coverage_json(coverage: Coverage) -> str:
     """Return a coverage as JSON for people and programs."""
     return _json({"complete": coverage.complete, **clean_record(coverage.as_dict())})
 
 
-def versions_json() -> bytes:
+def versions_json() -> str:
     """Return which programs made a bundle."""
     found: dict[str, str | None] = dict.fromkeys(_OURS)
     for name in _OURS:
@@ -280,5 +261,5 @@ def pack(archive: BinaryIO, folder: Path) -> None:
                 packed.write(path, path.relative_to(folder))
 
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=2).encode() + b"\n"
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"

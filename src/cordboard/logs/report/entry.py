@@ -9,7 +9,6 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
@@ -34,33 +33,41 @@ _STEERS: Final = re.compile(
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One line.
 
-    Attributes:
+    Args:
         index: Its place among the lines that were read.
+        record: The record; nothing is taken for granted of it.
+        session_id: The session that was asked for: a line without one is that one's.
+
+    Attributes:
         us: Microseconds since 1970; None where the line has no time.
         session_id: None where it names no session, or a machine only.
         error: Its error in words, and its stack; both empty without one.
         read: It tells of a request that only read the session.
     """
 
-    index: int
-    us: int | None
-    level: str
-    service: str
-    message: str
-    session_id: str | None
-    user_id: str | None
-    user_name: str | None
-    room: str | None
-    epoch: int | None
-    event: str | None
-    meta: Mapping[str, Any]
-    error: str
-    stack: str
-    read: bool
+    def __init__(
+        self, index: int, record: Mapping[str, Any], session_id: str | None = None
+    ) -> None:
+        meta, error, epoch = record.get("meta"), record.get("error"), record.get("epoch")
+        own, level = _text(record.get("sessionId")), _text(record.get("level")) or ""
+        self.index = index
+        self.us = microseconds(record.get("timestamp"))
+        self.level = level if level in LEVELS else level_from_name(level) or "info"
+        self.service = _text(record.get("service")) or "unknown"
+        self.message = as_text(record.get("message", ""))
+        self.session_id = session_id if own is None or own.startswith(SERVER_PREFIX) else own
+        self.user_id = _text(record.get("userId"))
+        self.user_name = _text(record.get("userName"))
+        self.room = _text(record.get("room"))
+        self.epoch = epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None
+        self.event = _text(record.get("event"))
+        self.meta = meta if isinstance(meta, Mapping) else _EMPTY
+        self.error = _error_words(error)
+        self.stack = as_text(error.get("stack") or "") if isinstance(error, Mapping) else ""
+        self.read = is_read(record)
 
     @property
     def bad(self) -> bool:
@@ -77,36 +84,6 @@ class Entry:
         whose = f"[{self.session_id}]" if named and self.session_id else None
         said = " ".join(filter(None, [self.message, self.note]))
         return "  ".join(filter(None, [whose, self.event, said]))
-
-
-def entry(index: int, record: Mapping[str, Any], session_id: str | None = None) -> Entry:
-    """Return what the model needs of a record.
-
-    Args:
-        index: Its place among the lines that were read.
-        record: The record; nothing is taken for granted of it.
-        session_id: The session that was asked for: a line without one is that one's.
-    """
-    meta, error, epoch = record.get("meta"), record.get("error"), record.get("epoch")
-    own = _text(record.get("sessionId"))
-    level = _text(record.get("level")) or ""
-    return Entry(
-        index=index,
-        us=microseconds(record.get("timestamp")),
-        level=level if level in LEVELS else level_from_name(level) or "info",
-        service=_text(record.get("service")) or "unknown",
-        message=as_text(record.get("message", "")),
-        session_id=session_id if own is None or own.startswith(SERVER_PREFIX) else own,
-        user_id=_text(record.get("userId")),
-        user_name=_text(record.get("userName")),
-        room=_text(record.get("room")),
-        epoch=epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None,
-        event=_text(record.get("event")),
-        meta=meta if isinstance(meta, Mapping) else _EMPTY,
-        error=_error_words(error),
-        stack=as_text(error.get("stack") or "") if isinstance(error, Mapping) else "",
-        read=is_read(record),
-    )
 
 
 def _text(value: Any) -> str | None:
@@ -257,7 +234,8 @@ def length(ms: float | None) -> str:
 
 def clean_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record without secrets, as JSON and a browser can say it."""
-    return _clean_mapping(record, 0, cut=True)
+    clean: dict[str, Any] = _clean_container(record, 0, cut=True)
+    return clean
 
 
 def clean_raw(raw: bytes) -> bytes:
@@ -280,20 +258,20 @@ def clean_raw(raw: bytes) -> bytes:
 def _clean(value: Any, depth: int, *, cut: bool) -> Any:
     if isinstance(value, str):
         return _cut(value) if cut else redact(value)
-    if isinstance(value, (Mapping, list, tuple)):
-        if depth >= DEPTH_MAX:
-            return "[too deep]"
-        if isinstance(value, Mapping):
-            return _clean_mapping(value, depth, cut=cut)
-        return [_clean(item, depth + 1, cut=cut) for item in value]
     if isinstance(value, int):  # a bool as well
-        is_json = not cut or abs(value) <= SAFE_INT_MAX
-    else:
-        is_json = value is None or (isinstance(value, float) and math.isfinite(value))
-    return value if is_json else redact(repr(value))
+        return str(value) if cut and abs(value) > SAFE_INT_MAX else value
+    if value is None or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, (Mapping, list, tuple)):
+        return _clean_container(value, depth, cut=cut)
+    return redact(repr(value))
 
 
-def _clean_mapping(value: Mapping[Any, Any], depth: int, *, cut: bool) -> dict[str, Any]:
+def _clean_container(value: Any, depth: int, *, cut: bool) -> Any:
+    if depth >= DEPTH_MAX:
+        return "[too deep]"
+    if not isinstance(value, Mapping):
+        return [_clean(item, depth + 1, cut=cut) for item in value]
     clean: dict[str, Any] = {}
     for key, item in value.items():
         name = key if isinstance(key, str) else repr(key)

@@ -18,8 +18,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from cordboard.contract import record as keys
-from cordboard.contract.record import SERVICES
+from cordboard.contract.record import EVENTS, SERVICES
 from cordboard.logs.coverage import REASONS, count
 from cordboard.logs.report.entry import (
     HeadTail,
@@ -28,11 +27,11 @@ from cordboard.logs.report.entry import (
     length,
     microseconds,
     one_line,
-    timestamp,
     visible,
 )
 from cordboard.logs.report.lanes import BUCKETS
 from cordboard.logs.report.model import Model
+from cordboard.logs.report.stages import NAMES, SETBACKS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,14 +41,18 @@ LINES_MAX_CHARS: Final = 24_000_000
 TABLE_MAX: Final = 20_000
 TABLE_TEXT_MAX: Final = 1_000
 """A longer text is said where it stands: it seldom repeats."""
-CONTEXT: Final = (
-    *(keys.SESSION_ID, keys.USER_ID, keys.USER_NAME, keys.ROOM),
-    *(keys.EPOCH, keys.TRACE_ID, keys.SPAN_ID, keys.BOOT),
-)
+CONTEXT: Final = ("sessionId", "userId", "userName", "room", "epoch", "traceId", "spanId", "boot")
 TABLES: Final = (
-    *(keys.LEVEL, keys.SERVICE, keys.TAG, "context", keys.EVENT, keys.MESSAGE),
-    *("source", "attribution"),
+    "level",
+    "service",
+    "tag",
+    "context",
+    "event",
+    "message",
+    "source",
+    "attribution",
 )
+_CANONICAL: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _SCRIPT_ENDS: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
@@ -97,6 +100,7 @@ def _environment() -> "Environment":
     environment.filters |= {"duration": length, "thousands": "{:,}".format}
     environment.filters["svc"] = _service_class
     environment.globals |= {"count": count, "reasons": REASONS, "buckets": BUCKETS}
+    environment.globals |= {"names": NAMES, "setbacks": SETBACKS, "meanings": EVENTS}
     return environment
 
 
@@ -132,9 +136,9 @@ class RowMaker:
         rest = dict(record)
         row = [
             self._time(rest),
-            *(self._text(name, rest) for name in TABLES[:3]),
+            *(self._text(name, rest) for name in ("level", "service", "tag")),
             self._context_of(rest),
-            *(self._text(name, rest) for name in TABLES[4:6]),
+            *(self._text(name, rest) for name in ("event", "message")),
             self._place("source", source),
             self._place("attribution", attribution),
         ]
@@ -159,10 +163,10 @@ class RowMaker:
 
     def _time(self, rest: dict[str, Any]) -> Any:
         """Return the time after the first line; another form of it stays in the rest."""
-        us = microseconds(rest.get(keys.TIMESTAMP))
-        if us is None or timestamp(us) != rest[keys.TIMESTAMP]:
+        us = microseconds(rest.get("timestamp"))
+        if us is None or not _CANONICAL.fullmatch(rest["timestamp"]):
             return None
-        del rest[keys.TIMESTAMP]
+        del rest["timestamp"]
         self._origin = us if self._origin is None else self._origin
         return us - self._origin
 

@@ -6,20 +6,10 @@ from typing import Any, Final
 
 from cordboard.logs.coverage import Coverage, count
 from cordboard.logs.page import BROWSER, HEARD
-from cordboard.logs.report.entry import Entry, HeadTail, entry, number, one_line
+from cordboard.logs.report.entry import Entry, HeadTail, number, one_line
 from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Troubles
-from cordboard.logs.report.stages import (
-    Attempt,
-    Latency,
-    Startup,
-    Turn,
-    attempts,
-    latency,
-    startup,
-    turns,
-)
-from cordboard.logs.report.verdict import WORDS_MAX, Story, Verdict, judge
-from cordboard.logs.takeovers import TakeOver, take_overs
+from cordboard.logs.report.stages import Stay
+from cordboard.logs.report.verdict import WORDS_MAX, Verdict, judge
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000
@@ -67,77 +57,6 @@ class Header:
             f"Created {self.made_at}",
             f"environment {self.environment}",
             *([f"window {window}"] if window else []),
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One session, as its lines tell of it; of several stays under one id, the last.
-
-    Attributes:
-        length_ms: From the bot's start to the end.
-        state: Its terminal state and reason; empty where no line tells.
-        people: The names of all whose joins under this id were accepted.
-    """
-
-    session_id: str
-    verdict: Verdict
-    user_id: str | None = None
-    user_name: str | None = None
-    room: str | None = None
-    bot: str = ""
-    first_us: int | None = None
-    last_us: int | None = None
-    length_ms: float | None = None
-    state: str = ""
-    reason: str = ""
-    lines: int = 0
-    errors: int = 0
-    warnings: int = 0
-    stays: int = 1
-    people: tuple[str, ...] = ()
-    startup: Startup = field(default_factory=Startup)
-    turns: tuple[Turn, ...] = ()
-    latency: Latency | None = None
-    attempts: tuple[Attempt, ...] = ()
-    take_overs: tuple[TakeOver, ...] = ()
-    events: tuple[Entry, ...] = ()
-
-    @property
-    def notable_attempts(self) -> tuple[Attempt, ...]:
-        """The attempts; none where one attempt went well."""
-        several = len(self.attempts) > 1 or any(item.failed for item in self.attempts)
-        return self.attempts if several else ()
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """All that a report shows besides the lines.
-
-    Attributes:
-        session: The session that the report is about; None when it is about several.
-        others: Sessions that were too many to be kept apart.
-        verdict: The session's, or on all of them, with what limits it.
-    """
-
-    header: Header
-    coverage: Coverage
-    verdict: Verdict
-    sessions: tuple[Session, ...] = ()
-    session: Session | None = None
-    others: int = 0
-    lines: int = 0
-    lanes: Lanes = field(default_factory=Lanes)
-    troubles: Troubles = field(default_factory=Troubles)
-
-    @property
-    def notes(self) -> list[str]:
-        """What the coverage counted, and what else it says."""
-        counts, attribution = self.coverage.counts, self.coverage.attribution
-        return [
-            *(count(number, f"{name} line") for name, number in counts.items() if number),
-            *(f"attribution {name}: {count(n, 'line')}" for name, n in attribution.items() if n),
-            *self.coverage.notes,
         ]
 
 
@@ -209,6 +128,73 @@ def _known(*times: int | None) -> list[int]:
     return [us for us in times if us is not None]
 
 
+class Session(Stay):
+    """One session, as its lines tell of it; of several stays under one id, the last.
+
+    Args:
+        session_id: Its id.
+        told: What was told of it.
+
+    Attributes:
+        length_ms: From the bot's start to the end.
+        state: Its terminal state and reason; empty where no line tells.
+        stays: How many stays there were under its id.
+        people: The names of all whose joins under this id were accepted.
+    """
+
+    def __init__(self, session_id: str, told: _Told) -> None:
+        stays = _stays(sorted(told.events, key=lambda item: (item.us is None, item.us or 0)))
+        super().__init__(stays[-1])
+        began = min(_known(*(item.us for item in self.events)), default=0)
+        heard = told.heard_us is not None and told.heard_us >= began
+        errors = told.errors if len(stays) == 1 else sum(us >= began for us in told.errors_us)
+        end = self.ended.meta if self.ended else {}
+        seconds = number(end.get("seconds"))
+        told_ms = None if seconds is None else seconds * 1000
+        who = _who(told, self.events)
+        self.session_id = session_id
+        self.user_id, self.user_name, self.room = (who.get(name) for name in WHO)
+        self.bot = next((bot for item in self.events if (bot := _text(item.meta, "bot"))), "")
+        self.first_us, self.last_us = told.first_us, told.last_us
+        self.length_ms = self.span_ms if self.has("bot.started") else told_ms
+        self.state, self.reason = _text(end, "state"), _text(end, "reason")
+        self.errors, self.warnings = told.errors, told.warnings
+        self.stays = len(stays)
+        self.people = tuple(told.joined.values())
+        self.verdict = judge(self, told.lines, errors, heard=heard)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """All that a report shows besides the lines.
+
+    Attributes:
+        session: The session that the report is about; None when it is about several.
+        others: Sessions that were too many to be kept apart.
+        verdict: The session's, or on all of them, with what limits it.
+    """
+
+    header: Header
+    coverage: Coverage
+    verdict: Verdict
+    sessions: tuple[Session, ...] = ()
+    session: Session | None = None
+    others: int = 0
+    lines: int = 0
+    lanes: Lanes = field(default_factory=Lanes)
+    troubles: Troubles = field(default_factory=Troubles)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the coverage counted, and what else it says."""
+        counts, attribution = self.coverage.counts, self.coverage.attribution
+        return [
+            *(count(number, f"{name} line") for name, number in counts.items() if number),
+            *(f"attribution {name}: {count(n, 'line')}" for name, n in attribution.items() if n),
+            *self.coverage.notes,
+        ]
+
+
 class ModelMaker:
     """Takes the records of a report one by one.
 
@@ -226,7 +212,7 @@ class ModelMaker:
 
     def add(self, record: Mapping[str, Any]) -> Entry:
         """Take one record; return it as a line."""
-        item = entry(self._lines, record, self._header.session_id)
+        item = Entry(self._lines, record, self._header.session_id)
         self._lines += 1
         self._lanes.add(item)
         self._troubles.add(item)
@@ -238,10 +224,12 @@ class ModelMaker:
         return item
 
     def model(self, coverage: Coverage) -> Model:
-        """Return the model of all records; it is asked for once, when all have been taken."""
+        """Return the model of all records so far."""
+        for told in self._told.values():
+            told.settle()
         sessions = tuple(
             sorted(
-                (_session(name, told) for name, told in self._told.items()),
+                (Session(name, told) for name, told in self._told.items()),
                 key=lambda item: (item.first_us is None, item.first_us or 0),
             )
         )
@@ -263,45 +251,9 @@ class ModelMaker:
         )
 
 
-def _session(name: str, told: _Told) -> Session:
-    told.settle()
-    stays = _stays(sorted(told.events, key=lambda item: (item.us is None, item.us or 0)))
-    events = stays[-1]
-    path, all_turns = startup(events), turns(events)
-    began = min(_known(*(item.us for item in events)), default=0)
-    heard = told.heard_us is not None and told.heard_us >= began
-    errors = told.errors if len(stays) == 1 else sum(us >= began for us in told.errors_us)
-    story = Story(events, path, heard=heard)
-    ended = story.ended.meta if story.ended else {}
-    seconds = number(ended.get("seconds"))
-    told_ms = None if seconds is None else seconds * 1000
-    return Session(
-        session_id=name,
-        verdict=judge(story, told.lines, errors),
-        bot=next((bot for item in events if (bot := _text(item.meta, "bot"))), ""),
-        first_us=told.first_us,
-        last_us=told.last_us,
-        length_ms=story.span_ms if story.has("bot.started") else told_ms,
-        state=_text(ended, "state"),
-        reason=_text(ended, "reason"),
-        lines=told.lines,
-        errors=told.errors,
-        warnings=told.warnings,
-        stays=len(stays),
-        startup=path,
-        turns=all_turns,
-        latency=latency(all_turns),
-        attempts=attempts(events),
-        take_overs=take_overs(events),
-        events=tuple(events),
-        people=tuple(told.joined.values()),
-        **_who(told, events),
-    )
-
-
-def _who(told: _Told, events: Sequence[Entry]) -> dict[str, Any]:
+def _who(told: _Told, events: Sequence[Entry]) -> dict[str, str]:
     """Return whose stay it is, and where; of several stays under one id, of the last."""
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     for item in events:
         if item.service != BROWSER:
             found |= {name: value for name in WHO if (value := getattr(item, name))}
@@ -347,28 +299,22 @@ def _limited(
     verdict: Verdict, coverage: Coverage, header: Header, session: Session | None
 ) -> Verdict:
     """Add to a verdict what limits it: it must never claim more than its lines prove."""
-    more = _limits(session) if session is not None else []
-    short = [item.name for item in coverage.answers if item.shortfalls]
-    if short:
-        names = [*short[:_NAMES_SHOWN], *(["…"] if len(short) > _NAMES_SHOWN else [])]
-        more.append(f"Incomplete: lines are missing from {', '.join(names)}; see Coverage.")
+    more = []
+    bad = {"error": session.errors, "warning": session.warnings} if session else {}
+    if found := [count(number, noun) for noun, number in bad.items() if number]:
+        more.append(f"Its lines include {' and '.join(found)}.")
+    if session and session.stays > 1:
+        several = f"{session.stays} sessions one after another"
+        more.append(f"The session id was used for {several}; this is the last one.")
+    if session and len(session.people) > 1:
+        names = one_line(", ".join(session.people), WORDS_MAX)
+        more.append(
+            f"Different users joined with this session id: {names}. The lines of all of them are below."
+        )
+    if short := [item.name for item in coverage.answers if item.shortfalls]:
+        names = ", ".join([*short[:_NAMES_SHOWN], *(["…"] if len(short) > _NAMES_SHOWN else [])])
+        more.append(f"Incomplete: lines are missing from {names}; see Coverage.")
     if header.filters:
         filters = " ".join(header.filters)
         more.append(f"The query was filtered ({filters}); other lines may change the verdict.")
     return Verdict(verdict.tone, verdict.headline, (*verdict.details, *more))
-
-
-def _limits(session: Session) -> list[str]:
-    said = []
-    bad = ((session.errors, "error"), (session.warnings, "warning"))
-    if found := [count(number, noun) for number, noun in bad if number]:
-        said.append(f"Its lines include {' and '.join(found)}.")
-    if session.stays > 1:
-        several = f"{session.stays} sessions one after another"
-        said.append(f"The session id was used for {several}; this is the last one.")
-    if len(session.people) > 1:
-        names = one_line(", ".join(session.people), WORDS_MAX)
-        said.append(
-            f"Different users joined with this session id: {names}. The lines of all of them are below."
-        )
-    return said

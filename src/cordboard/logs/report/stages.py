@@ -1,4 +1,4 @@
-"""What a session passed: the stages from click to first audio, its turns, its attempts."""
+"""What a session passed, by its events: the stages from click to first audio, turns, attempts, take-overs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
-from cordboard.contract.record import EVENTS
 from cordboard.logs.report.entry import Entry, as_text, length, number
-from cordboard.logs.takeovers import RECOVERED, take_overs
+from cordboard.logs.takeovers import RECOVERED, TakeOver, take_overs
 
 PATH: Final[dict[str, str]] = {
     "page.opened": "Page opened",
@@ -42,13 +41,14 @@ SETBACKS: Final[dict[str, str]] = {
 }
 """What else may happen on the way."""
 
+NAMES: Final = {**PATH, **SETBACKS}
+
 ZERO: Final = ("join.clicked", "join.requested", "join.received", "join.accepted")
 """Time is counted from the first of these that is there."""
 
 OPTIONAL: Final = frozenset({"page.opened", "user.first_audio"})
 """Left out where there is no line: a call needs neither for the bot's first audio."""
 
-_NAMES: Final = {**PATH, **SETBACKS}
 _FIRST_AUDIO: Final = "bot.first_audio"
 _FACTS: Final = {"runner": "runner", "job": "runner", "pid": "pid", "operator": "operator"}
 
@@ -58,28 +58,17 @@ class Stage:
     """One stage.
 
     Attributes:
-        ms: After the click (or what comes nearest to it); None where no line tells of it.
+        line: Its first line; None where no line tells of it.
+        ms: After the click (or what comes nearest to it).
         step_ms: After the stage before.
         times: How often it was told.
-        setback: Whether it is none that a good start passes.
-        note: What its line says besides.
     """
 
     event: str
-    label: str
-    service: str = ""
+    line: Entry | None = None
     ms: float | None = None
     step_ms: float | None = None
-    epoch: int | None = None
-    times: int = 1
-    setback: bool = False
-    note: str = ""
-    index: int | None = None
-
-    @property
-    def meaning(self) -> str:
-        """What the event means."""
-        return EVENTS.get(self.event, "")
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +125,13 @@ class Turn:
         return max(self.latency_ms or 0.0, sum(part for _, part in self.ttfb_ms))
 
 
-@dataclass(frozen=True, slots=True)
 class Latency:
     """How the latencies of all turns lie."""
 
-    measured: int
-    median_ms: float
-    worst_ms: float
+    def __init__(self, latencies_ms: Sequence[float]) -> None:
+        self.measured = len(latencies_ms)
+        self.median_ms = median(latencies_ms)
+        self.worst_ms = max(latencies_ms)
 
 
 @dataclass(slots=True)
@@ -168,6 +157,50 @@ class Attempt:
     number: str = ""
 
 
+class Stay:
+    """The events of one stay under a session id, and what they add up to.
+
+    Args:
+        events: The events, in time order.
+
+    Attributes:
+        first: The first event of each name.
+        last: The last event of each name.
+        ended: The end; None where no line tells of it.
+        recoveries: How often the session was queued again.
+    """
+
+    def __init__(self, events: Sequence[Entry]) -> None:
+        self.events = events
+        self.first = {item.event or "": item for item in reversed(events)}
+        self.last = {item.event or "": item for item in events}
+        self.ended = self.last.get("session.ended")
+        self.recoveries = sum(item.event == RECOVERED for item in events)
+        self.startup = startup(events)
+        self.turns = turns(events)
+        latencies = [turn.latency_ms for turn in self.turns if turn.latency_ms is not None]
+        self.latency = Latency(latencies) if latencies else None
+        self.take_overs = take_overs(events)
+        self.attempts = attempts(events, self.take_overs)
+
+    def has(self, *names: str) -> bool:
+        """Say whether there is an event of one of these names."""
+        return not self.first.keys().isdisjoint(names)
+
+    @property
+    def span_ms(self) -> float | None:
+        """From the bot's start, or else from the first event, to the end; None where clocks differ."""
+        began = self.first.get("bot.started") or (self.events[0] if self.events else None)
+        span = between(began, self.ended)
+        return span if span is not None and span >= 0 else None
+
+    @property
+    def notable_attempts(self) -> tuple[Attempt, ...]:
+        """The attempts; none where one attempt went well."""
+        several = len(self.attempts) > 1 or any(item.failed for item in self.attempts)
+        return self.attempts if several else ()
+
+
 # --- startup
 
 
@@ -176,7 +209,7 @@ def startup(events: Sequence[Entry]) -> Startup:
     firsts: dict[tuple[str, int | None], Entry] = {}
     times: Counter[tuple[str, int | None]] = Counter()
     for item in events:
-        if item.us is None or item.event not in _NAMES:
+        if item.us is None or item.event not in NAMES:
             continue
         firsts.setdefault((item.event, item.epoch), item)
         times[item.event, item.epoch] += 1
@@ -187,9 +220,10 @@ def startup(events: Sequence[Entry]) -> Startup:
         return Startup()
     zero = next((item for name in ZERO for item in reached if item.event == name), None)
     origin = zero or reached[0]
+    befores = dict(zip(firsts, [None, *reached], strict=False))
     timed = [
-        _stage(item, origin, before, times[item.event or "", item.epoch])
-        for before, item in zip([None, *reached], reached, strict=False)
+        Stage(key[0], item, between(origin, item), between(befores[key], item), times[key])
+        for key, item in firsts.items()
     ]
     audio = next((item.ms for item in timed if item.event == _FIRST_AUDIO), None)
     return Startup(
@@ -197,22 +231,6 @@ def startup(events: Sequence[Entry]) -> Startup:
         zero=origin.event or "",
         zero_us=origin.us,
         total_ms=audio if zero else None,
-    )
-
-
-def _stage(item: Entry, origin: Entry, before: Entry | None, times: int) -> Stage:
-    event = item.event or ""
-    return Stage(
-        event=event,
-        label=_NAMES[event],
-        service=item.service,
-        ms=between(origin, item),
-        step_ms=between(before, item),
-        epoch=item.epoch,
-        times=times,
-        setback=event in SETBACKS,
-        note=item.note,
-        index=item.index,
     )
 
 
@@ -226,20 +244,18 @@ def between(first: Entry | None, last: Entry | None) -> float | None:
 def _with_missing(timed: Sequence[Stage]) -> list[Stage]:
     """Put each stage of which no line tells before the first that comes after it."""
     there = {item.event for item in timed}
-    missing = [event for event in PATH if event not in there and not _needless(event, there)]
+    # A warm start needs no cold runner, and the other way round.
+    needless = {*there, *OPTIONAL, "launch.job_created"}
+    if "launch.job_created" in there:
+        needless.add("launch.assigned")
     order = list(PATH)
+    missing = [event for event in order if event not in needless]
     rows: list[Stage] = []
     for item in timed:
         while missing and item.event in PATH and order.index(missing[0]) < order.index(item.event):
-            rows.append(Stage(missing[0], PATH[missing.pop(0)]))
+            rows.append(Stage(missing.pop(0)))
         rows.append(item)
-    return rows + [Stage(event, PATH[event]) for event in missing]
-
-
-def _needless(event: str, there: set[str]) -> bool:
-    """A warm start needs no cold runner, and the other way round."""
-    other = {"launch.job_created": "launch.assigned", "launch.assigned": "launch.job_created"}
-    return event in OPTIONAL or other.get(event) in there or event == "launch.job_created"
+    return rows + [Stage(event) for event in missing]
 
 
 # --- turns
@@ -259,12 +275,6 @@ def turns(events: Sequence[Entry]) -> tuple[Turn, ...]:
             turn = _ended(turn, item)
         found[item.epoch, name] = turn
     return tuple(found.values())
-
-
-def latency(all_turns: Sequence[Turn]) -> Latency | None:
-    """Return how the latencies lie; None where none was measured."""
-    values = [turn.latency_ms for turn in all_turns if turn.latency_ms is not None]
-    return Latency(len(values), median(values), max(values)) if values else None
 
 
 def _ended(turn: Turn, item: Entry) -> Turn:
@@ -289,14 +299,18 @@ def _ended(turn: Turn, item: Entry) -> Turn:
 # --- attempts
 
 
-def attempts(events: Sequence[Entry]) -> tuple[Attempt, ...]:
-    """Return the attempts by epoch; ``events`` are in time order."""
+def attempts(events: Sequence[Entry], take_overs: Sequence[TakeOver] = ()) -> tuple[Attempt, ...]:
+    """Return the attempts by epoch.
+
+    Args:
+        events: The events of a stay, in time order.
+        take_overs: Its take-overs: they tell how an attempt ended whose own lines do not.
+    """
     found: dict[int, Attempt] = {}
     for item in events:
         if item.epoch is not None:
             _note(found.setdefault(item.epoch, Attempt(item.epoch, item.us)), item)
-    for taken in take_overs(events):
-        # How the attempt before it ended, if its own lines do not tell.
+    for taken in take_overs:
         before = max((epoch for epoch in found if epoch < taken.epoch), default=None)
         if before is not None and taken.died != "edge":
             _note_end(found[before], taken.died_words, taken.us, failed=True)

@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Final
 
-from cordboard.logs.coverage import REASONS, Answer, count
+from cordboard.logs.coverage import REASONS, count
 from cordboard.logs.report.entry import (
     Entry,
     clock,
@@ -14,9 +15,9 @@ from cordboard.logs.report.entry import (
     one_line,
     visible,
 )
-from cordboard.logs.report.lanes import BUCKETS, Lane
+from cordboard.logs.report.lanes import BUCKETS, Lanes, Troubles
 from cordboard.logs.report.model import Model, Session
-from cordboard.logs.report.stages import Attempt, Stage, Turn
+from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup
 from cordboard.logs.takeovers import TakeOver
 
 COLUMNS: Final = 100
@@ -36,10 +37,14 @@ def report(model: Model, lines: Iterable[Entry], left_out: int = 0) -> Iterator[
         left_out: How many of the middle are not among them.
     """
     session = model.session
-    yield from _head(model)
+    yield from wrapped(f"CORDBOARD REPORT  {session.session_id if session else ''}".rstrip())
+    yield "=" * COLUMNS
+    yield from wrapped(f"{_MARKS[model.verdict.tone]} {model.verdict.headline}", "", "    ")
+    for sentence in model.verdict.details:
+        yield from wrapped(sentence, "    ")
     yield from _of_one(session) if session else _sessions(model)
-    yield from _lanes(model)
-    yield from _troubles(model)
+    yield from _lanes(model.lanes)
+    yield from _troubles(model.troubles, named=session is None)
     if session is not None:
         yield from _title("EVENTS")
         for item in session.events:
@@ -84,15 +89,11 @@ def _wide(character: str) -> int:
 
 
 def _fits(text: str, room: int) -> int:
-    """Return how many characters of a text fit; at least one."""
-    if text.isascii():
-        return min(len(text), max(room, 1))
-    used = 0
-    for at, character in enumerate(text):
-        used += _wide(character)
-        if used > room:
-            return max(at, 1)
-    return len(text)
+    """Return how many characters of a text fit; at least one, so that each line takes some."""
+    head = text[: max(room, 1)]
+    if head.isascii():
+        return max(len(head), 1)
+    return max(sum(end <= room for end in accumulate(map(_wide, head))), 1)
 
 
 def padded(text: str, columns: int) -> str:
@@ -110,30 +111,8 @@ def _title(title: str) -> tuple[str, str, str]:
     return "", title, "-" * len(title)
 
 
-def _head(model: Model) -> Iterator[str]:
-    session_id = model.session.session_id if model.session else ""
-    yield from wrapped(f"CORDBOARD REPORT  {session_id}".rstrip())
-    yield "=" * COLUMNS
-    yield from wrapped(f"{_MARKS[model.verdict.tone]} {model.verdict.headline}", "", "    ")
-    for sentence in model.verdict.details:
-        yield from wrapped(sentence, "    ")
-
-
 def _of_one(session: Session) -> Iterator[str]:
-    yield from _about(session)
-    yield from _startup(session)
-    yield from _turns(session)
-    if session.notable_attempts:
-        yield from _title("ATTEMPTS")
-    for attempt in session.notable_attempts:
-        yield from _attempt(attempt)
-    if session.take_overs:
-        yield from _title("TAKE-OVERS")
-    for taken in session.take_overs:
-        yield from _take_over(taken)
-
-
-def _about(session: Session) -> Iterator[str]:
+    yield from _title("ABOUT THIS SESSION")
     facts = {
         "Session": session.session_id,
         "User": " / ".join(filter(None, [session.user_name, session.user_id])),
@@ -144,79 +123,81 @@ def _about(session: Session) -> Iterator[str]:
         "Bot ran": length(session.length_ms) if session.length_ms is not None else "",
         "End": " / ".join(filter(None, [session.state, session.reason])) or "not in these lines",
     }
-    yield from _title("ABOUT THIS SESSION")
     for name, value in facts.items():
         if value:
             yield from wrapped(value, f"{name:<12}", " " * 12)
+    if session.startup.stages:
+        yield from _startup(session.startup)
+    if session.turns:
+        yield from _turns(session)
+    if session.notable_attempts:
+        yield from _title("ATTEMPTS")
+        yield from _attempts(session.notable_attempts)
+    if session.take_overs:
+        yield from _title("TAKE-OVERS")
+        yield from _take_overs(session.take_overs)
 
 
-def _startup(session: Session) -> Iterator[str]:
-    path = session.startup
-    if not path.stages:
-        return
+def _startup(path: Startup) -> Iterator[str]:
     total = f"  {length(path.total_ms)}" if path.total_ms is not None else ""
     yield from _title(f"FROM CLICK TO FIRST AUDIO{total}")
     yield f"{'at':>12} {'step':>12}  {'stage':<31} service"
     for item in path.stages:
-        yield _stage(item, path.end_ms)
+        if item.ms is None or item.line is None:
+            yield f"{'no line':>12} {'':>12}  {NAMES[item.event]}"
+            continue
+        step = f"+{length(item.step_ms)}" if item.step_ms is not None else ""
+        mark = "! " if item.event in SETBACKS else ""
+        times = f" ({item.times} times)" if item.times > 1 else ""
+        start = min(int(max(item.ms - (item.step_ms or 0), 0) / path.end_ms * _BAR), _BAR - 1)
+        stop = max(int(max(item.ms, 0) / path.end_ms * _BAR), start + 1)
+        label = padded(f"{mark}{NAMES[item.event]}{times}", 31)
+        bar = f"{padded(item.line.service, 10)} {' ' * start}{'#' * (stop - start)}"
+        yield f"{length(item.ms):>12} {step:>12}  {label} {bar}"
     yield f"(measured from {path.zero}; each service uses its own clock)"
 
 
-def _stage(item: Stage, end: float) -> str:
-    if item.ms is None:
-        return f"{'no line':>12} {'':>12}  {item.label}"
-    step = f"+{length(item.step_ms)}" if item.step_ms is not None else ""
-    label = f"! {item.label}" if item.setback else item.label
-    times = f" ({item.times} times)" if item.times > 1 else ""
-    start = min(int(max(item.ms - (item.step_ms or 0), 0) / end * _BAR), _BAR - 1)
-    stop = max(int(max(item.ms, 0) / end * _BAR), start + 1)
-    bar = " " * start + "#" * (stop - start)
-    service = padded(item.service, 10)
-    return f"{length(item.ms):>12} {step:>12}  {padded(label + times, 31)} {service} {bar}".rstrip()
-
-
 def _turns(session: Session) -> Iterator[str]:
-    if not session.turns:
-        return
     found = session.latency
     about = f"median {length(found.median_ms)}, worst {length(found.worst_ms)}" if found else ""
     yield from _title(f"TURNS  user to bot: {about}" if about else "TURNS")
     yield f"{'turn':>6}  {'began':<12} {'duration':>12} {'user to bot':>12}  parts"
     for turn in session.turns:
-        yield from _turn(turn)
+        parts = [f"{one_line(name, 60)} {length(part)}" for name, part in turn.ttfb_ms]
+        start = (
+            f"{padded(turn.number, 6).strip():>6}  {clock(turn.started_us)} "
+            f"{length(turn.duration_ms):>12} {length(turn.latency_ms):>12}  "
+        )
+        yield from wrapped(", ".join(filter(None, [*parts, turn.state])), start, " " * len(start))
 
 
-def _turn(turn: Turn) -> Iterator[str]:
-    parts = [f"{one_line(name, 60)} {length(part)}" for name, part in turn.ttfb_ms]
-    start = (
-        f"{padded(turn.number, 6).strip():>6}  {clock(turn.started_us)} "
-        f"{length(turn.duration_ms):>12} {length(turn.latency_ms):>12}  "
-    )
-    yield from wrapped(", ".join(filter(None, [*parts, turn.state])), start, " " * len(start))
+def _attempts(attempts: Iterable[Attempt]) -> Iterator[str]:
+    for item in attempts:
+        facts = [
+            f"attempt {item.number}" if item.number else "",
+            f"runner {item.runner}" if item.runner else "",
+            f"process {item.pid}" if item.pid else "",
+            "the bot ran" if item.started else "the bot did not run",
+            item.outcome or "its end is not in these lines",
+        ]
+        yield from _of_epoch(item.epoch, item.began_us, facts)
 
 
-def _attempt(item: Attempt) -> Iterator[str]:
-    facts = [
-        f"attempt {item.number}" if item.number else "",
-        f"runner {item.runner}" if item.runner else "",
-        f"process {item.pid}" if item.pid else "",
-        "the bot ran" if item.started else "the bot did not run",
-        item.outcome or "its end is not in these lines",
-    ]
+def _take_overs(take_overs: Iterable[TakeOver]) -> Iterator[str]:
+    for item in take_overs:
+        facts = [
+            item.died_words,
+            f"known by: {item.known}" if item.known else "",
+            f"attempt {item.attempt}" if item.attempt is not None else "",
+            f"taken by {item.runner or 'an unknown runner'}",
+            item.silence_words,
+        ]
+        yield from _of_epoch(item.epoch, item.us, facts)
+
+
+def _of_epoch(epoch: int, us: int | None, facts: Iterable[str]) -> Iterator[str]:
     words = one_line("; ".join(filter(None, facts)))
-    yield from wrapped(words, f"epoch {item.epoch}, {clock(item.began_us)}: ", "    ")
-
-
-def _take_over(item: TakeOver) -> Iterator[str]:
-    facts = [
-        item.died_words,
-        f"known by: {item.known}" if item.known else "",
-        f"attempt {item.attempt}" if item.attempt is not None else "",
-        f"taken by {item.runner or 'an unknown runner'}",
-        item.silence_words,
-    ]
-    words = one_line("; ".join(filter(None, facts)))
-    yield from wrapped(words, f"epoch {item.epoch}, {clock(item.us)}: ", "    ")
+    return wrapped(words, f"epoch {epoch}, {clock(us)}: ", "    ")
 
 
 def _sessions(model: Model) -> Iterator[str]:
@@ -231,32 +212,26 @@ def _sessions(model: Model) -> Iterator[str]:
         yield f"and {model.others:,} more"
 
 
-def _lanes(model: Model) -> Iterator[str]:
-    told = model.lanes
+def _lanes(told: Lanes) -> Iterator[str]:
     if not told.lanes:
         return
     window = f"{clock(told.first_us)} to {clock(told.last_us)}, {length(told.span_ms)}"
     yield from _title(f"SERVICES OVER TIME  {window}")
-    yield from map(_lane, told.lanes)
+    for lane in told.lanes:
+        cells = [" "] * _LANE
+        for mark in lane.marks:
+            at = mark.at * _LANE // BUCKETS
+            cells[at] = max(cells[at], _LANE_MARKS[mark.worst], key=_RANK.index)
+        yield f"{padded(lane.service, 16)} |{''.join(cells)}| {lane.lines:,}"
     yield "(. lines, + event, ! warning, X error)"
 
 
-def _lane(lane: Lane) -> str:
-    cells = [" "] * _LANE
-    for mark in lane.marks:
-        at = mark.at * _LANE // BUCKETS
-        cells[at] = max(cells[at], _LANE_MARKS[mark.worst], key=_RANK.index)
-    return f"{padded(lane.service, 16)} |{''.join(cells)}| {lane.lines:,}"
-
-
-def _troubles(model: Model) -> Iterator[str]:
-    found = model.troubles
+def _troubles(found: Troubles, *, named: bool) -> Iterator[str]:
     about = f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
     yield from _title(f"ERRORS IN CONTEXT  {about}")
     for block in found.blocks:
         for item in block.entries:
-            lead = "> " if item.bad else "  "
-            yield from _entry(item, lead, stack=item.bad, named=model.session is None)
+            yield from _entry(item, "> " if item.bad else "  ", stack=item.bad, named=named)
         yield ""
     if found.left_out:
         yield f"{count(found.left_out, 'more is', 'more are')} among the lines below."
@@ -287,16 +262,13 @@ def _entry(
 def _coverage(model: Model) -> Iterator[str]:
     yield "complete" if model.coverage.complete else "INCOMPLETE"
     for answer in model.coverage.answers:
-        yield from _answer(answer)
+        times = [clock(microseconds(at)) for at in (answer.first, answer.last) if at]
+        said = f"{count(answer.lines, 'line')}{', ' if times else ''}{' to '.join(times)}"
+        name = f"{one_line(answer.name)} ({one_line(answer.kind)})"
+        yield from wrapped(f"{name}: {said}", "  ", "    ")
+        for item in answer.shortfalls:
+            detail = f" ({item.detail})" if item.detail else ""
+            words = f"{item.reason}: {REASONS.get(item.reason, '')}{detail}"
+            yield from wrapped(one_line(words), "    MISSING  ", "    ")
     for note in model.notes:
         yield from wrapped(note)
-
-
-def _answer(answer: Answer) -> Iterator[str]:
-    times = [clock(microseconds(at)) for at in (answer.first, answer.last) if at]
-    words = f"{count(answer.lines, 'line')}{', ' if times else ''}{' to '.join(times)}"
-    yield from wrapped(f"{one_line(answer.name)} ({one_line(answer.kind)}): {words}", "  ", "    ")
-    for item in answer.shortfalls:
-        detail = f" ({item.detail})" if item.detail else ""
-        words = f"{item.reason}: {REASONS.get(item.reason, '')}{detail}"
-        yield from wrapped(one_line(words), "    MISSING  ", "    ")

@@ -1,6 +1,5 @@
 """The verdict: one sentence of how a session went, no more than its lines prove."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -8,13 +7,13 @@ from cordboard.contract.state import REASONS
 from cordboard.logs.coverage import count
 from cordboard.logs.page import BROWSER
 from cordboard.logs.report.entry import Entry, as_text, clock, length, one_line
-from cordboard.logs.report.stages import PATH, SETBACKS, Startup, between
+from cordboard.logs.report.stages import NAMES, PATH, Stay, between
 
 Tone = Literal["ok", "warn", "bad", "unknown"]
 
 WORDS_MAX: Final = 300
-_HAD_JOINED: Final = (
-    *("user.connected", "user.first_audio", "turn.started", "turn.ended", "bot.first_audio"),
+_HAD_JOINED: Final = frozenset(
+    {"user.connected", "user.first_audio", "turn.started", "turn.ended", "bot.first_audio"}
 )
 _BEFORE_A_CRASH: Final[dict[str, str]] = {
     "turn.started": "the user began to speak",
@@ -53,126 +52,83 @@ class Verdict:
     details: tuple[str, ...] = ()
 
 
-class Story:
-    """The events of one stay, to be asked for by name.
-
-    Args:
-        events: The events, in time order.
-        startup: The startup path.
-        heard: Whether a page heard the bot; where one spoke, its word counts on what was heard.
-
-    Attributes:
-        first: The first event of each name.
-        last: The last event of each name.
-        ended: The end; None where no line tells of it.
-    """
-
-    def __init__(self, events: Sequence[Entry], startup: Startup, *, heard: bool = False) -> None:
-        self.events = events
-        self.startup = startup
-        self.page = any(item.event == "join.clicked" and item.service == BROWSER for item in events)
-        self.heard = heard
-        self.first = {item.event or "": item for item in reversed(events)}
-        self.last = {item.event or "": item for item in events}
-        self.ended = self.last.get("session.ended")
-
-    def has(self, *names: str) -> bool:
-        """Say whether there is an event of one of these names."""
-        return not self.first.keys().isdisjoint(names)
-
-    @property
-    def span_ms(self) -> float | None:
-        """From the bot's start, or else from the first event, to the end; None where clocks differ."""
-        began = self.first.get("bot.started") or (self.events[0] if self.events else None)
-        span = between(began, self.ended)
-        return span if span is not None and span >= 0 else None
-
-    @property
-    def farthest(self) -> str:
-        """The farthest stage that was reached, as a sentence; empty without one."""
-        names = [name for name in PATH if name in self.first]
-        return f" Last stage reached: {PATH[names[-1]]}." if names else ""
-
-    @property
-    def recoveries(self) -> int:
-        """How often the session was queued again."""
-        return sum(item.event == "session.recovered" for item in self.events)
-
-
-def judge(story: Story, lines: int, errors: int = 0) -> Verdict:
+def judge(stay: Stay, lines: int, errors: int, *, heard: bool) -> Verdict:
     """Return the verdict on one stay.
 
     Args:
-        story: Its events.
+        stay: Its events.
         lines: How many lines of the session there are.
         errors: How many of them are at error.
+        heard: Whether a page heard the bot; where one spoke, its word counts on what was heard.
     """
     if not lines:
         return Verdict("unknown", "No lines were found.")
-    if not story.events:
+    if not stay.events:
         return Verdict("unknown", "The outcome is unknown: none of the lines is an event.")
-    if story.ended is None:
-        return _unended(story)
-    reason = as_text(story.ended.meta.get("reason") or "")
+    if stay.ended is None:
+        return _unended(stay)
+    reason = as_text(stay.ended.meta.get("reason") or "")
     if reason == "user_absent":
-        return _nobody(story)
+        return _nobody(stay)
     if reason in _ASKED_TO_END:
-        return _asked(story, reason, errors)
-    return _failed(story, story.ended, reason)
+        return _asked(stay, reason, errors, heard=heard)
+    return _failed(stay, stay.ended, reason)
 
 
-def _asked(story: Story, reason: str, errors: int) -> Verdict:
-    span = f" after {length(story.span_ms)}" if story.span_ms is not None else ""
+def _asked(stay: Stay, reason: str, errors: int, *, heard: bool) -> Verdict:
+    page = any(item.event == "join.clicked" and item.service == BROWSER for item in stay.events)
+    spoke = stay.has("bot.first_audio")
+    span = f" after {length(stay.span_ms)}" if stay.span_ms is not None else ""
     why = f"The session ended{span}: {_ASKED_TO_END[reason]}."
-    if story.page and not story.heard and story.has("bot.first_audio"):
+    if page and spoke and not heard:
         said = "The bot spoke, but the page received no sound from it."
-    elif story.has("bot.first_audio") or story.heard:
-        return _worked(story, why, errors)
-    elif story.has("user.connected", "bot.connected"):
+    elif spoke or heard:
+        return _worked(stay, why, errors)
+    elif stay.has("user.connected", "bot.connected"):
         said = "Connected, but no line records audio of the bot."
-    elif not story.has("bot.started"):
+    elif not stay.has("bot.started"):
         said = "The session ended, but no line shows that a bot started."
     else:
         said = "The bot started, but no line shows that anyone connected."
     return Verdict("warn", said, (why,))
 
 
-def _worked(story: Story, why: str, errors: int) -> Verdict:
-    total, zero = story.startup.total_ms, _ZEROS.get(story.startup.zero, "the first line")
+def _worked(stay: Stay, why: str, errors: int) -> Verdict:
+    total, zero = stay.startup.total_ms, _ZEROS.get(stay.startup.zero, "the first line")
     heard = "the bot spoke" if total is None else f"first audio {length(total)} after {zero}"
-    if story.recoveries:
+    if stay.recoveries:
         moved = f"The call worked, but moved to another runner: {heard}."
-        return Verdict("warn", moved, (_recovery(story), why))
+        return Verdict("warn", moved, (_recovery(stay), why))
     if errors:
         return Verdict("warn", f"The call worked, with {count(errors, 'error')}: {heard}.", (why,))
     return Verdict("ok", f"The call worked: {heard}.", (why,))
 
 
-def _recovery(story: Story) -> str:
+def _recovery(stay: Stay) -> str:
     """Say what was between the loss of a runner and the bot's next word."""
-    times = "once" if story.recoveries == 1 else f"{story.recoveries} times"
+    times = "once" if stay.recoveries == 1 else f"{stay.recoveries} times"
     said = f"The session was handed to another runner {times}"
-    spoken = [item for item in story.events if item.event == "bot.first_audio"]
-    pauses = [between(story.last["session.recovered"], item) for item in spoken]
+    spoken = [item for item in stay.events if item.event == "bot.first_audio"]
+    pauses = [between(stay.last["session.recovered"], item) for item in spoken]
     again = next((pause for pause in pauses if pause is not None and pause > 0), None)
     if again is None:
         return f"{said}; no line shows that the bot spoke again after that."
     return f"{said}; the bot spoke again {length(again)} later."
 
 
-def _nobody(story: Story) -> Verdict:
-    if story.has(*_HAD_JOINED):
+def _nobody(stay: Stay) -> Verdict:
+    if stay.has(*_HAD_JOINED):
         return Verdict("warn", "The session ended as user_absent, although its lines show a user.")
-    waited = between(story.first.get("bot.started"), story.ended)
+    waited = between(stay.first.get("bot.started"), stay.ended)
     words = f" {length(waited)}" if waited is not None else ""
     return Verdict("bad", f"Nobody joined: the bot waited{words}, and no offer arrived.")
 
 
-def _failed(story: Story, ended: Entry, reason: str) -> Verdict:
+def _failed(stay: Stay, ended: Entry, reason: str) -> Verdict:
     detail = as_text(ended.meta.get("detail") or "")
     if reason == "bot_crashed":
-        return _crashed(story, story.last.get("bot.crashed", ended), detail)
-    said = _failure(story, reason)
+        return _crashed(stay, stay.last.get("bot.crashed", ended), detail)
+    said = _failure(stay, reason)
     state = as_text(ended.meta.get("state") or REASONS.get(reason, "ended"))
     if said is None:
         words = f"The session ended as {state}" + (f": {reason}." if reason else ".")
@@ -182,33 +138,38 @@ def _failed(story: Story, ended: Entry, reason: str) -> Verdict:
     return Verdict(tone, said, (one_line(detail, WORDS_MAX),) if detail else ())
 
 
-def _failure(story: Story, reason: str) -> str | None:
+def _farthest(stay: Stay) -> str:
+    names = [name for name in PATH if name in stay.first]
+    return f" Last stage reached: {PATH[names[-1]]}." if names else ""
+
+
+def _failure(stay: Stay, reason: str) -> str | None:
     match reason:
         case "deadline":
-            waited = between(story.first.get("join.accepted"), story.ended)
+            waited = between(stay.first.get("join.accepted"), stay.ended)
             words = f" {length(waited)} after the join was accepted" if waited is not None else ""
             late = "the bot was not running by the deadline"
-            return f"Expired{words}: {late}.{story.farthest}"
+            return f"Expired{words}: {late}.{_farthest(stay)}"
         case "launch_failed":
-            last = story.last.get("launch.failed")
+            last = stay.last.get("launch.failed")
             why = f": {as_text(last.meta.get('why', last.message))}" if last else ""
             return one_line(f"No bot was started, because every launch failed{why}", WORDS_MAX)
         case "runner_lost":
-            tries = story.recoveries
+            tries = stay.recoveries
             again = f" after {count(tries, 'recovery', 'recoveries')}" if tries else ""
             return f"The runner was lost, and the session was given up{again}."
         case "lease_lost":
             return "The bot was stopped: its runner no longer held the room's lease."
         case "cancelled":
-            ran = story.has("bot.started")
-            return "Cancelled." if ran else f"Cancelled before the bot ran.{story.farthest}"
+            ran = stay.has("bot.started")
+            return "Cancelled." if ran else f"Cancelled before the bot ran.{_farthest(stay)}"
     return None
 
 
-def _crashed(story: Story, crash: Entry, detail: str) -> Verdict:
+def _crashed(stay: Stay, crash: Entry, detail: str) -> Verdict:
     words = one_line(crash.error or as_text(crash.meta.get("status") or detail), WORDS_MAX)
     when = ""
-    for item in reversed(story.events):
+    for item in reversed(stay.events):
         since = between(item, crash)
         if item.event in _BEFORE_A_CRASH and since is not None and since >= 0:
             when = f" {length(since)} after {_BEFORE_A_CRASH[item.event]}"
@@ -216,20 +177,20 @@ def _crashed(story: Story, crash: Entry, detail: str) -> Verdict:
     return Verdict("bad", f"The bot crashed{when}{f': {words}' if words else '.'}")
 
 
-def _unended(story: Story) -> Verdict:
-    crash, refused = story.last.get("bot.crashed"), story.last.get("join.refused")
+def _unended(stay: Stay) -> Verdict:
+    crash, refused = stay.last.get("bot.crashed"), stay.last.get("join.refused")
     if crash is not None:
-        return _crashed(story, crash, "")
-    if refused is not None and not story.has("join.accepted", "join.reused"):
+        return _crashed(stay, crash, "")
+    if refused is not None and not stay.has("join.accepted", "join.reused"):
         why = one_line(as_text(refused.meta.get("reason") or ""), WORDS_MAX)
         return Verdict("bad", f"The join was refused{f': {why}' if why else '.'}")
-    reused = story.last.get("join.reused")
-    if reused is not None and not story.has("join.accepted"):
+    reused = stay.last.get("join.reused")
+    if reused is not None and not stay.has("join.accepted"):
         return _reused(reused)
-    last = story.events[-1]
+    last = stay.events[-1]
     name = last.event or ""
-    where = PATH.get(name) or SETBACKS.get(name) or one_line(name, 60)
-    audio = " The bot had already sent its first audio." if story.has("bot.first_audio") else ""
+    where = NAMES.get(name) or one_line(name, 60)
+    audio = " The bot had already sent its first audio." if stay.has("bot.first_audio") else ""
     return Verdict(
         "unknown",
         f"The end is not in these lines: the last event is “{where}” at {clock(last.us)} UTC.{audio}",
