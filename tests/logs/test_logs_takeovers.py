@@ -7,14 +7,15 @@ from typing import Any, get_args
 import pytest
 
 from cordboard.cli import main
-from cordboard.logs.report.entry import entry
+from cordboard.logs.report.entry import Entry
+from cordboard.logs.report.stages import Stay
 from cordboard.logs.takeovers import DIED, TakeOver, take_overs
 from cordboard.store.records import HandOverCause, RecoveryCause
 from report_support import Told, connected, ended, joined, recovered_call
 
 
 def taken(told: Told) -> tuple[TakeOver, ...]:
-    return take_overs(entry(at, record) for at, record in enumerate(told.records))
+    return take_overs(Entry(at, record) for at, record in enumerate(told.records))
 
 
 def queued_again(told: Told, ms: float, epoch: int, why: str, **meta: Any) -> Told:
@@ -146,11 +147,9 @@ def test_sessions_show_attempts_and_take_overs(
 
 def test_an_attempt_without_its_end_ends_with_the_take_over() -> None:
     """A killed runner logs no end; the report says what the plane found, and names each epoch's own runner."""
-    from cordboard.logs.report.stages import attempts
-
     told = queued_again(joined(Told()), 5000, 2, "confirmed", attempt=2)
     ended(told, 6000, "runner_lost", "failed")
-    first, second = attempts([entry(at, record) for at, record in enumerate(told.records)])
+    first, second = Stay([Entry(at, record) for at, record in enumerate(told.records)]).attempts
     assert (first.outcome, first.failed, first.runner) == (
         "the runner runner-a died",
         True,

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cordboard.contract.errors import CordboardError, UsageError
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from cordboard.logs.query import Query
     from cordboard.logs.reader import Reader
     from cordboard.logs.report import Header
+
+
+_FORMS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "--report": (
+        (".html", ".txt"),
+        "The suffix selects the format: --report call.html or --report call.txt",
+    ),
+    "--bundle": ((".zip",), "Use --bundle call.zip"),
+}
 
 
 def check_targets(args: argparse.Namespace) -> None:
@@ -26,30 +35,60 @@ def check_targets(args: argparse.Namespace) -> None:
         if getattr(args, name) in ("-", ["-"]):
             raise UsageError(f"--{name} -: expected a name; stdout is for the lines.")
     args.report = list(dict.fromkeys(args.report))
-    if args.coverage:
-        _check_coverage_path(args.coverage)
-    if not (args.report or args.collect or args.bundle):
-        return
-    if args.follow:
-        raise UsageError("-f does not end, and files are written at the end.", hint="Leave out -f.")
-    from pathlib import Path
-
-    from cordboard.logs import report
-
-    paths = [("--collect", args.collect), *(("--report", path) for path in args.report)]
-    for option, path in [*paths, ("--bundle", args.bundle)]:
+    targets = [("--coverage", args.coverage), ("--collect", args.collect)]
+    targets += [("--report", path) for path in args.report]
+    for option, path in [*targets, ("--bundle", args.bundle)]:
         if path:
-            report.check_target(option, Path(path))
+            check_target(option, path)
+    if args.follow and (args.report or args.collect or args.bundle):
+        raise UsageError("-f does not end, and files are written at the end.", hint="Leave out -f.")
 
 
-def _check_coverage_path(path: str) -> None:
+def check_target(option: str, path: str) -> None:
+    """Check that a file or a directory can be written.
+
+    Args:
+        option: ``--report`` or ``--coverage``, which replace an older file; ``--bundle``, a new file; or
+            ``--collect``, a new directory or an empty one.
+        path: The path.
+
+    Raises:
+        UsageError: Its suffix is wrong, something is there that is kept, or it cannot be written there.
+    """
+    suffixes, hint = _FORMS.get(option, ((), ""))
+    if suffixes and os.path.splitext(path)[1].lower() not in suffixes:
+        ends = " or ".join(suffixes)
+        raise UsageError(f"{option} {path}: expected a name that ends in {ends}.", hint=hint)
     folder = os.path.dirname(path) or "."
+    if option == "--bundle" and os.path.lexists(path):
+        raise UsageError(
+            f"--bundle {path}: already exists, and bundles are never overwritten.",
+            hint=f"Choose another name, or remove it first: rm {path}",
+        )
+    if option == "--collect":
+        if os.path.lexists(path) and not _is_empty(path):
+            raise UsageError(
+                f"--collect {path}: already exists, and collections are never overwritten.",
+                hint="Choose a directory that does not exist yet.",
+            )
+        folder = os.path.dirname(os.path.abspath(path))
+        while not os.path.exists(folder):
+            folder = os.path.dirname(folder)
+    elif os.path.isdir(path):
+        raise UsageError(f"{option} {path}: expected a file, got a directory.")
     if not os.path.isdir(folder):
-        raise UsageError(f"--coverage {path}: {folder} is not a directory.")
-    if os.path.isdir(path):
-        raise UsageError(f"--coverage {path}: expected a file, got a directory.")
+        raise UsageError(
+            f"{option} {path}: {folder} is not a directory.", hint=f"Create it: mkdir -p {folder}"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--coverage {path}: this user cannot write to {folder}.")
+        raise UsageError(f"{option} {path}: this user cannot write to {folder}.")
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return not os.listdir(path)
+    except OSError:  # no directory, or one that this user may not read
+        return False
 
 
 def write_files(

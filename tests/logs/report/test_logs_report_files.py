@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from cordboard.cli import main
+from cordboard.cli._logs_files import check_target
 from cordboard.contract.errors import CordboardError, UsageError
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.line import Line
 from cordboard.logs.report import (
     Header,
     bundle,
-    check_target,
     hand_over,
 )
 from cordboard.logs.report.bundle import BUFFERED_MAX_BYTES, file_name
@@ -24,29 +25,25 @@ from cordboard.logs.report.entry import clean_raw
 from report_support import COMPLETE, HEADER, MISSING, good_call, line, write_report
 
 
-def unread() -> Iterator[Line]:
-    pytest.fail("a line was read")
-    yield line({})
-
-
 def nothing_in(folder: Path) -> bool:
     return not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("name", ["call.pdf", "call", "call.html.gz", ".html"])
-def test_another_form_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+def test_another_form_is_refused(tmp_path: Path, name: str) -> None:
     """The ending chooses the form; one that is none of ours is a usage error, with the way out."""
     with pytest.raises(UsageError, match=r"ends in \.html or \.txt") as found:
-        write_report(tmp_path / name, unread(), COMPLETE, HEADER)
+        check_target("--report", str(tmp_path / name))
     assert "--report call.html" in found.value.hint
-    assert nothing_in(tmp_path)
+    with pytest.raises(UsageError, match=r"ends in \.zip"):
+        check_target("--bundle", str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["call.html", "call.TXT"])
 def test_the_folder_must_be_there(tmp_path: Path, name: str) -> None:
     """A report into a folder that is not there is a usage error that names the command."""
     with pytest.raises(UsageError, match="is not a directory") as found:
-        write_report(tmp_path / "away" / name, unread(), COMPLETE, HEADER)
+        check_target("--report", str(tmp_path / "away" / name))
     assert found.value.hint == f"Create it: mkdir -p {tmp_path / 'away'}"
 
 
@@ -54,7 +51,26 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     """A folder that happens to be called call.html is not replaced."""
     (tmp_path / "call.html").mkdir()
     with pytest.raises(UsageError, match="expected a file, got a directory"):
-        check_target("--report", tmp_path / "call.html")
+        check_target("--report", str(tmp_path / "call.html"))
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--report", "call.html"),
+        ("--report", "call.txt"),
+        ("--bundle", "call.zip"),
+        ("--collect", "a/b"),
+    ],
+)
+def test_a_folder_without_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str
+) -> None:
+    """A folder that this user may not write in is told before anything is read."""
+    check_target(option, str(tmp_path / name))
+    monkeypatch.setattr("cordboard.cli._logs_files.os.access", lambda *_: False)
+    with pytest.raises(UsageError, match="cannot write to"):
+        check_target(option, str(tmp_path / name))
 
 
 def test_a_report_is_private_and_replaces_its_older_self(tmp_path: Path) -> None:
@@ -195,15 +211,13 @@ def test_a_collection_holds_each_line_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_collection_is_never_overwritten(tmp_path: Path) -> None:
-    """A folder with something in it is refused before anything is read, and is left as it was."""
+    """Something that has that name is refused before anything is read, and is left as it was."""
     (tmp_path / "calls").mkdir()
     (tmp_path / "calls" / "gateway.jsonl").write_text("older")
-    with pytest.raises(UsageError, match="never overwritten"):
-        hand_over(unread(), COMPLETE, HEADER, directory=tmp_path / "calls")
     (tmp_path / "file").write_text("older")
-    with pytest.raises(UsageError, match="never overwritten"):
-        hand_over(unread(), COMPLETE, HEADER, directory=tmp_path / "file")
-    assert (tmp_path / "calls" / "gateway.jsonl").read_text() == "older"
+    for name in ("calls", "file"):
+        with pytest.raises(UsageError, match="never overwritten"):
+            check_target("--collect", str(tmp_path / name))
 
 
 def test_a_folder_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
@@ -223,12 +237,8 @@ def test_a_folder_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     """What ``mktemp -d`` gave is new enough."""
     (tmp_path / "new").mkdir()
-    hand_over(
-        [line({"service": "gateway"})],
-        COMPLETE,
-        HEADER,
-        directory=check_target("--collect", tmp_path / "new"),
-    )
+    check_target("--collect", str(tmp_path / "new"))
+    hand_over([line({"service": "gateway"})], COMPLETE, HEADER, directory=tmp_path / "new")
     assert (tmp_path / "new" / "gateway.jsonl").exists()
 
 
@@ -282,10 +292,8 @@ def test_several_are_written_from_one_reading(tmp_path: Path) -> None:
     )
     assert sorted(item.name for item in tmp_path.iterdir()) == ["call.html", "call.zip", "calls"]
     assert list(lines) == []
-    with pytest.raises(UsageError, match="never overwritten"):
-        hand_over(
-            unread(), COMPLETE, HEADER, reports=[tmp_path / "b.txt"], directory=tmp_path / "calls"
-        )
+    words = ["--report", str(tmp_path / "b.txt"), "--collect", str(tmp_path / "calls")]
+    assert main(["logs", "--dir", str(tmp_path / "calls"), *words]) == UsageError.exit_code
     assert not (tmp_path / "b.txt").exists()
 
 
@@ -293,9 +301,7 @@ def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
     """An archive of that name is refused before anything is read, or when it has come meanwhile."""
     (tmp_path / "call.zip").write_text("older")
     with pytest.raises(UsageError, match="never overwritten"):
-        hand_over(unread(), COMPLETE, HEADER, zip_path=tmp_path / "call.zip")
-    with pytest.raises(UsageError, match=r"ends in \.zip"):
-        check_target("--bundle", tmp_path / "call.tar")
+        check_target("--bundle", str(tmp_path / "call.zip"))
 
     def lines() -> Iterator[Line]:
         yield line({"service": "gateway"})
@@ -321,11 +327,3 @@ def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_line_without_secrets_is_kept_byte_for_byte(raw: bytes) -> None:
     """Redaction changes only lines that hold something to hide."""
     assert clean_raw(raw) == raw
-
-
-def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that this user may not write in is told before anything is read."""
-    monkeypatch.setattr("cordboard.logs.report.bundle.os.access", lambda *_: False)
-    for name, write in WRITERS:
-        with pytest.raises(UsageError, match="cannot write to"):
-            write(tmp_path / name, unread())

@@ -114,7 +114,7 @@ def test_a_failed_launch_on_the_way_is_a_setback() -> None:
     told.event(990, "runner", "bot.started", attempt=2)
     told.event(1500, "bot", "bot.first_audio")
     stages = [item for item in session_of(told).startup.stages if item.ms is not None]
-    assert [(item.event, item.epoch, item.setback) for item in stages] == [
+    assert [(item.event, item.line.epoch, item.event in SETBACKS) for item in stages] == [
         ("join.received", None, False),
         ("join.accepted", 1, False),
         ("launch.claimed", 1, False),
@@ -123,7 +123,7 @@ def test_a_failed_launch_on_the_way_is_a_setback() -> None:
         ("bot.started", 2, False),
         ("bot.first_audio", 2, False),
     ]
-    assert "port refused" in next(item.note for item in stages if item.setback)
+    assert "port refused" in next(item.line.note for item in stages if item.event in SETBACKS)
 
 
 def test_a_stage_told_again_counts() -> None:

@@ -18,7 +18,6 @@ from cordboard.logs.report import html, text
 from cordboard.logs.report.bundle import (
     REPORT_SUFFIXES,
     Spread,
-    check_target,
     coverage_json,
     filled,
     pack,
@@ -32,7 +31,6 @@ from cordboard.logs.report.model import Header, Model, ModelMaker
 
 __all__ = [
     "Header",
-    "check_target",
     "coverage_json",
     "hand_over",
 ]
@@ -55,33 +53,30 @@ def hand_over(
     directory: Path | str | None = None,
     zip_path: Path | str | None = None,
 ) -> None:
-    """Write reports, a collection and a bundle from lines that are read once; all paths are checked before.
+    """Write reports, a collection and a bundle from lines that are read once.
 
     Args:
         lines: The lines.
         coverage: Their coverage; a function is asked when they have ended, because it is often known only then.
         header: How they were asked for.
-        reports: Files ``.html`` or ``.txt``; older ones of that name are replaced at the end.
+        reports: Files whose names end in ``.html`` or ``.txt``; older ones of that name are replaced at the end.
         directory: A new folder for the raw lines, one file a source, and the coverage.
         zip_path: A new archive for somebody else: raw lines without secrets, both reports, coverage, versions.
 
     Raises:
-        UsageError: A path will not do; no line has been read.
         CordboardError: Something could not be written; of that nothing is left behind.
     """
-    targets = [check_target("--report", Path(report)) for report in reports]
-    collected = None if directory is None else check_target("--collect", Path(directory))
-    bundled = None if zip_path is None else check_target("--bundle", Path(zip_path))
+    targets = [Path(report) for report in reports]
     suffixes = {target.suffix.lower() for target in targets}
-    made = _Reports(header, suffixes if bundled is None else set(REPORT_SUFFIXES))
+    made = _Reports(header, suffixes if zip_path is None else set(REPORT_SUFFIXES))
     with ExitStack() as stack:
-        takers: list[Callable[[Line], None]] = [made.add] if targets or bundled else []
-        if collected is not None:
-            collection = Spread(stack.enter_context(filled(collected)), kept_line)
+        takers: list[Callable[[Line], None]] = [made.add] if targets or zip_path else []
+        if directory is not None:
+            collection = Spread(stack.enter_context(filled(Path(directory))), kept_line)
             takers.append(collection.add)
-        if bundled is not None:
-            archive = stack.enter_context(written(bundled, new=True))
-            folder = stack.enter_context(scratch(bundled))
+        if zip_path is not None:
+            archive = stack.enter_context(written(Path(zip_path), new=True))
+            folder = stack.enter_context(scratch(Path(zip_path)))
             spread = Spread(folder / "lines", lambda line: clean_raw(kept_line(line)))
             takers.append(spread.add)
         for line in lines:
@@ -91,10 +86,10 @@ def hand_over(
         model = made.maker.model(known)
         for target in targets:
             write(target, made.pieces(model, target.suffix.lower()))
-        if collected is not None:
+        if directory is not None:
             collection.flush()
             write(collection.folder / "coverage.json", [coverage_json(known)])
-        if bundled is not None:
+        if zip_path is not None:
             spread.flush()
             _pack(archive, folder, made, model)
 

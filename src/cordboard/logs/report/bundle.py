@@ -18,20 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
-from cordboard.contract.errors import CordboardError, UsageError
+from cordboard.contract.errors import CordboardError
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.line import Line
 from cordboard.logs.report.entry import clean_record
 
 REPORT_SUFFIXES: Final = (".html", ".txt")
-_FORMS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
-    "--report": (
-        REPORT_SUFFIXES,
-        "The suffix selects the format: --report call.html or --report call.txt",
-    ),
-    "--bundle": ((".zip",), "Use --bundle call.zip"),
-    "--collect": ((), "Choose a directory that does not exist yet."),
-}
 BUFFERED_MAX_BYTES: Final = 8 * 1024 * 1024
 NAME_MAX_CHARS: Final = 200
 _PACKED: Final = frozenset({".gz", ".zst", ".bz2", ".xz"})
@@ -40,54 +32,6 @@ _OURS: Final = ("cordboard", "msgspec", "stringzilla", "lightkube")
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _EXISTS: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY})
-
-
-def check_target(option: str, path: Path) -> Path:
-    """Return where a report, a bundle or a collection goes; nothing has been read yet.
-
-    Args:
-        option: ``--report``, a file; ``--bundle``, a new file; ``--collect``, a new folder or an empty one.
-        path: Where.
-
-    Raises:
-        UsageError: Its form is none of ours, something is there already, or it cannot be written there.
-    """
-    suffixes, hint = _FORMS[option]
-    if suffixes and path.suffix.lower() not in suffixes:
-        ends = " or ".join(suffixes)
-        raise UsageError(f"{option} {path}: expected a name that ends in {ends}.", hint=hint)
-    if option == "--bundle" and os.path.lexists(path):
-        raise UsageError(
-            f"--bundle {path}: already exists, and bundles are never overwritten.",
-            hint=f"Choose another name, or remove it first: rm {path}",
-        )
-    folder = path.absolute().parent
-    if option == "--collect":
-        if os.path.lexists(path) and not _is_empty_folder(path):
-            raise UsageError(
-                f"--collect {path}: already exists, and collections are never overwritten.",
-                hint=hint,
-            )
-        while not os.path.exists(folder):  # noqa: PTH110 - as in _is_folder
-            folder = folder.parent
-    elif _is_folder(path):
-        raise UsageError(f"{option} {path}: expected a file, got a directory.")
-    if not _is_folder(folder):
-        raise UsageError(
-            f"{option} {path}: {folder} is not a directory.", hint=f"Create it: mkdir -p {folder}"
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path}: this user cannot write to {folder}.")
-    return path
-
-
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - what stands in a closed folder is no error
-
-
-def _is_empty_folder(path: Path) -> bool:
-    with _in_words(path):
-        return _is_folder(path) and not any(path.iterdir())
 
 
 @contextlib.contextmanager
