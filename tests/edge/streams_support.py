@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from cordboard.contract.credential import bot_credential
+from cordboard.contract.http_api import HEADER_STREAM_SILENCE
 from cordboard.edge.app import create_app, stop
 from cordboard.edge.services import EdgeServices
 from cordboard.edge.streams.limits import StreamLimits
@@ -41,6 +42,7 @@ class RunnerDouble:
         bot: What the bot does with its stream.
         epoch: The epoch that it accepts.
         refusals: The statuses of the next answers, before it accepts.
+        silence_ms: What it says in its handshake of an earlier stream; None if there was none.
         sessions: The session of each accepted stream.
         queries: The query of each accepted stream.
         codes: The close code of each stream that has ended.
@@ -50,6 +52,7 @@ class RunnerDouble:
     bot: Bot = echo
     epoch: int = 1
     refusals: list[int] = field(default_factory=list)
+    silence_ms: int | None = None
     sessions: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     codes: list[int | None] = field(default_factory=list)
@@ -66,6 +69,8 @@ class RunnerDouble:
         if self.refusals:
             return web.json_response({"code": "conflict"}, status=self.refusals.pop(0))
         websocket = web.WebSocketResponse(max_msg_size=4 * 1024 * 1024)
+        if self.silence_ms is not None:
+            websocket.headers[HEADER_STREAM_SILENCE] = str(self.silence_ms)
         await websocket.prepare(request)
         self.sessions.append(session_id)
         self.queries.append(request.query_string)
@@ -93,6 +98,8 @@ class Gateway:
         rooms: The room of each session that was joined or prepared.
         refusal: The status of the next answers to joins; None to accept.
         failures: How many requests it fails before it answers.
+        epoch: The epoch of every session.
+        suspects: The sessions whose bot was reported as lost.
         changed: Set when the state changes.
     """
 
@@ -105,11 +112,13 @@ class Gateway:
     rooms: dict[str, str] = field(default_factory=dict)
     refusal: tuple[int, str] | None = None
     failures: int = 0
+    epoch: int = 1
+    suspects: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def set(self, status: str, reason: str | None = None) -> None:
+    def set(self, status: str, reason: str | None = None, *, epoch: int | None = None) -> None:
         """Change the state of the sessions."""
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.epoch = status, reason, epoch or self.epoch
         self.changed.set()
 
     async def join(self, request: web.Request) -> web.Response:
@@ -130,6 +139,11 @@ class Gateway:
         session_id = (await request.json())["sessionId"]
         self.leaves.append(session_id)
         return web.json_response({"sessionId": session_id, "status": "ended"})
+
+    async def suspect(self, request: web.Request) -> web.Response:
+        """Note that a bot may be dead."""
+        self.suspects.append(request.match_info["id"])
+        return web.json_response({"status": self.status}, status=202)
 
     async def record(self, request: web.Request) -> web.Response:
         """Return the record of a session."""
@@ -163,8 +177,8 @@ class Gateway:
             "room_url": self.rooms[session_id],
             "bot": "default",
             "status": self.status,
-            "epoch": 1,
-            "attempt": 1,
+            "epoch": self.epoch,
+            "attempt": self.epoch,
             "createdAt": self.created_at,
         }
         if self.reason is not None:
@@ -211,9 +225,11 @@ class StreamEdge:
         )
         return websocket
 
-    async def open_phone(self, session_id: str) -> aiohttp.ClientWebSocketResponse:
+    async def open_phone(
+        self, session_id: str, carrier: str = "twilio", age_s: float = 0
+    ) -> aiohttp.ClientWebSocketResponse:
         """Open the stream of a phone call."""
-        token = self.token(session_id, f"phone:twilio:{session_id}")
+        token = self.token(session_id, f"phone:{carrier}:{session_id}", age_s)
         return await self.open(f"/phone/stream/{token}")
 
     async def stop(self) -> None:
@@ -232,6 +248,7 @@ async def stream_edge(
     gateway_app.router.add_post("/join", gateway.join)
     gateway_app.router.add_post("/leave", gateway.leave)
     gateway_app.router.add_get("/sessions/{id}", gateway.record)
+    gateway_app.router.add_post("/sessions/{id}/suspect", gateway.suspect)
     gateway_app.router.add_get("/sessions/{id}/events", gateway.events)
     runner_app.router.add_get("/sessions/{id}/bot/stream", runner.serve)
     before = sockets()

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cordboard.contract.http_api import HEADER_FROM_RUNNER
 from cordboard.edge import client_page
 from cordboard.environment import CONTROL_SECRET
 from cordboard.store import RedisStore
@@ -40,9 +41,10 @@ class Bot:
         path = scope["raw_path"].decode()
         headers = dict(request.headers)
         self.seen.append((request.method, path, scope["query_string"].decode(), headers))
-        if path.endswith("/late"):
+        if path.endswith(("/late", "/taken")):
             problem = {"code": "stale_epoch", "detail": "x", "status": 409}
-            return JSONResponse(problem, 409, media_type="application/problem+json")
+            of_runner = {HEADER_FROM_RUNNER: "true"} if path.endswith("/late") else {}
+            return JSONResponse(problem, 409, of_runner, media_type="application/problem+json")
         size = 0
         async for chunk in request.stream():
             size += len(chunk)
@@ -160,6 +162,11 @@ class TestBotRoutes:
         """The runner no longer has it with this epoch; a retry finds the next one."""
         answer = await site.http.get("/sessions/s/late", headers=AS_CLIENT)
         assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+
+    async def test_problem_of_the_bot_itself_is_passed_on(self, site: Site) -> None:
+        """Also one of the status and the form that a runner's refusals have."""
+        answer = await site.http.get("/sessions/s/taken", headers=AS_CLIENT)
+        assert (answer.status_code, answer.json()["code"]) == (409, "stale_epoch")
 
     async def test_runner_that_is_gone_is_502(self, store: RedisStore, stand_in: StandIn) -> None:
         """Its address is not in the answer."""

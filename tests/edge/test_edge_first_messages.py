@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pipecat.evals.serializer import parse_eval_connect
 from pipecat.runner.utils import parse_telephony_websocket
 
-from cordboard.edge.streams.first_messages import FORMS, CarrierCall, call_of, is_eval_connect
+from cordboard.contract.carrier_streams import FORMS
+from cordboard.edge.streams.first_messages import CarrierCall, call_of, is_eval_connect
 from cordboard.edge.streams.held_messages import HeldMessages
 
 # The documented messages of the carriers, shortened.

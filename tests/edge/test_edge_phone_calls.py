@@ -139,6 +139,38 @@ async def test_a_repeated_webhook_meets_the_same_session(phone: PhoneSite) -> No
     assert (await phone.store.session(TWILIO_CALL)).epoch == 1
 
 
+@pytest.mark.parametrize("carrier", CALL_IDS)
+async def test_a_webhook_that_is_repeated_after_the_end_starts_no_session(
+    phone: PhoneSite, carrier: str
+) -> None:
+    """The carrier's retry, or a replay: the line gets what comes after the session."""
+    call_id = CALL_IDS[carrier]
+    await phone.post(carrier, f"/phone/{carrier}", form_of(carrier, call_id))
+    await phone.run(call_id)
+    await phone.end(call_id, "bot_finished")
+    answer = await phone.post(carrier, f"/phone/{carrier}", form_of(carrier, call_id))
+    if carrier == "exotel":
+        assert answer.status == 503
+    else:
+        assert [verb.tag for verb in ET.fromstring(answer.text)] == ["Hangup"]
+    record = await phone.store.session(call_id)
+    assert (record.state, record.epoch) == ("ended", 1)
+
+
+@pytest.mark.parametrize(("path", "status"), [("", "in-progress"), ("/default", "ringing")])
+async def test_a_call_that_the_users_own_document_sends_again_gets_a_session(
+    phone: PhoneSite, path: str, status: str
+) -> None:
+    """The call is in progress then, or another bot is to take it: no repetition."""
+    await phone.post("twilio", "/phone/twilio", form_of("twilio", TWILIO_CALL))
+    await phone.run(TWILIO_CALL)
+    await phone.end(TWILIO_CALL, "bot_finished")
+    form = form_of("twilio", TWILIO_CALL, CallStatus=status)
+    assert "Stream" in (await phone.post("twilio", f"/phone/twilio{path}", form)).text
+    record = await phone.store.session(TWILIO_CALL)
+    assert (record.state, record.epoch) == ("queued", 2)
+
+
 class TestClosedDoors:
     async def test_a_wrong_signature_is_refused_and_accepts_nothing(self, phone: PhoneSite) -> None:
         """403, and no session."""

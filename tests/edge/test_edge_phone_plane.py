@@ -140,7 +140,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]]
     processes = Processes(directory, redis.url, over)
     gateway = processes.spawn("gateway")
     processes.over["CORDBOARD_GATEWAY_URL"] = gateway.url
-    processes.spawn("operator")
+    processes.spawn("operator", "--launcher", "none")  # a cold runner would outlive the tests
     start_runner(processes)
     start_edge(processes)
     yield processes, redis, gateway

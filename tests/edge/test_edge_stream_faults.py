@@ -130,7 +130,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     processes = Processes(directory, redis.url, {"CORDBOARD_OFFER_TIMEOUT_S": "2"})
     gateway = processes.spawn("gateway")
     processes.over["CORDBOARD_GATEWAY_URL"] = gateway.url
-    processes.spawn("operator")
+    processes.spawn("operator", "--launcher", "none")  # a cold runner would outlive the tests
     runner = processes.spawn("runner", *BOTS, "--grace", "0", "--capacity", "8")
     edge = start_edge(processes)
     yield processes, redis, gateway, runner, edge

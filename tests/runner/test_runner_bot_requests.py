@@ -32,6 +32,7 @@ from starlette.routing import Route
 
 from cordboard.contract.credential import bot_credential, runner_credential
 from cordboard.contract.errors import NotFoundError, NotReadyError, SettingsError
+from cordboard.contract.http_api import HEADER_FROM_RUNNER
 from cordboard.contract.launch import Launch
 from cordboard.runner.bot_access import BotAccess
 from cordboard.runner.bot_app import BotApp
@@ -153,11 +154,12 @@ async def runner_with_bot(
     certificate: Certificate | None = None,
     ca: str | None = None,
     start: bool = True,
+    stream: BotStream | None = None,
 ) -> AsyncIterator[RunnerWithBot]:
     """Serve a runner's connections, and those of its bot."""
     ends = socket.socketpair()
     ends[0].setblocking(False)
-    stream, files = BotStream(), BotFiles(LocalFileStorage(str(folder / "files")))
+    stream, files = stream or BotStream(), BotFiles(LocalFileStorage(str(folder / "files")))
     server = BotServer(ends[1], lambda: BotApp(SESSION, stream, files), bot_limits)
     bot = Bot(server, ends, stream)
     access = BotAccess(
@@ -251,8 +253,9 @@ class TestAccess:
 
     async def test_old_epoch_with_its_own_credential_is_stale(self, at: RunnerWithBot) -> None:
         """409."""
-        status, body, _ = await at.ask(**proof(epoch=EPOCH - 1))
+        status, body, headers = await at.ask(**proof(epoch=EPOCH - 1))
         assert (status, body["code"]) == (409, "stale_epoch")
+        assert headers[HEADER_FROM_RUNNER] == "true"  # which tells it from a bot's own refusal
 
     @pytest.mark.parametrize("session_id", ["unknown", "a b", "...", "\u00e9"])
     async def test_unknown_session_is_not_found(self, at: RunnerWithBot, session_id: str) -> None:

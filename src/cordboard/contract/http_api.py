@@ -6,7 +6,7 @@ them without the start-up time of an asynchronous HTTP client.
 
 import json
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from cordboard.contract.errors import (
@@ -16,6 +16,12 @@ from cordboard.contract.errors import (
     UnauthorizedError,
 )
 from cordboard.contract.urls import redacted_url
+
+HEADER_STREAM_SILENCE: Final = "X-Stream-Silence-Ms"
+"""In a bot's answer to the handshake of a call's later stream: milliseconds since its last message on the earlier one."""
+
+HEADER_FROM_RUNNER: Final = "X-Refused-By-Runner"
+"""In the answer to a request for a bot process: the runner has refused it, and the bot has not seen it."""
 
 
 class Problem(NamedTuple):

@@ -14,7 +14,7 @@ from yarl import URL
 from cordboard.context.carrier import HEADER_EPOCH, HEADER_SESSION_ID
 from cordboard.contract.credential import bot_credential
 from cordboard.contract.errors import NotFoundError, NotReadyError, UpstreamError
-from cordboard.contract.http_api import bearer_headers, session_path
+from cordboard.contract.http_api import HEADER_FROM_RUNNER, bearer_headers, session_path
 from cordboard.edge.access import RequestAccess
 from cordboard.edge.client_sessions import permitted_view, wait_for_run
 from cordboard.edge.middleware import bot_of_path
@@ -45,7 +45,7 @@ _NOT_SENT: Final = _HOP_BY_HOP | {
 # The edge writes these itself, and the body's bytes arrive decoded. All bots share the edge's origin, so no
 # cookie passes: it would reach another session's bot, or come from another application of the domain.
 _NOT_RETURNED: Final = _HOP_BY_HOP | {
-    HEADER_SESSION_ID.lower(), "date", "server", "set-cookie", "content-encoding",
+    HEADER_SESSION_ID.lower(), HEADER_FROM_RUNNER.lower(), "date", "server", "set-cookie", "content-encoding",
 }  # fmt: skip
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -69,7 +69,8 @@ async def ask_bot(
     view = await permitted_view(services, access, session_id, bot_of_path(request.scope))
     view = await wait_for_run(services, view)
     answer = await _send(request, services, view, path)
-    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT} and _is_of_runner(answer):
+    is_refused = answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT}
+    if is_refused and HEADER_FROM_RUNNER in answer.headers:
         answer.close()
         # The session has moved to another runner since its record was read.
         raise NotReadyError("The session is being handed over.", retry_after_s=1)
@@ -184,11 +185,6 @@ async def _content(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             yield chunk
     finally:
         answer.close()
-
-
-def _is_of_runner(answer: aiohttp.ClientResponse) -> bool:
-    """Return whether the runner, not the bot, has refused a request."""
-    return answer.content_type == "application/problem+json"
 
 
 def _named_by(connection: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -106,6 +106,7 @@ class SessionView:
         reason: Why it has ended; None before.
         epoch: The epoch of its present grant.
         attempt: The number of its hand-over, from 1.
+        has_run: Whether it ran before, and was queued again.
         runner_url: The base URL of its runner; None before a runner has it.
         created_at: When it was accepted, in seconds since the Unix epoch.
     """
@@ -117,6 +118,7 @@ class SessionView:
     reason: str | None
     epoch: int
     attempt: int
+    has_run: bool
     runner_url: str | None
     created_at: float
 
@@ -188,6 +190,7 @@ class EdgeSessions:
             reason=record.get("reason"),
             epoch=record["epoch"],
             attempt=record.get("attempt", 1),
+            has_run="recovery" in record,
             runner_url=record.get("runnerUrl"),
             created_at=datetime.fromisoformat(record["createdAt"]).timestamp(),
         )
@@ -211,7 +214,32 @@ class EdgeSessions:
                         break
         return await self.view(session_id)
 
-    async def states(self, session_id: str) -> AsyncIterator[dict[str, Any]]:
+    async def wait_for_change(self, view: SessionView, timeout_s: float) -> None:
+        """Wait until the state of a session is another one than in `view`, but not longer than the timeout.
+
+        Args:
+            view: The session's record, as it was read last.
+            timeout_s: How long to wait, in seconds.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(timeout_s),
+                contextlib.aclosing(self.states(view.session_id)) as states,
+            ):
+                async for state in states:
+                    if (state["status"], state["epoch"]) != (view.status, view.epoch):
+                        return
+
+    async def suspect(self, session_id: str) -> None:
+        """Report that the bot of a session may be dead. It is a hint: that it fails changes nothing.
+
+        Args:
+            session_id: The session.
+        """
+        with contextlib.suppress(GatewayError):
+            await self._gateway.suspect(session_id)
+
+    async def states(self, session_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the session's present state and each change; the final state is the last.
 
         A gateway that stops ends its stream; this method then connects again.

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cordboard.contract.carrier_streams import form_of_room
 from cordboard.contract.ids import room_kind
 from cordboard.contract.redaction import redact_keys
 from cordboard.emit import get_logger
@@ -20,6 +21,7 @@ from cordboard.runner.bot_file import Bot
 from cordboard.runner.bot_files import BotFiles, make_file_storage
 from cordboard.runner.bot_server import BotServer
 from cordboard.runner.bot_stream import BotStream
+from cordboard.runner.call_streams import CallStreams
 from cordboard.runner.context_keeper import ContextKeeper
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
@@ -93,10 +95,7 @@ class BotRun:
         reader, writer = await asyncio.open_connection(
             sock=self._control, limit=pipes.LINE_MAX_BYTES
         )
-        people = _People(
-            asyncio.get_running_loop().create_future(),
-            BotStream() if self._kind in _STREAM_KINDS else None,
-        )
+        people = _People(asyncio.get_running_loop().create_future(), self._make_stream())
         signalling = BotSignalling(
             people.peer, local=self._start.options.local, servers=self._find_servers()
         )
@@ -111,6 +110,12 @@ class BotRun:
         for task in self._background:
             task.cancel()
         return 1 if reason == "bot_crashed" else 0
+
+    def _make_stream(self) -> BotStream | None:
+        if self._kind not in _STREAM_KINDS:
+            return None
+        is_call = form_of_room(self._start.launch.room_url) is not None
+        return BotStream(CallStreams() if is_call else None)
 
     def _find_servers(self) -> "asyncio.Task[UsableServers] | None":
         """Begin to find the STUN and TURN servers that answer, while the bot starts; None without any."""
@@ -278,4 +283,6 @@ def _close_code(reason: str) -> int:
     """Return the code with which the stream is closed when the bot has ended for `reason`."""
     if reason == "bot_finished":
         return bot_stream.NORMAL
+    if reason == pipes.DRAINING:
+        return bot_stream.RESTART
     return bot_stream.FAILED if reason == "bot_crashed" else bot_stream.GOING_AWAY

@@ -97,14 +97,14 @@ class BotServer:
 
     async def _serve(self, connection: socket.socket, received: bytes) -> None:
         """Serve a connection until it is closed."""
-        closed = asyncio.Event()
+        closing = bot_stream.Closing()
         make_protocol: Any = self._config.http_protocol_class
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: make_protocol(
                     config=self._config,
                     server_state=self._state,
-                    app_state={bot_stream.CLOSED: closed},
+                    app_state={bot_stream.CLOSED: closing},
                     received=received,
                 ),
                 connection,
@@ -113,11 +113,21 @@ class BotServer:
             connection.close()
             log.debug("A connection cannot be served", error=error)
         else:
-            await closed.wait()
+            await closing.event.wait()
 
 
 class _WebSocketProtocol(BoundedWebSocketProtocol):
     """A WebSocket whose end is known even if the bot does not read."""
+
+    def handle_close(self, event: Any) -> None:
+        """Note the code with which the peer closes the connection.
+
+        Args:
+            event: The close frame.
+        """
+        if not self.close_sent and self.conn.close_rcvd is not None:
+            self.app_state[bot_stream.CLOSED].code = self.conn.close_rcvd.code
+        super().handle_close(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Set the event in the state of the connection's scope.

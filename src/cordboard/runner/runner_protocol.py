@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final, Self
 
 from cordboard.contract.errors import CordboardError
+from cordboard.contract.http_api import HEADER_FROM_RUNNER
 from cordboard.runner.bot_access import BotAccess
 from cordboard.runner.bot_request import is_bot_request, read_bot_request
 from cordboard.runner.bot_session import BotSession
@@ -149,6 +150,8 @@ class RunnerProtocol(BoundedProtocol):
         response = problem(error)
         lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
+        # A bot's own refusals may have the same form.
+        lines.append(f"{HEADER_FROM_RUNNER}: true".encode())
         self.transport.write(
             b"\r\n".join([*lines, b"connection: close", b"", bytes(response.body)])
         )

@@ -99,10 +99,13 @@ class PhoneCalls:
             body=call_body(call, number.body, session_id),
         )
         try:
-            accepted = await self._join(request)
+            accepted = await self._join(request, call)
         except (QueueFullError, TooManySessionsError, ConflictError) as error:
             log.warning("Call refused as busy", reason=error.code, detail=error.message)
             return self._counted(carrier, "busy", carrier.documents.busy())
+        if accepted is None:
+            log.warning("A webhook came again after the end of its session")
+            return self._after(carrier, call, session_id)
         return await self._answer(carrier, call, number, accepted, room, started)
 
     async def continue_call(
@@ -181,9 +184,14 @@ class PhoneCalls:
             task.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
 
-    async def _join(self, request: JoinRequest) -> AcceptedSession:
+    async def _join(self, request: JoinRequest, call: Call) -> AcceptedSession | None:
+        """Accept the join of a webhook; return None if the carrier has sent it before, and the session has ended."""
         with unavailable_as_503():
             async with asyncio.timeout(self._join_timeout_s):
+                # A call that nobody knows is the usual case. Without its record, the call is taken as a new one.
+                with contextlib.suppress(CordboardError):
+                    if _is_repeated(await self._sessions.view(request.session_id), request, call):
+                        return None
                 return await self._sessions.join(request)
 
     async def _answer(
@@ -306,6 +314,21 @@ class PhoneCalls:
     def _counted(carrier: Carrier, answer: str, document: Document) -> Document:
         answers.labels(carrier.name, answer).inc()
         return document
+
+
+def _is_repeated(earlier: SessionView, request: JoinRequest, call: Call) -> bool:
+    """Return whether a webhook is one that the carrier has sent before, for a session that has ended since.
+
+    A document of the user's own may send a call to a bot again, or to another bot: the carrier then reports the call
+    as in progress, or the path names the other bot.
+
+    Args:
+        earlier: The record of the session with the id of the call.
+        request: The join for the webhook.
+        call: The webhook's data of the call.
+    """
+    is_same = (earlier.room_url, earlier.bot) == (request.room_url, request.bot)
+    return earlier.is_over and is_same and call.status != "in-progress"
 
 
 def _parameters(call: Call, body: Mapping[str, Any]) -> dict[str, str]:

@@ -1,27 +1,27 @@
 """The WebSocket to a bot's process, through its runner."""
 
 import asyncio
-import os
-import socket
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from itertools import chain, repeat
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from cordboard.context import current
-from cordboard.context.carrier import HEADER_EPOCH, inject_headers
+from cordboard.context.carrier import inject_headers
+from cordboard.contract.carrier_streams import Message
 from cordboard.contract.credential import bot_credential
 from cordboard.contract.errors import CordboardError, NotFoundError
-from cordboard.contract.http_api import bearer_headers, session_path
+from cordboard.contract.http_api import HEADER_STREAM_SILENCE, bearer_headers, session_path
 from cordboard.edge.sessions import EdgeSessions, SessionView
 from cordboard.edge.streams import closing
 from cordboard.edge.streams.closing import StreamEnd, StreamRefusedError
-from cordboard.edge.streams.first_messages import Message
 from cordboard.edge.streams.limits import StreamLimits
 from cordboard.edge.tokens import FIRST_USE_S, StreamGrant
 from cordboard.emit import get_logger
@@ -31,6 +31,8 @@ from cordboard.web.runner_client import runner_url
 # Pauses between two attempts: a bot that starts is ready within the first, a gateway that restarts within the last.
 _RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _HANDSHAKE_S: Final = 10.0  # a connection within a cluster takes milliseconds
+# The same for a bot that was lost: while a runner that is frozen does not answer, the session may go on elsewhere.
+_REDIAL_S: Final = 2.0
 # A runner's machine that vanishes is noticed after this and half of it again: later than a client that does not
 # read is given up (40 s), because the bot's answer waits behind the messages that such a client does not read.
 _HEARTBEAT_S: Final = 40.0
@@ -54,11 +56,12 @@ class StreamTarget:
     detects_carrier: bool
     grant: StreamGrant | None = None
 
-    def check(self, view: SessionView) -> None:
+    def check(self, view: SessionView, *, is_open: bool = False) -> None:
         """Check that the stream may go to a session.
 
         Args:
             view: The session's record.
+            is_open: Whether the stream has had a bot of this session already.
 
         Raises:
             StreamRefusedError: The session has ended, or it is not the one for which the token was issued.
@@ -74,7 +77,9 @@ class StreamTarget:
             raise StreamRefusedError.with_code(
                 closing.ENDED, "The session of this token has ended."
             )
-        if self.grant.is_expired and view.status != "running" and view.attempt == 1:
+        # A session that is handed over does not run for a moment, and its first stream came long ago.
+        has_run = view.status == "running" or view.has_run or is_open
+        if self.grant.is_expired and not has_run:
             raise StreamRefusedError.with_code(closing.POLICY, "The token has expired.")
 
 
@@ -88,15 +93,22 @@ class BotConnection:
 
     Attributes:
         epoch: The epoch.
+        silence_ms: Milliseconds since the bot's last message on an earlier stream of the call, which this one
+            continues; None for the bot's first stream.
     """
 
     def __init__(
         self, websocket: aiohttp.ClientWebSocketResponse, epoch: int, close_s: float
     ) -> None:
         self._websocket = websocket
-        self._socket = websocket.get_extra_info("socket")
+        # aiohttp gives neither the headers of the handshake nor the transport by a public name.
+        # `tests/edge/test_edge_call_goes_on.py` fails if they have moved.
+        response = websocket._response  # noqa: SLF001
+        self._transport = response.connection.transport if response.connection else None
         self._close_s = close_s
         self.epoch = epoch
+        silence = response.headers.get(HEADER_STREAM_SILENCE, "")
+        self.silence_ms = int(silence) if re.fullmatch("[0-9]{1,9}", silence) else None
 
     async def send(self, message: Message) -> None:
         """Send `message`; wait while the bot does not read.
@@ -135,13 +147,9 @@ class BotConnection:
             self._abort()
 
     def _abort(self) -> None:
-        """Shut the socket down. asyncio would keep it open until the bot has read what was written."""
-        with (
-            suppress(OSError),  # it is closed already
-            # A duplicate, since uvloop's object for the socket refuses to shut it down.
-            socket.socket(fileno=os.dup(self._socket.fileno())) as duplicate,
-        ):
-            duplicate.shutdown(socket.SHUT_RDWR)
+        """End the connection at once. asyncio would keep it open until the bot has read what was written."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class BotConnector:
@@ -166,58 +174,77 @@ class BotConnector:
         self._secrets = secrets
         self._limits = limits
 
-    async def connect(self, target: StreamTarget) -> BotConnection:
+    async def connect(self, target: StreamTarget, *, again: bool = False) -> BotConnection:
         """Wait until the session runs, and connect to its bot.
 
         A request to a gateway or a runner that does not answer is repeated until the limit: it may restart.
 
         Args:
             target: The session.
+            again: Whether the stream has lost its bot. Then an operator is asked to look at it at once.
 
         Raises:
             StreamRefusedError: The session has ended, or there is no bot in time.
         """
-        deadline = time.monotonic() + self._limits.connect_s
-        attempt = 0
-        while (remaining_s := deadline - time.monotonic()) > 0:
-            connection = await self._attempt(target, remaining_s)
-            if connection is not None:
-                return connection
-            await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
-            attempt += 1
+        limit_s = self._limits.unconfirmed_s if again else self._limits.connect_s
+        deadline = time.monotonic() + limit_s
+        hint = asyncio.create_task(self._sessions.suspect(target.session_id)) if again else None
+        try:
+            for pause_s in chain(_RETRY_S, repeat(_RETRY_S[-1])):
+                remaining_s = deadline - time.monotonic()
+                if remaining_s <= 0:
+                    break
+                view = await self._running(target, remaining_s, is_open=again)
+                if view is None:
+                    await asyncio.sleep(pause_s)
+                    continue
+                connection = await self._dial(view, target, _REDIAL_S if again else _HANDSHAKE_S)
+                if connection is not None:
+                    return connection
+                await self._sessions.wait_for_change(view, pause_s)
+        finally:
+            if hint is not None:
+                hint.cancel()
         raise StreamRefusedError.with_code(closing.TRY_LATER, "The bot did not answer in time.")
 
-    async def _attempt(self, target: StreamTarget, timeout_s: float) -> BotConnection | None:
-        """Return a connection; None if another attempt may succeed."""
+    async def _running(
+        self, target: StreamTarget, timeout_s: float, *, is_open: bool
+    ) -> SessionView | None:
+        """Return the record of the session once it runs; None if another attempt may succeed."""
         try:
             view = await self._sessions.view(target.session_id)
-            target.check(view)
+            target.check(view, is_open=is_open)
             if view.status != "running":
                 view = await self._sessions.wait_until_running(target.session_id, timeout_s)
-                target.check(view)
+                target.check(view, is_open=is_open)
         except NotFoundError:
             raise StreamRefusedError.with_code(closing.ENDED, "There is no such session.") from None
         except CordboardError as error:  # the gateway or Redis is away
             log.warning("The session of a stream cannot be read", error=error)
             return None
-        if view.status != "running" or view.runner_url is None:
-            return None
+        return view if view.status == "running" and view.runner_url is not None else None
+
+    async def _dial(
+        self, view: SessionView, target: StreamTarget, timeout_s: float
+    ) -> BotConnection | None:
+        """Return a connection to a session that runs; None if another attempt may succeed."""
         try:
-            return await self._open(view, view.runner_url, detects=target.detects_carrier)
+            return await self._open(view, timeout_s, detects=target.detects_carrier)
         except aiohttp.WSServerHandshakeError as error:
             self._check_accepted(error)
         except (aiohttp.ClientError, NoAnswerError, OSError) as error:
             log.warning("The runner of a stream cannot be reached", error=error)
         return None
 
-    async def _open(self, view: SessionView, base: str, *, detects: bool) -> BotConnection:
+    async def _open(self, view: SessionView, timeout_s: float, *, detects: bool) -> BotConnection:
         secrets = self._secrets()
         credential = bot_credential(secrets[0], view.session_id, view.epoch) if secrets else None
-        headers = {HEADER_EPOCH: str(view.epoch), **bearer_headers(credential)}
-        inject_headers(current(), headers)
+        headers = bearer_headers(credential)
+        # What is bound here may be the epoch of a bot that was lost.
+        inject_headers(replace(current(), epoch=view.epoch), headers)
         path = session_path(view.session_id, "bot/stream")
-        url: URL = runner_url(base, path + ("?detect=true" if detects else ""))
-        async with asyncio.timeout(_HANDSHAKE_S):
+        url: URL = runner_url(view.runner_url or "", path + ("?detect=true" if detects else ""))
+        async with asyncio.timeout(timeout_s):
             websocket = await self._connections.ws_connect(
                 url,
                 headers=headers,

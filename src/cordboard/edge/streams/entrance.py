@@ -10,12 +10,12 @@ from starlette.types import Scope
 from starlette.websockets import WebSocket
 
 from cordboard.context import EMPTY, adopt, bound_context
+from cordboard.contract.carrier_streams import Message
 from cordboard.contract.errors import CordboardError, NotReadyError
 from cordboard.edge.sessions import EdgeSessions, JoinRequest
 from cordboard.edge.streams import closing, open_websocket
 from cordboard.edge.streams.bot_connection import StreamTarget
 from cordboard.edge.streams.closing import StreamRefusedError
-from cordboard.edge.streams.first_messages import Message
 from cordboard.edge.streams.relay import StreamRelay
 from cordboard.edge.tokens import StreamGrant, StreamTokens
 from cordboard.emit import get_logger

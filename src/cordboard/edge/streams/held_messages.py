@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from cordboard.edge.streams.first_messages import Message, is_audio
+from cordboard.contract.carrier_streams import Message, is_audio
 
 
 @dataclass(slots=True)

@@ -13,6 +13,8 @@ class StreamLimits:
         first_message_bytes: Their size. The custom parameters of a call have a few hundred bytes each.
         connect_s: Seconds until a bot must have taken the stream. A session that does not run by its deadline,
             by default after 60 s, ends; these are some more, so that the end is known.
+        unconfirmed_s: Seconds for which a bot that was lost may still count as running, because nobody can confirm
+            its death: a frozen runner is given up after 90 s.
         held_audio_s: Seconds of a phone call's audio that wait for the bot. More would be a recording of
             somebody who waits.
         held_bytes: Bytes that wait for the bot; then the client is not read until the bot is there.
@@ -27,6 +29,7 @@ class StreamLimits:
     first_message_s: float = 10.0
     first_message_bytes: int = 64 * 1024
     connect_s: float = 65.0
+    unconfirmed_s: float = 95.0
     held_audio_s: float = 2.0
     held_bytes: int = 1024 * 1024
     idle_s: float = 60.0

@@ -1,6 +1,6 @@
 """The edge's metrics of streams."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 streams_open = Gauge("cordboard_streams_open", "WebSockets that this edge serves now.")
 streams_closed = Counter(
@@ -12,3 +12,17 @@ stream_messages = Counter(
     ["sender"],
 )
 stream_bytes = Counter("cordboard_stream_bytes", "The size of these messages.", ["sender"])
+streams_lost = Counter(
+    "cordboard_streams_lost", "Calls whose bot was lost; the edge kept the carrier's stream."
+)
+streams_resumed = Counter(
+    "cordboard_streams_resumed",
+    "Calls that went on, by what had died: a runner or an edge.",
+    ["died"],
+)
+stream_silence = Histogram(
+    "cordboard_stream_silence_seconds",
+    "From the last message of a bot that was lost until the next one, by what had died.",
+    ["died"],
+    buckets=(0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 60, 120),
+)

@@ -12,6 +12,7 @@ from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket
 
 from cordboard.context.carrier import HEADER_SESSION_ID
+from cordboard.contract.carrier_streams import MESSAGES_MAX, Message
 from cordboard.contract.errors import (
     CordboardError,
     InvalidValueError,
@@ -23,13 +24,7 @@ from cordboard.edge.sessions import DEFAULT_BOT, EdgeSessions, JoinRequest
 from cordboard.edge.streams import closing
 from cordboard.edge.streams.bot_connection import StreamTarget
 from cordboard.edge.streams.closing import StreamEnd, StreamRefusedError
-from cordboard.edge.streams.first_messages import (
-    MESSAGES_MAX,
-    CarrierCall,
-    Message,
-    call_of,
-    is_eval_connect,
-)
+from cordboard.edge.streams.first_messages import CarrierCall, call_of, is_eval_connect
 from cordboard.edge.streams.limits import StreamLimits
 from cordboard.web.strict_body import why_not_encodable
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from starlette.websockets import WebSocket
 
+from cordboard.contract.carrier_streams import Message
 from cordboard.contract.errors import CordboardError
 from cordboard.edge.sessions import EdgeSessions
 from cordboard.edge.streams import closing
 from cordboard.edge.streams.bot_connection import BotConnector, StreamTarget
 from cordboard.edge.streams.closing import StreamEnd
-from cordboard.edge.streams.first_messages import Message
 from cordboard.edge.streams.limits import StreamLimits
 from cordboard.edge.streams.stream import PublicStream
 from cordboard.emit import get_logger

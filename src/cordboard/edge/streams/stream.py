@@ -4,16 +4,19 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import aiohttp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from cordboard.context import adopt
+from cordboard.contract.carrier_streams import Message
 from cordboard.contract.ids import room_kind
 from cordboard.edge.streams import closing, metrics
 from cordboard.edge.streams.bot_connection import BotConnection, BotConnector, StreamTarget
+from cordboard.edge.streams.call_start import CallStart
 from cordboard.edge.streams.closing import StreamEnd, StreamRefusedError
-from cordboard.edge.streams.first_messages import Message
 from cordboard.edge.streams.held_messages import HeldMessages
 from cordboard.edge.streams.limits import StreamLimits
 from cordboard.edge.streams.traffic import Traffic
@@ -25,10 +28,28 @@ _GONE: Final = (OSError, RuntimeError, WebSocketDisconnect, aiohttp.ClientError)
 log = get_logger("stream")
 
 
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """The time in which a call has no bot.
+
+    Attributes:
+        died: What has died.
+        epoch: The epoch of the bot that was lost; None if another edge had it.
+        spoke_at: The ``time.monotonic`` time of the last message of the bot.
+        dropped: How many messages of the carrier had been dropped before.
+    """
+
+    died: Literal["runner", "edge"]
+    epoch: int | None
+    spoke_at: float
+    dropped: int
+
+
 class PublicStream:
     """A client's WebSocket, from its acceptance to its end.
 
-    It owns the client's side and attaches a bot to it. While no bot is attached, the client's messages wait.
+    It owns the client's side and attaches a bot to it. While no bot is attached, the client's messages wait. The
+    stream of a carrier outlives its bot: the next bot gets the first messages of the call again.
 
     Args:
         websocket: The client's WebSocket, accepted.
@@ -53,6 +74,7 @@ class PublicStream:
         self._is_phone = room_kind(target.room_url) == "phone"
         held_audio_s = limits.held_audio_s if self._is_phone else None
         self._held = HeldMessages(held_audio_s, limits.held_bytes)
+        self._start = CallStart(target.room_url, limits.first_message_bytes)
         self._bot: BotConnection | None = None
         self._attached = asyncio.Event()
         self._stopped: asyncio.Future[StreamEnd] = asyncio.get_running_loop().create_future()
@@ -60,8 +82,10 @@ class PublicStream:
         self._from_bot = Traffic("bot")
         self._began_at = time.monotonic()
         self._read_at = self._began_at
+        self._spoke_at: float | None = None  # when the bot sent its last message
         # Since when a message has waited for the bot to read it; None while none does.
         self._blocked_since: float | None = None
+        self._is_ending = False  # then the bot's side is closed by this one
         self._first_messages = first_messages
 
     def stop(self, end: StreamEnd) -> None:
@@ -86,6 +110,7 @@ class PublicStream:
             end = StreamEnd("edge", closing.RESTART, "The edge stops.")
             raise
         finally:
+            self._is_ending = True
             await _cancel(client, limits)
             # Before its task is cancelled: aiohttp omits the closing handshake after a cancelled receive().
             await self._close(end)
@@ -114,6 +139,7 @@ class PublicStream:
             message: Message = text if text is not None else received["bytes"]
             if self._attached.is_set() and self._bot is not None:
                 self._from_client.add(message)
+                self._start.take(message)
                 await self._pass_to(self._bot, message)
             else:
                 self._hold(message)
@@ -124,7 +150,8 @@ class PublicStream:
 
     def _hold(self, message: Message) -> None:
         self._from_client.add(message)
-        self._held.add(message, time.monotonic())
+        if not self._start.take(message):  # each bot gets the first messages
+            self._held.add(message, time.monotonic())
 
     async def _pass_to(self, bot: BotConnection, message: Message) -> None:
         self._blocked_since = time.monotonic()
@@ -133,38 +160,102 @@ class PublicStream:
         self._blocked_since = None
 
     async def _serve_bot(self) -> StreamEnd:
-        """Attach the bot and pass its messages to the client; return how the bot's side ended."""
+        """Attach the bot, and the next one if it dies; return how the bot's side ended."""
+        gap: _Gap | None = None
+        while True:
+            try:
+                bot = await self._connector.connect(self._target, again=gap is not None)
+            except StreamRefusedError as error:
+                return error.end
+            self._bot = bot
+            adopt(epoch=bot.epoch)
+            if gap is None and bot.silence_ms is not None:
+                spoke_at = time.monotonic() - bot.silence_ms / 1000
+                gap = _Gap("edge", None, spoke_at, self._held.dropped)
+            end = await self._serve_one(bot, gap)
+            is_restart = end.by == "bot" and end.code == closing.RESTART
+            if self._is_ending or not is_restart or not self._start.may_go_on:
+                return end
+            self._bot = None
+            gap = self._note_loss(bot, end)
+            await bot.close(closing.RESTART, "")
+
+    async def _serve_one(self, bot: BotConnection, gap: _Gap | None) -> StreamEnd:
+        """Pass the messages of one bot to the client until its end."""
+        passing = asyncio.create_task(self._attach(bot), name="held messages")
         try:
-            self._bot = await self._connector.connect(self._target)
-        except StreamRefusedError as error:
-            return error.end
-        passing = asyncio.create_task(self._attach(self._bot), name="held messages")
-        try:
-            return await self._read_bot(self._bot)
+            return await self._read_bot(bot, gap)
         finally:
             passing.cancel()
             self._attached.clear()
 
     async def _attach(self, bot: BotConnection) -> None:
-        """Pass the messages that wait; those that arrive from then on need not wait."""
-        while self._held:
-            await self._pass_to(bot, self._held.pop())
+        """Pass the first messages and those that wait; those that arrive from then on need not wait."""
+        first, sent = self._start.messages, 0
+        while sent < len(first) or self._held:
+            if sent < len(first):
+                message = first[sent]
+                sent += 1
+            else:
+                message = self._held.pop()
+            await self._pass_to(bot, message)
         # Without an await since the last look, so no message can overtake another.
         self._attached.set()
 
-    async def _read_bot(self, bot: BotConnection) -> StreamEnd:
+    async def _read_bot(self, bot: BotConnection, gap: _Gap | None) -> StreamEnd:
+        if self._spoke_at is None:
+            self._spoke_at = time.monotonic()
         while True:
             message = await bot.receive()
             if isinstance(message, StreamEnd):
                 return message
             self._from_bot.add(message)
-            kind = "text" if isinstance(message, str) else "bytes"
             try:
-                await self._websocket.send({"type": "websocket.send", kind: message})
+                if gap is not None:
+                    await self._resume(bot, gap)
+                    gap = None
+                await self._send(message)
             except _GONE:
                 # The task that reads from the client has the close code, unless it waits for the bot.
                 await asyncio.sleep(self._limits.close_s)
                 return StreamEnd("client", closing.LOST, is_lost=True)
+            self._spoke_at = time.monotonic()
+
+    async def _send(self, message: Message) -> None:
+        kind = "text" if isinstance(message, str) else "bytes"
+        await self._websocket.send({"type": "websocket.send", kind: message})
+
+    def _note_loss(self, bot: BotConnection, end: StreamEnd) -> _Gap:
+        metrics.streams_lost.inc()
+        log.warning(
+            "The bot of a call was lost; waiting for the next one",
+            event="stream.lost",
+            by=end.by,
+            code=end.code,
+            epoch=bot.epoch,
+            died="runner",
+        )
+        spoke_at = self._spoke_at if self._spoke_at is not None else time.monotonic()
+        return _Gap("runner", bot.epoch, spoke_at, self._held.dropped)
+
+    async def _resume(self, bot: BotConnection, gap: _Gap) -> None:
+        """End a gap with the first message of `bot`: the carrier drops what the bot before had sent ahead."""
+        is_new = gap.epoch is not None and bot.epoch != gap.epoch
+        if is_new and self._start.clear_message is not None:
+            await self._send(self._start.clear_message)
+        silence_s = time.monotonic() - gap.spoke_at
+        # The same bot after a gap: only the connection to it had broken.
+        died = gap.died if gap.epoch is None or is_new else "connection"
+        metrics.streams_resumed.labels(died).inc()
+        metrics.stream_silence.labels(died).observe(silence_s)
+        log.info(
+            "The call goes on",
+            event="stream.resumed",
+            epoch=bot.epoch,
+            silence_ms=round(silence_s * 1000),
+            died=died,
+            dropped=self._held.dropped - gap.dropped,
+        )
 
     async def _watch_limits(self) -> StreamEnd:
         """Return when the client has been silent, or the bot has read nothing, for too long."""
@@ -194,17 +285,21 @@ class PublicStream:
         await self._close_bot(end)
 
     async def _close_bot(self, end: StreamEnd) -> None:
-        if self._bot is not None:
-            await self._bot.close(
-                closing.code_to_send(end.code), closing.reason_to_send(end.reason)
-            )
+        if self._bot is None:
+            return
+        code = closing.code_to_send(end.code)
+        if end.by == "client" and end.is_lost and self._start.may_go_on:
+            # The carrier may open its stream again, at any edge; the bot's process keeps its side for that.
+            code = closing.RESTART
+        await self._bot.close(code, closing.reason_to_send(end.reason))
 
     def _log_end(self, end: StreamEnd) -> None:
         metrics.streams_closed.labels(end.by).inc()
         self._from_client.flush()
         self._from_bot.flush()
         if end.is_lost:
-            log.warning("Stream lost", event="stream.lost", by=end.by, code=end.code)
+            epoch = self._bot.epoch if self._bot is not None else None
+            log.warning("Stream lost", event="stream.lost", by=end.by, code=end.code, epoch=epoch)
         log.info(
             "Stream closed",
             event="stream.closed",

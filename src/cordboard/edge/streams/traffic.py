@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from cordboard.contract.carrier_streams import Message, is_audio
 from cordboard.edge.streams import metrics
 from cordboard.edge.streams.closing import Side
-from cordboard.edge.streams.first_messages import Message, is_audio
 from cordboard.emit import get_logger
 
 # A second of a phone call. To count each message took a tenth of the time in which it is copied.
