@@ -317,6 +317,7 @@ EVENT_SERVICES = {
     "stream.opened": "edge",
     "stream.first_media": "edge",
     "stream.lost": "edge",
+    "stream.resumed": "edge",
     "stream.closed": "edge",
     "bot.connected": "bot",
     "user.connected": "bot",

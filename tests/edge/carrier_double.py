@@ -14,7 +14,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -25,6 +25,12 @@ from edge.phone_support import OURS, PUBLIC_URL, THEIRS, signed
 from tests_support import until
 
 FRAME_S = 0.02
+ID_KEYS = {
+    "twilio": "streamSid",
+    "telnyx": "stream_id",
+    "plivo": "streamId",
+    "exotel": "stream_sid",
+}
 SILENCE = {"twilio": b"\xff" * 160, "telnyx": b"\xff" * 160, "plivo": b"\xff" * 160}
 SILENCE["exotel"] = bytes(3200)  # 16 bits, and at least 100 ms in one message
 REQUESTS_MAX = 12  # of one call: a loop of documents ends
@@ -112,6 +118,13 @@ def media(call: "Call", payload: bytes, number: int) -> dict[str, Any]:
             return {"event": "media", "stream_sid": call.stream_id, "media": part}
 
 
+def check_id(call: "Call", message: Mapping[str, Any]) -> None:
+    """A carrier ignores, or takes as an error, what names a stream of another id than its own. Telnyx needs none."""
+    key = ID_KEYS[call.carrier]
+    if call.carrier != "telnyx" or key in message:
+        assert message[key] == call.stream_id, message
+
+
 def audio_of(carrier: str, message: Mapping[str, Any]) -> bytes | None:
     """Return the audio of a bot's message; None if it has none. Anything undocumented is an error."""
     event = message["event"]
@@ -127,8 +140,6 @@ def audio_of(carrier: str, message: Mapping[str, Any]) -> bytes | None:
     if carrier == "plivo":
         assert message["media"]["contentType"] == "audio/x-mulaw"
         assert int(message["media"]["sampleRate"]) == 8000
-    if carrier == "twilio":
-        assert message["streamSid"]
     return base64.b64decode(message["media"]["payload"], validate=True)
 
 
@@ -155,6 +166,9 @@ class Call:
         stream_id: The id of the present stream.
         first_audio_ms: Milliseconds from the webhook to the first audio.
         websocket: The present stream, or the last one.
+        started: The number of the last stream whose start was sent.
+        at: What happens at a point of the call: ``webhook`` and ``again`` (the request is on its way), ``document``
+            (its answer is there), ``open`` (the stream is, without a message yet).
     """
 
     carrier: str
@@ -168,6 +182,8 @@ class Call:
     stream_id: str = ""
     first_audio_ms: float | None = None
     websocket: aiohttp.ClientWebSocketResponse | None = None
+    started: int = 0
+    at: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     _started: float = 0.0
     _requests: int = 0
     _streams: int = 0
@@ -188,12 +204,18 @@ class Call:
         await until(lambda: words.encode() in self.audio and self.audio, timeout_s=60)
 
     async def press(self, digit: str) -> None:
-        """The person presses a key of the telephone."""
+        """The person presses a key of the telephone, which the carrier sends when the stream has started."""
+        await until(lambda: self.started == self._streams)
         assert self.websocket is not None
         dtmf = {"track": "inbound_track", "digit": digit}
-        await self.websocket.send_json({"event": "dtmf", "streamSid": self.stream_id, "dtmf": dtmf})
+        key = ID_KEYS[self.carrier]
+        await self.websocket.send_json({"event": "dtmf", key: self.stream_id, "dtmf": dtmf})
 
     # --- the carrier
+
+    async def reach(self, point: str) -> None:
+        """Let happen what happens at a point of the call, once."""
+        await self.at.pop(point, _nothing)()
 
     async def run(self) -> list[str]:
         """Follow the documents until the end of the call; return what has happened."""
@@ -246,11 +268,13 @@ class Call:
         self._requests += 1
         assert self._requests < REQUESTS_MAX, self.steps
         for _ in range(2):  # Twilio's retry count (rc) is 1 by default, for failed connections
-            answer = await self._post(url, status)
+            async with _background(self.reach(_name(url))):
+                answer = await self._post(url, status)
             if answer is not None:
                 code, text = answer
                 self.steps.append(f"{_name(url)} {code}")
                 if code == 200:
+                    await self.reach("document")
                     return text
                 break
         self.steps.append("fallback URL")
@@ -291,6 +315,7 @@ class Call:
                 continue
             self.websocket = websocket
             self.steps.append("stream")
+            await self.reach("open")
             async with websocket, _background(self._speak(websocket)):
                 await self._listen(websocket)
             code = websocket.close_code
@@ -302,6 +327,7 @@ class Call:
     async def _speak(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
         for message in STARTS[self.carrier](self):
             await websocket.send_json(message)
+        self.started = self._streams
         silence = SILENCE[self.carrier]
         pause_s = len(silence) / (16_000 if self.carrier == "exotel" else 8_000)
         number = 1
@@ -315,7 +341,9 @@ class Call:
         async for item in websocket:
             if item.type is not aiohttp.WSMsgType.TEXT:
                 continue
-            payload = audio_of(self.carrier, json.loads(item.data))
+            message = json.loads(item.data)
+            payload = audio_of(self.carrier, message)
+            check_id(self, message)
             if payload:
                 if self.first_audio_ms is None:
                     self.first_audio_ms = (time.monotonic() - self._started) * 1000
@@ -323,8 +351,11 @@ class Call:
 
 
 def _stop(call: Call) -> dict[str, Any]:
-    key = {"twilio": "streamSid", "telnyx": "stream_id", "plivo": "streamId"}
-    return {"event": "stop", key.get(call.carrier, "stream_sid"): call.stream_id, "stop": {}}
+    return {"event": "stop", ID_KEYS[call.carrier]: call.stream_id, "stop": {}}
+
+
+async def _nothing() -> None:
+    """Nothing happens at most points."""
 
 
 def _name(url: str) -> str:

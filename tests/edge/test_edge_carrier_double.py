@@ -11,7 +11,7 @@ from pipecat.serializers.plivo import PlivoFrameSerializer
 from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.twilio import TwilioFrameSerializer
 
-from edge.carrier_double import SILENCE, STARTS, Call, audio_of, media
+from edge.carrier_double import ID_KEYS, SILENCE, STARTS, Call, audio_of, check_id, media
 from edge.phone_support import OURS, THEIRS
 from edge.test_edge_first_messages import Stream
 
@@ -68,3 +68,5 @@ def test_the_double_refuses_what_a_carrier_refuses(carrier: str) -> None:
     """Twilio closes a stream for any other message (error 31924)."""
     with pytest.raises(AssertionError):
         audio_of(carrier, {"event": "hello"})
+    with pytest.raises(AssertionError):
+        check_id(call(carrier), {ID_KEYS[carrier]: "the id of another stream"})

@@ -15,37 +15,73 @@ from streamdouble import api as streamdouble
 from streamdouble.session import SessionConfig
 
 from cordboard.up.embedded import EmbeddedServer
-from edge.carrier_double import SILENCE, Call
+from edge.carrier_double import ID_KEYS, SILENCE, Call
 from edge.phone_support import OURS, PUBLIC_URL, TELNYX_PUBLIC, THEIRS, TOKEN
+from faults.history import judge
 from plane_support import HEADERS, Part, Processes, ask, ready
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(180)
 
-# Speaks in bytes that the double finds again, and obeys the keys of the telephone.
+# Speaks in bytes that the double finds again, obeys the keys of the telephone, and notes that it is in the room.
 TALKER = '''
 """Says who it is and on which attempt; ends by 1, crashes by 2."""
-import base64, json
+import asyncio, base64, json, os, time
+from pathlib import Path
+
+HISTORY = Path(__file__).with_name("history.jsonl")
+KEYS = ("streamSid", "stream_id", "streamId", "stream_sid")
 
 async def bot(args):
-    stream = ""
+    who = {name: args.body[name] for name in ("epoch", "attempt")}
+    who |= {"sid": args.session_id, "room": args.body["room_url"], "pid": os.getpid()}
+
+    def note(kind, **more):
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        with HISTORY.open("a") as file:
+            file.write(json.dumps({"kind": kind, "at": now, **who, **more}) + "\\n")
+
+    async def tick():
+        while True:
+            note("tick")
+            await asyncio.sleep(0.02)
+
+    note("enter")
+    ticking = asyncio.create_task(tick())
+    try:
+        await talk(args)
+    finally:
+        ticking.cancel()
+        note("exit", how="finished")
+
+async def talk(args):
+    key = stream = ""
+
     async def say(words):
-        payload = base64.b64encode(words.encode()).decode()
-        message = {"event": "media", "streamSid": stream, "media": {"payload": payload}}
-        await args.websocket.send_text(json.dumps(message))
+        media = {"payload": base64.b64encode(words.encode()).decode()}
+        if key == "streamId":
+            media |= {"contentType": "audio/x-mulaw", "sampleRate": 8000}
+        event = "playAudio" if key == "streamId" else "media"
+        await args.websocket.send_text(json.dumps({"event": event, key: stream, "media": media}))
+
     async for text in args.websocket.iter_text():
         message = json.loads(text)
         if message["event"] == "start":
-            stream = message["start"]["streamSid"]
-            call = args.body["call"]
-            await say(f"{args.session_id} attempt {args.body.get('attempt', 1)} {call['from']}.")
-        elif message["event"] == "dtmf" and message["dtmf"]["digit"] == "1":
+            assert not stream, "a bot gets one start"
+            key = next(key for key in KEYS if key in message or key in message["start"])
+            stream = message.get(key) or message["start"][key]
+            caller = args.body["call"]["from"]
+            await say(f"{args.session_id} attempt {args.body['attempt']} {caller}.")
+            continue
+        assert message.get(key, stream) == stream, "a bot knows one stream"
+        digit = message["dtmf"]["digit"] if message["event"] == "dtmf" else ""
+        if digit == "1":
             await say("Goodbye.")
             return
-        elif message["event"] == "dtmf" and message["dtmf"]["digit"] == "2":
+        elif digit == "2":
             raise RuntimeError("a bug of the bot")
-        elif message["event"] == "dtmf":
-            await say(f"You pressed {message['dtmf']['digit']}.")
+        elif digit:
+            await say(f"You pressed {digit}.")
 '''
 CONFIG = f"""
 public_url = "{PUBLIC_URL}"
@@ -113,6 +149,28 @@ class PhonePlane:
         """Return the events of the edges about a session."""
         edges = [part for part in self.processes.parts if part.name == "edge"]
         return [event for edge in edges for event in edge.events(session_id)]
+
+    def resumed(self, session_id: str) -> list[tuple[str, int]]:
+        """Return what had died, and the epoch, of each time that a call went on."""
+        records = [record for part in self.processes.parts for record in list(part.records)]
+        return [
+            (record["meta"]["died"], record["meta"]["epoch"])
+            for record in records
+            if record.get("event") == "stream.resumed" and record["sessionId"] == session_id
+        ]
+
+    def holder(self, session_id: str) -> Part:
+        """Return the runner that had the session last."""
+        parts = [p for p in self.alive("runner") if "bot.started" in p.events(session_id)]
+        return parts[-1]
+
+    def bots(self, session_id: str) -> list[dict[str, Any]]:
+        """Return the bots that the session has had; the judge finds no two at once, and no lower epoch."""
+        text = (self.processes.directory / "history.jsonl").read_text()
+        events = [json.loads(line) for line in text.splitlines()]
+        mine = [event for event in events if event["sid"] == session_id]
+        assert [v for v in judge(mine, late_s=20, recovery_s=60) if v.promise in {2, 3}] == []
+        return [event for event in mine if event["kind"] == "enter"]
 
     def lines(self) -> str:
         """Return all that the processes have written."""
@@ -225,53 +283,130 @@ async def test_a_bot_that_crashes_hangs_up(plane: PhonePlane) -> None:
     assert await plane.end("CA-crash") == "bot_crashed"
 
 
-async def test_a_killed_bot_process_is_replaced_within_the_call(plane: PhonePlane) -> None:
-    """The carrier's stream stays open; the person hears attempt 2."""
+KEPT = ["webhook 200", "stream", "closed 1000", "again 200", "hangup"]
+
+
+async def test_a_call_outlives_its_bot_process_and_its_runner(plane: PhonePlane) -> None:
+    """The carrier's stream stays open, twice in a row; the person hears attempts 2 and 3, and no two bots at once."""
+    other = start_runner(plane.processes)
     call = plane.call("twilio", "CA-kill", "/phone/twilio/talker")
-    running = asyncio.create_task(call.run())
+    greeted = plane.call("twilio", "CA-greeted")
+    running = [asyncio.create_task(one.run()) for one in (call, greeted)]
     await call.hears("CA-kill attempt 1")
-    runner = plane.alive("runner")[0]
+    await greeted.hears()
+    runner = plane.holder("CA-kill")
     _, record = await ask(plane.client, "GET", f"{runner.url}/sessions/CA-kill")
     os.kill(record["botPid"], signal.SIGKILL)
     await call.hears("CA-kill attempt 2")
-    await call.press("1")
-    steps = await running
-    assert steps[-2:] == ["again 200", "hangup"], steps
-
-
-async def test_a_dead_runner_is_replaced_within_the_call(plane: PhonePlane) -> None:
-    """The carrier's stream stays open; the person hears attempt 2."""
-    other = start_runner(plane.processes)
-    call = plane.call("twilio", "CA-runner", "/phone/twilio/talker")
     await ready(other)
-    running = asyncio.create_task(call.run())
-    await call.hears("CA-runner attempt 1")
-    holder = [part for part in plane.alive("runner") if "bot.started" in part.events("CA-runner")]
-    holder[0].kill()
-    await call.hears("CA-runner attempt 2")
+    plane.holder("CA-kill").kill()
+    greeted.audio.clear()
+    await call.hears("CA-kill attempt 3")
+    await greeted.hears()  # Pipecat's serializer of the next bot has read the start again
     await call.press("1")
-    steps = await running
-    assert steps[-2:] == ["again 200", "hangup"], steps
+    await greeted.hang_up()
+    assert await running[0] == KEPT
+    assert (await running[1]).count("stream") == 1
+    assert [bot["attempt"] for bot in plane.bots("CA-kill")] == [1, 2, 3]
+    assert plane.resumed("CA-kill") == [("runner", 2), ("runner", 3)]
+    assert await plane.end("CA-kill") == "bot_finished"
+    assert await plane.end("CA-greeted") == "bot_finished"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_an_edge_that_ends_leaves_the_call_to_another(
-    plane: PhonePlane, number: signal.Signals
+async def test_calls_of_all_carriers_outlive_a_hand_over_and_then_their_edge(
+    plane: PhonePlane,
 ) -> None:
-    """The carrier asks the other edge what comes next."""
+    """The next runner's bot is told the start again; then it goes on through another edge, with the ids of new streams."""
+    runner, edge = start_runner(plane.processes), start_edge(plane.processes)
+    calls = [plane.call(c, f"{c}-all", f"/phone/{c}/talker") for c in ID_KEYS]
+    await ready(runner, edge)
+    running = [asyncio.create_task(call.run()) for call in calls]
+    for call in calls:
+        call.edges.append(edge.url)
+        await call.hears(f"{call.call_id} attempt 1")
+        call.audio.clear()
+    part = plane.holder(calls[0].call_id)
+    moved = [call for call in calls if plane.holder(call.call_id) is part]
+    part.signal(signal.SIGTERM)
+    for call in moved:
+        await call.hears(f"{call.call_id} attempt 1")  # a hand-over is no attempt
+        assert len(plane.bots(call.call_id)) == 2
+    exotel = calls.pop()
+    await exotel.hang_up()
+    assert (await running.pop())[:2] == ["webhook 200", "stream"]
+    before = [plane.bots(call.call_id)[-1] for call in calls]
+    plane.alive("edge")[0].kill()
+    for call in calls:
+        await until(lambda call=call: call.steps.count("stream") == 2)
+        await call.press("7")
+        await call.hears("You pressed 7.")
+        await call.press("1")
+    for call, work, bot in zip(calls, running, before, strict=True):
+        steps = await work
+        again = [] if call.carrier == "plivo" else ["again 200"]
+        assert steps[: 4 + len(again)] == ["webhook 200", "stream", "closed 1006", *again, "stream"]
+        assert steps[-2:] == ["again 200", "hangup"]
+        assert plane.bots(call.call_id)[-1] == bot
+        assert plane.resumed(call.call_id)[-1] == ("edge", bot["epoch"])
+        assert await plane.end(call.call_id) == "bot_finished"
+
+
+POINTS = ("webhook", "document", "open", "again")
+
+
+async def test_a_call_outlives_its_edge_wherever_it_dies(plane: PhonePlane) -> None:
+    """At each point of a carrier's document, the other edge goes on with it: one session, one bot, one greeting."""
+    edges = [start_edge(plane.processes) for _ in POINTS]
+    await ready(*edges)
+    for point in POINTS:
+        first, second = plane.alive("edge")[:2]
+        call_id = f"CA-edge-{point}"
+        call = plane.call("twilio", call_id, "/phone/twilio/talker")
+        call.edges = [first.url, second.url]
+        call.at[point] = functools.partial(kill_soon, first, point)
+        running = asyncio.create_task(call.run())
+        await call.hears(f"{call_id} attempt 1")
+        if point == "again":  # the stream breaks, and the edge that is asked first dies as well
+            assert call.websocket is not None
+            call.websocket.get_extra_info("socket").shutdown(2)
+            await until(lambda call=call: call.steps.count("stream") == 2)
+        await call.press("7")
+        await call.hears("You pressed 7.")
+        await call.press("1")
+        steps = await running
+        assert steps[-2:] == ["again 200", "hangup"], steps
+        assert not first.alive
+        assert bytes(call.audio).count(b"attempt 1") == 1
+        assert len(plane.bots(call_id)) == 1
+        assert await plane.end(call_id) == "bot_finished"
+        assert (await plane.record(call_id))["epoch"] == 1
+
+
+async def kill_soon(edge: Part, point: str) -> None:
+    """Kill an edge; one that has a request, when it works on it."""
+    if point in {"webhook", "again"}:
+        await asyncio.sleep(0.02)
+    edge.kill()
+
+
+async def test_a_bot_of_pipecat_goes_on_through_another_edge(plane: PhonePlane) -> None:
+    """The greeting of the built-in bot breaks in mid-word, and the person hears the rest. SIGTERM ends a stream, too."""
     other = start_edge(plane.processes)
     await ready(other)
-    call_id = f"CA-edge-{number.name}"
-    call = plane.call("twilio", call_id, "/phone/twilio/talker")
+    call = plane.call("twilio", "CA-greeting")
     running = asyncio.create_task(call.run())
-    await call.hears(f"{call_id} attempt 1")
+    await call.hears()
     edge = plane.alive("edge")[0]
-    edge.signal(number)
-    steps = await running
+    edge.signal(signal.SIGTERM)
+    await until(lambda: call.steps.count("stream") == 2, 30)
+    call.audio.clear()
+    await call.hears()
+    await call.hang_up()
     edge.ended()
-    assert steps[:2] == ["webhook 200", "stream"]
-    assert steps[3:] in (["again 200", "hangup"], ["again 200", "stream"]), steps
-    await plane.end(call_id)
+    steps = await running
+    assert steps[:5] == ["webhook 200", "stream", "closed 1012", "again 200", "stream"], steps
+    assert plane.resumed("CA-greeting") == [("edge", 1)]
+    assert await plane.end("CA-greeting") == "bot_finished"
 
 
 async def test_without_redis_a_call_goes_on_and_a_new_one_gets_the_fallback_url(

@@ -253,7 +253,7 @@ class TestEnd:
     async def test_sigterm_lets_a_stream_go_on_within_the_grace_period(
         self, runner: Runner, plane: Processes
     ) -> None:
-        """The stream goes on; then it is closed with the code of a server that goes away. Ends the runner."""
+        """The stream goes on; then it is closed with the code of a server that restarts. Ends the runner."""
         launch = await session(runner, "echo")
         async with stream(runner, launch) as websocket:
             runner.part.signal(signal.SIGTERM)
@@ -261,7 +261,7 @@ class TestEnd:
             await websocket.send_str("still here")
             assert (await websocket.receive()).data == "still here"
             await websocket.receive()
-            assert websocket.close_code == 1001
+            assert websocket.close_code == 1012
         assert await asyncio.to_thread(runner.part.ended, 30) == 0
         assert (await runner.end(launch)).recovery == "draining"
         plane.parts.remove(runner.part)

@@ -25,7 +25,7 @@ from cordboard.runner.call_streams import CallStreams
 from cordboard.runner.context_keeper import ContextKeeper
 from cordboard.runner.memory_limit import describe_memory_limit
 from cordboard.runner.pipes import BotStart
-from cordboard.runner.process_exit import exit_now
+from cordboard.runner.process_exit import exit_now, exit_with_handlers
 from cordboard.runner.signalling import BotSignalling, OfferingPeer
 from cordboard.runner.user_absence import wait_until_absent
 
@@ -227,7 +227,9 @@ class BotRun:
             elif "stop" in message:
                 self._stop_reason = message["stop"]
                 self._go.set()
-                if self._bot is not None:
+                if self._bot is not None and self._is_call_handed_over:
+                    self._spawn(self._leave_call(writer))
+                elif self._bot is not None:
                     self._bot.cancel()
             elif "ask" in message:
                 # A task for each: an offer takes seconds, and `stop` must not wait for it.
@@ -240,6 +242,21 @@ class BotRun:
             context_keeper.KEEPER = ContextKeeper(
                 kept, lambda data: pipes.send(writer, {"context": msgspec.Raw(data)})
             )
+
+    @property
+    def _is_call_handed_over(self) -> bool:
+        return self._kind == "phone" and self._stop_reason == pipes.DRAINING
+
+    async def _leave_call(self, writer: asyncio.StreamWriter) -> None:
+        """Exit, so that another runner continues the call.
+
+        The bot is not cancelled, and does not see the end of its stream: Pipecat's serializers would end the call
+        at the carrier.
+        """
+        if context_keeper.KEEPER is not None:
+            await context_keeper.KEEPER.take()
+        await pipes.send(writer, {"ended": self._record_finish(), "detail": None})
+        exit_with_handlers(0)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

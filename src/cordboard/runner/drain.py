@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cordboard.context import bound_context
-from cordboard.contract.ids import room_kind
 from cordboard.emit import get_logger
 from cordboard.runner.bot_session import HAND_OVER_GRACE_S, BotSession
 from cordboard.runner.heartbeat import Heartbeat
@@ -17,8 +16,6 @@ from cordboard.runner.registry import Registry
 # The minimum time for the last writes, even if the grace period is over. A write takes milliseconds; a Redis that
 # does not answer within this time must not delay the exit much further.
 WRITE_ENDS_MIN_S: Final = 2.0
-
-_WHY: Final = "the runner was stopped"
 
 log = get_logger("runner")
 
@@ -59,10 +56,6 @@ class Drain:
 
 
 async def _hand_over(session: BotSession) -> None:
-    """Stop the bot; when it is gone, the session is queued for another runner. A bot of a phone call is killed."""
+    """Stop the bot; when it is gone, the session is queued for another runner."""
     with bound_context(session.context):
-        if room_kind(session.launch.room_url) == "phone":
-            # Pipecat's serializers end the call at the carrier when their bot is cancelled.
-            await session.kill(DRAINING, _WHY)
-        else:
-            await session.stop(DRAINING, _WHY, grace_s=HAND_OVER_GRACE_S)
+        await session.stop(DRAINING, "the runner was stopped", grace_s=HAND_OVER_GRACE_S)
