@@ -181,6 +181,7 @@ async def test_bot_that_only_speaks_goes_on(tmp_path: Path) -> None:
         newer = await call.open()
         assert (await newer.receive_json())["streamSid"] == "id-1"
         await asyncio.wait_for(speaking, 10)
+        assert (await received(bot, 1))[0]["event"] == "media"
         await newer.close()
 
 
