@@ -9,6 +9,7 @@ import sys
 import wave
 from array import array
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -140,6 +141,14 @@ async def call_by_webrtc(edge: str, *, key: str = "", greetings: int = 1) -> Con
     """Hold a conversation over a peer connection, set up as the stock transport does."""
     answer = await start(edge, {"transport": "webrtc"}, key=key)
     offer_url = f"{edge}/sessions/{answer['sessionId']}/api/offer"
+    async with connected(offer_url, key=key) as (ear, mouth):
+        heard = await converse(ear, mouth, greetings)
+    return Conversation(heard.utterances, answer["sessionId"])
+
+
+@asynccontextmanager
+async def connected(offer_url: str, *, key: str = "") -> AsyncIterator[tuple[Ear, Mouth]]:
+    """Be connected to the bot of a session by a peer connection, for a block."""
     peer, ear, mouth = RTCPeerConnection(), Ear(), Mouth()
     peer.addTrack(mouth)
     peer.addTransceiver("video", direction="recvonly")
@@ -154,12 +163,11 @@ async def call_by_webrtc(edge: str, *, key: str = "", greetings: int = 1) -> Con
     try:
         await peer.setLocalDescription(await peer.createOffer())
         await peer.setRemoteDescription(await _exchange(offer_url, key, peer.localDescription))
-        heard = await converse(ear, mouth, greetings)
+        yield ear, mouth
     finally:
         for task in tasks:
             task.cancel()
         await peer.close()
-    return Conversation(heard.utterances, answer["sessionId"])
 
 
 async def _listen(track: Any, ear: Ear) -> None:

@@ -29,7 +29,8 @@ def services_of(file: Path) -> set[str]:
     """Return the services that a bot file imports from Pipecat."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return {module.split(".")[2] for module in modules if module.startswith("pipecat.services.")}
+    names = {module.split(".")[2] for module in modules if module.startswith("pipecat.services.")}
+    return {name for name in names if not name.endswith("_service")}  # classes that they share
 
 
 def ways_of(file: Path) -> list[str]:

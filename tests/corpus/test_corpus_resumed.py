@@ -1,20 +1,27 @@
 """A bot that knows nothing of it goes on with the conversation that its predecessor has held."""
 
+import asyncio
 import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import pytest_asyncio
 
+import up_support
 from cordboard.runner.context_cipher import ContextCipher
 from cordboard.runner.kept_messages import RESUMED
 from cordboard.store import RedisStore
+from corpus import callers
+from corpus.corpus_support import official_examples
 from corpus.service_doubles import ANSWER, GREETING, Doubles
+from corpus.test_corpus_official import callable_bots, outcome
 from corpus.text_bot import ASK, GREET
 from plane_support import HEADERS, SECRET, Part, Processes, ask, ready
 from tests_support import served_with_websockets, until
@@ -99,3 +106,50 @@ async def test_conversation_goes_on_after_each_death(plane: Plane) -> None:
     assert await plane.store.kept_context(SID) is None
     lines = [str(record) for part in plane.processes.parts for record in list(part.records)]
     assert not [line for line in lines if ANSWER in line or "Germany" in line]
+
+
+async def test_official_examples_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On demand, as in test_corpus_official.py: each bot is killed after a call's first question."""
+    examples = official_examples()
+    results: dict[str, str] = {}
+    for number, file in enumerate(callable_bots(examples)):
+        state = tmp_path / str(number)
+        state.mkdir()
+        (state / "cordboard.toml").write_text(
+            f'[bots.default]\nfile = "{file.resolve()}"\nkeep_context = true\n'
+        )
+        doubles = Doubles()
+        async with (
+            served_with_websockets(doubles.app()) as services,
+            up_support.ready(
+                state,
+                *("--config", str(state / "cordboard.toml"), "--runners", "2"),
+                python=examples.python,
+                **Doubles.environment(services),
+            ) as up,
+        ):
+            results[file.name] = await outcome(_resume(up, doubles))
+            with capsys.disabled():
+                sys.stdout.write(f"\n{file.name}: {results[file.name]} {doubles.faults or ''}")
+    assert [name for name, result in results.items() if result.startswith("failed")] == []
+
+
+async def _resume(up: up_support.Up, doubles: Doubles) -> str:
+    """Hold a call by WebRTC, kill the bot process, connect again; return what the model got then."""
+    edge = up.addresses["edge"]
+    session_id = (await callers.start(edge, {"transport": "webrtc"}))["sessionId"]
+    offer_url = f"{edge}/sessions/{session_id}/api/offer"
+    async with callers.connected(offer_url) as (ear, mouth):
+        await callers.converse(ear, mouth)
+        await asyncio.sleep(1)  # the turn ends a moment after its sound
+    before = len(doubles.conversations)
+    said = doubles.conversations[-1]
+    pids = [one["meta"]["pid"] for one in up.records if one.get("event") == "bot.started"]
+    os.kill(pids[-1], signal.SIGKILL)
+    await until(lambda: up.events(session_id).count("bot.started") == 2, 30)
+    async with callers.connected(offer_url) as (ear, _):
+        await ear.utterance(1)
+    first = doubles.conversations[before]
+    assert first[: len(said)] == said, f"the model got {first}"
+    assert GREETING not in [one.get("content") for one in first[len(said) :]]
+    return f"goes on with {len(first)} messages; the last is {first[-1]['content'][:60]!r}"

@@ -4,6 +4,7 @@
 1.5 ms at the limit, once a turn, in the bot's event loop; the runner encrypts (0.04 and 1.4 ms) and writes it.
 """
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from cordboard.runner.kept_messages import (
 
 _AGGREGATORS: Final = "pipecat.processors.aggregators.llm_response_universal"
 _VERSION: Final = 1
+_PUSH: Final = "on_before_push_frame"
 
 log = get_logger("context")
 
@@ -109,10 +111,8 @@ class ContextKeeper:
             if context.messages[: len(restored)] == restored:
                 continue  # the bot has read them from its body
             context.set_messages(list(restored))
-            first_run = _FirstRun(context, restored)
-            for aggregator in aggregators:
-                if aggregator.context is context:
-                    aggregator.add_event_handler("on_before_push_frame", first_run.on_push)
+            own = [aggregator for aggregator in aggregators if aggregator.context is context]
+            _FirstRun(context, restored, own).watch()
             log.info("Conversation resumed", messages=len(restored))
 
     def _snapshot(self) -> bytes | None:
@@ -156,16 +156,27 @@ class _FirstRun:
     Attributes:
         context: The context.
         restored: The messages with which it was resumed.
+        aggregators: The aggregators of the context.
     """
 
     context: Any
     restored: list[Any]
+    aggregators: list[Any]
     _user_spoke: bool = field(default=False)
     _is_over: bool = field(default=False)
 
-    def on_push(self, _aggregator: Any, frame: Any) -> None:
+    def watch(self) -> None:
+        """Look at each frame that the aggregators push, until the model is asked."""
+        for aggregator in self.aggregators:
+            aggregator.add_event_handler(_PUSH, self._on_push)
+
+    def _unwatch(self) -> None:
+        for aggregator in self.aggregators:
+            aggregator.remove_event_handler(_PUSH, self._on_push)
+
+    def _on_push(self, _aggregator: Any, frame: Any) -> None:
         """Replace what the bot has added to the context for a new user, before the model gets it."""
-        # 50 frames of audio a second pass here in each direction.
+        # 50 frames of audio a second pass here.
         kind = type(frame).__name__
         if self._is_over or not kind.startswith("LLMContext"):
             return
@@ -173,6 +184,8 @@ class _FirstRun:
             self._user_spoke = True
         elif kind == "LLMContextFrame" and frame.context is self.context:
             self._is_over = True
+            # Later: Pipecat is in the middle of its list of handlers.
+            asyncio.get_running_loop().call_soon(self._unwatch)
             self.context.set_messages(
                 resumed(self.restored, self.context.messages, user_spoke=self._user_spoke)
             )
