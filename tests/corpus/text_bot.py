@@ -1,9 +1,12 @@
-"""A bot of the shape of Pipecat's examples, without sound: it greets its user, who then asks a question."""
+"""A bot of the shape of Pipecat's examples, without sound: it greets its user, who then asks a question.
+
+When the user hears it again after an interruption, they ask it to count.
+"""
 
 import os
 from typing import Any
 
-from pipecat.frames.frames import LLMMessagesAppendFrame, LLMRunFrame
+from pipecat.frames.frames import Frame, LLMMessagesAppendFrame, LLMRunFrame, LLMTextFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -11,8 +14,13 @@ from pipecat.processors.aggregators.llm_response_universal import LLMContextAggr
 from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.workers.runner import WorkerRunner
 
+from cordboard import get_logger
+
+log = get_logger("text_bot")
+
 GREET = {"role": "developer", "content": "Please greet the user."}
 ASK = {"role": "user", "content": "What is the capital of Germany?"}
+COUNT = {"role": "user", "content": "Count, please."}
 
 
 async def bot(runner_args: Any) -> None:
@@ -25,6 +33,7 @@ async def bot(runner_args: Any) -> None:
     user, assistant = LLMContextAggregatorPair(context)
     worker = PipelineWorker(Pipeline([user, llm, assistant]), cancel_on_idle_timeout=False)
     runner = WorkerRunner(handle_sigint=runner_args.handle_sigint)
+    asked: list[object] = []
 
     @worker.event_handler("on_pipeline_started")  # type: ignore[untyped-decorator]
     async def on_pipeline_started(_worker: object, _frame: object) -> None:
@@ -33,8 +42,15 @@ async def bot(runner_args: Any) -> None:
 
     @assistant.event_handler("on_assistant_turn_stopped")  # type: ignore[untyped-decorator]
     async def on_assistant_turn_stopped(_assistant: object, _message: object) -> None:
-        if ASK not in context.messages:
-            await worker.queue_frames([LLMMessagesAppendFrame([ASK], run_llm=True)])
+        said = ASK if ASK not in context.messages else COUNT
+        if not asked and said not in context.messages:
+            asked.append(said)
+            await worker.queue_frames([LLMMessagesAppendFrame([said], run_llm=True)])
+
+    @assistant.event_handler("on_after_process_frame")  # type: ignore[untyped-decorator]
+    async def on_after_process_frame(_assistant: object, frame: Frame) -> None:
+        if isinstance(frame, LLMTextFrame) and COUNT in context.messages:
+            log.info("The answer has begun")
 
     await runner.add_workers(worker)
     await runner.run()
