@@ -3,15 +3,19 @@
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.cli import main
+from cordboard.context.launch import context_of
 from cordboard.contract.errors import StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.runner.context_cipher import ContextCipher, UnreadableContextError
+from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.kept_messages import CONTEXT_MAX_BYTES
 from cordboard.runner.session_context import SessionContext
 from cordboard.runner.session_end import EndWriter, SessionEnd
@@ -153,6 +157,30 @@ async def test_snapshots_are_written_once_redis_takes_them(
     await until(lambda: running.kept_context("call-7"))
     assert json.loads(await said.read() or b"") == SAID
     writing.cancel()
+
+
+async def test_context_that_redis_has_lost_is_written_again(running: RedisStore) -> None:
+    """With the session, which its holder restores at the next renewal."""
+    said = context(running)
+    said.offer(SAID)
+    await said.flush()
+    keys = running.keys
+    lost = (keys.session("call-7"), keys.kept_context("call-7"), keys.room_active(LAUNCH.room_url))
+    await running.connection.client.delete(*lost)
+    holder = Holder("r1", "http://r1", "warm", pid=42)
+    session: Any = SimpleNamespace(
+        launch=LAUNCH,
+        holder=holder,
+        status="running",
+        said=said,
+        context=context_of(LAUNCH),
+        loop_lag_ms=0.0,
+        record_renewal=lambda _at: None,
+    )
+    registry: Any = SimpleNamespace(live=[session])
+    assert await Heartbeat(running, registry, ()).beat()
+    assert await said.flush()
+    assert json.loads(await said.read() or b"") == SAID
 
 
 async def test_hand_over_writes_first_and_waits_for_nothing(

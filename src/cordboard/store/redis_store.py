@@ -294,14 +294,17 @@ class RedisStore:
     ) -> bool:
         """Keep ``context`` for ``session_id``, which ``runner_id`` holds with ``epoch``; the ``room`` is not needed."""
         del room
-        arguments = {
-            "session_id": session_id,
-            "epoch": epoch,
-            "runner_id": runner_id,
-            "context": context,
-        }
-        key = self.keys.session(session_id)
-        return bool(await self.scripts.run("keep_context", key, arguments))
+        reply = await self.scripts.run(
+            "keep_context",
+            self.keys.session(session_id),
+            {
+                "session_id": session_id,
+                "epoch": epoch,
+                "runner_id": runner_id,
+                "context": context,
+            },
+        )
+        return bool(reply)
 
     async def kept_context(self, session_id: str, *, room: str | None = None) -> str | None:
         """Return the kept context of ``session_id``, or None; the ``room`` is not needed in one shard."""
