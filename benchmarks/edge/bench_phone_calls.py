@@ -3,7 +3,8 @@
     python benchmarks/edge/bench_phone_calls.py [--seconds 24] [--rounds 2] [--levels 5 10 15 20 25]
 
 A level is borne if 99 % of its calls have no gap over 40 ms, and each question an answer. Cordboard and Pipecat's own
-runner (one process, the same bot) climb until they bear no more. The callers run on the same cores, in a process of
+runner (one process, the same bot) climb until they bear no more. The calls begin a quarter of a second apart, and all
+are there for the given seconds. The callers run on the same cores, in a process of
 their own; their own lateness is shown, since a late caller measures gaps that are not the bot's.
 """
 

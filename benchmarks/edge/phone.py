@@ -22,6 +22,7 @@ QUESTION = Path(__file__).parents[2] / "examples" / "hello.wav"
 QUESTION_EVERY_S = 6.0  # the question, 0.6 s until its end is noticed, its repetition, and a pause
 SILENCE = base64.b64encode(bytes([0xFF]) * 160).decode()
 CONNECT_S = 30.0
+APART_S = 0.25  # callers do not dial in the same millisecond
 
 
 @dataclass
@@ -139,7 +140,13 @@ async def _hear(stream: websockets.ClientConnection, measured: Call, began: floa
 
 
 async def _calls(streams: list[tuple[str, str]], seconds: float) -> list[Call]:
-    return await asyncio.gather(*(call(url, call_sid, seconds) for url, call_sid in streams))
+    """Begin the calls one after another; each lasts `seconds` beyond the beginning of the last one."""
+
+    async def one(place: int, url: str, call_sid: str) -> Call:
+        await asyncio.sleep(place * APART_S)
+        return await call(url, call_sid, seconds + (len(streams) - 1 - place) * APART_S)
+
+    return await asyncio.gather(*(one(place, *stream) for place, stream in enumerate(streams)))
 
 
 def main() -> None:
