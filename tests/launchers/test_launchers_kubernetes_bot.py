@@ -13,9 +13,9 @@ import pytest
 from lightkube.resources.core_v1 import Pod
 
 from cluster_support import Cluster, cluster_config, lose_node_of
+from cordboard.contract.job_name import job_name
 from cordboard.contract.launch import Launch
 from cordboard.kube import open_kube
-from cordboard.launchers.kubernetes_manifest import job_name
 from cordboard.store import RedisStore, SessionRecord
 from cordboard.store.keys import Keys
 from tests_support import until

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from cordboard.contract.errors import SettingsError
 from cordboard.contract.ids import canonical_room
+from cordboard.contract.job_name import job_name
 from cordboard.contract.launch import Launch
 from cordboard.launchers.kubernetes_manifest import (
     JobTemplate,
     job_manifest,
-    job_name,
     read_template,
 )
 

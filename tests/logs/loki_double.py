@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 SECOND = 10**9
-_SELECTOR = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_SELECTOR = re.compile(r'(\w+)(=~?)("(?:[^"\\]|\\.)*")')
 _RANGE = re.compile(
     r"(sum|min|max) by \(boot\) \((count_over_time|min_over_time|max_over_time|sum_over_time)\((.*?)"
     r"( \| json boot=\"boot\", seq=\"seq\"( \| __error__=\"\")?)( \| unwrap seq)? \[(\d+)s\]\)\)"
@@ -132,8 +132,10 @@ class LokiDouble(ThreadingHTTPServer):
 def _fits(query: str, entry: tuple[int, dict[str, str], str]) -> bool:
     _, labels, text = entry
     selector = query[: query.index("}") + 1]
-    if any(labels.get(name) != value for name, value in _SELECTOR.findall(selector)):
-        return False
+    for name, operator, quoted in _SELECTOR.findall(selector):
+        value, label = json.loads(quoted), labels.get(name, "")
+        if label != value if operator == "=" else re.fullmatch(value, label) is None:
+            return False
     for operator, quoted in _FILTER.findall(query):
         term = json.loads(quoted)
         if term not in text if operator == "|=" else re.search(term, text) is None:

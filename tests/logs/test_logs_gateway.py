@@ -91,13 +91,12 @@ def test_session_is_sought_where_and_when_it_ran(
 def test_session_that_runs_has_no_end_and_a_recovered_one_several_runners(
     gateway: GatewayDouble,
 ) -> None:
-    """The Jobs of all of its epochs are known by their names."""
-    told = {"status": "running", "attempt": 3, "type": "cold", "jobName": "bot-call-7-x-5"}
+    """The gateway knows only the last one."""
+    told = {"status": "running", "attempt": 3}
     gateway.answer = (200, SESSION | told)
     query, _ = find(gateway)
     assert query.ran is not None
     assert (query.ran.until, query.ran.runner) == (None, "")
-    assert query.ran.jobs == ("bot-call-7-x-3", "bot-call-7-x-4", "bot-call-7-x-5")
 
 
 @pytest.mark.parametrize(

@@ -206,9 +206,10 @@ def test_lines_of_other_loggers_keep_the_time_of_loki(loki: Callable[..., LokiDo
 def test_explain_prints_the_command_of_loki() -> None:
     """It asks for the same session and window, and shows no secret."""
     source = open_source({"url": "http://loki:3100", "selector": SELECTOR})
-    line, *counts = source.explain(Query(session="call-7", since=at(0)))
+    line, jobs, *counts = source.explain(Query(session="call-7", since=at(0)))
     assert "--from=2026-11-23T10:00:00.000000Z" in line
     assert '|= "call-7"' in line
+    assert 'pod=~"bot-call-7-' in jobs
     assert [text.count("instant-query") for text in counts] == [1] * 4
 
 

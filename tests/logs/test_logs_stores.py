@@ -4,12 +4,13 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from cordboard.contract.job_name import job_name
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, cloudwatch, loki, victorialogs
 from cordboard.logs.sources._aws import Pacer
@@ -53,22 +54,34 @@ def a_plane(count: int = 90) -> list[bytes]:
     return lines
 
 
-Put = Callable[[list[bytes]], Source]
+class Put(Protocol):
+    """Stores lines, of a pod if one is named; returns the source that reads them."""
+
+    def __call__(self, lines: list[bytes], *, pod: str = "") -> Source: ...
 
 
 def moment_of(line: bytes) -> int:
-    seconds = (START.fromisoformat(json.loads(line)["timestamp"]) - START).total_seconds()
+    """The time of a record, or of a text with its time in front."""
+    moment = json.loads(line)["timestamp"] if line[:1] == b"{" else line[:27].decode()
+    seconds = (START.fromisoformat(moment) - START).total_seconds()
     return T0 + round(seconds * 10**6) * 1000
+
+
+def as_fluent_bit(line: bytes, pod: str) -> str:
+    """A line as aws-for-fluent-bit stores it."""
+    text = {"log": f"{line.decode()}\n", "stream": "stdout", "kubernetes": {"pod_name": pod}}
+    return json.dumps(text)
 
 
 @pytest.fixture
 def in_loki() -> Iterator[Put]:
     server = LokiDouble(entries_max=50)
 
-    def put(lines: list[bytes]) -> Source:
+    def put(lines: list[bytes], *, pod: str = "") -> Source:
+        labels = {"namespace": "voice", **({"pod": pod} if pod else {})}
         for line in lines:
             values = [[str(moment_of(line)), line.decode()]]
-            server.push([{"stream": {"namespace": "voice"}, "values": values}])
+            server.push([{"stream": labels, "values": values}])
         return loki.open_source({"url": server.url, "selector": '{namespace="voice"}'})
 
     put.server = server  # type: ignore[attr-defined]
@@ -85,8 +98,10 @@ def in_cloudwatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
     server = CloudWatchDouble("/eks/voice")
     server.behaviour.page_events, server.behaviour.is_sparse = 17, True
 
-    def put(lines: list[bytes]) -> Source:
-        events = [(moment_of(line) // 1_000_000, line.decode()) for line in lines]
+    def put(lines: list[bytes], *, pod: str = "") -> Source:
+        texts = [as_fluent_bit(line, pod) if pod else line.decode() for line in lines]
+        moments = [moment_of(line) // 1_000_000 for line in lines]
+        events = [*zip(moments, texts, strict=True)]
         server.put("/eks/voice", events)
         source = cloudwatch.open_source(
             {"groups": ["/eks/voice"], "region": "eu-central-1", "endpoint": server.url}
@@ -106,9 +121,10 @@ def in_victorialogs() -> Put:
         pytest.skip("no server: VICTORIALOGS_URL is not set")
     corpus = f"stores-{time.time_ns()}"
 
-    def put(lines: list[bytes]) -> Source:
+    def put(lines: list[bytes], *, pod: str = "") -> Source:
         values = [[str(moment_of(line)), line.decode()] for line in lines]
-        body = {"streams": [{"stream": {"corpus": corpus}, "values": values}]}
+        labels = {"corpus": corpus, **({"pod": pod} if pod else {})}
+        body = {"streams": [{"stream": labels, "values": values}]}
         request = urllib.request.Request(
             f"{SERVER}/insert/loki/api/v1/push",
             json.dumps(body).encode(),
@@ -151,7 +167,7 @@ def test_session_has_the_same_bytes_in_a_folder_in_cri_files_and_in_each_store(
 def test_lines_of_other_sessions_are_counted_and_not_read(put: Put) -> None:
     """The count, the lowest and the highest number of a process prove that none is missing."""
     source = put(a_plane())
-    (stream,) = source.streams(Query(session="call-7", **WINDOW))
+    stream, _ = source.streams(Query(session="call-7", **WINDOW))
     read = b"".join(stream.read())
     assert read.count(b'"call-7"') > 20
     assert b"call-8" not in read
@@ -203,6 +219,41 @@ def test_line_that_was_numbered_before_and_timed_behind_is_no_loss(put: Put) -> 
     late["timestamp"] = at(22.25 + 20)  # behind the session's last line
     lines[45] = encoded(late)
     assert not reasons(ask_source(put(lines), session="call-7", **WINDOW)) & LOSSES
+
+
+def test_pods_of_the_sessions_jobs_are_read_whole(put: Put) -> None:
+    """Lines without any id: nobody but the Job's pod tells whose they are. Another session's pod is not read."""
+    text = f"{at(5)} WARNING a library without an id".encode()
+    said = record(4, boot="77777777", session="call-7", service="runner", message="Started")
+    put([encoded(said), text], pod=f"{job_name('call-7', 3)}-x7k2p")
+    put([text.replace(b"without an id", b"elsewhere")], pod=f"{job_name('call-8', 1)}-aaaaa")
+    answer = ask_source(put(a_plane()), session="call-7", **WINDOW)
+    (line,) = [line for line in answer.lines if "library" in line.record["message"]]
+    assert line.record["message"].endswith("without an id")
+    assert (line.attribution, line.inferred_from) == (
+        "inferred",
+        "the stream contains no other session",
+    )
+    assert not reasons(answer) & LOSSES
+
+
+def test_text_that_only_mentions_the_session_is_not_inferred(put: Put) -> None:
+    """A store is asked for lines of one session: that no other one stands among them proves nothing."""
+    text = f"{at(5)} GET /sessions/call-7/events 200".encode()
+    said = record(4, boot="77777777", session="call-7", service="runner", message="Started")
+    answer = ask_source(put([encoded(said), text]), session="call-7", **WINDOW)
+    assert answer.messages == ["Started"]
+
+
+def test_error_while_the_pods_are_read_is_named(in_loki: Any) -> None:
+    """It is no error of the other stream, which may have ended before."""
+    source = in_loki(a_plane())
+    main, jobs = source.streams(Query(session="call-7", **WINDOW))
+    assert b"".join(main.read())
+    main.close()
+    in_loki.server.cut = True
+    assert list(jobs.read()) == []
+    assert (main.shortfalls(), [why.reason for why in jobs.shortfalls()]) == ([], ["truncated"])
 
 
 def test_store_that_counts_copies_raises_no_alarm(in_loki: Any) -> None:

@@ -14,6 +14,7 @@ from cordboard.contract.errors import (
     LaunchError,
     NotFoundError,
 )
+from cordboard.contract.job_name import job_name
 from cordboard.contract.launch import Launch
 from cordboard.emit import get_logger
 from cordboard.kube import Kube, Object
@@ -24,7 +25,6 @@ from cordboard.launchers.kubernetes_manifest import (
     SESSION_ID,
     JobTemplate,
     job_manifest,
-    job_name,
 )
 from cordboard.launchers.pod_status import end_reason, may_run
 from cordboard.launchers.pod_watch import SELECTOR, PodWatch, WatchTimes

@@ -1,6 +1,5 @@
 """The Job of one cold runner, as a pure function of the launch and the operator's template."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, Final
 from cordboard.context.carrier import inject_environment
 from cordboard.context.launch import context_of
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.job_name import job_name
 from cordboard.contract.launch import Launch
 from cordboard.kube import load_yaml
 
@@ -49,9 +49,6 @@ KEPT_S: Final = 3600
 # The default name of the Secret.
 DEFAULT_NAME: Final = "cordboard"
 
-# With the prefix, the separators and an epoch of 16 digits: below 63 characters, the limit of a DNS label.
-_NAME_SLUG_CHARS: Final = 20
-_NAME_HASH_CHARS: Final = 16
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
@@ -78,22 +75,6 @@ class JobTemplate:
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     base: Mapping[str, Any] = field(default_factory=dict)
-
-
-def job_name(session_id: str, epoch: int) -> str:
-    """Return the name of a launch's Job: the same for the same session and epoch.
-
-    The name is a DNS label: the readable part of the session id, 80 bits of a hash to distinguish ids
-    whose readable parts are equal, and the epoch.
-
-    Args:
-        session_id: The session.
-        epoch: Its epoch.
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", session_id.lower())[:_NAME_SLUG_CHARS].strip("-")
-    digest = int(hashlib.sha256(session_id.encode()).hexdigest(), 16)
-    hashed = _base32(digest)[:_NAME_HASH_CHARS]
-    return "-".join(part for part in ("bot", slug, hashed, str(epoch)) if part)
 
 
 def job_manifest(launch: Launch, template: JobTemplate) -> dict[str, Any]:
@@ -298,12 +279,3 @@ def _merge(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = value
     return merged
-
-
-def _base32(number: int) -> str:
-    digits = "abcdefghijklmnopqrstuvwxyz234567"
-    text = ""
-    while number:
-        number, rest = divmod(number, 32)
-        text += digits[rest]
-    return text

@@ -29,13 +29,11 @@ class Whereabouts(NamedTuple):
         until: The end, with a margin; None while it runs.
         runner: The id of the only runner that served it, which begins with its pod's name; empty if it was served
             by several, or by none.
-        jobs: The names of its cold runners' Jobs.
     """
 
     since: str
     until: str | None
     runner: str = ""
-    jobs: tuple[str, ...] = ()
 
 
 class Query(NamedTuple):

@@ -33,6 +33,8 @@ _PLACES_MAX: Final = 4096  # more are faster found by reading block by block
 # The first step takes so little that to read more numbers one by one would be most of all.
 _QUICK_FROM_BYTES: Final = 8 << 20
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
+# A file may hold what several wrote, and a store's stream holds what was asked for.
+_OF_ONE_ORIGIN: Final = frozenset({"container", "command"})
 _OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
 
 Scanner = Callable[[Track, Prefilter], Scan]
@@ -180,7 +182,7 @@ class Search:
         record = record_of(entry.raw, entry.key, track.service, track.formats)
         if (
             self.trail.note(record)
-            and track.kind != "file"
+            and track.kind in _OF_ONE_ORIGIN
             and record["service"] in _OF_ONE_PROCESS
         ):
             self.trail.streams.add(track.name)

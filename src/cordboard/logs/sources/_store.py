@@ -9,10 +9,12 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any, ClassVar, Final, NamedTuple
 
+from cordboard.contract.job_name import job_prefix
 from cordboard.contract.record import BOOT, RAW, SERVICE, SESSION_ID, TIMESTAMP, TRACE_ID
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.codec import decode, encode
@@ -182,13 +184,13 @@ class StoreSource(Source):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._opened: list[StoreStream] = []
+        self._opened: list[Stream] = []
 
     def opened(self, query: Query) -> "list[StoreStream]":
         """Return the streams of a query; each store has its own."""
         raise NotImplementedError
 
-    def streams(self, query: Query) -> "Iterable[StoreStream]":
+    def streams(self, query: Query) -> Iterable[Stream]:
         """Return all that the query may concern, once.
 
         Args:
@@ -196,7 +198,11 @@ class StoreSource(Source):
         """
         if self._opened:
             return []
-        self._opened = self.opened(query)
+        opened = self.opened(query)
+        self._opened = [*opened]
+        if query.session is not None and not query.follow:
+            several = zip(opened, self.opened(query), strict=True)
+            self._opened += [JobStream(main, own, query.session) for main, own in several]
         return self._opened
 
     def close(self) -> None:
@@ -218,6 +224,7 @@ class StoreStream(Stream):
     Attributes:
         query: The question.
         closed: Set when the stream is closed.
+        near: The time of the session, once it is known; None where the store has no line of it.
     """
 
     kind = "stream"
@@ -231,6 +238,8 @@ class StoreStream(Stream):
         self.query = query
         self.overlap_s = overlap_s
         self.closed = threading.Event()
+        self.near = Future[Slice | None]()
+        self._is_read = False
         self._lookback_s = lookback_s
         self._poll_s = poll_s
         self._shortfalls: list[Shortfall] = []
@@ -258,6 +267,14 @@ class StoreStream(Stream):
         """
         return {}
 
+    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:  # noqa: ARG002 - each store has its own
+        """Yield the lines of the pods whose names begin with a text, where the store knows pods.
+
+        Raises:
+            StoreError: The store does not answer as asked.
+        """
+        yield from ()
+
     def numbers(self, window: Slice, boot: str) -> Iterator[tuple[int, int]]:
         """Yield the number of each line of a process in a slice, and its time in nanoseconds."""
         for line in self.lines(window, {boot: BOOT}):
@@ -275,18 +292,19 @@ class StoreStream(Stream):
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the lines of the window; following, go on with what arrives."""
         try:
-            if follow:
-                yield from self._followed()
-                return
-            window = self.window()
-            yield from self._window_lines(window)
-            age_s = (time.time_ns() - window.end) / NANOSECONDS
-            if self.settles and age_s < self.overlap_s:
-                detail = f"events arrive up to {self.overlap_s:.0f} s late; read again after that"
-                self._shortfalls.append(Shortfall("not_settled", detail))
+            yield from self.caught(self._followed() if follow else self._settled())
+        finally:
+            self._tell(None)
+
+    def caught(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield lines up to an error of the store, which becomes a reason."""
+        try:
+            yield from lines
         except StoreError as error:
             if not self.closed.is_set():
                 self._shortfalls.append(error.shortfall)
+        finally:
+            self._is_read = True
 
     def shortfalls(self) -> list[Shortfall]:
         """Return why lines are missing."""
@@ -297,8 +315,18 @@ class StoreStream(Stream):
         return self._proven
 
     def close(self) -> None:
-        """End a `read`, from another thread."""
+        """End a `read`, from another thread; after one that has ended, others may still use the store."""
+        self._tell(None)
+        if not self._is_read:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """End all requests to the store."""
         self.closed.set()
+
+    def _tell(self, near: Slice | None) -> None:
+        with suppress(InvalidStateError):  # the first word counts
+            self.near.set_result(near)
 
     def window(self) -> Slice:
         """Return the query's window."""
@@ -310,6 +338,15 @@ class StoreStream(Stream):
         elif self._lookback_s:
             begin = now - int(self._lookback_s * NANOSECONDS)
         return Slice(begin, max(begin, end))
+
+    def _settled(self) -> Iterator[bytes]:
+        """Yield the lines of the window; if some may still arrive, that is a reason, too."""
+        window = self.window()
+        yield from self._window_lines(window)
+        age_s = (time.time_ns() - window.end) / NANOSECONDS
+        if self.settles and age_s < self.overlap_s:
+            detail = f"events arrive up to {self.overlap_s:.0f} s late; read again after that"
+            self._shortfalls.append(Shortfall("not_settled", detail))
 
     def _window_lines(self, window: Slice) -> Iterator[bytes]:
         session = self.query.session
@@ -324,6 +361,7 @@ class StoreStream(Stream):
             return
         del self._shortfalls[before:]  # what cannot be read whole is met again
         near = found.near.within(window)
+        self._tell(near)
         terms = {**naming, **dict.fromkeys(found.traces, TRACE_ID)}
         spots = self._prove(near, found, terms)
         yield from self.lines(Slice(window.begin, near.begin), naming)
@@ -391,6 +429,41 @@ class StoreStream(Stream):
             for number in (before[1], after[0]):
                 at = held[number] // 1_000_000 * 1_000_000  # some stores have milliseconds
                 yield Slice(at, at + 1_000_000), boot
+
+
+class JobStream(Stream):
+    """The lines of a session's cold runners, also those that do not name it.
+
+    The pod of a Job serves one session, and its name follows from the session. It is read when the main stream has
+    found out when that was.
+
+    Args:
+        main: The stream of the session's lines.
+        own: Another stream of the same store, which sends the requests.
+        session: The session.
+    """
+
+    kind = "container"
+
+    def __init__(self, main: StoreStream, own: StoreStream, session: str) -> None:
+        self._prefix = job_prefix(session)
+        self.name = f"{main.name}: pods {self._prefix}*"
+        self._main = main
+        self._own = own
+
+    def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - nothing of it is followed
+        """Yield the lines of the session's time."""
+        near = self._main.near.result()
+        if near is not None and near.begin < near.end:
+            yield from self._own.caught(self._own.job_lines(near, self._prefix))
+
+    def shortfalls(self) -> Sequence[Shortfall]:
+        """Return why lines are missing."""
+        return self._own.shortfalls()
+
+    def close(self) -> None:
+        """End a `read`, from another thread."""
+        self._own.close()
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

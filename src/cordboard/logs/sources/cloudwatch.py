@@ -171,6 +171,10 @@ class Group(StoreStream):
         for event in self._events(window, terms):
             yield event.line
 
+    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:
+        """Yield the lines of the pods whose names begin with a text: agents put the name into the event."""
+        yield from self.lines(window, {prefix: ""})
+
     def arrivals(self, window: Slice, terms: Terms) -> Iterator[tuple[Hashable, bytes]]:
         """Yield the lines of a window with the ids of their events: two may be equal otherwise."""
         for event in self._events(window, terms):

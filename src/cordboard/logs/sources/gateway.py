@@ -58,13 +58,11 @@ class Gateway(Source):
             begin = datetime.fromisoformat(found["createdAt"])
             ends = [begin, *map(datetime.fromisoformat, found["stages"].values())]
             is_over = found["status"] in TERMINAL
-            epoch, attempt = int(found.get("epoch") or 1), int(found.get("attempt") or 1)
             until = timestamp(max(ends) + _AFTER) if is_over else None
             return Whereabouts(
                 since=timestamp(begin - _BEFORE),
                 until=until,
-                runner=str(found.get("runner") or "") if attempt == 1 else "",
-                jobs=_jobs(str(found.get("jobName") or ""), epoch, attempt),
+                runner=str(found.get("runner") or "") if found.get("attempt", 1) == 1 else "",
             )
         except StoreError as error:
             raise CordboardError(str(error)) from error
@@ -104,11 +102,3 @@ def open_source(options: Mapping[str, Any]) -> Gateway:
     url = checked_url("gateway", texts["url"])
     store = Store(url, token_env=texts["token_env"], timeout_s=TIMEOUT_S, pauses_s=())
     return Gateway(store, texts["name"])
-
-
-def _jobs(name: str, epoch: int, attempt: int) -> tuple[str, ...]:
-    """Return the names of all Jobs of a session: each ends with the epoch of its attempt."""
-    base, _, last = name.rpartition("-")
-    if last != str(epoch):
-        return (name,) if name else ()
-    return tuple(f"{base}-{number}" for number in range(max(1, epoch - attempt + 1), epoch + 1))

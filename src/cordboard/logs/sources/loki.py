@@ -18,6 +18,7 @@ from heapq import merge
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.job_name import job_prefix
 from cordboard.contract.record import BOOT, SEQ
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
@@ -53,6 +54,7 @@ _LINE: Final = re.compile(
     r"^\s*\"?(max_entries_limit_per_query|max_query_length|max_query_lookback|retention_period)\"?:\s*\"?([\w.]+)",
     re.MULTILINE,
 )
+_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNITS: Final = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _COUNTS: Final = (
     "sum by (boot) (count_over_time({lines} {parts} [{length}s]))",
@@ -87,6 +89,7 @@ class Loki(StoreSource):
         name: What messages call it; its URL if empty.
         lookback_s: How far back a query without ``--since`` reads.
         poll_s: The seconds between two requests while following.
+        pod_label: The label with the name of a pod.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Loki(StoreSource):
         selector: str,
         *,
         name: str = "",
+        pod_label: str = "pod",
         lookback_s: int = 30 * 86_400,
         poll_s: float = POLL_S,
     ) -> None:
@@ -103,6 +107,8 @@ class Loki(StoreSource):
         self.selector = selector
         self.lookback_s = lookback_s
         self.poll_s = poll_s
+        self.pod_label = pod_label
+        self._limits: Limits | None = None
 
     def opened(self, query: Query) -> list[StoreStream]:
         """Return all that the query may concern as one stream."""
@@ -119,6 +125,8 @@ class Loki(StoreSource):
         words = [*base, "query", "--forward", "--limit=0", "-o", "raw", *window]
         commands = [shlex.join([*words, self.logql(terms)])]
         if terms:
+            jobs = self.job_selector(job_prefix(terms[0]))
+            commands.append(shlex.join([*words, jobs]))
             commands += [
                 shlex.join([*base, "instant-query", text])
                 for text in self._count_queries(["BOOT"], "SECONDS")
@@ -152,12 +160,21 @@ class Loki(StoreSource):
             return f"{self.selector} |= {quoted(given[0])}"
         return f"{self.selector} |~ {quoted('|'.join(map(re.escape, given)))}"
 
+    def job_selector(self, prefix: str) -> str:
+        """Return the LogQL that selects the pods whose names begin with a text."""
+        return f"{self.selector[:-1]}, {self.pod_label}=~{quoted(prefix + '.+')}}}"
+
     def limits(self) -> Limits:
-        """Return the tenant's limits; the defaults of Loki where it does not tell them.
+        """Return the tenant's limits, which are asked for once; the defaults of Loki where it does not tell them.
 
         Raises:
             StoreError: It does not answer.
         """
+        if self._limits is None:
+            self._limits = self._told_limits()
+        return self._limits
+
+    def _told_limits(self) -> Limits:
         for path in _LIMITS:
             try:
                 text = b"".join(self.store.read(path, {})).decode("utf-8", "replace")
@@ -206,31 +223,37 @@ class _Entries(StoreStream):
             poll_s=source.poll_s,
         )
         self._source = source
-        self._limits = Limits()
 
-    def close(self) -> None:
-        """End a `read`, from another thread."""
-        super().close()
+    def interrupt(self) -> None:
+        """End all requests to the store."""
+        super().interrupt()
         self._source.store.close()
 
     def window(self) -> Slice:
         """Return the window; what Loki would leave out of it silently is named."""
         window = super().window()
-        self._limits = self._source.limits()
-        oldest = time.time_ns() - self._limits.lookback_s * NANOSECONDS
-        if self._limits.lookback_s and self.query.first > LOWEST and window.begin < oldest:
-            detail = f"Loki's max_query_lookback is {self._limits.lookback_s} s; older lines are not returned"
+        lookback_s = self._source.limits().lookback_s
+        oldest = time.time_ns() - lookback_s * NANOSECONDS
+        if lookback_s and self.query.first > LOWEST and window.begin < oldest:
+            detail = f"Loki's max_query_lookback is {lookback_s} s; older lines are not returned"
             self._shortfalls.append(Shortfall("starts_after_window", detail))
         return window
 
     def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
         """Yield the lines of a window, asked for in pieces no longer than Loki allows."""
-        logql = self._source.logql(terms)
+        yield from self._found(window, self._source.logql(terms))
+
+    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:
+        """Yield the lines of the pods whose names begin with a text, by the label with the pod's name."""
+        yield from self._found(window, self._source.job_selector(prefix))
+
+    def _found(self, window: Slice, logql: str) -> Iterator[bytes]:
         # A second less than the limit: Loki compares with the length to the millisecond.
-        longest = max(1, self._limits.length_s - 1) * NANOSECONDS
+        length_s = self._source.limits().length_s
+        longest = max(1, length_s - 1) * NANOSECONDS
         begin = window.begin
         while begin < window.end:
-            end = min(window.end, begin + longest) if self._limits.length_s else window.end
+            end = min(window.end, begin + longest) if length_s else window.end
             part = Slice(begin, end)
             for line in read_slices(part, lambda part: self._page(part, logql), self._shortfalls):
                 yield line + b"\n"
@@ -243,17 +266,18 @@ class _Entries(StoreStream):
         return {boot: Count(*(values[boot] for values in told)) for boot in sorted(known)}
 
     def _page(self, part: Slice, logql: str) -> Page:
+        limit = self._source.limits().entries
         values = {
             "query": logql,
             "start": str(part.begin),
             "end": str(part.end),  # exclusive, as ours
-            "limit": str(self._limits.entries),
+            "limit": str(limit),
             "direction": "forward",
         }
         streams = self._source.store.json(_QUERY_RANGE, values)["data"]["result"]
         found = merge(*(stream["values"] for stream in streams), key=lambda value: int(value[0]))
         lines = [line_of(int(value[0]), value[1]) for value in found]
-        return Page(lines, whole=len(lines) < self._limits.entries)
+        return Page(lines, whole=len(lines) < limit)
 
 
 def open_source(options: Mapping[str, Any]) -> Loki:
@@ -262,12 +286,13 @@ def open_source(options: Mapping[str, Any]) -> Loki:
     Args:
         options: ``url``; ``selector``, a stream selector of LogQL; ``tenant``, sent as ``X-Scope-OrgID``;
             ``token_env``, the environment variable with a bearer token, or with the password of ``user``;
-            ``lookback``, how far back a query without ``--since`` reads (default ``30d``); ``name``.
+            ``lookback``, how far back a query without ``--since`` reads (default ``30d``); ``pod_label``, the
+            label with the name of a pod (default ``pod``); ``name``.
 
     Raises:
         SettingsError: An option is missing, unknown or of another type.
     """
-    names = ("url", "selector", "tenant", "user", "token_env", "lookback", "name")
+    names = ("url", "selector", "tenant", "user", "token_env", "lookback", "pod_label", "name")
     texts = checked("loki", options, **dict.fromkeys(names, str))
     selector = texts["selector"].strip()
     if not (selector.startswith("{") and selector.endswith("}") and len(selector) > len("{}")):
@@ -287,7 +312,9 @@ def open_source(options: Mapping[str, Any]) -> Loki:
         user=texts["user"],
     )
     lookback_s = duration_s(texts["lookback"] or "30d")
-    return Loki(store, selector, name=texts["name"], lookback_s=lookback_s)
+    if not _LABEL.fullmatch(pod_label := texts["pod_label"] or "pod"):
+        raise SettingsError(f"loki: pod_label: expected the name of a label, got {pod_label!r}.")
+    return Loki(store, selector, name=texts["name"], lookback_s=lookback_s, pod_label=pod_label)
 
 
 def _go_duration_s(text: str) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.job_name import job_prefix
 from cordboard.contract.record import (
     BOOT,
     EPOCH,
@@ -62,6 +63,8 @@ TRIES_PAUSES_S: Final = (0.5, 1.0, 2.0)
 _OVERLAP_S: Final = 30.0
 POLL_S: Final = 2.0
 _END_NS: Final = 1 << 62  # in the year 2116
+# The fields of Promtail and Alloy, Vector, Fluent Bit, and OpenTelemetry.
+_POD_FIELDS: Final = ("pod", "kubernetes.pod_name", "kubernetes_pod_name", "k8s.pod.name")
 _WHOLE: Final = re.compile(r"[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _LABEL: Final = re.compile(r'(?:^\{|",)([^="]+)="')
@@ -119,6 +122,7 @@ class VictoriaLogs(StoreSource):
         if query.session is not None:
             conditions = [
                 f"{_condition({query.session: SESSION_ID})} | sort by (_time)",
+                f"{_of_jobs(job_prefix(query.session))} | sort by (_time)",
                 f"{_condition({'BOOT': BOOT})} {_NUMBERED} {_COUNTED}",
             ]
         url = shlex.quote(f"{self.store.shown}{_QUERY}")
@@ -132,19 +136,19 @@ class VictoriaLogs(StoreSource):
         """Return the identity and the clock, for ``cordboard doctor --env``."""
         return (self.store.identity, clock_fact(self.store.clock_skew_s))
 
-    def rows(self, window: Slice, terms: Terms, pipes: str) -> Iterator[dict[str, str]]:
+    def rows(self, window: Slice, text: str) -> Iterator[dict[str, str]]:
         """Yield the rows of a query.
 
         Args:
             window: When.
-            terms: Values of fields, or texts, one of which a row has; empty for all rows.
-            pipes: What is done with them, in LogsQL.
+            text: A condition, and what is done with the rows that fulfil it, in LogsQL.
 
         Raises:
             StoreError: The server does not answer as asked.
         """
-        text = f"{self.filter_text} _time:[{moment(window.begin)}, {moment(window.end)}) {_condition(terms)} {pipes}"
-        for row in self.store.lines(_QUERY, {"query": text}, post=True):
+        times = f"_time:[{moment(window.begin)}, {moment(window.end)})"
+        query = f"{self.filter_text} {times} {text}"
+        for row in self.store.lines(_QUERY, {"query": query}, post=True):
             if row:
                 yield decode(row)
 
@@ -158,9 +162,9 @@ class _Rows(StoreStream):
         )
         self._source = source
 
-    def close(self) -> None:
-        """End a `read`, from another thread."""
-        super().close()
+    def interrupt(self) -> None:
+        """End all requests to the store."""
+        super().interrupt()
         self._source.store.close()
 
     def window(self) -> Slice:
@@ -170,12 +174,21 @@ class _Rows(StoreStream):
 
     def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
         """Yield the lines of a window, in slices that the server can sort."""
-        for line in read_slices(window, lambda part: self._page(part, terms), self._shortfalls):
+        condition = _condition(terms)
+        for line in read_slices(window, lambda part: self._page(part, condition), self._shortfalls):
+            yield line + b"\n"
+
+    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:
+        """Yield the rows of the pods whose names begin with a text, in any of the fields that agents use."""
+        condition = _of_jobs(prefix)
+        for line in read_slices(window, lambda part: self._page(part, condition), self._shortfalls):
             yield line + b"\n"
 
     def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
         """Return the counts of processes, of rows with fields and of texts."""
-        rows = self._source.rows(window, dict.fromkeys(boots, BOOT), f"{_NUMBERED} {_COUNTED}")
+        rows = self._source.rows(
+            window, f"{_condition(dict.fromkeys(boots, BOOT))} {_NUMBERED} {_COUNTED}"
+        )
         return {
             row["process"][1:]: Count(*(int(float(row[name])) for name in Count._fields))
             for row in rows
@@ -184,32 +197,34 @@ class _Rows(StoreStream):
 
     def numbers(self, window: Slice, boot: str) -> Iterator[tuple[int, int]]:
         """Yield number and time of each line of a process; nothing else is fetched."""
-        rows = self._source.rows(window, {boot: BOOT}, f"{_NUMBERED} | fields _time, process, seq")
+        rows = self._source.rows(
+            window, f"{_condition({boot: BOOT})} {_NUMBERED} | fields _time, process, seq"
+        )
         for row in rows:
             key = _key_of(row.get("_time", ""))
             if row["process"][1:] == boot and _WHOLE.fullmatch(row.get("seq", "")) and key:
                 yield int(row["seq"]), nanoseconds(key)
 
-    def _page(self, part: Slice, terms: Terms) -> Page:
+    def _page(self, part: Slice, condition: str) -> Page:
         """Return the rows of a slice; not whole where they are too many to be sorted at once."""
-        counted = self._source.rows(part, terms, "| count() as n")
+        counted = self._source.rows(part, f"{condition} | count() as n")
         expected = sum(int(row["n"]) for row in counted)
         if expected == 0:
             return Page([], whole=True)
         if expected > self._source.slice_lines and part.end - part.begin > 1:
             return Page([], whole=False)
-        lines = self._sorted(part, terms)
+        lines = self._sorted(part, condition)
         for pause_s in self._source.pauses_s:
             if len(lines) >= expected or self.closed.wait(pause_s):
                 break
-            lines = self._sorted(part, terms)
+            lines = self._sorted(part, condition)
         if len(lines) < expected:
             detail = f"{expected - len(lines)} of {expected} counted lines were not returned"
             self._shortfalls.append(Shortfall("not_settled", detail))
         return Page(lines, whole=True)
 
-    def _sorted(self, part: Slice, terms: Terms) -> list[bytes]:
-        return [line_of(row) for row in self._source.rows(part, terms, "| sort by (_time)")]
+    def _sorted(self, part: Slice, condition: str) -> list[bytes]:
+        return [line_of(row) for row in self._source.rows(part, f"{condition} | sort by (_time)")]
 
 
 def open_source(options: Mapping[str, Any]) -> VictoriaLogs:
@@ -325,6 +340,11 @@ def _condition(terms: Terms) -> str:
     ]
     found += [quoted(text) for text in terms]
     return f"({' or '.join(found)})" if found else ""
+
+
+def _of_jobs(prefix: str) -> str:
+    """Return what finds the rows of pods whose names begin with a text."""
+    return f"({' or '.join(f'{name}:{quoted(prefix)}*' for name in _POD_FIELDS)})"
 
 
 def _key_of(text: str) -> bytes | None:
