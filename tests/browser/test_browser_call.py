@@ -348,6 +348,7 @@ async def test_call_needs_only_the_keyboard(up: Up, microphone: Path) -> None:
         assert await room.ended_as(await room.session_id()) == ("ended", "left")
 
 
+@pytest.mark.faults_full
 async def test_call_goes_on_after_its_runner_was_stopped(up: Up, microphone: Path) -> None:
     """By SIGTERM, as a rollout stops it. Last, because the runner of the test above has to start again."""
     await goes_on(up, microphone, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from clients.documented_code import (
     serve_routes,
 )
 from tests_support import until
-from up_support import Up, processes_of, ready
+from up_support import Up, pid_of, processes_of, ready
 
 BOT = Path(__file__).with_name("clients_bot.py")
 
@@ -72,6 +73,63 @@ async def test_client_of_the_javascript_page_hears_the_bot(up: Up, browser: Brow
         assert await page.inner_text("#state") == "ready"
         await page.click("#leave")
         await page.wait_for_selector("#state:text('disconnected')")
+
+
+# What the transport notices some seconds after a death: that its newest connection has failed.
+FAIL = """() => {
+  const peer = window.peers.at(-1);
+  Object.defineProperty(peer, "iceConnectionState", { value: "failed" });
+  peer.dispatchEvent(new Event("iceconnectionstatechange"));
+}"""
+MICROPHONE = "() => window.peers.at(-1).getSenders()[0].track.readyState"
+
+
+@pytest.mark.parametrize("lost", ["bot", pytest.param("runner", marks=pytest.mark.faults_full)])
+async def test_clients_come_over_to_the_successor_of_a_lost_bot(
+    up: Up, browser: Browser, lost: str
+) -> None:
+    """Unchanged, because the edge holds the offer; and with the page's addition, which keeps the microphone."""
+    known = bots(up)
+    client, _, _, addition = (
+        at_edge(code, up.addresses["edge"]) if "//localhost:7860" in code else code
+        for code in code_blocks("javascript.md", "js")
+    )
+    async with (
+        serve_code(await bundle(client, "js")) as plain,
+        serve_code(await bundle(client + addition, "js")) as following,
+    ):
+        pages = [await open_page(browser, url) for url in (plain, following)]
+        for page in pages:
+            await page.click("#join")
+            await hears_bot(page)
+        ours = bots(up) - known
+        for pid in ours if lost == "bot" else [pid_of(up, "runner")]:
+            os.kill(pid, signal.SIGKILL)
+        await pages[0].evaluate(FAIL)
+        for page in pages:
+            await page.wait_for_function(CONNECTED_AGAIN)
+        await hears_bot(pages[1])
+        # The track of the unchanged client is not reported, so nobody plays it: what comes counts.
+        await pages[0].wait_for_function(RECEIVES)
+        assert [await page.evaluate(MICROPHONE) for page in pages] == ["ended", "live"]
+        assert await pages[1].inner_text("#state") == "ready"
+        assert len(ours) == 2
+        for page in pages:
+            await page.click("#leave")
+
+
+RECEIVES = """async () => {
+  for (const item of (await window.peers.at(-1).getStats()).values())
+    if (item.type === "inbound-rtp" && item.packetsReceived > 0) return true;
+  return false;
+}"""
+CONNECTED_AGAIN = """() =>
+  window.peers.length > 1 && window.peers.at(-1).connectionState === "connected" """
+
+
+def bots(up: Up) -> set[int]:
+    """Return the bots' processes so far."""
+    return {r["meta"]["pid"] for r in up.records if r.get("event") == "bot.started"}
 
 
 async def test_websocket_client_of_the_javascript_page_gets_audio(up: Up, browser: Browser) -> None:

@@ -242,6 +242,12 @@ class TestOffers:
         old = {"pc_id": "SmallWebRTCConnection#0-of-another-process", "restart_pc": True}
         status, answer = await signalling.handle("POST", await an_offer() | old)
         assert (status, answer["pc_id"]) == (200, connections[0].pc_id)
+        late = {
+            "pc_id": old["pc_id"],
+            "candidates": [{"candidate": line("192.0.2.8"), "sdpMid": "0"}],
+        }
+        assert (await signalling.handle("PATCH", late))[0] == 200
+        assert connections[0].candidates == ["192.0.2.8"]
         # The answer was lost: the peer tries again with what it knows.
         status, answer = await signalling.handle("POST", await an_offer() | old)
         assert (status, answer["pc_id"]) == (200, connections[0].pc_id)

@@ -102,7 +102,9 @@ class BotSignalling:
         """
         try:
             if method == "PATCH":
-                return await self._add_candidates(body)
+                # Those of a first offer may come while its connection is being made.
+                async with self._offer_lock:
+                    return await self._add_candidates(body)
             return await self._answer_offer(body)
         except HTTPException as error:
             return _problem(error.status_code, "webrtc", str(error.detail))
@@ -188,8 +190,10 @@ class BotSignalling:
             # The empty candidate marks the end of the list.
             if not item["candidate"] or self._accept_candidate(item["candidate"])
         ]
+        # Until it has the answer to its offer, a peer of the bot before names the connection to that one.
+        pc_id = self._peer.result().connection.pc_id if self._peer.done() else body["pc_id"]
         await self._handler.handle_patch_request(
-            SmallWebRTCPatchRequest(pc_id=body["pc_id"], candidates=candidates)
+            SmallWebRTCPatchRequest(pc_id=pc_id, candidates=candidates)
         )
         return HTTPStatus.OK, {"status": "ok"}
 
