@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cordboard.contract.record import EVENTS
-from cordboard.logs.report import Header
+from cordboard.logs.report import Header, text
 from cordboard.logs.report.lanes import AFTER, BEFORE, BLOCKS_MAX, BUCKETS, LANES_MAX
 from cordboard.logs.report.model import SESSIONS_MAX, Model, ModelMaker
 from cordboard.logs.report.stages import OPTIONAL, PATH, SETBACKS
@@ -17,6 +17,7 @@ from report_support import (
     ended,
     good_call,
     joined,
+    page_of,
     recovered_call,
     turn,
 )
@@ -63,7 +64,7 @@ def test_stages_of_a_good_call() -> None:
         ("bot.first_audio", 348.0, 10.0),
     ]
     startup = session_of(good_call()).startup
-    assert (startup.zero, startup.total_ms) == ("join.clicked", 348.0)
+    assert (startup.origin.event, startup.total_ms) == ("join.clicked", 348.0)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_stage_without_a_line_is_shown_as_missing(missing: str) -> None:
 def test_without_a_click_time_counts_from_what_comes_nearest() -> None:
     """A call from a terminal has no click: time counts from the gateway's receipt, and says so."""
     startup = session_of(connected(joined(Told(), browser=False))).startup
-    assert (startup.zero, startup.total_ms) == ("join.received", 317.0)
+    assert (startup.origin.event, startup.total_ms) == ("join.received", 317.0)
     assert [item.event for item in startup.stages if item.ms is None] == [
         "join.clicked",
         "join.requested",
@@ -329,11 +330,14 @@ def test_lines_of_no_session_are_the_asked_ones() -> None:
         {"event": "session.ended", "sessionId": "a", "meta": {"reason": ["x"], "seconds": "y"}},
     ],
 )
-def test_no_record_breaks_the_model(record: dict[str, Any]) -> None:
-    """A record of any shape is counted, and nothing raises."""
+def test_no_record_breaks_a_report(record: dict[str, Any]) -> None:
+    """A record of any shape is counted and shown, and nothing raises."""
     maker = ModelMaker(Header())
-    maker.add(record)
-    assert maker.model(COMPLETE).lines == 1
+    shown = [maker.add(record)]
+    model = maker.model(COMPLETE)
+    assert model.lines == 1
+    assert "ALL LINES (1)" in list(text.report(model, shown))
+    assert "The one line is embedded" in page_of([record])
 
 
 def test_a_turn_of_a_recovered_call_is_another() -> None:

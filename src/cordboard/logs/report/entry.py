@@ -16,6 +16,7 @@ from cordboard.contract.record import LEVELS, SERVER_PREFIX, level_from_name
 from cordboard.contract.redaction import REDACTED, is_secret_name, redact
 from cordboard.logs.attribution import is_read
 
+WHO: Final = ("user_id", "user_name", "room")
 DEPTH_MAX: Final = 32
 TEXT_MAX: Final = 16 * 1024
 """So long a line of ours may be; of longer texts reports show the beginning."""
@@ -75,6 +76,11 @@ class Entry:
         return self.level in {"warn", "error"}
 
     @property
+    def who(self) -> dict[str, str]:
+        """Whose session it is of, and where, as far as it says."""
+        return {name: value for name in WHO if (value := getattr(self, name))}
+
+    @property
     def note(self) -> str:
         """What it says besides its message: the metadata, and the words of its error."""
         return " ".join(filter(None, [pairs(self.meta), self.error]))
@@ -131,6 +137,11 @@ class HeadTail(Generic[T]):
     def left_out(self) -> int:
         """How many of the middle are not kept."""
         return self.added - len(self._head) - len(self._tail)
+
+    @property
+    def split(self) -> int:
+        """How many are kept of those before the ones that are left out."""
+        return len(self._head) if self.left_out else self.added
 
     def __iter__(self) -> Iterator[T]:
         yield from self._head

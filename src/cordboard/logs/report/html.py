@@ -42,16 +42,8 @@ TABLE_MAX: Final = 20_000
 TABLE_TEXT_MAX: Final = 1_000
 """A longer text is said where it stands: it seldom repeats."""
 CONTEXT: Final = ("sessionId", "userId", "userName", "room", "epoch", "traceId", "spanId", "boot")
-TABLES: Final = (
-    "level",
-    "service",
-    "tag",
-    "context",
-    "event",
-    "message",
-    "source",
-    "attribution",
-)
+FIELDS: Final = ("level", "service", "tag", "event", "message")
+TABLES: Final = (*FIELDS[:3], "context", *FIELDS[3:], "source", "attribution")
 _CANONICAL: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _SCRIPT_ENDS: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
@@ -122,9 +114,8 @@ class RowMaker:
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, int]] = {name: {} for name in TABLES}
-        self._rows: HeadTail[tuple[int, str]] = HeadTail(LINES_MAX, LINES_MAX_CHARS)
+        self._rows: HeadTail[str] = HeadTail(LINES_MAX, LINES_MAX_CHARS)
         self._origin: int | None = None
-        self._context: tuple[dict[str, Any], Any] = ({}, None)
 
     @property
     def left_out(self) -> int:
@@ -134,34 +125,28 @@ class RowMaker:
     def add(self, record: Mapping[str, Any], source: str, attribution: str) -> None:
         """Take one record, clean already."""
         rest = dict(record)
-        row = [
-            self._time(rest),
-            *(self._text(name, rest) for name in ("level", "service", "tag")),
-            self._context_of(rest),
-            *(self._text(name, rest) for name in ("event", "message")),
-            self._place("source", source),
-            self._place("attribution", attribution),
-        ]
-        if rest:
-            row.append(rest)
-        text = script_json(row)
-        self._rows.add((self._rows.added, text), len(text))
+        us = self._time(rest)
+        cells: dict[str, Any] = {"source": source, "attribution": attribution}
+        cells["context"] = {key: rest.pop(key) for key in CONTEXT if key in rest}
+        cells |= {name: rest.pop(name) for name in FIELDS if isinstance(rest.get(name), str)}
+        row = [us, *(self._place(name, cells.get(name)) for name in TABLES)]
+        text = script_json([*row, rest] if rest else row)
+        self._rows.add(text, len(text))
 
     def data(self) -> Iterator[str]:
         """Give the lines as JSON that may stand inside a script element, piece by piece."""
         tables: dict[str, list[Any]] = {name: list(table) for name, table in self._tables.items()}
         tables["context"] = [json.loads(text) for text in self._tables["context"]]
-        numbers = [number for number, _ in self._rows]
-        split = next((at for at, number in enumerate(numbers) if number != at), len(numbers))
-        head = {"origin": self._origin, "tables": tables, "split": split, "left_out": self.left_out}
+        left_out, split = self._rows.left_out, self._rows.split
+        head = {"origin": self._origin, "tables": tables, "split": split, "left_out": left_out}
         yield script_json(head).removesuffix("}") + ',"rows":['
         separator = "\n"
-        for _, row in self._rows:
+        for row in self._rows:
             yield separator + row
             separator = ",\n"
         yield "\n]}"
 
-    def _time(self, rest: dict[str, Any]) -> Any:
+    def _time(self, rest: dict[str, Any]) -> int | None:
         """Return the time after the first line; another form of it stays in the rest."""
         us = microseconds(rest.get("timestamp"))
         if us is None or not _CANONICAL.fullmatch(rest["timestamp"]):
@@ -170,23 +155,14 @@ class RowMaker:
         self._origin = us if self._origin is None else self._origin
         return us - self._origin
 
-    def _text(self, name: str, rest: dict[str, Any]) -> Any:
-        return self._place(name, rest.pop(name)) if isinstance(rest.get(name), str) else -1
-
-    def _context_of(self, rest: dict[str, Any]) -> Any:
-        """Place who speaks; mostly it is who spoke before."""
-        context: dict[str, Any] = {key: rest.pop(key) for key in CONTEXT if key in rest}
-        before, place = self._context
-        if place is None or context != before or repr(context) != repr(before):
-            place = self._place("context", json.dumps(context), context)
-            self._context = context, place
-        return place
-
-    def _place(self, name: str, text: str, value: Any = None) -> Any:
-        """Return a text's place in a table; what it stands for where the table is full."""
+    def _place(self, name: str, value: Any) -> Any:
+        """Return a value's place in its table; the value itself where that is full; -1 for none."""
+        if value is None:
+            return -1
         table = self._tables[name]
+        text = value if isinstance(value, str) else json.dumps(value)
         if text not in table and (len(table) >= TABLE_MAX or len(text) > TABLE_TEXT_MAX):
-            return text if value is None else value
+            return value
         return table.setdefault(text, len(table))
 
 

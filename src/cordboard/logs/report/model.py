@@ -1,19 +1,20 @@
 """The model of a report: lines in, one by one; sessions, lanes and troubles out. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from cordboard.logs.coverage import Coverage, count
 from cordboard.logs.page import BROWSER, HEARD
-from cordboard.logs.report.entry import Entry, HeadTail, number, one_line
+from cordboard.logs.report.entry import WHO, Entry, HeadTail, number, one_line
 from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Troubles
 from cordboard.logs.report.stages import Stay
 from cordboard.logs.report.verdict import WORDS_MAX, Verdict, judge
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000
-WHO: Final = ("user_id", "user_name", "room")
 _NAMES_SHOWN: Final = 4
 _JOINS: Final = frozenset(
     {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
@@ -62,36 +63,18 @@ class Header:
 
 @dataclass(slots=True)
 class _Told:
-    """What was told of one session so far; what pages told apart, for each person who is signed in there."""
+    """What was told of one session, or what the pages of one person told of it."""
 
-    lines: int = 0
-    errors: int = 0
-    warnings: int = 0
+    levels: Counter[str] = field(default_factory=Counter)
     first_us: int | None = None
     last_us: int | None = None
     heard_us: int | None = None
     errors_us: list[int] = field(default_factory=list)
     who: dict[str, str] = field(default_factory=dict)
-    people: dict[str, str] = field(default_factory=dict)
-    joined: dict[str, str] = field(default_factory=dict)
     events: HeadTail[Entry] = field(default_factory=lambda: HeadTail(EVENTS_MAX))
-    pages: "dict[str, _Told]" = field(default_factory=dict)
 
     def add(self, item: Entry) -> None:
-        if item.service == BROWSER:
-            self.pages.setdefault(item.user_id or "", _Told()).take(item)
-            return
-        self.take(item)
-        if item.user_id is not None:
-            name = item.user_name or item.user_id
-            self.people[item.user_id] = name
-            if item.event == "join.accepted":
-                self.joined[item.user_id] = name
-
-    def take(self, item: Entry) -> None:
-        self.lines += 1
-        self.errors += item.level == "error"
-        self.warnings += item.level == "warn"
+        self.levels[item.level] += 1
         if item.us is not None and not item.read:
             self.first_us = min(_known(self.first_us, item.us))
             self.last_us = max(_known(self.last_us, item.us))
@@ -99,29 +82,38 @@ class _Told:
                 self.errors_us.append(item.us)
             if item.message == HEARD:
                 self.heard_us = item.us
-        self.who |= {name: value for name in WHO if (value := getattr(item, name))}
+        self.who |= item.who
         if item.event:
             self.events.add(item)
 
-    def settle(self) -> None:
-        """Add what the pages of those who joined have told; other people's pages prove nothing."""
-        known = self.joined or self.people
-        for user, page in self.pages.items():
-            if not known or not user or user in known:
-                self._merge(page)
-        self.pages.clear()
 
-    def _merge(self, page: "_Told") -> None:
-        self.lines += page.lines
-        self.errors += page.errors
-        self.warnings += page.warnings
-        self.first_us = min(_known(self.first_us, page.first_us), default=None)
-        self.last_us = max(_known(self.last_us, page.last_us), default=None)
-        self.heard_us = max(_known(self.heard_us, page.heard_us), default=None)
-        self.errors_us += page.errors_us
-        self.who = {**page.who, **self.who}
-        for item in page.events:
-            self.events.add(item)
+class _Tellers:
+    """Who told of one session: the services together, and the pages of each person who is signed in there."""
+
+    def __init__(self) -> None:
+        self._services = _Told()
+        self._pages: dict[str, _Told] = {}
+        self._people: set[str] = set()
+        self.joined: dict[str, str] = {}
+
+    def add(self, item: Entry) -> None:
+        if item.service == BROWSER:
+            self._pages.setdefault(item.user_id or "", _Told()).add(item)
+            return
+        self._services.add(item)
+        if item.user_id is not None:
+            self._people.add(item.user_id)
+            if item.event == "join.accepted":
+                self.joined[item.user_id] = item.user_name or item.user_id
+
+    def believed(self) -> list[_Told]:
+        """Return what counts: of pages that of those who joined; other people's pages prove nothing."""
+        known = self.joined or self._people
+        pages = self._pages.items()
+        return [
+            self._services,
+            *(page for user, page in pages if not known or not user or user in known),
+        ]
 
 
 def _known(*times: int | None) -> list[int]:
@@ -133,7 +125,7 @@ class Session(Stay):
 
     Args:
         session_id: Its id.
-        told: What was told of it.
+        tellers: Who told of it.
 
     Attributes:
         length_ms: From the bot's start to the end.
@@ -142,26 +134,31 @@ class Session(Stay):
         people: The names of all whose joins under this id were accepted.
     """
 
-    def __init__(self, session_id: str, told: _Told) -> None:
-        stays = _stays(sorted(told.events, key=lambda item: (item.us is None, item.us or 0)))
+    def __init__(self, session_id: str, tellers: _Tellers) -> None:
+        parts = tellers.believed()
+        events = sorted(chain.from_iterable(told.events for told in parts), key=_by_time)
+        stays = _stays(events)
         super().__init__(stays[-1])
         began = min(_known(*(item.us for item in self.events)), default=0)
-        heard = told.heard_us is not None and told.heard_us >= began
-        errors = told.errors if len(stays) == 1 else sum(us >= began for us in told.errors_us)
+        heard = any(us >= began for us in _known(*(told.heard_us for told in parts)))
+        levels = sum((told.levels for told in parts), Counter[str]())
+        errors = [us for told in parts for us in told.errors_us if us >= began]
         end = self.ended.meta if self.ended else {}
         seconds = number(end.get("seconds"))
         told_ms = None if seconds is None else seconds * 1000
-        who = _who(told, self.events)
+        who = _who(parts, self.events)
         self.session_id = session_id
         self.user_id, self.user_name, self.room = (who.get(name) for name in WHO)
         self.bot = next((bot for item in self.events if (bot := _text(item.meta, "bot"))), "")
-        self.first_us, self.last_us = told.first_us, told.last_us
+        self.first_us = min(_known(*(told.first_us for told in parts)), default=None)
+        self.last_us = max(_known(*(told.last_us for told in parts)), default=None)
         self.length_ms = self.span_ms if self.has("bot.started") else told_ms
         self.state, self.reason = _text(end, "state"), _text(end, "reason")
-        self.errors, self.warnings = told.errors, told.warnings
+        self.errors, self.warnings = levels["error"], levels["warn"]
         self.stays = len(stays)
-        self.people = tuple(told.joined.values())
-        self.verdict = judge(self, told.lines, errors, heard=heard)
+        self.people = tuple(tellers.joined.values())
+        later = self.errors if self.stays == 1 else len(errors)
+        self.verdict = judge(self, levels.total(), later, heard=heard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +201,7 @@ class ModelMaker:
 
     def __init__(self, header: Header) -> None:
         self._header = header
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, _Tellers] = {}
         self._others: set[str] = set()
         self._lanes = LaneMaker()
         self._troubles = TroubleFinder()
@@ -218,15 +215,13 @@ class ModelMaker:
         self._troubles.add(item)
         if item.session_id is not None:
             if item.session_id in self._told or len(self._told) < SESSIONS_MAX:
-                self._told.setdefault(item.session_id, _Told()).add(item)
+                self._told.setdefault(item.session_id, _Tellers()).add(item)
             else:
                 self._others.add(item.session_id)
         return item
 
     def model(self, coverage: Coverage) -> Model:
         """Return the model of all records so far."""
-        for told in self._told.values():
-            told.settle()
         sessions = tuple(
             sorted(
                 (Session(name, told) for name, told in self._told.items()),
@@ -251,13 +246,19 @@ class ModelMaker:
         )
 
 
-def _who(told: _Told, events: Sequence[Entry]) -> dict[str, str]:
+def _by_time(item: Entry) -> tuple[bool, int]:
+    return item.us is None, item.us or 0
+
+
+def _who(parts: Sequence[_Told], events: Sequence[Entry]) -> dict[str, str]:
     """Return whose stay it is, and where; of several stays under one id, of the last."""
     found: dict[str, str] = {}
     for item in events:
         if item.service != BROWSER:
-            found |= {name: value for name in WHO if (value := getattr(item, name))}
-    return found if "user_id" in found else {**told.who, **found}
+            found |= item.who
+    for told in parts if "user_id" not in found else ():
+        found = {**told.who, **found}
+    return found
 
 
 def _stays(events: Sequence[Entry]) -> list[list[Entry]]:

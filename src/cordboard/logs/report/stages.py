@@ -76,14 +76,12 @@ class Startup:
     """The way from click to first audio.
 
     Attributes:
-        zero: The event from which time is counted; empty where none is known.
-        zero_us: When that was.
-        total_ms: From there to the bot's first audio; None where no line tells of either.
+        origin: The event from which time is counted; None without any.
+        total_ms: From the click, or what comes nearest, to the bot's first audio; None where no line tells of either.
     """
 
     stages: tuple[Stage, ...] = ()
-    zero: str = ""
-    zero_us: int | None = None
+    origin: Entry | None = None
     total_ms: float | None = None
 
     @property
@@ -220,18 +218,12 @@ def startup(events: Sequence[Entry]) -> Startup:
         return Startup()
     zero = next((item for name in ZERO for item in reached if item.event == name), None)
     origin = zero or reached[0]
-    befores = dict(zip(firsts, [None, *reached], strict=False))
     timed = [
-        Stage(key[0], item, between(origin, item), between(befores[key], item), times[key])
-        for key, item in firsts.items()
+        Stage(key[0], item, between(origin, item), between(before, item), times[key])
+        for (key, item), before in zip(firsts.items(), [None, *reached], strict=False)
     ]
     audio = next((item.ms for item in timed if item.event == _FIRST_AUDIO), None)
-    return Startup(
-        stages=tuple(_with_missing(timed)),
-        zero=origin.event or "",
-        zero_us=origin.us,
-        total_ms=audio if zero else None,
-    )
+    return Startup(tuple(_with_missing(timed)), origin, audio if zero else None)
 
 
 def between(first: Entry | None, last: Entry | None) -> float | None:

@@ -154,7 +154,8 @@ def _startup(path: Startup) -> Iterator[str]:
         label = padded(f"{mark}{NAMES[item.event]}{times}", 31)
         bar = f"{padded(item.line.service, 10)} {' ' * start}{'#' * (stop - start)}"
         yield f"{length(item.ms):>12} {step:>12}  {label} {bar}"
-    yield f"(measured from {path.zero}; each service uses its own clock)"
+    zero = path.origin.event if path.origin else ""
+    yield f"(measured from {zero}; each service uses its own clock)"
 
 
 def _turns(session: Session) -> Iterator[str]:

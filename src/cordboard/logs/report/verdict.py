@@ -94,8 +94,10 @@ def _asked(stay: Stay, reason: str, errors: int, *, heard: bool) -> Verdict:
 
 
 def _worked(stay: Stay, why: str, errors: int) -> Verdict:
-    total, zero = stay.startup.total_ms, _ZEROS.get(stay.startup.zero, "the first line")
-    heard = "the bot spoke" if total is None else f"first audio {length(total)} after {zero}"
+    path, heard = stay.startup, "the bot spoke"
+    if path.origin is not None and path.total_ms is not None:
+        zero = _ZEROS.get(path.origin.event or "", "the first line")
+        heard = f"first audio {length(path.total_ms)} after {zero}"
     if stay.recoveries:
         moved = f"The call worked, but moved to another runner: {heard}."
         return Verdict("warn", moved, (_recovery(stay), why))
