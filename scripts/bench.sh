@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs all benchmarks, or the named ones: bench.sh [NAME ...]
+# Runs all benchmarks but survival, which takes hours, or the named ones: bench.sh [NAME ...]
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -32,9 +32,11 @@ for file in $(benchmarks); do
     name=$(name_of "$file")
     if [ $# -gt 0 ]; then
         case " $* " in *" $name "*) ;; *) continue ;; esac
+    elif [ "$name" = survival ]; then
+        continue
     fi
     printf '\n== %s\n' "$file"
-    case "$name" in page | client) find_browser ;; esac
+    case "$name" in page | client | survival) find_browser ;; esac
     if [ "$name" = client ]; then scripts/clients.sh >/dev/null; fi
     .venv/bin/python "$file" || failed="$failed $name"
 done

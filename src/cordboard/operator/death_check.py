@@ -20,7 +20,7 @@ from cordboard.operator.runner_client import HolderStatus
 from cordboard.store import RedisStore, SessionRecord
 
 # Seconds after a runner's death after which its bots must be gone: the kernel kills them with it. The last of 8 bots
-# was gone 0.11 s after the runner's death at worst, on two busy cores (benchmarks/survival.py --bots 8).
+# was gone 0.11 s after the runner's death at worst, on two busy cores (benchmarks/survival/bench_deaths.py --bots 8).
 BOTS_END_S: Final = 1.0
 
 # Pauses between questions to a holder that does not answer. A dying process may close its port after its

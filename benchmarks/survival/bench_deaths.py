@@ -2,11 +2,11 @@
 
 A second and a third runner are there. The time runs from the kill until the store confirms the next bot.
 
-  python benchmarks/survival.py                    50 kills of a warm runner
-  python benchmarks/survival.py --kill bot         50 kills of a bot process
-  python benchmarks/survival.py --kill drain       50 hand-overs by a runner that stops, with no grace period
-  python benchmarks/survival.py --bots 8           how long the bots of a killed runner live on
-  python benchmarks/survival.py --watch 1000       one operator with the watch connections of so many runners
+  python benchmarks/survival/bench_deaths.py                    50 kills of a warm runner
+  python benchmarks/survival/bench_deaths.py --kill bot         50 kills of a bot process
+  python benchmarks/survival/bench_deaths.py --kill drain       50 hand-overs by a runner that stops, with no grace period
+  python benchmarks/survival/bench_deaths.py --bots 8           how long the bots of a killed runner live on
+  python benchmarks/survival/bench_deaths.py --watch 1000       one operator with the watch connections of so many runners
 """
 
 import argparse
@@ -21,9 +21,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-from _table import quantile, show
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from _table import quantile, show
 
 from cordboard.operator.runner_watch import RunnerWatches
 from cordboard.store import RedisStore, SessionRecord, StateChange
