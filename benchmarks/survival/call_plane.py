@@ -128,6 +128,12 @@ class Plane:
         )  # fmt: skip
         return str(record["reason"])
 
+    def lines(self, session_id: str) -> str:
+        """Return the lines of a session, in the order of their times."""
+        records = [record for part in self.processes.parts for record in part.records]
+        own = [record for record in records if record["sessionId"] == session_id]
+        return "\n".join(map(json.dumps, sorted(own, key=lambda record: str(record["timestamp"]))))
+
     def verdict(self, session_ids: list[str]) -> list[Violation]:
         """Judge what bots and callers have written down about these sessions."""
         written = [json.loads(line) for line in self.history.read_text().splitlines()]

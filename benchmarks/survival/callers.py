@@ -121,7 +121,13 @@ async def command(plane: Plane) -> AsyncIterator[NewCall]:
             stderr=asyncio.subprocess.STDOUT,
         )
         ended = asyncio.create_task(process.communicate())
-        await plane.speaking(heard.session_id)
+        try:
+            await plane.speaking(heard.session_id)
+        except AssertionError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            print(f"A call has begun without sound:\n{(await ended)[0].decode()}")
+            sys.exit(plane.lines(heard.session_id))
         yield heard
         await plane.leave(heard.session_id)
         await asyncio.wait_for(ended, 60)
