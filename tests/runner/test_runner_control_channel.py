@@ -1,11 +1,14 @@
 """What a bot process may send to its supervisor."""
 
 import asyncio
+import json
+import socket
 from typing import Any
 
 import pytest
 
-from cordboard.contract.errors import BodyTooLargeError
+from cordboard.contract.errors import BodyTooLargeError, ConflictError, UpstreamError
+from cordboard.runner import control_channel
 from cordboard.runner.control_channel import ControlChannel
 from cordboard.runner.pipes import LINE_MAX_BYTES
 
@@ -68,3 +71,30 @@ async def test_body_that_fits_into_no_message_is_refused() -> None:
     for body in ({"sdp": "x" * LINE_MAX_BYTES}, {"requestData": [1e9] * (LINE_MAX_BYTES // 5)}):
         with pytest.raises(BodyTooLargeError):
             await channel.request("POST", body)
+
+
+async def test_request_waits_until_the_bot_may_run() -> None:
+    """The store tells callers that a session runs before its runner knows; their offers are not refused."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    channel = ControlChannel(reader, writer)
+    request = asyncio.create_task(channel.request("POST", {}))
+    await asyncio.sleep(0)
+    await channel.send_go()
+    sent = b""
+    while sent.count(b"\n") < 2:
+        sent += await asyncio.get_running_loop().run_in_executor(None, theirs.recv, 9999)
+    assert [next(iter(json.loads(line))) for line in sent.splitlines()] == ["go", "ask"]
+    channel.close()
+    with pytest.raises(UpstreamError):
+        await request
+    theirs.close()
+
+
+async def test_request_to_a_bot_that_starts_too_slowly_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bot whose file is still imported gets no offer; the caller may repeat it."""
+    monkeypatch.setattr(control_channel, "GO_TIMEOUT_S", 0.01)
+    with pytest.raises(ConflictError):
+        await channel_with(b"").request("POST", {})

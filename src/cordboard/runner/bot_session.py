@@ -228,7 +228,7 @@ class BotSession:
             UpstreamTimeoutError: The process did not answer in time.
             UpstreamError: The process ended before it answered.
         """
-        if self.status != "running" or self._channel is None:
+        if self.status not in {"starting", "running"} or self._channel is None:
             raise ConflictError(f"Session {self.launch.session_id} is {self.status}.")
         return await self._channel.request(method, body)
 

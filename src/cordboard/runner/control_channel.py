@@ -9,7 +9,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cordboard.contract.errors import BodyTooLargeError, UpstreamError, UpstreamTimeoutError
+from cordboard.contract.errors import (
+    BodyTooLargeError,
+    ConflictError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
 from cordboard.contract.lease import RENEWAL_S
 from cordboard.emit import get_logger
 from cordboard.runner import pipes
@@ -17,6 +22,9 @@ from cordboard.runner.startup_errors import DETAIL_CHARS
 
 # How long a bot process may take to answer an offer; longer than aiortc's 5 s for gathering candidates.
 ANSWER_TIMEOUT_S: Final = 12.0
+# The store publishes that a session runs just before its runner hears of it, so a caller's offer may be first. The
+# runner needs a reply of Redis and what was kept of the session: milliseconds, or a second on a busy machine.
+GO_TIMEOUT_S: Final = 5.0
 
 log = get_logger("session")
 
@@ -66,6 +74,7 @@ class ControlChannel:
         self.end_report: EndReport | None = None
         self._lag_ms = 0.0
         self._lag_reported_at = time.monotonic()
+        self._has_gone = asyncio.Event()
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count()
 
@@ -112,6 +121,7 @@ class ControlChannel:
         """
         kept = {} if context is None else {"context": msgspec.Raw(context)}
         await pipes.send(self._writer, {"go": True, **kept})
+        self._has_gone.set()
 
     async def send_stop(self, reason: str) -> None:
         """Let the process cancel its bot, for `reason`."""
@@ -128,6 +138,7 @@ class ControlChannel:
             The status and the body of the answer.
 
         Raises:
+            ConflictError: The bot is still starting.
             UpstreamTimeoutError: The process did not answer in time.
             UpstreamError: The process ended before it answered.
             BodyTooLargeError: The body does not fit into one message.
@@ -137,6 +148,10 @@ class ControlChannel:
         # A longer message would end the channel, and the session with it. Numbers such as 1e9 grow.
         if len(pipes.encode(message)) > pipes.LINE_MAX_BYTES:
             raise BodyTooLargeError("The request body does not fit into one message to the bot.")
+        try:
+            await asyncio.wait_for(self._has_gone.wait(), GO_TIMEOUT_S)
+        except TimeoutError as error:
+            raise ConflictError("The bot of this session is starting.") from error
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[number] = answer
         try:
