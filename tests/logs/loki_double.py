@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -27,6 +27,7 @@ class LokiDouble(ThreadingHTTPServer):
         refusals: Statuses that the next requests for lines are answered with.
         cut: Whether answers end before their last bytes.
         copies: How often lines are counted that are returned once, as after a flush.
+        drops: Tells which texts are left out of the answer to a request for lines, by the request's number.
         counted: The values of each request for counts.
     """
 
@@ -45,6 +46,7 @@ class LokiDouble(ThreadingHTTPServer):
         self.refusals: list[int] = []
         self.cut = False
         self.copies = 1
+        self.drops: Callable[[str, int], bool] = lambda _text, _number: False
         self.counted: list[dict[str, str]] = []
         self.seen_headers: list[Any] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -79,7 +81,9 @@ class LokiDouble(ThreadingHTTPServer):
         found = [
             entry
             for entry in self.entries
-            if begin <= entry[0] < end and _fits(values["query"], entry)
+            if begin <= entry[0] < end
+            and _fits(values["query"], entry)
+            and not self.drops(entry[2], len(self.asked))
         ]
         backward = values.get("direction", "backward") == "backward"
         found.sort(key=lambda entry: entry[0], reverse=backward)

@@ -279,7 +279,7 @@ class Replay(Store):
         name = self.by_path[path.rpartition("/")[2].replace("-", "_")]
         response = recorded(name)["response"]
         if response["status"] != 200:
-            from cordboard.logs.sources._store import StoreError
+            from cordboard.logs.sources._slices import StoreError
 
             raise StoreError("unreachable", str(response["body"]), response["status"])
         body = response["body"]

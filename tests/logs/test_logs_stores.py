@@ -174,6 +174,7 @@ def test_lines_of_other_sessions_are_counted_and_not_read(put: Put) -> None:
     assert {boot: len(runs) for boot, runs in stream.proven().items()} == {
         GATEWAY.encode(): 1,
         ZEROS.encode(): 1,
+        BOT.encode(): 1,
     }
 
 
@@ -254,6 +255,26 @@ def test_error_while_the_pods_are_read_is_named(in_loki: Any) -> None:
     in_loki.server.cut = True
     assert list(jobs.read()) == []
     assert (main.shortfalls(), [why.reason for why in jobs.shortfalls()]) == ([], ["truncated"])
+
+
+def test_line_that_the_store_has_and_does_not_return_is_named_as_that(in_loki: Any) -> None:
+    """It is lost on the way here, not on the way to the store: of a bot's process all lines are counted, too."""
+    source = in_loki(a_plane())
+    in_loki.server.drops = lambda text, _: '"boot":"0badcafe","seq":12}' in text
+    answer = ask_source(source, session="call-7", **WINDOW)
+    assert [(reason, detail) for _, reason, detail in answer.shortfalls if reason in LOSSES] == [
+        ("truncated", "boot 0badcafe: seq 12 in the store, but not returned")
+    ]
+
+
+def test_line_that_is_returned_once_and_not_again_is_named(in_loki: Any) -> None:
+    """The session's own lines are read twice; what an answer drops the second time was there."""
+    source = in_loki(a_plane())
+    in_loki.server.drops = lambda text, number: number > 2 and f'"{GATEWAY}","seq":10}}' in text
+    answer = ask_source(source, session="call-7", **WINDOW)
+    assert [(reason, detail) for _, reason, detail in answer.shortfalls if reason in LOSSES] == [
+        ("truncated", f"boot {GATEWAY}: seq 10 in the store, but not returned")
+    ]
 
 
 def test_store_that_counts_copies_raises_no_alarm(in_loki: Any) -> None:

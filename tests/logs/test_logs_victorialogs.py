@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store
-from cordboard.logs.sources._store import Page, Slice, read_slices
+from cordboard.logs.sources._slices import Page, Slice, read_slices
 from cordboard.logs.sources.victorialogs import VictoriaLogs, line_of, open_source
 from logs.logs_support import START, ask_source, at, encoded, reasons, record
 

@@ -12,7 +12,7 @@ from cordboard.logs.line import Line
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources import Source
-from cordboard.logs.sources._store import StoreError
+from cordboard.logs.sources._slices import StoreError
 from cordboard.logs.timespec import seconds
 
 WINDOW_S: Final = 60

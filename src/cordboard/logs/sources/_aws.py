@@ -20,7 +20,7 @@ from botocore.exceptions import (
 
 from cordboard.contract.errors import SettingsError
 from cordboard.logs.sources._http import skew_s
-from cordboard.logs.sources._store import StoreError
+from cordboard.logs.sources._slices import StoreError
 
 # A request is refused for load for seconds, an outage lasts longer: then the coverage names it.
 ATTEMPTS_MAX: Final = 8

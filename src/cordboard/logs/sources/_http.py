@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from cordboard.contract.urls import redacted_url
-from cordboard.logs.sources._store import StoreError
+from cordboard.logs.sources._slices import StoreError
 
 TIMEOUT_S: Final = 60.0
 """Between two pieces of an answer: a store may search for long before it sends the first one."""

@@ -1,178 +1,30 @@
-"""What all stores of log lines share: windows in slices, the lines of a session, and the proof by numbers.
+"""What all stores of log lines share: their windows, the lines of a session, following.
 
 A store implements `StoreStream.lines`. Where it can count, it implements `StoreStream.counts` too: then of the
-processes that serve many sessions only the lines of this one are read, and the count, the lowest, the highest and the
-sum of all their numbers prove that none is lost.
+processes that serve many sessions only the lines of this one are read, and `Proof` tells whether any is lost.
 """
 
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from itertools import pairwise
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import ClassVar
 
 from cordboard.contract.job_name import job_prefix
-from cordboard.contract.record import BOOT, RAW, SERVICE, SESSION_ID, TIMESTAMP, TRACE_ID
+from cordboard.contract.record import BOOT, SESSION_ID, TRACE_ID
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.formats.codec import decode, encode
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
-from cordboard.logs.timestamps import own_key, tail_at
-
-NANOSECONDS: Final = 1_000_000_000
-# As far as `cordboard.logs.search` looks around a session's own lines.
-_MARGIN_S: Final = 2.0
-# How far around its place in time a number is looked for before it is missing: the threads of a process may
-# number lines in another order than they time them.
-_ASTRAY_NS: Final = 60 * NANOSECONDS
-# Beside so many gaps the next lines are read, which tell the times; further ones are named without.
-_GAPS_TIMED: Final = 20
-
-Runs = dict[bytes, list[tuple[int, int]]]
-"""For each process its numbers, first and last of each run."""
+from cordboard.logs.sources._proof import Count, Proof, Runs, traces_of
+from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanoseconds
+from cordboard.logs.timespec import HIGHEST, LOWEST
+from cordboard.logs.timestamps import own_key
 
 Terms = Mapping[str, str]
 """Texts, one of which a line contains, each with the key of Cordboard's format whose value it is; empty for all lines."""
-
-
-class StoreError(Exception):
-    """A store did not answer as asked.
-
-    Args:
-        reason: A key of `cordboard.logs.coverage.REASONS`.
-        detail: What it said.
-        status: The HTTP status, 0 without an answer.
-    """
-
-    def __init__(self, reason: str, detail: str, status: int = 0) -> None:
-        super().__init__(detail)
-        self.shortfall = Shortfall(reason, detail)
-        self.status = status
-
-
-class Slice(NamedTuple):
-    """A part of a window, in nanoseconds since 1970.
-
-    Attributes:
-        begin: The first nanosecond.
-        end: The first nanosecond after it.
-    """
-
-    begin: int
-    end: int
-
-    def halves(self) -> "tuple[Slice, Slice]":
-        """Return its two halves."""
-        middle = (self.begin + self.end) // 2
-        return Slice(self.begin, middle), Slice(middle, self.end)
-
-    def within(self, other: "Slice") -> "Slice":
-        """Return the part that is in another slice; an empty one where none is."""
-        begin = min(max(self.begin, other.begin), other.end)
-        return Slice(begin, max(begin, min(self.end, other.end)))
-
-
-class Page(NamedTuple):
-    """What a store returned of a slice.
-
-    Attributes:
-        lines: The lines, in the order of time.
-        whole: Whether these are all of them.
-    """
-
-    lines: list[bytes]
-    whole: bool
-
-
-class Count(NamedTuple):
-    """How many lines of a process a store has in a slice.
-
-    Attributes:
-        lines: How many.
-        first: The lowest number among them.
-        last: The highest one.
-        total: The sum of all of them.
-    """
-
-    lines: int
-    first: int
-    last: int
-    total: int
-
-    @property
-    def is_proof(self) -> bool:
-        """Whether no number between the lowest and the highest one is missing.
-
-        The sum tells a line that stands twice beside one that is missing.
-        """
-        is_whole = self.lines == self.last - self.first + 1
-        return is_whole and 2 * self.total == self.lines * (self.first + self.last)
-
-
-def read_slices(
-    window: Slice, fetch: Callable[[Slice], Page], shortfalls: list[Shortfall]
-) -> Iterator[bytes]:
-    """Yield the lines of a window in the order of time.
-
-    A slice that the store does not return whole is halved, so that no cursor is needed, whose lines of one
-    moment other clients lose. What cannot be halved, a nanosecond, is named as truncated.
-
-    Args:
-        window: What is read.
-        fetch: Returns what the store has of a slice.
-        shortfalls: Receives what could not be read whole.
-    """
-    stack = [window]
-    while stack:
-        part = stack.pop()
-        page = fetch(part)
-        if page.whole:
-            yield from page.lines
-        elif part.end - part.begin > 1:
-            stack += reversed(part.halves())
-        else:
-            shortfalls.append(
-                Shortfall("truncated", f"more lines at {part.begin} ns than fit in one page")
-            )
-            yield from page.lines
-
-
-def nanoseconds(key: bytes) -> int:
-    """Return a key of time as nanoseconds since 1970.
-
-    Args:
-        key: A timestamp of 27 characters, which is exact to the microsecond.
-    """
-    return round(seconds(key) * 1_000_000) * 1_000
-
-
-def moment(nanosecond: int) -> str:
-    """Return a time in nanoseconds since 1970 as RFC 3339, to the nanosecond."""
-    whole, rest = divmod(nanosecond, NANOSECONDS)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"
-
-
-def line_of(nanosecond: int, text: str) -> bytes:
-    """Return an entry as a line: its text where that is a line of Cordboard's format, else with its time.
-
-    Args:
-        nanosecond: Its time, in nanoseconds since 1970.
-        text: What was stored.
-    """
-    raw = text.encode("utf-8", "replace")
-    if own_key(raw) is not None and b"\n" not in raw:
-        return raw
-    return encode({"log": f"{text}\n", "stream": "stdout", "time": moment(nanosecond)})
-
-
-def quoted(text: str) -> str:
-    """Return a text in quotation marks, as the query languages of Loki and VictoriaLogs write it."""
-    return encode(text).decode()
 
 
 class StoreSource(Source):
@@ -362,15 +214,29 @@ class StoreStream(Stream):
         del self._shortfalls[before:]  # what cannot be read whole is met again
         near = found.near.within(window)
         self._tell(near)
-        terms = {**naming, **dict.fromkeys(found.traces, TRACE_ID)}
-        spots = self._prove(near, found, terms)
+        proof = Proof(self, found, near)
+        self._proven = proof.numbers
         yield from self.lines(Slice(window.begin, near.begin), naming)
-        for spot, boot in spots:
-            yield from self.lines(Slice(near.begin, spot.begin), terms)
-            yield from self.lines(spot, {**terms, boot: BOOT})
-            near = Slice(spot.end, near.end)
-        yield from self.lines(near, terms)
+        terms = {
+            **naming,
+            **dict.fromkeys(found.traces, TRACE_ID),
+            **dict.fromkeys(proof.whole, BOOT),
+        }
+        yield from proof.watched(self._near_lines(near, terms, proof.spots))
+        if len(self._shortfalls) == before:
+            self._shortfalls += proof.not_returned()
         yield from self.lines(Slice(near.end, window.end), naming)
+
+    def _near_lines(
+        self, near: Slice, terms: Terms, spots: Iterable[tuple[Slice, str]]
+    ) -> Iterator[bytes]:
+        """Yield the lines of a slice; at some places those of a process as well, which tell when a gap was."""
+        begin = near.begin
+        for spot, boot in spots:
+            yield from self.lines(Slice(begin, spot.begin), terms)
+            yield from self.lines(spot, {**terms, boot: BOOT})
+            begin = spot.end
+        yield from self.lines(Slice(begin, near.end), terms)
 
     def _followed(self) -> Iterator[bytes]:
         """Yield each line that arrives from now on, once.
@@ -391,44 +257,6 @@ class StoreStream(Stream):
                 seen[mark] = now
             # A line is forgotten when no later window can return it.
             seen = {mark: at for mark, at in seen.items() if at >= begin - overlap}
-
-    # --- the proof by numbers
-
-    def _prove(
-        self, near: Slice, found: "Traces", terms: dict[str, str]
-    ) -> list[tuple[Slice, str]]:
-        """Learn which numbers the store has of a session's processes; return the places beside gaps.
-
-        Processes that serve this session alone, and those that the store cannot count, are added to the terms:
-        all of their lines are read.
-        """
-        terms |= dict.fromkeys(found.hosts, BOOT)
-        told: Mapping[str, Count] = {}
-        if found.others and near.begin < near.end:
-            with suppress(StoreError):  # a user who may not count may read
-                told = self.counts(near, found.others)
-        terms |= {boot: BOOT for boot in found.others if boot not in told}
-        spots: list[tuple[Slice, str]] = []
-        for boot, count in told.items():
-            if count.is_proof:
-                self._proven[boot.encode()] = [(count.first, count.last)]
-            else:
-                spots += self._look_for(boot, count, near)
-        return _apart(spots, near)
-
-    def _look_for(self, boot: str, count: Count, near: Slice) -> Iterator[tuple[Slice, str]]:
-        """Note the numbers that the store has of a process; yield the places of the lines beside its gaps."""
-        wide = Slice(max(0, near.begin - _ASTRAY_NS), near.end + _ASTRAY_NS)
-        held = {
-            number: at
-            for number, at in self.numbers(wide, boot)
-            if count.first <= number <= count.last
-        }
-        self._proven[boot.encode()] = runs = _runs(sorted(held))
-        for before, after in [*pairwise(runs)][:_GAPS_TIMED]:
-            for number in (before[1], after[0]):
-                at = held[number] // 1_000_000 * 1_000_000  # some stores have milliseconds
-                yield Slice(at, at + 1_000_000), boot
 
 
 class JobStream(Stream):
@@ -464,81 +292,3 @@ class JobStream(Stream):
     def close(self) -> None:
         """End a `read`, from another thread."""
         self._own.close()
-
-
-def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Return sorted numbers as runs."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return runs
-
-
-def _apart(spots: Iterable[tuple[Slice, str]], near: Slice) -> list[tuple[Slice, str]]:
-    """Return places within a slice in the order of time, without those that another one covers."""
-    found: list[tuple[Slice, str]] = []
-    for spot, boot in sorted(spots):
-        part = spot.within(near)
-        if part.begin < part.end and (not found or part.begin >= found[-1][0].end):
-            found.append((part, boot))
-    return found
-
-
-# --- what the lines of a session tell
-
-
-class Traces(NamedTuple):
-    """What the lines that name a session tell of others that belong to it.
-
-    Attributes:
-        hosts: Processes of bots, which may serve this session alone.
-        others: Its other processes.
-        traces: Its traces.
-        near: Its time, in whole seconds.
-    """
-
-    hosts: list[str]
-    others: list[str]
-    traces: list[str]
-    near: Slice
-
-
-def traces_of(lines: Iterable[bytes], session: str) -> Traces | None:
-    """Return what the lines of a session tell; None where no line of Cordboard's format names it.
-
-    Args:
-        lines: Lines that contain the session's id.
-        session: The session.
-    """
-    hosts, boots, traces, keys = set[str](), set[str](), set[str](), list[bytes]()
-    for line in lines:
-        record = _own_record(line.rstrip(b"\n"))
-        if record is None or record.get(SESSION_ID) != session:
-            continue
-        keys.append(str(record[TIMESTAMP]).encode())
-        boots.add(str(record[BOOT]))
-        if record.get(SERVICE) == "bot" and record.get(RAW) is not True:
-            hosts.add(str(record[BOOT]))
-        trace = record.get(TRACE_ID)
-        if isinstance(trace, str) and trace.strip("0-"):
-            traces.add(trace)
-    if not keys:
-        return None
-    begin = nanoseconds(shifted(min(keys), -_MARGIN_S)) // NANOSECONDS
-    end = -(-nanoseconds(shifted(max(keys), _MARGIN_S)) // NANOSECONDS)
-    near = Slice(begin * NANOSECONDS, end * NANOSECONDS)
-    return Traces(sorted(hosts), sorted(boots - hosts), sorted(traces), near)
-
-
-def _own_record(line: bytes) -> dict[str, Any] | None:
-    text = unwrap(line).text
-    if own_key(text) is None or tail_at(text) < 0:
-        return None
-    try:
-        record = decode(text)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) and BOOT in record else None

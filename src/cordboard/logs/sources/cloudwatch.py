@@ -24,15 +24,9 @@ from cordboard.logs.query import Query
 from cordboard.logs.sources._aws import AwsLogs, Pacer
 from cordboard.logs.sources._http import clock_fact
 from cordboard.logs.sources._options import checked
-from cordboard.logs.sources._store import (
-    NANOSECONDS,
-    Count,
-    Slice,
-    StoreSource,
-    StoreStream,
-    Terms,
-    line_of,
-)
+from cordboard.logs.sources._proof import Count
+from cordboard.logs.sources._slices import NANOSECONDS, Slice, line_of
+from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
 from cordboard.logs.timespec import duration_s
 
 _MILLISECOND: Final = 1_000_000  # in nanoseconds

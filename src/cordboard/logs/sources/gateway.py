@@ -21,7 +21,7 @@ from cordboard.logs.query import Query, Whereabouts
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
-from cordboard.logs.sources._store import StoreError
+from cordboard.logs.sources._slices import StoreError
 from cordboard.logs.timespec import timestamp
 
 # A gateway answers within 1 s even while a shard of Redis is down (2 s timeouts).

@@ -24,19 +24,17 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
-from cordboard.logs.sources._store import (
+from cordboard.logs.sources._proof import Count
+from cordboard.logs.sources._slices import (
     NANOSECONDS,
-    Count,
     Page,
     Slice,
     StoreError,
-    StoreSource,
-    StoreStream,
-    Terms,
     line_of,
     quoted,
     read_slices,
 )
+from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
 from cordboard.logs.timespec import LOWEST, duration_s
 
 # A line arrives 1 to 3 s after it was written, so to ask more often gains nothing.

@@ -38,18 +38,9 @@ from cordboard.logs.json_form import escaped
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
-from cordboard.logs.sources._store import (
-    Count,
-    Page,
-    Slice,
-    StoreSource,
-    StoreStream,
-    Terms,
-    moment,
-    nanoseconds,
-    quoted,
-    read_slices,
-)
+from cordboard.logs.sources._proof import Count
+from cordboard.logs.sources._slices import Page, Slice, moment, nanoseconds, quoted, read_slices
+from cordboard.logs.sources._store import StoreSource, StoreStream, Terms
 from cordboard.logs.timespec import HIGHEST, key_of_parts
 from cordboard.logs.timestamps import own_key
 

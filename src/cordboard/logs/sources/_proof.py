@@ -1,0 +1,193 @@
+"""The proof that a store has, and has returned, all lines of a session: by their numbers, most of which are only counted."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, Protocol
+
+from cordboard.contract.record import BOOT, RAW, SEQ, SERVICE, SESSION_ID, TIMESTAMP, TRACE_ID
+from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats.codec import decode
+from cordboard.logs.formats.wrappers import number_of, unwrap
+from cordboard.logs.ledger import Gap, Run, runs_of
+from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanoseconds
+from cordboard.logs.timespec import shifted
+from cordboard.logs.timestamps import own_key, tail_at
+
+# As far as `cordboard.logs.search` looks around a session's own lines.
+_MARGIN_S: Final = 2.0
+# How far around its place in time a number is looked for before it is missing: the threads of a process may
+# number lines in another order than they time them.
+_ASTRAY_NS: Final = 60 * NANOSECONDS
+# Beside so many gaps the next lines are read, which tell the times; further ones are named without.
+_GAPS_TIMED: Final = 20
+
+Runs = dict[bytes, list[Run]]
+"""For each process its numbers, first and last of each run."""
+
+
+class Count(NamedTuple):
+    """How many lines of a process a store has in a slice.
+
+    Attributes:
+        lines: How many.
+        first: The lowest number among them.
+        last: The highest one.
+        total: The sum of all of them.
+    """
+
+    lines: int
+    first: int
+    last: int
+    total: int
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether no number between the lowest and the highest one is missing.
+
+        The sum tells a line that stands twice beside one that is missing.
+        """
+        is_whole = self.lines == self.last - self.first + 1
+        return is_whole and 2 * self.total == self.lines * (self.first + self.last)
+
+
+class Counting(Protocol):
+    """A stream of a store that can count."""
+
+    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
+        """Return what the store counts of some processes; of some of them, or all, nothing."""
+
+    def numbers(self, window: Slice, boot: str) -> Iterator[tuple[int, int]]:
+        """Yield the number of each line of a process in a slice, and its time in nanoseconds."""
+
+
+class Traces(NamedTuple):
+    """What the lines that name a session tell of others that belong to it.
+
+    Attributes:
+        named: For each of its processes, the numbers of its lines.
+        hosts: Those that may serve this session alone: of bots.
+        traces: Its traces.
+        near: Its time, in whole seconds.
+    """
+
+    named: Mapping[str, set[int]]
+    hosts: set[str]
+    traces: list[str]
+    near: Slice
+
+
+class Proof:
+    """What a store proves of a session's lines.
+
+    Processes that may serve this session alone, and those that the store cannot count, have to be read whole.
+
+    Args:
+        stream: Asks the store.
+        found: What the session's own lines tell.
+        near: The slice in which they are.
+
+    Attributes:
+        numbers: What the store has of the processes that it counts.
+        whole: The processes whose lines have all to be read.
+        spots: Slices beside gaps, each with its process, in order: the lines there tell when a gap was.
+    """
+
+    def __init__(self, stream: Counting, found: Traces, near: Slice) -> None:
+        self.numbers: Runs = {}
+        told: Mapping[str, Count] = {}
+        if near.begin < near.end:
+            with suppress(StoreError):  # a user who may not count may read
+                told = stream.counts(near, sorted(found.named))
+        self.whole = sorted(found.hosts | (found.named.keys() - told.keys()))
+        self._expected = {boot.encode(): set(numbers) for boot, numbers in found.named.items()}
+        self._seen: dict[bytes, set[int]] = {boot: set() for boot in self._expected}
+        spots: list[tuple[Slice, str]] = []
+        for boot, count in told.items():
+            if count.is_proof:
+                self.numbers[boot.encode()] = [(count.first, count.last)]
+                if boot in found.hosts:
+                    self._expected[boot.encode()].update(range(count.first, count.last + 1))
+            elif boot not in found.hosts:
+                spots += self._look_for(stream, boot, count, near)
+        self.spots = _apart(spots, near)
+
+    def watched(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield lines; note their numbers."""
+        for line in lines:
+            number = number_of(line.rstrip(b"\n"))
+            if number is not None and number[0] in self._seen:
+                self._seen[number[0]].add(number[1])
+            yield line
+
+    def not_returned(self) -> Iterator[Shortfall]:
+        """Yield the lines that the store has, or has returned before, and that were not among those watched."""
+        for boot, expected in self._expected.items():
+            for first, last in runs_of(sorted(expected - self._seen[boot])):
+                gap = Gap(boot.decode(), first, last)
+                yield Shortfall("truncated", f"{gap} in the store, but not returned")
+
+    def _look_for(
+        self, stream: Counting, boot: str, count: Count, near: Slice
+    ) -> Iterator[tuple[Slice, str]]:
+        """Note the numbers that the store has of a process; yield the places of the lines beside its gaps."""
+        wide = Slice(max(0, near.begin - _ASTRAY_NS), near.end + _ASTRAY_NS)
+        held = {
+            number: at
+            for number, at in stream.numbers(wide, boot)
+            if count.first <= number <= count.last
+        }
+        self.numbers[boot.encode()] = runs = runs_of(sorted(held))
+        for before, after in [*pairwise(runs)][:_GAPS_TIMED]:
+            for number in (before[1], after[0]):
+                at = held[number] // 1_000_000 * 1_000_000  # some stores have milliseconds
+                yield Slice(at, at + 1_000_000), boot
+
+
+def traces_of(lines: Iterable[bytes], session: str) -> Traces | None:
+    """Return what the lines of a session tell; None where no line of Cordboard's format names it.
+
+    Args:
+        lines: Lines that contain the session's id.
+        session: The session.
+    """
+    named: dict[str, set[int]] = {}
+    hosts, traces, keys = set[str](), set[str](), list[bytes]()
+    for line in lines:
+        record = _own_record(line.rstrip(b"\n"))
+        if record is None or record.get(SESSION_ID) != session:
+            continue
+        keys.append(str(record[TIMESTAMP]).encode())
+        named.setdefault(record[BOOT], set()).add(record[SEQ])
+        if record.get(SERVICE) == "bot" and record.get(RAW) is not True:
+            hosts.add(record[BOOT])
+        trace = record.get(TRACE_ID)
+        if isinstance(trace, str) and trace.strip("0-"):
+            traces.add(trace)
+    if not keys:
+        return None
+    begin = nanoseconds(shifted(min(keys), -_MARGIN_S)) // NANOSECONDS
+    end = -(-nanoseconds(shifted(max(keys), _MARGIN_S)) // NANOSECONDS)
+    return Traces(named, hosts, sorted(traces), Slice(begin * NANOSECONDS, end * NANOSECONDS))
+
+
+def _own_record(line: bytes) -> dict[str, Any] | None:
+    text = unwrap(line).text
+    if own_key(text) is None or tail_at(text) < 0:
+        return None
+    try:
+        record = decode(text)
+    except (ValueError, RecursionError):
+        return None
+    is_numbered = isinstance(record, dict) and isinstance(record.get(BOOT), str)
+    return record if is_numbered and isinstance(record.get(SEQ), int) else None
+
+
+def _apart(spots: Iterable[tuple[Slice, str]], near: Slice) -> list[tuple[Slice, str]]:
+    """Return places within a slice in the order of time, without those that another one covers."""
+    found: list[tuple[Slice, str]] = []
+    for spot, boot in sorted(spots):
+        part = spot.within(near)
+        if part.begin < part.end and (not found or part.begin >= found[-1][0].end):
+            found.append((part, boot))
+    return found

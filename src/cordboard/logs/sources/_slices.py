@@ -1,0 +1,122 @@
+"""Parts of a window of a store, what the store returns of one, and how its entries become lines."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from cordboard.logs.coverage import Shortfall
+from cordboard.logs.formats.codec import encode
+from cordboard.logs.timespec import seconds
+from cordboard.logs.timestamps import own_key
+
+NANOSECONDS: Final = 1_000_000_000
+
+
+class StoreError(Exception):
+    """A store did not answer as asked.
+
+    Args:
+        reason: A key of `cordboard.logs.coverage.REASONS`.
+        detail: What it said.
+        status: The HTTP status, 0 without an answer.
+    """
+
+    def __init__(self, reason: str, detail: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.shortfall = Shortfall(reason, detail)
+        self.status = status
+
+
+class Slice(NamedTuple):
+    """A part of a window, in nanoseconds since 1970.
+
+    Attributes:
+        begin: The first nanosecond.
+        end: The first nanosecond after it.
+    """
+
+    begin: int
+    end: int
+
+    def halves(self) -> "tuple[Slice, Slice]":
+        """Return its two halves."""
+        middle = (self.begin + self.end) // 2
+        return Slice(self.begin, middle), Slice(middle, self.end)
+
+    def within(self, other: "Slice") -> "Slice":
+        """Return the part that is in another slice; an empty one where none is."""
+        begin = min(max(self.begin, other.begin), other.end)
+        return Slice(begin, max(begin, min(self.end, other.end)))
+
+
+class Page(NamedTuple):
+    """What a store returned of a slice.
+
+    Attributes:
+        lines: The lines, in the order of time.
+        whole: Whether these are all of them.
+    """
+
+    lines: list[bytes]
+    whole: bool
+
+
+def read_slices(
+    window: Slice, fetch: Callable[[Slice], Page], shortfalls: list[Shortfall]
+) -> Iterator[bytes]:
+    """Yield the lines of a window in the order of time.
+
+    A slice that the store does not return whole is halved, so that no cursor is needed, whose lines of one
+    moment other clients lose. What cannot be halved, a nanosecond, is named as truncated.
+
+    Args:
+        window: What is read.
+        fetch: Returns what the store has of a slice.
+        shortfalls: Receives what could not be read whole.
+    """
+    stack = [window]
+    while stack:
+        part = stack.pop()
+        page = fetch(part)
+        if page.whole:
+            yield from page.lines
+        elif part.end - part.begin > 1:
+            stack += reversed(part.halves())
+        else:
+            shortfalls.append(
+                Shortfall("truncated", f"more lines at {part.begin} ns than fit in one page")
+            )
+            yield from page.lines
+
+
+def nanoseconds(key: bytes) -> int:
+    """Return a key of time as nanoseconds since 1970.
+
+    Args:
+        key: A timestamp of 27 characters, which is exact to the microsecond.
+    """
+    return round(seconds(key) * 1_000_000) * 1_000
+
+
+def moment(nanosecond: int) -> str:
+    """Return a time in nanoseconds since 1970 as RFC 3339, to the nanosecond."""
+    whole, rest = divmod(nanosecond, NANOSECONDS)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:09d}Z"
+
+
+def line_of(nanosecond: int, text: str) -> bytes:
+    """Return an entry as a line: its text where that is a line of Cordboard's format, else with its time.
+
+    Args:
+        nanosecond: Its time, in nanoseconds since 1970.
+        text: What was stored.
+    """
+    raw = text.encode("utf-8", "replace")
+    if own_key(raw) is not None and b"\n" not in raw:
+        return raw
+    return encode({"log": f"{text}\n", "stream": "stdout", "time": moment(nanosecond)})
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotation marks, as the query languages of Loki and VictoriaLogs write it."""
+    return encode(text).decode()
