@@ -50,6 +50,7 @@ class Place:
 
     url: str = ""
     greets: bool = True
+    greets_after_s: float = 0
     answers: bool = True
     runs: bool = True
     ends_when: str = ""
@@ -61,6 +62,10 @@ class Place:
     state: str = "absent"
     epoch: int = 1
     offer_answer: int = 0
+    ice_config: dict[str, Any] = field(default_factory=dict)
+    ports: set[int] = field(default_factory=set)
+    dead_ports: set[int] = field(default_factory=set)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     peers: list[RTCPeerConnection] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -89,7 +94,19 @@ class Place:
 
         return undo
 
+    def lose_network(self) -> None:
+        """Bring nothing on what the caller has open, and report no error: its address is gone."""
+        self.lose_bot()
+        self.dead_ports |= self.ports
+
+    async def _receive(self, request: Request) -> None:
+        assert request.client
+        self.ports.add(request.client.port)
+        if request.client.port in self.dead_ports:
+            await self.closed.wait()
+
     async def join(self, request: Request) -> JSONResponse:
+        await self._receive(request)
         self.asked.append("join")
         self.headers = dict(request.headers)
         self.joins.append(await request.json())
@@ -98,7 +115,14 @@ class Place:
         self.move("running" if self.runs else "queued")
         if self.ends_when == "joined":
             self.move("failed")
-        return JSONResponse({"sessionId": self.joins[-1]["sessionId"], "status": "queued"}, 202)
+        answer = {"sessionId": self.joins[-1]["sessionId"], "status": "queued"}
+        if self.ice_config:
+            answer["iceConfig"] = self.ice_config
+        return JSONResponse(answer, 202)
+
+    async def ice(self, request: Request) -> JSONResponse:
+        await self._receive(request)
+        return JSONResponse(self.ice_config)
 
     async def show(self, _request: Request) -> JSONResponse:
         return JSONResponse({"status": self.state, **self.reason()})
@@ -106,11 +130,14 @@ class Place:
     def reason(self) -> dict[str, str]:
         return {"reason": "bot_crashed"} if self.state == "failed" else {}
 
-    async def suspect(self, _request: Request) -> JSONResponse:
+    async def suspect(self, request: Request) -> JSONResponse:
+        await self._receive(request)
         self.asked.append("suspect")
         return JSONResponse({"status": self.state}, 202)
 
-    async def events(self, _request: Request) -> StreamingResponse:
+    async def events(self, request: Request) -> StreamingResponse:
+        await self._receive(request)
+
         async def stream() -> AsyncIterator[bytes]:
             while True:
                 yield (
@@ -124,15 +151,18 @@ class Place:
                     return
                 self.changed.clear()
                 await self.changed.wait()
+                await self._receive(request)
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
-    async def leave(self, _request: Request) -> JSONResponse:
+    async def leave(self, request: Request) -> JSONResponse:
+        await self._receive(request)
         self.asked.append("leave")
         self.move("ended")
         return JSONResponse({"status": "ended"})
 
     async def offer(self, request: Request) -> JSONResponse:
+        await self._receive(request)
         self.asked.append("offer")
         if self.offer_answer:
             return JSONResponse({"detail": "Not now."}, self.offer_answer)
@@ -157,6 +187,7 @@ class Place:
     async def _bot(self, track: Any, voice: Microphone, ear: SoundDetector) -> None:
         """Greet; say something back whenever the other side has finished."""
         heard = 0
+        await asyncio.sleep(self.greets_after_s)
         if self.greets:
             voice.speak(tone())
         while True:
@@ -170,6 +201,7 @@ class Place:
 
     async def close(self) -> None:
         """End what still runs."""
+        self.closed.set()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -187,6 +219,7 @@ async def place() -> AsyncIterator[Place]:
         Route("/sessions/{id}", here.show),
         Route("/sessions/{id}/events", here.events),
         Route("/sessions/{id}/offer", here.offer, methods=["POST"]),
+        Route("/sessions/{id}/ice", here.ice),
         Route("/sessions/{id}/suspect", here.suspect, methods=["POST"]),
     ]
     async with served(Starlette(routes=routes)) as here.url, contextlib.AsyncExitStack() as stack:

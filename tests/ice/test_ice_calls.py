@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from browser.browser_support import Room, chromium, enter, spoken
 from cordboard.call import CallOptions, CallResult, CallTimeouts, place_call
+from cordboard.call.timeline import CallStage
 from cordboard.contract.ice import ice_config, parse_ice_servers
 from cordboard.environment import CONTROL_SECRET
 from ice.ice_support import (
@@ -70,19 +71,25 @@ class Place:
         """Run a TURN server over TCP."""
         return self.net.turnserver(self.folder, TCP_PORT, "--no-tls", "--no-udp", **options)
 
-    async def call(self, session_id: str) -> CallResult:
+    async def call(
+        self,
+        session_id: str,
+        seconds: float | None = None,
+        on_stage: Callable[[CallStage], None] = lambda _stage: None,
+    ) -> CallResult:
         """Call as `cordboard call` does, from the caller's network, with less patience."""
         options = CallOptions(
             room=f"webrtc:{session_id.partition(':')[0]}",
             gateway_url=self.up.addresses["gateway"],
             control_secret=CONTROL,
             session_id=session_id,
+            seconds=seconds,
             timeouts=CallTimeouts(connected=4),
         )
 
         def place() -> CallResult:
             with inside(self.net.caller):
-                return asyncio.run(place_call(options))
+                return asyncio.run(place_call(options, on_stage))
 
         return await asyncio.to_thread(place)
 
@@ -161,6 +168,21 @@ async def test_wrong_secret_is_named(place: Place) -> None:
     assert f"turn:{TURN_ADDRESS}: the server rejected the credentials (401)." in result.hint
     assert "CORDBOARD_TURN_SECRET" in result.hint
     assert "rejected the credentials" in str(place.warnings("wrong:1"))
+
+
+@pytest.mark.faults_full  # tests/call covers it with a path that brings nothing any more
+async def test_call_whose_address_changes_keeps_its_bot(place: Place) -> None:
+    """There is no ICE restart in aiortc: another connection to the same bot, under the same epoch."""
+
+    def move(stage: CallStage) -> None:
+        if stage.name == "first_audio":
+            place.net.move_caller()
+
+    with place.net.link():
+        result = await place.call("moved:1", 2.0, move)
+    assert result.ok, result
+    (only,) = result.interruptions
+    assert (only.sign, only.epoch, only.new_epoch) == ("silence", 1, 1)
 
 
 # The candidates of the page's own connection.
