@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -267,10 +268,20 @@ class TestOffers:
         password = "newPasswordOf24Characters"
         sdp = re.sub(r"ice-ufrag:\S+", "ice-ufrag:newu", first["sdp"])
         sdp = re.sub(r"ice-pwd:\S+", f"ice-pwd:{password}", sdp)
+        # The bot sends to the candidates of the offer as well: it may be behind address translation.
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        (address, *_) = re.findall(r"udp \d+ (\d+\.\S+) \d+ typ host", answer["sdp"])
+        other.bind((address, 0))
+        other.setblocking(False)
+        port = other.getsockname()[1]
+        sdp += f"a=candidate:9 1 udp 1 {address} {port} typ host\r\n"
         again = {"sdp": sdp, "type": "offer", "pc_id": answer["pc_id"]}
-        assert (await signalling.handle("POST", again))[0] == 200
-        # The caller's ICE as a browser restarts it: another port, the new credentials, the bot's old ones.
+        first_parameters = SessionDescription.parse(answer["sdp"]).media[0].ice
+        status, answer = await signalling.handle("POST", again)
+        assert status == 200
+        # The caller's ICE as a browser restarts it: another port, and new credentials of both sides.
         parameters = SessionDescription.parse(answer["sdp"]).media[0].ice
+        assert parameters.usernameFragment != first_parameters.usernameFragment
         ice = aioice.Connection(
             ice_controlling=True, local_username="newu", local_password=password
         )
@@ -284,7 +295,10 @@ class TestOffers:
             await asyncio.wait_for(ice.connect(), 20)
             connections[0].send_app_message({"over": "the new path"})
             assert await asyncio.wait_for(ice.recv(), 20)
+            loop = asyncio.get_running_loop()
+            assert await asyncio.wait_for(loop.sock_recv(other, 1500), 20)
         finally:
+            other.close()
             await ice.close()
             await caller.close()
 

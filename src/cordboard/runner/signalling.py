@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from aiortc import RTCPeerConnection
 from aiortc.sdp import SessionDescription
 from fastapi import HTTPException
 from pipecat.transports.smallwebrtc.request_handler import (
@@ -29,6 +28,7 @@ from cordboard.runner.ice_candidates import (
     filter_candidates,
     is_permitted_address,
 )
+from cordboard.runner.ice_restart import check_new_paths, restart_ice
 
 # Offers of one session: a call of four hours whose page reconnects every four minutes sends 60.
 OFFERS_MAX: Final = 64
@@ -85,6 +85,7 @@ class BotSignalling:
         self._connect_s = connect_s
         self._answered_at = 0.0
         self._has_connected = False
+        self._is_restarted = False  # ICE, on the present connection
         self._offer_lock = asyncio.Lock()
         self._offer_count = self._candidate_count = 0
         self.is_closed = False
@@ -127,11 +128,11 @@ class BotSignalling:
                 fields |= self._other_peer()
             if not is_same_peer or fields.get("restart_pc"):  # a new peer connection
                 self._candidate_count = 0
-                self._has_connected = False
+                self._has_connected = self._is_restarted = False
             fields["sdp"] = filter_candidates(fields["sdp"], self._accept_candidate)
             await self._use_servers()
             if is_same_peer and not fields.get("restart_pc"):
-                _restart_ice(self._peer.result().connection.pc, fields["sdp"])
+                self._is_restarted |= restart_ice(self._peer.result().connection.pc, fields["sdp"])
 
             async def use_connection(connection: Any) -> None:
                 self._use_connection(connection, request_data)
@@ -139,6 +140,7 @@ class BotSignalling:
             answer = await self._handler.handle_web_request(
                 SmallWebRTCRequest.from_dict(fields), use_connection
             )
+            self._check_new_paths()
             self._answered_at = asyncio.get_running_loop().time()
             return HTTPStatus.OK, dict(answer or {})
 
@@ -195,7 +197,12 @@ class BotSignalling:
         await self._handler.handle_patch_request(
             SmallWebRTCPatchRequest(pc_id=pc_id, candidates=candidates)
         )
+        self._check_new_paths()
         return HTTPStatus.OK, {"status": "ok"}
+
+    def _check_new_paths(self) -> None:
+        if self._is_restarted:
+            check_new_paths(self._peer.result().connection.pc)
 
     def _accept_candidate(self, candidate: str) -> bool:
         """Return whether the bot gets this candidate; count it if its address is permitted."""
@@ -241,22 +248,6 @@ def _checked_offer(body: dict[str, Any]) -> dict[str, Any]:
     if not has_dtls or not first.ice.usernameFragment or not first.ice.password:
         raise ValueError("the SDP has no fingerprint or no ICE credentials")
     return fields
-
-
-def _restart_ice(connection: RTCPeerConnection, sdp: str) -> None:
-    """Take the ICE credentials of a further offer of the present peer, whose network has changed.
-
-    aiortc 1.16 keeps the first ones, and so refuses the checks that come from the peer's new address. With the
-    new ones its ICE connection takes such an address as a peer-reflexive candidate, and the media go there. The
-    bot does not notice it. The credentials of its own side stay, which browsers accept.
-    """
-    offered = SessionDescription.parse(sdp).media[0].ice
-    parts = [transceiver.receiver for transceiver in connection.getTransceivers()]
-    for part in [*parts, *([connection.sctp] if connection.sctp else [])]:
-        ice = part.transport.transport._connection  # noqa: SLF001 - aiortc has no other way to it
-        if ice.remote_username not in (None, offered.usernameFragment):
-            log.info("Another path to the user is looked for")
-            ice.remote_username, ice.remote_password = offered.usernameFragment, offered.password
 
 
 def _request_data(body: dict[str, Any]) -> dict[str, Any] | None:
