@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
-SOURCES = ("src/cordboard/logs/_lines.c", "src/cordboard/logs/_search.c")
+SOURCES = ("src/cordboard/logs/_native.c",)
 SUFFIX = ".abi3.so"
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-pthread")
 

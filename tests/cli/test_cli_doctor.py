@@ -65,8 +65,7 @@ def test_missing_c_extensions_are_reported(
 ) -> None:
     """It is told, with the way to get them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr("cordboard.logs.compiled.lines", compiled)
-    monkeypatch.setattr("cordboard.logs.compiled.search", True)
+    monkeypatch.setattr("cordboard.logs.survey.native", compiled or None)
     main(["doctor"])
     assert said in capfd.readouterr().out
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from backports import zstd
 
-from cordboard.logs import compiled
+from cordboard.logs import survey
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.line import Line
 from cordboard.logs.query import Query
@@ -23,7 +23,7 @@ from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
 
 only_compiled = pytest.mark.skipif(
-    not compiled.are_here(), reason="the C part was not compiled here: no compiler, or no Python.h"
+    not survey.is_compiled(), reason="the C part was not compiled here: no compiler, or no Python.h"
 )
 
 START = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)

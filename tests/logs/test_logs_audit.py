@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.logs.audit import _without
-from cordboard.logs.ledger import runs_of
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
+from cordboard.logs.sequence import runs_of
 from cordboard.logs.sources.directory import Directory
 from cordboard.logs.sources.loki import open_source
 from logs.logs_support import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import search
+from cordboard.logs import survey
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.page import CLOSED, HEARD
 from cordboard.logs.report import Header, text
@@ -55,7 +55,7 @@ def told_of(answer: Answered) -> list[str]:
 @pytest.fixture(params=["python", pytest.param("compiled", marks=only_compiled)])
 def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "python":
-        monkeypatch.setattr(search, "numbers_in", lambda *_: None)
+        monkeypatch.setattr(survey, "native", None)
 
 
 @pytest.mark.usefixtures("reading")

@@ -1,23 +1,23 @@
 """Many streams become one in order, each line once; numbers prove what is missing."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import merge
+from cordboard.logs import merge, survey
 from cordboard.logs import reader as reading
-from cordboard.logs.glance import Summary
-from cordboard.logs.ledger import Gap, Ledger, joined, runs_of
-from cordboard.logs.lines import Arranged, Listed, surveyed
+from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane, Whole, merged
 from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
-from cordboard.logs.tape import Block, arranged, key_of_own
+from cordboard.logs.sequence import Gap, Ledger
+from cordboard.logs.survey import Survey, joined, runs_of
+from cordboard.logs.tape import Block
+from cordboard.logs.timestamps import OWN_KEY
 from logs.logs_support import ask, at, encoded, only_compiled, record, runs_missing, write_lines
 
 seconds = st.integers(0, 60)
@@ -154,34 +154,31 @@ def test_a_copy_that_was_cut() -> None:
     assert raws_of(lane(0, whole[:60])) == [whole[:60]]
 
 
-def listed(lines: Sequence[bytes]) -> Arranged:
-    """Arrange lines as Python does it alone."""
-    return arranged(list(lines))
+@pytest.fixture(params=["python", pytest.param("compiled", marks=only_compiled)])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "python":
+        monkeypatch.setattr(survey, "native", None)
 
 
-def places(lines: Sequence[bytes]) -> Arranged:
-    """Arrange lines as the C part does it."""
+def surveyed(lines: Sequence[bytes]) -> Survey:
+    """Return what a block of lines tells."""
     data = b"".join(line + b"\n" for line in lines)
-    found = surveyed(data, len(data))
+    found = survey.survey(data, len(data))
     assert found is not None
     return found
-
-
-ARRANGED = [listed, pytest.param(places, marks=only_compiled)]
 
 
 moments = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), max_size=60)
 
 
-@pytest.mark.parametrize("arrange", ARRANGED)
+@pytest.mark.usefixtures("_way")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments.filter(bool))
-def test_lines_of_ours_in_order(
-    arrange: Callable[[Sequence[bytes]], Arranged], said: list[tuple[int, int]]
-) -> None:
+def test_lines_of_ours_in_order(said: list[tuple[int, int]]) -> None:
     """They stand in the order of time, as they stood where some are of one moment; copies are seen."""
     lines = [encoded(record(second / 10, seq=seq, message=str(n)))
              for n, (second, seq) in enumerate(said)]  # fmt: skip
-    found = arrange(lines)
+    found = surveyed(lines)
     order = sorted(range(len(said)), key=lambda n: said[n][0])
     assert found.lines.raws == [lines[n] for n in order]
     assert found.lines.keys == [at(said[n][0] / 10).encode() for n in order]
@@ -189,17 +186,16 @@ def test_lines_of_ours_in_order(
     assert found.distinct == (len(set(said)) == len(said))
 
 
-@pytest.mark.parametrize("arrange", ARRANGED)
-def test_lines_that_are_told_of_are_handed_on_whole(
-    arrange: Callable[[Sequence[bytes]], Arranged],
-) -> None:
+@pytest.mark.usefixtures("_way")
+def test_lines_that_are_told_of_are_handed_on_whole() -> None:
     """They need not be looked at singly, in one stream or in several, unless one is a copy."""
     lines = [encoded(record(n, seq=n)) for n in range(1, 9)]
 
     def told(number: int, *numbers: int) -> Lane:
-        found = arrange([lines[n] for n in numbers])
-        summary = Summary("gateway", len(numbers), 0)
-        batch = Batch(found.lines, found.lines.last, summary, ordered=True, distinct=found.distinct)
+        found = surveyed([lines[n] for n in numbers])
+        batch = Batch(
+            found.lines, found.lines.last, ordered=True, distinct=found.distinct, told=True
+        )
         return Lane(number, [batch], None)
 
     for lanes in ([told(0, 2, 1, 0)], [told(0, 0, 2), told(1, 1)], [told(n, n) for n in range(3)]):
@@ -212,10 +208,9 @@ def test_lines_that_are_told_of_are_handed_on_whole(
     assert counts["duplicate"] == 1
 
 
-@pytest.mark.parametrize("arrange", ARRANGED)
+@pytest.mark.usefixtures("_way")
 @given(st.lists(moments, max_size=4), st.integers(1, 7))
 def test_lines_that_are_told_of_are_merged_as_others_are(
-    arrange: Callable[[Sequence[bytes]], Arranged],
     streams: list[list[tuple[int, int]]],
     size: int,
 ) -> None:
@@ -228,17 +223,18 @@ def test_lines_that_are_told_of_are_merged_as_others_are(
             lines = [encoded(record(a / 10, seq=b, boot=f"{a}aaaaaaa"[:8])) for a, b in said]
             parts = [lines[n : n + size] for n in range(0, len(lines), size)]
             newest = [
-                max(map(key_of_own, chain.from_iterable(parts[: n + 1]))) for n in range(len(parts))
+                max(line[OWN_KEY] for part in parts[: n + 1] for line in part)
+                for n in range(len(parts))
             ]
             made = [
                 Batch(
                     part.lines,
                     read_to,
-                    Summary("bot", len(part.lines), 0) if told else None,
                     ordered=True,
                     distinct=part.distinct,
+                    told=told,
                 )
-                for part, read_to in zip(map(arrange, parts), newest, strict=True)
+                for part, read_to in zip(map(surveyed, parts), newest, strict=True)
             ]
             lanes.append(Lane(number, made))
         raws = [
@@ -303,7 +299,8 @@ def block(*lines: bytes) -> Block:
     return Block(data, len(data), 0)
 
 
-@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.usefixtures("_way")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from(["aaaaaaaa", "bbbbbbbb", "00000001"]),
@@ -313,7 +310,7 @@ def block(*lines: bytes) -> Block:
     st.integers(0, 2**32),
     st.integers(50, 400),
 )
-def test_gaps(quick: bool, seen: dict[str, set[int]], seed: int, size: int) -> None:
+def test_gaps(seen: dict[str, set[int]], seed: int, size: int) -> None:
     """Whatever the order and the blocks, the holes of each process are those that were left."""
     import random
 
@@ -323,7 +320,7 @@ def test_gaps(quick: bool, seen: dict[str, set[int]], seed: int, size: int) -> N
         key=lambda pair: pair[0] + shuffler.uniform(0, 8),
     )
     lines = [encoded(record(number, boot=boot, seq=number)) + b"\n" for number, boot in pairs]
-    ledger = Ledger(quick=quick)
+    ledger = Ledger()
     for begin in range(0, len(lines), size):
         ledger.note(block(*lines[begin : begin + size]))
     some = Ledger()

@@ -4,7 +4,6 @@ import itertools
 import random
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import compiled, parallel, search, track
-from cordboard.logs import reader as reading
+from cordboard.logs import search, survey, track
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
@@ -246,8 +244,7 @@ def test_parts_of_a_stream(seed: int, part_bytes: int) -> None:
             assert parts[-1][1] is None
             apart = []
             for part in parts:
-                scan = Scan(stream, Prefilter(), LOWEST, HIGHEST, size=700)
-                scan.part = part
+                scan = Scan(stream, Prefilter(), LOWEST, HIGHEST, size=700, part=part)
                 apart += [entry.raw for entry in scan.entries()]
             whole = Scan(stream, Prefilter(), LOWEST, HIGHEST, size=700).entries()
             assert apart == [entry.raw for entry in whole]
@@ -282,19 +279,17 @@ def test_handed_on_as_they_are(seed: int, block_bytes: int) -> None:
     seed=st.integers(0, 10**9),
     wanted=st.sampled_from(
         [
-            {"level": "warn"},
-            {"services": ("gateway",)},
-            {"user": "u-1"},
             {"session": "call-7"},
+            {"session": "call-7", "level": "warn"},
             {"session": "a", "mentions": True},
         ]
     ),
     part_bytes=st.sampled_from([500, 4000, 1 << 20]),
 )
-def test_two_processes_find_what_one_finds(
+def test_two_threads_find_what_one_finds(
     seed: int, wanted: dict[str, Any], part_bytes: int
 ) -> None:
-    """Where much is searched, for few lines or for a session, two share the work.
+    """Where much is searched for a session, two share the work.
 
     The answer is the same, also where it is too much to be kept.
     """
@@ -303,14 +298,10 @@ def test_two_processes_find_what_one_finds(
         Corpus(seed, folder)
         one = ask(folder, 2000, **wanted)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(parallel, "HANDS", 2)
-            patch.setattr(threading, "active_count", lambda: 1)  # other tests have left some
-            patch.setattr(reading, "SHARED_FROM_BYTES", 0)
-            patch.setattr(search, "SEARCHED_BY_TWO_FROM_BYTES", -1)
-            patch.setattr(search, "places_in", lambda *_: None)  # threads would do it alone
+            patch.setattr(search, "HANDS", 2)
+            patch.setattr(search, "_ALONE_UP_TO_BYTES", -1)
             patch.setattr(track, "_PART_BYTES", part_bytes)
             two = ask(folder, 2000, **wanted)
-            patch.setattr(reading, "_FOUND_MAX_BYTES", 1)
             patch.setattr(search, "_KEPT_MAX_BYTES", 300)
             too_much = ask(folder, 2000, **wanted)
         assert two.raws == one.raws
@@ -336,15 +327,6 @@ WANTED: list[dict[str, Any]] = [
 ]
 
 
-LIMITS: list[dict[str, int]] = [
-    {},
-    {"scan._NEAR_BYTES": 20, "scan._LOOK_BYTES": 60},  # no line is wholly in what is looked at
-    {"scan._NEAR_BYTES": 20, "scan._LOOK_BYTES": 60, "track._PROBE_MAX_BYTES": 100},
-    {"search._PLACES_MAX": 2},
-    {"search._TERMS_MAX": 0},
-]
-
-
 @only_compiled
 @EXAMPLES
 @given(
@@ -352,29 +334,23 @@ LIMITS: list[dict[str, int]] = [
     block_bytes=st.sampled_from([300, 2000, 1 << 20]),
     wanted=st.sampled_from(WANTED),
     window=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
-    limits=st.sampled_from(LIMITS),
 )
 def test_every_corpus_is_answered_alike(
     seed: int,
     block_bytes: int,
     wanted: dict[str, Any],
     window: tuple[float, float] | None,
-    limits: dict[str, int],
 ) -> None:
-    """Lines and coverage of whatever is planted in it are those of Python alone, at any limit."""
+    """Lines and coverage of whatever is planted in it are those of Python alone."""
     folder = Path(tempfile.mkdtemp())
     try:
         corpus = Corpus(seed, folder)
         if window:
             first, last = (at(part * corpus.span) for part in sorted(window))
             wanted = wanted | {"since": first, "until": last}
+        found = ask(folder, block_bytes, **wanted)
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in limits.items():
-                patch.setattr(f"cordboard.logs.{name}", value)
-            found = ask(folder, block_bytes, **wanted)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(compiled, "lines", None)
-            patch.setattr(compiled, "search", None)
+            patch.setattr(survey, "native", None)
             plain = ask(folder, block_bytes, **wanted)
         assert found.raws == plain.raws
         assert [(x.raw, x.attribution, x.source) for x in found.lines] == [

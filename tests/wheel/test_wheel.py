@@ -14,7 +14,7 @@ from up_support import ready
 from wheel.wheel_support import ROOT, Built, Environment, base_dependencies, build, install
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(150)]
-COMPILED = {"cordboard/logs/_lines.abi3.so", "cordboard/logs/_search.abi3.so"}
+COMPILED = {"cordboard/logs/_native.abi3.so"}
 BASE_MB = 10
 LINE = {
     "timestamp": "2026-11-23T10:00:00.000000Z", "level": "info", "message": "Join accepted",

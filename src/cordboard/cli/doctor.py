@@ -163,9 +163,9 @@ def _pipecat(_args: argparse.Namespace) -> str:
 
 
 def _reading_logs(_args: argparse.Namespace) -> str:
-    from cordboard.logs import compiled
+    from cordboard.logs import survey
 
-    if compiled.are_here():
+    if survey.is_compiled():
         return "with the C extensions"
     return (
         "without the C extensions, up to four times slower: install a C compiler and Python.h (Debian: "

@@ -8,10 +8,11 @@ from typing import Final
 
 from cordboard.logs.attribution import Trail
 from cordboard.logs.formats.wrappers import number_of
-from cordboard.logs.ledger import Gap, Run, joined
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Scan
+from cordboard.logs.sequence import Gap
+from cordboard.logs.survey import Run, joined
 from cordboard.logs.timespec import shifted
 from cordboard.logs.track import Track
 

@@ -13,9 +13,9 @@ from cordboard.logs.formats.continuation import Assembler
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.formats.wrappers import unwrap
-from cordboard.logs.ledger import Gap, Ledger
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.scan import Scan
+from cordboard.logs.sequence import Gap, Ledger
 from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
 from cordboard.logs.timestamps import tail_at
 from cordboard.logs.track import BROWSER, Head, Track

@@ -18,10 +18,11 @@ from typing import Final
 from cordboard.contract.errors import CordboardError
 from cordboard.logs.formats.continuation import Assembler, Entry
 from cordboard.logs.lines import Listed
-from cordboard.logs.merge import Item, Lane, mark_of
+from cordboard.logs.merge import Item, Lane
 from cordboard.logs.scan import Batch
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory, File
+from cordboard.logs.survey import mark_of
 from cordboard.logs.tape import ENTRY_MAX_BYTES, FileTape, cut_at
 from cordboard.logs.timespec import LOWEST, timestamp
 from cordboard.logs.track import Track

@@ -1,17 +1,30 @@
 """Entries with their times: as lists, or, where all are plainly ours, as places in memory.
 
-The places are the C part's, `cordboard.logs._lines`: it looks at a block once, where Python counts and
-splits.
+The places are the C part's, `cordboard.logs._native`.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from operator import le
+from typing import Final, NamedTuple, Protocol
 
-from cordboard.logs import compiled
+from cordboard.logs.timespec import LOWEST, seconds
 
-_key = itemgetter(0)
+_SECOND: Final = 19
+
+
+class Summary(NamedTuple):
+    """What lines have in common, and in numbers.
+
+    Attributes:
+        service: Who said all of them.
+        lines: How many they are.
+        absent: How many of them know no session; all others say theirs themselves.
+    """
+
+    service: str
+    lines: int
+    absent: int
 
 
 class Lines(Protocol):
@@ -64,14 +77,23 @@ class Listed:
     Args:
         keys: When each was said.
         raws: The bytes of each.
+        service: Who said all of them, where they need not be looked at singly.
+        absent: Of each, then, whether it knows no session.
     """
 
-    __slots__ = ("keys", "raws")
-    summary = None
+    __slots__ = ("absent", "keys", "raws", "service")
 
-    def __init__(self, keys: list[bytes], raws: list[bytes]) -> None:
+    def __init__(
+        self,
+        keys: list[bytes],
+        raws: list[bytes],
+        service: str | None = None,
+        absent: Sequence[bool] = (),
+    ) -> None:
         self.keys = keys
         self.raws = raws
+        self.service = service
+        self.absent = absent
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -96,6 +118,13 @@ class Listed:
         """How many bytes the last of them is: to look at all takes too long."""
         return len(self.raws[-1])
 
+    @property
+    def summary(self) -> Summary | None:
+        """What they have in common; None where they have to be looked at singly."""
+        if self.service is None:
+            return None
+        return Summary(self.service, len(self.keys), sum(self.absent))
+
     def before(self, key: bytes, start: int = 0, /) -> int:
         """Return where the first one stands that is not earlier than a key, from a place on."""
         return bisect_left(self.keys, key, start)
@@ -106,7 +135,8 @@ class Listed:
 
     def part(self, begin: int, end: int, /) -> "Listed":
         """Return those from one place up to another."""
-        return Listed(self.keys[begin:end], self.raws[begin:end])
+        absent = self.absent[begin:end]
+        return Listed(self.keys[begin:end], self.raws[begin:end], self.service, absent)
 
     def joined(self) -> bytes:
         """Return all of them, each with a newline."""
@@ -114,53 +144,30 @@ class Listed:
 
     def sorted(self) -> "Listed":
         """Return them in the order of time; those of one moment stay as they stand."""
-        pairs = sorted(zip(self.keys, self.raws, strict=True), key=_key)
-        return Listed([key for key, _ in pairs], [raw for _, raw in pairs])
+        order = sorted(range(len(self.keys)), key=self.keys.__getitem__)
+        keys, raws = [self.keys[n] for n in order], [self.raws[n] for n in order]
+        return Listed(keys, raws, self.service, [self.absent[n] for n in order if self.absent])
 
 
-class Arranged(NamedTuple):
-    """Lines of ours in the order of time, and as they stood where some are of one moment.
-
-    Attributes:
-        lines: The lines.
-        distinct: None is a copy of another.
-        last: When the last one was said, as they stood.
-        behind_s: By how many seconds one stood behind a later one, at most; None where nobody looked.
-        runs: For each process its numbers, first and last of each run, as they stood; None as above.
-    """
-
-    lines: Lines
-    distinct: bool
-    last: bytes
-    behind_s: float | None = None
-    runs: Mapping[bytes, Sequence[tuple[int, int]]] | None = None
+def in_order(keys: Sequence[bytes]) -> bool:
+    """Say whether keys stand in the order of time."""
+    return all(map(le, keys, keys[1:]))
 
 
-def surveyed(data: bytes | bytearray, size: int) -> Arranged | None:
-    """Return the lines of a block by one look at it; None where not all are plainly ours, or not compiled.
-
-    Args:
-        data: Valid UTF-8 up to ``size``.
-        size: How many bytes are the block's: whole lines.
-    """
-    if compiled.lines is None or not isinstance(data, bytes):
-        return None
-    found = compiled.lines.survey(data, size)
-    if found is None:
-        return None
-    lines, runs, last, behind_s, distinct = found
-    return Arranged(lines, distinct, last, behind_s, runs)
+def disorder_s(keys: Sequence[bytes]) -> float:
+    """Return by how many seconds a key stands behind a later one, at most."""
+    most, newest = 0.0, LOWEST
+    if in_order(keys):
+        return most
+    for key in keys:
+        if key >= newest:
+            newest = key
+        elif (behind := _behind_s(key, newest)) > most:
+            most = behind
+    return most
 
 
-def places(several: Sequence[Lines]) -> list[Any] | None:
-    """Return lines where all of them are the C part's."""
-    part = compiled.lines
-    if part is None or not all(type(lines) is part.Lines for lines in several):
-        return None
-    return several  # type: ignore[return-value]  # as has been seen
-
-
-def merged_places(several: list[Any]) -> bytes | None:
-    """Return such lines in the order of time, joined; None where there are copies among them."""
-    lines = compiled.lines.merged(several)
-    return None if lines is None else lines.joined()
+def _behind_s(key: bytes, newest: bytes) -> float:
+    if key[:_SECOND] == newest[:_SECOND] and (key[20:26] + newest[20:26]).isdigit():
+        return (int(newest[20:26]) - int(key[20:26])) / 1_000_000
+    return seconds(newest) - seconds(key)

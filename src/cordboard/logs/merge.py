@@ -12,12 +12,11 @@ from itertools import chain, compress, count, repeat
 from operator import attrgetter, eq, itemgetter
 from typing import Final, NamedTuple
 
-from cordboard.logs.lines import Lines, Listed, merged_places, places
+from cordboard.logs import survey
+from cordboard.logs.lines import Lines, Listed, disorder_s, in_order
 from cordboard.logs.scan import Batch
-from cordboard.logs.tape import arranged
+from cordboard.logs.survey import mark_of
 from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
-from cordboard.logs.timestamps import tail_at
-from cordboard.logs.track import disorder_s, in_order
 
 SLACK_S: Final = 1.0
 HELD_MAX_BYTES: Final = 32 << 20  # of one lane: what it may hold for the sake of order
@@ -141,7 +140,7 @@ class Lane:
         lines = batch.lines
         if isinstance(lines, Listed) and not (batch.ordered or in_order(lines.keys)):
             lines = lines.sorted()
-        return Part(lines, self.number, told=batch.summary is not None, distinct=batch.distinct)
+        return Part(lines, self.number, told=batch.told, distinct=batch.distinct)
 
     def _limit(self) -> None:
         """Give out what is held where it is too much for memory; what is earlier then comes late."""
@@ -217,35 +216,13 @@ def _pooled(
     parts: Sequence[Part], counts: Counter[str], copy: Callable[[Item], None] | None
 ) -> Found:
     if all(part.distinct and part.told for part in parts):
-        data = _interleaved([part.lines for part in parts])
+        data = survey.merged([part.lines for part in parts])
         if data is not None:
             return Whole(data)
     items = list(chain.from_iterable(map(Part.items, parts)))
     if len(parts) > 1:
         items.sort(key=_key)
     return once(items, counts, copy)
-
-
-def _interleaved(several: list[Lines]) -> bytes | None:
-    """Return lines of ours in the order of time; None where there are copies among them."""
-    if len(several) == 1:
-        return several[0].joined()
-    if (compiled := places(several)) is not None:
-        return merged_places(compiled)
-    if len(several) == 2:  # noqa: PLR2004 - what one lane held back, and its next block
-        return _overlapped(*several)
-    found = arranged(list(chain.from_iterable(lines.raws for lines in several)))
-    return found.lines.joined() if found.distinct else None
-
-
-def _overlapped(one: Lines, other: Lines) -> bytes | None:
-    """Return the same of two; only where they lie over each other are they looked at."""
-    begin, end = one.before(other.first), other.until(one.last)
-    early, late = one.raws, other.raws
-    middle = arranged(early[begin:] + late[:end])
-    if not middle.distinct:
-        return None
-    return b"\n".join([*early[:begin], *middle.lines.raws, *late[end:], b""])
 
 
 def _woken(live: list[Lane], asleep: list[Lane]) -> list[Lane]:
@@ -326,13 +303,6 @@ def _distinct(group: list[Item]) -> list[Item]:
             most[mark] += 1
             kept.append(item)
     return [item for item in kept if not _is_cut_copy(item, kept)]
-
-
-def mark_of(raw: bytes) -> bytes:
-    """Return what makes an entry the same as another: boot and seq, or all of it."""
-    head = raw.partition(b"\n")[0]
-    tail = tail_at(head)
-    return raw if tail < 0 else head[tail:]
 
 
 def _is_cut_copy(item: Item, group: list[Item]) -> bool:

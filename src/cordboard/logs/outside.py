@@ -6,9 +6,7 @@ from typing import Final
 from cordboard.logs.attribution import Trail
 from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.query import Query
-from cordboard.logs.scan import Scan
 from cordboard.logs.search import Search
-from cordboard.logs.timespec import HIGHEST, LOWEST
 from cordboard.logs.track import Track
 
 _LOOK_BYTES: Final = 2 << 30  # a second at most without the compiled part, a sixth of it with
@@ -20,15 +18,7 @@ def lines_outside(session: str, tracks: Sequence[Track]) -> int:
     The newest files are looked at; compressed ones, which would have to be unpacked, are not.
     """
     trail = Trail(session)
-    search = Search(
-        Query(session=session),
-        trail,
-        list(_soon_read(tracks)),
-        lambda track, wanted: Scan(track, wanted, LOWEST, HIGHEST),
-        lambda _: None,
-        by_two=None,
-    )
-    search.learn()
+    Search(Query(session=session), trail, list(_soon_read(tracks)), lambda _: None).learn()
     return sum(trail.services.values())
 
 

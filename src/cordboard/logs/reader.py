@@ -1,8 +1,8 @@
 """A query over sources becomes lines in time order, each once, and a coverage."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, starmap
-from typing import Any, Final, Literal
+from itertools import accumulate
+from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.attribution import Trail, attribution
@@ -10,35 +10,26 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.continuation import Entry
 from cordboard.logs.formats.decode import record_of
-from cordboard.logs.glance import glance
 from cordboard.logs.json_form import escaped, json_line, raw_line
-from cordboard.logs.ledger import Ledger
 from cordboard.logs.line import Line
-from cordboard.logs.lines import Listed
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
-from cordboard.logs.parallel import (
-    SHARED_FROM_BYTES,
-    can_share,
-    shared,
-)
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.search import Search, mention_of
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
+from cordboard.logs.survey import glance
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES, Block
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
-from cordboard.logs.track import Range, ReadPart, Track
+from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress, Tracks
 
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
 _SORTED_WHOLE_BYTES: Final = 8 << 20  # so little is sorted as a whole, whatever its order
-_QUICK_FROM_BYTES: Final = 256 << 20  # of a larger window that is searched, lines are counted
 _KEPT_FREE_BYTES: Final = 24 << 20
 _MANY_TRACKS: Final = 48  # tracks, from which on it pays to know which are read side by side
-_FOUND_MAX_BYTES: Final = 24 << 20
 _HEAD_SLACK_S: Final = 10.0
 _BYTES_ALONE: Final = 1  # how often a block is in memory, where it is searched but not split
 _LINES_TOO: Final = 4
@@ -153,9 +144,10 @@ class Reader:
     def _counted(self, batches: Iterable[Batch], number: int) -> Iterator[Batch]:
         """Count the lines of batches that tell of themselves."""
         for batch in batches:
-            if batch.summary is not None:
-                self.tally.note_summary(batch.summary, batch.span(), number)
-            yield batch
+            told = self._passing and len(batch.lines) and batch.lines.summary
+            if told:
+                self.tally.note_summary(told, batch.span(), number)
+            yield batch._replace(told=bool(told))
 
     def _take_back(self, item: Item) -> None:
         """Count a line no longer: it is a copy."""
@@ -194,11 +186,7 @@ class Reader:
         if self.trail is None:
             lanes = self._window_lanes()
         else:
-            by_two = self._by_two if can_share() else None
-            search = Search(
-                self.query, self.trail, self.tracks, self._scan, self.progress, by_two=by_two
-            )
-            lanes = search.lanes()
+            lanes = Search(self.query, self.trail, self.tracks, self.progress).lanes()
         yield from merged([*lanes, *others], self.tally.counts, self._take_back)
 
     def _learn(self, entry: Entry, track: Track) -> None:
@@ -230,29 +218,22 @@ class Reader:
         _have_freed_memory_kept()
         wanted = prefilter(self.query)
         total = sum(track.size for track in self.tracks)
-        window = sum(map(self._window_bytes, self.tracks))
         begins = self._begins(total)
         ends = [track.modified for track in self.tracks]
-        quick = window > _QUICK_FROM_BYTES
-        by_bytes = quick and (wanted.anywhere or wanted.uncolored)
+        by_bytes = wanted.anywhere or wanted.uncolored
         size = _share(
             side_by_side(list(zip(begins, ends, strict=True))),
             _BYTES_ALONE if by_bytes else _LINES_TOO,
         )
-        for track in self.tracks:
-            track.ledger.quick = quick and not self.query.exact
-        shares = window > SHARED_FROM_BYTES and can_share()
-        if shares and self._finds_few(wanted) and (found := self._lanes_by_two(wanted)) is not None:
-            return found
-        lanes = []
-        for number, track in enumerate(self.tracks):
-            slack_s = self._slack_s(track, total)
-            scan = self._scan(track, wanted, size)
-            scan.watch = track.ledger.note
-            scan.summing = self._passing
-            batches = self._counted(scan.batches(), number)
-            lanes.append(Lane(number, batches, slack_s, begins=begins[number]))
-        return lanes
+        return [
+            Lane(
+                number,
+                self._counted(self._scan(track, wanted, size).batches(), number),
+                self._slack_s(track, total),
+                begins=begins[number],
+            )
+            for number, track in enumerate(self.tracks)
+        ]
 
     def _slack_s(self, track: Track, total: int) -> float | None:
         """Return how far a track may be out of order; None where all is sorted as a whole."""
@@ -266,63 +247,6 @@ class Reader:
         if self.query.exact:
             return track.size
         return track.window_bytes(self.query.first, self.query.end)
-
-    def _finds_few(self, wanted: Prefilter) -> bool:
-        """Say whether most of what is read is probably left out, and all of it will be read."""
-        return any(wanted) and self.limit is None and not (self.query.exact or self.query.follow)
-
-    def _lanes_by_two(self, wanted: Prefilter) -> list[Lane] | None:
-        """Return lanes that two processes have read already; None where they found too much to keep."""
-        left = _FOUND_MAX_BYTES // 2
-
-        def read(track: Track, part: Range) -> Any:
-            nonlocal left
-            scan, found = self._scan(track, wanted), []
-            scan.part = part
-            scan.watch = track.ledger.note
-            for batch in scan.batches():
-                left -= batch.lines.nbytes
-                if left < 0:
-                    return None
-                found.append((batch.lines.keys, batch.lines.raws))
-            return found
-
-        told = self._by_two(read, self.tracks)
-        if any(None in parts for parts in told):
-            return None
-        return [
-            Lane(number, map(Batch, starmap(Listed, chain.from_iterable(parts))), None)
-            for number, parts in enumerate(told)
-        ]
-
-    def _by_two(self, read: ReadPart, tracks: Sequence[Track]) -> list[list[Any]]:
-        """Return, for each of some tracks, what ``read`` gives for each part of its window; two share them."""
-        parts = [
-            (track, part)
-            for track in tracks
-            for part in track.parts(*self._scan(track, Prefilter()).range())
-        ]
-        progress = self.progress
-
-        def work(number: int) -> Any:
-            track, part = parts[number]
-            track.ledger = Ledger(quick=track.ledger.quick)
-            return read(track, part), track.seen()
-
-        def alone() -> None:
-            self.progress = lambda _: None
-
-        # The other process reads about as much, and cannot tell.
-        self.progress = lambda count: progress(2 * count)
-        told = shared(work, len(parts), alone)
-        self.progress = progress
-        found: dict[Track, list[Any]] = {track: [] for track in tracks}
-        for track in tracks:
-            track.ledger = Ledger(quick=track.ledger.quick)
-        for (track, _), (result, seen) in zip(parts, told, strict=True):
-            track.notice(seen)
-            found[track].append(result)
-        return list(found.values())
 
     def _begins(self, total: int) -> list[bytes]:
         """Return the earliest time of each track: of many, most are read one after the other.
@@ -344,7 +268,7 @@ class Reader:
             begins[number] = LOWEST
         return begins
 
-    def _scan(self, track: Track, wanted: Prefilter, size: int = BLOCK_BYTES) -> Scan:
+    def _scan(self, track: Track, wanted: Prefilter, size: int) -> Scan:
         return Scan(
             track,
             wanted,
@@ -352,6 +276,7 @@ class Reader:
             self.query.end,
             exact=self.query.exact,
             size=self.block_bytes or size,
+            watch=track.ledger.note,
             progress=self.progress,
         )
 

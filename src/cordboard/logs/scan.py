@@ -6,43 +6,42 @@ from typing import Final, NamedTuple
 from cordboard.logs.bulk import parted_by_format, without_carrier
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
 from cordboard.logs.formats.wrappers import DOCKER_START
-from cordboard.logs.glance import Summary, summary
-from cordboard.logs.lines import Arranged, Lines, Listed
+from cordboard.logs.lines import Lines, Listed
 from cordboard.logs.prefilter import Prefilter, Term, holds
-from cordboard.logs.tape import BLOCK_BYTES, Block, blocks, key_of_own
+from cordboard.logs.survey import Survey
+from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
 from cordboard.logs.timespec import LOWEST, seconds
-from cordboard.logs.timestamps import OWN_KEY, OWN_TAIL, holds_another, own_key
-from cordboard.logs.track import Range, Track, disorder_s
+from cordboard.logs.timestamps import OWN_TAIL, holds_another, own_key
+from cordboard.logs.track import Range, Track
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
 _FEW_OF: Final = 8
-_NEAR_BYTES: Final = 4 << 10  # a line seldom goes on longer
-_LOOK_BYTES: Final = 16 << 10
 _ESCAPE: Final = b"\x1b"
 _BRACE: Final = ord("{")
 _OWN_ERROR: Final = b'"level":"error"'
+_NOTHING: Final[list[Term]] = [(b"\0nothing\0",)]  # stands in no text
 
 
 class Batch(NamedTuple):
-    """Entries of one stream in the order in which they stand.
+    """Entries of one stream: in the order in which they stand, or surveyed, in the order of time.
 
     Attributes:
         lines: The entries.
         read_to: The time up to which the stream has been read, local disorder aside; None where
             nothing told it.
-        summary: What all of them tell, where they need not be looked at singly.
-        ordered: They have been put in the order of time.
-        distinct: They are lines of ours, none a copy of another.
+        ordered: They are lines of ours in the order of time.
+        distinct: None of these is a copy of another.
+        told: They have been counted.
         disorder_s: By how many seconds one of them stood too late, at most, before they were put in
             order; told of a stream's first ones alone, or where that is measured.
     """
 
     lines: Lines
     read_to: bytes | None = None
-    summary: Summary | None = None
     ordered: bool = False
     distinct: bool = False
+    told: bool = False
     disorder_s: float = 0.0
 
     def span(self) -> tuple[bytes, bytes]:
@@ -64,14 +63,9 @@ class Scan:
         until: The first key after that.
         exact: Read everything; the window is not searched by bisection.
         size: Bytes that are read at once.
-        progress: Is told of bytes that were read.
-
-    Attributes:
-        track: The stream.
-        wanted: What bytes a wanted line must hold.
         part: What is read; None for all of the window.
         watch: Is shown each block that is read.
-        summing: Whether batches are to have a summary.
+        progress: Is told of bytes that were read.
     """
 
     def __init__(
@@ -83,41 +77,53 @@ class Scan:
         *,
         exact: bool = False,
         size: int = BLOCK_BYTES,
+        part: Range | None = None,
+        watch: Watch | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self.track = track
-        self.wanted = wanted
+        self._track = track
+        self._wanted = wanted
         self._since = since
         self._until = until
         self._exact = exact
         self._size = size
-        self.part: Range | None = None
-        self.watch: Watch | None = None
-        self.summing = False
+        self._part = part
+        self._watch = watch
         self._progress = progress
         self._measuring = False
         self._assembler = Assembler(track.formats)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the window's blocks, with some slack around it."""
-        begin, end = self.part or self.range()
-        fresh = not any(self.wanted)
-        for block in blocks(self.track.tape, begin, end, self._size, fresh=fresh):
+        """Yield the window's blocks, with some slack around it, as they stand."""
+        begin, end = self._part or self.range()
+        fresh = not any(self._wanted)
+        for block in blocks(self._track.tape, begin, end, self._size, fresh=fresh):
             if self._progress is not None:
                 self._progress(block.size)
-            bare = without_carrier(block)
-            if fresh:
-                yield from parted_by_format(bare)
-            else:
-                yield bare
+            yield block
 
     def range(self) -> Range:
         """Return where the window begins and ends."""
-        return (0, None) if self._exact else self.track.span(self._since, self._until)
+        return (0, None) if self._exact else self._track.span(self._since, self._until)
+
+    def _bare_blocks(self) -> Iterator[Block]:
+        """Yield the blocks that may hold what is wanted, without their carriers."""
+        for block in self.blocks():
+            if not any(self._wanted):
+                yield from parted_by_format(without_carrier(block))
+            elif self._watch is not None or self._may_hold(block):
+                yield without_carrier(block)
+
+    def _may_hold(self, block: Block) -> bool:
+        """Say whether a block has the bytes of each term, if no carrier has cut them in two."""
+        terms = self._wanted.anywhere
+        return all(
+            any(block.find(part) >= 0 for part in term) for term in terms
+        ) or self._is_in_pieces(block)
 
     def batches(self) -> Iterator[Batch]:
         """Yield what may be wanted; what is not in the window is left out."""
-        unread = self.blocks()
+        unread = self._bare_blocks()
         while (batch := self._next(unread)) is not None:
             yield batch
         yield self._batch(list(self._assembler.rest()), None)
@@ -127,10 +133,13 @@ class Scan:
         block = next(blocks, None)
         if block is None:
             return None
-        found = self._found(block)
-        if found is None and block.arranged is not None:
-            return self._own_batch(block, block.arranged)
-        return self._batch(found or [], self._last_key(block))
+        terms = self._terms(block)
+        is_plain = not (terms or self._wanted.own or self._is_in_pieces(block))
+        if is_plain and (found := block.survey()) is not None:
+            if self._watch is not None:
+                self._watch(block)
+            return self._own_batch(found)
+        return self._batch(self._found(block, terms), self._last_key(block))
 
     def whole_disorder_s(self) -> float:
         """Read everything, and return by how many seconds a line stands too late, at most."""
@@ -147,123 +156,56 @@ class Scan:
 
     def entries(self) -> Iterator[Entry]:
         """Yield the same as single entries."""
-        for block in self.blocks():
-            found = self._found(block)
-            yield from self._kept(_own_entries(block) if found is None else found)
+        for block in self._bare_blocks():
+            yield from self._kept(self._found(block, self._terms(block)))
         yield from self._kept(list(self._assembler.rest()))
 
-    def entries_at(self, places: Iterable[int], most_bytes: int) -> list[Entry] | None:
-        """Return the entries that stand at some places, each once; None where that takes a whole pass.
+    def show(self) -> None:
+        """Read all of it for who watches, and for nobody else."""
+        for block in self._bare_blocks():
+            self._found(block, _NOTHING)
 
-        Args:
-            places: In order; what is wanted stands at all of them, and nowhere else.
-            most_bytes: No more is kept.
-        """
-        found: list[Entry] = []
-        kept = 0
-        done, stop = self.ends()
-        data, base = b"", done
-        for place in places:
-            if place < done:
-                continue
-            if place + _NEAR_BYTES > base + len(data):
-                base = max(done, place - _NEAR_BYTES)
-                data = self.track.tape.read(base, min(_LOOK_BYTES, stop - base))
-            entry, end = self._own_entry_at(place, data, base, done, stop)
-            if entry is not None:
-                entries = [entry]
-            elif (part := self.track.around(place, done, stop)) is not None:
-                entries, end = self._entries_of(part), part[1]
-            else:
-                return None
-            done = end
-            found += entries
-            kept += sum(len(entry.raw) for entry in entries)
-            if kept > most_bytes:
-                return None
-        return self._kept(found)
-
-    def ends(self) -> tuple[int, int]:
-        """Return where the window begins, and where it, or the stream, ends."""
-        begin, end = self.range()
-        return begin, self.track.size if end is None else end
-
-    def _own_entry_at(
-        self, place: int, data: bytes, base: int, first: int, stop: int
-    ) -> tuple[Entry | None, int]:
-        """Return the entry at a place, and where it ends, if it is one line of ours and wholly there."""
-        start = data.rfind(b"\n", 0, place - base) + 1
-        end = data.find(b"\n", place - base) + 1
-        if end == 0 or (start == 0 and base != first):
-            return None, 0
-        line = data[start:end].rstrip(b"\r\n")
-        key = None if holds_another(line) else own_key(line)
-        alone = base + end == stop or data.startswith(b"{", end) or _OWN_ERROR not in line
-        if key is None or not alone:
-            return None, 0
-        return Entry(key, line, base + start, timed=True), base + end
-
-    def _entries_of(self, part: tuple[int, int]) -> list[Entry]:
-        """Return what is wanted of a part that begins and ends where lines of ours do."""
-        apart = Scan(self.track, self.wanted, self._since, self._until)
-        apart.part = part
-        return list(apart.entries())
-
-    def _found(self, block: Block) -> list[Entry] | None:
-        """Return what may be wanted of one block; None where that is all of it, in our own form."""
-        wanted = self.wanted
-        if self._assembler.waits or _in_pieces(block):
-            entries = self._assembled(block)
-            if self.watch is not None:
-                whole = b"".join(entry.raw + b"\n" for entry in entries)
-                self.watch(Block(whole, len(whole), block.offset))
-            return entries
+    def _terms(self, block: Block) -> list[Term]:
+        """Return what bytes a wanted line of a block must hold."""
+        wanted = self._wanted
         terms = [term for term in wanted.anywhere if all(term)]  # an empty text is in each line
         if wanted.uncolored and block.find(_ESCAPE) < 0:
             terms = [*wanted.uncolored, *terms]
-        if wanted.own and block.is_own:
-            terms += wanted.own
-        plain = not (terms or wanted.own) and block.arrange() is not None
-        if self.watch is not None:
-            self.watch(block)
-        if plain:
-            return None
+        return terms + list(wanted.own) if wanted.own and block.is_own else terms
+
+    def _is_in_pieces(self, block: Block) -> bool:
+        return self._assembler.waits or _in_pieces(block)
+
+    def _found(self, block: Block, terms: list[Term]) -> list[Entry]:
+        """Return what may be wanted of one block."""
+        if self._is_in_pieces(block):
+            entries = self._assembled(block)
+            if self._watch is not None:
+                whole = b"".join(entry.raw + b"\n" for entry in entries)
+                self._watch(Block(whole, len(whole), block.offset))
+            return entries
+        if self._watch is not None:
+            self._watch(block)
         return list(self._hits(block, terms)) if terms else self._assembled(block)
 
     def _assembled(self, block: Block) -> list[Entry]:
         def first() -> bytes:
-            return self.track.key_before(block.offset)
+            return self._track.key_before(block.offset)
 
         return list(self._assembler.entries(_lines(block.data, block.offset), first))
 
     def _kept(self, entries: list[Entry]) -> list[Entry]:
         return [entry for entry in entries if self._since <= entry.key < self._until]
 
-    def _own_batch(self, block: Block, arranged: Arranged) -> Batch:
-        lines, distinct, last, behind_s, _ = arranged
-        if not (self._measuring or self._assembler.last is None):
-            behind_s = 0.0
-        elif behind_s is None:
-            behind_s = disorder_s(list(map(key_of_own, block.lines)))
-        self._assembler.last = last
+    def _own_batch(self, found: Survey) -> Batch:
+        lines = found.lines
+        is_first = self._measuring or self._assembler.last is None
+        behind_s = found.behind_s if is_first else 0.0
+        self._assembler.last = found.last
         newest = lines.last
-        if newest < self._until and lines.first >= self._since:
-            told = self._summary(lines, block)
-        else:
+        if newest >= self._until or lines.first < self._since:
             lines = _freed(lines.part(lines.before(self._since), lines.before(self._until)), lines)
-            told = self._summary(lines)
-        return Batch(lines, newest, told, ordered=True, distinct=distinct, disorder_s=behind_s)
-
-    def _summary(self, lines: Lines, block: Block | None = None) -> Summary | None:
-        """Return what lines of ours tell; a block that is made of them spares their being joined."""
-        if not self.summing or not len(lines):
-            return None
-        if not isinstance(lines, Listed):
-            return lines.summary and Summary(*lines.summary)
-        if block is None:
-            data = lines.joined()
-            block = Block(data, len(data), 0)
-        return summary(block, len(lines))
+        return Batch(lines, newest, ordered=True, distinct=found.distinct, disorder_s=behind_s)
 
     def _batch(self, entries: list[Entry], read_to: bytes | None) -> Batch:
         kept = self._kept(entries)
@@ -274,7 +216,7 @@ class Scan:
         buffer, end = block.buffer, block.size
         for _ in range(_BACK_MAX):
             start = buffer.rfind(b"\n", 0, max(0, end - 1)) + 1
-            if (key := self.track.key_of(block.part(start, end))) is not None or start == 0:
+            if (key := self._track.key_of(block.part(start, end))) is not None or start == 0:
                 return key
             end = start
         return None
@@ -293,7 +235,7 @@ class Scan:
             key = None if holds_another(line) else own_key(line)
             if key is not None and (end == size or buffer[end] == _BRACE or _OWN_ERROR not in line):
                 done = end
-                if holds(line, others) and (OWN_TAIL not in line or holds(line, self.wanted.own)):
+                if holds(line, others) and (OWN_TAIL not in line or holds(line, self._wanted.own)):
                     yield Entry(key, line, block.offset + start, timed=True)
                 continue
             entries, done = self._whole_entries(block, start, end, done)
@@ -317,10 +259,10 @@ class Scan:
         start = _back(block, start, done)
         end, whole = _forward(block, end)
         offset = block.offset + start
-        assembler = Assembler(self.track.formats)
+        assembler = Assembler(self._track.formats)
         entries = list(
             assembler.entries(
-                _lines(block.part(start, end), offset), lambda: self.track.key_before(offset)
+                _lines(block.part(start, end), offset), lambda: self._track.key_before(offset)
             )
         )
         if not whole and entries and entries[-1].offset > hit:  # it may go on
@@ -350,11 +292,6 @@ def _forward(block: Block, end: int) -> tuple[int, bool]:
 def _freed(part: Lines, lines: Lines) -> Lines:
     """Return a part of lines; of few, a copy, so that their whole block need not be kept for them."""
     return part if len(part) * _FEW_OF > len(lines) else Listed(part.keys, part.raws)
-
-
-def _own_entries(block: Block) -> list[Entry]:
-    lines = _lines(block.data, block.offset)
-    return [Entry(line[OWN_KEY], line, offset, timed=True) for offset, line in lines if line]
 
 
 def _in_pieces(block: Block) -> bool:

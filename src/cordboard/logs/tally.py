@@ -22,11 +22,11 @@ from cordboard.logs.evidence import (
     why_silent,
 )
 from cordboard.logs.expected import began, silent
-from cordboard.logs.glance import Glance, Summary
 from cordboard.logs.line import Line
 from cordboard.logs.page import BROWSER
 from cordboard.logs.query import Query
 from cordboard.logs.skew import skews
+from cordboard.logs.survey import Glance
 from cordboard.logs.timespec import shifted, timestamp
 from cordboard.logs.track import Head, Track
 from cordboard.logs.tracks import Tracks
@@ -87,13 +87,16 @@ class Tally:
             heard = self.streams[number] = Heard()
         heard.add(1, at, at)
 
-    def note_summary(self, summary: Summary, span: tuple[bytes, bytes], number: int) -> None:
+    def note_summary(
+        self, summary: tuple[str, int, int], span: tuple[bytes, bytes], number: int
+    ) -> None:
         """Count the lines of a block of a stream, which are looked at no further."""
         first, last = span[0].decode(), span[1].decode()
-        self.services.setdefault(summary.service, Heard()).add(summary.lines, first, last)
-        self.streams.setdefault(number, Heard()).add(summary.lines, first, last)
-        self.attribution["absent"] += summary.absent
-        self.attribution["explicit"] += summary.lines - summary.absent
+        service, lines, absent = summary
+        self.services.setdefault(service, Heard()).add(lines, first, last)
+        self.streams.setdefault(number, Heard()).add(lines, first, last)
+        self.attribution["absent"] += absent
+        self.attribution["explicit"] += lines - absent
 
     def note_glance(self, seen: Glance, at: bytes, number: int, lines: int = 1) -> None:
         """Count a line that was only glanced at; or take it back, with ``lines`` of -1."""
@@ -198,13 +201,6 @@ class Tally:
         yield from self._window(query, trail)
 
 
-def _lost_in_stores(query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
-    if len({track.kind for track in tracks}) > 1:
-        from cordboard.logs.audit import lost_in_stores
-
-        yield from lost_in_stores(query, tracks, trail)
-
-
 def _named(people: Mapping[str, str]) -> Iterator[str]:
     """Yield names with their ids."""
     for user, name in islice(people.items(), _REASONS_SHOWN):
@@ -218,6 +214,13 @@ def _unheard(
         from cordboard.logs.unheard import unheard_services
 
         yield from unheard_services(query, returned, tracks, trail)
+
+
+def _lost_in_stores(query: Query, tracks: Sequence[Track], trail: Trail | None) -> Iterator[str]:
+    if len({track.kind for track in tracks}) > 1:
+        from cordboard.logs.audit import lost_in_stores
+
+        yield from lost_in_stores(query, tracks, trail)
 
 
 def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:

@@ -4,66 +4,23 @@ Files are read, not mapped: one that is truncated meanwhile would kill a process
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from itertools import compress
-from itertools import count as count_up
-from operator import eq, itemgetter, lt
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from stringzilla import count, find, rfind
 
-from cordboard.logs import compiled
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.continuation import begins
 from cordboard.logs.formats.decode import is_text
-from cordboard.logs.lines import Arranged, Listed, surveyed
-from cordboard.logs.timespec import LOWEST
-from cordboard.logs.timestamps import OWN_KEY, OWN_START, OWN_TAIL
+from cordboard.logs.survey import Survey, survey
+from cordboard.logs.timestamps import OWN_START, OWN_TAIL
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
 _OWN_SEAM: Final = b"}\n" + OWN_START + b"2"
-key_of_own: Final = itemgetter(OWN_KEY)
-"""Returns the time of a line of ours."""
-
 _SPARE_MAX: Final = 4
-_FIRST_LINES: Final = 50
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
-
-
-def arranged(raws: list[bytes]) -> Arranged:
-    """Return lines of ours in the order of time."""
-    if _are_rising(list(map(key_of_own, raws[:_FIRST_LINES]))):  # else the others hardly are
-        keys = list(map(key_of_own, raws))
-        if _are_rising(keys):
-            return Arranged(Listed(keys, raws), distinct=True, last=keys[-1] if keys else LOWEST)
-    last = key_of_own(raws[-1])
-    raws = sorted(raws, key=key_of_own)
-    keys = list(map(key_of_own, raws))
-    return Arranged(Listed(keys, raws), _are_distinct(keys, raws), last)
-
-
-def _are_rising(keys: Sequence[bytes]) -> bool:
-    """Say whether each is later than the one before; so no two lines are of one moment."""
-    return all(map(lt, keys, keys[1:]))
-
-
-def _are_distinct(keys: Sequence[bytes], raws: Sequence[bytes]) -> bool:
-    """Say whether no two lines of one moment have the same boot and seq."""
-    moment, marks = b"", set[bytes]()
-    for at in compress(count_up(1), map(eq, keys, keys[1:])):
-        if keys[at] != moment:
-            moment, marks = keys[at], {_mark(raws[at - 1])}
-        if (mark := _mark(raws[at])) in marks:
-            return False
-        marks.add(mark)
-    return True
-
-
-def _mark(line: bytes) -> bytes:
-    """Return boot and seq of a line in our own form; `merge.mark_of` does it for any entry."""
-    return line[line.rfind(OWN_TAIL) :]
 
 
 class Block:
@@ -77,20 +34,18 @@ class Block:
         offset: Where they begin in the stream.
 
     Attributes:
-        arranged: What `arrange` returned, where it has been asked.
+        surveyed: What `survey` returned, where it has been asked.
     """
 
-    __slots__ = ("_counts", "_data", "_is_own", "_lines", "arranged", "buffer", "offset", "size")
+    __slots__ = ("_counts", "_data", "buffer", "offset", "size", "surveyed")
 
     def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
         self.buffer = buffer
         self.size = size
         self.offset = offset
         self._data: bytes | None = None
-        self._lines: list[bytes] | None = None
         self._counts: dict[bytes, int] = {}
-        self._is_own: bool | None = None
-        self.arranged: Arranged | None = None
+        self.surveyed: Survey | None = None
 
     @property
     def data(self) -> bytes:
@@ -107,39 +62,24 @@ class Block:
         return self.buffer.isascii() or is_text(self.data)
 
     @property
-    def lines(self) -> list[bytes]:
-        """The lines, without their newlines."""
-        if self._lines is None:
-            if isinstance(self.buffer, bytes) and self.size < len(self.buffer):
-                self._lines = self.buffer.split(b"\n")[: self.count_of_lines]
-            else:
-                self._lines = self.data.split(b"\n")
-                if not self._lines[-1]:
-                    self._lines.pop()
-        return self._lines
-
-    @property
     def is_own(self) -> bool:
         """Whether each line is in our own form."""
-        if self._is_own is None:
-            self._is_own = (
-                self.buffer.startswith(OWN_START)
-                and self.buffer.endswith(b"}\n", 0, self.size)
-                and self.count(_OWN_SEAM) + 1 == self.count_of_lines
-                and self.count(OWN_START) == self.count_of_lines  # none was glued to another
-                and self.count(OWN_TAIL) >= self.count_of_lines
-            )
-        return self._is_own
+        return (
+            self.buffer.startswith(OWN_START)
+            and self.buffer.endswith(b"}\n", 0, self.size)
+            and self.count(_OWN_SEAM) + 1 == self.count_of_lines
+            and self.count(OWN_START) == self.count_of_lines  # none was glued to another
+            and self.count(OWN_TAIL) >= self.count_of_lines
+        )
 
-    def arrange(self) -> Arranged | None:
-        """Return the lines in the order of time, once; None where not all are whole and in our own form."""
-        if self.arranged is None and self.buffer.startswith(OWN_START) and self.is_text:
-            found = surveyed(self.buffer, self.size)
+    def survey(self) -> Survey | None:
+        """Return what its lines tell; None where not all are whole and in our own form."""
+        if self.surveyed is None and self.buffer.startswith(OWN_START) and self.is_text:
+            whole = self.buffer if isinstance(self.buffer, bytes) else self.data
+            found = survey(whole, self.size)
             if found is not None and len(found.lines) == self.count(OWN_START):
-                self.arranged = found
-            elif found is None and self.is_own:
-                self.arranged = arranged(self.lines)
-        return self.arranged
+                self.surveyed = found
+        return self.surveyed
 
     @property
     def count_of_lines(self) -> int:
@@ -211,11 +151,6 @@ class FileTape:
         self._note(len(found), asked)
         return found
 
-    def key_behind(self, offset: int, limit: int) -> bytes | None:
-        """Return the time of the first line behind an offset; None where it is none of ours, or far off."""
-        search = compiled.search
-        return None if search is None else search.key_behind(self.fd, offset, limit)
-
     def read_into(self, buffer: bytearray, offset: int, size: int) -> int:
         """Read up to ``size`` bytes at ``offset``; return how many."""
         asked = min(size, max(0, self.size - offset))
@@ -259,7 +194,10 @@ def blocks(
     if fresh:
         yield from _blocks(tape, begin, end, size, None)
         return
-    buffer = _spare.pop() if size == BLOCK_BYTES and _spare else bytearray(size)
+    try:
+        buffer = _spare.pop() if size == BLOCK_BYTES else bytearray(size)
+    except IndexError:  # none is left; other threads take from them, too
+        buffer = bytearray(size)
     try:
         yield from _blocks(tape, begin, end, size, buffer)
     finally:

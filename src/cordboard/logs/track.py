@@ -3,32 +3,29 @@
 import os
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from operator import le
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.continuation import parted
 from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.formats.wrappers import number_of, unwrap
-from cordboard.logs.ledger import Ledger, Run
-from cordboard.logs.lines import surveyed
-from cordboard.logs.tape import FileTape, Tape
-from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
+from cordboard.logs.lines import disorder_s
+from cordboard.logs.sequence import Ledger
+from cordboard.logs.survey import survey
+from cordboard.logs.tape import Tape
+from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.timestamps import OWN_KEY, OWN_START, own_key, said_key, tail_at
 
 _PART_BYTES: Final = 32 * 1024 * 1024
 _PROBE_BYTES: Final = 4 * 1024
 _SAMPLE_BYTES: Final = 16 * 1024
 _PROBE_MAX_BYTES: Final = 1024 * 1024
-_PROBE_SIZES: Final = (_SAMPLE_BYTES, 8 * _SAMPLE_BYTES, _PROBE_MAX_BYTES)
-"""What is looked at around a place, until enough is seen: mostly the first will do."""
 
 _GRAIN_BYTES: Final = 64 * 1024
 _SLACK_S: Final = 10.0
 _SLACK_MAX_S: Final = 3600.0
-_SECOND: Final = 19
 _PROBES: Final = 8
 BROWSER: Final = b'"service":"browser"'  # its clock is not this file's
 _OWN_LINE: Final = b"\n" + OWN_START
@@ -38,10 +35,6 @@ _DIGITS: Final = frozenset("0123456789")
 
 Range = tuple[int, int | None]
 """Where it begins, and where it ends; None for the end of the stream, wherever that is."""
-
-
-Seen = tuple[tuple[str, ...] | None, bool, dict[bytes, list[Run]]]
-"""What reading told: its damage, whether it was passed over, the runs of its ledger; `marshal` knows it."""
 
 
 class Head(NamedTuple):
@@ -67,6 +60,7 @@ class Track:
         tape: Its bytes.
         formats: How foreign lines are read.
         modified: When it was last written, as a key: the time of lines that nothing else dates.
+        selective: It holds the lines of one session alone.
 
     Attributes:
         counts: Lines that were late, malformed, cut, undecodable.
@@ -77,7 +71,14 @@ class Track:
     """
 
     def __init__(
-        self, name: str, kind: str, tape: Tape, formats: Formats, modified: bytes = LOWEST
+        self,
+        name: str,
+        kind: str,
+        tape: Tape,
+        formats: Formats,
+        modified: bytes = LOWEST,
+        *,
+        selective: bool = False,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -86,7 +87,7 @@ class Track:
         self.modified = modified
         self.counts: Counter[str] = Counter()
         self.shortfalls: Sequence[Shortfall] = ()
-        self.ledger = Ledger()
+        self.ledger = Ledger(ignored=selective)
         self.service = service_of(name)
         self.passed_over = False
         self._last: bytes | None = None
@@ -98,18 +99,6 @@ class Track:
     def all_shortfalls(self) -> list[Shortfall]:
         """Say why something is missing, as far as its reading told."""
         return [*self.shortfalls, *([self.tape.damage] if self.tape.damage else [])]
-
-    def seen(self) -> Seen:
-        """Return what reading told beside lines, as plain values for another process."""
-        damage = self.tape.damage and tuple(self.tape.damage)
-        return damage, self.passed_over, self.ledger.runs
-
-    def notice(self, seen: Seen) -> None:
-        """Take in what was `seen` of a part of it, here or in another process."""
-        damage, passed_over, runs = seen
-        self.passed_over = self.passed_over or passed_over
-        self.ledger.take(runs)
-        self.tape.damage = Shortfall(*damage) if damage else self.tape.damage
 
     @property
     def begin(self) -> int:
@@ -196,35 +185,6 @@ class Track:
         cuts = [cut for place in places if (cut := self._own_line_from(place)) is not None]
         return list(zip([begin, *cuts], [*cuts, end], strict=True))
 
-    def around(self, place: int, low: int, high: int) -> tuple[int, int] | None:
-        """Return a part around a place that begins and ends where a line of ours does, or at an end.
-
-        None where there is no such line near by.
-        """
-        begin, end = self._own_line_to(place, low), self._own_line_behind(place, high)
-        return None if begin is None or end is None else (begin, end)
-
-    def _own_line_to(self, place: int, low: int) -> int | None:
-        """Return where the last line of ours begins up to a place, or ``low``; None where that is far."""
-        for size in _PROBE_SIZES:
-            begin = max(low, place - size)
-            at = self.tape.read(begin, place + len(_OWN_LINE) - begin).rfind(_OWN_LINE)
-            if at >= 0:
-                return begin + at + 1
-            if begin == low:
-                return low
-        return None
-
-    def _own_line_behind(self, place: int, high: int) -> int | None:
-        """Return where the next line of ours begins, or ``high``; None where that is far."""
-        for size in _PROBE_SIZES:
-            at = self.tape.read(place, min(size, high - place)).find(_OWN_LINE)
-            if at >= 0:
-                return place + at + 1
-            if place + size >= high:
-                return high
-        return None
-
     def _own_line_from(self, offset: int) -> int | None:
         data = self.tape.read(offset, _SAMPLE_BYTES)
         at = data.find(_OWN_LINE) + 1
@@ -286,8 +246,6 @@ class Track:
 
     def _probe(self, offset: int, limit: int) -> bytes | None:
         """Return the first time that is said behind an offset."""
-        if isinstance(self.tape, FileTape) and (key := self.tape.key_behind(offset, limit)):
-            return key
         size = _PROBE_BYTES
         while True:
             data = self.tape.read(offset, min(size, limit - offset))
@@ -364,40 +322,12 @@ class Track:
         begin = max(0, offset - _SAMPLE_BYTES)
         data = self.tape.read(begin, 2 * _SAMPLE_BYTES)
         whole = data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
-        if (found := surveyed(whole, len(whole))) is not None and found.behind_s is not None:
+        if (found := survey(whole, len(whole))) is not None:
             return found.behind_s
         lines = data.split(b"\n")[1:-1]
         if data.count(_OWN_LINE) >= len(lines):
             return disorder_s([line[OWN_KEY] for line in lines])
         return disorder_s([key for line in lines if (key := self.key_of(line)) is not None])
-
-
-ReadPart = Callable[[Track, Range], Any]
-"""Reads a part of a track."""
-
-
-def in_order(keys: Sequence[bytes]) -> bool:
-    """Say whether keys stand in the order of time."""
-    return all(map(le, keys, keys[1:]))
-
-
-def disorder_s(keys: Sequence[bytes]) -> float:
-    """Return by how many seconds a key stands behind a later one, at most."""
-    most, newest = 0.0, LOWEST
-    if in_order(keys):
-        return most
-    for key in keys:
-        if key >= newest:
-            newest = key
-        elif (behind := _behind_s(key, newest)) > most:
-            most = behind
-    return most
-
-
-def _behind_s(key: bytes, newest: bytes) -> float:
-    if key[:_SECOND] == newest[:_SECOND] and (key[20:26] + newest[20:26]).isdigit():
-        return (int(newest[20:26]) - int(key[20:26])) / 1_000_000
-    return seconds(newest) - seconds(key)
 
 
 def service_of(name: str) -> str:

@@ -14,7 +14,7 @@ from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory, File, readable
 from cordboard.logs.tape import FileTape
-from cordboard.logs.timespec import LOWEST, timestamp
+from cordboard.logs.timespec import timestamp
 from cordboard.logs.track import Track
 
 _FETCHERS: Final = 16
@@ -144,8 +144,7 @@ class Tracks:
         stream.close()
         spool.flush()
         tape = FileTape(spool.fileno(), spool.tell())
-        track = Track(stream.name, stream.kind, tape, self.formats, LOWEST)
-        track.ledger.ignored = stream.selective
+        track = Track(stream.name, stream.kind, tape, self.formats, selective=stream.selective)
         track.ledger.take(stream.proven())
         track.shortfalls = list(stream.shortfalls())
         return track

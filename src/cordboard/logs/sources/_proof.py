@@ -9,8 +9,9 @@ from cordboard.contract.record import BOOT, RAW, SEQ, SERVICE, SESSION_ID, TIMES
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.codec import decode
 from cordboard.logs.formats.wrappers import number_of, unwrap
-from cordboard.logs.ledger import Gap, Run, runs_of
+from cordboard.logs.sequence import Gap
 from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanoseconds
+from cordboard.logs.survey import Run, runs_of
 from cordboard.logs.timespec import shifted
 from cordboard.logs.timestamps import own_key, tail_at
 

@@ -1,8 +1,8 @@
-/* Lines of our own form in the order of time: looked at once, and sorted as places in memory.
+/* The inner loop of cordboard.logs again, in C: what survey.py does for a block of lines in Python.
  *
- * What cordboard.logs.tape, .ledger and .glance do for a block in Python, done in one pass for a block
- * all of whose lines are plainly ours. Whatever is in doubt is left to them: `survey` then returns
- * None. Without this module (no compiler where it was installed) they do all of it.
+ * `survey` looks once at a block all of whose lines are plainly ours, and sorts them as places in memory;
+ * whatever is in doubt is left to Python: it then returns None. `numbers` reads the numbers of any lines.
+ * Without this module (no compiler where it was installed) survey.py does all of it.
  *
  * Times are checked to the digit, so that their order as numbers is their order as bytes.
  */
@@ -36,7 +36,7 @@ enum {
     SEQ_DIGITS_MAX = 18,
     LINE_MIN = KEY_AT + KEY_BYTES + 2,
     TAIL_HEAD = sizeof(BOOT) - 1 + BOOT_BYTES + sizeof(SEQ) - 1,
-    BOOTS_MAX = 16,
+    BOOTS_MAX = 256, /* a runner's file has the lines of each of its bots */
     SAME_MOMENT_MAX = 64, /* lines of one moment that are compared with each other */
     DIGIT_BITS = 11,
     INSERTED_MAX = 32,
@@ -293,7 +293,7 @@ note_tail(Look *look, const char *line, const char *end)
         seq += (*at - '0') * unit;
     }
     const char *tail = at + 1 - TAIL_HEAD;
-    if (unit == 1 || tail < line + KEY_AT + KEY_BYTES || memcmp(tail, LITERAL(BOOT)) != 0 ||
+    if (unit == 1 || tail < line || memcmp(tail, LITERAL(BOOT)) != 0 ||
         memcmp(at + 2 - (ptrdiff_t)sizeof(SEQ), LITERAL(SEQ)) != 0)
         return NULL;
     const char *boot = tail + sizeof(BOOT) - 1;
@@ -310,7 +310,7 @@ find(const char *at, const char *end, const char *part, size_t size)
 }
 
 /* Notes the service, and says in `absent` whether the line knows no session; 0 where it does not say
- * both. As glance() in glance.py. */
+ * both. As glance() in survey.py. */
 static int
 note_speaker(Look *look, const char *line, const char *tail, uint32_t *absent)
 {
@@ -355,7 +355,7 @@ note_line(Look *look, const char *line, const char *end)
         return 0;
     uint32_t absent = 0;
     const char *tail = note_tail(look, line, end);
-    if (tail == NULL || !note_speaker(look, line, tail, &absent))
+    if (tail == NULL || tail < key + KEY_BYTES || !note_speaker(look, line, tail, &absent))
         return 0;
     if (look->count == look->room) {
         Py_ssize_t room = look->room * 2;
@@ -372,6 +372,13 @@ note_line(Look *look, const char *line, const char *end)
         look->behind = (int64_t)(look->newest - moment);
     look->lines[look->count++] = (Line){moment, line, (uint32_t)(end - line), absent};
     return 1;
+}
+
+static void
+free_boots(Look *look)
+{
+    for (size_t n = 0; n < look->boot_count; n++)
+        free(look->boots[n].runs);
 }
 
 static PyObject *
@@ -459,9 +466,59 @@ survey(PyObject *module, PyObject *args)
         plain = note_line(&look, line, end);
     }
     PyObject *found = plain ? told(&look, data) : Py_NewRef(Py_None);
-    for (size_t n = 0; n < look.boot_count; n++)
-        free(look.boots[n].runs);
+    free_boots(&look);
     free(look.lines);
+    return found;
+}
+
+/* --- numbers alone */
+
+/* Appends a line that says its boot elsewhere than at its end; -1 where memory is out. */
+static int
+leave(PyObject *others, const char *line, const char *end)
+{
+    if (memmem(line, (size_t)(end - line), "boot", 4) == NULL)
+        return 0;
+    PyObject *other = PyBytes_FromStringAndSize(line, end - line);
+    int left = other == NULL ? -1 : PyList_Append(others, other);
+    Py_XDECREF(other);
+    return left;
+}
+
+PyDoc_STRVAR(numbers_doc,
+"numbers(data, size)\n--\n\n"
+"Return the numbers of lines, by the boot of their process.\n\n"
+"Args:\n"
+"    data: Bytes.\n"
+"    size: How many of them are looked at: whole lines.\n\n"
+"Returns:\n"
+"    A tuple: for each boot its numbers as runs, as they stand; and the lines that name a boot otherwise\n"
+"    than our own form does, or of a further process where there are very many.");
+
+static PyObject *
+numbers(PyObject *module, PyObject *args)
+{
+    Py_buffer data;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "y*n:numbers", &data, &size))
+        return NULL;
+    Look look = {0};
+    PyObject *others = PyList_New(0), *runs = NULL, *found = NULL;
+    const char *line = data.buf, *stop = line + (size < data.len ? size : data.len), *end;
+    int left = others == NULL ? -1 : 0;
+    for (; left == 0 && line < stop; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(stop - line));
+        end = end == NULL ? stop : end;
+        const char *bare = end > line && end[-1] == '\r' ? end - 1 : end;
+        if (bare - line < LINE_MIN || bare[-1] != '}' || note_tail(&look, line, bare) == NULL)
+            left = leave(others, line, bare);
+    }
+    if (left == 0 && (runs = runs_of(&look)) != NULL)
+        found = PyTuple_Pack(2, runs, others);
+    Py_XDECREF(runs);
+    Py_XDECREF(others);
+    free_boots(&look);
+    PyBuffer_Release(&data);
     return found;
 }
 
@@ -717,7 +774,7 @@ static PyType_Slot lines_slots[] = {
 };
 
 static PyType_Spec lines_spec = {
-    .name = "cordboard.logs._lines.Lines",
+    .name = "cordboard.logs._native.Lines",
     .basicsize = sizeof(Lines),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = lines_slots,
@@ -725,20 +782,21 @@ static PyType_Spec lines_spec = {
 
 static PyMethodDef functions[] = {
     {"survey", survey, METH_VARARGS, survey_doc},
+    {"numbers", numbers, METH_VARARGS, numbers_doc},
     {"merged", merged, METH_VARARGS, merged_doc},
     {NULL},
 };
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "cordboard.logs._lines",
-    .m_doc = "Lines of our own form in the order of time.",
+    .m_name = "cordboard.logs._native",
+    .m_doc = "The inner loop of reading logs.",
     .m_size = -1,
     .m_methods = functions,
 };
 
 PyMODINIT_FUNC
-PyInit__lines(void)
+PyInit__native(void)
 {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL)

@@ -1,0 +1,202 @@
+"""The inner loop: what a block of lines tells by one look at it. In C where that was compiled, else in Python.
+
+`survey` is for blocks all of whose lines are plainly in our own form: their times, order, numbers and
+speakers, without a line being decoded. `numbers` is for lines in any form. `glance` is for one line.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress, count
+from operator import eq
+from typing import Final, NamedTuple
+
+from cordboard.contract.record import SERVER_PREFIX
+from cordboard.logs.formats.decode import is_text
+from cordboard.logs.line import Attribution
+from cordboard.logs.lines import Lines, Listed, disorder_s, in_order
+from cordboard.logs.patterns import pattern
+from cordboard.logs.timestamps import OWN_START, tail_at
+
+try:
+    from cordboard.logs import _native as native
+except ImportError:  # `hatch_build.py` found no compiler
+    native = None  # type: ignore[assignment]
+
+Run = tuple[int, int]
+"""Numbers from the first to the last one, all seen."""
+
+Runs = Mapping[bytes, Sequence[Run]]
+"""For each process the runs of its lines' numbers, as they stand."""
+
+_RAW: Final = (b',"raw":true', b',"raw":true,"truncated":true')
+_SERVICE: Final = b'"service":"'
+_SESSION: Final = b'"sessionId":"'
+_SERVER: Final = SERVER_PREFIX.encode()
+_OWN_LINE: Final = pattern(
+    rb'^\{"timestamp":"(2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)".*?"service":"([^"\n]*)'
+    rb'".*?"sessionId":"(server:)?.*,"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}$',
+    re.MULTILINE,
+)
+_NUMBER: Final = pattern(rb',"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$', re.MULTILINE)
+
+Glance = tuple[str, Attribution]
+"""The service, and how the line's session is known."""
+
+
+class Survey(NamedTuple):
+    """What the lines of a block tell.
+
+    Attributes:
+        lines: The lines in the order of time.
+        runs: Their numbers.
+        last: When the last one was said, as they stood.
+        behind_s: By how many seconds one stood behind a later one, at most.
+        distinct: None is a copy of another.
+    """
+
+    lines: Lines
+    runs: Runs
+    last: bytes
+    behind_s: float
+    distinct: bool
+
+
+def is_compiled() -> bool:
+    """Say whether the part in C is there."""
+    return native is not None
+
+
+def survey(data: bytes, size: int) -> Survey | None:
+    """Return what a block tells; None where not all of its lines are plainly ours.
+
+    Args:
+        data: Valid UTF-8 up to ``size``.
+        size: How many bytes are the block's: whole lines.
+    """
+    if native is not None:
+        found = native.survey(data, size)
+        return None if found is None else Survey(*found)
+    return _surveyed(data[:size] if size < len(data) else data)
+
+
+def _surveyed(data: bytes) -> Survey | None:
+    found = _OWN_LINE.findall(data)
+    if not found or len(found) != data.count(b"\n") or not data.endswith(b"\n"):
+        return None
+    keys, services, servers, boots, texts = map(list, zip(*found, strict=True))
+    raws = data.split(b"\n")[:-1]
+    alike = len(set(services)) == 1 and _RAW[0] not in data
+    lines = Listed(
+        keys,
+        raws,
+        services[0].decode() if alike else None,
+        [server == _SERVER for server in servers],
+    )
+    numbered = list(map(int, texts))
+    several: dict[bytes, list[int]] = {}
+    if len(set(boots)) == 1:
+        several[boots[0]] = numbered
+    else:
+        for boot, number in zip(boots, numbered, strict=True):
+            several.setdefault(boot, []).append(number)
+    ordered = in_order(keys)
+    marks = set(zip(keys, boots, numbered, strict=True))
+    return Survey(
+        lines if ordered else lines.sorted(),
+        {boot: runs_of(values) for boot, values in several.items()},
+        keys[-1],
+        0.0 if ordered else disorder_s(keys),
+        len(marks) == len(keys),
+    )
+
+
+def numbers(data: bytes | bytearray, size: int) -> tuple[Runs, list[bytes]]:
+    """Return the numbers of lines in any form, and the lines that may have one in another spelling.
+
+    Args:
+        data: The lines.
+        size: How many bytes are looked at: whole lines.
+    """
+    if native is not None:
+        return native.numbers(data, size)
+    several: dict[bytes, list[int]] = {}
+    found = _NUMBER.findall(data, 0, size)
+    for boot, number in found:
+        several.setdefault(boot, []).append(int(number))
+    others = []
+    if len(found) < data.count(b"boot", 0, size):
+        lines = bytes(memoryview(data)[:size]).replace(b"\r\n", b"\n").split(b"\n")
+        others = [line for line in lines if b"boot" in line and not _NUMBER.search(line)]
+    return {boot: runs_of(values) for boot, values in several.items()}, others
+
+
+def runs_of(seen: Iterable[int]) -> list[Run]:
+    """Return numbers as runs in order."""
+    distinct = set(seen)
+    if not distinct:
+        return []
+    first, last = min(distinct), max(distinct)
+    if last - first + 1 == len(distinct):
+        return [(first, last)]
+    return joined([(number, number) for number in distinct])
+
+
+def joined(runs: Iterable[Run]) -> list[Run]:
+    """Return runs in order, those that touch or overlap as one."""
+    whole: list[Run] = []
+    for first, last in sorted(runs):
+        if whole and first <= whole[-1][1] + 1:
+            whole[-1] = (whole[-1][0], max(whole[-1][1], last))
+        else:
+            whole.append((first, last))
+    return whole
+
+
+def merged(several: list[Lines]) -> bytes | None:
+    """Return surveyed lines in the order of time, joined; None where there are copies among them."""
+    if len(several) == 1:
+        return several[0].joined()
+    if native is not None and all(type(lines) is native.Lines for lines in several):
+        found = native.merged(several)
+        return None if found is None else found.joined()
+    whole = Listed([], [])
+    for lines in several:
+        whole.keys += lines.keys
+        whole.raws += lines.raws
+    whole = whole if in_order(whole.keys) else whole.sorted()
+    return whole.joined() if _are_distinct(whole) else None
+
+
+def _are_distinct(lines: Listed) -> bool:
+    """Say whether no two lines of one moment have the same boot and seq."""
+    keys, raws = lines.keys, lines.raws
+    same = list(compress(count(1), map(eq, keys, keys[1:])))
+    marks = {(keys[at], mark_of(raws[at])) for at in {*same, *(at - 1 for at in same)}}
+    return len(marks) == len({*same, *(at - 1 for at in same)})
+
+
+def mark_of(raw: bytes) -> bytes:
+    """Return what makes an entry the same as another: boot and seq, or all of it."""
+    head = raw.partition(b"\n")[0]
+    tail = tail_at(head)
+    return raw if tail < 0 else head[tail:]
+
+
+def glance(raw: bytes) -> Glance | None:
+    """Return what a line tells; None where it is not surely a whole line in our own form.
+
+    Quotes inside of texts stand behind a backslash, so that a key's name with its quotes is never
+    part of a message; `meta`, which could hold the same names, stands behind what is looked for.
+    """
+    tail = tail_at(raw)
+    if tail < 0 or not raw.startswith(OWN_START) or b"\n" in raw:
+        return None
+    service = raw.find(_SERVICE) + len(_SERVICE)
+    session = raw.find(_SESSION, service) + len(_SESSION)
+    end = raw.find(b'"', service)
+    if service < len(_SERVICE) or session < len(_SESSION) or not is_text(raw):
+        return None
+    name = raw[service:end].decode()
+    if raw.startswith(_SERVER, session):
+        return name, "absent"
+    return name, "inherited" if raw.endswith(_RAW, 0, tail) else "explicit"
