@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cordboard.cli import COMMANDS, _logs_output, main
-from cordboard.cli.logs import EXIT_COMPLETE, EXIT_INCOMPLETE
+from cordboard.cli._logs_output import EXIT_COMPLETE, EXIT_INCOMPLETE
 from cordboard.logs.tape import FileTape
 from logs.logs_support import at, encoded, record, write_lines
 

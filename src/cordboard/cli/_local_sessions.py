@@ -2,7 +2,7 @@
 
 import argparse
 
-from cordboard.cli import _output, logs
+from cordboard.cli import _logs_output, _output
 from cordboard.cli._logs_query import lines_command, open_reader, window
 from cordboard.contract.errors import NotFoundError
 from cordboard.contract.ids import check_session_id
@@ -33,10 +33,9 @@ def run(args: argparse.Namespace) -> int:
             hint=f"Lines that mention it: {lines_command(args, session)} --mentions",
         )
     _print(matches, args)
-    if coverage.complete:
-        return logs.EXIT_COMPLETE
-    logs.write_coverage(coverage)
-    return logs.EXIT_INCOMPLETE
+    if not coverage.complete:
+        _logs_output.print_coverage(coverage)
+    return _logs_output.exit_status(coverage)
 
 
 def _summaries(reader: Reader) -> list[SessionSummary]:

@@ -10,7 +10,6 @@ from cordboard.contract.errors import CordboardError, UsageError
 
 if TYPE_CHECKING:
     from cordboard.logs.coverage import Coverage
-    from cordboard.logs.line import Line
     from cordboard.logs.query import Query
     from cordboard.logs.reader import Reader
     from cordboard.logs.report import Header
@@ -94,7 +93,6 @@ def _is_empty(path: str) -> bool:
 def write_files(
     args: argparse.Namespace,
     reader: "Reader",
-    render: "Callable[[Line], bytes]",
     before_line: Callable[[], None],
 ) -> "Coverage":
     """Write the files named in ``args``; with ``-o`` print the lines as well.
@@ -102,7 +100,6 @@ def write_files(
     Args:
         args: The parsed arguments.
         reader: The lines.
-        render: Renders a line for stdout.
         before_line: Is called before output, to clear the progress.
 
     Returns:
@@ -122,6 +119,7 @@ def write_files(
         return coverages[0]
 
     replaced = {name for name in args.report if os.path.lexists(name)}
+    render = _logs_output.renderer(args.output, sessions=not args.session)
     tee = _logs_output.Tee(render, before_line, is_flushed=sys.stdout.isatty())
     with _logs_output.sigterm_as_exit():
         report.hand_over(

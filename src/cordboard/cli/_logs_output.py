@@ -1,11 +1,11 @@
-"""The output of `cordboard logs` besides lines: pager, progress, the table of coverage."""
+"""The output of `cordboard logs`: formats of lines, pager, progress, the table of coverage."""
 
 import sys
 import time
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Final, Literal, NoReturn
 
 from cordboard.contract.terminal import escape_controls, escape_controls_in_json, escape_to_one_line
 from cordboard.environment import is_color_disabled, pager_command
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from cordboard.logs.line import Line
 
+Format = Literal["pretty", "json", "raw"]
+EXIT_COMPLETE: Final = 0
+EXIT_INCOMPLETE: Final = 3
 _PROGRESS_AFTER_S: Final = 1.0  # shorter queries would only flicker
 _PROGRESS_EVERY_S: Final = 0.2
 _MEGABYTE: Final = 1_000_000
@@ -169,10 +172,32 @@ class Tee:
             self._error = error
 
 
-def escaped(chunk: bytes, form: str) -> bytes:
-    """Return ``chunk``, lines in the format ``form``, with control characters made visible."""
+def format_of(args: "argparse.Namespace") -> Format:
+    """Return the format of lines on stdout: the one in ``args``, or what suits a terminal or a program."""
+    form: Format = args.output or ("pretty" if sys.stdout.isatty() else "json")
+    return form
+
+
+def renderer(form: Format, *, sessions: bool) -> "Callable[[Line], bytes]":
+    """Return a function that renders a line for stdout.
+
+    Args:
+        form: The format.
+        sessions: Whether lines belong to several sessions; ``pretty`` then names them.
+    """
     if form == "pretty":
-        return chunk
+        from cordboard.logs.pretty import Pretty
+
+        pretty = Pretty(color=has_color(sys.stdout), sessions=sessions)
+        return lambda line: pretty(line).encode("utf-8", "replace")
+    from cordboard.logs.json_form import json_line, raw_line
+
+    render = raw_line if form == "raw" else json_line
+    return (lambda line: escaped(render(line), form)) if sys.stdout.isatty() else render
+
+
+def escaped(chunk: bytes, form: Format) -> bytes:
+    """Return ``chunk``, lines in the format ``form``, with control characters made visible."""
     text = chunk.decode("utf-8", "surrogateescape")
     return (escape_controls_in_json if form == "json" else escape_controls)(text).encode()
 
@@ -180,6 +205,22 @@ def escaped(chunk: bytes, form: str) -> bytes:
 def has_color(stream: IO[str]) -> bool:
     """Return whether output to ``stream`` is colored."""
     return stream.isatty() and not is_color_disabled()
+
+
+def print_coverage(coverage: Coverage) -> None:
+    """Print ``coverage`` as a table on stderr, after the lines on stdout."""
+    is_colored = has_color(sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.write(
+        coverage_table(
+            coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if is_colored else text
+        )
+    )
+
+
+def exit_status(coverage: Coverage) -> int:
+    """Return the exit status of an answer with this coverage."""
+    return EXIT_COMPLETE if coverage.complete else EXIT_INCOMPLETE
 
 
 def coverage_table(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
@@ -211,15 +252,8 @@ def _verdict(coverage: Coverage, paint: Callable[[str, str], str]) -> str:
     counts = ", ".join(f"{n:,} {what}" for what, n in coverage.counts.items() if n)
     head = "complete" if coverage.complete else "incomplete"
     painted = paint("32" if coverage.complete else "1;33", f"coverage: {head}")
-    return "; ".join(
-        filter(
-            None,
-            [
-                f"{painted}, {count(lines, 'line')}{f' ({attribution})' if attribution else ''}",
-                counts,
-            ],
-        )
-    )
+    said = f"{painted}, {count(lines, 'line')}{f' ({attribution})' if attribution else ''}"
+    return f"{said}; {counts}" if counts else said
 
 
 def _is_shown(answer: Answer) -> bool:

@@ -7,19 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from cordboard.cli import _options
 from cordboard.cli._startup import without_collection
 
 if TYPE_CHECKING:
-    from cordboard.cli._logs_output import Progress
+    from cordboard.cli._logs_output import Format
     from cordboard.logs.coverage import Coverage
-    from cordboard.logs.line import Line
-    from cordboard.logs.reader import Form, Reader
-
-EXIT_COMPLETE: Final = 0
-EXIT_INCOMPLETE: Final = 3
+    from cordboard.logs.reader import Reader
 
 _EPILOG: Final = """\
 examples:
@@ -179,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cordboard.cli import _logs_files, _logs_query
+    from cordboard.cli import _logs_files, _logs_output, _logs_query
 
     query = _logs_query.build_query(args)
     limit = _logs_query.parse_limit(args.limit)
@@ -187,7 +183,8 @@ def _run(args: argparse.Namespace) -> int:
     reader = _logs_query.open_reader(args, query)
     try:
         if args.explain:
-            return _explain(reader)
+            _explain(reader)
+            return _logs_output.EXIT_COMPLETE
         _logs_query.locate_session(reader)
         reader.limit = limit
         coverage = _read(args, reader)
@@ -196,20 +193,19 @@ def _run(args: argparse.Namespace) -> int:
     if args.coverage:
         _logs_files.write_coverage_file(args.coverage, coverage)
     if not args.quiet:
-        write_coverage(coverage)
-    return EXIT_COMPLETE if coverage.complete else EXIT_INCOMPLETE
+        _logs_output.print_coverage(coverage)
+    return _logs_output.exit_status(coverage)
 
 
 def _read(args: argparse.Namespace, reader: "Reader") -> "Coverage":
     """Read the lines once; write them to stdout, to files, or to both."""
-    from cordboard.cli import _logs_output
+    from cordboard.cli import _logs_files, _logs_output
 
-    reader.progress = progress = _progress(args)
+    progress = _logs_output.Progress(shown=sys.stderr.isatty() and not args.quiet)
+    reader.progress = progress
     reader.warn = partial(_logs_output.print_status, args)
     if args.collect or args.report or args.bundle:
-        from cordboard.cli import _logs_files
-
-        coverage = _logs_files.write_files(args, reader, _line_renderer(args), progress.clear)
+        coverage = _logs_files.write_files(args, reader, progress.clear)
     else:
         _print_lines(args, reader, progress.clear)
         coverage = reader.coverage()
@@ -217,20 +213,10 @@ def _read(args: argparse.Namespace, reader: "Reader") -> "Coverage":
     return coverage
 
 
-def _progress(args: argparse.Namespace) -> "Progress":
-    from cordboard.cli._logs_output import Progress
-
-    return Progress(shown=sys.stderr.isatty() and not args.quiet)
-
-
-def _explain(reader: "Reader") -> int:
+def _explain(reader: "Reader") -> None:
     for source in reader.sources:
         sys.stdout.write(f"# {source.name}\n")
         sys.stdout.writelines(f"{command}\n" for command in source.explain(reader.query))
-    return EXIT_COMPLETE
-
-
-# --- lines on stdout
 
 
 def _print_lines(
@@ -238,14 +224,13 @@ def _print_lines(
 ) -> None:
     from cordboard.cli import _logs_output
 
-    is_terminal = sys.stdout.isatty()
-    form: Form | Literal["pretty"] = args.output or ("pretty" if is_terminal else "json")
-    is_paged = is_terminal and not (args.follow or args.no_pager)
+    form = _logs_output.format_of(args)
+    is_paged = sys.stdout.isatty() and not (args.follow or args.no_pager)
     with _logs_output.output(is_paged=is_paged) as out:
         try:
             for chunk in _chunks(args, reader, form):
                 before_line()
-                out.write(_logs_output.escaped(chunk, form) if is_terminal else chunk)
+                out.write(chunk)
                 if args.follow:
                     out.flush()
         except BrokenPipeError:
@@ -253,47 +238,13 @@ def _print_lines(
                 raise
 
 
-def _chunks(
-    args: argparse.Namespace, reader: "Reader", form: "Form | Literal['pretty']"
-) -> Iterator[bytes]:
-    if form != "pretty":
-        yield from reader.encoded(form)
-    else:
-        yield from map(_pretty_renderer(args), reader.lines())
-
-
-def _line_renderer(args: argparse.Namespace) -> "Callable[[Line], bytes]":
-    """Return a function that renders a single line in the format that ``args`` asks for."""
-    from cordboard.cli._logs_output import escaped
-    from cordboard.logs.json_form import json_line, raw_line
-
-    if args.output == "pretty":
-        return _pretty_renderer(args)
-    render = raw_line if args.output == "raw" else json_line
-    if not sys.stdout.isatty():
-        return render
-    return lambda line: escaped(render(line), args.output)
-
-
-def _pretty_renderer(args: argparse.Namespace) -> "Callable[[Line], bytes]":
-    from cordboard.cli._logs_output import has_color
-    from cordboard.logs.pretty import Pretty
-
-    pretty = Pretty(color=has_color(sys.stdout), sessions=not args.session)
-    return lambda line: pretty(line).encode("utf-8", "replace")
-
-
-# --- status on stderr
-
-
-def write_coverage(coverage: "Coverage") -> None:
-    """Write ``coverage`` as a table on stderr, after the lines on stdout."""
+def _chunks(args: argparse.Namespace, reader: "Reader", form: "Format") -> Iterator[bytes]:
+    """Return the lines as bytes; many at once if they need no decoding."""
     from cordboard.cli import _logs_output
 
-    is_colored = _logs_output.has_color(sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.write(
-        _logs_output.coverage_table(
-            coverage, lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if is_colored else text
-        )
-    )
+    if form == "pretty":
+        return map(_logs_output.renderer(form, sessions=not args.session), reader.lines())
+    chunks = reader.encoded(form)
+    if not sys.stdout.isatty():
+        return chunks
+    return (_logs_output.escaped(chunk, form) for chunk in chunks)
