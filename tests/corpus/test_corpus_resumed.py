@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +35,23 @@ GREETED = [GREET, {"role": "assistant", "content": GREETING}]
 ANSWERED = [*GREETED, ASK, {"role": "assistant", "content": ANSWER}]
 
 
-message_of = itemgetter("message")
-
-
 class Plane:
-    """The plane's processes, of which three are runners, and the double of the language model."""
+    """The plane's processes, of which two are runners, and the double of the language model."""
 
     def __init__(self, processes: Processes, store: RedisStore, doubles: Doubles) -> None:
         self.processes, self.store, self.doubles = processes, store, doubles
         self.gateway = processes.spawn("gateway")
         self.operator = processes.spawn("operator", "--launcher", "none")
-        # The next runner is always the one with the most free slots.
-        words = (("--capacity", "9", "--grace", "0"), ("--capacity", "6"), ("--capacity", "3"))
-        self.runners = [processes.spawn("runner", *more) for more in words]
+        # The runner with the most free slots gets the session.
+        self.runners = [
+            processes.spawn("runner", "--capacity", slots, "--grace", "0") for slots in ("9", "3")
+        ]
 
     async def join(self) -> None:
         async with aiohttp.ClientSession(headers=HEADERS) as client:
             body = {"sessionId": SID, "room_url": ROOM}
             status, answer = await ask(client, "POST", f"{self.gateway.url}/join", body)
         assert status == 202, answer
-
-    async def holder(self) -> tuple[Part, int]:
-        """Return the runner that holds the session, and the bot process."""
-        record = await self.store.session(SID)
-        return next(one for one in self.runners if one.url == record.runner_url), record.pid or 0
 
     async def kept(self, messages: list[dict[str, Any]]) -> None:
         """Wait until these messages are kept."""
@@ -71,10 +63,19 @@ class Plane:
 
         await until(are_kept, 30)
 
-    async def first_request(self, before: int) -> list[dict[str, Any]]:
-        """Return the first messages that the model has got since there were `before` requests."""
-        await until(lambda: len(self.doubles.conversations) > before, 40)
-        return self.doubles.conversations[before]
+    async def request(self, number: int) -> list[dict[str, Any]]:
+        """Return the messages that the model has got with a request, from 0."""
+        await until(lambda: len(self.doubles.conversations) > number, 40)
+        return self.doubles.conversations[number]
+
+    async def counting(self, runner: Part, times: int) -> None:
+        """Wait until so many bots of a runner count, which ends no turn."""
+
+        def have_begun() -> bool:
+            lines = [record["message"] for record in list(runner.records)]
+            return lines.count("The answer has begun") == times
+
+        await until(have_begun, 30)
 
 
 @pytest_asyncio.fixture
@@ -93,21 +94,21 @@ async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
 
 
 async def test_conversation_goes_on_after_each_death(plane: Plane) -> None:
-    """After the kill of the bot process, a runner's stop, and the kill of a runner; and nothing of it is left."""
+    """After the kill of a runner, of a bot process, and a hand-over in mid-sentence; no end leaves anything."""
+    first, second = plane.runners
     await plane.join()
     await plane.kept(ANSWERED)
     assert plane.doubles.conversations == [[SYSTEM, GREET], [SYSTEM, *GREETED, ASK]]
-    os.kill((await plane.holder())[1], signal.SIGKILL)
-    assert await plane.first_request(2) == [SYSTEM, *ANSWERED, RESUMED]
-    runner, _ = await plane.holder()
-    # It counts, and does not end its turn.
-    await until(lambda: "The answer has begun" in map(message_of, list(runner.records)), 30)
-    runner.signal(signal.SIGTERM)
-    interrupted = [*ANSWERED, ANSWERED[-1], COUNT, {"role": "assistant", "content": "One"}]
-    assert await plane.first_request(4) == [SYSTEM, *interrupted, RESUMED]
-    await plane.kept([*interrupted, RESUMED, ANSWERED[-1]])
-    (await plane.holder())[0].signal(signal.SIGKILL)
-    assert await plane.first_request(5) == [SYSTEM, *interrupted, ANSWERED[-1], RESUMED]
+    first.signal(signal.SIGKILL)
+    assert await plane.request(2) == [SYSTEM, *ANSWERED, RESUMED]
+    await plane.kept([*ANSWERED, RESUMED, ANSWERED[-1]])
+    await plane.counting(second, 1)
+    os.kill((await plane.store.session(SID)).pid or 0, signal.SIGKILL)
+    assert await plane.request(4) == [SYSTEM, *ANSWERED, ANSWERED[-1], RESUMED]
+    await plane.counting(second, 2)
+    second.signal(signal.SIGTERM)
+    said = [*ANSWERED, ANSWERED[-1], RESUMED, ANSWERED[-1], COUNT]
+    await plane.kept([*said, {"role": "assistant", "content": "One"}])
     async with aiohttp.ClientSession(headers=HEADERS) as client:
         await ask(client, "POST", f"{plane.gateway.url}/leave", {"sessionId": SID})
     assert await plane.store.kept_context(SID) is None

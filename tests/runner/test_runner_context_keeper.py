@@ -150,6 +150,7 @@ async def test_messages_of_the_bot_give_way() -> None:
 async def test_bot_that_reads_its_body_is_left_alone(has_read: bool) -> None:
     """It has put the messages into its context, or has removed them from its body."""
     bot = Bot(kept=snapshot(SAID))
+    assert str(bot.body) == "{'context': <4 messages>}"  # many bots log it
     messages = bot.body["context"] if has_read else bot.body.pop("context")[:1]
     bot.context = LLMContext([*messages, GREET])
     await bot.run(LLMRunFrame())

@@ -59,7 +59,7 @@ class ContextKeeper:
         A bot that removes the key resumes the conversation itself.
         """
         first = next((contexts[0] for contexts in self._kept.values() if contexts), [])
-        body["context"] = _as_messages(first) if first else []
+        body["context"] = _Said(_as_messages(first) if first else [])
         self._body = body
 
     def attach(self, worker: Any) -> None:
@@ -147,6 +147,13 @@ class ContextKeeper:
         if not self._has_warned:  # once: each later turn would repeat it
             self._has_warned = True
             log.warning(message, limit_bytes=CONTEXT_MAX_BYTES, **meta)
+
+
+class _Said(list[Any]):
+    """Messages that a bot does not log by accident, with its body or its arguments."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} messages>"
 
 
 @dataclass(slots=True)

@@ -82,7 +82,7 @@ class SessionContext:
                     launch.session_id, launch.epoch, self.runner_id, text, room=launch.room_url
                 )
             except StoreUnavailableError as error:
-                self._warn("What was said cannot be kept now; retrying", error=error)
+                self._warn("What was said cannot be kept now", error=error)
                 return False
             self._is_written = data is self._latest
             return True
