@@ -7,7 +7,6 @@ Sources: platform.openai.com/docs/api-reference (chat, audio, realtime), develop
 (listen streaming, speak streaming, speak), docs.cartesia.ai/api-reference/tts (websocket, bytes).
 """
 
-import asyncio
 import base64
 import json
 import math
@@ -30,7 +29,6 @@ ACCOUNT = "AC00000000000000000000000000000000"
 GREETING = "Hello, I am glad that you called."
 ANSWER = "The capital of Germany is Berlin."
 QUESTION = "What is the capital of Germany?"
-COUNT = "Count, please."
 OPENAI_SPEECH_HZ = 24_000  # the only rate of its format "pcm"
 LOUD = 500  # of 32767: above the rounding of mu-law silence, below a whisper
 SPEECH_S = 0.3
@@ -117,7 +115,7 @@ class Doubles:
     # --- OpenAI
 
     async def chat(self, request: Request) -> Response:
-        """Stream a completion: the answer where Germany was named, else the greeting; counting never ends."""
+        """Stream a completion: the answer where Germany was named, else the greeting."""
         self.requests["openai chat"] += 1
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return self.refuse("chat: wrong key", 401)
@@ -128,8 +126,6 @@ class Doubles:
             return self.refuse(f"chat: no model, no messages or an unknown role: {body}")
         self.conversations.append(messages)
         text = ANSWER if "Germany" in json.dumps(messages) else GREETING
-        if messages[-1].get("content") == COUNT:
-            return StreamingResponse(_counting(body), media_type="text/event-stream")
         if not body.get("stream"):
             return JSONResponse(
                 _completion(body["model"], {"message": {"role": "assistant", "content": text}})
@@ -350,13 +346,6 @@ async def _chunks(body: dict[str, Any], text: str) -> AsyncIterator[str]:
         usage = {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15}
         yield f"data: {json.dumps(last | {'choices': [], 'usage': usage})}\n\n"
     yield "data: [DONE]\n\n"
-
-
-async def _counting(body: dict[str, Any]) -> AsyncIterator[str]:
-    delta = {"role": "assistant", "content": "One "}
-    data = json.dumps(_completion(body["model"], {"delta": delta}, "chat.completion.chunk"))
-    yield f"data: {data}\n\n"
-    await asyncio.sleep(600)  # until the client leaves
 
 
 def _results(text: str, *, from_finalize: bool) -> dict[str, Any]:

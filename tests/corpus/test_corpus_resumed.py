@@ -22,7 +22,7 @@ from corpus import callers
 from corpus.corpus_support import official_examples
 from corpus.service_doubles import ANSWER, GREETING, Doubles
 from corpus.test_corpus_official import callable_bots, outcome
-from corpus.text_bot import ASK, COUNT, GREET
+from corpus.text_bot import ASK, BEGIN, GREET
 from plane_support import HEADERS, SECRET, Part, Processes, ask, ready
 from tests_support import served_with_websockets, until
 
@@ -68,12 +68,12 @@ class Plane:
         await until(lambda: len(self.doubles.conversations) > number, 40)
         return self.doubles.conversations[number]
 
-    async def counting(self, runner: Part, times: int) -> None:
-        """Wait until so many bots of a runner count, which ends no turn."""
+    async def begun(self, runner: Part, times: int) -> None:
+        """Wait until so many users of a runner have begun to speak, which ends no turn of the bot."""
 
         def have_begun() -> bool:
             lines = [record["message"] for record in list(runner.records)]
-            return lines.count("The answer has begun") == times
+            return lines.count("The user has begun to speak") == times
 
         await until(have_begun, 30)
 
@@ -94,7 +94,7 @@ async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
 
 
 async def test_conversation_goes_on_after_each_death(plane: Plane) -> None:
-    """After the kill of a runner, of a bot process, and a hand-over in mid-sentence; no end leaves anything."""
+    """After the kill of a runner, of a bot process, and a hand-over in a turn of the user; no end leaves anything."""
     first, second = plane.runners
     await plane.join()
     await plane.kept(ANSWERED)
@@ -102,13 +102,12 @@ async def test_conversation_goes_on_after_each_death(plane: Plane) -> None:
     first.signal(signal.SIGKILL)
     assert await plane.request(2) == [SYSTEM, *ANSWERED, RESUMED]
     await plane.kept([*ANSWERED, RESUMED, ANSWERED[-1]])
-    await plane.counting(second, 1)
+    await plane.begun(second, 1)
     os.kill((await plane.store.session(SID)).pid or 0, signal.SIGKILL)
-    assert await plane.request(4) == [SYSTEM, *ANSWERED, ANSWERED[-1], RESUMED]
-    await plane.counting(second, 2)
+    assert await plane.request(3) == [SYSTEM, *ANSWERED, ANSWERED[-1], RESUMED]
+    await plane.begun(second, 2)
     second.signal(signal.SIGTERM)
-    said = [*ANSWERED, ANSWERED[-1], RESUMED, ANSWERED[-1], COUNT]
-    await plane.kept([*said, {"role": "assistant", "content": "One"}])
+    await plane.kept([*ANSWERED, ANSWERED[-1], RESUMED, ANSWERED[-1], BEGIN])
     async with aiohttp.ClientSession(headers=HEADERS) as client:
         await ask(client, "POST", f"{plane.gateway.url}/leave", {"sessionId": SID})
     assert await plane.store.kept_context(SID) is None

@@ -1,12 +1,12 @@
 """A bot of the shape of Pipecat's examples, without sound: it greets its user, who then asks a question.
 
-When the user hears it again after an interruption, they ask it to count.
+After an interruption, the user begins to say something else.
 """
 
 import os
 from typing import Any
 
-from pipecat.frames.frames import Frame, LLMMessagesAppendFrame, LLMRunFrame, LLMTextFrame
+from pipecat.frames.frames import LLMMessagesAppendFrame, LLMRunFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -20,7 +20,7 @@ log = get_logger("text_bot")
 
 GREET = {"role": "developer", "content": "Please greet the user."}
 ASK = {"role": "user", "content": "What is the capital of Germany?"}
-COUNT = {"role": "user", "content": "Count, please."}
+BEGIN = {"role": "user", "content": "And what about"}
 
 
 async def bot(runner_args: Any) -> None:
@@ -33,7 +33,7 @@ async def bot(runner_args: Any) -> None:
     user, assistant = LLMContextAggregatorPair(context)
     worker = PipelineWorker(Pipeline([user, llm, assistant]), cancel_on_idle_timeout=False)
     runner = WorkerRunner(handle_sigint=runner_args.handle_sigint)
-    asked: list[object] = []
+    begun: list[bool] = []
 
     @worker.event_handler("on_pipeline_started")  # type: ignore[untyped-decorator]
     async def on_pipeline_started(_worker: object, _frame: object) -> None:
@@ -42,15 +42,16 @@ async def bot(runner_args: Any) -> None:
 
     @assistant.event_handler("on_assistant_turn_stopped")  # type: ignore[untyped-decorator]
     async def on_assistant_turn_stopped(_assistant: object, _message: object) -> None:
-        said = ASK if ASK not in context.messages else COUNT
-        if not asked and said not in context.messages:
-            asked.append(said)
-            await worker.queue_frames([LLMMessagesAppendFrame([said], run_llm=True)])
+        if ASK not in context.messages:
+            await worker.queue_frames([LLMMessagesAppendFrame([ASK], run_llm=True)])
+        elif runner_args.body["context"] and BEGIN not in context.messages:
+            await worker.queue_frames([LLMMessagesAppendFrame([BEGIN])])
 
-    @assistant.event_handler("on_after_process_frame")  # type: ignore[untyped-decorator]
-    async def on_after_process_frame(_assistant: object, frame: Frame) -> None:
-        if isinstance(frame, LLMTextFrame) and COUNT in context.messages:
-            log.info("The answer has begun")
+    @user.event_handler("on_after_process_frame")  # type: ignore[untyped-decorator]
+    async def on_after_process_frame(_user: object, _frame: object) -> None:
+        if BEGIN in context.messages and not begun:
+            begun.append(True)
+            log.info("The user has begun to speak")
 
     await runner.add_workers(worker)
     await runner.run()

@@ -45,8 +45,9 @@ SAID = [GREET, HELLO, QUESTION, HELLO]
 class Model(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
     """A language model that says hello, or calls a tool; keeps what it was asked."""
 
-    def __init__(self, tool_call: str = "") -> None:
+    def __init__(self, tool_call: str = "", *, is_endless: bool = False) -> None:
         super().__init__()
+        self.is_endless, self.has_begun = is_endless, asyncio.Event()
         self.asked: list[list[Any]] = []
         self.tool_call = tool_call
 
@@ -65,6 +66,9 @@ class Model(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
                 FunctionCallInProgressFrame(**known, cancel_on_interruption=True),
             ]
         for one in (LLMFullResponseStartFrame(), *answer, LLMFullResponseEndFrame()):
+            if isinstance(one, LLMFullResponseEndFrame) and self.is_endless:
+                self.has_begun.set()
+                await asyncio.sleep(600)
             await self.push_frame(one)
 
 
@@ -98,7 +102,9 @@ class Bot:
                 if len(self.model.asked) == 1:
                     await worker.queue_frames([later, EndFrame()])
 
-        await worker.queue_frames([*frames, *([EndFrame()] if later is None else [])])
+        await worker.queue_frames(
+            [*frames, *([] if later or self.model.is_endless else [EndFrame()])]
+        )
         await asyncio.wait_for(runner.run(), 20)
 
     async def _send(self, data: bytes) -> None:
@@ -171,6 +177,17 @@ async def test_turn_with_a_running_tool_call_is_not_complete() -> None:
     await heir.run(LLMRunFrame())
     assert heir.model.asked[0][:3] == [QUESTION, call, {**result, "content": "CANCELLED"}]
     assert "was cancelled" in heir.model.asked[0][4]["content"]
+
+
+async def test_cancelled_turn_is_taken_as_far_as_it_went() -> None:
+    """As before a hand-over: the question is not lost, nor what the bot has said of its answer."""
+    bot = Bot(model=Model(is_endless=True))
+    running = asyncio.create_task(bot.run(LLMMessagesAppendFrame([QUESTION], run_llm=True)))
+    await asyncio.wait_for(bot.model.has_begun.wait(), 20)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await bot.keeper.take()
+    assert bot.sent[-1] == snapshot([QUESTION, HELLO])
 
 
 async def test_several_contexts_and_those_of_services_return_to_their_places() -> None:
