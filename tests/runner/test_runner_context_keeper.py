@@ -213,7 +213,16 @@ async def test_bot_with_other_contexts_starts_without() -> None:
     assert bot.body["context"] == SAID
 
 
-@pytest.mark.parametrize("kept", [{"v": 2}, {"v": 1}, {"v": 1, "workers": {NAME: 7}}])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"v": 2, "workers": {}},
+        {"v": 1},
+        {"workers": [{}]},
+        {"v": 1, "workers": {NAME: 7}},
+        {"v": 1, "workers": {NAME: [[{"role": "assistant", "tool_calls": 7}, {"role": "tool"}]]}},
+    ],
+)
 async def test_snapshot_that_is_not_understood_is_ignored(kept: Any) -> None:
     bot = Bot(kept=kept)
     await bot.run(LLMMessagesAppendFrame([GREET], run_llm=True))

@@ -5,10 +5,11 @@
 """
 
 import asyncio
+import copy
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -25,7 +26,6 @@ from cordboard.runner.kept_messages import (
 )
 
 _AGGREGATORS: Final = "pipecat.processors.aggregators.llm_response_universal"
-_VERSION: Final = 1
 _PUSH: Final = "on_before_push_frame"
 
 log = get_logger("context")
@@ -37,6 +37,13 @@ Contexts = dict[str, list[list[Message]]]
 """The kept messages of each context of each pipeline worker, by the worker's name."""
 
 
+class _Snapshot(msgspec.Struct):
+    """What is kept: docs/contract/redis.md."""
+
+    workers: Contexts
+    v: Literal[1] = 1
+
+
 class ContextKeeper:
     """Keeps the contexts of one bot.
 
@@ -46,7 +53,7 @@ class ContextKeeper:
     """
 
     def __init__(self, kept: Any, send: Callable[[bytes], Awaitable[None]]) -> None:
-        self._kept = _contexts_in(kept)
+        self._kept = _restored(kept)
         self._send = send
         self._body: dict[str, Any] = {}
         self._contexts: dict[str, list[Any]] = {}
@@ -59,7 +66,7 @@ class ContextKeeper:
         A bot that removes the key resumes the conversation itself.
         """
         first = next((contexts[0] for contexts in self._kept.values() if contexts), [])
-        body["context"] = _Said(_as_messages(first) if first else [])
+        body["context"] = _Said(copy.deepcopy(first))
         self._body = body
 
     def attach(self, worker: Any) -> None:
@@ -104,12 +111,9 @@ class ContextKeeper:
                 present=len(contexts),
             )
             return
-        for messages, context in zip(kept, contexts, strict=True):
-            if not messages:
-                continue
-            restored = _as_messages(messages)
+        for restored, context in zip(kept, contexts, strict=True):
             if context.messages[: len(restored)] == restored:
-                continue  # the bot has read them from its body
+                continue  # there are none, or the bot has read them from its body
             context.set_messages(list(restored))
             own = [aggregator for aggregator in aggregators if aggregator.context is context]
             _FirstRun(context, restored, own).watch()
@@ -127,7 +131,7 @@ class ContextKeeper:
             found.append(messages)
             left_out += unknown
         workers: Contexts = {name: [[] for _ in own] for name, own in self._contexts.items()}
-        envelope = len(encode({"v": _VERSION, "workers": workers}))
+        envelope = len(encode(_Snapshot(workers)))
         fitted = fit(found, CONTEXT_MAX_BYTES - envelope)
         if fitted is None:
             self._warn("The system messages exceed what can be kept; what was said is not kept")
@@ -141,7 +145,7 @@ class ContextKeeper:
             )
         for (name, place), messages in zip(places, fitted.contexts, strict=True):
             workers[name][place] = messages
-        return encode({"v": _VERSION, "workers": workers})
+        return encode(_Snapshot(workers))
 
     def _warn(self, message: str, **meta: Any) -> None:
         if not self._has_warned:  # once: each later turn would repeat it
@@ -198,17 +202,16 @@ class _FirstRun:
             )
 
 
-def _contexts_in(kept: Any) -> Contexts:
-    """Return the contexts of a snapshot; none if another version of Cordboard wrote it."""
+def _restored(kept: Any) -> dict[str, list[list[Any]]]:
+    """Return the messages of a snapshot, as contexts hold them; none of a snapshot that is not understood."""
     if not kept:
         return {}
-    if kept.get("v") != _VERSION:
-        log.warning("What was kept has another version; the bot starts without it", v=kept.get("v"))
-        return {}
     try:
-        return msgspec.convert(kept["workers"], Contexts)
-    except (KeyError, msgspec.ValidationError):  # a bot may write anything to the control channel
-        log.warning("What was kept is not valid; the bot starts without it")
+        workers = msgspec.convert(kept, _Snapshot).workers
+        return {name: list(map(_as_messages, contexts)) for name, contexts in workers.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        # Another version of Cordboard wrote it, or the bot: it may write anything to the control channel.
+        log.warning("What was kept is not valid; the bot starts without it", error=error)
         return {}
 
 

@@ -19,8 +19,8 @@ Message = dict[str, Any]
 
 RESUMED: Final[Message] = {
     "role": "developer",
-    "content": "The connection was interrupted for a moment and is back. Continue the conversation where it "
-    "stopped. Do not greet or introduce yourself again.",
+    "content": "The connection was interrupted for a moment and is back; what was said last may be missing. "
+    "Continue the conversation where it stopped. Do not greet or introduce yourself again.",
 }
 """The last message of a context with which a bot speaks first after it has been resumed."""
 
