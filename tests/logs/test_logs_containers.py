@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cordboard.logs.containers import Run, outside, runs
+from cordboard.logs.sources._containers import Run, outside, runs
 
 T0, T1, T2 = "2026-11-23T10:00:00Z", "2026-11-23T10:05:00Z", "2026-11-23T10:09:00Z"
 RUNNING: dict[str, Any] = {"running": {"startedAt": T2}}

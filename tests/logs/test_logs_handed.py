@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cordboard.cli import main
-from cordboard.logs.json_form import escaped
+from cordboard.logs.formats.codec import escaped
 from logs.logs_support import at, encoded, record, write_lines
 
 USAGE = 2

@@ -13,9 +13,9 @@ import pytest
 from cluster_support import Cluster, cluster_config, fault, lose_node_of, pod_spec
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.kube import KubeTimes, open_kube
-from cordboard.logs.containers import Run
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, _kubernetes_log, kubernetes
+from cordboard.logs.sources._containers import Run
 from cordboard.logs.sources._kubernetes_log import Place
 from cordboard.logs.sources.kubernetes import open_source
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cordboard.logs.formats import formats_from
-from cordboard.logs.formats.levels import level_in, level_of
+from cordboard.logs.formats.decode import level_in, level_of
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.sources.directory import Directory

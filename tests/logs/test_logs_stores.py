@@ -14,6 +14,7 @@ from cordboard.contract.job_name import job_name
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, cloudwatch, loki, victorialogs
 from cordboard.logs.sources._aws import Pacer
+from cordboard.logs.sources._slices import Slice
 from logs.cloudwatch_double import CloudWatchDouble
 from logs.logs_support import (
     START,
@@ -255,6 +256,18 @@ def test_error_while_the_pods_are_read_is_named(in_loki: Any) -> None:
     in_loki.server.cut = True
     assert list(jobs.read()) == []
     assert (main.shortfalls(), [why.reason for why in jobs.shortfalls()]) == ([], ["truncated"])
+
+
+def test_stream_of_pods_that_ends_first_ends_no_other_one(in_loki: Any) -> None:
+    """It has nothing to read where the lines' own times lie outside of the window."""
+    source = in_loki(a_plane())
+    main, jobs = source.streams(Query(session="call-7", since=at(-1000), until=at(-500)))
+    source.store.close = lambda: pytest.fail("the requests of the other stream are ended")
+    reading = main.read()
+    main.near.set_result(Slice(0, 0))
+    assert list(jobs.read()) == []
+    jobs.close()
+    reading.close()
 
 
 def test_line_that_the_store_has_and_does_not_return_is_named_as_that(in_loki: Any) -> None:

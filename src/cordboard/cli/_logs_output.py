@@ -190,7 +190,7 @@ def renderer(form: Format, *, sessions: bool) -> "Callable[[Line], bytes]":
 
         pretty = Pretty(color=has_color(sys.stdout), sessions=sessions)
         return lambda line: pretty(line).encode("utf-8", "replace")
-    from cordboard.logs.json_form import json_line, raw_line
+    from cordboard.logs.line import json_line, raw_line
 
     render = raw_line if form == "raw" else json_line
     return (lambda line: escaped(render(line), form)) if sys.stdout.isatty() else render

@@ -8,10 +8,10 @@ from cordboard.contract.record import TIMESTAMP
 from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.formats import Formats
+from cordboard.logs.formats.codec import escaped
 from cordboard.logs.formats.continuation import Entry
 from cordboard.logs.formats.decode import record_of
-from cordboard.logs.json_form import escaped, json_line, raw_line
-from cordboard.logs.line import Line
+from cordboard.logs.line import Line, json_line, raw_line
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants

@@ -4,6 +4,7 @@ Importing msgspec takes as long as decoding some thousand lines; a query of one 
 Both read the same: where the standard library would be more tolerant, msgspec decides.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -108,3 +109,26 @@ def encode(value: Any) -> bytes:
     import msgspec
 
     return msgspec.json.encode(value)
+
+
+_C1: Final = pattern(rb"\xc2[\x80-\x9f]")
+_SEPARATORS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
+
+
+def escaped(data: bytes) -> bytes:
+    """Return JSON without the controls that a terminal obeys, or that part lines, though JSON allows them.
+
+    U+0080 to U+009F, U+2028 and U+2029 become escapes of JSON.
+    """
+    if data.isascii():
+        return data
+    if b"\xc2" in data:
+        data = _C1.sub(_as_escape, data)
+    for raw, escape in _SEPARATORS:
+        if raw in data:
+            data = data.replace(raw, escape)
+    return data
+
+
+def _as_escape(found: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % found.group()[1]

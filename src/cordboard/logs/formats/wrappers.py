@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import BOOT, EPOCH, KEYS, MESSAGE, SEQ, TIMESTAMP
-from cordboard.logs.formats.codec import decode, encode
-from cordboard.logs.json_form import escaped
+from cordboard.logs.formats.codec import decode, encode, escaped
 from cordboard.logs.patterns import pattern
 from cordboard.logs.timespec import key_of_epoch
 from cordboard.logs.timestamps import (

@@ -12,8 +12,7 @@ from typing import BinaryIO, Final
 
 from cordboard.contract.redaction import redact
 from cordboard.logs.coverage import Coverage
-from cordboard.logs.json_form import kept_line
-from cordboard.logs.line import Line
+from cordboard.logs.line import Line, kept_line
 from cordboard.logs.report import html, text
 from cordboard.logs.report.bundle import (
     REPORT_SUFFIXES,

@@ -15,8 +15,8 @@ from cordboard.contract.errors import (
     NotFoundError,
 )
 from cordboard.kube import Kube
-from cordboard.logs.containers import Run, runs
 from cordboard.logs.coverage import Shortfall
+from cordboard.logs.sources._containers import Run, runs
 
 TRIES: Final = 5
 PAUSE_FIRST_S: Final = 0.2

@@ -32,10 +32,16 @@ class StoreSource(Source):
 
     Args:
         name: What messages call it.
+        lookback_s: How far back a query without ``--since`` reads; 0 for all that there is.
+        overlap_s: How far back each request reads while following, in seconds.
+        poll_s: The seconds between two requests while following.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, lookback_s: float, overlap_s: float, poll_s: float) -> None:
         self.name = name
+        self.lookback_s = lookback_s
+        self.overlap_s = overlap_s
+        self.poll_s = poll_s
         self._opened: list[Stream] = []
 
     def opened(self, query: Query) -> "list[StoreStream]":
@@ -67,14 +73,13 @@ class StoreStream(Stream):
     """What a store has of a query, as a stream of lines in the order of time.
 
     Args:
-        name: What messages call it.
+        source: The store.
         query: The question.
-        lookback_s: How far back a query without ``--since`` reads; 0 for all that there is.
-        overlap_s: How far back each request reads while following, in seconds.
-        poll_s: The seconds between two requests while following.
+        name: What messages call it; the name of the store if empty.
 
     Attributes:
         query: The question.
+        overlap_s: How far back each request reads while following, in seconds.
         closed: Set when the stream is closed.
         near: The time of the session, once it is known; None where the store has no line of it.
     """
@@ -83,17 +88,15 @@ class StoreStream(Stream):
     settles: ClassVar[bool] = False
     """Whether lines of the time that is read again while following may be missing from a window, too."""
 
-    def __init__(
-        self, name: str, query: Query, *, lookback_s: float, overlap_s: float, poll_s: float
-    ) -> None:
-        self.name = name
+    def __init__(self, source: StoreSource, query: Query, name: str = "") -> None:
+        self.name = name or source.name
         self.query = query
-        self.overlap_s = overlap_s
+        self.overlap_s = source.overlap_s
         self.closed = threading.Event()
         self.near = Future[Slice | None]()
         self._is_read = False
-        self._lookback_s = lookback_s
-        self._poll_s = poll_s
+        self._lookback_s = source.lookback_s
+        self._poll_s = source.poll_s
         self._shortfalls: list[Shortfall] = []
         self._proven: Runs = {}
 
@@ -282,8 +285,10 @@ class JobStream(Stream):
     def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - nothing of it is followed
         """Yield the lines of the session's time."""
         near = self._main.near.result()
+        lines: Iterator[bytes] = iter(())
         if near is not None and near.begin < near.end:
-            yield from self._own.caught(self._own.job_lines(near, self._prefix))
+            lines = self._own.job_lines(near, self._prefix)
+        yield from self._own.caught(lines)
 
     def shortfalls(self) -> Sequence[Shortfall]:
         """Return why lines are missing."""

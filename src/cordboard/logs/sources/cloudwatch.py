@@ -95,13 +95,12 @@ class CloudWatch(StoreSource):
         settling_s: float = SETTLING_S,
         poll_s: float = POLL_S,
     ) -> None:
-        super().__init__(name or "cloudwatch")
+        super().__init__(
+            name or "cloudwatch", lookback_s=lookback_s, overlap_s=settling_s, poll_s=poll_s
+        )
         self.logs = logs
         self.groups = tuple(groups)
-        self.lookback_s = lookback_s
         self.may_query = may_query
-        self.settling_s = settling_s
-        self.poll_s = poll_s
 
     def opened(self, query: Query) -> list[StoreStream]:
         """Return each group as one stream."""
@@ -147,13 +146,7 @@ class Group(StoreStream):
     settles = True
 
     def __init__(self, source: CloudWatch, group: str, query: Query) -> None:
-        super().__init__(
-            group,
-            query,
-            lookback_s=source.lookback_s,
-            overlap_s=source.settling_s,
-            poll_s=source.poll_s,
-        )
+        super().__init__(source, query, group)
         self._source = source
 
     def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:

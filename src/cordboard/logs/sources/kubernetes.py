@@ -30,10 +30,10 @@ from cordboard.contract.errors import (
     SettingsError,
 )
 from cordboard.kube import Kube, Object, ObjectChange, ObjectList, WatchFailure, follow, open_kube
-from cordboard.logs.containers import Run, outside, runs, session_of
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
+from cordboard.logs.sources._containers import Run, outside, runs, session_of
 from cordboard.logs.sources._kubernetes_log import Log, Pace
 from cordboard.logs.sources._options import checked
 

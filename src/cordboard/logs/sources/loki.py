@@ -100,11 +100,11 @@ class Loki(StoreSource):
         lookback_s: int = 30 * 86_400,
         poll_s: float = POLL_S,
     ) -> None:
-        super().__init__(name or store.shown)
+        super().__init__(
+            name or store.shown, lookback_s=lookback_s, overlap_s=_OVERLAP_S, poll_s=poll_s
+        )
         self.store = store
         self.selector = selector
-        self.lookback_s = lookback_s
-        self.poll_s = poll_s
         self.pod_label = pod_label
         self._limits: Limits | None = None
 
@@ -213,13 +213,7 @@ class _Entries(StoreStream):
     """What Loki has of a query."""
 
     def __init__(self, source: Loki, query: Query) -> None:
-        super().__init__(
-            source.name,
-            query,
-            lookback_s=source.lookback_s,
-            overlap_s=_OVERLAP_S,
-            poll_s=source.poll_s,
-        )
+        super().__init__(source, query)
         self._source = source
 
     def interrupt(self) -> None:

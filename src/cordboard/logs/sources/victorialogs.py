@@ -12,7 +12,7 @@ like a number is read as one.
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cordboard.contract.errors import SettingsError
@@ -32,9 +32,8 @@ from cordboard.contract.record import (
     USER_NAME,
 )
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.formats.codec import decode, encode
+from cordboard.logs.formats.codec import decode, encode, escaped
 from cordboard.logs.formats.wrappers import unwrap
-from cordboard.logs.json_form import escaped
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store, clock_fact
 from cordboard.logs.sources._options import checked, checked_url
@@ -94,12 +93,11 @@ class VictoriaLogs(StoreSource):
         pauses_s: Sequence[float] = TRIES_PAUSES_S,
         poll_s: float = POLL_S,
     ) -> None:
-        super().__init__(name or store.shown)
+        super().__init__(name or store.shown, lookback_s=0, overlap_s=_OVERLAP_S, poll_s=poll_s)
         self.store = store
         self.filter_text = filter_text
         self.slice_lines = slice_lines
         self.pauses_s = tuple(pauses_s)
-        self.poll_s = poll_s
 
     def opened(self, query: Query) -> list[StoreStream]:
         """Return all that the query may concern as one stream."""
@@ -148,9 +146,7 @@ class _Rows(StoreStream):
     """The rows that a query may concern."""
 
     def __init__(self, source: VictoriaLogs, query: Query) -> None:
-        super().__init__(
-            source.name, query, lookback_s=0, overlap_s=_OVERLAP_S, poll_s=source.poll_s
-        )
+        super().__init__(source, query)
         self._source = source
 
     def interrupt(self) -> None:
@@ -275,26 +271,18 @@ def line_of(row: Mapping[str, str]) -> bytes:
 def _record(row: Mapping[str, str]) -> dict[str, Any]:
     """Return a record of Cordboard's format from its fields."""
     time_key = _key_of(row.get(TIMESTAMP) or row.get("_time", ""))
-    flat: dict[str, Any] = {
-        **{key: row[key] for key in KEYS if key in row},
-        TIMESTAMP: time_key.decode() if time_key else "",
-        MESSAGE: row.get(MESSAGE, row.get("_msg", "")),
-        USER_ID: row.get(USER_ID),
-        USER_NAME: row.get(USER_NAME),
-        SEQ: int(row[SEQ]),
-    }
-    if EPOCH in flat and _WHOLE.fullmatch(flat[EPOCH]):
-        flat[EPOCH] = int(flat[EPOCH])
-    flat |= {key: row[key] == "true" for key in (RAW, TRUNCATED) if key in row}
-    if META in row:
-        flat[META] = _value(row[META])
-    for key, value in row.items():
-        top, dot, rest = key.partition(".")
-        if dot and top in {META, "error"}:
-            into = flat.setdefault(top, {})
-            if isinstance(into, dict):
-                _put(into, rest.split("."), value if top == "error" else _value(value))
-    return {key: flat[key] for key in KEYS if key in flat}
+    found: dict[str, Any] = {MESSAGE: row.get("_msg", ""), USER_ID: None, USER_NAME: None}
+    for key, text in row.items():
+        top, *path = key.split(".")
+        if top not in KEYS:
+            continue
+        value = _TYPES.get(top, str)(text)
+        if not path:
+            found[top] = value
+        elif top in {META, "error"} and isinstance(inner := found.setdefault(top, {}), dict):
+            _put(inner, path, value)
+    found[TIMESTAMP] = time_key.decode() if time_key else ""
+    return {key: found[key] for key in KEYS if key in found}
 
 
 def _put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -318,6 +306,17 @@ def _value(text: str) -> Any:
         except (ValueError, RecursionError):
             return text
     return text
+
+
+def _is_true(text: str) -> bool:
+    return text == "true"
+
+
+_TYPES: Final[Mapping[str, Callable[[str], Any]]] = {
+    **dict.fromkeys((META, EPOCH, SEQ), _value),
+    **dict.fromkeys((RAW, TRUNCATED), _is_true),
+}
+"""What the store's texts were; all others were texts."""
 
 
 # --- LogsQL

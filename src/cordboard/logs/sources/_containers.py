@@ -88,35 +88,33 @@ def outside(run: Run, since: str | None, until: str | None) -> bool:
 
 
 def _runs(first: Run, told: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Run]:
-    state, last = told.get("state") or {}, (told.get("lastState") or {}).get("terminated")
-    number = int(told.get("restartCount") or 0)
-    waiting = "running" not in state and "terminated" not in state
-    if last or number:
-        yield _previous(first, last or {}, number if waiting else number - 1)
+    state, last = told.get("state") or {}, (told.get("lastState") or {}).get("terminated") or {}
+    restarts = int(told.get("restartCount") or 0)
+    running, ended = state.get("running"), state.get("terminated")
+    waiting = running is None and ended is None
+    if last or restarts:
+        number = max(0, restarts if waiting else restarts - 1)
+        lost = "the first run" if number == 1 else f"the first {number} runs"
+        yield replace(
+            first,
+            number=number,
+            previous=True,
+            started=last.get("startedAt"),
+            ended=last.get("finishedAt"),
+            missing=Shortfall("rotated", f"the container restarted; no log is left of {lost}")
+            if number
+            else None,
+        )
     if not waiting:
-        yield _current(first, state, number)
-    elif not last and not number:
+        yield replace(
+            first,
+            number=restarts,
+            running=running is not None,
+            started=(running or ended or {}).get("startedAt"),
+            ended=(ended or {}).get("finishedAt"),
+        )
+    elif not (last or restarts):
         yield replace(first, missing=Shortfall("never_started", _why_waiting(state, status)))
-
-
-def _previous(first: Run, last: Mapping[str, Any], number: int) -> Run:
-    lost = None
-    if number > 0:
-        runs_lost = "the first run" if number == 1 else f"the first {number} runs"
-        lost = Shortfall("rotated", f"the container restarted; no log is left of {runs_lost}")
-    return replace(
-        first, number=max(number, 0), previous=True, started=last.get("startedAt"),
-        ended=last.get("finishedAt"), missing=lost,
-    )  # fmt: skip
-
-
-def _current(first: Run, state: Mapping[str, Any], number: int) -> Run:
-    running, ended = state.get("running"), state.get("terminated") or {}
-    about = running if running is not None else ended
-    return replace(
-        first, number=number, running=running is not None, started=about.get("startedAt"),
-        ended=ended.get("finishedAt"),
-    )  # fmt: skip
 
 
 def _why_waiting(state: Mapping[str, Any], status: Mapping[str, Any]) -> str:
@@ -124,8 +122,5 @@ def _why_waiting(state: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             waiting = condition
-    parts = (waiting.get("reason"), waiting.get("message"))
-    return (
-        ": ".join(str(part) for part in parts if part)
-        or "the pod ended before the container started"
-    )
+    parts = [str(part) for part in (waiting.get("reason"), waiting.get("message")) if part]
+    return ": ".join(parts) or "the pod ended before the container started"
