@@ -79,7 +79,8 @@ async def test_request_waits_until_the_bot_may_run() -> None:
     reader, writer = await asyncio.open_connection(sock=ours)
     channel = ControlChannel(reader, writer)
     request = asyncio.create_task(channel.request("POST", {}))
-    await asyncio.sleep(0)
+    for _ in range(10):  # it would have been sent by then
+        await asyncio.sleep(0)
     await channel.send_go()
     sent = b""
     while sent.count(b"\n") < 2:
