@@ -100,6 +100,8 @@ async def one_kill(plane: Plane, new_call: NewCall, dies: str) -> tuple[float | 
         began = time.monotonic()
         await asyncio.sleep(BEFORE_S + random.random())
         parts = heard.parts()
+        if dies == "drain":
+            plane.events.append({"kind": "drain", "sid": heard.session_id})
         await plane.kill(dies, heard.session_id)
         with contextlib.suppress(AssertionError):  # it is not heard again
             if dies == "edge":

@@ -8,6 +8,7 @@ event   written by
 join    a caller: sid, room, at, status (HTTP), answer (the body), deadline_s
 leave   a caller: sid, at, status
 end     a caller: the session's last record: sid, state, reason, epoch, attempt, seconds
+drain   who stops the runner of a session: sid; what follows is no attempt
 change  who listens to the store: sid, state, epoch
 enter   a bot, before it does anything: sid, room, epoch, attempt, pid, at
 tick    a bot that speaks: sid, room, epoch, pid, at
@@ -197,5 +198,7 @@ def _recovered(history: History, recovery_s: float) -> Iterator[Violation]:
                 continue
             if following.first - stay.last > recovery_s:
                 yield Violation(5, f"{sid} had no bot for {following.first - stay.last:.1f} s")
-            if following.epoch <= stay.epoch or following.attempt != stay.attempt + 1:
+            is_counted = following.attempt == stay.attempt + 1
+            is_handed_over = following.attempt == stay.attempt and history.of(sid, "drain")
+            if following.epoch <= stay.epoch or not (is_counted or is_handed_over):
                 yield Violation(5, f"{sid}: {following} does not follow {stay}")

@@ -56,6 +56,13 @@ def test_good_history_has_no_violation() -> None:
     assert promises(good()) == set()
 
 
+def test_hand_over_is_no_attempt() -> None:
+    """The bot that follows one whose runner was stopped may have the same attempt."""
+    same = [event | {"attempt": 1} if event.get("pid") == 2 else event for event in good()]
+    assert promises(same) == {5}
+    assert promises([*same, {"kind": "drain", "sid": "a"}]) == set()
+
+
 @pytest.mark.parametrize(
     ("promise", "events"),
     [
