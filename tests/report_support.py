@@ -258,3 +258,18 @@ def page_of(
         maker.add(clean)
         rows.add(clean, str(record.get("service")), "explicit")
     return "".join(html.page(maker.model(coverage), rows))
+
+
+KINDS = ("good", "crashed", "recovered", "several")
+
+
+def report_of_kind(folder: Path, kind: str) -> Path:
+    """Write a report of one of the kinds that look different; return its path."""
+    told = {"crashed": crashed_call, "recovered": recovered_call}.get(kind, good_call)()
+    lines, header = told.lines(), HEADER
+    if kind == "several":
+        other = crashed_call()
+        other.records = [{**record, "sessionId": "call-8"} for record in other.records]
+        lines, header = [*lines, *other.lines()], Header(made_at="now")
+    write_report(folder / "call.html", lines, MISSING, header)
+    return folder / "call.html"

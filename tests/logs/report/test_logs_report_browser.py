@@ -14,12 +14,16 @@ from report_support import (
     COMPLETE,
     HEADER,
     HOSTILE,
+    KINDS,
     MISSING,
     Told,
     crashed_call,
     good_call,
+    report_of_kind,
     write_report,
 )
+
+TARGET_LEAST_PX = 24  # WCAG 2.2, 2.5.8
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -60,11 +64,13 @@ def report(tmp_path: Path, told: Told, coverage: Coverage = COMPLETE) -> Path:
     return path
 
 
-def long_call() -> Told:
+@pytest.fixture(scope="module")
+def long_call(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A report of twenty thousand lines, and how many there are."""
     told = good_call()
     for number in range(20_000):
         told.say(500 + number, "bot", f"Heard word {number}", level="debug", tag="stt", n=number)
-    return told
+    return report(tmp_path_factory.mktemp("long"), told), len(told.records)
 
 
 def test_hostile_lines_stay_lines(browser: Any, tmp_path: Path) -> None:
@@ -108,12 +114,12 @@ def test_the_policy_holds(browser: Any, tmp_path: Path) -> None:
     assert any("Content Security Policy" in text for text in opened.complaints)
 
 
-def test_lines_are_searched_and_filtered(browser: Any, tmp_path: Path) -> None:
+def test_lines_are_searched_and_filtered(browser: Any, long_call: tuple[Path, int]) -> None:
     """Twenty thousand lines: only a windowful is drawn, and each filter finds what it should."""
-    opened = Opened(browser, report(tmp_path, long_call()))
+    path, total = long_call
+    opened = Opened(browser, path)
     page = opened.page
     counted = page.locator("#counted")
-    total = 20_000 + len(good_call().records)
     assert counted.text_content() == f"{total:,} lines"
     assert 10 < len(opened.rows) < 200
     page.fill("#search", "WORD 19999 stt")
@@ -132,9 +138,9 @@ def test_lines_are_searched_and_filtered(browser: Any, tmp_path: Path) -> None:
     assert opened.complaints == []
 
 
-def test_the_end_of_a_long_list_is_reached(browser: Any, tmp_path: Path) -> None:
+def test_the_end_of_a_long_list_is_reached(browser: Any, long_call: tuple[Path, int]) -> None:
     """Scrolling to the end shows the last line, and the list never holds more than a windowful."""
-    opened = Opened(browser, report(tmp_path, long_call()))
+    opened = Opened(browser, long_call[0])
     opened.page.evaluate("document.getElementById('list').scrollTop = 1e9")
     expect(opened.page.locator(".row", has_text="session.ended")).to_have_count(1)
     assert len(opened.rows) < 200
@@ -216,3 +222,19 @@ def test_light_and_dark(browser: Any, tmp_path: Path) -> None:
         seen[f"not {scheme}"] = opened.page.evaluate(color)
     assert seen["light"] != seen["dark"]
     assert (seen["light"], seen["dark"]) == (seen["not dark"], seen["not light"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_links_are_large_enough_to_be_hit(browser: Any, tmp_path: Path, kind: str) -> None:
+    """Each link that the keyboard reaches is 24 pixels high and wide, on a desk and on a phone."""
+    path = report_of_kind(tmp_path, kind)
+    for width in (1200, 400):
+        opened = Opened(browser, path, viewport={"width": width, "height": 900})
+        small = opened.page.evaluate(
+            """(least) => [...document.querySelectorAll('a[href]:not([tabindex="-1"])')]
+                 .map((a) => [a.textContent, a.getBoundingClientRect()])
+                 .filter(([, box]) => box.height > 0 && (box.height < least || box.width < least))
+                 .map(([text, box]) => `${text} ${box.width} x ${box.height}`)""",
+            TARGET_LEAST_PX,
+        )
+        assert small == [], width

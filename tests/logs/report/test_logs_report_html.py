@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from cordboard.logs.coverage import REASONS, Answer, Coverage, Shortfall
 from cordboard.logs.line import Line
 from cordboard.logs.report import Header, html
 from cordboard.logs.report.entry import clean_record, one_line, timestamp, visible
-from cordboard.logs.report.html import CONTEXT, LINES_MAX, TABLES, RowMaker
+from cordboard.logs.report.html import CONTEXT, TABLES, RowMaker
+from logs.report.page_support import Page
 from report_support import (
     COMPLETE,
     HEADER,
@@ -29,79 +29,15 @@ from report_support import (
     write_report,
 )
 
-TAGS = {
-    "html", "head", "meta", "title", "style", "body", "div", "nav", "a", "button", "main", "section",
-    "h1", "h2", "p", "b", "i", "span", "small", "code", "dl", "dt", "dd", "ol", "ul", "li", "table",
-    "thead", "tbody", "tr", "th", "td", "svg", "g", "rect", "input", "select", "option", "label",
-    "header", "pre", "footer", "script",
-}  # fmt: skip
-VOID = {"meta", "input"}
-ATTRIBUTES = {
-    "lang", "charset", "http-equiv", "content", "name", "id", "class", "href", "title", "type",
-    "aria-label", "aria-hidden", "role", "viewbox", "preserveaspectratio", "fill", "x", "y", "width",
-    "height", "rx", "data-mark", "data-unit", "data-zero", "placeholder", "value", "hidden", "tabindex",
-}  # fmt: skip
+
+def data_of(source: str) -> Any:
+    """Return the embedded lines of a page, as its script finds them."""
+    return json.loads(source.partition('id="lines-data">')[2].partition("</script>")[0])
 
 
-class Page(HTMLParser):
-    """A page taken apart; raises nothing, but notes what should not be there."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.wrong: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.texts: list[str] = []
-        self.scripts: dict[str, str] = {}
-        self.attributes: list[str] = []
-        self._script: str | None = None
-        self.feed(source)
-        self.close()
-        self.wrong += [f"unclosed {tag}" for tag in self.open]
-
-    @property
-    def text(self) -> str:
-        return "".join(self.texts)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in TAGS:
-            self.wrong.append(f"tag {tag}")
-        for name, value in attrs:
-            if name not in ATTRIBUTES:
-                self.wrong.append(f"attribute {name}")
-            self.attributes.append(value or "")
-            if name == "href":
-                self.links.append(value or "")
-            if name == "id":
-                self.ids.append(value or "")
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "script":
-            self._script = dict(attrs).get("id") or "script"
-            self.scripts[self._script] = ""
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(f"unexpected </{tag}>")
-        self._script = None
-
-    def handle_data(self, data: str) -> None:
-        if self._script is not None:
-            self.scripts[self._script] += data
-        else:
-            self.texts.append(data)
-
-    def handle_comment(self, data: str) -> None:
-        self.wrong.append(f"comment {data}")
-
-    def unknown_decl(self, data: str) -> None:
-        self.wrong.append(f"declaration {data}")
-
-
-def decoded(page: Page) -> list[dict[str, Any]]:
+def decoded(source: str) -> list[dict[str, Any]]:
     """Read the embedded lines back, as the page's script does."""
-    data = json.loads(page.scripts["lines-data"])
+    data = data_of(source)
     tables, records = data["tables"], []
     for us, *cells in data["rows"]:
         record: dict[str, Any] = dict(cells[len(TABLES)]) if len(cells) > len(TABLES) else {}
@@ -163,15 +99,15 @@ def test_any_records_make_a_page_of_ours_alone(given_records: list[Any], hostile
     header = Header(command=hostile, environment=hostile, since=hostile, filters=(hostile,))
     page = Page(page_of(given_records, coverage, header))
     assert page.wrong == []
-    assert all(re.fullmatch(r"#[A-Za-z]+\d*", link) for link in page.links)
-    assert len(page.ids) == len(set(page.ids))
+    assert all(re.fullmatch(r"#[A-Za-z-]+\d*", link) for link in page.values("href"))
+    assert len(page.values("id")) == len(set(page.values("id")))
     assert list(page.scripts) == ["lines-data", "script"]
 
 
 @given(st.lists(records, max_size=6))
 def test_every_line_comes_back_whole(given_records: list[Any]) -> None:
     """The embedded lines are the records, value by value, whatever they hold."""
-    assert decoded(Page(page_of(given_records))) == [clean_record(item) for item in given_records]
+    assert decoded(page_of(given_records)) == [clean_record(item) for item in given_records]
 
 
 @given(texts, texts, texts)
@@ -190,7 +126,7 @@ def test_texts_are_shown_as_they_are(message: str, service: str, stack: str) -> 
     assert one_line(clean["message"], 580).rstrip("…") in page.text
     assert visible(clean["error"]["stack"].strip()) in page.text
     steering = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
-    assert not steering.search(page.text + "".join(page.attributes))
+    assert not steering.search(page.text + "".join(page.values()))
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -259,22 +195,24 @@ def test_the_page_shows_what_there_is() -> None:
 def test_links_lead_to_lines() -> None:
     """Each link to a line names one that is embedded."""
     told = good_call()
-    links = Page(page_of(told.records)).links
+    links = Page(page_of(told.records)).values("href")
     numbers = {int(link[2:]) for link in links if re.fullmatch(r"#L\d+", link)}
     assert numbers
     assert numbers <= set(range(1, len(told.records) + 1))
 
 
-def test_a_very_long_log_keeps_its_ends() -> None:
+def test_a_very_long_log_keeps_its_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound the middle is left out, and the page says how much."""
+    monkeypatch.setattr(html, "LINES_MAX", 1000)
+    monkeypatch.setattr(html, "TABLE_MAX", 1200)
     rows = RowMaker()
-    for number in range(LINES_MAX + 500):
+    for number in range(1500):
         rows.add({"message": f"m{number}"}, "file", "explicit")
     data = json.loads("".join(rows.data()))
-    assert len(data["rows"]) == LINES_MAX
-    assert (data["left_out"], data["split"]) == (500, LINES_MAX // 2)
+    assert len(data["rows"]) == 1000
+    assert (data["left_out"], data["split"]) == (500, 500)
     assert data["tables"]["message"][0] == "m0"
-    assert data["rows"][-1][TABLES.index("message") + 1] == f"m{LINES_MAX + 499}"
+    assert data["rows"][-1][TABLES.index("message") + 1] == "m1499"
 
 
 def test_secrets_are_hidden_again(tmp_path: Path) -> None:
@@ -296,9 +234,7 @@ def test_context_names_are_said_once() -> None:
         told.say(number, "bot", f"Heard {number}", words=3)
     source = page_of(told.records)
     assert source.count("Ada Lovelace") < 10
-    assert set(CONTEXT) & set(
-        json.loads(Page(source).scripts["lines-data"])["tables"]["context"][0]
-    )
+    assert set(CONTEXT) & set(data_of(source)["tables"]["context"][0])
 
 
 def test_attribution_is_embedded(tmp_path: Path) -> None:
@@ -308,7 +244,7 @@ def test_attribution_is_embedded(tmp_path: Path) -> None:
         Line({"message": "There"}, b"There", "f", "absent"),
     ]
     write_report(tmp_path / "r.html", lines, COMPLETE, Header())
-    data = json.loads(Page((tmp_path / "r.html").read_text()).scripts["lines-data"])
+    data = data_of((tmp_path / "r.html").read_text())
     assert data["tables"]["attribution"] == ["inferred: the room", "absent"]
 
 
