@@ -31,7 +31,11 @@ class FakeConnection extends EventTarget {
     this.configuration = configuration;
     FakeConnection.last = this;
   }
+  restarts = 0;
   addTransceiver() {}
+  restartIce() {
+    this.restarts += 1;
+  }
   createDataChannel() {
     return this.channel;
   }
@@ -121,6 +125,36 @@ test("candidates that are not in the offer are sent after the answer, then one b
   await peer.accept(ANSWER, (candidates) => sent.push(candidates.map(({ candidate }) => candidate)));
   connection.gather("later");
   assert.deepEqual(sent, [["late"], ["later"]]);
+});
+
+test("an ICE restart makes another offer, and keeps its candidates until the answer", async (t) => {
+  const { peer, connection } = await open(t);
+  connection.gather("first");
+  t.mock.timers.tick(20);
+  await peer.offer;
+  /** @type {any[]} */
+  const sent = [];
+  const send = (/** @type {any[]} */ candidates) => sent.push(candidates.map(({ candidate }) => candidate));
+  await peer.accept(ANSWER, send);
+  const restarted = peer.restartIce();
+  await settle();
+  connection.gather("in the offer");
+  t.mock.timers.tick(20);
+  assert.deepEqual(await restarted, { sdp: "offer", type: "offer" });
+  connection.gather("late");
+  assert.deepEqual([connection.restarts, sent], [1, []]);
+  await peer.accept(ANSWER, send);
+  assert.deepEqual(sent, [["late"]]);
+});
+
+test("received counts the packets of audio and dates the last one", async (t) => {
+  const { peer, connection } = await open(t);
+  assert.equal((await peer.received()).packets, 0);
+  const audio = { type: "inbound-rtp", kind: "audio", packetsReceived: 7, lastPacketReceivedTimestamp: 1234 };
+  connection.stats = new Map([["a", audio]]);
+  const { packets, lastAt, now } = await peer.received();
+  assert.deepEqual([packets, lastAt], [7, 1234]);
+  assert.ok(now > lastAt);
 });
 
 test("client-ready is sent when the channel opens, then a ping each second until close", async (t) => {

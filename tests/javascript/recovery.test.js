@@ -132,6 +132,9 @@ test("a bot that lives and is not reached gets an ICE restart, and then another 
   await stage.tick(5000);
   assert.deepEqual(stage.offers.at(-1), { sdp: "offer", type: "offer", pc_id: "p1", restart_pc: true });
   assert.deepEqual([stage.peers[0].closed, stage.offers.length], [true, 3]);
+  await stage.tick(5000);
+  assert.equal(stage.offers.at(-1).restart_pc, true);
+  assert.deepEqual(stage.peers.map((peer) => peer.restarts), [1, 0, 0]);
 });
 
 test("an offer that does not reach its bot is sent again, and then to the next bot", async (t) => {
@@ -150,4 +153,15 @@ test("an offer that does not reach its bot is sent again, and then to the next b
   stage.watch.handlers.onState({ status: "running", epoch: 2 });
   await stage.tick(500);
   assert.deepEqual([stage.offers.length, stage.end], [3, null]);
+});
+
+test("a bot that answers slowly keeps the offer that it has", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  stage.answers["POST /api/sessions/s1/offer"] = () => new Promise(() => {});
+  stage.watch.handlers.onState({ status: "running", epoch: 2 });
+  await settle();
+  await stage.tick(5000);
+  await stage.tick(5000);
+  assert.deepEqual([stage.offers.length, stage.peers.length], [2, 2]);
 });

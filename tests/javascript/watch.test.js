@@ -92,6 +92,22 @@ test("a fourth tab polls each second, and each 10 s once slowed down", async (t)
   watch.close();
 });
 
+test("a hurried tab polls twice a second beside its stream, until it is slowed down", async (t) => {
+  const { watch, requests } = await follow(t, new Set());
+  watch.hurry();
+  await settle();
+  t.mock.timers.tick(500);
+  await settle();
+  assert.equal(requests.length, 2);
+  watch.slowDown();
+  t.mock.timers.tick(500);
+  await settle();
+  t.mock.timers.tick(60_000);
+  await settle();
+  assert.equal(requests.length, 3);
+  watch.close();
+});
+
 test("a broken stream is reported and left to the browser", async (t) => {
   const { watch, calls, requests } = await follow(t, new Set());
   const [stream] = FakeStream.all;

@@ -8,6 +8,7 @@ import { Peer } from "./peer.js";
 import { Reception } from "./reception.js";
 
 const CONNECT_MS = 15_000;
+const ICE_MS = 4000; // it takes one or two seconds, through a TURN server as well
 const SILENT_MS = 8000; // a model that answers by voice needs 1 to 3 s, the first time twice that
 const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
 
@@ -56,7 +57,8 @@ export class Media {
   #successor = null; // the connection for the next bot
   /** @type {string | undefined} */
   #pcId; // the present bot's name for the connection
-  #isRestarted = false; // by an ICE restart, since the connection was last open
+  #isOffering = false; // an offer waits for its answer, or ICE for a path
+  #canRestart = false; // whether the connection has been open since its last ICE restart
   /** @type {Reception | null} */
   #reception = null;
   /** @type {number | null} */
@@ -137,6 +139,7 @@ export class Media {
   /** Connect to another bot than before. */
   async connectToSuccessor() {
     this.#pcId = undefined; // the next bot does not know it
+    this.#canRestart = false;
     await this.#replacePeer();
   }
 
@@ -145,13 +148,13 @@ export class Media {
    * another connection.
    */
   async repair() {
-    if (this.#isRestarted && this.isConnected) return; // the path is open, and the bot sends nothing
-    if (this.#pcId === undefined || this.#isRestarted) {
-      await this.#replacePeer();
-    } else if (this.#peer) {
-      this.#isRestarted = true;
+    if (this.#isOffering) return;
+    if (this.#peer && this.#canRestart) {
+      this.#canRestart = false;
       log.info("ICE restart");
       await this.#offer(this.#peer, () => this.#peer?.restartIce());
+    } else if (!this.isConnected) { // else the path is open, and the bot sends nothing
+      await this.#replacePeer();
     }
   }
 
@@ -182,11 +185,25 @@ export class Media {
   }
 
   /**
-   * Send an offer of a connection to the bot, and take the answer.
+   * Send an offer of a connection to the bot, and take the answer. ICE then gets some seconds.
    * @param {Peer} peer
    * @param {() => Promise<SessionDescription> | undefined} [restart] makes the offer anew
    */
   async #offer(peer, restart) {
+    clearTimeout(this.#timers.get("offer"));
+    this.#isOffering = true;
+    try {
+      await this.#exchange(peer, restart);
+    } finally {
+      if (peer === this.#peer) this.#setTimer("offer", ICE_MS, () => (this.#isOffering = false));
+    }
+  }
+
+  /**
+   * @param {Peer} peer
+   * @param {() => Promise<SessionDescription> | undefined} [restart]
+   */
+  async #exchange(peer, restart) {
     // While this function waits, the call may end, or the connection may be replaced.
     const isOutdated = () => this.#stopped || peer !== this.#peer;
     const description = await (restart ? restart() : peer.offer);
@@ -277,10 +294,10 @@ export class Media {
     this.#closePeer();
     clearTimeout(this.#timers.get("connect"));
     this.#peer = peer;
-    this.#isRestarted = false;
+    this.#canRestart = false;
     this.#reception = new Reception(() => peer.received(), {
       onFlow: (at) => {
-        this.#isRestarted = false;
+        this.#canRestart = true;
         const before = this.#lastPacketAt;
         this.#handlers.onFlow(before === null ? undefined : Math.max(0, Math.round(at - before)));
       },
@@ -306,8 +323,8 @@ export class Media {
   /** @param {RTCPeerConnectionState} state */
   #stateChanged(state) {
     if (state === "connected") {
-      this.#wasConnected = true;
-      this.#isRestarted = false;
+      this.#wasConnected = this.#canRestart = true;
+      this.#isOffering = false;
       clearTimeout(this.#timers.get("connect"));
       this.#handlers.onConnection("connected");
       this.#setTimer("silent", SILENT_MS, () => this.#botIsSilent());

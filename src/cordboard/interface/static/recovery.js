@@ -12,7 +12,7 @@ const UNCONFIRMED_MS = 95_000;
 // A dead runner's session runs elsewhere after 1.1 s at the median (benchmarks). A session that still
 // has the same bot after this time needs another path to that bot.
 const FIRST_REPAIR_MS = 2000;
-const REPAIR_MS = 5000; // ICE takes one or two seconds, through a TURN server as well
+const REPAIR_MS = 5000;
 
 const OFFER_AGAIN_MS = 500;
 // Answers to an offer after which the bot counts as lost; other ones end a call that is not in a gap.
