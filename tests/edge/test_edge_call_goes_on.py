@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from cordboard.contract.carrier_streams import FORMS
 from cordboard.edge.streams.limits import StreamLimits
 from edge.carrier_double import STARTS, Call, media
 from edge.streams_support import StreamEdge, stream_edge
@@ -22,7 +21,13 @@ __all__ = ["lines"]
 
 CALL = "call-1"
 CARRIERS = tuple(STARTS)
-CLEARS = {"plivo": "clearAudio"}
+# As the carriers document them.
+CLEARS = {
+    "twilio": {"event": "clear", "streamSid": "MZ1"},
+    "telnyx": {"event": "clear"},
+    "plivo": {"event": "clearAudio", "streamId": "MZ1"},
+    "exotel": {"event": "clear", "stream_sid": "MZ1"},
+}
 
 
 @dataclass
@@ -97,8 +102,7 @@ async def test_next_bot_gets_the_call_from_its_start(
         assert (await hears(websocket))["bot"] == 1
         await until(lambda: len(bots.got[0]) > len(starts))
         await bots.die()
-        [form] = [form for form in FORMS if form.carrier == carrier]
-        assert await hears(websocket) == {"event": form.clear, form.stream_id: "MZ1"}
+        assert await hears(websocket) == CLEARS[carrier]
         assert (await hears(websocket))["bot"] == 2
         await send(websocket, [media(call, b"cd", 2)])
         await until(lambda: len(bots.got[1]) > len(starts))
@@ -245,6 +249,26 @@ async def test_lost_carrier_may_open_its_stream_again(
         await until(lambda: edge.runner.codes)
         assert edge.runner.codes == [code]
         await websocket.close()
+
+
+async def test_caller_who_hangs_up_while_there_is_no_bot_ends_the_session(
+    monkeypatch: Any,
+) -> None:
+    """The next bot would wait for a stream that does not come."""
+    async with stream_edge(monkeypatch) as edge:
+        bots = Bots(edge)
+        edge.runner.bot = bots.serve
+        websocket = await edge.open_phone(CALL)
+        await send(websocket, STARTS["twilio"](carrier_call("twilio")))
+        await hears(websocket)
+        edge.gateway.set("queued", epoch=2)
+        assert bots.current is not None
+        bots.current.get_extra_info("socket").shutdown(2)
+        await until(lambda: edge.gateway.suspects)
+        await send(websocket, [{"event": "stop"}])
+        await websocket.close()
+        await until(lambda: edge.gateway.leaves)
+        assert edge.gateway.leaves == [CALL]
 
 
 async def test_call_ends_with_its_session(monkeypatch: Any) -> None:

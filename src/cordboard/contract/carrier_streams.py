@@ -28,6 +28,7 @@ class CarrierStream:
         keys: The keys that the start message has beside ``start``.
         is_event: Whether the start message has ``"event": "start"``.
         clear: The event that makes the carrier drop the audio that it has not played yet.
+        clear_has_id: Whether that message names the stream.
     """
 
     carrier: str
@@ -37,15 +38,19 @@ class CarrierStream:
     keys: tuple[str, ...] = ()
     is_event: bool = False
     clear: str = "clear"
+    clear_has_id: bool = True
 
     def clear_message(self, stream_id: str) -> str:
         """Return the message that makes the carrier drop the audio that it has not played yet."""
-        return json.dumps({"event": self.clear, self.stream_id: stream_id})
+        named = {self.stream_id: stream_id} if self.clear_has_id else {}
+        return json.dumps({"event": self.clear, **named})
 
 
 FORMS: Final = (
     CarrierStream("twilio", "callSid", "streamSid", start_keys=("streamSid",), is_event=True),
-    CarrierStream("telnyx", "call_control_id", "stream_id", keys=("stream_id",)),
+    CarrierStream(
+        "telnyx", "call_control_id", "stream_id", keys=("stream_id",), clear_has_id=False
+    ),
     CarrierStream("plivo", "callId", "streamId", start_keys=("streamId",), clear="clearAudio"),
     CarrierStream(
         "exotel", "call_sid", "stream_sid", start_keys=("stream_sid", "account_sid"), is_event=True

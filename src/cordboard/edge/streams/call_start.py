@@ -19,6 +19,7 @@ class CallStart:
 
     Attributes:
         messages: The first messages, in their order; the last one is the start message, once it is there.
+        has_stopped: Whether the carrier has said that the stream ends.
     """
 
     def __init__(self, room_url: str, max_bytes: int) -> None:
@@ -27,13 +28,13 @@ class CallStart:
         self._max_bytes = max_bytes
         self._is_complete = False
         self._is_other = self._form is None
-        self._has_stopped = False
+        self.has_stopped = False
         self._stream_id = ""
 
     @property
     def may_go_on(self) -> bool:
         """Whether the call can be given to another bot: its first messages are those of a carrier, and it has not stopped."""
-        return not self._is_other and not self._has_stopped
+        return not self._is_other and not self.has_stopped
 
     @property
     def clear_message(self) -> str | None:
@@ -49,7 +50,7 @@ class CallStart:
             message: The message.
         """
         if self._is_complete or self._is_other:
-            self._has_stopped = self._has_stopped or (self._is_complete and is_stop(message))
+            self.has_stopped = self.has_stopped or (self._is_complete and is_stop(message))
             return False
         if len(message) > self._max_bytes:
             self._is_other = True

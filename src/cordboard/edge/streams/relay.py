@@ -25,7 +25,7 @@ class StreamRelay:
     """Connects public WebSockets to bots, and ends them when the edge stops.
 
     Args:
-        sessions: Ends sessions whose carrier is silent.
+        sessions: Ends sessions whose call is over.
         connector: Connects to bots.
         limits: The limits of streams.
         clock: Returns the seconds since the Unix epoch.
@@ -92,6 +92,6 @@ class StreamRelay:
         try:
             status = await self._sessions.leave(session_id)
         except CordboardError as error:  # the bot ends by itself once it misses its user
-            log.warning("The session of a silent carrier could not be ended", error=error)
+            log.warning("The session of a call that is over could not be ended", error=error)
         else:
-            log.info("The session of a silent carrier was ended", status=status)
+            log.info("The session of a call that is over was ended", status=status)

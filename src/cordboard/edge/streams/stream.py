@@ -134,7 +134,10 @@ class PublicStream:
                 # With a close frame, uvicorn gives a reason, if only an empty one.
                 is_lost = received.get("reason") is None
                 code = closing.LOST if is_lost else received.get("code", closing.NO_CODE)
-                return StreamEnd("client", code, received.get("reason") or "", is_lost=is_lost)
+                # Without a bot, nobody else notices that the person has hung up.
+                is_over = self._bot is None and self._start.has_stopped
+                reason = received.get("reason") or ""
+                return StreamEnd("client", code, reason, is_lost=is_lost, ends_session=is_over)
             text: str | None = received.get("text")
             message: Message = text if text is not None else received["bytes"]
             if self._attached.is_set() and self._bot is not None:
