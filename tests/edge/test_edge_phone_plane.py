@@ -200,7 +200,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]]
     (directory / "cordboard.toml").write_text(CONFIG)
     redis = EmbeddedServer()
     redis.start()
-    over = {"CORDBOARD_OFFER_TIMEOUT_S": "5", "CORDBOARD_LEASE_S": "3"}
+    over = {"CORDBOARD_LEASE_S": "3"}
     processes = Processes(directory, redis.url, over)
     gateway = processes.spawn("gateway")
     processes.over["CORDBOARD_GATEWAY_URL"] = gateway.url
@@ -394,6 +394,46 @@ async def kill_soon(edge: Part, point: str) -> None:
     if point in {"webhook", "again"}:
         await asyncio.sleep(0.02)
     edge.kill()
+
+
+@pytest.mark.faults_full
+async def test_a_call_outlives_its_runner_and_its_edge_at_once(plane: PhonePlane) -> None:
+    """The other edge waits for the next bot, which gets the start of the new stream."""
+    runner, edge = start_runner(plane.processes), start_edge(plane.processes)
+    await ready(runner, edge)
+    call = plane.call("twilio", "CA-both", "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears("CA-both attempt 1")
+    plane.holder("CA-both").kill()
+    plane.alive("edge")[0].kill()
+    await call.hears("CA-both attempt 2")
+    await call.press("1")
+    steps = await running
+    assert steps == ["webhook 200", "stream", "closed 1006", "again 200", "stream", *KEPT[2:]]
+    assert len(plane.bots("CA-both")) == 2
+
+
+@pytest.mark.faults_full
+async def test_a_call_outlives_a_runner_that_freezes(plane: PhonePlane) -> None:
+    """Nobody can confirm that death: the edge notices it by the missing pong, and waits until the lease is given up."""
+    other = start_runner(plane.processes)
+    await ready(other)
+    call = plane.call("twilio", "CA-frozen", "/phone/twilio/talker")
+    running = asyncio.create_task(call.run())
+    await call.hears("CA-frozen attempt 1")
+    frozen = plane.holder("CA-frozen")
+    bot = plane.bots("CA-frozen")[0]["pid"]
+    for pid in (frozen.pid, bot):
+        os.kill(pid, signal.SIGSTOP)
+    await until(lambda: b"CA-frozen attempt 2" in call.audio, 120)
+    for pid in (frozen.pid, bot):
+        os.kill(pid, signal.SIGCONT)
+    await call.press("7")
+    await call.hears("You pressed 7.")
+    await call.press("1")
+    assert await running == KEPT
+    assert [bot["attempt"] for bot in plane.bots("CA-frozen")] == [1, 2]
+    frozen.kill()
 
 
 async def test_a_bot_of_pipecat_goes_on_through_another_edge(plane: PhonePlane) -> None:
