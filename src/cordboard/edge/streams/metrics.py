@@ -20,9 +20,8 @@ streams_resumed = Counter(
     "Calls that went on, by what had died: a runner or an edge.",
     ["died"],
 )
-stream_silence = Histogram(
-    "cordboard_stream_silence_seconds",
-    "From the last message of a bot that was lost until the next one, by what had died.",
-    ["died"],
+stream_gap = Histogram(
+    "cordboard_stream_gap_seconds",
+    "From the loss of a call's bot until the first message of the next one.",
     buckets=(0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 60, 120),
 )

@@ -36,12 +36,14 @@ class _Gap:
         died: What has died.
         epoch: The epoch of the bot that was lost; None if another edge had it.
         spoke_at: The ``time.monotonic`` time of the last message of the bot.
+        lost_at: The same of the loss; None if another edge had it.
         dropped: How many messages of the carrier had been dropped before.
     """
 
     died: Literal["runner", "edge"]
     epoch: int | None
     spoke_at: float
+    lost_at: float | None
     dropped: int
 
 
@@ -174,7 +176,7 @@ class PublicStream:
             adopt(epoch=bot.epoch)
             if gap is None and bot.silence_ms is not None:
                 spoke_at = time.monotonic() - bot.silence_ms / 1000
-                gap = _Gap("edge", None, spoke_at, self._held.dropped)
+                gap = _Gap("edge", None, spoke_at, None, self._held.dropped)
             end = await self._serve_one(bot, gap)
             is_restart = end.by == "bot" and end.code == closing.RESTART
             if self._is_ending or not is_restart or not self._start.may_go_on:
@@ -238,24 +240,28 @@ class PublicStream:
             epoch=bot.epoch,
             died="runner",
         )
-        spoke_at = self._spoke_at if self._spoke_at is not None else time.monotonic()
-        return _Gap("runner", bot.epoch, spoke_at, self._held.dropped)
+        now = time.monotonic()
+        spoke_at = self._spoke_at if self._spoke_at is not None else now
+        return _Gap("runner", bot.epoch, spoke_at, now, self._held.dropped)
 
     async def _resume(self, bot: BotConnection, gap: _Gap) -> None:
         """End a gap with the first message of `bot`: the carrier drops what the bot before had sent ahead."""
         is_new = gap.epoch is not None and bot.epoch != gap.epoch
         if is_new and self._start.clear_message is not None:
             await self._send(self._start.clear_message)
-        silence_s = time.monotonic() - gap.spoke_at
+        now = time.monotonic()
+        gap_s = now - gap.lost_at if gap.lost_at is not None else None
         # The same bot after a gap: only the connection to it had broken.
         died = gap.died if gap.epoch is None or is_new else "connection"
         metrics.streams_resumed.labels(died).inc()
-        metrics.stream_silence.labels(died).observe(silence_s)
+        if gap_s is not None:
+            metrics.stream_gap.observe(gap_s)
         log.info(
             "The call goes on",
             event="stream.resumed",
             epoch=bot.epoch,
-            silence_ms=round(silence_s * 1000),
+            silence_ms=round((now - gap.spoke_at) * 1000),
+            gap_ms=round(gap_s * 1000) if gap_s is not None else None,
             died=died,
             dropped=self._held.dropped - gap.dropped,
         )
