@@ -257,7 +257,9 @@ def page_of(
         clean = clean_record(record)
         maker.add(clean)
         rows.add(clean, str(record.get("service")), "explicit")
-    return "".join(html.page(maker.model(coverage), rows))
+    source = "".join(html.page(maker.model(coverage), rows))
+    source.encode()  # a lone surrogate would raise here
+    return source
 
 
 KINDS = ("good", "crashed", "recovered", "several")
