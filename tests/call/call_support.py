@@ -51,6 +51,7 @@ class Place:
     url: str = ""
     greets: bool = True
     greets_after_s: float = 0
+    is_talked_over: bool = False
     answers: bool = True
     runs: bool = True
     ends_when: str = ""
@@ -186,12 +187,14 @@ class Place:
 
     async def _bot(self, track: Any, voice: Microphone, ear: SoundDetector) -> None:
         """Greet; say something back whenever the other side has finished."""
-        heard = 0
+        heard, has_greeted = 0, not self.greets
         await asyncio.sleep(self.greets_after_s)
         if self.greets:
             voice.speak(tone())
         while True:
             ear.add_frame(await track.recv())
+            has_greeted |= voice.spoken_at is not None
+            self.is_talked_over |= bool(ear.onsets) and not has_greeted
             if len(ear.onsets) > heard and ear.is_quiet(time.monotonic()):
                 heard += 1
                 if self.ends_when == "spoken":

@@ -72,7 +72,7 @@ async def test_turn_that_was_cut_off_is_repeated(place: Place, word: Path) -> No
     """The greeting of the next bot is no reply to what the first one was told."""
     reached: list[str] = []
     cut = at("spoken", lambda: hand_over(place))
-    place.answers = False
+    place.answers, place.greets_after_s = False, 0.2
 
     def on_stage(stage: CallStage) -> None:
         reached.append(stage.name)
@@ -83,6 +83,7 @@ async def test_turn_that_was_cut_off_is_repeated(place: Place, word: Path) -> No
     assert result.ok, result
     assert reached[-4:] == ["spoken", "spoken", "heard_back", "left"]
     assert only(result).new_epoch == 2
+    assert not place.is_talked_over
 
 
 async def test_silent_path_is_replaced_to_the_same_bot(place: Place) -> None:

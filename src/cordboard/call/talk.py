@@ -70,6 +70,7 @@ class Talk:
                 await self._take_turn(speech, time.monotonic())
             except _OtherBotError:
                 # A person would say it again, after the greeting of whoever answers now.
+                await self._hear_other_bot()
                 await self.wait_for_silence()
 
     async def _hear_greeting(self, *, is_all: bool) -> None:
@@ -124,12 +125,12 @@ class Talk:
             await self._poll(lambda: self._is_quiet() or None, self._timeouts.turn)
             if self._interruptions.replaced_at == replaced_at:
                 return
-            # Another bot: it may greet as well.
-            again_at = self._interruptions.replaced_at
-            await self._poll(
-                lambda since=again_at: self._bot_sound.loud_after(since),  # type: ignore[misc]
-                self._timeouts.greeting,
-            )
+            await self._hear_other_bot()
+
+    async def _hear_other_bot(self) -> None:
+        """Wait until the bot that came instead is heard: it may greet as well."""
+        since = self._interruptions.replaced_at
+        await self._poll(lambda: self._bot_sound.loud_after(since), self._timeouts.greeting)
 
     def _is_quiet(self) -> bool:
         """Return whether the bot has finished speaking. The silence of an interruption is not the bot's."""
