@@ -1,9 +1,9 @@
 """The proof that a store has, and has returned, all lines of a session: by their numbers, most of which are only counted."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cordboard.contract.record import BOOT, RAW, SEQ, SERVICE, SESSION_ID, TIMESTAMP, TRACE_ID
 from cordboard.logs.coverage import Shortfall
@@ -14,6 +14,9 @@ from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanos
 from cordboard.logs.survey import Run, runs_of
 from cordboard.logs.timespec import shifted
 from cordboard.logs.timestamps import own_key, tail_at
+
+if TYPE_CHECKING:
+    from cordboard.logs.sources._store import StoreStream
 
 # As far as `cordboard.logs.search` looks around a session's own lines.
 _MARGIN_S: Final = 2.0
@@ -52,16 +55,6 @@ class Count(NamedTuple):
         return is_whole and 2 * self.total == self.lines * (self.first + self.last)
 
 
-class Counting(Protocol):
-    """A stream of a store that can count."""
-
-    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
-        """Return what the store counts of some processes; of some of them, or all, nothing."""
-
-    def numbers(self, window: Slice, boot: str) -> Iterator[tuple[int, int]]:
-        """Yield the number of each line of a process in a slice, and its time in nanoseconds."""
-
-
 class Traces(NamedTuple):
     """What the lines that name a session tell of others that belong to it.
 
@@ -84,7 +77,7 @@ class Proof:
     Processes that may serve this session alone, and those that the store cannot count, have to be read whole.
 
     Args:
-        stream: Asks the store.
+        stream: The one that reads the session's lines.
         found: What the session's own lines tell.
         near: The slice in which they are.
 
@@ -94,12 +87,12 @@ class Proof:
         spots: Slices beside gaps, each with its process, in order: the lines there tell when a gap was.
     """
 
-    def __init__(self, stream: Counting, found: Traces, near: Slice) -> None:
+    def __init__(self, stream: "StoreStream", found: Traces, near: Slice) -> None:
         self.numbers: Runs = {}
         told: Mapping[str, Count] = {}
         if near.begin < near.end:
             with suppress(StoreError):  # a user who may not count may read
-                told = stream.counts(near, sorted(found.named))
+                told = stream.source.counts(near, sorted(found.named), stream)
         self.whole = sorted(found.hosts | (found.named.keys() - told.keys()))
         self._expected = {boot.encode(): set(numbers) for boot, numbers in found.named.items()}
         self._seen: dict[bytes, set[int]] = {boot: set() for boot in self._expected}
@@ -129,13 +122,13 @@ class Proof:
                 yield Shortfall("truncated", f"{gap} in the store, but not returned")
 
     def _look_for(
-        self, stream: Counting, boot: str, count: Count, near: Slice
+        self, stream: "StoreStream", boot: str, count: Count, near: Slice
     ) -> Iterator[tuple[Slice, str]]:
         """Note the numbers that the store has of a process; yield the places of the lines beside its gaps."""
         wide = Slice(max(0, near.begin - _ASTRAY_NS), near.end + _ASTRAY_NS)
         held = {
             number: at
-            for number, at in stream.numbers(wide, boot)
+            for number, at in stream.source.numbers(wide, boot, stream)
             if count.first <= number <= count.last
         }
         self.numbers[boot.encode()] = runs = runs_of(sorted(held))

@@ -1,6 +1,6 @@
 """What all stores of log lines share: their windows, the lines of a session, following.
 
-A store implements `StoreStream.lines`. Where it can count, it implements `StoreStream.counts` too: then of the
+A store implements `StoreSource.lines`. Where it can count, it implements `StoreSource.counts` too: then of the
 processes that serve many sessions only the lines of this one are read, and `Proof` tells whether any is lost.
 """
 
@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import ClassVar
 
 from cordboard.contract.job_name import job_prefix
 from cordboard.contract.record import BOOT, SESSION_ID, TRACE_ID
@@ -28,25 +27,95 @@ Terms = Mapping[str, str]
 
 
 class StoreSource(Source):
-    """A source whose streams a store returns.
+    """A store: what it returns of a window, and what it counts.
 
     Args:
         name: What messages call it.
+        parts: The names of its streams; empty for one, with the name of the store.
         lookback_s: How far back a query without ``--since`` reads; 0 for all that there is.
         overlap_s: How far back each request reads while following, in seconds.
         poll_s: The seconds between two requests while following.
     """
 
-    def __init__(self, name: str, *, lookback_s: float, overlap_s: float, poll_s: float) -> None:
+    settles = False
+    """Whether lines of the time that is read again while following may be missing from a window, too."""
+
+    def __init__(
+        self,
+        name: str,
+        parts: Sequence[str] = (),
+        *,
+        lookback_s: float,
+        overlap_s: float,
+        poll_s: float,
+    ) -> None:
         self.name = name
+        self.parts = tuple(parts) or (name,)
         self.lookback_s = lookback_s
         self.overlap_s = overlap_s
         self.poll_s = poll_s
         self._opened: list[Stream] = []
 
-    def opened(self, query: Query) -> "list[StoreStream]":
-        """Return the streams of a query; each store has its own."""
-        raise NotImplementedError
+    @abstractmethod
+    def lines(self, window: Slice, terms: Terms, stream: "StoreStream") -> Iterator[bytes]:
+        """Yield the lines of a slice with one of some texts, each with its newline, in the order of time.
+
+        Args:
+            window: The slice.
+            terms: The texts.
+            stream: The one that reads; it takes the reasons why lines are missing.
+
+        Raises:
+            StoreError: The store does not answer as asked.
+        """
+        ...
+
+    def counts(
+        self,
+        window: Slice,  # noqa: ARG002 - each store has its own
+        boots: Sequence[str],  # noqa: ARG002
+        stream: "StoreStream",  # noqa: ARG002
+    ) -> Mapping[str, Count]:
+        """Return how many lines of some processes it has in a slice of whole seconds, and their numbers, where it can tell.
+
+        Raises:
+            StoreError: The store does not answer as asked.
+        """
+        return {}
+
+    def numbers(self, window: Slice, boot: str, stream: "StoreStream") -> Iterator[tuple[int, int]]:
+        """Yield the number of each line of a process in a slice, and its time in nanoseconds."""
+        for line in self.lines(window, {boot: BOOT}, stream):
+            text = unwrap(line.rstrip(b"\n")).text
+            if (number := number_of(text)) is not None and number[0] == boot.encode():
+                yield number[1], nanoseconds(own_key(text) or LOWEST)
+
+    @abstractmethod
+    def job_lines(self, window: Slice, prefix: str, stream: "StoreStream") -> Iterator[bytes]:
+        """Yield the lines of the pods whose names begin with a text."""
+        ...
+
+    def arrivals(
+        self, window: Slice, terms: Terms, stream: "StoreStream"
+    ) -> Iterator[tuple[Hashable, bytes]]:
+        """Yield the same as `lines`, each with what tells it from all others."""
+        for line in self.lines(window, terms, stream):
+            yield line, line
+
+    def window(self, query: Query) -> Slice:
+        """Return the window of a query."""
+        now = time.time_ns()
+        end = now + NANOSECONDS if query.end == HIGHEST else nanoseconds(query.end)
+        begin = 0
+        if query.first > LOWEST:
+            begin = max(0, nanoseconds(query.first))
+        elif self.lookback_s:
+            begin = now - int(self.lookback_s * NANOSECONDS)
+        return Slice(begin, max(begin, end))
+
+    def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:  # noqa: ARG002 - few stores do
+        """Yield what the store leaves out of a window without a word."""
+        yield from ()
 
     def streams(self, query: Query) -> Iterable[Stream]:
         """Return all that the query may concern, once.
@@ -56,12 +125,15 @@ class StoreSource(Source):
         """
         if self._opened:
             return []
-        opened = self.opened(query)
+        opened = [StoreStream(self, query, part) for part in self.parts]
         self._opened = [*opened]
         if query.session is not None and not query.follow:
-            several = zip(opened, self.opened(query), strict=True)
-            self._opened += [JobStream(main, own, query.session) for main, own in several]
+            self._opened += [JobStream(main, query.session) for main in opened]
         return self._opened
+
+    def interrupt(self) -> None:
+        """End all requests."""
+        return
 
     def close(self) -> None:
         """End what is being read."""
@@ -75,74 +147,28 @@ class StoreStream(Stream):
     Args:
         source: The store.
         query: The question.
-        name: What messages call it; the name of the store if empty.
+        name: What messages call it.
 
     Attributes:
         query: The question.
         overlap_s: How far back each request reads while following, in seconds.
         closed: Set when the stream is closed.
         near: The time of the session, once it is known; None where the store has no line of it.
+        missing: Why lines are missing.
     """
 
     kind = "stream"
-    settles: ClassVar[bool] = False
-    """Whether lines of the time that is read again while following may be missing from a window, too."""
 
-    def __init__(self, source: StoreSource, query: Query, name: str = "") -> None:
-        self.name = name or source.name
+    def __init__(self, source: StoreSource, query: Query, name: str) -> None:
+        self.name = name
+        self.source = source
         self.query = query
         self.overlap_s = source.overlap_s
         self.closed = threading.Event()
         self.near = Future[Slice | None]()
+        self.missing: list[Shortfall] = []
         self._is_read = False
-        self._lookback_s = source.lookback_s
-        self._poll_s = source.poll_s
-        self._shortfalls: list[Shortfall] = []
         self._proven: Runs = {}
-
-    # --- of each store
-
-    @abstractmethod
-    def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
-        """Yield the lines of a slice with one of some texts, each with its newline, in the order of time.
-
-        Raises:
-            StoreError: The store does not answer as asked.
-        """
-
-    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:  # noqa: ARG002 - each store has its own
-        """Return how many lines of some processes the store has in a slice, and their numbers, where it can tell.
-
-        Args:
-            window: A slice of whole seconds.
-            boots: The processes.
-
-        Raises:
-            StoreError: The store does not answer as asked.
-        """
-        return {}
-
-    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:  # noqa: ARG002 - each store has its own
-        """Yield the lines of the pods whose names begin with a text, where the store knows pods.
-
-        Raises:
-            StoreError: The store does not answer as asked.
-        """
-        yield from ()
-
-    def numbers(self, window: Slice, boot: str) -> Iterator[tuple[int, int]]:
-        """Yield the number of each line of a process in a slice, and its time in nanoseconds."""
-        for line in self.lines(window, {boot: BOOT}):
-            text = unwrap(line.rstrip(b"\n")).text
-            if (number := number_of(text)) is not None and number[0] == boot.encode():
-                yield number[1], nanoseconds(own_key(text) or LOWEST)
-
-    def arrivals(self, window: Slice, terms: Terms) -> Iterator[tuple[Hashable, bytes]]:
-        """Yield the same as `lines`, each with what tells it from all others."""
-        for line in self.lines(window, terms):
-            yield line, line
-
-    # --- the stream
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the lines of the window; following, go on with what arrives."""
@@ -157,13 +183,13 @@ class StoreStream(Stream):
             yield from lines
         except StoreError as error:
             if not self.closed.is_set():
-                self._shortfalls.append(error.shortfall)
+                self.missing.append(error.shortfall)
         finally:
             self._is_read = True
 
     def shortfalls(self) -> list[Shortfall]:
         """Return why lines are missing."""
-        return self._shortfalls
+        return self.missing
 
     def proven(self) -> Runs:
         """Return the numbers that the store has of processes whose lines were not all read."""
@@ -173,62 +199,49 @@ class StoreStream(Stream):
         """End a `read`, from another thread; after one that has ended, others may still use the store."""
         self._tell(None)
         if not self._is_read:
-            self.interrupt()
-
-    def interrupt(self) -> None:
-        """End all requests to the store."""
-        self.closed.set()
+            self.closed.set()
+            self.source.interrupt()
 
     def _tell(self, near: Slice | None) -> None:
         with suppress(InvalidStateError):  # the first word counts
             self.near.set_result(near)
 
-    def window(self) -> Slice:
-        """Return the query's window."""
-        now = time.time_ns()
-        end = now + NANOSECONDS if self.query.end == HIGHEST else nanoseconds(self.query.end)
-        begin = 0
-        if self.query.first > LOWEST:
-            begin = max(0, nanoseconds(self.query.first))
-        elif self._lookback_s:
-            begin = now - int(self._lookback_s * NANOSECONDS)
-        return Slice(begin, max(begin, end))
-
     def _settled(self) -> Iterator[bytes]:
         """Yield the lines of the window; if some may still arrive, that is a reason, too."""
-        window = self.window()
+        window = self.source.window(self.query)
+        self.missing += self.source.left_out(window, self.query)
         yield from self._window_lines(window)
         age_s = (time.time_ns() - window.end) / NANOSECONDS
-        if self.settles and age_s < self.overlap_s:
+        if self.source.settles and age_s < self.overlap_s:
             detail = f"events arrive up to {self.overlap_s:.0f} s late; read again after that"
-            self._shortfalls.append(Shortfall("not_settled", detail))
+            self.missing.append(Shortfall("not_settled", detail))
 
     def _window_lines(self, window: Slice) -> Iterator[bytes]:
         session = self.query.session
         if session is None:
-            yield from self.lines(window, {})
+            yield from self.source.lines(window, {}, self)
             return
         naming = {session: SESSION_ID}
-        before = len(self._shortfalls)
-        found = traces_of(self.lines(window, naming), session)
+        before = len(self.missing)
+        found = traces_of(self.source.lines(window, naming, self), session)
         if found is None:
-            yield from self.lines(window, naming)
+            yield from self.source.lines(window, naming, self)
             return
-        del self._shortfalls[before:]  # what cannot be read whole is met again
+        del self.missing[before:]  # what cannot be read whole is met again
         near = found.near.within(window)
         self._tell(near)
         proof = Proof(self, found, near)
         self._proven = proof.numbers
-        yield from self.lines(Slice(window.begin, near.begin), naming)
+        yield from self.source.lines(Slice(window.begin, near.begin), naming, self)
         terms = {
             **naming,
             **dict.fromkeys(found.traces, TRACE_ID),
             **dict.fromkeys(proof.whole, BOOT),
         }
         yield from proof.watched(self._near_lines(near, terms, proof.spots))
-        if len(self._shortfalls) == before:
-            self._shortfalls += proof.not_returned()
-        yield from self.lines(Slice(near.end, window.end), naming)
+        if len(self.missing) == before:
+            self.missing += proof.not_returned()
+        yield from self.source.lines(Slice(near.end, window.end), naming, self)
 
     def _near_lines(
         self, near: Slice, terms: Terms, spots: Iterable[tuple[Slice, str]]
@@ -236,10 +249,10 @@ class StoreStream(Stream):
         """Yield the lines of a slice; at some places those of a process as well, which tell when a gap was."""
         begin = near.begin
         for spot, boot in spots:
-            yield from self.lines(Slice(begin, spot.begin), terms)
-            yield from self.lines(spot, {**terms, boot: BOOT})
+            yield from self.source.lines(Slice(begin, spot.begin), terms, self)
+            yield from self.source.lines(spot, {**terms, boot: BOOT}, self)
             begin = spot.end
-        yield from self.lines(Slice(begin, near.end), terms)
+        yield from self.source.lines(Slice(begin, near.end), terms, self)
 
     def _followed(self) -> Iterator[bytes]:
         """Yield each line that arrives from now on, once.
@@ -250,11 +263,11 @@ class StoreStream(Stream):
         terms = {self.query.session: SESSION_ID} if self.query.session else {}
         began = time.time_ns()
         seen: dict[Hashable, int] = {}
-        while not self.closed.wait(self._poll_s):
+        while not self.closed.wait(self.source.poll_s):
             now = time.time_ns()
             overlap = int(self.overlap_s * NANOSECONDS)
             begin = max(began, now - overlap)
-            for mark, line in self.arrivals(Slice(begin, now + NANOSECONDS), terms):
+            for mark, line in self.source.arrivals(Slice(begin, now + NANOSECONDS), terms, self):
                 if mark not in seen:
                     yield line
                 seen[mark] = now
@@ -270,24 +283,23 @@ class JobStream(Stream):
 
     Args:
         main: The stream of the session's lines.
-        own: Another stream of the same store, which sends the requests.
         session: The session.
     """
 
     kind = "container"
 
-    def __init__(self, main: StoreStream, own: StoreStream, session: str) -> None:
+    def __init__(self, main: StoreStream, session: str) -> None:
         self._prefix = job_prefix(session)
         self.name = f"{main.name}: pods {self._prefix}*"
         self._main = main
-        self._own = own
+        self._own = StoreStream(main.source, main.query, main.name)
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - nothing of it is followed
         """Yield the lines of the session's time."""
         near = self._main.near.result()
         lines: Iterator[bytes] = iter(())
         if near is not None and near.begin < near.end:
-            lines = self._own.job_lines(near, self._prefix)
+            lines = self._own.source.job_lines(near, self._prefix, self._own)
         yield from self._own.caught(lines)
 
     def shortfalls(self) -> Sequence[Shortfall]:

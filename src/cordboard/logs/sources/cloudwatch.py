@@ -84,6 +84,8 @@ class CloudWatch(StoreSource):
         poll_s: The seconds between two requests while following.
     """
 
+    settles = True
+
     def __init__(
         self,
         logs: AwsLogs,
@@ -96,21 +98,16 @@ class CloudWatch(StoreSource):
         poll_s: float = POLL_S,
     ) -> None:
         super().__init__(
-            name or "cloudwatch", lookback_s=lookback_s, overlap_s=settling_s, poll_s=poll_s
+            name or "cloudwatch", groups, lookback_s=lookback_s, overlap_s=settling_s, poll_s=poll_s
         )
         self.logs = logs
-        self.groups = tuple(groups)
         self.may_query = may_query
-
-    def opened(self, query: Query) -> list[StoreStream]:
-        """Return each group as one stream."""
-        return [Group(self, group, query) for group in self.groups]
 
     def explain(self, query: Query) -> Sequence[str]:
         """Return the requests as the AWS command line makes them."""
         commands = []
-        for group in self.groups:
-            window = Group(self, group, query).window()
+        for group in self.parts:
+            window = self.window(query)
             words = ["aws", "logs", "filter-log-events", "--log-group-name", group]
             words += ["--start-time", str(window.begin // _MILLISECOND)]
             words += ["--end-time", str((window.end - 1) // _MILLISECOND)]
@@ -133,55 +130,41 @@ class CloudWatch(StoreSource):
             clock_fact(self.logs.clock_skew_s),
         )
 
-
-class Group(StoreStream):
-    """What a log group has of a query.
-
-    Args:
-        source: The account and region.
-        group: The group's name or ARN.
-        query: The question.
-    """
-
-    settles = True
-
-    def __init__(self, source: CloudWatch, group: str, query: Query) -> None:
-        super().__init__(source, query, group)
-        self._source = source
-
-    def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
+    def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of a window, of a long one by queries of Logs Insights."""
         is_long = window.end - window.begin > INSIGHTS_FROM_S * NANOSECONDS
-        if terms and is_long and self._source.may_query:
-            yield from self._queried(window, list(terms))
+        if terms and is_long and self.may_query:
+            yield from self._queried(window, list(terms), stream)
             return
-        for event in self._events(window, terms):
+        for event in self._events(window, terms, stream):
             yield event.line
 
-    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:
+    def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of the pods whose names begin with a text: agents put the name into the event."""
-        yield from self.lines(window, {prefix: ""})
+        yield from self.lines(window, {prefix: ""}, stream)
 
-    def arrivals(self, window: Slice, terms: Terms) -> Iterator[tuple[Hashable, bytes]]:
+    def arrivals(
+        self, window: Slice, terms: Terms, stream: StoreStream
+    ) -> Iterator[tuple[Hashable, bytes]]:
         """Yield the lines of a window with the ids of their events: two may be equal otherwise."""
-        for event in self._events(window, terms):
+        for event in self._events(window, terms, stream):
             yield event.event_id, event.line
 
-    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
+    def counts(
+        self, window: Slice, boots: Sequence[str], stream: StoreStream
+    ) -> Mapping[str, Count]:
         """Return the counts of processes, by a query of Logs Insights; none where none may be used."""
-        if not self._source.may_query or window.begin >= window.end:
+        if not self.may_query or window.begin >= window.end:
             return {}
         seconds = window.begin // NANOSECONDS, window.end // NANOSECONDS - 1
-        rows, _ = self._source.logs.query(
-            self.name, seconds, query_text(boots, _COUNTED), self.closed
-        )
+        rows, _ = self.logs.query(stream.name, seconds, query_text(boots, _COUNTED), stream.closed)
         return {
             row["boot"]: Count(*(int(float(row[name])) for name in Count._fields))
             for row in rows
             if row.get("boot") in boots and all(name in row for name in Count._fields)
         }
 
-    def _queried(self, window: Slice, terms: Sequence[str]) -> Iterator[bytes]:
+    def _queried(self, window: Slice, terms: Sequence[str], stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of a window by queries of Logs Insights.
 
         Insights has whole seconds, so up to a second more is returned at each end. A window with more records than
@@ -189,22 +172,22 @@ class Group(StoreStream):
         """
         stack = [(window.begin // NANOSECONDS, (window.end - 1) // NANOSECONDS)]
         text = query_text(terms, _ROWS)
-        while stack and not self.closed.is_set():
+        while stack and not stream.closed.is_set():
             first_s, last_s = stack.pop()
-            rows, matched = self._source.logs.query(self.name, (first_s, last_s), text, self.closed)
+            rows, matched = self.logs.query(stream.name, (first_s, last_s), text, stream.closed)
             if len(rows) < matched and first_s < last_s:
                 middle_s = (first_s + last_s) // 2
                 stack += [(middle_s + 1, last_s), (first_s, middle_s)]
                 continue
             if len(rows) < matched:
                 detail = f"{matched - len(rows)} of {matched} records of one second at {first_s} s"
-                self._shortfalls.append(Shortfall("truncated", detail))
+                stream.missing.append(Shortfall("truncated", detail))
             yield from (_line(row) for row in rows)
 
-    def _events(self, window: Slice, terms: Iterable[str]) -> Iterator[Event]:
+    def _events(self, window: Slice, terms: Iterable[str], stream: StoreStream) -> Iterator[Event]:
         if window.end <= window.begin:
             return
-        readings = [self._filtered(window, pattern) for pattern in patterns(terms) or [""]]
+        readings = [self._filtered(window, pattern, stream) for pattern in patterns(terms) or [""]]
         if len(readings) == 1:
             yield from readings[0]
             return
@@ -214,19 +197,19 @@ class Group(StoreStream):
                 seen.add(event.event_id)
                 yield event
 
-    def _filtered(self, window: Slice, pattern: str) -> Iterator[Event]:
+    def _filtered(self, window: Slice, pattern: str, stream: StoreStream) -> Iterator[Event]:
         """Yield the events of a window that match a pattern, page by page until there is no token."""
         values: dict[str, Any] = {
-            "logGroupIdentifier" if self.name.startswith("arn:") else "logGroupName": self.name,
+            "logGroupIdentifier" if stream.name.startswith("arn:") else "logGroupName": stream.name,
             "startTime": window.begin // _MILLISECOND,
             "endTime": (window.end - 1) // _MILLISECOND,  # inclusive
             **({"filterPattern": pattern} if pattern else {}),
         }
-        while not self.closed.is_set():
-            page = self._source.logs.ask("filter_log_events", values, self.closed)
+        while not stream.closed.is_set():
+            page = self.logs.ask("filter_log_events", values, stream.closed)
             for item in page.get("events", ()):
                 event = _event(item)
-                self.overlap_s = max(self.overlap_s, event.delay_s)
+                stream.overlap_s = max(stream.overlap_s, event.delay_s)
                 yield event
             if not page.get("nextToken"):
                 return

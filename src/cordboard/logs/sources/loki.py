@@ -108,10 +108,6 @@ class Loki(StoreSource):
         self.pod_label = pod_label
         self._limits: Limits | None = None
 
-    def opened(self, query: Query) -> list[StoreStream]:
-        """Return all that the query may concern as one stream."""
-        return [_Entries(self, query)]
-
     def explain(self, query: Query) -> Sequence[str]:
         """Return the requests as Loki's own command makes them."""
         base = ["logcli", "--addr", self.store.shown]
@@ -189,76 +185,63 @@ class Loki(StoreSource):
                 )
         return Limits()
 
-    def counts(self, window: Slice, boots: Sequence[str]) -> Iterator[Mapping[str, int]]:
-        """Yield for each process the count, the lowest, the highest and the sum of its numbers in a slice.
+    def left_out(self, window: Slice, query: Query) -> Iterator[Shortfall]:
+        """Yield that Loki leaves out what is older than the tenant may see."""
+        lookback_s = self.limits().lookback_s
+        oldest = time.time_ns() - lookback_s * NANOSECONDS
+        if lookback_s and query.first > LOWEST and window.begin < oldest:
+            detail = f"Loki's max_query_lookback is {lookback_s} s; older lines are not returned"
+            yield Shortfall("starts_after_window", detail)
 
-        Raises:
-            StoreError: It does not answer, or refuses such queries.
-        """
+    def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
+        """Yield the lines of a window, asked for in pieces no longer than Loki allows."""
+        yield from self._found(window, self.logql(terms), stream)
+
+    def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
+        """Yield the lines of the pods whose names begin with a text, by the label with the pod's name."""
+        yield from self._found(window, self.job_selector(prefix), stream)
+
+    def counts(
+        self,
+        window: Slice,
+        boots: Sequence[str],
+        stream: StoreStream,  # noqa: ARG002 - counts are whole or refused
+    ) -> Mapping[str, Count]:
+        """Return the counts of processes; a line within another one's JSON is not counted."""
         length_s = (window.end - window.begin) // NANOSECONDS
+        told = []
         for text in self._count_queries(boots, str(length_s)):
             # A range at t covers (t - length, t], so the end is the last nanosecond of the slice.
             answer = self.store.json(_QUERY, {"query": text, "time": str(window.end - 1)})
-            yield {
-                series["metric"].get(BOOT, ""): int(float(series["value"][1]))
-                for series in answer["data"]["result"]
-            }
+            series = answer["data"]["result"]
+            told.append(
+                {one["metric"].get(BOOT, ""): int(float(one["value"][1])) for one in series}
+            )
+        known = set(boots).intersection(*told)
+        return {boot: Count(*(values[boot] for values in told)) for boot in sorted(known)}
+
+    def interrupt(self) -> None:
+        """End all requests."""
+        self.store.close()
 
     def _count_queries(self, boots: Sequence[str], length: str) -> Iterator[str]:
         for text in _COUNTS:
             yield text.format(lines=self.logql(boots), parts=_PARTS, length=length)
 
-
-class _Entries(StoreStream):
-    """What Loki has of a query."""
-
-    def __init__(self, source: Loki, query: Query) -> None:
-        super().__init__(source, query)
-        self._source = source
-
-    def interrupt(self) -> None:
-        """End all requests to the store."""
-        super().interrupt()
-        self._source.store.close()
-
-    def window(self) -> Slice:
-        """Return the window; what Loki would leave out of it silently is named."""
-        window = super().window()
-        lookback_s = self._source.limits().lookback_s
-        oldest = time.time_ns() - lookback_s * NANOSECONDS
-        if lookback_s and self.query.first > LOWEST and window.begin < oldest:
-            detail = f"Loki's max_query_lookback is {lookback_s} s; older lines are not returned"
-            self._shortfalls.append(Shortfall("starts_after_window", detail))
-        return window
-
-    def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
-        """Yield the lines of a window, asked for in pieces no longer than Loki allows."""
-        yield from self._found(window, self._source.logql(terms))
-
-    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:
-        """Yield the lines of the pods whose names begin with a text, by the label with the pod's name."""
-        yield from self._found(window, self._source.job_selector(prefix))
-
-    def _found(self, window: Slice, logql: str) -> Iterator[bytes]:
+    def _found(self, window: Slice, logql: str, stream: StoreStream) -> Iterator[bytes]:
+        length_s = self.limits().length_s
         # A second less than the limit: Loki compares with the length to the millisecond.
-        length_s = self._source.limits().length_s
         longest = max(1, length_s - 1) * NANOSECONDS
         begin = window.begin
         while begin < window.end:
             end = min(window.end, begin + longest) if length_s else window.end
             part = Slice(begin, end)
-            for line in read_slices(part, lambda part: self._page(part, logql), self._shortfalls):
+            for line in read_slices(part, lambda part: self._page(part, logql), stream.missing):
                 yield line + b"\n"
             begin = end
 
-    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
-        """Return the counts of processes; a line within another one's JSON is not counted."""
-        told = list(self._source.counts(window, boots))
-        known = set(boots).intersection(*told)
-        return {boot: Count(*(values[boot] for values in told)) for boot in sorted(known)}
-
     def _page(self, part: Slice, logql: str) -> Page:
-        limit = self._source.limits().entries
+        limit = self.limits().entries
         values = {
             "query": logql,
             "start": str(part.begin),
@@ -266,7 +249,7 @@ class _Entries(StoreStream):
             "limit": str(limit),
             "direction": "forward",
         }
-        streams = self._source.store.json(_QUERY_RANGE, values)["data"]["result"]
+        streams = self.store.json(_QUERY_RANGE, values)["data"]["result"]
         found = merge(*(stream["values"] for stream in streams), key=lambda value: int(value[0]))
         lines = [line_of(int(value[0]), value[1]) for value in found]
         return Page(lines, whole=len(lines) < limit)

@@ -99,10 +99,6 @@ class VictoriaLogs(StoreSource):
         self.slice_lines = slice_lines
         self.pauses_s = tuple(pauses_s)
 
-    def opened(self, query: Query) -> list[StoreStream]:
-        """Return all that the query may concern as one stream."""
-        return [_Rows(self, query)]
-
     def explain(self, query: Query) -> Sequence[str]:
         """Return the requests as ``curl`` makes them."""
         begin, end = query.since or "1970-01-01T00:00:00Z", query.until or "2262-01-01T00:00:00Z"
@@ -141,50 +137,53 @@ class VictoriaLogs(StoreSource):
             if row:
                 yield decode(row)
 
-
-class _Rows(StoreStream):
-    """The rows that a query may concern."""
-
-    def __init__(self, source: VictoriaLogs, query: Query) -> None:
-        super().__init__(source, query)
-        self._source = source
-
     def interrupt(self) -> None:
-        """End all requests to the store."""
-        super().interrupt()
-        self._source.store.close()
+        """End all requests."""
+        self.store.close()
 
-    def window(self) -> Slice:
+    def window(self, query: Query) -> Slice:
         """Return the window, without an end to all times: rows may be of the future."""
-        window = super().window()
-        return window if self.query.end < HIGHEST else Slice(window.begin, _END_NS)
+        window = super().window(query)
+        return window if query.end < HIGHEST else Slice(window.begin, _END_NS)
 
-    def lines(self, window: Slice, terms: Terms) -> Iterator[bytes]:
+    def lines(self, window: Slice, terms: Terms, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of a window, in slices that the server can sort."""
         condition = _condition(terms)
-        for line in read_slices(window, lambda part: self._page(part, condition), self._shortfalls):
+        for line in read_slices(
+            window, lambda part: self._page(part, condition, stream), stream.missing
+        ):
             yield line + b"\n"
 
-    def job_lines(self, window: Slice, prefix: str) -> Iterator[bytes]:
+    def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
         """Yield the rows of the pods whose names begin with a text, in any of the fields that agents use."""
         condition = _of_jobs(prefix)
-        for line in read_slices(window, lambda part: self._page(part, condition), self._shortfalls):
+        for line in read_slices(
+            window, lambda part: self._page(part, condition, stream), stream.missing
+        ):
             yield line + b"\n"
 
-    def counts(self, window: Slice, boots: Sequence[str]) -> Mapping[str, Count]:
+    def counts(
+        self,
+        window: Slice,
+        boots: Sequence[str],
+        stream: StoreStream,  # noqa: ARG002 - counts are whole or refused
+    ) -> Mapping[str, Count]:
         """Return the counts of processes, of rows with fields and of texts."""
-        rows = self._source.rows(
-            window, f"{_condition(dict.fromkeys(boots, BOOT))} {_NUMBERED} {_COUNTED}"
-        )
+        rows = self.rows(window, f"{_condition(dict.fromkeys(boots, BOOT))} {_NUMBERED} {_COUNTED}")
         return {
             row["process"][1:]: Count(*(int(float(row[name])) for name in Count._fields))
             for row in rows
             if row["process"][1:] in boots and row["first"] not in {"", "NaN"}
         }
 
-    def numbers(self, window: Slice, boot: str) -> Iterator[tuple[int, int]]:
+    def numbers(
+        self,
+        window: Slice,
+        boot: str,
+        stream: StoreStream,  # noqa: ARG002 - rows are whole or refused
+    ) -> Iterator[tuple[int, int]]:
         """Yield number and time of each line of a process; nothing else is fetched."""
-        rows = self._source.rows(
+        rows = self.rows(
             window, f"{_condition({boot: BOOT})} {_NUMBERED} | fields _time, process, seq"
         )
         for row in rows:
@@ -192,26 +191,26 @@ class _Rows(StoreStream):
             if row["process"][1:] == boot and _WHOLE.fullmatch(row.get("seq", "")) and key:
                 yield int(row["seq"]), nanoseconds(key)
 
-    def _page(self, part: Slice, condition: str) -> Page:
+    def _page(self, part: Slice, condition: str, stream: StoreStream) -> Page:
         """Return the rows of a slice; not whole where they are too many to be sorted at once."""
-        counted = self._source.rows(part, f"{condition} | count() as n")
+        counted = self.rows(part, f"{condition} | count() as n")
         expected = sum(int(row["n"]) for row in counted)
         if expected == 0:
             return Page([], whole=True)
-        if expected > self._source.slice_lines and part.end - part.begin > 1:
+        if expected > self.slice_lines and part.end - part.begin > 1:
             return Page([], whole=False)
         lines = self._sorted(part, condition)
-        for pause_s in self._source.pauses_s:
-            if len(lines) >= expected or self.closed.wait(pause_s):
+        for pause_s in self.pauses_s:
+            if len(lines) >= expected or stream.closed.wait(pause_s):
                 break
             lines = self._sorted(part, condition)
         if len(lines) < expected:
             detail = f"{expected - len(lines)} of {expected} counted lines were not returned"
-            self._shortfalls.append(Shortfall("not_settled", detail))
+            stream.missing.append(Shortfall("not_settled", detail))
         return Page(lines, whole=True)
 
     def _sorted(self, part: Slice, condition: str) -> list[bytes]:
-        return [line_of(row) for row in self._source.rows(part, f"{condition} | sort by (_time)")]
+        return [line_of(row) for row in self.rows(part, f"{condition} | sort by (_time)")]
 
 
 def open_source(options: Mapping[str, Any]) -> VictoriaLogs:
