@@ -71,18 +71,37 @@ class Stage:
     times: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class Startup:
-    """The way from click to first audio.
+    """The way from click to first audio, each stage once for each attempt.
+
+    Args:
+        events: The events of one stay, in time order.
 
     Attributes:
         origin: The event from which time is counted; None without any.
         total_ms: From the click, or what comes nearest, to the bot's first audio; None where no line tells of either.
     """
 
-    stages: tuple[Stage, ...] = ()
-    origin: Entry | None = None
-    total_ms: float | None = None
+    def __init__(self, events: Sequence[Entry]) -> None:
+        firsts: dict[tuple[str, int | None], Entry] = {}
+        times: Counter[tuple[str, int | None]] = Counter()
+        for item in events:
+            if item.us is None or item.event not in NAMES:
+                continue
+            firsts.setdefault((item.event, item.epoch), item)
+            times[item.event, item.epoch] += 1
+            if item.event == _FIRST_AUDIO:
+                break
+        reached = list(firsts.values())
+        zero = next((item for name in ZERO for item in reached if item.event == name), None)
+        self.origin = zero or next(iter(reached), None)
+        timed = [
+            Stage(key[0], item, between(self.origin, item), between(before, item), times[key])
+            for (key, item), before in zip(firsts.items(), [None, *reached], strict=False)
+        ]
+        self.stages = _with_missing(timed) if timed else []
+        audio = next((item for item in timed if item.event == _FIRST_AUDIO), None)
+        self.total_ms = audio.ms if audio and zero else None
 
     @property
     def end_ms(self) -> float:
@@ -174,7 +193,7 @@ class Stay:
         self.last = {item.event or "": item for item in events}
         self.ended = self.last.get("session.ended")
         self.recoveries = sum(item.event == RECOVERED for item in events)
-        self.startup = startup(events)
+        self.startup = Startup(events)
         self.turns = turns(events)
         latencies = [turn.latency_ms for turn in self.turns if turn.latency_ms is not None]
         self.latency = Latency(latencies) if latencies else None
@@ -197,33 +216,6 @@ class Stay:
         """The attempts; none where one attempt went well."""
         several = len(self.attempts) > 1 or any(item.failed for item in self.attempts)
         return self.attempts if several else ()
-
-
-# --- startup
-
-
-def startup(events: Sequence[Entry]) -> Startup:
-    """Return the startup path of one stay, once for each attempt; ``events`` are in time order."""
-    firsts: dict[tuple[str, int | None], Entry] = {}
-    times: Counter[tuple[str, int | None]] = Counter()
-    for item in events:
-        if item.us is None or item.event not in NAMES:
-            continue
-        firsts.setdefault((item.event, item.epoch), item)
-        times[item.event, item.epoch] += 1
-        if item.event == _FIRST_AUDIO:
-            break
-    reached = list(firsts.values())
-    if not reached:
-        return Startup()
-    zero = next((item for name in ZERO for item in reached if item.event == name), None)
-    origin = zero or reached[0]
-    timed = [
-        Stage(key[0], item, between(origin, item), between(before, item), times[key])
-        for (key, item), before in zip(firsts.items(), [None, *reached], strict=False)
-    ]
-    audio = next((item.ms for item in timed if item.event == _FIRST_AUDIO), None)
-    return Startup(tuple(_with_missing(timed)), origin, audio if zero else None)
 
 
 def between(first: Entry | None, last: Entry | None) -> float | None:
