@@ -163,6 +163,7 @@ def test_session_has_the_same_bytes_in_a_folder_in_cri_files_and_in_each_store(
     assert any(line.attribution == "inferred" for line in answers[0].lines)
     assert [answer.raws for answer in answers] == [answers[0].raws] * 3
     assert [reasons(answer) & LOSSES for answer in answers] == [set()] * 3
+    assert not any("pods" in answer.name for answer in answers[2].coverage.answers)
 
 
 def test_lines_of_other_sessions_are_counted_and_not_read(put: Put) -> None:
@@ -237,6 +238,7 @@ def test_pods_of_the_sessions_jobs_are_read_whole(put: Put) -> None:
         "the stream contains no other session",
     )
     assert not reasons(answer) & LOSSES
+    assert "Lost" not in str(answer.coverage.notes)
 
 
 def test_text_that_only_mentions_the_session_is_not_inferred(put: Put) -> None:

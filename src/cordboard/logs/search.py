@@ -31,7 +31,7 @@ _KEPT_MAX_BYTES: Final = 32 << 20
 _ALONE_UP_TO_BYTES: Final = 16 << 20  # a second thread takes as long to start as to search that
 _MARGIN_S: Final = 2.0  # how far around its own lines a session's other lines are looked for
 # A file may hold what several wrote, and a store's stream holds what was asked for.
-_OF_ONE_ORIGIN: Final = frozenset({"container", "command"})
+_OF_ONE_ORIGIN: Final = frozenset({"container", "command", "job"})
 _OF_ONE_PROCESS: Final = frozenset({"runner", "bot"})
 
 

@@ -33,7 +33,7 @@ from cordboard.logs.tracks import Tracks
 
 _HOW: Final = ("explicit", "inherited", "inferred", "absent")
 _REASONS_SHOWN: Final = 8
-_QUIET: Final = ("file",)
+_QUIET: Final = ("file", "job")
 """Kinds of which only those that returned something, or should have, are named."""
 
 

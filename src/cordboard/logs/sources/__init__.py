@@ -24,7 +24,7 @@ class Stream(Protocol):
 
     Attributes:
         name: ``namespace/pod/container``, with ``(previous)``, ``(init)``, ``(ephemeral)`` behind it.
-        kind: ``container``, ``command`` or ``stream``; what `Answer.kind` says.
+        kind: ``container``, ``command``, ``job`` (the containers of a session's Jobs) or ``stream``; what `Answer.kind` says.
         selective: Whether it holds the lines of one session alone: numbers missing among them are no losses.
     """
 

@@ -286,7 +286,7 @@ class JobStream(Stream):
         session: The session.
     """
 
-    kind = "container"
+    kind = "job"
 
     def __init__(self, main: StoreStream, session: str) -> None:
         self._prefix = job_prefix(session)
