@@ -107,12 +107,13 @@ def test_numbers_of_lines(
     """They are what Python finds, with the same lines left to be looked at singly."""
     data = damaged(b"".join(line + end for line in lines), faults)
     size = data.rfind(b"\n", 0, size) + 1
-    runs, others = survey.numbers(data, size)
+    runs, others, own = survey.numbers(data, size)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(survey, "native", None)
-        plain, left = survey.numbers(data, size)
+        plain, left, as_many = survey.numbers(data, size)
     assert {boot: joined(found) for boot, found in runs.items()} == plain
     assert others == left
+    assert own == as_many
     assert survey.numbers(bytearray(data), size)[1] == others
 
 
@@ -261,7 +262,7 @@ def test_what_cannot_be_asked() -> None:
         _native.merged([Listed([], [])])
     with pytest.raises(TypeError):
         _native.numbers("text", 4)  # type: ignore[arg-type]  # on purpose
-    assert _native.numbers(b"", 5) == ({}, [])
+    assert _native.numbers(b"", 5) == ({}, [], 0)
 
 
 # --- the whole, with and without

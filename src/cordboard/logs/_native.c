@@ -461,10 +461,12 @@ survey(PyObject *module, PyObject *args)
     Look look = {.room = size / 256 + 16, .summed = 1};
     look.lines = malloc((size_t)look.room * sizeof(Line));
     int plain = look.lines != NULL;
+    Py_BEGIN_ALLOW_THREADS
     for (const char *line = begin, *stop = begin + size, *end; plain && line < stop; line = end + 1) {
         end = memchr(line, '\n', (size_t)(stop - line));
         plain = note_line(&look, line, end);
     }
+    Py_END_ALLOW_THREADS
     PyObject *found = plain ? told(&look, data) : Py_NewRef(Py_None);
     free_boots(&look);
     free(look.lines);
@@ -473,15 +475,33 @@ survey(PyObject *module, PyObject *args)
 
 /* --- numbers alone */
 
-/* Appends a line that says its boot elsewhere than at its end; -1 where memory is out. */
+/* Notes a line that says its boot elsewhere than at its end; 0 where memory is out. */
 static int
-leave(PyObject *others, const char *line, const char *end)
+leave(Look *look, const char *line, const char *end)
 {
     if (memmem(line, (size_t)(end - line), "boot", 4) == NULL)
-        return 0;
-    PyObject *other = PyBytes_FromStringAndSize(line, end - line);
-    int left = other == NULL ? -1 : PyList_Append(others, other);
-    Py_XDECREF(other);
+        return 1;
+    if (look->count == look->room) {
+        Py_ssize_t room = look->room ? look->room * 2 : 16;
+        Line *lines = realloc(look->lines, (size_t)room * sizeof(Line));
+        if (lines == NULL)
+            return 0;
+        look->lines = lines;
+        look->room = room;
+    }
+    look->lines[look->count++] = (Line){0, line, (uint32_t)(end - line), 0};
+    return 1;
+}
+
+static PyObject *
+left_of(const Look *look)
+{
+    PyObject *left = PyList_New(look->count);
+    for (Py_ssize_t n = 0; left != NULL && n < look->count; n++) {
+        PyObject *line = PyBytes_FromStringAndSize(look->lines[n].at, look->lines[n].size);
+        if (line == NULL || PyList_SetItem(left, n, line) < 0)
+            Py_CLEAR(left);
+    }
     return left;
 }
 
@@ -493,7 +513,8 @@ PyDoc_STRVAR(numbers_doc,
 "    size: How many of them are looked at: whole lines.\n\n"
 "Returns:\n"
 "    A tuple: for each boot its numbers as runs, as they stand; and the lines that name a boot otherwise\n"
-"    than our own form does, or of a further process where there are very many.");
+"    than our own form does, or of a further process where there are very many; how many lines there are\n"
+"    if all begin and end as our own do, else 0.");
 
 static PyObject *
 numbers(PyObject *module, PyObject *args)
@@ -503,21 +524,28 @@ numbers(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "y*n:numbers", &data, &size))
         return NULL;
     Look look = {0};
-    PyObject *others = PyList_New(0), *runs = NULL, *found = NULL;
     const char *line = data.buf, *stop = line + (size < data.len ? size : data.len), *end;
-    int left = others == NULL ? -1 : 0;
-    for (; left == 0 && line < stop; line = end + 1) {
+    int noted = 1;
+    Py_ssize_t own = 0, count = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (; noted && line < stop; line = end + 1) {
         end = memchr(line, '\n', (size_t)(stop - line));
         end = end == NULL ? stop : end;
         const char *bare = end > line && end[-1] == '\r' ? end - 1 : end;
         if (bare - line < LINE_MIN || bare[-1] != '}' || note_tail(&look, line, bare) == NULL)
-            left = leave(others, line, bare);
+            noted = leave(&look, line, bare);
+        else
+            own += memcmp(line, LITERAL(START)) == 0;
+        count++;
     }
-    if (left == 0 && (runs = runs_of(&look)) != NULL)
-        found = PyTuple_Pack(2, runs, others);
+    Py_END_ALLOW_THREADS
+    PyObject *runs = noted ? runs_of(&look) : PyErr_NoMemory();
+    PyObject *left = runs == NULL ? NULL : left_of(&look);
+    PyObject *found = left == NULL ? NULL : Py_BuildValue("OOn", runs, left, own == count ? own : 0);
     Py_XDECREF(runs);
-    Py_XDECREF(others);
+    Py_XDECREF(left);
     free_boots(&look);
+    free(look.lines);
     PyBuffer_Release(&data);
     return found;
 }

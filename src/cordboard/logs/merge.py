@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from cordboard.logs import survey
 from cordboard.logs.lines import Lines, Listed, disorder_s, in_order
+from cordboard.logs.parallel import spread
 from cordboard.logs.scan import Batch
 from cordboard.logs.survey import mark_of
 from cordboard.logs.timespec import HIGHEST, LOWEST, seconds, shifted
@@ -26,6 +27,9 @@ _SIDE_BY_SIDE: Final = 8  # so many lanes are read at once, though one alone hol
 
 Item = tuple[bytes, bytes, int, bool]
 """A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
+
+Told = Callable[[Batch, int], bool]
+"""Counts all entries of a batch of a lane, where it can; says whether it has."""
 
 _key = itemgetter(0)
 _low = attrgetter("low")
@@ -109,16 +113,21 @@ class Lane:
         self.low = begins
         self.newest = LOWEST
         self._parts: list[Part] = []
+        self._fetched: Batch | None = None
         self._full = False
         self._begun = False
         self._read_to = LOWEST
         self._batches = iter(batches)
         self._slack_s = slack_s
 
-    def load(self) -> None:
-        """Read the next batch."""
+    def fetch(self) -> None:
+        """Read the next batch, perhaps in a thread of its own, for `load`."""
+        self._fetched = next(self._batches, None)
+
+    def load(self, told: Told) -> None:
+        """Take what has been read."""
         self._begun = True
-        batch = next(self._batches, None)
+        batch, self._fetched = self._fetched, None
         if batch is None:
             self.ended = True
             self.low = HIGHEST
@@ -129,18 +138,18 @@ class Lane:
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
         if not len(batch.lines):
             return
-        part = self._part(batch)
+        part = self._part(batch, told=told(batch, self.number))
         self._parts.append(part)
         self.newest = max(self.newest, part.lines.last)
         held = sum(len(part.lines) for part in self._parts)
         if held > _MANY_ENTRIES or batch.lines.longest > _LONG_BYTES:
             self._limit()
 
-    def _part(self, batch: Batch) -> Part:
+    def _part(self, batch: Batch, *, told: bool) -> Part:
         lines = batch.lines
         if isinstance(lines, Listed) and not (batch.ordered or in_order(lines.keys)):
             lines = lines.sorted()
-        return Part(lines, self.number, told=batch.told, distinct=batch.distinct)
+        return Part(lines, self.number, told=told, distinct=batch.distinct)
 
     def _limit(self) -> None:
         """Give out what is held where it is too much for memory; what is earlier then comes late."""
@@ -187,7 +196,11 @@ class Lane:
 
 
 def merged(
-    lanes: Sequence[Lane], counts: Counter[str], copy: Callable[[Item], None] | None = None
+    lanes: Sequence[Lane],
+    counts: Counter[str],
+    copy: Callable[[Item], None] = lambda _: None,
+    told: Told = lambda *_: False,
+    hands: int = 1,
 ) -> Iterator[Found]:
     """Yield all entries in the order (time, lane, place in it), each once: in lists, or as a `Whole`.
 
@@ -195,13 +208,17 @@ def merged(
         lanes: The streams.
         counts: Where ``late`` and ``duplicate`` ones are counted.
         copy: Is told of each entry that is left out, as it is a copy.
+        told: Counts all entries of a batch, where they need not be looked at singly.
+        hands: How many threads read the lanes.
     """
     given = LOWEST
     asleep = sorted(lanes, key=_low, reverse=True)
     live: list[Lane] = []
     while live := _woken([lane for lane in live if not (lane.ended and lane.empty)], asleep):
-        for lane in _hungry(live):
-            lane.load()
+        hungry = _hungry(live)
+        spread(Lane.fetch, hungry, hands)
+        for lane in hungry:
+            lane.load(told)
         low = min(map(_low, [*live, *asleep[-1:]]))
         parts = [part for lane in live if not lane.empty for part in lane.take(low)]
         if not parts:
@@ -212,9 +229,7 @@ def merged(
         yield _pooled(parts, counts, copy)
 
 
-def _pooled(
-    parts: Sequence[Part], counts: Counter[str], copy: Callable[[Item], None] | None
-) -> Found:
+def _pooled(parts: Sequence[Part], counts: Counter[str], copy: Callable[[Item], None]) -> Found:
     if all(part.distinct and part.told for part in parts):
         data = survey.merged([part.lines for part in parts])
         if data is not None:
@@ -257,7 +272,7 @@ def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
 
 
 def once(
-    pool: list[Item], counts: Counter[str], copy: Callable[[Item], None] | None = None
+    pool: list[Item], counts: Counter[str], copy: Callable[[Item], None] = lambda _: None
 ) -> list[Item]:
     """Return sorted items without copies: other files' of the same lines.
 
@@ -277,9 +292,8 @@ def once(
         distinct = _distinct(pool[begin:end])
         kept += pool[done:begin]
         kept += distinct
-        if copy is not None:
-            for item in _without(pool[begin:end], distinct):
-                copy(item)
+        for item in _without(pool[begin:end], distinct):
+            copy(item)
         done = end
     kept += pool[done:]
     counts["duplicate"] += len(pool) - len(kept)

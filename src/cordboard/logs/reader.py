@@ -1,6 +1,6 @@
 """A query over sources becomes lines in time order, each once, and a coverage."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, Literal
 
@@ -13,6 +13,7 @@ from cordboard.logs.formats.continuation import Entry
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.line import Line, json_line, raw_line
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
+from cordboard.logs.parallel import HANDS
 from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.scan import Batch, Scan
@@ -29,6 +30,7 @@ from cordboard.logs.tracks import Progress, Tracks
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory
 _SORTED_WHOLE_BYTES: Final = 8 << 20  # so little is sorted as a whole, whatever its order
 _KEPT_FREE_BYTES: Final = 24 << 20
+_ALONE_UP_TO_BYTES: Final = 24 << 20  # a second thread takes as long to start as to read less
 _MANY_TRACKS: Final = 48  # tracks, from which on it pays to know which are read side by side
 _HEAD_SLACK_S: Final = 10.0
 _BYTES_ALONE: Final = 1  # how often a block is in memory, where it is searched but not split
@@ -141,13 +143,12 @@ class Reader:
                 self.tally.note(line, number)
                 yield render(line)
 
-    def _counted(self, batches: Iterable[Batch], number: int) -> Iterator[Batch]:
-        """Count the lines of batches that tell of themselves."""
-        for batch in batches:
-            told = self._passing and len(batch.lines) and batch.lines.summary
-            if told:
-                self.tally.note_summary(told, batch.span(), number)
-            yield batch._replace(told=bool(told))
+    def _told(self, batch: Batch, number: int) -> bool:
+        """Count the lines of a batch that tells of itself; say whether it does."""
+        summary = batch.lines.summary if self._passing and batch.ordered else None
+        if summary is not None:
+            self.tally.note_summary(summary, batch.span(), number)
+        return summary is not None
 
     def _take_back(self, item: Item) -> None:
         """Count a line no longer: it is a copy."""
@@ -187,7 +188,11 @@ class Reader:
             lanes = self._window_lanes()
         else:
             lanes = Search(self.query, self.trail, self.tracks, self.progress).lanes()
-        yield from merged([*lanes, *others], self.tally.counts, self._take_back)
+        # Whole blocks are worth a thread, not the short pieces in which lines are handed on.
+        is_large = sum(map(self._window_bytes, self.tracks)) > _ALONE_UP_TO_BYTES
+        hands = HANDS if is_large and any(prefilter(self.query)) else 1
+        counts = self.tally.counts
+        yield from merged([*lanes, *others], counts, self._take_back, self._told, hands)
 
     def _learn(self, entry: Entry, track: Track) -> None:
         """Take note of an entry that has just come."""
@@ -228,7 +233,7 @@ class Reader:
         return [
             Lane(
                 number,
-                self._counted(self._scan(track, wanted, size).batches(), number),
+                self._scan(track, wanted, size).batches(),
                 self._slack_s(track, total),
                 begins=begins[number],
             )

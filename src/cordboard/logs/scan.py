@@ -32,7 +32,6 @@ class Batch(NamedTuple):
             nothing told it.
         ordered: They are lines of ours in the order of time.
         distinct: None of these is a copy of another.
-        told: They have been counted.
         disorder_s: By how many seconds one of them stood too late, at most, before they were put in
             order; told of a stream's first ones alone, or where that is measured.
     """
@@ -41,7 +40,6 @@ class Batch(NamedTuple):
     read_to: bytes | None = None
     ordered: bool = False
     distinct: bool = False
-    told: bool = False
     disorder_s: float = 0.0
 
     def span(self) -> tuple[bytes, bytes]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cordboard.logs.formats.wrappers import number_of
-from cordboard.logs.survey import Run, Runs, joined, numbers
+from cordboard.logs.survey import Run, Runs, joined
 from cordboard.logs.tape import Block
 
 
@@ -81,7 +81,7 @@ def _numbers_of(block: Block) -> Runs:
     """Return the numbers of a block's lines; each is read once."""
     if block.surveyed is not None:
         return block.surveyed.runs
-    runs, others = numbers(block.buffer, block.size)
+    runs, others, _ = block.numbers
     if not others:
         return runs
     found = {boot: list(several) for boot, several in runs.items()}

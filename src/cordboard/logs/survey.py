@@ -39,6 +39,8 @@ _OWN_LINE: Final = pattern(
 )
 _NUMBER: Final = pattern(rb',"boot":"([0-9a-f]{8})","seq":(\d{1,18})\}\r?$', re.MULTILINE)
 
+_OWN_SEAM: Final = b"\n" + OWN_START + b"2"
+
 Glance = tuple[str, Attribution]
 """The service, and how the line's session is known."""
 
@@ -110,15 +112,29 @@ def _surveyed(data: bytes) -> Survey | None:
     )
 
 
-def numbers(data: bytes | bytearray, size: int) -> tuple[Runs, list[bytes]]:
-    """Return the numbers of lines in any form, and the lines that may have one in another spelling.
+class Numbers(NamedTuple):
+    """The numbers of lines in any form.
+
+    Attributes:
+        runs: The numbers.
+        others: Lines that may have one in another spelling.
+        own: How many lines there are if all begin and end as our own do; else 0.
+    """
+
+    runs: Runs
+    others: list[bytes]
+    own: int
+
+
+def numbers(data: bytes | bytearray, size: int) -> Numbers:
+    """Return the numbers of lines in any form.
 
     Args:
         data: The lines.
         size: How many bytes are looked at: whole lines.
     """
     if native is not None:
-        return native.numbers(data, size)
+        return Numbers(*native.numbers(data, size))
     several: dict[bytes, list[int]] = {}
     found = _NUMBER.findall(data, 0, size)
     for boot, number in found:
@@ -127,7 +143,10 @@ def numbers(data: bytes | bytearray, size: int) -> tuple[Runs, list[bytes]]:
     if len(found) < data.count(b"boot", 0, size):
         lines = bytes(memoryview(data)[:size]).replace(b"\r\n", b"\n").split(b"\n")
         others = [line for line in lines if b"boot" in line and not _NUMBER.search(line)]
-    return {boot: runs_of(values) for boot, values in several.items()}, others
+    begun = data.count(_OWN_SEAM, 0, size) + data.startswith(_OWN_SEAM[1:])
+    is_own = begun == len(found) == data.count(b"\n", 0, size) + (not data.endswith(b"\n", 0, size))
+    runs = {boot: runs_of(values) for boot, values in several.items()}
+    return Numbers(runs, others, begun if is_own else 0)
 
 
 def runs_of(seen: Iterable[int]) -> list[Run]:

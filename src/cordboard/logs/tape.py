@@ -12,13 +12,12 @@ from stringzilla import count, find, rfind
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.continuation import begins
 from cordboard.logs.formats.decode import is_text
-from cordboard.logs.survey import Survey, survey
-from cordboard.logs.timestamps import OWN_START, OWN_TAIL
+from cordboard.logs.survey import Numbers, Survey, numbers, survey
+from cordboard.logs.timestamps import OWN_START
 
 BLOCK_BYTES: Final = 1 << 20
 ENTRY_MAX_BYTES: Final = 8 << 20  # a longer line is read in pieces
 _LINES_BACK: Final = 64
-_OWN_SEAM: Final = b"}\n" + OWN_START + b"2"
 _SPARE_MAX: Final = 4
 _spare: Final[list[bytearray]] = []  # buffers to be used again: memory's first touch costs a read
 
@@ -37,7 +36,7 @@ class Block:
         surveyed: What `survey` returned, where it has been asked.
     """
 
-    __slots__ = ("_counts", "_data", "buffer", "offset", "size", "surveyed")
+    __slots__ = ("_counts", "_data", "_numbers", "buffer", "offset", "size", "surveyed")
 
     def __init__(self, buffer: bytes | bytearray, size: int, offset: int) -> None:
         self.buffer = buffer
@@ -45,6 +44,7 @@ class Block:
         self.offset = offset
         self._data: bytes | None = None
         self._counts: dict[bytes, int] = {}
+        self._numbers: Numbers | None = None
         self.surveyed: Survey | None = None
 
     @property
@@ -62,15 +62,18 @@ class Block:
         return self.buffer.isascii() or is_text(self.data)
 
     @property
+    def numbers(self) -> Numbers:
+        """The numbers of its lines; read once."""
+        if self._numbers is None:
+            self._numbers = numbers(self.buffer, self.size)
+        return self._numbers
+
+    @property
     def is_own(self) -> bool:
-        """Whether each line is in our own form."""
-        return (
-            self.buffer.startswith(OWN_START)
-            and self.buffer.endswith(b"}\n", 0, self.size)
-            and self.count(_OWN_SEAM) + 1 == self.count_of_lines
-            and self.count(OWN_START) == self.count_of_lines  # none was glued to another
-            and self.count(OWN_TAIL) >= self.count_of_lines
-        )
+        """Whether each line is in our own form, and none was glued to another."""
+        if not self.buffer.startswith(OWN_START):
+            return False
+        return 0 < self.numbers.own == self.count(OWN_START)
 
     def survey(self) -> Survey | None:
         """Return what its lines tell; None where not all are whole and in our own form."""
