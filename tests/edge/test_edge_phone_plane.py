@@ -17,6 +17,7 @@ from streamdouble.session import SessionConfig
 from cordboard.up.embedded import EmbeddedServer
 from edge.carrier_double import ID_KEYS, SILENCE, Call
 from edge.phone_support import OURS, PUBLIC_URL, TELNYX_PUBLIC, THEIRS, TOKEN
+from edge.test_edge_stream_faults import IDLE_SOCKETS, sockets_of
 from faults.history import judge
 from plane_support import HEADERS, Part, Processes, ask, ready
 from tests_support import until
@@ -221,7 +222,10 @@ async def plane(parts: tuple[Any, ...]) -> AsyncIterator[PhonePlane]:
             start(processes)
     await ready(*(part for part in processes.parts if part.alive))
     async with aiohttp.ClientSession(headers=HEADERS) as client:
-        yield PhonePlane(processes, parts[1], parts[2], client)
+        plane = PhonePlane(processes, parts[1], parts[2], client)
+        yield plane
+        edges = plane.alive("edge")
+        await until(lambda: all(sockets_of(edge) <= IDLE_SOCKETS for edge in edges))
 
 
 async def test_each_carrier_hears_the_built_in_bot(plane: PhonePlane) -> None:

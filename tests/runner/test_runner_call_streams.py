@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from cordboard.contract.carrier_streams import FORMS, CarrierStream
 from cordboard.runner.bot_stream import BotStream
 from cordboard.runner.call_streams import CallStream, CallStreams
-from runner.test_runner_bot_requests import RunnerWithBot, proof, runner_with_bot
+from runner.test_runner_bot_requests import RunnerWithBot, no_leaks, proof, runner_with_bot
 from tests_support import until
+
+__all__ = ["no_leaks"]
 
 pytestmark = pytest.mark.timeout(60)
 Socket = aiohttp.ClientWebSocketResponse

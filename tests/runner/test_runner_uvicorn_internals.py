@@ -47,6 +47,15 @@ async def test_connection_has_the_arguments_and_attributes(protocol: Any) -> Non
         assert inspect.isfunction(getattr(protocol, name))
 
 
+async def test_websocket_has_what_tells_its_end() -> None:
+    """The code with which its peer has closed it."""
+    config = uvicorn_config(app, websockets=True)
+    config.load()
+    made = WebSocketsSansIOProtocol(config=config, server_state=ServerState(), app_state={})
+    assert (made.close_sent, made.conn.close_rcvd) == (False, None)
+    assert list(inspect.signature(made.handle_close).parameters) == ["event"]
+
+
 async def test_http_connection_has_what_the_limits_need() -> None:
     """The state of its parser, and the methods that it calls."""
     config = uvicorn_config(app)
