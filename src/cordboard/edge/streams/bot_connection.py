@@ -30,6 +30,9 @@ from cordboard.web.runner_client import runner_url
 
 # Pauses between two attempts: a bot that starts is ready within the first, a gateway that restarts within the last.
 _RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+# The same for a bot that was lost. A change of the session's state ends a pause, so longer ones cost no time; the
+# calls of a runner that is cut off ask all at once, for 90 s.
+_AGAIN_S: Final = (*_RETRY_S, 2.0, 5.0)
 _HANDSHAKE_S: Final = 10.0  # a connection within a cluster takes milliseconds
 # The same for a bot that was lost: while a runner that is frozen does not answer, the session may go on elsewhere.
 _REDIAL_S: Final = 2.0
@@ -186,25 +189,30 @@ class BotConnector:
         Raises:
             StreamRefusedError: The session has ended, or there is no bot in time.
         """
-        limit_s = self._limits.unconfirmed_s if again else self._limits.connect_s
-        deadline = time.monotonic() + limit_s
         hint = asyncio.create_task(self._sessions.suspect(target.session_id)) if again else None
         try:
-            for pause_s in chain(_RETRY_S, repeat(_RETRY_S[-1])):
-                remaining_s = deadline - time.monotonic()
-                if remaining_s <= 0:
-                    break
-                view = await self._running(target, remaining_s, is_open=again)
-                if view is None:
-                    await asyncio.sleep(pause_s)
-                    continue
-                connection = await self._dial(view, target, _REDIAL_S if again else _HANDSHAKE_S)
-                if connection is not None:
-                    return connection
-                await self._sessions.wait_for_change(view, pause_s)
+            return await self._connected(target, again=again)
         finally:
             if hint is not None:
                 hint.cancel()
+
+    async def _connected(self, target: StreamTarget, *, again: bool) -> BotConnection:
+        """Repeat what fails, until the limit; return a connection."""
+        limit_s = self._limits.unconfirmed_s if again else self._limits.connect_s
+        deadline = time.monotonic() + limit_s
+        pauses = _AGAIN_S if again else _RETRY_S
+        for pause_s in chain(pauses, repeat(pauses[-1])):
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                break
+            view = await self._running(target, remaining_s, is_open=again)
+            if view is None:
+                await asyncio.sleep(pause_s)
+                continue
+            connection = await self._dial(view, target, _REDIAL_S if again else _HANDSHAKE_S)
+            if connection is not None:
+                return connection
+            await self._sessions.wait_for_change(view, min(pause_s, remaining_s))
         raise StreamRefusedError.with_code(closing.TRY_LATER, "The bot did not answer in time.")
 
     async def _running(
