@@ -193,16 +193,14 @@ def test_lines_that_are_told_of_are_handed_on_whole() -> None:
 
     def told(number: int, *numbers: int) -> Lane:
         found = surveyed([lines[n] for n in numbers])
-        batch = Batch(
-            found.lines, found.lines.last, ordered=True, distinct=found.distinct, told=True
-        )
+        batch = Batch(found.lines, found.lines.last, ordered=True, distinct=found.distinct)
         return Lane(number, [batch], None)
 
     for lanes in ([told(0, 2, 1, 0)], [told(0, 0, 2), told(1, 1)], [told(n, n) for n in range(3)]):
-        (whole,) = merged(lanes, Counter())
+        (whole,) = merged(lanes, Counter(), told=lambda *_: True)
         assert whole == Whole(b"\n".join([*lines[:3], b""]))
     counts = Counter[str]()
-    (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], counts)
+    (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], counts, told=lambda *_: True)
     assert isinstance(singly, list)
     assert [item[1] for item in singly] == lines[:3]
     assert counts["duplicate"] == 1
@@ -227,19 +225,13 @@ def test_lines_that_are_told_of_are_merged_as_others_are(
                 for n in range(len(parts))
             ]
             made = [
-                Batch(
-                    part.lines,
-                    read_to,
-                    ordered=True,
-                    distinct=part.distinct,
-                    told=told,
-                )
+                Batch(part.lines, read_to, ordered=True, distinct=part.distinct)
                 for part, read_to in zip(map(surveyed, parts), newest, strict=True)
             ]
             lanes.append(Lane(number, made))
         raws = [
             raw
-            for items in merged(lanes, counts[told])
+            for items in merged(lanes, counts[told], told=lambda *_: told)  # noqa: B023 - at once
             for raw in (
                 items.data.splitlines() if isinstance(items, Whole) else [item[1] for item in items]
             )
