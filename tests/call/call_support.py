@@ -35,13 +35,18 @@ def tone(seconds: float = 0.4) -> bytes:
     ).tobytes()
 
 
+def sound_file(folder: Path, samples: bytes) -> Path:
+    """Write samples to a file; return its path."""
+    with wave.open(str(folder / "word.wav"), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(samples)
+    return folder / "word.wav"
+
+
 @pytest.fixture
 def word(tmp_path: Path) -> Path:
     """A sound file as short as a word."""
-    with wave.open(str(tmp_path / "word.wav"), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes(tone())
-    return tmp_path / "word.wav"
+    return sound_file(tmp_path, tone())
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Place:
     greets: bool = True
     greets_after_s: float = 0
     is_talked_over: bool = False
+    on_heard: Callable[[], None] | None = None
     answers: bool = True
     runs: bool = True
     ends_when: str = ""
@@ -193,6 +199,8 @@ class Place:
             voice.speak(tone())
         while True:
             ear.add_frame(await track.recv())
+            if ear.onsets and self.on_heard:
+                self.on_heard()
             has_greeted |= voice.spoken_at is not None
             self.is_talked_over |= bool(ear.onsets) and not has_greeted
             if len(ear.onsets) > heard and ear.is_quiet(time.monotonic()):

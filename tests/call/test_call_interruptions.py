@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from call.call_support import Place
+from call.call_support import Place, sound_file, tone
 from cordboard.call import CallResult, CallTimeouts, place_call, recovery
 from cordboard.call.interruption import Interruption
 from cordboard.call.timeline import CallStage
@@ -68,20 +68,22 @@ async def test_call_goes_on_with_the_next_bot(place: Place, tmp_path: Path) -> N
         assert heard.getnframes() / 48_000 == pytest.approx(result.recorded_s)
 
 
-async def test_turn_that_was_cut_off_is_repeated(place: Place, word: Path) -> None:
-    """The greeting of the next bot is no reply to what the first one was told."""
+async def test_turn_that_was_cut_off_is_repeated(place: Place, tmp_path: Path) -> None:
+    """The next bot hears it from its beginning, after its own greeting, which is no reply to it."""
+    place.greets_after_s = 0.2
+
+    def cut() -> None:
+        place.on_heard = None
+        hand_over(place, 0.0)
+
+    place.on_heard = cut
     reached: list[str] = []
-    cut = at("spoken", lambda: hand_over(place))
-    place.answers, place.greets_after_s = False, 0.2
-
-    def on_stage(stage: CallStage) -> None:
-        reached.append(stage.name)
-        cut(stage)
-        place.answers = reached.count("spoken") == 2
-
-    result = await place_call(place.options(say=word, seconds=0.1), on_stage)
+    speech = sound_file(tmp_path, tone(1.2))
+    result = await place_call(
+        place.options(say=speech, seconds=0.1), lambda stage: reached.append(stage.name)
+    )
     assert result.ok, result
-    assert reached[-4:] == ["spoken", "spoken", "heard_back", "left"]
+    assert reached[-4:] == ["first_audio", "spoken", "heard_back", "left"]
     assert only(result).new_epoch == 2
     assert not place.is_talked_over
 

@@ -60,6 +60,10 @@ class Peers:
                 config = await self._gateway.ice_config()
         return await self.open(config)
 
+    def hush(self) -> None:
+        """Speak no further: what is being said was meant for a bot that is gone."""
+        self._microphone.speak(b"")
+
     def drop(self, peer: Peer) -> None:
         """Close ``peer`` in the background: its bot may be gone, which takes time to notice."""
         if peer not in self._open:

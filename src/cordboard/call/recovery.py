@@ -146,6 +146,8 @@ class Recovery:
 
     async def _connect(self) -> Peer:
         peer, offer = await asyncio.shield(self._spare)
+        if self._session.epoch > self._epoch:
+            self._peers.hush()
         self._is_spent = True
         try:
             answer = await self._gateway.offer(offer)
