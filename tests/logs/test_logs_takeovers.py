@@ -63,6 +63,8 @@ def test_the_silence_is_that_of_the_caller() -> None:
     told.event(6000, "bot", "bot.first_audio")
     assert (taken(told)[0].silence_ms, taken(told)[0].silence_from) == (2000, "plane")
     told.event(6100, "edge", "stream.resumed", silence_ms=1900, died="runner")
+    for died in ("edge", "connection"):  # later, and of another kind
+        told.event(6150, "edge", "stream.resumed", silence_ms=9000, died=died)
     assert (taken(told)[0].silence_ms, taken(told)[0].silence_from) == (1900, "edge")
     told.event(6200, "browser", "call.resumed", silence_ms=1800)
     told.event(6300, "browser", "call.resumed", silence_ms=2100.4)

@@ -168,7 +168,10 @@ def _silence(item: Told, own: Sequence[Told], started: Told | None) -> tuple[int
         told = [
             ms
             for other in own
-            if other.event == event and (ms := _whole(other.meta.get("silence_ms"))) is not None
+            if other.event == event
+            # Not that of a later edge, nor of a connection that broke under the same bot.
+            and other.meta.get("died", "runner") == "runner"
+            and (ms := _whole(other.meta.get("silence_ms"))) is not None
         ]
         if told:
             return max(told), teller
