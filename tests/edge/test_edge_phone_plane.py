@@ -365,14 +365,21 @@ async def test_calls_of_all_carriers_outlive_a_hand_over_and_then_their_edge(
 POINTS = ("webhook", "document", "open", "again")
 
 
-async def test_a_call_outlives_its_edge_wherever_it_dies(plane: PhonePlane) -> None:
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        "twilio",
+        *(pytest.param(name, marks=pytest.mark.faults_full) for name in ("telnyx", "plivo")),
+    ],
+)
+async def test_a_call_outlives_its_edge_wherever_it_dies(plane: PhonePlane, carrier: str) -> None:
     """At each point of a carrier's document, the other edge goes on with it: one session, one bot, one greeting."""
     edges = [start_edge(plane.processes) for _ in POINTS]
     await ready(*edges)
     for point in POINTS:
         first, second = plane.alive("edge")[:2]
-        call_id = f"CA-edge-{point}"
-        call = plane.call("twilio", call_id, "/phone/twilio/talker")
+        call_id = f"{carrier}-edge-{point}"
+        call = plane.call(carrier, call_id, f"/phone/{carrier}/talker")
         call.edges = [first.url, second.url]
         call.at[point] = functools.partial(kill_soon, first, point)
         running = asyncio.create_task(call.run())
@@ -380,7 +387,9 @@ async def test_a_call_outlives_its_edge_wherever_it_dies(plane: PhonePlane) -> N
         if point == "again":  # the stream breaks, and the edge that is asked first dies as well
             assert call.websocket is not None
             call.websocket.get_extra_info("socket").shutdown(2)
-            await until(lambda call=call: call.steps.count("stream") == 2)
+            if carrier == "plivo":  # asks for nothing, and opens its stream again
+                first.kill()
+            await until(lambda call=call: call.steps.count("stream") >= 2)
         await call.press("7")
         await call.hears("You pressed 7.")
         await call.press("1")
@@ -398,6 +407,32 @@ async def kill_soon(edge: Part, point: str) -> None:
     if point in {"webhook", "again"}:
         await asyncio.sleep(0.02)
     edge.kill()
+
+
+@pytest.mark.faults_full
+@pytest.mark.parametrize("point", ["document", "open"])
+async def test_a_call_outlives_its_runner_wherever_it_dies(plane: PhonePlane, point: str) -> None:
+    """Before its stream, and before the start of its stream; then that of the next bot."""
+    runners = [start_runner(plane.processes) for _ in range(2)]
+    await ready(*runners)
+    call_id = f"CA-runner-{point}"
+    call = plane.call("twilio", call_id, "/phone/twilio/talker")
+
+    async def kill_holder() -> None:
+        await until(
+            lambda: [p for p in plane.alive("runner") if "bot.started" in p.events(call_id)]
+        )
+        plane.holder(call_id).kill()
+
+    call.at[point] = kill_holder
+    running = asyncio.create_task(call.run())
+    await call.hears(f"{call_id} attempt 2")
+    plane.holder(call_id).kill()
+    await call.hears(f"{call_id} attempt 3")
+    await call.press("1")
+    assert await running == KEPT
+    assert await plane.end(call_id) == "bot_finished"
+    assert plane.bots(call_id)[-1]["attempt"] == 3
 
 
 @pytest.mark.faults_full
