@@ -458,6 +458,13 @@ async def _fill(store: RedisStore, count: int) -> None:
     await asyncio.gather(*(some(first) for first in range(at_once)))
 
 
+# The head of an event stream that stays open, and its first comment; operators send nothing more.
+WATCHED = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"c\r\n: watching\n\n\r\n"
+)
+
+
 @contextlib.asynccontextmanager
 async def _runners(store: RedisStore, served: Counter[str]) -> AsyncIterator[str]:
     """A runner in this process that says yes, by the smallest HTTP there is; no framework's time."""
@@ -467,6 +474,9 @@ async def _runners(store: RedisStore, served: Counter[str]) -> AsyncIterator[str
         with contextlib.suppress(*gone):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET /watch"):
+                    writer.write(WATCHED)
+                    continue
                 length = int(head.lower().partition(b"content-length:")[2].split()[0])
                 await reader.readexactly(length)
                 served["start"] += 1

@@ -125,11 +125,11 @@ class _Recorder:
         self._number, self._sent = number, sent
         self._names = {sha: name for name, sha in shas.items()}
 
-    async def evalsha(self, sha: str, *args: str | float) -> Any:
+    async def evalsha(self, sha: str, *args: bytes | str | float) -> Any:
         self._sent.append((self._number, _packed("EVALSHA", sha, *args)))
         return ANSWERS[self._names[sha]]
 
-    async def execute_command(self, *command: str | float) -> bool:
+    async def execute_command(self, *command: bytes | str | float) -> bool:
         self._sent.append((self._number, _packed(*command)))
         return True
 
@@ -137,8 +137,8 @@ class _Recorder:
         """Nothing is open."""
 
 
-def _packed(*words: str | float) -> bytes:
-    parts = [str(word).encode() for word in words]
+def _packed(*words: bytes | str | float) -> bytes:
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     lines = [b"*%d" % len(parts), *(b"$%d\r\n%b" % (len(part), part) for part in parts), b""]
     return b"\r\n".join(lines)
 
