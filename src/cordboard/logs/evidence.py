@@ -11,7 +11,6 @@ from cordboard.logs.coverage import Shortfall
 from cordboard.logs.expected import began, over, unclosed
 from cordboard.logs.formats.continuation import Assembler
 from cordboard.logs.formats.decode import record_of
-from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.scan import Scan
@@ -226,7 +225,7 @@ def latest(tracks: Iterable[Track]) -> bytes | None:
     for track in tracks:
         if track.kind != "file":
             return None
-        if isinstance(track.tape, PackedTape):
+        if not track.tape.can_seek:
             unsure = max(unsure, track.modified)
             continue
         begin = max(0, track.size - _SAMPLE_BYTES)

@@ -21,7 +21,6 @@ from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane
 from cordboard.logs.scan import Batch
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.sources.directory import Directory, File
 from cordboard.logs.survey import mark_of
 from cordboard.logs.tape import ENTRY_MAX_BYTES, FileTape, cut_at
 from cordboard.logs.timespec import LOWEST, timestamp
@@ -113,11 +112,11 @@ class Follower:
         self._tracks = tracks
         self._learn = learn
         self._tails = [
-            Tail(track, number, offset=track.tape.size if isinstance(track.tape, FileTape) else 0)
+            Tail(track, number, offset=track.tape.size if track.tape.can_seek else 0)
             for number, track in enumerate(tracks.found)
         ]
         self._remote: dict[int, Tail] = {}
-        self._news: queue.SimpleQueue[Stream | File | tuple[int, bytes]] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Stream | tuple[int, bytes]] = queue.SimpleQueue()
         self._began = timestamp(datetime.now(UTC)).encode()
         self._held: list[Arrival] = []
         self._told: dict[int, int] = {}
@@ -198,8 +197,8 @@ class Follower:
             wait = False
             if isinstance(news, tuple):
                 yield self._remote[news[0]], news[1]
-            elif isinstance(news, File):
-                track = self._tracks.add_file(news)
+            elif news.tape is not None:
+                track = self._tracks.add_file(news, news.tape)
                 if track is not None:
                     number = len(self._tracks.found) - 1
                     self._tails.append(Tail(track, number, first=self._began))
@@ -218,7 +217,7 @@ class Follower:
             self._news.put((number, chunk))
         track.shortfalls = list(stream.shortfalls())
 
-    def _look(self, source: Source | Directory) -> None:
+    def _look(self, source: Source) -> None:
         """Look for streams that come new."""
         while True:
             time.sleep(_LOOK_S)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cordboard.logs.attribution import Trail
-from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.query import Query
 from cordboard.logs.search import Search
 from cordboard.logs.track import Track
@@ -25,7 +24,7 @@ def lines_outside(session: str, tracks: Sequence[Track]) -> int:
 def _soon_read(tracks: Sequence[Track]) -> Iterator[Track]:
     left = _LOOK_BYTES
     for track in sorted(tracks, key=lambda track: track.modified, reverse=True):
-        if isinstance(track.tape, PackedTape):
+        if not track.tape.can_seek:
             continue
         left -= track.size
         if left < 0:

@@ -114,10 +114,12 @@ class Tape(Protocol):
     Attributes:
         size: How many bytes it has, or about how many.
         damage: Why less was read than there was.
+        can_seek: Whether any part of it can be read without those before it.
     """
 
     size: int
     damage: Shortfall | None
+    can_seek: bool
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``; fewer only at the end."""
@@ -135,6 +137,7 @@ class FileTape:
     """
 
     __slots__ = ("damage", "fd", "size")
+    can_seek = True
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.continuation import parted
-from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.lines import disorder_s
 from cordboard.logs.sequence import Ledger
@@ -141,7 +140,7 @@ class Track:
 
     def is_astray(self, most_s: float) -> bool:
         """Say whether places that are looked at are out of order by more than that; no packed one is."""
-        if isinstance(self.tape, PackedTape):
+        if not self.tape.can_seek:
             return False
         return max(self._wide_disorder(), self._disorder(self.size // 2)) > most_s
 
@@ -178,7 +177,7 @@ class Track:
 
         A line in our own form ends whatever stood before it; where there is none, nothing is parted.
         """
-        if isinstance(self.tape, PackedTape):
+        if not self.tape.can_seek:
             return [(begin, end)]
         stop = self.size if end is None else end
         places = range(begin + _PART_BYTES, stop - _PART_BYTES // 2, _PART_BYTES)
@@ -205,7 +204,7 @@ class Track:
         A stream that is not in time order at all is read whole. A packed one can only be read from
         its start: it is passed over where its file was last written before the window.
         """
-        if isinstance(self.tape, PackedTape):
+        if not self.tape.can_seek:
             self.passed_over = self.modified < shifted(since, -_SLACK_MAX_S)
             return (0, 0) if self.passed_over else (0, None)
         windowed = since > LOWEST or until < HIGHEST

@@ -2,26 +2,18 @@
 
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import IO, Final
 
 from cordboard.contract.errors import CordboardError, NotFoundError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats import Formats
 from cordboard.logs.parallel import spread
-from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
-from cordboard.logs.sources.directory import Directory, File, readable
-from cordboard.logs.tape import FileTape
-from cordboard.logs.timespec import timestamp
+from cordboard.logs.tape import FileTape, Tape
 from cordboard.logs.track import Track
 
 _FETCHERS: Final = 16
-
-_CONTROLS: Final = pattern(rb"[\x01-\x06\x0e-\x1a\x1c-\x1f]")
-_ZEROS: Final = pattern(rb"\0+")
-_HOLES_APART: Final = 64  # a zero in each line of usual length is damage; more is another encoding
 
 Progress = Callable[[int], None]
 """Is told of bytes that were read."""
@@ -45,7 +37,7 @@ class Tracks:
     def __init__(
         self,
         query: Query,
-        sources: Sequence[Source | Directory],
+        sources: Sequence[Source],
         formats: Formats,
         progress: Progress,
     ) -> None:
@@ -57,7 +49,7 @@ class Tracks:
         self.notes: list[str] = []
         self.remote: list[Stream] = []
         self._failed: list[Answer] = []
-        self._files: list[File] = []
+        self._files: list[Stream] = []
         self._spools: list[IO[bytes]] = []
         self._lock = allocate_lock()
 
@@ -72,12 +64,7 @@ class Tracks:
                 reason = "no_source" if isinstance(error, NotFoundError) else "unreachable"
                 why = Shortfall(reason, f"{error.message} {error.hint}".rstrip())
                 self._failed.append(Answer(source.name, "source", shortfalls=(why,)))
-            if isinstance(source, Directory) and source.hidden:
-                files = "1 file" if source.hidden == 1 else f"{source.hidden} files"
-                names = "name begins" if source.hidden == 1 else "names begin"
-                self.notes.append(
-                    f"{readable(source.name)}: skipped {files} whose {names} with a dot."
-                )
+            self.notes += source.notes()
         self.found.sort(key=lambda track: track.name)
 
     def answers(self) -> list[Answer]:
@@ -98,15 +85,13 @@ class Tracks:
         for source in self.sources:
             source.close()
 
-    def add_file(self, file: File) -> Track | None:
-        """Take a file in; None where it is no text."""
+    def add_file(self, file: Stream, tape: Tape) -> Track | None:
+        """Take in a stream whose bytes are at hand; None where it is no text."""
         self._files.append(file)
-        binary, file.head = _is_binary(file), b""
-        if binary:
+        if not file.is_text:
             self.notes.append(f"{file.name}: skipped, not a text file.")
             return None
-        modified = timestamp(datetime.fromtimestamp(file.status.st_mtime, UTC)).encode()
-        track = Track(file.name, file.kind, file.tape, self.formats, modified)
+        track = Track(file.name, file.kind, tape, self.formats, file.modified)
         self.found.append(track)
         return track
 
@@ -115,18 +100,17 @@ class Tracks:
         for file in [file for file in self._files if file.tape is track.tape]:
             self._files.remove(file)
             for source in self.sources:
-                if isinstance(source, Directory):
-                    source.forget(file)
+                source.forget(file)
             file.close()
             track.tape = FileTape(-1, 0)
 
-    def _open(self, streams: Iterable[Stream | File]) -> None:
+    def _open(self, streams: Iterable[Stream]) -> None:
         remote: list[Stream] = []
         for stream in streams:
-            if isinstance(stream, File):
-                self.add_file(stream)
-            else:
+            if stream.tape is None:
                 remote.append(stream)
+            else:
+                self.add_file(stream, stream.tape)
         if self.query.follow:
             self.remote += remote
         else:
@@ -148,16 +132,3 @@ class Tracks:
         track.ledger.take(stream.proven())
         track.shortfalls = list(stream.shortfalls())
         return track
-
-
-def _is_binary(file: File) -> bool:
-    """Say whether a plain file is none of lines; zeros at its start are a hole that a crash left."""
-    if not isinstance(file.tape, FileTape):
-        return False
-    head = file.head.lstrip(b"\0")
-    if b"\0" not in head or head.startswith(b"{"):
-        return False
-    # A crash leaves a few holes in a text. UTF-16 has a zero at every second place, a program's file
-    # has other controls.
-    holes = len(_ZEROS.findall(head))
-    return _CONTROLS.search(head) is not None or holes > 1 + len(head) // _HOLES_APART

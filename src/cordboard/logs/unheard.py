@@ -13,7 +13,6 @@ from cordboard.logs.attribution import Trail
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.evidence import HOSTS
 from cordboard.logs.formats.decode import record_of
-from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.prefilter import prefilter
 from cordboard.logs.query import Query, wants
@@ -82,7 +81,7 @@ def _budgets(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
     """Yield each stream with how many of its bytes may be searched."""
     left = _LOOK_BYTES
     for track in sorted(tracks, key=lambda track: track.size):
-        share = 0 if isinstance(track.tape, PackedTape) else min(track.size, left)
+        share = 0 if not track.tape.can_seek else min(track.size, left)
         left -= share
         yield track, share
 
@@ -90,7 +89,7 @@ def _budgets(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
 def _speaks(track: Track, name: str, budget: int) -> bool:
     """Say whether one of a stream's lines is of a service."""
     parts = [(0, max(budget, _ENDS_BYTES))]
-    if budget < track.size and not isinstance(track.tape, PackedTape):
+    if budget < track.size and track.tape.can_seek:
         parts.append((max(0, track.size - _ENDS_BYTES), track.size))
     return any(
         _is_in_block(track, block, name)

@@ -39,6 +39,8 @@ class PackedTape:
         magic: Its first bytes.
     """
 
+    can_seek = False
+
     def __init__(self, fd: int, magic: bytes) -> None:
         self.fd = fd
         self.is_batch = is_batch(magic)

@@ -9,10 +9,14 @@ Each file of this package offers ``open_source(options) -> Source`` for one entr
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query, Whereabouts
+from cordboard.logs.timespec import LOWEST
+
+if TYPE_CHECKING:
+    from cordboard.logs.tape import Tape
 
 
 class Stream(Protocol):
@@ -26,11 +30,17 @@ class Stream(Protocol):
         name: ``namespace/pod/container``, with ``(previous)``, ``(init)``, ``(ephemeral)`` behind it.
         kind: ``container``, ``command``, ``job`` (the containers of a session's Jobs) or ``stream``; what `Answer.kind` says.
         selective: Whether it holds the lines of one session alone: numbers missing among them are no losses.
+        tape: Its bytes, where they are at hand; where not, `read` brings them.
+        modified: When it was last written, as a key, where that is known.
+        is_text: Whether it consists of lines.
     """
 
     name: str
     kind: str
     selective: bool = False
+    tape: "Tape | None" = None
+    modified: bytes = LOWEST
+    is_text: bool = True
 
     def read(self, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the bytes of the query's window as they come, in chunks of any size.
@@ -93,6 +103,14 @@ class Source(Protocol):
     def explain(self, query: Query) -> Sequence[str]:
         """Return the equivalent commands of the source's own tool, to be pasted into a shell."""
         ...
+
+    def notes(self) -> Sequence[str]:
+        """Return what the reader should know of what was listed."""
+        return ()
+
+    def forget(self, stream: Stream) -> None:  # noqa: ARG002 - few sources remember
+        """Take note that a stream is no more."""
+        return
 
     def facts(self) -> Sequence[str]:
         """Return the identity, the limits and the clock, for ``cordboard doctor --env``."""

@@ -9,15 +9,18 @@ import resource
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from cordboard.contract.errors import NotFoundError, SettingsError
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.formats.packed import MAGIC_BYTES, PackedTape, is_packed
+from cordboard.logs.patterns import pattern
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources._options import checked
 from cordboard.logs.tape import FileTape, Tape
+from cordboard.logs.timespec import timestamp
 
 UP: Final = "up"
 UP_PARTS: Final = ("gateway", "operator", "runner", "interface")
@@ -26,6 +29,9 @@ UP_PARTS: Final = ("gateway", "operator", "runner", "interface")
 _LISTINGS_MAX: Final = 10
 _HEAD_BYTES: Final = 4096
 _CHUNK_BYTES: Final = 1 << 20
+_CONTROLS: Final = pattern(rb"[\x01-\x06\x0e-\x1a\x1c-\x1f]")
+_ZEROS: Final = pattern(rb"\0+")
+_HOLES_APART: Final = 64  # a zero in each line of usual length is damage; more is another encoding
 
 
 class File(Stream):
@@ -37,7 +43,8 @@ class File(Stream):
 
     Attributes:
         name: The path in valid text.
-        head: Its first bytes, until they have been looked at.
+        modified: When it was last written.
+        is_text: Whether it consists of lines.
     """
 
     kind = "file"
@@ -46,14 +53,13 @@ class File(Stream):
         self.name = readable(path)
         self.fd = fd
         self.status = os.fstat(fd)
-        self.head = os.pread(fd, _HEAD_BYTES, 0)
-        self.tape: Tape = self._tape()
-
-    def _tape(self) -> Tape:
-        head = self.head
-        if is_packed(head):
-            return PackedTape(self.fd, head[:MAGIC_BYTES])
-        return FileTape(self.fd, self.status.st_size)
+        self.modified = timestamp(datetime.fromtimestamp(self.status.st_mtime, UTC)).encode()
+        head = os.pread(fd, _HEAD_BYTES, 0)
+        packed = is_packed(head)
+        self.is_text = packed or not _is_binary(head)
+        self.tape: Tape = (
+            PackedTape(fd, head[:MAGIC_BYTES]) if packed else FileTape(fd, self.status.st_size)
+        )
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -95,7 +101,7 @@ class Directory(Source):
         self.confined = False
         self.hidden = 0
         self._hint = hint
-        self._known: set[tuple[int, int]] = set()
+        self._known: dict[tuple[int, int], File] = {}
         self._answers: dict[str, Answer] = {}
 
     def streams(self, query: Query) -> Iterable[File]:  # noqa: ARG002 - all are looked at
@@ -140,9 +146,19 @@ class Directory(Source):
                 if not os.path.exists(path):
                     yield Answer(readable(path), "file", shortfalls=(Shortfall("gone"),))
 
-    def forget(self, file: File) -> None:
+    def notes(self) -> Sequence[str]:
+        """Return how many files were left out because their names begin with a dot."""
+        if not self.hidden:
+            return ()
+        files = "1 file" if self.hidden == 1 else f"{self.hidden} files"
+        names = "name begins" if self.hidden == 1 else "names begin"
+        return (f"{readable(self.name)}: skipped {files} whose {names} with a dot.",)
+
+    def forget(self, stream: Stream) -> None:
         """Take note that a file is no more: another one may come to have its number."""
-        self._known.discard(file.identity)
+        self._known = {
+            identity: file for identity, file in self._known.items() if file is not stream
+        }
 
     def explain(self, query: Query) -> Sequence[str]:
         """Return what a shell would do."""
@@ -184,7 +200,7 @@ class Directory(Source):
                 why = Shortfall("left_out", f"symbolic link to {readable(target)}")
                 self._answers[path] = Answer(readable(path), "file", shortfalls=(why,))
                 continue
-            self._known.add(file.identity)
+            self._known[file.identity] = file
             yield file
 
     def _outside(self, fd: int) -> str | None:
@@ -231,6 +247,17 @@ def _enter(folder: str, name: str, entered: set[tuple[int, int]]) -> bool:
     new = identity not in entered
     entered.add(identity)
     return new
+
+
+def _is_binary(head: bytes) -> bool:
+    """Return whether a plain file is none of lines; zeros at its start are a hole that a crash left."""
+    head = head.lstrip(b"\0")
+    if b"\0" not in head or head.startswith(b"{"):
+        return False
+    # A crash leaves a few holes in a text. UTF-16 has a zero at every second place, a program's file
+    # has other controls.
+    holes = len(_ZEROS.findall(head))
+    return _CONTROLS.search(head) is not None or holes > 1 + len(head) // _HOLES_APART
 
 
 def readable(path: str) -> str:
