@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Final, Literal, NoReturn
 
 from cordboard.contract.terminal import escape_controls, escape_controls_in_json, escape_to_one_line
 from cordboard.environment import is_color_disabled, pager_command
-from cordboard.logs.coverage import REASONS, Answer, Coverage, count
+from cordboard.logs.coverage import Answer, Coverage, count
 
 if TYPE_CHECKING:
     import argparse
@@ -266,10 +266,7 @@ def _row(answer: Answer) -> tuple[str, str, str]:
 
 
 def _shortfalls(answer: Answer) -> list[str]:
-    words = [
-        f"{item.reason}: {REASONS.get(item.reason, '')}{f' ({item.detail})' if item.detail else ''}"
-        for item in answer.shortfalls
-    ]
+    words = [item.words for item in answer.shortfalls]
     shown = [escape_to_one_line(text) for text in words[:_SHORTFALLS_MAX]]
     if len(words) > len(shown):
         shown.append(f"and {len(words) - len(shown)} more; --coverage FILE has all")

@@ -37,6 +37,12 @@ class Shortfall(NamedTuple):
     reason: str
     detail: str = ""
 
+    @property
+    def words(self) -> str:
+        """The reason, what it means, and the detail."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.reason}: {REASONS.get(self.reason, '')}{detail}"
+
 
 class Answer(NamedTuple):
     """What one service, file, pod or container returned.

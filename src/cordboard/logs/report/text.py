@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Final
 
-from cordboard.logs.coverage import REASONS, count
+from cordboard.logs.coverage import count
 from cordboard.logs.report.entry import (
     Entry,
     clock,
@@ -268,8 +268,6 @@ def _coverage(model: Model) -> Iterator[str]:
         name = f"{one_line(answer.name)} ({one_line(answer.kind)})"
         yield from wrapped(f"{name}: {said}", "  ", "    ")
         for item in answer.shortfalls:
-            detail = f" ({item.detail})" if item.detail else ""
-            words = f"{item.reason}: {REASONS.get(item.reason, '')}{detail}"
-            yield from wrapped(one_line(words), "    MISSING  ", "    ")
+            yield from wrapped(one_line(item.words), "    MISSING  ", "    ")
     for note in model.notes:
         yield from wrapped(note)
