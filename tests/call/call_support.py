@@ -220,6 +220,14 @@ class Place:
             await peer.close()
 
 
+def hand_over(place: Place, after_s: float = 0.2) -> None:
+    """The bot dies, and another one, which greets, takes the session over."""
+    place.lose_bot()
+    place.greets = True
+    place.move("queued", place.epoch + 1)
+    asyncio.get_running_loop().call_later(after_s, place.move, "running")
+
+
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
     """A gateway on loopback, with a bot that greets and answers."""

@@ -1,6 +1,7 @@
 """``cordboard call`` as a user runs it: what is printed, and the exit status."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -9,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from call.call_support import Place
+from call.call_support import Place, hand_over
 from tests_support import until
 
 pytestmark = pytest.mark.media
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
+async def start(*arguments: str, **over: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cordboard", "call", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "BOT_CONTROL_SHARED_SECRET": "s3cret-of-the-test"},
+        env={**os.environ, "BOT_CONTROL_SHARED_SECRET": "s3cret-of-the-test", **over},
     )
 
 
@@ -125,3 +126,31 @@ async def test_a_signal_leaves_the_call(place: Place, number: signal.Signals) ->
     assert process.returncode == 130
     assert "left the call" in err.decode()
     assert "leave" in place.asked
+
+
+async def test_interruption_is_printed_and_logged_beside_the_lines_of_up(
+    place: Place, tmp_path: Path
+) -> None:
+    """When it begins and when it ends, and again at the end; the log command then finds both lines."""
+    state_file = tmp_path / "cordboard" / "up.json"
+    state_file.parent.mkdir()
+    addresses = {"gateway": place.url, "logs": str(tmp_path)}
+    state_file.write_text(json.dumps({"pid": os.getpid(), "addresses": addresses}))
+    with state_file.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = await start(
+            *("webrtc:demo", "--gateway", place.url, "--session", "c-2", "--seconds", "1"),
+            XDG_STATE_HOME=str(tmp_path),
+        )
+        await until(lambda: bool(place.messages))  # it is connected
+        hand_over(place)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err.decode()) == (0, "")
+    names = [line.split()[3] for line in out.decode().splitlines() if " ms " in line]
+    assert names.index("connected") < names.index("interrupted") < names.index("resumed")
+    assert "s of silence, then another bot (epoch 1, then 2)" in out.decode()
+    lines = [json.loads(line) for line in (tmp_path / "call.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["sessionId"]) for line in lines] == [
+        ("call.interrupted", "c-2"),
+        ("call.resumed", "c-2"),
+    ]

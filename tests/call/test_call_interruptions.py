@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from call.call_support import Place, sound_file, tone
+from call.call_support import Place, hand_over, sound_file, tone
 from cordboard.call import CallResult, CallTimeouts, place_call, recovery
 from cordboard.call.interruption import Interruption
 from cordboard.call.timeline import CallStage
@@ -25,14 +25,6 @@ def at(stage: str, act: Callable[[], object]) -> Callable[[CallStage], None]:
             acts.pop()()
 
     return on_stage
-
-
-def hand_over(place: Place, after_s: float = 0.2) -> None:
-    """The bot dies, and another one, which greets, takes the session over."""
-    place.lose_bot()
-    place.greets = True
-    place.move("queued", place.epoch + 1)
-    asyncio.get_running_loop().call_later(after_s, place.move, "running")
 
 
 def only(result: CallResult) -> Interruption:
