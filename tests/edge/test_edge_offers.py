@@ -143,7 +143,7 @@ class TestSessionOffers:
         """The edge reports the death at once, and holds the offer: its session goes on elsewhere."""
         await site.start({"sessionId": "s"})
         await site.run("s", DEAD)
-        async with site.store.reader.suspicions() as suspicions:
+        async with asyncio.timeout(10), site.store.reader.suspicions() as suspicions:
             held = asyncio.create_task(site.http.post("/sessions/s/api/offer", json=OFFER))
             assert (await anext(suspicions)).session_id == "s"
         assert (await site.store.placement.recover("s", 1, "confirmed")).outcome == "queued"

@@ -190,7 +190,7 @@ _RELAY_CANDIDATES = """async (iceConfig) => {
   const { Peer } = await import("/static/peer.js");
   const context = new AudioContext();
   const { stream } = context.createMediaStreamDestination();
-  const handlers = { onState() {}, onStream() {}, onBotError() {} };
+  const handlers = { onState() {}, onStream() {}, onBotClosed() {}, onBotError() {} };
   const peer = new Peer(stream, handlers, iceConfig);
   const connection = window.peers.at(-1);
   while (connection.iceGatheringState !== "complete") await new Promise((resolve) => setTimeout(resolve, 20));

@@ -142,7 +142,7 @@ async def test_hint_about_a_dead_bot_reaches_the_operators(site: Site, stand_in:
     browser = await site.browser().sign_in()
     await browser.join("s")
     await site.run("s", stand_in.url)
-    async with site.store.reader.suspicions() as suspicions:
+    async with asyncio.timeout(10), site.store.reader.suspicions() as suspicions:
         status, told, _ = await browser.ask("POST", f"/api/sessions/{an_id('s')}/suspect")
         assert (status, told) == (202, {"sessionId": an_id("s"), "status": "running"})
         assert await anext(suspicions) == Suspicion(an_id("s"), 1)

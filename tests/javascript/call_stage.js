@@ -87,7 +87,7 @@ export class Stage {
         return peer;
       },
       newWatch: (/** @type {any} */ _id, /** @type {any} */ handlers) => {
-        this.watch = { handlers, closed: false, hurries: 0, hurry: () => (this.watch.hurries += 1), slowDown() {}, close: () => (this.watch.closed = true) };
+        this.watch = { handlers, closed: false, polls: 0, poll: () => (this.watch.polls += 1), hurries: 0, hurry: () => (this.watch.hurries += 1), slowDown() {}, close: () => (this.watch.closed = true) };
         return this.watch;
       },
     });

@@ -74,7 +74,7 @@ const ANSWER = /** @type {const} */ ({ sdp: "answer", type: "answer" });
  */
 async function open(t, handlers = {}) {
   t.mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
-  const peer = new Peer(MICROPHONE, { onState() {}, onStream() {}, onBotError() {}, ...handlers });
+  const peer = new Peer(MICROPHONE, { onState() {}, onStream() {}, onBotClosed() {}, onBotError() {}, ...handlers });
   await settle();
   return { peer, connection: FakeConnection.last };
 }
@@ -188,7 +188,7 @@ test("the connection is made with the given servers and policy, and without any 
   const { connection } = await open(t);
   assert.deepEqual(connection.configuration, { iceServers: [], bundlePolicy: "max-bundle" });
   const iceConfig = /** @type {const} */ ({ iceServers: [{ urls: ["turn:a"] }], iceTransportPolicy: "relay" });
-  new Peer(MICROPHONE, { onState() {}, onStream() {}, onBotError() {} }, /** @type {any} */ (iceConfig));
+  new Peer(MICROPHONE, { onState() {}, onStream() {}, onBotClosed() {}, onBotError() {} }, /** @type {any} */ (iceConfig));
   assert.deepEqual(FakeConnection.last.configuration, { ...iceConfig, bundlePolicy: "max-bundle" });
 });
 

@@ -165,3 +165,17 @@ test("a bot that answers slowly keeps the offer that it has", async (t) => {
   await stage.tick(5000);
   assert.deepEqual([stage.offers.length, stage.peers.length], [2, 2]);
 });
+
+test("a bot that closes its side is not lost: the session says what follows", async (t) => {
+  const stage = new Stage(t);
+  await stage.connect();
+  await receive(stage, stage.peers[0], 5000);
+  stage.peers[0].handlers.onBotClosed();
+  assert.equal(stage.watch.polls, 1);
+  stage.now = 9000;
+  await stage.tick(250);
+  assert.deepEqual([stage.requests.includes(SUSPECT), stage.states.at(-1)], [false, "connected"]);
+  stage.watch.handlers.onState({ status: "ended", epoch: 1, reason: "bot_finished" });
+  await settle();
+  assert.equal(stage.end.tone, "info");
+});

@@ -250,7 +250,7 @@ export class Call {
 
   // --- a bot that is lost
 
-  /** @param {"connected" | "interrupted" | "failed" | "silent"} state */
+  /** @param {"connected" | "interrupted" | "failed" | "silent" | "closed"} state */
   #mediaConnection(state) {
     if (state === "connected") {
       this.#reach("connected");
@@ -258,8 +258,9 @@ export class Call {
       this.#note("");
       if (this.#recovery.isOpen && this.#media.hasFlow) this.#recovered();
       if (!this.#recovery.isOpen) this.#watch?.slowDown();
+    } else if (state === "closed") {
+      this.#watch?.poll();
     } else {
-      // The bot may also have ended the call: then the state of the session says so.
       this.#recovery.begin(state === "silent" ? "silence" : "ice", this.#session.epoch);
     }
   }

@@ -1,11 +1,12 @@
 // The media of one call: microphone, connection to the bot, and the bot's voice.
 
-import { request, sessionUrl } from "./api.js";
+import { request } from "./api.js";
 import { BotAudio } from "./bot_audio.js";
 import { getClientLogger } from "./log.js";
 import { Loudness, closeMicrophone } from "./microphone.js";
 import { Peer } from "./peer.js";
 import { Reception } from "./reception.js";
+import { Signalling } from "./signalling.js";
 
 const CONNECT_MS = 15_000;
 const ICE_MS = 4000; // it takes one or two seconds, through a TURN server as well
@@ -19,7 +20,7 @@ const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
  *
  * @typedef {object} MediaHandlers none is called once the sound has stopped
  * @property {(stage: Stage) => void} onStage
- * @property {(state: "connected" | "interrupted" | "failed" | "silent") => void} onConnection
+ * @property {(state: "connected" | "interrupted" | "failed" | "silent" | "closed") => void} onConnection
  * @property {(silenceMs?: number) => void} onFlow
  *   called when packets of the bot come, at first or again, with the length of the silence before them
  * @property {(text: string, options?: NoteOptions) => void} onNote shows a note, or removes it if text is ""
@@ -42,7 +43,7 @@ const log = getClientLogger("call");
 
 /** Sends the microphone to the bot and plays what the bot says. */
 export class Media {
-  #sessionId;
+  #signalling;
   #handlers;
   #parts;
   /** @type {MediaStream | null} */
@@ -57,6 +58,7 @@ export class Media {
   #successor = null; // the connection for the next bot
   /** @type {string | undefined} */
   #pcId; // the present bot's name for the connection
+  #isClosedByBot = false;
   #isOffering = false; // an offer waits for its answer, or ICE for a path
   #canRestart = false; // whether the connection has been open since its last ICE restart
   /** @type {Reception | null} */
@@ -78,7 +80,7 @@ export class Media {
    * @param {MediaParts} parts
    */
   constructor(sessionId, audio, handlers, parts = BROWSER_MEDIA) {
-    this.#sessionId = sessionId;
+    this.#signalling = new Signalling(sessionId, parts.request);
     this.#handlers = handlers;
     this.#parts = parts;
     const audioHandlers = {
@@ -149,10 +151,11 @@ export class Media {
    */
   async repair() {
     if (this.#isOffering) return;
-    if (this.#peer && this.#canRestart) {
+    const peer = this.#peer;
+    if (peer && this.#canRestart) {
       this.#canRestart = false;
       log.info("ICE restart");
-      await this.#offer(this.#peer, () => this.#peer?.restartIce());
+      await this.#offer(peer, () => peer.restartIce());
     } else if (!this.isConnected) { // else the path is open, and the bot sends nothing
       await this.#replacePeer();
     }
@@ -178,7 +181,7 @@ export class Media {
    * @returns {Promise<Peer | null>}
    */
   async #makeSuccessor() {
-    const iceConfig = await this.#newIceConfig();
+    const iceConfig = await this.#signalling.newIceConfig(this.#iceConfig);
     if (this.#stopped || !this.#microphone) return null;
     this.#iceConfig = iceConfig;
     return this.#newPeer();
@@ -187,7 +190,7 @@ export class Media {
   /**
    * Send an offer of a connection to the bot, and take the answer. ICE then gets some seconds.
    * @param {Peer} peer
-   * @param {() => Promise<SessionDescription> | undefined} [restart] makes the offer anew
+   * @param {() => Promise<SessionDescription>} [restart] makes the offer anew
    */
   async #offer(peer, restart) {
     clearTimeout(this.#timers.get("offer"));
@@ -201,25 +204,20 @@ export class Media {
 
   /**
    * @param {Peer} peer
-   * @param {() => Promise<SessionDescription> | undefined} [restart]
+   * @param {() => Promise<SessionDescription>} [restart]
    */
   async #exchange(peer, restart) {
     // While this function waits, the call may end, or the connection may be replaced.
     const isOutdated = () => this.#stopped || peer !== this.#peer;
     const description = await (restart ? restart() : peer.offer);
     if (isOutdated()) return;
-    const url = sessionUrl(this.#sessionId, "/offer");
-    const same = this.#pcId === undefined ? {} : { pc_id: this.#pcId, restart_pc: !restart };
-    const answer = await this.#parts.request("POST", url, this.#sessionId, { ...description, ...same });
+    const further = this.#pcId === undefined ? {} : { pc_id: this.#pcId, restart_pc: !restart };
+    const answer = await this.#signalling.offer(description, further);
     if (isOutdated()) return;
     this.#pcId = answer.pc_id;
     this.#handlers.onStage("answered");
     if (!this.#wasConnected) this.#setTimer("connect", CONNECT_MS, () => this.#noPath());
-    await peer.accept(answer, (candidates) => {
-      this.#parts.request("PATCH", url, this.#sessionId, { pc_id: answer.pc_id, candidates }).catch((error) => {
-        log.warn("Late candidates could not be sent", { error });
-      });
-    });
+    await peer.accept(answer, this.#signalling.candidateSender(answer.pc_id));
   }
 
   /** Whether the connection to the bot is open. */
@@ -257,16 +255,6 @@ export class Media {
     this.#closePeer();
   }
 
-  /** Return the servers with new credentials; the present ones if there is no answer. */
-  async #newIceConfig() {
-    if (!this.#iceConfig?.iceServers?.length) return {};
-    const url = sessionUrl(this.#sessionId, "/ice");
-    return await this.#parts.request("GET", url, this.#sessionId).catch((error) => {
-      log.warn("New credentials for the servers of the media could not be fetched", { error });
-      return { ...this.#iceConfig };
-    });
-  }
-
   #newPeer() {
     const microphone = /** @type {MediaStream} */ (this.#microphone);
     // Only the connection in use is heard.
@@ -277,6 +265,9 @@ export class Media {
       },
       onStream: (/** @type {MediaStream} */ stream) => {
         if (isUsed()) this.#botAudio.play(stream);
+      },
+      onBotClosed: () => {
+        if (isUsed()) this.#botClosed();
       },
       onBotError: (/** @type {BotError} */ error) => {
         if (isUsed()) this.#botReportedError(error);
@@ -294,7 +285,7 @@ export class Media {
     this.#closePeer();
     clearTimeout(this.#timers.get("connect"));
     this.#peer = peer;
-    this.#canRestart = false;
+    this.#canRestart = this.#isClosedByBot = false;
     this.#reception = new Reception(() => peer.received(), {
       onFlow: (at) => {
         this.#canRestart = true;
@@ -303,7 +294,7 @@ export class Media {
       },
       onSilence: () => {
         this.#keepLastPacket();
-        this.#handlers.onConnection("silent");
+        if (!this.#isClosedByBot) this.#handlers.onConnection("silent");
       },
     });
   }
@@ -335,6 +326,11 @@ export class Media {
       if (this.#wasConnected) this.#handlers.onConnection("failed");
       else this.#noPath();
     }
+  }
+
+  #botClosed() {
+    this.#isClosedByBot = true; // its silence means no loss: the call ends, or the session's state tells more
+    this.#handlers.onConnection("closed");
   }
 
   #botIsAudible() {

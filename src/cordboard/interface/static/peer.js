@@ -29,6 +29,7 @@ const CLIENT_READY = {
  * @typedef {object} PeerHandlers
  * @property {(state: RTCPeerConnectionState) => void} onState receives each state of the connection
  * @property {(stream: MediaStream) => void} onStream receives the bot's audio
+ * @property {() => void} onBotClosed called when the bot itself has closed its side, as at the end of a call
  * @property {(error: BotError) => void} onBotError receives each error that the bot reports
  */
 
@@ -58,7 +59,7 @@ export class Peer {
    * @param {PeerHandlers} handlers
    * @param {IceConfig} iceConfig
    */
-  constructor(microphone, { onState, onStream, onBotError }, iceConfig = {}) {
+  constructor(microphone, { onState, onStream, onBotClosed, onBotError }, iceConfig = {}) {
     const connection = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle", ...iceConfig });
     this.#connection = connection;
     const [track] = microphone.getAudioTracks();
@@ -80,7 +81,10 @@ export class Peer {
     connection.onicecandidate = ({ candidate }) => {
       if (candidate?.protocol === "udp") this.#addCandidate(candidate);
     };
-    this.#openChannel(connection.createDataChannel("cordboard"), onBotError);
+    const channel = connection.createDataChannel("cordboard");
+    // A bot that dies closes nothing.
+    channel.onclose = () => this.#closed || onBotClosed();
+    this.#openChannel(channel, onBotError);
     this.offer = this.#makeOffer();
     this.offer.catch(() => {}); // the code that awaits the offer handles its error
   }
