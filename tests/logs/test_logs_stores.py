@@ -169,7 +169,7 @@ def test_session_has_the_same_bytes_in_a_folder_in_cri_files_and_in_each_store(
 def test_lines_of_other_sessions_are_counted_and_not_read(put: Put) -> None:
     """The count, the lowest and the highest number of a process prove that none is missing."""
     source = put(a_plane())
-    stream, _ = source.streams(Query(session="call-7", **WINDOW))
+    stream, *_ = source.streams(Query(session="call-7", **WINDOW))
     read = b"".join(stream.read())
     assert read.count(b'"call-7"') > 20
     assert b"call-8" not in read
@@ -241,6 +241,24 @@ def test_pods_of_the_sessions_jobs_are_read_whole(put: Put) -> None:
     assert "Lost" not in str(answer.coverage.notes)
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_pod_whose_bot_speaks_of_the_session_alone_is_read_whole(
+    put: Put, *, is_shared: bool
+) -> None:
+    """Whatever its name is; one that speaks of another session in that time proves nothing."""
+    text = f"{at(5)} WARNING a library without an id".encode()
+    said = [
+        record(4, boot="77777777", session="call-7", service="bot", message="Started"),
+        record(6, boot="77777777", seq=2, session="server:vm", service="bot", message="Loaded"),
+        record(7, boot="66666666", session="call-8" if is_shared else "call-7", service="bot"),
+    ]
+    put([*map(encoded, said[:1]), text, *map(encoded, said[1:])], pod="voice-0.a")
+    answer = ask_source(put(a_plane()), session="call-7", **WINDOW)
+    found = [line for line in answer.lines if "library" in line.record["message"]]
+    assert len(found) == (0 if is_shared else 1)
+    assert not reasons(answer) & LOSSES
+
+
 def test_text_that_only_mentions_the_session_is_not_inferred(put: Put) -> None:
     """A store is asked for lines of one session: that no other one stands among them proves nothing."""
     text = f"{at(5)} GET /sessions/call-7/events 200".encode()
@@ -252,7 +270,7 @@ def test_text_that_only_mentions_the_session_is_not_inferred(put: Put) -> None:
 def test_error_while_the_pods_are_read_is_named(in_loki: Any) -> None:
     """It is no error of the other stream, which may have ended before."""
     source = in_loki(a_plane())
-    main, jobs = source.streams(Query(session="call-7", **WINDOW))
+    main, jobs, _ = source.streams(Query(session="call-7", **WINDOW))
     assert b"".join(main.read())
     main.close()
     in_loki.server.cut = True
@@ -263,7 +281,7 @@ def test_error_while_the_pods_are_read_is_named(in_loki: Any) -> None:
 def test_stream_of_pods_that_ends_first_ends_no_other_one(in_loki: Any) -> None:
     """It has nothing to read where the lines' own times lie outside of the window."""
     source = in_loki(a_plane())
-    main, jobs = source.streams(Query(session="call-7", since=at(-1000), until=at(-500)))
+    main, jobs, _ = source.streams(Query(session="call-7", since=at(-1000), until=at(-500)))
     source.store.close = lambda: pytest.fail("the requests of the other stream are ended")
     reading = main.read()
     main.near.set_result(Slice(0, 0))

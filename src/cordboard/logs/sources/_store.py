@@ -4,15 +4,17 @@ A store implements `StoreSource.lines`. Where it can count, it implements `Store
 processes that serve many sessions only the lines of this one are read, and `Proof` tells whether any is lost.
 """
 
+import re
 import threading
 import time
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from typing import Final
 
 from cordboard.contract.job_name import job_prefix
-from cordboard.contract.record import BOOT, SESSION_ID, TRACE_ID
+from cordboard.contract.record import BOOT, SERVER_PREFIX, SESSION_ID, TRACE_ID
 from cordboard.logs.coverage import Shortfall
 from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.query import Query
@@ -24,6 +26,14 @@ from cordboard.logs.timestamps import own_key
 
 Terms = Mapping[str, str]
 """Texts, one of which a line contains, each with the key of Cordboard's format whose value it is; empty for all lines."""
+
+
+# Of these services a process may serve one session alone; texts in JSON have their quotation marks escaped.
+_OF_ONE_PROCESS: Final = re.compile(rb'service\\*":\\*"(?:bot|runner)\\*"')
+_SESSION: Final = re.compile(rb'(?:sessionId|session_id)\\*":\s*\\*"([^"\\]+)')
+# What is kept of the pods of a session; a pod that says more in that time is no bot's.
+_PODS_BYTES_MAX: Final = 8 << 20
+_PODS_MAX: Final = 16
 
 
 class StoreSource(Source):
@@ -128,7 +138,9 @@ class StoreSource(Source):
         opened = [StoreStream(self, query, part) for part in self.parts]
         self._opened = [*opened]
         if query.session is not None and not query.follow:
-            self._opened += [JobStream(main, query.session) for main in opened]
+            self._opened += [
+                kind(main, query.session) for main in opened for kind in (JobStream, PodStream)
+            ]
         return self._opened
 
     def interrupt(self) -> None:
@@ -155,6 +167,7 @@ class StoreStream(Stream):
         closed: Set when the stream is closed.
         near: The time of the session, once it is known; None where the store has no line of it.
         missing: Why lines are missing.
+        pods: The pods whose bots and runners speak of the session.
     """
 
     kind = "stream"
@@ -167,6 +180,7 @@ class StoreStream(Stream):
         self.closed = threading.Event()
         self.near = Future[Slice | None]()
         self.missing: list[Shortfall] = []
+        self.pods: set[str] = set()
         self._is_read = False
         self._proven: Runs = {}
 
@@ -201,6 +215,11 @@ class StoreStream(Stream):
         if not self._is_read:
             self.closed.set()
             self.source.interrupt()
+
+    def note_pod(self, pod: str, line: bytes) -> None:
+        """Note the pod of a line, if it is a bot's or a runner's, while the lines of the session are looked for."""
+        if pod and not self.near.done() and _OF_ONE_PROCESS.search(line) is not None:
+            self.pods.add(pod)
 
     def _tell(self, near: Slice | None) -> None:
         with suppress(InvalidStateError):  # the first word counts
@@ -297,10 +316,11 @@ class JobStream(Stream):
     def read(self, *, follow: bool = False) -> Iterator[bytes]:  # noqa: ARG002 - nothing of it is followed
         """Yield the lines of the session's time."""
         near = self._main.near.result()
-        lines: Iterator[bytes] = iter(())
-        if near is not None and near.begin < near.end:
-            lines = self._own.source.job_lines(near, self._prefix, self._own)
-        yield from self._own.caught(lines)
+        is_known = near is not None and near.begin < near.end
+        yield from self._own.caught(self._lines(near) if near and is_known else iter(()))
+
+    def _lines(self, near: Slice) -> Iterator[bytes]:
+        return self._own.source.job_lines(near, self._prefix, self._own)
 
     def shortfalls(self) -> Sequence[Shortfall]:
         """Return why lines are missing."""
@@ -309,3 +329,37 @@ class JobStream(Stream):
     def close(self) -> None:
         """End a `read`, from another thread."""
         self._own.close()
+
+
+class PodStream(JobStream):
+    """The lines of other pods whose bots or runners speak of a session, and of no other one in its time."""
+
+    def __init__(self, main: StoreStream, session: str) -> None:
+        super().__init__(main, session)
+        self.name = f"{main.name}: pods of the session"
+        self._session = session.encode()
+
+    def _lines(self, near: Slice) -> Iterator[bytes]:
+        found: list[bytes] = []
+        pods = [pod for pod in sorted(self._main.pods) if not pod.startswith(self._prefix)]
+        for pod in pods[:_PODS_MAX]:
+            lines = self._own.source.job_lines(near, pod, self._own)
+            found += self._alone(lines, _PODS_BYTES_MAX - sum(map(len, found)))
+        found.sort(key=_time_of)
+        yield from found
+
+    def _alone(self, lines: Iterator[bytes], most: int) -> list[bytes]:
+        """Return lines; nothing where one names another session, or they are too many."""
+        kept: list[bytes] = []
+        for line in lines:
+            most -= len(line)
+            named = set(_SESSION.findall(line)) - {self._session}
+            if most < 0 or any(not name.startswith(SERVER_PREFIX.encode()) for name in named):
+                return []
+            kept.append(line)
+        return kept
+
+
+def _time_of(line: bytes) -> bytes:
+    inner = unwrap(line.rstrip(b"\n"))
+    return own_key(inner.text) or inner.key or LOWEST

@@ -41,6 +41,8 @@ ROWS_MAX: Final = 10_000
 # A finished run's events were complete after 90 s (awslabs/amazon-dynamodb-tools#315).
 SETTLING_S: Final = 120.0
 POLL_S: Final = 5.0
+# As Fluent Bit and Container Insights write it into an event.
+_POD: Final = re.compile(rb'"pod_name\\*"\s*:\s*\\*"([a-z0-9.-]+)')
 _ROWS: Final = f"| sort @timestamp asc | limit {ROWS_MAX}"
 # What `parse` makes is text until a number is made of it.
 _COUNTED: Final = (
@@ -134,10 +136,13 @@ class CloudWatch(StoreSource):
         """Yield the lines of a window, of a long one by queries of Logs Insights."""
         is_long = window.end - window.begin > INSIGHTS_FROM_S * NANOSECONDS
         if terms and is_long and self.may_query:
-            yield from self._queried(window, list(terms), stream)
-            return
-        for event in self._events(window, terms, stream):
-            yield event.line
+            lines = self._queried(window, list(terms), stream)
+        else:
+            lines = (event.line for event in self._events(window, terms, stream))
+        for line in lines:
+            found = _POD.search(line)
+            stream.note_pod(found[1].decode() if found else "", line)
+            yield line
 
     def job_lines(self, window: Slice, prefix: str, stream: StoreStream) -> Iterator[bytes]:
         """Yield the lines of the pods whose names begin with a text: agents put the name into the event."""

@@ -156,7 +156,8 @@ class Loki(StoreSource):
 
     def job_selector(self, prefix: str) -> str:
         """Return the LogQL that selects the pods whose names begin with a text."""
-        return f"{self.selector[:-1]}, {self.pod_label}=~{quoted(prefix + '.+')}}}"
+        names = quoted(prefix.replace(".", r"\.") + ".*")
+        return f"{self.selector[:-1]}, {self.pod_label}=~{names}}}"
 
     def limits(self) -> Limits:
         """Return the tenant's limits, which are asked for once; the defaults of Loki where it does not tell them.
@@ -236,11 +237,13 @@ class Loki(StoreSource):
         while begin < window.end:
             end = min(window.end, begin + longest) if length_s else window.end
             part = Slice(begin, end)
-            for line in read_slices(part, lambda part: self._page(part, logql), stream.missing):
+            for line in read_slices(
+                part, lambda part: self._page(part, logql, stream), stream.missing
+            ):
                 yield line + b"\n"
             begin = end
 
-    def _page(self, part: Slice, logql: str) -> Page:
+    def _page(self, part: Slice, logql: str, stream: StoreStream) -> Page:
         limit = self.limits().entries
         values = {
             "query": logql,
@@ -249,8 +252,11 @@ class Loki(StoreSource):
             "limit": str(limit),
             "direction": "forward",
         }
-        streams = self.store.json(_QUERY_RANGE, values)["data"]["result"]
-        found = merge(*(stream["values"] for stream in streams), key=lambda value: int(value[0]))
+        answer = self.store.json(_QUERY_RANGE, values)["data"]["result"]
+        for one in answer:
+            for value in one["values"]:
+                stream.note_pod(one["stream"].get(self.pod_label, ""), value[1].encode())
+        found = merge(*(one["values"] for one in answer), key=lambda value: int(value[0]))
         lines = [line_of(int(value[0]), value[1]) for value in found]
         return Page(lines, whole=len(lines) < limit)
 

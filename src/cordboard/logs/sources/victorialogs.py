@@ -199,18 +199,22 @@ class VictoriaLogs(StoreSource):
             return Page([], whole=True)
         if expected > self.slice_lines and part.end - part.begin > 1:
             return Page([], whole=False)
-        lines = self._sorted(part, condition)
+        lines = self._sorted(part, condition, stream)
         for pause_s in self.pauses_s:
             if len(lines) >= expected or stream.closed.wait(pause_s):
                 break
-            lines = self._sorted(part, condition)
+            lines = self._sorted(part, condition, stream)
         if len(lines) < expected:
             detail = f"{expected - len(lines)} of {expected} counted lines were not returned"
             stream.missing.append(Shortfall("not_settled", detail))
         return Page(lines, whole=True)
 
-    def _sorted(self, part: Slice, condition: str) -> list[bytes]:
-        return [line_of(row) for row in self.rows(part, f"{condition} | sort by (_time)")]
+    def _sorted(self, part: Slice, condition: str, stream: StoreStream) -> list[bytes]:
+        lines = []
+        for row in self.rows(part, f"{condition} | sort by (_time)"):
+            lines.append(line_of(row))
+            stream.note_pod(next((row[name] for name in _POD_FIELDS if name in row), ""), lines[-1])
+        return lines
 
 
 def open_source(options: Mapping[str, Any]) -> VictoriaLogs:
