@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import CordboardError, NotFoundError, SettingsError
-from cordboard.logs import evidence, track
+from cordboard.logs import gaps, stream
 from cordboard.logs import reader as reading
 from cordboard.logs.environments import local_sources, sources_of
+from cordboard.logs.filters import prefilter
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.packed import PackedTape
-from cordboard.logs.prefilter import prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.scan import Scan
 from cordboard.logs.sources.directory import Directory
+from cordboard.logs.stream import Track
 from cordboard.logs.tape import FileTape, blocks
-from cordboard.logs.track import Track
 from logs.logs_support import START, ask, at, encoded, record, write_lines
 
 LINES = [encoded(record(n, seq=n)) for n in range(1, 41)]
@@ -366,7 +366,7 @@ def test_disorder_is_found_by_looking(
     tmp_path: Path, mix: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slack around a window grows with the disorder that is seen there."""
-    monkeypatch.setattr(track, "_GRAIN_BYTES", 2048)
+    monkeypatch.setattr(stream, "_GRAIN_BYTES", 2048)
     spread_lines(tmp_path / "a.jsonl", 20_000, 1, mix=mix)
     expected = list(range(10_000, 10_060))
     answer = ask(tmp_path, since=at(10_000), until=at(10_060))
@@ -557,7 +557,7 @@ def test_local_with_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_names_of_services() -> None:
     """A stream's name tells its service, whatever stands around it."""
-    from cordboard.logs.track import service_of
+    from cordboard.logs.stream import service_of
 
     assert service_of("/var/log/gateway.1.jsonl.gz") == "gateway"
     assert service_of("ns/pod-x/runner (previous)") == "runner"
@@ -605,7 +605,7 @@ def test_a_stray_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     answer = ask(tmp_path, since=at(9_990), until=at(10_010))
     assert answer.shortfalls == [("gateway", "out_of_order", f"boot aaaaaaaa: seq 10001, {bounds}")]
     assert answer.coverage.notes == ()
-    monkeypatch.setattr(evidence, "_LOOK_BYTES", 1000)
+    monkeypatch.setattr(gaps, "_LOOK_BYTES", 1000)
     answer = ask(tmp_path, since=at(9_990), until=at(10_010))
     assert answer.shortfalls == [("gateway", "gap", f"boot aaaaaaaa: seq 10001, {bounds}")]
     assert any("--exact reads whole files" in note for note in answer.coverage.notes)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import get_args
 
 from cordboard.logs.coverage import REASONS
+from cordboard.logs.filters import parse
 from cordboard.logs.line import Attribution
-from cordboard.logs.where import parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text(encoding="utf-8")
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from cordboard.logs import survey
 from cordboard.logs.coverage import Coverage
-from cordboard.logs.page import CLOSED, HEARD
 from cordboard.logs.report import Header, text
 from cordboard.logs.report.model import Model, ModelMaker
-from cordboard.logs.roll import Entry, roll
+from cordboard.logs.session import CLOSED, HEARD
+from cordboard.logs.summary import Entry, roll
 from logs.logs_support import (
     BOOTS,
     STEPS,
@@ -227,7 +227,7 @@ def test_a_page_that_was_killed_is_not_complete(plane: Plane) -> None:
     assert (service, reason) == ("browser", "silent")
     assert detail.startswith(f"the page (boot {BOOTS['browser']}) logged join.clicked")
     (entry,) = roll(iter(plane.ask().lines)).values()
-    from cordboard.logs.roll import add_missing
+    from cordboard.logs.summary import add_missing
 
     add_missing([entry], [], whole=True)
     assert entry.silent == ["browser"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cordboard.logs import search, survey, track
-from cordboard.logs.prefilter import Prefilter
+from cordboard.logs import search, stream, survey
+from cordboard.logs.filters import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
 from cordboard.logs.scan import Scan
@@ -116,9 +116,9 @@ def _seconds(timestamp: str) -> float:
 @pytest.fixture(autouse=True)
 def small_grains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let bisection begin with files of a few lines."""
-    monkeypatch.setattr(track, "_GRAIN_BYTES", 2048)
-    monkeypatch.setattr(track, "_PROBE_BYTES", 512)
-    monkeypatch.setattr(track, "_SAMPLE_BYTES", 1024)
+    monkeypatch.setattr(stream, "_GRAIN_BYTES", 2048)
+    monkeypatch.setattr(stream, "_PROBE_BYTES", 512)
+    monkeypatch.setattr(stream, "_SAMPLE_BYTES", 1024)
 
 
 EXAMPLES = settings(
@@ -236,17 +236,17 @@ def test_parts_of_a_stream(seed: int, part_bytes: int) -> None:
         Corpus(seed, folder)
         reader = Reader(Query(), [Directory(folder)], block_bytes=700)
         list(reader.items())
-        for stream in reader.tracks:
+        for each in reader.tracks:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(track, "_PART_BYTES", part_bytes)
-                parts = stream.parts(0, None)
+                patch.setattr(stream, "_PART_BYTES", part_bytes)
+                parts = each.parts(0, None)
             assert [begin for begin, _ in parts] == [0, *(end for _, end in parts[:-1])]
             assert parts[-1][1] is None
             apart = []
             for part in parts:
-                scan = Scan(stream, Prefilter(), LOWEST, HIGHEST, size=700, part=part)
+                scan = Scan(each, Prefilter(), LOWEST, HIGHEST, size=700, part=part)
                 apart += [entry.raw for entry in scan.entries()]
-            whole = Scan(stream, Prefilter(), LOWEST, HIGHEST, size=700).entries()
+            whole = Scan(each, Prefilter(), LOWEST, HIGHEST, size=700).entries()
             assert apart == [entry.raw for entry in whole]
         reader.close()
     finally:
@@ -300,7 +300,7 @@ def test_two_threads_find_what_one_finds(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(search, "HANDS", 2)
             patch.setattr(search, "_ALONE_UP_TO_BYTES", -1)
-            patch.setattr(track, "_PART_BYTES", part_bytes)
+            patch.setattr(stream, "_PART_BYTES", part_bytes)
             two = ask(folder, 2000, **wanted)
             patch.setattr(search, "_KEPT_MAX_BYTES", 300)
             too_much = ask(folder, 2000, **wanted)

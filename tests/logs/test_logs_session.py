@@ -9,17 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.logs import search, survey
-from cordboard.logs.attribution import Step, Trail
 from cordboard.logs.coverage import REASONS, Shortfall
-from cordboard.logs.evidence import Hole, holes
-from cordboard.logs.expected import silent
+from cordboard.logs.gaps import Hole, holes
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
-from cordboard.logs.roll import add_missing, roll
 from cordboard.logs.sequence import Gap
+from cordboard.logs.session import Step, Trail, silent
 from cordboard.logs.skew import corrections, skews
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.sources.directory import Directory
+from cordboard.logs.summary import add_missing, roll
 from cordboard.logs.timespec import HIGHEST, LOWEST
 from logs.logs_support import (
     BOOTS,

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.record import KEYS
-from cordboard.logs import track
+from cordboard.logs import stream
 from cordboard.logs.formats import continuation, wrappers
 from cordboard.logs.formats.packed import PackedTape
 from cordboard.logs.tape import FileTape
@@ -89,7 +89,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return found
 
     monkeypatch.setattr(continuation, "unwrap", unwrap)
-    monkeypatch.setattr(track, "unwrap", unwrap)
+    monkeypatch.setattr(stream, "unwrap", unwrap)
     monkeypatch.setattr(FileTape, "read", counting)
     return counted
 

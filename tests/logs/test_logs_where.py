@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordboard.contract.errors import UsageError
-from cordboard.logs.where import parse
+from cordboard.logs.filters import parse
 from logs.logs_support import encoded, record
 
 LINE = record(

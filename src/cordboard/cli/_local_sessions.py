@@ -7,11 +7,11 @@ from cordboard.cli._logs_query import lines_command, open_reader, window
 from cordboard.contract.errors import NotFoundError
 from cordboard.contract.ids import check_session_id
 from cordboard.logs.coverage import count
-from cordboard.logs.evidence import holes
+from cordboard.logs.gaps import holes
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
-from cordboard.logs.roll import Entry as SessionSummary
-from cordboard.logs.roll import add_missing, roll
+from cordboard.logs.summary import Entry as SessionSummary
+from cordboard.logs.summary import add_missing, roll
 from cordboard.logs.takeovers import TakeOver
 from cordboard.logs.timespec import seconds
 

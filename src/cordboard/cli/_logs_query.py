@@ -18,7 +18,7 @@ from cordboard.logs.sources.directory import Directory, readable
 from cordboard.logs.timespec import duration_s, moment, timestamp
 
 if TYPE_CHECKING:
-    from cordboard.logs.where import Condition
+    from cordboard.logs.filters import Condition
 
 
 def build_query(args: argparse.Namespace) -> Query:
@@ -109,7 +109,7 @@ def window(
 def _condition(text: str | None) -> "Condition | None":
     if text is None:
         return None
-    from cordboard.logs.where import parse
+    from cordboard.logs.filters import parse
 
     return parse(text)
 

@@ -6,15 +6,15 @@ The answer has these lines, from the node: nothing is missing from it. The store
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from cordboard.logs.attribution import Trail
+from cordboard.logs.filters import Prefilter
 from cordboard.logs.formats.wrappers import number_of
-from cordboard.logs.prefilter import Prefilter
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Scan
 from cordboard.logs.sequence import Gap
+from cordboard.logs.session import Trail
+from cordboard.logs.stream import Track
 from cordboard.logs.survey import Run, joined
 from cordboard.logs.timespec import shifted
-from cordboard.logs.track import Track
 
 _STORE: Final = "stream"
 _NODES: Final = ("container", "file")

@@ -21,10 +21,10 @@ from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane
 from cordboard.logs.scan import Batch
 from cordboard.logs.sources import Source, Stream
+from cordboard.logs.stream import Track
 from cordboard.logs.survey import mark_of
 from cordboard.logs.tape import ENTRY_MAX_BYTES, FileTape, cut_at
 from cordboard.logs.timespec import LOWEST, timestamp
-from cordboard.logs.track import Track
 from cordboard.logs.tracks import Tracks
 
 HOLD_S: Final = 0.4  # how long an entry waits for others

@@ -5,8 +5,8 @@ from itertools import accumulate
 from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
-from cordboard.logs.attribution import Trail, attribution
 from cordboard.logs.coverage import Coverage
+from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.codec import escaped
 from cordboard.logs.formats.continuation import Entry
@@ -14,17 +14,17 @@ from cordboard.logs.formats.decode import record_of
 from cordboard.logs.line import Line, json_line, raw_line
 from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
 from cordboard.logs.parallel import HANDS
-from cordboard.logs.prefilter import Prefilter, prefilter
 from cordboard.logs.query import Query, filters, wants
 from cordboard.logs.scan import Batch, Scan
 from cordboard.logs.search import Search, mention_of
+from cordboard.logs.session import Trail, attribution
 from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory
+from cordboard.logs.stream import Track
 from cordboard.logs.survey import glance
 from cordboard.logs.tally import Tally
 from cordboard.logs.tape import BLOCK_BYTES, Block
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
-from cordboard.logs.track import Track
 from cordboard.logs.tracks import Progress, Tracks
 
 _IN_FLIGHT_BYTES: Final = 48 << 20  # what all tracks together may hold in memory

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from cordboard.logs.bulk import parted_by_format, without_carrier
+from cordboard.logs.filters import Prefilter, Term, holds
 from cordboard.logs.formats.continuation import Assembler, Entry, begins
 from cordboard.logs.formats.wrappers import DOCKER_START
 from cordboard.logs.lines import Lines, Listed
-from cordboard.logs.prefilter import Prefilter, Term, holds
+from cordboard.logs.stream import Range, Track
 from cordboard.logs.survey import Survey
 from cordboard.logs.tape import BLOCK_BYTES, Block, blocks
 from cordboard.logs.timespec import LOWEST, seconds
 from cordboard.logs.timestamps import OWN_TAIL, holds_another, own_key
-from cordboard.logs.track import Range, Track
 
 _BACK_MAX: Final = 64
 _FORWARD_MAX: Final = 4096
@@ -20,7 +20,6 @@ _FEW_OF: Final = 8
 _ESCAPE: Final = b"\x1b"
 _BRACE: Final = ord("{")
 _OWN_ERROR: Final = b'"level":"error"'
-_NOTHING: Final[list[Term]] = [(b"\0nothing\0",)]  # stands in no text
 
 
 class Batch(NamedTuple):
@@ -158,10 +157,10 @@ class Scan:
             yield from self._kept(self._found(block, self._terms(block)))
         yield from self._kept(list(self._assembler.rest()))
 
-    def show(self) -> None:
-        """Read all of it for who watches, and for nobody else."""
+    def whole_blocks(self) -> Iterator[Block]:
+        """Yield the same without carriers, pieces of lines as the lines that they are."""
         for block in self._bare_blocks():
-            self._found(block, _NOTHING)
+            yield _made_whole(self._assembled(block), block) if self._is_in_pieces(block) else block
 
     def _terms(self, block: Block) -> list[Term]:
         """Return what bytes a wanted line of a block must hold."""
@@ -179,8 +178,7 @@ class Scan:
         if self._is_in_pieces(block):
             entries = self._assembled(block)
             if self._watch is not None:
-                whole = b"".join(entry.raw + b"\n" for entry in entries)
-                self._watch(Block(whole, len(whole), block.offset))
+                self._watch(_made_whole(entries, block))
             return entries
         if self._watch is not None:
             self._watch(block)
@@ -266,6 +264,11 @@ class Scan:
         if not whole and entries and entries[-1].offset > hit:  # it may go on
             end = entries.pop().offset - block.offset
         return entries, end
+
+
+def _made_whole(entries: list[Entry], block: Block) -> Block:
+    whole = b"".join(entry.raw + b"\n" for entry in entries)
+    return Block(whole, len(whole), block.offset)
 
 
 def _back(block: Block, start: int, done: int) -> int:

@@ -11,20 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Final
 
-from cordboard.logs.attribution import Trail
+from cordboard.logs.filters import Prefilter, Term
 from cordboard.logs.formats.continuation import Entry
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Lane
 from cordboard.logs.parallel import HANDS, spread
-from cordboard.logs.prefilter import Prefilter, Term
 from cordboard.logs.query import Query
 from cordboard.logs.scan import Batch, Scan
+from cordboard.logs.session import Trail
 from cordboard.logs.skew import corrections
+from cordboard.logs.stream import Range, Track
 from cordboard.logs.survey import mark_of
 from cordboard.logs.tape import Block
 from cordboard.logs.timespec import shifted
-from cordboard.logs.track import Range, Track
 from cordboard.logs.tracks import Progress
 
 _KEPT_MAX_BYTES: Final = 32 << 20
@@ -177,7 +177,8 @@ class Search:
         wanted = Prefilter() if is_whole else Prefilter(anywhere=terms)
         scan = Scan(track, wanted, *self._when(), watch=note, progress=self._progress)
         if not (terms or is_whole):
-            scan.show()
+            for block in scan.whole_blocks():
+                note(block)
             return []
         return [entry for entry in scan.entries() if not self._mention.search(entry.raw)]
 

@@ -7,7 +7,7 @@ further from it in the course of a join is moved, by no more than what its own s
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from cordboard.logs.attribution import Step
+from cordboard.logs.session import Step
 from cordboard.logs.timespec import seconds
 
 _LEAST_S: Final = 0.005

@@ -6,29 +6,16 @@ from itertools import islice
 from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES, TIMESTAMP
-from cordboard.logs.attribution import Trail
+from cordboard.logs.completeness import latest, lines_outside, missing
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
-from cordboard.logs.evidence import (
-    HOSTS,
-    beginnings,
-    earliest,
-    holes,
-    latest,
-    looked_at,
-    lost_ends,
-    rotated,
-    searched_whole,
-    uncovered,
-    why_silent,
-)
-from cordboard.logs.expected import began, silent
+from cordboard.logs.gaps import searched_whole
 from cordboard.logs.line import Line
-from cordboard.logs.page import BROWSER
 from cordboard.logs.query import Query
+from cordboard.logs.session import Trail, began
 from cordboard.logs.skew import skews
+from cordboard.logs.stream import Track
 from cordboard.logs.survey import Glance
-from cordboard.logs.timespec import shifted, timestamp
-from cordboard.logs.track import Head, Track
+from cordboard.logs.timespec import timestamp
 from cordboard.logs.tracks import Tracks
 
 _HOW: Final = ("explicit", "inherited", "inferred", "absent")
@@ -109,8 +96,10 @@ class Tally:
     def coverage(self, query: Query, tracks: Tracks, trail: Trail | None) -> Coverage:
         """Return what answered, what did not, and why."""
         why: dict[str, list[Shortfall]] = {}
+        if trail is not None:
+            self.outside = lines_outside(query, tracks.found, trail)
         for service, shortfall in (
-            *self._missing(query, tracks.found, trail),
+            *missing(query, tracks.found, trail, self.outside),
             *_unheard(query, self.services, tracks.found, trail),
         ):
             why.setdefault(service, []).append(shortfall)
@@ -138,35 +127,6 @@ class Tally:
                 *self._remarks(query, tracks.found, trail),
             ),
         )
-
-    def _missing(
-        self, query: Query, tracks: Sequence[Track], trail: Trail | None
-    ) -> Iterator[tuple[str, Shortfall]]:
-        since, until = query.first, query.end
-        if trail is not None:
-            if not trail.services:
-                if not self._is_elsewhere(query, tracks):
-                    where = " in the window" if query.since or query.until else ""
-                    why = Shortfall("silent", f"no line{where} has this session id")
-                    yield f"session {trail.session}", why
-                yield from uncovered(tracks, since, until, query.services)
-                return
-            yield from _missing_of_session(query, tracks, trail)
-            since = max(since, trail.first)
-            until = min(until, shifted(trail.last, 0.000001))
-        elif query.since or query.until:
-            yield from uncovered(tracks, since, until, query.services)
-        for hole in holes(tracks, since, until, query.services, exact=query.exact):
-            yield hole.service or "unknown", hole.shortfall()
-
-    def _is_elsewhere(self, query: Query, tracks: Sequence[Track]) -> bool:
-        """Return whether lines of a session that the window does not show are outside of it."""
-        if query.session is None or query.follow or not (query.since or query.until):
-            return False
-        from cordboard.logs.outside import lines_outside
-
-        self.outside = lines_outside(query.session, tracks)
-        return self.outside > 0
 
     def _window(self, query: Query, trail: Trail) -> Iterator[str]:
         """Yield what the window hides of the session, with the command that shows it."""
@@ -237,51 +197,6 @@ def _why_nothing(query: Query, tracks: Sequence[Track]) -> Iterator[str]:
         from cordboard.logs.unheard import unheard_people
 
         yield from unheard_people(query, tracks)
-
-
-def _missing_of_session(
-    query: Query, tracks: Sequence[Track], trail: Trail
-) -> Iterator[tuple[str, Shortfall]]:
-    heads = earliest(tracks)
-    whole = query.since is None
-    mute = list(silent(trail, whole=whole, cut_off=query.until is not None))
-    for service, reason in mute:
-        yield service, why_silent(service, reason, trail, tracks, heads)
-    for why in lost_ends(trail, query.end):
-        yield BROWSER, why
-    for service, head in heads.items():
-        cut_off = head.key >= trail.first or (whole and not began(trail))
-        if service in trail.services and service not in dict(mute) and head.seq > 1 and cut_off:
-            head = looked_at(service, head, tracks)  # noqa: PLW2901 - the same one
-            if head.seq > 1:
-                yield service, rotated(head)
-    for service, head in _other_heads(trail, tracks):
-        if head.key >= trail.first or (whole and not began(trail)):
-            yield service, rotated(head)
-    if whole or any(step.event == "bot.forked" for step in trail.steps):
-        for gap in beginnings(tracks, trail.alone):
-            yield "bot", Shortfall("gap", str(gap))
-
-
-def _other_heads(trail: Trail, tracks: Sequence[Track]) -> Iterator[tuple[str, Head]]:
-    """Yield how logs begin whose name is not their service's, where that lost lines of the session's processes."""
-    seen: set[str] = set()
-    for track in tracks:
-        head = track.head() if track.kind == "file" else None
-        service = trail.boots.get(head.boot) if head is not None else None
-        if head is None or service is None or head.seq <= 1 or head.boot in seen:
-            continue
-        if HOSTS.get(service, service) != track.service:
-            head = looked_at(track.service, head, [track])
-            if head.seq > 1 and not _holds_before(head, tracks):
-                seen.add(head.boot)
-                yield service, head
-
-
-def _holds_before(head: Head, tracks: Sequence[Track]) -> bool:
-    """Return whether another file holds the line before a log's first one: it was rotated, and is kept."""
-    runs = [run for track in tracks for run in track.ledger.runs.get(head.boot.encode(), ())]
-    return any(first < head.seq for first, _ in runs)
 
 
 def _answer(

@@ -10,8 +10,8 @@ from cordboard.logs.formats import Formats
 from cordboard.logs.parallel import spread
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, Stream
+from cordboard.logs.stream import Track
 from cordboard.logs.tape import FileTape, Tape
-from cordboard.logs.track import Track
 
 _FETCHERS: Final = 16
 

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES
-from cordboard.logs.attribution import Trail
+from cordboard.logs.completeness import HOSTS
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.evidence import HOSTS
+from cordboard.logs.filters import prefilter
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.formats.wrappers import unwrap
-from cordboard.logs.prefilter import prefilter
 from cordboard.logs.query import Query, wants
 from cordboard.logs.scan import Scan
+from cordboard.logs.session import Trail
+from cordboard.logs.stream import Track
 from cordboard.logs.tape import Block, blocks
 from cordboard.logs.timespec import LOWEST
-from cordboard.logs.track import Track
 
 _LOOK_BYTES: Final = 256 << 20  # what is searched beyond the window, of all streams together
 _ENDS_BYTES: Final = 256 << 10  # what is searched of each stream beyond that, at both ends

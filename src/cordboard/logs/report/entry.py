@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from cordboard.contract.record import LEVELS, SERVER_PREFIX, level_from_name
 from cordboard.contract.redaction import REDACTED, is_secret_name, redact
-from cordboard.logs.attribution import is_read
+from cordboard.logs.session import is_read
 
 WHO: Final = ("user_id", "user_name", "room")
 DEPTH_MAX: Final = 32

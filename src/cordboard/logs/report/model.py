@@ -7,11 +7,11 @@ from itertools import chain
 from typing import Any, Final
 
 from cordboard.logs.coverage import Coverage, count
-from cordboard.logs.page import BROWSER, HEARD
 from cordboard.logs.report.entry import WHO, Entry, HeadTail, number, one_line
 from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Troubles
 from cordboard.logs.report.stages import Stay
 from cordboard.logs.report.verdict import WORDS_MAX, Verdict, judge
+from cordboard.logs.session import BROWSER, HEARD
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000

@@ -5,9 +5,9 @@ from typing import Final, Literal
 
 from cordboard.contract.state import REASONS
 from cordboard.logs.coverage import count
-from cordboard.logs.page import BROWSER
 from cordboard.logs.report.entry import Entry, as_text, clock, length, one_line
 from cordboard.logs.report.stages import NAMES, PATH, Stay, between
+from cordboard.logs.session import BROWSER
 
 Tone = Literal["ok", "warn", "bad", "unknown"]
 

@@ -13,11 +13,9 @@ from cordboard.contract.record import (
     USER_ID,
     USER_NAME,
 )
-from cordboard.logs.attribution import Step, Trail
-from cordboard.logs.evidence import Hole
-from cordboard.logs.expected import silent, unclosed
+from cordboard.logs.gaps import Hole
 from cordboard.logs.line import Line
-from cordboard.logs.page import BROWSER
+from cordboard.logs.session import BROWSER, Step, Trail, silent, unclosed
 from cordboard.logs.takeovers import TakeOver, take_overs
 from cordboard.logs.timespec import seconds
 

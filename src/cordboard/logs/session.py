@@ -1,6 +1,10 @@
-"""Whose line it is: what it says itself, or what can be concluded, and from what."""
+"""A session: which lines are its own, and how that is known; which services should have spoken of it.
 
-from collections.abc import Mapping
+A page says some things in plain words, from which conclusions are drawn. Its lines are in JavaScript
+(`interface/static/call.js`); a test compares them.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import (
@@ -12,6 +16,7 @@ from cordboard.contract.record import (
     RAW,
     SERVER_PREFIX,
     SERVICE,
+    SERVICES,
     SESSION_ID,
     TAG,
     TIMESTAMP,
@@ -20,8 +25,16 @@ from cordboard.contract.record import (
     USER_NAME,
 )
 from cordboard.logs.line import Attribution
-from cordboard.logs.page import BROWSER, CLOSED
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
+
+BROWSER: Final = "browser"
+"""The service of a page's lines. Whoever is signed in can write some: they are a claim."""
+
+HEARD: Final = "First audio of the bot heard"
+"""The page has measured sound of the bot."""
+
+CLOSED: Final = frozenset({"Call ended", "Page closed in the call"})
+"""With one of these a page ends each call; without one its last lines have been lost."""
 
 _HOSTS_ONE: Final = "bot"
 """The service whose processes may serve one session each; all others of ours serve many."""
@@ -29,6 +42,24 @@ _HOSTS_ONE: Final = "bot"
 _SEEN_AGAIN_S: Final = 5.0
 """A request that reads a session later than this after its end is somebody who looks at it. A page's
 last requests, and a slow client's, come within the second."""
+
+
+_BY_EVENT: Final[dict[str, tuple[str, ...]]] = {
+    "join.clicked": ("interface",),
+    "join.requested": ("browser", "gateway"),
+    "join.accepted": ("operator",),
+    "launch.assigned": ("runner",),
+    "bot.started": ("bot",),
+    "session.recovered": ("operator",),
+}
+"""Who must have spoken where an event was seen."""
+
+_BEFORE: Final[dict[str, str]] = {"bot": "runner", "runner": "operator", "operator": "gateway"}
+"""Who must have spoken before a service could; the last one first."""
+
+_BEGINNINGS: Final = frozenset(
+    {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
+)
 
 
 class Step(NamedTuple):
@@ -234,3 +265,76 @@ def attribution(record: Mapping[str, Any]) -> Attribution:
     if not isinstance(session, str) or session.startswith(SERVER_PREFIX):
         return "absent"
     return "inherited" if record.get(RAW) is True else "explicit"
+
+
+# --- who should have spoken of it
+
+
+def began(trail: Trail) -> bool:
+    """Say whether the session's beginning is among its lines."""
+    return any(step.event in _BEGINNINGS for step in trail.steps)
+
+
+def over(trail: Trail) -> bool:
+    """Say whether the session's end is among its lines."""
+    return any(step.event == "session.ended" for step in trail.steps)
+
+
+def silent(trail: Trail, *, whole: bool, cut_off: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield each service that should have spoken and did not, with why it should.
+
+    Args:
+        trail: What the session's own lines tell.
+        whole: Nothing was left out by a window: who spoke earlier would have been heard.
+        cut_off: The window has an end, behind which others may have spoken.
+    """
+    why: dict[str, str] = {}
+    for step in trail.steps if over(trail) or not cut_off else ():
+        if not _ended_before_next(step, trail):
+            for service in _BY_EVENT.get(step.event, ()):
+                why.setdefault(service, f"{step.service} logged {step.event}")
+    numbered = set(trail.boots.values())  # a log of another program may be called bot.log
+    for service, before in _BEFORE.items() if whole or began(trail) else ():
+        if service in numbered:
+            why.setdefault(before, f"{service} logged lines of this session")
+        elif service in why:
+            why.setdefault(before, why[service])
+    for service in SERVICES:
+        if service in why and service not in trail.services:
+            yield service, why[service]
+    yield from _silent_attempts(trail)
+
+
+def _silent_attempts(trail: Trail) -> Iterator[tuple[str, str]]:
+    """Yield runners that were given the session for an epoch of which no runner spoke."""
+    if "runner" not in trail.services:
+        return
+    heard = {step.epoch for step in trail.steps if step.service in {"runner", "bot"}}
+    for step in trail.steps:
+        if step.event == "launch.assigned" and step.epoch is not None and step.epoch not in heard:
+            runner = step.meta.get("runner", "a runner")
+            yield "runner", f"{runner} was assigned epoch {step.epoch} but logged no line with it"
+
+
+def _ended_before_next(step: Step, trail: Trail) -> bool:
+    """Say whether the gateway cancelled the session before the next service had its turn."""
+    return step.event == "join.accepted" and any(
+        other.event == "session.ended"
+        and other.service == "gateway"
+        and other.epoch in {step.epoch, None}
+        for other in trail.steps
+    )
+
+
+def unclosed(trail: Trail) -> list[str]:
+    """Return, in words, which pages of a session that is over never said how the call ended for them.
+
+    A page that is closed says so with its last lines; one that was killed, or has lost its network, does
+    not, and its last lines are lost with it.
+    """
+    if trail.ended is None:
+        return []
+    return [
+        f"the page (boot {boot}) logged join.clicked, but neither the end of the call nor the closing of the page"
+        for boot in sorted(trail.clicked - trail.closed)
+    ]

@@ -1,4 +1,4 @@
-"""``--where``: conditions on the fields of a record.
+"""What lines are wanted: conditions on the fields of a record (``--where``), and bytes for the search.
 
     condition   any and any, any or any, not any, ( any ); `and` binds tighter than `or`
     any         FIELD OP VALUE, FIELD in (VALUE, ...), or FIELD alone: it is there, and neither
@@ -9,21 +9,27 @@
 
 Levels compare by rank, numbers as numbers, texts as texts. A field that is missing, or of another
 kind than the value, fulfils nothing but ``!=``, ``!~``, ``= null`` and ``not``.
+
+Lines are found by bytes at the speed of memory, so that only hits are decoded. A term is sound: no line without
+its bytes can be wanted. Where that holds for our own encoding alone (compact JSON, one spelling), the term is
+for lines in our own form, and all others are decoded.
 """
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from cordboard.contract.errors import UsageError
 from cordboard.contract.record import LEVEL, LEVELS
-from cordboard.logs.prefilter import Term
+from cordboard.logs.patterns import pattern
+from cordboard.logs.query import Predicate, Query
 
-Predicate = Callable[[Mapping[str, Any]], bool]
+Term = tuple[bytes, ...]
+"""One of these must be in the line."""
 
-_TOKEN: Final = re.compile(
+_TOKEN: Final = pattern(
     r"""\s*(?:
       (?P<op>!=|!~|<=|>=|==|=|<|>|~)
     | (?P<mark>[(),])
@@ -33,9 +39,10 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_PART: Final = re.compile(r'"([^"]*)"|([^."]+)')
-_FIELD: Final = re.compile(r'(?:"[^"]*"|[^."]+)(?:\.(?:"[^"]*"|[^."]+))*')
-_SAFE: Final = re.compile(r"[A-Za-z0-9_.~:@ -]*", re.ASCII)
+_PART: Final = pattern(r'"([^"]*)"|([^."]+)')
+_FIELD: Final = pattern(r'(?:"[^"]*"|[^."]+)(?:\.(?:"[^"]*"|[^."]+))*')
+_SAFE: Final = pattern(r"[A-Za-z0-9_.~:@ -]+", re.ASCII)
+_LEAST_CHARS: Final = 2
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -176,13 +183,13 @@ class _Parser:
         at = self._token.at
         value = self._value()
         try:
-            pattern = re.compile(str(value))
+            expression = re.compile(str(value))
         except re.error as error:
             self._fail_at(at, f"invalid regular expression: {error}")
 
         def test(record: Mapping[str, Any]) -> bool:
             found = value_at(record, path)
-            return isinstance(found, str | int | float) and bool(pattern.search(str(found)))
+            return isinstance(found, str | int | float) and bool(expression.search(str(found)))
 
         if op == "!~":
             return Condition(lambda record: not test(record))
@@ -317,3 +324,69 @@ def _equal_terms(path: tuple[str, ...], value: Any) -> tuple[Term, ...]:
     if isinstance(value, str) and _SAFE.fullmatch(value):
         return ((name + f'"{value}"'.encode(),),)
     return found
+
+
+class Prefilter(NamedTuple):
+    """Terms that must all hold.
+
+    Attributes:
+        anywhere: For a line in any form.
+        uncolored: Further ones for a line without escape sequences, which may part a text.
+        own: Further ones for a line in our own form.
+    """
+
+    anywhere: tuple[Term, ...] = ()
+    uncolored: tuple[Term, ...] = ()
+    own: tuple[Term, ...] = ()
+
+
+def prefilter(query: Query) -> Prefilter:
+    """Return the terms of a query (without its session, whose lines may be found otherwise)."""
+    anywhere: list[Term] = []
+    for text in (query.user, query.room and _behind_host(query.room)):
+        if text is not None:
+            anywhere += [(part,) for part in _safe_part(text)]
+    uncolored = [] if query.grep is None else [(part,) for part in _literal_of(query.grep)]
+    own: list[Term] = []
+    if query.services:
+        own.append(tuple(f'"service":"{name}"'.encode() for name in query.services))
+    if query.level is not None and LEVELS[query.level] > LEVELS["debug"]:
+        least = LEVELS[query.level]
+        own.append(tuple(f'"level":"{name}"'.encode() for name in LEVELS if LEVELS[name] >= least))
+    own += query.where_terms
+    return Prefilter(tuple(anywhere), tuple(uncolored), tuple(own))
+
+
+def _safe_part(text: str) -> list[bytes]:
+    """Return the longest part of a text that every encoder writes as it is."""
+    parts = _SAFE.findall(text)
+    longest = max(parts, key=len, default="")
+    return [longest.encode()] if len(longest) >= _LEAST_CHARS else []
+
+
+def _behind_host(room: str) -> str:
+    """Return the part of a room's name that has one spelling: not the host's letters."""
+    _, slashes, rest = room.partition("://")
+    return rest.partition("/")[2] if slashes else room.partition(":")[2]
+
+
+def _literal_of(expression: re.Pattern[str]) -> list[bytes]:
+    """Return the longest literal that whatever matches must hold; nothing where none is sure."""
+    if expression.flags & re.IGNORECASE:
+        return []
+    import re._parser as parser  # type: ignore[import-not-found]
+
+    runs = [""]
+    for kind, value in parser.parse(expression.pattern, expression.flags):
+        if kind is parser.LITERAL:
+            runs[-1] += chr(value)
+        else:
+            runs.append("")
+    return _safe_part(
+        max((part for run in runs for part in _SAFE.findall(run)), key=len, default="")
+    )
+
+
+def holds(line: bytes, terms: Sequence[Any]) -> bool:
+    """Say whether a line holds one of each term's bytes."""
+    return all(any(part in line for part in term) for term in terms)
