@@ -24,8 +24,6 @@ from cordboard.call.audio import Microphone, SoundDetector
 from cordboard.call.recording import RATE
 from tests_support import served
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "hello.wav"
-
 
 def tone(seconds: float = 0.4) -> bytes:
     """Samples of a tone."""

@@ -54,7 +54,9 @@ async def test_stages_are_printed_and_the_log_command_last(
 
 async def test_json_is_one_object_a_line(place: Place) -> None:
     """A program reads the stages as they come, and a summary at the end."""
-    status, out, _ = await run("webrtc:demo", "--gateway", place.url, "-o", "json")
+    status, out, _ = await run(
+        "webrtc:demo", "--gateway", place.url, "-o", "json", "--seconds", "0.1"
+    )
     *stages, summary = map(json.loads, out.splitlines())
     assert status == 0
     assert [stage["stage"] for stage in stages][-1] == "left"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from call.call_support import EXAMPLE, Place
+from call.call_support import Place
 from cordboard.call import CallOptions, CallResult, CallTimeouts, place_call
 from cordboard.call.audio import peak_amplitude
 from cordboard.call.timeline import CallStage
@@ -33,12 +33,12 @@ def names(result: CallResult) -> list[str]:
     return [stage.name for stage in result.stages]
 
 
-async def test_a_spoken_call_passes_every_stage(place: Place, tmp_path: Path) -> None:
+async def test_a_spoken_call_passes_every_stage(place: Place, word: Path, tmp_path: Path) -> None:
     """With something to say, success means audio before and after the user's turn, and an end."""
     seen: list[str] = []
     record = tmp_path / "out.wav"
     result = await place_call(
-        place.options(say=EXAMPLE, record=record, session_id="call-7", user_name="Ada"),
+        place.options(say=word, record=record, session_id="call-7", user_name="Ada", seconds=0.1),
         lambda stage: seen.append(stage.name),
     )
     assert result.ok, result
@@ -83,7 +83,9 @@ async def test_a_bot_that_never_answers_fails_at_heard_back(place: Place, word: 
 async def test_a_bot_that_does_not_greet_is_spoken_to(place: Place, word: Path) -> None:
     """Some bots wait for the user: with something to say, a missing greeting is no failure."""
     place.greets = False
-    result = await place_call(place.options(say=word, timeouts=CallTimeouts(greeting=0.3)))
+    result = await place_call(
+        place.options(say=word, seconds=0.1, timeouts=CallTimeouts(greeting=0.3))
+    )
     assert result.ok
     assert "first_audio" not in names(result)
 
