@@ -86,7 +86,8 @@ async def test_every_field_of_an_answer_is_in_the_page(
     await store.finish("call-7", joined["epoch"], "bot_crashed", "a detail")
     record = (await gateway.get("/sessions/call-7?runner=true")).json()
     listed = first_codes(section(text, "### GET /sessions/{id}"), "field of the response")
-    assert set(record) == listed - {"jobName", "recovery"}  # of a cold start, of a second attempt
+    # Of a cold start, of a second attempt.
+    assert set(record) == listed - {"jobName", "recovery", "takeOvers"}
     assert {*record["stages"]} <= set(codes(section(text, "### GET /sessions/{id}")))
     absent = (await gateway.post("/leave", json={"sessionId": "call-7"})).json()
     assert set(absent) == {"sessionId", "room_url", "status"}
@@ -109,6 +110,7 @@ async def test_every_field_in_redis_is_in_the_page(store: RedisStore) -> None:
         "recovered_by",
         "recovery",
         "at_recovered",
+        "take_overs",
         "suspected_ms",
         "refusals",
         "counted",

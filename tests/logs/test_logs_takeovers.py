@@ -132,7 +132,7 @@ def test_sessions_show_attempts_and_take_overs(
     main([*words, "-o", "json"])
     session = json.loads(capsys.readouterr().out)
     assert session["attempts"] == 2
-    assert session["take_overs"] == [
+    assert session["takeOvers"] == [
         {
             "at": "2026-11-24T06:00:21.010000Z",
             "epoch": 2,
@@ -141,8 +141,8 @@ def test_sessions_show_attempts_and_take_overs(
             "known": "the lease ran out; the runner's port is closed",
             "lost": "runner-a",
             "runner": "runner-b",
-            "silence_ms": 2090,
-            "silence_from": "plane",
+            "silenceMs": 2090,
+            "silenceFrom": "plane",
         }
     ]
 

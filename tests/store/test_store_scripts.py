@@ -551,6 +551,12 @@ class TestRecover:
             epoch = recovered.epoch
             await store.placement.assign("call-7", epoch)
             await store.confirm_running("call-7", epoch, HOLDER)
+        taken = (await store.session("call-7")).take_overs
+        assert [(item.attempt, item.cause, item.runner_id) for item in taken] == [
+            (2, "died", HOLDER.runner_id),
+            (3, "died", HOLDER.runner_id),
+        ]
+        assert taken[-1].epoch == epoch
         await expire_lease(store)
         assert (await store.placement.recover("call-7", epoch)).reason == "runner_lost"
         assert (await store.session("call-7")).state == "failed"

@@ -113,7 +113,7 @@ def _details(summary: SessionSummary) -> str:
     fields = [
         (name, str(value))
         for name, value in summary.as_dict().items()
-        if value not in (None, []) and name != "take_overs"
+        if value not in (None, []) and name != "takeOvers"
     ]
     events = [
         (

@@ -189,14 +189,25 @@ def _table(sessions: list[dict[str, Any]]) -> str:
 def _details(session: dict[str, Any]) -> str:
     from cordboard.cli import _output
 
-    fields = [(name, str(value)) for name, value in session.items() if name != "stages"]
+    apart = {"stages", "takeOvers"}
+    fields = [(name, str(value)) for name, value in session.items() if name not in apart]
     begin = _output.parse_time(session["createdAt"])
     stages = [
         (f"  {name}", f"{_output.format_local_time(at)}  +{_output.milliseconds(begin, at):.0f} ms")
         for name, at in session["stages"].items()
     ]
-    table = _output.format_table([*fields, ("stages", ""), *stages])
+    taken = [_take_over(item) for item in session.get("takeOvers", ())]
+    heads = [("take-overs", "")] if taken else []
+    table = _output.format_table([*fields, ("stages", ""), *stages, *heads, *taken])
     return f"{table}\n\nIts lines: cordboard logs --local --session {session['sessionId']}"
+
+
+def _take_over(item: dict[str, Any]) -> tuple[str, str]:
+    from cordboard.cli import _output
+
+    lost = f", runner {item['runner']}" if "runner" in item else ""
+    at = _output.format_local_time(item["at"])
+    return f"  epoch {item['epoch']}", f"{at}  {item['cause']}{lost}, attempt {item['attempt']}"
 
 
 def _duration(stages: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ from cordboard.contract.launch import (
     request_key,
 )
 from cordboard.contract.state import State
-from cordboard.store import AcceptedJoin, SessionRecord
+from cordboard.store import AcceptedJoin, SessionRecord, TakeOver
 from cordboard.web.strict_body import StrictBody
 
 
@@ -177,6 +177,7 @@ def session_response(record: SessionRecord) -> dict[str, Any]:
         "epoch": record.epoch,
         "attempt": record.attempt,
         "recovery": record.recovery,
+        "takeOvers": [_take_over(item) for item in record.take_overs] or None,
         "bot": record.bot,
         "userId": record.user_id,
         "userName": record.user_name,
@@ -187,6 +188,17 @@ def session_response(record: SessionRecord) -> dict[str, Any]:
         "pid": record.pid,
         "createdAt": rfc3339(record.created_ms),
         "stages": {name: rfc3339(at_ms) for name, at_ms in record.stages.items()},
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _take_over(item: TakeOver) -> dict[str, Any]:
+    values = {
+        "epoch": item.epoch,
+        "attempt": item.attempt,
+        "cause": item.cause,
+        "runner": item.runner_id,
+        "at": rfc3339(item.at_ms),
     }
     return {name: value for name, value in values.items() if value is not None}
 

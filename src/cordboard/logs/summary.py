@@ -123,7 +123,7 @@ class Entry:
             "missing": self.missing,
             "silent": self.silent,
             "attempts": self.attempts,
-            "take_overs": [item.as_dict() for item in self.take_overs],
+            "takeOvers": [item.as_dict() for item in self.take_overs],
         }
 
 

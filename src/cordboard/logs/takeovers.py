@@ -84,8 +84,8 @@ class TakeOver:
             "known": self.known,
             "lost": self.lost or None,
             "runner": self.runner or None,
-            "silence_ms": self.silence_ms,
-            "silence_from": self.silence_from or None,
+            "silenceMs": self.silence_ms,
+            "silenceFrom": self.silence_from or None,
         }
 
     @property

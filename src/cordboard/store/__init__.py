@@ -24,6 +24,7 @@ from cordboard.store.records import (
     StateChange,
     Suspect,
     Suspicion,
+    TakeOver,
 )
 from cordboard.store.redis_store import RedisStore
 from cordboard.store.scripts import new_token
@@ -54,6 +55,7 @@ __all__ = [
     "StateChange",
     "Suspect",
     "Suspicion",
+    "TakeOver",
     "mapped_errors",
     "new_token",
     "open_store",

@@ -1,5 +1,6 @@
 """The values that the store takes and returns."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -252,12 +253,31 @@ class StateChange:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeOver:
+    """One time that a session was queued again because its bot was gone.
+
+    Attributes:
+        epoch: The epoch that it got.
+        attempt: The number of the attempt.
+        cause: The cause: one of `RecoveryCause` or `HandOverCause`.
+        runner_id: The runner that had it; None for a cold one that never came.
+        at_ms: When that was.
+    """
+
+    epoch: int
+    attempt: int
+    cause: str
+    runner_id: str | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
     """The session record in Redis; docs/contract/redis.md describes each field.
 
     Times are milliseconds since the Unix epoch, by the clock of Redis. ``stages`` holds the time of each
     stage that the session has passed. ``stop`` is the reason with which a running session is to end,
-    ``recovery`` the cause of the last recovery.
+    ``recovery`` the cause of the last recovery, ``take_overs`` the last ones of them.
     """
 
     session_id: str
@@ -282,6 +302,7 @@ class SessionRecord:
     reason: str | None = None
     detail: str | None = None
     recovery: str | None = None
+    take_overs: tuple[TakeOver, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -320,5 +341,11 @@ def record_from_hash(fields: Mapping[str, str]) -> SessionRecord:
         deadline_ms=int(fields["deadline_ms"]),
         stages={name: int(fields[f"at_{name}"]) for name in _STAGES if f"at_{name}" in fields},
         pid=int(fields["pid"]) if "pid" in fields else None,
+        take_overs=tuple(map(_take_over, json.loads(fields.get("take_overs", "[]")))),
         **texts,
     )
+
+
+def _take_over(fields: Mapping[str, Any]) -> TakeOver:
+    numbers = {name: int(fields[name]) for name in ("epoch", "attempt", "at_ms")}
+    return TakeOver(cause=fields["cause"], runner_id=fields.get("runner"), **numbers)

@@ -22,6 +22,10 @@
 --   token            random, the same each time that this call is sent
 --
 -- Returns {'queued', new epoch, attempt} | {'failed', reason} | {'held'} | {'gone'}.
+--
+-- The record keeps the last TAKE_OVERS_MAX take-overs for its readers. A session has two recoveries at most, but
+-- may be handed over by any number of runners that stop.
+local TAKE_OVERS_MAX = 8
 local sid, cause = args.session_id, args.cause
 local now = now_ms()
 write_even_when_full()
@@ -67,8 +71,14 @@ local fields = { state = 'queued', epoch = raise_epoch(rec.room_url, tonumber(re
   attempt = attempt, refusals = refusals, at_queued = now, deadline_ms = deadline_ms,
   recovered_by = args.token, runner_id = false, runner_url = false, job_name = false, pid = false,
   type = false, assigned_by = false }
-if not is_hand_over_lost then fields.recovery, fields.at_recovered = cause, now end
 enqueue(sid, fields, rec.launch)
+if not is_hand_over_lost then
+  local taken = cjson.decode(rec.take_overs or '[]')
+  taken[#taken + 1] =
+    { epoch = fields.epoch, attempt = attempt, cause = cause, runner = rec.runner_id, at_ms = now }
+  if #taken > TAKE_OVERS_MAX then table.remove(taken, 1) end
+  fields.recovery, fields.at_recovered, fields.take_overs = cause, now, cjson.encode(taken)
+end
 set(rec, fields)
 redis.call('ZADD', K.deadlines, deadline_ms, sid)
 write_room(rec, now)
