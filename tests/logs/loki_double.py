@@ -49,7 +49,7 @@ class LokiDouble(ThreadingHTTPServer):
         self.drops: Callable[[str, int], bool] = lambda _text, _number: False
         self.counted: list[dict[str, str]] = []
         self.seen_headers: list[Any] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:

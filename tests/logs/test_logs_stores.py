@@ -5,6 +5,7 @@ import os
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ import pytest
 from cordboard.contract.job_name import job_name
 from cordboard.logs.query import Query
 from cordboard.logs.sources import Source, cloudwatch, loki, victorialogs
-from cordboard.logs.sources._aws import Pacer
+from cordboard.logs.sources._aws import AwsLogs, Pacer
 from cordboard.logs.sources._slices import Slice
 from logs.cloudwatch_double import CloudWatchDouble
 from logs.logs_support import (
@@ -91,29 +92,39 @@ def in_loki() -> Iterator[Put]:
     server.server_close()
 
 
+@pytest.fixture(scope="module")
+def region() -> Iterator[CloudWatchDouble]:
+    """A region, for all tests: the official client takes a second to be made."""
+    server = CloudWatchDouble("/eks/voice")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@cache
+def aws_logs(url: str) -> AwsLogs:
+    return cloudwatch.open_source(
+        {"groups": ["/eks/voice"], "region": "eu-central-1", "endpoint": url}
+    ).logs
+
+
 @pytest.fixture
-def in_cloudwatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
+def in_cloudwatch(region: CloudWatchDouble, monkeypatch: pytest.MonkeyPatch) -> Put:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    server = CloudWatchDouble("/eks/voice")
-    server.behaviour.page_events, server.behaviour.is_sparse = 17, True
+    region.reset("/eks/voice")
+    region.behaviour.page_events, region.behaviour.is_sparse = 17, True
 
     def put(lines: list[bytes], *, pod: str = "") -> Source:
         texts = [as_fluent_bit(line, pod) if pod else line.decode() for line in lines]
         moments = [moment_of(line) // 1_000_000 for line in lines]
-        events = [*zip(moments, texts, strict=True)]
-        server.put("/eks/voice", events)
-        source = cloudwatch.open_source(
-            {"groups": ["/eks/voice"], "region": "eu-central-1", "endpoint": server.url}
-        )
-        source.logs.pacer, source.logs.query_poll_s = Pacer(10_000), 0.0
-        return source
+        region.put("/eks/voice", zip(moments, texts, strict=True))
+        logs = aws_logs(region.url)
+        logs.pacer, logs.query_poll_s = Pacer(10_000), 0.0
+        return cloudwatch.CloudWatch(logs, ["/eks/voice"])
 
-    put.server = server  # type: ignore[attr-defined]
-    yield put
-    server.shutdown()
-    server.server_close()
+    return put
 
 
 @pytest.fixture
@@ -330,10 +341,10 @@ def test_process_whose_lines_the_store_cannot_count_is_read_whole(in_loki: Any) 
     assert [gap[:22] for gap in gaps] == [f"boot {GATEWAY}: seq 16,"]
 
 
-def test_user_who_may_not_count_reads(in_cloudwatch: Any) -> None:
+def test_user_who_may_not_count_reads(in_cloudwatch: Put, region: CloudWatchDouble) -> None:
     """Insights may be forbidden where FilterLogEvents is not; the processes are then read whole."""
     source = in_cloudwatch(a_plane())
-    in_cloudwatch.server.behaviour.query_end = "Failed"
+    region.behaviour.query_end = "Failed"
     answer = ask_source(source, session="call-7", **WINDOW)
     assert answer.raws
     assert not reasons(answer) & LOSSES

@@ -184,7 +184,7 @@ def served() -> Iterator[Callable[..., Double]]:
 
     def serve(answer: Callable[[str], tuple[int, bytes]], **options: Any) -> Double:
         server = Double(answer, **options)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return server
 
