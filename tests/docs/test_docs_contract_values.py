@@ -9,7 +9,7 @@ import pytest
 from cordboard.contract.ice import parse_ice_servers
 from cordboard.contract.launch import Launch, encode
 from cordboard.logs.coverage import Answer, Coverage, Shortfall
-from cordboard.logs.report import coverage_json
+from cordboard.logs.report.bundle import coverage_json
 from cordboard.store import Holder, RedisStore, Registration, Renewal
 from docs_support import codes, first_codes, page, rows, section, words_of_source
 from parts_support import client, make

@@ -182,7 +182,7 @@ def write_coverage_file(path: str, coverage: "Coverage") -> None:
     Raises:
         CordboardError: The file cannot be written.
     """
-    from cordboard.logs.report import coverage_json
+    from cordboard.logs.report.bundle import coverage_json
 
     try:
         with open(path, "w", encoding="utf-8") as file:

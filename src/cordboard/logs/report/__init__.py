@@ -13,26 +13,11 @@ from typing import BinaryIO, Final
 from cordboard.contract.redaction import redact
 from cordboard.logs.coverage import Coverage
 from cordboard.logs.line import Line, kept_line
-from cordboard.logs.report import html, text
-from cordboard.logs.report.bundle import (
-    REPORT_SUFFIXES,
-    Spread,
-    coverage_json,
-    filled,
-    pack,
-    scratch,
-    versions_json,
-    write,
-    written,
-)
+from cordboard.logs.report import bundle, html, text
 from cordboard.logs.report.entry import Entry, HeadTail, clean_raw, clean_record
 from cordboard.logs.report.model import Header, Model, ModelMaker
 
-__all__ = [
-    "Header",
-    "coverage_json",
-    "hand_over",
-]
+__all__ = ["Header", "hand_over"]
 
 README: Final = """\
 report.html    the report, for a browser; needs no network
@@ -67,16 +52,17 @@ def hand_over(
     """
     targets = [Path(report) for report in reports]
     suffixes = {target.suffix.lower() for target in targets}
-    made = _Reports(header, suffixes if zip_path is None else set(REPORT_SUFFIXES))
+    made = _Reports(header, suffixes if zip_path is None else set(bundle.REPORT_SUFFIXES))
     with ExitStack() as stack:
         takers: list[Callable[[Line], None]] = [made.add] if targets or zip_path else []
         if directory is not None:
-            collection = Spread(stack.enter_context(filled(Path(directory))), kept_line)
+            filled = stack.enter_context(bundle.filled(Path(directory)))
+            collection = bundle.Spread(filled, kept_line)
             takers.append(collection.add)
         if zip_path is not None:
-            archive = stack.enter_context(written(Path(zip_path), new=True))
-            folder = stack.enter_context(scratch(Path(zip_path)))
-            spread = Spread(folder / "lines", lambda line: clean_raw(kept_line(line)))
+            archive = stack.enter_context(bundle.written(Path(zip_path), new=True))
+            folder = stack.enter_context(bundle.scratch(Path(zip_path)))
+            spread = bundle.Spread(folder / "lines", lambda line: clean_raw(kept_line(line)))
             takers.append(spread.add)
         for line in lines:
             for take in takers:
@@ -84,10 +70,10 @@ def hand_over(
         known = coverage if isinstance(coverage, Coverage) else coverage()
         model = made.maker.model(known)
         for target in targets:
-            write(target, made.pieces(model, target.suffix.lower()))
+            bundle.write(target, made.pieces(model, target.suffix.lower()))
         if directory is not None:
             collection.flush()
-            write(collection.folder / "coverage.json", [coverage_json(known)])
+            bundle.write(collection.folder / "coverage.json", [bundle.coverage_json(known)])
         if zip_path is not None:
             spread.flush()
             _pack(archive, folder, made, model)
@@ -95,12 +81,12 @@ def hand_over(
 
 def _pack(archive: BinaryIO, folder: Path, made: "_Reports", model: Model) -> None:
     """Write the files of a bundle beside its lines, and the archive of all."""
-    for suffix in REPORT_SUFFIXES:
-        write(folder / f"report{suffix}", made.pieces(model, suffix))
-    write(folder / "README.txt", [README])
-    write(folder / "coverage.json", [coverage_json(model.coverage)])
-    write(folder / "versions.json", [versions_json()])
-    pack(archive, folder)
+    for suffix in bundle.REPORT_SUFFIXES:
+        bundle.write(folder / f"report{suffix}", made.pieces(model, suffix))
+    bundle.write(folder / "README.txt", [README])
+    bundle.write(folder / "coverage.json", [bundle.coverage_json(model.coverage)])
+    bundle.write(folder / "versions.json", [bundle.versions_json()])
+    bundle.pack(archive, folder)
 
 
 class _Reports:
