@@ -7,6 +7,7 @@ sound, cut off again, and then handed over by a runner that stops.
 import asyncio
 import itertools
 import json
+import os
 import signal
 import sys
 import wave
@@ -20,9 +21,11 @@ import pytest
 import pytest_asyncio
 
 from cordboard.call import CallOptions, CallResult, place_call
+from cordboard.call.audio import peak_amplitude
 from cordboard.call.interruption import Interruption
+from cordboard.call.recording import RATE
 from plane_support import HEADERS, SECRET, Part, Processes, ask, ready
-from sound_support import TONE_BOT, silence_around
+from sound_support import LOUD_MIN, TONE_BOT, silence_around
 from tests_support import until
 
 RUNNERS = 4  # three of them die
@@ -81,6 +84,23 @@ class Plane:
         )
 
 
+async def heard_again(record: Path, seen: list[Interruption], times: int) -> None:
+    """Wait until the call has resumed so often, and the next bot is in the middle of a sound."""
+    await until(lambda: len(seen) == 2 * times, 60)
+    wanted = size(record) + 2 * RATE // 2  # half a second of that bot
+    await until(lambda: size(record) > wanted and ends_loudly(record), 60)
+
+
+def size(record: Path) -> int:
+    return record.stat().st_size
+
+
+def ends_loudly(record: Path) -> bool:
+    with record.open("rb") as file:
+        file.seek(-RATE // 10, os.SEEK_END)
+        return peak_amplitude(file.read()) > LOUD_MIN
+
+
 async def tell(plane: Plane, record: Path) -> Story:
     """Make both calls, and let their runners die."""
     seen: list[Interruption] = []
@@ -107,11 +127,9 @@ async def tell(plane: Plane, record: Path) -> Story:
             (await plane.holder("early")).kill()
     lines = [json.loads(line) async for line in command.stderr]
     for number, sign in enumerate((signal.SIGKILL, signal.SIGTERM), 1):
-        await until(lambda: len(seen) == 2 * number, 60)  # noqa: B023 - not after the loop
-        await asyncio.sleep(0.5)  # in the middle of a sound
+        await heard_again(record, seen, number)
         (await plane.holder("long")).signal(sign)
-    await until(lambda: len(seen) == 6, 60)
-    await asyncio.sleep(0.5)
+    await heard_again(record, seen, 3)
     await ask(plane.http, "POST", f"{plane.gateway.url}/leave", {"sessionId": "long"})
     return Story(await call, record, seen, printed, lines, await command.wait())
 

@@ -51,17 +51,13 @@ async def place_call(
     speech = read_speech(options.say) if options.say else b""
     timeline = Timeline(on_stage)
     interruptions = Interruptions(timeline.began_at, on_interruption)
-    failure: StageFailedError | None = None
     with (
         _open_recording(options) as recording,
         session_context(session_id=target.session_id, user_name=target.user_name, room=target.room),
     ):
         async with CallGateway(target) as gateway:
             call = _Call(gateway, timeline, interruptions, options, recording)
-            try:
-                await call.run(speech)
-            except StageFailedError as error:
-                failure = error
+            failure = await call.run(speech)
     return CallResult(
         session_id=target.session_id,
         room=target.room,
@@ -114,14 +110,11 @@ class _Call:
         self._connected_at: float | None = None
         self.seconds = 0.0
 
-    async def run(self, speech: bytes) -> None:
-        """Join, converse, leave.
+    async def run(self, speech: bytes) -> StageFailedError | None:
+        """Join, converse, leave; return why a stage was not reached, or None.
 
         Args:
             speech: The samples to speak; empty to listen only.
-
-        Raises:
-            StageFailedError: A stage was not reached.
         """
         try:
             async with self._timeline.stage("joined"):
@@ -132,7 +125,10 @@ class _Call:
             if getattr(error, "stage", "") not in {"joined", "left"}:
                 with contextlib.suppress(CordboardError):
                     await self._gateway.leave()
+            if isinstance(error, StageFailedError):
+                return error
             raise
+        return None
 
     async def _converse_and_leave(self, ice_config: dict[str, Any] | None, speech: bytes) -> None:
         """Hold the conversation of a session, and end it.
