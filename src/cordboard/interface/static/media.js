@@ -136,6 +136,7 @@ export class Media {
   /** Make the offer for the next bot before that runs. */
   prepareSuccessor() {
     this.#successor ??= this.#makeSuccessor();
+    this.#successor.catch(() => {}); // the code that awaits it handles its error
   }
 
   /** Connect to another bot than before. */
