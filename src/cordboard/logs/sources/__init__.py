@@ -9,14 +9,12 @@ Each file of this package offers ``open_source(options) -> Source`` for one entr
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from cordboard.logs.coverage import Answer, Shortfall
 from cordboard.logs.query import Query, Whereabouts
+from cordboard.logs.tape import Tape
 from cordboard.logs.timespec import LOWEST
-
-if TYPE_CHECKING:
-    from cordboard.logs.tape import Tape
 
 
 class Stream(Protocol):
@@ -38,7 +36,7 @@ class Stream(Protocol):
     name: str
     kind: str
     selective: bool = False
-    tape: "Tape | None" = None
+    tape: Tape | None = None
     modified: bytes = LOWEST
     is_text: bool = True
 
