@@ -500,7 +500,7 @@ class Stuck(Source, Stream):
     def close(self):
         pass
 
-_logs_query.open_reader = lambda args, query: Reader(query, [Stuck()])
+_logs_query.open_reader = lambda args, query, **_: Reader(query, [Stuck()])
 raise SystemExit(main(["logs"]))
 """
 

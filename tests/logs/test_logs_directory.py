@@ -377,8 +377,10 @@ def test_cost_grows_with_the_window(tmp_path: Path) -> None:
     """Of a large file only the neighbourhood of the window is read."""
     spread_lines(tmp_path / "a.jsonl", 50_000, 1)
     count = [0]
-    reader = Reader(Query(since=at(25_000), until=at(25_010)), [Directory(tmp_path)])
-    reader.progress = lambda size: count.__setitem__(0, count[0] + size)
+    reader = Reader(
+        Query(since=at(25_000), until=at(25_010)), [Directory(tmp_path)],
+        progress=lambda size: count.__setitem__(0, count[0] + size),
+    )  # fmt: skip
     assert len(list(reader.lines())) == 10
     reader.close()
     assert count[0] < (tmp_path / "a.jsonl").stat().st_size / 20

@@ -1,6 +1,5 @@
 """Many streams become one in order, each line once; numbers prove what is missing."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cordboard.logs.reader import side_by_side
 from cordboard.logs.scan import Batch
 from cordboard.logs.sequence import Gap, Ledger
 from cordboard.logs.survey import Survey, joined, runs_of
+from cordboard.logs.tally import Tally
 from cordboard.logs.tape import Block
 from cordboard.logs.timestamps import OWN_KEY
 from logs.logs_support import ask, at, encoded, only_compiled, record, runs_missing, write_lines
@@ -36,9 +36,9 @@ def batches(moments: list[int], size: int, name: str) -> list[Batch]:
     return found
 
 
-def together(lanes: list[Lane], counts: Counter[str] | None = None) -> list[Item]:
+def together(lanes: list[Lane], tally: Tally | None = None) -> list[Item]:
     found = []
-    for items in merged(lanes, Counter() if counts is None else counts):
+    for items in merged(lanes, tally or Tally()):
         assert isinstance(items, list)
         found += items
     return found
@@ -60,22 +60,22 @@ def test_equals_a_sort_of_everything(streams: list[list[int]], size: int) -> Non
 @given(st.lists(st.lists(seconds, max_size=30), max_size=4), st.integers(1, 7))
 def test_disorder_without_bound(streams: list[list[int]], size: int) -> None:
     """Where nothing is given out before all is read, any disorder is put right."""
-    counts: Counter[str] = Counter()
+    tally = Tally()
     lanes = [Lane(n, batches(m, size, str(n)), None) for n, m in enumerate(streams)]
-    keys = [key for key, _, _, _ in together(lanes, counts)]
+    keys = [key for key, _, _, _ in together(lanes, tally)]
     assert keys == sorted(keys)
-    assert counts["late"] == 0
+    assert tally.counts["late"] == 0
 
 
 @given(st.lists(st.lists(seconds, max_size=30), max_size=4), st.integers(1, 7))
 def test_late_lines_are_counted_and_never_lost(streams: list[list[int]], size: int) -> None:
     """Beyond the slack a line may come late; then it is counted, and it is still there."""
-    counts: Counter[str] = Counter()
+    tally = Tally()
     lanes = [Lane(n, batches(m, size, str(n))) for n, m in enumerate(streams)]
-    keys = [key for key, _, _, _ in together(lanes, counts)]
+    keys = [key for key, _, _, _ in together(lanes, tally)]
     assert sorted(keys) == sorted(at(moment).encode() for moments in streams for moment in moments)
     if keys != sorted(keys):
-        assert counts["late"] > 0
+        assert tally.counts["late"] > 0
 
 
 def test_memory_is_bounded_by_batches() -> None:
@@ -91,7 +91,7 @@ def test_memory_is_bounded_by_batches() -> None:
         return map(batch, range(50))  # type: ignore[return-value]  # lazy is the point
 
     for given_out, items in enumerate(
-        merged([Lane(0, counted(0)), Lane(1, counted(1))], Counter()), 1
+        merged([Lane(0, counted(0)), Lane(1, counted(1))], Tally()), 1
     ):
         assert items
         assert max(read) <= given_out + 3
@@ -197,13 +197,13 @@ def test_lines_that_are_told_of_are_handed_on_whole() -> None:
         return Lane(number, [batch], None)
 
     for lanes in ([told(0, 2, 1, 0)], [told(0, 0, 2), told(1, 1)], [told(n, n) for n in range(3)]):
-        (whole,) = merged(lanes, Counter(), told=lambda *_: True)
+        (whole,) = merged(lanes, Tally(), whole=True)
         assert whole == Whole(b"\n".join([*lines[:3], b""]))
-    counts = Counter[str]()
-    (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], counts, told=lambda *_: True)
+    tally = Tally()
+    (singly,) = merged([told(0, 0, 1), told(1, 1, 2)], tally, whole=True)
     assert isinstance(singly, list)
     assert [item[1] for item in singly] == lines[:3]
-    assert counts["duplicate"] == 1
+    assert tally.counts["duplicate"] == 1
 
 
 @pytest.mark.usefixtures("_way")
@@ -214,7 +214,7 @@ def test_lines_that_are_told_of_are_merged_as_others_are(
 ) -> None:
     """Whether a summary has told of lines or not: they come in the same order, each once."""
     found = []
-    counts = (Counter[str](), Counter[str]())
+    tallies = (Tally(), Tally())
     for told in (True, False):
         lanes = []
         for number, said in enumerate(streams):
@@ -231,14 +231,14 @@ def test_lines_that_are_told_of_are_merged_as_others_are(
             lanes.append(Lane(number, made))
         raws = [
             raw
-            for items in merged(lanes, counts[told], told=lambda *_: told)  # noqa: B023 - at once
+            for items in merged(lanes, tallies[told], whole=told)
             for raw in (
                 items.data.splitlines() if isinstance(items, Whole) else [item[1] for item in items]
             )
         ]
         found.append(raws)
     assert found[0] == found[1]
-    assert counts[0] == counts[1]
+    assert tallies[0].counts == tallies[1].counts
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from cordboard.logs import environments
 from cordboard.logs.formats import formats_from
 from cordboard.logs.query import Query
 from cordboard.logs.reader import Reader
+from cordboard.logs.sources import Source
 from cordboard.logs.sources.directory import Directory, readable
 from cordboard.logs.timespec import duration_s, moment, timestamp
 
@@ -143,32 +145,59 @@ def parse_limit(text: str | None) -> int | None:
 # --- sources
 
 
-def open_reader(args: argparse.Namespace, query: Query) -> Reader:
+def open_reader(
+    args: argparse.Namespace,
+    query: Query,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+    limit: int | None = None,
+    is_located: bool = False,
+) -> Reader:
     """Return a reader of the sources that ``args`` names.
 
     Args:
         args: The parsed arguments.
         query: The query.
+        progress: Is told of bytes that were read.
+        warn: Is told what will perhaps never come, before anything is followed.
+        limit: The maximum number of lines; None for all.
+        is_located: Learn from a gateway of the environment when the session ran, if the query has no time.
 
     Raises:
         CordboardError: The environment is unknown, or a setting is invalid.
     """
     settings = load_log_settings(args.config)
-    reader = Reader(query, [], formats_from(settings.formats))
+    sources, notes = _open_sources(args, settings)
+    if is_located and query.may_be_located and len(sources) > 1:
+        query, told = environments.located(query, sources)
+        notes += told
+    return Reader(
+        query,
+        sources,
+        formats_from(settings.formats),
+        progress=progress,
+        warn=warn,
+        limit=limit,
+        notes=notes,
+        command=partial(lines_command, args, query.session or "ID"),
+    )
+
+
+def _open_sources(
+    args: argparse.Namespace, settings: LogSettings
+) -> tuple[list[Source], list[str]]:
+    """Return the sources that ``args`` names, and notes for the reader."""
     if args.dir is not None:
-        reader.sources = [Directory(args.dir)]
-    else:
-        _add_environment(reader, args.env or "local", settings)
-    if query.session is not None:
-        reader.tally.command = partial(lines_command, args, query.session)
-    return reader
+        return [Directory(args.dir)], []
+    name = args.env or environments.LOCAL
+    files = kubeconfig_files()
+    if name not in settings.environments and name == environments.LOCAL:
+        return environments.local_sources(settings.log_folder, files)
+    from pathlib import Path
 
-
-def locate_session(reader: Reader) -> None:
-    """Learn from a gateway of the environment when the session ran, if the query has no time."""
-    if reader.query.may_be_located and len(reader.sources) > 1:
-        reader.query, notes = environments.located(reader.query, reader.sources)
-        reader.tally.notes += notes
+    base = settings.config_file.parent if settings.config_file else Path()
+    return environments.sources_of(name, settings.environments, base, files), []
 
 
 def lines_command(args: argparse.Namespace, session: str) -> str:
@@ -185,15 +214,3 @@ def lines_command(args: argparse.Namespace, session: str) -> str:
         sources = ["--local"]
     config = ["--config", args.config] if args.config else []
     return readable(shlex.join(["cordboard", "logs", *sources, *config, "--session", session]))
-
-
-def _add_environment(reader: Reader, name: str, settings: LogSettings) -> None:
-    if name in settings.environments or name != environments.LOCAL:
-        from pathlib import Path
-
-        base = settings.config_file.parent if settings.config_file else Path()
-        files = kubeconfig_files()
-        reader.sources = environments.sources_of(name, settings.environments, base, files)
-        return
-    reader.sources, notes = environments.local_sources(settings.log_folder, kubeconfig_files())
-    reader.tally.notes += notes

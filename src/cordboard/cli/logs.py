@@ -13,7 +13,7 @@ from cordboard.cli import _options
 from cordboard.cli._startup import without_collection
 
 if TYPE_CHECKING:
-    from cordboard.cli._logs_output import Format
+    from cordboard.cli._logs_output import Format, Progress
     from cordboard.logs.coverage import Coverage
     from cordboard.logs.reader import Reader
 
@@ -180,14 +180,20 @@ def _run(args: argparse.Namespace) -> int:
     query = _logs_query.build_query(args)
     limit = _logs_query.parse_limit(args.limit)
     _logs_files.check_targets(args)
-    reader = _logs_query.open_reader(args, query)
+    progress = _logs_output.Progress(shown=sys.stderr.isatty() and not args.quiet)
+    reader = _logs_query.open_reader(
+        args,
+        query,
+        progress=progress,
+        warn=partial(_logs_output.print_status, args),
+        limit=limit,
+        is_located=not args.explain,
+    )
     try:
         if args.explain:
             _explain(reader)
             return _logs_output.EXIT_COMPLETE
-        _logs_query.locate_session(reader)
-        reader.limit = limit
-        coverage = _read(args, reader)
+        coverage = _read(args, reader, progress)
     finally:
         reader.close()
     if args.coverage:
@@ -197,13 +203,10 @@ def _run(args: argparse.Namespace) -> int:
     return _logs_output.exit_status(coverage)
 
 
-def _read(args: argparse.Namespace, reader: "Reader") -> "Coverage":
+def _read(args: argparse.Namespace, reader: "Reader", progress: "Progress") -> "Coverage":
     """Read the lines once; write them to stdout, to files, or to both."""
-    from cordboard.cli import _logs_files, _logs_output
+    from cordboard.cli import _logs_files
 
-    progress = _logs_output.Progress(shown=sys.stderr.isatty() and not args.quiet)
-    reader.progress = progress
-    reader.warn = partial(_logs_output.print_status, args)
     if args.collect or args.report or args.bundle:
         coverage = _logs_files.write_files(args, reader, progress.clear)
     else:

@@ -17,13 +17,15 @@ from typing import Final
 
 from cordboard.contract.errors import CordboardError
 from cordboard.logs.formats.continuation import Assembler, Entry
+from cordboard.logs.formats.decode import record_of
 from cordboard.logs.lines import Listed
 from cordboard.logs.merge import Item, Lane
 from cordboard.logs.scan import Batch
+from cordboard.logs.session import Trail
 from cordboard.logs.sources import Source, Stream
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import mark_of
-from cordboard.logs.tape import ENTRY_MAX_BYTES, FileTape, cut_at
+from cordboard.logs.tape import ENTRY_MAX_BYTES, Block, FileTape, cut_at
 from cordboard.logs.timespec import LOWEST, timestamp
 from cordboard.logs.tracks import Tracks
 
@@ -105,12 +107,12 @@ class Follower:
 
     Args:
         tracks: What is open already; files are read on from their present end.
-        learn: Is told of each entry.
+        trail: Of the session that is asked for; learns from each entry.
     """
 
-    def __init__(self, tracks: Tracks, learn: Callable[[Entry, Track], None]) -> None:
+    def __init__(self, tracks: Tracks, trail: Trail | None) -> None:
         self._tracks = tracks
-        self._learn = learn
+        self._trail = trail
         self._tails = [
             Tail(track, number, offset=track.tape.size if track.tape.can_seek else 0)
             for number, track in enumerate(tracks.found)
@@ -166,6 +168,14 @@ class Follower:
             ):
                 self._learn(entry, tail.track)
                 self._held.append((now, (entry.key, entry.raw, tail.number, False)))
+
+    def _learn(self, entry: Entry, track: Track) -> None:
+        """Take note of an entry that has just come."""
+        if self._trail is not None:
+            telling = (self._trail.session, *self._trail.alone)
+            if any(text.encode() in entry.raw for text in telling):
+                self._trail.note(record_of(entry.raw, entry.key, track.service, track.formats))
+        track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset))
 
     def _is_copy(self, entry: Entry, number: int) -> bool:
         """Say whether another stream has brought this: a file that was copied, then truncated."""

@@ -7,10 +7,10 @@ stream is a little out of order. A line that comes later than its stream's slack
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, count, repeat
 from operator import attrgetter, eq, itemgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from cordboard.logs import survey
 from cordboard.logs.lines import Lines, Listed, disorder_s, in_order
@@ -28,9 +28,6 @@ _SIDE_BY_SIDE: Final = 8  # so many lanes are read at once, though one alone hol
 Item = tuple[bytes, bytes, int, bool]
 """A key, an entry's bytes, the number of its lane, and whether a summary has told of it already."""
 
-Told = Callable[[Batch, int], bool]
-"""Counts all entries of a batch of a lane, where it can; says whether it has."""
-
 _key = itemgetter(0)
 _low = attrgetter("low")
 _number = attrgetter("number")
@@ -44,6 +41,22 @@ class Whole(NamedTuple):
 
 Found = list[Item] | Whole
 """What is given out at once: items to be looked at singly, or lines that need not be."""
+
+
+class Counting(Protocol):
+    """Counts what is given out.
+
+    Attributes:
+        counts: Entries that were ``late`` or a ``duplicate``.
+    """
+
+    counts: Counter[str]
+
+    def told(self, batch: Batch, number: int) -> bool:
+        """Count all entries of a lane's batch, where it tells of itself; say whether it does."""
+
+    def take_back(self, item: Item) -> None:
+        """Count an entry no longer: it is a copy, and left out."""
 
 
 class Part:
@@ -124,8 +137,8 @@ class Lane:
         """Read the next batch, perhaps in a thread of its own, for `load`."""
         self._fetched = next(self._batches, None)
 
-    def load(self, told: Told) -> None:
-        """Take what has been read."""
+    def load(self, counting: Counting, *, whole: bool) -> None:
+        """Take what has been read, and have it counted as a whole where that is wanted and possible."""
         self._begun = True
         batch, self._fetched = self._fetched, None
         if batch is None:
@@ -138,7 +151,7 @@ class Lane:
             self.low = max(self.low, shifted(batch.read_to, -self._slack_s))
         if not len(batch.lines):
             return
-        part = self._part(batch, told=told(batch, self.number))
+        part = self._part(batch, told=whole and counting.told(batch, self.number))
         self._parts.append(part)
         self.newest = max(self.newest, part.lines.last)
         held = sum(len(part.lines) for part in self._parts)
@@ -197,18 +210,17 @@ class Lane:
 
 def merged(
     lanes: Sequence[Lane],
-    counts: Counter[str],
-    copy: Callable[[Item], None] = lambda _: None,
-    told: Told = lambda *_: False,
+    counting: Counting,
+    *,
+    whole: bool = False,
     hands: int = 1,
 ) -> Iterator[Found]:
     """Yield all entries in the order (time, lane, place in it), each once: in lists, or as a `Whole`.
 
     Args:
         lanes: The streams.
-        counts: Where ``late`` and ``duplicate`` ones are counted.
-        copy: Is told of each entry that is left out, as it is a copy.
-        told: Counts all entries of a batch, where they need not be looked at singly.
+        counting: Is told of what is left out, and of whole batches.
+        whole: Batches need not be looked at singly where they can be counted as they are.
         hands: How many threads read the lanes.
     """
     given = LOWEST
@@ -218,18 +230,18 @@ def merged(
         hungry = _hungry(live)
         spread(Lane.fetch, hungry, hands)
         for lane in hungry:
-            lane.load(told)
+            lane.load(counting, whole=whole)
         low = min(map(_low, [*live, *asleep[-1:]]))
         parts = [part for lane in live if not lane.empty for part in lane.take(low)]
         if not parts:
             continue
         if min(part.lines.first for part in parts) < given:
-            counts["late"] += sum(part.lines.before(given) for part in parts)
+            counting.counts["late"] += sum(part.lines.before(given) for part in parts)
         given = max(given, low)
-        yield _pooled(parts, counts, copy)
+        yield _pooled(parts, counting)
 
 
-def _pooled(parts: Sequence[Part], counts: Counter[str], copy: Callable[[Item], None]) -> Found:
+def _pooled(parts: Sequence[Part], counting: Counting) -> Found:
     if all(part.distinct and part.told for part in parts):
         data = survey.merged([part.lines for part in parts])
         if data is not None:
@@ -237,7 +249,7 @@ def _pooled(parts: Sequence[Part], counts: Counter[str], copy: Callable[[Item], 
     items = list(chain.from_iterable(map(Part.items, parts)))
     if len(parts) > 1:
         items.sort(key=_key)
-    return once(items, counts, copy)
+    return once(items, counting)
 
 
 def _woken(live: list[Lane], asleep: list[Lane]) -> list[Lane]:
@@ -271,9 +283,7 @@ def _hungry(lanes: Sequence[Lane]) -> list[Lane]:
 # --- each once
 
 
-def once(
-    pool: list[Item], counts: Counter[str], copy: Callable[[Item], None] = lambda _: None
-) -> list[Item]:
+def once(pool: list[Item], counting: Counting) -> list[Item]:
     """Return sorted items without copies: other files' of the same lines.
 
     Copies have the same time. A record of ours is known by its boot and seq; any other by its
@@ -293,10 +303,10 @@ def once(
         kept += pool[done:begin]
         kept += distinct
         for item in _without(pool[begin:end], distinct):
-            copy(item)
+            counting.take_back(item)
         done = end
     kept += pool[done:]
-    counts["duplicate"] += len(pool) - len(kept)
+    counting.counts["duplicate"] += len(pool) - len(kept)
     return kept
 
 

@@ -9,21 +9,19 @@ from cordboard.logs.coverage import Coverage
 from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.formats import Formats
 from cordboard.logs.formats.codec import escaped
-from cordboard.logs.formats.continuation import Entry
 from cordboard.logs.formats.decode import record_of
 from cordboard.logs.line import Line, json_line, raw_line
-from cordboard.logs.merge import SLACK_S, Found, Item, Lane, Whole, merged
+from cordboard.logs.merge import SLACK_S, Found, Lane, Whole, merged
 from cordboard.logs.parallel import HANDS
 from cordboard.logs.query import Query, filters, wants
-from cordboard.logs.scan import Batch, Scan
+from cordboard.logs.scan import Scan
 from cordboard.logs.search import Search, mention_of
 from cordboard.logs.session import Trail, attribution
 from cordboard.logs.sources import Source
-from cordboard.logs.sources.directory import Directory
 from cordboard.logs.stream import Track
 from cordboard.logs.survey import glance
 from cordboard.logs.tally import Tally
-from cordboard.logs.tape import BLOCK_BYTES, Block
+from cordboard.logs.tape import BLOCK_BYTES
 from cordboard.logs.timespec import HIGHEST, LOWEST, shifted
 from cordboard.logs.tracks import Progress, Tracks
 
@@ -49,36 +47,40 @@ class Reader:
         sources: Where.
         formats: How foreign lines are read.
         progress: Is told of bytes that were read.
+        warn: Is told, before anything is followed, what will perhaps never come.
         limit: No more lines than this; the coverage says so when it was reached.
+        notes: What the coverage should say beside.
+        command: Gives the command that shows all of a session, told where a window hides some of it.
         block_bytes: How much of a stream is read at once; by default as memory allows.
 
     Attributes:
         tally: Counts what is returned.
         trail: What a wanted session's own lines told.
-        warn: Is told, before anything is followed, what will perhaps never come.
     """
 
     def __init__(
         self,
         query: Query,
-        sources: Sequence[Source | Directory],
+        sources: Sequence[Source],
         formats: Formats | None = None,
-        progress: Progress = lambda _: None,
         *,
+        progress: Progress = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
         limit: int | None = None,
+        notes: Sequence[str] = (),
+        command: Callable[[], str] = lambda: "cordboard logs --session ID",
         block_bytes: int | None = None,
     ) -> None:
         self.query = query
         self.sources = sources
         self.formats = formats or Formats()
-        self.progress = progress
-        self.limit = limit
-        self.block_bytes = block_bytes
-        self.tally = Tally()
-        self.trail: Trail | None = None
-        self.warn: Callable[[str], None] = lambda _: None
+        self.tally = Tally(notes, command)
+        self.trail = None if query.session is None else Trail(query.session)
+        self._progress = progress
+        self._warn = warn
+        self._limit = limit
+        self._block_bytes = block_bytes
         self._tracks: Tracks | None = None
-        self._passing = False
 
     @property
     def tracks(self) -> list[Track]:
@@ -91,7 +93,7 @@ class Reader:
         Raises:
             CordboardError: Nothing at all can be read.
         """
-        left = self.limit
+        left = self._limit
         for found in self.items():
             assert not isinstance(found, Whole)  # noqa: S101 - nobody has asked for summaries
             for key, raw, number, _ in found:
@@ -99,13 +101,13 @@ class Reader:
                 if line is None:
                     continue
                 if left == 0:
-                    self.tally.limit = self.limit
+                    self.tally.limit = self._limit
                     return
                 left = left and left - 1
                 self.tally.note(line, number)
                 yield line
                 if left == 0 and self.query.follow:
-                    self.tally.limit = self.limit
+                    self.tally.limit = self._limit
                     return
 
     def encoded(self, form: Form) -> Iterator[bytes]:
@@ -118,10 +120,9 @@ class Reader:
             render: Callable[[Line], bytes] = raw_line
         else:
             render = json_line
-        self._passing = self.limit is None and not filters(self.query)
-        if self._passing:
+        if self._limit is None and not filters(self.query):
             as_it_is = escaped if form == "json" else bytes
-            for found in self.items():
+            for found in self.items(whole=True):
                 yield from self._passed(found, render, as_it_is)
         else:
             yield from map(render, self.lines())
@@ -143,64 +144,40 @@ class Reader:
                 self.tally.note(line, number)
                 yield render(line)
 
-    def _told(self, batch: Batch, number: int) -> bool:
-        """Count the lines of a batch that tells of itself; say whether it does."""
-        summary = batch.lines.summary if self._passing and batch.ordered else None
-        if summary is not None:
-            self.tally.note_summary(summary, batch.span(), number)
-        return summary is not None
-
-    def _take_back(self, item: Item) -> None:
-        """Count a line no longer: it is a copy."""
-        key, raw, number, told = item
-        if told and (seen := glance(raw)) is not None:
-            self.tally.note_glance(seen, key, number, lines=-1)
-
-    def items(self) -> Iterator[Found]:
+    def items(self, *, whole: bool = False) -> Iterator[Found]:
         """Yield what may be wanted as it was found, in the order of time.
 
-        It comes in lists of items, or as a `Whole` where summaries have told of all of them, for
-        which `encoded` alone asks.
-
         Following, a list may be empty: then nothing has come, and what was given can be shown.
+
+        Args:
+            whole: Lines that need not be looked at singly come as a `Whole`, counted already.
         """
-        self._tracks = Tracks(self.query, self.sources, self.formats, self.progress)
+        self._tracks = Tracks(self.query, self.sources, self.formats, self._progress)
         self._tracks.open()
-        if self.query.session is not None:
-            self.trail = Trail(self.query.session)
         if not self.query.follow:
-            yield from self._what_is_there()
+            yield from self._what_is_there(whole=whole)
             return
         from cordboard.logs.follow import Follower
 
-        live = Follower(self._tracks, self._learn)
+        live = Follower(self._tracks, self.trail)
         if self.query.services:
             from cordboard.logs.unheard import unheard_so_far
 
             for words in unheard_so_far(self.query, self.tracks):
-                self.warn(words)
+                self._warn(words)
         if self.query.since is not None:
-            yield from self._what_is_there(live.lanes())
+            yield from self._what_is_there(live.lanes(), whole=whole)
         yield from live.items()
 
-    def _what_is_there(self, others: Sequence[Lane] = ()) -> Iterator[Found]:
+    def _what_is_there(self, others: Sequence[Lane] = (), *, whole: bool) -> Iterator[Found]:
         if self.trail is None:
             lanes = self._window_lanes()
         else:
-            lanes = Search(self.query, self.trail, self.tracks, self.progress).lanes()
+            lanes = Search(self.query, self.trail, self.tracks, self._progress).lanes()
         # Whole blocks are worth a thread, not the short pieces in which lines are handed on.
         is_large = sum(map(self._window_bytes, self.tracks)) > _ALONE_UP_TO_BYTES
         hands = HANDS if is_large and any(prefilter(self.query)) else 1
-        counts = self.tally.counts
-        yield from merged([*lanes, *others], counts, self._take_back, self._told, hands)
-
-    def _learn(self, entry: Entry, track: Track) -> None:
-        """Take note of an entry that has just come."""
-        if self.trail is not None:
-            telling = (self.trail.session, *self.trail.alone)
-            if any(text.encode() in entry.raw for text in telling):
-                self.trail.note(record_of(entry.raw, entry.key, track.service, self.formats))
-        track.ledger.note(Block(entry.raw, len(entry.raw), entry.offset))
+        yield from merged([*lanes, *others], self.tally, whole=whole, hands=hands)
 
     def coverage(self) -> Coverage:
         """Say what answered, what is missing, and why; asked when all lines have been read."""
@@ -280,9 +257,9 @@ class Reader:
             self.query.first,
             self.query.end,
             exact=self.query.exact,
-            size=self.block_bytes or size,
+            size=self._block_bytes or size,
             watch=track.ledger.note,
-            progress=self.progress,
+            progress=self._progress,
         )
 
     # --- lines

@@ -10,11 +10,13 @@ from cordboard.logs.completeness import latest, lines_outside, missing
 from cordboard.logs.coverage import Answer, Coverage, Shortfall, count
 from cordboard.logs.gaps import searched_whole
 from cordboard.logs.line import Line
+from cordboard.logs.merge import Item
 from cordboard.logs.query import Query
+from cordboard.logs.scan import Batch
 from cordboard.logs.session import Trail, began
 from cordboard.logs.skew import skews
 from cordboard.logs.stream import Track
-from cordboard.logs.survey import Glance
+from cordboard.logs.survey import Glance, glance
 from cordboard.logs.timespec import timestamp
 from cordboard.logs.tracks import Tracks
 
@@ -44,20 +46,25 @@ class Heard:
 class Tally:
     """Counts of lines.
 
-    Attributes:
+    Args:
+        notes: What the reader of the coverage should know beside.
         command: Gives the command that shows all of the session, told where a window hides some of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        notes: Sequence[str] = (),
+        command: Callable[[], str] = lambda: "cordboard logs --session ID",
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.attribution: Counter[str] = Counter()
         self.inferred: Counter[str] = Counter()
         self.mentions = 0
         self.outside = 0
-        self.command: Callable[[], str] = lambda: "cordboard logs --session ID"
         self.services: dict[str, Heard] = {}
         self.streams: dict[int, Heard] = {}
-        self.notes: list[str] = []
+        self._notes = notes
+        self._command = command
         self.limit: int | None = None
 
     def note(self, line: Line, number: int) -> None:
@@ -74,16 +81,24 @@ class Tally:
             heard = self.streams[number] = Heard()
         heard.add(1, at, at)
 
-    def note_summary(
-        self, summary: tuple[str, int, int], span: tuple[bytes, bytes], number: int
-    ) -> None:
-        """Count the lines of a block of a stream, which are looked at no further."""
-        first, last = span[0].decode(), span[1].decode()
+    def told(self, batch: Batch, number: int) -> bool:
+        """Count the lines of a batch that tells of itself, which are looked at no further; say whether it does."""
+        summary = batch.lines.summary if batch.ordered else None
+        if summary is None:
+            return False
+        first, last = (key.decode() for key in batch.span())
         service, lines, absent = summary
         self.services.setdefault(service, Heard()).add(lines, first, last)
         self.streams.setdefault(number, Heard()).add(lines, first, last)
         self.attribution["absent"] += absent
         self.attribution["explicit"] += lines - absent
+        return True
+
+    def take_back(self, item: Item) -> None:
+        """Count a line no longer: it is a copy."""
+        key, raw, number, told = item
+        if told and (seen := glance(raw)) is not None:
+            self.note_glance(seen, key, number, lines=-1)
 
     def note_glance(self, seen: Glance, at: bytes, number: int, lines: int = 1) -> None:
         """Count a line that was only glanced at; or take it back, with ``lines`` of -1."""
@@ -120,7 +135,7 @@ class Tally:
             attribution={how: self.attribution[how] for how in _HOW if self.attribution[how]},
             notes=(
                 *tracks.notes,
-                *self.notes,
+                *self._notes,
                 *_old(tracks.found),
                 *_perhaps_astray(query, tracks.found, why),
                 *_lost_in_stores(query, tracks.found, trail),
@@ -130,7 +145,7 @@ class Tally:
 
     def _window(self, query: Query, trail: Trail) -> Iterator[str]:
         """Yield what the window hides of the session, with the command that shows it."""
-        whole = self.command()
+        whole = self._command()
         if self.outside:
             lines = count(self.outside, "line of this session is", "lines of this session are")
             yield f"{lines} outside the window. All lines: {whole}"
