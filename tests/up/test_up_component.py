@@ -29,6 +29,12 @@ def component_of(
     return component, lines
 
 
+def nice_of(component: Component) -> int:
+    """Return the nice value of a component's session."""
+    assert component.process is not None
+    return int(Path(f"/proc/{component.process.pid}/autogroup").read_text().split()[-1])
+
+
 async def test_component_that_ignores_sigterm_is_killed_with_its_group(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -71,18 +77,29 @@ async def test_component_in_the_background_comes_last_until_it_is_ready(
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         writer.close()
 
-    def nice() -> int:
-        assert component.process is not None
-        return int(Path(f"/proc/{component.process.pid}/autogroup").read_text().split()[-1])
-
     await component.start(in_background=True)
-    await until(lambda: nice() > 0)
+    await until(lambda: nice_of(component) > 0)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         component.port = server.sockets[0].getsockname()[1]
         assert await component.becomes_ready()
-        await until(lambda: nice() == 0)
+        await until(lambda: nice_of(component) == 0)
     await component.stop(5)
     assert not await component.becomes_ready()
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="needs autogroups, of Linux")
+async def test_component_comes_forward_before_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Then it waits for no other process, although it does not answer."""
+    component, _ = component_of(monkeypatch, tmp_path, "exec sleep 600")
+    await component.start(in_background=True)
+    await until(lambda: nice_of(component) > 0)
+    assert component.is_in_background
+    component.come_forward()
+    await until(lambda: nice_of(component) == 0)
+    assert not component.is_in_background
+    await component.stop(5)
 
 
 async def test_component_without_a_process_cannot_be_awaited() -> None:

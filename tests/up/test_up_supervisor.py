@@ -9,8 +9,11 @@ import pytest
 
 from cordboard.contract.errors import CordboardError
 from cordboard.runner.bot_file import LOAD_TIMEOUT_S
+from cordboard.settings import Settings
+from cordboard.up.component import Component
+from cordboard.up.start_plan import Options
 from cordboard.up.stop_signals import StopSignals
-from cordboard.up.supervisor import check_start_time
+from cordboard.up.supervisor import Supervisor, check_start_time
 
 
 async def test_two_signals_in_a_blocked_loop_are_one() -> None:
@@ -49,3 +52,43 @@ def test_runner_may_take_as_long_as_it_allows_a_bot_file(tmp_path: Path) -> None
         check_start_time(["runner"], 141, tmp_path)
     with pytest.raises(CordboardError, match="gateway, runner did not become ready within 60 s"):
         check_start_time(["gateway", "runner"], 61, tmp_path)
+
+
+class Started(Component):
+    """A component that notes how it was started last, and runs as a test wants."""
+
+    runs = True
+    in_background = False
+    came_forward = False
+
+    @property
+    def is_running(self) -> bool:
+        """As the test says."""
+        return self.runs
+
+    @property
+    def is_in_background(self) -> bool:
+        """As the test says, until it came forward."""
+        return self.in_background and not self.came_forward
+
+    def come_forward(self) -> None:
+        """Note it."""
+        self.came_forward = True
+
+
+@pytest.mark.parametrize(
+    ("runs", "in_background", "has_first", "comes_forward"),
+    [(True, False, True, False), (True, True, True, True), (False, False, False, False)],
+    ids=["takes calls", "still starts", "has ended too"],
+)
+def test_one_runner_at_least_does_not_start_in_the_background(
+    runs: bool, in_background: bool, has_first: bool, comes_forward: bool
+) -> None:
+    """A restarted runner comes after another one only if there is one, and that one waits for nothing."""
+    supervisor = Supervisor(Settings(), Options(runners=2))
+    dead, other = (Started(name, (), 1, {}, lambda *_: None) for name in ("runner", "runner-2"))
+    dead.runs, other.runs, other.in_background = False, runs, in_background
+    gateway = Started("gateway", (), 1, {}, lambda *_: None)
+    supervisor.components = {"gateway": gateway, "runner": dead, "runner-2": other}
+    assert supervisor._has_first_runner() is has_first
+    assert other.came_forward is comes_forward

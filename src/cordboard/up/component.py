@@ -110,6 +110,16 @@ class Component:
             priority.close()
 
     @property
+    def is_in_background(self) -> bool:
+        """Whether other processes come before it, because it is not ready yet."""
+        return self._background_start is not None and not self._background_start.done()
+
+    def come_forward(self) -> None:
+        """Let no other process come first any more, although it is not ready."""
+        if self._background_start is not None:
+            self._background_start.cancel()
+
+    @property
     def is_running(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.returncode is None

@@ -258,9 +258,22 @@ class Supervisor:
             )
             self._count_restart(component.name)
             await asyncio.sleep(WATCH_S)
-            # Another runner takes its calls now, and needs the processor more than the imports of this one.
-            has_others = service_of(component.name) == "runner" and self.options.runners > 1
-            await component.start(in_background=has_others)
+            is_runner = service_of(component.name) == "runner"
+            await component.start(in_background=is_runner and self._has_first_runner())
+
+    def _has_first_runner(self) -> bool:
+        """Return whether a runner runs that takes calls, or will first; it comes before one that is restarted.
+
+        If all are still starting in the background, one of them comes forward: calls wait for it.
+        """
+        running = [
+            item
+            for name, item in self.components.items()
+            if service_of(name) == "runner" and item.is_running
+        ]
+        if running and all(item.is_in_background for item in running):
+            running[0].come_forward()
+        return bool(running)
 
     async def _keep_further(self, runner: Component) -> None:
         """Start a further runner, which delays no call, and keep it running; without it, all else goes on."""
