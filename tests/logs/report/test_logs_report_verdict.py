@@ -107,7 +107,7 @@ def never_launched() -> Told:
         (
             recovered_call,
             "warn",
-            "The call worked, but moved to another runner: first audio 348 ms after the click.",
+            "The call worked, but its runner died: first audio 348 ms after the click.",
         ),
         (
             crashed_call,
@@ -202,14 +202,48 @@ def test_filters_limit_the_verdict() -> None:
 
 
 def test_a_recovery_says_whether_the_bot_spoke_again() -> None:
-    """After a change of runner, the bot's next word is told, or that no line tells of one."""
-    assert "the bot spoke again 890 ms later" in " ".join(verdict(recovered_call()).details)
+    """After a take-over, the silence is told, or that no line tells of a bot that spoke again."""
+    said = " ".join(verdict(recovered_call()).details)
+    assert "continued it once; the silence was 2.1 s, measured by the plane's own times" in said
     told = recovered_call()
     silent = ("bot.first_audio", 2)
     told.records = [
         item for item in told.records if (item.get("event"), item.get("epoch")) != silent
     ]
     assert "no line shows that the bot spoke again" in " ".join(verdict(told).details)
+
+
+def test_a_verdict_says_what_died_and_the_longest_silence() -> None:
+    """A bot process that died is no lost runner; an edge counts too; of several silences the longest is told."""
+    told = connected(started())
+    told.event(900, "edge", "stream.resumed", died="edge", silence_ms=950)
+    for epoch, why, silence_ms in (
+        (2, "bot_died", 230),
+        (3, "bot_died", 1210),
+        (4, "draining", 90),
+    ):
+        told.epoch = epoch
+        told.event(epoch * 2000, "operator", "session.recovered", why=why, runner="runner-a")
+        told.event(epoch * 2000 + 300, "bot", "bot.first_audio")
+        told.event(epoch * 2000 + 310, "call", "call.resumed", silence_ms=silence_ms)
+    found = verdict(ended(told, 30_000, "left"))
+    assert (
+        "its edge died, and its bot process died 2 times, and its runner was stopped"
+        in found.headline
+    )
+    assert found.details[0] == (
+        "Another process continued it 4 times; the longest silence was 1.2 s, measured by the caller."
+    )
+
+
+def test_a_start_that_was_repeated_is_no_take_over() -> None:
+    """No bot was lost, so no other process continued."""
+    told = accepted()
+    told.epoch = 2
+    told.event(20, "operator", "session.recovered", why="refused", runner="runner-a")
+    found = verdict(ended(connected(joined(told)), 30_000, "left"))
+    assert found.headline.startswith("The call worked, but the session was queued again:")
+    assert found.details[0] == "A start failed once, and was repeated."
 
 
 def test_errors_are_counted_beside_the_verdict() -> None:

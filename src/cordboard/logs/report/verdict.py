@@ -1,5 +1,7 @@
 """The verdict: one sentence of how a session went, no more than its lines prove."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -8,6 +10,7 @@ from cordboard.logs.coverage import count
 from cordboard.logs.report.entry import Entry, as_text, clock, length, one_line
 from cordboard.logs.report.stages import NAMES, PATH, Stay, between
 from cordboard.logs.session import BROWSER
+from cordboard.logs.takeovers import TakeOver
 
 Tone = Literal["ok", "warn", "bad", "unknown"]
 
@@ -28,6 +31,12 @@ _ASKED_TO_END: Final[dict[str, str]] = {
     "left": "the bot was asked to leave",
     "bot_finished": "the bot finished on its own",
     "max_duration": "the maximum duration was reached",
+}
+_LOST: Final[dict[str, str]] = {
+    "runner": "its runner died",
+    "bot process": "its bot process died",
+    "edge": "its edge died",
+    "draining": "its runner was stopped",
 }
 _ZEROS: Final[dict[str, str]] = {
     "join.clicked": "the click",
@@ -98,24 +107,48 @@ def _worked(stay: Stay, why: str, errors: int) -> Verdict:
     if path.origin is not None and path.total_ms is not None:
         zero = _ZEROS.get(path.origin.event or "", "the first line")
         heard = f"first audio {length(path.total_ms)} after {zero}"
-    if stay.recoveries:
-        moved = f"The call worked, but moved to another runner: {heard}."
-        return Verdict("warn", moved, (_recovery(stay), why))
+    if stay.take_overs or stay.recoveries:
+        said = f"The call worked, but {_lost(stay.take_overs)}: {heard}."
+        return Verdict("warn", said, (_recovery(stay), why))
     if errors:
         return Verdict("warn", f"The call worked, with {count(errors, 'error')}: {heard}.", (why,))
     return Verdict("ok", f"The call worked: {heard}.", (why,))
 
 
+def _lost(take_overs: Sequence[TakeOver]) -> str:
+    """Say what the call lost, in the order in which that died first."""
+    counts = Counter(item.died for item in take_overs)
+    losses = [
+        f"{_LOST[died]} {times} times" if times > 1 else _LOST[died]
+        for died, times in counts.items()
+    ]
+    return ", and ".join(losses) or "the session was queued again"
+
+
 def _recovery(stay: Stay) -> str:
-    """Say what was between the loss of a runner and the bot's next word."""
-    times = "once" if stay.recoveries == 1 else f"{stay.recoveries} times"
-    said = f"The session was handed to another runner {times}"
-    spoken = [item for item in stay.events if item.event == "bot.first_audio"]
-    pauses = [between(stay.last["session.recovered"], item) for item in spoken]
-    again = next((pause for pause in pauses if pause is not None and pause > 0), None)
-    if again is None:
+    """Say how often another process continued, and the longest silence."""
+    taken = stay.take_overs
+    if not taken:
+        return f"A start failed {_times(stay.recoveries)}, and was repeated."
+    said = f"Another process continued it {_times(len(taken))}"
+    last = stay.last.get("session.recovered")
+    spoken = [between(last, item) for item in stay.events if item.event == "bot.first_audio"]
+    if last is not None and not any(pause is not None and pause > 0 for pause in spoken):
         return f"{said}; no line shows that the bot spoke again after that."
-    return f"{said}; the bot spoke again {length(again)} later."
+    longest = max(taken, key=lambda item: -1 if item.silence_ms is None else item.silence_ms)
+    if longest.silence_ms is None:
+        return f"{said}; {longest.silence_words}."
+    by = (
+        "the plane's own times"
+        if longest.silence_from == "plane"
+        else f"the {longest.silence_from}"
+    )
+    which = "longest silence" if len(taken) > 1 else "silence"
+    return f"{said}; the {which} was {length(longest.silence_ms)}, measured by {by}."
+
+
+def _times(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
 
 
 def _nobody(stay: Stay) -> Verdict:
