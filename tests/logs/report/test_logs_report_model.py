@@ -6,7 +6,7 @@ import pytest
 
 from cordboard.contract.record import EVENTS
 from cordboard.logs.report import Header, text
-from cordboard.logs.report.lanes import AFTER, BEFORE, BLOCKS_MAX, BUCKETS, LANES_MAX
+from cordboard.logs.report.lanes import AFTER, BEFORE, BLOCKS_MAX, BUCKETS, LANES_MAX, is_warning
 from cordboard.logs.report.model import SESSIONS_MAX, Model, ModelMaker
 from cordboard.logs.report.stages import OPTIONAL, PATH, SETBACKS
 from report_support import (
@@ -252,7 +252,7 @@ def test_an_error_is_among_its_neighbours() -> None:
             number, f"s{number % 3}", f"line {number}", level="error" if number == 10 else "info"
         )
     (block,) = model_of(told).troubles.blocks
-    assert [item.message for item in block.entries] == [
+    assert [item.message for item in block] == [
         f"line {number}" for number in range(10 - BEFORE, 11 + AFTER)
     ]
 
@@ -263,8 +263,8 @@ def test_errors_close_together_share_a_block() -> None:
     for number in range(20):
         told.say(number, "bot", f"line {number}", level="warn" if number in {5, 7} else "info")
     (block,) = model_of(told).troubles.blocks
-    assert [item.index for item in block.entries] == list(range(5 - BEFORE, 8 + AFTER))
-    assert block.worst == "warn"
+    assert [item.index for item in block] == list(range(5 - BEFORE, 8 + AFTER))
+    assert is_warning(block)
 
 
 def test_a_flood_of_warnings_leaves_room_for_errors() -> None:
@@ -279,7 +279,7 @@ def test_a_flood_of_warnings_leaves_room_for_errors() -> None:
     assert (troubles.warnings, troubles.errors) == (1000, 1)
     assert len(troubles.blocks) == BLOCKS_MAX // 3 + 1
     assert troubles.left_out == 1000 - BLOCKS_MAX // 3
-    assert troubles.blocks[0].worst == "error"
+    assert [is_warning(block) for block in troubles.blocks[:2]] == [False, True]
 
 
 def test_several_sessions_are_listed() -> None:

@@ -104,20 +104,16 @@ def _in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _error(path, error) from error
-
-
-def _error(path: Path, error: OSError) -> CordboardError:
-    why, hint = error.strerror or str(error), ""
-    if error.errno in _EXISTS:
-        said = f"{path} already exists and is never overwritten."
-        return CordboardError(said, hint="Choose another name.")
-    if error.errno in _NO_SPACE:
-        why = "not enough space"
-        hint = "The incomplete output was removed. Choose a place with more space."
-    elif error.errno in _NOT_ALLOWED:
-        why = "permission denied"
-    return CordboardError(f"Cannot write {path}: {why}.", hint=hint)
+        why, hint = error.strerror or str(error), ""
+        if error.errno in _EXISTS:
+            said = f"{path} already exists and is never overwritten."
+            raise CordboardError(said, hint="Choose another name.") from error
+        if error.errno in _NO_SPACE:
+            why = "not enough space"
+            hint = "The incomplete output was removed. Choose a place with more space."
+        elif error.errno in _NOT_ALLOWED:
+            why = "permission denied"
+        raise CordboardError(f"Cannot write {path}: {why}.", hint=hint) from error
 
 
 # --- collections and bundles

@@ -29,7 +29,7 @@ from cordboard.logs.report.entry import (
     one_line,
     visible,
 )
-from cordboard.logs.report.lanes import BUCKETS
+from cordboard.logs.report.lanes import BUCKETS, is_warning
 from cordboard.logs.report.model import Model
 from cordboard.logs.report.stages import NAMES, SETBACKS
 
@@ -91,6 +91,7 @@ def _environment() -> "Environment":
     environment.filters |= {function.__name__: function for function in texts}
     environment.filters |= {"duration": length, "thousands": "{:,}".format}
     environment.filters["svc"] = _service_class
+    environment.tests["warning"] = is_warning
     environment.globals |= {"count": count, "reasons": REASONS, "buckets": BUCKETS}
     environment.globals |= {"names": NAMES, "setbacks": SETBACKS, "meanings": EVENTS}
     return environment

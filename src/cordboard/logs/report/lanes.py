@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -126,27 +127,16 @@ def _place(service: str) -> int:
     return SERVICES.index(service) if service in SERVICES else len(SERVICES)
 
 
-@dataclass(slots=True)
-class Block:
-    """Neighbouring lines, at least one of them a warning or an error."""
-
-    entries: list[Entry] = field(default_factory=list)
-
-    @property
-    def worst(self) -> str:
-        """``error`` or ``warn``."""
-        return "error" if any(item.level == "error" for item in self.entries) else "warn"
-
-
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """All blocks that were kept, those with errors first, and how many lines there were.
+    """Warnings and errors, and how many there were.
 
     Attributes:
+        blocks: Neighbouring lines, some of them a warning or an error; those with errors come first.
         left_out: Warnings and errors that are in no block, because there are too many.
     """
 
-    blocks: tuple[Block, ...] = ()
+    blocks: Sequence[Sequence[Entry]] = ()
     errors: int = 0
     warnings: int = 0
     left_out: int = 0
@@ -157,8 +147,8 @@ class TroubleFinder:
 
     def __init__(self) -> None:
         self._before: deque[Entry] = deque(maxlen=BEFORE)
-        self._blocks: list[Block] = []
-        self._open: Block | None = None
+        self._blocks: list[list[Entry]] = []
+        self._open: list[Entry] | None = None
         self._after = 0
         self._left_out = 0
         self._levels: Counter[str] = Counter()
@@ -170,7 +160,7 @@ class TroubleFinder:
             self._levels[item.level] += 1
             self._take(item)
         elif self._open is not None and self._after:
-            self._open.entries.append(item)
+            self._open.append(item)
             self._after -= 1
         else:
             self._open = None
@@ -178,19 +168,24 @@ class TroubleFinder:
 
     def troubles(self) -> Troubles:
         """Return what was found."""
-        blocks = sorted(self._blocks, key=lambda block: block.worst != "error")
         levels = self._levels
-        return Troubles(tuple(blocks), levels["error"], levels["warn"], self._left_out)
+        blocks = sorted(self._blocks, key=is_warning)
+        return Troubles(blocks, levels["error"], levels["warn"], self._left_out)
 
     def _take(self, item: Entry) -> None:
         self._after = AFTER
-        if self._open is not None and len(self._open.entries) < BLOCK_LINES_MAX:
-            self._open.entries.append(item)
+        if self._open is not None and len(self._open) < BLOCK_LINES_MAX:
+            self._open.append(item)
         elif self._room[item.level]:
             self._room[item.level] -= 1
-            self._open = Block([*self._before, item])
+            self._open = [*self._before, item]
             self._before.clear()
             self._blocks.append(self._open)
         else:
             self._open = None
             self._left_out += 1
+
+
+def is_warning(block: Sequence[Entry]) -> bool:
+    """Say whether a block holds warnings, but no errors."""
+    return all(item.level != "error" for item in block)

@@ -231,7 +231,7 @@ def _troubles(found: Troubles, *, named: bool) -> Iterator[str]:
     about = f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
     yield from _title(f"ERRORS IN CONTEXT  {about}")
     for block in found.blocks:
-        for item in block.entries:
+        for item in block:
             yield from _entry(item, "> " if item.bad else "  ", stack=item.bad, named=named)
         yield ""
     if found.left_out:

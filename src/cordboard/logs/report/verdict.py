@@ -221,23 +221,14 @@ def _unended(stay: Stay) -> Verdict:
         return Verdict("bad", f"The join was refused{f': {why}' if why else '.'}")
     reused = stay.last.get("join.reused")
     if reused is not None and not stay.has("join.accepted"):
-        return _reused(reused)
+        holder = as_text(reused.meta.get("holder") or "")
+        if holder and holder != reused.session_id:
+            known = f"the room was in use, and the join returned session {one_line(holder, 140)}"
+            return Verdict("ok", f"No new session: {known}.")
+        said = "The join returned its own live session; the outcome of that session is not in these lines."
+        return Verdict("unknown", said)
     last = stay.events[-1]
-    name = last.event or ""
-    where = NAMES.get(name) or one_line(name, 60)
+    where = NAMES.get(last.event or "") or one_line(last.event or "", 60)
     audio = " The bot had already sent its first audio." if stay.has("bot.first_audio") else ""
-    return Verdict(
-        "unknown",
-        f"The end is not in these lines: the last event is “{where}” at {clock(last.us)} UTC.{audio}",
-    )
-
-
-def _reused(reused: Entry) -> Verdict:
-    holder = as_text(reused.meta.get("holder") or "")
-    if holder and holder != reused.session_id:
-        known = f"the room was in use, and the join returned session {one_line(holder, 140)}"
-        return Verdict("ok", f"No new session: {known}.")
-    return Verdict(
-        "unknown",
-        "The join returned its own live session; the outcome of that session is not in these lines.",
-    )
+    said = f"the last event is “{where}” at {clock(last.us)} UTC.{audio}"
+    return Verdict("unknown", f"The end is not in these lines: {said}")
