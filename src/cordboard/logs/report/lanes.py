@@ -115,16 +115,12 @@ class LaneMaker:
 
     def lanes(self) -> Lanes:
         """Return the lanes of all lines so far, in the order in which a join passes the services."""
-        names = sorted(self._told, key=lambda name: (_place(name), name))
+        names = sorted(self._told, key=lambda name: ([*SERVICES, name].index(name), name))
         all_times = [told.times for told in self._told.values() if told.times]
         first = min(map(min, all_times), default=None)
         last = max(map(max, all_times), default=None)
         made = (self._told[name].lane(name, first or 0, last or 0) for name in names)
         return Lanes(tuple(made), first, last)
-
-
-def _place(service: str) -> int:
-    return SERVICES.index(service) if service in SERVICES else len(SERVICES)
 
 
 @dataclass(frozen=True, slots=True)

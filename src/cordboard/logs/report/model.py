@@ -136,7 +136,10 @@ class Session(Stay):
 
     def __init__(self, session_id: str, tellers: _Tellers) -> None:
         parts = tellers.believed()
-        events = sorted(chain.from_iterable(told.events for told in parts), key=_by_time)
+        events = sorted(
+            chain.from_iterable(told.events for told in parts),
+            key=lambda item: (item.us is None, item.us or 0),
+        )
         stays = _stays(events)
         super().__init__(stays[-1])
         began = min(_known(*(item.us for item in self.events)), default=0)
@@ -244,10 +247,6 @@ class ModelMaker:
             lanes=self._lanes.lanes(),
             troubles=self._troubles.troubles(),
         )
-
-
-def _by_time(item: Entry) -> tuple[bool, int]:
-    return item.us is None, item.us or 0
 
 
 def _who(parts: Sequence[_Told], events: Sequence[Entry]) -> dict[str, str]:

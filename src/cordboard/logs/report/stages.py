@@ -136,11 +136,6 @@ class Turn:
         """What is unusual about it; empty for one that has ended as it should."""
         return "interrupted" if self.interrupted else "open" if self.ended_us is None else ""
 
-    @property
-    def longest_ms(self) -> float:
-        """Its latency, or its parts together where they are longer."""
-        return max(self.latency_ms or 0.0, sum(part for _, part in self.ttfb_ms))
-
 
 class Latency:
     """How the latencies of all turns lie."""
