@@ -60,7 +60,7 @@ class Relay:
                     f"The runner that holds the session did not answer within {timeout_s:g} s."
                 ) from error
             # The address is for operators, so only the log has it.
-            log.warning("A runner cannot be reached", runner_url=base, error=error)
+            log.warning("A runner cannot be reached", runner_url=base, reason=str(error))
             raise UpstreamError("The runner that holds the session cannot be reached.") from error
         if reply.status in _AUTHENTICATION_FAILED:
             raise UpstreamError(
