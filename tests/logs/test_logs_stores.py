@@ -210,6 +210,13 @@ def _bounds(gap: str) -> tuple[int, int]:
     return int(first), int(last or first) + 1
 
 
+def test_window_that_begins_within_a_second_raises_no_alarm(put: Put) -> None:
+    """Some stores count whole seconds; what they count beyond the window is not missing from it."""
+    answer = ask_source(put(a_plane()), session="call-7", since=at(3.6), until=at(17.4))
+    assert answer.raws
+    assert not reasons(answer) & LOSSES
+
+
 def test_lines_that_stand_twice_hide_no_loss_and_are_none(put: Put) -> None:
     """A copy counts in some stores: the numbers themselves are then asked for."""
     lines = a_plane()

@@ -86,7 +86,7 @@ class StoreSource(Source):
         boots: Sequence[str],  # noqa: ARG002
         stream: "StoreStream",  # noqa: ARG002
     ) -> Mapping[str, Count]:
-        """Return how many lines of some processes it has in a slice of whole seconds, and their numbers, where it can tell.
+        """Return how many lines of some processes it has in a slice, or most of it, and their numbers, where it can tell.
 
         Raises:
             StoreError: The store does not answer as asked.

@@ -159,9 +159,10 @@ class CloudWatch(StoreSource):
         self, window: Slice, boots: Sequence[str], stream: StoreStream
     ) -> Mapping[str, Count]:
         """Return the counts of processes, by a query of Logs Insights; none where none may be used."""
-        if not self.may_query or window.begin >= window.end:
+        # The seconds within the window: what is counted beyond it would seem to be missing.
+        seconds = -(-window.begin // NANOSECONDS), window.end // NANOSECONDS - 1
+        if not self.may_query or seconds[0] > seconds[1]:
             return {}
-        seconds = window.begin // NANOSECONDS, window.end // NANOSECONDS - 1
         rows, _ = self.logs.query(stream.name, seconds, query_text(boots, _COUNTED), stream.closed)
         return {
             row["boot"]: Count(*(int(float(row[name])) for name in Count._fields))
