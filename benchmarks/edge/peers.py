@@ -122,7 +122,7 @@ def _parts(addresses: dict[str, str]) -> dict[str, int]:
     pids = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_text().split("\0")
+            words = (folder / "cmdline").read_text(errors="replace").split("\0")
             for name, url in addresses.items():
                 if {name, url.rpartition(":")[2]} <= set(words):
                     pids[name] = int(folder.name)
