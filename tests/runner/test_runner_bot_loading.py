@@ -38,10 +38,12 @@ from loguru import logger
 logger.remove(0)  # a second bot that does this has a logger of its own
 os.environ["REDIS_URL"] = "redis://memory.example:6379/3"
 received = []
+at_import = {*sys.modules}
 signal.signal(signal.SIGUSR1, lambda *_: received.append("SIGUSR1"))
 print("a word at import")
 
 def report():
+    late = [name for name in sys.modules if name not in at_import]
     import prompts  # beside this file, and first imported here
     main = sys.modules["__main__"]
     load_dotenv()
@@ -50,6 +52,7 @@ def report():
     return {
         "file": [__file__, main.__file__, sys.argv[0], inspect.getsourcefile(report)],
         "is_main": main.report is report,
+        "late": late,  # what Cordboard itself imports after the fork
         "argv": len(sys.argv),
         "path": sys.path[0],
         "prompt": prompts.TEXT,
@@ -379,8 +382,12 @@ def warnings_about(part: Part, bot: str) -> list[dict[str, Any]]:
 
 
 async def test_bot_file_is_the_main_module(plane: Processes, runs: Runs) -> None:
-    """Main module, arguments, path, ``.env`` and signal handlers are as under ``python bot.py``."""
+    """Main module, arguments, path, ``.env`` and signal handlers are as under ``python bot.py``.
+
+    All that Cordboard needs is imported before the fork.
+    """
     found = await runs("main-bot")
+    assert found["late"] == []
     file = plane.directory / "main" / "bot.py"
     assert found["file"] == [str(file)] * 4
     assert (found["is_main"], found["pickled"], found["argv"]) == (True, True, 1)

@@ -43,6 +43,7 @@ _INHERITED_MAX: Final = 1024
 # them.
 _MODULES: Final = (
     "aiortc",
+    "multiprocessing.popen_forkserver",  # a forked process imports it to read its arguments
     "pipecat.audio.vad.silero",
     "pipecat.pipeline.worker",
     "pipecat.runner.types",
@@ -76,6 +77,7 @@ def _load() -> None:
         importlib.import_module(name)
     with loguru_bridge.unchanged():  # pipecatcloud replaces loguru's handlers when it is imported
         _import_pipecatcloud()
+    _rehearse()
     emit.quiesce()  # the importers must not inherit a line that is half written
     _end_with_runner(runner_pid)
     bots, arguments = preload_bots(), preload_arguments()
@@ -92,6 +94,12 @@ def _import_pipecatcloud() -> None:
     from cordboard.runner.session_arguments import agent_module
 
     agent_module()
+
+
+def _rehearse() -> None:
+    from cordboard.runner.rehearsal import rehearse
+
+    rehearse()
 
 
 def _inherited_listener() -> int:

@@ -42,7 +42,10 @@ def install(threshold: int) -> None:
         logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
         logging.captureWarnings(capture=True)
     # A number below DEBUG becomes debug, so all of them must pass.
-    logging.root.setLevel(threshold if threshold > logging.DEBUG else logging.NOTSET)
+    level = threshold if threshold > logging.DEBUG else logging.NOTSET
+    # A new level empties the caches of all loggers: a forked process would copy the memory of each.
+    if logging.root.level != level:
+        logging.root.setLevel(level)
     _disable_trace("uvicorn")
 
 
