@@ -17,7 +17,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from streamdouble.session import SessionConfig
 
-from cordboard.bots.parrot import bot, greeting
+from cordboard.bots.parrot import GREETINGS, bot
 from tests_support import served_with_websockets
 
 ROOT = Path(__file__).parents[2]
@@ -104,12 +104,18 @@ async def test_twilio_caller_is_greeted_in_messages_of_20_ms_without_an_account(
     assert failures == []
 
 
+def test_greeting_is_the_same_at_each_rate() -> None:
+    """Both recordings of the greeting have their rate: they last equally long."""
+    seconds = [len(audio) / 2 / rate_hz for rate_hz, audio in GREETINGS.items()]
+    assert seconds == [pytest.approx(3.717, abs=0.001)] * 2
+
+
 async def test_caller_hears_the_greeting_and_then_the_own_question() -> None:
-    """The voice detector, which is loaded with the first audio, finds where the question ends."""
+    """The voice detector, which is loaded before the call, finds where the question ends."""
     failures: list[BaseException] = []
     question = streamdouble.audio.wav_to_ulaw_frames(ROOT / "examples" / "hello.wav")
     frames = [*SILENCE * 9, *question, *SILENCE * 2]
-    greeting_ms = len(await greeting(8_000)) / 16
+    greeting_ms = len(GREETINGS[8_000]) / 16
     async with serve_parrot(failures) as url:
         report = await streamdouble.api.call(
             url, frames=frames, config=SessionConfig(max_drain_s=8)

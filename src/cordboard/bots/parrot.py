@@ -8,7 +8,6 @@ import time
 import wave
 from importlib.resources import files
 
-from pipecat.audio.utils import create_file_resampler
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
     CancelFrame,
@@ -33,8 +32,8 @@ from pipecat.runner.types import RunnerArguments
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
-from cordboard.bots.late_silero import LateSileroAnalyzer
 from cordboard.bots.parrot_transport import is_phone_call, make_transport
+from cordboard.bots.prepared_silero import PreparedSileroAnalyzer
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -56,6 +55,19 @@ TURN_END_SILENCE_S = 0.6
 # Audio is pushed this far ahead of playback: enough against stutter, little to discard on an interruption.
 AHEAD_MAX_S = 0.2
 AHEAD_MIN_S = 0.1
+
+
+def _recorded(file: str) -> bytes:
+    """Return the audio of a file of this package: 16-bit mono."""
+    with files("cordboard.bots").joinpath(file).open("rb") as data, wave.open(data) as sound:
+        return bytes(sound.readframes(sound.getnframes()))
+
+
+# Read with the bot file; to resample the greeting in each call would delay it.
+GREETINGS = {
+    PHONE_SAMPLE_RATE_HZ: _recorded("greeting_8khz.wav"),
+    SAMPLE_RATE_HZ: _recorded("greeting.wav"),
+}
 
 
 class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
@@ -130,36 +142,23 @@ class Parrot(FrameProcessor):  # type: ignore[misc]  # Pipecat has no type hints
                 TTSAudioRawFrame(audio=chunk, sample_rate=self._sample_rate_hz, num_channels=1)
             )
             ahead_s = start / self._bytes_per_second - (time.monotonic() - began_at)
-            if ahead_s > AHEAD_MAX_S:
-                await asyncio.sleep(ahead_s - AHEAD_MIN_S)
+            # Each time, the output gets its turn: the first chunk must not wait for the ten that follow it.
+            await asyncio.sleep(ahead_s - AHEAD_MIN_S if ahead_s > AHEAD_MAX_S else 0)
         # Without this frame Pipecat takes the bot for speaking for 3 s more, and an answer for an interruption.
         await self.push_frame(TTSStoppedFrame())
-
-
-async def greeting(sample_rate_hz: int) -> bytes:
-    """Return the recorded greeting: 16-bit mono at `sample_rate_hz`."""
-    with (
-        files("cordboard.bots").joinpath("greeting.wav").open("rb") as file,
-        wave.open(file) as sound,
-    ):
-        audio = bytes(sound.readframes(sound.getnframes()))
-        recorded_hz = sound.getframerate()
-    if recorded_hz == sample_rate_hz:
-        return audio
-    return bytes(await create_file_resampler().resample(audio, recorded_hz, sample_rate_hz))
 
 
 async def bot(runner_args: RunnerArguments) -> None:
     """Run the bot in the room of `runner_args` until its user disconnects."""
     sample_rate_hz = PHONE_SAMPLE_RATE_HZ if is_phone_call(runner_args) else SAMPLE_RATE_HZ
     transport = await make_transport(runner_args, sample_rate_hz)
-    vad = LateSileroAnalyzer(VADParams(stop_secs=TURN_END_SILENCE_S))
+    vad = PreparedSileroAnalyzer(VADParams(stop_secs=TURN_END_SILENCE_S))
     worker = PipelineWorker(
         Pipeline(
             [
                 transport.input(),
                 VADProcessor(vad_analyzer=vad),
-                Parrot(await greeting(sample_rate_hz), sample_rate_hz),
+                Parrot(GREETINGS[sample_rate_hz], sample_rate_hz),
                 transport.output(),
             ]
         ),
