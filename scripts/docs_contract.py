@@ -286,7 +286,7 @@ REASON_MEANINGS = {
     "user_absent": "In a `webrtc:` room, nobody connected in time, or nobody was connected for too long.",
     "max_duration": "The session reached `maxDurationSeconds`.",
     "bot_crashed": "`bot()` raised an exception or could not be called, or its process died.",
-    "runner_lost": "The runner died or was stopped, and no attempt was left.",
+    "runner_lost": "The runner died or was stopped, and no attempt was left, or no runner took the session in time.",
     "lease_lost": "The lease was not renewed for too long, or the room was granted again.",
     "launch_failed": "No runner could be started, and the bot never ran.",
     "deadline": "The session did not run within `deadlineSeconds`.",

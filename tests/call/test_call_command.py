@@ -148,7 +148,11 @@ async def test_interruption_is_printed_and_logged_beside_the_lines_of_up(
         hand_over(place)
         out, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, err.decode()) == (0, "")
-    names = [line.split()[3] for line in out.decode().splitlines() if " ms " in line]
+    rows = [line.split() for line in out.decode().splitlines() if " ms " in line]
+    names = [row[3] for row in rows]
+    times_ms = [int(row[0]) for row in rows]
+    after = [max(ms - before, 0) for before, ms in zip([0, *times_ms], times_ms, strict=False)]
+    assert [int(row[2]) for row in rows] == [pytest.approx(ms, abs=1) for ms in after]
     assert names.index("connected") < names.index("interrupted") < names.index("resumed")
     assert "s of silence, then another bot (epoch 1, then 2)" in out.decode()
     lines = [json.loads(line) for line in (tmp_path / "call.jsonl").read_text().splitlines()]

@@ -17,7 +17,7 @@ exit    a bot that ends by itself: sid, epoch, pid, at, how (finished, cancelled
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,17 +132,23 @@ def _untrue(history: History, end: Event, late_s: float) -> str:  # noqa: PLR091
             return "nobody asked it to leave"
         case "cancelled" if last:
             return "its bot was in the room"
-        case "deadline" if last:
+        case "deadline" if stays:
             return "its bot was in the room"
         case "deadline":
-            most = max(e["deadline_s"] for e in history.of(sid, "join")) * end["attempt"]
+            most = _deadline_s(history, sid, max) * end["attempt"]
             if end["seconds"] > most + late_s:
                 return f"it took {end['seconds']:.1f} s"
+        case "runner_lost" if end["seconds"] >= _deadline_s(history, sid, min):
+            return ""  # no runner took it in time after its bot was lost
         case "runner_lost" | "launch_failed" if end["attempt"] <= RECOVERIES_MAX:
             return f"attempt {end['attempt']} was not the last"
         case "bot_crashed":
             return "no bot of this test crashes"
     return ""
+
+
+def _deadline_s(history: History, sid: str, which: Callable[[Iterable[float]], float]) -> float:
+    return which(e["deadline_s"] for e in history.of(sid, "join"))
 
 
 def _one_bot(history: History) -> Iterator[Violation]:

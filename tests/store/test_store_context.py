@@ -58,9 +58,9 @@ async def finishes(store: RedisStore) -> None:
     await store.finish(SID, 1, "bot_finished")
 
 
-async def is_cancelled(store: RedisStore) -> None:
+async def leaves_between(store: RedisStore) -> None:
     await queue_again(store)
-    assert (await store.leave(session_id=SID)).outcome == "cancelled"
+    assert (await store.leave(session_id=SID)).outcome == "ended"
 
 
 async def expires(store: RedisStore) -> None:
@@ -82,7 +82,7 @@ async def leaves_and_dies(store: RedisStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [finishes, is_cancelled, expires, dies_once_too_often, leaves_and_dies]
+    "end", [finishes, leaves_between, expires, dies_once_too_often, leaves_and_dies]
 )
 async def test_no_end_leaves_a_context(
     store: RedisStore, end: Callable[[RedisStore], Awaitable[None]]

@@ -56,11 +56,13 @@ class Model:
     attempt: int = 1
     runner: str | None = None
     stop: bool = False
+    has_run: bool = False
     history: list[str] = field(default_factory=list)
 
     def go(self, state: str, reason: str | None = None) -> None:
         assert (self.state, state) in LEGAL
         self.state, self.reason = state, reason
+        self.has_run = self.has_run or state == "running"
 
     @property
     def live(self) -> bool:
@@ -234,8 +236,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert left.outcome == "stopping"
             model.stop = True
         else:
-            assert left.outcome == "cancelled"
-            model.go("cancelled", "cancelled")
+            end, reason = ("ended", "left") if model.has_run else ("cancelled", "cancelled")
+            assert left.outcome == end
+            model.go(end, reason)
 
     @rule(sid=SIDS, lower=EPOCHS, reason=st.sampled_from(sorted(REASONS)))
     def finish(self, sid: str, lower: int, reason: str) -> None:
@@ -306,7 +309,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert [e.record.session_id for e in self.do(self.store.placement.expire_overdue())] == [
             sid
         ]
-        model.go("expired", "deadline")
+        end = ("failed", "runner_lost") if model.has_run else ("expired", "deadline")
+        model.go(*end)
 
     @rule(sid=SIDS)
     def record_is_kept_no_more(self, sid: str) -> None:

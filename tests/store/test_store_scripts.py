@@ -434,6 +434,20 @@ class TestLeave:
         assert (await store.session("call-7")).reason == "cancelled"
         assert await store.queue.depth() == 0
 
+    @pytest.mark.parametrize("is_assigned", [False, True], ids=["queued", "starting"])
+    async def test_leave_ends_a_session_whose_bot_was_lost(
+        self, store: RedisStore, is_assigned: bool
+    ) -> None:
+        """It was a call: its caller has left it, and it is not said to have never run."""
+        epoch = await run(store)
+        await store.hand_over("call-7", epoch, "bot_died", RecoveringHolder("r1"))
+        if is_assigned:
+            assert (await store.placement.assign("call-7", epoch + 1)).outcome == "assigned"
+        assert (await store.leave(session_id="call-7")).outcome == "ended"
+        record = await store.session("call-7")
+        assert (record.state, record.reason) == ("ended", "left")
+        assert await store.queue.depth() == 0
+
     async def test_leave_needs_the_session_id_of_the_holder(self, store: RedisStore) -> None:
         """Only the session id of the holder ends the session of a room."""
         await run(store)
@@ -476,10 +490,13 @@ class TestHandOverByARunner:
         record = await store.session("call-7")
         assert (record.state, record.reason) == ("ended", "left")
 
-    async def test_session_that_no_other_runner_takes_is_lost(self, store: RedisStore) -> None:
-        """It had met its deadline once, so it did not miss it: its runner was stopped."""
+    @pytest.mark.parametrize("cause", ["draining", "bot_died"])
+    async def test_session_that_no_other_runner_takes_is_lost(
+        self, store: RedisStore, cause: HandOverCause
+    ) -> None:
+        """It had met its deadline once, so it did not miss it: its runner was stopped, or its bot was lost."""
         epoch = await run(store)
-        await store.hand_over("call-7", epoch, "draining", RecoveringHolder("r1"))
+        await store.hand_over("call-7", epoch, cause, RecoveringHolder("r1"))
         key = store.keys.session("call-7")
         await store.connection.client.hset(key, "deadline_ms", 1)
         await store.connection.client.zadd(store.keys.deadlines, {"call-7": 1})

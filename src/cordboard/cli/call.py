@@ -220,7 +220,7 @@ class _JsonPrinter:
 
 
 class _StagePrinter:
-    """Prints stages for people, with a heading above the first one.
+    """Prints stages for people, with a heading above the first one, each with the time since the row above.
 
     Args:
         heading: The heading. A call that fails before its first stage has none.
@@ -228,13 +228,14 @@ class _StagePrinter:
 
     def __init__(self, heading: str) -> None:
         self._heading = heading
+        self._last_ms = 0.0
 
     def print_stage(self, stage: "CallStage") -> None:
         """Print ``stage``."""
         if self._heading:
             _print(self._heading)
             self._heading = ""
-        self._print_row(stage.ms, stage.step_ms, stage.name, _STAGES[stage.name])
+        self._print_row(stage.ms, stage.name, _STAGES[stage.name])
 
     def print_interruption(self, interruption: "Interruption") -> None:
         """Print ``interruption``, which begins or ends."""
@@ -242,13 +243,15 @@ class _StagePrinter:
 
         if interruption.silence_ms is None:
             meaning = f"{SIGN_MEANINGS[interruption.sign]} (epoch {interruption.epoch})"
-            self._print_row(interruption.ms, 0, "interrupted", meaning)
+            self._print_row(interruption.ms, "interrupted", meaning)
         else:
             at = interruption.ms + interruption.silence_ms
             meaning = f"a bot is heard again (epoch {interruption.new_epoch})"
-            self._print_row(at, interruption.silence_ms, "resumed", meaning)
+            self._print_row(at, "resumed", meaning)
 
-    def _print_row(self, ms: float, step_ms: float, name: str, meaning: str) -> None:
+    def _print_row(self, ms: float, name: str, meaning: str) -> None:
+        # A sound is dated when it arrived, which may be before the row above was printed.
+        step_ms, self._last_ms = max(ms - self._last_ms, 0.0), ms
         _print(f"  {ms:8.0f} ms  +{step_ms:<6.0f} {name:<12} {meaning}")
 
 

@@ -13,7 +13,7 @@ LIVE: Final[frozenset[State]] = frozenset({"queued", "starting", "running"})
 TERMINAL: Final[frozenset[State]] = frozenset({"ended", "failed", "cancelled", "expired"})
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    "queued": frozenset({"starting", "failed", "cancelled", "expired"}),
+    "queued": frozenset({"starting", "ended", "failed", "cancelled", "expired"}),
     "starting": frozenset({"running", "queued", "ended", "failed", "cancelled", "expired"}),
     "running": frozenset({"queued", "ended", "failed", "cancelled", "expired"}),
     "ended": frozenset(),

@@ -175,9 +175,10 @@ async def _complete_leave(
     services: GatewayServices, outcome: LeaveOutcome, detail: str | None
 ) -> JSONResponse:
     status: str = outcome.outcome
-    if status == "cancelled":
-        why = {"reason": "cancelled", **({"detail": detail} if detail else {})}
-        log.info("Session ended", event="session.ended", state="cancelled", **why)
+    if status in {"cancelled", "ended"}:
+        reason = "left" if status == "ended" else "cancelled"
+        why = {"reason": reason, **({"detail": detail} if detail else {})}
+        log.info("Session ended", event="session.ended", state=status, **why)
     elif status == "stopping":
         status = "ended" if await _stop_bot(services, outcome) else "stopping"
         log.info("Leave answered", status=status)

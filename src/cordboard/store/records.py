@@ -140,15 +140,15 @@ class LeaveOutcome:
     """The result of ``SessionStore.leave``.
 
     Attributes:
-        outcome: ``absent``: there is no live session; ``cancelled``: it has ended; ``stopping``: its
-            runner must end it.
+        outcome: ``absent``: there is no live session; ``cancelled``: it has ended before it ran;
+            ``ended``: it has ended while its bot was being replaced; ``stopping``: its runner must end it.
         session_id: The session.
         room_url: Its room.
         epoch: Its epoch.
         runner_url: The URL of its runner.
     """
 
-    outcome: Literal["absent", "cancelled", "stopping"]
+    outcome: Literal["absent", "cancelled", "ended", "stopping"]
     session_id: str = ""
     room_url: str = ""
     epoch: int = 0

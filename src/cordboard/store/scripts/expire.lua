@@ -5,7 +5,8 @@
 --   session_id
 --   token        random, the same each time that this call is sent
 --
--- A session that its runner handed over while it stopped ends as `runner_lost`: it had met its deadline.
+-- A session that has run, and that no runner took after its bot was lost, ends as `runner_lost`: it had met its
+-- deadline.
 --
 -- Returns {'expired', epoch, runner url, job name} | {'early'} | {'gone'}.
 local sid = args.session_id
@@ -32,9 +33,9 @@ if not rec or not (rec.state == 'queued' or rec.state == 'starting') then
 end
 if tonumber(rec.deadline_ms) > now then return { 'early' } end
 local runner_url, job_name = rec.runner_url or '', rec.job_name or ''
-if rec.recovery == 'draining' then
-  finish(rec, 'failed', 'runner_lost', 'the runner was stopped, and no other took the session in time',
-    args.token, now)
+if rec.at_running then
+  local why = rec.recovery == 'draining' and 'the runner was stopped' or 'the bot was lost'
+  finish(rec, 'failed', 'runner_lost', why .. ', and no runner took the session in time', args.token, now)
 else
   local detail = rec.state == 'queued' and missing_bot(rec.bot) or nil
   finish(rec, 'expired', 'deadline', detail, args.token, now)

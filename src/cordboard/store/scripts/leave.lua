@@ -1,5 +1,6 @@
--- leave: end a session at its caller's request. A session that does not run yet is cancelled here. A
--- running session is only marked; its runner learns of it from the gateway, or at its next renewal.
+-- leave: end a session at its caller's request. A session that does not run yet is cancelled here, and one
+-- whose bot was lost and is not replaced yet ends here: its caller has left a call. A running session is only
+-- marked; its runner learns of it from the gateway, or at its next renewal.
 --
 -- KEYS[1]  the launch queue (it only selects the node)
 -- ARGV[1]  MessagePack map:
@@ -10,7 +11,7 @@
 --   token        random, the same each time that this call is sent
 --
 -- Returns {'absent'} | {'not_holder', session id of the holder}
---      | {'cancelled' | 'stopping', session id, room, epoch, runner url or ''}.
+--      | {'cancelled' | 'ended' | 'stopping', session id, room, epoch, runner url or ''}.
 local sid, room = args.session_id, args.room
 write_even_when_full()
 if room then
@@ -26,11 +27,15 @@ local function outcome(name)
   return { name, sid, rec.room_url, tonumber(rec.epoch), rec.runner_url or '' }
 end
 if not LIVE[rec.state] then
-  return rec.ended_by == args.token and outcome('cancelled') or { 'absent' }
+  return rec.ended_by == args.token and outcome(rec.state) or { 'absent' }
 end
 if rec.state == 'running' then
   set(rec, { stop = 'left', detail = args.detail or false })
   return outcome('stopping')
 end
-finish(rec, 'cancelled', 'cancelled', args.detail, args.token, now_ms())
-return outcome('cancelled')
+if rec.at_running then
+  finish(rec, 'ended', 'left', args.detail, args.token, now_ms())
+else
+  finish(rec, 'cancelled', 'cancelled', args.detail, args.token, now_ms())
+end
+return outcome(rec.state)
