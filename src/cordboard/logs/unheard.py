@@ -6,24 +6,23 @@ filters; a service then everywhere, as far as that is cheap, as it may merely ha
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from cordboard.contract.record import SERVICE, SERVICES
 from cordboard.logs.completeness import HOSTS
 from cordboard.logs.coverage import Shortfall
-from cordboard.logs.filters import prefilter
+from cordboard.logs.filters import Prefilter, prefilter
 from cordboard.logs.formats.decode import record_of
-from cordboard.logs.formats.wrappers import unwrap
 from cordboard.logs.query import Query, wants
 from cordboard.logs.scan import Scan
 from cordboard.logs.session import Trail
 from cordboard.logs.stream import Track
-from cordboard.logs.tape import Block, blocks
-from cordboard.logs.timespec import LOWEST
+from cordboard.logs.timespec import HIGHEST, LOWEST
 
 _LOOK_BYTES: Final = 256 << 20  # what is searched beyond the window, of all streams together
 _ENDS_BYTES: Final = 256 << 10  # what is searched of each stream beyond that, at both ends
-_HITS_MAX: Final = 64  # of one block: a name that means something else there
+_HITS_MAX: Final = 1000  # of one part: a name that means something else there
 _LISTED: Final = 8
 
 
@@ -91,31 +90,14 @@ def _speaks(track: Track, name: str, budget: int) -> bool:
     parts = [(0, max(budget, _ENDS_BYTES))]
     if budget < track.size and track.tape.can_seek:
         parts.append((max(0, track.size - _ENDS_BYTES), track.size))
+    spelt = tuple(f"{quote}{name}{quote}".encode() for quote in ('"', '\\"'))
     return any(
-        _is_in_block(track, block, name)
-        for begin, end in parts
-        for block in blocks(track.tape, begin, end)
+        record_of(entry.raw, entry.key, track.service, track.formats)[SERVICE] == name
+        for part in parts
+        for entry in islice(
+            Scan(track, Prefilter((spelt,)), LOWEST, HIGHEST, part=part).entries(), _HITS_MAX
+        )
     )
-
-
-def _is_in_block(track: Track, block: Block, name: str) -> bool:
-    return any(_is_behind(track, block, name, quote + name + quote) for quote in ('"', '\\"'))
-
-
-def _is_behind(track: Track, block: Block, name: str, needle: str) -> bool:
-    """Say whether one of the lines in which some text occurs is of a service."""
-    at = 0
-    for _ in range(_HITS_MAX):
-        at = block.find(needle.encode(), at)
-        if at < 0:
-            return False
-        begin = block.buffer.rfind(b"\n", 0, at) + 1
-        end = block.buffer.find(b"\n", at, block.size)
-        at = block.size if end < 0 else end
-        text = unwrap(block.part(begin, at)).text
-        if record_of(text, LOWEST, track.service, track.formats)[SERVICE] == name:
-            return True
-    return False
 
 
 # --- words
