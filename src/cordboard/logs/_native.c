@@ -37,6 +37,7 @@ enum {
     LINE_MIN = KEY_AT + KEY_BYTES + 2,
     TAIL_HEAD = sizeof(BOOT) - 1 + BOOT_BYTES + sizeof(SEQ) - 1,
     BOOTS_MAX = 256, /* a runner's file has the lines of each of its bots */
+    SIZE_BITS = 31,
     SAME_MOMENT_MAX = 64, /* lines of one moment that are compared with each other */
     DIGIT_BITS = 11,
     INSERTED_MAX = 32,
@@ -59,44 +60,12 @@ typedef struct {
     size_t count, room;
 } Boot;
 
+/* A line as survey.py keeps it, four words each; a place in the bytes that hold it. */
 typedef struct {
-    PyObject_HEAD
-    PyObject *owners; /* a tuple of the bytes in which the lines stand */
-    PyObject *service; /* whose all of them are; NULL where they are several's, or not to be counted */
-    Line *lines;
-    Py_ssize_t count;
-} Lines;
-
-static PyTypeObject *lines_type;
-
-static Lines *
-lines_new(PyObject *owners, PyObject *service, Line *lines, Py_ssize_t count)
-{
-    Lines *self = PyObject_New(Lines, lines_type);
-    if (self == NULL) {
-        free(lines);
-        return NULL;
-    }
-    Py_INCREF(owners);
-    Py_XINCREF(service);
-    self->owners = owners;
-    self->service = service;
-    self->lines = lines;
-    self->count = count;
-    return self;
-}
-
-static void
-lines_dealloc(PyObject *object)
-{
-    Lines *self = (Lines *)object;
-    PyTypeObject *type = Py_TYPE(object);
-    Py_DECREF(self->owners);
-    Py_XDECREF(self->service);
-    free(self->lines);
-    PyObject_Free(object);
-    Py_DECREF(type);
-}
+    uint64_t key;
+    uint32_t begin;
+    uint32_t size; /* its highest bit: it knows no session */
+} Place;
 
 /* --- times */
 
@@ -203,7 +172,7 @@ static const char *
 tail_of(const Line *line)
 {
     const char *at = line->at + line->size - 2;
-    while (*at >= '0' && *at <= '9')
+    while (at > line->at + TAIL_HEAD && *at >= '0' && *at <= '9')
         at--;
     return at + 1 - TAIL_HEAD;
 }
@@ -403,36 +372,38 @@ runs_of(const Look *look)
     return found;
 }
 
+/* The lines of a block as places in its bytes, one behind the other. */
 static PyObject *
-key_of(const Line *line)
+places_of(const Look *look, const char *data)
 {
-    return PyBytes_FromStringAndSize(line->at + KEY_AT, KEY_BYTES);
+    PyObject *places = PyBytes_FromStringAndSize(NULL, look->count * (Py_ssize_t)sizeof(Place));
+    char *to = places == NULL ? NULL : PyBytes_AsString(places);
+    for (Py_ssize_t n = 0; to != NULL && n < look->count; n++, to += sizeof(Place)) {
+        const Line *line = &look->lines[n];
+        Place place = {line->key, (uint32_t)(line->at - data), line->size | line->absent << SIZE_BITS};
+        memcpy(to, &place, sizeof(Place));
+    }
+    return places;
 }
 
 static PyObject *
-told(Look *look, PyObject *data)
+told(Look *look, const char *data)
 {
     PyObject *service = NULL;
     if (look->summed && (service = PyUnicode_DecodeUTF8(look->service, (Py_ssize_t)look->service_size,
                                                         "strict")) == NULL)
         PyErr_Clear(); /* it is no text, or memory is out, which shows below */
-    PyObject *last = key_of(&look->lines[look->count - 1]);
-    PyObject *runs = runs_of(look), *owners = PyTuple_Pack(1, data), *lines = NULL, *found = NULL;
-    if (sort(look->lines, look->count) < 0)
+    const char *last = look->lines[look->count - 1].at + KEY_AT;
+    PyObject *runs = runs_of(look), *places = NULL, *found = NULL;
+    if (runs != NULL && sort(look->lines, look->count) < 0)
         PyErr_NoMemory();
-    else if (last != NULL && runs != NULL && owners != NULL) {
-        int distinct = are_distinct(look->lines, look->count);
-        lines = (PyObject *)lines_new(owners, service, look->lines, look->count);
-        look->lines = NULL;
-        if (lines != NULL)
-            found = Py_BuildValue("OOOdO", lines, runs, last, (double)look->behind / 1e6,
-                                  distinct ? Py_True : Py_False);
-    }
-    Py_XDECREF(lines);
-    Py_XDECREF(owners);
+    else if (runs != NULL && (places = places_of(look, data)) != NULL)
+        found = Py_BuildValue("OOOy#dO", places, service == NULL ? Py_None : service, runs, last,
+                              (Py_ssize_t)KEY_BYTES, (double)look->behind / 1e6,
+                              are_distinct(look->lines, look->count) ? Py_True : Py_False);
+    Py_XDECREF(places);
     Py_XDECREF(runs);
     Py_XDECREF(service);
-    Py_XDECREF(last);
     return found;
 }
 
@@ -443,9 +414,9 @@ PyDoc_STRVAR(survey_doc,
 "    data: Bytes; valid UTF-8 up to ``size``.\n"
 "    size: How many of them are the block's: whole lines.\n\n"
 "Returns:\n"
-"    A tuple: `Lines`; for each process's boot its numbers as runs, as they stand; the time of the last\n"
-"    line as they stand; by how many seconds one stands behind a later one, at most; whether none is a\n"
-"    copy of another.");
+"    A tuple: places, of 16 bytes each; the service that said all of them, None where they have to be looked\n"
+"    at singly; for each process's boot its numbers as runs, as they stand; the time of the last line as they\n"
+"    stand; by how many seconds one stands behind a later one, at most; whether none is a copy of another.");
 
 static PyObject *
 survey(PyObject *module, PyObject *args)
@@ -456,7 +427,7 @@ survey(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!n:survey", &PyBytes_Type, &data, &size) ||
         PyBytes_AsStringAndSize(data, &begin, &whole) < 0)
         return NULL;
-    if (size <= 0 || size > whole || begin[size - 1] != '\n')
+    if (size <= 0 || size > whole || size > INT32_MAX || begin[size - 1] != '\n')
         Py_RETURN_NONE;
     Look look = {.room = size / 256 + 16, .summed = 1};
     look.lines = malloc((size_t)look.room * sizeof(Line));
@@ -467,7 +438,7 @@ survey(PyObject *module, PyObject *args)
         plain = note_line(&look, line, end);
     }
     Py_END_ALLOW_THREADS
-    PyObject *found = plain ? told(&look, data) : Py_NewRef(Py_None);
+    PyObject *found = plain ? told(&look, begin) : Py_NewRef(Py_None);
     free_boots(&look);
     free(look.lines);
     return found;
@@ -550,263 +521,88 @@ numbers(PyObject *module, PyObject *args)
     return found;
 }
 
-/* --- the lines */
+/* --- several blocks */
 
-static Py_ssize_t
-lines_length(PyObject *self)
-{
-    return ((Lines *)self)->count;
-}
+PyDoc_STRVAR(merged_doc,
+"merged(several)\n--\n\n"
+"Return the lines of several blocks as one text in the order of time, of one moment in the order given; None\n"
+"where there are copies among them.\n\n"
+"Args:\n"
+"    several: Of each block its bytes, and places in them, as `survey` returns them.");
 
-static PyObject *
-key_at(const Lines *lines, Py_ssize_t place)
-{
-    if (lines->count > 0)
-        return key_of(&lines->lines[place]);
-    PyErr_SetString(PyExc_IndexError, "there are no lines");
-    return NULL;
-}
-
-static PyObject *
-lines_first(PyObject *self, void *closure)
-{
-    return key_at((Lines *)self, 0);
-}
-
-static PyObject *
-lines_last(PyObject *self, void *closure)
-{
-    return key_at((Lines *)self, ((Lines *)self)->count - 1);
-}
-
-static PyObject *
-lines_summary(PyObject *self, void *closure)
-{
-    Lines *lines = (Lines *)self;
-    if (lines->service == NULL)
-        Py_RETURN_NONE;
-    Py_ssize_t absent = 0;
-    for (Py_ssize_t n = 0; n < lines->count; n++)
-        absent += lines->lines[n].absent;
-    return Py_BuildValue("Onn", lines->service, lines->count, absent);
-}
-
-static PyObject *
-lines_nbytes(PyObject *self, void *closure)
-{
-    Lines *lines = (Lines *)self;
-    Py_ssize_t sum = 0;
-    for (Py_ssize_t n = 0; n < lines->count; n++)
-        sum += lines->lines[n].size;
-    return PyLong_FromSsize_t(sum);
-}
-
-static PyObject *
-lines_longest(PyObject *self, void *closure)
-{
-    Lines *lines = (Lines *)self;
-    uint32_t most = 0;
-    for (Py_ssize_t n = 0; n < lines->count; n++)
-        most = lines->lines[n].size > most ? lines->lines[n].size : most;
-    return PyLong_FromUnsignedLong(most);
-}
-
-/* How a line's time stands to a key, which may be of any length: as bytes compare. */
+/* Resolves a block's places, and notes them in `look`; 0 where that cannot be. */
 static int
-compare(const Line *line, const char *key, Py_ssize_t size)
+resolve(Look *look, PyObject *block)
 {
-    int order = memcmp(line->at + KEY_AT, key, (size_t)(size < KEY_BYTES ? size : KEY_BYTES));
-    return order != 0 ? order : (KEY_BYTES > size) - (KEY_BYTES < size);
-}
-
-static PyObject *
-bisected(PyObject *self, PyObject *args, int behind)
-{
-    Lines *lines = (Lines *)self;
-    PyObject *bound;
-    Py_ssize_t low = 0, high = lines->count, size;
-    char *key;
-    if (!PyArg_ParseTuple(args, "O!|n", &PyBytes_Type, &bound, &low) ||
-        PyBytes_AsStringAndSize(bound, &key, &size) < 0)
-        return NULL;
-    low = low < 0 ? 0 : low;
-    while (low < high) {
-        Py_ssize_t middle = low + (high - low) / 2;
-        if (compare(&lines->lines[middle], key, size) < behind)
-            low = middle + 1;
-        else
-            high = middle;
+    PyObject *data;
+    Py_buffer places;
+    Py_ssize_t size;
+    char *begin;
+    if (!PyTuple_Check(block)) {
+        PyErr_SetString(PyExc_TypeError, "bytes and places in them are wanted");
+        return 0;
     }
-    return PyLong_FromSsize_t(low);
-}
-
-static PyObject *
-lines_before(PyObject *self, PyObject *args)
-{
-    return bisected(self, args, 0);
-}
-
-static PyObject *
-lines_until(PyObject *self, PyObject *args)
-{
-    return bisected(self, args, 1);
-}
-
-static PyObject *
-lines_part(PyObject *self, PyObject *args)
-{
-    Lines *lines = (Lines *)self;
-    Py_ssize_t begin, end;
-    if (!PyArg_ParseTuple(args, "nn", &begin, &end))
-        return NULL;
-    if (begin < 0 || end > lines->count || begin > end) {
-        PyErr_SetString(PyExc_IndexError, "not a part of these lines");
-        return NULL;
+    if (!PyArg_ParseTuple(block, "O!y*", &PyBytes_Type, &data, &places))
+        return 0;
+    Py_ssize_t count = places.len / (Py_ssize_t)sizeof(Place);
+    Line *lines = realloc(look->lines, (size_t)(look->count + count + 1) * sizeof(Line));
+    int known = lines != NULL && PyBytes_AsStringAndSize(data, &begin, &size) == 0;
+    look->lines = lines == NULL ? look->lines : lines;
+    if (lines == NULL)
+        PyErr_NoMemory();
+    for (Py_ssize_t n = 0; known && n < count; n++) {
+        Place place;
+        memcpy(&place, (const char *)places.buf + n * (Py_ssize_t)sizeof(Place), sizeof(Place));
+        uint32_t bytes = place.size & ((1u << SIZE_BITS) - 1);
+        known = bytes >= LINE_MIN && (Py_ssize_t)place.begin + bytes < size;
+        lines[look->count++] = (Line){place.key, begin + place.begin, bytes, 0};
     }
-    size_t size = (size_t)(end - begin) * sizeof(Line);
-    Line *copy = malloc(size ? size : 1);
-    if (copy == NULL)
-        return PyErr_NoMemory();
-    memcpy(copy, lines->lines + begin, size);
-    return (PyObject *)lines_new(lines->owners, lines->service, copy, end - begin);
+    if (lines != NULL && !known && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "places are not in their bytes");
+    PyBuffer_Release(&places);
+    return known;
 }
 
 static PyObject *
-raw_of(const Line *line)
+joined(const Line *lines, Py_ssize_t count)
 {
-    return PyBytes_FromStringAndSize(line->at, line->size);
-}
-
-static PyObject *
-listed(PyObject *self, PyObject *(*of)(const Line *))
-{
-    Lines *lines = (Lines *)self;
-    PyObject *found = PyList_New(lines->count);
-    for (Py_ssize_t n = 0; found != NULL && n < lines->count; n++) {
-        PyObject *item = of(&lines->lines[n]);
-        if (item == NULL || PyList_SetItem(found, n, item) < 0)
-            Py_CLEAR(found);
-    }
-    return found;
-}
-
-static PyObject *
-lines_keys(PyObject *self, void *closure)
-{
-    return listed(self, key_of);
-}
-
-static PyObject *
-lines_raws(PyObject *self, void *closure)
-{
-    return listed(self, raw_of);
-}
-
-static PyObject *
-lines_joined(PyObject *self, PyObject *unused)
-{
-    Lines *lines = (Lines *)self;
-    Py_ssize_t sum = lines->count;
-    for (Py_ssize_t n = 0; n < lines->count; n++)
-        sum += lines->lines[n].size;
+    Py_ssize_t sum = count;
+    for (Py_ssize_t n = 0; n < count; n++)
+        sum += lines[n].size;
     PyObject *found = PyBytes_FromStringAndSize(NULL, sum);
-    char *to;
-    if (found == NULL || PyBytes_AsStringAndSize(found, &to, &sum) < 0)
-        return NULL;
-    for (Py_ssize_t n = 0; n < lines->count; n++) {
+    char *to = found == NULL ? NULL : PyBytes_AsString(found);
+    for (Py_ssize_t n = 0; to != NULL && n < count; n++) {
         /* Each line has its newline behind it where it stands; neighbours are copied at once. */
-        const char *at = lines->lines[n].at;
-        size_t size = (size_t)lines->lines[n].size + 1;
-        while (n + 1 < lines->count && lines->lines[n + 1].at == at + size)
-            size += (size_t)lines->lines[++n].size + 1;
+        const char *at = lines[n].at;
+        size_t size = (size_t)lines[n].size + 1;
+        while (n + 1 < count && lines[n + 1].at == at + size)
+            size += (size_t)lines[++n].size + 1;
         memcpy(to, at, size);
         to += size;
     }
     return found;
 }
 
-PyDoc_STRVAR(merged_doc,
-"merged(several)\n--\n\n"
-"Return several `Lines` as one in the order of time, of one moment in the order given; None where there\n"
-"are copies among them.");
-
 static PyObject *
 merged(PyObject *module, PyObject *args)
 {
-    PyObject *several, *owners, *one = NULL;
+    PyObject *several, *one = NULL;
     if (!PyArg_ParseTuple(args, "O!:merged", &PyList_Type, &several))
         return NULL;
-    Py_ssize_t parts = PyList_Size(several), count = 0, sum = 0;
-    for (Py_ssize_t n = 0; n < parts; n++) {
-        PyObject *part = PyList_GetItem(several, n);
-        if (!Py_IS_TYPE(part, lines_type)) {
-            PyErr_SetString(PyExc_TypeError, "Lines are wanted");
-            return NULL;
-        }
-        sum += ((Lines *)part)->count;
-    }
-    Line *lines = malloc((size_t)(sum ? sum : 1) * sizeof(Line));
-    if (lines == NULL || (owners = PyTuple_New(parts)) == NULL) {
-        free(lines);
-        return PyErr_NoMemory();
-    }
-    for (Py_ssize_t n = 0; n < parts; n++) {
-        Lines *part = (Lines *)PyList_GetItem(several, n);
-        memcpy(lines + count, part->lines, (size_t)part->count * sizeof(Line));
-        count += part->count;
-        PyTuple_SetItem(owners, n, Py_NewRef(part->owners));
-    }
-    if (sort(lines, count) < 0)
+    Look look = {0};
+    int known = 1;
+    for (Py_ssize_t n = 0; known && n < PyList_Size(several); n++)
+        known = resolve(&look, PyList_GetItem(several, n));
+    if (known && sort(look.lines, look.count) < 0)
         PyErr_NoMemory();
-    else if (are_distinct(lines, count)) {
-        one = (PyObject *)lines_new(owners, NULL, lines, count);
-        lines = NULL;
-    }
-    else
-        one = Py_NewRef(Py_None);
-    free(lines);
-    Py_DECREF(owners);
+    else if (known)
+        one = are_distinct(look.lines, look.count) ? joined(look.lines, look.count)
+                                                   : Py_NewRef(Py_None);
+    free(look.lines);
     return one;
 }
 
 /* --- the module */
-
-static PyMethodDef lines_methods[] = {
-    {"before", lines_before, METH_VARARGS, "Return how many are earlier than a key, from a place on."},
-    {"until", lines_until, METH_VARARGS, "Return how many are not later than a key, from a place on."},
-    {"part", lines_part, METH_VARARGS, "Return those from one place up to another."},
-    {"joined", lines_joined, METH_NOARGS, "Return all of them, each with a newline."},
-    {NULL},
-};
-
-static PyGetSetDef lines_values[] = {
-    {"first", lines_first, NULL, "The time of the first one."},
-    {"last", lines_last, NULL, "The time of the last one."},
-    {"keys", lines_keys, NULL, "Their times."},
-    {"raws", lines_raws, NULL, "Their bytes."},
-    {"nbytes", lines_nbytes, NULL, "How many bytes they are."},
-    {"longest", lines_longest, NULL, "How many bytes the longest of them is."},
-    {"summary", lines_summary, NULL,
-     "The service, how many they are, and how many of them know no session; None where they have to be "
-     "looked at singly."},
-    {NULL},
-};
-
-static PyType_Slot lines_slots[] = {
-    {Py_tp_doc, "Lines of ours in the order of time."},
-    {Py_tp_dealloc, lines_dealloc},
-    {Py_tp_methods, lines_methods},
-    {Py_tp_getset, lines_values},
-    {Py_sq_length, lines_length},
-    {0},
-};
-
-static PyType_Spec lines_spec = {
-    .name = "cordboard.logs._native.Lines",
-    .basicsize = sizeof(Lines),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = lines_slots,
-};
 
 static PyMethodDef functions[] = {
     {"survey", survey, METH_VARARGS, survey_doc},
@@ -826,13 +622,5 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC
 PyInit__native(void)
 {
-    PyObject *module = PyModule_Create(&definition);
-    if (module == NULL)
-        return NULL;
-    lines_type = (PyTypeObject *)PyType_FromSpec(&lines_spec);
-    if (lines_type == NULL || PyModule_AddObjectRef(module, "Lines", (PyObject *)lines_type) < 0) {
-        Py_DECREF(module);
-        return NULL;
-    }
-    return module;
+    return PyModule_Create(&definition);
 }

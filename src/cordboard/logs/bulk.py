@@ -22,7 +22,6 @@ _CRI_LINES: Final = pattern(
 _DOCKER_START: Final = b'{"log":"{\\"timestamp\\":\\"'
 _DOCKER_BEGIN: Final = pattern(rb'^\{"log":"(?=\{\\"timestamp\\":\\"\d)', re.MULTILINE)
 _DOCKER_END: Final = pattern(rb'\}\\n","stream":"std(?:out|err)","time":"[^"\n]*"\}$', re.MULTILINE)
-_FOREIGN: Final = pattern(rb'^(?!\{"timestamp":"\d)(?=.)', re.MULTILINE | re.DOTALL)
 _OWN_LINE: Final = b"\n" + OWN_START
 _OWN_ERROR: Final = b'"level":"error"'
 # A part costs about as much as eight lines that are looked at one by one.
@@ -59,7 +58,7 @@ def parted_by_format(block: Block) -> Iterator[Block]:
         yield block
         return
     data = block.data
-    starts = [found.start() for found in _FOREIGN.finditer(data)]
+    starts = _starts_of_others(data)
     if not starts or len(starts) * _OWN_PER_FOREIGN > block.count_of_lines:
         yield block
         return
@@ -71,6 +70,16 @@ def parted_by_format(block: Block) -> Iterator[Block]:
         done = end
     if done < len(data):
         yield _part(data, done, len(data), block)
+
+
+def _starts_of_others(data: bytes) -> list[int]:
+    """Return where lines begin that do not begin as ours do."""
+    starts, at = [], 0
+    for line in data.split(b"\n"):
+        if at < len(data) and not line.startswith(OWN_START):
+            starts.append(at)
+        at += len(line) + 1
+    return starts
 
 
 def _runs_of_others(data: bytes, starts: Sequence[int]) -> Iterator[tuple[int, int]]:

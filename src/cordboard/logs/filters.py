@@ -18,7 +18,6 @@ for lines in our own form, and all others are decoded.
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn
 
 from cordboard.contract.errors import UsageError
@@ -52,8 +51,7 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
 _CONSTANTS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """A condition, and bytes that every line of ours that fulfils it must hold.
 
     Attributes:
@@ -65,8 +63,7 @@ class Condition:
     terms: tuple[Term, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str
     text: str
     at: int

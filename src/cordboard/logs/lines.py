@@ -1,6 +1,6 @@
 """Entries with their times: as lists, or, where all are plainly ours, as places in memory.
 
-The places are the C part's, `cordboard.logs._native`.
+The places are found by the C part, `cordboard.logs._native`.
 """
 
 from bisect import bisect_left, bisect_right
@@ -9,8 +9,13 @@ from operator import le
 from typing import Final, NamedTuple, Protocol
 
 from cordboard.logs.timespec import LOWEST, seconds
+from cordboard.logs.timestamps import OWN_KEY
 
 _SECOND: Final = 19
+_WORDS: Final = 4
+_PLACE_BYTES: Final = 16
+_ABSENT: Final = 0x80  # in the highest byte of a size, which is below 16 MiB
+_SIZE: Final = (1 << 31) - 1
 
 
 class Summary(NamedTuple):
@@ -36,7 +41,7 @@ class Lines(Protocol):
         first: When the first of them was said.
         last: When the last of them was said.
         nbytes: How many bytes they are.
-        longest: How many bytes the longest of them is; of lists, the last.
+        longest: About how many bytes the longest of them is; of lists, the last.
         summary: The service, how many they are, how many of them know no session; None where they have
             to be looked at singly.
     """
@@ -54,7 +59,7 @@ class Lines(Protocol):
     @property
     def longest(self) -> int: ...  # noqa: D102
     @property
-    def summary(self) -> tuple[str, int, int] | None: ...  # noqa: D102
+    def summary(self) -> Summary | None: ...  # noqa: D102
 
     def __len__(self) -> int: ...
 
@@ -69,6 +74,94 @@ class Lines(Protocol):
 
     def joined(self) -> bytes:
         """Return all of them, each with a newline."""
+
+
+class Places:
+    """Lines of ours in the order of time, where they stand in the bytes of a block.
+
+    Args:
+        data: The bytes.
+        places: Of each line four words: two of its time, where it begins, and its size. The highest bit of that
+            says that the line knows no session.
+        service: Who said all of them, where they need not be looked at singly.
+    """
+
+    __slots__ = ("data", "places", "service")
+
+    def __init__(self, data: bytes, places: memoryview, service: str | None) -> None:
+        self.data = data
+        self.places = places
+        self.service = service
+
+    def __len__(self) -> int:
+        return len(self.places) // _WORDS
+
+    def _key(self, number: int) -> bytes:
+        at = self.places[number * _WORDS + 2]
+        return self.data[at + OWN_KEY.start : at + OWN_KEY.stop]
+
+    @property
+    def keys(self) -> list[bytes]:
+        """When each was said."""
+        data = self.data
+        return [data[at + OWN_KEY.start : at + OWN_KEY.stop] for at in self.places[2::_WORDS]]
+
+    @property
+    def raws(self) -> list[bytes]:
+        """The bytes of each."""
+        data = self.data
+        pairs = zip(self.places[2::_WORDS], self.places[3::_WORDS], strict=True)
+        return [data[at : at + (size & _SIZE)] for at, size in pairs]
+
+    @property
+    def first(self) -> bytes:
+        """When the first of them was said."""
+        return self._key(0)
+
+    @property
+    def last(self) -> bytes:
+        """When the last of them was said."""
+        return self._key(len(self) - 1)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they are."""
+        return sum(size & _SIZE for size in self.places[3::_WORDS])
+
+    @property
+    def longest(self) -> int:
+        """At most how many bytes the longest of them is, within 64 KiB: its third byte is looked at."""
+        return (max(self.places.cast("B")[14::_PLACE_BYTES].tobytes(), default=0) + 1) << 16
+
+    @property
+    def summary(self) -> Summary | None:
+        """What they have in common; None where they have to be looked at singly."""
+        if self.service is None:
+            return None
+        absent = self.places.cast("B")[15::_PLACE_BYTES].tobytes().count(_ABSENT)
+        return Summary(self.service, len(self), absent)
+
+    def before(self, key: bytes, start: int = 0, /) -> int:
+        """Return where the first one stands that is not earlier than a key, from a place on."""
+        count = len(self)
+        if start < count and self._key(count - 1) < key:  # most often all are asked for
+            return count
+        return bisect_left(range(count), key, start, key=self._key)
+
+    def until(self, key: bytes, start: int = 0, /) -> int:
+        """Return where the first one stands that is later than a key, from a place on."""
+        count = len(self)
+        if start < count and self._key(count - 1) <= key:
+            return count
+        return bisect_right(range(count), key, start, key=self._key)
+
+    def part(self, begin: int, end: int, /) -> "Places":
+        """Return those from one place up to another."""
+        return Places(self.data, self.places[begin * _WORDS : end * _WORDS], self.service)
+
+    def joined(self) -> bytes:
+        """Return all of them, each with a newline."""
+        return b"\n".join([*self.raws, b""])
 
 
 class Listed:

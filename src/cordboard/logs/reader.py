@@ -1,7 +1,8 @@
 """A query over sources becomes lines in time order, each once, and a coverage."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import Final, Literal
 
 from cordboard.contract.record import TIMESTAMP
@@ -134,15 +135,17 @@ class Reader:
         if isinstance(found, Whole):
             yield as_it_is(found.data)
             return
-        for key, raw, number, told in found:
+        for told, group in groupby(found, itemgetter(3)):
             if told:
-                yield as_it_is(raw) + b"\n"
-            elif (seen := glance(raw)) is not None:
-                self.tally.note_glance(seen, key, number)
-                yield as_it_is(raw) + b"\n"
-            elif (line := self._line(key, raw, self.tracks[number])) is not None:
-                self.tally.note(line, number)
-                yield render(line)
+                yield as_it_is(b"\n".join([*(raw for _, raw, _, _ in group), b""]))
+                continue
+            for key, raw, number, _ in group:
+                if (seen := glance(raw)) is not None:
+                    self.tally.note_glance(seen, key, number)
+                    yield as_it_is(raw) + b"\n"
+                elif (line := self._line(key, raw, self.tracks[number])) is not None:
+                    self.tally.note(line, number)
+                    yield render(line)
 
     def items(self, *, whole: bool = False) -> Iterator[Found]:
         """Yield what may be wanted as it was found, in the order of time.

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from cordboard.contract.record import SERVER_PREFIX
 from cordboard.logs.formats.decode import is_text
 from cordboard.logs.line import Attribution
-from cordboard.logs.lines import Lines, Listed, disorder_s, in_order
+from cordboard.logs.lines import Lines, Listed, Places, disorder_s, in_order
 from cordboard.logs.patterns import pattern
 from cordboard.logs.timestamps import OWN_START, tail_at
 
@@ -77,7 +77,11 @@ def survey(data: bytes, size: int) -> Survey | None:
     """
     if native is not None:
         found = native.survey(data, size)
-        return None if found is None else Survey(*found)
+        if found is None:
+            return None
+        places, service, runs, last, behind_s, distinct = found
+        lines = Places(data, memoryview(places).cast("I"), service)
+        return Survey(lines, runs, last, behind_s, distinct)
     return _surveyed(data[:size] if size < len(data) else data)
 
 
@@ -173,11 +177,11 @@ def joined(runs: Iterable[Run]) -> list[Run]:
 
 def merged(several: list[Lines]) -> bytes | None:
     """Return surveyed lines in the order of time, joined; None where there are copies among them."""
+    held = [(each.data, each.places) for each in several if isinstance(each, Places)]
+    if native is not None and len(held) == len(several):
+        return native.merged(held)
     if len(several) == 1:
         return several[0].joined()
-    if native is not None and all(type(lines) is native.Lines for lines in several):
-        found = native.merged(several)
-        return None if found is None else found.joined()
     whole = Listed([], [])
     for lines in several:
         whole.keys += lines.keys
