@@ -17,12 +17,20 @@ examples:
                                                       without TLS, browsers block the microphone
 """
     _options.add_listener(parser, 3000)
+    parser.add_argument(
+        "--root-path",
+        type=_root_path,
+        metavar="PATH",
+        help="path prefix under which a proxy serves the interface, such as /voice (setting: root_path)",
+    )
     _options.add_config(parser)
     _tls_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve with ``args`` until SIGTERM or SIGINT; return the exit status."""
+    from dataclasses import replace
+
     from cordboard.contract.urls import check_http_url
     from cordboard.emit import configure
     from cordboard.interface.app import create_app, stop
@@ -33,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     configure(service="interface", session_from_environment=False)
     settings = load(args.config)
+    if args.root_path is not None:
+        settings = replace(settings, root_path=args.root_path)
     check_http_url("CORDBOARD_GATEWAY_URL", settings.gateway_url)
     local = auth.is_local(args.host)
     auth.require_secret_beyond_loopback(
@@ -44,3 +54,20 @@ def run(args: argparse.Namespace) -> int:
     certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
     return serve.run(app, listener=listener, drain=lambda: stop(app), certificate=certificate)
+
+
+def _root_path(text: str) -> str:
+    """Return a path prefix.
+
+    Raises:
+        argparse.ArgumentTypeError: ``text`` is none.
+    """
+    import re
+
+    from cordboard.contract.urls import ROOT_PATH
+
+    if re.search(ROOT_PATH, text) is None:
+        raise argparse.ArgumentTypeError(
+            f"expected a path such as /voice, without a slash at its end, got {text!r}"
+        )
+    return text

@@ -5,6 +5,13 @@ from typing import Final
 
 from cordboard.contract.errors import SettingsError
 
+ROOT_PATH: Final = r"^(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*\Z"
+"""Pattern of a path prefix, such as /voice or /team/voice; "" for none.
+
+Its characters need no escape in a URL, in HTML or in the path of a cookie. The segments ``.`` and ``..``,
+which browsers resolve, and empty segments are excluded.
+"""
+
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9._-]*)(?::[0-9]{1,5})?"
 # Hosts may be a list, as in URLs of Sentinel and of clusters.

@@ -18,7 +18,12 @@ from cordboard import __version__
 from cordboard.contract.errors import NotReadyError
 from cordboard.edge import bot_routes, client_page, offers, session_routes, start
 from cordboard.edge.access import EdgeAccess
-from cordboard.edge.middleware import BotPathMiddleware, CountingMiddleware, UnboundMiddleware
+from cordboard.edge.middleware import (
+    BOT_PATHS,
+    BotPathMiddleware,
+    CountingMiddleware,
+    UnboundMiddleware,
+)
 from cordboard.edge.phone import routes as phone_routes
 from cordboard.edge.phone.carriers import CARRIERS, Carrier
 from cordboard.edge.phone.desk import check_settings
@@ -40,8 +45,10 @@ from cordboard.web.body_limit import BodyLimitMiddleware
 from cordboard.web.gateway_proxy import GatewayProxy
 from cordboard.web.host_check import LocalHostsMiddleware
 from cordboard.web.http_client import HttpClient, open_connections
+from cordboard.web.origin import public_address
 from cordboard.web.protection import MetricsSecretMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
+from cordboard.web.root_path import RootPathMiddleware, refuse_own_paths
 
 BODY_MAX_BYTES: Final = 1_000_000
 """The largest body: Pipecat Cloud accepts 1 MB at /start. Gateway and runner accept more, for what the edge
@@ -70,6 +77,7 @@ def create_app(
     """
     check_settings(settings, carriers)
     access = EdgeAccess(settings, local=local)
+    _, root_path = public_address(settings.public_url, "public_url")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -88,15 +96,18 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load their scripts from another site
         redoc_url=None,
+        servers=[{"url": root_path}] if root_path else None,
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
     app.state.access = access
+    app.state.root_path = root_path
     health.add_health_routes(app, functools.partial(_check_ready, app))
     # The bot's own routes are last, because the edge's calls of a session have precedence.
     for part in (client_page, start, offers, session_routes, webhooks, stream_routes, phone_routes):
         app.include_router(part.router)
     app.include_router(bot_routes.router)
     client_page.add_client_page(app)
+    refuse_own_paths(root_path, app.routes, "public_url", (BOT_PATHS,))
     problems.add_problem_handlers(app)
     _add_middleware(app, settings, local=local)
     return app
@@ -162,6 +173,7 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
         SessionMiddleware, trust_identity=False, secret_prefixes=stream_routes.TOKEN_PREFIXES
     )
     app.add_middleware(ForwardedMiddleware, proxies=TrustedProxies(settings.trusted_proxies))
+    app.add_middleware(RootPathMiddleware, root_path=app.state.root_path)
 
 
 def _body_limit(scope: Scope) -> int:

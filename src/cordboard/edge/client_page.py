@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,9 +39,9 @@ async def status() -> dict[str, Any]:
 
 
 @router.get("/", include_in_schema=False)
-async def home() -> RedirectResponse:
+async def home(request: Request) -> RedirectResponse:
     """Redirect to the page of Pipecat."""
-    return RedirectResponse("/client/")
+    return RedirectResponse(f"{request.app.state.root_path}/client/")
 
 
 def add_client_page(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import CordboardError, SettingsError
 from cordboard.settings import Settings
 from cordboard.web.host_check import is_loopback_host
-from cordboard.web.origin import Origin, parse_origin, public_origin
+from cordboard.web.origin import Origin, parse_origin, public_address
 
 ANY: Final = "*"
 # The names and addresses that `is_loopback_host` accepts and that browsers send as an origin.
@@ -42,7 +42,7 @@ class AllowedOrigins:
         self._any = ANY in names
         self._origins = {_configured_origin(name) for name in names if name != ANY}
         self._loopback = local and not names
-        self._public = public_origin(settings.public_url, "public_url")
+        self._public = public_address(settings.public_url, "public_url")[0]
 
     def check(self, scope: Scope) -> None:
         """Refuse the request of a page that is not allowed.

@@ -26,6 +26,7 @@ from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.origin import Origin, public_origin
 from cordboard.web.protection import MetricsSecretMiddleware
 from cordboard.web.proxies import ForwardedMiddleware, TrustedProxies
+from cordboard.web.root_path import RootPathMiddleware, refuse_own_paths
 from cordboard.web.session_middleware import SILENT_PATHS
 
 _LOCAL_HOSTS_HINT: Final = (
@@ -42,6 +43,9 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     Args:
         settings: The gateway's URL, the secrets and the limits.
         local: Whether the server listens on loopback; then it accepts host names of this machine only.
+
+    Raises:
+        SettingsError: A setting is invalid.
     """
 
     @contextlib.asynccontextmanager
@@ -60,13 +64,15 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
         redirect_slashes=False,  # a redirect would repeat the Host header, which anybody can choose
     )
     app.state.origin = public_origin(settings.interface_url)
-    app.state.login = LoginCookies(_session_secrets(settings))
+    app.state.root_path = settings.root_path
+    app.state.login = LoginCookies(_session_secrets(settings), root_path=settings.root_path)
     app.state.identity = identity_of(settings, app.state.login, app.state.origin)
     app.state.request_limits = RequestLimits(settings)
     app.include_router(pages.router)
     app.include_router(api.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     health.add_health_routes(app, _check_ready)
+    refuse_own_paths(settings.root_path, app.routes, "root_path")
     problems.add_problem_handlers(app)
     error_pages.add_error_pages(app)
     _add_middleware(app, settings, local=local)
@@ -119,6 +125,7 @@ def _add_middleware(app: FastAPI, settings: Settings, *, local: bool) -> None:
         browser_security.SecurityHeadersMiddleware,
         only_tls=origin is not None and origin.is_secure,
     )
+    app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
 
 
 async def stop(app: FastAPI) -> None:

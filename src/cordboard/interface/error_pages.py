@@ -27,7 +27,7 @@ def _page_handler(handler: Handler) -> Handler:
         if request.scope["path"].startswith("/api/") or not _accepts_html(request):
             return response
         message, hint = _texts(error)
-        page = pages.error_page(response.status_code, message, hint)
+        page = pages.error_page(request, response.status_code, message, hint)
         if "Retry-After" in response.headers:
             page.headers["Retry-After"] = response.headers["Retry-After"]
         return page

@@ -98,12 +98,18 @@ class LoginCookies:
     Args:
         current_secrets: Returns the current secrets. The first one signs; all are accepted.
         wall: The time in seconds since 1970.
+        root_path: The path prefix of the interface; "" for none.
     """
 
     def __init__(
-        self, current_secrets: Callable[[], tuple[str, ...]], wall: Callable[[], float] = time.time
+        self,
+        current_secrets: Callable[[], tuple[str, ...]],
+        wall: Callable[[], float] = time.time,
+        *,
+        root_path: str = "",
     ) -> None:
         self._current_secrets = current_secrets
+        self._path = root_path or "/"
         self._wall = wall
         self._ended: OrderedDict[str, None] = OrderedDict()
 
@@ -166,7 +172,9 @@ class LoginCookies:
             if len(self._ended) > ENDED_MAX:
                 self._ended.popitem(last=False)
         name = SECURE_COOKIE if secure else COOKIE
-        response.delete_cookie(name, httponly=True, samesite="lax", secure=secure)
+        response.delete_cookie(
+            name, path=self._path_of(secure=secure), httponly=True, samesite="lax", secure=secure
+        )
 
     def _valid(self, content: _CookieContent) -> ValidLogin | None:
         now = self._wall()
@@ -180,11 +188,16 @@ class LoginCookies:
         response.set_cookie(
             SECURE_COOKIE if secure else COOKIE,
             str(self._signer().dumps(msgspec.to_builtins(content))),
+            path=self._path_of(secure=secure),
             max_age=IDLE_MAX_S,  # the browser forgets it when the server would refuse it
             httponly=True,  # no script needs it
             samesite="lax",  # strict would sign out a person who follows a link to a room
             secure=secure,
         )
+
+    def _path_of(self, *, secure: bool) -> str:
+        # Browsers refuse a cookie with the prefix __Host- and another path.
+        return "/" if secure else self._path
 
     def _signer(self) -> URLSafeSerializer:
         """Return a signer with the current secrets.

@@ -39,33 +39,40 @@ _templates: Final = Environment(
 )
 
 
-def render_page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def render_page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """Return a page.
 
     Args:
+        request: The request.
         template: The file name of the template.
         status: The HTTP status.
         **values: The variables of the template.
     """
+    values["root_path"] = request.app.state.root_path
     return HTMLResponse(_templates.get_template(template).render(values), status)
 
 
-def error_page(status: int, message: str, hint: str = "") -> HTMLResponse:
+def error_page(request: Request, status: int, message: str, hint: str = "") -> HTMLResponse:
     """Return the page for an error.
 
     Args:
+        request: The request.
         status: The HTTP status.
         message: What happened.
         hint: What to do about it.
     """
     title = HTTPStatus(status).phrase
-    return render_page("error.html", status, title=title, message=message, hint=hint)
+    return render_page(request, "error.html", status, title=title, message=message, hint=hint)
 
 
 @router.get("/")
-async def home() -> Response:
-    """Redirect to the default room."""
-    return _redirect(_room_path(DEFAULT_ROOM))
+async def home(request: Request) -> Response:
+    """Redirect to the default room.
+
+    Args:
+        request: The request.
+    """
+    return _redirect(request, _room_path(DEFAULT_ROOM))
 
 
 @router.get("/favicon.ico", include_in_schema=False)
@@ -85,9 +92,9 @@ async def login_form(request: Request, room: str = DEFAULT_ROOM) -> Response:
     _canonical_room(room)
     # A person who is signed in does not need the form again, for example after the Back button.
     if person_of(request) is not None:
-        return _redirect(_room_path(room))
+        return _redirect(request, _room_path(room))
     _require_login_page(request)
-    return _login_page(room)
+    return _login_page(request, room)
 
 
 @router.post("/login")
@@ -109,8 +116,8 @@ async def login(
         checked_name = check_name(name)
     except InvalidValueError as error:
         # Cut: the page repeats the name, and a form may contain 64 KB.
-        return _login_page(room, name=name[: NAME_MAX_CHARS * 2], error=error)
-    response = _redirect(_room_path(room))
+        return _login_page(request, room, name=name[: NAME_MAX_CHARS * 2], error=error)
+    response = _redirect(request, _room_path(room))
     person = _cookies(request).sign_in(checked_name, response, secure=_is_secure(request))
     log.info("Signed in", user=person.user_id)
     return response
@@ -120,7 +127,7 @@ async def login(
 async def logout(request: Request) -> Response:
     """Sign out the person who sent the request."""
     # A redirect, so that reloading the page does not repeat the request.
-    response = _redirect("/login")
+    response = _redirect(request, "/login")
     _cookies(request).sign_out(person_of(request), response, secure=_is_secure(request))
     return response
 
@@ -136,8 +143,9 @@ async def room_page(request: Request, name: str) -> Response:
     room = _canonical_room(name)
     person = person_of(request)
     if person is None:
-        return _redirect(f"/login?{urlencode({'room': name})}")
+        return _redirect(request, f"/login?{urlencode({'room': name})}")
     response = render_page(
+        request,
         "room.html",
         room=room,
         name=name,
@@ -150,8 +158,11 @@ async def room_page(request: Request, name: str) -> Response:
     return response
 
 
-def _login_page(room: str, *, name: str = "", error: CordboardError | None = None) -> HTMLResponse:
+def _login_page(
+    request: Request, room: str, *, name: str = "", error: CordboardError | None = None
+) -> HTMLResponse:
     return render_page(
+        request,
         "login.html",
         200 if error is None else error.status,
         room=room,
@@ -175,8 +186,8 @@ def _room_path(name: str) -> str:
     return f"/rooms/{quote(name, safe='')}"
 
 
-def _redirect(path: str) -> RedirectResponse:
-    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+def _redirect(request: Request, path: str) -> RedirectResponse:
+    return RedirectResponse(f"{request.app.state.root_path}{path}", HTTPStatus.SEE_OTHER)
 
 
 def _cookies(request: Request) -> LoginCookies:

@@ -10,9 +10,10 @@ class EdgeSettings:
     """The edge's public address, and which clients it accepts."""
 
     public_url: str | None = None
-    """The address at which carriers and clients reach the edge, such as https://voice.example.com.
-    Carriers sign it and connect their streams to it (as wss). Unset, the edge uses the address of
-    each request, and refuses all requests of carriers."""
+    """The address at which carriers and clients reach the edge, such as https://voice.example.com
+    or, behind a proxy with a path prefix, https://example.com/voice. Carriers sign it and connect
+    their streams to it (as wss). Unset, the edge uses the address of each request, and refuses all
+    requests of carriers."""
 
     public_keys: tuple[str, ...] = ()
     """Keys with which browsers and servers start sessions at the edge, each as KEY for the bot

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cordboard.settings.kinds import Positive
+from cordboard.settings.kinds import Positive, RootPath
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -13,6 +13,11 @@ class InterfaceSettings:
     """The address at which people open the interface, such as https://voice.example.org. With https
     the login's cookie is sent over TLS only, browsers use TLS only from then on (HSTS), and
     requests for other hosts get 421. Set it if a proxy stands in front of the interface."""
+
+    root_path: RootPath = ""
+    """The path prefix of the interface behind a proxy, such as /voice for https://example.org/voice/.
+    The proxy may remove it from the requests that it forwards, or keep it. `--root-path` takes
+    precedence. For the edge, write the prefix into `public_url`."""
 
     interface_login: str | None = None
     """How people sign in: `name` accepts everybody who types a name, which is not authentication;

@@ -30,7 +30,7 @@ from cordboard.environment import (
     config_path,
 )
 from cordboard.settings.bots import RESTARTS, BotPolicy, Restart
-from cordboard.settings.kinds import AutoOrOff, Limit, PlacementPolicy, Positive
+from cordboard.settings.kinds import AutoOrOff, Limit, PlacementPolicy, Positive, RootPath
 from cordboard.settings.model import SECTIONS, Settings
 from cordboard.settings.phone import phone_settings
 from cordboard.settings.secrets import read_secret
@@ -48,6 +48,7 @@ _EXPECTED: Final[dict[Any, str]] = {
     tuple[str, ...]: "a list of strings",
     PlacementPolicy: "spread or pack",
     AutoOrOff: "auto or off",
+    RootPath: "a path such as /voice, without a slash at its end",
     bool: "true or false",
     IceTransportPolicy: "all or relay",
 }
@@ -64,6 +65,7 @@ _MACHINE_PREFIXES: Final = (
     "redis_url",
     "gateway_url",
     "interface_",
+    "root_",
     "trusted_",
     "log_",
     "public_",

@@ -1,5 +1,6 @@
 """Origins of pages, the public address of a component from its setting, and the address of a request."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from cordboard.contract.errors import SettingsError
+from cordboard.contract.urls import ROOT_PATH
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -59,15 +61,38 @@ def public_origin(url: str | None, setting: str = "interface_url") -> Origin | N
     Raises:
         SettingsError: `url` is not the address of a whole host.
     """
-    if url is None:
-        return None
-    origin = parse_origin(url)
-    if origin is None or urlsplit(url)[2:] not in {("", "", ""), ("/", "", "")} or "@" in url:
+    origin, path = public_address(url, setting)
+    if path:
         raise SettingsError(
-            f"Invalid {setting}: expected the address of a host.",
-            hint="Write https://HOST or https://HOST:PORT, without a path.",
+            f"Invalid {setting}: expected the address of a host, without a path.",
+            hint=f"Write {origin} here, and the path into root_path.",
         )
     return origin
+
+
+def public_address(url: str | None, setting: str) -> tuple[Origin | None, str]:
+    """Return the public address of a component, and the path prefix in it.
+
+    Args:
+        url: The value of the setting; None if it is not set.
+        setting: The name of the setting, for the message.
+
+    Raises:
+        SettingsError: `url` is not the address of a host, with or without a prefix.
+    """
+    if url is None:
+        return None, ""
+    origin = parse_origin(url)
+    # A slash at the end of an address means nothing, as in https://voice.example.com/.
+    path = urlsplit(url).path.removesuffix("/") if origin else ""
+    is_plain = not {*"@?#"} & {*url} and re.search(ROOT_PATH, path)
+    if origin is None or not is_plain:
+        raise SettingsError(
+            f"Invalid {setting}: expected the address of a host.",
+            hint="Write https://HOST or https://HOST:PORT, and behind it the path prefix of the proxy, if any, "
+            "such as /voice.",
+        )
+    return origin, path
 
 
 def host_of(scope: Scope) -> str | None:

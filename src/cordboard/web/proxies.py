@@ -1,7 +1,7 @@
 """The client address and the scheme of a request that came through a proxy.
 
 Anybody can send ``X-Forwarded-For`` and ``X-Forwarded-Proto``. Cordboard trusts them only from the
-addresses in ``trusted_proxies``, and never reads ``X-Forwarded-Host`` or ``Forwarded``.
+addresses in ``trusted_proxies``, and never reads ``X-Forwarded-Host``, ``X-Forwarded-Prefix`` or ``Forwarded``.
 """
 
 import ipaddress

@@ -1,5 +1,8 @@
 // Requests of the page to its own server. Every failure is a Problem.
 
+// The path prefix under which a proxy serves the page.
+const ROOT_PATH = globalThis.document?.documentElement.dataset.rootPath ?? "";
+
 // The interface answers a join within 20 s, or with an error; a longer wait means a lost connection.
 const TIMEOUT_MS = 25_000;
 
@@ -32,12 +35,20 @@ export class Problem extends Error {
 }
 
 /**
+ * Return the URL of a call of the interface's API.
+ * @param {string} path such as "/sessions"
+ */
+export function apiUrl(path) {
+  return `${ROOT_PATH}/api${path}`;
+}
+
+/**
  * Return the URL of a session, or of a resource below it.
  * @param {string} id session id
  * @param {string} path such as "/leave"
  */
 export function sessionUrl(id, path = "") {
-  return `/api/sessions/${encodeURIComponent(id)}${path}`;
+  return apiUrl(`/sessions/${encodeURIComponent(id)}${path}`);
 }
 
 /**

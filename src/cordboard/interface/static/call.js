@@ -5,7 +5,7 @@
 // start at the same time, and if opening it fails nevertheless (none plugged in, or busy), the join is
 // withdrawn.
 
-import { Problem, request, sessionUrl } from "./api.js";
+import { Problem, apiUrl, request, sessionUrl } from "./api.js";
 import { playGapTone } from "./gap_tone.js";
 import { getClientLogger } from "./log.js";
 import { BROWSER_MEDIA, Media } from "./media.js";
@@ -193,7 +193,7 @@ export class Call {
     this.#view.state("joining");
     const { sessionId, room } = this.#options;
     this.#joining = this.#parts
-      .request("POST", "/api/sessions", sessionId, { sessionId, room })
+      .request("POST", apiUrl("/sessions"), sessionId, { sessionId, room })
       .then((answer) => this.#accepted(answer));
     this.#joining.catch(() => {}); // start() and #withdraw() await it and handle its error
     return this.#joining;

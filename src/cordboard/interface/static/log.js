@@ -3,6 +3,7 @@
 //   const log = getClientLogger("call");
 //   log.info("Microphone opened", { label });
 
+import { apiUrl } from "./api.js";
 import { bootId } from "./ids.js";
 import { LogQueue } from "./log_queue.js";
 import { makeRecord } from "./log_record.js";
@@ -14,7 +15,7 @@ import { makeRecord } from "./log_record.js";
  */
 
 const boot = bootId();
-const queue = new LogQueue("/api/logs", (count) => {
+const queue = new LogQueue(apiUrl("/logs"), (count) => {
   write("warn", "log", "Lines of the browser were dropped", { count });
 });
 
