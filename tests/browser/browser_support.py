@@ -25,6 +25,7 @@ from playwright.async_api import Error as PlaywrightError
 from tests_support import until
 
 HELLO = Path(__file__).parents[2] / "examples" / "hello.wav"
+CONTROL = "control-secret-of-the-browser-tests"
 MICROPHONE_RATE = 48_000  # Chromium's fake microphone plays a file at this rate whatever it says
 # Keeps every peer connection of a page where a test can ask it for its statistics.
 KEEP_PEERS = """

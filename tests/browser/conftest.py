@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from browser.browser_support import chromium_path, spoken
+from browser.browser_support import CONTROL, chromium_path, spoken
 from up_support import Up, processes_of, ready, write_parrot
 
 
@@ -24,6 +24,7 @@ async def up(
         state,
         *("--bot", write_parrot(state)),
         *("--runners", getattr(request.module, "RUNNERS", "1")),
+        BOT_CONTROL_SHARED_SECRET=CONTROL,
         CORDBOARD_INTERFACE_HOSTS="insecure.test",
         CORDBOARD_LEASE_S="5",
     ) as running:

@@ -1,15 +1,21 @@
-"""What the page says when its server says no, and how its lines survive."""
+"""What the page says when its server says no, how its lines survive, and how it works below a path prefix."""
 
+import asyncio
+import contextlib
 import json
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Route
 
-from browser.browser_support import Room, chromium, enter
+from browser.browser_support import CONTROL, Room, chromium, enter, open_room
+from proxy_support import prefix_proxy
 from tests_support import until
-from up_support import Up
+from tls_support import authority
+from up_support import Up, environment
 
 pytestmark = [
     pytest.mark.browser,
@@ -198,3 +204,65 @@ async def test_markup_in_a_name_is_shown_as_text(up: Up, microphone: Path) -> No
         room = await enter(browser, up.addresses["interface"], name)
         assert await room.page.inner_text(".who .name") == name
         assert room.faults == []
+
+
+@contextlib.asynccontextmanager
+async def prefixed_interface(up: Up, public: str) -> AsyncIterator[str]:
+    """Run a second interface, below /voice of a public address."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cordboard", "interface", "--port", "0", "--root-path", "/voice"),
+        env=environment(
+            up.state,
+            LOG_FORMAT="json",
+            BOT_CONTROL_SHARED_SECRET=CONTROL,
+            CORDBOARD_GATEWAY_URL=up.addresses["gateway"],
+            CORDBOARD_INTERFACE_URL=public,
+        ),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async for line in process.stdout:
+            if b'"message":"Listening"' in line:
+                break
+        yield json.loads(line)["meta"]["url"]
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+@pytest.mark.parametrize(
+    "strips",
+    [
+        pytest.param(True, id="removed"),
+        # The interface's own tests have both kinds of proxies.
+        pytest.param(False, id="kept", marks=pytest.mark.faults_full),
+    ],
+)
+async def test_call_below_a_prefix_never_leaves_it(
+    up: Up, microphone: Path, tmp_path: Path, unused_tcp_port: int, *, strips: bool
+) -> None:
+    """Sign-in, page, call, events and sign-out, whether the proxy removes the prefix or keeps it."""
+    public, files = f"https://127.0.0.1:{unused_tcp_port}", authority(tmp_path / "ca")
+    async with (
+        prefixed_interface(up, public) as target,
+        prefix_proxy(tmp_path, unused_tcp_port, target, "/voice", files, strips=strips) as proxy,
+        chromium(microphone) as browser,
+    ):
+        context = await browser.new_context(ignore_https_errors=True)
+        room = await open_room(context, f"{proxy.url}/voice/", "Ada")
+        assert room.page.url == f"{public}/voice/rooms/demo"
+        assert [cookie["name"] for cookie in await context.cookies()] == ["__Host-cordboard_login"]
+        session_id = await room.join()
+        await room.page.wait_for_selector("#room[data-state=connected]")
+        await room.first_audio()
+        await room.leave()
+        await until(lambda: any(path.startswith("/voice/api/logs") for path in proxy.paths()))
+        await room.page.click("text=Sign out")
+        await room.page.wait_for_selector("#name")
+        assert room.faults == []
+        paths = proxy.paths()
+    assert {f"/voice/api/sessions/{session_id}/{end}" for end in ("offer", "events", "leave")} <= {
+        *paths
+    }
+    assert [path for path in paths if not path.startswith("/voice/")] == []

@@ -314,7 +314,10 @@ class TestSettings:
         with pytest.raises(SettingsError, match="allowed_origins"):
             create_app(Settings(allowed_origins=(origin,)))
 
-    @pytest.mark.parametrize("url", ["voice.example.com", "https://a.example/x", "ftp://a", ""])
+    @pytest.mark.parametrize(
+        "url",
+        ["voice.example.com", "https://a.example/x?y", "https://a.example/../x", "ftp://a", ""],
+    )
     def test_malformed_public_url_is_refused_at_the_start(self, url: str) -> None:
         """Carriers would sign another one."""
         with pytest.raises(SettingsError, match="public_url"):

@@ -1,11 +1,23 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Problem, request, sessionUrl } from "../../src/cordboard/interface/static/api.js";
-import { fakeFetch } from "./support.js";
+import { Problem, apiUrl, request, sessionUrl } from "../../src/cordboard/interface/static/api.js";
+import { define, fakeFetch } from "./support.js";
+
+const API = "../../src/cordboard/interface/static/api.js";
 
 test("sessionUrl escapes the session id", () => {
   assert.equal(sessionUrl("a/b c", "/leave"), "/api/sessions/a%2Fb%20c/leave");
+});
+
+test("URLs have the path prefix of the page", async (t) => {
+  assert.equal(apiUrl("/logs"), "/api/logs");
+  define(globalThis, "document", { documentElement: { dataset: { rootPath: "/voice" } } });
+  t.after(() => Reflect.deleteProperty(globalThis, "document"));
+  // With another query it is another module, which reads the page again.
+  const page = await import(`${API}?prefixed`);
+  assert.equal(page.apiUrl("/logs"), "/voice/api/logs");
+  assert.equal(page.sessionUrl("s1", "/leave"), "/voice/api/sessions/s1/leave");
 });
 
 test("request sends JSON with the session id and returns the answer", async (t) => {

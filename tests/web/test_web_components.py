@@ -7,7 +7,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount, Route
 
+from cordboard.edge import app as edge
 from cordboard.environment import CONTROL_SECRET
+from cordboard.interface import app as interface
 from cordboard.web.auth import OPEN_PATHS
 from parts_support import PARTS, client, make
 
@@ -26,6 +28,15 @@ def _flat(routes: Iterable[Any]) -> Iterator[Any]:
             yield from _flat(route.original_router.routes)
         else:
             yield route
+
+
+@pytest.mark.parametrize(
+    ("part", "own"), [("interface", interface.OWN_PATHS), ("edge", edge.OWN_PATHS - {"v1"})]
+)
+def test_no_path_prefix_begins_like_a_route(part: str, own: frozenset[str]) -> None:
+    """The list of first segments is that of the routes; middleware serves /v1."""
+    paths = [route.path for route in _flat(make(part).routes)]
+    assert {path.split("/")[1] for path in paths} - {""} == own
 
 
 def paths_of(app: FastAPI, part: str) -> list[tuple[str, str]]:

@@ -18,12 +18,7 @@ from cordboard import __version__
 from cordboard.contract.errors import NotReadyError
 from cordboard.edge import bot_routes, client_page, offers, session_routes, start
 from cordboard.edge.access import EdgeAccess
-from cordboard.edge.middleware import (
-    BOT_PATHS,
-    BotPathMiddleware,
-    CountingMiddleware,
-    UnboundMiddleware,
-)
+from cordboard.edge.middleware import BotPathMiddleware, CountingMiddleware, UnboundMiddleware
 from cordboard.edge.phone import routes as phone_routes
 from cordboard.edge.phone.carriers import CARRIERS, Carrier
 from cordboard.edge.phone.desk import check_settings
@@ -53,6 +48,12 @@ from cordboard.web.root_path import RootPathMiddleware, refuse_own_paths
 BODY_MAX_BYTES: Final = 1_000_000
 """The largest body: Pipecat Cloud accepts 1 MB at /start. Gateway and runner accept more, for what the edge
 and the gateway add."""
+
+OWN_PATHS: Final = frozenset(
+    {"api", "client", "daily-dialin-webhook", "healthz", "livekit", "metrics", "openapi.json"}
+    | {"phone", "readyz", "sessions", "start", "status", "v1", "ws", "ws-client"}
+)
+"""The first segments of the edge's paths."""
 
 
 def create_app(
@@ -107,7 +108,7 @@ def create_app(
         app.include_router(part.router)
     app.include_router(bot_routes.router)
     client_page.add_client_page(app)
-    refuse_own_paths(root_path, app.routes, "public_url", (BOT_PATHS,))
+    refuse_own_paths(root_path, OWN_PATHS, "public_url")
     problems.add_problem_handlers(app)
     _add_middleware(app, settings, local=local)
     return app

@@ -14,8 +14,7 @@ requests = Counter(
 )
 _NO_ROUTE: Final = "none"
 # Pipecat Cloud's paths, which name the bot: /v1/public/BOT/start, /v1/public/BOT/sessions/ID/...
-BOT_PATHS: Final = "/v1"
-_BOT_PATH: Final = re.compile(rf"{BOT_PATHS}/public/({BOT_NAME})(/start|/sessions/.+)", re.DOTALL)
+_BOT_PATH: Final = re.compile(rf"/v1/public/({BOT_NAME})(/start|/sessions/.+)", re.DOTALL)
 _BOT: Final = "cordboard.bot"
 
 

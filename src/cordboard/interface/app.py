@@ -34,6 +34,11 @@ _LOCAL_HOSTS_HINT: Final = (
     "host name to CORDBOARD_INTERFACE_HOSTS."
 )
 
+OWN_PATHS: Final = frozenset(
+    {"api", "favicon.ico", "healthz", "login", "logout", "metrics", "readyz", "rooms", "static"}
+)
+"""The first segments of the interface's paths."""
+
 log = get_logger("interface")
 
 
@@ -72,7 +77,7 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     app.include_router(api.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     health.add_health_routes(app, _check_ready)
-    refuse_own_paths(settings.root_path, app.routes, "root_path")
+    refuse_own_paths(settings.root_path, OWN_PATHS, "root_path")
     problems.add_problem_handlers(app)
     error_pages.add_error_pages(app)
     _add_middleware(app, settings, local=local)

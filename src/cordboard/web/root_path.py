@@ -6,10 +6,9 @@ proxies that remove it. Here both kinds reach the same routes, and requests with
 prefix comes from the settings alone: ``X-Forwarded-Prefix`` is not read, so no header changes a link.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cordboard.contract.errors import SettingsError
@@ -54,30 +53,22 @@ class RootPathMiddleware:
         }
 
 
-def refuse_own_paths(
-    root_path: str, routes: Iterable[BaseRoute], setting: str, more: Iterable[str] = ()
-) -> None:
+def refuse_own_paths(root_path: str, own: Collection[str], setting: str) -> None:
     """Refuse a prefix that begins like a path of the application.
 
     ``/api/...`` without a prefix would otherwise look like a request for ``/...`` below the prefix ``/api``.
 
     Args:
         root_path: The prefix; "" for none.
-        routes: The routes of the application.
+        own: The first segments of the application's paths.
         setting: The name of the setting, for the message.
-        more: Further paths of the application.
 
     Raises:
-        SettingsError: The first segment of the prefix is that of a route.
+        SettingsError: The first segment of the prefix is one of them.
     """
-    first = _first_segment(root_path)
-    own = {_first_segment(path) for path in [*(getattr(one, "path", "") for one in routes), *more]}
+    first = root_path.lstrip("/").partition("/")[0]
     if first and first in own:
         raise SettingsError(
-            f"{setting}: the prefix {root_path} begins with /{first}, which is a path of this component.",
+            f"{setting}: the prefix {root_path} begins with /{first}, a path of this component itself.",
             hint="Choose another prefix, such as /voice.",
         )
-
-
-def _first_segment(path: str) -> str:
-    return path.lstrip("/").partition("/")[0]

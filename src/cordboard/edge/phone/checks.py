@@ -139,7 +139,7 @@ async def _check_address(client: aiohttp.ClientSession, url: str, carrier: Carri
     if problem is not None and problem.code == SignatureError.code:
         return PhoneCheck("address", True, f"{shown} leads to an edge with {carrier.title}'s key")
     if status == HTTPStatus.NOT_FOUND:
-        hint = "Set the key and public_url at that edge. The proxy must not change the path."
+        hint = "Set the key and public_url at that edge. The proxy may remove the prefix of public_url only."
         return PhoneCheck("address", False, f"{shown} answers 404", hint)
     hint = "Something other than an edge answers there."
     return PhoneCheck("address", False, f"{shown} answers HTTP {status}", hint)
