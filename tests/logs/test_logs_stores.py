@@ -217,6 +217,23 @@ def test_window_that_begins_within_a_second_raises_no_alarm(put: Put) -> None:
     assert not reasons(answer) & LOSSES
 
 
+def test_loss_at_the_end_of_the_session_is_named_by_a_line_long_after_it(put: Put) -> None:
+    """A process that served others only later tells by its next number; its losses after the session do not count."""
+    said = [
+        (1, GATEWAY, 1, "call-7"),
+        (3, ZEROS, 1, "call-7"),
+        (30, GATEWAY, 3, "call-8"),
+        (40, GATEWAY, 6, "call-8"),
+    ]
+    lines = [
+        encoded(record(moment, boot=boot, seq=seq, session=session))
+        for moment, boot, seq, session in said
+    ]
+    answer = ask_source(put(lines), session="call-7", **WINDOW)
+    gaps = [detail for _, reason, detail in answer.shortfalls if reason == "gap"]
+    assert [gap.partition(",")[0] for gap in gaps] == [f"boot {GATEWAY}: seq 2"]
+
+
 def test_lines_that_stand_twice_hide_no_loss_and_are_none(put: Put) -> None:
     """A copy counts in some stores: the numbers themselves are then asked for."""
     lines = a_plane()

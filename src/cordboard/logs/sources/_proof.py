@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cordboard.contract.record import BOOT, RAW, SEQ, SERVICE, SESSION_ID, TIMESTAMP, TRACE_ID
@@ -12,16 +11,16 @@ from cordboard.logs.formats.wrappers import number_of, unwrap
 from cordboard.logs.sequence import Gap
 from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanoseconds
 from cordboard.logs.survey import Run, runs_of
-from cordboard.logs.timespec import shifted
 from cordboard.logs.timestamps import own_key, tail_at
 
 if TYPE_CHECKING:
     from cordboard.logs.sources._store import StoreStream
 
 # As far as `cordboard.logs.search` looks around a session's own lines.
-_MARGIN_S: Final = 2.0
-# How far around its place in time a number is looked for before it is missing: the threads of a process may
-# number lines in another order than they time them.
+_MARGIN_NS: Final = 2 * NANOSECONDS
+# How far around the session numbers are counted, so that what lies beside its first and last line is known, and how
+# far around that a missing one is looked for: the threads of a process may number lines in another order than they
+# time them.
 _ASTRAY_NS: Final = 60 * NANOSECONDS
 # Beside so many gaps the next lines are read, which tell the times; further ones are named without.
 _GAPS_TIMED: Final = 20
@@ -62,12 +61,14 @@ class Traces(NamedTuple):
         named: For each of its processes, the numbers of its lines.
         hosts: Those that may serve this session alone: of bots.
         traces: Its traces.
-        near: Its time, in whole seconds.
+        span: The time of its first line, and of its last.
+        near: Its time with a margin, in whole seconds.
     """
 
     named: Mapping[str, set[int]]
     hosts: set[str]
     traces: list[str]
+    span: Slice
     near: Slice
 
 
@@ -89,22 +90,28 @@ class Proof:
 
     def __init__(self, stream: "StoreStream", found: Traces, near: Slice) -> None:
         self.numbers: Runs = {}
+        wide = _around(near, _ASTRAY_NS)
         told: Mapping[str, Count] = {}
+        inner: Mapping[str, Count] = {}
         if near.begin < near.end:
             with suppress(StoreError):  # a user who may not count may read
-                told = stream.source.counts(near, sorted(found.named), stream)
+                told = stream.source.counts(wide, sorted(found.named), stream)
+                if found.hosts:
+                    inner = stream.source.counts(near, sorted(found.hosts), stream)
         self.whole = sorted(found.hosts | (found.named.keys() - told.keys()))
         self._expected = {boot.encode(): set(numbers) for boot, numbers in found.named.items()}
         self._seen: dict[bytes, set[int]] = {boot: set() for boot in self._expected}
+        for boot, count in inner.items():
+            if count.is_proof:
+                self._expected[boot.encode()].update(range(count.first, count.last + 1))
         spots: list[tuple[Slice, str]] = []
         for boot, count in told.items():
             if count.is_proof:
                 self.numbers[boot.encode()] = [(count.first, count.last)]
-                if boot in found.hosts:
-                    self._expected[boot.encode()].update(range(count.first, count.last + 1))
-            elif boot not in found.hosts:
-                spots += self._look_for(stream, boot, count, near)
-        self.spots = _apart(spots, near)
+            else:
+                held = dict(stream.source.numbers(_around(wide, _ASTRAY_NS), boot, stream))
+                spots += self._note_held(boot, count, held, found.span)
+        self.spots = _apart(spots)
 
     def watched(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         """Yield lines; note their numbers."""
@@ -121,21 +128,24 @@ class Proof:
                 gap = Gap(boot.decode(), first, last)
                 yield Shortfall("truncated", f"{gap} in the store, but not returned")
 
-    def _look_for(
-        self, stream: "StoreStream", boot: str, count: Count, near: Slice
+    def _note_held(
+        self, boot: str, count: Count, held: Mapping[int, int], span: Slice
     ) -> Iterator[tuple[Slice, str]]:
-        """Note the numbers that the store has of a process; yield the places of the lines beside its gaps."""
-        wide = Slice(max(0, near.begin - _ASTRAY_NS), near.end + _ASTRAY_NS)
-        held = {
-            number: at
-            for number, at in stream.source.numbers(wide, boot, stream)
-            if count.first <= number <= count.last
-        }
-        self.numbers[boot.encode()] = runs = runs_of(sorted(held))
-        for before, after in [*pairwise(runs)][:_GAPS_TIMED]:
-            for number in (before[1], after[0]):
+        """Note the numbers that the store has of a process; yield the places of the lines beside its gaps.
+
+        A gap before or after the session is none of it.
+        """
+        known = [number for number in sorted(held) if count.first <= number <= count.last]
+        runs: list[Run] = []
+        for first, last in runs_of(known):
+            if runs and (held[runs[-1][1]] > span.end or held[first] < span.begin):
+                runs[-1] = (runs[-1][0], last)
+                continue
+            for number in (runs[-1][1], first) if 0 < len(runs) <= _GAPS_TIMED else ():
                 at = held[number] // 1_000_000 * 1_000_000  # some stores have milliseconds
                 yield Slice(at, at + 1_000_000), boot
+            runs.append((first, last))
+        self.numbers[boot.encode()] = runs
 
 
 def traces_of(lines: Iterable[bytes], session: str) -> Traces | None:
@@ -160,9 +170,14 @@ def traces_of(lines: Iterable[bytes], session: str) -> Traces | None:
             traces.add(trace)
     if not keys:
         return None
-    begin = nanoseconds(shifted(min(keys), -_MARGIN_S)) // NANOSECONDS
-    end = -(-nanoseconds(shifted(max(keys), _MARGIN_S)) // NANOSECONDS)
-    return Traces(named, hosts, sorted(traces), Slice(begin * NANOSECONDS, end * NANOSECONDS))
+    span = Slice(nanoseconds(min(keys)), nanoseconds(max(keys)))
+    return Traces(named, hosts, sorted(traces), span, _around(span, _MARGIN_NS))
+
+
+def _around(part: Slice, margin_ns: int) -> Slice:
+    """Return a slice of whole seconds around another one."""
+    begin = max(0, part.begin - margin_ns) // NANOSECONDS
+    return Slice(begin * NANOSECONDS, -(-(part.end + margin_ns) // NANOSECONDS) * NANOSECONDS)
 
 
 def _own_record(line: bytes) -> dict[str, Any] | None:
@@ -177,11 +192,10 @@ def _own_record(line: bytes) -> dict[str, Any] | None:
     return record if is_numbered and isinstance(record.get(SEQ), int) else None
 
 
-def _apart(spots: Iterable[tuple[Slice, str]], near: Slice) -> list[tuple[Slice, str]]:
-    """Return places within a slice in the order of time, without those that another one covers."""
+def _apart(spots: Iterable[tuple[Slice, str]]) -> list[tuple[Slice, str]]:
+    """Return places in the order of time, without those that another one covers."""
     found: list[tuple[Slice, str]] = []
     for spot, boot in sorted(spots):
-        part = spot.within(near)
-        if part.begin < part.end and (not found or part.begin >= found[-1][0].end):
-            found.append((part, boot))
+        if not found or spot.begin >= found[-1][0].end:
+            found.append((spot, boot))
     return found

@@ -251,27 +251,30 @@ class StoreStream(Stream):
         self._tell(near)
         proof = Proof(self, found, near)
         self._proven = proof.numbers
-        yield from self.source.lines(Slice(window.begin, near.begin), naming, self)
         terms = {
             **naming,
             **dict.fromkeys(found.traces, TRACE_ID),
             **dict.fromkeys(proof.whole, BOOT),
         }
-        yield from proof.watched(self._near_lines(near, terms, proof.spots))
+        before_near, after_near = Slice(window.begin, near.begin), Slice(near.end, window.end)
+        yield from self._with_spots(before_near, naming, proof.spots)
+        yield from proof.watched(self._with_spots(near, terms, proof.spots))
         if len(self.missing) == before:
             self.missing += proof.not_returned()
-        yield from self.source.lines(Slice(near.end, window.end), naming, self)
+        yield from self._with_spots(after_near, naming, proof.spots)
 
-    def _near_lines(
-        self, near: Slice, terms: Terms, spots: Iterable[tuple[Slice, str]]
+    def _with_spots(
+        self, part: Slice, terms: Terms, spots: Iterable[tuple[Slice, str]]
     ) -> Iterator[bytes]:
         """Yield the lines of a slice; at some places those of a process as well, which tell when a gap was."""
-        begin = near.begin
-        for spot, boot in spots:
-            yield from self.source.lines(Slice(begin, spot.begin), terms, self)
-            yield from self.source.lines(spot, {**terms, boot: BOOT}, self)
-            begin = spot.end
-        yield from self.source.lines(Slice(begin, near.end), terms, self)
+        begin = part.begin
+        for place, boot in spots:
+            spot = place.within(part)
+            if begin <= spot.begin < spot.end:
+                yield from self.source.lines(Slice(begin, spot.begin), terms, self)
+                yield from self.source.lines(spot, {**terms, boot: BOOT}, self)
+                begin = spot.end
+        yield from self.source.lines(Slice(begin, part.end), terms, self)
 
     def _followed(self) -> Iterator[bytes]:
         """Yield each line that arrives from now on, once.
