@@ -297,7 +297,7 @@ REASON_MEANINGS = {
 EVENT_SERVICES = {
     "page.opened": "browser",
     "join.clicked": "browser",
-    "join.requested": "interface",
+    "join.requested": "interface, edge",
     "call.received": "edge",
     "call.answered": "edge",
     "call.status": "edge",
@@ -329,7 +329,7 @@ EVENT_SERVICES = {
     "bot.crashed": "bot, runner",
     "lease.lost": "runner, bot",
     "lease.expired": "operator",
-    "session.recovered": "operator",
+    "session.recovered": "operator, runner",
     "session.ended": "gateway, operator, runner",
     "auth.refused": "all",
     "up.ready": "up",

@@ -1,6 +1,7 @@
 """What belongs to a session, what is missing of it, and how that is known."""
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ def test_a_page_takes_part(plane: Plane) -> None:
         line for line in plane.files["interface"] if b'"browser"' not in line
     ]
     assert plane.ask().shortfalls == [("browser", "silent", "interface logged join.requested")]
+
+
+def test_a_join_of_the_edge_needs_no_page(plane: Plane) -> None:
+    """One of Pipecat's clients asked for it."""
+    plane.boots["edge"], plane.counters["edge"], plane.files["edge"] = "88888888", count(1), []
+    plane.say("edge", session="call-7", event="join.requested")
+    plane.call("call-7")
+    assert plane.ask().coverage.complete
 
 
 @pytest.mark.parametrize(

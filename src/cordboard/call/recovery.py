@@ -186,7 +186,7 @@ class Recovery:
             state = self._session.last_change.get("status", "unknown")
             why = f"the session is {state}, and no runner continues it"
         elif self._is_runner_silent:
-            why = "its runner does not answer, and nobody can confirm that it is dead"
+            why = "it does not answer, and nobody can confirm that it is dead"
         else:
             why = "no path for media was found"
         return StageFailedError(

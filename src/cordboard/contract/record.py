@@ -91,7 +91,7 @@ PLANE_SERVICES: Final[frozenset[str]] = frozenset({*SERVICES, "edge", "up", "red
 EVENTS: Final[dict[str, str]] = {
     "page.opened": "The room page loaded and created its session id.",
     "join.clicked": "The person pressed Join.",
-    "join.requested": "The interface sends the join to the gateway.",
+    "join.requested": "The interface, or the edge for one of Pipecat's clients, sends the join to the gateway.",
     "call.received": "A telephone call arrived at the edge.",
     "call.answered": "The carrier of a call got the document that opens its stream.",
     "call.status": "A carrier reported a state of a call, or took an order for one.",

@@ -54,6 +54,9 @@ _BY_EVENT: Final[dict[str, tuple[str, ...]]] = {
 }
 """Who must have spoken where an event was seen."""
 
+_WITHOUT_PAGE: Final = "edge"
+"""The service whose callers are no pages of ours: it requests joins for Pipecat's clients."""
+
 _BEFORE: Final[dict[str, str]] = {"bot": "runner", "runner": "operator", "operator": "gateway"}
 """Who must have spoken before a service could; the last one first."""
 
@@ -292,6 +295,8 @@ def silent(trail: Trail, *, whole: bool, cut_off: bool = False) -> Iterator[tupl
     for step in trail.steps if over(trail) or not cut_off else ():
         if not _ended_before_next(step, trail):
             for service in _BY_EVENT.get(step.event, ()):
+                if service == BROWSER and step.service == _WITHOUT_PAGE:
+                    continue
                 why.setdefault(service, f"{step.service} logged {step.event}")
     numbered = set(trail.boots.values())  # a log of another program may be called bot.log
     for service, before in _BEFORE.items() if whole or began(trail) else ():

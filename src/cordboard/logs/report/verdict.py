@@ -40,7 +40,7 @@ _LOST: Final[dict[str, str]] = {
 }
 _ZEROS: Final[dict[str, str]] = {
     "join.clicked": "the click",
-    "join.requested": "the interface requested the join",
+    "join.requested": "the join was requested",
     "join.received": "the join was received",
     "join.accepted": "the join was accepted",
 }
