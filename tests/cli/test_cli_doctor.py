@@ -52,7 +52,7 @@ def test_log_directory_is_written_to_and_left_clean(
         (True, "ok    reading logs   with the C extensions"),
         (
             False,
-            "ok    reading logs   without the C extensions, up to four times slower: install a C",
+            "ok    reading logs   without the C extensions, up to six times slower: install a C",
         ),
     ],
 )

@@ -168,7 +168,7 @@ def _reading_logs(_args: argparse.Namespace) -> str:
     if survey.is_compiled():
         return "with the C extensions"
     return (
-        "without the C extensions, up to four times slower: install a C compiler and Python.h (Debian: "
+        "without the C extensions, up to six times slower: install a C compiler and Python.h (Debian: "
         "apt-get install gcc python3-dev), then cordboard again"
     )
 

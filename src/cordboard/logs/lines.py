@@ -144,8 +144,10 @@ class Places:
     def before(self, key: bytes, start: int = 0, /) -> int:
         """Return where the first one stands that is not earlier than a key, from a place on."""
         count = len(self)
-        if start < count and self._key(count - 1) < key:  # most often all are asked for
+        if start < count and self._key(count - 1) < key:  # most often all are asked for, or none
             return count
+        if start < count and self._key(start) >= key:
+            return start
         return bisect_left(range(count), key, start, key=self._key)
 
     def until(self, key: bytes, start: int = 0, /) -> int:

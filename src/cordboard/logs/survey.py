@@ -10,6 +10,8 @@ from itertools import compress, count
 from operator import eq
 from typing import Final, NamedTuple
 
+from stringzilla import count as find_count
+
 from cordboard.contract.record import SERVER_PREFIX
 from cordboard.logs.formats.decode import is_text
 from cordboard.logs.line import Attribution
@@ -98,18 +100,11 @@ def _surveyed(data: bytes) -> Survey | None:
         services[0].decode() if alike else None,
         [server == _SERVER for server in servers],
     )
-    numbered = list(map(int, texts))
-    several: dict[bytes, list[int]] = {}
-    if len(set(boots)) == 1:
-        several[boots[0]] = numbered
-    else:
-        for boot, number in zip(boots, numbered, strict=True):
-            several.setdefault(boot, []).append(number)
     ordered = in_order(keys)
-    marks = set(zip(keys, boots, numbered, strict=True))
+    marks = set(zip(keys, boots, texts, strict=True))
     return Survey(
         lines if ordered else lines.sorted(),
-        {boot: runs_of(values) for boot, values in several.items()},
+        _runs(list(zip(boots, texts, strict=True))),
         keys[-1],
         0.0 if ordered else disorder_s(keys),
         len(marks) == len(keys),
@@ -139,18 +134,25 @@ def numbers(data: bytes | bytearray, size: int) -> Numbers:
     """
     if native is not None:
         return Numbers(*native.numbers(data, size))
-    several: dict[bytes, list[int]] = {}
     found = _NUMBER.findall(data, 0, size)
-    for boot, number in found:
-        several.setdefault(boot, []).append(int(number))
     others = []
-    if len(found) < data.count(b"boot", 0, size):
+    if len(found) < find_count(data, b"boot", 0, size):
         lines = bytes(memoryview(data)[:size]).replace(b"\r\n", b"\n").split(b"\n")
         others = [line for line in lines if b"boot" in line and not _NUMBER.search(line)]
-    begun = data.count(_OWN_SEAM, 0, size) + data.startswith(_OWN_SEAM[1:])
-    is_own = begun == len(found) == data.count(b"\n", 0, size) + (not data.endswith(b"\n", 0, size))
-    runs = {boot: runs_of(values) for boot, values in several.items()}
-    return Numbers(runs, others, begun if is_own else 0)
+    begun = find_count(data, _OWN_SEAM, 0, size) + data.startswith(_OWN_SEAM[1:])
+    ends = find_count(data, b"\n", 0, size) + (not data.endswith(b"\n", 0, size))
+    return Numbers(_runs(found), others, begun if begun == len(found) == ends else 0)
+
+
+def _runs(found: Sequence[tuple[bytes, bytes]]) -> Runs:
+    """Return the numbers of pairs of a boot and a number, in text, as runs."""
+    boots = {boot for boot, _ in found}
+    if len(boots) == 1:  # most files are of one process
+        return {boots.pop(): runs_of([int(number) for _, number in found])}
+    several: dict[bytes, list[int]] = {boot: [] for boot in boots}
+    for boot, number in found:
+        several[boot].append(int(number))
+    return {boot: runs_of(numbers) for boot, numbers in several.items()}
 
 
 def runs_of(seen: Iterable[int]) -> list[Run]:
