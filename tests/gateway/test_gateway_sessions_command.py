@@ -92,3 +92,17 @@ def test_all_pages_are_searched() -> None:
 
     found = sessions.all_sessions(Pages(), {})  # type: ignore[arg-type]  # only `get` is called
     assert [item["sessionId"] for item in found] == ["p0", "p1", "p2", "p3"]
+
+
+@pytest.mark.parametrize(("more", "shown"), [({}, "0:13"), ({"takeOvers": [{"epoch": 2}]}, "0:30")])
+def test_duration_is_that_of_the_call_and_not_of_its_last_bot(
+    more: dict[str, Any], shown: str
+) -> None:
+    """The stages are those of the last bot."""
+    minute = "2026-11-23T10:00"
+    stages = {"running": f"{minute}:17Z", "ended": f"{minute}:30Z"}
+    session = {
+        "sessionId": "s", "status": "ended", "room_url": "webrtc:demo", "createdAt": f"{minute}:00Z",
+        "stages": stages, **more,
+    }  # fmt: skip
+    assert sessions._table([session]).split()[-1] == shown

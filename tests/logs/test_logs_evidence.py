@@ -176,6 +176,22 @@ def test_a_session_that_only_a_page_knows(plane: Plane) -> None:
     assert (entry.state, entry.user) == ("opened", "Ada")
 
 
+def test_a_state_only_advances_within_a_grant(plane: Plane) -> None:
+    """The operator logs the hand-over when the bot runs already; a refused join of the same id changes nothing."""
+    plane.call("call-7")
+    lines = plane.ask().lines
+    live = [
+        line for line in lines if line.record.get("event") not in {"session.ended", "bot.finished"}
+    ]
+    assert live[-2].record["event"] == "launch.assigned"
+    assert roll(iter(live))["call-7"].state == "running"
+    plane.say("gateway", session="call-7", event="join.refused")
+    assert roll(iter(ask(plane.folder).lines))["call-7"].state == "ended"
+    plane.say("gateway", session="call-7", event="join.accepted", epoch=2)
+    plane.write()
+    assert roll(iter(ask(plane.folder).lines))["call-7"].state == "queued"
+
+
 def test_a_trace_of_a_page_gathers_no_others_lines(plane: Plane) -> None:
     """A page that names a foreign trace does not make that trace's lines the session's."""
     plane.call("call-7", page=True, **ADA)

@@ -178,7 +178,7 @@ def _table(sessions: list[dict[str, Any]]) -> str:
             _output.truncate_name(session.get("userName") or session.get("userId", "")),
             session.get("type", ""),
             _output.format_local_time(session["createdAt"]),
-            _duration(session["stages"]),
+            _duration(session),
             str(session.get("attempt", "")),
         )
         for session in sessions
@@ -210,11 +210,16 @@ def _take_over(item: dict[str, Any]) -> tuple[str, str]:
     return f"  epoch {item['epoch']}", f"{at}  {item['cause']}{lost}, attempt {item['attempt']}"
 
 
-def _duration(stages: dict[str, str]) -> str:
-    """Return the time from ``running`` to ``ended`` as M:SS; an empty text if one is missing."""
+def _duration(session: dict[str, Any]) -> str:
+    """Return the time from ``running`` to ``ended`` as M:SS; an empty text if one is missing.
+
+    ``running`` is the start of the last bot: a session that another process continued counts from its join.
+    """
     from cordboard.cli import _output
 
+    stages = session["stages"]
     if "running" not in stages or "ended" not in stages:
         return ""
-    begin = _output.parse_time(stages["running"])
+    start = session["createdAt"] if session.get("takeOvers") else stages["running"]
+    begin = _output.parse_time(start)
     return _output.format_duration(_output.milliseconds(begin, stages["ended"]) / 1000)

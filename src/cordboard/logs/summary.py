@@ -29,6 +29,8 @@ _STATES: Final = {
     "start.received": "starting",
     "bot.started": "running",
 }
+_RANKS: Final = {"refused": 0, "queued": 1, "starting": 2, "running": 3}
+_RANK_OF_ENDS: Final = 4
 _COUNTED: Final = frozenset({"launch.claimed", "bot.started", "session.recovered"})
 
 
@@ -86,6 +88,14 @@ class Entry:
     missing: int = 0
     silent: list[str] = field(default_factory=list)
     pages: dict[str, Page] = field(default_factory=dict)
+    _reached: tuple[int, int] = (0, 0)
+
+    def reach(self, state: str, epoch: int | None, reason: str = "") -> None:
+        """Note a state. Within one grant it only advances: an operator logs a hand-over when the bot runs already."""
+        grant = self._reached[0] if epoch is None else epoch
+        reached = (grant, _RANKS.get(state, _RANK_OF_ENDS))
+        if reached >= self._reached:
+            self.state, self.reason, self._reached = state, reason, reached
 
     @property
     def seconds(self) -> float | None:
@@ -183,10 +193,11 @@ def _note(entry: Entry, line: Line) -> None:
         entry.people.add(name)
     event = record.get(EVENT)
     if event == "session.ended":
-        meta = entry.trail.steps[-1].meta
-        entry.state, entry.reason = str(meta.get("state", "ended")), str(meta.get("reason", ""))
+        end = entry.trail.steps[-1]
+        state, reason = str(end.meta.get("state", "ended")), str(end.meta.get("reason", ""))
+        entry.reach(state, end.epoch, reason)
     elif event in _STATES:
-        entry.state, entry.reason = _STATES[event], ""
+        entry.reach(_STATES[event], entry.trail.steps[-1].epoch)
 
 
 def _settle(entry: Entry) -> None:
