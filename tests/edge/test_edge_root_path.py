@@ -2,6 +2,7 @@
 
 import itertools
 
+import aiohttp
 import pytest
 
 from cordboard.contract.errors import SettingsError
@@ -13,7 +14,7 @@ from edge.edge_support import AS_CLIENT, CONTROL, KEYS, SECRET, open_site
 from edge.phone_site import TWILIO_CALL, form_of, phone_site
 from edge.phone_support import PUBLIC_URL, phone_settings
 from edge.test_edge_phone_calls import CALL_IDS, again_url, stream_url
-from tests_support import StandIn
+from tests_support import StandIn, served
 
 ADDRESS = f"{PUBLIC_URL}/voice"
 FORWARDED = ("", "/voice")  # the prefix, as the proxy forwards it
@@ -39,6 +40,20 @@ async def test_addresses_in_answers_have_the_prefix(
             assert (
                 refused.status_code == 401
             )  # the route of Pipecat Cloud; the key is of another bot
+
+
+async def test_websockets_are_found_below_the_prefix() -> None:
+    """With and without it; other paths are refused in the handshake."""
+    app = create_app(
+        Settings(gateway_url="http://127.0.0.1:9", public_url=ADDRESS, open_websockets=True)
+    )
+    async with served(app, websockets=True) as url, aiohttp.ClientSession(url) as client:
+        for kept in FORWARDED:
+            async with client.ws_connect(f"{kept}/ws-client") as socket:
+                await socket.receive()
+                assert socket.close_code == 1013  # the gateway cannot be reached
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await client.ws_connect("/voice/voice/ws-client")
 
 
 async def test_carriers_sign_the_prefix_and_get_it_in_documents(
