@@ -40,6 +40,7 @@ class RunnerDouble:
 
     Attributes:
         bot: What the bot does with its stream.
+        secret: Its control secret.
         epoch: The epoch that it accepts.
         refusals: The statuses of the next answers, before it accepts.
         silence_ms: What it says in its handshake of an earlier stream; None if there was none.
@@ -50,6 +51,7 @@ class RunnerDouble:
     """
 
     bot: Bot = echo
+    secret: str = SECRET
     epoch: int = 1
     refusals: list[int] = field(default_factory=list)
     silence_ms: int | None = None
@@ -61,10 +63,12 @@ class RunnerDouble:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection."""
         session_id = request.match_info["id"]
-        credential = bot_credential(SECRET, session_id, self.epoch)
+        epoch = int(request.headers["X-Session-Epoch"])
+        credential = bot_credential(self.secret, session_id, epoch)
         if request.headers.get("Authorization") != f"Bearer {credential}":
             return web.json_response({"code": "unauthorized"}, status=401)
-        assert request.headers["X-Session-Epoch"] == str(self.epoch)
+        if epoch != self.epoch:
+            return web.json_response({"code": "stale_epoch"}, status=409)
         assert request.headers["X-Session-Id"] == session_id
         if self.refusals:
             return web.json_response({"code": "conflict"}, status=self.refusals.pop(0))
@@ -99,6 +103,7 @@ class Gateway:
         refusal: The status of the next answers to joins; None to accept.
         failures: How many requests it fails before it answers.
         epoch: The epoch of every session.
+        reads: How many records it was asked for.
         suspects: The sessions whose bot was reported as lost.
         changed: Set when the state changes.
     """
@@ -113,6 +118,7 @@ class Gateway:
     refusal: tuple[int, str] | None = None
     failures: int = 0
     epoch: int = 1
+    reads: int = 0
     suspects: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -147,6 +153,7 @@ class Gateway:
 
     async def record(self, request: web.Request) -> web.Response:
         """Return the record of a session."""
+        self.reads += 1
         if self.failures:
             self.failures -= 1
             return web.json_response({"code": "store_unavailable"}, status=503)

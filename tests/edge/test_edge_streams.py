@@ -270,6 +270,21 @@ async def test_gateway_that_restarts_loses_no_stream(monkeypatch: Any) -> None:
             assert await websocket.receive_str() == "b"
 
 
+async def test_stream_that_is_expected_needs_no_gateway(monkeypatch: Any) -> None:
+    """Its session was read ahead; one that was handed over meanwhile is read again."""
+    async with stream_edge(monkeypatch) as edge:
+        gateway, token = edge.gateway, edge.token()
+        for epoch, reads in ((1, 1), (2, 2)):
+            gateway.reads = 0
+            edge.services.sessions.expect_stream("call-1")
+            await until(lambda: gateway.reads == 1)
+            edge.runner.epoch = gateway.epoch = epoch
+            async with await edge.open(f"/ws/{token}") as websocket:
+                await websocket.send_str("a")
+                assert await websocket.receive_str() == "a"
+            assert gateway.reads == reads
+
+
 async def test_stream_without_a_bot_in_time_is_closed_with_1013(monkeypatch: Any) -> None:
     """The gateway is away, or the runner refuses for too long."""
     async with stream_edge(monkeypatch, StreamLimits(connect_s=0.2, close_s=0.5)) as edge:
@@ -282,7 +297,7 @@ async def test_stream_without_a_bot_in_time_is_closed_with_1013(monkeypatch: Any
 async def test_runner_with_another_secret_closes_the_stream_with_1011(monkeypatch: Any) -> None:
     """Nobody waits for what does not change."""
     async with stream_edge(monkeypatch) as edge:
-        edge.runner.epoch = 7
+        edge.runner.secret = "another"
         code, reason = await closed(await edge.open(f"/ws/{edge.token()}"))
         assert (code, reason) == (1011, "The runner refused the stream.")
 

@@ -32,6 +32,10 @@ DEFAULT_BOT: Final = "default"
 # Between two attempts to follow a session whose gateway ended the event stream, because it restarts.
 RECONNECT_S: Final = 0.25
 
+EXPECTED_S: Final = 5.0
+"""Seconds for which a record that was read ahead is kept. Carriers open their stream within a second of the document
+that names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
@@ -137,6 +141,7 @@ class EdgeSessions:
 
     def __init__(self, gateway: GatewayProxy) -> None:
         self._gateway = gateway
+        self._expected: dict[str, asyncio.Task[SessionView]] = {}
 
     async def join(
         self, request: JoinRequest, *, client_address: str | None = None
@@ -194,6 +199,40 @@ class EdgeSessions:
             runner_url=record.get("runnerUrl"),
             created_at=datetime.fromisoformat(record["createdAt"]).timestamp(),
         )
+
+    def expect_stream(self, session_id: str) -> None:
+        """Read the record of a session that runs, ahead of its stream.
+
+        Args:
+            session_id: The session.
+        """
+        reading = asyncio.create_task(self.view(session_id), name="record of an expected stream")
+        reading.add_done_callback(_note_failure)
+        self._expected[session_id] = reading
+        asyncio.get_running_loop().call_later(EXPECTED_S, self._forget, session_id, reading)
+
+    def _forget(self, session_id: str, reading: "asyncio.Task[SessionView]") -> None:
+        if self._expected.get(session_id) is reading:
+            del self._expected[session_id]
+
+    async def view_for_stream(self, session_id: str) -> SessionView:
+        """Return the record that was read ahead, once; else read it.
+
+        An outdated record does no harm: the runner refuses a stream for another epoch or an ended session.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            NotFoundError: There is no such session.
+            StoreUnavailableError: Redis is not reachable.
+            GatewayError: The gateway is not reachable.
+        """
+        expected = self._expected.pop(session_id, None)
+        if expected is not None:
+            with contextlib.suppress(CordboardError):
+                return await asyncio.shield(expected)
+        return await self.view(session_id)
 
     async def wait_until_running(self, session_id: str, timeout_s: float) -> SessionView:
         """Wait until the session runs, has ended, or the time is over; return its record then.
@@ -290,6 +329,12 @@ class EdgeSessions:
             GatewayError: The gateway is not reachable.
         """
         return await self._gateway.ask(method, session_path(session_id, call), body)
+
+
+def _note_failure(reading: "asyncio.Task[SessionView]") -> None:
+    """Keep asyncio from reporting a failure: the stream, if it comes, reads the record again."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 def _refusal(reply: Reply) -> CordboardError:

@@ -158,6 +158,8 @@ class BotRun:
             self._connections, lambda: BotApp(launch.session_id, people.stream, files)
         )
         self._server.start()
+        if people.stream is not None:
+            self._server.prepare()  # while the line rings
         try:
             connection = await self._wait_for_user(people, writer)
             if connection is None:

@@ -71,6 +71,10 @@ class BotServer:
         self._connections.setblocking(False)
         asyncio.get_running_loop().add_reader(self._connections, self._take)
 
+    def prepare(self) -> None:
+        """Make the application now, for a connection that will come."""
+        _ = self._config
+
     def stop(self) -> None:
         """Take no more connections."""
         asyncio.get_running_loop().remove_reader(self._connections)

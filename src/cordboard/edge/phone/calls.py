@@ -211,6 +211,8 @@ class PhoneCalls:
             is_busy = number.fallback == "busy"
             document = documents.busy() if is_busy else documents.redirect(number.fallback)
             return self._counted(carrier, "fallback", document)
+        if status == "running":
+            self._sessions.expect_stream(accepted.session_id)
         self._log_answered(carrier, call, status, started)
         document = self._connect(carrier, call, accepted.session_id, room)
         return self._counted(carrier, "stream", document)

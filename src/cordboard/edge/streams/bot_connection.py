@@ -220,7 +220,7 @@ class BotConnector:
     ) -> SessionView | None:
         """Return the record of the session once it runs; None if another attempt may succeed."""
         try:
-            view = await self._sessions.view(target.session_id)
+            view = await self._sessions.view_for_stream(target.session_id)
             target.check(view, is_open=is_open)
             if view.status != "running":
                 view = await self._sessions.wait_until_running(target.session_id, timeout_s)
