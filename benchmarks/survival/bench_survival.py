@@ -6,6 +6,7 @@ recorded. A history of the bots is judged as in tests/faults: no two in one room
   python benchmarks/survival/bench_survival.py                      200 kills of each kind: some hours
   python benchmarks/survival/bench_survival.py --kills 20           a quick run
   python benchmarks/survival/bench_survival.py --caller phone --dies runner edge
+  python benchmarks/survival/bench_survival.py --dies gateway operator interface    nobody should hear anything
 
 Chromium is that of CHROMIUM, or of the PATH.
 """
@@ -33,8 +34,9 @@ from cordboard.up.embedded import EmbeddedServer
 from plane_support import Processes
 from tests_support import until
 
-# Of ``nothing`` a caller should hear no silence: what is measured then is the machine.
-DIES = ("runner", "bot", "drain", "edge", "nothing")
+BOTS_END = ("runner", "bot", "drain")
+# With ``nothing``, what is measured is the machine.
+DIES = (*BOTS_END, "edge", "gateway", "operator", "interface", "nothing")
 BEFORE_S, AFTER_S = 1.0, 1.5  # of sound, on both sides of the silence
 # As long as a caller's side waits for the next bot.
 PATIENCE_S = 22.0
@@ -106,9 +108,11 @@ async def one_kill(plane: Plane, new_call: NewCall, dies: str) -> tuple[float | 
         with contextlib.suppress(AssertionError):  # it is not heard again
             if dies == "edge":
                 await until(lambda: heard.parts() > parts + 5, PATIENCE_S)
-            elif dies != "nothing":
+            elif dies in BOTS_END:
                 await plane.speaking(heard.session_id, times=2, timeout_s=PATIENCE_S)
         await asyncio.sleep(AFTER_S)
+        if dies not in {*BOTS_END, "edge"}:
+            await plane.settle()
         lasted_s = time.monotonic() - began
     plane.events.append({"kind": "leave", "sid": heard.session_id, "at": 0.0})
     await plane.note_end(heard.session_id)
@@ -144,7 +148,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=200, help="of each kind (default 200)")
     parser.add_argument("--caller", nargs="+", choices=[*CALLERS], default=[*CALLERS])
-    parser.add_argument("--dies", nargs="+", choices=DIES, default=[*DIES])
+    parser.add_argument("--dies", nargs="+", choices=DIES, default=[*BOTS_END, "edge"])
     options = parser.parse_args()
     if "chromium" in options.caller and find_chromium() is None:
         sys.exit("survival: needs Chromium (Debian: apt-get install chromium), or CHROMIUM=/path")

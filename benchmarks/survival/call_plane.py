@@ -17,6 +17,7 @@ from tests_support import until
 HERE = Path(__file__).parent
 # One has the call, one takes it, and one loads its bots after the kill before.
 RUNNERS = 3
+OPERATOR = ("--launcher", "none")
 RECOVERY_S = 20.0  # the bound of the caller's side for a confirmed death
 ACCOUNTS = {
     "TWILIO_ACCOUNT_SID": "AC1",
@@ -56,9 +57,10 @@ class Plane:
         self.history.touch()
         (self.directory / "cordboard.toml").write_text(CONFIG)
         self.processes.over["SURVIVAL_HISTORY"] = str(self.history)
+        self.processes.over["CORDBOARD_SESSION_SECRET"] = "one for all interfaces"
         self.gateway = self.processes.spawn("gateway")
         self.processes.over["CORDBOARD_GATEWAY_URL"] = self.gateway.url
-        self.operator = self.processes.spawn("operator", "--launcher", "none")
+        self.operator = self.processes.spawn("operator", *OPERATOR)
         self.interface = self.processes.spawn("interface")
         self.runners = [self._runner() for _ in range(RUNNERS)]
         self.edges = [self._edge() for _ in range(2)]
@@ -105,6 +107,17 @@ class Plane:
             case "runner" | "drain":
                 holder.signal(signal.SIGKILL if dies == "runner" else signal.SIGTERM)
                 self.runners.remove(holder)
+            case "gateway":
+                self.gateway = self._again(self.gateway)
+            case "operator":
+                self.operator = self._again(self.operator, *OPERATOR)
+            case "interface":
+                self.interface = self._again(self.interface)
+
+    def _again(self, part: Part, *words: str) -> Part:
+        """Kill a part, and start it again at once, as a supervisor does."""
+        part.kill()
+        return self.processes.spawn(part.name, *words, port=int(part.url.rpartition(":")[2]))
 
     def replace(self) -> None:
         """Start what a supervisor would start again; in a measurement, when the call is over."""
