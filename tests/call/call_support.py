@@ -60,6 +60,7 @@ class Place:
     runs: bool = True
     ends_when: str = ""
     refuses_offers: bool = False
+    reports_after_s: float = 0.0
     join_answer: tuple[int, dict[str, Any]] | None = None
     asked: list[str] = field(default_factory=list)
     joins: list[dict[str, Any]] = field(default_factory=list)
@@ -144,6 +145,7 @@ class Place:
         await self._receive(request)
 
         async def stream() -> AsyncIterator[bytes]:
+            await asyncio.sleep(self.reports_after_s)
             while True:
                 yield (
                     b"event: state\ndata: "

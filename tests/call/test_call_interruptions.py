@@ -165,3 +165,16 @@ async def test_first_bot_that_dies_before_it_is_connected(place: Place) -> None:
     result = await place_call(place.options(seconds=0.1))
     assert result.ok, result
     assert result.interruptions == ()
+
+
+async def test_call_offers_nothing_to_a_bot_that_it_does_not_know_of(place: Place) -> None:
+    """The gateway gives an offer to the present bot; one to the lost bot would be dropped, and block the next."""
+
+    def replace_silently() -> None:
+        place.lose_bot()
+        place.epoch, place.reports_after_s = 2, 0.3  # the stream that is open does not tell
+
+    result = await place_call(place.options(seconds=1.0), at("first_audio", replace_silently))
+    assert result.ok, result
+    assert (only(result).sign, only(result).new_epoch) == ("silence", 2)
+    assert place.asked.count("offer") == 2

@@ -122,7 +122,10 @@ class Recovery:
         """Return whether to make an offer now."""
         epoch, at = self._tried
         has_waited = time.monotonic() - at >= RETRY_S
-        return self._session.is_running and (self._session.epoch > epoch or has_waited)
+        # The gateway gives an offer to the present bot. With an older state the answer would be taken for that of the
+        # lost one, and dropped; the bot would then refuse others for CONNECT_S.
+        is_running = self._session.is_current and self._session.is_running
+        return is_running and (self._session.epoch > epoch or has_waited)
 
     async def _attempt(self) -> Peer | None:
         """Return a connection that works; None if there is none yet."""
@@ -182,7 +185,9 @@ class Recovery:
 
     def _lost_error(self) -> StageFailedError:
         waited_s = time.monotonic() - self._began_at
-        if not self._session.is_running:
+        if not self._session.is_current:
+            why = "the gateway does not report the state of the session"
+        elif not self._session.is_running:
             state = self._session.last_change.get("status", "unknown")
             why = f"the session is {state}, and no runner continues it"
         elif self._is_runner_silent:

@@ -18,10 +18,12 @@ class SessionState:
 
     Attributes:
         last_change: The last change, as in the event stream; empty before the first one.
+        is_current: Whether the event stream that is open has brought the state.
     """
 
     def __init__(self, gateway: CallGateway) -> None:
         self.last_change: dict[str, Any] = {}
+        self.is_current = False
         self._gateway = gateway
         self._changed = asyncio.Event()
         self._stream: asyncio.Task[None] | None = None
@@ -62,6 +64,7 @@ class SessionState:
     def restart(self) -> None:
         """Open the event stream again: the first thing that it brings is the present state."""
         if self._stream is not None:
+            self.is_current = False
             self._stream.cancel()
 
     async def until_running(self) -> None:
@@ -96,5 +99,5 @@ class SessionState:
 
     async def _read(self) -> None:
         async for change in self._gateway.states():
-            self.last_change = change
+            self.last_change, self.is_current = change, True
             self._changed.set()
