@@ -1,5 +1,6 @@
 """Recovery before the lease's end: what a check of a session concludes from its holder's answer."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -112,6 +113,26 @@ class TestOneSession:
         (line,) = [r for r in records if r.get("event") == "session.recovered"]
         assert line["meta"]["sign"] == "the runner does not hold the session"
         assert line["meta"]["runner"] == "r1"
+
+    async def test_nothing_is_recovered_before_the_bots_must_be_gone(
+        self, store: RedisStore, check: DeathCheck, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A bot may outlive its runner for a moment; two must never be in the room."""
+        epoch = await hold(store, "a", await refusing_url())
+        check.bots_end_s = 600.0
+        states: list[str] = []
+        sleep = asyncio.sleep
+
+        async def sleep_no_longer(delay_s: float) -> None:
+            if delay_s > check.bots_end_s / 2:
+                states.append((await store.session("a")).state)
+                delay_s = 0
+            await sleep(delay_s)
+
+        monkeypatch.setattr(asyncio, "sleep", sleep_no_longer)
+        await check.check_session("a", epoch)
+        assert states == ["running"]
+        assert is_recovered(await store.session("a"), epoch)
 
     @pytest.mark.parametrize("status", ["starting", "running", "stopping"])
     async def test_holder_that_answers_keeps_it(
