@@ -183,7 +183,7 @@ class TestPages:
         """For tools that ask which transports there are."""
         body = (await site.http.get("/status")).json()
         assert body["status"] == "ready"
-        assert {"webrtc", "websocket", "twilio", "daily"} <= {*body["transports"]}
+        assert {"webrtc", "websocket", "twilio"} <= {*body["transports"]}
 
     async def test_root_leads_to_the_page(self, site: Site) -> None:
         """A developer opens the address of the edge; without the page there is a hint."""
