@@ -252,6 +252,11 @@ async def test_each_carrier_hears_the_built_in_bot(plane: PhonePlane) -> None:
     assert TOKEN not in text
 
 
+def has_streams(call: Call, count: int) -> bool:
+    """Whether a call has opened its stream so often."""
+    return call.steps.count("stream") >= count
+
+
 def has_events(plane: PhonePlane, session_id: str) -> bool:
     return {"stream.closed", "call.status"} <= {*plane.events(session_id)}
 
@@ -348,7 +353,7 @@ async def test_calls_of_all_carriers_outlive_a_hand_over_and_then_their_edge(
     before = [plane.bots(call.call_id)[-1] for call in calls]
     plane.alive("edge")[0].kill()
     for call in calls:
-        await until(lambda call=call: call.steps.count("stream") == 2)
+        await until(functools.partial(has_streams, call, 2))
         await call.press("7")
         await call.hears("You pressed 7.")
         await call.press("1")
@@ -389,7 +394,7 @@ async def test_a_call_outlives_its_edge_wherever_it_dies(plane: PhonePlane, carr
             call.websocket.get_extra_info("socket").shutdown(2)
             if carrier == "plivo":  # asks for nothing, and opens its stream again
                 first.kill()
-            await until(lambda call=call: call.steps.count("stream") >= 2)
+            await until(functools.partial(has_streams, call, 2))
         await call.press("7")
         await call.hears("You pressed 7.")
         await call.press("1")

@@ -117,16 +117,17 @@ class LokiDouble(ThreadingHTTPServer):
                 continue
             if "seq" in record:  # `unwrap` passes over lines without the label
                 numbers.setdefault(record.get("boot", ""), []).append(record["seq"])
-        how = {
+        how: dict[str, Callable[[list[int]], int]] = {
             "count": lambda many: len(many) * self.copies,
             "sum": lambda many: sum(many) * self.copies, "min": min, "max": max,
-        }[found[2].partition("_")[0]]  # fmt: skip
+        }  # fmt: skip
+        measure = how[found[2].partition("_")[0]]
         return 200, {
             "status": "success",
             "data": {
                 "resultType": "vector",
                 "result": [
-                    {"metric": {"boot": boot}, "value": [last / SECOND, str(how(many))]}
+                    {"metric": {"boot": boot}, "value": [last / SECOND, str(measure(many))]}
                     for boot, many in numbers.items()
                 ],
             },

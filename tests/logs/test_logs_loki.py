@@ -13,7 +13,8 @@ import pytest
 from cordboard.contract.errors import CordboardError
 from cordboard.logs.query import Query
 from cordboard.logs.sources._http import Store
-from cordboard.logs.sources.loki import Limits, Loki, line_of, open_source
+from cordboard.logs.sources._slices import line_of
+from cordboard.logs.sources.loki import Limits, Loki, open_source
 from logs.logs_support import (
     START,
     ask_source,

@@ -155,7 +155,7 @@ def put(request: pytest.FixtureRequest) -> Put:
     return stored
 
 
-WINDOW = {"since": at(-10), "until": at(1000)}
+WINDOW: dict[str, Any] = {"since": at(-10), "until": at(1000)}
 
 
 def test_session_has_the_same_bytes_in_a_folder_in_cri_files_and_in_each_store(

@@ -250,7 +250,9 @@ async def test_bot_that_ends_without_a_stream_ends_at_once(tmp_path: Path) -> No
         await received(bot, 3)
         cut(older)
         waiting = asyncio.create_task(bot.receive())
-        await until(call.at.bot.stream._connection.closing.event.is_set)
+        connection = call.at.bot.stream._connection
+        assert connection is not None
+        await until(connection.closing.event.is_set)
         await bot.close()
         assert (await asyncio.wait_for(waiting, 5))["type"] == "websocket.disconnect"
         await older.close()

@@ -102,16 +102,20 @@ def create_app(
     )
     app.state.access = access
     app.state.root_path = root_path
+    _add_routes(app)
+    refuse_own_paths(root_path, OWN_PATHS, "public_url")
+    problems.add_problem_handlers(app)
+    _add_middleware(app, settings, local=local)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
     health.add_health_routes(app, functools.partial(_check_ready, app))
     # The bot's own routes are last, because the edge's calls of a session have precedence.
     for part in (client_page, start, offers, session_routes, webhooks, stream_routes, phone_routes):
         app.include_router(part.router)
     app.include_router(bot_routes.router)
     client_page.add_client_page(app)
-    refuse_own_paths(root_path, OWN_PATHS, "public_url")
-    problems.add_problem_handlers(app)
-    _add_middleware(app, settings, local=local)
-    return app
 
 
 def _make_services(

@@ -1,8 +1,8 @@
 """The proof that a store has, and has returned, all lines of a session: by their numbers, most of which are only counted."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cordboard.contract.record import BOOT, RAW, SEQ, SERVICE, SESSION_ID, TIMESTAMP, TRACE_ID
 from cordboard.logs.coverage import Shortfall
@@ -12,9 +12,6 @@ from cordboard.logs.sequence import Gap
 from cordboard.logs.sources._slices import NANOSECONDS, Slice, StoreError, nanoseconds
 from cordboard.logs.survey import Run, runs_of
 from cordboard.logs.timestamps import own_key, tail_at
-
-if TYPE_CHECKING:
-    from cordboard.logs.sources._store import StoreStream
 
 # As far as `cordboard.logs.search` looks around a session's own lines.
 _MARGIN_NS: Final = 2 * NANOSECONDS
@@ -78,7 +75,8 @@ class Proof:
     Processes that may serve this session alone, and those that the store cannot count, have to be read whole.
 
     Args:
-        stream: The one that reads the session's lines.
+        counts: Counts the lines of processes in a slice.
+        numbers: Returns the numbers of a process in a slice, each with its time.
         found: What the session's own lines tell.
         near: The slice in which they are.
 
@@ -88,16 +86,22 @@ class Proof:
         spots: Slices beside gaps, each with its process, in order: the lines there tell when a gap was.
     """
 
-    def __init__(self, stream: "StoreStream", found: Traces, near: Slice) -> None:
+    def __init__(
+        self,
+        counts: Callable[[Slice, Sequence[str]], Mapping[str, Count]],
+        numbers: Callable[[Slice, str], Iterable[tuple[int, int]]],
+        found: Traces,
+        near: Slice,
+    ) -> None:
         self.numbers: Runs = {}
         wide = _around(near, _ASTRAY_NS)
         told: Mapping[str, Count] = {}
         inner: Mapping[str, Count] = {}
         if near.begin < near.end:
             with suppress(StoreError):  # a user who may not count may read
-                told = stream.source.counts(wide, sorted(found.named), stream)
+                told = counts(wide, sorted(found.named))
                 if found.hosts:
-                    inner = stream.source.counts(near, sorted(found.hosts), stream)
+                    inner = counts(near, sorted(found.hosts))
         self.whole = sorted(found.hosts | (found.named.keys() - told.keys()))
         self._expected = {boot.encode(): set(numbers) for boot, numbers in found.named.items()}
         self._seen: dict[bytes, set[int]] = {boot: set() for boot in self._expected}
@@ -109,7 +113,7 @@ class Proof:
             if count.is_proof:
                 self.numbers[boot.encode()] = [(count.first, count.last)]
             else:
-                held = dict(stream.source.numbers(_around(wide, _ASTRAY_NS), boot, stream))
+                held = dict(numbers(_around(wide, _ASTRAY_NS), boot))
                 spots += self._note_held(boot, count, held, found.span)
         self.spots = _apart(spots)
 

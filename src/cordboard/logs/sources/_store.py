@@ -4,6 +4,7 @@ A store implements `StoreSource.lines`. Where it can count, it implements `Store
 processes that serve many sessions only the lines of this one are read, and `Proof` tells whether any is lost.
 """
 
+import functools
 import re
 import threading
 import time
@@ -249,7 +250,12 @@ class StoreStream(Stream):
         del self.missing[before:]  # what cannot be read whole is met again
         near = found.near.within(window)
         self._tell(near)
-        proof = Proof(self, found, near)
+        proof = Proof(
+            functools.partial(self.source.counts, stream=self),
+            functools.partial(self.source.numbers, stream=self),
+            found,
+            near,
+        )
         self._proven = proof.numbers
         terms = {
             **naming,
