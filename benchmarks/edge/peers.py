@@ -72,7 +72,8 @@ def cordboard(*words: str) -> Iterator[Server]:
         "TWILIO_AUTH_TOKEN": TOKEN,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
     }
-    command = (CORDBOARD, "up", *FREE_PORTS, "--edge-port", str(port), *words)
+    # A second runner would load its bots during the measurement.
+    command = (CORDBOARD, "up", *FREE_PORTS, "--runners", "1", "--edge-port", str(port), *words)
     with up(command, **settings) as running:
         parts = _parts(running.addresses)
         yield Server("cordboard", running.addresses["edge"], "/phone/twilio", parts)
