@@ -110,7 +110,7 @@ def test_word_without_two_dashes_is_refused(
 
 
 @pytest.mark.parametrize("reload", [True, False])
-def test_reload_reaches_the_runner_alone(
+def test_reload_reaches_the_runners_alone(
     started: list[Options], tmp_path: Path, reload: bool
 ) -> None:
     """Cold runners import the bot file for each session anyway."""
@@ -119,7 +119,7 @@ def test_reload_reaches_the_runner_alone(
     ports = dict.fromkeys(started[0].ports, 1)
     arguments: Any = component_arguments(started[0], Settings(), ports)
     having = [name for name, own in arguments.items() if "--reload" in own]
-    assert having == (["runner"] if reload else [])
+    assert having == (["runner", "runner-2"] if reload else [])
 
 
 def test_setting_that_is_no_list_of_words_is_an_error() -> None:
