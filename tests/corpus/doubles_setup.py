@@ -1,31 +1,44 @@
 """A setup file of Pipecat (``PIPECAT_SETUP_FILES``): the bot's services connect to the doubles.
 
-Deepgram's and Cartesia's services take their address from their constructor alone. Pipecat calls the function below
-when the services exist and none has connected. OpenAI's needs nothing: its SDK reads ``OPENAI_BASE_URL``.
+Deepgram's and Cartesia's services, and OpenAI's on WebSockets, take their address from their constructor alone.
+Pipecat calls the function below when the services exist and none has connected. OpenAI's others need nothing: its
+SDK reads ``OPENAI_BASE_URL``.
 """
 
 import os
 from typing import Any
 
+# Each service's attribute that holds its address, and its address at the doubles.
+ADDRESSES = {
+    "CartesiaHttpTTSService": ("_base_url", "{http}"),
+    "CartesiaSTTService": ("_base_url", "{host}"),
+    "CartesiaTTSService": ("_url", "{websocket}/tts/websocket"),
+    "CartesiaTurnsSTTService": ("_url", "{websocket}/stt/turns/websocket"),
+    "DeepgramFluxSTTService": ("_url", "{websocket}/v2/listen"),
+    "DeepgramFluxTTSService": ("_url", "{websocket}/v2/speak"),
+    "DeepgramHttpTTSService": ("_base_url", "{http}"),
+    "DeepgramTTSService": ("_base_url", "{websocket}"),
+    "OpenAIRealtimeLLMService": ("base_url", "{websocket}/v1/realtime?{query}"),
+    "OpenAIRealtimeSTTService": ("_base_url", "{websocket}/v1/realtime"),
+    "OpenAIResponsesLLMService": ("_ws_url", "{websocket}/v1/responses"),
+}
+
 
 async def setup_pipeline_worker(worker: Any) -> None:
     """Direct each service of the pipeline to ``SERVICE_DOUBLES_URL``."""
     http = os.environ["SERVICE_DOUBLES_URL"]
-    websocket = f"ws{http.removeprefix('http')}"
+    host = http.removeprefix("http://")
     for service in _services(worker.pipeline):
         name = type(service).__name__
-        if name == "CartesiaTTSService":
-            service._url = f"{websocket}/tts/websocket"
-        elif name == "CartesiaHttpTTSService":
-            service._base_url = http
-        elif name == "OpenAIRealtimeSTTService":
-            service._base_url = f"{websocket}/v1/realtime"
-        elif name == "DeepgramTTSService":
-            service._base_url = websocket
-        elif name == "DeepgramHttpTTSService":
-            service._base_url = http
+        if name in ADDRESSES:
+            attribute, address = ADDRESSES[name]
+            query = str(getattr(service, attribute)).partition("?")[2]
+            parts = {"http": http, "host": host, "websocket": f"ws://{host}", "query": query}
+            setattr(service, attribute, address.format(**parts))
+        if name == "CartesiaSTTService":
+            service._scheme = "ws"
         elif name == "DeepgramSTTService":
-            service._client = _deepgram_client(http, websocket)
+            service._client = _deepgram_client(http, f"ws://{host}")
         elif name == "FastAPIWebsocketOutputTransport":
             _direct_hang_up(service._params.serializer, http)
 

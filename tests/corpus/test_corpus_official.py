@@ -22,7 +22,7 @@ from tests_support import served_with_websockets
 from up_support import ready
 
 DOUBLED = {"openai", "deepgram", "cartesia"}
-WAYS = ("webrtc", "twilio", "websocket", "eval")
+WAYS: tuple[str, ...] = ("webrtc", "twilio", "websocket", "eval")
 
 
 def services_of(file: Path) -> set[str]:
@@ -36,16 +36,19 @@ def services_of(file: Path) -> set[str]:
 def ways_of(file: Path) -> list[str]:
     """Return the keys of its ``transport_params`` that a caller here can use.
 
-    A scenario of the eval harness needs a bot that answers.
+    A scenario of the eval harness needs a bot that answers. Pipecat calls ``on_client_connected`` over a WebSocket
+    from the input transport alone: a bot without one never learns that a phone or a client has connected.
     """
     text = file.read_text(encoding="utf-8")
     ways = WAYS if services_of(file) and speaks(file) else WAYS[:-1]
+    ways = ways if ".input()" in text else ("webrtc",)
     return [way for way in ways if f'"{way}": lambda' in text]
 
 
 def speaks(file: Path) -> bool:
     """Return whether a bot has a voice; one without services sends back what it receives."""
-    return not services_of(file) or "TTSService(" in file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    return not services_of(file) or "TTSService(" in text or "RealtimeLLMService(" in text
 
 
 def callable_bots(examples: Examples) -> Iterator[Path]:
@@ -101,14 +104,14 @@ async def calls_of(file: Path, python: str, folder: Path) -> AsyncIterator[tuple
         except AssertionError as error:
             yield "load", f"failed: {str(error)[-300:]}"
             return
-        greetings = int(bool(services_of(file)))
+        greetings = int(bool(services_of(file)) and speaks(file))
         for way in ways_of(file):
-            before = doubles.requests.total()
+            before = doubles.utterances
             attempt = call(way, up.addresses["edge"], folder, greetings=greetings)
             result = await outcome(attempt)
-            if not speaks(file) and doubles.requests.total() > before:
-                result = "listened"
-            yield way, f"{result} {doubles.faults or ''}".strip()
+            if not speaks(file):
+                result = "listened" if doubles.utterances > before else f"failed: deaf, {result}"
+            yield way, f"failed: refused {doubles.faults}" if doubles.faults else result
 
 
 async def test_official_examples_hold_calls(
