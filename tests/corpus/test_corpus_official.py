@@ -22,6 +22,7 @@ from tests_support import served_with_websockets
 from up_support import ready
 
 DOUBLED = {"openai", "deepgram", "cartesia"}
+REALTIME = "RealtimeLLMService("
 WAYS: tuple[str, ...] = ("webrtc", "twilio", "websocket", "eval")
 
 
@@ -36,11 +37,13 @@ def services_of(file: Path) -> set[str]:
 def ways_of(file: Path) -> list[str]:
     """Return the keys of its ``transport_params`` that a caller here can use.
 
-    A scenario of the eval harness needs a bot that answers. Pipecat calls ``on_client_connected`` over a WebSocket
-    from the input transport alone: a bot without one never learns that a phone or a client has connected.
+    A scenario of the eval harness needs a bot that answers what the caller types: Pipecat does not pass that on to a
+    speech-to-speech model. Pipecat calls ``on_client_connected`` over a WebSocket from the input transport alone: a
+    bot without one never learns that a phone or a client has connected.
     """
     text = file.read_text(encoding="utf-8")
-    ways = WAYS if services_of(file) and speaks(file) else WAYS[:-1]
+    ways = WAYS if services_of(file) and "TTSService(" in text else WAYS[:-1]
+    ways = WAYS[:-1] if REALTIME in text else ways
     ways = ways if ".input()" in text else ("webrtc",)
     return [way for way in ways if f'"{way}": lambda' in text]
 
@@ -48,7 +51,7 @@ def ways_of(file: Path) -> list[str]:
 def speaks(file: Path) -> bool:
     """Return whether a bot has a voice; one without services sends back what it receives."""
     text = file.read_text(encoding="utf-8")
-    return not services_of(file) or "TTSService(" in text or "RealtimeLLMService(" in text
+    return not services_of(file) or "TTSService(" in text or REALTIME in text
 
 
 def callable_bots(examples: Examples) -> Iterator[Path]:
