@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from corpus.doubles_common import KEY, Record, Utterances, socket_route, texts, tone
+from corpus.doubles_common import KEY, Record, Utterances, json_messages, socket_route, tone
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Cartesia:
             websocket, headers.get("x-api-key") == KEY and has_version
         ):
             return
-        async for message in texts(websocket):
+        async for message in json_messages(websocket):
             context = message.get("context_id")
             if message.get("cancel"):
                 continue

@@ -109,7 +109,7 @@ def socket_route(path: str, hold: Callable[[WebSocket], Awaitable[None]]) -> Web
     return WebSocketRoute(path, connect)
 
 
-async def texts(websocket: WebSocket) -> AsyncIterator[dict[str, Any]]:
+async def json_messages(websocket: WebSocket) -> AsyncIterator[dict[str, Any]]:
     """Yield each JSON message of a connection until it closes."""
     try:
         while True:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from corpus.doubles_common import KEY, Record, Utterances, socket_route, texts, tone
+from corpus.doubles_common import KEY, Record, Utterances, json_messages, socket_route, tone
 
 SPEAK_HZ = 24_000  # the default of speak
 
@@ -64,18 +64,18 @@ class Deepgram:
         if not await self.record.accepted(websocket, has_deepgram_key(websocket) and is_complete):
             return
         await websocket.send_json({"type": "Metadata", "request_id": "req-1"})
-        rate_hz, pending, flushes = int(query["sample_rate"]), 0, 0
-        async for message in texts(websocket):
+        rate_hz, texts, flushes = int(query["sample_rate"]), 0, 0
+        async for message in json_messages(websocket):
             match message.get("type"):
                 case "Speak" if message.get("text"):
-                    pending += 1
+                    texts += 1
                 case "Flush":
-                    if pending:
+                    if texts:
                         await websocket.send_bytes(tone(rate_hz))
-                    pending, flushes = 0, flushes + 1
+                    texts, flushes = 0, flushes + 1
                     await websocket.send_json({"type": "Flushed", "sequence_id": flushes})
                 case "Clear":
-                    pending = 0
+                    texts = 0
                     await websocket.send_json({"type": "Cleared", "sequence_id": flushes})
                 case "Close":
                     await websocket.close()

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from corpus.doubles_common import Record, Utterances, socket_route, texts, tone
+from corpus.doubles_common import Record, Utterances, json_messages, socket_route, tone
 from corpus.doubles_deepgram import has_deepgram_key
 
 LISTEN_MODELS = {"flux-general-en", "flux-general-multi"}
@@ -92,7 +92,7 @@ class Flux:
         names = {"model_name": query["model"], "model_version": "1", "model_uuids": ["uuid-1"]}
         await websocket.send_json({"type": "Connected", "request_id": "req-1", **names})
         turn = SpokenTurn(websocket, rate_hz)
-        async for message in texts(websocket):
+        async for message in json_messages(websocket):
             match message.get("type"):
                 case "Speak" if message.get("text"):
                     await turn.say(message["text"])

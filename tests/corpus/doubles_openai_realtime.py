@@ -12,7 +12,7 @@ from typing import Any
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from corpus.doubles_common import Record, Utterances, reply_to, socket_route, texts, tone
+from corpus.doubles_common import Record, Utterances, json_messages, reply_to, socket_route, tone
 from corpus.doubles_openai import OPENAI_HZ, has_openai_key
 
 ROLES = {"user", "assistant", "system"}
@@ -37,7 +37,7 @@ class Realtime:
             return
         session = Session(self.record, websocket)
         await session.send("session.created", session={"id": "sess_1"})
-        async for message in texts(websocket):
+        async for message in json_messages(websocket):
             await session.handle(message)
 
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from corpus.doubles_common import Record, reply_to, socket_route, texts
+from corpus.doubles_common import Record, json_messages, reply_to, socket_route
 from corpus.doubles_openai import has_openai_key
 
 # The API answers 400 "Unknown parameter" to any other.
@@ -77,7 +77,7 @@ class Responses:
         if not await self.record.accepted(websocket, has_openai_key(websocket)):
             return
         known: dict[str, list[dict[str, Any]]] = {}
-        async for message in texts(websocket):
+        async for message in json_messages(websocket):
             kind = message.pop("type", None)
             if kind == "response.cancel" and message.get("response_id") in known:
                 continue  # it has ended: all its events are on their way

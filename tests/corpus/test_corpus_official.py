@@ -42,7 +42,7 @@ def ways_of(file: Path) -> list[str]:
     bot without one never learns that a phone or a client has connected.
     """
     text = file.read_text(encoding="utf-8")
-    ways = WAYS if services_of(file) and "TTSService(" in text else WAYS[:-1]
+    ways = WAYS if services_of(file) and speaks(file) else WAYS[:-1]
     ways = WAYS[:-1] if REALTIME in text else ways
     ways = ways if ".input()" in text else ("webrtc",)
     return [way for way in ways if f'"{way}": lambda' in text]
@@ -114,7 +114,9 @@ async def calls_of(file: Path, python: str, folder: Path) -> AsyncIterator[tuple
             result = await outcome(attempt)
             if not speaks(file):
                 result = "listened" if doubles.utterances > before else f"failed: deaf, {result}"
-            yield way, f"failed: refused {doubles.faults}" if doubles.faults else result
+            if doubles.faults:
+                result = f"failed: {result}, but refused"
+            yield way, f"{result} {doubles.faults or ''}".strip()
 
 
 async def test_official_examples_hold_calls(
