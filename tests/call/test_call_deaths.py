@@ -157,11 +157,18 @@ async def story(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Asy
 
 
 async def test_call_goes_on_over_three_runners(story: Story) -> None:
-    """Killed twice in a row, then handed over: each time the next epoch, and no call that ended."""
+    """Killed twice in a row, then handed over: each time a later epoch, and no call that ended."""
     assert story.result.ok, story.result
-    epochs = [(one.epoch, one.new_epoch) for one in story.result.interruptions]
-    assert all(new == old + 1 for old, new in epochs if new is not None)
-    assert [old for old, _ in epochs] == [epochs[0][0] + number for number in range(3)]
+    # On a busy machine a bot may be silent for a moment and go on, in the same epoch.
+    epochs = [
+        (one.epoch, one.new_epoch)
+        for one in story.result.interruptions
+        if one.new_epoch is not None and one.new_epoch != one.epoch
+    ]
+    # A death during the recovery from another one belongs to the same interruption.
+    assert epochs[-1][1] - epochs[0][0] >= 3
+    assert [old for old, _ in epochs[1:]] == [new for _, new in epochs[:-1]]
+    assert all(new > old for old, new in epochs)
     assert story.seen[1::2] == list(story.result.interruptions)
 
 
