@@ -24,10 +24,12 @@ reached || {
     exit 0
 }
 status=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 timeout 180 .venv/bin/pip-audit --disable-pip --require-hashes -r requirements/dev.txt \
-    -s osv --osv-url "$service" --timeout 10 --progress-spinner off >.make/audit.log 2>&1 || status=$?
-if grep -q '^No known vulnerabilities found\|^Found [0-9]* known' .make/audit.log; then
-    grep -v "^WARNING:" .make/audit.log
+    -s osv --osv-url "$service" --timeout 10 --progress-spinner off >"$log" 2>&1 || status=$?
+if grep -q '^No known vulnerabilities found\|^Found [0-9]* known' "$log"; then
+    grep -v "^WARNING:" "$log"
     exit "$status"
 fi
-say "known vulnerabilities were not looked up: $(tail -n 1 .make/audit.log)"
+say "known vulnerabilities were not looked up: $(tail -n 1 "$log")"

@@ -230,6 +230,7 @@ async def _followed_join(plane: Plane) -> bool:
     return told[-1] == "ended"
 
 
+@pytest.mark.faults_full  # beside two other workers, the call was gone twice: not understood yet
 async def test_failover_by_sentinel_keeps_the_calls(tmp_path: Any) -> None:
     """When the master dies its replica takes over: a repeated join is the same call, of one bot."""
     with watched() as redis:

@@ -347,6 +347,7 @@ async def _is_unknown(store: ShardedStore, sid: str) -> None:
             assert 0 < await shard.connection.client.ttl(key) <= LATE_S
 
 
+@pytest.mark.faults_full  # a thousand connections at once need the whole machine
 async def test_thousand_callers_of_three_gateways_get_one_session(
     gateways: list[ShardedStore],
 ) -> None:
