@@ -1,4 +1,4 @@
-"""Fixtures that several rooms need: a real Redis or Valkey, and a store of one's own in it.
+"""Fixtures of several packages: a real Redis or Valkey, and a store of one's own in it.
 
 And how tests are shared out where they run side by side.
 """
@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from cordboard.store import RedisStore
 from cordboard.store.keys import Keys
-from cordboard.up.embedded import EmbeddedServer
 from fast_support import is_fast, may_be_fast
+from plane_support import ManyDatabases
 from tests_support import StandIn, served
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A real server, started for this run."""
-    server = EmbeddedServer()
+    """A real server, started for this run; `own_database` gives a part of it."""
+    server = ManyDatabases()
     server.start()
     yield server.url
     server.stop()

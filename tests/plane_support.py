@@ -6,6 +6,7 @@ the test run.
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import signal
@@ -21,12 +22,30 @@ from typing import Any
 import aiohttp
 
 from cordboard.processes import die_with_parent
+from cordboard.up.embedded import EmbeddedServer
 from cordboard.web import serve
 from tests_support import until
 
 SECRET = "plane-s3cret-of-tests"
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
 STOP_S = 20
+DATABASES = 1024  # more than a run has planes
+_databases = itertools.count(1)
+
+
+class ManyDatabases(EmbeddedServer):
+    """The server that the tests of one worker share."""
+
+    def _arguments(self) -> list[str]:
+        return [*super()._arguments(), "--databases", str(DATABASES)]
+
+
+def own_database(redis_url: str) -> str:
+    """Return the URL of a database that no other test uses.
+
+    A runner that was stopped stays registered until its lease ends, and would get the sessions of others.
+    """
+    return f"{redis_url.removesuffix('/0')}/{next(_databases)}"
 
 
 def free_port() -> int:

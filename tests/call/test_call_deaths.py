@@ -24,7 +24,7 @@ from cordboard.call import CallOptions, CallResult, place_call
 from cordboard.call.audio import peak_amplitude
 from cordboard.call.interruption import Interruption
 from cordboard.call.recording import RATE
-from plane_support import HEADERS, SECRET, Part, Processes, ask, ready
+from plane_support import HEADERS, SECRET, Part, Processes, ask, own_database, ready
 from sound_support import LOUD_MIN, TONE_BOT, silence_around
 from tests_support import until
 
@@ -139,7 +139,7 @@ async def story(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Asy
     """Run it once."""
     folder = tmp_path_factory.mktemp("story")
     (folder / "tone.py").write_text(TONE_BOT)
-    processes = Processes(folder, f"{redis_url.removesuffix('/0')}/7")
+    processes = Processes(folder, own_database(redis_url))
     processes.over["CORDBOARD_LEASE_S"] = "60"  # nothing waits for a lease
     gateway = processes.spawn("gateway")
     operator = processes.spawn("operator", "--launcher", "none")

@@ -23,7 +23,7 @@ from corpus.corpus_support import official_examples
 from corpus.service_doubles import ANSWER, GREETING, Doubles
 from corpus.test_corpus_official import callable_bots, outcome
 from corpus.text_bot import ASK, BEGIN, GREET
-from plane_support import HEADERS, SECRET, Part, Processes, ask, ready
+from plane_support import HEADERS, SECRET, Part, Processes, ask, own_database, ready
 from tests_support import served_with_websockets, until
 
 BOT = Path(__file__).with_name("text_bot.py")
@@ -83,7 +83,7 @@ async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
     doubles = Doubles()
     shutil.copy(BOT, tmp_path)
     (tmp_path / "cordboard.toml").write_text(SETTINGS)
-    url = f"{redis_url.removesuffix('/0')}/14"
+    url = own_database(redis_url)
     processes = Processes(tmp_path, url)
     async with served_with_websockets(doubles.app()) as services, RedisStore(url) as store:
         processes.over |= Doubles.environment(services) | {"PIPECAT_SETUP_FILES": ""}

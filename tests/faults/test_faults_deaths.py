@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from faults.faults_support import Plane, plane_of
-from plane_support import Part, Processes, ready
+from plane_support import Part, Processes, own_database, ready
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(120)
@@ -20,7 +20,7 @@ _parts: dict[str, Any] = {}
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
-    made = Processes(tmp_path_factory.mktemp("deaths"), f"{redis_url.removesuffix('/0')}/6")
+    made = Processes(tmp_path_factory.mktemp("deaths"), own_database(redis_url))
     made.over["CORDBOARD_LEASE_S"] = "60"
     yield made
     made.stop()

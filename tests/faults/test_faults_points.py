@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from faults.faults_support import LEASE_S, Fault, Plane, plane_of, run_fault
-from plane_support import Processes
+from plane_support import Processes, own_database
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -42,7 +42,7 @@ ALL = [
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     directory = tmp_path_factory.mktemp("faults")
-    made = Processes(directory, f"{redis_url.removesuffix('/0')}/5")
+    made = Processes(directory, own_database(redis_url))
     made.over["CORDBOARD_LEASE_S"] = str(LEASE_S)
     yield made
     made.stop()

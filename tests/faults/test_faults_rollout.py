@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faults.faults_support import LEASE_S, Plane, plane_of
-from plane_support import Processes, ready
+from plane_support import Processes, own_database, ready
 from tests_support import until
 
 pytestmark = pytest.mark.timeout(150)
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(150)
 
 @pytest.fixture
 async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
-    processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/9")
+    processes = Processes(tmp_path, own_database(redis_url))
     processes.over["CORDBOARD_LEASE_S"] = str(LEASE_S)
     try:
         async with plane_of(processes) as opened:

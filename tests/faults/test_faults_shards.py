@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from faults.faults_support import LEASE_S, Fault, Plane, plane_of, run_fault
-from plane_support import Processes
+from plane_support import Processes, own_database
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -24,7 +24,7 @@ ALWAYS = "gateway-claim.after-kill"
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     directory = tmp_path_factory.mktemp("shards")
-    made = Processes(directory, f"{redis_url.removesuffix('/0')}/9")
+    made = Processes(directory, own_database(redis_url))
     made.over |= {"CORDBOARD_LEASE_S": str(LEASE_S), "CORDBOARD_SHARDS": str(SHARDS)}
     yield made
     made.stop()

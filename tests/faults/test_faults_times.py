@@ -14,7 +14,7 @@ import pytest
 
 from cordboard.up.embedded import EmbeddedServer
 from faults.faults_support import Plane, now, plane_of
-from plane_support import Part, Processes, ready
+from plane_support import Part, Processes, own_database, ready
 from tests_support import until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.faults_full]
@@ -23,7 +23,7 @@ BUSY_S = 3.0  # what a machine that is shared with others may need more
 
 @pytest.fixture
 async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[Plane]:
-    processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/6")
+    processes = Processes(tmp_path, own_database(redis_url))
     try:
         async with plane_of(processes) as opened:
             await opened.have("gateway", "operator", "runner")

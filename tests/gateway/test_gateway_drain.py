@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from cordboard.store import Holder, RedisStore, Registration
-from plane_support import HEADERS, Part, Processes, ask, ready
+from plane_support import HEADERS, Part, Processes, ask, own_database, ready
 from tests_support import StandIn, until
 
 pytestmark = pytest.mark.timeout(90)
@@ -60,7 +60,7 @@ def lame_duck() -> str:
 
 @pytest.fixture
 async def gateway(tmp_path: Path, redis_url: str, lame_duck: str) -> AsyncIterator[Draining]:
-    processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/7")
+    processes = Processes(tmp_path, own_database(redis_url))
     part = processes.spawn("gateway", "--lame-duck", lame_duck)
     connector = aiohttp.TCPConnector(force_close=True)
     try:

@@ -96,7 +96,7 @@ async def turnserver(folder: Path, *words: str) -> AsyncIterator[Turn]:
         )  # fmt: skip
     turn = Turn(log, process)
     try:
-        await until(lambda: "listener opened on" in log.read_text(), 20)
+        await until(lambda: "UDP listener opened on" in log.read_text(), 20)  # TCP is first
         yield turn
     finally:
         await turn.stop()

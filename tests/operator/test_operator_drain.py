@@ -22,7 +22,7 @@ from cordboard.operator.runner_client import SessionRunners
 from cordboard.store import Assignment, Placement, RedisStore, Registration
 from cordboard.web.http_client import HttpClient
 from cordboard.web.runner_client import RunnerClient
-from plane_support import Processes, ready
+from plane_support import Processes, own_database, ready
 from tests_support import StandIn, served, until
 
 pytestmark = pytest.mark.timeout(90)
@@ -43,7 +43,7 @@ async def slow_runner(answers: asyncio.Event, asked: list[str]) -> AsyncIterator
 
 async def test_drain_finishes_the_hand_over(tmp_path: Path, redis_url: str) -> None:
     """SIGTERM between the assignment and the answer to /start: it waits for that answer."""
-    processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/8")
+    processes = Processes(tmp_path, own_database(redis_url))
     answers, asked = asyncio.Event(), list[str]()
     try:
         async with RedisStore(processes.redis_url) as store, slow_runner(answers, asked) as url:

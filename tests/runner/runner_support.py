@@ -11,7 +11,7 @@ import aiohttp
 
 from cordboard.contract.launch import Launch
 from cordboard.store import RedisStore, Registration, SessionRecord
-from plane_support import HEADERS, Part, Processes, ask
+from plane_support import HEADERS, Part, Processes, ask, own_database
 from tests_support import until
 
 BOT = '''
@@ -210,9 +210,9 @@ def client() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(headers=HEADERS, timeout=aiohttp.ClientTimeout(total=30))
 
 
-def processes(directory: Path, redis_url: str, database: int) -> Iterator[Processes]:
+def processes(directory: Path, redis_url: str) -> Iterator[Processes]:
     """Yield the processes of one test module, with their own Redis database."""
-    made = Processes(directory, f"{redis_url.removesuffix('/0')}/{database}")
+    made = Processes(directory, own_database(redis_url))
     yield made
     made.stop()
 

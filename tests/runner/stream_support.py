@@ -108,11 +108,9 @@ async def wait(args):
 '''
 
 
-def streams_plane(
-    directory: Path, redis_url: str, database: int, *options: str
-) -> Iterator[Processes]:
+def streams_plane(directory: Path, redis_url: str, *options: str) -> Iterator[Processes]:
     """Yield the processes of a module, with one runner."""
-    for made in processes(directory, redis_url, database):
+    for made in processes(directory, redis_url):
         made.over |= {"FILES": str(directory / "files"), "CORDBOARD_OFFER_TIMEOUT_S": "2"}
         made.over |= {"CORDBOARD_USER_ABSENT_S": "1"}
         made.spawn("runner", "--bot", write_bot(directory, BOT), "--capacity", "40", *options)

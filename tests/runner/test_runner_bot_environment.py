@@ -61,7 +61,7 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     directory = tmp_path_factory.mktemp("runner")
-    for made in processes(directory, redis_url, 6):
+    for made in processes(directory, redis_url):
         bots = []
         for name in ("one", "two"):
             folder = directory / name

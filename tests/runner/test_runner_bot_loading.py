@@ -323,7 +323,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
             for name, file in write_bots(directory).items()
             for word in ("--bot", f"{name}={file}")
         ]
-        for made in processes(directory, redis_url, 11):
+        for made in processes(directory, redis_url):
             env = {"SVC": f"http://127.0.0.1:{service.server_address[1]}"}
             made.spawn("runner", *options, "--capacity", "40", env=env)
             yield made

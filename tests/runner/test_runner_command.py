@@ -35,7 +35,7 @@ def new_client() -> aiohttp.ClientSession:
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     directory = tmp_path_factory.mktemp("command")
     write_bot(directory)
-    yield from processes(directory, redis_url, 2)
+    yield from processes(directory, redis_url)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ async def fail_at_exit(args):
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     directory = tmp_path_factory.mktemp("ends")
-    for made in processes(directory, redis_url, 7):
+    for made in processes(directory, redis_url):
         made.spawn("runner", "--bot", write_bot(directory, ENDING, "ending.py"), "--capacity", "9")
         yield made
 
@@ -206,7 +206,7 @@ if "BOT_SESSION_ID" in os.environ:
 
 @pytest.fixture
 def alone(tmp_path: Path, redis_url: str) -> Iterator[Processes]:
-    for made in processes(tmp_path, redis_url, 8):
+    for made in processes(tmp_path, redis_url):
         with redis.Redis.from_url(made.redis_url) as database:
             database.flushdb()
         yield made

@@ -117,7 +117,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
     (directory / "bot").mkdir()
     (directory / "bot" / ".env").write_text("SPEECH_KEY=beside-the-bot\n")
     file = write_bot(directory / "bot", BOT)
-    for made in processes(directory, redis_url, 5):
+    for made in processes(directory, redis_url):
         made.over |= {"CORDBOARD_BOT_FILE_MB": "1", "CORDBOARD_BOT_PROCESSES": "5"}
         made.spawn("runner", "--bot", file, "--capacity", "9")
         yield made

@@ -14,7 +14,7 @@ from cordboard.runner.heartbeat import Heartbeat
 from cordboard.runner.overload import WINDOW, OverloadDetector, median_bot_lag_ms
 from cordboard.runner.registry import Registry
 from cordboard.store import RedisStore
-from plane_support import Processes, ask, ready
+from plane_support import Processes, ask, own_database, ready
 from runner.runner_support import Runner, client, write_bot
 from tests_support import until
 
@@ -126,7 +126,7 @@ async def test_overloaded_runner_offers_no_slot(store: RedisStore) -> None:
 @pytest.mark.timeout(120)
 async def test_overloaded_runner_warns_once_and_recovers(tmp_path: Path, redis_url: str) -> None:
     """Bots that use all processors: one warning, no free slot; when they have gone it takes calls."""
-    made = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/10")
+    made = Processes(tmp_path, own_database(redis_url))
     made.over["CORDBOARD_OVERLOAD_LAG_MS"] = "20"
     part = made.spawn("runner", "--bot", write_bot(tmp_path), "--capacity", "40")
     try:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(90)
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     directory = tmp_path_factory.mktemp("runner")
-    for made in processes(directory, redis_url, 1):
+    for made in processes(directory, redis_url):
         made.over |= {"CORDBOARD_OFFER_TIMEOUT_S": "1", "CORDBOARD_BOT_MEMORY_MB": "1500"}
         made.spawn("runner", "--bot", write_bot(directory), "--capacity", "9")
         yield made

@@ -13,7 +13,7 @@ import pytest
 
 from cordboard.runner.readiness import REASON_CHARS, Readiness, readiness_of, send_readiness
 from cordboard.store import RedisStore
-from plane_support import Processes, ready
+from plane_support import Processes, own_database, ready
 from runner.runner_support import Runner, client, processes, write_bot
 from tests_support import until
 
@@ -50,7 +50,7 @@ sys.exit(main())
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     """A runner with three bots: one with readyz(), one whose file each process imports, one without."""
-    for made in processes(tmp_path_factory.mktemp("runner"), redis_url, 8):
+    for made in processes(tmp_path_factory.mktemp("runner"), redis_url):
         parts = {
             "own": {"kind": "async def", "at_import": ""},
             "late": {"kind": "def", "at_import": "LOOP = asyncio.new_event_loop()"},
@@ -150,7 +150,7 @@ async def test_runner_without_a_ready_bot_is_not_ready(redis_url: str, tmp_path:
     """From its start on, and for each probe."""
     answer(tmp_path, {"ready": False, "reason": "warming up"})
     file = write_bot(tmp_path, BOT.format(kind="def", at_import=""))
-    made = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/9")
+    made = Processes(tmp_path, own_database(redis_url))
     part = made.spawn("runner", "--bot", file, before=QUICK)
     try:
         async with client() as http:

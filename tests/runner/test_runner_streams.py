@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(90)
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     folder = tmp_path_factory.mktemp("streams")
-    yield from streams_plane(folder, redis_url, 15, "--grace", "3")
+    yield from streams_plane(folder, redis_url, "--grace", "3")
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ async def peer(url: str, **more: Any) -> AsyncIterator[str]:
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Processes]:
     directory = tmp_path_factory.mktemp("webrtc")
-    for made in processes(directory, redis_url, 9):
+    for made in processes(directory, redis_url):
         made.over |= {"CORDBOARD_USER_ABSENT_S": "4"}
         made.spawn("runner", "--bot", write_bot(directory, DEAF), "--capacity", "9")
         yield made

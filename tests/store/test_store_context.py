@@ -6,6 +6,7 @@ import pytest
 
 from cordboard.contract.launch import Launch
 from cordboard.store import Holder, RecoveringHolder, RedisStore, Registration, open_store
+from plane_support import own_database
 
 SID, ROOM, TEXT = "call-7", "webrtc:standup", "gAAAAAB-encrypted"
 HOLDER = Holder("r1", "http://r1", "warm", pid=42)
@@ -95,7 +96,7 @@ async def test_no_end_leaves_a_context(
 
 async def test_context_is_in_the_shard_of_the_room(redis_url: str) -> None:
     """Found with the room, and by the session id alone."""
-    async with open_store(f"{redis_url.removesuffix('/0')}/15", shards=3) as store:
+    async with open_store(own_database(redis_url), shards=3) as store:
         await store.register(Registration("r1", "http://r1", capacity=9))
         await store.accept(LAUNCH, queue_max=9)
         shard = await store._store_of(SID)  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from cordboard.contract.errors import NotReadyError, StoreUnavailableError
 from cordboard.contract.launch import Launch
 from cordboard.store import RedisStore, SharedSettings, open_store
 from cordboard.store.shared_settings import SettingsMismatchError
-from plane_support import Processes, ready
+from plane_support import Processes, own_database, ready
 from redis_support import primaries
 from tests_support import until
 
@@ -31,7 +31,7 @@ sys.exit(main())
 @pytest.fixture
 async def url(redis_url: str) -> str:
     """A database that no other plane uses."""
-    found = f"{redis_url.removesuffix('/0')}/8"
+    found = own_database(redis_url)
     async with RedisStore(found) as store:
         await store.connection.client.flushdb()
     return found

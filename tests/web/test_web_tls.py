@@ -22,7 +22,7 @@ from cordboard.web import tls
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
 from parts_support import make
-from plane_support import SECRET, Part, Processes, free_port
+from plane_support import SECRET, Part, Processes, free_port, own_database
 from tests_support import until
 from tls_support import Authority, authority
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture
 async def plane(tmp_path: Path, redis_url: str) -> AsyncIterator[tuple[Processes, Authority]]:
     ours = authority(tmp_path / "ours")
-    processes = Processes(tmp_path, f"{redis_url.removesuffix('/0')}/9")
+    processes = Processes(tmp_path, own_database(redis_url))
     processes.over["CORDBOARD_TLS_CA"] = ours.ca
     async with RedisStore(processes.redis_url) as store:
         await store.connection.client.flushdb()
