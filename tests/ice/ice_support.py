@@ -96,7 +96,9 @@ async def turnserver(folder: Path, *words: str) -> AsyncIterator[Turn]:
         )  # fmt: skip
     turn = Turn(log, process)
     try:
-        await until(lambda: "UDP listener opened on" in log.read_text(), 20)  # TCP is first
+        # TCP is first.
+        opened = f"{'TCP' if '--no-udp' in words else 'UDP'} listener opened on"
+        await until(lambda: opened in log.read_text(), 20)
         yield turn
     finally:
         await turn.stop()
