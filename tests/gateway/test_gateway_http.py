@@ -399,6 +399,17 @@ class TestSessions:
         assert [item["sessionId"] for item in page["sessions"]] == ["s2", "s1"]
         _, rest, _ = await gateway.ask("GET", "/sessions", params={"cursor": page["nextCursor"]})
         assert [item["sessionId"] for item in rest["sessions"]] == ["s0"]
+        for query, expected in (
+            ("live=true", ["s2", "s1", "s0"]),
+            ("reason=left", []),
+            ("until=2020-01-01T00:00:00Z", []),
+            ("since=2020-01-01T00:00:00Z&user=nobody", []),
+        ):
+            _, found, _ = await gateway.ask("GET", f"/sessions?{query}")
+            assert [item["sessionId"] for item in found["sessions"]] == expected, query
+        assert (await gateway.ask("GET", "/sessions?since=2020-01-01"))[0] == 422
+        _, plane, _ = await gateway.ask("GET", "/overview")
+        assert (plane["queued"], plane["live"]) == (3, 3)
         _, found, _ = await gateway.ask("GET", "/sessions?room_url=WEBRTC:1")
         assert [item["sessionId"] for item in found["sessions"]] == ["s1"]
 

@@ -12,6 +12,7 @@ from cordboard.store import (
     QueueEntry,
     RedisStore,
     Registration,
+    SessionFilter,
     SessionStore,
     open_store,
 )
@@ -85,8 +86,8 @@ async def test_recent_record_is_kept_and_listed(store: RedisStore) -> None:
     """A record that is not due stays, and is listed by room and by user."""
     await lived(store)
     assert await store.placement.remove_old_records() == 0
-    for wanted in ({"room": ROOM}, {"user_id": USER}, {}):
-        page, _ = await store.sessions(**wanted)  # type: ignore[arg-type]
+    for wanted in (SessionFilter(room=ROOM), SessionFilter(user_id=USER), SessionFilter()):
+        page, _ = await store.sessions(wanted)
         assert [record.session_id for record in page] == [SID]
 
 

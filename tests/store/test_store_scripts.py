@@ -25,6 +25,7 @@ from cordboard.store import (
     RedisStore,
     Registration,
     Renewal,
+    SessionFilter,
     Suspicion,
     open_store,
 )
@@ -663,8 +664,62 @@ class TestReading:
         assert sorted(seen) == [f"s{i}" for i in range(7)]
         times = {f"s{i}": (await store.session(f"s{i}")).created_ms for i in range(7)}
         assert [times[sid] for sid in seen] == sorted(times.values(), reverse=True)
-        page, _ = await store.sessions(user_id="u1")
+        page, _ = await store.sessions(SessionFilter(user_id="u1"))
         assert {record.session_id for record in page} == {"s1", "s3", "s5"}
+
+    @pytest.mark.parametrize(
+        ("wanted", "expected"),
+        [
+            (SessionFilter(live=True), ["s4", "s2", "s0"]),
+            (SessionFilter(reason="cancelled"), ["s3", "s1"]),
+            (SessionFilter(user="Name of u1"), ["s3", "s1"]),
+            (SessionFilter(user="u0", live=True), ["s4", "s2", "s0"]),
+            (SessionFilter(since_ms=3_000), ["s4", "s3"]),
+            (SessionFilter(until_ms=3_000), ["s2", "s1", "s0"]),
+            (SessionFilter(since_ms=1_000, until_ms=2_000), ["s1"]),
+        ],
+    )
+    async def test_pages_contain_what_the_filter_selects(
+        self, store: RedisStore, wanted: SessionFilter, expected: list[str]
+    ) -> None:
+        """A page has the sessions that meet all conditions, also if it is read one by one."""
+        for i in range(5):
+            user = f"u{i % 2}"
+            accepted = await accept(
+                store, f"s{i}", f"webrtc:{i}", user_id=user, user_name=f"Name of {user}"
+            )
+            if i % 2:
+                await store.finish(f"s{i}", accepted.epoch, "cancelled")
+            await store.connection.client.hset(store.keys.session(f"s{i}"), "created_ms", i * 1000)
+        for index in (store.keys.sessions, store.keys.live):
+            for member in await store.connection.client.zrange(index, 0, -1):
+                await store.connection.client.zadd(index, {member: int(member[1:]) * 1000})
+        seen, cursor = [], None
+        while True:
+            page, cursor = await store.sessions(wanted, limit=1, cursor=cursor)
+            seen += [record.session_id for record in page]
+            if cursor is None:
+                break
+        assert seen == expected
+
+    async def test_overview_has_the_queue_the_runners_and_the_operators(
+        self, store: RedisStore
+    ) -> None:
+        """The overview counts what waits, what runs, and who is there."""
+        await run(store, "a", "webrtc:a")
+        await accept(store, "b", "webrtc:b")
+        await store.register(Registration("r2", "http://127.0.0.1:9", capacity=4))
+        for _ in range(2):  # the first read creates the group
+            await store.queue.read("op-1/cold=3:*", count=1, block_ms=1)
+        found = await store.overview()
+        assert (found.live, found.overdue, found.dead_letters) == (2, 0, 0)
+        assert found.queued >= 1
+        runners = {runner.runner_id: runner for runner in found.runners}
+        assert (runners["r2"].capacity, runners["r2"].free, runners["r2"].is_alive) == (4, 4, True)
+        (operator,) = found.operators
+        assert (operator.name, operator.cold_slots, operator.is_alive) == ("op-1", 3, True)
+        await store.connection.client.zadd(store.keys.leases, {"a": 1})
+        assert (await store.overview()).overdue == 1
 
     @pytest.mark.parametrize("limit", [1, 2, 3])
     async def test_pages_split_sessions_of_one_millisecond(

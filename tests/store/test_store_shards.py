@@ -24,6 +24,7 @@ from cordboard.store import (
     RedisStore,
     Registration,
     Renewal,
+    SessionFilter,
     SessionStore,
     open_store,
 )
@@ -319,15 +320,15 @@ class TestPages:
             await join(
                 plane, f"s{number}", room(random.randrange(SHARDS)), user_id=f"u{number % 2}"
             )
-        for over in ({}, {"user_id": "u1"}):
+        for over in (SessionFilter(), SessionFilter(user_id="u1")):
             seen, cursor = [], None
             while True:
-                page, cursor = await plane.sessions(limit=limit, cursor=cursor, **over)  # type: ignore[arg-type]
+                page, cursor = await plane.sessions(over, limit=limit, cursor=cursor)
                 assert len(page) <= limit
                 seen += page
                 if cursor is None:
                     break
-            wanted = {f"s{n}" for n in range(17) if not over or n % 2}
+            wanted = {f"s{n}" for n in range(17) if not over.user_id or n % 2}
             assert {one.session_id for one in seen} == wanted
             assert len(seen) == len(wanted)
             assert [one.created_ms for one in seen] == sorted(
@@ -347,7 +348,7 @@ class TestPages:
             await asyncio.sleep(0.002)
         seen, cursor = [], None
         while True:
-            page, cursor = await plane.sessions(state="cancelled", cursor=cursor)
+            page, cursor = await plane.sessions(SessionFilter(state="cancelled"), cursor=cursor)
             seen += [one.session_id for one in page]
             if cursor is None:
                 break
@@ -358,8 +359,20 @@ class TestPages:
         where = room(2)
         await join(plane, "a", where)
         await join(plane, "b", room(1))
-        page, _ = await plane.sessions(room=where)
+        page, _ = await plane.sessions(SessionFilter(room=where))
         assert [one.session_id for one in page] == ["a"]
+
+
+class TestOverview:
+    async def test_runner_is_counted_once(self, plane: ShardedStore) -> None:
+        """The slots of a runner in several shards are added up; what waits in each shard, too."""
+        await plane.register(Registration("r1", "http://127.0.0.1:9", capacity=6))
+        for number in range(4):
+            await join(plane, f"s{number}", room(number % SHARDS))
+        found = await plane.overview()
+        assert (found.queued, found.live) == (4, 4)
+        (runner,) = found.runners
+        assert (runner.runner_id, runner.capacity, runner.free) == ("r1", 6, 6)
 
 
 class TestShares:

@@ -23,6 +23,11 @@ def cold_suffix(max_runners: int, bots: Collection[str] | None) -> str:
     return f"{_COLD}{max_runners}:{_ALL if bots is None else ','.join(sorted(bots))}"
 
 
+def plain_name(operator: str) -> str:
+    """Return the name of the operator named ``operator`` without what it can start."""
+    return operator.partition(_COLD)[0]
+
+
 def can_start_cold(operator: str, bot: str) -> bool:
     """Return whether the operator named ``operator`` can start a cold runner for ``bot``."""
     bots = operator.partition(_COLD)[2].partition(":")[2].split(",")

@@ -18,7 +18,7 @@ from cordboard.contract.errors import (
     UpstreamError,
 )
 from cordboard.contract.http_api import session_path
-from cordboard.contract.ids import canonical_room, check_session_id, is_webrtc_room, uuid7
+from cordboard.contract.ids import check_session_id, is_webrtc_room, uuid7
 from cordboard.contract.state import TERMINAL
 from cordboard.emit import get_logger
 from cordboard.gateway.hub import Waiter, wait_for_change
@@ -28,6 +28,7 @@ from cordboard.gateway.schemas import (
     LeaveBody,
     SessionsQuery,
     join_response,
+    overview_response,
     session_response,
 )
 from cordboard.gateway.services import GatewayServices, Services
@@ -232,13 +233,19 @@ async def sessions(query: Annotated[SessionsQuery, Query()], services: Services)
         services: The gateway's services.
     """
     page, next_cursor = await services.store.sessions(
-        state=query.state,
-        room=canonical_room(query.room_url) if query.room_url else None,
-        user_id=query.user_id,
-        limit=query.limit,
-        cursor=query.cursor,
+        query.wanted(), limit=query.limit, cursor=query.cursor
     )
     return {"sessions": [session_response(record) for record in page], "nextCursor": next_cursor}
+
+
+@router.get("/overview", tags=["plane"], summary="Queue, runners and operators")
+async def overview(services: Services) -> dict[str, Any]:
+    """Return the queue, the warm runners with their free slots, and the operators.
+
+    Args:
+        services: The gateway's services.
+    """
+    return overview_response(await services.store.overview())
 
 
 @router.get(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,7 +26,7 @@ from cordboard.contract.launch import (
     request_key,
 )
 from cordboard.contract.state import State
-from cordboard.store import AcceptedJoin, SessionRecord, TakeOver
+from cordboard.store import AcceptedJoin, Overview, SessionFilter, SessionRecord, TakeOver
 from cordboard.web.strict_body import StrictBody
 
 
@@ -140,10 +141,28 @@ class SessionsQuery(BaseModel):
     """The query of ``GET /sessions``. A query has only text, so numbers are parsed from it."""
 
     state: State | None = None
+    live: bool = Field(default=False, description="Only sessions that have not ended.")
+    reason: str | None = None
     room_url: str | None = None
     user_id: str | None = Field(None, alias="userId")
+    user: str | None = Field(None, description="The id or the name of the user.")
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
     limit: int = Field(50, ge=1, le=500)
     cursor: str | None = None
+
+    def wanted(self) -> SessionFilter:
+        """Return which sessions the query asks for."""
+        return SessionFilter(
+            state=self.state,
+            live=self.live,
+            reason=self.reason,
+            room=canonical_room(self.room_url) if self.room_url else None,
+            user_id=self.user_id,
+            user=self.user,
+            since_ms=_milliseconds(self.since),
+            until_ms=_milliseconds(self.until),
+        )
 
 
 def join_response(accepted: AcceptedJoin, requested: str) -> dict[str, Any]:
@@ -201,6 +220,41 @@ def _take_over(item: TakeOver) -> dict[str, Any]:
         "at": rfc3339(item.at_ms),
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def overview_response(overview: Overview) -> dict[str, Any]:
+    """Return the state of the plane as JSON."""
+    return {
+        "queued": overview.queued,
+        "oldestWaitSeconds": round(overview.oldest_wait_s, 3),
+        "live": overview.live,
+        "overdue": overview.overdue,
+        "deadLetters": overview.dead_letters,
+        "runners": [
+            {
+                "runner": runner.runner_id,
+                "capacity": runner.capacity,
+                "free": runner.free,
+                "seenMilliseconds": runner.seen_ms,
+                "alive": runner.is_alive,
+            }
+            for runner in overview.runners
+        ],
+        "operators": [
+            {
+                "operator": operator.name,
+                "pending": operator.pending,
+                "coldRunners": operator.cold_slots,
+                "seenMilliseconds": operator.seen_ms,
+                "alive": operator.is_alive,
+            }
+            for operator in overview.operators
+        ],
+    }
+
+
+def _milliseconds(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * 1000)
 
 
 def rfc3339(unix_ms: int) -> str:

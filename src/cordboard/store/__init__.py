@@ -4,6 +4,7 @@ from cordboard.store.errors import mapped_errors
 from cordboard.store.factory import open_store
 from cordboard.store.limits import UNLIMITED, JoinLimits
 from cordboard.store.outage import Outage
+from cordboard.store.overview import OperatorState, Overview, RunnerState
 from cordboard.store.placement import Placement
 from cordboard.store.protocol import SessionStore
 from cordboard.store.queue import LaunchQueue
@@ -28,6 +29,7 @@ from cordboard.store.records import (
 )
 from cordboard.store.redis_store import RedisStore
 from cordboard.store.scripts import new_token
+from cordboard.store.session_filter import SessionFilter
 from cordboard.store.shared_settings import SharedSettings
 
 __all__ = [
@@ -40,7 +42,9 @@ __all__ = [
     "JoinLimits",
     "LaunchQueue",
     "LeaveOutcome",
+    "OperatorState",
     "Outage",
+    "Overview",
     "Placement",
     "QueueEntry",
     "RecoveringHolder",
@@ -49,6 +53,8 @@ __all__ = [
     "RedisStore",
     "Registration",
     "Renewal",
+    "RunnerState",
+    "SessionFilter",
     "SessionRecord",
     "SessionStore",
     "SharedSettings",

@@ -8,6 +8,7 @@ from cordboard.contract.launch import Launch
 from cordboard.contract.lease import Periods, RenewalResult
 from cordboard.contract.state import State
 from cordboard.store.limits import UNLIMITED, JoinLimits
+from cordboard.store.overview import Overview
 from cordboard.store.records import (
     AcceptedJoin,
     HandOverCause,
@@ -20,6 +21,7 @@ from cordboard.store.records import (
     SessionRecord,
 )
 from cordboard.store.redis_store import RedisStore
+from cordboard.store.session_filter import ALL_SESSIONS, SessionFilter
 
 
 class SessionStore(Protocol):
@@ -116,25 +118,24 @@ class SessionStore(Protocol):
 
     async def sessions(
         self,
+        wanted: SessionFilter = ALL_SESSIONS,
         *,
-        state: State | None = None,
-        room: str | None = None,
-        user_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[SessionRecord], str | None]:
         """Return a page of sessions, newest first, and the cursor of the next page, if any.
 
         Args:
-            state: Only sessions in this state.
-            room: Only sessions of this room.
-            user_id: Only sessions of this user.
+            wanted: Which sessions.
             limit: Maximum number of sessions.
             cursor: The cursor that the previous page returned.
 
         Raises:
             InvalidValueError: The cursor is invalid.
         """
+
+    async def overview(self) -> Overview:
+        """Return what the plane does at this moment."""
 
     # --- Holding a room
 

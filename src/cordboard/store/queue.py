@@ -162,6 +162,12 @@ class LaunchQueue:
             rows = await self._consumer_rows()
         return [str(row["name"]) for row in rows if row["idle"] <= within_ms]
 
+    async def consumers(self) -> list[tuple[str, int, int]]:
+        """Return for each consumer its name, its idle time in milliseconds, and its pending entries."""
+        with self._connection.errors():
+            rows = await self._consumer_rows()
+        return [(str(row["name"]), int(row["idle"]), int(row["pending"])) for row in rows]
+
     async def cold_slots(self) -> int:
         """Return the number of cold runners that the live operators may start in all."""
         return sum(map(max_cold_runners, await self.active_consumers(OPERATOR_ALIVE_MS)))

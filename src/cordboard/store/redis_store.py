@@ -14,6 +14,7 @@ from cordboard.contract.urls import redacted_url
 from cordboard.store.connection import Connection
 from cordboard.store.keys import Keys
 from cordboard.store.limits import UNLIMITED, JoinLimits, limit_sets
+from cordboard.store.overview import Overview, read_overview
 from cordboard.store.placement import Placement
 from cordboard.store.queue import LaunchQueue
 from cordboard.store.records import (
@@ -38,6 +39,7 @@ from cordboard.store.rooms import (
 from cordboard.store.runners import RunnerPool
 from cordboard.store.scripts import Scripts, new_token
 from cordboard.store.server_checks import ServerChecks
+from cordboard.store.session_filter import ALL_SESSIONS, SessionFilter
 from cordboard.store.sessions import SessionReader, session_not_found
 
 
@@ -155,17 +157,17 @@ class RedisStore:
 
     async def sessions(
         self,
+        wanted: SessionFilter = ALL_SESSIONS,
         *,
-        state: State | None = None,
-        room: str | None = None,
-        user_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[SessionRecord], str | None]:
-        """Return up to ``limit`` sessions by ``state``, ``room`` and ``user_id`` after ``cursor``."""
-        return await self.reader.page(
-            state=state, room=room, user_id=user_id, limit=limit, cursor=cursor
-        )
+        """Return up to ``limit`` of the ``wanted`` sessions after ``cursor``."""
+        return await self.reader.page(wanted, limit=limit, cursor=cursor)
+
+    async def overview(self) -> Overview:
+        """Return what the shard does at this moment."""
+        return await read_overview(self.connection, self.keys, self.queue)
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[StateChange]]:
         """Subscribe to the changes of state in this shard, for the length of a block."""

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from cordboard.contract.errors import InvalidValueError, NotFoundError, StoreUnavailableError
-from cordboard.contract.state import LIVE, State
+from cordboard.contract.state import LIVE
 from cordboard.store.connection import Connection
 from cordboard.store.keys import Keys
 from cordboard.store.records import SessionRecord, StateChange, Suspicion, record_from_hash
+from cordboard.store.session_filter import ALL_SESSIONS, SessionFilter
 
 # The records that one page may examine. A filter that few sessions match would otherwise read every
 # record of the last day for one request; the page is then short, and its cursor continues.
@@ -58,28 +59,26 @@ class SessionReader:
 
     async def page(
         self,
+        wanted: SessionFilter = ALL_SESSIONS,
         *,
-        state: State | None = None,
-        room: str | None = None,
-        user_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[SessionRecord], str | None]:
         """Return a page of sessions, newest first, and the cursor of the next page, if any.
 
         Args:
-            state: Only sessions in this state.
-            room: Only sessions of this room.
-            user_id: Only sessions of this user.
+            wanted: Which sessions.
             limit: Maximum number of sessions.
             cursor: The cursor that the previous page returned.
 
         Raises:
             InvalidValueError: The cursor is invalid.
         """
-        index = self._index(state, room, user_id)
+        index = self._index(wanted)
         # A page continues after a position, not after a number of sessions: sessions begin and end meanwhile.
         start, after = _parse_cursor(cursor)
+        if cursor is None and wanted.until_ms is not None:
+            start = f"({wanted.until_ms}"
         page: list[SessionRecord] = []
         examined = skipped = 0
         while len(page) < limit and examined < self._examined_max:
@@ -93,10 +92,12 @@ class SessionReader:
             skipped = 0
             records = await self.get_many([sid for sid, _ in new_rows])
             for sid, score in new_rows:
+                if wanted.since_ms is not None and score < wanted.since_ms:
+                    return page, None
                 examined += 1
                 start, after = str(score), (score, sid)
                 record = records.get(sid)  # None if it has expired and no operator has run since
-                if record and _matches(record, state, room, user_id):
+                if record and wanted.matches(record):
                     page.append(record)
                     if len(page) == limit:
                         break
@@ -116,13 +117,14 @@ class SessionReader:
             )
         return rows
 
-    def _index(self, state: State | None, room: str | None, user_id: str | None) -> str:
+    def _index(self, wanted: SessionFilter) -> str:
         """Return the sorted set with the fewest sessions that contains all matching ones."""
-        if room is not None:
-            return self._keys.room_sessions(room)
-        if user_id is not None:
-            return self._keys.user_sessions(user_id)
-        return self._keys.live if state in LIVE else self._keys.sessions
+        if wanted.room is not None:
+            return self._keys.room_sessions(wanted.room)
+        if wanted.user_id is not None:
+            return self._keys.user_sessions(wanted.user_id)
+        is_live = wanted.live or wanted.state in LIVE
+        return self._keys.live if is_live else self._keys.sessions
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[StateChange]]:
@@ -176,13 +178,3 @@ def _parse_cursor(cursor: str | None) -> tuple[str, tuple[float, str]]:
             f"Invalid cursor {cursor[:40]!r}.", hint="Use the nextCursor of the previous page."
         )
     return score, (int(score), sid)
-
-
-def _matches(
-    record: SessionRecord, state: State | None, room: str | None, user_id: str | None
-) -> bool:
-    return (
-        (state is None or record.state == state)
-        and (room is None or record.room_url == room)
-        and (user_id is None or record.user_id == user_id)
-    )

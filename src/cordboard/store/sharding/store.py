@@ -13,6 +13,7 @@ from cordboard.contract.lease import Periods, RenewalResult
 from cordboard.contract.state import State
 from cordboard.contract.urls import redacted_url
 from cordboard.store.limits import UNLIMITED, JoinLimits
+from cordboard.store.overview import Overview, merged
 from cordboard.store.records import (
     AcceptedJoin,
     HandOverCause,
@@ -25,6 +26,7 @@ from cordboard.store.records import (
     SessionRecord,
 )
 from cordboard.store.redis_store import RedisStore
+from cordboard.store.session_filter import ALL_SESSIONS, SessionFilter
 from cordboard.store.sessions import session_not_found
 from cordboard.store.sharding.gather import (
     gather_replies,
@@ -122,22 +124,19 @@ class ShardedStore:
 
     async def sessions(
         self,
+        wanted: SessionFilter = ALL_SESSIONS,
         *,
-        state: State | None = None,
-        room: str | None = None,
-        user_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[SessionRecord], str | None]:
-        """Return up to ``limit`` sessions by ``state``, ``room`` and ``user_id`` after ``cursor``.
+        """Return up to ``limit`` of the ``wanted`` sessions after ``cursor``.
 
         Each shard returns a page; the pages are merged.
         """
-        stores = self._stores if room is None else [self._store_of_room(room)]
+        stores = self._stores if wanted.room is None else [self._store_of_room(wanted.room)]
         pages = require_all(
             await gather_replies(
-                store.sessions(state=state, room=room, user_id=user_id, limit=limit, cursor=cursor)
-                for store in stores
+                store.sessions(wanted, limit=limit, cursor=cursor) for store in stores
             )
         )
         # A shard with a cursor may have more sessions below it. What other shards have there belongs to a
@@ -148,6 +147,11 @@ class ShardedStore:
         if len(fitting) > limit or (len(fitting) == limit and (end or len(records) > limit)):
             return fitting[:limit], _cursor(_position(fitting[limit - 1]))
         return fitting, _cursor(end) if end else None
+
+    async def overview(self) -> Overview:
+        """Return what all shards do; one that does not answer has no queue and no sessions to tell of."""
+        replies = await gather_replies_soon(store.overview() for store in self._stores)
+        return merged(require_any(replies))
 
     # --- Holding a room
 
