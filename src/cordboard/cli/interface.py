@@ -17,6 +17,7 @@ examples:
                                                       without TLS, browsers block the microphone
 """
     _options.add_listener(parser, 3000)
+    _options.add_lame_duck(parser)
     parser.add_argument(
         "--root-path",
         type=_root_path,
@@ -53,7 +54,13 @@ def run(args: argparse.Namespace) -> int:
     app = create_app(settings, local=local)
     certificate = _tls_options.certificate(args, settings)
     listener = serve.bind(args.host, args.port)
-    return serve.run(app, listener=listener, drain=lambda: stop(app), certificate=certificate)
+    return serve.run(
+        app,
+        listener=listener,
+        drain=lambda: stop(app),
+        lame_duck_s=args.lame_duck,
+        certificate=certificate,
+    )
 
 
 def _root_path(text: str) -> str:

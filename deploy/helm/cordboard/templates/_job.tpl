@@ -1,0 +1,19 @@
+{{/* The common part of the Jobs: that of the chart, below that of the user. A list of the user replaces one of the chart. */}}
+{{- define "cordboard.jobTemplate" -}}
+{{- $security := include "cordboard.podSecurity" . | fromYaml -}}
+{{- $runner := dict "name" "runner" "command" .Values.command "imagePullPolicy" .Values.image.pullPolicy
+  "securityContext" (include "cordboard.containerSecurity" . | fromYaml)
+  "volumeMounts" (concat (list (dict "name" "tmp" "mountPath" "/tmp")) .Values.runner.volumeMounts) -}}
+{{- with .Values.runner.env }}{{ $_ := set $runner "env" . }}{{ end -}}
+{{- with .Values.runner.envFrom }}{{ $_ := set $runner "envFrom" . }}{{ end -}}
+{{- $pod := dict "securityContext" $security "volumes" (concat (list (dict "name" "tmp" "emptyDir" dict)) .Values.runner.volumes) "containers" (list $runner) -}}
+{{- with .Values.image.pullSecrets }}
+{{- $names := list }}
+{{- range . }}{{ $names = append $names (dict "name" .) }}{{ end }}
+{{- $_ := set $pod "imagePullSecrets" $names }}
+{{- end -}}
+{{- with .Values.runner.nodeSelector }}{{ $_ := set $pod "nodeSelector" . }}{{ end -}}
+{{- with .Values.runner.tolerations }}{{ $_ := set $pod "tolerations" . }}{{ end -}}
+{{- $base := dict "spec" (dict "template" (dict "metadata" (dict "labels" (dict "app.kubernetes.io/part-of" "cordboard")) "spec" $pod)) -}}
+{{- toYaml (mergeOverwrite $base (deepCopy .Values.coldRunners.template)) -}}
+{{- end -}}
