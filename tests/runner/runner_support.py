@@ -81,6 +81,9 @@ async def spin(args):
     while True:
         pass
 
+async def block(args):
+    time.sleep(args.body["seconds"])
+
 async def close_all(args):
     os.closerange(0, 256)
     await wait(args)

@@ -217,6 +217,29 @@ class TestDeath:
             runner.part.signal(signal.SIGCONT)
             assert (await runner.end(launch)).reason == "lease_lost"
 
+    async def test_frozen_bot_process_is_replaced(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
+        """A bot process that does not run for six leases is killed, and its session goes on."""
+        async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
+            runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
+            launch = await runner.run("wait", seconds=60)
+            pid = await runner.pid(launch)
+            os.kill(pid, signal.SIGSTOP)
+            assert not gone_within(pid, short.periods.tolerance_s)
+            record = await runner.end(launch, short.periods.silence_s + 20)
+            assert (record.state, record.recovery) == ("queued", "bot_died")
+            assert gone_within(pid, 1.0)
+
+    async def test_blocked_event_loop_is_no_frozen_process(
+        self, plane: Processes, store: RedisStore
+    ) -> None:
+        """A bot that blocks its event loop for longer than that, to load a model for example, goes on."""
+        async with RedisStore(plane.redis_url, Keys(lease_s=1)) as short:
+            runner = await warm(plane, short, CORDBOARD_LEASE_S="1")
+            launch = await runner.run("block", seconds=short.periods.silence_s + 3)
+            assert (await runner.end(launch)).reason == "bot_finished"
+
     async def test_silence_of_a_hung_bot_counts_as_lag(
         self, plane: Processes, store: RedisStore
     ) -> None:

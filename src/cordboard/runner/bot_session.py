@@ -118,6 +118,11 @@ class BotSession:
         """The time (``steady_time``) at which the last confirmed renewal was requested; now if the bot has gone."""
         return self._lease_page.renewed_at if self.is_live else steady_time()
 
+    @property
+    def ran_at(self) -> float:
+        """The time (``steady_time``) at which the bot process last ran; now if it has gone."""
+        return self._lease_page.ran_at if self.is_live else steady_time()
+
     def record_renewal(self, requested_at: float) -> None:
         """Record a confirmed renewal, requested at `requested_at` (``steady_time``)."""
         if self.is_live:  # else the page has been released
@@ -212,6 +217,10 @@ class BotSession:
         self.status = "stopping"
         self._signal(signal.SIGKILL)
         await self.gone.wait()
+
+    def kill_frozen(self) -> None:
+        """Kill a process that no longer runs; the session goes on as after any death of its process."""
+        self._signal(signal.SIGKILL)
 
     async def request(self, method: str, body: Any) -> tuple[int, Any]:
         """Send a request for WebRTC signalling to the bot process.

@@ -52,7 +52,7 @@ class Heartbeat:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Send heartbeats, and kill bots whose lease was not renewed in time."""
+        """Send heartbeats; kill bots whose lease was not renewed in time, and bots that are frozen."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_heartbeats(), name="heartbeats")
             group.create_task(self._watch_leases(), name="lease watch")
@@ -97,8 +97,15 @@ class Heartbeat:
 
     async def _watch_leases(self) -> None:
         # A separate task: a store that answers late must not keep a bot alive beyond its limit.
+        checked_at = runs_since = steady_time()
         while True:
+            if (
+                steady_time() - checked_at > self.store.periods.lease_s
+            ):  # the bots were paused as well
+                runs_since = steady_time()
+            checked_at = steady_time()
             self._kill_unrenewed()
+            self._kill_frozen(runs_since)
             await asyncio.sleep(LEASE_CHECK_S)
 
     async def _rebalance_slots(self) -> None:
@@ -150,6 +157,24 @@ class Heartbeat:
                         seconds=round(age_s),
                     )
                     self._spawn(session.kill("lease_lost"))
+
+    def _kill_frozen(self, runs_since: float) -> None:
+        """Kill each bot process that has not run for as long as a frozen runner is waited for.
+
+        Args:
+            runs_since: The ``steady_time`` since which this process has not been paused.
+        """
+        now, limit_s = steady_time(), self.store.periods.silence_s
+        for session in self.registry.live:
+            silent_s = now - max(session.ran_at, runs_since)
+            if session.status == "running" and silent_s >= limit_s:
+                with bound_context(session.context):
+                    log.error(
+                        "The bot process does not run; killing it",
+                        seconds=round(silent_s),
+                        pid=session.pid,
+                    )
+                    session.kill_frozen()
 
     async def _register(self) -> None:
         if self.bots:

@@ -8,6 +8,8 @@ the page on its own, so it is safe from a supervisor that hangs or is frozen:
   continue until the page shows a newer renewal.
 - When no renewal arrives for longer than a holder may continue, the process kills itself and its children.
 
+The process writes back when it last ran, so that the supervisor can tell a frozen process.
+
 Three places call the guard, because a bot can be stopped anywhere: a thread that polls the page, the
 handler of SIGCONT (which the kernel delivers to a process that was frozen by SIGSTOP), and the event
 loop's selector, so that no callback runs between the pause and the check.
@@ -43,7 +45,8 @@ RECHECK_S: Final = 0.01
 # room is granted again.
 _SELF_KILL_DELAY: Final = 1 / 15
 
-_PAGE: Final = struct.Struct("dd")  # time of the last renewal; 1.0 once the process kills itself
+# The time of the last renewal; 1.0 once the process kills itself; the time at which it last ran.
+_PAGE: Final = struct.Struct("ddd")
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 log = get_logger("lease_guard")
@@ -75,7 +78,7 @@ class LeasePage:
     def create(cls) -> Self:
         """Return a new page whose lease counts as renewed now."""
         page = cls(_open_anonymous_file(_PAGE.size))
-        page.renewed_at = steady_time()
+        page.renewed_at = page.ran_at = steady_time()
         return page
 
     @property
@@ -96,6 +99,16 @@ class LeasePage:
     def mark_self_killed(self) -> None:
         """Record that the bot process is about to kill itself."""
         self._values[1] = 1.0
+
+    @property
+    def ran_at(self) -> float:
+        """The ``steady_time`` at which the guard's thread of the bot process last ran."""
+        return self._values[2]
+
+    @ran_at.setter
+    def ran_at(self, at: float) -> None:
+        """Set the time at which the bot process last ran to ``at``."""
+        self._values[2] = at
 
     def release(self) -> None:
         """Unmap the page and close its file."""
@@ -158,6 +171,7 @@ class LeaseGuard:
     def _poll(self) -> None:
         while True:
             time.sleep(POLL_S)
+            self._page.ran_at = steady_time()
             if self._may_have_expired():
                 log.warning("This process was paused; waiting until its lease is confirmed")
             while self._may_have_expired() and self._renewal_age_s() < self._limit_s:
