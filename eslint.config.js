@@ -30,12 +30,12 @@ const PAGE_LINES = [
 export default [
   { ignores: [".venv/", ".make/", "node_modules/", "benchmarks/out/", "site/", "build/", "dist/"] },
   {
-    files: ["src/cordboard/interface/static/*.js"],
+    files: ["src/cordboard/interface/static/*.js", "clients/js/src/browser/*.js"],
     languageOptions: { ecmaVersion: 2024, sourceType: "module", globals: globals.browser },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: RULES,
   },
-  { files: ["src/cordboard/interface/static/log.js"], rules: { "no-console": "off" } }, // it is the logger
+  { files: ["clients/js/src/browser/console.js"], rules: { "no-console": "off" } }, // for the logger
   {
     files: ["src/cordboard/logs/report/*.js"],
     languageOptions: { ecmaVersion: 2024, sourceType: "script", globals: globals.browser },

@@ -17,6 +17,7 @@ def named_files() -> set[str]:
         file.read_text(encoding="utf-8")
         for folder in (pages.STATIC, templates)
         for file in folder.iterdir()
+        if file.is_file()
     ]
     return set(re.findall(r"/static/[\w.-]+", "\n".join(texts)))
 

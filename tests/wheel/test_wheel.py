@@ -1,6 +1,7 @@
 """The package as users install it: its contents, and its commands outside the checkout."""
 
 import json
+import os
 import signal
 import sys
 import zipfile
@@ -46,8 +47,10 @@ def package_files() -> set[str]:
     package = ROOT / "src" / "cordboard"
     return {
         f"cordboard/{path.relative_to(package)}"
-        for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".so", ".pyc"}
+        # Not rglob: static/client is a link, which it does not follow.
+        for folder, _, names in os.walk(package, followlinks=True)
+        for path in map(Path(folder).joinpath, names)
+        if "__pycache__" not in path.parts and path.suffix not in {".so", ".pyc"}
     }
 
 

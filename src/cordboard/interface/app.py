@@ -7,6 +7,7 @@ from typing import Final
 
 import aiohttp
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from cordboard.emit import get_logger
@@ -75,7 +76,9 @@ def create_app(settings: Settings, *, local: bool = True) -> FastAPI:
     app.state.request_limits = RequestLimits(settings)
     app.include_router(pages.router)
     app.include_router(api.router)
-    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    # In a checkout, static/client is a link to the sources of the npm package.
+    files = StaticFiles(directory=pages.STATIC, follow_symlink=True)
+    app.mount("/static", GZipMiddleware(files), name="static")
     health.add_health_routes(app, _check_ready)
     refuse_own_paths(settings.root_path, OWN_PATHS, "root_path")
     problems.add_problem_handlers(app)
@@ -163,5 +166,4 @@ def _session_secrets(settings: Settings) -> Callable[[], tuple[str, ...]]:
 def _silent_paths() -> frozenset[str]:
     # A page loads a dozen files and sends a batch of lines each second; access lines of these would hide
     # the others.
-    static = {f"/static/{file.name}" for file in pages.STATIC.iterdir()}
-    return SILENT_PATHS | static | {"/api/logs", "/favicon.ico"}
+    return SILENT_PATHS | pages.static_paths() | {"/api/logs", "/favicon.ico"}

@@ -28,7 +28,7 @@ from cordboard.settings import Settings
 from cordboard.web.rate_limits import Bucket, Clock, Sampler, take_all
 
 LINES_MAX: Final = 500
-"""Lines of one batch. A page sends at most 200 (``static/log_queue.js``)."""
+"""Lines of one batch. A page sends at most 200 (``clients/js/src/browser/queue.js``)."""
 BURST_S: Final = 20  # of lines: two full buffers of a page, as after an outage
 BURST_BYTES_S: Final = 32  # of bytes: the same two buffers
 TOTAL_PEOPLE: Final = 10  # all browsers together may write as many lines as this many people

@@ -1,5 +1,6 @@
 """The pages: sign in, the room, and errors."""
 
+import os
 import time
 from http import HTTPStatus
 from importlib.resources import files
@@ -37,6 +38,16 @@ _templates: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def static_paths() -> frozenset[str]:
+    """Return the paths of all files below ``/static``."""
+    # Not rglob: it does not follow the link that static/client is in a checkout.
+    return frozenset(
+        f"/static/{Path(folder, name).relative_to(STATIC)}"
+        for folder, _, names in os.walk(STATIC, followlinks=True)
+        for name in names
+    )
 
 
 def render_page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -19,7 +19,7 @@ const LEAVE_HEAD_START_MS = 100; // three times what a request takes on loopback
 
 /**
  * @import { CallEnd, CallView, NoteOptions, Stage } from "./call_types.js"
- * @import { Meta } from "./log_record.js"
+ * @import { Meta } from "./client/record.js"
  * @import { MediaParts } from "./media.js"
  * @import { IceConfig } from "./peer.js"
  * @import { SessionUpdate, WatchHandlers } from "./watch.js"

@@ -4,7 +4,7 @@ import { hideAlert, showAlert, showNote } from "./alert_box.js";
 import { Problem, request, sessionUrl } from "./api.js";
 import { Call } from "./call.js";
 import { button, element } from "./elements.js";
-import { uuid7 } from "./ids.js";
+import { uuid7 } from "./client/ids.js";
 import { getClientLogger, installLogger, setLogContext } from "./log.js";
 import { drawTimeline } from "./timeline.js";
 

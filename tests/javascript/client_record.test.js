@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { makeRecord, replaceLoneSurrogates } from "../../src/cordboard/interface/static/log_record.js";
+import { makeRecord, replaceLoneSurrogates } from "../../clients/js/src/browser/record.js";
 
 const CONTEXT = { sessionId: "s1", userId: "u1", userName: "Ada", room: "webrtc:demo" };
 
@@ -28,7 +28,7 @@ test("event and error leave meta, and an empty meta is left out", () => {
   assert.equal(event, "join.clicked");
   assert.equal(error.type, "TypeError");
   assert.equal(error.message, "no");
-  assert.match(error.stack, /log_record.test.js/);
+  assert.match(error.stack, /client_record.test.js/);
   assert.equal(meta, undefined);
 });
 

@@ -4,31 +4,37 @@
 // receives again (same boot, sequence number not above the last). So a page that is being closed
 // can send everything once more without knowing what has arrived.
 
-import { replaceLoneSurrogates } from "./log_record.js";
+import { plainFetch } from "./fetch.js";
+import { replaceLoneSurrogates } from "./record.js";
 
 const FLUSH_MS = 1000;
 const FLUSH_LINES = 50;
 const BATCH_LINES = 200;
 // Browsers accept 64 KiB in all for requests that outlive their page (sendBeacon, keepalive).
 const BATCH_BYTES = 48 * 1024;
+const BEACONS_BYTES = 60 * 1024;
 // Beyond these bounds the oldest lines are dropped: a server that is away must not fill the memory
 // of a page that stays open for days.
 const QUEUE_LINES = 2000;
 const QUEUE_BYTES = 1024 * 1024;
 const RETRIES = 10;
 const RETRY_MAX_MS = 30_000;
+const ANSWER_MS = 30_000; // a page that was frozen may wait for an answer that never comes
 // Statuses for which the same batch would be refused again.
 const REFUSED = new Set([400, 401, 403, 404, 413, 422]);
 
 /**
  * @typedef {{ text: string, bytes: number }} QueuedLine
  * @typedef {"confirmed" | "refused" | "retry"} Outcome
- * @typedef {{ end: number, body: string }} Batch lines up to `end`, joined
+ * @typedef {{ end: number, bytes: number, body: string }} Batch lines up to `end`, joined
  */
 
 /** Lines that wait for the server, oldest first. */
 export class LogQueue {
+  /** @type {string | null} */
   #url;
+  /** @type {Record<string, string>} */
+  #headers = {};
   #onDropped;
   #encoder = new TextEncoder();
   /** @type {QueuedLine[]} */
@@ -43,13 +49,29 @@ export class LogQueue {
   #failures = 0;
 
   /**
-   * @param {string} url where batches are posted
+   * @param {string | null} url where batches are posted; with null, lines wait until start()
    * @param {(count: number) => void} onDropped receives the number of lines that were lost, once the
    *   server answers again
    */
   constructor(url, onDropped) {
     this.#url = url;
     this.#onDropped = onDropped;
+  }
+
+  /**
+   * Send lines to a URL from now on.
+   * @param {string} url
+   * @param {Record<string, string>} headers further headers of each request
+   */
+  start(url, headers = {}) {
+    this.#url = url;
+    this.#headers = headers;
+    if (this.#lines.length) this.#schedule(0);
+  }
+
+  /** Where batches are posted, or null. */
+  get url() {
+    return this.#url;
   }
 
   /** The number of lines that wait. */
@@ -77,21 +99,34 @@ export class LogQueue {
     this.#schedule(0);
   }
 
-  /** Send all lines by requests that outlive the page. They stay in the queue. */
+  /**
+   * Send the lines by requests that outlive the page, as many as browsers accept. They stay in the queue.
+   *
+   * The oldest come first: the server takes a line with a lower number than the last one for a repetition.
+   */
   sendBeacons() {
+    if (this.#url === null) return;
+    let bytes = BEACONS_BYTES;
     for (let start = 0; start < this.#lines.length; ) {
-      const { end, body } = this.#batch(start);
-      const url = this.#timedUrl();
-      if (!navigator.sendBeacon(url, body)) {
-        fetch(url, { method: "POST", body, keepalive: true }).catch(() => {});
-      }
-      start = end;
+      const batch = this.#batch(start, Math.min(bytes, BATCH_BYTES));
+      bytes -= batch.bytes;
+      if (bytes < 0) return;
+      this.#sendBeacon(batch.body);
+      start = batch.end;
     }
+  }
+
+  /** @param {string} body */
+  #sendBeacon(body) {
+    const url = this.#timedUrl();
+    const headers = this.#headers; // a beacon cannot have any
+    if (Object.keys(headers).length === 0 && navigator.sendBeacon(url, body)) return;
+    plainFetch(url, { method: "POST", body, headers, keepalive: true }).catch(() => {});
   }
 
   /** @param {number} delayMs */
   #schedule(delayMs) {
-    if (this.#sending) return;
+    if (this.#sending || this.#url === null) return;
     const now = performance.now();
     const at = Math.max(now + delayMs, this.#pauseUntil);
     if (this.#timer !== null) {
@@ -106,7 +141,7 @@ export class LogQueue {
     this.#timer = null;
     if (this.#sending || this.#lines.length === 0) return;
     this.#sending = true;
-    const { end, body } = this.#batch(0);
+    const { end, body } = this.#batch(0, BATCH_BYTES);
     const last = this.#lines[end - 1];
     const { outcome, retryAfterMs } = await this.#post(body);
     this.#sending = false;
@@ -137,7 +172,8 @@ export class LogQueue {
    */
   async #post(body) {
     try {
-      const response = await fetch(this.#timedUrl(), { method: "POST", body });
+      const signal = AbortSignal.timeout(ANSWER_MS);
+      const response = await plainFetch(this.#timedUrl(), { method: "POST", body, headers: this.#headers, signal });
       if (response.ok) return { outcome: "confirmed", retryAfterMs: 0 };
       const retryAfterMs = Number(response.headers.get("Retry-After")) * 1000 || 0;
       return { outcome: REFUSED.has(response.status) ? "refused" : "retry", retryAfterMs };
@@ -159,17 +195,18 @@ export class LogQueue {
 
   /**
    * @param {number} start
+   * @param {number} most bytes; a batch has one line at least
    * @returns {Batch}
    */
-  #batch(start) {
+  #batch(start, most) {
     let bytes = 0;
     let end = start;
     while (end < this.#lines.length && end - start < BATCH_LINES) {
+      if (bytes + this.#lines[end].bytes > most && end > start) break;
       bytes += this.#lines[end].bytes;
-      if (bytes > BATCH_BYTES && end > start) break; // a batch has one line at least
       end += 1;
     }
-    return { end, body: this.#lines.slice(start, end).map(({ text }) => text).join("\n") };
+    return { end, bytes, body: this.#lines.slice(start, end).map(({ text }) => text).join("\n") };
   }
 
   /** @param {number} count */

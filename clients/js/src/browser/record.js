@@ -1,45 +1,56 @@
-// One log line of the browser, as an object: the fields in order, long values shortened.
+// One log line as an object: the keys in order, long values shortened.
 
-const LINE_CHARS = 8000; // of message and meta; the server shortens lines at 16 KiB
-// Lengths to which texts in meta are shortened, tried in turn until meta fits into LINE_CHARS;
-// lists and objects keep a twentieth as many members, but at least 5.
+const LINE_CHARS = 8000; // of message and meta; a line has at most 16 KiB
+// Lengths to which texts in meta are shortened, tried in turn until meta fits; lists and objects keep a
+// twentieth as many members, but at least 5.
 const TEXT_CHARS = [LINE_CHARS, 2000, 500, 100, 20];
 const LEAST_MEMBERS = 5;
 
 /**
  * @typedef {"debug" | "info" | "warn" | "error"} Level
- * @typedef {{ sessionId: string, userId: string | null, userName: string | null, room: string | null }} Context
+ * @typedef {object} Context what a line says of its origin
+ * @property {string} sessionId
+ * @property {string | null} userId
+ * @property {string | null} userName
+ * @property {string | null} [room]
+ * @property {number | null} [epoch]
+ * @property {string} [traceId]
+ * @property {string} [spanId]
+ * @property {string} [service]
  * @typedef {Record<string, unknown>} Meta
- * @typedef {{ happened: boolean }} Truncation set when a value was shortened
+ * @typedef {{ happened: boolean, chars: number }} Truncation `happened` is set when a value was shortened
  */
 
 /**
  * Return a line. `meta.event` becomes the line's event and `meta.error` its error.
  * @param {Level} level
- * @param {string} tag part of the page that wrote the line
+ * @param {string} tag part of the program that wrote the line
  * @param {string} message
  * @param {Meta} meta
  * @param {Context} context
+ * @param {number} chars at most so many in message, and in meta
  * @returns {Record<string, unknown>}
  */
-export function makeRecord(level, tag, message, meta, context) {
+export function makeRecord(level, tag, message, meta, context, chars = LINE_CHARS) {
   const { event, error, ...rest } = meta;
   /** @type {Truncation} */
-  const truncation = { happened: message.length > LINE_CHARS };
+  const truncation = { happened: message.length > chars, chars };
   /** @type {Record<string, unknown>} */
   const record = {
     // Browsers have milliseconds; the format has microseconds.
     timestamp: new Date().toISOString().replace("Z", "000Z"),
     level,
-    message: message.slice(0, LINE_CHARS),
-    service: "browser",
+    message: message.slice(0, chars),
+    service: context.service ?? "browser",
     tag,
     sessionId: context.sessionId,
     userId: context.userId,
     userName: context.userName,
   };
-  if (context.room) record.room = context.room;
-  if (event) record.event = event;
+  for (const key of /** @type {const} */ (["room", "epoch", "traceId", "spanId"])) {
+    if (context[key] || context[key] === 0) record[key] = context[key];
+  }
+  if (event) record.event = String(event);
   if (Object.keys(rest).length) record.meta = jsonMeta(rest, truncation);
   if (error !== undefined) record.error = describeError(error, truncation);
   if (truncation.happened) record.truncated = true;
@@ -63,8 +74,8 @@ export function replaceLoneSurrogates(text) {
 function describeError(error, truncation) {
   return {
     type: String(error?.name ?? typeof error),
-    message: shorten(String(error?.message ?? error), LINE_CHARS / 4, truncation),
-    stack: shorten(String(error?.stack ?? ""), LINE_CHARS / 2, truncation),
+    message: shorten(String(error?.message ?? error), truncation.chars / 4, truncation),
+    stack: shorten(String(error?.stack ?? ""), truncation.chars / 2, truncation),
   };
 }
 
@@ -80,7 +91,7 @@ function shorten(text, limit, truncation) {
 }
 
 /**
- * Return meta with only JSON values in it, and no longer than LINE_CHARS.
+ * Return meta with only JSON values in it, and no longer than the line permits.
  *
  * No value may cost the whole line, so values that JSON cannot represent become text. The longest
  * values are shortened first, all to the same length, so that one long value does not cost the others.
@@ -91,9 +102,9 @@ function jsonMeta(meta, truncation) {
   try {
     for (const limit of TEXT_CHARS) {
       /** @type {Truncation} */
-      const attempt = { happened: false };
+      const attempt = { happened: false, chars: truncation.chars };
       const text = JSON.stringify(meta, jsonReplacer(limit, attempt));
-      if (text.length > LINE_CHARS) continue;
+      if (text.length > truncation.chars) continue;
       truncation.happened ||= attempt.happened;
       return JSON.parse(text);
     }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { bootId, uuid7 } from "../../src/cordboard/interface/static/ids.js";
+import { bootId, uuid7 } from "../../clients/js/src/browser/ids.js";
 
 test("uuid7 has the form of RFC 9562, version 7", () => {
   assert.match(uuid7(), /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);

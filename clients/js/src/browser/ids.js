@@ -1,4 +1,4 @@
-// Ids that the page makes itself, before the first request.
+// Ids that a page makes itself, before the first request.
 
 /**
  * Return bytes as lower-case hexadecimal digits.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test, { beforeEach } from "node:test";
 
-import { LogQueue } from "../../src/cordboard/interface/static/log_queue.js";
+import { LogQueue } from "../../clients/js/src/browser/queue.js";
 import { define, fakeFetch, settle } from "./support.js";
 
 /** @type {number[]} */

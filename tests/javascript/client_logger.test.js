@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { flushNow, getClientLogger, setLogContext } from "../../src/cordboard/interface/static/log.js";
+import { currentSession, flush, getClientLogger, newSession, onSession, queue, setSession } from "../../clients/js/src/browser/logger.js";
 import { define, silenceConsole } from "./support.js";
 
 silenceConsole();
+define(globalThis, "window", globalThis);
+queue.start("/api/logs");
 
 /** Return all lines that wait, as the server would receive them. */
 function waitingLines() {
@@ -14,7 +16,7 @@ function waitingLines() {
     lines.push(...body.split("\n").map((line) => JSON.parse(line)));
     return true;
   });
-  flushNow();
+  flush();
   return lines;
 }
 
@@ -22,7 +24,7 @@ test("lines carry the context, one boot id, and numbers without a gap", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const log = getClientLogger("room");
   log.info("First");
-  setLogContext({ sessionId: "s1", userName: "Ada", room: "webrtc:demo" });
+  setSession({ sessionId: "s1", userName: "Ada", room: "webrtc:demo" });
   log.warn("Second", { n: 1 });
   const [first, second] = waitingLines();
   assert.equal(first.sessionId, "server:browser");
@@ -43,4 +45,31 @@ test("the console shows no value that is undefined", (t) => {
     ["[call] Call ended", { seconds: 3 }],
     ["[call] Muted"],
   ]);
+});
+
+test("a new session is bound to the next line, and listeners are told", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  /** @type {(string | null)[]} */
+  const seen = [];
+  const stop = onSession(() => seen.push(currentSession().sessionId));
+  const first = newSession();
+  getClientLogger("room").info("In the new session");
+  stop();
+  const second = newSession();
+  assert.deepEqual(seen, [first]);
+  assert.notEqual(first, second);
+  assert.equal(waitingLines().at(-1).sessionId, first);
+});
+
+test("a malformed session id is refused", () => {
+  assert.throws(() => setSession({ sessionId: "call 7" }), /expected a session id .* got "call 7"/);
+});
+
+test("on a server nothing is queued", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const waiting = queue.length;
+  Reflect.deleteProperty(globalThis, "window");
+  getClientLogger("room").info("While the page is rendered");
+  define(globalThis, "window", globalThis);
+  assert.equal(queue.length, waiting);
 });
