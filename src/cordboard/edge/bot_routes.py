@@ -131,7 +131,7 @@ async def _send(
     except (NoAnswerError, aiohttp.ClientError, TimeoutError, OSError) as error:
         if upload.error is not None:
             raise upload.error from error
-        log.warning("A bot cannot be reached", error=error)
+        log.warning("A bot cannot be reached", reason=repr(error))
         raise UpstreamError("The runner that hosts the session cannot be reached.") from error
 
 

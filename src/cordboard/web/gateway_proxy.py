@@ -154,7 +154,7 @@ class GatewayProxy:
                 while chunk := await read_until(stop, stream):
                     yield chunk
         except CordboardError as error:
-            log.warning("Lost the gateway's event stream for a session", error=error)
+            log.warning("Lost the gateway's event stream for a session", reason=str(error))
         finally:
             stop.cancel()
 

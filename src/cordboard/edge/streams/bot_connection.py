@@ -228,7 +228,7 @@ class BotConnector:
         except NotFoundError:
             raise StreamRefusedError.with_code(closing.ENDED, "There is no such session.") from None
         except CordboardError as error:  # the gateway or Redis is away
-            log.warning("The session of a stream cannot be read", error=error)
+            log.warning("The session of a stream cannot be read", reason=str(error))
             return None
         return view if view.status == "running" and view.runner_url is not None else None
 
@@ -241,7 +241,7 @@ class BotConnector:
         except aiohttp.WSServerHandshakeError as error:
             self._check_accepted(error)
         except (aiohttp.ClientError, NoAnswerError, OSError) as error:
-            log.warning("The runner of a stream cannot be reached", error=error)
+            log.warning("The runner of a stream cannot be reached", reason=str(error))
         return None
 
     async def _open(self, view: SessionView, timeout_s: float, *, detects: bool) -> BotConnection:

@@ -92,6 +92,6 @@ class StreamRelay:
         try:
             status = await self._sessions.leave(session_id)
         except CordboardError as error:  # the bot ends by itself once it misses its user
-            log.warning("The session of a call that is over could not be ended", error=error)
+            log.warning("The session of a call that is over could not be ended", reason=str(error))
         else:
             log.info("The session of a call that is over was ended", status=status)
