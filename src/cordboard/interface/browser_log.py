@@ -35,7 +35,18 @@ TOTAL_PEOPLE: Final = 10  # all browsers together may write as many lines as thi
 BOOTS_MAX: Final = 10_000
 """Pages whose last sequence number is remembered. Beyond that a line that the oldest page repeats is
 written twice; the reader removes the copy."""
-EVENTS: Final = frozenset({"page.opened", "join.clicked", "call.interrupted", "call.resumed"})
+EVENTS: Final = frozenset(
+    {
+        "page.opened",
+        "join.clicked",
+        "call.interrupted",
+        "call.resumed",
+        "turn.heard",
+        "media.stats",
+        "media.warning",
+        "device.changed",
+    }
+)
 NO_SESSION: Final = f"{SERVER_PREFIX}browser"
 """The session id in lines that a page sends before it has chosen one."""
 SKEW_IGNORED_S: Final = 2.0  # a slow network makes two equal clocks seem so far apart

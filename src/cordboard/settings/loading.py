@@ -11,6 +11,7 @@ from typing import Any, Final, cast, get_type_hints
 import msgspec
 
 from cordboard import faults
+from cordboard.contract.call_events import Content
 from cordboard.contract.errors import InvalidValueError, SettingsError
 from cordboard.contract.ice import (
     IceServer,
@@ -48,6 +49,7 @@ _EXPECTED: Final[dict[Any, str]] = {
     tuple[str, ...]: "a list of strings",
     PlacementPolicy: "spread or pack",
     AutoOrOff: "auto or off",
+    Content: "off, words or all",
     RootPath: "a path such as /voice, without a slash at its end",
     bool: "true or false",
     IceTransportPolicy: "all or relay",

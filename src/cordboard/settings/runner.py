@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cordboard.contract.call_events import Content
 from cordboard.settings.kinds import AutoOrOff, Limit, Positive
 
 
@@ -50,6 +51,19 @@ class RunnerSettings:
     bot_arguments: str = ""
     """Arguments of the bot files, as in a shell; a bot file gets them as `runner_args.cli_args`, parsed
     by the parser that it passes to Pipecat's main()."""
+
+    pipeline_metrics: bool = True
+    """Whether the bots' pipelines measure their services (Pipecat's `enable_metrics` and `enable_usage_metrics`), which
+    the parts of a turn's latency and the usage of services need. `false` leaves both to the bot."""
+
+    content: Content = "off"
+    """What the log may contain of what was said in a call: `off` nothing, `words` also the words of user and bot and
+    the texts of errors, `all` also the arguments and results of tools. The people in the call must agree to more than
+    `off`."""
+
+    build_image: str = ""
+    """The digest of the image that a runner runs in, such as sha256:4f5e..., if its deployment knows it. It becomes
+    part of `build` in the session's record."""
 
     daily_domains: tuple[str, ...] = ()
     """Hosts besides *.daily.co that serve rooms of Daily; separated by commas in the
