@@ -18,6 +18,7 @@ REASONS: Final[dict[str, str]] = {
     "unreachable": "it does not respond",
     "gap": "lines are missing: the sequence numbers have a gap",
     "out_of_order": "lines are stored far out of chronological order; --exact shows them",
+    "unproved": "no sequence numbers prove that no line was delivered late; --exact reads everything",
     "left_out": "it is outside the directory and was skipped",
     "no_session_id": "the lines have no session id",
     "silent": "expected lines of this session are missing",

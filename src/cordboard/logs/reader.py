@@ -173,6 +173,10 @@ class Reader:
         yield from live.items()
 
     def _what_is_there(self, others: Sequence[Lane] = (), *, whole: bool) -> Iterator[Found]:
+        if self.query.until is not None and not (self.query.exact or self.query.follow):
+            from cordboard.logs.late import find_late
+
+            find_late(self.tracks, self.query.first, self.query.end)
         if self.trail is None:
             lanes = self._window_lanes()
         else:
@@ -226,6 +230,9 @@ class Reader:
             return None
         if self.query.exact:
             return Scan(track, Prefilter(), LOWEST, HIGHEST).whole_disorder_s()
+        if track.is_late:
+            part = track.span(self.query.first, self.query.end)
+            return Scan(track, Prefilter(), LOWEST, HIGHEST, part=part).whole_disorder_s()
         return SLACK_S
 
     def _window_bytes(self, track: Track) -> int:

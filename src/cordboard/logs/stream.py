@@ -67,6 +67,7 @@ class Track:
         ledger: Which numbers of which process it holds.
         service: The service whose stream it is, as far as its name tells.
         passed_over: Whether it was not read, as it is older than the window.
+        is_late: Whether lines of the window stand far behind it.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Track:
         self.ledger = Ledger(ignored=selective)
         self.service = service_of(name)
         self.passed_over = False
+        self.is_late = False
         self._last: bytes | None = None
         self._begin: int | None = None
         self._spans: dict[tuple[bytes, bytes], Range] = {}
@@ -194,6 +196,11 @@ class Track:
         if (since, until) not in self._spans:
             self._spans[since, until] = self._span(since, until)
         return self._spans[since, until]
+
+    def read_on(self, since: bytes, until: bytes, end: int) -> None:
+        """Let a window's span end further behind, where more of its lines stand."""
+        self._spans[since, until] = (self.span(since, until)[0], end)
+        self.is_late = True
 
     def _span(self, since: bytes, until: bytes) -> Range:
         """Return where the window begins and ends, found by bisection with slack that is checked.
