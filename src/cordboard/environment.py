@@ -151,6 +151,12 @@ def runner_identity() -> str | None:
     return os.environ.get("POD_NAME") or job_identity()
 
 
+def pod_identity() -> str:
+    """Return the Kubernetes pod of this process, as NAMESPACE/NAME; empty if it does not know both names."""
+    namespace, name = os.environ.get("POD_NAMESPACE"), os.environ.get("POD_NAME")
+    return f"{namespace}/{name}" if namespace and name else ""
+
+
 def job_identity() -> str | None:
     """Return the name under which an operator started this process; None if none did."""
     return os.environ.get("JOB_ID")

@@ -6,9 +6,14 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from lightkube.resources.core_v1 import Pod
 
-from cluster_support import Cluster, cluster_config, fault, need_faults
-from cordboard.contract.errors import ClusterExpiredError
+from cluster_support import Cluster, cluster_config, fault, need_faults, pod_spec
+from cordboard.contract.errors import (
+    ClusterExpiredError,
+    ClusterForbiddenError,
+    NotFoundError,
+)
 from cordboard.kube import (
     Kube,
     KubeTimes,
@@ -107,3 +112,27 @@ async def test_hanging_api_is_reported_and_followed_again(cluster: Cluster, kube
         await hanging
     assert isinstance(told[0], ObjectList)
     assert isinstance(told[-1], ObjectList)
+
+
+async def test_annotations_of_a_pod_are_changed_with_the_right_to_patch_pods_alone(
+    cluster: Cluster,
+) -> None:
+    """Others stay; None removes one. Without the right the API refuses."""
+    given = {"name": "one", "annotations": {"own": "kept", "old": "value"}}
+    cluster.make("Pod", "one", metadata=given, spec=pod_spec({"script": "sleep 60"}))
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
+    marker = open_kube([cluster.account("marker", rule)])
+    stranger = open_kube([cluster.account("stranger")])
+    try:
+        changes = {"cordboard/a": "1", "old": None}
+        await marker.annotate("Pod", "one", cluster.namespace, changes)
+        with pytest.raises(NotFoundError):
+            await marker.annotate("Pod", "none", cluster.namespace, changes)
+        with pytest.raises(ClusterForbiddenError):
+            await stranger.annotate("Pod", "one", cluster.namespace, changes)
+    finally:
+        await marker.close()
+        await stranger.close()
+    pod = cluster.client.get(Pod, "one", namespace=cluster.namespace)
+    assert pod.metadata is not None
+    assert pod.metadata.annotations == {"own": "kept", "cordboard/a": "1"}

@@ -22,7 +22,7 @@ ENDINGS = re.compile(r"_(total|bucket|created|sum|count)$")
 def exported() -> set[str]:
     """Every metric's name, as the modules that count make it."""
     assert None not in {of_edge, of_gateway, of_operator, of_phone, of_runner, of_streams, of_web}
-    names = {family.name for family in REGISTRY.collect()}
+    names = {family.name for family in (*REGISTRY.collect(), *of_operator.slots_wanted.describe())}
     return {name for name in names if name.startswith("cordboard_")}
 
 

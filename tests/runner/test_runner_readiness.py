@@ -162,6 +162,32 @@ async def test_runner_without_a_ready_bot_is_not_ready(redis_url: str, tmp_path:
         made.stop()
 
 
+async def test_runner_with_sessions_stays_ready(redis_url: str, tmp_path: Path) -> None:
+    """With all slots taken, and while its bot refuses sessions: Kubernetes deletes unready pods first."""
+    answer(tmp_path, {"ready": True})
+    file = write_bot(tmp_path, BOT.format(kind="def", at_import=""))
+    made = Processes(tmp_path, own_database(redis_url))
+    part = made.spawn("runner", "--bot", file, "--capacity", "1", before=QUICK)
+    try:
+        await ready(part)
+        async with RedisStore(made.redis_url) as store, client() as http:
+            runner = Runner(part, store, http)
+            status, given = await runner.ask_start({"room_url": "https://rooms.example/busy"})
+            assert status == 200
+            answer(tmp_path, {"ready": False})
+            await until(lambda: reasons(runner, "default"))
+            assert await _readiness(http, part.url) == 200
+            await http.post(f"{part.url}/sessions/{given['sessionId']}/leave")
+            assert await _readiness(http, part.url) == 503
+    finally:
+        made.stop()
+
+
+async def _readiness(http: aiohttp.ClientSession, url: str) -> int:
+    async with http.get(f"{url}/readyz") as response:
+        return response.status
+
+
 async def _detail(http: aiohttp.ClientSession, url: str) -> str | None:
     """Why a runner is not ready, once it has asked its bot."""
     try:

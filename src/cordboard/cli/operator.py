@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cordboard.cli import _options, _tls_options
 
 if TYPE_CHECKING:
+    from cordboard.kube import Kube
     from cordboard.launchers import Launcher
     from cordboard.launchers.kubernetes_manifest import JobTemplate
     from cordboard.settings import Settings
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         settings,
         settings_check.open_shared_store(settings),
         launcher,
+        kube=_kube_for_marks(settings),
         local=auth.is_local(args.host),
     )
     certificate = _tls_options.certificate(args, settings)
@@ -107,6 +109,19 @@ def _kubernetes(
     return KubernetesLauncher(
         kube, template, namespace=namespace, max_runners=args.max_cold, bots=bots
     )
+
+
+def _kube_for_marks(settings: "Settings") -> "Kube | None":
+    """Return the cluster whose pods the operator marks; None if it marks none."""
+    if not settings.kubernetes_pod_marks:
+        return None
+    from cordboard.contract import extras
+    from cordboard.environment import kubeconfig_files
+
+    extras.require("serve,kubernetes", "kubernetes_pod_marks")
+    from cordboard.kube import open_kube
+
+    return open_kube(kubeconfig_files(), context=settings.kubernetes_context)
 
 
 def _template(settings: "Settings", bot_arguments: list[str]) -> "JobTemplate":

@@ -145,7 +145,7 @@ def _services(
     import socket
     import time
 
-    from cordboard.environment import job_identity, runner_identity
+    from cordboard.environment import job_identity, pod_identity, runner_identity
     from cordboard.runner.context_cipher import ContextCipher
     from cordboard.runner.registry import Registry
     from cordboard.runner.runner_host import RunnerHost
@@ -162,6 +162,7 @@ def _services(
         url=url,
         type="cold" if args.once else "warm",
         job_name=job_identity() if args.once else None,
+        pod=pod_identity(),
         no_restart=frozenset(
             bot for bot, policy in settings.bot_policies.items() if policy.restart == "never"
         ),

@@ -191,6 +191,27 @@ class Kube:
         request.method, request.data = "POST", dict(manifest)
         return await self._json(request)
 
+    async def annotate(
+        self, kind: Kind, name: str, namespace: str, annotations: Mapping[str, str | None]
+    ) -> None:
+        """Set annotations of an object, and leave its other ones as they are.
+
+        Args:
+            kind: The kind of the object.
+            name: Its name.
+            namespace: Its namespace.
+            annotations: The values by name; None removes an annotation.
+
+        Raises:
+            NotFoundError: There is no such object.
+            ClusterError: The API does not answer, or refuses the request.
+        """
+        patch = {"metadata": {"annotations": dict(annotations)}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        await self._json(
+            self._prepare("patch", kind, obj=patch, name=name, namespace=namespace, headers=headers)
+        )
+
     async def delete(
         self, kind: Kind, name: str, namespace: str, *, wait_for_dependents: bool = False
     ) -> bool:

@@ -8,5 +8,6 @@ die at any moment.
 - ``placement.py``, ``handover.py``: where a join goes, and the part of a hand-over that takes time;
 - ``transfer.py``: joins that another operator has to start;
 - ``recovery.py``, ``plan.py``: sessions whose lease has run out, and the pure decision about them;
+- ``pod_marks.py``: on Kubernetes, the marks that tell which runners' pods have sessions;
 - ``runner_client.py``: requests to runners.
 """

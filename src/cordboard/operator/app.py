@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from fastapi import FastAPI
@@ -18,9 +18,10 @@ from cordboard.emit import get_logger
 from cordboard.launchers import ColdRunnerEnd, Launcher
 from cordboard.operator.handover import ColdStartGate
 from cordboard.operator.loop import Loop
-from cordboard.operator.metrics import ShardFigures
+from cordboard.operator.metrics import PlaneFigures
 from cordboard.operator.placement import Placer
 from cordboard.operator.plan import Thresholds
+from cordboard.operator.pod_marks import PodMarks
 from cordboard.operator.recovery import Sweeper
 from cordboard.operator.runner_client import SessionRunners
 from cordboard.operator.runner_watch import RunnerWatches
@@ -30,6 +31,9 @@ from cordboard.store import SessionStore
 from cordboard.web import health, problems, protection, settings_check
 from cordboard.web.http_client import HttpClient, open_connections
 from cordboard.web.runner_client import RunnerClient
+
+if TYPE_CHECKING:  # its import takes long, and most operators need none
+    from cordboard.kube import Kube
 
 # How soon an operator watches the runners that another one, which is gone, has given sessions. Each refresh reads
 # two small values for each runner.
@@ -51,11 +55,13 @@ class Operator:
         settings: The operator's settings.
         store: All shards.
         launcher: Starts cold runners; None if this operator starts none.
+        kube: The cluster whose pods this operator marks as idle or busy; None to mark none.
     """
 
     settings: Settings
     store: SessionStore
     launcher: Launcher | None
+    kube: "Kube | None" = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _loops: list[Loop] = field(default_factory=list)
 
@@ -69,15 +75,18 @@ class Operator:
         # A watch connection for each busy runner: without a limit, as they are never free for others.
         async with open_connections(self.settings.tls_ca, limit=0) as watch_connections:
             watches = RunnerWatches(self._runner_client(watch_connections), self._check_runner)
-            self._loops.extend(self._make_loops(connections, watches))
-            self._start_tasks(watches)
+            marks = PodMarks(self.kube, self.store.shards) if self.kube is not None else None
+            self._loops.extend(self._make_loops(connections, watches, marks))
+            self._start_tasks(watches, marks)
             yield
             await self._stop()
             await watches.close()
 
-    def _start_tasks(self, watches: RunnerWatches) -> None:
+    def _start_tasks(self, watches: RunnerWatches, marks: PodMarks | None) -> None:
         work = [loop.run() for loop in self._loops]
         work.append(self._refresh_watches(watches))
+        if marks is not None:
+            work.append(marks.run())
         if self.launcher is not None:
             work.append(self._follow_cold_ends(self.launcher))
         self._tasks.extend(asyncio.create_task(item, name="operator") for item in work)
@@ -91,6 +100,8 @@ class Operator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.launcher is not None:
             await self.launcher.close()
+        if self.kube is not None:
+            await self.kube.close()
 
     def check_running(self) -> None:
         """Check that all loops run.
@@ -140,19 +151,27 @@ class Operator:
             except Exception:
                 log.exception("A cold runner's session could not be checked")
 
-    def _make_loops(self, connections: aiohttp.ClientSession, watches: RunnerWatches) -> list[Loop]:
+    def _make_loops(
+        self, connections: aiohttp.ClientSession, watches: RunnerWatches, marks: PodMarks | None
+    ) -> list[Loop]:
         settings, launcher = self.settings, self.launcher
         runners = SessionRunners(self._runner_client(connections))
         name = consumer_name(launcher)
         # One name and one gate for all shards: the launcher's limit is for all of them together.
         gate = ColdStartGate()
-        figures: dict[str, ShardFigures] = {}
+        figures = PlaneFigures(len(self.store.shards), settings.headroom_slots)
         thresholds = Thresholds(crowd_percent=settings.crowd_percent)
+
+        def on_assigned(runner_id: str, url: str) -> None:
+            watches.add(runner_id, url)
+            if marks is not None:
+                marks.add_session(runner_id)
+
         return [
             Loop(
                 name,
                 shard,
-                Placer(shard, runners, launcher, settings.placement, gate, on_assigned=watches.add),
+                Placer(shard, runners, launcher, settings.placement, gate, on_assigned=on_assigned),
                 Sweeper(shard, runners, launcher, thresholds, figures),
             )
             for shard in self.store.shards
@@ -160,7 +179,12 @@ class Operator:
 
 
 def create_app(
-    settings: Settings, store: SessionStore, launcher: Launcher | None, *, local: bool = True
+    settings: Settings,
+    store: SessionStore,
+    launcher: Launcher | None,
+    *,
+    kube: "Kube | None" = None,
+    local: bool = True,
 ) -> FastAPI:
     """Return the operator's application; its loops run as long as the application does.
 
@@ -168,9 +192,10 @@ def create_app(
         settings: The operator's settings.
         store: The session store, which the application opens and closes.
         launcher: Starts cold runners; None to start none.
+        kube: The cluster whose pods the operator marks as idle or busy, which it closes; None to mark none.
         local: Whether the server listens on loopback only.
     """
-    operator = Operator(settings, store, launcher)
+    operator = Operator(settings, store, launcher, kube)
     agreement = settings_check.shared_settings_of(store, "operator")
 
     @contextlib.asynccontextmanager

@@ -56,14 +56,14 @@ class Sweeper:
         runners: Asks holders about their sessions.
         launcher: Knows whether cold runners live; None if this operator starts none.
         thresholds: How much evidence a recovery needs.
-        figures: What each shard held at its last sweep, by its tag; shared by this operator's sweepers.
+        figures: What each shard held at its last sweep; shared by this operator's sweepers.
     """
 
     store: RedisStore
     runners: SessionRunners
     launcher: Launcher | None
     thresholds: Thresholds = DEFAULT_THRESHOLDS
-    figures: dict[str, metrics.ShardFigures] = field(default_factory=dict)
+    figures: metrics.PlaneFigures = field(default_factory=metrics.PlaneFigures)
     _observations: dict[tuple[str, int], _Observation] = field(default_factory=dict)
     _crowd_since: float | None = None
 
@@ -79,14 +79,14 @@ class Sweeper:
         await self.store.placement.remove_old_records()
         suspect_count = await self.store.placement.suspect_count()
         await self._check_suspects(suspect_count)
-        self.figures[self.store.keys.tag] = metrics.ShardFigures(
+        figures = metrics.ShardFigures(
             await self.store.queue.depth(),
             await self.store.oldest_wait_s(),
             await self.store.placement.live_count(),
             await self.store.runners.free_slots(),
             suspect_count,
         )
-        metrics.set_gauges(self.figures.values())
+        self.figures.update(self.store.keys.tag, figures)
 
     async def is_settled(self, start: ColdStart) -> bool:
         """Return whether cold start ``start`` needs no further check; one whose runner ended is recovered.

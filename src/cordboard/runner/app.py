@@ -123,12 +123,16 @@ class _Lifespan:
                 await services.store.unregister(services.registry.host.runner_id)
 
     async def check_ready(self) -> None:
-        """Check that this runner can take a session.
+        """Check that this runner is registered and does not drain; without sessions also that its bots are ready.
+
+        Free slots do not matter: Kubernetes deletes pods that are not ready first, which would be the busiest.
 
         Raises:
-            NotReadyError: It drains, loads its bots, has no bot that is ready, or has not reached Redis yet.
+            NotReadyError: It drains, has not reached Redis yet, or has no sessions and no bot that is ready.
         """
-        self.services.registry.check_accepting()
+        registry = self.services.registry
+        if registry.is_draining or not registry.live:
+            registry.check_accepting()
         if not self.services.heartbeat.is_registered.is_set():
             raise NotReadyError("This runner has not reached Redis yet.")
         self.agreement.check()

@@ -182,7 +182,7 @@ class Heartbeat:
             bots = tuple(bot for bot in self.bots if bot not in registry.unready)
             draining = registry.is_draining or registry.is_loading or not bots
             info = Registration(
-                host.runner_id, host.url, registry.offered, bots or self.bots, draining
+                host.runner_id, host.url, registry.offered, bots or self.bots, draining, host.pod
             )
             await self.store.register(info)
         self.is_registered.set()

@@ -23,6 +23,7 @@ class RunnerHost:
         url: The address at which gateways and operators reach this runner.
         type: Whether this runner waits for sessions (``warm``) or was started for one (``cold``).
         job_name: The Kubernetes Job or process of a cold runner.
+        pod: The Kubernetes pod of this runner, as NAMESPACE/NAME; empty elsewhere.
         bot_options: The settings that concern the bots.
         no_restart: The bots whose sessions fail when their process is killed, instead of going on.
         keep_context: The bots of which what was said is kept.
@@ -37,6 +38,7 @@ class RunnerHost:
     url: str
     type: Literal["warm", "cold"] = "warm"
     job_name: str | None = None
+    pod: str = ""
     bot_options: BotOptions = field(default_factory=BotOptions)
     no_restart: frozenset[str] = frozenset()
     keep_context: frozenset[str] = frozenset()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cordboard.settings.kinds import PlacementPolicy, Positive
+from cordboard.settings.kinds import Limit, PlacementPolicy, Positive
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -12,6 +12,11 @@ class OperatorSettings:
     placement: PlacementPolicy = "spread"
     """Which warm runner gets a session: `spread` chooses the one with the most free slots, `pack` the
     fullest one that has a free slot, which leaves others empty so that they can be removed."""
+
+    headroom_slots: Limit = 4
+    """Free slots of warm runners that the metric `cordboard_slots_wanted` contains in addition to those of
+    the sessions. A cluster scales its runners by this metric; the free slots take the sessions that begin
+    while a new runner starts."""
 
     crowd_percent: Positive = 50
     """If more than this percentage of the sessions appear dead at once, an operator first assumes a
@@ -49,6 +54,11 @@ class KubernetesSettings:
     kubernetes_memory: str = "1Gi"
     """The memory request and limit of a cold runner. Pipecat with voice detection takes about
     300 MiB; the rest is for your bot."""
+
+    kubernetes_pod_marks: bool = False
+    """Whether operators write on the pod of each warm runner whether it has sessions, so that the cluster
+    removes and evicts idle pods first. Operators need the permission to patch pods; runners need the
+    variables POD_NAME and POD_NAMESPACE."""
 
     kubernetes_template: str | None = None
     """A YAML file with a Job, or parts of one, on which every Job is based: nodes, volumes,

@@ -90,6 +90,7 @@ class Registration:
         capacity: Its number of slots.
         bots: The names of its bots.
         draining: Whether it takes no new sessions.
+        pod: The Kubernetes pod that it runs in, as NAMESPACE/NAME; empty elsewhere.
     """
 
     runner_id: str
@@ -97,6 +98,7 @@ class Registration:
     capacity: int
     bots: tuple[str, ...] = ("default",)
     draining: bool = False
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,20 @@ class SlotOffer(NamedTuple):
     runners: int
 
 
+class PodRunner(NamedTuple):
+    """A live warm runner that runs in a Kubernetes pod.
+
+    Attributes:
+        runner_id: The runner.
+        pod: Its pod, as NAMESPACE/NAME.
+        sessions: The number of sessions of this shard that are assigned to it.
+    """
+
+    runner_id: str
+    pod: str
+    sessions: int
+
+
 class RunnerPool:
     """The warm runners of one shard.
 
@@ -54,6 +68,7 @@ class RunnerPool:
                 "is_draining": runner.draining,
                 "turn": turn,
                 "bots": runner.bots,
+                "pod": runner.pod or None,
             },
         )
         return SlotOffer(*map(int, reply))
@@ -105,14 +120,28 @@ class RunnerPool:
 
     async def slots(self) -> int:
         """Return the number of slots of the live warm runners, used and free."""
-        lease_ms = round(self._keys.lease_s * 1000)
         with self._connection.errors():
-            since_ms = await self._connection.now_ms() - lease_ms
-            alive = await self._connection.client.zrange(
-                self._keys.runners, since_ms, "+inf", byscore=True
-            )
-            # The registration of a dead runner stays for an hour, so only live ones are counted.
             async with self._connection.client.pipeline(transaction=False) as pipe:
-                for runner_id in alive:
+                for runner_id in await self._alive():
                     pipe.hget(self._keys.runner(runner_id), "capacity")
                 return sum(int(capacity or 0) for capacity in await pipe.execute())
+
+    async def in_pods(self) -> list[PodRunner]:
+        """Return the live warm runners that take sessions and run in Kubernetes pods."""
+        with self._connection.errors():
+            alive = await self._alive()
+            async with self._connection.client.pipeline(transaction=False) as pipe:
+                for runner_id in alive:
+                    pipe.hget(self._keys.runner(runner_id), "pod")
+                    pipe.scard(self._keys.runner_sessions(runner_id))
+                replies = await pipe.execute()
+        rows = zip(alive, replies[::2], replies[1::2], strict=True)
+        return [PodRunner(runner_id, pod, int(count)) for runner_id, pod, count in rows if pod]
+
+    async def _alive(self) -> list[str]:
+        """Return the ids of the live runners: the registration of a dead one stays for an hour."""
+        since_ms = await self._connection.now_ms() - round(self._keys.lease_s * 1000)
+        alive: list[str] = await self._connection.client.zrange(
+            self._keys.runners, since_ms, "+inf", byscore=True
+        )
+        return alive

@@ -7,6 +7,7 @@
 --   is_draining  true: the runner takes no new sessions
 --   turn         number of the registration; one with a lower number than the last changes nothing
 --   bots         names of its bots
+--   pod          its Kubernetes pod, as NAMESPACE/NAME; absent elsewhere
 --
 -- Returns {free slots, length of the launch queue, number of runners alive in this shard}.
 -- Used slots are counted from the sessions that are assigned to the runner, so that each slot returns
@@ -27,6 +28,10 @@ local fields = { 'url', args.url, 'capacity', args.capacity, 'turn', args.turn }
 for _, bot in ipairs(args.bots) do
   fields[#fields + 1] = 'bot:' .. bot
   fields[#fields + 1] = '1'
+end
+if args.pod then
+  fields[#fields + 1] = 'pod'
+  fields[#fields + 1] = args.pod
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(fields))
