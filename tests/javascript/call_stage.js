@@ -71,6 +71,7 @@ export class Stage {
       openMicrophone: async () => await this.openMicrophone(),
       playGapTone: () => (this.tones += 1),
       newMeter: () => ({ level: () => this.level, close() {} }),
+      watchDevices: () => ({ close() {} }),
       newPeer: (/** @type {any} */ _microphone, /** @type {any} */ handlers, /** @type {any} */ iceConfig) => {
         const peer = {
           handlers, iceConfig, serverError: /** @type {any} */ (null), closed: false, accepted: false,

@@ -1,24 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { currentSession, flush, getClientLogger, newSession, onSession, queue, setSession } from "../../clients/js/src/browser/logger.js";
-import { define, silenceConsole } from "./support.js";
-
-silenceConsole();
-define(globalThis, "window", globalThis);
-queue.start("/api/logs");
-
-/** Return all lines that wait, as the server would receive them. */
-function waitingLines() {
-  /** @type {any[]} */
-  const lines = [];
-  define(navigator, "sendBeacon", (/** @type {string} */ _url, /** @type {string} */ body) => {
-    lines.push(...body.split("\n").map((line) => JSON.parse(line)));
-    return true;
-  });
-  flush();
-  return lines;
-}
+import { currentSession, getClientLogger, newSession, onSession, queue, setSession } from "../../clients/js/src/browser/logger.js";
+import { waitingLines } from "./client_support.js";
+import { define } from "./support.js";
 
 test("lines carry the context, one boot id, and numbers without a gap", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });

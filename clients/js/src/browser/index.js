@@ -12,3 +12,5 @@ export { isSessionId, sessionHeaders } from "./carrier.js";
 export { configure } from "./configure.js";
 export { uuid7 } from "./ids.js";
 export { currentSession, flush, getClientLogger, newSession, onSession, setSession } from "./logger.js";
+export { watchDevices } from "./device_watch.js";
+export { watchAllPeerConnections, watchPeerConnection } from "./peer_watch.js";

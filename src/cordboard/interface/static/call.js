@@ -8,7 +8,8 @@
 import { Problem, apiUrl, request, sessionUrl } from "./api.js";
 import { playGapTone } from "./gap_tone.js";
 import { getClientLogger } from "./log.js";
-import { BROWSER_MEDIA, Media } from "./media.js";
+import { Media } from "./media.js";
+import { BROWSER_MEDIA } from "./media_parts.js";
 import { endMessage, isExpectedEnd, lostBotEnd, microphoneMessage, problemMessage } from "./messages.js";
 import { closeMicrophone, isMicrophoneAllowed, openMicrophone } from "./microphone.js";
 import { Recovery } from "./recovery.js";
@@ -20,7 +21,7 @@ const LEAVE_HEAD_START_MS = 100; // three times what a request takes on loopback
 /**
  * @import { CallEnd, CallView, NoteOptions, Stage } from "./call_types.js"
  * @import { Meta } from "./client/record.js"
- * @import { MediaParts } from "./media.js"
+ * @import { MediaParts } from "./media_parts.js"
  * @import { IceConfig } from "./peer.js"
  * @import { SessionUpdate, WatchHandlers } from "./watch.js"
  *

@@ -1,10 +1,9 @@
 // The media of one call: microphone, connection to the bot, and the bot's voice.
 
-import { request } from "./api.js";
 import { BotAudio } from "./bot_audio.js";
 import { getClientLogger } from "./log.js";
-import { Loudness, closeMicrophone } from "./microphone.js";
-import { Peer } from "./peer.js";
+import { BROWSER_MEDIA } from "./media_parts.js";
+import { closeMicrophone } from "./microphone.js";
 import { Reception } from "./reception.js";
 import { Signalling } from "./signalling.js";
 
@@ -16,7 +15,8 @@ const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
 /**
  * @import { EndDetails, NoteOptions, Stage } from "./call_types.js"
  * @import { Meter } from "./bot_audio.js"
- * @import { BotError, IceConfig, PeerHandlers, SessionDescription } from "./peer.js"
+ * @import { MediaParts } from "./media_parts.js"
+ * @import { BotError, IceConfig, Peer, SessionDescription } from "./peer.js"
  *
  * @typedef {object} MediaHandlers none is called once the sound has stopped
  * @property {(stage: Stage) => void} onStage
@@ -25,19 +25,7 @@ const BOT_ERRORS_LOGGED = 20; // per call; a bot may report hundreds
  *   called when packets of the bot come, at first or again, with the length of the silence before them
  * @property {(text: string, options?: NoteOptions) => void} onNote shows a note, or removes it if text is ""
  * @property {(end: EndDetails) => void} onEnd called when the call cannot go on
- *
- * @typedef {object} MediaParts what the media are made of; tests pass other parts
- * @property {typeof request} request
- * @property {(microphone: MediaStream, handlers: PeerHandlers, iceConfig: IceConfig) => Peer} newPeer
- * @property {(stream: MediaStream) => Meter} newMeter
  */
-
-/** @type {MediaParts} */
-export const BROWSER_MEDIA = {
-  request,
-  newPeer: (microphone, handlers, iceConfig) => new Peer(microphone, handlers, iceConfig),
-  newMeter: (stream) => new Loudness(stream),
-};
 
 const log = getClientLogger("call");
 
@@ -52,6 +40,8 @@ export class Media {
   #iceConfig = null; // contains a password, so it is never logged
   /** @type {Meter | null} */
   #meter = null;
+  /** @type {{ close(): void } | null} */
+  #devices = null;
   /** @type {Peer | null} */
   #peer = null;
   /** @type {Promise<Peer | null> | null} */
@@ -120,6 +110,7 @@ export class Media {
       this.#handlers.onNote("The microphone was disconnected. Plug it in, leave, and join again.");
     };
     this.#meter = this.#parts.newMeter(microphone);
+    this.#devices = this.#parts.watchDevices(microphone);
     this.#prepare();
   }
 
@@ -243,6 +234,7 @@ export class Media {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#keepLastPacket();
     this.#reception?.close();
+    this.#devices?.close();
     closeMicrophone(this.#microphone);
     this.#meter?.close();
     this.#meter = null;

@@ -1,5 +1,6 @@
 // The media connection of a call: one WebRTC connection to the bot, with audio in both directions.
 
+import { watchPeerConnection } from "./client/peer_watch.js";
 import { getClientLogger } from "./log.js";
 
 // The host addresses of this machine arrive within a few milliseconds of each other. Browsers look
@@ -38,6 +39,7 @@ const log = getClientLogger("webrtc");
 /** One connection to one bot process. */
 export class Peer {
   #connection;
+  #watch;
   #closed = false;
   /** @type {{ code: number, url: string } | null} */
   #serverError = null;
@@ -62,6 +64,7 @@ export class Peer {
   constructor(microphone, { onState, onStream, onBotClosed, onBotError }, iceConfig = {}) {
     const connection = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle", ...iceConfig });
     this.#connection = connection;
+    this.#watch = watchPeerConnection(connection, { devices: false }); // media.js watches them once for the call
     const [track] = microphone.getAudioTracks();
     connection.addTransceiver(track, { direction: "sendrecv", streams: [microphone] });
     connection.ontrack = (event) => onStream(event.streams[0] ?? new MediaStream([event.track]));
@@ -165,6 +168,7 @@ export class Peer {
   close() {
     clearInterval(this.#pings);
     this.#closed = true;
+    this.#watch.close();
     this.#connection.ontrack = null;
     this.#connection.onicecandidate = null;
     this.#connection.onconnectionstatechange = null;

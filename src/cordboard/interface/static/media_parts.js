@@ -1,0 +1,28 @@
+// What the media of a call are made of. Tests pass other parts.
+
+import { request } from "./api.js";
+import { watchDevices } from "./client/device_watch.js";
+import { Loudness, sharedAudioContext } from "./microphone.js";
+import { Peer } from "./peer.js";
+
+/**
+ * @import { Meter } from "./bot_audio.js"
+ * @import { IceConfig, PeerHandlers } from "./peer.js"
+ *
+ * @typedef {object} MediaParts
+ * @property {typeof request} request
+ * @property {(microphone: MediaStream, handlers: PeerHandlers, iceConfig: IceConfig) => Peer} newPeer
+ * @property {(stream: MediaStream) => Meter} newMeter
+ * @property {(microphone: MediaStream) => { close(): void }} watchDevices logs what changes at the caller's end
+ */
+
+/** @type {MediaParts} */
+export const BROWSER_MEDIA = {
+  request,
+  newPeer: (microphone, handlers, iceConfig) => new Peer(microphone, handlers, iceConfig),
+  newMeter: (stream) => new Loudness(stream),
+  watchDevices: (microphone) => {
+    const [track] = microphone.getAudioTracks();
+    return watchDevices(track, { audioContext: sharedAudioContext() });
+  },
+};
