@@ -11,7 +11,7 @@ from cordboard.context.log_environment import log_environment
 from cordboard.contract.errors import GatewayError, NotFoundError
 from cordboard.contract.ids import uuid7
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
-from cordboard.interface.login import Person
+from cordboard.interface.people import Person
 from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
 from interface.interface_support import Site, an_id

@@ -22,7 +22,8 @@ from cordboard.environment import SESSION_SECRET
 from cordboard.interface import error_texts
 from cordboard.interface.app import create_app
 from cordboard.interface.browser_log import BrowserLog
-from cordboard.interface.login import LoginCookies
+from cordboard.interface.login import LoginCookies, account_by_name
+from cordboard.interface.people import Person
 from cordboard.interface.session_owners import SessionOwners
 from cordboard.settings import Settings
 from cordboard.web.http_client import Reply
@@ -169,7 +170,9 @@ class Here:
         login: LoginCookies = self.app.state.login
         response = error_texts.error_response(404, "not_found")
         behind = GatewayStub()
-        behind.user_id = login.sign_in("Ada", response, secure=False).user_id
+        account = account_by_name("Ada")
+        behind.user_id = account.user_id
+        login.sign_in(account, response, secure=False)
         owners = SessionOwners(behind.record)
         self.app.state.services = dataclasses.replace(
             self.app.state.services,
@@ -304,9 +307,7 @@ def test_every_written_line_is_a_valid_record(line: bytes, sent_at: float) -> No
         raise NotFoundError("There is none.")
 
     browser_log = BrowserLog(SessionOwners(ask))
-    person = LoginCookies(lambda: ("x",)).sign_in(
-        "Ada", error_texts.error_response(404, "x"), secure=False
-    )
+    person = Person("u-1", "Ada")
     with emit.capture() as records:
         taken = asyncio.run(browser_log.write([line], person, sent_at))
     assert taken.written + taken.refused == 1

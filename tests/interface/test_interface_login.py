@@ -14,6 +14,7 @@ from cordboard.interface.login import (
     SECURE_COOKIE,
     ForgedError,
     LoginCookies,
+    account_by_name,
     check_name,
     require_session_secret,
 )
@@ -70,11 +71,11 @@ async def test_login_returns_to_the_requested_room(site: Site) -> None:
     """A person who is not signed in is asked for a name first."""
     browser = site.browser()
     status, _, headers = await browser.ask("GET", "/rooms/standup")
-    assert (status, headers["Location"]) == (303, "/login?room=standup")
+    assert (status, headers["Location"]) == (303, "/login?next=%2Frooms%2Fstandup")
     status, text, _ = await browser.ask("GET", headers["Location"])
-    assert (status, 'value="standup"' in text) == (200, True)
+    assert (status, 'value="/rooms/standup"' in text) == (200, True)
     status, _, headers = await browser.ask(
-        "POST", "/login", data={"name": "Ada", "room": "standup"}
+        "POST", "/login", data={"name": "Ada", "next": "/rooms/standup"}
     )
     assert (status, headers["Location"]) == (303, "/rooms/standup")
     assert (await browser.ask("GET", "/rooms/standup"))[0] == 200
@@ -181,7 +182,7 @@ def a_cookie(response: Response) -> dict[str, str]:
 
 def signed_in(login: LoginCookies, *, secure: bool = False) -> dict[str, str]:
     response = Response()
-    login.sign_in("Ada", response, secure=secure)
+    login.sign_in(account_by_name("Ada"), response, secure=secure)
     return a_cookie(response)
 
 
@@ -229,7 +230,7 @@ def test_rotated_secret_ends_no_login() -> None:
     both = LoginCookies(lambda: ("new", "old"), at(0))
     known = both.read(cookies, secure=False)
     assert known is not None
-    assert known.person.name == "Ada"
+    assert known.account.name == "Ada"
     with pytest.raises(ForgedError):
         LoginCookies(lambda: ("new",), at(0)).read(cookies, secure=False)
     with pytest.raises(ForgedError):
@@ -242,7 +243,7 @@ def test_nothing_is_signed_with_an_empty_key(found: tuple[str, ...]) -> None:
     cookies = signed_in(LoginCookies(lambda: ("old",), at(0)))
     login = LoginCookies(lambda: found, at(0))
     with pytest.raises(SettingsError):
-        login.sign_in("Ada", Response(), secure=False)
+        login.sign_in(account_by_name("Ada"), Response(), secure=False)
     with pytest.raises(SettingsError):
         login.read(cookies, secure=False)
 

@@ -45,9 +45,7 @@ async def test_room_page_has_the_canonical_room(site: Site) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    "path", ["/rooms/a%20b", "/rooms/%3Cb%3E", "/login?room=a%2Fb", "/nowhere"]
-)
+@pytest.mark.parametrize("path", ["/rooms/a%20b", "/rooms/%3Cb%3E", "/nowhere"])
 async def test_missing_page_is_a_page_for_people_and_json_for_programs(
     site: Site, path: str
 ) -> None:
@@ -61,12 +59,25 @@ async def test_missing_page_is_a_page_for_people_and_json_for_programs(
 
 
 async def test_login_does_not_redirect_to_another_site(site: Site) -> None:
-    """A room that is a URL is not found."""
-    for room in ("//evil.example", "https://evil.example", "\\evil.example"):
+    """A target that is not the path of a page is not found, whether one is signed in or not."""
+    ada = await site.browser().sign_in()
+    for target in (
+        "//evil.example",
+        "https://evil.example",
+        "\\evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "javascript:alert(1)",
+        "",
+        "/" + "a" * 600,
+    ):
         status, _, headers = await site.browser().ask(
-            "POST", "/login", data={"name": "Ada", "room": room}
+            "POST", "/login", data={"name": "Ada", "next": target}
         )
-        assert (status, "Location" in headers) == (404, False)
+        assert (status, "Location" in headers) == ((404, False) if target else (303, True)), target
+        status, _, headers = await ada.ask("GET", "/login", params={"next": target})
+        assert (status, "Location" in headers) == (404, False), target
 
 
 async def test_every_file_named_in_a_page_is_served(site: Site) -> None:

@@ -1,7 +1,7 @@
 """The routes that the pages call: join, leave, signalling, events, log lines.
 
-Every route of a session first checks the session's owner: the id alone, which somebody may read over a
-shoulder or in a log, grants no access.
+Every route of a session has the decision who may use it as the type of a parameter (``access.py``): the id
+alone, which somebody may read over a shoulder or in a log, grants no access.
 """
 
 import math
@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
@@ -19,13 +19,14 @@ from cordboard.context import bound
 from cordboard.context.carrier import HEADER_SESSION_ID
 from cordboard.contract.errors import InvalidValueError
 from cordboard.contract.http_api import session_path
-from cordboard.contract.ids import canonical_room, check_session_id, is_session_id, is_webrtc_room
+from cordboard.contract.ids import canonical_room, check_session_id, is_webrtc_room
 from cordboard.emit import get_logger
 from cordboard.interface import error_texts
+from cordboard.interface.access import OwnRecord, SeenRecord, SignedIn, session_headers
 from cordboard.interface.browser_log import LINES_MAX
-from cordboard.interface.gateway_answers import browser_response, no_such_session
-from cordboard.interface.identity import SignedIn, renew_login
-from cordboard.interface.login import Person
+from cordboard.interface.gateway_answers import browser_response
+from cordboard.interface.identity import renew_login
+from cordboard.interface.people import Person
 from cordboard.interface.services import InterfaceServices, Services
 from cordboard.web.event_stream import EventStream
 from cordboard.web.proxies import client_address
@@ -130,39 +131,54 @@ async def _join_response(
     }
 
 
+async def count_offer(request: Request, services: Services, person: SignedIn) -> None:
+    """Count an offer, or a request that an offer follows, before a record is read for it."""
+    services.request_limits.offer(person.user_id, client_address(request.scope))
+
+
+CountedAsOffer: Final = Depends(count_offer)
+
+
 @router.post("/sessions/{session_id}/leave")
-async def leave(session_id: str, services: Services, person: SignedIn) -> Response:
-    """End a session of the person. A page also sends this as it closes.
+async def leave(
+    session_id: str, services: Services, person: SignedIn, record: SeenRecord
+) -> Response:
+    """End a session of the person, or as an operator each. A page also sends this as it closes.
 
     Args:
         session_id: The session.
         services: The interface's services.
         person: The person.
+        record: The session's record.
     """
-    await _owned_record(services, session_id, person)
+    body = {"sessionId": session_id}
     with bound(session_id=session_id):
-        content = msgspec.json.encode({"sessionId": session_id})
+        if record.get("userId") != person.user_id:
+            body["detail"] = "ended by an operator"
+            log.warning("An operator ends the session", operator=person.user_id)
+        content = msgspec.json.encode(body)
         return browser_response(await services.gateway.ask("POST", "/leave", content))
 
 
 @router.get("/sessions/{session_id}")
-async def show(session_id: str, services: Services, person: SignedIn) -> JSONResponse:
-    """Return the record of a session of the person, without internal details.
+async def show(session_id: str, person: SignedIn, record: SeenRecord) -> JSONResponse:  # noqa: ARG001 - for the record
+    """Return the record of a session that the person may see, without internal details.
 
     Args:
         session_id: The session.
-        services: The interface's services.
         person: The person.
+        record: The session's record.
     """
-    record = await _owned_record(services, session_id, person)
     shown = {name: record[name] for name in _SHOWN if name in record}
-    return JSONResponse(shown, headers={HEADER_SESSION_ID: session_id})
+    return JSONResponse(shown, headers=session_headers(person, record))
 
 
-@router.post("/sessions/{session_id}/offer", operation_id="offer")
-@router.patch("/sessions/{session_id}/offer", operation_id="candidates")
+@router.post("/sessions/{session_id}/offer", operation_id="offer", dependencies=[CountedAsOffer])
+@router.patch(
+    "/sessions/{session_id}/offer", operation_id="candidates", dependencies=[CountedAsOffer]
+)
 async def offer(
-    session_id: str, request: Request, services: Services, person: SignedIn
+    session_id: str, request: Request, services: Services, _record: OwnRecord
 ) -> Response:
     """Relay an offer (POST) or candidates (PATCH) to a session of the person.
 
@@ -170,48 +186,37 @@ async def offer(
         session_id: The session.
         request: The request, whose body goes to the gateway as it is.
         services: The interface's services.
-        person: The person.
     """
-    services.request_limits.offer(person.user_id, client_address(request.scope))
-    await _owned_record(services, session_id, person)
     with bound(session_id=session_id):
         path = session_path(session_id, "offer")
         content = await request.body()
         return browser_response(await services.gateway.ask(request.method, path, content))
 
 
-@router.post("/sessions/{session_id}/suspect", status_code=HTTPStatus.ACCEPTED)
-async def suspect(
-    session_id: str, request: Request, services: Services, person: SignedIn
-) -> Response:
+@router.post(
+    "/sessions/{session_id}/suspect",
+    status_code=HTTPStatus.ACCEPTED,
+    dependencies=[CountedAsOffer],
+)
+async def suspect(session_id: str, services: Services, _record: OwnRecord) -> Response:
     """Report that the bot of a session of the person may be dead. It is a hint, and decides nothing.
 
     Args:
         session_id: The session.
-        request: The request.
         services: The interface's services.
-        person: The person.
     """
-    # Offers follow each of these.
-    services.request_limits.offer(person.user_id, client_address(request.scope))
-    await _owned_record(services, session_id, person)
     with bound(session_id=session_id):
         return browser_response(await services.gateway.suspect(session_id))
 
 
-@router.get("/sessions/{session_id}/ice")
-async def ice(session_id: str, request: Request, services: Services, person: SignedIn) -> Response:
+@router.get("/sessions/{session_id}/ice", dependencies=[CountedAsOffer])
+async def ice(session_id: str, services: Services, _record: OwnRecord) -> Response:
     """Return the ICE servers of a session of the person, with new credentials, for a reconnect.
 
     Args:
         session_id: The session.
-        request: The request.
         services: The interface's services.
-        person: The person.
     """
-    # An offer follows each of these, and counts as well.
-    services.request_limits.offer(person.user_id, client_address(request.scope))
-    await _owned_record(services, session_id, person)
     with bound(session_id=session_id):
         path = session_path(session_id, "ice")
         return browser_response(await services.gateway.ask("GET", path))
@@ -219,21 +224,21 @@ async def ice(session_id: str, request: Request, services: Services, person: Sig
 
 @router.get("/sessions/{session_id}/events")
 async def events(
-    session_id: str, request: Request, services: Services, person: SignedIn
+    session_id: str, request: Request, services: Services, person: SignedIn, record: SeenRecord
 ) -> EventStream:
-    """Relay the state changes of a session of the person, as server-sent events.
+    """Relay the state changes of a session that the person may see, as server-sent events.
 
     Args:
         session_id: The session.
         request: The request.
         services: The interface's services.
         person: The person.
+        record: The session's record.
     """
-    await _owned_record(services, session_id, person)
     return EventStream(
         _relay_events(services, session_id),
         services.request_limits.streams.enter(person.user_id, client_address(request.scope)),
-        {HEADER_SESSION_ID: session_id},
+        session_headers(person, record),
     )
 
 
@@ -272,21 +277,3 @@ async def logs(
     sent_at = sent / 1000 if sent is not None else None
     result = await services.browser_log.write(lines, person, sent_at)
     return {"written": result.written, "repeated": result.repeated, "refused": result.refused}
-
-
-async def _owned_record(
-    services: InterfaceServices, session_id: str, person: Person
-) -> dict[str, Any]:
-    """Return the record of a session if it is this person's.
-
-    Raises:
-        NotFoundError: It is not, or there is no such session: the person does not learn which.
-    """
-    if not is_session_id(session_id) or await services.owners.find(session_id, person) is None:
-        raise no_such_session()
-    with bound(session_id=session_id):
-        record = await services.gateway.record(session_id)
-    # The owner may be remembered from before the id had a record.
-    if record.get("userId") != person.user_id:
-        raise no_such_session()
-    return record

@@ -14,7 +14,8 @@ from cordboard.emit import get_logger
 from cordboard.interface import api, browser_security, error_pages, pages
 from cordboard.interface.browser_log import BrowserLog, BrowserLogLimits
 from cordboard.interface.identity import IdentityMiddleware, identity_of
-from cordboard.interface.login import LoginCookies, Person
+from cordboard.interface.login import LoginCookies
+from cordboard.interface.people import Person
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.interface.services import InterfaceServices
 from cordboard.interface.session_owners import SessionOwners

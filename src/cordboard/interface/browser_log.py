@@ -21,7 +21,7 @@ from cordboard.contract.ids import canonical_room, is_session_id, is_webrtc_room
 from cordboard.contract.record import REQUIRED_KEYS, SERVER_PREFIX
 from cordboard.emit import forward, get_logger
 from cordboard.emit.forwarding import schema_error
-from cordboard.interface.login import Person
+from cordboard.interface.people import Person
 from cordboard.interface.request_limits import Quota
 from cordboard.interface.session_owners import Ownership, SessionOwners
 from cordboard.settings import Settings

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from cordboard.contract.errors import CordboardError
 from cordboard.interface import pages
+from cordboard.interface.access import LoginRequiredError, login_path
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -22,6 +23,8 @@ def add_error_pages(app: FastAPI) -> None:
 
 def _page_handler(handler: Handler) -> Handler:
     async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, LoginRequiredError):
+            return pages.redirect(request, login_path(error.path))
         response = await handler(request, error)
         # The path is checked too, because a browser accepts HTML for whatever a person opens in it.
         if request.scope["path"].startswith("/api/") or not _accepts_html(request):

@@ -7,9 +7,8 @@ that belongs to another person.
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final, Protocol
+from typing import Final, Protocol
 
-from fastapi import Depends
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -17,10 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cordboard.context import Context
 from cordboard.context.carrier import HEADER_BAGGAGE, HEADER_SESSION_ID, OWN_HEADERS, inject_headers
-from cordboard.contract.errors import InvalidValueError, SettingsError, UnauthorizedError
+from cordboard.contract.errors import InvalidValueError, SettingsError
 from cordboard.contract.ids import is_session_id
 from cordboard.emit import get_logger
-from cordboard.interface.login import ForgedError, LoginCookies, Person, ValidLogin, check_name
+from cordboard.interface.login import ForgedError, LoginCookies, ValidLogin, check_name
+from cordboard.interface.people import Person, Role, Roles, refuse_groups
 from cordboard.secret_files import LENGTH_MIN
 from cordboard.settings import Settings
 from cordboard.web.origin import Origin, is_secure
@@ -56,17 +56,19 @@ class Identity(Protocol):
 
 
 class CookieIdentity:
-    """Identifies people by the cookie of a login by name.
+    """Identifies people by the cookie of their login.
 
     Args:
         cookies: Signs and reads the cookies.
+        roles: Decides the role of each person.
         origin: The public address, if one is set.
     """
 
     has_login_page = True
 
-    def __init__(self, cookies: LoginCookies, origin: Origin | None) -> None:
+    def __init__(self, cookies: LoginCookies, roles: Roles, origin: Origin | None) -> None:
         self._cookies = cookies
+        self._roles = roles
         self._origin = origin
         self._sampler = Sampler()
 
@@ -79,7 +81,11 @@ class CookieIdentity:
             _log_refusal(self._sampler, scope, "a login cookie that this server did not sign")
             return None
         scope[_LOGIN] = login
-        return login.person if login else None
+        if login is None:
+            return None
+        who = login.account
+        # Decided anew for each request: a changed list of operators counts from the next start.
+        return Person(who.user_id, who.name, self._roles.role_of(who.account, who.groups))
 
 
 class HeaderIdentity:
@@ -89,7 +95,8 @@ class HeaderIdentity:
     secret is set, if a trusted proxy sent the request.
 
     Args:
-        settings: The header's name, the proxies and the secret.
+        settings: The headers' names, the proxies and the secret.
+        roles: Decides the role of each person.
 
     Raises:
         SettingsError: There is neither a secret nor a list of proxies, or the secret is short.
@@ -97,7 +104,7 @@ class HeaderIdentity:
 
     has_login_page = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, roles: Roles) -> None:
         secret = settings.interface_login_secret
         if not secret and not settings.trusted_proxies:
             raise SettingsError(
@@ -114,6 +121,9 @@ class HeaderIdentity:
             )
         self._settings = settings
         self._header = settings.interface_login_header
+        self._name_header = settings.interface_login_name_header
+        self._groups_header = settings.interface_login_groups_header
+        self._roles = roles
         self._needs_secret = bool(secret)
         self._sampler = Sampler()
 
@@ -128,11 +138,29 @@ class HeaderIdentity:
             _log_refusal(self._sampler, scope, f"{self._header} from a sender that is not trusted")
             return None
         try:
-            name = check_name(values[0].encode("latin-1").decode("utf-8"))
+            name = check_name(_text(values[0]))
         except (InvalidValueError, UnicodeError):
             _log_refusal(self._sampler, scope, f"{self._header} contains no name")
             return None
-        return Person(f"u-{hashlib.sha256(name.encode()).hexdigest()[:32]}", name)
+        user_id = f"u-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+        return Person(user_id, self._shown(headers) or name, self._role(headers, name))
+
+    def _shown(self, headers: Headers) -> str | None:
+        """Return the name that pages show, if the proxy sends one."""
+        values = headers.getlist(self._name_header) if self._name_header else []
+        try:
+            return check_name(_text(values[0])) if len(values) == 1 else None
+        except (InvalidValueError, UnicodeError):
+            return None
+
+    def _role(self, headers: Headers, name: str) -> Role:
+        values = headers.getlist(self._groups_header)
+        # Two headers: one of them may come from the client, as with the name.
+        groups = values[0].split(",") if len(values) == 1 else []
+        try:
+            return self._roles.role_of(name, [_text(group.strip()) for group in groups])
+        except UnicodeError:
+            return self._roles.role_of(name)
 
     def _is_trusted(self, scope: Scope, headers: Headers) -> bool:
         if not self._needs_secret:
@@ -207,10 +235,12 @@ def identity_of(settings: Settings, cookies: LoginCookies, origin: Origin | None
         SettingsError: ``interface_login`` has an unknown value.
     """
     kind = settings.interface_login or "name"
+    roles = Roles(settings)
     if kind == "name":
-        return CookieIdentity(cookies, origin)
+        refuse_groups(settings)
+        return CookieIdentity(cookies, roles, origin)
     if kind == "header":
-        return HeaderIdentity(settings)
+        return HeaderIdentity(settings, roles)
     if kind == "oidc":
         raise SettingsError(
             "interface_login: oidc is not supported yet.",
@@ -244,8 +274,14 @@ def person_of(request: Request) -> Person | None:
     return person
 
 
+def login_of(request: Request) -> ValidLogin | None:
+    """Return the login of the sender of `request`; None without one, or with another kind of identity."""
+    login: ValidLogin | None = request.scope.get(_LOGIN)
+    return login
+
+
 def renew_login(request: Request, response: Response) -> None:
-    """Extend a login by name. Called for pages and joins only, which a person requests.
+    """Extend a login. Called for pages and joins only, which a person requests.
 
     A response that is under way during a sign-out would otherwise restore the login.
 
@@ -253,26 +289,15 @@ def renew_login(request: Request, response: Response) -> None:
         request: The request of the person.
         response: The response that sets the cookie.
     """
-    login: ValidLogin | None = request.scope.get(_LOGIN)
+    login = login_of(request)
     if login is not None:
         cookies: LoginCookies = request.app.state.login
         cookies.renew(login, response, secure=is_secure(request.scope, request.app.state.origin))
 
 
-async def required_person(request: Request) -> Person:
-    """Return the sender of `request`.
-
-    Raises:
-        UnauthorizedError: Nobody is signed in.
-    """
-    person = person_of(request)
-    if person is None:
-        raise UnauthorizedError("You are not signed in.", hint="Sign in again with your name.")
-    return person
-
-
-SignedIn = Annotated[Person, Depends(required_person)]
-"""The type of a route's parameter that receives the person; nobody else may use the route."""
+def _text(value: str) -> str:
+    """Return the value of a header, which is UTF-8."""
+    return value.encode("latin-1").decode("utf-8")
 
 
 def _log_refusal(sampler: Sampler, scope: Scope, reason: str) -> None:

@@ -20,10 +20,6 @@ from cordboard.contract.errors import InvalidValueError, SettingsError
 from cordboard.web.auth import is_local, refuse_short
 
 NAME_MAX_CHARS: Final = 64
-AGE_MAX_S: Final = 30 * 86_400  # a month; then the page asks for the name again
-IDLE_MAX_S: Final = (
-    12 * 3600
-)  # a night; a machine that was left signed in is signed out the next day
 RENEWED_AFTER_S: Final = 600  # so that not every request signs a cookie
 SKEW_MAX_S: Final = 60.0  # between the clocks of two replicas; without NTP they drift seconds a day
 ENDED_MAX: Final = 10_000
@@ -32,6 +28,24 @@ accepted again until it expires."""
 COOKIE: Final = "cordboard_login"
 # Browsers accept the prefix only over https, and only from this host and for all its paths.
 SECURE_COOKIE: Final = f"__Host-{COOKIE}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginLimits:
+    """How long a login lasts.
+
+    Attributes:
+        age_s: Seconds after which the person has to sign in again in any case.
+        idle_s: Seconds without an opened page after which the login ends.
+    """
+
+    age_s: int
+    idle_s: int
+
+
+BY_NAME: Final = LoginLimits(age_s=30 * 86_400, idle_s=12 * 3600)
+"""Those of a login by name: a month, and a night, so that a machine that was left signed in is signed out the
+next day."""
 # Control characters, surrogates, line and paragraph separators.
 _REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Embeddings, overrides and isolates of text direction, which also affect the text around them.
@@ -40,33 +54,43 @@ _REFUSED_CHARS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2
 _INVISIBLE_MAJORS: Final = frozenset("ZCM")
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A person who is signed in.
-
-    Attributes:
-        user_id: An id that lasts as long as the login.
-        name: The name that the person gave.
-    """
-
-    user_id: str
-    name: str
-
-
 class _CookieContent(msgspec.Struct, frozen=True):
     """The content of a cookie.
 
     Attributes:
-        user_id: Drawn for this login.
-        name: The name that the person gave.
+        key: Drawn for this login, which ends by it.
+        user_id: The person's id.
+        name: The person's name.
+        account: What identifies the person in the list of operators.
+        groups: The groups of the person that have a meaning here.
         since: When the login began, in seconds since 1970.
         signed: When the cookie was signed, in seconds since 1970.
     """
 
+    key: str
     user_id: str
     name: str
+    account: str
+    groups: tuple[str, ...]
     since: int
     signed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person as known where the person has signed in.
+
+    Attributes:
+        user_id: The id under which the sessions of the person are recorded.
+        name: The name that pages show.
+        account: What identifies the person in the list of operators.
+        groups: The groups of the person that have a meaning here.
+    """
+
+    user_id: str
+    name: str
+    account: str
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +98,14 @@ class ValidLogin:
     """A valid login.
 
     Attributes:
-        person: The person.
+        key: Drawn for this login.
+        account: Who has signed in.
         since: When the login began, in seconds since 1970.
         signed: When its cookie was signed, in seconds since 1970.
     """
 
-    person: Person
+    key: str
+    account: Account
     since: int
     signed: int
 
@@ -91,13 +117,14 @@ class ForgedError(Exception):
 class LoginCookies:
     """Signs people in and out, and reads their cookies.
 
-    A login ends after 30 days, or after 12 hours in which no page is opened. This process remembers a
-    sign-out; another replica, or this one after a restart, still accepts a copy of the cookie until the
-    copy is 12 hours old.
+    A login ends after a while, and earlier if no page is opened. This process remembers a sign-out; another
+    replica, or this one after a restart, still accepts a copy of the cookie until it would end without use.
 
     Args:
         current_secrets: Returns the current secrets. The first one signs; all are accepted.
         wall: The time in seconds since 1970.
+        kind: The way in which people sign in: the cookie of one way is worth nothing in another.
+        limits: How long a login lasts.
         root_path: The path prefix of the interface; "" for none.
     """
 
@@ -106,9 +133,13 @@ class LoginCookies:
         current_secrets: Callable[[], tuple[str, ...]],
         wall: Callable[[], float] = time.time,
         *,
+        kind: str = "name",
+        limits: LoginLimits = BY_NAME,
         root_path: str = "",
     ) -> None:
         self._current_secrets = current_secrets
+        self._kind = kind
+        self._limits = limits
         self._path = root_path or "/"
         self._wall = wall
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -136,17 +167,18 @@ class LoginCookies:
             return None
         return self._valid(content)
 
-    def sign_in(self, name: str, response: Response, *, secure: bool) -> Person:
-        """Start a login and set its cookie.
+    def sign_in(self, account: Account, response: Response, *, secure: bool) -> None:
+        """Start a login and set its cookie, which replaces that of an earlier login.
 
         Args:
-            name: The person's name, from `check_name`.
+            account: Who has signed in.
             response: The response that sets the cookie.
             secure: Whether the browser used TLS.
         """
-        person = Person(f"u-{secrets.token_hex(8)}", name)
-        self._set_cookie(response, person, int(self._wall()), secure=secure)
-        return person
+        now = int(self._wall())
+        self._set_cookie(
+            response, ValidLogin(secrets.token_hex(16), account, now, now), secure=secure
+        )
 
     def renew(self, login: ValidLogin, response: Response, *, secure: bool) -> None:
         """Sign a login's cookie again, so that the login lasts while it is used.
@@ -157,18 +189,18 @@ class LoginCookies:
             secure: Whether the browser used TLS.
         """
         if self._wall() - login.signed > RENEWED_AFTER_S:
-            self._set_cookie(response, login.person, login.since, secure=secure)
+            self._set_cookie(response, login, secure=secure)
 
-    def sign_out(self, person: Person | None, response: Response, *, secure: bool) -> None:
+    def sign_out(self, login: ValidLogin | None, response: Response, *, secure: bool) -> None:
         """End a login and delete its cookie.
 
         Args:
-            person: The person; None if nobody is signed in.
+            login: The login; None if nobody is signed in.
             response: The response that deletes the cookie.
             secure: Whether the browser used TLS.
         """
-        if person is not None:
-            self._ended[person.user_id] = None
+        if login is not None:
+            self._ended[login.key] = None
             if len(self._ended) > ENDED_MAX:
                 self._ended.popitem(last=False)
         name = SECURE_COOKIE if secure else COOKIE
@@ -178,18 +210,29 @@ class LoginCookies:
 
     def _valid(self, content: _CookieContent) -> ValidLogin | None:
         now = self._wall()
-        is_fresh = -SKEW_MAX_S <= now - content.signed <= IDLE_MAX_S
-        if not is_fresh or now - content.since > AGE_MAX_S or content.user_id in self._ended:
+        is_fresh = -SKEW_MAX_S <= now - content.signed <= self._limits.idle_s
+        is_old = now - content.since > self._limits.age_s
+        if not is_fresh or is_old or content.key in self._ended:
             return None
-        return ValidLogin(Person(content.user_id, content.name), content.since, content.signed)
+        account = Account(content.user_id, content.name, content.account, content.groups)
+        return ValidLogin(content.key, account, content.since, content.signed)
 
-    def _set_cookie(self, response: Response, person: Person, since: int, *, secure: bool) -> None:
-        content = _CookieContent(person.user_id, person.name, since, int(self._wall()))
+    def _set_cookie(self, response: Response, login: ValidLogin, *, secure: bool) -> None:
+        who = login.account
+        content = _CookieContent(
+            login.key,
+            who.user_id,
+            who.name,
+            who.account,
+            who.groups,
+            login.since,
+            int(self._wall()),
+        )
         response.set_cookie(
             SECURE_COOKIE if secure else COOKIE,
             str(self._signer().dumps(msgspec.to_builtins(content))),
             path=self._path_of(secure=secure),
-            max_age=IDLE_MAX_S,  # the browser forgets it when the server would refuse it
+            max_age=self._limits.idle_s,  # the browser forgets it when the server would refuse it
             httponly=True,  # no script needs it
             samesite="lax",  # strict would sign out a person who follows a link to a room
             secure=secure,
@@ -209,7 +252,12 @@ class LoginCookies:
         if not current or not all(current):
             raise SettingsError("There is no session secret.", hint="Set CORDBOARD_SESSION_SECRET.")
         # itsdangerous signs with the last key of the list.
-        return URLSafeSerializer(list(reversed(current)), salt="cordboard.login.2")
+        return URLSafeSerializer(list(reversed(current)), salt=f"cordboard.login.3.{self._kind}")
+
+
+def account_by_name(name: str) -> Account:
+    """Return a new user with the name that somebody has typed, from `check_name`."""
+    return Account(f"u-{secrets.token_hex(8)}", name, name)
 
 
 def check_name(text: str) -> str:

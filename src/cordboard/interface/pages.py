@@ -1,14 +1,15 @@
 """The pages: sign in, the room, and errors."""
 
 import os
+import re
 import time
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -20,13 +21,24 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.ids import canonical_room
 from cordboard.emit import get_logger
-from cordboard.interface.identity import Identity, person_of, renew_login
-from cordboard.interface.login import NAME_MAX_CHARS, LoginCookies, check_name
+from cordboard.interface.access import Visitor
+from cordboard.interface.identity import Identity, login_of, person_of, renew_login
+from cordboard.interface.login import (
+    NAME_MAX_CHARS,
+    LoginCookies,
+    account_by_name,
+    check_name,
+)
 from cordboard.interface.request_limits import RequestLimits
 from cordboard.web.origin import is_secure
 from cordboard.web.proxies import client_address
 
 DEFAULT_ROOM: Final = "demo"
+HOME: Final = "/"
+PATH_MAX_CHARS: Final = (
+    512  # of the page to open after a login; the longest search takes half of it
+)
+_OWN_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without backslashes
 STATIC: Final = Path(str(files("cordboard.interface").joinpath("static")))
 
 log = get_logger("pages")
@@ -83,7 +95,7 @@ async def home(request: Request) -> Response:
     Args:
         request: The request.
     """
-    return _redirect(request, _room_path(DEFAULT_ROOM))
+    return redirect(request, _room_path(DEFAULT_ROOM))
 
 
 @router.get("/favicon.ico", include_in_schema=False)
@@ -93,44 +105,49 @@ async def favicon() -> Response:
 
 
 @router.get("/login")
-async def login_form(request: Request, room: str = DEFAULT_ROOM) -> Response:
+async def login_form(
+    request: Request, target: Annotated[str, Query(alias="next")] = HOME
+) -> Response:
     """Show the sign-in form.
 
     Args:
         request: The request.
-        room: The name of the room to open afterwards.
+        target: The path of the page to open afterwards.
     """
-    _canonical_room(room)
+    path = own_path(target)
     # A person who is signed in does not need the form again, for example after the Back button.
     if person_of(request) is not None:
-        return _redirect(request, _room_path(room))
+        return redirect(request, path)
     _require_login_page(request)
-    return _login_page(request, room)
+    return _login_page(request, path)
 
 
 @router.post("/login")
 async def login(
-    request: Request, name: Annotated[str, Form()] = "", room: Annotated[str, Form()] = DEFAULT_ROOM
+    request: Request,
+    name: Annotated[str, Form()] = "",
+    target: Annotated[str, Form(alias="next")] = HOME,
 ) -> Response:
-    """Sign in and redirect to the room.
+    """Sign in and redirect to a page.
 
     Args:
         request: The request.
         name: The person's name.
-        room: The name of the room.
+        target: The path of the page.
     """
     _require_login_page(request)
     limits: RequestLimits = request.app.state.request_limits
     limits.login(client_address(request.scope))
-    _canonical_room(room)
+    path = own_path(target)
     try:
         checked_name = check_name(name)
     except InvalidValueError as error:
         # Cut: the page repeats the name, and a form may contain 64 KB.
-        return _login_page(request, room, name=name[: NAME_MAX_CHARS * 2], error=error)
-    response = _redirect(request, _room_path(room))
-    person = _cookies(request).sign_in(checked_name, response, secure=_is_secure(request))
-    log.info("Signed in", user=person.user_id)
+        return _login_page(request, path, name=name[: NAME_MAX_CHARS * 2], error=error)
+    response = redirect(request, path)
+    account = account_by_name(checked_name)
+    _cookies(request).sign_in(account, response, secure=_is_secure(request))
+    log.info("Signed in", user=account.user_id)
     return response
 
 
@@ -138,23 +155,21 @@ async def login(
 async def logout(request: Request) -> Response:
     """Sign out the person who sent the request."""
     # A redirect, so that reloading the page does not repeat the request.
-    response = _redirect(request, "/login")
-    _cookies(request).sign_out(person_of(request), response, secure=_is_secure(request))
+    response = redirect(request, "/login")
+    _cookies(request).sign_out(login_of(request), response, secure=_is_secure(request))
     return response
 
 
 @router.get("/rooms/{name}")
-async def room_page(request: Request, name: str) -> Response:
+async def room_page(request: Request, name: str, person: Visitor) -> Response:
     """Show a room, after a login if nobody is signed in.
 
     Args:
         request: The request.
         name: The room's name.
+        person: The person.
     """
     room = _canonical_room(name)
-    person = person_of(request)
-    if person is None:
-        return _redirect(request, f"/login?{urlencode({'room': name})}")
     response = render_page(
         request,
         "room.html",
@@ -170,13 +185,13 @@ async def room_page(request: Request, name: str) -> Response:
 
 
 def _login_page(
-    request: Request, room: str, *, name: str = "", error: CordboardError | None = None
+    request: Request, target: str, *, name: str = "", error: CordboardError | None = None
 ) -> HTMLResponse:
     return render_page(
         request,
         "login.html",
         200 if error is None else error.status,
-        room=room,
+        target=target,
         name=name,
         error=error,
         name_max=NAME_MAX_CHARS,
@@ -197,7 +212,28 @@ def _room_path(name: str) -> str:
     return f"/rooms/{quote(name, safe='')}"
 
 
-def _redirect(request: Request, path: str) -> RedirectResponse:
+def own_path(path: str) -> str:
+    """Return the path of a page of this interface, to open after a login.
+
+    Args:
+        path: The path, with its query, as a request named it: it may name another site.
+
+    Raises:
+        NotFoundError: It is not the path of a page.
+    """
+    # "//host" and "/\\host" are other sites for browsers, which also skip tabs and line breaks.
+    if len(path) > PATH_MAX_CHARS or not _OWN_PATH.fullmatch(path):
+        raise NotFoundError("There is no such page.", hint="Go to the home page.")
+    return path
+
+
+def redirect(request: Request, path: str) -> RedirectResponse:
+    """Return a redirect to a page of this interface.
+
+    Args:
+        request: The request.
+        path: The path of the page, without the prefix of the interface.
+    """
     return RedirectResponse(f"{request.app.state.root_path}{path}", HTTPStatus.SEE_OTHER)
 
 

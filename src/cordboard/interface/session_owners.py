@@ -20,7 +20,7 @@ from cordboard.contract.errors import (
 )
 from cordboard.contract.ids import is_session_id
 from cordboard.contract.record import SERVER_PREFIX
-from cordboard.interface.login import Person
+from cordboard.interface.people import Person
 from cordboard.web.rate_limits import Buckets, TooManyRequestsError, take_all
 
 ENTRIES_MAX: Final = 20_000
@@ -104,6 +104,16 @@ class SessionOwners:
         except CordboardError:
             return None
 
+    def count_read(self, person: Person) -> None:
+        """Count a record that is read at the gateway for `person`.
+
+        Raises:
+            TooManyRequestsError: The person has asked for too many.
+        """
+        now = self._clock()
+        if take_all([(self._reads.of(person.user_id, now), 1)], now) > 0:
+            raise TooManyRequestsError("You have asked for too many sessions.", retry_after_s=1)
+
     def set_joined(self, session_id: str, person: Person, room: str) -> None:
         """Remember an accepted join.
 
@@ -120,8 +130,7 @@ class SessionOwners:
         entry = self._entries.get(session_id)
         if entry is not None and now < entry.until:
             return entry
-        if take_all([(self._reads.of(person.user_id, now), 1)], now) > 0:
-            raise TooManyRequestsError("You have asked for too many sessions.", retry_after_s=1)
+        self.count_read(person)
         try:
             record = await self._read_record(session_id)
         except NotFoundError:

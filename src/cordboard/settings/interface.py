@@ -28,6 +28,23 @@ class InterfaceSettings:
     """With the login `header`: the request header that holds the user's name. The default is the one
     that oauth2-proxy and most other proxies send."""
 
+    interface_login_name_header: str | None = None
+    """With the login `header`: the request header that holds the name that pages show, such as
+    X-Forwarded-Preferred-Username. Unset, pages show the user's name."""
+
+    interface_login_groups_header: str = "X-Forwarded-Groups"
+    """With the login `header`: the request header that holds the user's groups, separated by commas.
+    The default is the one that oauth2-proxy sends."""
+
+    interface_operators: tuple[str, ...] = ()
+    """Users who are operators: they see and end the sessions of all people, and read their logs. All
+    others are callers, who see their own sessions. A user is the value of the login header, of
+    `oidc_user_claim`, or the typed name; as everybody can type every name, use names on a machine of
+    your own only."""
+
+    interface_operator_groups: tuple[str, ...] = ()
+    """Groups whose members are operators: of `oidc_groups_claim`, or of the groups header."""
+
     interface_people_per_address: Positive = 10
     """Factor by which the limits of one client address on joins, offers, streams and log lines
     exceed those of one person: an office shares an address, and a login by name costs nothing."""
