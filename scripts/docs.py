@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import docs_contract
+import docs_why
 
 from cordboard.cli import COMMANDS, build_parser
 from cordboard.emit.reference import events_table, keys_table
@@ -71,6 +72,8 @@ def pages() -> dict[Path, str]:
         texts[path] = filled(path.read_text(encoding="utf-8"), tables)
     log_line = DOCS / "contract" / "log-line.md"
     texts[log_line] = filled(log_line.read_text(encoding="utf-8"), {"keys": keys_table()})
+    why = DOCS / "why.md"
+    texts[why] = filled(why.read_text(encoding="utf-8"), docs_why.tables())
     architecture = DOCS / "architecture.md"
     layers = {"layers": docs_contract.layers_table()}
     texts[architecture] = filled(architecture.read_text(encoding="utf-8"), layers)

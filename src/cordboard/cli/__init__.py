@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, str]] = {
     "up": "run everything on this machine: Valkey, gateway, operator, a runner, interface, edge",
     "call": "make a call from the terminal, without a browser",
     "logs": "print all lines of a session, or of a window, in time order",
+    "why": "tell why a call broke, with the lines that prove it",
     "sessions": "list sessions, or show one session and its stages",
     "doctor": "check configuration, Redis, the cluster and the bot file, and suggest fixes",
     "gateway": "run a gateway, which accepts joins over HTTP",
@@ -49,7 +50,7 @@ EXIT_OUTPUT_CLOSED: Final = 1
 
 _STDOUT: Final = 1
 # Commands that end soon, need no garbage collection, and register nothing with atexit.
-_SHORT: Final = ("logs", "completion")
+_SHORT: Final = ("logs", "why", "completion")
 # Commands that pass what follows `--` to bot files.
 _BOT_COMMANDS: Final = ("up", "runner")
 # A full disk, quota or file size limit, or a broken disk: the user can fix it, so no traceback.
@@ -65,6 +66,7 @@ examples:
   cordboard up                                  then open the address that it prints
   cordboard up --bot my_bot.py                  the same with your own Pipecat bot
   cordboard logs --local --session ID           all lines of one call
+  cordboard why ID                              why this call broke
   cordboard call webrtc:demo                    a call without a browser
 
 `cordboard COMMAND --help` has more examples.

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     _options.refuse_repeats(parser)
     _explain_ignore_case(parser)
-    _add_sources(parser)
+    add_sources(parser)
     _options.add_window(parser)
     _add_filters(parser)
     _add_output(parser)
@@ -71,7 +71,8 @@ def _explain_ignore_case(parser: argparse.ArgumentParser) -> None:
     parser.error = error  # type: ignore[method-assign]  # a subclass would be longer
 
 
-def _add_sources(parser: argparse.ArgumentParser) -> None:
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the sources of lines to ``parser``."""
     # --local, --stg, --prod and --env set the same destination: an environment's name.
     group = parser.add_argument_group("sources (default: --local)")
     source = group.add_mutually_exclusive_group()

@@ -32,6 +32,8 @@ from cordboard.logs.report.entry import (
 from cordboard.logs.report.lanes import BUCKETS, is_warning
 from cordboard.logs.report.model import Model
 from cordboard.logs.report.stages import NAMES, SETBACKS
+from cordboard.logs.why.rules import TITLES
+from cordboard.logs.why.text import references
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -94,6 +96,7 @@ def _environment() -> "Environment":
     environment.tests["warning"] = is_warning
     environment.globals |= {"count": count, "reasons": REASONS, "buckets": BUCKETS}
     environment.globals |= {"names": NAMES, "setbacks": SETBACKS, "meanings": EVENTS}
+    environment.globals |= {"causes": TITLES, "references": references}
     return environment
 
 

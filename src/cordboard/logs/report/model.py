@@ -12,13 +12,12 @@ from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Trouble
 from cordboard.logs.report.stages import Stay
 from cordboard.logs.report.verdict import WORDS_MAX, Verdict, judge
 from cordboard.logs.session import BROWSER, HEARD
+from cordboard.logs.stays import stays
+from cordboard.logs.why import Answer, StoryMaker, answer
 
 SESSIONS_MAX: Final = 500
 EVENTS_MAX: Final = 20_000
 _NAMES_SHOWN: Final = 4
-_JOINS: Final = frozenset(
-    {"page.opened", "join.clicked", "join.requested", "join.received", "join.accepted"}
-)
 _TONES: Final = {
     "bad": "failed",
     "warn": "with problems",
@@ -140,8 +139,8 @@ class Session(Stay):
             chain.from_iterable(told.events for told in parts),
             key=lambda item: (item.us is None, item.us or 0),
         )
-        stays = _stays(events)
-        super().__init__(stays[-1])
+        found = stays(events)
+        super().__init__(found[-1])
         began = min(_known(*(item.us for item in self.events)), default=0)
         heard = any(us >= began for us in _known(*(told.heard_us for told in parts)))
         levels = sum((told.levels for told in parts), Counter[str]())
@@ -158,7 +157,7 @@ class Session(Stay):
         self.length_ms = self.span_ms if self.has("bot.started") else told_ms
         self.state, self.reason = _text(end, "state"), _text(end, "reason")
         self.errors, self.warnings = levels["error"], levels["warn"]
-        self.stays = len(stays)
+        self.stays = len(found)
         self.people = tuple(tellers.joined.values())
         later = self.errors if self.stays == 1 else len(errors)
         self.verdict = judge(self, levels.total(), later, heard=heard)
@@ -170,6 +169,7 @@ class Model:
 
     Attributes:
         session: The session that the report is about; None when it is about several.
+        cause: Why the session went as it did; None of several, and of a part of its lines.
         others: Sessions that were too many to be kept apart.
         verdict: The session's, or on all of them, with what limits it.
     """
@@ -179,6 +179,7 @@ class Model:
     verdict: Verdict
     sessions: tuple[Session, ...] = ()
     session: Session | None = None
+    cause: Answer | None = None
     others: int = 0
     lines: int = 0
     lanes: Lanes = field(default_factory=Lanes)
@@ -208,6 +209,7 @@ class ModelMaker:
         self._others: set[str] = set()
         self._lanes = LaneMaker()
         self._troubles = TroubleFinder()
+        self._story = StoryMaker()
         self._lines = 0
 
     def add(self, record: Mapping[str, Any]) -> Entry:
@@ -216,6 +218,8 @@ class ModelMaker:
         self._lines += 1
         self._lanes.add(item)
         self._troubles.add(item)
+        if item.session_id == self._header.session_id:
+            self._story.add(record)
         if item.session_id is not None:
             if item.session_id in self._told or len(self._told) < SESSIONS_MAX:
                 self._told.setdefault(item.session_id, _Tellers()).add(item)
@@ -236,12 +240,14 @@ class ModelMaker:
         if wanted is None and len(sessions) == 1:
             session = sessions[0]
         verdict = session.verdict if session else _of_several(wanted, sessions, self._lines)
+        is_whole = wanted is not None and session is not None and not self._header.filters
         return Model(
             header=self._header,
             coverage=coverage,
             verdict=_limited(verdict, coverage, self._header, session),
             sessions=sessions,
             session=session,
+            cause=answer(self._story.story(coverage)) if is_whole else None,
             others=len(self._others),
             lines=self._lines,
             lanes=self._lanes.lanes(),
@@ -258,24 +264,6 @@ def _who(parts: Sequence[_Told], events: Sequence[Entry]) -> dict[str, str]:
     for told in parts if "user_id" not in found else ():
         found = {**told.who, **found}
     return found
-
-
-def _stays(events: Sequence[Entry]) -> list[list[Entry]]:
-    """Part the events of an id that was used again after its session had ended.
-
-    A later session has a higher epoch: an end that stands before its own join, because two clocks
-    differ, parts nothing.
-    """
-    newest = max((item.epoch or 0 for item in events if item.event == "join.accepted"), default=0)
-    stays: list[list[Entry]] = [[]]
-    over = False
-    for item in events:
-        if over and item.event in _JOINS:
-            stays.append([])
-            over = False
-        stays[-1].append(item)
-        over |= item.event == "session.ended" and (item.epoch or 0) < newest
-    return stays
 
 
 def _text(meta: Mapping[str, Any], name: str) -> str:

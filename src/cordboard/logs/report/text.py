@@ -19,6 +19,9 @@ from cordboard.logs.report.lanes import BUCKETS, Lanes, Troubles
 from cordboard.logs.report.model import Model, Session
 from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup
 from cordboard.logs.takeovers import TakeOver
+from cordboard.logs.why import Answer
+from cordboard.logs.why.rules import TITLES
+from cordboard.logs.why.text import references
 
 COLUMNS: Final = 100
 _BAR: Final = 30
@@ -42,6 +45,8 @@ def report(model: Model, lines: Iterable[Entry], left_out: int = 0) -> Iterator[
     yield from wrapped(f"{_MARKS[model.verdict.tone]} {model.verdict.headline}", "", "    ")
     for sentence in model.verdict.details:
         yield from wrapped(sentence, "    ")
+    if model.cause is not None:
+        yield from _cause(model.cause)
     yield from _of_one(session) if session else _sessions(model)
     yield from _lanes(model.lanes)
     yield from _troubles(model.troubles, named=session is None)
@@ -109,6 +114,25 @@ def padded(text: str, columns: int) -> str:
 
 def _title(title: str) -> tuple[str, str, str]:
     return "", title, "-" * len(title)
+
+
+def _cause(cause: Answer) -> Iterator[str]:
+    yield from _title(f"CAUSE  {cause.title}")
+    for sentence in filter(None, [cause.words, cause.effect_words, cause.advice]):
+        yield from wrapped(one_line(sentence))
+    for line in cause.lines:
+        said = " ".join(filter(None, [line.event, str(line.record.get("message"))]))
+        yield from wrapped(f"{one_line(said)}{references([line])}", f"{clock(line.us)} ", "    ")
+    groups = {
+        "also found": cause.also,
+        "ruled out": cause.ruled_out,
+        "not checked": cause.unchecked,
+    }
+    for title, found in groups.items():
+        if found:
+            yield from wrapped(f"{title}: {', '.join(TITLES[name] for name in found)}")
+    for words in cause.missing:
+        yield from wrapped(f"missing: {one_line(words)}", "", "    ")
 
 
 def _of_one(session: Session) -> Iterator[str]:

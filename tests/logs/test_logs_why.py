@@ -1,0 +1,200 @@
+"""Why a call broke: each cause by its lines; no line of no matter changes it, and no lost line makes a wrong blame."""
+
+import json
+import random
+
+import pytest
+
+from cordboard.logs.coverage import Coverage
+from cordboard.logs.why import UNKNOWN, Answer, explain
+from cordboard.logs.why.rules import LINES_LOST, RULES, TITLES
+from cordboard.logs.why.story import LINES_MAX
+from cordboard.logs.why.text import text
+from logs.why_support import (
+    CALLS,
+    COMPLETE,
+    Records,
+    cause_of,
+    incomplete,
+    planted,
+    stats,
+    with_noise,
+)
+from report_support import Told, connected, ended, joined
+
+pytestmark = pytest.mark.fast
+
+NO_BLAME = {LINES_LOST, UNKNOWN}
+
+
+def why(records: Records, coverage: Coverage = COMPLETE, servers: Records = []) -> Answer:  # noqa: B006
+    """Return the answer for records in any order."""
+    return explain(sorted(records, key=lambda r: str(r["timestamp"])), coverage, servers)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_cause_is_proved_by_its_lines(name: str) -> None:
+    """A planted cause is the answer, with lines that prove it."""
+    call = planted(name)
+    answer = why(call.told.records, servers=call.servers)
+    assert answer.cause == cause_of(name), answer.words
+    assert answer.lines
+
+
+def test_each_cause_of_the_list_has_a_call() -> None:
+    """Every cause but those that name missing evidence is tested."""
+    assert {cause_of(name) for name in CALLS} == {rule.cause for rule in RULES}
+    assert set(TITLES) == {rule.cause for rule in RULES} | NO_BLAME
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_lines_of_no_matter_change_nothing(name: str) -> None:
+    """The cause stays the same among lines that prove nothing."""
+    call = planted(name)
+    for seed in range(8):
+        answer = why(with_noise(call.told.records, seed), servers=call.servers)
+        assert answer.cause == cause_of(name), (seed, answer.words)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_lost_lines_never_make_a_wrong_blame(name: str) -> None:
+    """Whichever proving lines are lost, and known to be lost, no other cause is blamed."""
+    call = planted(name)
+    records = call.told.records
+    proof = [fact.record for fact in why(records, servers=call.servers).lines]
+    for seed in range(12):
+        chance = random.Random(seed)
+        lost = [record for record in proof if chance.random() < 0.6] or proof
+        left = [record for record in records if record not in lost]
+        servers = [record for record in call.servers if record not in lost]
+        answer = why(left, incomplete(str(record["service"]) for record in lost), servers)
+        assert answer.cause in {cause_of(name), *NO_BLAME}, (seed, answer.words)
+        assert not answer.complete
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_any_lost_lines_never_make_a_wrong_blame(name: str) -> None:
+    """The same for any lines of the call."""
+    call = planted(name)
+    for seed in range(12):
+        chance = random.Random(seed)
+        kept = [record for record in call.told.records if chance.random() < 0.7]
+        lost = [record for record in call.told.records if record not in kept]
+        if not lost or not kept:
+            continue
+        answer = why(kept, incomplete(str(record["service"]) for record in lost), call.servers)
+        assert answer.cause in {cause_of(name), *NO_BLAME}, (seed, answer.words)
+
+
+def test_a_survived_death_is_no_cause_of_a_later_crash() -> None:
+    """What ended the call is the answer; what it survived is told beside."""
+    told = planted("runner_killed, and continued").told
+    told.records.pop()
+    error = {"type": "KeyError", "message": "'x'"}
+    told.say(30_000, "bot", "Bot crashed", event="bot.crashed", level="error", error=error)
+    ended(told, 30_050, "bot_crashed", "failed")
+    answer = why(told.records)
+    assert answer.cause == "bot_raised"
+    assert list(answer.also) == ["runner_killed"]
+
+
+def test_a_crash_after_an_error_of_a_service_is_the_service() -> None:
+    """An exception right after a refused key is its consequence."""
+    told = planted("bot_raised").told
+    told.event(
+        8900, "bot", "service.error", category="authentication", processor="LLM#0", recovered=False
+    )
+    assert why(told.records).cause == "service_authentication"
+
+
+def test_a_failed_session_is_not_explained_by_what_disturbed_it() -> None:
+    """Jitter is no reason for the end of a session whose crash nobody tells of."""
+    told = planted("jitter").told
+    told.records = [record for record in told.records if record.get("event") != "session.ended"]
+    ended(told, 31_020, "bot_crashed", "failed")
+    answer = why(told.records)
+    assert answer.cause == UNKNOWN
+    assert "jitter" in answer.also
+
+
+def test_a_kill_from_outside_blames_nobody() -> None:
+    """SIGKILL may come from the kernel or from anybody: the answer names what is missing."""
+    told = stats(connected(joined(Told())))
+    told.say(
+        9000,
+        "runner",
+        "Bot crashed",
+        event="bot.crashed",
+        level="error",
+        status="killed by SIGKILL",
+    )
+    ended(told, 9050, "bot_crashed", "failed")
+    answer = why(told.records)
+    assert answer.cause == UNKNOWN
+    assert any("SIGKILL" in words for words in answer.missing)
+
+
+def test_a_running_call_has_no_cause_yet() -> None:
+    """Without the end, a call without trouble is neither healthy nor broken."""
+    assert why(connected(joined(Told())).records).cause == UNKNOWN
+
+
+def test_of_two_sessions_under_one_id_the_last_is_told() -> None:
+    """What the first one died of is not blamed for the second one."""
+    told = planted("bot_raised").told
+    later = planted("healthy").told
+    for record in later.records:
+        record["timestamp"] = str(record["timestamp"]).replace("2026-", "2027-")
+        if "epoch" in record:
+            record["epoch"] = 2
+    answer = why([*told.records, *later.records])
+    assert (answer.cause, answer.stays) == ("healthy", 2)
+
+
+def test_a_huge_session_is_answered_from_a_bounded_part() -> None:
+    """Of a day of statistics the first and the last ones are kept."""
+    told = planted("packet_loss").told
+    sample = next(record for record in told.records if record.get("event") == "media.stats")
+    many = ({**sample, "seq": number} for number in range(50_000))
+    answer = explain([*told.records[:-1], *many, told.records[-1]], COMPLETE)
+    assert answer.cause == "packet_loss"
+    assert len(answer.lines) < LINES_MAX
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31mred\u202e</script><b>\n\r\x00"
+
+
+def test_hostile_text_steers_no_terminal() -> None:
+    """Texts of lines are shown with their controls visible, each on its line."""
+    told = connected(joined(Told(session_id="call-7")))
+    error = {"type": HOSTILE, "message": HOSTILE, "stack": HOSTILE}
+    told.say(
+        9000, "bot", HOSTILE, event="bot.crashed", level="error", error=error, **{HOSTILE: HOSTILE}
+    )
+    told.say(8900, "bot", "x", event="service.error", category="server", processor=HOSTILE)
+    ended(told, 9050, "bot_crashed", "failed", detail=HOSTILE)
+    answer = why(told.records)
+    shown = "\n".join(text(answer, "call-7", "cordboard logs"))
+    assert answer.cause == "service_failed"
+    assert not any(mark in shown for mark in "\x1b\x07\u202e\r\x00")
+    assert json.loads(json.dumps(answer.as_dict()))["cause"] == "service_failed"
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {}, "x", True, 10**400])
+def test_records_of_any_types_are_read(value: object) -> None:
+    """A record promises nothing of its types."""
+    for key in ("meta", "event", "epoch", "error", "timestamp", "message"):
+        for name in ("packet_loss", "jitter", "bot_raised", "voice_slow", "queue_full"):
+            records = [{**record, key: value} for record in planted(name).told.records]
+            explain(records, COMPLETE)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x", True, 10**400, -1])
+def test_metadata_of_any_types_is_read(value: object) -> None:
+    """Nor does its metadata."""
+    for name in CALLS:
+        records = [
+            {**record, "meta": dict.fromkeys(record.get("meta", {}), value)}
+            for record in planted(name).told.records
+        ]
+        explain(records, COMPLETE)

@@ -1,0 +1,292 @@
+"""Calls with one planted cause, told by lines in the documented shape; and what else lines may say."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cordboard.logs.coverage import Answer, Coverage, Shortfall
+from report_support import Told, connected, ended, good_call, joined
+
+Records = list[dict[str, Any]]
+
+COMPLETE = Coverage((Answer("bot", "service", 9),), attribution={"explicit": 9})
+
+
+def incomplete(services: Iterable[str]) -> Coverage:
+    """Return a coverage in which lines of these services are missing."""
+    gap = (Shortfall("gap", "boot 9f31c2aa: seq 17"),)
+    answers = tuple(Answer(name, "service", 1, shortfalls=gap) for name in sorted(set(services)))
+    return Coverage(answers, attribution={"explicit": 9})
+
+
+@dataclass
+class Planted:
+    """A call with a known cause."""
+
+    told: Told
+    servers: Records
+
+
+def stats(told: Told, **changes: dict[str, Any]) -> Told:
+    """Tell of the media every 5 s, at both ends; ``changes`` are by end."""
+    for number in range(6):
+        for service, end in (("browser", "page"), ("bot", "bot")):
+            meta: dict[str, Any] = {
+                "end": end,
+                "state": "connected",
+                "interval_ms": 5000,
+                "packets_sent": 250,
+                "packets_received": 249,
+                "packets_lost": 0,
+                "jitter_ms": 4,
+                "rtt_ms": 20,
+                "path": "host",
+            }
+            meta |= changes.get(end, {})
+            told.event(5400 + 5000 * number, service, "media.stats", **meta)
+    return told
+
+
+def slow_turns(told: Told, key: str, *, count: int = 3, ms: int = 4200) -> Told:
+    """Tell of turns, most of whose time one part took."""
+    for number in range(count):
+        told.event(
+            6000 + 7000 * number,
+            "bot",
+            "turn.ended",
+            turn=number + 1,
+            duration_ms=5000,
+            interrupted=False,
+            total_ms=ms + 600,
+            measured_from="user_silence",
+            contributions=[
+                {"key": "endpointing_wait", "owner": "config: VAD stop_secs", "ms": 200},
+                {"key": key, "owner": "Service#0", "ms": ms},
+                {"key": "pipeline", "owner": "pipeline", "ms": 400},
+            ],
+        )
+    return told
+
+
+def _talk() -> Told:
+    return connected(joined(Told()))
+
+
+def _left(told: Told, reason: str = "left") -> Told:
+    return ended(told, 31_020, reason, seconds=30.9)
+
+
+def _error(category: str, **meta: Any) -> Told:
+    told = stats(_talk())
+    told.event(
+        9000, "bot", "service.error", category=category, processor="OpenAILLMService#0",
+        usable=False, **{"recovered": False, **meta},
+    )  # fmt: skip
+    return _left(told)
+
+
+def _warning(name: str, **ends: dict[str, Any]) -> Told:
+    told = stats(_talk(), **ends)
+    told.event(
+        8000,
+        "browser",
+        "media.warning",
+        name=name,
+        state="raised",
+        value=9,
+        threshold=1,
+        end="page",
+    )
+    told.event(20_000, "browser", "media.warning", name=name, state="cleared", end="page")
+    return _left(told)
+
+
+def _device(begin: str, end: str, ms: float) -> Told:
+    told = stats(_talk())
+    told.event(9000, "browser", "device.changed", kind=begin)
+    told.event(9000 + ms, "browser", "device.changed", kind=end, duration_ms=ms)
+    return _left(told)
+
+
+def _refused(code: str) -> Told:
+    told = Told(epoch=None)
+    told.event(0, "browser", "join.clicked")
+    told.event(24, "interface", "join.requested", gateway="http://gateway:4444")
+    told.event(31, "gateway", "join.received", bot="default")
+    return told.event(38, "gateway", "join.refused", reason=code)
+
+
+def _crashed(
+    error: dict[str, str] | None = None, status: str = "", reason: str = "bot_crashed"
+) -> Told:
+    told = stats(_talk())
+    more = {"error": error} if error else {"status": status}
+    told.say(
+        9000,
+        "bot" if error else "runner",
+        "Bot crashed",
+        event="bot.crashed",
+        level="error",
+        **more,
+    )
+    return ended(told, 9050, reason, "failed")
+
+
+def _cold(ran_ms: float | None) -> Told:
+    told = Told(epoch=None)
+    told.event(0, "browser", "join.clicked")
+    told.event(24, "interface", "join.requested", gateway="http://gateway:4444")
+    told.epoch = 1
+    told.event(38, "gateway", "join.accepted", reused=False, bot="default")
+    told.event(44, "operator", "launch.claimed", attempt=1, operator="op-1")
+    told.event(61, "operator", "launch.job_created", job="bot-7")
+    if ran_ms is None:
+        return ended(told, 60_000, "deadline", "expired")
+    told.event(ran_ms, "runner", "bot.started", pid=4242, attempt=1)
+    told.event(ran_ms + 100, "bot", "bot.connected", transport="webrtc")
+    told.event(ran_ms + 120, "bot", "user.connected")
+    told.event(ran_ms + 200, "bot", "bot.first_audio")
+    return _left(stats(told))
+
+
+def _recovered(*, reason: str, state: str = "ended") -> Told:
+    told = stats(_talk())
+    told.say(
+        12_000, "operator", "Lease expired", event="lease.expired", sign="refused", level="warn"
+    )
+    told.epoch = 2
+    told.event(
+        12_010, "operator", "session.recovered", attempt=2, why="confirmed", runner="runner-a"
+    )
+    if state == "ended":
+        told.event(13_000, "runner", "bot.started", pid=5, attempt=2)
+        told.event(13_300, "bot", "bot.first_audio")
+        told.event(13_310, "browser", "call.resumed", epoch=2, silence_ms=1310)
+    return ended(told, 31_020, reason, state)
+
+
+def _unanswered() -> Told:
+    told = joined(Told())
+    told.event(330, "bot", "bot.connected", transport="webrtc")
+    told.say(15_400, "browser", "No path for media was found", level="warn")
+    return ended(told, 15_500, "left")
+
+
+def _outage() -> Planted:
+    told = stats(_talk())
+    told.event(22_000, "runner", "lease.lost", seconds=16)
+    ended(told, 40_000, "lease_lost", "failed")
+    servers = Told(session_id="server:host-1", epoch=None)
+    servers.say(6000, "runner", "Redis is unavailable; running bots continue", level="warn")
+    return Planted(told, servers.records)
+
+
+MEMORY = {"type": "MemoryError", "message": ""}
+RAISED = {"type": "ValueError", "message": "no order 4711", "stack": "Traceback"}
+CALLS: Mapping[str, Callable[[], Told | Planted]] = {
+    "queue_full": lambda: _refused("queue_full"),
+    "redis_away": _outage,
+    "redis_away at the join": lambda: _refused("store_unavailable"),
+    "join_refused": lambda: _refused("too_many_sessions"),
+    "out_of_memory": lambda: _crashed(MEMORY),
+    "out_of_memory of the pod": lambda: _crashed(status="OOMKilled, exit 137"),
+    "service_authentication": lambda: _error("authentication"),
+    "rate_limit": lambda: _error("rate_limit"),
+    "service_failed": lambda: _error("server"),
+    "tool_timeout": lambda: _left(
+        stats(_talk()).event(
+            9000, "bot", "tool.ended", name="lookup", call_id="c", status="timeout", ms=5000
+        )
+    ),
+    "bot_raised": lambda: _crashed(RAISED),
+    "bot_raised by its exit": lambda: _crashed(status="exit status 3"),
+    "page_frozen": lambda: _device("frozen", "resumed", 8000),
+    "microphone_muted": lambda: _device("muted", "unmuted", 8000),
+    "no_path": _unanswered,
+    "one_way_sound": lambda: _left(stats(_talk(), page={"packets_received": 0})),
+    "one_way_sound to the bot": lambda: _left(stats(_talk(), bot={"packets_received": 0})),
+    "one_way_sound by a warning": lambda: _warning("one_way"),
+    "packet_loss": lambda: _left(stats(_talk(), bot={"packets_lost": 20})),
+    "packet_loss by a warning": lambda: _warning("high_loss"),
+    "jitter": lambda: _left(stats(_talk(), page={"jitter_ms": 70})),
+    "jitter by a warning": lambda: _warning("high_jitter"),
+    "runner_killed": lambda: _recovered(reason="runner_lost", state="failed"),
+    "runner_killed, and continued": lambda: _recovered(reason="left"),
+    "speech_service_slow": lambda: _left(slow_turns(stats(_talk()), "transcription")),
+    "language_model_slow": lambda: _left(slow_turns(stats(_talk()), "llm_inference")),
+    "voice_slow": lambda: _left(slow_turns(stats(_talk()), "speech_synthesis")),
+    "cold_start_slow": lambda: _cold(21_000),
+    "cold_start_slow beyond the deadline": lambda: _cold(None),
+    "start_failed": lambda: ended(joined_only(), 60_000, "deadline", "expired"),
+    "user_left": lambda: ended(joined(Told()), 250, "left"),
+    "user_left by its page": lambda: _left(
+        stats(_talk()).say(31_000, "browser", "Page closed in the call")
+    ),
+    "user_left without a word": lambda: ended(stats(_talk()), 90_000, "user_absent"),
+    "healthy": lambda: _left(stats(_talk())),
+    "healthy without statistics": good_call,
+}
+"""A call by its cause; what stands behind the first word tells cases of one cause apart."""
+
+
+def joined_only() -> Told:
+    """Tell of a join that no runner took."""
+    told = Told(epoch=None)
+    told.event(31, "gateway", "join.received", bot="default")
+    told.epoch = 1
+    told.event(38, "gateway", "join.accepted", reused=False, bot="default")
+    return told.event(44, "operator", "launch.failed", runner="runner-a", why="busy")
+
+
+def planted(name: str) -> Planted:
+    """Return the call of one name."""
+    made = CALLS[name]()
+    return made if isinstance(made, Planted) else Planted(made, [])
+
+
+def cause_of(name: str) -> str:
+    """Return the cause of a call by its name."""
+    return name.split(",", maxsplit=1)[0].split(" ", maxsplit=1)[0]
+
+
+NOISE: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("bot", "", {"text": "killed by SIGKILL; OOMKilled; rate limit; \x1b[31m<script>"}),
+    ("bot", "join.refused", {"reason": "queue_full"}),
+    ("browser", "session.ended", {"state": "failed", "reason": "runner_lost"}),
+    ("browser", "bot.crashed", {"status": "exit status 1"}),
+    ("bot", "device.changed", {"kind": "frozen"}),
+    ("shop", "order.lost", {"why": "confirmed"}),
+    ("bot", "service.error", {"category": "rate_limit", "recovered": True}),
+    ("bot", "tool.ended", {"status": "completed", "ms": 3, "name": "<b>"}),
+    ("bot", "service.usage", {"prompt_tokens": 10**400}),
+    ("bot", "media.warning", {"name": "high_loss", "state": "cleared", "end": "bot"}),
+    ("browser", "media.stats", {"packets_lost": "many", "packets_received": None, "jitter_ms": []}),
+    ("bot", "turn.ended", {"contributions": "none", "total_ms": float("nan"), "ttfb_ms": 7}),
+    ("gateway", "", {"note": "queue_full"}),
+    ("runner", "service.error", {"category": {"a": 1}}),
+)
+"""Lines that prove nothing: words, claims of others, errors that were overcome, values of no use."""
+
+
+def with_noise(records: Records, seed: int) -> Records:
+    """Return records with lines among them that prove nothing."""
+    chance = random.Random(seed)
+    noisy = list(records)
+    for number in range(chance.randrange(1, 40)):
+        service, event, meta = chance.choice(NOISE)
+        near = chance.choice(records)
+        record = {
+            **{key: near[key] for key in ("timestamp", "sessionId", "userId", "userName")},
+            "level": chance.choice(["info", "warn", "error"]),
+            "message": "A line of no matter",
+            "service": service,
+            "tag": "noise",
+            "meta": meta,
+            "boot": "0badcafe",
+            "seq": number + 1,
+        }
+        if event:
+            record["event"] = event
+        noisy.append(record)
+    return sorted(noisy, key=lambda record: str(record["timestamp"]))
