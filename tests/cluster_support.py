@@ -26,6 +26,8 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Namespace, Node, Pod, ServiceAccountToken
 
+from tests_support import until
+
 IMAGE = os.environ.get("KUBE_TEST_IMAGE", "busybox:1")
 NO_CLUSTER = "no cluster: neither KUBE_TEST_CONFIG nor a KUBECONFIG of a local one"
 NO_FAULTS = "KUBE_TEST_FAULTS names no command that makes faults"
@@ -165,6 +167,23 @@ def open_cluster(folder: Path) -> Cluster:
 def close_cluster(cluster: Cluster) -> None:
     """Delete the namespace, and all in it."""
     cluster.client.delete(Namespace, cluster.namespace)
+
+
+async def need_shared_machine(cluster: Cluster) -> str:
+    """Leave the test out where containers do not see this project: they need it as their image.
+
+    Returns:
+        The address of the pod that has looked.
+    """
+    here = cluster.folder / "here"
+    here.touch()
+    cluster.pod("probe", {"script": f"test -e '{here}'"})
+    phase = await until(
+        lambda: {"Succeeded": 1, "Failed": 2}.get(cluster.status("probe").phase or "")
+    )
+    if phase == 2:
+        pytest.skip("the nodes of this cluster do not see this project's files")
+    return str(cluster.status("probe").podIP)
 
 
 def lose_node_of(cluster: Cluster, pod: str) -> None:

@@ -41,6 +41,7 @@ SLOW_FOLDERS: Final = frozenset(
         "kube",
         "launchers",
         "runner",
+        "scaling",
         "terminal",
         "wheel",
     }

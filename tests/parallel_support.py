@@ -21,6 +21,7 @@ TOGETHER: Final = {
     "tests/kube/": "cluster",
     "tests/launchers/": "cluster",
     "tests/logs/test_logs_kubernetes.py": "cluster",
+    "tests/scaling/": "cluster",
 }
 SHARES: Final = 'scope="module"'
 

@@ -162,27 +162,31 @@ class Plane:
                      "epoch": change.epoch}
                 )  # fmt: skip
 
+    def written(self) -> list[Event]:
+        """What bots have written down."""
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
+
     def entered(self, *sids: str) -> int:
         """How many bots have entered the rooms of these sessions."""
-        written = [json.loads(line) for line in self.file.read_text().splitlines()]
-        return sum(event["kind"] == "enter" and event["sid"] in sids for event in written)
+        return sum(event["kind"] == "enter" and event["sid"] in sids for event in self.written())
 
     def verdict(self, *sids: str, recovery_s: float = RECOVERY_S) -> list[Violation]:
         """Judge what was written about these sessions."""
-        written = [json.loads(line) for line in self.file.read_text().splitlines()]
-        ours = [event for event in (*self.events, *written) if event["sid"] in sids]
+        ours = [event for event in (*self.events, *self.written()) if event["sid"] in sids]
         return judge(ours, late_s=LATE_S, recovery_s=recovery_s)
 
 
 @asynccontextmanager
-async def plane_of(processes: Processes, *, shards: int = 1) -> AsyncIterator[Plane]:
+async def plane_of(
+    processes: Processes, *, shards: int = 1, lease_s: float = LEASE_S
+) -> AsyncIterator[Plane]:
     """Open what a test needs of the plane."""
     file = processes.directory / "history.jsonl"
     file.touch()
     (processes.directory / "writing.py").write_text(BOT.replace("FILE", repr(str(file))))
     timeout = aiohttp.ClientTimeout(total=20)
     async with (
-        open_store(processes.redis_url, shards=shards, lease_s=LEASE_S) as store,
+        open_store(processes.redis_url, shards=shards, lease_s=lease_s) as store,
         aiohttp.ClientSession(headers=HEADERS, timeout=timeout) as client,
     ):
         plane = Plane(processes, store, client, file)

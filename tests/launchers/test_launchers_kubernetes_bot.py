@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lightkube.resources.core_v1 import Pod
 
-from cluster_support import Cluster, cluster_config, lose_node_of
+from cluster_support import Cluster, cluster_config, lose_node_of, need_shared_machine
 from cordboard.contract.job_name import job_name
 from cordboard.contract.launch import Launch
 from cordboard.kube import open_kube
@@ -55,7 +55,7 @@ class Plane:
 
 @pytest.fixture
 async def plane(cluster: Cluster, redis_url: str, tmp_path: Path) -> AsyncIterator[Plane]:
-    await need_shared_machine(cluster, tmp_path)
+    await need_shared_machine(cluster)
     secret = {"REDIS_URL": redis_url, "BOT_CONTROL_SHARED_SECRET": "s" * 16}
     cluster.make("Secret", "cordboard", stringData=secret)
     template = {
@@ -94,17 +94,6 @@ async def read(process: asyncio.subprocess.Process, lines: list[str]) -> None:
     assert process.stdout is not None
     while line := await process.stdout.readline():
         lines.append(line.decode())
-
-
-async def need_shared_machine(cluster: Cluster, tmp_path: Path) -> None:
-    """Leave the test out where containers do not see this project: they need it as their image."""
-    (tmp_path / "here").touch()
-    cluster.pod("probe", {"script": f"test -e '{tmp_path}/here'"})
-    phase = await until(
-        lambda: {"Succeeded": 1, "Failed": 2}.get(cluster.status("probe").phase or "")
-    )
-    if phase == 2:
-        pytest.skip("the nodes of this cluster do not see this project's files")
 
 
 async def test_call_on_a_cold_runner_of_a_cluster(plane: Plane) -> None:
