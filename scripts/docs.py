@@ -108,7 +108,7 @@ def _write_coverage() -> list[str]:
     """Run all tests but those with a browser, and let them write which modules logged."""
     workers = ["-n", "2"] if find_spec("xdist") else []
     command = [
-        sys.executable, "-m", "pytest", "-q", "-m", "not browser and not faults_full", "--cordboard-log",
+        sys.executable, "-m", "pytest", "-q", "-m", "not browser and not faults_full and not cluster_full", "--cordboard-log",
         "--cordboard-log-children", "--cordboard-log-report", str(COVERAGE),
         *workers,
     ]  # fmt: skip

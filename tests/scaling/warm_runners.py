@@ -27,7 +27,7 @@ from plane_support import Part, Processes, ready
 from tests_support import until
 
 NAME = "runner"
-LABELS = {"app": NAME}
+LABELS: dict[str, Any] = {"app": NAME}
 PATCH_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
 COST = "controller.kubernetes.io/pod-deletion-cost"
 LEASE_S = 6  # a machine that starts several runners at once is late
@@ -54,12 +54,22 @@ class WarmRunners:
     env: Mapping[str, str]
     calls: list[str] = field(default_factory=list)
 
-    async def deploy(self, replicas: int | None, *, capacity: int, grace_s: float = 1.0) -> None:
-        """Create the Deployment, and wait until its runners are ready."""
+    async def deploy(
+        self, replicas: int | None, *, capacity: int, grace_s: float = 1.0, kill_s: int = 60
+    ) -> None:
+        """Create the Deployment, and wait until its runners are ready.
+
+        Args:
+            replicas: The number of pods; None for one, if an autoscaler sets it.
+            capacity: The slots of each runner.
+            grace_s: Seconds after which a runner that stops hands its sessions over.
+            kill_s: Seconds after which its pod is killed.
+        """
         pod = pod_template(self.env, "--capacity", str(capacity), "--grace", str(grace_s),
                            "--bot", self.bot)  # fmt: skip
+        pod["spec"]["terminationGracePeriodSeconds"] = kill_s
         rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-        spec = {"selector": {"matchLabels": LABELS}, "template": pod, "strategy": rolling}
+        spec: dict[str, Any] = {"selector": {"matchLabels": LABELS}, "template": pod, "strategy": rolling}
         if replicas is not None:
             spec["replicas"] = replicas
         self.cluster.make("Deployment", NAME, "apps/v1", spec=spec)
@@ -186,8 +196,7 @@ def pod_template(env: Mapping[str, str], *words: str) -> dict[str, Any]:
             "timeoutSeconds": 10,
         },
     }
-    spec = {"terminationGracePeriodSeconds": 60, "containers": [container]}
-    return {"metadata": {"labels": LABELS}, "spec": spec}
+    return {"metadata": {"labels": LABELS}, "spec": {"containers": [container]}}
 
 
 @contextlib.asynccontextmanager
@@ -199,6 +208,7 @@ async def warm_runners(
         pytest.skip("the pods of this cluster have no addresses of their own")
     processes = Processes(directory, redis_url)
     processes.over["CORDBOARD_LEASE_S"] = str(LEASE_S)
+    processes.over["SURVIVAL_HISTORY"] = str(directory / "history.jsonl")
     env = {key: value for key, value in processes.environment().items() if key in _SHARED}
     processes.over |= {
         "CORDBOARD_PLACEMENT": "pack",
