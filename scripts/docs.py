@@ -108,8 +108,9 @@ def _write_coverage() -> list[str]:
     """Run all tests but those with a browser, and let them write which modules logged."""
     workers = ["-n", "2"] if find_spec("xdist") else []
     command = [
-        sys.executable, "-m", "pytest", "-q", "-m", "not browser and not faults_full and not cluster_full", "--cordboard-log",
-        "--cordboard-log-children", "--cordboard-log-report", str(COVERAGE),
+        sys.executable, "-m", "pytest", "-q",
+        "-m", "not browser and not faults_full and not cluster_full",
+        "--cordboard-log", "--cordboard-log-children", "--cordboard-log-report", str(COVERAGE),
         *workers,
     ]  # fmt: skip
     run = subprocess.run(command, cwd=ROOT, check=False)

@@ -69,7 +69,11 @@ class WarmRunners:
                            "--bot", self.bot)  # fmt: skip
         pod["spec"]["terminationGracePeriodSeconds"] = kill_s
         rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-        spec: dict[str, Any] = {"selector": {"matchLabels": LABELS}, "template": pod, "strategy": rolling}
+        spec: dict[str, Any] = {
+            "selector": {"matchLabels": LABELS},
+            "template": pod,
+            "strategy": rolling,
+        }
         if replicas is not None:
             spec["replicas"] = replicas
         self.cluster.make("Deployment", NAME, "apps/v1", spec=spec)
