@@ -28,9 +28,9 @@ const PAGE_LINES = [
 ];
 
 export default [
-  { ignores: [".venv/", ".make/", "node_modules/", "benchmarks/out/", "site/", "build/", "dist/"] },
+  { ignores: ["examples/", ".venv/", ".make/", "node_modules/", "benchmarks/out/", "site/", "build/", "dist/"] },
   {
-    files: ["src/cordboard/interface/static/*.js", "clients/js/src/browser/*.js"],
+    files: ["src/cordboard/interface/static/*.js", "clients/js/src/**/*.js"],
     languageOptions: { ecmaVersion: 2024, sourceType: "module", globals: globals.browser },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: RULES,
