@@ -97,6 +97,14 @@ test("a change of the state is written at once, and the end with the last figure
   ]);
 });
 
+test("two states that follow at once are both written", async (t) => {
+  const { connection } = open(t);
+  connection.enter("connecting");
+  connection.enter("connected");
+  await settle();
+  assert.deepEqual(newMeta("media.stats").map(({ state }) => state), ["connecting", "connected"]);
+});
+
 test("a connection that was closed without its watch is noticed", async (t) => {
   const { connection, seconds } = open(t);
   await seconds(1);

@@ -45,7 +45,8 @@ class PeerWatch {
   #logged; // those at the last media.stats
   /** @type {string} */
   #state;
-  #isReading = false;
+  /** @type {Promise<void> | null} */
+  #reading = null;
   #isClosed = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #timer;
@@ -73,11 +74,11 @@ class PeerWatch {
   }
 
   #stateChanged = async () => {
-    this.#state = this.#connection.connectionState;
+    const state = (this.#state = this.#connection.connectionState); // the next one may come while this one is read
     await this.#read();
     if (this.#isClosed) return;
-    if (this.#state === "closed") this.close();
-    else this.#logStats(this.#state);
+    if (state === "closed") this.close();
+    else this.#logStats(state);
   };
 
   async #sample() {
@@ -97,16 +98,18 @@ class PeerWatch {
     if (this.#last.at - this.#logged.at >= STATS_MS - SAMPLE_MS / 2) this.#logStats(this.#state);
   }
 
-  async #read() {
-    if (this.#isReading) return;
-    this.#isReading = true;
+  /** Read the statistics; a second reader waits for the first one's. */
+  #read() {
+    this.#reading ??= this.#readOnce().finally(() => (this.#reading = null));
+    return this.#reading;
+  }
+
+  async #readOnce() {
     try {
       const report = /** @type {Map<string, any>} */ (/** @type {unknown} */ (await this.#connection.getStats()));
       this.#last = totalsOf(report, performance.now());
     } catch {
       // A connection that is being closed has no statistics.
-    } finally {
-      this.#isReading = false;
     }
   }
 

@@ -1,0 +1,7 @@
+import { configure } from "cordboard/next";
+
+import { EDGE } from "./app/edge";
+
+export function register() {
+  configure({ service: "web", hosts: [EDGE.host] });
+}
