@@ -10,6 +10,7 @@ from cordboard.logs.line import Line
 from cordboard.logs.report import Header, hand_over, html
 from cordboard.logs.report.entry import clean_record, timestamp
 from cordboard.logs.report.model import ModelMaker
+from cordboard.logs.report.prices import prices_from
 
 ZERO_US = 1_795_500_000_000_000  # 2026-11-24, half past eight or so
 STACK = (
@@ -203,10 +204,144 @@ def recovered_call() -> Told:
     return ended(told, 40_000, "left", seconds=18.9)
 
 
+def recorded_call(hostile: str = "") -> Told:
+    """A call with all its records, words and arguments included; two people speak at once, the page loses packets."""
+    told = connected(joined(Told()))
+    for number in (1, 2):
+        at = number * 5000
+        told.event(at, "bot", "turn.started", turn=number)
+        _spoke(told, "user", at, at + 1500)
+        _spoke(told, "bot", at + 1000 * number, at + 4000)
+        told.event(
+            at + 1510, "bot", "turn.user_text", turn=number, text=f"Where is my order? {hostile}"
+        )
+        told.event(
+            at + 1700,
+            "bot",
+            "tool.started",
+            name="look_up",
+            call_id=f"c{number}",
+            arguments={"order": 4711, "why": hostile},
+        )
+        told.event(
+            at + 1900,
+            "bot",
+            "tool.ended",
+            name="look_up",
+            call_id=f"c{number}",
+            status="completed" if number == 1 else "timeout",
+            ms=200,
+            result=f"on its way {hostile}",
+        )
+        told.event(
+            at + 2000,
+            "bot",
+            "service.usage",
+            processor="OpenAILLMService#0",
+            model="gpt-x",
+            prompt_tokens=1000,
+            completion_tokens=500,
+            cache_read_tokens=400,
+        )
+        told.event(
+            at + 2000,
+            "bot",
+            "service.usage",
+            processor="CartesiaTTSService#0",
+            characters=120,
+            audio_s=6.0,
+        )
+        told.event(
+            at + 3900,
+            "bot",
+            "turn.bot_text",
+            turn=number,
+            text=f"It is on its way. {hostile}",
+            interrupted=False,
+        )
+        told.event(
+            at + 4000,
+            "bot",
+            "turn.ended",
+            turn=number,
+            duration_ms=4000,
+            interrupted=False,
+            user_bot_latency_ms=600,
+            total_ms=600,
+            measured_from="user_silence",
+            outcome="completed",
+            contributions=[
+                {"key": "turn_detection", "owner": "user turn", "ms": 200},
+                {"key": "ttft", "owner": f"OpenAILLMService#0{hostile}", "ms": 300},
+                {"key": "ttfb", "owner": "CartesiaTTSService#0", "ms": 100},
+            ],
+        )
+        began = timestamp(ZERO_US + (at + 2150) * 1000)
+        told.event(
+            at + 2200, "browser", "turn.heard", turn=number, heard_ms=650, bot_began_at=began
+        )
+    for end, service in (("page", "browser"), ("bot", "bot")):
+        for at in (5000, 10_000, 15_000):
+            lost = 30 if end == "page" and at == 10_000 else 0
+            told.event(
+                at,
+                service,
+                "media.stats",
+                end=end,
+                state="connected",
+                interval_ms=5000,
+                path="host",
+                packets_received=250 - lost,
+                packets_lost=lost,
+                packets_sent=250,
+                jitter_ms=12,
+                rtt_ms=40,
+                mos=4.3,
+                samples=240_000,
+                concealed_samples=lost * 100,
+            )
+    told.event(
+        9000,
+        "browser",
+        "media.warning",
+        end="page",
+        name="high_loss",
+        state="raised",
+        value=12.0,
+        threshold=1.0,
+    )
+    told.event(
+        11_000,
+        "browser",
+        "media.warning",
+        end="page",
+        name="high_loss",
+        state="cleared",
+        value=0,
+        threshold=1.0,
+    )
+    told.event(31_000, "bot", "bot.finished", stopped="left")
+    return ended(told, 31_020, "left", seconds=30.9)
+
+
+def _spoke(told: Told, who: str, begin: int, end: int) -> None:
+    """Tell of speech; its detector is 200 ms late."""
+    for name, at in (("started", begin), ("ended", end)):
+        told.event(at + 200, "bot", f"speech.{name}", who=who, at=timestamp(ZERO_US + at * 1000))
+
+
+PRICES = prices_from(
+    {
+        "currency": "USD",
+        "gpt-x": {"prompt": 2.0, "cached": 0.5, "completion": 8.0},
+        "CartesiaTTSService": {"characters": 50},
+    }
+)
 HEADER = Header(
     command="cordboard logs --local --session call-7 --report call-7.html",
     session_id="call-7",
     made_at="2026-11-24 09:00:00 UTC",
+    prices=PRICES,
 )
 COMPLETE = Coverage(
     (Answer("gateway", "service", 2), Answer("runner", "service", 5)), {"late": 0}, {"explicit": 7}
@@ -262,12 +397,14 @@ def page_of(
     return source
 
 
-KINDS = ("good", "crashed", "recovered", "several")
+KINDS = ("good", "crashed", "recovered", "recorded", "several")
 
 
 def report_of_kind(folder: Path, kind: str) -> Path:
     """Write a report of one of the kinds that look different; return its path."""
-    told = {"crashed": crashed_call, "recovered": recovered_call}.get(kind, good_call)()
+    told = {"crashed": crashed_call, "recovered": recovered_call, "recorded": recorded_call}.get(
+        kind, good_call
+    )()
     lines, header = told.lines(), HEADER
     if kind == "several":
         other = crashed_call()

@@ -125,7 +125,7 @@ def write_files(
         report.hand_over(
             tee.lines(reader.lines()) if args.output else reader.lines(),
             coverage,
-            _header(args, reader.query),
+            header(args, reader.query),
             reports=args.report,
             directory=args.collect,
             zip_path=args.bundle,
@@ -147,10 +147,17 @@ def _confine(reader: "Reader") -> None:
             source.confined = True
 
 
-def _header(args: argparse.Namespace, query: "Query") -> "Header":
+def header(args: argparse.Namespace, query: "Query") -> "Header":
+    """Return how a report was asked for.
+
+    Raises:
+        SettingsError: The table ``[prices]`` is invalid.
+    """
     import shlex
 
+    from cordboard.cli._logs_settings import load_log_settings
     from cordboard.logs.report import Header
+    from cordboard.logs.report.prices import prices_from
     from cordboard.logs.sources.directory import readable
 
     filters = {
@@ -169,6 +176,7 @@ def _header(args: argparse.Namespace, query: "Query") -> "Header":
         since=query.since,
         until=query.until,
         filters=tuple(readable(f"{name} {value}") for name, value in filters.items() if value),
+        prices=prices_from(load_log_settings(args.config).prices),
     )
 
 

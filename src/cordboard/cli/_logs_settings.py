@@ -17,12 +17,14 @@ class LogSettings(NamedTuple):
         log_folder: The folder of the local log files.
         environments: The table ``[environments]``: log sources by environment.
         formats: The table ``[logs]``: formats of foreign log lines.
+        prices: The table ``[prices]``: what models and services cost.
         config_file: The file that was read; None if there was none.
     """
 
     log_folder: str
     environments: Mapping[str, Any]
     formats: Mapping[str, Any]
+    prices: Mapping[str, Any]
     config_file: "Path | None"
 
 
@@ -42,12 +44,19 @@ def load_log_settings(config_file: str | None) -> LogSettings:
     tables = {} if path is None else _tables_alone(path)
     if tables is not None and not unchecked_settings():
         folder = os.environ.get(LOG_DIR) or default_log_folder()
-        return LogSettings(folder, tables.get("environments", {}), tables.get("logs", {}), path)
+        environments, formats, prices = (
+            tables.get(name, {}) for name in ("environments", "logs", "prices")
+        )
+        return LogSettings(folder, environments, formats, prices, path)
     from cordboard.settings import load
 
     settings = load(config_file)
     return LogSettings(
-        settings.log_folder, settings.environments, settings.logs, settings.config_file
+        settings.log_folder,
+        settings.environments,
+        settings.logs,
+        settings.prices,
+        settings.config_file,
     )
 
 
@@ -59,4 +68,4 @@ def _tables_alone(path: "Path") -> dict[str, Any] | None:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # loading all settings reports what is wrong
-    return content if content.keys() <= {"bots", "environments", "logs"} else None
+    return content if content.keys() <= {"bots", "environments", "logs", "prices"} else None

@@ -57,7 +57,7 @@ _EXPECTED: Final[dict[Any, str]] = {
 _NUMBERS: Final = (Positive, Limit)
 # The spellings of a boolean in a variable. TOML has its own booleans.
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
-_TABLES: Final = ("bots", "environments", "logs", "phone")
+_TABLES: Final = ("bots", "environments", "logs", "phone", "prices")
 _SERVICE_LINK: Final = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)"
 )
@@ -105,7 +105,7 @@ def load(config_file: str | Path | None = None) -> Settings:
         values["bots"], values["bot_policies"] = _bots(table["bots"], path)
     if "phone" in table:
         values["phone"] = phone_settings(table["phone"], path)
-    tables = {name: table[name] for name in ("environments", "logs") if name in table}
+    tables = {name: table[name] for name in ("environments", "logs", "prices") if name in table}
     return Settings(**values, **tables, config_file=path, from_file=from_file)
 
 

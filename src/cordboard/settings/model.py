@@ -71,6 +71,7 @@ class Settings(
         environments: The log sources by environment: ``[environments]``.
         logs: The formats of foreign log lines: ``[logs]``.
         phone: Telephone numbers and carriers: ``[phone]``.
+        prices: What models and services of bots cost, for reports: ``[prices]``.
         config_file: The file that was read; None if there was none.
         from_file: The names of the settings whose values come from that file.
     """
@@ -80,6 +81,7 @@ class Settings(
     environments: Mapping[str, Any] = field(default_factory=dict)
     logs: Mapping[str, Any] = field(default_factory=dict)
     phone: PhoneSettings = field(default_factory=PhoneSettings)
+    prices: Mapping[str, Any] = field(default_factory=dict)
     config_file: Path | None = None
     from_file: frozenset[str] = frozenset()
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cordboard.logs.coverage import REASONS, Answer, Coverage
 from cordboard.logs.report import Header, text
+from cordboard.logs.report import columns as layout
 from cordboard.logs.report.entry import Entry, HeadTail, clean_record
 from cordboard.logs.report.model import ModelMaker
 from report_support import (
@@ -59,7 +60,7 @@ def test_any_text_fits(message: str, service: str, name: str) -> None:
     told.say(2, "bot", message, event="bot.crashed", why=message)
     told.say(3, "bot", message, event="session.ended", reason=name, state=service, epoch=2)
     for line in report_of(told.records, header=Header(command=message, environment=name)):
-        assert columns(line) <= text.COLUMNS
+        assert columns(line) <= layout.COLUMNS
         assert not STEERS.search(line)
         line.encode()
 
@@ -68,7 +69,7 @@ def test_any_text_fits(message: str, service: str, name: str) -> None:
 def test_reports_fit(told: Told) -> None:
     """Ordinary reports fit as well, with sections that are not empty by mistake."""
     lines = report_of(told.records, MISSING)
-    assert max(map(columns, lines)) <= text.COLUMNS
+    assert max(map(columns, lines)) <= layout.COLUMNS
     titles = [line for line in lines if line.isupper() or line.startswith("FROM CLICK")]
     assert any(line.startswith("FROM CLICK TO FIRST AUDIO  348 ms") for line in titles)
 
@@ -102,10 +103,10 @@ def test_a_stack_keeps_its_shape() -> None:
 def test_long_words_are_broken_not_cut() -> None:
     """A word wider than the ticket is continued on the next line; no character is lost."""
     word = "x" * 250 + "語" * 80
-    lines = list(text.wrapped(word, "-> ", "   "))
+    lines = list(layout.wrapped(word, "-> ", "   "))
     assert "".join(line[3:] for line in lines) == word
-    assert all(columns(line) <= text.COLUMNS for line in lines)
-    assert all(columns(line) <= text.COLUMNS for line in text.wrapped(word, "語語語 ", "   "))
+    assert all(columns(line) <= layout.COLUMNS for line in lines)
+    assert all(columns(line) <= layout.COLUMNS for line in layout.wrapped(word, "語語語 ", "   "))
 
 
 def test_the_middle_of_a_very_long_log_is_left_out() -> None:

@@ -31,6 +31,7 @@ from cordboard.logs.report.entry import (
 )
 from cordboard.logs.report.lanes import BUCKETS, is_warning
 from cordboard.logs.report.model import Model
+from cordboard.logs.report.records import SPANS_MAX, total_ms
 from cordboard.logs.report.stages import NAMES, SETBACKS
 from cordboard.logs.why.rules import TITLES
 from cordboard.logs.why.text import references
@@ -43,6 +44,8 @@ LINES_MAX_CHARS: Final = 24_000_000
 TABLE_MAX: Final = 20_000
 TABLE_TEXT_MAX: Final = 1_000
 """A longer text is said where it stands: it seldom repeats."""
+SHOWN_MAX: Final = 400
+"""So many turns, events, calls of tools and warnings a section shows."""
 CONTEXT: Final = ("sessionId", "userId", "userName", "room", "epoch", "traceId", "spanId", "boot")
 FIELDS: Final = ("level", "service", "tag", "event", "message")
 TABLES: Final = (*FIELDS[:3], "context", *FIELDS[3:], "source", "attribution")
@@ -92,9 +95,10 @@ def _environment() -> "Environment":
     texts = (clock, day_and_clock, one_line, microseconds)
     environment.filters |= {function.__name__: function for function in texts}
     environment.filters |= {"duration": length, "thousands": "{:,}".format}
-    environment.filters["svc"] = _service_class
+    environment.filters |= {"svc": _service_class, "total_ms": total_ms}
     environment.tests["warning"] = is_warning
     environment.globals |= {"count": count, "reasons": REASONS, "buckets": BUCKETS}
+    environment.globals |= {"spans_max": SPANS_MAX, "shown_most": SHOWN_MAX}
     environment.globals |= {"names": NAMES, "setbacks": SETBACKS, "meanings": EVENTS}
     environment.globals |= {"causes": TITLES, "references": references}
     return environment

@@ -8,6 +8,7 @@ from typing import Final
 
 from cordboard.contract.record import SERVICES
 from cordboard.logs.report.entry import Entry
+from cordboard.logs.report.records import FREQUENT
 
 BUCKETS: Final = 240
 LANES_MAX: Final = 16
@@ -107,7 +108,8 @@ class LaneMaker:
         if item.us is None:
             return
         told.times.append(item.us)
-        kind = item.level if item.bad else "event" if item.event else ""
+        is_event = item.event and item.event not in FREQUENT
+        kind = item.level if item.bad else "event" if is_event else ""
         if kind and self._notable < NOTABLE_MAX:
             self._notable += 1
             words = item.event if kind == "event" and item.event else item.message

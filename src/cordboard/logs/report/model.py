@@ -9,6 +9,7 @@ from typing import Any, Final
 from cordboard.logs.coverage import Coverage, count
 from cordboard.logs.report.entry import WHO, Entry, HeadTail, number, one_line
 from cordboard.logs.report.lanes import LaneMaker, Lanes, TroubleFinder, Troubles
+from cordboard.logs.report.prices import Prices
 from cordboard.logs.report.stages import Stay
 from cordboard.logs.report.verdict import WORDS_MAX, Verdict, judge
 from cordboard.logs.session import BROWSER, HEARD
@@ -39,6 +40,7 @@ class Header:
         until: The window's end, if it has one.
         filters: What left lines of the session out: ``--level warn``. A verdict says so.
         made_at: When the report was made; empty: now.
+        prices: What models and services cost.
     """
 
     command: str = ""
@@ -48,6 +50,7 @@ class Header:
     until: str | None = None
     filters: tuple[str, ...] = ()
     made_at: str = ""
+    prices: Prices = field(default_factory=Prices)
 
     @property
     def facts(self) -> list[str]:

@@ -1,12 +1,14 @@
 """What a session passed, by its events: the stages from click to first audio, turns, attempts, take-overs."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
 from cordboard.logs.report.entry import Entry, as_text, length, number
+from cordboard.logs.report.records import FREQUENT, network, speech, tools, usage
+from cordboard.logs.report.turns import heard_ms, turns
 from cordboard.logs.takeovers import RECOVERED, TakeOver, take_overs
 
 PATH: Final[dict[str, str]] = {
@@ -109,34 +111,6 @@ class Startup:
         return max([1.0, *(item.ms for item in self.stages if item.ms is not None)])
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn.
-
-    Attributes:
-        number: As its lines say.
-        started_us: When the person began to speak; None where no line tells of it.
-        ended_us: When the turn was over; None while it is open.
-        latency_ms: From the user's last word to the bot's first; None where it was not measured.
-        ttfb_ms: Time to first byte, by service: the parts of the latency.
-    """
-
-    number: str
-    epoch: int | None = None
-    started_us: int | None = None
-    ended_us: int | None = None
-    duration_ms: float | None = None
-    interrupted: bool = False
-    latency_ms: float | None = None
-    ttfb_ms: tuple[tuple[str, float], ...] = ()
-    index: int = 0
-
-    @property
-    def state(self) -> str:
-        """What is unusual about it; empty for one that has ended as it should."""
-        return "interrupted" if self.interrupted else "open" if self.ended_us is None else ""
-
-
 class Latency:
     """How the latencies of all turns lie."""
 
@@ -180,6 +154,11 @@ class Stay:
         last: The last event of each name.
         ended: The end; None where no line tells of it.
         recoveries: How often the session was queued again.
+        heard: The latencies as the caller heard them.
+        tools: The calls of tools.
+        usage: What each service consumed.
+        speech: Who spoke when.
+        network: What each end of the media connection reported.
     """
 
     def __init__(self, events: Sequence[Entry]) -> None:
@@ -192,8 +171,19 @@ class Stay:
         self.turns = turns(events)
         latencies = [turn.latency_ms for turn in self.turns if turn.latency_ms is not None]
         self.latency = Latency(latencies) if latencies else None
+        heard = [ms for item in events if (ms := heard_ms(item)) is not None]
+        self.heard = Latency(heard) if heard else None
+        self.tools = tools(events)
+        self.usage = usage(events)
+        self.speech = speech(events)
+        self.network = network(events)
         self.take_overs = take_overs(events)
         self.attempts = attempts(events, self.take_overs)
+
+    @property
+    def timeline(self) -> list[Entry]:
+        """The events without those that come every few seconds, which are shown as lanes and sums."""
+        return [item for item in self.events if item.event not in FREQUENT]
 
     def has(self, *names: str) -> bool:
         """Say whether there is an event of one of these names."""
@@ -235,44 +225,6 @@ def _with_missing(timed: Sequence[Stage]) -> list[Stage]:
             rows.append(Stage(missing.pop(0)))
         rows.append(item)
     return rows + [Stage(event) for event in missing]
-
-
-# --- turns
-
-
-def turns(events: Sequence[Entry]) -> tuple[Turn, ...]:
-    """Return the turns in the order in which they began; ``events`` are in time order."""
-    found: dict[tuple[int | None, str], Turn] = {}
-    for item in events:
-        if item.event not in {"turn.started", "turn.ended"}:
-            continue
-        name = as_text(item.meta.get("turn", "?"))
-        turn = found.get((item.epoch, name)) or Turn(name, item.epoch, index=item.index)
-        if item.event == "turn.started":
-            turn = replace(turn, started_us=item.us)
-        else:
-            turn = _ended(turn, item)
-        found[item.epoch, name] = turn
-    return tuple(found.values())
-
-
-def _ended(turn: Turn, item: Entry) -> Turn:
-    duration = number(item.meta.get("duration_ms"))
-    started = turn.started_us
-    if started is None and item.us is not None and duration is not None:
-        started = item.us - int(duration * 1000)
-    ttfb = item.meta.get("ttfb_ms")
-    parts = ttfb.items() if isinstance(ttfb, Mapping) else ()
-    numbers = [(as_text(name), number(part)) for name, part in parts]
-    return replace(
-        turn,
-        started_us=started,
-        ended_us=item.us,
-        duration_ms=duration,
-        interrupted=item.meta.get("interrupted") is True,
-        latency_ms=number(item.meta.get("user_bot_latency_ms")),
-        ttfb_ms=tuple((name, part) for name, part in numbers if part is not None and part >= 0),
-    )
 
 
 # --- attempts

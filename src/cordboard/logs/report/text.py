@@ -1,11 +1,11 @@
 """The report for a ticket: plain text, 100 columns, no character that steers a terminal."""
 
-import unicodedata
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
 from typing import Final
 
 from cordboard.logs.coverage import count
+from cordboard.logs.report import text_records as records
+from cordboard.logs.report.columns import COLUMNS, padded, title, wrapped
 from cordboard.logs.report.entry import (
     Entry,
     clock,
@@ -13,17 +13,16 @@ from cordboard.logs.report.entry import (
     length,
     microseconds,
     one_line,
-    visible,
 )
 from cordboard.logs.report.lanes import BUCKETS, Lanes, Troubles
 from cordboard.logs.report.model import Model, Session
+from cordboard.logs.report.prices import Prices
 from cordboard.logs.report.stages import NAMES, SETBACKS, Attempt, Startup
 from cordboard.logs.takeovers import TakeOver
 from cordboard.logs.why import Answer
 from cordboard.logs.why.rules import TITLES
 from cordboard.logs.why.text import references
 
-COLUMNS: Final = 100
 _BAR: Final = 30
 _LANE: Final = 60
 _LANE_MARKS: Final = {"": ".", "event": "+", "warn": "!", "error": "X"}
@@ -47,16 +46,16 @@ def report(model: Model, lines: Iterable[Entry], left_out: int = 0) -> Iterator[
         yield from wrapped(sentence, "    ")
     if model.cause is not None:
         yield from _cause(model.cause)
-    yield from _of_one(session) if session else _sessions(model)
+    yield from _of_one(session, model.header.prices) if session else _sessions(model)
     yield from _lanes(model.lanes)
     yield from _troubles(model.troubles, named=session is None)
     if session is not None:
-        yield from _title("EVENTS")
-        for item in session.events:
+        yield from title("EVENTS")
+        for item in session.timeline:
             yield from _entry(item)
-    yield from _title("COVERAGE")
+    yield from title("COVERAGE")
     yield from _coverage(model)
-    yield from _title(f"ALL LINES ({model.lines:,})")
+    yield from title(f"ALL LINES ({model.lines:,})")
     yield from _all_lines(lines, left_out, named=session is None)
     yield ""
     yield from wrapped(", ".join(model.header.facts))
@@ -64,60 +63,11 @@ def report(model: Model, lines: Iterable[Entry], left_out: int = 0) -> Iterator[
         yield from wrapped(f"Command: {model.header.command}")
 
 
-# --- lines of at most COLUMNS columns
-
-
-def wrapped(text: str, indent: str = "", hanging: str | None = None) -> Iterator[str]:
-    """Give ``text`` in lines of at most COLUMNS columns; wide characters count as two."""
-    start = indent
-    for paragraph in visible(text).replace("\t", "    ").split("\n"):
-        rest = paragraph
-        while True:
-            at = _fits(rest, COLUMNS - width(start))
-            if at < len(rest):
-                space = rest.rfind(" ", 0, at + 1)
-                at = space if space > at // 3 else at
-            yield (start + rest[:at]).rstrip()
-            start = indent if hanging is None else hanging
-            rest = rest[at:].lstrip(" ")
-            if not rest:
-                break
-
-
-def width(text: str) -> int:
-    """Return how many columns a text takes."""
-    return len(text) if text.isascii() else sum(map(_wide, text))
-
-
-def _wide(character: str) -> int:
-    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
-
-
-def _fits(text: str, room: int) -> int:
-    """Return how many characters of a text fit; at least one, so that each line takes some."""
-    head = text[: max(room, 1)]
-    if head.isascii():
-        return max(len(head), 1)
-    return max(sum(end <= room for end in accumulate(map(_wide, head))), 1)
-
-
-def padded(text: str, columns: int) -> str:
-    """Return a text of one line, cut or filled to so many columns."""
-    flat = one_line(text)
-    if width(flat) > columns:
-        flat = flat[: _fits(flat, columns - 1)] + "…"
-    return flat + " " * (columns - width(flat))
-
-
 # --- sections
 
 
-def _title(title: str) -> tuple[str, str, str]:
-    return "", title, "-" * len(title)
-
-
 def _cause(cause: Answer) -> Iterator[str]:
-    yield from _title(f"CAUSE  {cause.title}")
+    yield from title(f"CAUSE  {cause.title}")
     for sentence in filter(None, [cause.words, cause.effect_words, cause.advice]):
         yield from wrapped(one_line(sentence))
     for line in cause.lines:
@@ -128,15 +78,15 @@ def _cause(cause: Answer) -> Iterator[str]:
         "ruled out": cause.ruled_out,
         "not checked": cause.unchecked,
     }
-    for title, found in groups.items():
+    for name, found in groups.items():
         if found:
-            yield from wrapped(f"{title}: {', '.join(TITLES[name] for name in found)}")
+            yield from wrapped(f"{name}: {', '.join(TITLES[other] for other in found)}")
     for words in cause.missing:
         yield from wrapped(f"missing: {one_line(words)}", "", "    ")
 
 
-def _of_one(session: Session) -> Iterator[str]:
-    yield from _title("ABOUT THIS SESSION")
+def _of_one(session: Session, prices: Prices) -> Iterator[str]:
+    yield from title("ABOUT THIS SESSION")
     facts = {
         "Session": session.session_id,
         "User": " / ".join(filter(None, [session.user_name, session.user_id])),
@@ -154,17 +104,18 @@ def _of_one(session: Session) -> Iterator[str]:
         yield from _startup(session.startup)
     if session.turns:
         yield from _turns(session)
+    yield from records.sections(session, prices)
     if session.notable_attempts:
-        yield from _title("ATTEMPTS")
+        yield from title("ATTEMPTS")
         yield from _attempts(session.notable_attempts)
     if session.take_overs:
-        yield from _title("TAKE-OVERS")
+        yield from title("TAKE-OVERS")
         yield from _take_overs(session.take_overs)
 
 
 def _startup(path: Startup) -> Iterator[str]:
     total = f"  {length(path.total_ms)}" if path.total_ms is not None else ""
-    yield from _title(f"FROM CLICK TO FIRST AUDIO{total}")
+    yield from title(f"FROM CLICK TO FIRST AUDIO{total}")
     yield f"{'at':>12} {'step':>12}  {'stage':<31} service"
     for item in path.stages:
         if item.ms is None or item.line is None:
@@ -183,17 +134,25 @@ def _startup(path: Startup) -> Iterator[str]:
 
 
 def _turns(session: Session) -> Iterator[str]:
-    found = session.latency
-    about = f"median {length(found.median_ms)}, worst {length(found.worst_ms)}" if found else ""
-    yield from _title(f"TURNS  user to bot: {about}" if about else "TURNS")
+    told = {"user to bot": session.latency, "as heard": session.heard}
+    about = "; ".join(
+        f"{name}: median {length(found.median_ms)}, worst {length(found.worst_ms)}"
+        for name, found in told.items()
+        if found
+    )
+    yield from title(f"TURNS  {about}" if about else "TURNS")
     yield f"{'turn':>6}  {'began':<12} {'duration':>12} {'user to bot':>12}  parts"
     for turn in session.turns:
-        parts = [f"{one_line(name, 60)} {length(part)}" for name, part in turn.ttfb_ms]
+        heard = [f"heard {length(turn.heard_ms)}"] if turn.heard_ms is not None else []
+        parts = [f"{one_line(name, 60)} {length(part)}" for name, part in turn.parts]
         start = (
             f"{padded(turn.number, 6).strip():>6}  {clock(turn.started_us)} "
             f"{length(turn.duration_ms):>12} {length(turn.latency_ms):>12}  "
         )
-        yield from wrapped(", ".join(filter(None, [*parts, turn.state])), start, " " * len(start))
+        said = ", ".join(filter(None, [*parts, *heard, one_line(turn.state, 40)]))
+        yield from wrapped(said, start, " " * len(start))
+        for who, text in turn.words:
+            yield from wrapped(text, f"{'':8}{who}: ", " " * 14)
 
 
 def _attempts(attempts: Iterable[Attempt]) -> Iterator[str]:
@@ -228,7 +187,7 @@ def _of_epoch(epoch: int, us: int | None, facts: Iterable[str]) -> Iterator[str]
 def _sessions(model: Model) -> Iterator[str]:
     if not model.sessions:
         return
-    yield from _title("SESSIONS")
+    yield from title("SESSIONS")
     for item in model.sessions:
         who = " / ".join(filter(None, [item.user_name, item.room]))
         yield from wrapped(f"{item.session_id}  {who}", f"{day_and_clock(item.first_us)}  ", "    ")
@@ -241,7 +200,7 @@ def _lanes(told: Lanes) -> Iterator[str]:
     if not told.lanes:
         return
     window = f"{clock(told.first_us)} to {clock(told.last_us)}, {length(told.span_ms)}"
-    yield from _title(f"SERVICES OVER TIME  {window}")
+    yield from title(f"SERVICES OVER TIME  {window}")
     for lane in told.lanes:
         cells = [" "] * _LANE
         for mark in lane.marks:
@@ -253,7 +212,7 @@ def _lanes(told: Lanes) -> Iterator[str]:
 
 def _troubles(found: Troubles, *, named: bool) -> Iterator[str]:
     about = f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
-    yield from _title(f"ERRORS IN CONTEXT  {about}")
+    yield from title(f"ERRORS IN CONTEXT  {about}")
     for block in found.blocks:
         for item in block:
             yield from _entry(item, "> " if item.bad else "  ", stack=item.bad, named=named)

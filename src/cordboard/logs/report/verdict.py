@@ -227,7 +227,7 @@ def _unended(stay: Stay) -> Verdict:
             return Verdict("ok", f"No new session: {known}.")
         said = "The join returned its own live session; the outcome of that session is not in these lines."
         return Verdict("unknown", said)
-    last = stay.events[-1]
+    last = (stay.timeline or stay.events)[-1]
     where = NAMES.get(last.event or "") or one_line(last.event or "", 60)
     audio = " The bot had already sent its first audio." if stay.has("bot.first_audio") else ""
     said = f"the last event is “{where}” at {clock(last.us)} UTC.{audio}"
