@@ -17,8 +17,9 @@ const NAME_COLON = /(?<=["'])([\p{L}\p{N}_.%-]+)["']:\s?/gu;
 const VALUE = /'[^']*'?|"[^"]*"?|[^&#;\s"'<>,)]+/y;
 const TOKEN_SHORT = /([?&](?:t|sig|auth|key)=)(?!\[redacted\])[^&#\s"'<>]+/gi;
 const USERINFO = /(:\/\/[^/\s:@?#]{0,256}:)(?![0-9]{1,5}[/?#])[^\s@"'<>]{1,256}@/g;
-const BEARER = /\b(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}/gi;
+const BEARER = /(?<![\p{L}\p{N}_])(Bearer)(\s+)[A-Za-z0-9._~+/=-]{8,}/giu;
 const NAMES_KEPT = 4096;
+const DEPTH = 32; // a line of a stranger may be nested deeper than the stack
 
 /** @type {Map<string, boolean>} */
 const known = new Map();
@@ -91,18 +92,20 @@ function isSecretInText(name) {
 }
 
 /**
- * Return a value of JSON without its secrets, at any depth.
+ * Return a value of JSON without its secrets, at any depth; what is nested too deep becomes a text.
  * @param {any} value
+ * @param {number} depth
  * @returns {any}
  */
-export function redactValue(value) {
+export function redactValue(value, depth = 0) {
   if (typeof value === "string") return redact(value);
-  if (Array.isArray(value)) return value.map(redactValue);
   if (typeof value !== "object" || value === null) return value;
+  if (depth >= DEPTH) return "[nested deeper]";
+  if (Array.isArray(value)) return value.map((member) => redactValue(member, depth + 1));
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => {
       const isHidden = isSecretName(name) && member !== null && member !== undefined;
-      return [name, isHidden ? REDACTED : redactValue(member)];
+      return [name, isHidden ? REDACTED : redactValue(member, depth + 1)];
     }),
   );
 }
