@@ -18,7 +18,6 @@ from cordboard.context.carrier import (
     inject_message,
 )
 from cordboard.contract import errors
-from cordboard.contract.call_events import CALL_META
 from cordboard.contract.ids import canonical_room, is_session_id
 from cordboard.contract.record import EVENTS, KEYS, LEVELS, SERVICES
 from cordboard.contract.state import REASONS, TRANSITIONS

@@ -200,6 +200,7 @@ def _keeping_bots(settings: "Settings") -> frozenset[str]:
 
 def _bot_options(settings: "Settings", *, local: bool) -> "BotOptions":
     from cordboard.runner.pipes import BotOptions
+    from cordboard.runner.record_options import RecordOptions
 
     return BotOptions(
         daily_domains=settings.daily_domains,
@@ -209,6 +210,7 @@ def _bot_options(settings: "Settings", *, local: bool) -> "BotOptions":
         file_mb=settings.bot_file_mb,
         processes=settings.bot_processes,
         local=local,
+        records=RecordOptions(settings.content, measures=settings.pipeline_metrics),
     )
 
 

@@ -30,6 +30,7 @@ from cordboard.runner.loaded_bots import call_target, served_bot
 from cordboard.runner.memory_limit import limit_memory
 from cordboard.runner.pipes import EXIT_GRACE_S, BotPipes, BotStart
 from cordboard.runner.process_exit import exit_now, exit_with_handlers, exit_within
+from cordboard.runner.record_options import use_options
 from cordboard.runner.startup_errors import StartupErrorReporter
 from cordboard.runner.stdlib_internals import become_main_process
 
@@ -92,6 +93,7 @@ def _set_up(start: BotStart, bot_pipes: BotPipes) -> LeaseGuard:
     context = context_of(start.launch)
     _remove_secrets()
     _set_observers()
+    use_options(start.options.records)
     inject_environment(context, os.environ)
     bind_process(context)
     pipeline.start_boot(start.boot)

@@ -14,10 +14,9 @@ from pipecat.frames.frames import (
     OutputAudioRawFrame,
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
-from pipecat.observers.user_bot_latency_observer import UserBotLatencyObserver
 
 from cordboard.emit import get_logger
-from cordboard.runner import context_keeper
+from cordboard.runner import call_records, context_keeper
 
 log = get_logger("call")
 
@@ -69,64 +68,12 @@ def _first_of(frame: Frame) -> tuple[type, str, str] | None:
     return None
 
 
-class TurnLog:
-    """Logs each turn, with the latencies that Pipecat's own observers measure."""
-
-    def __init__(self) -> None:
-        self._latency_ms: float | None = None
-        self._ttfb_ms: dict[str, float] = {}
-
-    async def on_turn_started(self, _observer: Any, turn: int) -> None:
-        """Log that the turn with the number `turn` has started."""
-        self._latency_ms, self._ttfb_ms = None, {}
-        log.info("Turn started", event="turn.started", turn=turn)
-
-    async def on_turn_ended(
-        self, _observer: Any, turn: int, duration_s: float, interrupted: bool
-    ) -> None:
-        """Log that the turn with the number `turn` has ended.
-
-        Args:
-            turn: The number of the turn.
-            duration_s: Its duration in seconds.
-            interrupted: Whether the user interrupted the bot.
-        """
-        log.info(
-            "Turn ended",
-            event="turn.ended",
-            turn=turn,
-            duration_ms=round(duration_s * 1000),
-            interrupted=interrupted,
-            user_bot_latency_ms=self._latency_ms,
-            ttfb_ms=self._ttfb_ms,
-        )
-
-    async def on_latency_measured(self, _observer: Any, latency_s: float) -> None:
-        """Keep `latency_s`, the seconds from the user's last word to the bot's first."""
-        self._latency_ms = round(latency_s * 1000)
-
-    async def on_latency_breakdown(self, _observer: Any, breakdown: Any) -> None:
-        """Keep the parts of that latency, from `breakdown`."""
-        self._ttfb_ms = {
-            item.processor: round(item.duration_secs * 1000) for item in breakdown.ttfb
-        }
-
-
 async def setup_pipeline_worker(worker: Any) -> None:
     """Add the observers to the pipeline of `worker`, and let its conversation go on."""
     if context_keeper.KEEPER is not None:
         context_keeper.KEEPER.attach(worker)
     worker.add_observer(FirstEventObserver(worker))
-    turns = worker.turn_tracking_observer
-    if turns is None:
-        return
-    turn_log = TurnLog()
-    turns.add_event_handler("on_turn_started", turn_log.on_turn_started)
-    turns.add_event_handler("on_turn_ended", turn_log.on_turn_ended)
-    latency = UserBotLatencyObserver()
-    latency.add_event_handler("on_latency_measured", turn_log.on_latency_measured)
-    latency.add_event_handler("on_latency_breakdown", turn_log.on_latency_breakdown)
-    worker.add_observer(latency)
+    call_records.attach(worker)
 
 
 async def setup_worker_runner(_runner: Any) -> None:

@@ -24,6 +24,7 @@ import msgspec
 
 from cordboard.contract.launch import Launch
 from cordboard.contract.lease import LEASE_S
+from cordboard.runner.record_options import RecordOptions
 
 # The signal that the kernel sends to the fork server's parent when the runner ends.
 # Not SIGUSR1, which bot files handle.
@@ -59,6 +60,7 @@ class BotOptions:
         file_mb: The largest file that a bot may write.
         processes: The most processes that a bot may have started at once.
         local: Whether the runner listens on loopback, so that callers may be on this machine.
+        records: What the records of a call may contain.
     """
 
     daily_domains: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class BotOptions:
     file_mb: int = 4096
     processes: int = 64
     local: bool = True
+    records: RecordOptions = field(default_factory=RecordOptions)
 
 
 @dataclass(frozen=True, slots=True)
