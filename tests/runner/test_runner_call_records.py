@@ -412,7 +412,7 @@ async def test_report_of_another_shape_loses_its_record(
 async def test_flood_of_events_is_counted(lines: Lines) -> None:
     """A tool loop writes what a reader can use; one line says how many were left out, and of what."""
     call = FunctionCallFromLLM(function_name="find", tool_call_id="a", arguments={}, context=None)
-    frames, calls_each = 20, 500
+    frames, calls_each = 4, 500
 
     began_at = time.monotonic()
     await run_call(*(FunctionCallsStartedFrame([call] * calls_each) for _ in range(frames)))
