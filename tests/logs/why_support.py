@@ -173,6 +173,21 @@ def _unanswered() -> Told:
     return ended(told, 15_500, "left")
 
 
+def _unanswered_without_a_word() -> Told:
+    told = joined(Told(), browser=False)
+    offer = {"method": "POST", "path": "/sessions/call-7/offer", "status": 200}
+    told.say(330, "gateway", "Request served", tag="http", **offer)
+    return ended(told, 15_500, "left")
+
+
+def _unstarted() -> Told:
+    told = _cold(None)
+    told.records.pop()
+    told.epoch = 2
+    told.event(30_000, "operator", "session.recovered", attempt=2, why="died", runner=None)
+    return ended(told, 60_000, "launch_failed", "failed")
+
+
 def _outage() -> Planted:
     told = stats(_talk())
     told.event(22_000, "runner", "lease.lost", seconds=16)
@@ -180,6 +195,19 @@ def _outage() -> Planted:
     servers = Told(session_id="server:host-1", epoch=None)
     servers.say(6000, "runner", "Redis is unavailable; running bots continue", level="warn")
     return Planted(told, servers.records)
+
+
+def _late() -> Told:
+    told = stats(_talk())
+    for number in range(5):
+        told.say(
+            5000 + 5000 * number,
+            "runner",
+            "The bot's event loop is late",
+            level="warn",
+            loop_lag_ms=2100,
+        )
+    return _left(told)
 
 
 MEMORY = {"type": "MemoryError", "message": ""}
@@ -204,6 +232,7 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "page_frozen": lambda: _device("frozen", "resumed", 8000),
     "microphone_muted": lambda: _device("muted", "unmuted", 8000),
     "no_path": _unanswered,
+    "no_path by its end": _unanswered_without_a_word,
     "one_way_sound": lambda: _left(stats(_talk(), page={"packets_received": 0})),
     "one_way_sound to the bot": lambda: _left(stats(_talk(), bot={"packets_received": 0})),
     "one_way_sound by a warning": lambda: _warning("one_way"),
@@ -218,7 +247,9 @@ CALLS: Mapping[str, Callable[[], Told | Planted]] = {
     "voice_slow": lambda: _left(slow_turns(stats(_talk()), "speech_synthesis")),
     "cold_start_slow": lambda: _cold(21_000),
     "cold_start_slow beyond the deadline": lambda: _cold(None),
+    "cold_start_slow in each attempt": _unstarted,
     "start_failed": lambda: ended(joined_only(), 60_000, "deadline", "expired"),
+    "bot_late": _late,
     "user_left": lambda: ended(joined(Told()), 250, "left"),
     "user_left by its page": lambda: _left(
         stats(_talk()).say(31_000, "browser", "Page closed in the call")

@@ -7,14 +7,16 @@ from cordboard.contract.terminal import escape_to_one_line
 from cordboard.logs.takeovers import take_overs
 from cordboard.logs.why.finding import Effect, Finding, not_shown, proved, ruled_out
 from cordboard.logs.why.story import (
+    BOT_LATE,
     CALL_FAILED,
     MICROPHONE_REFUSED,
+    OFFER_ANSWERED,
     PAGE_CLOSED,
     REDIS_AWAY,
     Fact,
     Story,
 )
-from cordboard.logs.why.thresholds import SLOW_START_MS
+from cordboard.logs.why.thresholds import INTERRUPTED_MS, LATE_SHARE, SLOW_START_MS
 
 PROPER_ENDS: Final = frozenset({"left", "bot_finished", "max_duration"})
 _STORE_AWAY: Final = frozenset({"store_unavailable", "store_forbidden"})
@@ -226,7 +228,7 @@ def _is_unharmed(story: Story) -> Finding:
 
 def runner_killed(story: Story) -> Finding:
     """Judge whether the runner of the bot died."""
-    died = story.where("session.recovered", lambda fact: fact.text("why") in _DIED)
+    died = [fact for fact in story.all("session.recovered") if _is_death(story, fact)]
     if story.reason == "runner_lost" and story.ran is not None:
         said = "The runner died, and no other one continued the session."
         return proved(said, *story.all("lease.expired"), *died, story.end, effect="ended")
@@ -241,6 +243,24 @@ def runner_killed(story: Story) -> Finding:
     if story.reason:
         return ruled_out("No runner of the session died.", story.ran, story.end)
     return not_shown("No line shows how the session ended.")
+
+
+def bot_late(story: Story) -> Finding:
+    """Judge whether the bot's event loop was late for much of the call."""
+    lines = story.all(BOT_LATE)
+    if story.ran is None:
+        return ruled_out("No bot ran.", story.end)
+    late_ms = sum(fact.number("loop_lag_ms") or 0.0 for fact in lines)
+    if late_ms > LATE_SHARE.value * story.until_end_ms(story.ran):
+        words = f"The bot's event loop was late, by {late_ms / 1000:.1f} s in all."
+        return proved(words, *lines, effect="disturbed")
+    return ruled_out("The bot's event loop kept up.", *(lines or [story.ran]))
+
+
+def _is_death(story: Story, fact: Fact) -> bool:
+    """Return whether a session was queued again because the runner of its bot died: one that never ran has none."""
+    ran = story.ran
+    return fact.text("why") in _DIED and ran is not None and ran.at_ms <= fact.at_ms
 
 
 # --- callers
@@ -258,7 +278,7 @@ def user_left(story: Story) -> Finding:
         if story.user is not None:
             said = "The caller's connection ended, and the caller did not come back."
             return proved(said, story.user, story.end, effect="left")
-        if story.first("bot.connected") is None:
+        if story.first(OFFER_ANSWERED, "bot.connected") is None:
             said = "The caller never connected: no offer reached the bot."
             return proved(said, story.ran, story.end, effect="left")
     if story.end is None:
@@ -280,13 +300,19 @@ def healthy(story: Story) -> Finding:
     ]
     if silent:
         return ruled_out("The bot gave no answer to a turn.", *silent)
-    if story.all("call.interrupted") and not story.all("call.resumed"):
-        return ruled_out(
-            "The call was interrupted, and not resumed.", *story.all("call.interrupted")
-        )
+    if broken := _interruptions(story):
+        return ruled_out("The call was interrupted, and no rule explains that.", *broken)
     return proved(
         f"The bot was heard, and the session ended as {story.reason}.", heard, end, effect="fine"
     )
+
+
+def _interruptions(story: Story) -> list[Fact]:
+    """Return the interruptions of a call that a person notices."""
+    resumed = story.all("call.resumed")
+    if len(story.all("call.interrupted")) > len(resumed):
+        return story.all("call.interrupted")
+    return [fact for fact in resumed if (fact.number("silence_ms") or 0) > INTERRUPTED_MS.value]
 
 
 def microphone_refused(story: Story) -> Fact | None:

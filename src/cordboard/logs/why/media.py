@@ -7,7 +7,7 @@ from typing import Final
 from cordboard.logs.session import BROWSER
 from cordboard.logs.why.ends import microphone_refused
 from cordboard.logs.why.finding import Finding, not_shown, proved, ruled_out
-from cordboard.logs.why.story import NO_PATH, Fact, Story
+from cordboard.logs.why.story import NO_PATH, OFFER_ANSWERED, Fact, Story
 from cordboard.logs.why.thresholds import (
     FROZEN_MS,
     JITTER_MS,
@@ -134,7 +134,7 @@ def no_path(story: Story) -> Finding:
     stats = story.all(_STATS)
     flowed = [fact for fact in stats if (fact.number("packets_received") or 0) > 0]
     failed = [fact for fact in stats if fact.text("state") == "failed"]
-    answered = story.first("bot.connected")
+    answered = story.first(OFFER_ANSWERED, "bot.connected")
     if story.user is None and not flowed and story.heard is None:
         if said or failed:
             words = "No path for the media was found."

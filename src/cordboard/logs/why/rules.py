@@ -222,6 +222,15 @@ RULES: Final[tuple[Rule, ...]] = (
         rivals=("redis_away", "cold_start_slow", "out_of_memory"),
     ),
     Rule(
+        "bot_late",
+        "Bot late",
+        "the runner's lines that the event loop of the bot is late, for a large part of the call",
+        "Give the runner more processor time or fewer calls, or move blocking work of the bot into threads.",
+        ends.bot_late,
+        ("runner",),
+        rivals=("page_frozen", "runner_killed"),
+    ),
+    Rule(
         "user_left",
         "User left",
         "a closed page; an end before the bot was heard; or a caller who was absent for too long",

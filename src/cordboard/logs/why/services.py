@@ -144,7 +144,8 @@ def _is_bot_heard(fact: Fact) -> bool:
 
 
 def _crash_after(story: Story, error: Fact) -> Fact | None:
+    """Return the crash that an error of a service caused: its line may come first, as errors are written late."""
     crash = story.last("bot.crashed")
-    if crash is None or not 0 <= crash.at_ms - error.at_ms <= CRASH_AFTER_MS.value:
+    if crash is None or abs(crash.at_ms - error.at_ms) > CRASH_AFTER_MS.value:
         return None
     return crash

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from cordboard.contract.record import (
@@ -18,6 +19,7 @@ from cordboard.contract.record import (
     SERVER_PREFIX,
     SERVICE,
     SESSION_ID,
+    TAG,
     TIMESTAMP,
 )
 from cordboard.logs.coverage import Coverage
@@ -38,6 +40,9 @@ MICROPHONE_REFUSED: Final = "Microphone refused"
 PAGE_CLOSED: Final = "Page closed in the call"
 CALL_FAILED: Final = "Call failed"
 REDIS_AWAY: Final = "Redis is "
+BOT_LATE: Final = "The bot's event loop is late"
+OFFER_ANSWERED: Final = "offer answered"
+"""The access line of an offer that was answered."""
 _WORDS: Final = frozenset({HEARD, NO_PATH, NOTHING_HEARD, MICROPHONE_REFUSED, CALL_FAILED, *CLOSED})
 
 _SERVERS: Final = PLANE_SERVICES - {BROWSER}
@@ -241,10 +246,7 @@ def _kind(record: Mapping[str, Any]) -> str | None:
     """
     event, service = record.get(EVENT), record.get(SERVICE)
     if not isinstance(event, str) or not isinstance(service, str):
-        message = record.get(MESSAGE)
-        if service == BROWSER and isinstance(message, str) and message in _WORDS:
-            return message
-        return None
+        return OFFER_ANSWERED if _is_answered(record) else _word(service, record.get(MESSAGE))
     if event in _OF_SERVERS:
         return event if service in _SERVERS else None
     if event in _OF_BOTS:
@@ -252,6 +254,23 @@ def _kind(record: Mapping[str, Any]) -> str | None:
     if event in _OF_CALLERS:
         return event if service != "bot" else None
     return event if event in _OF_MEDIA else None
+
+
+def _is_answered(record: Mapping[str, Any]) -> bool:
+    meta = record.get(META)
+    if record.get(TAG) != "http" or record.get(SERVICE) not in _SERVERS:
+        return False
+    if not isinstance(meta, Mapping) or meta.get("status") != HTTPStatus.OK:
+        return False
+    path = meta.get("path")
+    return isinstance(path, str) and path.endswith("/offer")
+
+
+def _word(service: object, message: object) -> str | None:
+    """Return the message of a record if the rules read it from that service."""
+    if service == BROWSER and isinstance(message, str) and message in _WORDS:
+        return message
+    return BOT_LATE if service == "runner" and message == BOT_LATE else None
 
 
 class Story:

@@ -75,6 +75,18 @@ NO_PATH_MS: Final = Threshold(
     "the time from the bot's answer to the end of the session, in which no media arrived",
     "checks of ICE take seconds; `cordboard call` waits for 15 s",
 )
+INTERRUPTED_MS: Final = Threshold(
+    1_000.0,
+    "ms",
+    "the silence of an interruption after which a call is not healthy",
+    "our choice: a person notices it",
+)
+LATE_SHARE: Final = Threshold(
+    0.2,
+    "of the call",
+    "the sum of the delays of the bot's event loop, each above 1 s, that the runner logs",
+    "our choice",
+)
 CRASH_AFTER_MS: Final = Threshold(
     5_000.0, "ms", "the time from an error of a service to the crash that it caused", "our choice"
 )

@@ -1,0 +1,323 @@
+"""Makes the planted calls: by `cordboard call` in this process, on a plane whose parts are killed and stopped."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from why.impairment import impaired
+from why.pages import PageLines
+from why.plantings import MIXED, Planting
+
+from cordboard.call import CallOptions, place_call
+from cordboard.call.options import CallTimeouts
+from plane_support import HEADERS, SECRET, Part, Processes, ask, ready
+from tests_support import until
+
+HERE = Path(__file__).parent
+SPEECH = HERE.parents[1] / "examples" / "hello.wav"
+CAPACITY = "12"
+TIMEOUTS = CallTimeouts(connected=13.0, audio=12.0, running=70.0)
+LEASE_S = "5"  # bots stop 25 s after Redis has gone
+LIVE_S = 60.0
+BATCH = 5
+
+
+@dataclass
+class Stage:
+    """A plane, and the calls that are made on it.
+
+    Attributes:
+        processes: Starts the plane.
+        redis_pid: The process of its Redis.
+        services: Where the doubles answer.
+        plans: What the doubles do, by session.
+        page: Writes lines as a page would.
+        at_once: Calls at the same time.
+    """
+
+    processes: Processes
+    redis_pid: int
+    services: str
+    plans: dict[str, dict[str, Any]]
+    page: PageLines
+    at_once: int
+    runners: list[Part] = field(default_factory=list)
+
+    async def run(self, calls: Sequence[Planting]) -> None:
+        """Make all calls, those of each kind together."""
+        for planting in calls:
+            self.plans[planting.session] = planting.plan
+        self.gateway = self.processes.spawn("gateway")
+        self.operator = self.processes.spawn("operator", "--launcher", "none")
+        self.runners = [self._runner() for _ in range(2)]
+        await ready(self.gateway, self.operator, *self.runners, timeout_s=180)
+        await self._many([one for one in calls if one.cause in MIXED], self.one_call)
+        for cause, make in (
+            ("join_refused", self._join_refused),
+            ("runner_killed", self._runners_killed),
+            ("redis_away", self._redis_away),
+            ("start_failed", self._start_failed),
+            ("cold_start_slow", self._cold_starts),
+            ("queue_full", self._queue_full),
+        ):
+            own = [one for one in calls if one.cause == cause]
+            if own:
+                print(f"  {cause}: {len(own)} calls", flush=True)
+                await make(own)
+
+    def _runner(self, bot: str = "planted_bot.py") -> Part:
+        return self.processes.spawn(
+            "runner", "--capacity", CAPACITY, "--grace", "0", "--bot", str(HERE / bot)
+        )
+
+    async def _many(
+        self, calls: Sequence[Planting], make: Callable[[Planting], Awaitable[None]]
+    ) -> None:
+        gate, done = asyncio.Semaphore(self.at_once), 0
+
+        async def one(planting: Planting) -> None:
+            nonlocal done
+            async with gate:
+                await make(planting)
+            done += 1
+            if done % 10 == 0:
+                print(f"  {done} of {len(calls)} calls", flush=True)
+
+        await asyncio.gather(*map(one, calls))
+
+    # --- one call
+
+    async def one_call(self, planting: Planting) -> None:
+        """Make one call as it is planted, and wait for the end of its session."""
+        if planting.how == "no offer":
+            await self.join(planting)
+        else:
+            with impaired(planting.impairment):
+                await self._place(planting)
+        await self.ended(planting)
+
+    async def _place(self, planting: Planting) -> None:
+        connected = asyncio.Event()
+
+        def staged(stage: Any) -> None:
+            if stage.name == ("running" if planting.how == "early" else "connected"):
+                connected.set()
+
+        speech = None if planting.how in {"mute", "page closed"} else SPEECH
+        options = CallOptions(
+            room=f"webrtc:{planting.session}",
+            gateway_url=self.gateway.url,
+            control_secret=SECRET,
+            session_id=planting.session,
+            user_name="Ada",
+            say=speech,
+            seconds=planting.seconds or None,
+            timeouts=TIMEOUTS,
+        )
+        if planting.lines:
+            self.page.say(planting.session, "join.clicked")
+        call = asyncio.create_task(place_call(options, staged))
+        try:
+            if planting.lines or planting.how == "early":
+                waiting = asyncio.create_task(connected.wait())
+                await asyncio.wait({call, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if planting.how == "early":
+                    call.cancel()
+                await self._page(planting)
+            await call
+        except asyncio.CancelledError:
+            if not call.cancelled():
+                raise
+        if planting.lines and planting.how != "page closed":
+            self.page.say(planting.session, "Call ended")
+
+    async def _page(self, planting: Planting) -> None:
+        """Write the lines of the caller's page at their times."""
+        before = 0.0
+        for at_s, what, meta in planting.lines:
+            await asyncio.sleep(at_s - before)
+            before = at_s
+            self.page.say(planting.session, what, **meta)
+
+    async def join(self, planting: Planting, gateway: Part | None = None, **more: Any) -> int:
+        """Send a join alone; return the status of the answer."""
+        body = {"room_url": f"webrtc:{planting.session}", "sessionId": planting.session, **more}
+        async with aiohttp.ClientSession(headers=HEADERS) as client:
+            status, _ = await ask(client, "POST", f"{(gateway or self.gateway).url}/join", body)
+        return status
+
+    async def ended(self, planting: Planting, gateway: Part | None = None) -> None:
+        """Wait until the session of a call has ended."""
+        url = f"{(gateway or self.gateway).url}/sessions/{planting.session}"
+        async with aiohttp.ClientSession(headers=HEADERS) as client:
+
+            async def is_over() -> bool:
+                status, record = await ask(client, "GET", url)
+                return status != 200 or record.get("status") not in {
+                    "queued",
+                    "starting",
+                    "running",
+                }
+
+            await until(is_over, 120)
+
+    # --- what happens to the plane
+
+    async def _join_refused(self, calls: Sequence[Planting]) -> None:
+        """Refuse joins of one tenant, whose only session is live."""
+        gateway = self.processes.spawn("gateway", env={"CORDBOARD_SESSIONS_PER_TENANT": "1"})
+        await ready(gateway)
+        holder = Planting("")
+        await self.join(holder, gateway, tenantId="t-1")
+        for planting in calls:
+            status = await self.join(planting, gateway, tenantId="t-1")
+            assert status == 429, status
+        await self._leave(holder)
+
+    async def _leave(self, planting: Planting) -> None:
+        async with aiohttp.ClientSession(headers=HEADERS) as client:
+            await ask(client, "POST", f"{self.gateway.url}/leave", {"sessionId": planting.session})
+
+    async def _live(self, calls: Sequence[Planting]) -> list["asyncio.Task[None]"]:
+        """Begin calls, and return them once their bots have been heard."""
+        running = []
+        for planting in calls:
+            planting.seconds = LIVE_S
+            running.append(asyncio.create_task(self._place(planting)))
+
+        def all_heard() -> bool:
+            return all(
+                any("bot.first_audio" in part.events(one.session) for part in self.runners)
+                for one in calls
+            )
+
+        await until(all_heard, 90)
+        await asyncio.sleep(1.5)
+        return running
+
+    async def _finish(
+        self, calls: Sequence[Planting], running: Sequence["asyncio.Task[None]"]
+    ) -> None:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for planting in calls:
+            await self.ended(planting)
+
+    async def _runners_killed(self, calls: Sequence[Planting]) -> None:
+        """Kill the runner of live calls: half of them go on in another one, half have none."""
+        half = len(calls) // 2
+        for begin in range(0, half, BATCH):
+            await self._killed(calls[begin : min(begin + BATCH, half)], spare=True)
+        for begin in range(half, len(calls), 2 * BATCH):
+            await self._killed(calls[begin : begin + 2 * BATCH], spare=False)
+
+    async def _killed(self, calls: Sequence[Planting], *, spare: bool) -> None:
+        for part in self.runners:
+            part.stop()
+        self.runners = [self._runner()]
+        await ready(*self.runners, timeout_s=120)
+        running = await self._live(calls)
+        if spare:
+            self.runners.append(self._runner())
+            await ready(self.runners[1], timeout_s=120)
+        self.runners[0].kill()
+        if spare:
+            second = self.runners[1]
+            await until(
+                lambda: all("bot.first_audio" in second.events(one.session) for one in calls), 90
+            )
+            await asyncio.sleep(2)
+            await self._finish(calls, running)
+        else:
+            for planting in calls:
+                await self.ended(planting)
+            await self._finish(calls, running)
+        self.runners = [part for part in self.runners if part.alive]
+
+    async def _redis_away(self, calls: Sequence[Planting]) -> None:
+        """Stop Redis: joins are refused, and bots end when their leases cannot be renewed."""
+        half = len(calls) // 2
+        if not self.runners:
+            self.runners = [self._runner()]
+            await ready(*self.runners, timeout_s=120)
+        running = await self._live(calls[:half])
+        os.kill(self.redis_pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(3)
+            refused = [self.join(planting) for planting in calls[half:]]
+            assert set(await asyncio.gather(*refused)) == {503}
+
+            def all_stopped() -> bool:
+                return all(
+                    any("lease.lost" in part.events(one.session) for part in self.runners)
+                    for one in calls[:half]
+                )
+
+            await until(all_stopped, 90)
+        finally:
+            os.kill(self.redis_pid, signal.SIGCONT)
+        await self._finish(calls[:half], running)
+
+    async def _start_failed(self, calls: Sequence[Planting]) -> None:
+        """Join without any runner, until the deadline."""
+        for part in self.runners:
+            part.stop()
+        self.runners = []
+        for planting in calls:
+            await self.join(planting, deadlineSeconds=4)
+        for planting in calls:
+            await self.ended(planting)
+
+    async def _cold_starts(self, calls: Sequence[Planting]) -> None:
+        """Join with cold runners only, whose bot takes long to import; the deadline is short for half of them."""
+        for part in self.runners:
+            part.stop()
+        self.runners = []
+        self.operator.stop()
+        bot = str(HERE / "slow_bot.py")
+        words = ("--launcher", "process", "--max-cold", "3", "--bot", bot)
+        env = {"PYTHONPATH": str(HERE), "IMPORT_S": "8"}
+        self.operator = self.processes.spawn("operator", *words, env=env)
+        await ready(self.operator)
+        self.at_once = 3
+
+        async def make(planting: Planting) -> None:
+            if int(planting.how) % 2:
+                await self.join(planting, deadlineSeconds=6)
+                await self.ended(planting)
+            else:
+                await self.one_call(planting)
+
+        await self._many(calls, make)
+
+    async def _queue_full(self, calls: Sequence[Planting]) -> None:
+        """Join while nobody takes launches from a short queue."""
+        self.operator.stop()
+        gateway = self.processes.spawn("gateway", env={"CORDBOARD_QUEUE_MAX": "1"})
+        await ready(gateway)
+        await self.join(Planting(""), gateway, deadlineSeconds=600)
+        for planting in calls:
+            with contextlib.suppress(aiohttp.ClientError):
+                status = await self.join(planting, gateway)
+                assert status == 429, status
+
+
+def write_logs(processes: Processes, folder: Path) -> None:
+    """Write what each process has logged, one folder each, as `cordboard logs` reads it."""
+    for number, part in enumerate(processes.parts):
+        place = folder / str(number)
+        place.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps(record, separators=(",", ":")) for record in list(part.records))
+        (place / f"{part.name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        if part.other:
+            sys.stderr.write(f"{part.name}: {part.other[:3]}\n")
