@@ -175,7 +175,7 @@ def _unanswered() -> Told:
 
 def _unanswered_without_a_word() -> Told:
     told = joined(Told(), browser=False)
-    offer = {"method": "POST", "path": "/sessions/call-7/offer", "status": 200}
+    offer: dict[str, Any] = {"method": "POST", "path": "/sessions/call-7/offer", "status": 200}
     told.say(330, "gateway", "Request served", tag="http", **offer)
     return ended(told, 15_500, "left")
 

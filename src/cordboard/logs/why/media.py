@@ -158,7 +158,7 @@ def no_path(story: Story) -> Finding:
 def _is_unconnected(answered: Fact, stats: Sequence[Fact]) -> bool:
     if answered.text("transport") not in {"", "webrtc"}:
         return False
-    return all(fact.text("state") in _UNCONNECTED for fact in stats)
+    return all(fact.text("state") in {*_UNCONNECTED, ""} for fact in stats)
 
 
 def _lost_for_good(story: Story) -> list[Fact]:
